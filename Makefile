@@ -1,0 +1,55 @@
+# make demo   search 8 models on the tokens of Python's standard library, then let the best one predict
+# make test   the tests (`make test-slow`: the long ones)
+# make lint   formatting, lint, types
+# make bench  what is fast, and by how much
+# make docs   regenerate docs/hyperparameters.md and the comments in configs/
+# Each sets up .venv when it is missing or when pyproject.toml or constraints.txt changed.
+
+# The first Python that is new enough; `make PYTHON=/path/to/python ...` takes another.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+TOKENS := data/python_tokens.parquet
+METADATA := configs/metadata_configs/python_tokens.json
+
+.PHONY: demo test test-slow lint bench docs
+.DELETE_ON_ERROR:
+
+demo: $(METADATA)
+	@$(BIN)/sequifier hyperparameter-search --config-path configs/hyperparameter_search.yaml
+	@$(BIN)/python docs/predict.py
+
+$(TOKENS): | $(INSTALLED)
+	@$(BIN)/python -c 'from pathlib import Path; from sequifier.project import python_tokens; python_tokens.write(Path("$@"))'
+
+$(METADATA): $(TOKENS) configs/preprocess.yaml | $(INSTALLED)
+	@$(BIN)/sequifier preprocess --config-path configs/preprocess.yaml
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: $(INSTALLED)
+	@$(BIN)/python docs/generate.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+ifeq ($(PYTHON),)
+	@echo "Sequifier needs Python 3.11 or newer, and none was found; install one, or: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2
+	@exit 1
+else
+	@echo "Installing into .venv with $(PYTHON) (once; README.md says what is downloaded)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+endif

@@ -1,0 +1,25 @@
+"""Writes docs/hyperparameters.md and the comments in configs/ from the config models (`make docs`)."""
+
+from pathlib import Path
+
+from sequifier.config.reference import annotate, hyperparameters
+from sequifier.config.train import TrainConfig
+from sequifier.project.make import CONFIGS, configs
+
+ROOT = Path(__file__).parents[1]
+
+
+def generated() -> dict[Path, str]:
+    """The text that each generated file should have."""
+    texts = {ROOT / "docs" / "hyperparameters.md": hyperparameters(CONFIGS)}
+    # The repository is a project for the Python tokens, as `sequifier make NAME --example python` makes it.
+    texts |= {ROOT / "configs" / file: text for file, text in configs("python").items()}
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        if path not in texts:
+            texts[path] = annotate(path.read_text(encoding="utf-8"), TrainConfig)
+    return texts
+
+
+if __name__ == "__main__":
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")

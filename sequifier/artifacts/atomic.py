@@ -1,0 +1,51 @@
+"""Files appear whole or not at all: written under a temporary name, synced, then renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sequifier.errors import RunError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path` to write to; it becomes `path` when the block ends without an error.
+
+    The temporary file is removed when the block raises, so a full disk or a crash leaves the old file as it was.
+
+    Raises:
+        RunError: the folder cannot be made or written to, or the disk is full.
+    """
+    # The process id keeps two writers apart; the suffix is kept because some writers look at it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path.name}: {error.strerror or error}",
+            where=str(path.parent),
+            fix="free some space or choose a folder that can be written to; nothing was half-written",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically, in UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

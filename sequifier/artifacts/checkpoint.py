@@ -1,0 +1,71 @@
+"""Checkpoints: everything that a resumed run restores, in one file that loads without running code."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.atomic import atomic_path
+from sequifier.errors import ModelError
+
+FORMAT_VERSION = 1
+
+
+def epoch_path(folder: Path, model_name: str, epoch: int) -> Path:
+    """The checkpoint after an epoch."""
+    return folder / f"{model_name}-epoch-{epoch}.pt"
+
+
+def resume_path(folder: Path, model_name: str) -> Path:
+    """The checkpoint of a run that has not ended, rewritten after each epoch."""
+    return folder / f"{model_name}-resume.pt"
+
+
+def epoch_checkpoints(folder: Path, model_name: str) -> list[tuple[int, Path]]:
+    """The epoch checkpoints of exactly this name, oldest epoch first: `run-1` does not find those of `run-10`."""
+    name = re.compile(re.escape(model_name) + r"-epoch-(\d+)\.pt")
+    found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := name.fullmatch(path.name))]
+    return sorted(found)
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: the file.
+        content: tensors and plain values.
+
+    Raises:
+        RunError: the folder cannot be written to, or the disk is full.
+    """
+    import torch
+
+    with atomic_path(path) as temporary:
+        try:
+            torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
+        except RuntimeError as error:
+            # torch's own writer reports a full disk so.
+            if "PytorchStreamWriter" in str(error) or "inline_container" in str(error) or "enforce fail" in str(error):
+                raise OSError(28, f"the disk is full or the file cannot be written ({str(error).splitlines()[0]})") from error
+            raise
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another version.
+    """
+    import pickle
+
+    import torch
+
+    fix = "remove the file, or start afresh with --no-resume"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"cannot read the checkpoint: {reason}", where=str(path), fix=fix) from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(f"the checkpoint has format {version}, expected {FORMAT_VERSION}", where=str(path), fix=fix)
+    return dict(content)

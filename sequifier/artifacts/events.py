@@ -1,0 +1,299 @@
+"""Stored splits: one encoded row per event, written and read here only.
+
+Columns in order: sequenceId, itemPosition, isContext, then the features: categories as Int32 ids (0 is unknown),
+reals as Float32 z = (x - mean) / std. Rows are sorted by (sequenceId, itemPosition). A sequence of a later split
+begins with events of earlier splits, flagged as context.
+Shapes: N rows of a split, S its sequences.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.artifacts.atomic import atomic_path
+from sequifier.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SEQUENCE, POSITION, CONTEXT = "sequenceId", "itemPosition", "isContext"
+Format = Literal["parquet", "csv", "arrow"]
+SUFFIXES: Mapping[str, Format] = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
+ROWS_PER_GROUP = 1 << 18
+"""Rows of a Parquet row group and of an Arrow batch. Fixed, so that a file's bytes do not depend on threads."""
+
+_WINDOW_FILE_COLUMNS = ("subsequenceId", "inputCol")
+
+
+@dataclass(frozen=True)
+class Events:
+    """Whole sequences of one split, in memory.
+
+    Attributes:
+        sequence_ids: (S,) int64, or object holding str.
+        offsets: (S + 1,) int64; the rows of sequence s are offsets[s] : offsets[s + 1].
+        n_context: (S,) int64, how many rows at the start of each sequence are context.
+        positions: (N,) int64 or datetime64.
+        columns: feature -> (N,) int32 ids or float32 z.
+    """
+
+    sequence_ids: NDArray[Any]
+    offsets: NDArray[np.int64]
+    n_context: NDArray[np.int64]
+    positions: NDArray[Any]
+    columns: dict[str, NDArray[Any]]
+
+
+class ColumnHashes:
+    """SHA-256 of each column's content, fed with whole sequences in order.
+
+    The buffers hashed are little-endian and contiguous, so the digests are the same whatever the file format, the
+    number of parts or the machine. `sequenceId` hashes each sequence as its number of rows and its id (text: the
+    number of bytes, then UTF-8), `isContext` the number of context rows of each sequence.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, Any] = {}
+
+    def update(self, events: Events) -> None:
+        """Add the sequences that come next."""
+        n_rows = np.diff(events.offsets)
+        if events.sequence_ids.dtype == object:
+            texts = (str(text).encode() for text in events.sequence_ids)
+            pairs = zip(n_rows.tolist(), texts, strict=True)
+            self._add(SEQUENCE, b"".join(b"%d %d " % (rows, len(text)) + text for rows, text in pairs))
+        else:
+            self._add(SEQUENCE, np.stack([n_rows, events.sequence_ids], axis=1))
+        self._add(POSITION, events.positions.view(np.int64))
+        self._add(CONTEXT, events.n_context)
+        for column, values in events.columns.items():
+            self._add(column, values)
+
+    def digests(self) -> dict[str, str]:
+        """Column -> the first 16 hexadecimal digits."""
+        return {column: content.hexdigest()[:16] for column, content in self._hashes.items()}
+
+    def _add(self, column: str, content: bytes | NDArray[Any]) -> None:
+        if isinstance(content, np.ndarray):
+            little_endian = content.dtype.newbyteorder("<")
+            content = np.ascontiguousarray(content, dtype=little_endian).data  # type: ignore[assignment]
+        self._hashes.setdefault(column, hashlib.sha256()).update(content)
+
+
+def write_events(path: Path, parts: Iterable[Events], format: Format) -> None:
+    """Write one split atomically.
+
+    Args:
+        path: the file, replaced when it exists.
+        parts: see `sink_events`.
+        format: see `sink_events`.
+
+    Raises:
+        RunError: the folder cannot be written to, or the disk is full. Nothing is left behind.
+    """
+    with atomic_path(path) as temporary:
+        sink_events(temporary, parts, format)
+
+
+def sink_events(path: Path, parts: Iterable[Events], format: Format) -> None:
+    """Write one split to a path that `atomic_path` gave; use `write_events` for a single file.
+
+    Args:
+        path: a temporary file.
+        parts: at least one, in order of sequenceId; no sequence is spread over two. They are taken one at a time,
+            so they need not fit in memory together.
+        format: `csv` quotes text and nothing else, so that a text id `7` is told from the number; `arrow` is
+            uncompressed, so that it can be memory-mapped.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    from polars.exceptions import ComputeError
+    from polars.io.plugins import register_io_source
+
+    frames = (_frame(part) for part in parts)
+    first = next(frames)
+
+    def source(*_pushed_down: object) -> Iterator["pl.DataFrame"]:
+        return chain([first], frames)
+
+    rows = register_io_source(source, schema=first.schema)
+    try:
+        match format:
+            case "parquet":
+                rows.sink_parquet(path, compression="lz4", row_group_size=ROWS_PER_GROUP)
+            case "arrow":
+                rows.sink_ipc(path, compression="uncompressed", record_batch_size=ROWS_PER_GROUP)
+            case "csv":
+                rows.sink_csv(path, quote_style="non_numeric")
+    except ComputeError as error:
+        # Polars wraps a full disk in its own error for some formats; the number is left in the text.
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
+
+
+def read_events(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    expected_hashes: Mapping[str, str] | None,
+    format: Format | None = None,
+) -> Events:
+    """Read one split, and of it only the features asked for.
+
+    Args:
+        path: a file that `write_events` wrote.
+        columns: features, in the order wanted.
+        expected_hashes: the metadata's `column_hashes` of this split; None skips the comparison.
+        format: by the file's suffix when None.
+
+    Raises:
+        DataError: the file is missing or damaged, lacks a column, or holds other content than the metadata says.
+    """
+    format = format or SUFFIXES.get(path.suffix)
+    if format is None:
+        raise DataError(f"unknown format of {path.name}", fix="its name must end in " + ", ".join(SUFFIXES))
+    events = _events(_read_frame(path, columns, format), columns)
+    if expected_hashes is not None:
+        hashes = ColumnHashes()
+        hashes.update(events)
+        for column, found in hashes.digests().items():
+            expected = expected_hashes.get(column)
+            if found != expected:
+                raise DataError(
+                    f"column `{column}` is not what the metadata describes: this file and the metadata belong to "
+                    f"different data sets (content {found}, metadata {expected or 'does not list it'})",
+                    where=str(path),
+                    fix="use the metadata written together with this file, or run `sequifier preprocess` again",
+                )
+    return events
+
+
+def _frame(events: Events) -> "pl.DataFrame":
+    """The rows as they are stored."""
+    import polars as pl
+
+    n_rows = np.diff(events.offsets)
+    row_of_sequence = np.arange(events.offsets[-1]) - np.repeat(events.offsets[:-1], n_rows)
+    if events.sequence_ids.dtype == object:
+        ids = pl.Series(SEQUENCE, events.sequence_ids.tolist(), dtype=pl.String)
+        sequence = ids.gather(pl.Series(np.repeat(np.arange(len(ids)), n_rows)))
+    else:
+        sequence = pl.Series(SEQUENCE, np.repeat(events.sequence_ids, n_rows))
+    return pl.DataFrame(
+        [
+            sequence,
+            pl.Series(POSITION, events.positions),
+            pl.Series(CONTEXT, row_of_sequence < np.repeat(events.n_context, n_rows)),
+            *(pl.Series(column, values) for column, values in events.columns.items()),
+        ]
+    )
+
+
+def _read_frame(path: Path, columns: Sequence[str], format: Format) -> "pl.DataFrame":
+    import polars as pl
+
+    try:
+        match format:
+            case "parquet":
+                rows = pl.scan_parquet(path, glob=False)
+            case "arrow":
+                rows = pl.scan_ipc(path, glob=False)
+            case "csv":
+                rows = _scan_csv(path)
+        schema = rows.collect_schema()
+        _check_schema(path, schema, columns)
+        frame = rows.select(SEQUENCE, POSITION, CONTEXT, *columns).collect()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path.name} does not exist", where=str(path.parent), fix="run `sequifier preprocess` to write it"
+        ) from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"cannot read {path.name} as {format}: {error}", where=str(path), fix="run `sequifier preprocess` again"
+        ) from error
+    if frame.is_empty():
+        raise DataError(f"{path.name} has no rows", where=str(path), fix="run `sequifier preprocess` again")
+    return frame
+
+
+def _scan_csv(path: Path) -> "pl.LazyFrame":
+    """A CSV split with the types it was written with."""
+    import polars as pl
+
+    with path.open("rb") as file:
+        file.readline()
+        has_text_ids = file.read(1) == b'"'
+    narrow: Mapping[Any, Any] = {pl.Int64(): pl.Int32, pl.Float64(): pl.Float32}
+    schema = pl.scan_csv(path, glob=False).collect_schema()
+    types: dict[str, Any] = {column: narrow.get(dtype, dtype) for column, dtype in schema.items()}
+    types |= {SEQUENCE: pl.String if has_text_ids else pl.Int64, CONTEXT: pl.Boolean}
+    types[POSITION] = schema.get(POSITION, pl.Int64())
+    rows = pl.scan_csv(path, glob=False, schema_overrides=types)
+    if types[POSITION] == pl.String:
+        rows = rows.with_columns(_parse_dates(rows.select(POSITION).head(1).collect().item()))
+    return rows
+
+
+def _parse_dates(example: str) -> "pl.Expr":
+    """Dates and datetimes as `write_events` writes them; the number of decimals tells the unit."""
+    import polars as pl
+
+    text = pl.col(POSITION)
+    if len(example) == len("2013-01-01"):
+        return text.str.to_date("%Y-%m-%d")
+    unit: Literal["ns", "us"] = "ns" if len(example) == len("2013-01-01T00:00:00.000000000") else "us"
+    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit=unit)
+
+
+def _check_schema(path: Path, schema: Mapping[str, Any], columns: Sequence[str]) -> None:
+    import polars as pl
+
+    if all(column in schema for column in _WINDOW_FILE_COLUMNS):
+        raise DataError(
+            f"{path.name} holds windows, as Sequifier v1 wrote them, not events",
+            where=str(path),
+            fix="run `sequifier preprocess` on the raw data again",
+        )
+    features = [column for column in schema if column not in (SEQUENCE, POSITION, CONTEXT)]
+    for column in (SEQUENCE, POSITION, CONTEXT, *columns):
+        if column not in schema:
+            raise DataError(
+                f"column `{column}` is missing in {path.name}",
+                where=str(path),
+                fix=did_you_mean(column, features if column in columns else schema),
+            )
+    for column in columns:
+        if schema[column] not in (pl.Int32, pl.Float32):
+            raise DataError(
+                f"column `{column}` holds {schema[column]}, which is not encoded (Int32 ids or Float32 numbers)",
+                where=str(path),
+                fix="run `sequifier preprocess`, and train on the split files that it writes",
+            )
+
+
+def _events(frame: "pl.DataFrame", columns: Sequence[str]) -> Events:
+    import polars as pl
+
+    sequence = frame[SEQUENCE]
+    first = sequence.ne_missing(sequence.shift(1))
+    first[0] = True
+    starts = np.flatnonzero(first.to_numpy())
+    ids = sequence.gather(pl.Series(starts))
+    is_context = frame[CONTEXT].to_numpy()
+    return Events(
+        sequence_ids=np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy(),
+        offsets=np.append(starts, frame.height).astype(np.int64),
+        n_context=np.add.reduceat(is_context.astype(np.int64), starts),
+        positions=frame[POSITION].to_numpy(),
+        columns={column: frame[column].to_numpy() for column in columns},
+    )

@@ -1,0 +1,203 @@
+"""The ledger of a search: `logs/[hp_search_name]/ledger.jsonl`, one JSON line for each change of a run's state.
+
+It is append-only and synced line by line, so a crash at any moment loses at most the line being written; a torn last
+line is dropped by readers and cut off before the next append. Results, resume and reports are readings of it.
+
+One process at a time may write: `Ledger.open` holds a lock (flock) on a file beside it. The system releases the lock
+when the process dies, however it dies. The descriptor closes on exec, so spawned workers do not inherit it.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sequifier.artifacts.atomic import sync_folder
+from sequifier.errors import RunError
+
+LEDGER_FILE = "ledger.jsonl"
+LOCK_FILE = "ledger.lock"
+
+State = Literal["planned", "running", "finished", "pruned", "failed", "diverged", "oom", "interrupted"]
+DONE: frozenset[State] = frozenset({"finished", "pruned", "diverged"})
+"""States with a result: never run again."""
+FAILED: frozenset[State] = frozenset({"failed", "oom"})
+"""States without a result: run again only when asked to."""
+
+
+def now() -> str:
+    """The time of a record: UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Record(BaseModel):
+    """One line: the state of a run from this moment on."""
+
+    # A ledger outlives versions: keys of a later one are passed over.
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    run: int = Field(ge=0)
+    name: str
+    identity: str  # of the planned config and the data, see config/identity.py
+    data: str  # fingerprint of the data set
+    state: State
+    attempt: int = Field(1, ge=1)
+    batch_size: int = Field(ge=1)  # of this attempt; the planned one is in the identity
+    accumulation_steps: int = Field(1, ge=1)
+    seed: int  # that the run trains with
+    best_val_loss: float | None = None
+    best_epoch: int | None = None
+    n_targets: int | None = None  # evaluated targets; equal in all runs of a search
+    metrics: dict[str, float] = Field(default_factory=dict)  # at the best epoch
+    seconds: dict[str, float] = Field(default_factory=dict)  # of each stage; they add up to the run's time
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)  # what -> path below project_root
+    time: str = Field(default_factory=now)
+
+
+class Ledger:
+    """The ledger of one search, open for writing. Also a context manager.
+
+    Attributes:
+        records: all records, oldest first, the appended ones included.
+        torn: the incomplete last line that was found on opening, or "".
+    """
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        """Use `Ledger.open`."""
+        self.path = folder / LEDGER_FILE
+        self._lock = lock
+        content = self.path.read_bytes() if self.path.exists() else b""
+        self.records, self._size = _parse(content, self.path)
+        self.torn = content[self._size :].decode(errors="replace")
+        self._file: int | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> "Ledger":
+        """Lock and read the ledger in `folder`; both are made when missing.
+
+        Raises:
+            RunError: another process writes to it, the folder cannot be written to, or the ledger is damaged.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"cannot write the ledger: {error.strerror}", where=str(folder)) from error
+        try:
+            _take(lock, folder)
+            return cls(folder, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def append(self, record: Record) -> None:
+        """Write one record; it is on disk when this returns.
+
+        Raises:
+            RunError: the disk is full or the file cannot be written to; the ledger is then as it was.
+        """
+        # json, not pydantic: it writes floats by repr, so they come back to the last digit and look as logged.
+        line = json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            if self._file is None:
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                sync_folder(self.path.parent)
+                os.ftruncate(self._file, self._size)  # cuts off a torn line
+            try:
+                _write_all(self._file, line)
+                os.fsync(self._file)
+            except OSError:
+                os.ftruncate(self._file, self._size)
+                raise
+        except OSError as error:
+            raise RunError(
+                f"cannot write to the ledger: {error.strerror}",
+                where=str(self.path),
+                fix="free some space, then run the same command again: finished runs are kept",
+            ) from error
+        self._size += len(line)
+        self.records.append(record)
+
+    def latest(self) -> dict[int, Record]:
+        """The last record of each run, by run number."""
+        return latest_by_run(self.records)
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_ledger(folder: Path) -> list[Record]:
+    """All records in `folder`, oldest first; none when there is no ledger. Needs no lock.
+
+    Raises:
+        RunError: a line other than the last is damaged.
+    """
+    path = folder / LEDGER_FILE
+    return _parse(path.read_bytes(), path)[0] if path.exists() else []
+
+
+def latest_by_run(records: Iterable[Record]) -> dict[int, Record]:
+    """The last record of each run, in order of run number."""
+    latest = {record.run: record for record in records}
+    return dict(sorted(latest.items()))
+
+
+def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
+    """The records, and how many bytes of `content` are whole lines of them."""
+    records: list[Record] = []
+    whole = 0
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("the line has no end")
+            records.append(Record.model_validate(json.loads(line)))
+        except (ValueError, ValidationError) as error:
+            if number == len(lines):
+                break
+            raise RunError(
+                f"line {number} of the ledger is damaged: {str(error).splitlines()[0]}",
+                where=f"{path}:{number}",
+                fix="repair or delete that line; without it, its run counts as being in its state before",
+            ) from error
+        whole += len(line)
+    return records, whole
+
+
+def _take(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 32).decode(errors="replace").strip()
+        raise RunError(
+            f"another process{f' ({holder})' if holder else ''} is running this search",
+            where=str(folder / LEDGER_FILE),
+            fix="wait for it or stop it; for a second search at the same time choose another hp_search_name",
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()}\n".encode(), 0)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

@@ -1,0 +1,167 @@
+"""The metadata JSON: what preprocessing learnt from a table, and what every later stage reads.
+
+The first five keys are those of Sequifier v1, in its order; ours follow under the one key `sequifier`. Nothing in
+the file depends on time, machine or file names beyond the split paths: equal content gives an equal fingerprint.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.config.base import ColumnType, StrictModel
+from sequifier.errors import DataError, did_you_mean
+
+FORMAT_VERSION = 1
+Category = str | int | bool
+Statistics = dict[Literal["std", "mean"], float]
+
+
+class SequifierMetadata(StrictModel):
+    """What v1 did not store. One entry per split in every list, in split order."""
+
+    format_version: int = FORMAT_VERSION
+    columns: list[str] = Field(min_length=1)  # feature columns, in the order they are stored
+    sequence_column: str  # names in the raw data; stored splits call them sequenceId and itemPosition
+    position_column: str
+    sequence_type: Literal["Int64", "String"]
+    position_type: Literal["Int64", "Date", "Datetime(us)", "Datetime(ns)"]
+    seq_length: int = Field(ge=1)  # events
+    stride_by_split: list[int]  # events
+    subsequence_start_mode: Literal["distribute", "exact"]
+    split_method: Literal["within_sequence", "between_sequence"]
+    split_ratios: list[float]
+    split_seed: int | None  # of between_sequence, null otherwise
+    context_events: int = Field(ge=0)  # preceding events stored in front of each sequence of a later split
+    rows: list[int]  # own rows, context not counted
+    sequences: list[int]  # sequences with own rows
+    column_hashes: list[dict[str, str]]  # column, sequenceId, itemPosition and isContext -> hash of content
+    fingerprint: str  # of columns, vocabularies, statistics and content
+
+
+class Metadata(StrictModel):
+    """The whole file. A column is categorical when it has a vocabulary, else real."""
+
+    n_classes: dict[str, int]  # categories and the unknown one (id 0)
+    id_maps: dict[str, dict[str, int]]  # category as text -> id, in id order from 1; see `categories`
+    split_paths: list[str]  # relative to project_root
+    column_types: dict[str, Literal["Int64", "String", "Boolean", "Float64"]]
+    selected_columns_statistics: dict[str, Statistics]  # real columns: of split 0
+    sequifier: SequifierMetadata
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        columns = set(self.columns)
+        if set(self.column_types) != columns:
+            raise ValueError("column_types and sequifier.columns name different columns")
+        if set(self.n_classes) != set(self.id_maps):
+            raise ValueError("n_classes and id_maps name different columns")
+        if set(self.n_classes) | set(self.selected_columns_statistics) != columns:
+            raise ValueError("each column needs either an id map or statistics")
+        for column, ids in self.id_maps.items():
+            if sorted(ids.values()) != list(range(1, self.n_classes[column])):
+                raise ValueError(f"the ids of column {column} are not 1 to n_classes - 1")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """All feature columns, in stored order."""
+        return self.sequifier.columns
+
+    @property
+    def categorical_columns(self) -> list[str]:
+        """The columns with a vocabulary, in stored order."""
+        return [column for column in self.columns if column in self.n_classes]
+
+    @property
+    def real_columns(self) -> list[str]:
+        """The columns with statistics, in stored order."""
+        return [column for column in self.columns if column not in self.n_classes]
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for the content of the data set: 16 hexadecimal digits."""
+        return self.sequifier.fingerprint
+
+    def kind(self, column: str) -> ColumnType:
+        """Whether a column is categorical or real.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        if column not in self.column_types:
+            raise DataError(
+                f"column `{column}` is not in the preprocessed data", fix=did_you_mean(column, self.columns)
+            )
+        return "categorical" if column in self.n_classes else "real"
+
+    def categories(self, column: str) -> list[Category]:
+        """The values of a categorical column as they were in the raw data, in id order: the first has id 1."""
+        in_order = sorted(self.id_maps[column], key=self.id_maps[column].__getitem__)
+        match self.column_types[column]:
+            case "Int64":
+                return [int(text) for text in in_order]
+            case "Boolean":
+                return [text == "true" for text in in_order]
+            case _:
+                return list(in_order)
+
+
+def category_text(value: Category) -> str:
+    """A category as a JSON key: booleans are `true` and `false`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def data_fingerprint(
+    columns: Sequence[str],
+    id_maps: Mapping[str, Mapping[str, int]],
+    statistics: Mapping[str, Mapping[Any, float]],
+    column_hashes: Sequence[Mapping[str, str]],
+) -> str:
+    """Sixteen hexadecimal digits of SHA-256 over everything that a model's numbers depend on."""
+    content = {
+        "columns": list(columns),
+        "id_maps": {column: dict(ids) for column, ids in id_maps.items()},
+        "statistics": {column: dict(values) for column, values in statistics.items()},
+        "column_hashes": [dict(hashes) for hashes in column_hashes],
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def write_metadata(metadata: Metadata, path: Path) -> None:
+    """Write the file atomically.
+
+    Raises:
+        RunError: the folder cannot be written to, or the disk is full.
+    """
+    write_text(path, json.dumps(metadata.model_dump(), indent=4, ensure_ascii=False) + "\n")
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read and check a metadata file.
+
+    Raises:
+        DataError: the file is missing, or is not a metadata file of this version.
+    """
+    again = "run `sequifier preprocess` again to write it"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the metadata: {error.strerror}", where=str(path), fix=again) from error
+    except ValueError as error:
+        raise DataError(f"the metadata is not JSON: {error}", where=str(path), fix=again) from error
+    if isinstance(content, dict) and "id_maps" in content and "sequifier" not in content:
+        raise DataError("this metadata was written by Sequifier v1", where=str(path), fix=again)
+    try:
+        return Metadata.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"not a metadata file of this version: {first['msg']}", where=f"{path}, {key}", fix=again
+        ) from error

@@ -1,0 +1,225 @@
+"""The shape of a model in plain numbers: what config and metadata say together, without torch.
+
+Search counts parameters with it, `model/` builds from it, exported files carry it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from sequifier.config.base import ColumnType
+from sequifier.config.model import ModelSpec
+from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError, Problem, did_you_mean
+
+EVENT_COUNT = "n_events"  # the exported model's input beside the columns
+EMBEDDING = "embedding"  # the output of an exported embedding model
+
+
+@dataclass(frozen=True)
+class Target:
+    """One column to predict."""
+
+    name: str
+    kind: ColumnType
+    n_classes: int  # known categories + 1 for id 0, which is never predicted; 0 for a real target
+
+    @property
+    def output_width(self) -> int:
+        """Numbers that the head of this target gives: a logit for each class from 1, or the value."""
+        return self.n_classes - 1 if self.kind == "categorical" else 1
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What an exported model calls the predictions of this target."""
+        if self.kind == "categorical":
+            return f"{self.name}_probabilities", f"{self.name}_id"
+        return (f"{self.name}_value",)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the shape of a model. Two equal ones have interchangeable weights.
+
+    Input columns are in the order of the concatenation: categorical ones, then real ones.
+    """
+
+    categorical: tuple[tuple[str, int], ...]  # (column, n_classes)
+    real: tuple[str, ...]
+    embedding_widths: tuple[int, ...]  # of each input column
+    targets: tuple[Target, ...]
+    seq_length: int  # events
+    prediction_length: int  # events
+    dim_model: int
+    n_head: int
+    n_kv_heads: int  # n_head for mha, 1 for mqa
+    num_layers: int
+    dim_feedforward: int
+    joint_embedding: bool
+    activation_fn: str  # swiglu, gelu or relu
+    normalization: str  # rmsnorm or layer_norm
+    norm_first: bool
+    positional_encoding: str  # learned or rope
+    rope_theta: float
+    dropout: float
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Names of the input columns, categorical ones first."""
+        return (*(name for name, _ in self.categorical), *self.real)
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values; `architecture_from_json` is the way back."""
+        return asdict(self)
+
+
+def architecture_from_json(values: Mapping[str, Any]) -> Architecture:
+    """The architecture that `as_json` wrote.
+
+    Raises:
+        TypeError, KeyError, ValueError: the values are not those of an architecture.
+    """
+    return Architecture(
+        **{
+            **values,
+            "categorical": tuple((str(name), int(n_classes)) for name, n_classes in values["categorical"]),
+            "real": tuple(values["real"]),
+            "embedding_widths": tuple(values["embedding_widths"]),
+            "targets": tuple(Target(**target) for target in values["targets"]),
+        }
+    )
+
+
+class _WindowLength(Protocol):
+    @property
+    def seq_length(self) -> int: ...
+
+
+class Schema(Protocol):
+    """What an architecture needs of the metadata."""
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    @property
+    def n_classes(self) -> Mapping[str, int]: ...
+
+    @property
+    def sequifier(self) -> _WindowLength: ...
+
+    def kind(self, column: str) -> ColumnType: ...
+
+
+def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
+    """The shape of the model that a config describes on a data set.
+
+    Raises:
+        ConfigError: columns that the data lacks, widths that do not fit them, names that would collide in an
+            exported model. All at once.
+    """
+    spec = config.model_spec
+    problems = [
+        Problem(key, f"column `{column}` is not in the preprocessed data", fix=did_you_mean(column, metadata.columns))
+        for key, columns in (("input_columns", config.input_columns or ()), ("target_columns", config.target_columns))
+        for column in columns
+        if column not in metadata.columns
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+    inputs = config.input_columns or metadata.columns
+    categorical = [column for column in inputs if metadata.kind(column) == "categorical"]
+    real = [column for column in inputs if metadata.kind(column) == "real"]
+    targets = [Target(name, metadata.kind(name), metadata.n_classes.get(name, 0)) for name in config.target_columns]
+    seq_length = config.seq_length or metadata.sequifier.seq_length
+
+    problems += _target_problems(config, targets)
+    problems += _width_problems(spec, [*categorical, *real])
+    outputs = [name for target in targets for name in target.output_names]
+    problems += _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
+    if spec.prediction_length > seq_length:
+        problems.append(
+            Problem("model_spec.prediction_length", f"{spec.prediction_length} exceeds seq_length: {seq_length}")
+        )
+    if problems:
+        raise ConfigError(problems)
+
+    return Architecture(
+        categorical=tuple((column, metadata.n_classes[column]) for column in categorical),
+        real=tuple(real),
+        embedding_widths=_embedding_widths(spec, [*categorical, *real]),
+        targets=tuple(targets),
+        seq_length=seq_length,
+        prediction_length=spec.prediction_length,
+        dim_model=spec.dim_model,
+        n_head=spec.n_head,
+        n_kv_heads=spec.kv_heads,
+        num_layers=spec.num_layers,
+        dim_feedforward=spec.dim_feedforward,
+        joint_embedding=spec.joint_embedding_dim is not None,
+        activation_fn=spec.activation_fn,
+        normalization=spec.normalization,
+        norm_first=spec.norm_first,
+        positional_encoding=spec.positional_encoding,
+        rope_theta=spec.rope_theta,
+        dropout=config.training_spec.dropout,
+    )
+
+
+def automatic_widths(n_columns: int, total: int) -> tuple[int, ...]:
+    """Share `total` out over columns: an equal part each, the remainder one by one to the first.
+
+    >>> automatic_widths(3, 8)
+    (3, 3, 2)
+    """
+    share, remainder = divmod(total, n_columns)
+    return tuple(share + (index < remainder) for index in range(n_columns))
+
+
+def _embedding_widths(spec: ModelSpec, columns: Sequence[str]) -> tuple[int, ...]:
+    if spec.feature_embedding_dims is None:
+        return automatic_widths(len(columns), spec.initial_embedding_dim)
+    return tuple(spec.feature_embedding_dims[column] for column in columns)
+
+
+def _width_problems(spec: ModelSpec, columns: Sequence[str]) -> Iterable[Problem]:
+    given = spec.feature_embedding_dims
+    if given is None:
+        if spec.initial_embedding_dim < len(columns):
+            yield Problem(
+                "model_spec.initial_embedding_dim",
+                f"{spec.initial_embedding_dim} is too small for {len(columns)} input columns",
+                fix=f"at least {len(columns)}, or fewer input_columns",
+            )
+        return
+    key = "model_spec.feature_embedding_dims"
+    for column in given:
+        if column not in columns:
+            yield Problem(key, f"`{column}` is not an input column", fix=did_you_mean(column, columns))
+    for column in columns:
+        if column not in given:
+            yield Problem(key, f"input column `{column}` has no width", fix=f"add `{column}: <width>`")
+
+
+def _target_problems(config: TrainConfig, targets: Sequence[Target]) -> Iterable[Problem]:
+    for target in targets:
+        declared = (config.target_column_types or {}).get(target.name, target.kind)
+        if declared != target.kind:
+            yield Problem(
+                "target_column_types",
+                f"`{target.name}` is declared {declared} but was preprocessed as {target.kind}",
+                fix=f"write {target.kind}, or declare it in `column_types` of the preprocess config",
+            )
+        if target.kind == "categorical" and target.n_classes < 2:
+            yield Problem("target_columns", f"`{target.name}` has no known category: nothing to predict")
+
+
+def _name_problems(inputs: Sequence[str], outputs: Sequence[str]) -> Iterable[Problem]:
+    for column in inputs:
+        if column == EVENT_COUNT or column in outputs:
+            yield Problem(
+                "input_columns",
+                f"input column `{column}` has the name of an {'input' if column == EVENT_COUNT else 'output'} "
+                "that every exported model of these targets has",
+                fix="rename the column in the raw data and preprocess again, or leave it out of input_columns",
+            )

@@ -1,0 +1,165 @@
+"""What every config model shares: strictness, field metadata, and the types that several configs use.
+
+Fields are declared once, with bounds, a description and `about(...)`. Validation, `config explain`, the reference
+and the comments in YAML files are all read from these declarations.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+
+ColumnType = Literal["categorical", "real"]
+
+
+def about(
+    *, unit: str = "", interacts: str = "", change: str = "", not_yet: bool | tuple[object, ...] = False
+) -> dict[str, Any]:
+    """Field metadata beyond its type: for `json_schema_extra`.
+
+    Args:
+        unit: what a number counts ("epochs", "optimizer steps").
+        interacts: other fields that this one must fit or that change its meaning.
+        change: when a user would change it.
+        not_yet: True when only the default is available in this version, or the values that are not.
+    """
+    named = {"unit": unit, "interacts": interacts, "change": change, "not_yet": not_yet}
+    return {key: value for key, value in named.items() if value}
+
+
+def field_about(field: FieldInfo) -> Mapping[str, Any]:
+    """The `about(...)` of a field."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+class StrictModel(BaseModel):
+    """A frozen config model: unknown keys are errors, and so are yes/no words and booleans given as numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_boolean_as_number(cls, values: Any) -> Any:
+        # Pydantic reads `epochs: true` as 1; a person who wrote it meant something else.
+        if isinstance(values, dict):
+            for name in _number_fields(cls):
+                if isinstance(values.get(name), bool):
+                    values = values | {name: _BooleanForNumber(values[name])}
+        return values
+
+    @model_validator(mode="after")
+    def _available(self) -> Self:
+        for name, not_yet in _unavailable_fields(type(self)).items():
+            value = getattr(self, name)
+            default = type(self).model_fields[name].get_default(call_default_factory=True)
+            if value != default and (not_yet is True or value in not_yet):
+                shown = value.model_dump() if isinstance(value, BaseModel) else value
+                raise ValueError(
+                    f"{name}: {shown!r} is not available in this version; leave it out (default: {default!r})"
+                )
+        return self
+
+
+class _BooleanForNumber:
+    """Stands for a boolean in a number's place, so that pydantic refuses it at the right key."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return str(self.value).lower()
+
+
+@cache
+def _number_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(name for name, field in model.model_fields.items() if _is_number(field.annotation))
+
+
+@cache
+def _unavailable_fields(model: type[BaseModel]) -> dict[str, Any]:
+    marked = {name: field_about(field).get("not_yet") for name, field in model.model_fields.items()}
+    return {name: not_yet for name, not_yet in marked.items() if not_yet}
+
+
+def plain_type(annotation: Any) -> Any:
+    """An annotation without `Annotated[...]` and `| None`: `Annotated[int, ...] | None` is `int`."""
+    if get_origin(annotation) is Annotated:
+        return plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        kept = [member for member in get_args(annotation) if member is not NoneType]
+        if len(kept) == 1:
+            return plain_type(kept[0])
+    return annotation
+
+
+def allows_none(annotation: Any) -> bool:
+    """Whether `null` is a value of this type."""
+    if get_origin(annotation) is Annotated:
+        return allows_none(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return any(allows_none(member) for member in get_args(annotation))
+    return annotation is NoneType
+
+
+def _is_number(annotation: Any) -> bool:
+    return plain_type(annotation) in (int, float)
+
+
+def _list_of_one(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+NameList = Annotated[list[str], BeforeValidator(_list_of_one)]
+"""Names; a single one counts as a list of one."""
+
+Columns = Annotated[NameList, Field(min_length=1)]
+"""Column names, at least one."""
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Named(BaseModel):
+    """A class of a library by name, with its options: `{name: AdamW, weight_decay: 0.01}`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments given beside the name."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _plain_options(self) -> Self:
+        for option, value in self.options.items():
+            if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+                meant = "true" if value.lower() in ("yes", "on") else "false"
+                raise ValueError(f"{option}: `{value}` is text here; write `{meant}`")
+        return self
+
+    def __hash__(self) -> int:
+        return hash((self.name, repr(sorted(self.options.items()))))
+
+
+class ProjectConfig(StrictModel):
+    """The root fields that every config has."""
+
+    project_root: str = Field(
+        ".",
+        description="Folder of the project. Outputs are written below it; inputs are looked for below it, "
+        "then below the working folder.",
+    )
+    user: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Free keys of your own (`-D user.threshold=0.8`): hooks, experiments and evaluation scripts "
+        "read them; they enter a run's YAML and identity.",
+    )

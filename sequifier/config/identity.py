@@ -1,0 +1,219 @@
+"""The identity of a run: a hash of everything that its result follows from.
+
+First the config is brought to canonical form, so that two ways of saying one thing are one thing. The identity is then
+the SHA-256 of canonical JSON of {schema, config: the fields that differ from their schema-1 defaults, data}. It rests
+on the literal defaults below, not on those in the models: a default may change without changing old identities, and a
+field added later changes none as long as its default reproduces the old behaviour. If one day it cannot, the schema
+rises, with a rule that upgrades stored identities.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from sequifier.config.base import Named
+from sequifier.config.model import ModelSpec
+from sequifier.config.train import TrainConfig
+from sequifier.config.training import TrainingSpec
+
+SCHEMA = 1
+
+ROOT_LEFT_OUT = frozenset(
+    {
+        # Names and paths; which content they lead to is in the data fingerprint.
+        *("project_root", "model_name", "metadata_config_path", "training_data_path", "validation_data_path"),
+        "read_format",
+        # Derived from the metadata.
+        *("target_column_types", "column_types", "categorical_columns", "real_columns", "n_classes", "id_maps"),
+        # What is made of the trained model.
+        "inference_batch_size",
+        *("export_generative_model", "export_embedding_model", "export_onnx", "export_end_to_end", "export_pt"),
+        "export_with_dropout",
+        # The environment, recorded in the run's record: the last digits depend on it, as on the device.
+        "cpu_threads",
+    }
+)
+TRAINING_LEFT_OUT = frozenset(
+    {
+        # Where to train, and where the events are kept meanwhile.
+        *("device", "num_workers", "load_full_data_to_ram", "max_ram_gb"),
+        # What is logged and saved.
+        *("log_interval", "class_share_log_columns", "save_interval_epochs", "checkpoint_interval_steps"),
+        *("keep_checkpoints", "continue_training", "sampling_interval_steps", "sampling_prompt"),
+        *("sampling_temperature", "sampling_max_length", "sampling_seed"),
+        # Accepted and unused.
+        *("backend", "device_max_concat_length"),
+    }
+)
+
+# The defaults of schema 1. Fields without an entry (mandatory ones, those derived from dim_model) always count.
+ROOT_DEFAULTS: dict[str, Any] = {
+    "user": {},
+    "input_columns": None,
+    "seq_length": None,
+    "window_stride": None,
+    "metric": "val_loss",
+    "direction": "minimize",
+    "seed": 1010,
+    "hooks": {},
+}
+MODEL_DEFAULTS: dict[str, Any] = {
+    "dim_model": 128,
+    "n_head": 4,
+    "num_layers": 3,
+    "joint_embedding_dim": None,
+    "feature_embedding_dims": None,
+    "activation_fn": "swiglu",
+    "attention_type": "mha",
+    "n_kv_heads": None,
+    "normalization": "rmsnorm",
+    "norm_first": True,
+    "positional_encoding": "learned",
+    "rope_theta": 10000.0,
+    "prediction_length": 1,
+}
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "epochs": 10,
+    "max_steps": None,
+    "batch_size": 64,
+    "learning_rate": 3e-4,
+    "accumulation_steps": 1,
+    "effective_batch_size": None,
+    "dropout": 0.0,
+    "optimizer": {"name": "Adam"},
+    "scheduler": {"name": "StepLR", "step_size": 1, "gamma": 0.99},
+    "scheduler_step_on": "epoch",
+    "warmup_steps": 0,
+    "decay_all": False,
+    "gradient_clip": 0.5,
+    "criterion": {},
+    "loss_weights": None,
+    "class_weights": None,
+    "early_stopping_epochs": None,
+    "evaluation_context": "full",
+    "evaluation_stride": None,
+    "eval_interval_steps": None,
+    "enforce_determinism": False,
+    "layer_type_dtypes": None,
+    "layer_autocast": True,
+    "torch_compile": "auto",
+    "distributed": False,
+    "data_parallelism": None,
+    "world_size": 1,
+}
+
+_DEFAULTS: dict[type[BaseModel], Mapping[str, Any]] = {ModelSpec: MODEL_DEFAULTS, TrainingSpec: TRAINING_DEFAULTS}
+_LEFT_OUT: dict[type[BaseModel], frozenset[str]] = {ModelSpec: frozenset(), TrainingSpec: TRAINING_LEFT_OUT}
+
+
+def canonical_attention(attention_type: str, n_kv_heads: int | None, n_head: int) -> tuple[str, int | None, str]:
+    """The one way to say which heads share keys and values.
+
+    Returns:
+        attention_type, n_kv_heads, and the reason when something that was asked for is replaced, else "".
+    """
+    match attention_type:
+        case "mha" if n_kv_heads is None:
+            return "mha", None, ""
+        case "mha":
+            return "mha", None, f"mha has one group per head: n_kv_heads {n_kv_heads} -> null"
+        case "mqa" if n_kv_heads in (None, 1):
+            return "mqa", 1, ""
+        case "mqa":
+            return "mqa", 1, f"mqa has a single group: n_kv_heads {n_kv_heads} -> 1"
+        case _ if n_kv_heads is None:
+            return "mha", None, "gqa without n_kv_heads has one group per head, which is mha"
+        case _ if n_kv_heads == 1:
+            return "mqa", 1, "gqa with n_kv_heads 1 is mqa"
+        case _ if n_kv_heads == n_head:
+            return "mha", None, f"gqa with n_kv_heads {n_kv_heads} = n_head has one group per head, which is mha"
+        case _ if n_head % n_kv_heads:
+            return (
+                "mha",
+                None,
+                f"n_kv_heads {n_kv_heads} does not divide n_head {n_head}: gqa -> mha, n_kv_heads -> null",
+            )
+    return attention_type, n_kv_heads, ""
+
+
+def canonical_model(spec: ModelSpec) -> ModelSpec:
+    """The same model with its attention in canonical form and settings that cannot matter at their default."""
+    attention_type, n_kv_heads, _ = canonical_attention(spec.attention_type, spec.n_kv_heads, spec.n_head)
+    changes: dict[str, Any] = {}
+    if (attention_type, n_kv_heads) != (spec.attention_type, spec.n_kv_heads):
+        changes |= {"attention_type": attention_type, "n_kv_heads": n_kv_heads}
+    if spec.positional_encoding == "learned" and spec.rope_theta != MODEL_DEFAULTS["rope_theta"]:
+        changes["rope_theta"] = MODEL_DEFAULTS["rope_theta"]
+    return spec.model_copy(update=changes) if changes else spec
+
+
+def canonical_training(spec: TrainingSpec) -> TrainingSpec:
+    """The same training with settings that cannot matter at their default."""
+    if spec.layer_type_dtypes is None and not spec.layer_autocast:
+        return spec.model_copy(update={"layer_autocast": True})
+    return spec
+
+
+def canonical(config: TrainConfig) -> TrainConfig:
+    """The same run in canonical form."""
+    model_spec, training_spec = canonical_model(config.model_spec), canonical_training(config.training_spec)
+    if model_spec is config.model_spec and training_spec is config.training_spec:
+        return config
+    return config.model_copy(update={"model_spec": model_spec, "training_spec": training_spec})
+
+
+def plain(value: Any) -> Any:
+    """A config or one of its values as JSON and YAML have them: maps, lists, text, numbers, booleans, None."""
+    if isinstance(value, Named):
+        return {"name": value.name, **{option: plain(below) for option, below in value.options.items()}}
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {key: plain(below) for key, below in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(below) for below in value]
+    return value
+
+
+def differing(section: TrainConfig | ModelSpec | TrainingSpec) -> dict[str, Any]:
+    """The fields of one section that count and differ from their schema-1 defaults, as plain values.
+
+    Of a `TrainConfig` these are the fields at its root; its two sections are asked for themselves.
+    """
+    if isinstance(section, TrainConfig):
+        defaults: Mapping[str, Any] = ROOT_DEFAULTS
+        left_out = ROOT_LEFT_OUT | {"model_spec", "training_spec"}
+    else:
+        defaults, left_out = _DEFAULTS[type(section)], _LEFT_OUT[type(section)]
+    found = {}
+    for name, field in type(section).model_fields.items():
+        if name in left_out:
+            continue
+        value = plain(getattr(section, name))
+        # A field of a later version is not in the table: its default reproduces what there was before it.
+        default = defaults[name] if name in defaults else plain(field.default)
+        if value != default or type(value) is not type(default):
+            found[name] = value
+    return found
+
+
+def identity_of(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any], data: str) -> str:
+    """The identity from what `differing` says of each section, and the data fingerprint."""
+    config = {**root, "model_spec": model, "training_spec": training}
+    content = {"schema": SCHEMA, "config": config, "data": data}
+    canonical_json = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical_json.encode()).hexdigest()
+
+
+def identity(config: TrainConfig, fingerprint: str) -> str:
+    """The identity of a run: 64 hexadecimal digits.
+
+    Args:
+        config: resolved, with every null filled in that the data decides; brought to canonical form here.
+        fingerprint: of the data set.
+    """
+    config = canonical(config)
+    return identity_of(differing(config), differing(config.model_spec), differing(config.training_spec), fingerprint)

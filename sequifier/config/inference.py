@@ -1,0 +1,89 @@
+"""`infer.yaml`: predictions from an exported model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, StrictModel, about
+
+
+class Sampler(StrictModel):
+    """How an event is drawn from the predicted distribution."""
+
+    temperature: float = Field(1.0, ge=0, description="Divides the logits; 0 takes the most likely class.")
+    top_k: int | None = Field(None, gt=0, description="Keep the k most likely classes.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Keep the smallest set of classes that reaches p.")
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="Keep classes at least min_p times as likely as the best."
+    )
+    top_n_sigma: float | None = Field(None, gt=0, description="Keep logits within n standard deviations of the best.")
+    seed: int | None = Field(None, ge=0, description="Seed of the draws; null: the config's seed.")
+
+
+class InferConfig(ProjectConfig):
+    """What to predict, with which model, from which events. Everything the model file says may be left out."""
+
+    metadata_config_path: str | None = Field(None, description="The metadata JSON; null: what the model file says.")
+    model_path: Annotated[NameList, Field(min_length=1)] = Field(description="Exported model, or several.")
+    model_type: Literal["generative", "embedding"] = Field(
+        "generative",
+        description="generative predicts the targets, embedding returns vectors.",
+        json_schema_extra=about(not_yet=("embedding",)),
+    )
+    data_path: str | None = Field(None, description="Encoded events; null: split 2 of the metadata, else the last.")
+    training_config_path: str | None = Field(None, description="Accepted: the model file says what was trained.")
+    read_format: Literal["parquet", "csv", "arrow", "pt", "raw"] | None = Field(
+        None,
+        description="Format of the events; raw: not encoded yet; null: by the file's ending.",
+        json_schema_extra=about(not_yet=("pt", "raw")),
+    )
+    write_format: Literal["csv", "parquet"] = Field("csv", description="Format of the predictions.")
+    input_columns: Columns | None = Field(None, description="Accepted: the model file names its inputs.")
+    target_columns: Columns | None = Field(None, description="Targets to write; null: all of the model.")
+    column_types: dict[str, str] | None = Field(None, description="Accepted: from the model file.")
+    target_column_types: dict[str, ColumnType] | None = Field(None, description="Accepted: from the model file.")
+    output_probabilities: bool = Field(False, description="Write each categorical target's class probabilities too.")
+    map_to_id: bool = Field(True, description="Write original labels instead of ids (categorical targets).")
+    seed: int | None = Field(1010, ge=0, lt=2**63, description="Seed of everything drawn; null draws one.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to predict.")
+    seq_length: int | None = Field(None, gt=0, description="Accepted: fixed in the model.")
+    prediction_length: int | None = Field(None, gt=0, description="Accepted: fixed in the model.")
+    inference_batch_size: int | None = Field(
+        None,
+        gt=0,
+        description="Windows per call; null: the model's.",
+        json_schema_extra=about(unit="windows"),
+    )
+    enforce_determinism: bool = Field(False, description="Use deterministic algorithms only.")
+    sample_from_distribution_columns: NameList | None = Field(
+        None,
+        description="Categorical targets to draw instead of taking the most likely class.",
+        json_schema_extra=about(not_yet=True),
+    )
+    sampler: Sampler | str | None = Field(
+        None,
+        description="How to draw, or FILE[:name] of a sampler search's export.",
+        json_schema_extra=about(not_yet=True),
+    )
+    infer_with_dropout: bool = Field(
+        False, description="Keep dropout active (Monte Carlo dropout).", json_schema_extra=about(not_yet=True)
+    )
+    autoregression: bool = Field(
+        False, description="Feed predictions back as inputs.", json_schema_extra=about(not_yet=True)
+    )
+    autoregression_extra_steps: int = Field(
+        0,
+        ge=0,
+        description="Events to generate beyond the known ones.",
+        json_schema_extra=about(unit="events", not_yet=True),
+    )
+    evaluate: bool = Field(True, description="Where targets are known: print and save how good the predictions are.")
+    evaluation_context: Literal["split", "full"] = Field(
+        "split",
+        description="split: windows of the split alone, as v1; full: each event once, with its history.",
+        json_schema_extra=about(not_yet=("full",)),
+    )
+    distributed: bool = Field(False, description="Accepted and unused (v1).")
+    world_size: int = Field(1, description="Accepted and unused (v1).")
+    num_workers: int = Field(0, description="Accepted and unused (v1).")
+    load_full_data_to_ram: bool = Field(True, description="Accepted and unused (v1).")

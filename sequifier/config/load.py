@@ -1,0 +1,320 @@
+"""From a YAML file, a section, `-D` and flags to a validated config that knows where each value came from.
+
+Strongest first: explicit flag, `-D`, section, file, `base_config_path`, default. Validation comes after all of them are
+merged, and reports every problem at once with its place.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import NoneType
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from sequifier.config.base import Named, allows_none, plain_type
+from sequifier.config.yaml12 import KeyPath, dotted, parse_file, parse_value
+from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+PLACEHOLDER = "PLEASE FILL"
+
+
+@dataclass
+class Merged:
+    """Raw values from all sources, and the source of each key."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[KeyPath, str] = field(default_factory=dict)
+
+    def put(self, path: KeyPath, value: Any, source: str) -> None:
+        """Set one key; maps on the way are made."""
+        here = self.values
+        for part in path[:-1]:
+            if not isinstance(here.get(str(part)), dict):
+                here[str(part)] = {}
+            here = here[str(part)]
+        here[str(path[-1])] = value
+        for known in [known for known in self.sources if known[: len(path)] == path]:
+            del self.sources[known]
+        self.sources[path] = source
+
+    def merge(self, other: "Merged", *, at: KeyPath = ()) -> None:
+        """Lay another tree over this one: maps are merged, everything else is replaced."""
+        values: Any = other.values
+        for part in at:
+            values = values[part]
+        for key, value in values.items():
+            path = (*at, key)
+            mine: Any = self.values
+            for part in path:
+                mine = mine.get(part) if isinstance(mine, dict) else None
+            if isinstance(value, dict) and isinstance(mine, dict) and value:
+                self.merge(other, at=path)
+                continue
+            self.put(path, value, other.source(path))
+            self.sources |= {known: text for known, text in other.sources.items() if known[: len(path)] == path}
+
+    def source(self, path: KeyPath) -> str:
+        """The source of a key, or of the nearest one above it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.sources:
+                return self.sources[path[:length]]
+        return ""
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[Model]):
+    """A validated config and where its values came from."""
+
+    config: Model
+    merged: Merged
+    path: Path
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """The same problems, each with the place of its key: for checks that need more than the file."""
+        return ConfigError([_located(problem, self.merged) for problem in error.problems], where=str(self.path))
+
+
+def load(
+    model: type[Model],
+    path: Path,
+    *,
+    section: str | None = None,
+    defines: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Loaded[Model]:
+    """Read, merge and validate a config.
+
+    Args:
+        model: the config's pydantic model.
+        path: the YAML file.
+        section: name under `sections:` to lay over the file.
+        defines: `key.path=value` words of `-D`, each parsed by the type of its field.
+        flags: values of explicit command-line flags by dotted key.
+
+    Raises:
+        ConfigError: everything that is wrong, each problem with file and line.
+    """
+    merged = _read(path, model, seen=())
+    sections = merged.values.pop("sections", None) or {}
+    if section is not None:
+        if not isinstance(sections, dict) or section not in sections:
+            raise ConfigError(
+                [
+                    Problem(
+                        "sections",
+                        f"there is no section `{section}`",
+                        str(path),
+                        did_you_mean(section, sections),
+                    )
+                ]
+            )
+        chosen = Merged(sections[section] or {})
+        chosen.sources = {
+            known[2:]: f"{text} (section {section})"
+            for known, text in merged.sources.items()
+            if known[:2] == ("sections", section)
+        }
+        merged.merge(chosen)
+    problems = [problem for word in defines if (problem := _define(merged, model, word))]
+    for key, value in (flags or {}).items():
+        merged.put(tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}")
+    problems += list(_placeholders(merged))
+    unfilled = {problem.key for problem in problems}
+    try:
+        config = model.model_validate(merged.values)
+    except ValidationError as error:
+        for found in problems_of(error, model, merged):
+            if found.key not in unfilled:
+                problems.append(found)
+    if problems:
+        raise ConfigError(problems, where=str(path))
+    return Loaded(config, merged, path)
+
+
+def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
+    """A file over the files it inherits from."""
+    if path.resolve() in seen:
+        raise ConfigError([Problem("base_config_path", "files inherit from each other in a circle", str(path))])
+    if not path.exists():
+        others = sorted(str(other) for other in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        raise ConfigError(
+            [
+                Problem(
+                    "",
+                    "there is no such config file",
+                    str(path),
+                    did_you_mean(str(path), others) if others else "",
+                )
+            ]
+        )
+    document = parse_file(path)
+    values = {} if document.values is None else document.values
+    if not isinstance(values, dict):
+        raise ConfigError([Problem("", f"expected `key: value` lines, found {type(values).__name__}", str(path))])
+    own = Merged(values, {known: f"{path}:{line}" for known, line in document.lines.items() if known})
+    if "base_config_path" not in values or "base_config_path" in model.model_fields:
+        return own
+    place = own.source(("base_config_path",))
+    base = Path(str(values.pop("base_config_path")))
+    candidates = [base, path.parent / base]
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    if found is None:
+        looked = " and ".join(str(candidate) for candidate in candidates)
+        raise ConfigError([Problem("base_config_path", f"no such file; looked for {looked}", place)])
+    inherited = _read(found, model, (*seen, path.resolve()))
+    inherited.merge(own)
+    return inherited
+
+
+def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        return Problem("", f"`{word}` is not key=value", "-D", "write -D training_spec.epochs=3")
+    path = tuple(key.split("."))
+    annotation = _annotation(model, path)
+    merged.put(path, _by_type(annotation, text), "-D")
+    return None
+
+
+def _by_type(annotation: Any, text: str) -> Any:
+    """Text of the command line as the field's type wants it; never evaluated."""
+    kind = plain_type(annotation)
+    is_text = kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
+    if allows_none(annotation) and text in ("None", "null", "~", ""):
+        return None
+    return text if is_text else (None if text == "None" else parse_value(text))
+
+
+def _annotation(model: Any, path: KeyPath) -> Any:
+    """The declared type at a dotted key, or Any."""
+    kind = plain_type(model)
+    if not path:
+        return model
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        known = kind.model_fields.get(str(path[0]))
+        return _annotation(known.annotation, path[1:]) if known else Any
+    if get_origin(kind) is dict:
+        return _annotation(get_args(kind)[1], path[1:])
+    return Any
+
+
+def _placeholders(merged: Merged) -> Iterator[Problem]:
+    def walk(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                yield from walk(below, (*path, key))
+        elif isinstance(value, list):
+            for index, below in enumerate(value):
+                yield from walk(below, (*path, index))
+        elif isinstance(value, str) and value.strip().upper() == PLACEHOLDER:
+            yield path
+
+    for path in walk(merged.values, ()):
+        yield Problem(dotted(path), f"still says {PLACEHOLDER}", merged.source(path), "write your own value")
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) -> list[Problem]:
+    """Pydantic's errors in the words of the file."""
+    problems: list[Problem] = []
+    for detail in error.errors(include_url=False):
+        path = _path_in(merged.values, detail["loc"])
+        problem = _problem(detail, path, model, merged)
+        # A union reports one error per member; the first says enough.
+        if not any(known.key == problem.key for known in problems):
+            problems.append(problem)
+    return problems
+
+
+def _path_in(values: Any, location: tuple[str | int, ...]) -> KeyPath:
+    """A pydantic location without the names of union members and validators, which are no keys of the file."""
+    path: list[str | int] = []
+    here = values
+    for index, part in enumerate(location):
+        if isinstance(here, dict):
+            if part in here:
+                here = here[part]
+            elif index < len(location) - 1 or not _is_key(part):
+                continue
+            path.append(part)
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _is_key(part: str | int) -> bool:
+    return isinstance(part, str) and part.isidentifier()
+
+
+def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged) -> Problem:
+    kind, given = detail["type"], detail["input"]
+    source, key = merged.source(path), dotted(path)
+    if kind == "missing":
+        parent = merged.source(path[:-1]) if path[:-1] else source
+        return Problem(key, "is missing, and there is no default for it", parent)
+    if kind == "extra_forbidden":
+        return Problem(key, "unknown key", source, _nearest_key(model, path))
+    if kind == "value_error":
+        return _located(Problem(key, str(detail["ctx"]["error"])), merged)
+    shown = repr(given) if isinstance(given, (str, int, float, bool, NoneType)) else str(given)
+    if len(shown) > 80:
+        shown = shown[:77] + "..."
+    if kind == "literal_error":
+        annotation = _annotation(model, path)
+        choices = [str(choice) for choice in _choices(annotation)]
+        fix = did_you_mean(str(given), choices) if nearest(str(given), choices) else ""
+        return Problem(key, f"got {shown}, allowed: {detail['ctx']['expected']}", source, fix)
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    message = message.removeprefix("input ").replace("a valid integer", "a whole number").split(", unable to parse")[0]
+    return Problem(key, f"{message}, got {shown}", source)
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) in (Union, type(int | str)):
+        for member in get_args(annotation):
+            yield from _choices(member)
+    elif (kind := plain_type(annotation)) is not annotation:
+        yield from _choices(kind)
+
+
+def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
+    """Where a misplaced or misspelt key belongs."""
+    word = str(path[-1])
+    parent = plain_type(_annotation(model, path[:-1]))
+    siblings = list(parent.model_fields) if isinstance(parent, type) and issubclass(parent, BaseModel) else []
+    if near := nearest(word, siblings):
+        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
+    for place, name in _all_keys(model):
+        if name == word:
+            return f"it belongs under `{place}`" if place else f"`{name}` belongs at the top level"
+    every = {name: f"{place}.{name}" if place else name for place, name in _all_keys(model)}
+    if near := nearest(word, every):
+        return "did you mean " + " or ".join(f"`{every[name]}`" for name in near) + "?"
+    return "see `sequifier config reference` for the known keys" if len(siblings) > 40 else did_you_mean(word, siblings)
+
+
+def _all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
+    for name, known in model.model_fields.items():
+        yield place, name
+        kind = plain_type(known.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Named):
+            yield from _all_keys(kind, f"{place}.{name}" if place else name)
+
+
+def _located(problem: Problem, merged: Merged) -> Problem:
+    """A problem with the source of its key.
+
+    A check of a whole section starts its message with the field it is about ("dim_model: 5 ..."); that field's line is
+    the better place.
+    """
+    path: KeyPath = tuple(problem.key.split(".")) if problem.key else ()
+    path = _path_in(merged.values, path)
+    first = problem.message.split(":")[0].split(" ")[0]
+    named = (*path, *first.split("."))
+    if named in merged.sources:
+        return replace(problem, source=merged.sources[named], key=dotted(named))
+    return replace(problem, source=problem.source or merged.source(path))

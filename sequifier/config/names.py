@@ -1,0 +1,280 @@
+"""Optimizers, schedulers and criteria that a config may name, and their options.
+
+Everything is read from `names.json`, which `python -m sequifier.training.names` writes by trying each class of the
+installed libraries; so a config is checked without importing torch. Names match without regard to case, and v1's
+names are understood.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from sequifier.config.base import Named
+from sequifier.errors import did_you_mean, nearest
+
+Family = Literal["optimizers", "schedulers", "criteria"]
+SINGULAR = {"optimizers": "optimizer", "schedulers": "scheduler", "criteria": "criterion"}
+
+AUTO = "auto"
+"""Stands for a length of the run in a scheduler's options; see `sequifier.config.schedules`."""
+
+AUTO_OPTIONS = ("T_max", "T_0", "total_steps", "total_iters", "epochs", "steps_per_epoch")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword argument of a class.
+
+    Attributes:
+        type: what a value is; "list" holds `items`, `length` of them if that is fixed.
+        default: the value when left out (a number that JSON has no word for is text: "inf"); None if required.
+        choices: the only values allowed; empty: any.
+    """
+
+    type: Literal["bool", "int", "float", "str", "list"]
+    default: Any = None
+    required: bool = False
+    nullable: bool = False
+    choices: tuple[Any, ...] = ()
+    items: Literal["int", "float", "str"] | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerEntry:
+    """One optimizer.
+
+    Attributes:
+        library: "torch" or "pytorch_optimizer".
+        options: by name, without those that a config does not set (`lr`).
+        our_defaults: options whose default here is not the library's.
+        matrices_only: for the matrices of blocks; AdamW takes the rest.
+        moves_padding: a step moves the padding row of an embedding, although its gradient is 0.
+        ignores: which of "learning_rate" and "scheduler" have no effect.
+    """
+
+    library: Literal["torch", "pytorch_optimizer"]
+    options: Mapping[str, Option]
+    our_defaults: Mapping[str, Any] = field(default_factory=dict)
+    matrices_only: bool = False
+    moves_padding: bool = False
+    ignores: tuple[str, ...] = ()
+
+
+def check_optimizer(named: Named) -> Named:
+    """The optimizer as its library spells it, with checked options.
+
+    Raises:
+        ValueError: what is wrong with name and options, all at once, and what is near.
+    """
+    name, preset = _resolve("optimizers", named.name)
+    return _checked("optimizers", name, preset | _today(name, named.options))
+
+
+def check_scheduler(named: Named) -> Named:
+    """The scheduler as torch spells it, with checked options; `auto` stays where it stands for a length.
+
+    Entries of `schedulers` are checked too and come back as plain maps.
+
+    Raises:
+        ValueError: what is wrong, all at once, and what is near.
+    """
+    name, _ = _resolve("schedulers", named.name)
+    options = named.options
+    if name not in NESTING:
+        return _checked("schedulers", name, options)
+    parts = [check_scheduler(part) for part in scheduler_parts(Named(name=name, **options))]
+    for part in parts:
+        if part.name == "ReduceLROnPlateau":
+            raise ValueError(f"{name} cannot hold ReduceLROnPlateau, which waits for a metric instead of counting")
+    rest = {option: value for option, value in options.items() if option != "schedulers"}
+    checked = _checked("schedulers", name, rest)
+    if name == "SequentialLR" and len(checked.options["milestones"]) != len(parts) - 1:
+        raise ValueError(
+            f"SequentialLR: {len(parts)} schedulers need {len(parts) - 1} milestones, one at each change, "
+            f"not {len(checked.options['milestones'])}"
+        )
+    plain = [{"name": part.name, **part.options} for part in parts]
+    return Named(name=name, schedulers=plain, **checked.options)
+
+
+def check_criterion(named: Named, kind: Literal["categorical", "real"]) -> Named:
+    """The criterion as torch.nn spells it, for a target of this kind, with checked options.
+
+    Raises:
+        ValueError: what is wrong, all at once, and what is near.
+    """
+    name, _ = _resolve("criteria", named.name)
+    fitting = criteria(kind)
+    if name not in fitting:
+        other = "real" if kind == "categorical" else "categorical"
+        raise ValueError(f"{name} is for {other} targets; a {kind} one takes {', '.join(fitting)}")
+    return _checked("criteria", name, named.options)
+
+
+NESTING = ("SequentialLR", "ChainedScheduler")
+"""Schedulers made of others, given as `schedulers: [{name: ...}, ...]`."""
+
+
+def scheduler_parts(named: Named) -> list[Named]:
+    """The schedulers inside a SequentialLR or ChainedScheduler, as given.
+
+    Raises:
+        ValueError: `schedulers` is no list of names or maps.
+    """
+    parts = named.options.get("schedulers")
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"{named.name}: `schedulers` must be a list like [{{name: LinearLR, total_iters: 5}}, ...]")
+    return [Named.model_validate(part) for part in parts]
+
+
+def known_names(family: Family) -> list[str]:
+    """Every name that a config may use today."""
+    return list(_names()[family])
+
+
+def criteria(kind: Literal["categorical", "real"]) -> list[str]:
+    """The criteria for targets of one kind."""
+    return [name for name, entry in _names()["criteria"].items() if entry["kind"] == kind]
+
+
+@cache
+def options_of(family: Family, name: str) -> Mapping[str, Option]:
+    """The options of a name as today's library spells it."""
+    return _options(_names()[family][name])
+
+
+@cache
+def optimizer_entry(name: str) -> OptimizerEntry:
+    """What building this optimizer takes; `name` as its library spells it."""
+    return read_optimizer_entry(_names()["optimizers"][name])
+
+
+def read_optimizer_entry(entry: Mapping[str, Any]) -> OptimizerEntry:
+    """An entry as names.json holds it."""
+    return OptimizerEntry(
+        library=entry["from"],
+        options=_options(entry),
+        our_defaults={
+            option: described["default"]
+            for option, described in entry["options"].items()
+            if "library_default" in described
+        },
+        matrices_only=entry.get("matrices_only", False),
+        moves_padding=entry.get("moves_padding", False),
+        ignores=tuple(entry.get("ignores", ())),
+    )
+
+
+@cache
+def _names() -> dict[str, Any]:
+    return json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _options(entry: Mapping[str, Any]) -> dict[str, Option]:
+    options = {}
+    for name, described in entry["options"].items():
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in described.items()
+            if key != "library_default"
+        }
+        options[name] = Option(**fields)
+    return options
+
+
+def _resolve(family: Family, name: str) -> tuple[str, dict[str, Any]]:
+    """Today's name, and the options that v1's name implies.
+
+    The exact spelling counts first: `Adafactor` is torch's, `AdaFactor` pytorch_optimizer's; v1's `Apollo` is
+    ApolloDQN, not the later APOLLO.
+    """
+    names = _names()
+    known, aliases, unsupported = names[family], names["aliases"][family], names["unsupported"][family]
+    exact = name in known or name in aliases or name in unsupported
+    spellings = (
+        [name]
+        if exact
+        else [spelling for spelling in [*known, *aliases, *unsupported] if spelling.lower() == name.lower()]
+    )
+    if not spellings:
+        fix = did_you_mean(name, [*known, *aliases])
+        raise ValueError(f"unknown {SINGULAR[family]} `{name}`; {fix}")
+    as_alias = [spelling for spelling in spellings if spelling in aliases]
+    if as_alias and len(spellings) > 1:
+        raise ValueError(
+            f"`{name}` could be {' or '.join(f'`{spelling}`' for spelling in spellings)}; spell it exactly"
+        )
+    spelling = spellings[0]  # torch's names are listed first
+    if spelling in known:
+        return spelling, {}
+    if spelling in aliases:
+        return aliases[spelling]["name"], aliases[spelling].get("options", {})
+    raise ValueError(f"{SINGULAR[family]} `{spelling}` is not available: {unsupported[spelling]}")
+
+
+def _today(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under today's spelling: v1's libraries said `amsgrad` or `T_alpha_beta3` where today's say otherwise."""
+    renamed = _names()["option_aliases"].get(name, {})
+    return {renamed.get(option, option): value for option, value in options.items()}
+
+
+def _checked(family: Family, name: str, options: Mapping[str, Any]) -> Named:
+    known, reserved = options_of(family, name), _names()["reserved"][family]
+    problems, values = [], {}
+    for option, value in options.items():
+        if option in known:
+            try:
+                values[option] = _value(known[option], value, auto=family == "schedulers" and option in AUTO_OPTIONS)
+            except ValueError as error:
+                problems.append(f"{option}: {error}")
+        elif option in reserved:
+            problems.append(f"{option}: {reserved[option]}")
+        else:
+            problems.append(f"unknown option `{option}`; {_near_option(option, known)}")
+    missing = [option for option, described in known.items() if described.required and option not in options]
+    problems += [f"{option}: is required" for option in missing]
+    if problems:
+        raise ValueError(f"{name}: " + "; ".join(problems))
+    return Named(name=name, **values)
+
+
+def _near_option(option: str, known: Iterable[str]) -> str:
+    known = list(known)
+    return did_you_mean(option, known) if nearest(option, known) or known else "it has none"
+
+
+def _value(option: Option, value: Any, *, auto: bool) -> Any:
+    if value is None and option.nullable:
+        return None
+    if auto and value == AUTO:
+        return AUTO
+    if option.type != "list":
+        converted = _scalar(option.type, value)
+    elif isinstance(value, list | tuple):
+        assert option.items is not None
+        converted = [None if item is None and option.nullable else _scalar(option.items, item) for item in value]
+        if option.length is not None and len(converted) != option.length:
+            raise ValueError(f"{value} has {len(converted)} entries, {option.length} are needed")
+    else:
+        raise ValueError(f"{value!r} is not a list")
+    if option.choices and converted not in option.choices:
+        raise ValueError(f"{value!r} is none of {', '.join(map(str, option.choices))}")
+    return converted
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """The value as its type, or a ValueError; a whole float is an int, an int a float, a boolean neither."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "int" and is_number and math.isfinite(value) and value == int(value):
+        return int(value)
+    if kind == "float" and is_number and not math.isnan(value):
+        return float(value)
+    if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
+        return value
+    wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[kind]
+    raise ValueError(f"{value!r} is not {wanted}")

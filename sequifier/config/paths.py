@@ -1,0 +1,35 @@
+"""Where a path in a config points to."""
+
+from pathlib import Path
+
+from sequifier.errors import ConfigError, Problem, did_you_mean
+
+
+def find_input(path: str, project_root: str, key: str, *, working_folder_first: bool = False) -> Path:
+    """An existing input file or folder.
+
+    A path that is absolute or begins with project_root is taken as it is; any other is looked for under project_root,
+    then under the working folder, or the other way round.
+
+    Args:
+        path: as written in the config.
+        project_root: as written in the config.
+        key: the field that holds the path, for the error.
+        working_folder_first: look under the working folder first.
+
+    Raises:
+        ConfigError: there is no such file; the error names every place.
+    """
+    given, root = Path(path).expanduser(), Path(project_root).expanduser()
+    if given.is_absolute() or (root.parts and given.parts[: len(root.parts)] == root.parts):
+        places = [given]
+    else:
+        places = [given, root / given] if working_folder_first else [root / given, given]
+    for place in places:
+        if place.exists():
+            return place
+    looked = " and ".join(dict.fromkeys(str(place) for place in places))
+    siblings = [other.name for other in places[0].parent.iterdir()] if places[0].parent.is_dir() else []
+    near = did_you_mean(given.name, siblings) if siblings else ""
+    fix = near if near.startswith("did you mean") else ""
+    raise ConfigError([Problem(key, f"no such file or folder: {path} (looked for {looked})", fix=fix)])

@@ -1,0 +1,197 @@
+"""`preprocess.yaml`: from raw events to encoded splits and metadata."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
+
+from sequifier.config.base import Columns, ProjectConfig, about
+
+TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
+Count = Annotated[int, Field(gt=0)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+FillNull = StrictInt | StrictFloat | Literal["mean", "forward", "unknown"]
+
+SMALLEST_CONTEXT = 512
+RATIO_TOLERANCE = 1e-6
+
+
+class PreprocessConfig(ProjectConfig):
+    """Which table to encode, how it is split, and what each column is."""
+
+    data_path: str = Field(
+        min_length=1,
+        description="The raw events: a file, or a folder read recursively. Looked for in the working folder, then "
+        "below project_root.",
+    )
+    read_format: Literal["csv", "parquet", "text"] = Field(
+        "csv",
+        description="Format of the raw events; text: one character per event.",
+        json_schema_extra=about(not_yet=("text",)),
+    )
+    text_sequence_length: int = Field(
+        4096,
+        gt=1,
+        description="Length of the sequences that a text is cut into.",
+        json_schema_extra=about(unit="characters", interacts="read_format: text", not_yet=True),
+    )
+    write_format: Literal["parquet", "csv", "pt", "arrow"] = Field(
+        "parquet",
+        description="Format of the splits; arrow is uncompressed, so that it can be memory-mapped.",
+        json_schema_extra=about(not_yet=("pt",)),
+    )
+    merge_output: bool = Field(
+        True,
+        description="One file per split; false: a folder of shards per split.",
+        json_schema_extra=about(interacts="write_format: pt needs false", not_yet=True),
+    )
+    sequence_column: str = Field(
+        "sequenceId", min_length=1, description="Column that says which sequence an event belongs to: integer or text."
+    )
+    position_column: str = Field(
+        "itemPosition",
+        min_length=1,
+        description="Column that orders the events of a sequence: integers, dates or datetimes.",
+    )
+    selected_columns: Columns | None = Field(
+        None,
+        description="Feature columns, in the order to store them; null: all but the sequence and position columns.",
+    )
+    column_types: dict[str, TypeName] = Field(
+        default_factory=dict,
+        description="Kind of a column where the data does not say: by default text, booleans and integers are "
+        "categorical and floats are real. `real` takes integers as numbers; `String` keeps digits as text.",
+        json_schema_extra=about(change="an integer column that measures something is `real`"),
+    )
+    split_ratios: list[Ratio] = Field(
+        [0.8, 0.1, 0.1],
+        min_length=1,
+        description="Share of each split: training, validation, test, in this order. They sum to 1.",
+    )
+    split_method: Literal["within_sequence", "between_sequence"] = Field(
+        "within_sequence",
+        description="within_sequence cuts every sequence by position, in ratio order; between_sequence gives each "
+        "split whole sequences, drawn by the seed.",
+    )
+    seq_length: int = Field(
+        gt=0,
+        le=1_000_000,
+        description="Events that a model sees at once. Training may choose another: events are stored, not windows.",
+        json_schema_extra=about(unit="events"),
+    )
+    stride_by_split: list[Count] | None = Field(
+        None,
+        description="How far windows advance in each split; null: seq_length for each.",
+        json_schema_extra=about(unit="events", interacts="one entry for each of split_ratios"),
+    )
+    subsequence_start_mode: Literal["distribute", "exact"] = Field(
+        "distribute",
+        description="distribute spreads the windows evenly over the slice; exact starts one every stride events and "
+        "is an error where that leaves events over.",
+    )
+    max_rows: int | None = Field(
+        None,
+        gt=0,
+        description="Read only the first rows, files in order of their names; null: all.",
+        json_schema_extra=about(unit="rows", change="a quick try on a large table"),
+    )
+    seed: int | None = Field(
+        1010,
+        ge=0,
+        lt=2**63,
+        description="Seed of split_method between_sequence; null draws one and records it.",
+    )
+    n_cores: int | None = Field(
+        None,
+        gt=0,
+        description="Accepted (v1): all cores are used; the environment variable POLARS_MAX_THREADS limits them.",
+    )
+    batches_per_file: int = Field(
+        1024,
+        gt=0,
+        description="Sequences in a shard of write_format pt.",
+        json_schema_extra=about(unit="sequences", interacts="merge_output: false"),
+    )
+    process_by_file: bool = Field(
+        True, description="Accepted (v1): memory is bounded by itself, and a sequence may be spread over files."
+    )
+    continue_preprocessing: bool = Field(
+        False, description="Go on where an interrupted run stopped.", json_schema_extra=about(not_yet=True)
+    )
+    vocabulary_from: Literal["all", "train"] = Field(
+        "all",
+        description="Rows that categories are collected from: all, or those of the first split (others become "
+        "unknown, as they would be in use).",
+    )
+    min_count: Count | dict[str, Count] = Field(
+        1,
+        description="A category seen less often becomes unknown: one number, or a map by column.",
+        json_schema_extra=about(unit="rows"),
+    )
+    max_categories: Count | dict[str, Count] | None = Field(
+        None,
+        description="Keep this many of the most frequent categories: one number, or a map by column; null: all.",
+        json_schema_extra=about(unit="categories"),
+    )
+    fill_null: dict[str, FillNull] = Field(
+        default_factory=dict,
+        description="What null, NaN and infinite values of a column become: a number, `mean` (of the first split; "
+        "real columns), `forward` (the last earlier value of the sequence) or `unknown` (categories). "
+        "A column that is not named here must have none.",
+    )
+    context_events: int | None = Field(
+        None,
+        ge=0,
+        description="Events of earlier splits stored in front of each sequence of a later split, so that its first "
+        f"events are predicted with history; null: the larger of seq_length and {SMALLEST_CONTEXT}.",
+        json_schema_extra=about(unit="events", interacts="split_method: within_sequence"),
+    )
+    metadata_config_path: str | None = Field(
+        None,
+        description="Encode with the vocabularies and statistics of this metadata JSON instead of learning them: "
+        "columns and types are taken from it, and categories it does not know become unknown.",
+        json_schema_extra=about(change="new data for a model that is already trained"),
+    )
+
+    @field_validator("selected_columns")
+    @classmethod
+    def _each_column_once(cls, columns: list[str] | None) -> list[str] | None:
+        twice = sorted({column for column in columns or () if (columns or []).count(column) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} given more than once")
+        return columns
+
+    @field_validator("position_column")
+    @classmethod
+    def _two_columns(cls, column: str, info: ValidationInfo) -> str:
+        if column == info.data.get("sequence_column"):
+            raise ValueError(f"{column!r} is the sequence_column already; name the column that orders its events")
+        return column
+
+    @field_validator("split_ratios")
+    @classmethod
+    def _ratios_are_everything(cls, ratios: list[float]) -> list[float]:
+        total = math.fsum(ratios)
+        if abs(total - 1) > RATIO_TOLERANCE:
+            raise ValueError(f"{ratios} sums to {total:g}; the ratios must sum to 1")
+        return ratios
+
+    @field_validator("stride_by_split")
+    @classmethod
+    def _one_stride_for_each_split(cls, strides: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        ratios = info.data.get("split_ratios")
+        if strides is not None and ratios is not None and len(strides) != len(ratios):
+            raise ValueError(
+                f"{strides} has {len(strides)} entries, split_ratios {ratios} has {len(ratios)}; give one per split"
+            )
+        return strides
+
+    @property
+    def strides(self) -> list[int]:
+        """The stride of each split, in events."""
+        return self.stride_by_split or [self.seq_length] * len(self.split_ratios)
+
+    @property
+    def stored_context_events(self) -> int:
+        """`context_events` with its default."""
+        return max(self.seq_length, SMALLEST_CONTEXT) if self.context_events is None else self.context_events

@@ -1,0 +1,97 @@
+"""A train config and the data it names: fill in what the data decides, and check that both fit."""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from sequifier.config.architecture import architecture
+from sequifier.config.base import ColumnType
+from sequifier.config.names import check_criterion
+from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError, Problem
+
+
+class WindowSettings(Protocol):
+    """How preprocess was told to cut windows."""
+
+    @property
+    def seq_length(self) -> int: ...
+
+    @property
+    def stride_by_split(self) -> list[int]: ...
+
+
+class DataSchema(Protocol):
+    """What a config must know of preprocessed data; `artifacts.metadata.Metadata` is one."""
+
+    @property
+    def columns(self) -> list[str]: ...
+
+    @property
+    def n_classes(self) -> Mapping[str, int]: ...
+
+    @property
+    def split_paths(self) -> list[str]: ...
+
+    @property
+    def sequifier(self) -> WindowSettings: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def kind(self, column: str) -> ColumnType: ...
+
+
+def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
+    """The config with every null that the data decides filled in.
+
+    Raises:
+        ConfigError: columns, kinds or sizes that do not fit the data, all at once.
+    """
+    problems: list[Problem] = []
+    try:
+        architecture(config, data)
+    except ConfigError as error:
+        problems += error.problems
+    problems += _misfits(config, data)
+    if problems:
+        raise ConfigError(problems)
+    seq_length = config.seq_length or data.sequifier.seq_length
+    splits = data.split_paths
+    return config.model_copy(
+        update={
+            "input_columns": config.input_columns or list(data.columns),
+            "target_column_types": {target: data.kind(target) for target in config.target_columns},
+            "seq_length": seq_length,
+            "window_stride": config.window_stride or min(data.sequifier.stride_by_split[0], seq_length),
+            "training_data_path": config.training_data_path or splits[0],
+            "validation_data_path": config.validation_data_path or splits[min(1, len(splits) - 1)],
+        }
+    )
+
+
+def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
+    spec = config.training_spec
+    for target in config.target_columns:
+        if target not in data.columns:
+            continue
+        kind = data.kind(target)
+        if target in spec.criterion:
+            try:
+                check_criterion(spec.criterion[target], kind)
+            except ValueError as error:
+                yield Problem(f"training_spec.criterion.{target}", str(error))
+        weights = (spec.class_weights or {}).get(target)
+        if weights is not None and kind == "real":
+            yield Problem(
+                f"training_spec.class_weights.{target}", f"`{target}` is real: it has no classes", fix="leave it out"
+            )
+        elif weights is not None and len(weights) != data.n_classes[target]:
+            yield Problem(
+                f"training_spec.class_weights.{target}",
+                f"has {len(weights)} weights, the column has {data.n_classes[target]} classes",
+                fix="one weight for each class, that of id 0 (unknown) first",
+            )
+    seq_length = config.seq_length or data.sequifier.seq_length
+    stride = spec.evaluation_stride
+    if stride is not None and stride > seq_length:
+        yield Problem("training_spec.evaluation_stride", f"{stride} exceeds seq_length: {seq_length}")

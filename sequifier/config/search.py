@@ -1,0 +1,695 @@
+"""`hyperparameter_search.yaml`: one search over models, training settings and input columns.
+
+The two sections are derived from `ModelSpec` and `TrainingSpec`: a field that may be searched takes a list of what
+it takes there, or a range where it is a number; every value is validated by the field's own type and validators, at
+its own place. Which values are tried together is decided here too (`LINKED`), and checked before anything else runs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from decimal import Decimal
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_origin
+
+from pydantic import (
+    BaseModel,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
+
+from sequifier.config.base import Columns, ColumnType, Named, ProjectConfig, StrictModel, about, plain_type
+from sequifier.config.model import ModelSpec
+from sequifier.config.names import Option, check_optimizer, check_scheduler, options_of
+from sequifier.config.names import _resolve as resolve_name
+from sequifier.config.train import EventFormat, TrainConfig
+from sequifier.config.training import TrainingSpec
+from sequifier.errors import did_you_mean
+
+KeyPath = tuple[str | int, ...]
+
+LINKED: dict[str, tuple[str, ...]] = {
+    "backbone": ("dim_model", "n_head", "initial_embedding_dim", "joint_embedding_dim", "feature_embedding_dims"),
+    "schedule": ("learning_rate", "epochs", "scheduler"),
+    "data": ("input_columns", "column_types"),
+}
+"""Fields whose lists are paired by index: a head count belongs to its width, a learning rate to its epochs."""
+
+NOT_SEARCHED_MODEL = ("prediction_length",)
+NOT_SEARCHED_TRAINING = (
+    *("device", "save_interval_epochs", "checkpoint_interval_steps", "keep_checkpoints", "evaluation_context"),
+    *("evaluation_stride", "eval_interval_steps", "sampling_interval_steps", "sampling_prompt"),
+    *("sampling_temperature", "sampling_max_length", "sampling_seed", "log_interval", "class_share_log_columns"),
+    *("continue_training", "num_workers", "load_full_data_to_ram", "max_ram_gb", "torch_compile", "distributed"),
+    *("data_parallelism", "world_size", "backend", "device_max_concat_length"),
+)
+WRITTEN_BY_THE_SEARCH = ("effective_batch_size",)
+
+
+class Range(StrictModel):
+    """All numbers between two bounds, both included: `{low: 1e-4, high: 1e-2, log: true}`."""
+
+    low: int | float = Field(description="Smallest value.")
+    high: int | float = Field(description="Largest value.")
+    step: int | float | None = Field(
+        None, gt=0, description="Distance of neighbouring values; null: 1 for whole numbers, else any value between."
+    )
+    log: bool = Field(False, description="Draw evenly on a logarithmic scale.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low: {self.low} must be below high: {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low: {self.low} must be above 0 on a logarithmic scale")
+        if self.log and self.step is not None:
+            raise ValueError("log and step exclude each other; write the values as a list instead")
+        return self
+
+    @classmethod
+    def described_by(cls, value: Any) -> bool:
+        """Whether a raw value is a range: a map with `low` and `high` and nothing but a range's keys."""
+        return isinstance(value, cls) or (
+            isinstance(value, Mapping) and {"low", "high"} <= set(value) <= set(cls.model_fields)
+        )
+
+    def is_listable(self, *, whole: bool) -> bool:
+        """Whether the values can be counted: those of a range with a step, and whole numbers.
+
+        Args:
+            whole: the field takes whole numbers only.
+        """
+        return not self.log and (whole or self.step is not None)
+
+
+Searched = Sequence[Any] | Range
+"""The validated values of a field, or the range of them."""
+
+
+class ValuesOf:
+    """Annotation: values of one field of another model, each validated as there.
+
+    Args:
+        owner: the model that has the field.
+        name: the field.
+        searched: takes a list of values or a range; else exactly one value.
+    """
+
+    def __init__(self, owner: type[BaseModel], name: str, *, searched: bool) -> None:
+        self.owner, self.name, self.searched = owner, name, searched
+        self.kind = plain_type(owner.model_fields[name].annotation)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a range may stand for the values."""
+        return self.kind in (int, float)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        validate = self.validate_all if self.searched else self.validate_one
+        return core_schema.no_info_plain_validator_function(validate, json_schema_input_schema=handler(source))
+
+    def validate_all(self, raw: Any) -> Searched:
+        """A list, a single value or a range, as validated values."""
+        if self.is_number and isinstance(raw, Mapping):
+            return self._range(raw)
+        if not isinstance(raw, list) or self._is_one_list(raw):
+            return [self.validate_one(raw)]
+        if not raw:
+            raise ValueError("an empty list leaves nothing to try; give a value, or leave the field out")
+        values, errors = [], []
+        for index, value in enumerate(raw):
+            try:
+                values.append(self.validate_one(value))
+            except ValidationError as error:
+                errors += relocated(error, drop=0, prefix=(index,))
+            except ValueError as error:
+                errors.append(problem((index,), str(error), value))
+        if errors:
+            raise ValidationError.from_exception_data(self.name, errors)
+        return values
+
+    def validate_one(self, raw: Any) -> Any:
+        """One value, by the field's type, bounds and validators."""
+        if self.searched and self.kind is Named:
+            return self._entry(raw)
+        try:
+            return getattr(_one_field_model(self.owner, self.name).model_validate({self.name: raw}), self.name)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(self.name, relocated(error, drop=1)) from error
+
+    def _is_one_list(self, raw: list[Any]) -> bool:
+        return get_origin(self.kind) is list and bool(raw) and all(isinstance(item, str) for item in raw)
+
+    def _range(self, raw: Mapping[Any, Any]) -> Range:
+        if not Range.described_by(raw):
+            raise ValueError("a map must be a range here: {low, high}, with step or log where wanted")
+        bounds = Range.model_validate(raw)
+        errors = []
+        for bound in ("low", "high"):
+            try:
+                self.validate_one(getattr(bounds, bound))
+            except ValidationError as error:
+                errors += relocated(error, drop=0, prefix=(bound,))
+        if self.kind is int and bounds.step is not None and bounds.step != int(bounds.step):
+            errors.append(problem(("step",), f"{bounds.step} is not a whole number", bounds.step))
+        if errors:
+            raise ValidationError.from_exception_data(self.name, errors)
+        return bounds
+
+    def _entry(self, raw: Any) -> Named:
+        """An optimizer or scheduler, whose options may be lists and ranges themselves."""
+        if isinstance(raw, Named):
+            return raw
+        named = Named.model_validate(raw)
+        options = {
+            option: Range.model_validate(value) if Range.described_by(value) else value
+            for option, value in named.options.items()
+        }
+        entry = Named(name=named.name, **options)
+        searched = searched_options(self.name, entry)
+        first = {option: _some_values(values)[0] for option, values in searched.items()}
+        check = check_optimizer if self.name == "optimizer" else check_scheduler
+        check(Named(name=entry.name, **{**entry.options, **first}))
+        for option, values in searched.items():
+            for value in _some_values(values):
+                check(Named(name=entry.name, **{**entry.options, **first, option: value}))
+        return entry
+
+
+def searched_options(field: str, entry: Named) -> dict[str, Searched]:
+    """The options of an optimizer or scheduler entry that hold several values.
+
+    An option that is itself a list, like `betas`, is searched as a list of lists.
+
+    Raises:
+        ValueError: there is no such optimizer or scheduler; the message names near ones.
+    """
+    known = _known_options(field, entry)
+    searched: dict[str, Searched] = {}
+    for option, value in entry.options.items():
+        is_list = option == "schedulers" or (option in known and known[option].type == "list")
+        if isinstance(value, Range) or (isinstance(value, list) and (not is_list or _all_lists(value))):
+            if value == []:
+                raise ValueError(f"{entry.name}: {option}: an empty list leaves nothing to try")
+            searched[option] = value
+    return searched
+
+
+def takes_whole_numbers(field: str, entry: Named, option: str) -> bool:
+    """Whether an option of an optimizer or scheduler entry is a whole number."""
+    known = _known_options(field, entry)
+    return option in known and known[option].type == "int"
+
+
+def _known_options(field: str, entry: Named) -> Mapping[str, Option]:
+    family: Literal["optimizers", "schedulers"] = "optimizers" if field == "optimizer" else "schedulers"
+    return options_of(family, resolve_name(family, entry.name)[0])
+
+
+def relocated(error: ValidationError, *, drop: int, prefix: KeyPath = ()) -> list[InitErrorDetails]:
+    """The parts of a validation error, at another place.
+
+    Args:
+        drop: leading parts of each location to leave out.
+        prefix: what to put in front instead.
+    """
+    return [
+        InitErrorDetails(
+            type=detail["type"],
+            loc=(*prefix, *detail["loc"][drop:]),
+            input=detail["input"],
+            ctx=detail.get("ctx", {}),
+        )
+        for detail in error.errors(include_url=False)
+    ]
+
+
+def problem(place: KeyPath, message: str, value: Any = None) -> InitErrorDetails:
+    """One part of a validation error."""
+    return InitErrorDetails(type="value_error", loc=place, input=value, ctx={"error": ValueError(message)})
+
+
+@cache
+def _one_field_model(owner: type[BaseModel], name: str) -> type[BaseModel]:
+    """A model of one field alone, with its validators. Rules between fields find nothing to compare with and pass."""
+    decorators: Any = owner.__pydantic_decorators__
+    before: Any = model_validator(mode="before")
+    inherited = StrictModel.__pydantic_decorators__.model_validators
+    validators: dict[str, Any] = {
+        key: field_validator(name, mode=found.info.mode)(classmethod(found.func.__func__))
+        for key, found in decorators.field_validators.items()
+        if name in found.info.fields
+    } | {
+        key: before(classmethod(found.func.__func__))
+        for key, found in decorators.model_validators.items()
+        if found.info.mode == "before" and key not in inherited
+    }
+    field = owner.model_fields[name]
+    fields: dict[str, Any] = {name: (field.annotation, copy(field))}
+    return create_model(f"{owner.__name__}.{name}", __base__=StrictModel, __validators__=validators, **fields)
+
+
+def _all_lists(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, list) for item in value)
+
+
+def _some_values(values: Searched) -> Sequence[Any]:
+    """Every value of a list, the ends of a range."""
+    return [values.low, values.high] if isinstance(values, Range) else values
+
+
+class Section(StrictModel):
+    """Base of the two derived sections."""
+
+    @classmethod
+    def searchable(cls) -> list[str]:
+        """The fields that take several values, in declared order."""
+        return [name for name, field in cls.model_fields.items() if _values_of(field).searched]
+
+
+def _values_of(field: FieldInfo) -> ValuesOf:
+    return next(item for item in field.metadata if isinstance(item, ValuesOf))
+
+
+def _section(
+    title: str, about_it: str, owner: type[BaseModel], *, fixed: Sequence[str], defaults: Mapping[str, Any]
+) -> type[Section]:
+    fields: dict[str, Any] = {}
+    for name, field in owner.model_fields.items():
+        if name in WRITTEN_BY_THE_SEARCH:
+            continue
+        searched = name not in fixed
+        kind: Any = field.annotation
+        default: Any = None  # a default that follows from other fields: each run takes its own
+        if field.default is not PydanticUndefined or not field.default_factory_takes_validated_data:
+            default = defaults.get(name, field.get_default(call_default_factory=True))
+            default = [default] if searched else default
+        several: Any = list.__class_getitem__(kind)
+        if plain_type(kind) in (int, float):
+            several = several | Range
+        fields[name] = (
+            Annotated[several if searched else kind, ValuesOf(owner, name, searched=searched)],
+            Field(default, description=field.description, json_schema_extra=copy(field.json_schema_extra)),
+        )
+    return create_model(title, __base__=Section, __doc__=about_it, **fields)
+
+
+if TYPE_CHECKING:
+
+    class ModelSampling(Section): ...
+
+    class TrainingSampling(Section): ...
+
+else:
+    ModelSampling = _section(
+        "ModelSampling",
+        "The models to try: each field of model_spec as a list of values or a range.",
+        ModelSpec,
+        fixed=NOT_SEARCHED_MODEL,
+        defaults={},
+    )
+    TrainingSampling = _section(
+        "TrainingSampling",
+        "The training settings to try: each field of training_spec as a list of values or a range.",
+        TrainingSpec,
+        fixed=NOT_SEARCHED_TRAINING,
+        defaults={"keep_checkpoints": 1},
+    )
+
+
+class Pruner(StrictModel):
+    """Which runs are stopped early because others are ahead of them."""
+
+    type: Literal["none", "asha", "median"] = Field(
+        "none", description="How runs are compared; none: all run to their end."
+    )
+    reduction: int = Field(3, gt=1, description="asha: one of so many runs goes on at each rung.")
+    min_epochs: int = Field(1, gt=0, description="Epochs that every run gets.", json_schema_extra=about(unit="epochs"))
+
+
+class EvaluationScript(StrictModel):
+    """A program of your own that measures each trained model."""
+
+    command: str = Field(min_length=1, description="The command; it gets the run's files and prints JSON metrics.")
+    metrics: dict[str, Literal["minimize", "maximize"]] = Field(
+        default_factory=dict, description="What it prints, and which way each is better."
+    )
+    timeout_minutes: float = Field(
+        10.0, gt=0, description="Time after which it is ended.", json_schema_extra=about(unit="minutes")
+    )
+
+
+def _as_in_training(name: str) -> Any:
+    """The default, bounds and description of a field of `train.yaml`."""
+    return copy(TrainConfig.model_fields[name])
+
+
+class SearchConfig(ProjectConfig):
+    """A search: which configurations to try, and how. Each becomes a `train.yaml` of its own."""
+
+    metadata_config_path: str = _as_in_training("metadata_config_path")
+    hp_search_name: str = Field(
+        min_length=1,
+        description="Name of the search: run 3 is called [hp_search_name]-run-3.",
+        json_schema_extra=about(interacts='must not contain "embedding"'),
+    )
+    model_config_write_path: str = Field(
+        "configs/hp_search", description="Folder of the run files, one train.yaml for each run."
+    )
+    search_strategy: Literal["sample", "grid", "bayesian"] = Field(
+        "sample",
+        description="grid: every combination; sample: n_samples of them, drawn by seed.",
+        json_schema_extra=about(not_yet=("bayesian",)),
+    )
+    n_samples: int | None = Field(
+        None,
+        gt=0,
+        description="Distinct configurations to run in total, those of earlier starts included; grid ignores it.",
+        json_schema_extra=about(unit="configurations"),
+    )
+    seed: int | None = _as_in_training("seed")
+    sampler_seed: int | None = Field(
+        None, ge=0, lt=2**63, description="Seed that draws configurations; null: seed, which also trains them."
+    )
+    repeats: int = Field(
+        1, gt=0, description="Training seeds for each configuration: seed, seed + 1, ...",
+        json_schema_extra=about(not_yet=True),
+    )  # fmt: skip
+    training_data_path: str | None = _as_in_training("training_data_path")
+    validation_data_path: str | None = _as_in_training("validation_data_path")
+    read_format: EventFormat | None = _as_in_training("read_format")
+    input_columns: Annotated[list[Columns | None], ValuesOf(TrainConfig, "input_columns", searched=True)] = Field(
+        [None],
+        description="Sets of columns to try as the model's input; null: all columns. A flat list of names is one set.",
+        json_schema_extra=about(interacts="column_types, where given, has one map for each set"),
+    )
+    column_types: Annotated[list[Any], ValuesOf(TrainConfig, "column_types", searched=True)] = Field(
+        [None], description="Types of the columns of each set; derived from the metadata, so it can be left out."
+    )
+    categorical_columns: Any = Field(None, description="Derived from the metadata; accepted and unused.")
+    real_columns: Any = Field(None, description="Derived from the metadata; accepted and unused.")
+    n_classes: Any = Field(None, description="Derived from the metadata; accepted and unused.")
+    id_maps: Any = Field(None, description="Derived from the metadata; accepted and unused.")
+    target_columns: Columns = _as_in_training("target_columns")
+    target_column_types: dict[str, ColumnType] | None = _as_in_training("target_column_types")
+    seq_length: Annotated[Searched, ValuesOf(TrainConfig, "seq_length", searched=True)] = Field(
+        [None],
+        description="Numbers of events that the model sees at once; null: that of the metadata.",
+        json_schema_extra=about(unit="events", interacts="every length is evaluated on the same events"),
+    )
+    window_stride: Annotated[Searched, ValuesOf(TrainConfig, "window_stride", searched=True)] = Field(
+        [None],
+        description="Events by which training windows advance; null: the smaller of the split's stride and seq_length.",
+        json_schema_extra=about(unit="events"),
+    )
+    inference_batch_size: int = _as_in_training("inference_batch_size")
+    cpu_threads: int | None = _as_in_training("cpu_threads")
+    export_generative_model: bool = _as_in_training("export_generative_model")
+    export_embedding_model: bool = _as_in_training("export_embedding_model")
+    export_onnx: bool = _as_in_training("export_onnx")
+    export_end_to_end: bool = _as_in_training("export_end_to_end")
+    export_pt: bool = _as_in_training("export_pt")
+    export_with_dropout: bool = _as_in_training("export_with_dropout")
+    metric: str = _as_in_training("metric")
+    direction: Literal["minimize", "maximize"] = _as_in_training("direction")
+    hooks: dict[str, Any] = _as_in_training("hooks")
+    model_hyperparameter_sampling: ModelSampling = Field(
+        default_factory=ModelSampling, description="The models to try."
+    )
+    training_hyperparameter_sampling: TrainingSampling = Field(
+        default_factory=TrainingSampling, description="The training settings to try."
+    )
+    links: list[list[str]] = Field(
+        default_factory=list,
+        description="Groups of further fields whose lists are paired by index instead of combined.",
+        json_schema_extra=about(
+            change="[[batch_size, accumulation_steps]] tries the first of both, the second of both"
+        ),
+    )
+    base_config_path: str | None = Field(
+        None,
+        description="A train.yaml that everything not searched is taken from.",
+        json_schema_extra=about(not_yet=True),
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What is searched on top of base_config_path.",
+        json_schema_extra=about(not_yet=True),
+    )
+    start_with: list[Any] = Field(
+        default_factory=list, description="Overrides or run files to try first.", json_schema_extra=about(not_yet=True)
+    )
+    pruner: Pruner = Field(
+        default_factory=Pruner, description="Stops runs that fall behind.", json_schema_extra=about(not_yet=True)
+    )
+    confirm_top: int = Field(
+        0, ge=0, description="Best configurations to train again with more seeds.",
+        json_schema_extra=about(unit="configurations", not_yet=True),
+    )  # fmt: skip
+    evaluation_script: EvaluationScript | None = Field(
+        None, description="A program of your own that measures each model.", json_schema_extra=about(not_yet=True)
+    )
+    max_hours: float | None = Field(
+        None, gt=0, description="Time after which no run is started.",
+        json_schema_extra=about(unit="hours", not_yet=True),
+    )  # fmt: skip
+    max_epochs_total: int | None = Field(
+        None, gt=0, description="Epochs of all runs together after which no run is started.",
+        json_schema_extra=about(unit="epochs", not_yet=True),
+    )  # fmt: skip
+    run_timeout_minutes: float | None = Field(
+        None, gt=0, description="Time after which a run is ended as failed.",
+        json_schema_extra=about(unit="minutes", not_yet=True),
+    )  # fmt: skip
+    max_retries: int = Field(
+        3, ge=0, description="How often a run that does not fit in memory is tried again with half the batch.",
+        json_schema_extra=about(unit="attempts"),
+    )  # fmt: skip
+    oom_keep_effective_batch: bool = Field(
+        True,
+        description="Such a run still takes optimizer steps over the planned batch, in smaller pieces; false halves "
+        "the batch itself.",
+    )
+    keep_models: Literal["all", "best"] | int = Field(
+        "all", description="Whose models stay on disk: all runs', the best one's, or those of the best so many.",
+        json_schema_extra=about(not_yet=True),
+    )  # fmt: skip
+    override_input: bool = Field(False, description="Never ask before starting.")
+
+    @field_validator("hp_search_name")
+    @classmethod
+    def _usable_in_file_names(cls, name: str) -> str:
+        ValuesOf(TrainConfig, "model_name", searched=False).validate_one(name)
+        return name
+
+    @property
+    def draw_seed(self) -> int | None:
+        """The seed that draws configurations; null when the search has none yet."""
+        return self.seed if self.sampler_seed is None else self.sampler_seed
+
+    def place(self, field: str) -> KeyPath:
+        """Where a searchable field stands in the file: `dim_model` in its section, `seq_length` at the root."""
+        if field in ModelSampling.model_fields:
+            return ("model_hyperparameter_sampling", field)
+        if field in TrainingSampling.model_fields:
+            return ("training_hyperparameter_sampling", field)
+        return (field,)
+
+    def searched(self, field: str) -> Searched | None:
+        """What is tried of a field; None where every run has its own default (dim_feedforward, left out)."""
+        value: Any = self
+        for part in self.place(field):
+            value = getattr(value, str(part))
+        return value  # type: ignore[no-any-return]
+
+    def is_given(self, field: str) -> bool:
+        """Whether the file has the field."""
+        *section, name = self.place(field)
+        return name in (getattr(self, str(section[0])) if section else self).model_fields_set
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The linked groups by name, those of `links` last."""
+        return LINKED | {f"links[{index}]": tuple(fields) for index, fields in enumerate(self.links)}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        errors = [*self._link_problems()]
+        if not errors:  # the groups exist, so their lengths can be compared
+            errors = [*chain.from_iterable(map(self._length_problems, self.groups().values()))]
+        if not errors:
+            errors = [*self._backbone_problems()]
+        errors += [*self._strategy_problems(), *self._metric_problems(), *self._criterion_problems()]
+        if errors:
+            raise ValidationError.from_exception_data("SearchConfig", errors)
+        return self
+
+    def _link_problems(self) -> Iterator[InitErrorDetails]:
+        linked = {field: name for name, fields in LINKED.items() for field in fields}
+        free = [field for field in searchable_fields() if field not in linked]
+        for index, fields in enumerate(self.links):
+            place = ("links", index)
+            if len(fields) < 2:
+                yield problem(place, f"{fields} links nothing; a group has at least two fields", fields)
+            for field in fields:
+                if field in linked:
+                    yield problem(place, f"`{field}` is linked already, in {linked[field]}", fields)
+                elif field not in free:
+                    yield problem(
+                        place, f"`{field}` is no field that can be searched; {did_you_mean(field, free)}", fields
+                    )
+                linked.setdefault(field, f"links[{index}]")
+
+    def _length_problems(self, fields: Sequence[str]) -> Iterator[InitErrorDetails]:
+        several = {
+            field: values for field in fields if isinstance(values := self.searched(field), list) and len(values) > 1
+        }
+        if not several:
+            return
+        anchor, expected = max(several.items(), key=lambda item: len(item[1]))
+        if self.is_given(fields[0]) and fields[0] in several:
+            anchor, expected = fields[0], several[fields[0]]
+        for field in fields:
+            values = self.searched(field)
+            if isinstance(values, Range):
+                message = (
+                    f"{field} is a range, which counts as one value, but {anchor}, which is linked with it, has "
+                    f"{len(expected)}: {_shown(expected)}; give one value of {anchor}, or list the values of {field}"
+                )
+                yield problem(self.place(field), message, values)
+            elif field in several and len(several[field]) != len(expected):
+                message = (
+                    f"{field} has {len(several[field])} values {_shown(several[field])}, but {anchor}, which is "
+                    f"linked with it by index, has {len(expected)}: {_shown(expected)}; give {field} "
+                    f"{len(expected)} values, or one that is used with each"
+                )
+                yield problem(self.place(field), message, values)
+
+    def _backbone_problems(self) -> Iterator[InitErrorDetails]:
+        """Rules inside one model, found here at the line of the value; all other rules need the whole cell."""
+        fields = [field for field in LINKED["backbone"] if self.searched(field) is not None]
+        if any(isinstance(self.searched(field), Range) for field in fields):
+            return
+        lists: dict[str, Any] = {field: self.searched(field) for field in fields}
+        for index in range(max(map(len, lists.values()))):
+            values = {field: found[index if len(found) > 1 else 0] for field, found in lists.items()}
+            try:
+                ModelSpec.model_validate(values)
+            except ValidationError as error:
+                for detail in relocated(error, drop=0):
+                    if detail["type"] == "default_factory_not_called":
+                        continue  # follows from another problem
+                    field = str(detail["loc"][0]) if detail["loc"] else _named_first(detail, fields)
+                    place = self.place(field) if field in lists else ("model_hyperparameter_sampling",)
+                    if field in lists and len(lists[field]) > 1:
+                        place = (*place, index)
+                    detail["loc"] = place
+                    yield detail
+
+    def _strategy_problems(self) -> Iterator[InitErrorDetails]:
+        if self.search_strategy != "grid" and self.n_samples is None:
+            yield problem(
+                ("n_samples",),
+                f"is required for search_strategy {self.search_strategy}: how many configurations to run",
+            )
+        if self.search_strategy == "grid":
+            for place, name, values, whole in self._ranges():
+                if not values.is_listable(whole=whole):
+                    message = (
+                        f"grid cannot list every value of {name} between {values.low} and {values.high}; give a list "
+                        f"or a step, or use search_strategy sample"
+                    )
+                    yield problem(place, message, values)
+
+    def _ranges(self) -> Iterator[tuple[KeyPath, str, Range, bool]]:
+        """Every range: its place, its name, itself, and whether it holds whole numbers."""
+        for field in searchable_fields():
+            values = self.searched(field)
+            if isinstance(values, Range):
+                yield self.place(field), field, values, is_whole(field)
+            elif field in ("optimizer", "scheduler"):
+                for index, entry in enumerate(values or ()):
+                    for option, inner in searched_options(field, entry).items():
+                        if isinstance(inner, Range):
+                            whole = takes_whole_numbers(field, entry, option)
+                            yield (*self.place(field), index, option), f"{entry.name}.{option}", inner, whole
+
+    def _metric_problems(self) -> Iterator[InitErrorDetails]:
+        """A metric that the search itself bends ranks nothing: a smaller weight is not a better model."""
+        if self.metric == "val_loss":
+            bending = ["criterion", "loss_weights", "class_weights"]
+        elif self.metric.endswith("_loss") and not self.metric.endswith("_log_loss"):
+            bending = ["criterion", "class_weights"]
+        else:
+            return
+        varied = [field for field in bending if len(self.searched(field)) > 1]  # type: ignore[arg-type]
+        if varied:
+            kinds = self.target_column_types or {}
+            independent = [
+                f"val_{target}_{metric}"
+                for target in self.target_columns
+                for metric in {"categorical": ("log_loss",), "real": ("rmse",)}.get(
+                    kinds.get(target, ""), ("log_loss", "rmse")
+                )
+            ]
+            message = (
+                f"{self.metric} is measured with the {' and '.join(varied)} that this search varies, so it cannot "
+                f"rank the runs; use a metric that does not depend on them: {', '.join(independent)}"
+                + ("" if kinds else " (log_loss for a categorical target, rmse for a real one)")
+            )
+            yield problem(("metric",), message, self.metric)
+
+    def _criterion_problems(self) -> Iterator[InitErrorDetails]:
+        criteria: Any = self.searched("criterion")
+        for index, criterion in enumerate(criteria):
+            if set(criterion) != set(criteria[0]):
+                message = (
+                    f"names the targets {sorted(criterion)}, the first criterion {sorted(criteria[0])}; a search "
+                    f"varies the loss of a target, not which targets have one"
+                )
+                yield problem((*self.place("criterion"), index), message, plain_names(criterion))
+
+
+def searchable_fields() -> list[str]:
+    """Every field that may be searched, in the order of the grid, slowest first, without regard to groups."""
+    data = [*LINKED["data"], "seq_length", "window_stride"]
+    first = [*LINKED["schedule"], "batch_size", "dropout", "optimizer", "accumulation_steps"]
+    training = [*first, *(field for field in TrainingSampling.searchable() if field not in first)]
+    model = [*LINKED["backbone"], "dim_feedforward", "num_layers", "activation_fn", "normalization"]
+    model += ["positional_encoding", "attention_type", "norm_first", "n_kv_heads", "rope_theta"]
+    model += [field for field in ModelSampling.searchable() if field not in model]
+    return [*data, *training, *model]
+
+
+def is_whole(field: str) -> bool:
+    """Whether a searchable field takes whole numbers."""
+    for owner in (ModelSpec, TrainingSpec, TrainConfig):
+        if field in owner.model_fields:
+            return plain_type(owner.model_fields[field].annotation) is int
+    raise ValueError(f"{field} is no field of a run")
+
+
+def exact(number: int | float) -> Decimal:
+    """A number as it was written: 0.1 is one tenth."""
+    return Decimal(repr(number))
+
+
+def plain_names(criterion: Mapping[str, Named]) -> dict[str, str]:
+    """Each target's criterion, for a message."""
+    return {target: named.name for target, named in criterion.items()}
+
+
+def _named_first(detail: InitErrorDetails, fields: Sequence[str]) -> str:
+    """The field that a message about a whole section begins with."""
+    message = str(detail.get("ctx", {}).get("error", ""))
+    return next((field for field in fields if message.startswith(field)), "")
+
+
+def _shown(values: Sequence[Any]) -> str:
+    texts = [f"{value.name}" if isinstance(value, Named) else str(value) for value in values]
+    return "[" + ", ".join(texts) + "]"

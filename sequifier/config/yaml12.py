@@ -1,0 +1,167 @@
+"""YAML as people write it: the core schema of YAML 1.2, with the line of every value.
+
+Differs from PyYAML: `3e-4` is a number, `no`, `off` and `yes` are text, dates stay text, keys are always text,
+and a key given twice is an error.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sequifier.errors import ConfigError, Problem
+
+KeyPath = tuple[str | int, ...]
+
+_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
+_NOT_FINITE = re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
+
+
+class _Loader(yaml.CSafeLoader):
+    """PyYAML's parser with the scalars of YAML 1.2; only its node tree is used."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+for _tag, _pattern in (
+    ("null", _NULL),
+    ("bool", _BOOL),
+    ("int", _INT),
+    ("float", _FLOAT),
+    ("float", _NOT_FINITE),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
+
+
+@dataclass
+class Document:
+    """A parsed YAML file: plain values, and the line (from 1) at which each was written."""
+
+    values: Any
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+
+
+def parse(text: str, *, name: str = "") -> Document:
+    """Parse one YAML document.
+
+    Raises:
+        ConfigError: the text is not YAML, a key is given twice, or an alias contains itself.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        context = f" {error.context}" if error.context else ""
+        raise ConfigError([Problem("", f"not valid YAML: {error.problem}{context}", f"{name}:{line}")]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([Problem("", f"not valid YAML: {error}", name)]) from error
+    builder = _Builder(name)
+    values = None if node is None else builder.build(node, ())
+    if builder.problems:
+        raise ConfigError(builder.problems)
+    return Document(values, builder.lines)
+
+
+def parse_file(path: Path) -> Document:
+    """Parse a YAML file; see `parse`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem("", f"cannot read the file: {error.strerror}", str(path))]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            [Problem("", f"not UTF-8 text (byte {error.start})", str(path), "save it as UTF-8")]
+        ) from error
+    return parse(text, name=str(path))
+
+
+def parse_value(text: str) -> Any:
+    """The value of a YAML fragment, as after `-D key=`; text that is not YAML stays text."""
+    try:
+        return parse(text).values
+    except ConfigError:
+        return text
+
+
+class _Builder:
+    """Turns a node tree into plain values."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[KeyPath, int] = {}
+        self.problems: list[Problem] = []
+        self._open: set[int] = set()
+
+    def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        # The key's own line, set by the mapping, is what a person looks for; keep it.
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if id(node) in self._open:
+            self._problem(node, path, "an alias that contains itself")
+            return None
+        self._open.add(id(node))
+        value: Any
+        if isinstance(node, yaml.SequenceNode):
+            value = [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        else:
+            value = self._mapping(node, path)
+        self._open.discard(id(node))
+        return value
+
+    def _mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(key_node, path, "a key must be a single word or text")
+                continue
+            if key_node.tag.endswith(":merge"):
+                for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    if not isinstance(source, yaml.MappingNode):
+                        self._problem(source, path, "`<<` merges maps only")
+                        continue
+                    for key, value in self.build(source, path).items():
+                        merged.setdefault(key, value)  # the first of several wins, as in the YAML merge key
+                continue
+            key = key_node.value
+            if key in own:
+                first = self.lines[(*path, key)]
+                self._problem(key_node, (*path, key), f"given twice, first on line {first}", "keep one of them")
+                continue
+            self.lines[(*path, key)] = key_node.start_mark.line + 1
+            own[key] = self.build(value_node, (*path, key))
+        return {**merged, **own}
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        kind, text = node.tag.rpartition(":")[2], node.value
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "int":
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if kind == "float":
+            return float(
+                text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").replace(".nan", "nan")
+            )
+        if kind != "str":
+            self._problem(node, path, f"the tag {node.tag} is not supported", "write a plain value")
+        return text
+
+    def _problem(self, node: yaml.Node, path: KeyPath, message: str, fix: str = "") -> None:
+        self.problems.append(Problem(dotted(path), message, f"{self.name}:{node.start_mark.line + 1}", fix))
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as people write it: ("a", "b", 2) is `a.b[2]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

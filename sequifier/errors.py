@@ -1,0 +1,85 @@
+"""What a user can fix: every such problem says what is wrong, where, and how to fix it.
+
+`SequifierError` is for the user, `ValueError` for a caller's mistake, `assert` for what cannot happen.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class SequifierError(Exception):
+    """A problem that the user can fix.
+
+    Args:
+        what: the problem, with the values.
+        where: file, line, key, column or row; empty where the message already says it.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where, fix)
+        self.what, self.where, self.fix = what, where, fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  fix:   {self.fix}")
+        return "\n".join(lines)
+
+
+class DataError(SequifierError):
+    """Events, splits or metadata are not what they should be."""
+
+
+class ModelError(SequifierError):
+    """A model, checkpoint or exported file cannot be used."""
+
+
+class RunError(SequifierError):
+    """A training run or a search cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a config: where it is, and what to write instead."""
+
+    key: str  # dotted path, "" for the file itself
+    message: str  # what is wrong, with the offending value
+    source: str = ""  # "configs/train.yaml:12", "-D", "--seed"
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.source}: " if self.source else ""
+        key = f"`{self.key}`: " if self.key else ""
+        fix = f"\n    fix: {self.fix}" if self.fix else ""
+        return f"{place}{key}{self.message}{fix}"
+
+
+class ConfigError(SequifierError):
+    """Everything wrong in a config, reported at once."""
+
+    def __init__(self, problems: Sequence[Problem], *, where: str = "") -> None:
+        self.problems = tuple(problems)
+        count = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
+        place = f" in {where}" if where else ""
+        super().__init__(f"{count}{place}\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def nearest(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """The known words that look most like `word`, best first; matching ignores case."""
+    by_lower = {str(name).lower(): str(name) for name in known}
+    return [by_lower[match] for match in get_close_matches(word.lower(), by_lower, n=limit, cutoff=0.6)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A fix line for a misspelt name: near matches where there are any, else all that is known."""
+    known = [str(name) for name in known]
+    near = nearest(word, known)
+    if near:
+        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
+    if len(known) <= 30:
+        return "known: " + ", ".join(known)
+    return f"{len(known)} names are known, none of them similar"

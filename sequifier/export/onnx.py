@@ -1,0 +1,250 @@
+"""The ONNX graph of a model, written node by node from its architecture and weights.
+
+It computes what `Transformer` computes in eval mode, with the last `prediction_length` steps alone where nothing else
+is needed. Initializers are exactly the weights of the state dict, names and values.
+Shapes: N batch, T steps of the window, P prediction_length, D model width, H heads, K heads of keys and values,
+G heads that share keys (H // K), E width of a head.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from torch import Tensor, nn
+
+from sequifier.artifacts.model_file import add_properties, write_model
+from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
+from sequifier.errors import ModelError
+from sequifier.export.graph import GraphWriter, Value
+from sequifier.export.parity import Parity, check
+from sequifier.model.norms import EPSILON
+from sequifier.model.positions import rotation_table
+
+NEVER = -1e30  # added to a score that may not count: large enough for a softmax of exactly 0, far from overflow
+
+
+def export_onnx(
+    path: Path,
+    architecture: Architecture,
+    model: nn.Module,
+    *,
+    properties: Mapping[str, str],
+    seed: int,
+    embedding: bool = False,
+) -> Parity:
+    """Write a model as ONNX after running it against torch.
+
+    The graph that is compared is the one written; the result of the comparison is added to its properties.
+
+    Args:
+        path: the file; it appears whole or not at all.
+        architecture: the shape of `model`.
+        model: a `Transformer` on any device, in any precision; the file is float32.
+        properties: `artifacts.model_file.model_properties`.
+        seed: of the windows that are compared.
+        embedding: export the vectors of the steps instead of predictions.
+
+    Raises:
+        ModelError: the graph does not compute what torch does.
+        RunError: the file cannot be written.
+    """
+    graph = build_graph(architecture, model.state_dict(), embedding=embedding, metadata_props=properties)
+    parity = check(graph, architecture, model.state_dict(), seed=seed, embedding=embedding)
+    add_properties(graph, {"parity": parity.as_json()})
+    write_model(path, graph)
+    return parity
+
+
+def build_graph(
+    architecture: Architecture,
+    state_dict: Mapping[str, Tensor],
+    *,
+    embedding: bool = False,
+    metadata_props: Mapping[str, str],
+) -> onnx.ModelProto:
+    """The graph that predicts, or the one that embeds.
+
+    Inputs are each input column under its own name, (N, T) int64 ids or float32 standardised values, and `n_events`,
+    (N,) int64: how many of the last steps are real events. Outputs are `<target>_probabilities` (N, P, n_classes),
+    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D).
+
+    Raises:
+        ModelError: a column is called like a weight.
+    """
+    wanted = {name for name in state_dict if not (embedding and name.startswith("heads."))}
+    outputs = [EMBEDDING] if embedding else [name for target in architecture.targets for name in target.output_names]
+    columns = {*architecture.input_columns, *outputs}
+    if clash := sorted(columns & wanted):
+        raise ModelError(
+            f"column `{clash[0]}` has the name of a weight in the exported model",
+            fix="rename it in the raw data and preprocess again",
+        )
+    writer = GraphWriter(state_dict, [*columns, EVENT_COUNT])
+    hidden = _Backbone(writer, architecture).write()
+    if embedding:
+        writer.output(EMBEDDING, hidden, np.float32, architecture.prediction_length, architecture.dim_model)
+    else:
+        _write_heads(writer, architecture, hidden)
+    assert writer.weights == wanted, f"weights without a place in the graph: {writer.weights ^ wanted}"
+    model = writer.finish("embedding" if embedding else "predictions")
+    add_properties(model, metadata_props)
+    return model
+
+
+class _Backbone:
+    """Columns in, vectors of the last P steps out."""
+
+    def __init__(self, writer: GraphWriter, architecture: Architecture) -> None:
+        self.writer, self.shape = writer, architecture
+        self.head_width = architecture.dim_model // architecture.n_head
+        self.group = architecture.n_head // architecture.n_kv_heads
+
+    def write(self) -> Value:
+        """-> (N, P, D), after the final norm."""
+        writer, shape = self.writer, self.shape
+        x = self._embed()
+        if shape.positional_encoding == "rope":
+            self._write_rotation()
+        else:
+            x = writer.add("Add", x, writer.weight("positions.weight"))
+        self.mask = self._write_mask(writer.input(EVENT_COUNT, np.int64))
+        for index in range(shape.num_layers):
+            # Past the keys and values of the last block, only the predicted steps matter.
+            steps = shape.prediction_length if index == shape.num_layers - 1 else shape.seq_length
+            x = self._block(x, f"blocks.{index}", steps)
+        return self._norm(x, "norm") if shape.norm_first else x
+
+    def _embed(self) -> Value:
+        """-> (N, T, D)."""
+        writer, shape = self.writer, self.shape
+        parts = []
+        for index, (column, _) in enumerate(shape.categorical):
+            ids = writer.input(column, np.int64, shape.seq_length)
+            parts.append(writer.add("Gather", writer.weight(f"embedding.categorical.{index}.weight"), ids))
+        for index, column in enumerate(shape.real):
+            values = writer.input(column, np.float32, shape.seq_length)
+            part = writer.add("Unsqueeze", values, writer.integers([-1]))  # (N, T, 1)
+            if shape.embedding_widths[len(shape.categorical) + index] > 1:
+                part = writer.linear(part, f"embedding.real.{index}", bias=True)
+            parts.append(part)
+        x = writer.add("Concat", *parts, axis=-1) if len(parts) > 1 else parts[0]
+        return writer.linear(x, "embedding.joint", bias=True) if shape.joint_embedding else x
+
+    def _write_mask(self, n_events: Value) -> Value:
+        """-> (N, 1, 1, T, T), 0 where a step may attend and NEVER elsewhere; see `model.attention.padding_mask`."""
+        writer, steps = self.writer, self.shape.seq_length
+        from_the_end = writer.constant(np.arange(steps, 0, -1, dtype=np.int64))  # the last step is 1
+        is_event = writer.add(
+            "LessOrEqual", from_the_end, writer.add("Unsqueeze", n_events, writer.integers([1, 2, 3, 4]))
+        )  # (N, 1, 1, 1, T)
+        may = writer.add("And", is_event, writer.constant(np.tri(steps, dtype=np.bool_)))
+        may = writer.add("Or", may, writer.constant(np.eye(steps, dtype=np.bool_)))
+        return writer.add("Where", may, writer.number(0.0), writer.number(NEVER))
+
+    def _write_rotation(self) -> None:
+        """Rotation of pairs as in `model.positions`, here as `x * cosine + swap(x) * sine`.
+
+        `swap` exchanges the members of each pair and negates the first: a product with a constant matrix, E x E, which
+        runtimes do faster than strided copies.
+        """
+        width = self.head_width
+        table = rotation_table(
+            steps=self.shape.seq_length, head_width=width, theta=self.shape.rope_theta
+        ).numpy()  # (T, 1, E/2, 2)
+        swap = np.kron(np.eye(width // 2), [[0.0, 1.0], [-1.0, 0.0]]).astype(np.float32)
+        self.cosine = self.writer.constant(np.repeat(table[..., 0], 2, axis=-1))  # (T, 1, E)
+        self.sine = self.writer.constant(np.repeat(table[..., 1], 2, axis=-1))
+        self.swap = self.writer.constant(swap)
+
+    def _rotate(self, heads: Value) -> Value:
+        """(N, T, heads, E) -> (N, T, heads, E)."""
+        writer = self.writer
+        swapped = writer.add("MatMul", heads, self.swap)
+        return writer.add("Add", writer.add("Mul", heads, self.cosine), writer.add("Mul", swapped, self.sine))
+
+    def _block(self, x: Value, module: str, steps: int) -> Value:
+        """(N, T, D) -> (N, steps, D)."""
+        writer = self.writer
+        attended = self._norm(x, f"{module}.attention_norm") if self.shape.norm_first else x
+        mixed = self._attention(attended, f"{module}.attention", steps)
+        x = writer.add("Add", self._last(x, steps, axis=1), mixed)
+        if self.shape.norm_first:
+            transformed = self._feed_forward(self._norm(x, f"{module}.feed_forward_norm"), f"{module}.feed_forward")
+            return writer.add("Add", x, transformed)
+        x = self._norm(x, f"{module}.attention_norm")
+        transformed = self._feed_forward(x, f"{module}.feed_forward")
+        return self._norm(writer.add("Add", x, transformed), f"{module}.feed_forward_norm")
+
+    def _attention(self, x: Value, module: str, steps: int) -> Value:
+        """(N, T, D) -> (N, steps, D)."""
+        writer, shape = self.writer, self.shape
+        H, K, G, E = shape.n_head, shape.n_kv_heads, self.group, self.head_width
+        heads = writer.linear(x, f"{module}.qkv", bias=False)
+        heads = writer.add("Reshape", heads, writer.integers([0, shape.seq_length, H + 2 * K, E]))
+        if shape.positional_encoding == "rope":
+            qk, v = self._split(heads, [H + K, K])
+            q, k = self._split(self._rotate(qk), [H, K])
+        else:
+            q, k, v = self._split(heads, [H, K, K])  # (N, T, H or K, E)
+        q = self._last(q, steps, axis=1)
+        q = writer.add("Reshape", q, writer.integers([0, steps, K, G, E]))
+        q = writer.add("Transpose", q, perm=[0, 2, 3, 1, 4])  # (N, K, G, steps, E)
+        k = writer.add("Transpose", k, perm=[0, 2, 3, 1])  # (N, K, E, T)
+        v = writer.add("Transpose", v, perm=[0, 2, 1, 3])  # (N, K, T, E)
+        shared = writer.integers([2])  # keys and values serve all G heads of their group
+        scores = writer.add("MatMul", q, writer.add("Unsqueeze", k, shared))  # (N, K, G, steps, T)
+        scores = writer.add("Mul", scores, writer.number(E**-0.5))
+        scores = writer.add("Add", scores, self._last(self.mask, steps, axis=3))
+        shares = writer.add("Softmax", scores, axis=-1)
+        y = writer.add("MatMul", shares, writer.add("Unsqueeze", v, shared))  # (N, K, G, steps, E)
+        y = writer.add("Transpose", y, perm=[0, 3, 1, 2, 4])
+        y = writer.add("Reshape", y, writer.integers([0, steps, shape.dim_model]))
+        return writer.linear(y, f"{module}.out", bias=False)
+
+    def _feed_forward(self, x: Value, module: str) -> Value:
+        writer = self.writer
+        hidden = writer.linear(x, f"{module}.up", bias=False)
+        if self.shape.activation_fn == "swiglu":
+            gate = writer.linear(x, f"{module}.gate", bias=False)
+            hidden = writer.add("Mul", writer.add("Mul", gate, writer.add("Sigmoid", gate)), hidden)
+        else:
+            hidden = writer.add({"gelu": "Gelu", "relu": "Relu"}[self.shape.activation_fn], hidden)
+        return writer.linear(hidden, f"{module}.down", bias=False)
+
+    def _norm(self, x: Value, module: str) -> Value:
+        writer, epsilon = self.writer, EPSILON[self.shape.normalization]
+        weight = writer.weight(f"{module}.weight")
+        if self.shape.normalization == "layer_norm":
+            bias = writer.weight(f"{module}.bias")
+            return writer.add("LayerNormalization", x, weight, bias, axis=-1, epsilon=epsilon)
+        # These six nodes are the pattern that onnxruntime fuses into one.
+        square = writer.add("Pow", x, writer.number(2.0))
+        mean = writer.add("ReduceMean", square, writer.integers([-1]), keepdims=1)
+        root = writer.add("Sqrt", writer.add("Add", mean, writer.number(epsilon)))
+        return writer.add("Mul", writer.add("Div", x, root), weight)
+
+    def _split(self, heads: Value, counts: list[int]) -> list[Value]:
+        return self.writer.add_split("Split", heads, self.writer.integers(counts), n_outputs=len(counts), axis=2)
+
+    def _last(self, x: Value, steps: int, *, axis: int) -> Value:
+        return x if steps == self.shape.seq_length else self.writer.last_steps(x, steps, axis=axis)
+
+
+def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> None:
+    """(N, P, D) -> the outputs of each target."""
+    P = shape.prediction_length
+    for index, target in enumerate(shape.targets):
+        prediction = writer.linear(hidden, f"heads.linear.{index}", bias=True)
+        if target.kind == "real":
+            (value,) = target.output_names
+            squeezed = writer.add("Squeeze", prediction, writer.integers([-1]))
+            writer.output(value, squeezed, np.float32, P)
+            continue
+        probabilities, best = target.output_names
+        known = writer.add("Softmax", prediction, axis=-1)  # classes 1, 2, ...; class 0 is never predicted
+        # A zero in front of the last axis: one entry before, none behind.
+        padded = writer.add("Pad", known, writer.integers([0, 0, 1, 0, 0, 0]), writer.number(0.0))
+        writer.output(probabilities, padded, np.float32, P, target.n_classes)
+        largest = writer.add("ArgMax", prediction, axis=-1, keepdims=0)
+        writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, P)

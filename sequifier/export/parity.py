@@ -1,0 +1,155 @@
+"""Whether an exported graph computes what torch computes.
+
+onnxruntime and torch run the same random windows: a full batch, a padded one and a single row. Predictions may differ
+by `TOLERANCE`, float32 rounding with room to spare: see docs/decisions/002-onnx-graph-built-directly.md.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
+from sequifier.errors import ModelError
+from sequifier.model.build import build_model
+from sequifier.model.transformer import Transformer
+
+TOLERANCE = 1e-3
+ERRORS_ONLY = 3
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The result of a comparison that passed."""
+
+    tolerance: float
+    largest_difference: float
+
+    def as_json(self) -> str:
+        """As the text that a model file holds."""
+        return json.dumps(asdict(self))
+
+
+def check(
+    graph: onnx.ModelProto,
+    architecture: Architecture,
+    state_dict: Mapping[str, Tensor],
+    *,
+    seed: int,
+    embedding: bool = False,
+) -> Parity:
+    """Compare a graph with the torch model of the same weights, in float32 on the CPU.
+
+    A difference is |a - b| / (|b| + scale) with b torch's number. The scale is 1 for standardised values and for
+    embeddings, and 1 / n_classes for probabilities, so that thousands of small ones are compared as well.
+
+    Args:
+        graph: from `build_graph`.
+        architecture: the shape of the model.
+        state_dict: its weights, on any device, in any precision.
+        seed: of the random windows.
+        embedding: whether `graph` is the embedding graph.
+
+    Raises:
+        ModelError: onnxruntime cannot run the graph, or an output differs by more than the tolerance.
+    """
+    shape = architecture
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced; a training run must not notice
+        reference = build_model(shape).eval()
+    reference.load_state_dict(state_dict)
+    try:
+        session = open_session(graph.SerializeToString())
+    except Exception as error:  # onnxruntime raises its own, undocumented kinds
+        raise ModelError(f"onnxruntime cannot load the exported model: {error}") from error
+    generator = np.random.default_rng(seed)
+    largest = 0.0
+    for case, n_events in _cases(shape.seq_length).items():
+        feed = _random_windows(shape, n_events, generator)
+        names = [output.name for output in session.get_outputs()]
+        ours = dict(zip(names, session.run(names, feed), strict=True))
+        theirs = _run_torch(reference, shape, feed, embedding)
+        for name, expected in theirs.items():
+            difference = _difference(name, ours, expected, shape)
+            if not difference <= TOLERANCE:  # a NaN is not within any tolerance either
+                raise ModelError(
+                    f"the exported model differs from torch in `{name}` by {difference:.2g} "
+                    f"(at most {TOLERANCE:g}) on a {case} batch",
+                    fix="this is a fault of the export, not of the data; the checkpoint holds the trained model",
+                )
+            largest = max(largest, difference)
+    return Parity(TOLERANCE, largest)
+
+
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on one CPU thread that prints errors alone."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = 1  # a handful of rows: starting threads would take longer
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _cases(seq_length: int) -> dict[str, list[int]]:
+    """Batches by the number of real events in each row."""
+    return {
+        "full": [seq_length] * 3,
+        "padded": sorted({1, (seq_length + 1) // 2, max(1, seq_length - 1), seq_length}),
+        "single-row": [max(1, seq_length * 2 // 3)],
+    }
+
+
+def _random_windows(shape: Architecture, n_events: list[int], generator: np.random.Generator) -> dict[str, Array]:
+    """Inputs by name. Padding holds random values too, since nothing may depend on them."""
+    size = (len(n_events), shape.seq_length)
+    ids = {name: generator.integers(0, n_classes, size) for name, n_classes in shape.categorical}
+    values = {name: generator.standard_normal(size, np.float32) for name in shape.real}
+    return {**ids, **values, EVENT_COUNT: np.array(n_events, dtype=np.int64)}
+
+
+@torch.no_grad()
+def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], embedding: bool) -> dict[str, Array]:
+    """The float outputs that the graph should give. `<target>_id` follows from the probabilities."""
+    n_events = torch.from_numpy(feed[EVENT_COUNT])
+    size = (len(n_events), shape.seq_length)
+    categories = torch.zeros(*size, len(shape.categorical), dtype=torch.int64)
+    reals = torch.zeros(*size, len(shape.real))
+    for index, (name, _) in enumerate(shape.categorical):
+        categories[..., index] = torch.from_numpy(feed[name])
+    for index, name in enumerate(shape.real):
+        reals[..., index] = torch.from_numpy(feed[name])
+    is_event = torch.arange(shape.seq_length, 0, -1) <= n_events[:, None]
+    # Without padding torch takes its causal fast path: the graph is compared with both.
+    hidden = model(categories, reals, None if is_event.all() else is_event)[:, -shape.prediction_length :]
+    hidden = torch.where(is_event[:, -shape.prediction_length :, None], hidden, torch.nan)  # padding has no meaning
+    if embedding:
+        return {EMBEDDING: hidden.numpy()}
+    outputs = {}
+    for target in shape.targets:
+        prediction = model.predict(hidden)[target.name]
+        if target.kind == "categorical":
+            known = prediction.softmax(-1)
+            prediction = torch.nn.functional.pad(known, (1, 0))
+        outputs[target.output_names[0]] = prediction.numpy()
+    return outputs
+
+
+def _difference(name: str, ours: dict[str, Array], expected: Array, shape: Architecture) -> float:
+    """The largest relative difference at real events."""
+    is_event = ~np.isnan(expected)
+    scale, wrong_choice = 1.0, 0.0
+    for target in shape.targets:
+        if target.kind == "categorical" and name == target.output_names[0]:
+            scale = 1.0 / target.n_classes
+            ids = ours[target.output_names[1]]
+            chosen = np.take_along_axis(expected, ids[..., None], axis=-1)[..., 0]
+            behind = (expected.max(-1) - chosen) / (chosen + scale)  # a tie may go either way
+            wrong_choice = float(np.max(behind[is_event[..., 0]]))
+    difference = np.abs(ours[name] - expected) / (np.abs(expected) + scale)
+    return max(float(np.max(difference[is_event])), wrong_choice)

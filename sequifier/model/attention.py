@@ -1,0 +1,76 @@
+"""Causal self-attention over one window of events.
+
+Sources: Vaswani et al. 2017, section 3.2, https://arxiv.org/abs/1706.03762; groups of heads that share keys and values:
+Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
+Differs: left padding is masked per sequence, because our windows are aligned on their last event. No biases.
+Shapes: B batch, T steps of the window, D model width, H heads, K heads of keys and values, E width of a head (D // H).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sequifier.model.positions import rotate
+
+
+def padding_mask(is_event: Tensor) -> Tensor:
+    """Which steps each step may attend to: itself and the real events before it.
+
+    Args:
+        is_event: (B, T) bool, False on left padding.
+
+    Returns:
+        (B, 1, T, T) bool, True = may attend; the 1 stands for the heads.
+    """
+    step = torch.arange(is_event.shape[1], device=is_event.device)
+    mask = (step[:, None] >= step) & is_event[:, None, None, :]
+    # Padding would get an empty row, and a softmax over nothing is NaN: let it see itself.
+    return mask | (step[:, None] == step)
+
+
+class CausalSelfAttention(nn.Module):
+    """Mix each step with the steps before it. All heads have their own keys (K = H), or groups of H / K share them."""
+
+    def __init__(self, *, dim_model: int, n_head: int, n_kv_heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim_model % n_head:
+            raise ValueError(f"dim_model {dim_model} is not divisible by n_head {n_head}")
+        if n_head % n_kv_heads:
+            raise ValueError(f"n_head {n_head} is not divisible by n_kv_heads {n_kv_heads}")
+        self.n_head, self.n_kv_heads = n_head, n_kv_heads
+        self.head_width = dim_model // n_head
+        self.dropout = dropout
+        # One product for all: rows of queries, then keys, then values.
+        self.qkv = nn.Linear(dim_model, (n_head + 2 * n_kv_heads) * self.head_width, bias=False)
+        self.out = nn.Linear(dim_model, dim_model, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
+        """Mix each step with itself and the steps before it.
+
+        Args:
+            x: step vectors, (B, T, D).
+            mask: `padding_mask`, or None when every step is a real event, which is faster.
+            rotation: (T, 1, E/2, 2) rows of `rotation_table`, or None without rotary positions.
+
+        Returns:
+            (B, T, D). Row t depends on x[:, : t + 1] alone; rows of padding carry no meaning.
+        """
+        H, K = self.n_head, self.n_kv_heads
+        heads = self.qkv(x).unflatten(-1, (H + 2 * K, self.head_width))  # (B, T, H + 2K, E)
+        if rotation is None:
+            q, k, v = torch.split(heads.transpose(1, 2), [H, K, K], dim=1)  # (B, H or K, T, E)
+        else:
+            qk, v = torch.split(heads, [H + K, K], dim=2)
+            q, k = torch.split(rotate(qk, rotation).transpose(1, 2), [H, K], dim=1)
+            v = v.transpose(1, 2)
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None,
+            dropout_p=self.dropout if self.training else 0.0,
+            enable_gqa=K != H,
+        )
+        mixed: Tensor = self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, E) -> (B, T, D)
+        return mixed

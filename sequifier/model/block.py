@@ -1,0 +1,51 @@
+"""One transformer block: attention, then feed-forward, each with its norm and its residual.
+
+Pre-norm (`norm_first`) normalises what goes into each part; post-norm, as in Vaswani et al. 2017, normalises the sum
+behind it. Why pre-norm trains more easily: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
+Shapes: B batch, T steps, D model width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sequifier.model.attention import CausalSelfAttention
+from sequifier.model.feed_forward import FeedForward
+from sequifier.model.norms import build_norm
+
+
+class Block(nn.Module):
+    """Mix the steps, then transform each."""
+
+    def __init__(
+        self,
+        *,
+        dim_model: int,
+        n_head: int,
+        n_kv_heads: int,
+        dim_feedforward: int,
+        activation_fn: str,
+        normalization: str,
+        norm_first: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.dropout = dropout
+        self.attention_norm = build_norm(normalization, dim_model)
+        self.attention = CausalSelfAttention(dim_model=dim_model, n_head=n_head, n_kv_heads=n_kv_heads, dropout=dropout)
+        self.feed_forward_norm = build_norm(normalization, dim_model)
+        self.feed_forward = FeedForward(
+            dim_model=dim_model, dim_feedforward=dim_feedforward, activation_fn=activation_fn, dropout=dropout
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D); `mask` and `rotation` as in `CausalSelfAttention`."""
+        if self.norm_first:
+            x = x + self._drop(self.attention(self.attention_norm(x), mask, rotation))
+            return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self._drop(self.attention(x, mask, rotation)))
+        normed: Tensor = self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
+        return normed
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        return F.dropout(branch, self.dropout, self.training)

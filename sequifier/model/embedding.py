@@ -1,0 +1,61 @@
+"""From the columns of an event to one vector.
+
+Shapes: B batch, T steps, C categorical columns, R real columns, W width of all column embeddings, D model width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class EventEmbedding(nn.Module):
+    """Embed each column, put the parts side by side, and mix them if asked.
+
+    A category has a learned vector; id 0 (padding, unknown) is zero and stays zero. A real value goes through a linear
+    layer; with a width of 1 it stays as it is.
+
+    Args:
+        n_classes: classes of each categorical column, id 0 included.
+        n_real: number of real columns.
+        embedding_widths: width of each column, the categorical ones first; their sum is W.
+        dim_model: D.
+        joint: whether a linear layer mixes the parts, W -> D; without it W equals D.
+    """
+
+    def __init__(
+        self, *, n_classes: Sequence[int], n_real: int, embedding_widths: Sequence[int], dim_model: int, joint: bool
+    ) -> None:
+        super().__init__()
+        if len(embedding_widths) != len(n_classes) + n_real:
+            raise ValueError(
+                f"{len(embedding_widths)} embedding_widths for {len(n_classes)} categorical and {n_real} real columns"
+            )
+        total = sum(embedding_widths)
+        if not joint and total != dim_model:
+            raise ValueError(f"embedding_widths sum to {total}, not to dim_model {dim_model}, and joint is off")
+        n_categorical = len(n_classes)
+        # Lists in column order: a column name may hold dots, which module names may not.
+        self.categorical = nn.ModuleList(
+            nn.Embedding(classes, width, padding_idx=0)
+            for classes, width in zip(n_classes, embedding_widths[:n_categorical], strict=True)
+        )
+        self.real = nn.ModuleList(
+            nn.Linear(1, width) if width > 1 else nn.Identity() for width in embedding_widths[n_categorical:]
+        )
+        self.joint = nn.Linear(total, dim_model) if joint else nn.Identity()
+
+    def forward(self, categories: Tensor, reals: Tensor) -> Tensor:
+        """Embed the events of a batch.
+
+        Args:
+            categories: ids, (B, T, C) int32 or int64.
+            reals: standardised values, (B, T, R) float32.
+
+        Returns:
+            (B, T, D).
+        """
+        parts = [embed(ids) for embed, ids in zip(self.categorical, categories.unbind(-1), strict=True)]
+        parts += [embed(value) for embed, value in zip(self.real, torch.split(reals, 1, dim=-1), strict=True)]
+        joined: Tensor = self.joint(torch.cat(parts, dim=-1))  # (B, T, width) each -> (B, T, W) -> (B, T, D)
+        return joined

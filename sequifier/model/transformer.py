@@ -1,0 +1,139 @@
+"""The whole model: a batch of windows in, predictions of each target out.
+
+Shapes: B batch, T steps of the window, C categorical and R real columns, D model width.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sequifier.model.attention import padding_mask
+from sequifier.model.block import Block
+from sequifier.model.embedding import EventEmbedding
+from sequifier.model.heads import Heads
+from sequifier.model.norms import build_norm
+from sequifier.model.positions import LearnedPositions, rotation_table
+
+POSITIONAL_ENCODINGS = ("learned", "rope")
+
+
+class Transformer(nn.Module):
+    """A causal transformer over windows of events. `model.build.build_model` makes one from an architecture.
+
+    A window is aligned on its last event and padded on the left. No step sees a later one or padding.
+
+    Args:
+        n_classes: classes of each categorical input column, id 0 included.
+        n_real: number of real input columns.
+        embedding_widths: width of each input column, the categorical ones first.
+        target_classes: target name -> its classes, id 0 included; 0 for a real target.
+        seq_length: the longest window, in events.
+        dim_model: D.
+        n_head: attention heads; divides dim_model.
+        n_kv_heads: heads of keys and values; divides n_head.
+        num_layers: blocks.
+        dim_feedforward: hidden width of the feed-forward parts.
+        joint_embedding: whether a linear layer mixes the column embeddings.
+        activation_fn: swiglu, gelu or relu.
+        normalization: rmsnorm or layer_norm.
+        norm_first: pre-norm, with a norm behind the last block; otherwise post-norm.
+        positional_encoding: learned or rope.
+        rope_theta: base of rope's frequencies.
+        dropout: share of numbers dropped, in the embedding, attention, feed-forward and residual branches alike.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_classes: Sequence[int],
+        n_real: int,
+        embedding_widths: Sequence[int],
+        target_classes: Mapping[str, int],
+        seq_length: int,
+        dim_model: int,
+        n_head: int,
+        n_kv_heads: int,
+        num_layers: int,
+        dim_feedforward: int,
+        joint_embedding: bool,
+        activation_fn: str,
+        normalization: str,
+        norm_first: bool,
+        positional_encoding: str,
+        rope_theta: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if positional_encoding not in POSITIONAL_ENCODINGS:
+            raise ValueError(
+                f"positional_encoding {positional_encoding!r} is none of {', '.join(POSITIONAL_ENCODINGS)}"
+            )
+        self.seq_length = seq_length
+        self.dropout = dropout
+        self.embedding = EventEmbedding(
+            n_classes=n_classes,
+            n_real=n_real,
+            embedding_widths=embedding_widths,
+            dim_model=dim_model,
+            joint=joint_embedding,
+        )
+        self.positions: nn.Module = nn.Identity()
+        rotation = None
+        if positional_encoding == "rope":
+            rotation = rotation_table(steps=seq_length, head_width=dim_model // n_head, theta=rope_theta)
+        else:
+            self.positions = LearnedPositions(seq_length=seq_length, dim_model=dim_model)
+        self.rotation: Tensor | None
+        self.register_buffer("rotation", rotation, persistent=False)  # not a weight: no file holds it
+        self.blocks = nn.ModuleList(
+            Block(
+                dim_model=dim_model,
+                n_head=n_head,
+                n_kv_heads=n_kv_heads,
+                dim_feedforward=dim_feedforward,
+                activation_fn=activation_fn,
+                normalization=normalization,
+                norm_first=norm_first,
+                dropout=dropout,
+            )
+            for _ in range(num_layers)
+        )
+        # Post-norm blocks end with a norm of their own.
+        self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
+        self.heads = Heads(dim_model=dim_model, target_classes=target_classes)
+
+    def forward(self, categories: Tensor, reals: Tensor, is_event: Tensor | None = None) -> Tensor:
+        """Turn the events of a batch into one vector per step, from which `predict` reads the next event.
+
+        Args:
+            categories: ids in column order, (B, T, C) int32 or int64; T at most seq_length.
+            reals: standardised values in column order, (B, T, R) float32.
+            is_event: (B, T) bool, False on left padding; None when the batch has no padding, which is faster.
+
+        Returns:
+            (B, T, D). Row t depends on steps up to t alone; rows of padding carry no meaning.
+        """
+        steps = categories.shape[1]
+        if steps > self.seq_length:
+            raise ValueError(f"a window of {steps} steps in a model for seq_length {self.seq_length}")
+        x = self.positions(self.embedding(categories, reals))
+        x = F.dropout(x, self.dropout, self.training)
+        mask = None if is_event is None else padding_mask(is_event)
+        rotation = None if self.rotation is None else self.rotation[:steps]
+        for block in self.blocks:
+            x = block(x, mask, rotation)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def predict(self, hidden: Tensor) -> dict[str, Tensor]:
+        """Predict the next event after each step.
+
+        Args:
+            hidden: (..., D), rows of `forward`.
+
+        Returns:
+            Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values.
+        """
+        predictions: dict[str, Tensor] = self.heads(hidden)
+        return predictions

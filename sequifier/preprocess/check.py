@@ -1,0 +1,233 @@
+"""Raw rows -> sorted, whole sequences without a bad value.
+
+Problems are collected over all parts of the data and reported once, with their number and the first place in
+(sequenceId, itemPosition) order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.config.preprocess import FillNull, PreprocessConfig
+from sequifier.errors import DataError, did_you_mean
+from sequifier.preprocess.types import StoredType
+
+
+@dataclass(frozen=True)
+class Part:
+    """Whole sequences in order: N rows, S sequences.
+
+    Attributes:
+        sequence_ids: (S,) int64, or object holding str.
+        offsets: (S + 1,) rows of sequence s are offsets[s] : offsets[s + 1].
+        rows: (N) itemPosition and the features, as stored types. Nulls left are to become the mean or unknown.
+            Lazy, because they are in memory or in a file.
+    """
+
+    sequence_ids: NDArray[Any]
+    offsets: NDArray[np.int64]
+    rows: pl.LazyFrame
+
+
+@dataclass
+class _Found:
+    """One kind of problem in one column."""
+
+    count: int = 0
+    first: str = ""
+
+
+@dataclass
+class Problems:
+    """What is wrong with the values, summed over parts."""
+
+    n_rows: int = 0
+    duplicates: _Found = field(default_factory=_Found)
+    bad_values: dict[tuple[str, str], _Found] = field(default_factory=dict)  # (column, what)
+
+    def add(self, column: str, what: str, is_bad: pl.Series, rows: pl.DataFrame) -> None:
+        """Count the bad rows of a column."""
+        found = self.bad_values.setdefault((column, what), _Found())
+        self._count(found, is_bad.fill_null(False).to_numpy(), rows)
+
+    def add_duplicates(self, is_repeated: NDArray[np.bool_], rows: pl.DataFrame) -> None:
+        """Count the rows whose key is that of the row before."""
+        self._count(self.duplicates, is_repeated, rows)
+
+    def raise_any(self, source: str, fill_null: Mapping[str, FillNull]) -> None:
+        """Raise what was found.
+
+        Raises:
+            DataError: duplicates, or values that cannot be encoded.
+        """
+        if self.duplicates.count:
+            raise DataError(
+                f"{self.duplicates.count:,} of {self.n_rows:,} rows repeat the sequenceId and itemPosition of another",
+                where=f"{source}, first at {self.duplicates.first}",
+                fix="drop the duplicates, or choose a position_column that tells the events of a sequence apart",
+            )
+        if not self.bad_values:
+            return
+        lines = [
+            f"column `{column}` has {found.count:,} {what} in {self.n_rows:,} rows, first at {found.first}"
+            for (column, what), found in self.bad_values.items()
+        ]
+        (column, what), _ = next(iter(self.bad_values.items()))
+        if "fraction" in what:
+            fix = f"declare column_types.{column}: real, or round it"
+        elif column in fill_null:
+            fix = f"drop those rows, or set fill_null.{column} to something other than {fill_null[column]}"
+        else:
+            fix = f"drop those rows, or set fill_null.{column} in the preprocess config"
+        raise DataError("\n".join(lines), where=source, fix=fix)
+
+    @staticmethod
+    def _count(found: _Found, is_bad: NDArray[np.bool_], rows: pl.DataFrame) -> None:
+        if not found.count:
+            row = int(np.argmax(is_bad))
+            found.first = f"sequenceId={rows[SEQUENCE][row]} itemPosition={rows[POSITION][row]}"
+        found.count += int(is_bad.sum())
+
+
+def check_settings(config: PreprocessConfig, types: Mapping[str, StoredType], source: str) -> None:
+    """Maps by column must name features that exist and that they can apply to.
+
+    Raises:
+        DataError: they do not.
+    """
+    maps: dict[str, Mapping[str, object]] = {"fill_null": config.fill_null}
+    for name, value in (("min_count", config.min_count), ("max_categories", config.max_categories)):
+        if isinstance(value, dict):
+            maps[name] = value
+    for name, by_column in maps.items():
+        for column in by_column:
+            if column not in types:
+                raise DataError(
+                    f"{name} names `{column}`, which is not among the selected columns",
+                    where=source,
+                    fix=did_you_mean(column, types),
+                )
+            if name != "fill_null" and types[column] == "Float64":
+                raise DataError(
+                    f"{name} names `{column}`, which is real and has no categories",
+                    where=source,
+                    fix=f"remove {name}.{column}",
+                )
+    for column, fill in config.fill_null.items():
+        allowed = _fills(types[column])
+        if not (fill in allowed if isinstance(fill, str) else "a number" in allowed):
+            raise DataError(
+                f"fill_null.{column}: `{fill}` does not fit a column of type {types[column]}",
+                where=source,
+                fix="use " + " or ".join(allowed),
+            )
+        if types[column] == "Int64" and isinstance(fill, float):
+            raise DataError(
+                f"fill_null.{column}: {fill} is no category of an integer column",
+                where=source,
+                fix=f"write {fill:.0f}, or declare column_types.{column}: real",
+            )
+
+
+def _fills(stored: StoredType) -> tuple[str, ...]:
+    match stored:
+        case "Float64":
+            return ("a number", "mean", "forward")
+        case "Int64":
+            return ("a number", "forward", "unknown")
+        case _:
+            return ("forward", "unknown")
+
+
+def prepare(
+    rows: pl.DataFrame, types: Mapping[str, StoredType], fill_null: Mapping[str, FillNull], problems: Problems
+) -> Part:
+    """Sort, fill and check whole sequences.
+
+    Args:
+        rows: sequenceId, itemPosition and the features, in any order.
+        types: feature -> what it is stored as.
+        fill_null: feature -> what its missing values become.
+        problems: takes what is found.
+    """
+    rows, starts = _sorted(rows)
+    problems.n_rows += rows.height
+    position = rows[POSITION].to_physical().to_numpy()
+    is_repeated = np.append(False, position[1:] == position[:-1])
+    is_repeated[starts] = False
+    if is_repeated.any():
+        problems.add_duplicates(is_repeated, rows)
+    rows = rows.with_columns(
+        _checked(rows, column, stored, fill_null.get(column), problems) for column, stored in types.items()
+    )
+    ids = rows[SEQUENCE].gather(pl.Series(starts))
+    return Part(
+        sequence_ids=np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy(),
+        offsets=np.append(starts, rows.height).astype(np.int64),
+        rows=rows.drop(SEQUENCE).lazy(),
+    )
+
+
+def _sorted(rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Rows by (sequenceId, itemPosition), and where each sequence starts. Sorted rows are only looked at."""
+    starts = _starts(rows[SEQUENCE])
+    ids = rows[SEQUENCE].gather(pl.Series(starts))
+    position = rows[POSITION].to_physical().to_numpy()
+    goes_back = position[1:] < position[:-1]
+    goes_back[starts[1:] - 1] = False
+    if goes_back.any() or not (ids.slice(1) > ids.head(len(ids) - 1)).all():
+        rows = rows.sort(SEQUENCE, POSITION)
+        starts = _starts(rows[SEQUENCE])
+    return rows, starts
+
+
+def _starts(sequence: pl.Series) -> NDArray[np.int64]:
+    changes = sequence.ne_missing(sequence.shift(1))
+    changes[0] = True
+    return np.flatnonzero(changes.to_numpy())
+
+
+def _checked(
+    rows: pl.DataFrame, column: str, stored: StoredType, fill: FillNull | None, problems: Problems
+) -> pl.Series:
+    """One feature with its missing values filled or reported."""
+    values = rows[column]
+    if fill is None:
+        _report_missing(rows, values, problems)
+    else:
+        values = _filled(rows, values, fill, problems)
+    if stored == "Int64" and values.dtype == pl.Float64:
+        has_fraction = values != values.floor()
+        if has_fraction.any():
+            problems.add(column, "values with a fraction, but is to be categorical", has_fraction, rows)
+        values = values.cast(pl.Int64, strict=False)
+    return values.alias(column)
+
+
+def _report_missing(rows: pl.DataFrame, values: pl.Series, problems: Problems) -> None:
+    if values.null_count():
+        problems.add(values.name, "null values", values.is_null(), rows)
+    if values.dtype == pl.Float64 and not values.is_finite().all():
+        for what, is_bad in (("NaN values", values.is_nan()), ("infinite values", values.is_infinite())):
+            if is_bad.any():
+                problems.add(values.name, what, is_bad, rows)
+
+
+def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Problems) -> pl.Series:
+    """Missing values replaced; those that become the mean or unknown stay null for the encoding."""
+    if values.dtype == pl.Float64:
+        values = rows.select(pl.when(pl.col(values.name).is_finite()).then(pl.col(values.name))).to_series()
+    if not isinstance(fill, str):
+        return values.fill_null(fill)
+    if fill == "forward" and values.null_count():
+        filled = pl.lit(values).forward_fill().over(SEQUENCE)
+        values = rows.select(filled.alias(values.name)).to_series()
+        if values.null_count():
+            what = "missing values without an earlier one to carry forward"
+            problems.add(values.name, what, values.is_null(), rows)
+    return values

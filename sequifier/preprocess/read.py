@@ -1,0 +1,303 @@
+"""Raw files -> one lazy table: sequenceId, itemPosition, then the features, each with the type it is stored as.
+
+Files are read in the order of their paths. Types are agreed over all files before anything is read, so that a column
+that is an integer in one CSV file and a fraction in the next is real in both.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.config.preprocess import PreprocessConfig, TypeName
+from sequifier.errors import DataError, did_you_mean, nearest
+from sequifier.preprocess import types as column_types
+from sequifier.preprocess.types import PositionType, StoredType
+
+Schema = dict[str, pl.DataType]
+
+SAMPLE_ROWS = 1000
+"""Rows of a CSV file that its types are first guessed from; a value that contradicts them makes us look at all."""
+
+_SUFFIXES = {"csv": (".csv",), "parquet": (".parquet", ".pq")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the raw events are."""
+
+    path: Path  # the file or folder
+    files: tuple[Path, ...]  # sorted
+    format: Literal["csv", "parquet"]
+
+    @property
+    def name(self) -> str:
+        """What the splits and the metadata are named after."""
+        return self.path.name if self.path.is_dir() else self.path.stem
+
+
+@dataclass(frozen=True)
+class Table:
+    """A typed table that has not been read yet.
+
+    Attributes:
+        source: the files.
+        rows: sequenceId, itemPosition and the features; positions that are no dates are null.
+        types: feature -> what it is stored as, in stored order. A Float64 column of `rows` whose type here is Int64
+            still has to be shown to hold whole numbers.
+        decoded_bytes: an estimate of the size in memory.
+    """
+
+    source: Source
+    rows: pl.LazyFrame
+    types: dict[str, StoredType]
+    sequence_type: Literal["Int64", "String"]
+    position_type: PositionType
+    decoded_bytes: int
+    raw_files: tuple[pl.LazyFrame, ...]  # untouched values, to show the one that is wrong
+    position: pl.Expr
+
+    def first_without(self, column: str) -> str:
+        """Where the first row is that has no usable sequenceId or itemPosition: file, row and value."""
+        for path, rows in zip(self.source.files, self.raw_files, strict=True):
+            usable = self.position if column == POSITION else pl.col(SEQUENCE)
+            bad = rows.select(raw=pl.col(column), usable=usable).with_row_index("row", offset=1)
+            first = bad.filter(pl.col("usable").is_null()).head(1).collect()
+            if first.height:
+                value = first["raw"].item()
+                shown = "empty" if value is None else f"`{value}`"
+                return f"{path}, first in row {first['row'].item():,} ({shown})"
+        raise AssertionError(f"{column} has a value in every row")
+
+
+def find_input(path: str, folders: Sequence[Path], project_root: str) -> Path:
+    """An existing input: taken as it is when absolute or below project_root, else looked for in `folders`.
+
+    Raises:
+        DataError: it is in none of them; the message names the places.
+    """
+    given = Path(path)
+    if given.is_absolute() or (project_root != "." and given.is_relative_to(project_root)):
+        folders = [Path()]
+    for folder in folders:
+        if (folder / given).exists():
+            return folder / given
+    places = list(dict.fromkeys(str((folder / given).absolute()) for folder in folders))
+    siblings = [item.name for folder in folders for item in (folder / given).parent.glob("*")]
+    near = nearest(given.name, siblings)
+    fix = "did you mean " + " or ".join(f"`{name}`" for name in near) + "?" if near else "check the path"
+    raise DataError(f"`{path}` does not exist", where="looked for " + " and ".join(places), fix=fix)
+
+
+def find_source(config: PreprocessConfig) -> Source:
+    """The raw files that `data_path` stands for: working folder first, then project_root.
+
+    Raises:
+        DataError: nothing is there, or no file of `read_format`.
+    """
+    path = find_input(config.data_path, [Path(), Path(config.project_root)], config.project_root)
+    format: Literal["csv", "parquet"] = "parquet" if config.read_format == "parquet" else "csv"
+    other: Literal["csv", "parquet"] = "csv" if format == "parquet" else "parquet"
+    if path.is_file():
+        if path.suffix.lower() in _SUFFIXES[other]:
+            raise DataError(
+                f"`{path.name}` is not a {format} file",
+                where=f"data_path: {config.data_path}",
+                fix=f"set read_format: {other}",
+            )
+        return Source(path, (path,), format)
+    everything = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
+    files = tuple(item for item in everything if item.suffix.lower() in _SUFFIXES[format])
+    if not files:
+        found = sorted({item.suffix for item in everything})
+        raise DataError(
+            f"no {format} file ({', '.join(_SUFFIXES[format])}) in `{config.data_path}`",
+            where=str(path),
+            fix=f"the folder holds {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
+        )
+    return Source(path, files, format)
+
+
+def open_table(
+    source: Source,
+    config: PreprocessConfig,
+    declared: Mapping[str, TypeName],
+    selected: Sequence[str] | None,
+    *,
+    sample_rows: int | None,
+    report: Callable[[str], None],
+) -> Table:
+    """Agree on columns and types, and plan the reading.
+
+    Args:
+        source: the files.
+        config: sequence_column, position_column, max_rows.
+        declared: feature -> kind or type, where the data is not to decide.
+        selected: features in stored order; None takes all.
+        sample_rows: how much of each CSV file its types are guessed from; None looks at everything.
+        report: takes a line of text.
+
+    Raises:
+        DataError: a column is missing or misspelt, has a type that cannot be encoded, or a reserved name.
+    """
+    schemas = [_file_schema(source, file, sample_rows) for file in source.files]
+    names = {config.sequence_column: SEQUENCE, config.position_column: POSITION}
+    features = _features(source, schemas, config, selected, report)
+    for column in declared:
+        if column not in features:
+            raise DataError(
+                f"column_types names `{column}`, which is not among the selected columns",
+                where=str(source.path),
+                fix=did_you_mean(column, features),
+            )
+    path, is_csv = source.path, source.format == "csv"
+    raw_types = {
+        column: pl.String()  # as it stands in the file: 007 is not 7
+        if is_csv and declared.get(column) == "String"
+        else column_types.common_type(column, [schema[column] for schema in schemas], path=path, is_csv=is_csv)
+        for column in [*names, *features]
+    }
+    raw_files = tuple(_scan(source, file, raw_types).rename(names) for file in source.files)
+
+    types = {
+        column: column_types.stored_type(column, raw_types[column], declared.get(column), path=path)
+        for column in features
+    }
+    sequence, order = config.sequence_column, config.position_column
+    sequence_type = column_types.sequence_type(sequence, raw_types[sequence], path=path)
+    position, position_type = column_types.position(order, raw_types[order], raw_files, path=path)
+    typed = [
+        pl.col(SEQUENCE).cast(column_types.POLARS_TYPES[sequence_type]),
+        position.alias(POSITION),
+        *(column_types.typed(column, raw_types[column], stored) for column, stored in types.items()),
+    ]
+    rows = pl.concat([file.select(typed) for file in raw_files])
+    if config.max_rows is not None:
+        rows = rows.head(config.max_rows)
+    return Table(
+        source=source,
+        rows=rows,
+        types=types,
+        sequence_type=sequence_type,
+        position_type=position_type,
+        decoded_bytes=_decoded_bytes(source, raw_types, config.max_rows),
+        raw_files=raw_files,
+        position=position,
+    )
+
+
+def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
+    """Column -> type of one file.
+
+    Raises:
+        DataError: the file is empty or cannot be read.
+    """
+    try:
+        if source.format == "parquet":
+            return dict(pl.scan_parquet(file, glob=False).collect_schema())
+        if sample_rows is not None:
+            sample = pl.scan_csv(file, glob=False, infer_schema_length=sample_rows).head(sample_rows).collect()
+            # A column without a value in the sample looks like text, whatever follows.
+            decided = all(values.null_count() < sample.height for values in sample)
+            if decided or sample.height < sample_rows:
+                return dict(sample.schema)
+        return dict(pl.scan_csv(file, glob=False, infer_schema_length=None).collect_schema())
+    except pl.exceptions.NoDataError as error:
+        raise DataError("the file is empty", where=str(file), fix="remove it, or write the events again") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if sample_rows is not None and source.format == "csv":
+            return _file_schema(source, file, None)
+        raise unreadable(source, error, file) from error
+
+
+def unreadable(source: Source, error: Exception, file: Path | None = None) -> DataError:
+    """The error for a file that is damaged or not of its format."""
+    reason = str(error).strip().split("\n")[0]
+    return DataError(
+        f"cannot read the events as {source.format}: {reason}",
+        where=str(file or source.path),
+        fix="check the file and read_format",
+    )
+
+
+def _features(
+    source: Source,
+    schemas: Sequence[Schema],
+    config: PreprocessConfig,
+    selected: Sequence[str] | None,
+    report: Callable[[str], None],
+) -> list[str]:
+    """The feature columns in stored order."""
+    keys = (config.sequence_column, config.position_column)
+    if selected is None:
+        features = [column for column in schemas[0] if column not in keys]
+        if "" in features:
+            report("note: the unnamed column (an index that was saved with the table?) is left out")
+            features.remove("")
+    else:
+        features = [column for column in selected if column not in keys]
+        if len(features) < len(selected):
+            report(f"note: {' and '.join(keys)} are always stored and are no features; to use one, copy it")
+    for file, schema in zip(source.files, schemas, strict=True):
+        for column, where in [(keys[0], "sequence_column"), (keys[1], "position_column")]:
+            _require(file, schema, column, where)
+        for column in features:
+            _require(file, schema, column, "selected_columns" if selected is not None else "the first file")
+    if not features:
+        raise DataError(
+            "there is no feature column besides the sequence and position columns",
+            where=str(source.path),
+            fix=f"the table has {', '.join(schemas[0])}; add a column to predict",
+        )
+    for column in features:
+        if column in (SEQUENCE, POSITION, CONTEXT):
+            raise DataError(
+                f"the feature column `{column}` has the name of a column that every split has",
+                where=str(source.path),
+                fix=f"rename it, leave it out with selected_columns, or set {_key_field(column)}",
+            )
+    return features
+
+
+def _key_field(column: str) -> str:
+    fields = {SEQUENCE: "sequence_column: sequenceId", POSITION: "position_column: itemPosition"}
+    return fields.get(column, "another name in the table")
+
+
+def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
+    if column not in schema:
+        raise DataError(
+            f"column `{column}` ({named_in}) is missing in {file.name}",
+            where=str(file),
+            fix=did_you_mean(column, [known for known in schema if known]),
+        )
+
+
+def _scan(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+    """The columns of one file with the agreed types, untouched otherwise."""
+    if source.format == "csv":
+        read_as = {column: dtype for column, dtype in raw_types.items() if dtype != pl.Null()}
+        return pl.scan_csv(file, glob=False, schema_overrides=read_as, infer_schema_length=0).select(raw_types)
+    rows = pl.scan_parquet(file, glob=False)
+    schema = rows.collect_schema()
+    return rows.select(_plain(column, schema[column], dtype) for column, dtype in raw_types.items())
+
+
+def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(found, pl.Datetime) and found.time_zone is not None:
+        return pl.col(column).dt.convert_time_zone("UTC").dt.replace_time_zone(None).cast(dtype)
+    return pl.col(column) if found == dtype else pl.col(column).cast(dtype)
+
+
+def _decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_rows: int | None) -> int:
+    """About how much memory the rows take: measured text is 16 to 40 bytes a value, everything else at most 8."""
+    per_row = sum(32 if dtype == pl.String else 8 for dtype in raw_types.values())
+    if source.format == "parquet":
+        scans = [pl.scan_parquet(file, glob=False) for file in source.files]
+        rows = sum(int(scan.select(pl.len()).collect().item()) for scan in scans)
+        return per_row * min(rows, max_rows or rows)
+    in_files = 2 * sum(file.stat().st_size for file in source.files)
+    return in_files if max_rows is None else min(in_files, per_row * max_rows)

@@ -1,0 +1,128 @@
+"""Which rows belong to which split, and which earlier rows go along as context.
+
+Everything is arithmetic on the number of rows of each sequence; no row is looked at.
+Shapes: S sequences, K splits. `bounds` is (K + 1, S): split i owns the rows bounds[i, s] : bounds[i + 1, s] of
+sequence s, so every row is in exactly one split.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import Events
+from sequifier.errors import DataError
+
+_UNIT = 10**9  # ratios are counted in billionths, so that the cuts are integer arithmetic
+
+
+def cut_points(n: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
+    """Where to cut n things into shares: cumulative rounding, half up.
+
+    Cut i is floor(n * c_i + 1/2), c_i being the sum of the first i ratios in billionths of their total, rounded; the
+    last cut is n. Only the cuts are rounded, so no share is more than one from its ratio and nothing is lost or
+    counted twice, whatever the ratios sum to in floating point.
+
+    Args:
+        n: (S,) numbers of things, up to four billion each.
+        ratios: K shares.
+
+    Returns:
+        (K + 1, S), rising from 0 to n.
+    """
+    total = math.fsum(ratios)
+    shares = [round(math.fsum(ratios[:i]) / total * _UNIT) for i in range(len(ratios) + 1)]
+    return np.stack([(2 * n * share + _UNIT) // (2 * _UNIT) for share in shares])
+
+
+def within_sequences(n_rows: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
+    """Bounds when every sequence is cut by position, in ratio order."""
+    return cut_points(n_rows, ratios)
+
+
+def between_sequences(
+    ids: Sequence[int | str], n_rows: NDArray[np.int64], ratios: Sequence[float], seed: int
+) -> NDArray[np.int64]:
+    """Bounds when each split takes whole sequences.
+
+    Sequences are ordered by a hash of (seed, id) and that order is cut by the ratios. So the choice depends on the
+    ids and the seed alone, and a new sequence moves at most a few others.
+    """
+    keys = [hashlib.blake2b(f"{seed} {id}".encode(), digest_size=16).digest() for id in ids]
+    place = np.empty(len(ids), dtype=np.int64)
+    place[sorted(range(len(ids)), key=lambda s: (keys[s], ids[s]))] = np.arange(len(ids))
+    cuts = cut_points(np.array([len(ids)]), ratios)[:, 0]
+    split_of = np.searchsorted(cuts[1:], place, side="right")
+    is_behind: NDArray[np.bool_] = np.arange(len(ratios) + 1)[:, None] > split_of
+    return is_behind * n_rows
+
+
+def context_rows(bounds: NDArray[np.int64], split: int, context_events: int) -> NDArray[np.int64]:
+    """(S,) how many rows before its own each sequence of a split takes along."""
+    return np.minimum(bounds[split], context_events)
+
+
+def check_targets(bounds: NDArray[np.int64], context_events: int) -> None:
+    """Every split must have something to predict: an own event that follows another one.
+
+    Raises:
+        DataError: a split has none; the message gives its rows.
+    """
+    own = np.diff(bounds, axis=0)
+    for split, rows in enumerate(own):
+        has_input_before = context_rows(bounds, split, context_events) > 0
+        if (rows[rows > 0] - 1 + has_input_before[rows > 0]).sum() == 0:
+            raise DataError(
+                f"split {split} has no event to predict: {rows.sum():,} rows of {(rows > 0).sum():,} sequences, "
+                f"none of which follows another event (all splits have {own.sum():,} rows)",
+                where="split_ratios",
+                fix="use fewer splits, larger ratios, more data, or context_events above 0",
+            )
+
+
+def check_exact_windows(
+    bounds: NDArray[np.int64], ids: Sequence[int | str], *, seq_length: int, strides: Sequence[int]
+) -> None:
+    """Mode `exact`: windows of seq_length inputs and one target must end with the slice.
+
+    Raises:
+        DataError: rows would be left over; the message names the first sequence.
+    """
+    for split, (n, stride) in enumerate(zip(np.diff(bounds, axis=0), strides, strict=True)):
+        left_over = np.where(n > seq_length, (n - 1 - seq_length) % stride, 0)
+        if left_over.any():
+            s = int(np.flatnonzero(left_over)[0])
+            raise DataError(
+                f"subsequence_start_mode exact: sequenceId={ids[s]} has {n[s]:,} rows in split {split}; windows of "
+                f"{seq_length} + 1 every {stride} rows leave {left_over[s]} over "
+                f"(so do {np.count_nonzero(left_over):,} of {np.count_nonzero(n):,} sequences)",
+                where=f"stride_by_split[{split}]",
+                fix=f"use a stride that divides {n[s] - 1 - seq_length}, or subsequence_start_mode: distribute",
+            )
+
+
+def take_split(events: Events, bounds: NDArray[np.int64], split: int, context_events: int) -> Events:
+    """The rows of one split: sequences that have own rows in it, context in front.
+
+    Args:
+        events: all rows of S sequences.
+        bounds: (K + 1, S) for these sequences.
+        split: which one.
+        context_events: the most context rows of a sequence.
+    """
+    here = np.flatnonzero(bounds[split + 1] > bounds[split])
+    n_context = context_rows(bounds, split, context_events)[here]
+    n_rows = bounds[split + 1, here] - bounds[split, here] + n_context
+    offsets = np.concatenate([[0], np.cumsum(n_rows)])
+    first = events.offsets[here] + bounds[split, here] - n_context
+    rows: NDArray[Any] = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], n_rows)
+    return Events(
+        sequence_ids=events.sequence_ids[here],
+        offsets=offsets,
+        n_context=n_context,
+        positions=events.positions[rows],
+        columns={column: values[rows] for column, values in events.columns.items()},
+    )

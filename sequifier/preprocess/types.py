@@ -1,0 +1,211 @@
+"""Which type each column is read with and stored as, from the types found in the files and those declared.
+
+Text, booleans and integers are categorical and floats are real, unless `column_types` says otherwise. Positions may be
+integers, dates or datetimes; sequences are named by integers or text.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from sequifier.artifacts.events import POSITION
+from sequifier.config.preprocess import TypeName
+from sequifier.errors import DataError
+
+StoredType = Literal["Int64", "String", "Boolean", "Float64"]
+PositionType = Literal["Int64", "Date", "Datetime(us)", "Datetime(ns)"]
+RawKind = Literal[
+    "integer", "number", "text", "boolean", "date", "datetime us", "datetime ns", "nothing but nulls", "other"
+]
+
+POLARS_TYPES: Mapping[StoredType, pl.DataType] = {
+    "Int64": pl.Int64(),
+    "String": pl.String(),
+    "Boolean": pl.Boolean(),
+    "Float64": pl.Float64(),
+}
+_READ_AS: Mapping[RawKind, pl.DataType] = {
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "datetime us": pl.Datetime("us"),
+    "datetime ns": pl.Datetime("ns"),
+    "nothing but nulls": pl.Null(),
+}
+_NATURAL: Mapping[RawKind, StoredType] = {
+    "integer": "Int64",
+    "number": "Float64",
+    "text": "String",
+    "boolean": "Boolean",
+    "nothing but nulls": "Float64",  # refused, or filled, when the values are checked
+}
+_ALLOWED: Mapping[RawKind, tuple[TypeName, ...]] = {
+    "integer": ("categorical", "real", "Int64", "Float64", "String"),
+    "number": ("categorical", "real", "Int64", "Float64", "String"),
+    "text": ("categorical", "String"),
+    "boolean": ("categorical", "Boolean", "String"),
+    "nothing but nulls": ("categorical", "real", "Int64", "Float64", "String", "Boolean"),
+}
+_DATE_FORMAT = "%Y-%m-%d"
+_DATETIME_FORMATS = tuple(
+    f"%Y-%m-%d{between}{clock}"
+    for between in ("T", " ")
+    for clock in ("%H:%M:%S%.f", "%H:%M", "%H:%M:%S%.f%#z", "%H:%M%#z")
+)
+
+
+def raw_kind(dtype: pl.DataType) -> RawKind:
+    """What a type of a file is to us."""
+    match dtype:
+        case pl.Datetime():
+            return "datetime ns" if dtype.time_unit == "ns" else "datetime us"
+        case pl.Date():
+            return "date"
+        case pl.Boolean():
+            return "boolean"
+        case pl.Null():
+            return "nothing but nulls"
+        case pl.String() | pl.Categorical() | pl.Enum():
+            return "text"
+        case _ if dtype.is_integer():
+            return "integer"
+        case _ if dtype.is_numeric():
+            return "number"
+        case _:
+            return "other"
+
+
+def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv: bool) -> pl.DataType:
+    """The one type to read a column with, from the types it has in each file.
+
+    Raises:
+        DataError: Parquet files disagree. CSV files cannot: everything in them is text.
+    """
+    kinds: set[RawKind] = {raw_kind(dtype) for dtype in found}
+    if len(kinds) > 1:
+        kinds.discard("nothing but nulls")
+    if kinds == {"other"}:
+        return found[0]
+    if len(kinds) == 1:
+        return _READ_AS[kinds.pop()]
+    if kinds == {"integer", "number"}:
+        return pl.Float64()
+    if is_csv:
+        return pl.String()
+    raise DataError(
+        f"column `{column}` is {' in one file and '.join(sorted(kinds))} in another",
+        where=str(path),
+        fix="write it with one type in all files",
+    )
+
+
+def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, path: Path) -> StoredType:
+    """What a feature is stored as: as declared, or by its raw type.
+
+    Raises:
+        DataError: the type cannot be encoded, or not as declared.
+    """
+    kind = raw_kind(raw)
+    if kind not in _NATURAL:
+        raise DataError(
+            f"the feature column `{column}` holds {raw}, which cannot be encoded",
+            where=str(path),
+            fix="turn it into a number or text, or leave it out with selected_columns",
+        )
+    if declared is None:
+        return _NATURAL[kind]
+    if declared not in _ALLOWED[kind]:
+        raise DataError(
+            f"column `{column}` should be {declared}, but its values are {kind}",
+            where=str(path),
+            fix=f"declare it as one of {', '.join(_ALLOWED[kind])}, or change the data",
+        )
+    match declared:
+        case "real":
+            return "Float64"
+        case "categorical":
+            return "Int64" if kind == "number" else "String" if kind == "nothing but nulls" else _NATURAL[kind]
+        case _:
+            return declared
+
+
+def typed(column: str, raw: pl.DataType, stored: StoredType) -> pl.Expr:
+    """A feature with the type it is stored as."""
+    values = pl.col(column)
+    # Fractions would be cut off silently: they stay until the values have been checked.
+    keep = raw == POLARS_TYPES[stored] or (stored == "Int64" and raw == pl.Float64)
+    return values if keep else values.cast(POLARS_TYPES[stored])
+
+
+def sequence_type(column: str, raw: pl.DataType, *, path: Path) -> Literal["Int64", "String"]:
+    """What sequenceId is stored as.
+
+    Raises:
+        DataError: neither integers nor text.
+    """
+    match raw_kind(raw):
+        case "integer":
+            return "Int64"
+        case "text" | "nothing but nulls":
+            return "String"
+        case _:
+            raise DataError(
+                f"the sequence column `{column}` holds {raw}; a sequence is named by an integer or a text",
+                where=str(path),
+                fix="write it as one of these",
+            )
+
+
+def position(
+    column: str, raw: pl.DataType, raw_files: Sequence[pl.LazyFrame], *, path: Path
+) -> tuple[pl.Expr, PositionType]:
+    """How itemPosition is obtained from the raw column, and what it is then. Text that is no date becomes null.
+
+    Raises:
+        DataError: neither integers nor dates.
+    """
+    values = pl.col(POSITION)
+    match raw_kind(raw):
+        case "integer":
+            return values, "Int64"
+        case "date":
+            return values, "Date"
+        case "datetime us":
+            return values, "Datetime(us)"
+        case "datetime ns":
+            return values, "Datetime(ns)"
+        case "nothing but nulls":
+            return values.cast(pl.Int64), "Int64"
+        case "text":
+            return _parsed_dates(column, raw_files, path)
+        case _:
+            raise DataError(
+                f"the position column `{column}` holds {raw}; positions are integers, dates or datetimes",
+                where=str(path),
+                fix="write it as one of these, for instance as the number of the event in its sequence",
+            )
+
+
+def _parsed_dates(
+    column: str, raw_files: Sequence[pl.LazyFrame], path: Path
+) -> tuple[pl.Expr, Literal["Date", "Datetime(us)"]]:
+    """Only ISO 8601: 03/04/2013 is a day in March or in April, and nobody would notice the wrong choice."""
+    text = pl.col(POSITION)
+    examples = (rows.select(text.drop_nulls().head(1)).collect() for rows in raw_files)
+    example = next((frame.item() for frame in examples if frame.height), "")
+    shown = pl.Series([example])
+    if shown.str.to_date(_DATE_FORMAT, strict=False).null_count() == 0:
+        return text.str.to_date(_DATE_FORMAT, strict=False), "Date"
+    for format in _DATETIME_FORMATS:
+        if shown.str.to_datetime(format, strict=False, time_unit="us").null_count() == 0:
+            parsed = text.str.to_datetime(format, strict=False, time_unit="us")
+            return parsed.dt.replace_time_zone(None), "Datetime(us)"
+    raise DataError(
+        f"the position column `{column}` holds `{example}`, which is neither an integer nor a date",
+        where=str(path),
+        fix="write integers, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
+    )

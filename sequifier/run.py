@@ -1,0 +1,477 @@
+"""One run: config -> data -> model -> fit -> export -> record. The only place where these meet."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.checkpoint import resume_path
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.config.architecture import Architecture, architecture
+from sequifier.config.dump import dump_yaml
+from sequifier.config.identity import identity
+from sequifier.config.paths import find_input
+from sequifier.config.resolve import resolve
+from sequifier.config.schedules import length_warning, resolve_auto
+from sequifier.config.train import TrainConfig
+from sequifier.dataset.batches import Split
+from sequifier.dataset.cache import EventCache
+from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
+from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
+from sequifier.experiment.record import CONFIG, DATA, RunRecord, Status, installed_versions
+from sequifier.export.models import Version, export_models, finite
+from sequifier.metrics import HIGHER_IS_BETTER, metric_names
+from sequifier.model.build import build_model
+from sequifier.training.baselines import baselines
+from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
+from sequifier.training.evaluate import Objective
+from sequifier.training.loop import DivergedError, Emit, fit
+from sequifier.training.losses import build_losses
+from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
+from sequifier.training.optimizers import build_optimizer, evaluation_mode
+from sequifier.training.schedules import build_schedule
+from sequifier.training.state import TrainState
+
+Ended = Literal["finished", "early_stopping", "interrupted", "diverged"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to."""
+
+    name: str
+    ended: Ended
+    best_val_loss: float | None  # None: no finite one
+    best_epoch: int
+    last_epoch: int
+    metrics: dict[str, float]  # at the best epoch
+    n_targets: dict[str, int]  # evaluated targets of each target column
+    parameters: int
+    seconds: dict[str, float]  # of each stage, and in total
+    peak_memory_bytes: int
+    files: dict[str, str]  # what -> path below project_root
+    baselines: dict[str, dict[str, float]]  # name -> metrics on the same targets
+    seed: int
+    batch_size: int
+    accumulation_steps: int
+    error: str | None = None  # why it diverged
+
+
+@dataclass
+class Shared:
+    """What several runs in one process share: a warm worker keeps one."""
+
+    events: EventCache = field(default_factory=EventCache)
+    baselines: dict[tuple[Any, ...], dict[str, dict[str, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to train."""
+
+    config: TrainConfig  # resolved
+    metadata: Metadata
+    architecture: Architecture
+    device: torch.device
+    train: Split
+    valid: Split
+    objective: Objective
+    state: TrainState
+    baselines: dict[str, dict[str, float]]
+    warnings: list[str]
+
+
+def run(
+    config: TrainConfig,
+    *,
+    emit: Emit,
+    shared: Shared | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: Resume = "auto",
+) -> RunResult:
+    """Train one model, export it and leave a record.
+
+    Args:
+        config: as loaded; what the metadata decides may be null. `seed` must be a number.
+        emit: is told of stages, log lines, steps and epochs as they happen.
+        shared: data kept from earlier runs in this process.
+        should_stop: asked after each epoch; True saves and ends the run.
+        resume: whether to go on from a checkpoint.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: the user can fix it; nothing was half-written.
+    """
+    started = time.perf_counter()
+    emit("stage", stage="load")
+    ready = prepare(config, shared or Shared())
+    config, root = ready.config, Path(config.project_root)
+    checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
+    if checkpoint is not None:
+        ready.state.restore(checkpoint)
+    record = RunRecord(root / "logs" / config.model_name, config.model_name, config.model_dump(mode="json"))
+    try:
+        result = _recorded(ready, record, root, emit, should_stop, started)
+    except BaseException as failure:
+        status: Status = "interrupted" if isinstance(failure, KeyboardInterrupt) else "failed"
+        error = f"{type(failure).__name__}: {failure}"
+        record.log(f"{status}: {error}")
+        record.finish(status, error=error)
+        raise
+    statuses: dict[Ended, Status] = {"interrupted": "interrupted", "diverged": "failed"}
+    record.finish(statuses.get(result.ended, "done"), results=asdict(result), error=result.error)
+    return result
+
+
+def prepare(config: TrainConfig, shared: Shared) -> Prepared:
+    """Read the data, check that config and data fit, and build the model with its optimizer.
+
+    Raises:
+        ConfigError, DataError: as `run`.
+    """
+    metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
+    config = resolve(config, metadata)
+    _check_metric(config)
+    device = _device(config.training_spec.device)
+    assert config.seed is not None
+    _prepare_torch(config, config.seed)
+    train_events = _read_split(config, "training_data_path", metadata, shared.events)
+    valid_events = _read_split(config, "validation_data_path", metadata, shared.events)
+    train = _split(train_events, _training_index(train_events, config, metadata), config, metadata, device)
+    valid = _split(valid_events, _evaluation_index(valid_events, config, metadata), config, metadata, device)
+    _check_targets(train, config, "training")
+    _check_targets(valid, config, "validation")
+    config, warnings = _with_schedule_lengths(config, len(train))
+    shape = architecture(config, metadata)
+    spec = config.training_spec
+    objective = Objective(
+        losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
+        weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
+        stds={column: values["std"] for column, values in metadata.selected_columns_statistics.items()},
+    )
+    model = build_model(shape, torch.Generator().manual_seed(config.seed)).to(device)
+    optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
+    schedule = build_schedule(
+        spec.scheduler,
+        optimizer,
+        epochs=spec.epochs,
+        steps=optimizer_steps(config, len(train)),
+        step_on=spec.scheduler_step_on,
+        warmup_steps=spec.warmup_steps,
+    )
+    scores = _baseline_scores(shared, train_events, valid, objective, metadata, config)
+    state = TrainState(model, optimizer, schedule)
+    return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings)
+
+
+def _recorded(
+    ready: Prepared, record: RunRecord, root: Path, emit: Emit, should_stop: Callable[[], bool], started: float
+) -> RunResult:
+    """Train, export and sum up, telling the record and the caller of each step."""
+    config, state, progress = ready.config, ready.state, ready.state.progress
+    assert config.seed is not None
+    previous = _previous_loss(root, config.model_name, but=record.path)
+    seconds = {"load": time.perf_counter() - started}
+    n_parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    reset_peak_memory(ready.device.type)
+
+    def say(line: str) -> None:
+        record.log(line)
+        emit("log", line=line)
+
+    def told(event: str, **fields: Any) -> None:
+        if event == "epoch":
+            record.track({key: value for key, value in fields.items() if key not in ("epochs", "is_best")})
+            say(_epoch_line(fields))
+        elif event == "step" and fields["step"] != fields["steps"]:
+            record.log(_step_line(fields))
+        emit(event, **fields)
+
+    def save(state: TrainState) -> None:
+        before = time.perf_counter()
+        shape = ready.architecture.as_json()
+        save_checkpoints(state, config, ready.metadata.fingerprint, shape, root / "checkpoints")
+        seconds["checkpoints"] = seconds.get("checkpoints", 0.0) + time.perf_counter() - before
+
+    config_hash = identity(config, ready.metadata.fingerprint)
+    write_text(record.path / CONFIG, _described_config(ready, config_hash))
+    emit("started", record=str(record.path.relative_to(root)), parameters=n_parameters)
+    say(
+        f"{config.model_name}: {n_parameters:,} parameters, {len(ready.train):,} training windows of "
+        f"{config.seq_length} events, {ready.valid.windows.n_targets:,} validation targets, on {ready.device.type}"
+    )
+    say(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
+    for warning in ready.warnings:
+        say(f"warning: {warning}")
+    if progress.epoch:
+        for entry in progress.history:
+            record.track(entry)
+        say(f"goes on after epoch {progress.epoch}")
+
+    ended: Ended
+    error = None
+    try:
+        ended = fit(
+            state,
+            ready.train,
+            ready.valid,
+            ready.objective,
+            config,
+            seed=config.seed,
+            emit=told,
+            after_epoch=save,
+            should_stop=should_stop,
+        )
+    except DivergedError as diverged:
+        ended, error = "diverged", diverged.what
+        say(f"diverged: {diverged}")
+    for entry in progress.history:
+        for stage, value in entry["seconds"].items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    files: dict[str, str] = {}
+    if ended != "interrupted":
+        emit("stage", stage="export")
+        before = time.perf_counter()
+        versions = _versions(state, with_last=ended != "diverged")
+        files = export_models(
+            state.model, ready.architecture, versions, config, ready.metadata, last_epoch=progress.epoch, root=root
+        )
+        seconds["export"] = time.perf_counter() - before
+        resume_path(root / "checkpoints", config.model_name).unlink(missing_ok=True)
+    seconds["total"] = time.perf_counter() - started
+    result = RunResult(
+        name=config.model_name,
+        ended=ended,
+        best_val_loss=progress.best_metrics.get("val_loss"),
+        best_epoch=progress.best_epoch,
+        last_epoch=progress.epoch,
+        metrics=finite(progress.best_metrics),
+        n_targets={target: int(ready.valid.n_known_targets(target).sum()) for target in config.target_columns},
+        parameters=n_parameters,
+        seconds={stage: round(value, 4) for stage, value in seconds.items()},
+        peak_memory_bytes=peak_memory_bytes(ready.device.type),
+        files={"record": str(record.path.relative_to(root)), **files},
+        baselines=ready.baselines,
+        seed=config.seed,
+        batch_size=config.training_spec.batch_size,
+        accumulation_steps=config.training_spec.accumulation_steps,
+        error=error,
+    )
+    say(_last_line(result, previous))
+    return result
+
+
+def set_threads(cpu_threads: int | None) -> None:
+    """Set the threads of torch: the one place, for `train` and for workers alike."""
+    torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
+
+
+def optimizer_steps(config: TrainConfig, n_windows: int) -> int:
+    """Optimizer steps of the whole run."""
+    spec = config.training_spec
+    steps = spec.epochs * math.ceil(n_windows / spec.step_size)
+    return min(steps, spec.max_steps or steps)
+
+
+def _versions(state: TrainState, *, with_last: bool) -> list[Version]:
+    progress, versions = state.progress, []
+    if state.best_weights is not None:
+        versions.append(Version("best", state.best_weights, progress.best_epoch, progress.best_metrics))
+    if with_last:
+        with evaluation_mode(state.optimizer):
+            versions.append(Version("last", state.weights(), progress.epoch, progress.history[-1]))
+    return versions
+
+
+def _prepare_torch(config: TrainConfig, seed: int) -> None:
+    set_threads(config.cpu_threads)
+    torch.use_deterministic_algorithms(config.training_spec.enforce_determinism)
+    torch.manual_seed(seed)  # dropout alone draws from torch's default generator
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[name]:
+        reason = "this torch was built without CUDA" if name == "cuda" and not torch.version.cuda else "none was found"
+        raise ConfigError(
+            [Problem("training_spec.device", f"`{name}` is not available here: {reason}", fix="use `auto` or `cpu`")]
+        )
+    return torch.device(name)
+
+
+def _check_metric(config: TrainConfig) -> None:
+    known = metric_names(config.target_column_types or {})
+    if config.metric not in known:
+        raise ConfigError(
+            [Problem("metric", f"there is no metric `{config.metric}`", fix=did_you_mean(config.metric, known))]
+        )
+    higher = config.metric.rpartition("_")[2] in HIGHER_IS_BETTER
+    if higher != (config.direction == "maximize"):
+        wanted = "maximize" if higher else "minimize"
+        raise ConfigError(
+            [
+                Problem(
+                    "direction",
+                    f"{config.metric} is better when {'higher' if higher else 'lower'}",
+                    fix=f"write direction: {wanted}",
+                )
+            ]
+        )
+
+
+def _read_split(
+    config: TrainConfig,
+    key: Literal["training_data_path", "validation_data_path"],
+    metadata: Metadata,
+    cache: EventCache,
+) -> Events:
+    path = find_input(getattr(config, key), config.project_root, key)
+    wanted = {*(config.input_columns or ()), *config.target_columns}
+    root = Path(config.project_root)
+    known = [(root / split).resolve() for split in metadata.split_paths]
+    hashes = dict(zip(known, metadata.sequifier.column_hashes, strict=True)).get(path.resolve())
+    columns = [column for column in metadata.columns if column in wanted]
+    return cache.read(path, columns, expected_hashes=hashes, format=config.read_format)  # type: ignore[arg-type]
+
+
+def _training_index(events: Events, config: TrainConfig, metadata: Metadata) -> WindowIndex:
+    assert config.seq_length and config.window_stride
+    return training_windows(
+        events.offsets,
+        events.n_context,
+        seq_length=config.seq_length,
+        stride=config.window_stride,
+        mode=metadata.sequifier.subsequence_start_mode,
+    )
+
+
+def _evaluation_index(events: Events, config: TrainConfig, metadata: Metadata) -> WindowIndex:
+    assert config.seq_length
+    spec = config.training_spec
+    if spec.evaluation_context == "split":
+        strides = metadata.sequifier.stride_by_split
+        return training_windows(
+            events.offsets,
+            events.n_context,
+            seq_length=config.seq_length,
+            stride=strides[min(1, len(strides) - 1)],
+            mode=metadata.sequifier.subsequence_start_mode,
+        )
+    stride = spec.evaluation_stride or max(config.seq_length // 2, 1)
+    return evaluation_windows(events.offsets, events.n_context, seq_length=config.seq_length, stride=stride)
+
+
+def _split(
+    events: Events, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
+) -> Split:
+    assert config.input_columns and config.seq_length
+    kinds = {column: metadata.kind(column) for column in config.input_columns}
+    return Split(
+        events,
+        windows,
+        categorical=[column for column, kind in kinds.items() if kind == "categorical"],
+        real=[column for column, kind in kinds.items() if kind == "real"],
+        targets=config.target_columns,
+        seq_length=config.seq_length,
+        device=device,
+    )
+
+
+def _check_targets(split: Split, config: TrainConfig, name: str) -> None:
+    for target in config.target_columns:
+        if len(split) == 0 or int(split.n_known_targets(target).sum()) == 0:
+            raise DataError(
+                f"the {name} split has no event of `{target}` to predict",
+                fix="a target needs an event before it and a known value; give that split more events",
+            )
+
+
+def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainConfig, list[str]]:
+    """The config with `auto` lengths of its scheduler as numbers, and warnings of lengths that do not match."""
+    spec = config.training_spec
+    steps = optimizer_steps(config, n_windows)
+    scheduler = resolve_auto(spec.scheduler, epochs=spec.epochs, steps=steps, step_on=spec.scheduler_step_on)
+    warning = length_warning(scheduler, epochs=spec.epochs, steps=steps, step_on=spec.scheduler_step_on)
+    config = config.model_copy(update={"training_spec": spec.model_copy(update={"scheduler": scheduler})})
+    return config, [warning] if warning else []
+
+
+def _baseline_scores(
+    shared: Shared, train: Events, valid: Split, objective: Objective, metadata: Metadata, config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    spec = config.training_spec
+    key = (
+        metadata.fingerprint,
+        config.training_data_path,
+        config.validation_data_path,
+        spec.evaluation_context,
+        valid.windows.n_targets,  # differs with seq_length when windows overlap (evaluation_context: split)
+        repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights)),
+    )
+    if key not in shared.baselines:
+        n_classes = {target: metadata.n_classes[target] for target in objective.losses if target in metadata.n_classes}
+        scores = baselines(train, valid, objective, n_classes)
+        shared.baselines[key] = {
+            name: finite({**score.metrics, "standard_error": score.standard_error}) for name, score in scores.items()
+        }
+    return shared.baselines[key]
+
+
+def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:
+    """The best validation loss of the run of this name before this one, if it ended."""
+    records = sorted(path for path in (root / "logs" / name).glob(f"*/{DATA}") if path.parent != but)
+    if not records:
+        return None
+    try:
+        results = json.loads(records[-1].read_text(encoding="utf-8")).get("results", {})
+    except ValueError:
+        return None  # a record that somebody edited says nothing; it is no reason to stop
+    loss = results.get("best_val_loss")
+    return loss if isinstance(loss, float) and results.get("ended") != "interrupted" else None
+
+
+def _described_config(ready: Prepared, config_hash: str) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
+    header = [
+        f"resolved config of one run; config hash {config_hash}",
+        f"data {ready.metadata.fingerprint}; device {ready.device.type}; {torch.get_num_threads()} threads",
+        versions,
+    ]
+    return dump_yaml(ready.config.model_dump(mode="json"), header=header)
+
+
+def _epoch_line(entry: Mapping[str, Any]) -> str:
+    spent = entry["seconds"]["training"] + entry["seconds"]["validation"]
+    best = "  best so far" if entry["is_best"] else ""
+    return (
+        f"epoch {entry['epoch']}/{entry['epochs']}  train loss {entry['train_loss']:.4f}  "
+        f"validation loss {entry['val_loss']:.4f}  learning rate {entry['learning_rate']:.3g}  {spent:.1f} s{best}"
+    )
+
+
+def _step_line(fields: Mapping[str, Any]) -> str:
+    return (
+        f"epoch {fields['epoch']} step {fields['step']}/{fields['steps']}  train loss {fields['train_loss']:.4f}  "
+        f"{fields['windows_per_second']:.0f} windows/s"
+    )
+
+
+def _last_line(result: RunResult, previous: float | None) -> str:
+    if result.ended == "interrupted":
+        return f"interrupted after epoch {result.last_epoch}; the same command goes on from there"
+    if result.best_val_loss is None:
+        return "ended without a finite validation loss: no model"
+    line = f"best validation loss {result.best_val_loss!r} in epoch {result.best_epoch} of {result.last_epoch}"
+    if previous is not None:
+        same = "the same" if previous == result.best_val_loss else f"{result.best_val_loss - previous:+.3g}"
+        line += f"; the run before: {previous!r} ({same})"
+    return line

@@ -1,0 +1,204 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sequifier.config.train import TrainConfig
+from sequifier.dataset.batches import Batch, Split, in_batches
+from sequifier.dataset.order import epoch_order, split_evenly
+from sequifier.errors import RunError
+from sequifier.model.transformer import Transformer
+from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.optimizers import evaluation_mode
+from sequifier.training.state import TrainState
+
+EVALUATION_BATCHES = 2
+"""Evaluation batches are so many times larger than training ones: without gradients they need less memory."""
+
+
+class Emit(Protocol):
+    """Is told what happens: `emit("epoch", epoch=3, val_loss=1.2)`."""
+
+    def __call__(self, event: str, **fields: Any) -> None: ...
+
+
+class DivergedError(RunError):
+    """The loss is no longer a number."""
+
+
+def fit(
+    state: TrainState,
+    train: Split,
+    valid: Split,
+    objective: Objective,
+    config: TrainConfig,
+    *,
+    seed: int,
+    emit: Emit,
+    after_epoch: Callable[[TrainState], None],
+    should_stop: Callable[[], bool],
+) -> Literal["finished", "early_stopping", "interrupted"]:
+    """Train until the epochs, the steps or the patience are used up.
+
+    Args:
+        state: fresh or restored; changed in place.
+        train: training windows.
+        valid: evaluation windows.
+        objective: what is minimised.
+        config: resolved.
+        seed: of the order of windows.
+        emit: is told of steps ("step") and epochs ("epoch").
+        after_epoch: called when an epoch's results are in the state: saves checkpoints.
+        should_stop: asked after each epoch.
+
+    Returns:
+        Why it ended: "finished", "early_stopping" or "interrupted".
+
+    Raises:
+        DivergedError: the training or validation loss is NaN or infinite.
+    """
+    spec, progress = config.training_spec, state.progress
+    while progress.epoch < spec.epochs and not _steps_used_up(state, config):
+        epoch, started = progress.epoch + 1, time.perf_counter()
+        train_loss = train_epoch(state, train, objective, config, seed=seed, epoch=epoch, emit=emit)
+        trained = time.perf_counter()
+        emit("stage", stage="validation")
+        with evaluation_mode(state.optimizer):
+            result = evaluate(state.model, valid, objective, batch_size=EVALUATION_BATCHES * spec.batch_size)
+            if not math.isfinite(result.metrics["val_loss"]):
+                raise DivergedError(f"the validation loss is {result.metrics['val_loss']} after epoch {epoch}")
+            is_best = _note_best(state, config, epoch, result)
+        learning_rate = state.schedule.learning_rate
+        state.schedule.step("epoch", result.metrics["val_loss"])
+        progress.epoch = epoch
+        entry = {
+            "epoch": epoch,
+            "step": progress.step,
+            "train_loss": train_loss,
+            **result.metrics,
+            "standard_error": result.standard_error,
+            "learning_rate": learning_rate,
+            "seconds": {"training": trained - started, "validation": time.perf_counter() - trained},
+        }
+        progress.history.append(entry)
+        emit("epoch", epochs=spec.epochs, is_best=is_best, **entry)
+        after_epoch(state)
+        patience = spec.early_stopping_epochs
+        if patience is not None and epoch - progress.best_epoch >= patience:
+            return "early_stopping"
+        if progress.epoch < spec.epochs and should_stop():
+            return "interrupted"
+    return "finished"
+
+
+def train_epoch(
+    state: TrainState, train: Split, objective: Objective, config: TrainConfig, *, seed: int, epoch: int, emit: Emit
+) -> float:
+    """One pass over the training windows in the order of this epoch.
+
+    Returns:
+        The mean loss over the target positions seen.
+    """
+    spec, progress = config.training_spec, state.progress
+    state.model.train()
+    emit("stage", stage="training")
+    order = epoch_order(len(train), seed=seed, epoch=epoch)
+    n_steps = -(-len(order) // spec.step_size)
+    # Sums stay on the device: reading one waits for the step.
+    loss_sum = torch.zeros((), dtype=torch.float64, device=train.device)
+    positions = 0
+    started = time.perf_counter()
+    for number, chosen in enumerate(in_batches(order, spec.step_size), start=1):
+        loss = train_step(state, train, chosen, objective, config)
+        in_step = int((train.windows.last[chosen] - train.windows.counted[chosen] + 1).sum())
+        loss_sum += loss.double() * in_step
+        positions += in_step
+        progress.step += 1
+        if number % spec.log_interval == 0 or number == n_steps:
+            mean = float(loss_sum) / positions
+            if not math.isfinite(mean):
+                raise DivergedError(
+                    f"the training loss is {mean} in epoch {epoch}, step {progress.step}",
+                    fix="lower learning_rate, or set gradient_clip or warmup_steps",
+                )
+            emit(
+                "step",
+                epoch=epoch,
+                epochs=spec.epochs,
+                step=number,
+                steps=n_steps,
+                train_loss=mean,
+                learning_rate=state.schedule.learning_rate,
+                windows_per_second=min(number * spec.step_size, len(order)) / (time.perf_counter() - started),
+            )
+        if _steps_used_up(state, config):
+            break
+    return float(loss_sum) / positions
+
+
+def train_step(
+    state: TrainState, train: Split, chosen: NDArray[np.int64], objective: Objective, config: TrainConfig
+) -> Tensor:
+    """One optimizer step on the windows `chosen`, in `accumulation_steps` nearly equal batches.
+
+    The divisor is the number of known targets of the whole step, known beforehand, so the gradient is that of one
+    batch whatever the cuts.
+
+    Returns:
+        The loss of the step, a scalar on the device.
+    """
+    spec = config.training_spec
+    divisors = {target: int(train.n_known_targets(target, chosen).sum()) for target in objective.losses}
+    state.optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=train.device)
+    start = 0
+    for size in split_evenly(len(chosen), spec.accumulation_steps):
+        loss = batch_loss(state.model, train.batch(chosen[start : start + size]), objective, divisors)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total = total + loss.detach()
+        start += size
+    if spec.gradient_clip is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), spec.gradient_clip)
+    state.optimizer.step()
+    state.schedule.step("batch")
+    return total
+
+
+def batch_loss(model: Transformer, batch: Batch, objective: Objective, divisors: dict[str, int]) -> Tensor:
+    """A batch's part of the step's loss: sums over its known targets, divided by those of the whole step."""
+    hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
+    if batch.positions is not None:
+        hidden = hidden[batch.positions]
+    total = torch.zeros((), device=hidden.device)
+    for target, prediction in model.predict(hidden).items():
+        truth = batch.targets[target]
+        if not batch.all_known[target]:
+            known = truth != 0
+            truth, prediction = truth[known], prediction[known]
+        summed = objective.losses[target].sum(prediction, truth)
+        total = total + summed * (objective.weights[target] / max(divisors[target], 1))
+    return total
+
+
+def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evaluation) -> bool:
+    progress = state.progress
+    value = result.metrics[config.metric]
+    sign = 1 if config.direction == "minimize" else -1
+    if progress.best_value is not None and sign * value >= sign * progress.best_value:
+        return False
+    progress.best_epoch, progress.best_value = epoch, value
+    progress.best_metrics = {**result.metrics, "standard_error": result.standard_error}
+    state.best_weights = state.weights()
+    return True
+
+
+def _steps_used_up(state: TrainState, config: TrainConfig) -> bool:
+    max_steps = config.training_spec.max_steps
+    return max_steps is not None and state.progress.step >= max_steps

@@ -1,0 +1,145 @@
+"""One target's criterion, per position and summed.
+
+The loss of a step is the sum over its valid target positions divided by their number, which the caller knows from the
+index; so nothing here takes a mean. Class 0 (padding, unknown) is never predicted: the logits are those of classes
+1..K, and target ids 1..K are shifted by one inside.
+Shapes: M valid target positions, K known classes of one categorical target.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sequifier.config.base import Named
+from sequifier.config.names import check_criterion
+from sequifier.errors import RunError
+
+DEFAULT_CRITERION = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
+
+
+class TargetShape(Protocol):
+    """What a loss needs to know of a target: `model.build.Target` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Literal["categorical", "real"]: ...
+    @property
+    def n_classes(self) -> int: ...
+
+
+class TargetLoss:
+    """The criterion of one target.
+
+    Low-precision predictions are raised to float32 first; float64 stays float64.
+
+    Args:
+        criterion: name and options, as `check_criterion` returns them.
+        class_weights: (K,) weight of classes 1..K, or None. A position's loss is multiplied by the weight of its
+            true class, and the number of positions stays the divisor, as in v1.
+    """
+
+    def __init__(self, criterion: Named, *, class_weights: Tensor | None = None) -> None:
+        self.criterion = criterion
+        self.class_weights = class_weights
+        self._function = FUNCTIONS[criterion.name]
+        self._is_categorical = criterion.name in CATEGORICAL
+
+    def per_position(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The loss of each position, (M,).
+
+        Args:
+            prediction: (M, K) logits of classes 1..K, or (M,) standardised values.
+            target: (M,) class ids 1..K of any integer type, or (M,) standardised values.
+        """
+        return self._reduced(prediction, target, "none")
+
+    def sum(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The sum of `per_position`, a scalar, without a tensor of positions in between."""
+        return self._reduced(prediction, target, "sum")
+
+    __call__ = per_position
+
+    def _reduced(self, prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
+        if prediction.dtype in (torch.bfloat16, torch.float16):
+            prediction = prediction.float()
+        if not self._is_categorical:
+            return self._function(
+                prediction, target.to(prediction.dtype), reduction=reduction, **self.criterion.options
+            )
+        if self.class_weights is not None and self.class_weights.device != prediction.device:
+            self.class_weights = self.class_weights.to(prediction.device)
+        weight = None if self.class_weights is None else self.class_weights.to(prediction.dtype)
+        return self._function(
+            prediction, target.to(torch.int64) - 1, weight=weight, reduction=reduction, **self.criterion.options
+        )
+
+
+def build_losses(
+    targets: Sequence[TargetShape],
+    criterion: Mapping[str, Named],
+    class_weights: Mapping[str, Sequence[float]] | None = None,
+) -> dict[str, TargetLoss]:
+    """The criterion of each target, by target name and in the order of `targets`.
+
+    Args:
+        targets: name, kind and n_classes (K + 1) of each target.
+        criterion: by target name; one left out is CrossEntropyLoss or MSELoss by its kind.
+        class_weights: by target name, n_classes entries with id 0 first; its entry has no effect.
+
+    Raises:
+        RunError: class weights for a real target, or not n_classes of them.
+    """
+    losses = {}
+    for target in targets:
+        named = criterion.get(target.name) or Named(name=DEFAULT_CRITERION[target.kind])
+        weights = (class_weights or {}).get(target.name)
+        losses[target.name] = TargetLoss(
+            check_criterion(named, target.kind),
+            class_weights=None if weights is None else _known_class_weights(target, weights),
+        )
+    return losses
+
+
+def _known_class_weights(target: TargetShape, weights: Sequence[float]) -> Tensor:
+    where = f"training_spec.class_weights.{target.name}"
+    if target.kind == "real":
+        raise RunError(f"class weights for `{target.name}`, which is a real target", where=where, fix="remove them")
+    if len(weights) != target.n_classes:
+        raise RunError(
+            f"{len(weights)} class weights for `{target.name}`, which has {target.n_classes} classes",
+            where=where,
+            fix=f"give {target.n_classes} numbers: that of id 0 (unknown, has no effect) first, then ids 1 to "
+            f"{target.n_classes - 1} in the order of the metadata's id_maps",
+        )
+    return torch.tensor(weights[1:], dtype=torch.float32)
+
+
+def _nll_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str) -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=-1), target, weight=weight, reduction=reduction)
+
+
+def _multi_margin_loss(
+    logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str, **options: Any
+) -> Tensor:
+    # torch 2.13 leaves the sum of no positions uninitialised.
+    losses = F.multi_margin_loss(logits, target, weight=weight, reduction="none", **options)
+    return losses.sum() if reduction == "sum" else losses
+
+
+CATEGORICAL: dict[str, Callable[..., Tensor]] = {
+    "CrossEntropyLoss": F.cross_entropy,
+    "NLLLoss": _nll_loss,  # torch's takes log-probabilities, our heads give logits
+    "MultiMarginLoss": _multi_margin_loss,
+}
+REAL: dict[str, Callable[..., Tensor]] = {
+    "MSELoss": F.mse_loss,
+    "L1Loss": F.l1_loss,
+    "SmoothL1Loss": F.smooth_l1_loss,
+    "HuberLoss": F.huber_loss,
+    "PoissonNLLLoss": F.poisson_nll_loss,
+}
+FUNCTIONS = CATEGORICAL | REAL

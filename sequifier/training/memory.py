@@ -1,0 +1,67 @@
+"""What counts as out of memory, and a limit under which it can be provoked."""
+
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RUNTIME_MARKS = (
+    "DefaultCPUAllocator",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "std::bad_alloc",
+    "Failed to allocate memory",  # onnxruntime
+    "BFCArena",  # onnxruntime
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that caused it, says that memory ran out."""
+    import torch
+
+    seen: set[int] = set()
+    here: BaseException | None = error
+    while here is not None and id(here) not in seen:
+        if isinstance(here, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        if isinstance(here, OSError) and here.errno == 12:
+            return True
+        if isinstance(here, Exception) and any(mark in str(here) for mark in _RUNTIME_MARKS):
+            return True
+        seen.add(id(here))
+        here = here.__cause__ or here.__context__
+    return False
+
+
+def limit_address_space(allowance_bytes: int) -> None:
+    """Let this process grow by at most so much beyond its current size; a larger allocation then fails (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + allowance_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def reset_peak_memory(device_type: str) -> None:
+    """Start a new measurement of `peak_memory_bytes`."""
+    import torch
+
+    if device_type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    # Not allowed everywhere, and absent outside Linux: the peak is then that of the whole process so far.
+    with suppress(OSError):
+        _CLEAR.write_text("5")
+
+
+def peak_memory_bytes(device_type: str) -> int:
+    """The most memory used since the reset: of the device where it has its own, else of this process."""
+    import torch
+
+    if device_type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if _STATUS.exists():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

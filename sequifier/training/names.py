@@ -1,0 +1,427 @@
+"""Write `config/names.json` from the installed torch and pytorch_optimizer: `python -m sequifier.training.names`.
+
+Options, types and defaults are read from signatures. Whether an optimizer can be used is found by using it: it is
+built, stepped, saved, loaded with weights_only and stepped again, and must then be where an uninterrupted run is.
+The tables below say what no signature tells; `generate` fails when one of them is no longer true.
+"""
+
+import collections.abc
+import inspect
+import io
+import json
+import math
+import random
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
+
+from sequifier.config import names as config_names
+from sequifier.config.names import OptimizerEntry, read_optimizer_entry
+from sequifier.training.losses import CATEGORICAL, REAL
+from sequifier.training.optimizers import construct
+
+PATH = Path(config_names.__file__).with_name("names.json")
+
+RESERVED = {
+    "optimizers": {
+        "lr": "is `training_spec.learning_rate`",
+        "params": "are the model's own",
+        "model": "is the run's own",
+        "optimizer": "is AdamW over the run's own parameters",
+        "maximize": "would train towards the largest loss",
+        "capturable": "is for CUDA graphs, which training does not use",
+        "differentiable": "is for training through an optimizer's steps",
+        "use_muon": "is settled by where a parameter is: the matrices of blocks are Muon's",
+    },
+    "schedulers": {
+        "optimizer": "is the run's own",
+        "last_epoch": "is restored from the checkpoint",
+        "verbose": "is gone; each epoch's learning rate is in the log",
+        "scale_fn": "needs a Python function, which YAML cannot hold; use `mode`",
+        "scale_mode": "belongs to `scale_fn`, which needs a Python function; use `mode`",
+    },
+    "criteria": {
+        "reduction": "is settled: the sum over valid positions, divided by their number",
+        "reduce": "is settled: the sum over valid positions, divided by their number",
+        "size_average": "is settled: the sum over valid positions, divided by their number",
+        "weight": "is `training_spec.class_weights`",
+        "ignore_index": "is settled: padding and unknown (id 0) never count",
+    },
+}
+"""Keyword arguments that a config does not set, and why."""
+
+OUR_DEFAULTS: dict[str, dict[str, Any]] = {
+    "AdEMAMix": {"weight_decouple": True},  # as in the paper, and in v1
+    "AdaFactor": {"relative_step": False},  # else it takes no notice of learning_rate
+    "Muon": {"adjust_lr_fn": "match_rms_adamw"},  # so that one learning rate suits Muon and its AdamW part
+}
+
+CHOICES: dict[str, dict[str, list[Any]]] = {
+    "Muon": {"adjust_lr_fn": ["original", "match_rms_adamw"]},
+    "MultiMarginLoss": {"p": [1, 2]},
+}
+"""Allowed values that an annotation does not list."""
+
+MATRICES_ONLY = ("Muon", "AdaGO", "AdaMuon", "MuonClip", "NorMuon")
+
+REQUIRED_IN_TRIAL: dict[str, dict[str, Any]] = {"Ranger21": {"num_iterations": 50}}
+"""Values for required options when an optimizer is tried."""
+
+WRAPPER = "it wraps another optimizer, which a name and options cannot say"
+CLOSURE = "it runs the model again inside its step (a closure), which the training loop does not offer"
+HESSIAN = "it needs second derivatives (backward with create_graph)"
+NOT_PLAIN = "its state holds Python objects, so a checkpoint of it does not load with weights_only"
+
+UNSUPPORTED_OPTIMIZERS = {
+    "LBFGS": CLOSURE,
+    "AliG": CLOSURE,
+    "BSAM": CLOSURE,
+    "SAM": WRAPPER + ", and runs the model twice per step",
+    "FriendlySAM": WRAPPER + ", and runs the model twice per step",
+    "GSAM": WRAPPER + ", and runs the model twice per step",
+    "LookSAM": WRAPPER + ", and runs the model twice per step",
+    "WSAM": WRAPPER + ", and runs the model twice per step",
+    "Lookahead": WRAPPER + "; Ranger is RAdam with it",
+    "OrthoGrad": WRAPPER,
+    "PCGrad": WRAPPER + ", and needs a loss per task",
+    "SafeFP16Optimizer": WRAPPER,
+    "ScheduleFreeWrapper": WRAPPER + "; ScheduleFreeAdamW, ScheduleFreeRAdam and ScheduleFreeSGD need none",
+    "TRAC": WRAPPER,
+    "AdaHessian": HESSIAN,
+    "SophiaH": HESSIAN,
+    "SparseAdam": "it takes sparse gradients only, and ours are dense; Adam does the same",
+    "AdaLOMO": "it updates during the backward pass, which excludes accumulation and clipping",
+    "LOMO": "it updates during the backward pass, which excludes accumulation and clipping",
+    "AdamMini": "it sorts parameters by the names of one particular architecture; Adam or Lion instead",
+    "LoRARite": "it is for the pairs of matrices of low-rank adapters",
+    "SpectralSphere": "it takes matrices only, and has no part for biases, norms and embeddings",
+    "DeMo": "it is for several processes, and needs the package einops",
+    "DistributedMuon": "it is for several processes; Muon does the same in one",
+    "AdaShift": NOT_PLAIN,
+    "Conda": NOT_PLAIN,
+    "Kron": "it draws from numpy's global generator, which a checkpoint does not hold; SOAP is of the same kind",
+    "SCION": NOT_PLAIN,
+    "SCIONLight": NOT_PLAIN,
+    "ScalableShampoo": NOT_PLAIN + "; Shampoo and SOAP are of the same kind",
+}
+"""Why an optimizer that fails its trial cannot be used."""
+
+GONE = {
+    "RangerQH": "no library of today has it; use Ranger or QHAdam",
+    "RangerVA": "no library of today has it; use Ranger",
+}
+"""Names of v1 whose class is gone."""
+
+OPTIMIZER_ALIASES = {
+    "A2GradUni": {"name": "A2Grad", "options": {"variant": "uni"}},
+    "A2GradInc": {"name": "A2Grad", "options": {"variant": "inc"}},
+    "A2GradExp": {"name": "A2Grad", "options": {"variant": "exp"}},
+    "Apollo": {"name": "ApolloDQN"},
+}
+"""v1's names that differ from today's in more than case (v1 took them from the package torch_optimizer)."""
+
+OPTION_ALIASES = {
+    "AccSGD": {"small_const": "constant"},
+    "AdEMAMix": {"T_alpha_beta3": "t_alpha_beta3"},
+    "AdaBelief": {"amsgrad": "ams_bound"},
+    "AdaBound": {"amsbound": "ams_bound"},
+    "ApolloDQN": {"warmup": "warmup_steps"},
+    "DiffGrad": {"amsgrad": "ams_bound"},
+    "QHAdam": {"decouple_weight_decay": "weight_decouple"},
+    "SWATS": {"amsgrad": "ams_bound"},
+    "Shampoo": {"epsilon": "matrix_eps", "update_freq": "preconditioning_compute_steps"},
+}
+"""v1's options that have another name today, by today's optimizer."""
+
+FUNCTION = "it needs a Python function, which YAML cannot hold"
+UNSUPPORTED_SCHEDULERS = {"LambdaLR": FUNCTION, "MultiplicativeLR": FUNCTION + "; ExponentialLR multiplies by a number"}
+
+NOT_A_CRITERION = "it does not take (prediction, target) of one target; available: " + ", ".join([*CATEGORICAL, *REAL])
+
+TRIAL_STEPS = 13  # past the preconditioners' usual interval of 10
+
+
+class TrialModel(nn.Module):
+    """The smallest model with every kind of parameter: embedding with padding, blocks, norm, bias, head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 8, padding_idx=0)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)) for _ in range(2)
+        )
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, 6) of ids (B,)."""
+        hidden = self.embedding(ids)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        return self.head(hidden)  # type: ignore[no-any-return]
+
+
+def trial_steps(model: TrialModel, optimizer: Optimizer, first: int, last: int) -> None:
+    """Steps `first` to `last` (exclusive) on batches that depend on the step's number alone."""
+    for step in range(first, last):
+        generator = torch.Generator().manual_seed(step)
+        ids, target = torch.randint(0, 7, (20,), generator=generator), torch.randint(0, 6, (20,), generator=generator)
+        optimizer.zero_grad()
+        F.cross_entropy(model(ids), target).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def reloaded(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state after torch.save and torch.load with weights_only."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)  # type: ignore[no-any-return]
+
+
+def resumed_differs(build: Callable[[nn.Module], Optimizer], steps: int = TRIAL_STEPS) -> bool:
+    """Whether `steps`, a save, a load into a new optimizer and `steps` differ from twice `steps` in any bit."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TrialModel()
+        optimizer = build(model)
+        trial_steps(model, optimizer, 0, steps)
+        saved = reloaded(
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}
+        )
+        trial_steps(model, optimizer, steps, 2 * steps)
+
+        torch.manual_seed(1)
+        resumed_model = TrialModel()
+        resumed = build(resumed_model)
+        resumed_model.load_state_dict(saved["model"])
+        resumed.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["rng"])
+        trial_steps(resumed_model, resumed, steps, 2 * steps)
+    pairs = zip(model.parameters(), resumed_model.parameters(), strict=True)
+    return not all(torch.equal(straight, again) for straight, again in pairs)
+
+
+def _try_optimizer(name: str, entry: OptimizerEntry) -> dict[str, Any]:
+    """What only using an optimizer shows. Raises whatever goes wrong."""
+
+    def build(model: nn.Module, learning_rate: float = 1e-3) -> Optimizer:
+        options = REQUIRED_IN_TRIAL.get(name, {})
+        return construct(name, entry, options, model, learning_rate=learning_rate, decay_all=False)
+
+    def trained(*learning_rates: float) -> TrialModel:
+        torch.manual_seed(0)
+        model = TrialModel()
+        optimizer = build(model, learning_rates[0])
+        for part, learning_rate in enumerate(learning_rates):
+            if part:
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate
+            trial_steps(model, optimizer, part * TRIAL_STEPS, (part + 1) * TRIAL_STEPS)
+        return model
+
+    def same(one: nn.Module, other: nn.Module) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+    before = (random.getstate(), str(np.random.get_state()))
+    if resumed_differs(build):
+        raise ValueError("a resumed run differs from one without a break")
+    if before != (random.getstate(), str(np.random.get_state())):
+        raise ValueError("it draws from a generator that a checkpoint does not hold")
+    straight = trained(1e-3, 1e-3)
+    assert all(bool(parameter.isfinite().all()) for parameter in straight.parameters()), name
+    found: dict[str, Any] = {}
+    if bool(straight.embedding.weight[0].any()):
+        found["moves_padding"] = True
+    ignores = ["learning_rate"] * same(straight, trained(1e-2, 1e-3)) + ["scheduler"] * same(
+        straight, trained(1e-3, 1e-4)
+    )
+    if ignores:
+        found["ignores"] = ignores
+    return found
+
+
+def optimizer_classes() -> dict[str, tuple[str, type[Optimizer]]]:
+    """Every optimizer class by name, with its library; torch.optim's come first and win."""
+    import pytorch_optimizer
+
+    found: dict[str, tuple[str, type[Optimizer]]] = {}
+    for library, module in (("torch", torch.optim), ("pytorch_optimizer", pytorch_optimizer)):
+        for name, member in sorted(vars(module).items()):
+            if inspect.isclass(member) and issubclass(member, Optimizer) and member is not Optimizer:
+                found.setdefault(name, (library, member))
+    return found
+
+
+def _optimizers() -> tuple[dict[str, Any], dict[str, str]]:
+    supported, unsupported = {}, dict(GONE)
+    for name, (library, optimizer_class) in optimizer_classes().items():
+        options = _described(name, optimizer_class, "optimizers")
+        entry: dict[str, Any] = {"from": library, "options": options}
+        if name in MATRICES_ONLY:
+            entry["matrices_only"] = True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the libraries' own making, in a trial that nobody watches
+                entry |= _try_optimizer(name, read_optimizer_entry(entry))
+        except Exception as error:
+            if name not in UNSUPPORTED_OPTIMIZERS:
+                raise RuntimeError(f"{name} cannot be used; say why in UNSUPPORTED_OPTIMIZERS") from error
+            unsupported[name] = UNSUPPORTED_OPTIMIZERS[name]
+        else:
+            supported[name] = entry
+    if stale := UNSUPPORTED_OPTIMIZERS.keys() - unsupported.keys():
+        raise RuntimeError(f"these can be used now, or are gone: {sorted(stale)}")
+    return supported, dict(sorted(unsupported.items()))
+
+
+def _schedulers() -> dict[str, Any]:
+    classes = {
+        name: member
+        for name, member in vars(lr_scheduler).items()
+        if inspect.isclass(member)
+        and issubclass(member, lr_scheduler.LRScheduler)
+        and not name.startswith("_")
+        and member is not lr_scheduler.LRScheduler
+    }
+    supported = sorted(classes.keys() - UNSUPPORTED_SCHEDULERS.keys())
+    return {name: {"options": _described(name, classes[name], "schedulers")} for name in supported}
+
+
+def _criteria() -> tuple[dict[str, Any], dict[str, str]]:
+    supported = {
+        name: {"kind": kind, "options": _described(name, getattr(nn, name), "criteria")}
+        for kind, names in (("categorical", CATEGORICAL), ("real", REAL))
+        for name in names
+    }
+    losses = [name for name in vars(nn) if name.endswith("Loss") and name not in supported]
+    return supported, dict.fromkeys(sorted(losses), NOT_A_CRITERION)
+
+
+def _described(name: str, described: type, family: str) -> dict[str, Any]:
+    """The options of a class as names.json holds them."""
+    options = {}
+    for parameter in inspect.signature(described, eval_str=True, locals=vars(collections.abc)).parameters.values():
+        fixed = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        if fixed or parameter.name in RESERVED[family] or parameter.name in ("schedulers", "lr_lambda"):
+            continue
+        option = _option(parameter)
+        if option is None:  # a function, a dtype, an object: not for YAML
+            continue
+        if choices := CHOICES.get(name, {}).get(parameter.name):
+            option["choices"] = choices
+        if parameter.name in OUR_DEFAULTS.get(name, {}) and family == "optimizers":
+            option["library_default"] = option.get("default")
+            option["default"] = OUR_DEFAULTS[name][parameter.name]
+        options[parameter.name] = option
+    return options
+
+
+def _option(parameter: inspect.Parameter) -> dict[str, Any] | None:
+    default, required = parameter.default, parameter.default is inspect.Parameter.empty
+    annotation = parameter.annotation if parameter.annotation is not inspect.Parameter.empty else type(default)
+    members = list(_members(annotation))
+    scalar = next((kind for kind in (bool, int, float, str) if kind in members), None)
+    if float in members and scalar is int:
+        scalar = float
+    literals = [
+        choice
+        for member in members
+        if typing.get_origin(member) is typing.Literal
+        for choice in typing.get_args(member)
+    ]
+    sequences = [member for member in members if _is_sequence(member)]
+    option: dict[str, Any]
+    if literals:
+        option = {"type": type(literals[0]).__name__, "choices": literals}
+    elif isinstance(default, tuple) or (sequences and scalar is None):
+        item = next((kind for kind in (int, float, str) if any(kind in _items(member) for member in sequences)), float)
+        option = {"type": "list", "items": item.__name__}
+        if isinstance(default, tuple) and len(default) > 1:
+            option["length"] = len(default)
+    elif scalar is not None:
+        option = {"type": scalar.__name__}
+    else:
+        return None
+    if required:
+        return option | {"required": True}
+    is_nullable = default is None or type(None) in members or (isinstance(default, tuple) and None in default)
+    return option | {"default": _plain(default, option["type"])} | ({"nullable": True} if is_nullable else {})
+
+
+def _members(annotation: Any) -> Iterable[Any]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for member in typing.get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation
+
+
+def _is_sequence(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation) or annotation
+    return inspect.isclass(origin) and issubclass(origin, Iterable) and not issubclass(origin, str | Mapping | Tensor)
+
+
+def _items(annotation: Any) -> list[Any]:
+    return [member for item in typing.get_args(annotation) for member in _members(item)]
+
+
+def _plain(default: Any, kind: str) -> Any:
+    if isinstance(default, tuple):
+        return list(default)
+    if kind == "float" and default is not None:
+        return float(default) if math.isfinite(default) else str(default)
+    return default
+
+
+def versions() -> dict[str, str]:
+    """The installed libraries that names.json describes; "2.13.0+cpu" and "2.13.0+cu130" are the same."""
+    return {name: version(name).partition("+")[0] for name in ("torch", "pytorch_optimizer")}
+
+
+def generate() -> dict[str, Any]:
+    """The content of names.json for the installed libraries.
+
+    Raises:
+        RuntimeError: a table of this module no longer says what the libraries do.
+    """
+    optimizers, unsupported_optimizers = _optimizers()
+    criteria, unsupported_criteria = _criteria()
+    return {
+        "versions": versions(),
+        "optimizers": optimizers,
+        "schedulers": _schedulers(),
+        "criteria": criteria,
+        "unsupported": {
+            "optimizers": unsupported_optimizers,
+            "schedulers": UNSUPPORTED_SCHEDULERS,
+            "criteria": unsupported_criteria,
+        },
+        "aliases": {"optimizers": OPTIMIZER_ALIASES, "schedulers": {}, "criteria": {}},
+        "option_aliases": OPTION_ALIASES,
+        "reserved": RESERVED,
+    }
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """names.json as it is written: one option per line."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def main() -> None:
+    """Rewrite names.json."""
+    PATH.write_text(text(generate()), encoding="utf-8")
+    print(f"wrote {PATH}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Learning-rate schedules by name, with a linear warm-up on top of any of them.
+
+Torch's schedulers compute the next rate from the last one, so a factor written into the optimizer would compound.
+Here a scheduler moves a stand-in optimizer that holds rates and momenta only; the real optimizer gets the stand-in's
+rate times the warm-up factor. The stand-in's `step` does nothing, so torch's check of the order of calls is met.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch.optim import Optimizer, lr_scheduler
+
+from sequifier.config.base import Named
+from sequifier.config.names import NESTING, check_scheduler, scheduler_parts
+from sequifier.config.schedules import StepOn, resolve_auto
+from sequifier.errors import RunError
+
+PER_GROUP_RATES = ("max_lr", "base_lr")
+"""Options that are a rate of their own: a group that trains at half the learning rate takes half of these too."""
+
+
+class Schedule:
+    """Sets the learning rate (and a cycled momentum) of an optimizer, step by step.
+
+    The rate of optimizer step n (from 0) is the scheduler's rate times min(1, (n + 1) / warmup_steps).
+
+    Args:
+        scheduler: makes torch's scheduler on the stand-in optimizer.
+        optimizer: the real one, as built; its rates are set at once, for the first step.
+        step_on: when the scheduler advances.
+        warmup_steps: length of the warm-up in optimizer steps; 0 for none.
+    """
+
+    def __init__(
+        self,
+        scheduler: "Callable[[_StandIn], lr_scheduler.LRScheduler]",
+        optimizer: Optimizer,
+        *,
+        step_on: StepOn,
+        warmup_steps: int,
+    ) -> None:
+        self.optimizer = optimizer
+        self.step_on = step_on
+        self.warmup_steps = warmup_steps
+        self.optimizer_steps = 0
+        self._stand_in = _StandIn(optimizer)
+        self._scheduler = scheduler(self._stand_in)
+        # Only a scheduler that cycles the momentum leaves its bounds in the groups.
+        self._cycled = [name for name in self._stand_in.momenta if "max_momentum" in self._stand_in.param_groups[0]]
+        self._stand_in.step()
+        self._apply()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next optimizer step, of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def step(self, kind: Literal["epoch", "batch"], metric: float | None = None) -> None:
+        """Tell that an optimizer step ("batch") or an epoch has ended.
+
+        Args:
+            kind: what has ended; both are told, whatever `step_on` is.
+            metric: at the end of an epoch, what ReduceLROnPlateau watches; others do not look at it.
+        """
+        if kind == "batch":
+            self.optimizer_steps += 1
+        if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
+            if kind == "epoch":
+                if metric is None:
+                    raise ValueError("ReduceLROnPlateau needs the epoch's metric")
+                self._scheduler.step(metric)
+        elif kind == self.step_on and not self._is_complete():
+            self._scheduler.step()
+        self._apply()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, in plain values that load with weights_only."""
+        return {
+            "optimizer_steps": self.optimizer_steps,
+            "scheduler": copy.deepcopy(self._scheduler.state_dict()),
+            "groups": self._stand_in.values(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the scheduler's lengths and factors are those of the state."""
+        self.optimizer_steps = state["optimizer_steps"]
+        self._scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
+        for group, values in zip(self._stand_in.param_groups, state["groups"], strict=True):
+            group.update(values)
+        self._apply()
+
+    def _is_complete(self) -> bool:
+        # OneCycleLR ends with its last step; asked for one more it turns back, or fails.
+        scheduler = self._scheduler
+        return isinstance(scheduler, lr_scheduler.OneCycleLR) and scheduler.last_epoch >= scheduler.total_steps - 1
+
+    def _apply(self) -> None:
+        factor = min(1.0, (self.optimizer_steps + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        for group, planned in zip(self.optimizer.param_groups, self._stand_in.param_groups, strict=True):
+            group["lr"] = planned["lr"] * factor
+            for momentum in self._cycled:
+                group[momentum] = planned[momentum]
+
+
+def build_schedule(
+    named: Named, optimizer: Optimizer, *, epochs: int, steps: int, step_on: StepOn, warmup_steps: int
+) -> Schedule:
+    """The schedule of a run.
+
+    Args:
+        named: name and options; `auto` is resolved here where it still stands.
+        optimizer: with the run's learning rate in each group.
+        epochs: epochs of the run.
+        steps: optimizer steps of the run.
+        step_on: when the scheduler advances; ReduceLROnPlateau always does after an epoch.
+        warmup_steps: optimizer steps of linear warm-up.
+
+    Raises:
+        RunError: torch refuses the options, or the optimizer has no momentum to cycle.
+    """
+    try:
+        named = resolve_auto(check_scheduler(named), epochs, steps, step_on)
+        return Schedule(
+            lambda stand_in: _scheduler(named, stand_in), optimizer, step_on=step_on, warmup_steps=warmup_steps
+        )
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise RunError(f"{named.name} refuses its options: {error}", where="training_spec.scheduler") from error
+
+
+def _scheduler(named: Named, stand_in: "_StandIn") -> lr_scheduler.LRScheduler:
+    if named.name in NESTING:
+        parts = [_scheduler(part, stand_in) for part in scheduler_parts(named)]
+        if named.name == "ChainedScheduler":
+            return lr_scheduler.ChainedScheduler(parts, optimizer=stand_in)
+        return lr_scheduler.SequentialLR(stand_in, parts, milestones=named.options["milestones"])
+    options = named.options
+    for option in PER_GROUP_RATES:
+        if option in options:
+            options[option] = [options[option] * share for share in stand_in.shares]
+    return getattr(lr_scheduler, named.name)(stand_in, **options)  # type: ignore[no-any-return]
+
+
+class _StandIn(Optimizer):
+    """Holds what a scheduler reads and writes, per group of the real optimizer: rate, and momentum or betas."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        groups = optimizer.param_groups
+        self.momenta = [name for name in ("betas", "momentum") if all(group.get(name) is not None for group in groups)][
+            :1
+        ]
+        kept = ["lr", *self.momenta]
+        held = [{"params": [torch.zeros(0)]} | {name: group[name] for name in kept} for group in groups]
+        self.shares = [group["lr"] / groups[0]["lr"] for group in groups]
+        super().__init__(held, {name: groups[0][name] for name in kept})
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Nothing: the real optimizer moves the parameters."""
+        return None
+
+    def values(self) -> list[dict[str, Any]]:
+        """Every group without its parameter."""
+        return [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]

@@ -1,0 +1,115 @@
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from sequifier.config.base import Named, StrictModel, about
+from sequifier.config.reference import COLUMN, annotate, hyperparameters
+from sequifier.config.yaml12 import parse
+
+
+class Oven(StrictModel):
+    """How it is baked."""
+
+    minutes: int = Field(
+        30,
+        gt=0,
+        le=90,
+        description="Time in the oven. Less for thin ones.",
+        json_schema_extra=about(unit="minutes", interacts="shorter when hot", change="it comes out pale"),
+    )
+    mode: Literal["fan", "grill"] = Field("fan", description="Heat.", json_schema_extra=about(not_yet=("grill",)))
+
+
+class Cake(StrictModel):
+    """A cake."""
+
+    name: str = Field(description="What it is called.")
+    layers: list[str] | None = Field(None, description="From the bottom; null: one plain layer.")
+    icing: Named = Field(Named(name="Sugar", colour="white"), description="On top.")
+    candles: dict[str, int] = Field(default_factory=dict, description="How many of each colour.")
+    slices: Annotated[int, Field(gt=0)] | None = Field(None, description="Null: whole.")
+    oven: Oven = Field(default_factory=Oven, description="How it is baked.")
+
+
+PLAIN = """\
+# A cake for a birthday.
+
+name: "Number # one"
+layers: [a rather long name, another long name]
+# Two colours this year.
+candles:
+  red: 3
+oven:
+  minutes: 40
+"""
+
+
+def test_each_key_gets_the_first_sentence_of_its_description() -> None:
+    assert annotate(PLAIN, Cake) == (
+        "# A cake for a birthday.\n"
+        "\n"
+        'name: "Number # one"                    # What it is called.\n'
+        "layers: [a rather long name, another long name]\n"
+        "                                        # From the bottom; null: one plain layer.\n"
+        "# Two colours this year.\n"
+        "candles:                                # How many of each colour.\n"
+        "  red: 3\n"
+        "oven:                                   # How it is baked.\n"
+        "  minutes: 40                           # Time in the oven.\n"
+    )
+
+
+def test_annotating_twice_changes_nothing_and_values_stay() -> None:
+    once = annotate(PLAIN, Cake)
+    assert annotate(once, Cake) == once
+    assert parse(once).values == parse(PLAIN).values
+
+
+def test_a_stale_comment_is_replaced() -> None:
+    old = "name: x  # Its old description.\n" + " " * COLUMN + "# and more of it\nslices: 3  # none\n"
+    assert annotate(old, Cake) == f"{'name: x':<{COLUMN}}# What it is called.\n{'slices: 3':<{COLUMN}}# Null: whole.\n"
+
+
+def test_a_long_comment_goes_on_below() -> None:
+    class Wordy(StrictModel):
+        """One field."""
+
+        field: int = Field(1, description="word " * 30)
+
+    lines = annotate("field: 1\n", Wordy).splitlines()
+    assert len(lines) == 2
+    assert all(line[COLUMN] == "#" and len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize("text", ["base_config_path: default.yaml\n", "oven:\n  minuts: 3\n", "- 1\n"])
+def test_a_key_that_no_field_describes_gets_no_comment(text: str) -> None:
+    assert annotate(text, Oven) == text
+
+
+def test_the_reference_says_all_about_a_field() -> None:
+    text = hyperparameters({"cake.yaml": Cake})
+    assert text.splitlines()[4:] == [
+        "## cake.yaml",
+        "",
+        "A cake.",
+        "",
+        "| field | default | meaning |",
+        "|---|---|---|",
+        "| `name` |  | What it is called. *text*. |",
+        "| `layers` | `null` | From the bottom; null: one plain layer. *list of text or null*. |",
+        "| `icing` | `{name: Sugar, colour: white}` | On top. *name with its options*. |",
+        "| `candles` | `{}` | How many of each colour. *map of integer*. |",
+        "| `slices` | `null` | Null: whole. *integer or null*. |",
+        "| `oven` | see below | How it is baked. *map*. |",
+        "",
+        "### oven",
+        "",
+        "How it is baked.",
+        "",
+        "| field | default | meaning |",
+        "|---|---|---|",
+        "| `minutes` | `30` | Time in the oven. Less for thin ones. *integer (above 0, at most 90, minutes)*. "
+        "Mind: shorter when hot. Change it: it comes out pale. |",
+        "| `mode` | `fan` | Heat. *fan, grill*. Not available in this version: grill. |",
+    ]

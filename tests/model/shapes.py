@@ -1,0 +1,68 @@
+"""A tiny architecture to vary."""
+
+from typing import Any
+
+from sequifier.config.architecture import Architecture, Target
+
+SMALL: dict[str, Any] = {
+    "categorical": (("kind", 7), ("place", 5)),
+    "real": ("length", "depth"),
+    "embedding_widths": (6, 4, 5, 1),
+    "targets": (Target("kind", "categorical", 7), Target("length", "real", 0)),
+    "seq_length": 8,
+    "prediction_length": 1,
+    "dim_model": 16,
+    "n_head": 4,
+    "n_kv_heads": 4,
+    "num_layers": 2,
+    "dim_feedforward": 24,
+    "joint_embedding": False,
+    "activation_fn": "swiglu",
+    "normalization": "rmsnorm",
+    "norm_first": True,
+    "positional_encoding": "rope",
+    "rope_theta": 10000.0,
+    "dropout": 0.0,
+}
+
+# Every pair of option values occurs in at least one row (a test counts them).
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "n_kv_heads": (4, 2, 1),  # mha, gqa, mqa
+    "positional_encoding": ("rope", "learned"),
+    "activation_fn": ("swiglu", "gelu", "relu"),
+    "normalization": ("rmsnorm", "layer_norm"),
+    "norm_first": (True, False),
+    "joint_embedding": (False, True),
+    "prediction_length": (1, 3),
+}
+PAIRWISE: tuple[tuple[Any, ...], ...] = (
+    (4, "rope", "swiglu", "rmsnorm", True, False, 1),
+    (4, "learned", "gelu", "layer_norm", False, True, 3),
+    (4, "learned", "relu", "rmsnorm", False, False, 3),
+    (2, "rope", "gelu", "rmsnorm", False, True, 1),
+    (2, "learned", "swiglu", "layer_norm", True, True, 3),
+    (2, "rope", "relu", "layer_norm", True, False, 3),
+    (1, "rope", "swiglu", "layer_norm", False, False, 3),
+    (1, "learned", "gelu", "rmsnorm", True, False, 1),
+    (1, "rope", "relu", "layer_norm", True, True, 1),
+    (4, "learned", "relu", "rmsnorm", True, True, 1),
+    (4, "rope", "gelu", "layer_norm", True, False, 3),
+    (1, "learned", "swiglu", "rmsnorm", False, True, 3),
+)
+
+
+def small(**changes: Any) -> Architecture:
+    """The tiny architecture with some fields changed. Joint embedding gets widths that do not sum to dim_model."""
+    if changes.get("joint_embedding"):
+        changes = {"embedding_widths": (3, 2, 2, 1)} | changes
+    return Architecture(**(SMALL | changes))
+
+
+def pairwise() -> list[Architecture]:
+    """A dozen architectures in which all pairs of options occur."""
+    return [small(**dict(zip(OPTIONS, row, strict=True))) for row in PAIRWISE]
+
+
+def describe(architecture: Architecture) -> str:
+    """A test id."""
+    return "-".join(str(getattr(architecture, option)) for option in OPTIONS)

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sequifier.config.load import load
+from sequifier.errors import ConfigError, SequifierError
+from sequifier.project.make import CONFIGS, EXAMPLES, configs, make
+
+
+def test_a_new_project_has_a_commented_config_for_every_command(tmp_path) -> None:
+    messages = make("shop", None, tmp_path)
+    made = {path.relative_to(tmp_path / "shop").as_posix() for path in (tmp_path / "shop").rglob("*")}
+    assert made == {".gitignore", "configs", "data", *(f"configs/{file}" for file in CONFIGS)}
+    assert "made shop/" in messages[0]
+    assert messages[-2:] == ["  sequifier preprocess", "  sequifier hyperparameter-search"]
+
+
+def test_a_new_project_asks_for_what_only_the_user_knows_and_for_nothing_else(tmp_path) -> None:
+    make("shop", None, tmp_path)
+    asked = {}
+    for file, model in CONFIGS.items():
+        with pytest.raises(ConfigError) as caught:
+            load(model, tmp_path / "shop" / "configs" / file)
+        assert all("PLEASE FILL" in problem.message for problem in caught.value.problems), str(caught.value)
+        asked[file] = {problem.key for problem in caught.value.problems}
+    assert asked == {
+        "preprocess.yaml": {"data_path", "seq_length"},
+        "train.yaml": {"metadata_config_path", "target_columns"},
+        "infer.yaml": {"metadata_config_path", "model_path"},
+        "hyperparameter_search.yaml": {"metadata_config_path", "target_columns"},
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_has_its_data_and_configs_that_fit_them(example, tmp_path) -> None:
+    messages = make("trial", example, tmp_path)
+    project = tmp_path / "trial"
+    loaded = {file: load(model, project / "configs" / file).config for file, model in CONFIGS.items()}
+    events = pl.read_parquet(project / loaded["preprocess.yaml"].data_path)
+    preprocess = loaded["preprocess.yaml"]
+    assert {preprocess.sequence_column, preprocess.position_column, *preprocess.selected_columns} == set(events.columns)
+    data = Path(preprocess.data_path).stem
+    for file in ("train.yaml", "infer.yaml", "hyperparameter_search.yaml"):
+        assert loaded[file].metadata_config_path == f"configs/metadata_configs/{data}.json"
+    assert set(loaded["train.yaml"].target_columns) <= set(preprocess.selected_columns)
+    assert loaded["infer.yaml"].model_path == [
+        f"models/sequifier-{loaded['train.yaml'].model_name}-best-{loaded['train.yaml'].training_spec.epochs}.onnx"
+    ]
+    assert f"data/{preprocess.data_path.split('/')[-1]}" in messages[0]
+
+
+@pytest.mark.parametrize("example", [None, *EXAMPLES])
+def test_comments_come_from_the_descriptions(example) -> None:
+    text = configs(example)["train.yaml"]
+    assert "# Name of the run: in the names of its models, checkpoints and logs." in text
+    assert "# Passes over the training windows." in text
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "mine.txt").write_text("mine")
+    with pytest.raises(SequifierError, match="not an empty folder; nothing was changed"):
+        make("shop", None, tmp_path)
+    assert [path.name for path in (tmp_path / "shop").rglob("*")] == ["mine.txt"]
+
+
+def test_an_empty_folder_is_filled(tmp_path) -> None:
+    (tmp_path / "shop").mkdir()
+    make("shop", None, tmp_path)
+    assert (tmp_path / "shop" / "configs" / "train.yaml").exists()
+
+
+def test_an_unknown_example_is_refused_with_the_nearest_one(tmp_path) -> None:
+    with pytest.raises(SequifierError, match="did you mean `flights`"):
+        make("shop", "flight", tmp_path)
+    assert not (tmp_path / "shop").exists()
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path) -> None:
+    (tmp_path / "shop").write_text("mine")
+    with pytest.raises(SequifierError, match="not an empty folder"):
+        make("shop", None, tmp_path)

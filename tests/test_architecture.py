@@ -1,0 +1,212 @@
+"""The import rule: what each package may import, anywhere in its files, and what stays out of light commands."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sequifier"
+
+# What each part of the package may import besides itself, `errors` and `params`, which everything may.
+# A dotted entry allows that module alone.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "params": set(),
+    "config": set(),
+    "experiment": {"config"},  # inside `from_config` only, see below
+    "artifacts": {"config"},
+    "preprocess": {"config", "artifacts"},
+    "dataset": {"artifacts"},
+    "model": set(),  # model/build.py: config, see below
+    "metrics": {"model"},
+    "generation": {"model"},
+    "training": {"config", "dataset", "model", "metrics"},
+    "export": {"config", "artifacts", "model"},
+    "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
+    "search": {"config", "artifacts", "experiment"},
+    "report": {"search", "artifacts", "experiment"},
+    "sampler_search": {"search", "inference", "generation", "metrics"},
+    "run": {
+        *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),
+        *("training", "export", "inference"),
+    },
+    "execution": {"run", "sampler_search", "search"},
+    "cli": {"api", "config"},
+}
+ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}
+ALLOWED["__init__"] = set()
+ALLOWED["__main__"] = {"cli"}
+
+EXTRA_OF_FILE = {"model/build.py": {"config"}}
+
+HEAVY = {"torch", "polars", "onnx", "onnxruntime", "onnxscript", "optuna", "pytorch_optimizer"}
+
+# Libraries that a package must not import, not even inside a function.
+FORBIDDEN: dict[str, set[str]] = {
+    "config": {"torch", "polars"},
+    "model": {"polars", "onnx", "onnxruntime", "yaml"},
+    "preprocess": {"torch"},
+    "search": {"torch", "polars", "onnx", "onnxruntime"},
+}
+
+# Libraries that a package imports inside functions only, so that importing the package stays light.
+INSIDE_FUNCTIONS: dict[str, set[str]] = {
+    "config": HEAVY,
+    "experiment": HEAVY,
+    "artifacts": HEAVY,
+    "search": HEAVY,
+    "project": HEAVY,
+    "api": HEAVY,
+    "cli": HEAVY,
+}
+
+# artifacts/events.py reads .pt shards, the only place of preprocessing that needs torch.
+TORCH_IN_ARTIFACTS = {"artifacts/events.py", "artifacts/checkpoint.py"}
+
+
+class Import(NamedTuple):
+    """One imported module, and where."""
+
+    module: str  # "sequifier.config.base", "torch.nn"
+    file: str  # "config/base.py"
+    line: int
+    inside: str  # name of the enclosing function, "" at module level
+    for_types: bool  # under `if TYPE_CHECKING:`
+
+    @property
+    def part(self) -> str:
+        return part_of(self.file)
+
+    def __str__(self) -> str:
+        return f"sequifier/{self.file}:{self.line} imports {self.module}"
+
+
+def part_of(file: str) -> str:
+    """The package or module at the top that a file belongs to: `config/base.py` to `config`, `run.py` to `run`."""
+    return file.split("/")[0].removesuffix(".py")
+
+
+def imports_of(source: str, file: str) -> Iterator[Import]:
+    """Every import of a file, wherever it stands; `from sequifier import run` counts as `sequifier.run`."""
+
+    def visit(node: ast.AST, inside: str, for_types: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, file, child.lineno, inside, for_types)
+            elif isinstance(child, ast.ImportFrom):
+                module = child.module or ""
+                if child.level:
+                    folder = ("sequifier/" + file).split("/")[: -child.level]
+                    module = ".".join([*folder, *([module] if module else [])])
+                for alias in child.names:
+                    # `from sequifier import run` and `from sequifier.config import base` import modules.
+                    full = f"{module}.{alias.name}"
+                    imports_module = module == "sequifier" or is_module(full)
+                    yield Import(full if imports_module else module, file, child.lineno, inside, for_types)
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from visit(child, child.name, for_types)
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                yield from visit(child, inside, True)
+            else:
+                yield from visit(child, inside, for_types)
+
+    yield from visit(ast.parse(source), "", False)
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is a package or a file of this repository."""
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def all_imports() -> list[Import]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        file = path.relative_to(PACKAGE).as_posix()
+        found += imports_of(path.read_text(encoding="utf-8"), file)
+    return found
+
+
+def breaks_the_rule(imported: Import) -> bool:
+    names = imported.module.split(".")
+    if names[0] != "sequifier" or names[1:] in ([], ["__version__"]):
+        return False
+    target = names[1]
+    allowed = ALLOWED[imported.part] | EXTRA_OF_FILE.get(imported.file, set()) | {"errors", "params"}
+    if imported.part == "experiment" and target == "config":
+        return imported.inside != "from_config"
+    return target != imported.part and target not in allowed and ".".join(names[1:3]) not in allowed
+
+
+def breaks_a_library_rule(imported: Import) -> bool:
+    library = imported.module.split(".")[0]
+    if library in FORBIDDEN.get(imported.part, set()):
+        return True
+    if imported.part == "artifacts" and library == "torch" and imported.file not in TORCH_IN_ARTIFACTS:
+        return True
+    light = library in INSIDE_FUNCTIONS.get(imported.part, set())
+    return light and not imported.inside and not imported.for_types
+
+
+def test_imports_go_down_only() -> None:
+    broken = [str(imported) for imported in all_imports() if breaks_the_rule(imported)]
+    assert not broken, "\n".join(broken)
+
+
+def test_heavy_libraries_stay_where_they_belong() -> None:
+    broken = [str(imported) for imported in all_imports() if breaks_a_library_rule(imported)]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_package_and_its_parameters_import_the_standard_library_alone() -> None:
+    for imported in all_imports():
+        if imported.file in ("__init__.py", "params.py", "errors.py"):
+            assert imported.module.split(".")[0] in sys.stdlib_module_names, str(imported)
+
+
+def test_every_part_of_the_package_has_a_rule() -> None:
+    parts = {part_of(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py")}
+    assert parts <= set(ALLOWED), f"no import rule for {sorted(parts - set(ALLOWED))}"
+
+
+@pytest.mark.parametrize(
+    ("source", "file"),
+    [
+        ("from sequifier.training import losses", "model/heads.py"),
+        ("def f():\n    import sequifier.run", "search/runner.py"),
+        ("from sequifier import api", "training/loop.py"),
+        ("from ..search import plan", "config/train.py"),
+        ("if True:\n    from sequifier.config import base", "experiment/record.py"),
+        ("import sequifier.preprocess.read", "inference/predict.py"),
+    ],
+)
+def test_an_import_upwards_is_found_wherever_it_stands(source: str, file: str) -> None:
+    assert [imported for imported in imports_of(source, file) if breaks_the_rule(imported)]
+
+
+@pytest.mark.parametrize(
+    ("source", "file"),
+    [
+        ("def f():\n    import torch.nn", "config/train.py"),
+        ("import polars as pl", "artifacts/events.py"),
+        ("def f():\n    from optuna import study\nimport optuna", "search/strategies.py"),
+    ],
+)
+def test_a_heavy_import_is_found(source: str, file: str) -> None:
+    assert [imported for imported in imports_of(source, file) if breaks_a_library_rule(imported)]
+
+
+@pytest.mark.parametrize("part", ["search", "config", "experiment", "project", "cli"])
+def test_importing_a_light_package_loads_no_heavy_library(part: str) -> None:
+    files = [path.relative_to(ROOT).with_suffix("").parts for path in sorted((PACKAGE / part).rglob("*.py"))]
+    modules = [".".join(parts).removesuffix(".__init__") for parts in files]
+    code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert "sequifier" in run.stdout
+    assert not {module.split(".")[0] for module in run.stdout.split()} & HEAVY

@@ -1,0 +1,91 @@
+"""Documentation that can be wrong is tested: generated files, commands, flags, paths, links, and the ONNX script."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from sequifier.config.load import load
+from sequifier.config.train import TrainConfig
+from sequifier.project.make import CONFIGS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "configs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN_BY_RUNS = ("data/", "models/", "logs/", "checkpoints/", "configs/hp_search/", "configs/metadata_configs/")
+
+_by_name = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+assert _by_name is not None and _by_name.loader is not None
+generate = importlib.util.module_from_spec(_by_name)
+_by_name.loader.exec_module(generate)
+
+
+@pytest.mark.parametrize("path", generate.generated(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_generated_text_is_not_stale(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == generate.generated()[path], "run `make docs`"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_each_config_of_the_repository_loads(path: Path) -> None:
+    load(CONFIGS.get(path.name, TrainConfig), path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_and_flags_in_the_documentation_exist(page: Path) -> None:
+    from sequifier.cli.main import cli
+
+    for command, rest in re.findall(r"sequifier ([a-z][a-z-]+)([^`\n#|]*)", commands_of(page)):
+        assert command in cli.commands, f"{page.name}: sequifier {command}"
+        options = {name for option in options_of(cli.commands[command]) for name in option.opts}
+        unknown = set(re.findall(r"(?<!\S)--?[a-zA-Z-]+", rest)) - options - {"--help"}
+        assert not unknown, f"{page.name}: sequifier {command} has no {sorted(unknown)}"
+
+
+def test_each_command_is_in_the_readme() -> None:
+    from sequifier.cli.main import cli
+
+    text = commands_of(ROOT / "README.md")
+    assert [command for command in cli.commands if f"sequifier {command}" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_paths_and_links_in_the_documentation_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (page.parent / link).exists(), f"{page.name} links to {link}"
+    for path in re.findall(r"(?<![\w/.-])(?:configs|docs|sequifier|benchmarks)/[\w./-]+\.\w+", text):
+        if not path.startswith(WRITTEN_BY_RUNS):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_make_targets_in_the_documentation_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(named) <= targets, page.name
+
+
+def test_the_readme_begins_with_the_command_that_users_type() -> None:
+    first = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert first is not None
+    assert first[1] == "sequifier hyperparameter-search --config-path configs/hyperparameter_search.yaml\n"
+
+
+def test_the_prediction_script_needs_onnxruntime_and_numpy_alone() -> None:
+    tree = ast.parse((ROOT / "docs" / "predict.py").read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"csv", "json", "pathlib", "sys", "numpy", "onnxruntime"}
+
+
+def commands_of(page: Path) -> str:
+    """The code of a page: blocks and inline."""
+    text = page.read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL) + re.findall(r"`(sequifier [^`\n]*)`", text))
+
+
+def options_of(command: click.Command) -> list[click.Parameter]:
+    """The options of a command."""
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]

@@ -1,0 +1,158 @@
+"""Losses against hand-computed values and torch's own modules."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sequifier.config.base import Named
+from sequifier.errors import RunError
+from sequifier.training.losses import TargetLoss, build_losses
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    kind: Literal["categorical", "real"]
+    n_classes: int = 0
+
+
+def loss(
+    kind: Literal["categorical", "real"], name: str, weights: list[float] | None = None, **options: object
+) -> TargetLoss:
+    target = Target("kind", kind, n_classes=5 if kind == "categorical" else 0)
+    class_weights = None if weights is None else {"kind": weights}
+    return build_losses([target], {"kind": Named(name=name, **options)}, class_weights)["kind"]
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    return torch.randn(6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+
+@pytest.fixture
+def ids() -> Tensor:
+    return torch.tensor([1, 4, 2, 2, 3, 1])  # classes 1..4: 0 never is a target
+
+
+def test_cross_entropy_of_a_hand_computed_position() -> None:
+    logits = torch.tensor([[0.0, math.log(3.0)]])  # classes 1 and 2 have probabilities 1/4 and 3/4
+    criterion = loss("categorical", "CrossEntropyLoss")
+    assert criterion.per_position(logits, torch.tensor([1])).item() == pytest.approx(math.log(4))
+    assert criterion.per_position(logits, torch.tensor([2])).item() == pytest.approx(math.log(4 / 3))
+
+
+def test_class_0_has_no_logit_so_id_1_is_the_first_column() -> None:
+    logits = torch.tensor([[50.0, 0.0, 0.0]])
+    assert loss("categorical", "CrossEntropyLoss").sum(logits, torch.tensor([1])).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reference"),
+    [
+        ("CrossEntropyLoss", {}, nn.CrossEntropyLoss(reduction="none")),
+        ("CrossEntropyLoss", {"label_smoothing": 0.1}, nn.CrossEntropyLoss(reduction="none", label_smoothing=0.1)),
+        ("MultiMarginLoss", {"p": 2, "margin": 0.5}, nn.MultiMarginLoss(p=2, margin=0.5, reduction="none")),
+    ],
+)
+def test_categorical_losses_and_gradients_are_those_of_torch(
+    name: str, options: dict[str, object], reference: nn.Module, logits: Tensor, ids: Tensor
+) -> None:
+    criterion = loss("categorical", name, **options)
+    expected = reference(logits, ids - 1)
+    torch.testing.assert_close(criterion.per_position(logits, ids), expected)
+    (gradient,) = torch.autograd.grad(criterion.sum(logits, ids), logits)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), logits)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_nll_loss_takes_logits_and_equals_cross_entropy(logits: Tensor, ids: Tensor) -> None:
+    torch.testing.assert_close(
+        loss("categorical", "NLLLoss").per_position(logits, ids),
+        loss("categorical", "CrossEntropyLoss").per_position(logits, ids),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reference"),
+    [
+        ("MSELoss", {}, nn.MSELoss(reduction="none")),
+        ("L1Loss", {}, nn.L1Loss(reduction="none")),
+        ("SmoothL1Loss", {"beta": 0.3}, nn.SmoothL1Loss(beta=0.3, reduction="none")),
+        ("HuberLoss", {"delta": 0.3}, nn.HuberLoss(delta=0.3, reduction="none")),
+        ("PoissonNLLLoss", {"full": True}, nn.PoissonNLLLoss(full=True, reduction="none")),
+    ],
+)
+def test_real_losses_and_gradients_are_those_of_torch(
+    name: str, options: dict[str, object], reference: nn.Module
+) -> None:
+    prediction = torch.tensor([0.5, -1.0, 2.0], requires_grad=True)
+    target = torch.tensor([0.4, 1.0, 3.0])
+    criterion = loss("real", name, **options)
+    expected = reference(prediction, target)
+    torch.testing.assert_close(criterion(prediction, target), expected)
+    (gradient,) = torch.autograd.grad(criterion.sum(prediction, target), prediction)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), prediction)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_huber_loss_of_hand_computed_positions() -> None:
+    criterion = loss("real", "HuberLoss", delta=2)
+    losses = criterion.per_position(torch.tensor([1.0, 5.0]), torch.zeros(2))
+    torch.testing.assert_close(losses, torch.tensor([0.5 * 1.0**2, 2 * (5 - 0.5 * 2)]))
+
+
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"])
+def test_a_class_weight_multiplies_the_loss_of_positions_of_that_class(name: str, logits: Tensor, ids: Tensor) -> None:
+    weights = [9.0, 1.0, 0.5, 2.0, 0.0]  # id 0 first; its entry has no effect
+    plain = loss("categorical", name).per_position(logits, ids)
+    weighted = loss("categorical", name, weights)
+    torch.testing.assert_close(weighted.per_position(logits, ids), plain * torch.tensor(weights)[ids])
+    torch.testing.assert_close(weighted.sum(logits, ids), (plain * torch.tensor(weights)[ids]).sum())
+
+
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"])
+def test_low_precision_logits_give_a_float32_loss(name: str, logits: Tensor, ids: Tensor) -> None:
+    low = logits.detach().bfloat16()
+    criterion = loss("categorical", name, [1.0] * 5)
+    losses = criterion.per_position(low, ids)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses, criterion.per_position(low.float(), ids), rtol=0, atol=0)
+
+
+def test_float64_stays_float64(logits: Tensor, ids: Tensor) -> None:
+    assert loss("categorical", "CrossEntropyLoss", [1.0] * 5).sum(logits.double(), ids).dtype == torch.float64
+    assert loss("real", "MSELoss").sum(torch.zeros(2, dtype=torch.float64), torch.ones(2)).dtype == torch.float64
+
+
+def test_target_ids_may_be_int32(logits: Tensor, ids: Tensor) -> None:
+    criterion = loss("categorical", "CrossEntropyLoss")
+    torch.testing.assert_close(criterion.sum(logits, ids.int()), criterion.sum(logits, ids), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"])
+def test_no_positions_give_a_sum_of_0(name: str) -> None:
+    nothing = loss("categorical", name).sum(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    assert nothing.item() == 0
+
+
+def test_criteria_default_to_the_kind_of_target() -> None:
+    losses = build_losses([Target("price", "real"), Target("shop", "categorical", 3)], {})
+    assert {name: found.criterion.name for name, found in losses.items()} == {
+        "price": "MSELoss",
+        "shop": "CrossEntropyLoss",
+    }
+    assert list(losses) == ["price", "shop"]
+
+
+def test_a_wrong_number_of_class_weights_says_both_numbers() -> None:
+    with pytest.raises(RunError, match=r"3 class weights for `kind`, which has 5 classes"):
+        loss("categorical", "CrossEntropyLoss", [1.0, 1.0, 1.0])
+
+
+def test_class_weights_of_a_real_target_are_refused() -> None:
+    with pytest.raises(RunError, match="real target"):
+        loss("real", "MSELoss", [1.0])

@@ -29,6 +29,10 @@ class SequifierError(Exception):
             lines.append(f"  fix:   {self.fix}")
         return "\n".join(lines)
 
+    def in_one_line(self) -> str:
+        """What, where and fix without line breaks, for logs and ledgers."""
+        return "; ".join(part.replace("\n", " ") for part in (self.what, self.where, self.fix) if part)
+
 
 class DataError(SequifierError):
     """Events, splits or metadata are not what they should be."""

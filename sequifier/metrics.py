@@ -6,7 +6,6 @@ Shapes: M target positions, K known classes.
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

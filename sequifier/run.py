@@ -1,7 +1,6 @@
 """One run: config -> data -> model -> fit -> export -> record. The only place where these meet."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +17,10 @@ from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
+from sequifier.config.names import ignored_fields
 from sequifier.config.paths import find_input
 from sequifier.config.resolve import resolve
-from sequifier.config.schedules import length_warning, resolve_auto
+from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
@@ -140,8 +140,9 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
     config = resolve(config, metadata)
     _check_metric(config)
     device = _device(config.training_spec.device)
-    assert config.seed is not None
-    _prepare_torch(config, config.seed)
+    seed = config.seed
+    assert seed is not None
+    _prepare_torch(config, seed)
     train_events = _read_split(config, "training_data_path", metadata, shared.events)
     valid_events = _read_split(config, "validation_data_path", metadata, shared.events)
     train = _split(train_events, _training_index(train_events, config, metadata), config, metadata, device)
@@ -156,13 +157,13 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
         stds={column: values["std"] for column, values in metadata.selected_columns_statistics.items()},
     )
-    model = build_model(shape, torch.Generator().manual_seed(config.seed)).to(device)
+    model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
     schedule = build_schedule(
         spec.scheduler,
         optimizer,
         epochs=spec.epochs,
-        steps=optimizer_steps(config, len(train)),
+        steps=spec.optimizer_steps(len(train)),
         step_on=spec.scheduler_step_on,
         warmup_steps=spec.warmup_steps,
     )
@@ -271,13 +272,6 @@ def _recorded(
 def set_threads(cpu_threads: int | None) -> None:
     """Set the threads of torch: the one place, for `train` and for workers alike."""
     torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
-
-
-def optimizer_steps(config: TrainConfig, n_windows: int) -> int:
-    """Optimizer steps of the whole run."""
-    spec = config.training_spec
-    steps = spec.epochs * math.ceil(n_windows / spec.step_size)
-    return min(steps, spec.max_steps or steps)
 
 
 def _versions(state: TrainState, *, with_last: bool) -> list[Version]:
@@ -398,11 +392,17 @@ def _check_targets(split: Split, config: TrainConfig, name: str) -> None:
 def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainConfig, list[str]]:
     """The config with `auto` lengths of its scheduler as numbers, and warnings of lengths that do not match."""
     spec = config.training_spec
-    steps = optimizer_steps(config, n_windows)
-    scheduler = resolve_auto(spec.scheduler, epochs=spec.epochs, steps=steps, step_on=spec.scheduler_step_on)
-    warning = length_warning(scheduler, epochs=spec.epochs, steps=steps, step_on=spec.scheduler_step_on)
+    steps, step_on = spec.optimizer_steps(n_windows), spec.scheduler_step_on
+    scheduler = resolve_auto(spec.scheduler, spec.epochs, steps, step_on)
+    for problem in (
+        length_error(scheduler, spec.epochs, steps, step_on),
+        momentum_error(spec.optimizer, scheduler),
+    ):
+        if problem:
+            raise ConfigError([Problem("training_spec.scheduler", problem)])
+    warnings = [length_warning(scheduler, spec.epochs, steps, step_on), ignored_fields(spec.optimizer)]
     config = config.model_copy(update={"training_spec": spec.model_copy(update={"scheduler": scheduler})})
-    return config, [warning] if warning else []
+    return config, [warning for warning in warnings if warning]
 
 
 def _baseline_scores(
@@ -428,7 +428,7 @@ def _baseline_scores(
 
 def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:
     """The best validation loss of the run of this name before this one, if it ended."""
-    records = sorted(path for path in (root / "logs" / name).glob(f"*/{DATA}") if path.parent != but)
+    records = sorted(path for path in (root / "logs" / name).glob(f"[0-9]*/{DATA}") if path.parent != but)
     if not records:
         return None
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from sequifier.cli.main import COMMANDS, cli
 from sequifier.config.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.project.make import CONFIGS
@@ -34,20 +35,16 @@ def test_each_config_of_the_repository_loads(path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_and_flags_in_the_documentation_exist(page: Path) -> None:
-    from sequifier.cli.main import cli
-
     for command, rest in re.findall(r"sequifier ([a-z][a-z-]+)([^`\n#|]*)", commands_of(page)):
-        assert command in cli.commands, f"{page.name}: sequifier {command}"
-        options = {name for option in options_of(cli.commands[command]) for name in option.opts}
+        assert command in COMMANDS, f"{page.name}: sequifier {command}"
+        options = options_of(command)
         unknown = set(re.findall(r"(?<!\S)--?[a-zA-Z-]+", rest)) - options - {"--help"}
         assert not unknown, f"{page.name}: sequifier {command} has no {sorted(unknown)}"
 
 
 def test_each_command_is_in_the_readme() -> None:
-    from sequifier.cli.main import cli
-
     text = commands_of(ROOT / "README.md")
-    assert [command for command in cli.commands if f"sequifier {command}" not in text] == []
+    assert [command for command in COMMANDS if f"sequifier {command}" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -56,7 +53,7 @@ def test_paths_and_links_in_the_documentation_exist(page: Path) -> None:
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
     for path in re.findall(r"(?<![\w/.-])(?:configs|docs|sequifier|benchmarks)/[\w./-]+\.\w+", text):
-        if not path.startswith(WRITTEN_BY_RUNS):
+        if not path.startswith(WRITTEN_BY_RUNS) and not re.search("[A-Z]{3}", path.replace("README", "")):
             assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
@@ -86,6 +83,8 @@ def commands_of(page: Path) -> str:
     return "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL) + re.findall(r"`(sequifier [^`\n]*)`", text))
 
 
-def options_of(command: click.Command) -> list[click.Parameter]:
-    """The options of a command."""
-    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+def options_of(command: str) -> set[str]:
+    """The flags of a command, long and short."""
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    return {flag for parameter in found.params for flag in (*parameter.opts, *parameter.secondary_opts)}

@@ -1,5 +1,6 @@
 """Checkpoints: everything that a resumed run restores, in one file that loads without running code."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
             torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
         except RuntimeError as error:
             # torch's own writer reports a full disk so.
-            if "PytorchStreamWriter" in str(error) or "inline_container" in str(error) or "enforce fail" in str(error):
-                raise OSError(28, f"the disk is full or the file cannot be written ({str(error).splitlines()[0]})") from error
+            if "PytorchStreamWriter" in str(error) or "enforce fail" in str(error):
+                raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
             raise
 
 

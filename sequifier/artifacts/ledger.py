@@ -53,12 +53,12 @@ class Record(BaseModel):
     seed: int  # that the run trains with
     best_val_loss: float | None = None
     best_epoch: int | None = None
-    n_targets: int | None = None  # evaluated targets; equal in all runs of a search
+    n_targets: dict[str, int] | None = None  # evaluated targets of each target column; equal in all runs of a search
     metrics: dict[str, float] = Field(default_factory=dict)  # at the best epoch
-    seconds: dict[str, float] = Field(default_factory=dict)  # of each stage; they add up to the run's time
+    seconds: dict[str, float] = Field(default_factory=dict)  # of each stage, and in `total`
     peak_memory_bytes: int | None = None
     error: str | None = None
-    files: dict[str, str] = Field(default_factory=dict)  # what -> path below project_root
+    files: dict[str, str] = Field(default_factory=dict)  # what (`best_onnx`, ...) -> path below project_root
     time: str = Field(default_factory=now)
 
 

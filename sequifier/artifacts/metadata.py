@@ -35,7 +35,7 @@ class SequifierMetadata(StrictModel):
     subsequence_start_mode: Literal["distribute", "exact"]
     split_method: Literal["within_sequence", "between_sequence"]
     split_ratios: list[float]
-    split_seed: int | None  # of between_sequence, null otherwise
+    split_seed: int | None = None  # of between_sequence, null otherwise
     context_events: int = Field(ge=0)  # preceding events stored in front of each sequence of a later split
     rows: list[int]  # own rows, context not counted
     sequences: list[int]  # sequences with own rows

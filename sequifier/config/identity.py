@@ -10,6 +10,7 @@ rises, with a rule that upgrades stored identities.
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -105,8 +106,12 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "world_size": 1,
 }
 
-_DEFAULTS: dict[type[BaseModel], Mapping[str, Any]] = {ModelSpec: MODEL_DEFAULTS, TrainingSpec: TRAINING_DEFAULTS}
-_LEFT_OUT: dict[type[BaseModel], frozenset[str]] = {ModelSpec: frozenset(), TrainingSpec: TRAINING_LEFT_OUT}
+_SCHEMA_1: dict[type[BaseModel], tuple[dict[str, Any], frozenset[str]]] = {
+    TrainConfig: (ROOT_DEFAULTS, ROOT_LEFT_OUT | {"model_spec", "training_spec"}),
+    ModelSpec: (MODEL_DEFAULTS, frozenset()),
+    TrainingSpec: (TRAINING_DEFAULTS, TRAINING_LEFT_OUT),
+}
+_SCALARS = (str, int, float, bool, type(None))
 
 
 def canonical_attention(attention_type: str, n_kv_heads: int | None, n_head: int) -> tuple[str, int | None, str]:
@@ -183,21 +188,27 @@ def differing(section: TrainConfig | ModelSpec | TrainingSpec) -> dict[str, Any]
 
     Of a `TrainConfig` these are the fields at its root; its two sections are asked for themselves.
     """
-    if isinstance(section, TrainConfig):
-        defaults: Mapping[str, Any] = ROOT_DEFAULTS
-        left_out = ROOT_LEFT_OUT | {"model_spec", "training_spec"}
-    else:
-        defaults, left_out = _DEFAULTS[type(section)], _LEFT_OUT[type(section)]
     found = {}
-    for name, field in type(section).model_fields.items():
-        if name in left_out:
-            continue
-        value = plain(getattr(section, name))
-        # A field of a later version is not in the table: its default reproduces what there was before it.
-        default = defaults[name] if name in defaults else plain(field.default)
+    for name, default in _counted(type(section)):
+        value = getattr(section, name)
+        if not isinstance(value, _SCALARS):
+            value = plain(value)
+        # By type too: 1 and true are equal, but do not train alike.
         if value != default or type(value) is not type(default):
             found[name] = value
     return found
+
+
+@cache
+def _counted(model: type[TrainConfig | ModelSpec | TrainingSpec]) -> tuple[tuple[str, Any], ...]:
+    """Every field that counts, with its schema-1 default."""
+    defaults, left_out = _SCHEMA_1[model]
+    # A field of a later version is not in the table: its default reproduces what there was before it.
+    return tuple(
+        (name, defaults[name] if name in defaults else plain(field.default))
+        for name, field in model.model_fields.items()
+        if name not in left_out
+    )
 
 
 def identity_of(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any], data: str) -> str:

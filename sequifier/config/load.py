@@ -219,6 +219,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) 
     """Pydantic's errors in the words of the file."""
     problems: list[Problem] = []
     for detail in error.errors(include_url=False):
+        if detail["type"] == "default_factory_not_called":
+            continue  # follows from another problem, which is reported itself
         path = _path_in(merged.values, detail["loc"])
         problem = _problem(detail, path, model, merged)
         # A union reports one error per member; the first says enough.

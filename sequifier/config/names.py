@@ -7,14 +7,14 @@ names are understood.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.config.base import Named
-from sequifier.errors import did_you_mean, nearest
+from sequifier.errors import did_you_mean
 
 Family = Literal["optimizers", "schedulers", "criteria"]
 SINGULAR = {"optimizers": "optimizer", "schedulers": "scheduler", "criteria": "criterion"}
@@ -33,6 +33,7 @@ class Option:
         type: what a value is; "list" holds `items`, `length` of them if that is fixed.
         default: the value when left out (a number that JSON has no word for is text: "inf"); None if required.
         choices: the only values allowed; empty: any.
+        minimum: the least value allowed.
     """
 
     type: Literal["bool", "int", "float", "str", "list"]
@@ -42,6 +43,7 @@ class Option:
     choices: tuple[Any, ...] = ()
     items: Literal["int", "float", "str"] | None = None
     length: int | None = None
+    minimum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def check_scheduler(named: Named) -> Named:
             f"SequentialLR: {len(parts)} schedulers need {len(parts) - 1} milestones, one at each change, "
             f"not {len(checked.options['milestones'])}"
         )
+    if sorted(set(checked.options.get("milestones", []))) != checked.options.get("milestones", []):
+        raise ValueError(f"SequentialLR: milestones {checked.options['milestones']} do not rise")
     plain = [{"name": part.name, **part.options} for part in parts]
     return Named(name=name, schedulers=plain, **checked.options)
 
@@ -116,6 +120,15 @@ def check_criterion(named: Named, kind: Literal["categorical", "real"]) -> Named
     return _checked("criteria", name, named.options)
 
 
+def ignored_fields(named: Named) -> str | None:
+    """A note on what a checked optimizer takes no notice of; None for nearly all."""
+    ignores = optimizer_entry(named.name).ignores
+    if not ignores:
+        return None
+    fields = ["learning_rate"] * ("learning_rate" in ignores) + ["scheduler", "warmup_steps"]
+    return f"{named.name} takes no notice of {', '.join(fields[:-1])} and {fields[-1]}"
+
+
 NESTING = ("SequentialLR", "ChainedScheduler")
 """Schedulers made of others, given as `schedulers: [{name: ...}, ...]`."""
 
@@ -129,6 +142,9 @@ def scheduler_parts(named: Named) -> list[Named]:
     parts = named.options.get("schedulers")
     if not isinstance(parts, list) or not parts:
         raise ValueError(f"{named.name}: `schedulers` must be a list like [{{name: LinearLR, total_iters: 5}}, ...]")
+    for part in parts:
+        if not isinstance(part, str) and not (isinstance(part, Mapping) and isinstance(part.get("name"), str)):
+            raise ValueError(f"{named.name}: {part!r} in `schedulers` is no name and no map with one")
     return [Named.model_validate(part) for part in parts]
 
 
@@ -231,21 +247,17 @@ def _checked(family: Family, name: str, options: Mapping[str, Any]) -> Named:
             try:
                 values[option] = _value(known[option], value, auto=family == "schedulers" and option in AUTO_OPTIONS)
             except ValueError as error:
-                problems.append(f"{option}: {error}")
+                problems.append(f"`{option}`: {error}")
         elif option in reserved:
-            problems.append(f"{option}: {reserved[option]}")
+            problems.append(f"`{option}` {reserved[option]}")
         else:
-            problems.append(f"unknown option `{option}`; {_near_option(option, known)}")
+            fix = did_you_mean(option, known) if known else "it has none"
+            problems.append(f"unknown option `{option}`; {fix}")
     missing = [option for option, described in known.items() if described.required and option not in options]
-    problems += [f"{option}: is required" for option in missing]
+    problems += [f"`{option}` is required" for option in missing]
     if problems:
         raise ValueError(f"{name}: " + "; ".join(problems))
     return Named(name=name, **values)
-
-
-def _near_option(option: str, known: Iterable[str]) -> str:
-    known = list(known)
-    return did_you_mean(option, known) if nearest(option, known) or known else "it has none"
 
 
 def _value(option: Option, value: Any, *, auto: bool) -> Any:
@@ -264,6 +276,8 @@ def _value(option: Option, value: Any, *, auto: bool) -> Any:
         raise ValueError(f"{value!r} is not a list")
     if option.choices and converted not in option.choices:
         raise ValueError(f"{value!r} is none of {', '.join(map(str, option.choices))}")
+    if option.minimum is not None and converted < option.minimum:
+        raise ValueError(f"{value!r} is less than {option.minimum}")
     return converted
 
 

@@ -5,7 +5,7 @@ Both are read from the descriptions in the config models, so there is nothing to
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from sequifier.config.base import Named, field_about, plain_type
 from sequifier.config.dump import inline
+from sequifier.config.search import Section
 from sequifier.config.yaml12 import parse
 
 COLUMN = 40
@@ -71,9 +72,12 @@ def hyperparameters(models: Mapping[str, type[BaseModel]]) -> str:
     ]
     described: set[type[BaseModel]] = set()
     for file, model in models.items():
+        places: dict[type[BaseModel], list[str]] = {}
+        for name, part in _models_in(model, ""):
+            places.setdefault(part, []).append(name)
         parts += [f"## {file}"]
-        parts += [_section(name, part) for name, part in _models_in(model, "") if part not in described]
-        described |= {part for _, part in _models_in(model, "")}
+        parts += [_section(", ".join(names), part) for part, names in places.items() if part not in described]
+        described |= set(places)
     return "\n\n".join(parts) + "\n"
 
 
@@ -101,7 +105,7 @@ def _models_in(model: type[BaseModel], name: str) -> Iterator[tuple[str, type[Ba
     yield name, model
     for key, field in model.model_fields.items():
         inner = [member for member in _members(field.annotation) if _is_model(member)]
-        for member in inner:
+        for member in inner if not issubclass(model, Section) else ():
             yield from _models_in(member, f"{name}.{key}" if name else key)
 
 
@@ -117,6 +121,9 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 def _section(name: str, model: type[BaseModel]) -> str:
     heading = f"### {name}\n\n" if name else ""
     about_it = (model.__doc__ or "").strip().split("\n")[0]
+    if issubclass(model, Section):  # the fields of another section, described there
+        fixed = [f"`{key}`" for key in model.model_fields if key not in model.searchable()]
+        return f"{heading}{about_it} One value only: {', '.join(fixed)}."
     rows = [f"| `{key}` | {_default(field)} | {_details(field)} |" for key, field in model.model_fields.items()]
     table = "\n".join(["| field | default | meaning |", "|---|---|---|", *rows])
     return f"{heading}{about_it}\n\n{table}"
@@ -130,7 +137,14 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if _is_model(type(default)):
         return "see below"
-    return f"`{inline(default.model_dump(exclude_unset=True) if isinstance(default, Named) else default)}`"
+    return f"`{inline(_plain(default))}`"
+
+
+def _plain(value: Any) -> Any:
+    """A default without our own classes, as it is written in YAML."""
+    if isinstance(value, Named):
+        return {"name": value.name} | value.options
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _details(field: FieldInfo) -> str:
@@ -173,11 +187,11 @@ def _type(annotation: Any) -> str:
         origin, arguments = get_origin(member), get_args(member)
         if origin is Literal:
             described.append(", ".join(map(inline, arguments)))
-        elif origin in (list, tuple):
+        elif origin in (list, tuple, Sequence):
             described.append(f"list of {_type(arguments[0])}")
         elif origin is dict:
             described.append(f"map of {_type(arguments[1])}")
         else:
-            described.append(names.get(member) or member.__name__.lower())
+            described.append(names.get(member, "map"))
     null = ["null"] if NoneType in get_args(annotation) else []
     return " or ".join(dict.fromkeys(described + null))

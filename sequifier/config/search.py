@@ -1,38 +1,34 @@
 """`hyperparameter_search.yaml`: one search over models, training settings and input columns.
 
-The two sections are derived from `ModelSpec` and `TrainingSpec`: a field that may be searched takes a list of what
-it takes there, or a range where it is a number; every value is validated by the field's own type and validators, at
-its own place. Which values are tried together is decided here too (`LINKED`), and checked before anything else runs.
+The two sections are derived from `ModelSpec` and `TrainingSpec` (see config/searched.py). Which values are tried
+together is decided here too (`LINKED`), and whether they fit is checked before anything else runs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from decimal import Decimal
-from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    Field,
-    GetCoreSchemaHandler,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import Columns, ColumnType, Named, ProjectConfig, StrictModel, about, plain_type
 from sequifier.config.model import ModelSpec
-from sequifier.config.names import Option, check_optimizer, check_scheduler, options_of
-from sequifier.config.names import _resolve as resolve_name
+from sequifier.config.searched import (
+    KeyPath,
+    Range,
+    Searched,
+    ValuesOf,
+    problem,
+    relocated,
+    searched_options,
+    section,
+    takes_whole_numbers,
+)
+from sequifier.config.searched import Section as Section  # for readers of the sections below
 from sequifier.config.train import EventFormat, TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
-
-KeyPath = tuple[str | int, ...]
 
 LINKED: dict[str, tuple[str, ...]] = {
     "backbone": ("dim_model", "n_head", "initial_embedding_dim", "joint_embedding_dim", "feature_embedding_dims"),
@@ -51,255 +47,6 @@ NOT_SEARCHED_TRAINING = (
 )
 WRITTEN_BY_THE_SEARCH = ("effective_batch_size",)
 
-
-class Range(StrictModel):
-    """All numbers between two bounds, both included: `{low: 1e-4, high: 1e-2, log: true}`."""
-
-    low: int | float = Field(description="Smallest value.")
-    high: int | float = Field(description="Largest value.")
-    step: int | float | None = Field(
-        None, gt=0, description="Distance of neighbouring values; null: 1 for whole numbers, else any value between."
-    )
-    log: bool = Field(False, description="Draw evenly on a logarithmic scale.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low: {self.low} must be below high: {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low: {self.low} must be above 0 on a logarithmic scale")
-        if self.log and self.step is not None:
-            raise ValueError("log and step exclude each other; write the values as a list instead")
-        return self
-
-    @classmethod
-    def described_by(cls, value: Any) -> bool:
-        """Whether a raw value is a range: a map with `low` and `high` and nothing but a range's keys."""
-        return isinstance(value, cls) or (
-            isinstance(value, Mapping) and {"low", "high"} <= set(value) <= set(cls.model_fields)
-        )
-
-    def is_listable(self, *, whole: bool) -> bool:
-        """Whether the values can be counted: those of a range with a step, and whole numbers.
-
-        Args:
-            whole: the field takes whole numbers only.
-        """
-        return not self.log and (whole or self.step is not None)
-
-
-Searched = Sequence[Any] | Range
-"""The validated values of a field, or the range of them."""
-
-
-class ValuesOf:
-    """Annotation: values of one field of another model, each validated as there.
-
-    Args:
-        owner: the model that has the field.
-        name: the field.
-        searched: takes a list of values or a range; else exactly one value.
-    """
-
-    def __init__(self, owner: type[BaseModel], name: str, *, searched: bool) -> None:
-        self.owner, self.name, self.searched = owner, name, searched
-        self.kind = plain_type(owner.model_fields[name].annotation)
-
-    @property
-    def is_number(self) -> bool:
-        """Whether a range may stand for the values."""
-        return self.kind in (int, float)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        validate = self.validate_all if self.searched else self.validate_one
-        return core_schema.no_info_plain_validator_function(validate, json_schema_input_schema=handler(source))
-
-    def validate_all(self, raw: Any) -> Searched:
-        """A list, a single value or a range, as validated values."""
-        if self.is_number and isinstance(raw, Mapping):
-            return self._range(raw)
-        if not isinstance(raw, list) or self._is_one_list(raw):
-            return [self.validate_one(raw)]
-        if not raw:
-            raise ValueError("an empty list leaves nothing to try; give a value, or leave the field out")
-        values, errors = [], []
-        for index, value in enumerate(raw):
-            try:
-                values.append(self.validate_one(value))
-            except ValidationError as error:
-                errors += relocated(error, drop=0, prefix=(index,))
-            except ValueError as error:
-                errors.append(problem((index,), str(error), value))
-        if errors:
-            raise ValidationError.from_exception_data(self.name, errors)
-        return values
-
-    def validate_one(self, raw: Any) -> Any:
-        """One value, by the field's type, bounds and validators."""
-        if self.searched and self.kind is Named:
-            return self._entry(raw)
-        try:
-            return getattr(_one_field_model(self.owner, self.name).model_validate({self.name: raw}), self.name)
-        except ValidationError as error:
-            raise ValidationError.from_exception_data(self.name, relocated(error, drop=1)) from error
-
-    def _is_one_list(self, raw: list[Any]) -> bool:
-        return get_origin(self.kind) is list and bool(raw) and all(isinstance(item, str) for item in raw)
-
-    def _range(self, raw: Mapping[Any, Any]) -> Range:
-        if not Range.described_by(raw):
-            raise ValueError("a map must be a range here: {low, high}, with step or log where wanted")
-        bounds = Range.model_validate(raw)
-        errors = []
-        for bound in ("low", "high"):
-            try:
-                self.validate_one(getattr(bounds, bound))
-            except ValidationError as error:
-                errors += relocated(error, drop=0, prefix=(bound,))
-        if self.kind is int and bounds.step is not None and bounds.step != int(bounds.step):
-            errors.append(problem(("step",), f"{bounds.step} is not a whole number", bounds.step))
-        if errors:
-            raise ValidationError.from_exception_data(self.name, errors)
-        return bounds
-
-    def _entry(self, raw: Any) -> Named:
-        """An optimizer or scheduler, whose options may be lists and ranges themselves."""
-        if isinstance(raw, Named):
-            return raw
-        named = Named.model_validate(raw)
-        options = {
-            option: Range.model_validate(value) if Range.described_by(value) else value
-            for option, value in named.options.items()
-        }
-        entry = Named(name=named.name, **options)
-        searched = searched_options(self.name, entry)
-        first = {option: _some_values(values)[0] for option, values in searched.items()}
-        check = check_optimizer if self.name == "optimizer" else check_scheduler
-        check(Named(name=entry.name, **{**entry.options, **first}))
-        for option, values in searched.items():
-            for value in _some_values(values):
-                check(Named(name=entry.name, **{**entry.options, **first, option: value}))
-        return entry
-
-
-def searched_options(field: str, entry: Named) -> dict[str, Searched]:
-    """The options of an optimizer or scheduler entry that hold several values.
-
-    An option that is itself a list, like `betas`, is searched as a list of lists.
-
-    Raises:
-        ValueError: there is no such optimizer or scheduler; the message names near ones.
-    """
-    known = _known_options(field, entry)
-    searched: dict[str, Searched] = {}
-    for option, value in entry.options.items():
-        is_list = option == "schedulers" or (option in known and known[option].type == "list")
-        if isinstance(value, Range) or (isinstance(value, list) and (not is_list or _all_lists(value))):
-            if value == []:
-                raise ValueError(f"{entry.name}: {option}: an empty list leaves nothing to try")
-            searched[option] = value
-    return searched
-
-
-def takes_whole_numbers(field: str, entry: Named, option: str) -> bool:
-    """Whether an option of an optimizer or scheduler entry is a whole number."""
-    known = _known_options(field, entry)
-    return option in known and known[option].type == "int"
-
-
-def _known_options(field: str, entry: Named) -> Mapping[str, Option]:
-    family: Literal["optimizers", "schedulers"] = "optimizers" if field == "optimizer" else "schedulers"
-    return options_of(family, resolve_name(family, entry.name)[0])
-
-
-def relocated(error: ValidationError, *, drop: int, prefix: KeyPath = ()) -> list[InitErrorDetails]:
-    """The parts of a validation error, at another place.
-
-    Args:
-        drop: leading parts of each location to leave out.
-        prefix: what to put in front instead.
-    """
-    return [
-        InitErrorDetails(
-            type=detail["type"],
-            loc=(*prefix, *detail["loc"][drop:]),
-            input=detail["input"],
-            ctx=detail.get("ctx", {}),
-        )
-        for detail in error.errors(include_url=False)
-    ]
-
-
-def problem(place: KeyPath, message: str, value: Any = None) -> InitErrorDetails:
-    """One part of a validation error."""
-    return InitErrorDetails(type="value_error", loc=place, input=value, ctx={"error": ValueError(message)})
-
-
-@cache
-def _one_field_model(owner: type[BaseModel], name: str) -> type[BaseModel]:
-    """A model of one field alone, with its validators. Rules between fields find nothing to compare with and pass."""
-    decorators: Any = owner.__pydantic_decorators__
-    before: Any = model_validator(mode="before")
-    inherited = StrictModel.__pydantic_decorators__.model_validators
-    validators: dict[str, Any] = {
-        key: field_validator(name, mode=found.info.mode)(classmethod(found.func.__func__))
-        for key, found in decorators.field_validators.items()
-        if name in found.info.fields
-    } | {
-        key: before(classmethod(found.func.__func__))
-        for key, found in decorators.model_validators.items()
-        if found.info.mode == "before" and key not in inherited
-    }
-    field = owner.model_fields[name]
-    fields: dict[str, Any] = {name: (field.annotation, copy(field))}
-    return create_model(f"{owner.__name__}.{name}", __base__=StrictModel, __validators__=validators, **fields)
-
-
-def _all_lists(value: list[Any]) -> bool:
-    return bool(value) and all(isinstance(item, list) for item in value)
-
-
-def _some_values(values: Searched) -> Sequence[Any]:
-    """Every value of a list, the ends of a range."""
-    return [values.low, values.high] if isinstance(values, Range) else values
-
-
-class Section(StrictModel):
-    """Base of the two derived sections."""
-
-    @classmethod
-    def searchable(cls) -> list[str]:
-        """The fields that take several values, in declared order."""
-        return [name for name, field in cls.model_fields.items() if _values_of(field).searched]
-
-
-def _values_of(field: FieldInfo) -> ValuesOf:
-    return next(item for item in field.metadata if isinstance(item, ValuesOf))
-
-
-def _section(
-    title: str, about_it: str, owner: type[BaseModel], *, fixed: Sequence[str], defaults: Mapping[str, Any]
-) -> type[Section]:
-    fields: dict[str, Any] = {}
-    for name, field in owner.model_fields.items():
-        if name in WRITTEN_BY_THE_SEARCH:
-            continue
-        searched = name not in fixed
-        kind: Any = field.annotation
-        default: Any = None  # a default that follows from other fields: each run takes its own
-        if field.default is not PydanticUndefined or not field.default_factory_takes_validated_data:
-            default = defaults.get(name, field.get_default(call_default_factory=True))
-            default = [default] if searched else default
-        several: Any = list.__class_getitem__(kind)
-        if plain_type(kind) in (int, float):
-            several = several | Range
-        fields[name] = (
-            Annotated[several if searched else kind, ValuesOf(owner, name, searched=searched)],
-            Field(default, description=field.description, json_schema_extra=copy(field.json_schema_extra)),
-        )
-    return create_model(title, __base__=Section, __doc__=about_it, **fields)
-
-
 if TYPE_CHECKING:
 
     class ModelSampling(Section): ...
@@ -307,18 +54,18 @@ if TYPE_CHECKING:
     class TrainingSampling(Section): ...
 
 else:
-    ModelSampling = _section(
+    ModelSampling = section(
         "ModelSampling",
         "The models to try: each field of model_spec as a list of values or a range.",
         ModelSpec,
         fixed=NOT_SEARCHED_MODEL,
-        defaults={},
     )
-    TrainingSampling = _section(
+    TrainingSampling = section(
         "TrainingSampling",
         "The training settings to try: each field of training_spec as a list of values or a range.",
         TrainingSpec,
         fixed=NOT_SEARCHED_TRAINING,
+        left_out=WRITTEN_BY_THE_SEARCH,
         defaults={"keep_checkpoints": 1},
     )
 
@@ -672,11 +419,6 @@ def is_whole(field: str) -> bool:
         if field in owner.model_fields:
             return plain_type(owner.model_fields[field].annotation) is int
     raise ValueError(f"{field} is no field of a run")
-
-
-def exact(number: int | float) -> Decimal:
-    """A number as it was written: 0.1 is one tenth."""
-    return Decimal(repr(number))
 
 
 def plain_names(criterion: Mapping[str, Named]) -> dict[str, str]:

@@ -140,5 +140,8 @@ class TrainConfig(ProjectConfig):
                     )
         for target, kind in (self.target_column_types or {}).items():
             if target in spec.criterion:
-                check_criterion(spec.criterion[target], kind)
+                try:
+                    check_criterion(spec.criterion[target], kind)
+                except ValueError as error:
+                    raise ValueError(f"training_spec.criterion.{target}: {error}") from error
         return self

@@ -226,3 +226,8 @@ class TrainingSpec(StrictModel):
     def step_size(self) -> int:
         """Windows in one optimizer step."""
         return self.effective_batch_size or self.batch_size * self.accumulation_steps
+
+    def optimizer_steps(self, n_windows: int) -> int:
+        """Optimizer steps of a whole run on so many training windows."""
+        steps = self.epochs * -(-n_windows // self.step_size)
+        return min(steps, self.max_steps or steps)

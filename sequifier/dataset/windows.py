@@ -1,8 +1,8 @@
 """Which windows a split is read in: an index over its events, never a copy of them.
 
-A window shows `seq_length` (L) input events and asks, after each of them, for the next one; together they are the L + 1
-rows `last - L ... last`. It is aligned on its last row. Rows before `first` belong to another sequence: they are padding.
-Targets are the rows from `counted` to `last`.
+A window shows `seq_length` (L) input events and asks, after each of them, for the next one; together they are the
+L + 1 rows `last - L ... last`. It is aligned on its last row. Rows before `first` belong to another sequence: they are
+padding. Targets are the rows from `counted` to `last`.
 """
 
 from dataclasses import dataclass

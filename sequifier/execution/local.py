@@ -25,6 +25,7 @@ class LocalExecutor:
         self._process: subprocess.Popen[str] | None = None
         self._events: IO[str] | None = None
         self._log_start = 0
+        self._is_ready = False
 
     def start(self) -> None:
         """Start the worker; it loads while the caller goes on. Does nothing when it is there already."""
@@ -44,6 +45,7 @@ class LocalExecutor:
             )
         os.close(write_end)
         self._events = os.fdopen(read_end, encoding="utf-8")
+        self._is_ready = False
 
     def run(self, config_path: Path, *, resume: str) -> Iterator[dict[str, Any]]:
         """Train one run.
@@ -55,6 +57,9 @@ class LocalExecutor:
         Yields:
             The worker's events. The last one is `finished`, `failed`, or `died` with the signal, whether the kernel's
             out-of-memory killer struck meanwhile, and the end of what the worker printed.
+
+        Raises:
+            RunError: the worker cannot even start.
         """
         self.start()
         assert self._events is not None
@@ -62,6 +67,7 @@ class LocalExecutor:
         self._send({"command": "run", "config": str(config_path), "resume": resume})
         for line in self._events:
             event = json.loads(line)
+            self._is_ready = True  # its first event
             yield event
             if event["event"] in ("finished", "failed"):
                 return
@@ -102,8 +108,9 @@ class LocalExecutor:
             printed = log.read().decode(errors="replace")
         kills = _kernel_oom_kills()
         self.close()
-        if "No module named" in printed and "sequifier" in printed.splitlines()[-1]:
-            raise RunError("the worker cannot import sequifier", where=printed.strip().splitlines()[-1])
+        if not self._is_ready:
+            last = printed.strip().splitlines()[-1] if printed.strip() else f"exit code {code}"
+            raise RunError(f"the worker that trains cannot start: {last}", where=str(self._log_path))
         return {
             "event": "died",
             "signal": -code if code < 0 else None,

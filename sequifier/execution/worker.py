@@ -4,7 +4,8 @@
 JSON object per line. Imports, data and the device's context are paid once. It ends when standard input closes, and on
 Linux the kernel kills it with its parent, however that died.
 
-Commands: {"command": "run", "config": FILE, "resume": "auto" | "never"}, {"command": "stop"}.
+Commands: {"command": "run", "config": FILE, "resume": HOW}, with HOW as in training/checkpoints.py, and
+{"command": "stop"}: end the run after the current epoch; no other run is asked for then.
 Events: ready, started, stage, log, step, epoch, and at the end of a run finished or failed.
 """
 
@@ -51,7 +52,6 @@ def main() -> None:
     emit("ready")
     while True:
         command = commands.get()
-        stop.clear()
         _serve(command, emit, stop, shared)
 
 
@@ -84,16 +84,20 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
         config = load(TrainConfig, Path(command["config"])).config
         result = run(config, emit=staged, shared=shared, should_stop=stop.is_set, resume=command["resume"])
     except Exception as error:
-        message = str(error) if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"
+        message = error.in_one_line() if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"
         kind = "oom" if is_out_of_memory(error) else "error"
-        emit("failed", kind=kind, stage=stage, error=message, traceback=traceback.format_exc())
+        traceback.print_exc()  # goes to the search's worker.log
+        emit("failed", kind=kind, stage=stage, error=message)
     else:
         emit("finished", result=asdict(result))
 
 
 def _warm_up() -> None:
-    """Load everything a run imports lazily, and start torch's threads, before the first run is timed."""
+    """Load what a run would import, and start the threads of every library, before the first run is timed."""
+    import io
+
     import onnxruntime  # noqa: F401
+    import polars
     import torch
 
     from sequifier.run import set_threads
@@ -102,6 +106,10 @@ def _warm_up() -> None:
     torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # type: ignore[no-untyped-call]
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")
+    file = io.BytesIO()
+    polars.DataFrame({"column": [1]}).write_parquet(file)
+    file.seek(0)
+    polars.read_parquet(file)
 
 
 def _die_with_parent() -> None:

@@ -14,6 +14,8 @@ from sequifier.model.feed_forward import FeedForward
 from sequifier.model.positions import LearnedPositions
 from sequifier.model.transformer import Transformer
 
+EMBEDDING_SPREAD = 0.06
+
 __all__ = ["Architecture", "Target", "architecture", "build_model", "draw_weights"]
 
 
@@ -45,20 +47,31 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
 
 @torch.no_grad()
 def draw_weights(model: Transformer, generator: torch.Generator | None = None) -> None:
-    """Draw all weights anew. Equal generators give equal weights."""
-    residual = 1 / math.sqrt(2 * len(model.blocks))
+    """Draw all weights anew. Equal generators give equal weights.
+
+    Linear layers: normal with variance 1 / (3 x inputs), the spread of torch's default, so that one learning rate suits
+    several widths; those that end a residual branch are divided by sqrt(2 x blocks), as in GPT-2; biases 0. Embeddings
+    and positions: normal with a spread of 0.06, small beside what training adds. On the tokens of Python's standard
+    library, validation log-loss of the token after 400 steps (120 for width 128), torch's default in brackets: width
+    64, learned positions, learning rate 2e-3: 1.00 (0.99) and 5e-4: 1.13 (1.22); width 128, rope: 1.10 (1.15);
+    post-norm: 1.13 (1.11).
+    """
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
+            nn.init.normal_(module.weight, std=(3 * module.in_features) ** -0.5, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
+            nn.init.normal_(module.weight, std=EMBEDDING_SPREAD, generator=generator)
             module.weight[0] = 0.0  # id 0: padding and unknown
         elif isinstance(module, LearnedPositions):
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
+            nn.init.normal_(module.weight, std=EMBEDDING_SPREAD, generator=generator)
+    for real in model.embedding.real:
+        if isinstance(real, nn.Linear):  # an embedding of a number: one input
+            nn.init.normal_(real.weight, std=EMBEDDING_SPREAD, generator=generator)
+    ends_of_branches = math.sqrt(2 * len(model.blocks))
     for module in model.modules():
         if isinstance(module, CausalSelfAttention):
-            module.out.weight *= residual
+            module.out.weight /= ends_of_branches
         elif isinstance(module, FeedForward):
-            module.down.weight *= residual
+            module.down.weight /= ends_of_branches

@@ -56,6 +56,6 @@ class EventEmbedding(nn.Module):
             (B, T, D).
         """
         parts = [embed(ids) for embed, ids in zip(self.categorical, categories.unbind(-1), strict=True)]
-        parts += [embed(value) for embed, value in zip(self.real, torch.split(reals, 1, dim=-1), strict=True)]
+        parts += [embed(value[..., None]) for embed, value in zip(self.real, reals.unbind(-1), strict=True)]
         joined: Tensor = self.joint(torch.cat(parts, dim=-1))  # (B, T, width) each -> (B, T, W) -> (B, T, D)
         return joined

@@ -4,14 +4,100 @@ Both are learnt part by part and merged; the result does not depend on how the s
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sequifier.artifacts.metadata import Statistics
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.errors import DataError
+from sequifier.preprocess.check import Part
+from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.types import StoredType
+
 VALUE, COUNT = "value", "count"
+MANY_CATEGORIES = 100_000
+_T = TypeVar("_T")
+
+
+def learn(
+    parts: Sequence[Part],
+    n_training: Sequence[NDArray[np.int64]],
+    types: Mapping[str, StoredType],
+    config: PreprocessConfig,
+    report: Callable[[str], None],
+) -> Encoding:
+    """Vocabularies, of all rows or those of split 0, and statistics of split 0.
+
+    Args:
+        parts: all sequences.
+        n_training: for each part (S,), how many first rows of each sequence are in split 0.
+        types: feature -> what it is stored as.
+        config: vocabulary_from, min_count, max_categories.
+        report: takes lines for the user.
+
+    Raises:
+        DataError: the spread of a real column cannot be computed.
+    """
+    vocabularies: dict[str, pl.Series] = {}
+    statistics: dict[str, Statistics] = {}
+    for column, stored in types.items():
+        pairs = list(zip(parts, n_training, strict=True))
+        if stored == "Float64":
+            sums = [moments(_values(part, column, n).to_numpy(), n) for part, n in pairs]
+            try:
+                mean, std = mean_and_std(sums)
+            except OverflowError as error:
+                raise DataError(
+                    f"column `{column}` has no standard deviation: {error}",
+                    where=f"the values of split 0, from {min(part.lowest for part in sums):g} "
+                    f"to {max(part.highest for part in sums):g}",
+                    fix="correct the values or scale the column down",
+                ) from error
+            statistics[column] = {"std": std, "mean": mean}
+        else:
+            from_all = config.vocabulary_from == "all"
+            counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
+            vocabularies[column] = choose_categories(
+                counts,
+                min_count=_of_column(config.min_count, column, 1),
+                max_categories=_of_column(config.max_categories, column, None),
+            ).alias(column)
+            _note_oddities(column, vocabularies[column], report)
+    return Encoding(tuple(types), vocabularies, statistics)
+
+
+def _values(part: Part, column: str, n_first: NDArray[np.int64] | None) -> pl.Series:
+    """A column, whole or the first rows of each sequence."""
+    values = part.rows.select(column).collect().to_series()
+    n_rows = np.diff(part.offsets)
+    if n_first is None or (n_first == n_rows).all():
+        return values
+    number = np.arange(len(values)) - np.repeat(part.offsets[:-1], n_rows)
+    return values.filter(pl.Series(number < np.repeat(n_first, n_rows)))
+
+
+def _of_column(setting: int | dict[str, int] | _T, column: str, default: _T) -> int | _T:
+    return setting.get(column, default) if isinstance(setting, dict) else setting
+
+
+def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], None]) -> None:
+    """Columns that are probably numbers."""
+    n = len(categories)
+    if categories.dtype == pl.Int64 and n > MANY_CATEGORIES:
+        report(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
+    if categories.dtype == pl.String and n >= 100:
+        others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
+        if 0 < len(others) <= n // 100:
+            shown = ", ".join(f"`{value}`" for value in others.head(3))
+            report(
+                f"note: column `{column}` is categorical because of the text {shown}; its {n - len(others):,} other "
+                "values are numbers. To make it real, empty those cells and set fill_null"
+            )
 
 
 def count_values(values: pl.Series) -> pl.DataFrame:
@@ -89,11 +175,10 @@ def mean_and_std(parts: Sequence[Moments]) -> tuple[float, float]:
     if lowest >= highest:
         return (lowest if math.isfinite(lowest) else 0.0), 1.0
     count, mean, m2 = (np.concatenate([getattr(part, name) for part in parts]) for name in ("count", "mean", "m2"))
+    if not np.isfinite(m2).all():
+        raise OverflowError("the squares of the values exceed the range of float64")
     total = math.fsum(count)
     center = math.fsum(count * mean) / total
-    with np.errstate(over="ignore", invalid="ignore"):
-        between = count * (mean - center) ** 2
-    if not (np.isfinite(m2).all() and np.isfinite(between).all()):
-        raise OverflowError(f"values from {lowest:g} to {highest:g}")
-    std = math.sqrt((math.fsum(m2) + math.fsum(between)) / (total - 1))
-    return center, std or 1.0  # squares of differences below 1e-154 underflow: constant for every purpose
+    squares = math.fsum(m2) + math.fsum(n * (x - center) ** 2 for n, x in zip(count, mean, strict=True))
+    std = math.sqrt(squares / (total - 1))
+    return center, std or 1.0  # squares of differences below 1e-162 underflow: constant for every purpose

@@ -53,8 +53,7 @@ def read_parts(table: Table, config: PreprocessConfig, folder: Path, memory_byte
     _deal_out(table.rows, first_ids, folder, batch_rows=max(1, rows_per_part // BATCHES_PER_PART))
     for part in range(len(first_ids)):
         pieces = sorted(_part_folder(folder, part).iterdir())
-        # Not memory-mapped: the files are removed as soon as their rows are here.
-        yield pl.concat([pl.read_ipc(piece, memory_map=False) for piece in pieces])
+        yield pl.concat([pl.read_ipc(piece) for piece in pieces])
         for piece in pieces:
             piece.unlink()
 

@@ -6,9 +6,9 @@ and the config alone: not on the time, the machine, the number of threads or of 
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +17,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path
-from sequifier.artifacts.events import ColumnHashes, Events, Format, read_events, sink_events, write_events
-from sequifier.artifacts.events import POSITION as POSITION
+from sequifier.artifacts.events import (
+    POSITION,
+    ColumnHashes,
+    Events,
+    Format,
+    read_events,
+    sink_events,
+    write_events,
+)
 from sequifier.artifacts.metadata import (
     Metadata,
     SequifierMetadata,
@@ -27,13 +34,14 @@ from sequifier.artifacts.metadata import (
     read_metadata,
     write_metadata,
 )
+from sequifier.config.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig, TypeName
-from sequifier.errors import DataError, RunError
+from sequifier.errors import DataError, RunError, did_you_mean
 from sequifier.preprocess.check import Part, Problems, check_settings, prepare
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import learn
 from sequifier.preprocess.partition import read_parts
-from sequifier.preprocess.read import SAMPLE_ROWS, Source, Table, find_input, find_source, open_table, unreadable
+from sequifier.preprocess.read import SAMPLE_ROWS, Source, Table, find_source, open_table, unreadable
 from sequifier.preprocess.split import (
     between_sequences,
     check_exact_windows,
@@ -45,7 +53,7 @@ from sequifier.preprocess.split import (
 Report = Callable[[str], None]
 
 MEMORY_BYTES = 256 << 20
-"""Decoded size of the raw rows above which they are processed in parts. The peak is about four times this."""
+"""Decoded size of the raw rows above which they are processed in parts."""
 
 
 def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = MEMORY_BYTES) -> Path:
@@ -63,16 +71,260 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
         The metadata file.
 
     Raises:
+        ConfigError: data_path or metadata_config_path does not exist.
         DataError: the events cannot be encoded as asked; nothing was written.
         RunError: the outputs cannot be written.
     """
     source = find_source(config)
-    root = Path(config.project_root)
-    data_folder = root / "data"
+    root = Path(config.project_root).expanduser()
     metadata_path = root / "configs" / "metadata_configs" / f"{source.name}.json"
     stored = _stored_metadata(config, metadata_path)
-    with _working_folder(data_folder, source.name) as folder:
-        table, parts = _prepared_parts(source, config, stored, folder, memory_bytes, report)
-        bounds, seed = _bounds(parts, config, report)
-        encoding = Encoding.from_metadata(stored) if stored else learn(parts, _split(bounds, parts), table.types, config, report)
+    with _working_folder(root / "data", source.name) as folder:
+        table, parts = _read(source, config, stored, folder, memory_bytes, report)
+        split = _share_out(parts, config, report)
+        encoding = (
+            Encoding.from_metadata(stored)
+            if stored
+            else learn(parts, [split.of_part(k)[1] for k in range(len(parts))], table.types, config, report)
+        )
+        encoded = _encode(parts, encoding, folder, report)
+        paths = [f"data/{source.name}-split{i}.{config.write_format}" for i in range(len(config.split_ratios))]
+        hashes = _write(encoded, split, [root / path for path in paths], _format(config))
+    metadata = _metadata(config, table, encoding, split, paths, hashes)
+    write_metadata(metadata, metadata_path)
+    for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
+        report(f"{root / path}: {rows:,} rows of {sequences:,} sequences")
     return metadata_path
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Which rows belong to which split.
+
+    Attributes:
+        bounds: (K + 1, S) over the sequences of all parts, see `split.py`.
+        part_ends: (parts + 1,) part k holds the sequences part_ends[k] : part_ends[k + 1].
+        context_events: the most context rows of a sequence.
+        seed: that of between_sequence.
+    """
+
+    bounds: NDArray[np.int64]
+    part_ends: NDArray[np.int64]
+    context_events: int
+    seed: int | None
+
+    def of_part(self, part: int) -> NDArray[np.int64]:
+        """(K + 1, sequences of the part)."""
+        return self.bounds[:, self.part_ends[part] : self.part_ends[part + 1]]
+
+
+def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
+    """The metadata to encode with, if any."""
+    if config.metadata_config_path is None:
+        return None
+    path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+    stored = read_metadata(path)
+    if path.resolve() == output.resolve():
+        raise DataError(
+            f"this would replace {path.name} and the splits it describes by those of the new data",
+            where=f"metadata_config_path: {config.metadata_config_path}",
+            fix="give the new data file another name",
+        )
+    for column in config.selected_columns or ():
+        if column not in stored.columns:
+            raise DataError(
+                f"selected_columns names `{column}`, which the metadata does not know",
+                where=str(path),
+                fix=f"leave selected_columns out; {did_you_mean(column, stored.columns)}",
+            )
+    return stored
+
+
+@contextmanager
+def _working_folder(data: Path, name: str) -> Iterator[Path]:
+    """A folder beside the splits for what does not fit in memory; made first, so that a read-only disk shows."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(prefix=f".{name}-", dir=data)
+    except OSError as error:
+        raise RunError(
+            f"cannot write to the folder for the splits: {error.strerror or error}",
+            where=str(data),
+            fix="choose a project_root that can be written to",
+        ) from error
+    with folder as path:
+        yield Path(path)
+
+
+def _read(
+    source: Source,
+    config: PreprocessConfig,
+    stored: Metadata | None,
+    folder: Path,
+    memory_bytes: int,
+    report: Report,
+) -> tuple[Table, list[Part]]:
+    """Sorted and checked parts. CSV types are guessed from the first rows, and from all where that fails."""
+    declared: dict[str, TypeName] = dict(stored.column_types) if stored else dict(config.column_types)
+    selected = stored.columns if stored else config.selected_columns
+    is_csv = source.format == "csv"
+    for sample_rows in (SAMPLE_ROWS, None) if is_csv else (None,):
+        table = open_table(source, config, declared, selected, sample_rows=sample_rows)
+        check_settings(config, table.types, str(source.path))
+        try:
+            parts = _prepare(table, config, folder / f"sample-{sample_rows}", memory_bytes)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if sample_rows is None:
+                raise unreadable(source, error) from error
+        else:
+            break
+    for note in table.notes:
+        report(f"note: {note}")
+    n_rows = sum(int(part.offsets[-1]) for part in parts)
+    n_sequences = sum(len(part.sequence_ids) for part in parts)
+    report(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
+    return table, parts
+
+
+def _prepare(table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int) -> list[Part]:
+    problems = Problems()
+    parts: list[Part] = []
+    for number, rows in enumerate(read_parts(table, config, folder, memory_bytes)):
+        part = prepare(rows, table.types, config.fill_null, problems)
+        if table.decoded_bytes > memory_bytes:
+            path = folder / f"prepared-{number}.arrow"
+            with atomic_path(path) as temporary:
+                part.rows.collect().write_ipc(temporary)
+            part = replace(part, rows=pl.scan_ipc(path, glob=False))
+        parts.append(part)
+    problems.raise_any(str(table.source.path), config.fill_null)
+    return parts
+
+
+def _share_out(parts: Sequence[Part], config: PreprocessConfig, report: Report) -> _Split:
+    ids = [id for part in parts for id in part.sequence_ids.tolist()]
+    n_rows = np.concatenate([np.diff(part.offsets) for part in parts])
+    seed = None
+    if config.split_method == "within_sequence":
+        bounds = within_sequences(n_rows, config.split_ratios)
+    else:
+        seed = secrets.randbelow(2**31) if config.seed is None else config.seed
+        if config.seed is None:
+            report(f"seed: {seed}")
+        bounds = between_sequences(ids, n_rows, config.split_ratios, seed)
+    check_targets(bounds, config.stored_context_events)
+    if config.subsequence_start_mode == "exact":
+        check_exact_windows(bounds, ids, seq_length=config.seq_length, strides=config.strides)
+    part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])
+    return _Split(bounds, part_ends, config.stored_context_events, seed)
+
+
+def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report) -> list[Callable[[], Events]]:
+    """What gives the encoded rows of each part: memory, or a file where there are several parts."""
+    encoded: list[Callable[[], Events]] = []
+    unknown = dict.fromkeys(encoding.vocabularies, 0)
+    several, n_rows = len(parts) > 1, 0
+    while parts:
+        part = parts.pop(0)  # its raw rows are not needed again
+        rows = part.rows.collect()
+        events = Events(
+            sequence_ids=part.sequence_ids,
+            offsets=part.offsets,
+            n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
+            positions=rows[POSITION].to_numpy(),
+            columns={column: encoding.encode(column, rows[column]) for column in encoding.columns},
+        )
+        n_rows += rows.height
+        for column in unknown:
+            unknown[column] += int((events.columns[column] == 0).sum())
+        if several:
+            path = folder / f"encoded-{len(encoded)}.arrow"
+            write_events(path, [events], "arrow")
+            encoded.append(_Reader(path, encoding.columns))
+        else:
+            encoded.append(lambda events=events: events)  # type: ignore[misc]
+    for column, count in unknown.items():
+        if count:
+            report(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
+    return encoded
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Encoded rows that wait in a file."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+    def __call__(self) -> Events:
+        return read_events(self.path, self.columns, expected_hashes=None)
+
+
+def _write(
+    encoded: Sequence[Callable[[], Events]], split: _Split, paths: Sequence[Path], format: Format
+) -> list[dict[str, str]]:
+    """All splits, which take their names together at the end, and the hashes of their columns."""
+    all_hashes = []
+    with ExitStack() as stack:
+        for number, path in enumerate(paths):
+            hashes = ColumnHashes()
+            temporary = stack.enter_context(atomic_path(path))
+            sink_events(temporary, _parts_of_split(encoded, split, number, hashes), format)
+            all_hashes.append(hashes.digests())
+    return all_hashes
+
+
+def _parts_of_split(
+    encoded: Sequence[Callable[[], Events]], split: _Split, number: int, hashes: ColumnHashes
+) -> Iterator[Events]:
+    for part, load in enumerate(encoded):
+        bounds = split.of_part(part)
+        if (bounds[number + 1] > bounds[number]).any():
+            events = take_split(load(), bounds, number, split.context_events)
+            hashes.update(events)
+            yield events
+
+
+def _format(config: PreprocessConfig) -> Format:
+    assert config.write_format != "pt", "the config refuses what is not available"
+    return config.write_format
+
+
+def _metadata(
+    config: PreprocessConfig,
+    table: Table,
+    encoding: Encoding,
+    split: _Split,
+    paths: list[str],
+    hashes: list[dict[str, str]],
+) -> Metadata:
+    id_maps = {
+        column: {category_text(value): id for id, value in enumerate(values, start=1)}
+        for column, values in encoding.vocabularies.items()
+    }
+    own = np.diff(split.bounds, axis=0)
+    return Metadata(
+        n_classes={column: len(ids) + 1 for column, ids in id_maps.items()},
+        id_maps=id_maps,
+        split_paths=paths,
+        column_types=table.types,
+        selected_columns_statistics=encoding.statistics,
+        sequifier=SequifierMetadata(
+            columns=list(encoding.columns),
+            sequence_column=config.sequence_column,
+            position_column=config.position_column,
+            sequence_type=table.sequence_type,
+            position_type=table.position_type,
+            seq_length=config.seq_length,
+            stride_by_split=config.strides,
+            subsequence_start_mode=config.subsequence_start_mode,
+            split_method=config.split_method,
+            split_ratios=config.split_ratios,
+            split_seed=split.seed,
+            context_events=config.stored_context_events,
+            rows=own.sum(axis=1).tolist(),
+            sequences=np.count_nonzero(own, axis=1).tolist(),
+            column_hashes=hashes,
+            fingerprint=data_fingerprint(encoding.columns, id_maps, encoding.statistics, hashes),
+        ),
+    )

@@ -4,7 +4,7 @@ Files are read in the order of their paths. Types are agreed over all files befo
 that is an integer in one CSV file and a fraction in the next is real in both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +12,9 @@ from typing import Literal
 import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.config.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig, TypeName
-from sequifier.errors import DataError, did_you_mean, nearest
+from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import types as column_types
 from sequifier.preprocess.types import PositionType, StoredType
 
@@ -49,6 +50,7 @@ class Table:
         types: feature -> what it is stored as, in stored order. A Float64 column of `rows` whose type here is Int64
             still has to be shown to hold whole numbers.
         decoded_bytes: an estimate of the size in memory.
+        notes: what the user should know about the choice of columns.
     """
 
     source: Source
@@ -59,6 +61,7 @@ class Table:
     decoded_bytes: int
     raw_files: tuple[pl.LazyFrame, ...]  # untouched values, to show the one that is wrong
     position: pl.Expr
+    notes: tuple[str, ...]
 
     def first_without(self, column: str) -> str:
         """Where the first row is that has no usable sequenceId or itemPosition: file, row and value."""
@@ -73,32 +76,14 @@ class Table:
         raise AssertionError(f"{column} has a value in every row")
 
 
-def find_input(path: str, folders: Sequence[Path], project_root: str) -> Path:
-    """An existing input: taken as it is when absolute or below project_root, else looked for in `folders`.
-
-    Raises:
-        DataError: it is in none of them; the message names the places.
-    """
-    given = Path(path)
-    if given.is_absolute() or (project_root != "." and given.is_relative_to(project_root)):
-        folders = [Path()]
-    for folder in folders:
-        if (folder / given).exists():
-            return folder / given
-    places = list(dict.fromkeys(str((folder / given).absolute()) for folder in folders))
-    siblings = [item.name for folder in folders for item in (folder / given).parent.glob("*")]
-    near = nearest(given.name, siblings)
-    fix = "did you mean " + " or ".join(f"`{name}`" for name in near) + "?" if near else "check the path"
-    raise DataError(f"`{path}` does not exist", where="looked for " + " and ".join(places), fix=fix)
-
-
 def find_source(config: PreprocessConfig) -> Source:
     """The raw files that `data_path` stands for: working folder first, then project_root.
 
     Raises:
-        DataError: nothing is there, or no file of `read_format`.
+        ConfigError: nothing is there.
+        DataError: there is no file of `read_format`.
     """
-    path = find_input(config.data_path, [Path(), Path(config.project_root)], config.project_root)
+    path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
     format: Literal["csv", "parquet"] = "parquet" if config.read_format == "parquet" else "csv"
     other: Literal["csv", "parquet"] = "csv" if format == "parquet" else "parquet"
     if path.is_file():
@@ -128,7 +113,6 @@ def open_table(
     selected: Sequence[str] | None,
     *,
     sample_rows: int | None,
-    report: Callable[[str], None],
 ) -> Table:
     """Agree on columns and types, and plan the reading.
 
@@ -138,14 +122,13 @@ def open_table(
         declared: feature -> kind or type, where the data is not to decide.
         selected: features in stored order; None takes all.
         sample_rows: how much of each CSV file its types are guessed from; None looks at everything.
-        report: takes a line of text.
 
     Raises:
         DataError: a column is missing or misspelt, has a type that cannot be encoded, or a reserved name.
     """
     schemas = [_file_schema(source, file, sample_rows) for file in source.files]
     names = {config.sequence_column: SEQUENCE, config.position_column: POSITION}
-    features = _features(source, schemas, config, selected, report)
+    features, notes = _features(source, schemas, config, selected)
     for column in declared:
         if column not in features:
             raise DataError(
@@ -186,6 +169,7 @@ def open_table(
         decoded_bytes=_decoded_bytes(source, raw_types, config.max_rows),
         raw_files=raw_files,
         position=position,
+        notes=notes,
     )
 
 
@@ -228,19 +212,19 @@ def _features(
     schemas: Sequence[Schema],
     config: PreprocessConfig,
     selected: Sequence[str] | None,
-    report: Callable[[str], None],
-) -> list[str]:
-    """The feature columns in stored order."""
+) -> tuple[list[str], tuple[str, ...]]:
+    """The feature columns in stored order, and what the user should know about the choice."""
+    notes = []
     keys = (config.sequence_column, config.position_column)
     if selected is None:
         features = [column for column in schemas[0] if column not in keys]
         if "" in features:
-            report("note: the unnamed column (an index that was saved with the table?) is left out")
+            notes.append("the unnamed column (an index that was saved with the table?) is left out")
             features.remove("")
     else:
         features = [column for column in selected if column not in keys]
         if len(features) < len(selected):
-            report(f"note: {' and '.join(keys)} are always stored and are no features; to use one, copy it")
+            notes.append(f"{' and '.join(keys)} are always stored and are no features; to use one, copy it")
     for file, schema in zip(source.files, schemas, strict=True):
         for column, where in [(keys[0], "sequence_column"), (keys[1], "position_column")]:
             _require(file, schema, column, where)
@@ -259,7 +243,7 @@ def _features(
                 where=str(source.path),
                 fix=f"rename it, leave it out with selected_columns, or set {_key_field(column)}",
             )
-    return features
+    return features, tuple(notes)
 
 
 def _key_field(column: str) -> str:
@@ -280,7 +264,7 @@ def _scan(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> p
     """The columns of one file with the agreed types, untouched otherwise."""
     if source.format == "csv":
         read_as = {column: dtype for column, dtype in raw_types.items() if dtype != pl.Null()}
-        return pl.scan_csv(file, glob=False, schema_overrides=read_as, infer_schema_length=0).select(raw_types)
+        return pl.scan_csv(file, glob=False, schema_overrides=read_as, infer_schema_length=0).select(*raw_types)
     rows = pl.scan_parquet(file, glob=False)
     schema = rows.collect_schema()
     return rows.select(_plain(column, schema[column], dtype) for column, dtype in raw_types.items())

@@ -56,13 +56,13 @@ def between_sequences(
     place[sorted(range(len(ids)), key=lambda s: (keys[s], ids[s]))] = np.arange(len(ids))
     cuts = cut_points(np.array([len(ids)]), ratios)[:, 0]
     split_of = np.searchsorted(cuts[1:], place, side="right")
-    is_behind: NDArray[np.bool_] = np.arange(len(ratios) + 1)[:, None] > split_of
-    return is_behind * n_rows
+    return (np.arange(len(ratios) + 1)[:, None] > split_of) * n_rows
 
 
 def context_rows(bounds: NDArray[np.int64], split: int, context_events: int) -> NDArray[np.int64]:
     """(S,) how many rows before its own each sequence of a split takes along."""
-    return np.minimum(bounds[split], context_events)
+    n_context: NDArray[np.int64] = np.minimum(bounds[split], context_events)
+    return n_context
 
 
 def check_targets(bounds: NDArray[np.int64], context_events: int) -> None:

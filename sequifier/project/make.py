@@ -81,7 +81,7 @@ def make(name: str, example: str | None, folder: Path) -> list[str]:
 
 def configs(example: str | None) -> dict[str, str]:
     """The text of each config of a new project, with comments from the descriptions of the fields."""
-    return {file: annotate(_template(f"{example or 'plain'}/{file}"), model) for file, model in CONFIGS.items()}
+    return {file: annotate(_template(f"{example or 'plain'}-{file}"), model) for file, model in CONFIGS.items()}
 
 
 def _template(path: str) -> str:

@@ -13,8 +13,6 @@ _OOM_WORDS = (
 )
 """What a dying process prints when memory ran out where no exception could be raised."""
 
-_BATCH_MATTERS = ("training", "validation")
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -43,7 +41,7 @@ def is_out_of_memory(event: dict[str, Any]) -> bool:
 
 
 def decide(
-    event: dict[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, resumed: bool
+    event: dict[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, crashed_before: bool
 ) -> Decision:
     """Judge the last event of an attempt that brought no result.
 
@@ -53,7 +51,7 @@ def decide(
         batch_size: of this attempt.
         halvings: how often the batch was halved before.
         max_retries: how often it may be halved.
-        resumed: whether the run was already started again after a crash.
+        crashed_before: whether the run was already started again after a crash.
     """
     if is_out_of_memory(event):
         where = {"load": "while loading the data or the model", "export": "during export"}.get(stage)
@@ -66,7 +64,7 @@ def decide(
         return Decision("halve", "oom", f"out of memory with a batch of {batch_size}")
     if event["event"] == "failed":
         return Decision("give_up", "failed", event["error"])
-    return Decision("give_up" if resumed else "resume", "failed", describe_death(event))
+    return Decision("give_up" if crashed_before else "resume", "failed", describe_death(event))
 
 
 def halved(batch: Batch, *, keep_effective: bool) -> Batch:
@@ -82,6 +80,15 @@ def halved(batch: Batch, *, keep_effective: bool) -> Batch:
     windows = batch.effective_batch_size or batch.batch_size * batch.accumulation_steps
     parts = -(-windows // smaller)
     return Batch(smaller, parts, None if smaller * parts == windows else windows)
+
+
+def halvings_between(planned: int, now: int) -> int:
+    """How often a batch of `planned` was halved to become `now`."""
+    count = 0
+    while planned > max(now, 1):
+        planned = (planned + 1) // 2
+        count += 1
+    return count
 
 
 def describe_death(event: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What a model must beat: predictions that anybody can make from counts.
 
-`most frequent / mean` ignores the history; `what follows what / last value` looks at the last event only. Both are
+The first ignores the history (the most frequent class, the mean); the second looks at the last event alone (what follows
+what, the last value). Both are
 fitted on the training events and scored on exactly the targets, with exactly the criterion, of the model.
 """
 
@@ -16,8 +17,8 @@ from sequifier.dataset.batches import Split
 from sequifier.metrics import categorical_sums, real_sums
 from sequifier.training.evaluate import Evaluation, Objective, summarise
 
-FREQUENT, FOLLOWS = "most frequent / mean", "what follows what / last value"
-MIXED = "the better of both for each target"
+FREQUENT, FOLLOWS = "baseline: most frequent, mean", "baseline: what follows what, last value"
+MIXED = "baseline: the better of both"
 _ROWS = 1 << 16
 """Positions scored at a time, so that a large vocabulary does not need a table of all of them."""
 

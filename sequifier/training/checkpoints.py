@@ -15,8 +15,9 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 from sequifier.training.state import TrainState
 
-Resume = Literal["auto", "always", "never"]
-"""auto: go on with a run that did not end; always: also from the last checkpoint of one that did; never: afresh."""
+Resume = Literal["auto", "always", "matching", "never"]
+"""auto: go on with a run that did not end, an error if it was another one; always: also from the last checkpoint of a
+run that did end; matching: like auto, but begin afresh if it was another one; never: afresh."""
 
 MAY_DIFFER = frozenset(
     {
@@ -46,24 +47,27 @@ MAY_DIFFER = frozenset(
 
 
 def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume: Resume) -> dict[str, Any] | None:
-    """The checkpoint to go on from, or None to begin afresh.
+    """The checkpoint to go on from, or None to begin afresh; `never` removes the one of an unfinished run.
 
     Raises:
         RunError: it belongs to a run with another config or other data; the error lists what differs.
         ModelError: the file is damaged.
     """
-    if resume == "never":
-        return None
     path = resume_path(folder, config.model_name)
+    if resume == "never":
+        path.unlink(missing_ok=True)
+        return None
     if not path.exists():
         saved = epoch_checkpoints(folder, config.model_name)
-        if resume == "auto" or not saved:
+        if resume != "always" or not saved:
             return None
         path = saved[-1][1]
     content = read_checkpoint(path)
     differing = _differing(content["config"], config.model_dump(mode="json"))
     if content["fingerprint"] != fingerprint:
         differing.append(f"the data ({content['fingerprint']} -> {fingerprint})")
+    if differing and resume == "matching":
+        return None
     if differing:
         raise RunError(
             f"the unfinished run `{config.model_name}` was started with another config: {'; '.join(differing)}",

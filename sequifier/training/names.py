@@ -1,40 +1,36 @@
 """Write `config/names.json` from the installed torch and pytorch_optimizer: `python -m sequifier.training.names`.
 
-Options, types and defaults are read from signatures. Whether an optimizer can be used is found by using it: it is
-built, stepped, saved, loaded with weights_only and stepped again, and must then be where an uninterrupted run is.
+Options, types and defaults are read from signatures; whether an optimizer can be used is found by using it.
 The tables below say what no signature tells; `generate` fails when one of them is no longer true.
 """
 
 import collections.abc
 import inspect
-import io
 import json
 import math
-import random
 import types
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from sequifier.config import names as config_names
-from sequifier.config.names import OptimizerEntry, read_optimizer_entry
+from sequifier.config.names import AUTO_OPTIONS, read_optimizer_entry
 from sequifier.training.losses import CATEGORICAL, REAL
-from sequifier.training.optimizers import construct
+from sequifier.training.trial import try_optimizer
 
 PATH = Path(config_names.__file__).with_name("names.json")
 
 RESERVED = {
     "optimizers": {
-        "lr": "is `training_spec.learning_rate`",
+        "lr": "is `training_spec.learning_rate`; set it there",
+        "learning_rate": "is `training_spec.learning_rate`; set it there",
         "params": "are the model's own",
         "model": "is the run's own",
         "optimizer": "is AdamW over the run's own parameters",
@@ -63,6 +59,7 @@ RESERVED = {
 OUR_DEFAULTS: dict[str, dict[str, Any]] = {
     "AdEMAMix": {"weight_decouple": True},  # as in the paper, and in v1
     "AdaFactor": {"relative_step": False},  # else it takes no notice of learning_rate
+    "Shampoo": {"matrix_eps": 1e-4},  # as in v1; with 1e-6 the rank-deficient gradient of a softmax head gave NaN
     "Muon": {"adjust_lr_fn": "match_rms_adamw"},  # so that one learning rate suits Muon and its AdamW part
 }
 
@@ -72,10 +69,10 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
 }
 """Allowed values that an annotation does not list."""
 
-MATRICES_ONLY = ("Muon", "AdaGO", "AdaMuon", "MuonClip", "NorMuon")
+AT_LEAST_1 = (*AUTO_OPTIONS, "T_mult", "step_size", "step_size_up", "step_size_down")
+"""Lengths in a scheduler: torch divides by them, some only in the middle of a run."""
 
-REQUIRED_IN_TRIAL: dict[str, dict[str, Any]] = {"Ranger21": {"num_iterations": 50}}
-"""Values for required options when an optimizer is tried."""
+MATRICES_ONLY = ("Muon", "AdaGO", "AdaMuon", "MuonClip", "NorMuon")
 
 WRAPPER = "it wraps another optimizer, which a name and options cannot say"
 CLOSURE = "it runs the model again inside its step (a closure), which the training loop does not offer"
@@ -148,107 +145,6 @@ UNSUPPORTED_SCHEDULERS = {"LambdaLR": FUNCTION, "MultiplicativeLR": FUNCTION + "
 
 NOT_A_CRITERION = "it does not take (prediction, target) of one target; available: " + ", ".join([*CATEGORICAL, *REAL])
 
-TRIAL_STEPS = 13  # past the preconditioners' usual interval of 10
-
-
-class TrialModel(nn.Module):
-    """The smallest model with every kind of parameter: embedding with padding, blocks, norm, bias, head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(7, 8, padding_idx=0)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)) for _ in range(2)
-        )
-        self.head = nn.Linear(8, 6)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits (B, 6) of ids (B,)."""
-        hidden = self.embedding(ids)
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        return self.head(hidden)  # type: ignore[no-any-return]
-
-
-def trial_steps(model: TrialModel, optimizer: Optimizer, first: int, last: int) -> None:
-    """Steps `first` to `last` (exclusive) on batches that depend on the step's number alone."""
-    for step in range(first, last):
-        generator = torch.Generator().manual_seed(step)
-        ids, target = torch.randint(0, 7, (20,), generator=generator), torch.randint(0, 6, (20,), generator=generator)
-        optimizer.zero_grad()
-        F.cross_entropy(model(ids), target).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-
-def reloaded(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state after torch.save and torch.load with weights_only."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=True)  # type: ignore[no-any-return]
-
-
-def resumed_differs(build: Callable[[nn.Module], Optimizer], steps: int = TRIAL_STEPS) -> bool:
-    """Whether `steps`, a save, a load into a new optimizer and `steps` differ from twice `steps` in any bit."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = TrialModel()
-        optimizer = build(model)
-        trial_steps(model, optimizer, 0, steps)
-        saved = reloaded(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}
-        )
-        trial_steps(model, optimizer, steps, 2 * steps)
-
-        torch.manual_seed(1)
-        resumed_model = TrialModel()
-        resumed = build(resumed_model)
-        resumed_model.load_state_dict(saved["model"])
-        resumed.load_state_dict(saved["optimizer"])
-        torch.set_rng_state(saved["rng"])
-        trial_steps(resumed_model, resumed, steps, 2 * steps)
-    pairs = zip(model.parameters(), resumed_model.parameters(), strict=True)
-    return not all(torch.equal(straight, again) for straight, again in pairs)
-
-
-def _try_optimizer(name: str, entry: OptimizerEntry) -> dict[str, Any]:
-    """What only using an optimizer shows. Raises whatever goes wrong."""
-
-    def build(model: nn.Module, learning_rate: float = 1e-3) -> Optimizer:
-        options = REQUIRED_IN_TRIAL.get(name, {})
-        return construct(name, entry, options, model, learning_rate=learning_rate, decay_all=False)
-
-    def trained(*learning_rates: float) -> TrialModel:
-        torch.manual_seed(0)
-        model = TrialModel()
-        optimizer = build(model, learning_rates[0])
-        for part, learning_rate in enumerate(learning_rates):
-            if part:
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate
-            trial_steps(model, optimizer, part * TRIAL_STEPS, (part + 1) * TRIAL_STEPS)
-        return model
-
-    def same(one: nn.Module, other: nn.Module) -> bool:
-        return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-
-    before = (random.getstate(), str(np.random.get_state()))
-    if resumed_differs(build):
-        raise ValueError("a resumed run differs from one without a break")
-    if before != (random.getstate(), str(np.random.get_state())):
-        raise ValueError("it draws from a generator that a checkpoint does not hold")
-    straight = trained(1e-3, 1e-3)
-    assert all(bool(parameter.isfinite().all()) for parameter in straight.parameters()), name
-    found: dict[str, Any] = {}
-    if bool(straight.embedding.weight[0].any()):
-        found["moves_padding"] = True
-    ignores = ["learning_rate"] * same(straight, trained(1e-2, 1e-3)) + ["scheduler"] * same(
-        straight, trained(1e-3, 1e-4)
-    )
-    if ignores:
-        found["ignores"] = ignores
-    return found
-
 
 def optimizer_classes() -> dict[str, tuple[str, type[Optimizer]]]:
     """Every optimizer class by name, with its library; torch.optim's come first and win."""
@@ -272,7 +168,7 @@ def _optimizers() -> tuple[dict[str, Any], dict[str, str]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the libraries' own making, in a trial that nobody watches
-                entry |= _try_optimizer(name, read_optimizer_entry(entry))
+                entry |= try_optimizer(name, read_optimizer_entry(entry))
         except Exception as error:
             if name not in UNSUPPORTED_OPTIMIZERS:
                 raise RuntimeError(f"{name} cannot be used; say why in UNSUPPORTED_OPTIMIZERS") from error
@@ -319,6 +215,8 @@ def _described(name: str, described: type, family: str) -> dict[str, Any]:
             continue
         if choices := CHOICES.get(name, {}).get(parameter.name):
             option["choices"] = choices
+        if family == "schedulers" and parameter.name in AT_LEAST_1:
+            option["minimum"] = 1
         if parameter.name in OUR_DEFAULTS.get(name, {}) and family == "optimizers":
             option["library_default"] = option.get("default")
             option["default"] = OUR_DEFAULTS[name][parameter.name]

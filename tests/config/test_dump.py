@@ -37,7 +37,27 @@ def test_pyyaml_and_our_loader_read_back_what_was_written(document: dict[str, An
 
 # What a parser of YAML 1.1 or 1.2 could take for something else, or choke on.
 TRAPS = ["no", "Off", "y", "null", "~", "", " a", "a ", "1e3", "0x1f", "0o7", "1_000", "12:30:45", "2013-01-01", ".inf"]
-TRAPS += ["a: b", "a #b", "#a", "- a", "-", "?", "!x", "&x", "*x", "%x", "@x", "`x", "{", "]", ",", "'", '"', "\\", "<<"]
+TRAPS += [
+    "a: b",
+    "a #b",
+    "#a",
+    "- a",
+    "-",
+    "?",
+    "!x",
+    "&x",
+    "*x",
+    "%x",
+    "@x",
+    "`x",
+    "{",
+    "]",
+    ",",
+    "'",
+    '"',
+    "\\",
+    "<<",
+]
 TRAPS += ["=", "a\nb", "a\r\nb", "\t", "\x85", "\u2028", "\ufeff", "\U0001f600", "\x00", "\x7f", "é", "日本"]
 
 

@@ -1,8 +1,13 @@
-"""A tiny architecture to vary."""
+"""A tiny architecture to vary, and models and windows of it."""
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from sequifier.config.architecture import Architecture, Target
+from sequifier.model.build import build_model
+from sequifier.model.transformer import Transformer
 
 SMALL: dict[str, Any] = {
     "categorical": (("kind", 7), ("place", 5)),
@@ -66,3 +71,25 @@ def pairwise() -> list[Architecture]:
 def describe(architecture: Architecture) -> str:
     """A test id."""
     return "-".join(str(getattr(architecture, option)) for option in OPTIONS)
+
+
+def windows(architecture: Architecture, n_windows: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random categories (B, T, C) and reals (B, T, R), unknown ids among them."""
+    generator = torch.Generator().manual_seed(seed)
+    size = (n_windows, architecture.seq_length)
+    ids = torch.empty(*size, len(architecture.categorical), dtype=torch.int64)
+    for index, (_, n_classes) in enumerate(architecture.categorical):
+        ids[..., index] = torch.randint(n_classes, size, generator=generator)
+    return ids, torch.randn(*size, len(architecture.real), generator=generator)
+
+
+def lively(architecture: Architecture, seed: int = 0) -> Transformer:
+    """A model in eval mode with weights large enough that each of them shows in the predictions."""
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(architecture, generator).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+        for embedding in model.embedding.categorical:
+            embedding.weight[0] = 0.0
+    return model

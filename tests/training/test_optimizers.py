@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from sequifier.config.base import Named
 from sequifier.config.names import known_names
 from sequifier.errors import RunError
-from sequifier.training.names import REQUIRED_IN_TRIAL, TrialModel, reloaded, resumed_differs, trial_steps
+from sequifier.model.transformer import Transformer
 from sequifier.training.optimizers import MuonWithAdamW, build_optimizer, evaluation_mode
+from sequifier.training.trial import REQUIRED_IN_TRIAL, TrialModel, reloaded, resumed_differs, trial_steps
 
 REPRESENTATIVE = (
     "Adam", "AdamW", "SGD", "RAdam", "Muon", "Adafactor", "AdEMAMix", "QHAdam", "Lion", "ScheduleFreeAdamW",
@@ -140,6 +141,35 @@ def test_muon_takes_the_matrices_of_blocks_and_adamw_the_rest(model: TrialModel)
     trial_steps(reference, Both(), 0, 4)
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_muon_finds_the_matrices_of_our_transformer() -> None:
+    transformer = Transformer(
+        n_classes=[5],
+        n_real=1,
+        embedding_widths=[4, 4],
+        target_classes={"shop": 5},
+        seq_length=4,
+        dim_model=8,
+        n_head=2,
+        n_kv_heads=2,
+        num_layers=1,
+        dim_feedforward=16,
+        joint_embedding=True,
+        activation_fn="swiglu",
+        normalization="rmsnorm",
+        norm_first=True,
+        positional_encoding="learned",
+        rope_theta=1e4,
+        dropout=0.0,
+    )
+    muon, decayed, _ = build(transformer, "Muon").param_groups
+    matrices = names_of(transformer, muon["params"])
+    assert matrices == {
+        name for name, p in transformer.named_parameters() if name.startswith("blocks.") and p.ndim == 2
+    }
+    assert any("qkv" in name for name in matrices)
+    assert all(name.startswith(("heads.", "embedding.")) for name in names_of(transformer, decayed["params"]))
 
 
 def test_a_learning_rate_of_zero_stops_both_parts_of_muon(model: TrialModel) -> None:

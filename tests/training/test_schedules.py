@@ -19,6 +19,7 @@ from sequifier.training.schedules import Schedule, build_schedule
 RATE = 0.1
 EPOCHS, STEPS_PER_EPOCH = 4, 5
 STEPS = EPOCHS * STEPS_PER_EPOCH
+ROOT = math.sqrt(0.5)  # the cosine of a quarter of the way
 METRICS = [1.0, 0.5, 0.6, 0.7]
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -82,7 +83,7 @@ def test_every_scheduler_is_tested() -> None:
     [
         ("StepLR", {"step_size": 2, "gamma": 0.5}, {0: 0.1, 1: 0.1, 2: 0.05, 4: 0.025, 7: 0.0125}),
         ("ExponentialLR", {"gamma": 0.9}, {0: 0.1, 1: 0.09, 10: 0.1 * 0.9**10}),
-        ("CosineAnnealingLR", {"T_max": 20}, {0: 0.1, 5: 0.05 * (1 + math.sqrt(0.5)), 10: 0.05, 15: 0.05 * (1 - math.sqrt(0.5))}),
+        ("CosineAnnealingLR", {"T_max": 20}, {5: 0.05 * (1 + ROOT), 10: 0.05, 15: 0.05 * (1 - ROOT)}),
         ("OneCycleLR", {"max_lr": 0.2, "total_steps": 20}, {0: 0.008, 5: 0.2, 19: 0.008 / 1e4}),
         ("LinearLR", {"start_factor": 0.5, "total_iters": 10}, {0: 0.05, 5: 0.075, 10: 0.1, 19: 0.1}),
     ],

@@ -1,0 +1,77 @@
+"""`sequifier hyperparameter-search`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sequifier.cli.options import Command, config_options, given, located, with_seed_options
+
+if TYPE_CHECKING:
+    from sequifier.search.plan import Plan
+
+FAILED_RUNS = 3
+"""Exit code: finished, but some runs failed."""
+
+
+@click.command("hyperparameter-search", cls=Command)
+@config_options("configs/hyperparameter_search.yaml")
+@click.option("--dry-run", is_flag=True, help="Show the plan and write the run files; train nothing.")
+@click.option("--write-all", is_flag=True, help="In a dry run, write every run file, not the first 1,000.")
+@click.option("--strategy", type=click.Choice(["sample", "grid", "bayesian"]), help="How configurations are chosen.")
+@click.option("--n-samples", type=click.IntRange(min=1), help="How many distinct configurations to run.")
+@click.option("--retry-failed", is_flag=True, help="Run failed runs again.")
+@click.option("--yes", is_flag=True, help="Start without asking.")
+@with_seed_options
+def command(
+    config_path: Path,
+    defines: tuple[str, ...],
+    config_section: str | None,
+    verbose: bool | None,
+    dry_run: bool,
+    write_all: bool,
+    strategy: str | None,
+    n_samples: int | None,
+    retry_failed: bool,
+    yes: bool,
+    seed: int | None,
+    randomize: bool,
+) -> int:
+    """Expand a search into run files, train each, rank them, export one ONNX model per run.
+
+    Run the same command again to go on where it stopped; add values and only the new configurations run.
+
+    \b
+    Example:
+        sequifier hyperparameter-search --config-path configs/hyperparameter_search.yaml --dry-run
+    """
+    from sequifier import api
+    from sequifier.cli.progress import SearchProgress
+    from sequifier.cli.tables import print_next, print_results
+    from sequifier.config.load import load
+    from sequifier.config.search import SearchConfig
+
+    flags = given(seed, randomize, search_strategy=strategy, n_samples=n_samples)
+    loaded = load(SearchConfig, config_path, section=config_section, defines=defines, flags=flags)
+    asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
+
+    def confirm(plan: "Plan", n_runs: int) -> bool:
+        return not asks or click.confirm(f"Train {n_runs} runs?", default=True, err=True)
+
+    with located(loaded), SearchProgress(verbose) as progress:
+        result = api.search(
+            loaded.config,
+            dry_run=dry_run,
+            write_all=write_all,
+            retry_failed=retry_failed,
+            confirm=confirm,
+            emit=progress,
+        )
+    if dry_run:
+        return 0
+    print_results(result)
+    print_next(result, config_path)
+    if result.ended == "stopped":
+        raise KeyboardInterrupt
+    return FAILED_RUNS if any(row.state in ("failed", "oom") for row in result.rows) else 0

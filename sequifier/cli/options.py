@@ -1,0 +1,109 @@
+"""Options that several commands share, and flags that take several words."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sequifier.errors import ConfigError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class ListOption(click.Option):
+    """A flag that takes one or more words, and may be repeated: `-D a=1 b=2 -D c=3`."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **{**attributes, "multiple": True})
+
+
+class Command(click.Command):
+    """A command whose `ListOption` flags take every word up to the next flag."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat a list flag before each of its words, which is the form that click knows."""
+        names = {name for option in self.params if isinstance(option, ListOption) for name in option.opts}
+        spread: list[str] = []
+        flag, is_first = "", True
+        for word in args:
+            if word.startswith("-") and len(word) > 1:
+                flag, is_first = (word, True) if word in names else ("", True)
+            elif flag:
+                if not is_first:
+                    spread.append(flag)
+                is_first = False
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+def config_options(default: str) -> Callable[[Function], Function]:
+    """`--config-path`, `-D`, `--config-section`, `--verbose`, `--quiet`."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(
+            [
+                click.option(
+                    "--config-path",
+                    type=click.Path(path_type=Path),
+                    default=Path(default),
+                    show_default=True,
+                    help="The YAML config.",
+                ),
+                click.option(
+                    "-D",
+                    "--define",
+                    "defines",
+                    cls=ListOption,
+                    metavar="KEY=VALUE...",
+                    help="Override config fields by dotted key.",
+                ),
+                click.option("--config-section", metavar="NAME", help="Lay this entry of `sections:` over the file."),
+                click.option("--verbose/--quiet", "verbose", default=None, help="Say more, or only the result."),
+            ]
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+seed_options = [
+    click.option("-s", "--seed", type=click.IntRange(min=0), help="Seed of everything drawn."),
+    click.option("-r", "--randomize", is_flag=True, help="Draw the seed."),
+]
+
+
+def with_seed_options(function: Function) -> Function:
+    """`--seed`, `--randomize`."""
+    for option in reversed(seed_options):
+        function = option(function)
+    return function
+
+
+def given(seed: int | None, randomize: bool, **flags: Any) -> dict[str, Any]:
+    """The flags that were given, by config key; words of a list flag as a list, `None` as null."""
+    values: dict[str, Any] = {}
+    for key, value in flags.items():
+        if isinstance(value, tuple):
+            if value:
+                values[key] = None if value == ("None",) else list(value)
+        elif value is not None:
+            values[key] = None if value == "None" else value
+    if seed is not None and randomize:
+        raise click.UsageError("--seed and --randomize exclude each other")
+    if seed is not None:
+        values["seed"] = seed
+    if randomize:
+        values["seed"] = None
+    return values
+
+
+@contextmanager
+def located(loaded: Any) -> Iterator[None]:
+    """Gives config problems that appear later than loading the file and line of their keys."""
+    try:
+        yield
+    except ConfigError as error:
+        raise loaded.located(error) from error

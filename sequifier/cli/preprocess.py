@@ -1,0 +1,43 @@
+"""`sequifier preprocess`."""
+
+from pathlib import Path
+
+import click
+
+from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+
+
+@click.command("preprocess", cls=Command)
+@config_options("configs/preprocess.yaml")
+@click.option("-dp", "--data-path", help="The raw events.")
+@click.option("-sc", "--selected-columns", cls=ListOption, metavar="COLUMN...", help="Columns to keep, in order.")
+@with_seed_options
+def command(
+    config_path: Path,
+    defines: tuple[str, ...],
+    config_section: str | None,
+    verbose: bool | None,
+    data_path: str | None,
+    selected_columns: tuple[str, ...],
+    seed: int | None,
+    randomize: bool,
+) -> None:
+    """Encode a table of events: splits in data/, metadata in configs/metadata_configs/.
+
+    \b
+    Example:
+        sequifier preprocess --config-path configs/preprocess.yaml --data-path data/events.csv
+    """
+    from sequifier import api
+    from sequifier.config.load import load
+    from sequifier.config.preprocess import PreprocessConfig
+
+    flags = given(seed, randomize, data_path=data_path, selected_columns=selected_columns)
+    loaded = load(PreprocessConfig, config_path, section=config_section, defines=defines, flags=flags)
+
+    def report(line: str) -> None:
+        if verbose is not False:
+            click.echo(line, err=True)
+
+    with located(loaded):
+        click.echo(api.preprocess(loaded.config, report=report))

@@ -1,0 +1,200 @@
+"""What a person sees while something trains: bars on a terminal, plain lines in a pipe. All of it on stderr."""
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class TrainingProgress:
+    """Shows one training run; call it with events.
+
+    Args:
+        verbose: True adds every logged step, False shows nothing, None the epochs.
+    """
+
+    def __init__(self, verbose: bool | None) -> None:
+        self._verbose = verbose
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = bars(self._console) if sys.stderr.isatty() and verbose is not False else None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Show an event of `run.run`."""
+        if self._verbose is False:
+            return
+        if event == "log":
+            self._console.print(fields["line"], markup=False)
+        elif event == "step":
+            if self._bar is not None and self._task is not None:
+                show_step(self._bar, self._task, fields)
+            elif self._verbose:
+                self._console.print(step_text(fields), markup=False)
+
+
+def bars(console: Console) -> Progress:
+    """The bar that training and searching share."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def show_step(bar: Progress, task: TaskID, fields: dict[str, Any]) -> None:
+    """Move the bar of a run to a step."""
+    done = (fields["epoch"] - 1) * fields["steps"] + fields["step"]
+    bar.update(task, description=step_text(fields), completed=done, total=fields["epochs"] * fields["steps"])
+
+
+def step_text(fields: dict[str, Any]) -> str:
+    """A step in a few words."""
+    return (
+        f"epoch {fields['epoch']}/{fields['epochs']} step {fields['step']}/{fields['steps']} "
+        f"loss {fields['train_loss']:.4f} {fields['windows_per_second']:.0f} windows/s"
+    )
+
+
+class SearchProgress:
+    """Shows a search; call it with events.
+
+    Args:
+        verbose: True adds the epochs of each run, False shows nothing, None a line for each run.
+    """
+
+    def __init__(self, verbose: bool | None) -> None:
+        self._verbose = verbose
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = bars(self._console) if sys.stderr.isatty() and verbose is not False else None
+        self._task: TaskID | None = None
+        self._label = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Show an event of `api.search`."""
+        if self._verbose is False:
+            return
+        show = {
+            "planned": self._planned,
+            "run_started": self._started,
+            "run_retried": self._retried,
+            "run_ended": self._ended,
+            "step": self._step,
+            "epoch": self._epoch,
+        }.get(event)
+        if show is not None:
+            show(fields)
+
+    def _say(self, line: str, style: str = "") -> None:
+        self._console.print(line, style=style, markup=False)
+
+    def _planned(self, fields: dict[str, Any]) -> None:
+        for line in plan_lines(fields["plan"], fields["to_run"]):
+            self._say(line)
+
+    def _started(self, fields: dict[str, Any]) -> None:
+        run = fields["run"]
+        width = len(str(fields["total"]))
+        settings = "  ".join(f"{name} {value_text(value)}" for name, value in run.changed.items())
+        self._label = f"[{fields['position']:>{width}}/{fields['total']}] run {run.number}  {settings}"
+        if self._bar is not None:
+            self._bar.start()
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(self._label, total=None)
+
+    def _step(self, fields: dict[str, Any]) -> None:
+        if self._bar is not None and self._task is not None:
+            show_step(self._bar, self._task, fields)
+            self._bar.update(self._task, description=f"{self._label}  {step_text(fields)}")
+
+    def _epoch(self, fields: dict[str, Any]) -> None:
+        if self._verbose:
+            self._say(f"    epoch {fields['epoch']}/{fields['epochs']}  validation loss {fields['val_loss']:.4f}")
+
+    def _retried(self, fields: dict[str, Any]) -> None:
+        batch = fields["batch"]
+        again = f"with batch_size {batch.batch_size} x {batch.accumulation_steps}"
+        if fields["action"] == "resume":
+            again = "from its last epoch"
+        self._say(f"    {fields['reason']}; again {again}", "yellow")
+
+    def _ended(self, fields: dict[str, Any]) -> None:
+        record = fields["record"]
+        seconds = record.seconds.get("total")
+        outcome = record.state if record.best_val_loss is None else f"validation loss {record.best_val_loss:.4f}"
+        if record.state not in ("finished", "failed", "oom") and record.best_val_loss is not None:
+            outcome += f" ({record.state})"
+        took = "" if seconds is None else f"  {seconds:.1f} s"
+        self._say(f"{self._label}  {outcome}{took}", "red" if record.state in ("failed", "oom") else "")
+
+
+def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
+    """A plan in a few lines."""
+    config = plan.config
+    cells = "a space without end" if plan.n_cells is None else f"{plan.n_cells:,} cells"
+    counts = f"{len(plan.runs):,} runs"
+    done = len(plan.runs) - len(to_run)
+    lines = [
+        f"{config.hp_search_name}: {config.search_strategy} over {cells}, {counts}, seed {plan.seed}, "
+        f"data {plan.fingerprint}"
+    ]
+    if plan.merged:
+        reasons: dict[str, int] = {}
+        for merged in plan.merged:
+            reasons[merged.reason] = reasons.get(merged.reason, 0) + 1
+        lines += [f"  {count} cells are the same run as another: {reason}" for reason, count in reasons.items()]
+    lines += [f"  runs {', '.join(map(str, runs))}: {reason}" for reason, runs in plan.changes.items()]
+    lines += [f"  note: {note}" for note in plan.notes]
+    if plan.earlier:
+        lines.append(f"  {len(plan.earlier)} earlier runs are no part of this config any more; their results stay")
+    sizes = [run.parameters for run in plan.runs]
+    if sizes:
+        lines.append(
+            f"  models of {min(sizes):,} to {max(sizes):,} parameters, run files in {plan.runs[0].path.parent}/"
+        )
+    if done:
+        lines.append(
+            f"  {done} runs have a result already" if to_run else f"  nothing is left to run: all {done} runs are done"
+        )
+    if to_run:
+        lines.append(f"  {len(to_run)} to run" + (f": {_numbers(to_run)}" if done else ""))
+    return lines
+
+
+def value_text(value: Any) -> str:
+    """A setting in few characters."""
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return str(value)
+
+
+def _numbers(runs: list[Any]) -> str:
+    shown = ", ".join(str(run.number) for run in runs[:8])
+    return shown + (f" and {len(runs) - 8} more" if len(runs) > 8 else "")

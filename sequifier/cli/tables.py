@@ -1,0 +1,97 @@
+"""The ranked table of a search, and what to do with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sequifier.api import SearchResult
+    from sequifier.search.results import Row
+
+_SHOWN = 30
+"""Rows on a terminal; results.csv has them all."""
+
+_WIDTH = 1000
+"""Of the table at most: a terminal that is narrower wraps the line, which reads better than cut numbers."""
+
+
+def print_results(result: "SearchResult") -> None:
+    """Print the table on stdout, best first, with the baselines in their places."""
+    console = Console(highlight=False)
+    console.width = _WIDTH
+    metric = result.plan.config.metric
+    changed = list(dict.fromkeys(key for row in result.rows for key in row.changed))
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    for head in ("rank", "run", *changed):
+        table.add_column(_head(head), no_wrap=True, vertical="bottom")
+    for head in (metric, "± se", "skill", "parameters", "seconds"):
+        table.add_column(_head(head), justify="right", no_wrap=True, vertical="bottom")
+    table.add_column("", no_wrap=True)
+    for row in result.rows[:_SHOWN]:
+        table.add_row(
+            "" if row.rank is None else str(row.rank),
+            "-" if row.run is None else str(row.run),
+            *(row.changed.get(key, "") for key in changed),
+            _number(row.metric, 4),
+            _number(row.standard_error, 4),
+            "" if row.skill is None else f"{100 * row.skill:+.1f} %",
+            "" if row.parameters is None else f"{row.parameters:,}",
+            _number(row.seconds, 1),
+            _remark(row),
+            style="dim" if row.run is None else "bold" if row.rank == 1 else "",
+        )
+    console.print()
+    console.print(table)
+    if len(result.rows) > _SHOWN:
+        console.print(f"... {len(result.rows) - _SHOWN} more rows in results.csv")
+
+
+def print_next(result: "SearchResult", config_path: Path) -> None:
+    """Print where the results are, whether the winner beats the baselines, and the next commands."""
+    console = Console(highlight=False, soft_wrap=True)
+    root, name = Path(result.plan.config.project_root), result.plan.config.hp_search_name
+    for row in result.rows:
+        if row.error:
+            console.print(f"run {row.run} {row.state}: {row.error}", markup=False)
+    ranked = [row for row in result.rows if row.rank is not None]
+    baselines = [row for row in result.rows if row.run is None and row.metric is not None]
+    if not ranked:
+        return
+    winner = ranked[0]
+    maximize = result.plan.config.direction == "maximize"
+    if baselines and winner.metric is not None:
+        best = (max if maximize else min)(row.metric for row in baselines if row.metric is not None)
+        lead = winner.metric - best if maximize else best - winner.metric
+        if lead < 2 * (winner.standard_error or 0.0):
+            console.print(
+                "warning: the best run does not beat the best baseline by two standard errors", style="yellow"
+            )
+    console.print(f"\nbest model:  {root / winner.model_path}", markup=False)
+    console.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
+    run_file = next(run.path for run in result.plan.runs if run.number == winner.run) if winner.run is not None else ""
+    console.print(f"run it again: sequifier train --config-path {run_file}", markup=False)
+    failed = [row for row in result.rows if row.state in ("failed", "oom")]
+    if failed:
+        console.print(
+            f"{len(failed)} failed: sequifier hyperparameter-search --config-path {config_path} --retry-failed",
+            markup=False,
+        )
+
+
+def _head(name: str) -> str:
+    """A column's name with its words below each other: values are narrower than names."""
+    return name.replace("_", "\n")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _remark(row: "Row") -> str:
+    if row.run is None:
+        return f" {row.name}"
+    if row.batch_changed:
+        return " batch changed"
+    return "" if row.state == "finished" else f" {row.state}"

@@ -1,0 +1,67 @@
+"""`sequifier train`."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+
+
+@click.command("train", cls=Command)
+@config_options("configs/train.yaml")
+@click.option("-mc", "--metadata-config-path", help="The metadata JSON that preprocess wrote.")
+@click.option("-mn", "--model-name", help="Name of the run.")
+@click.option("-ic", "--input-columns", cls=ListOption, metavar="COLUMN...", help="Columns the model reads.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Optimizer steps after which training ends.")
+@click.option(
+    "--resume/--no-resume",
+    default=None,
+    help="Go on from the last checkpoint, or begin afresh. Default: go on with a run that did not end.",
+)
+@with_seed_options
+def command(
+    config_path: Path,
+    defines: tuple[str, ...],
+    config_section: str | None,
+    verbose: bool | None,
+    metadata_config_path: str | None,
+    model_name: str | None,
+    input_columns: tuple[str, ...],
+    max_steps: int | None,
+    resume: bool | None,
+    seed: int | None,
+    randomize: bool,
+) -> None:
+    """Train one model on the events that preprocess encoded.
+
+    Writes logs/NAME/, checkpoints/NAME-epoch-N.pt and models/sequifier-NAME-best-E.onnx.
+
+    \b
+    Example:
+        sequifier train --config-path configs/train.yaml -D training_spec.epochs=3
+    """
+    from sequifier.cli.progress import TrainingProgress
+    from sequifier.config.load import load
+    from sequifier.config.train import TrainConfig
+
+    flags = given(
+        seed,
+        randomize,
+        metadata_config_path=metadata_config_path,
+        model_name=model_name,
+        input_columns=input_columns,
+        **{"training_spec.max_steps": max_steps},
+    )
+    loaded = load(TrainConfig, config_path, section=config_section, defines=defines, flags=flags)
+    from sequifier import api  # torch loads here: a broken config is reported before
+
+    mode: Literal["always", "never"] | None = None if resume is None else "always" if resume else "never"
+    with located(loaded), TrainingProgress(verbose) as progress:
+        result = api.train(loaded.config, resume=mode, emit=progress)
+    if result.ended == "interrupted":
+        raise KeyboardInterrupt
+    root = Path(loaded.config.project_root)
+    for what, path in result.files.items():
+        if what != "record":
+            click.echo(root / path)

@@ -1,0 +1,265 @@
+"""(search config, cell) -> the run it stands for: a validated config in canonical form, and its identity. Pure.
+
+A plan expands thousands of cells, most of whose parts recur: the model of one cell is the model of many. So each
+part of a run (its root, `model_spec`, `training_spec`) is validated once for each distinct choice, and the rules
+between root and section once for each distinct pair. No rule of `TrainConfig` or of `resolve` reads both sections.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from sequifier.config.architecture import architecture
+from sequifier.config.identity import (
+    MODEL_DEFAULTS,
+    canonical_attention,
+    canonical_model,
+    canonical_training,
+    differing,
+    identity_of,
+)
+from sequifier.config.model import ModelSpec
+from sequifier.config.resolve import DataSchema, resolve
+from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling
+from sequifier.config.size import parameter_count
+from sequifier.config.train import TrainConfig
+from sequifier.config.training import TrainingSpec
+from sequifier.errors import ConfigError, Problem
+from sequifier.search.space import Cell, Space
+
+StepsOf = Callable[[TrainConfig], int]
+"""Optimizer steps of a run, which depend on its data."""
+
+FROM_METADATA = ("column_types", "categorical_columns", "real_columns", "n_classes", "id_maps")
+"""Fields of `train.yaml` that the metadata gives: a run does not repeat them."""
+
+ROOT, MODEL, TRAINING = "", "model_spec", "training_spec"
+
+_Section = TypeVar("_Section", ModelSpec, TrainingSpec)
+
+_Key = tuple[tuple[int, tuple[float, ...]], ...]
+"""The choices that decide one part of a run."""
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """One cell as a run.
+
+    Attributes:
+        config: resolved, in canonical form; its `model_name` is still to be given.
+        identity: see config/identity.py.
+        parameters: trainable numbers of the model.
+        changes: why it is not quite what the cell says: reverted n_kv_heads, settings that cannot matter.
+        warnings: what is odd but allowed.
+    """
+
+    config: TrainConfig
+    identity: str
+    parameters: int
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    spec: ModelSpec
+    differing: Mapping[str, Any]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Training:
+    spec: TrainingSpec
+    differing: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Root:
+    config: TrainConfig  # its sections are those of the first cell that had this root
+    differing: Mapping[str, Any]
+
+
+class Expander:
+    """Turns the cells of a space into runs.
+
+    Args:
+        config: the search.
+        space: of that search.
+        data: the data set.
+        seed: that the runs train with.
+        steps_of: gives the optimizer steps of a run, for schedules that count them. Without it `auto` stays in those.
+    """
+
+    def __init__(
+        self, config: SearchConfig, space: Space, data: DataSchema, *, seed: int, steps_of: StepsOf | None = None
+    ) -> None:
+        self._space, self._data, self._steps_of = space, data, steps_of
+        shared = set(TrainConfig.model_fields) & set(SearchConfig.model_fields) - {*FROM_METADATA}
+        self._fixed: dict[str, dict[str, Any]] = {
+            ROOT: {name: getattr(config, name) for name in shared} | {"seed": seed, "model_name": "run"},
+            MODEL: _fixed_fields(config.model_hyperparameter_sampling, ModelSampling.searchable()),
+            TRAINING: _fixed_fields(config.training_hyperparameter_sampling, TrainingSampling.searchable()),
+        }
+        for key, value in space.fixed.items():
+            section, name = _split(key)
+            self._fixed[section][name] = value
+        self._dimensions = {
+            part: [
+                index
+                for index, dimension in enumerate(space.dimensions)
+                if any(_split(key)[0] == part for key in dimension.keys)
+            ]
+            for part in self._fixed
+        }
+        self._models: dict[_Key, _Model] = {}
+        self._trainings: dict[_Key, _Training] = {}
+        self._with_steps: dict[tuple[_Key, _Key], _Training] = {}
+        self._roots: dict[_Key, _Root] = {}
+        self._parameters: dict[tuple[_Key, _Key], int] = {}
+        self._fitting: set[tuple[_Key, _Key]] = set()  # root and training
+
+    def expand(self, cell: Cell) -> Expanded:
+        """The run of a cell.
+
+        Raises:
+            ConfigError: the cell is no valid run; keys are those of the search config.
+        """
+        at_root, at_model, at_training = (self._key(cell, part) for part in (ROOT, MODEL, TRAINING))
+        try:
+            model = self._models.get(at_model) or self._model(cell, at_model)
+            training = self._trainings.get(at_training) or self._training(cell, at_training)
+            if (at_root, at_model) not in self._parameters or (at_root, at_training) not in self._fitting:
+                self._fit_together(cell, at_root, at_model, at_training)
+            root = self._roots[at_root]
+            if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
+                training = self._with_steps.get((at_root, at_training)) or self._count_steps(at_root, at_training)
+        except ValidationError as error:
+            raise ConfigError(_problems(error)) from error
+        except ConfigError as error:
+            raise ConfigError([_of_search(problem) for problem in error.problems]) from error
+        return Expanded(
+            config=root.config.model_copy(update={MODEL: model.spec, TRAINING: training.spec}),
+            identity=identity_of(root.differing, model.differing, training.differing, self._data.fingerprint),
+            parameters=self._parameters[at_root, at_model],
+            changes=model.changes,
+            warnings=training.warnings,
+        )
+
+    def _key(self, cell: Cell, part: str) -> _Key:
+        return tuple((cell.digits[index], cell.draws[index]) for index in self._dimensions[part])
+
+    def _values(self, cell: Cell, part: str) -> dict[str, Any]:
+        values = dict(self._fixed[part])
+        for index in self._dimensions[part]:
+            found = self._space.dimensions[index].values(cell.digits[index], cell.draws[index])
+            for key, value in found.items():
+                section, name = _split(key)
+                if section == part:
+                    values[name] = value
+        return values
+
+    def _model(self, cell: Cell, key: _Key) -> _Model:
+        values = self._values(cell, MODEL)
+        defaults = MODEL_DEFAULTS | values
+        # Before validation: a model with heads that do not divide is none, but this search means mha then.
+        values["attention_type"], values["n_kv_heads"], reason = canonical_attention(
+            defaults["attention_type"], defaults["n_kv_heads"], defaults["n_head"]
+        )
+        changes = [reason] if reason else []
+        given = _validated(ModelSpec, MODEL, values)
+        spec = canonical_model(given)
+        if spec.rope_theta != given.rope_theta:
+            changes.append(f"rope_theta {given.rope_theta:g} cannot matter with learned positions")
+        self._models[key] = model = _Model(spec, differing(spec), tuple(changes))
+        return model
+
+    def _training(self, cell: Cell, key: _Key) -> _Training:
+        spec = canonical_training(_validated(TrainingSpec, TRAINING, self._values(cell, TRAINING)))
+        if problem := momentum_error(spec.optimizer, spec.scheduler):
+            raise ConfigError([Problem(f"{TRAINING}.scheduler", problem)])
+        warnings: tuple[str, ...] = ()
+        if spec.scheduler_step_on == "epoch":
+            spec, warnings = _with_length(spec, steps=0)
+        self._trainings[key] = training = _Training(spec, differing(spec), warnings)
+        return training
+
+    def _count_steps(self, at_root: _Key, at_training: _Key) -> _Training:
+        """A schedule that counts optimizer steps, with the number of them."""
+        assert self._steps_of is not None
+        spec = self._trainings[at_training].spec
+        steps = self._steps_of(self._roots[at_root].config.model_copy(update={TRAINING: spec}))
+        spec, warnings = _with_length(spec, steps=steps)
+        self._with_steps[at_root, at_training] = training = _Training(spec, differing(spec), warnings)
+        return training
+
+    def _fit_together(self, cell: Cell, at_root: _Key, at_model: _Key, at_training: _Key) -> None:
+        """Check root, model and training as one run."""
+        values = {name: value for name, value in self._values(cell, ROOT).items() if name not in FROM_METADATA}
+        values |= {MODEL: self._models[at_model].spec, TRAINING: self._trainings[at_training].spec}
+        config = TrainConfig.model_validate(values)
+        resolved = resolve(config, self._data)
+        self._roots.setdefault(at_root, _Root(resolved, differing(resolved)))
+        if (at_root, at_model) not in self._parameters:
+            self._parameters[at_root, at_model] = parameter_count(architecture(resolved, self._data))
+        self._fitting.add((at_root, at_training))
+
+
+def _fixed_fields(section: ModelSampling | TrainingSampling, searchable: list[str]) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in type(section).model_fields if name not in searchable}
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Section and field of a dotted key."""
+    section, _, name = key.rpartition(".")
+    return section, name
+
+
+def _validated(model: type[_Section], section: str, values: Mapping[str, Any]) -> _Section:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_problems(error, section)) from error
+
+
+def _with_length(spec: TrainingSpec, *, steps: int) -> tuple[TrainingSpec, tuple[str, ...]]:
+    """The training with numbers for `auto` in its schedule, and what is odd about them.
+
+    Raises:
+        ConfigError: the schedule is too short for the run.
+    """
+    epochs, step_on = spec.epochs, spec.scheduler_step_on
+    key = f"{TRAINING}.scheduler"
+    try:
+        scheduler = resolve_auto(spec.scheduler, epochs, steps, step_on)
+    except ValueError as error:
+        raise ConfigError([Problem(key, str(error))]) from error
+    if problem := length_error(scheduler, epochs, steps, step_on):
+        raise ConfigError([Problem(key, problem)])
+    warning = length_warning(scheduler, epochs, steps, step_on)
+    if scheduler != spec.scheduler:
+        spec = spec.model_copy(update={"scheduler": scheduler})
+    return spec, (warning,) if warning else ()
+
+
+def _problems(error: ValidationError, section: str = "") -> list[Problem]:
+    """Pydantic's errors about a cell."""
+    problems = []
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "default_factory_not_called":
+            continue  # follows from another problem
+        key = ".".join(part for part in (section, *map(str, detail["loc"])) if part)
+        reason = detail.get("ctx", {}).get("error")
+        problems.append(Problem(key, str(reason) if reason else f"{detail['msg']}, got {detail['input']!r}"))
+    return problems
+
+
+def _of_search(problem: Problem) -> Problem:
+    """A problem of a run at the key of the search config."""
+    for section, searched in ((MODEL, "model_hyperparameter_sampling"), (TRAINING, "training_hyperparameter_sampling")):
+        if problem.key == section or problem.key.startswith(f"{section}."):
+            return replace(problem, key=searched + problem.key.removeprefix(section))
+    return problem

@@ -1,0 +1,325 @@
+"""What a search would run: merging, numbering, growing, and the files it writes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from searches import FINGERPRINT, metadata, search
+
+from sequifier.artifacts.ledger import Record, State
+from sequifier.config.identity import identity
+from sequifier.config.load import load
+from sequifier.config.resolve import resolve
+from sequifier.config.search import SearchConfig
+from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError, RunError
+from sequifier.search import plan as plan_module
+from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+
+
+def plan(config: SearchConfig, records: list[Record] | None = None) -> Plan:
+    return make_plan(config, metadata(), records=records or [])
+
+
+def record_of(run: PlannedRun, state: State = "finished") -> Record:
+    return Record(
+        run=run.number,
+        name=run.name,
+        identity=run.identity,
+        data=FINGERPRINT,
+        state=state,
+        batch_size=run.config.training_spec.batch_size,
+        seed=run.config.seed or 0,
+    )
+
+
+def ledger_of(*plans: Plan) -> list[Record]:
+    return [record_of(run) for each in plans for run in each.new]
+
+
+def test_runs_are_numbered_from_0_in_grid_order() -> None:
+    found = plan(search(model={"num_layers": [1, 2]}, training={"dropout": [0.0, 0.1]}))
+    assert [(run.number, run.name, run.changed) for run in found.runs] == [
+        (0, "demo-run-0", {"dropout": 0.0, "num_layers": 1}),
+        (1, "demo-run-1", {"dropout": 0.0, "num_layers": 2}),
+        (2, "demo-run-2", {"dropout": 0.1, "num_layers": 1}),
+        (3, "demo-run-3", {"dropout": 0.1, "num_layers": 2}),
+    ]
+    assert [run.config.model_name for run in found.runs] == [run.name for run in found.runs]
+    assert found.runs[3].path == Path("configs/hp_search/demo-run-3.yaml")
+    assert (found.n_cells, found.fingerprint, found.seed) == (4, FINGERPRINT, 1010)
+
+
+def test_three_linked_widths_by_2_by_2_by_2_are_24_runs() -> None:
+    found = plan(
+        search(
+            model={
+                "dim_model": [16, 32, 64],
+                "n_head": [1, 2, 4],
+                "num_layers": [1, 2],
+                "activation_fn": ["gelu", "relu"],
+            },
+            training={"batch_size": [8, 16]},
+        )
+    )
+    assert [run.number for run in found.runs] == list(range(24))
+    assert len({run.identity for run in found.runs}) == 24
+    assert not found.merged
+
+
+def test_equal_configurations_run_once_and_numbers_have_no_holes() -> None:
+    found = plan(
+        search(
+            model={"n_head": 4, "attention_type": ["mha", "gqa"], "n_kv_heads": [None, 2, 3], "num_layers": [1, 2, 1]}
+        )
+    )
+    # num_layers is outside attention_type and n_kv_heads: per depth mha (null, 2, 3) and gqa (null, 2, 3).
+    assert [run.number for run in found.runs] == [0, 1, 2, 3]
+    kinds = [(run.config.model_spec.num_layers, run.config.model_spec.attention_type) for run in found.runs]
+    assert kinds == [(1, "mha"), (1, "gqa"), (2, "mha"), (2, "gqa")]
+    assert found.n_cells == 18 == len(found.runs) + len(found.merged)
+    first, second = found.merged[0], found.merged[-1]
+    assert (first.run, first.values) == (0, {"num_layers": 1, "attention_type": "mha", "n_kv_heads": 2})
+    assert first.reason == "mha has one group per head: n_kv_heads 2 -> null"
+    assert (second.run, second.values) == (0, {"num_layers": 1, "attention_type": "gqa", "n_kv_heads": 3})
+    again = next(
+        cell for cell in found.merged if cell.values == {"num_layers": 1, "attention_type": "gqa", "n_kv_heads": 2}
+    )
+    assert (again.run, again.reason) == (1, "the same values are given twice")
+
+
+def test_reverted_heads_are_listed_with_the_runs_that_they_concern() -> None:
+    found = plan(search(model={"dim_model": [24, 32], "n_head": [3, 4], "attention_type": "gqa", "n_kv_heads": 2}))
+    assert found.changes == {"n_kv_heads 2 does not divide n_head 3: gqa -> mha, n_kv_heads -> null": (0,)}
+
+
+def test_batches_that_make_the_same_step_are_not_merged() -> None:
+    found = plan(search(training={"batch_size": [128, 64], "accumulation_steps": [1, 2]}))
+    assert len(found.runs) == 4
+
+
+def test_the_same_search_finds_the_same_runs() -> None:
+    config = search(training={"dropout": [0.0, 0.1, 0.2]})
+    first = plan(config)
+    again = plan(config, ledger_of(first))
+    assert [(run.number, run.identity) for run in again.runs] == [(run.number, run.identity) for run in first.runs]
+    assert (again.new, len(again.kept), again.earlier) == ((), 3, ())
+
+
+def test_added_values_are_new_runs_under_new_numbers() -> None:
+    first = plan(search(training={"dropout": [0.1, 0.2]}))
+    more = plan(search(training={"dropout": [0.0, 0.1, 0.15, 0.2]}), ledger_of(first))
+    assert {run.number: run.config.training_spec.dropout for run in more.runs} == {0: 0.1, 1: 0.2, 2: 0.0, 3: 0.15}
+    assert [run.number for run in more.new] == [2, 3]
+
+
+def test_numbers_follow_the_ledger_even_where_it_has_only_part_of_the_runs() -> None:
+    config = search(training={"dropout": [0.0, 0.1, 0.2, 0.3]})
+    first = plan(config)
+    assert plan(config, ledger_of(first)[:2]).runs[2:] == first.runs[2:]
+
+
+def test_a_value_that_was_taken_away_leaves_its_run_in_the_results(tmp_path: Path) -> None:
+    root = {"project_root": str(tmp_path)}
+    first = plan(search(training={"dropout": [0.1, 0.2], "batch_size": 8}, **root))
+    write_run_files(first)
+    second = plan(search(training={"dropout": [0.1], "batch_size": 16}, **root), ledger_of(first))
+    assert [(run.number, run.changed) for run in second.runs] == [(2, {"batch_size": 16, "dropout": 0.1})]
+    assert [(run.record.run, run.changed) for run in second.earlier] == [
+        (0, {"batch_size": 8, "dropout": 0.1}),
+        (1, {"batch_size": 8, "dropout": 0.2}),
+    ]
+
+
+def test_other_data_stop_the_search() -> None:
+    first = plan(search())
+    with pytest.raises(RunError, match=f"trained on data {FINGERPRINT}, the metadata says fedcba"):
+        make_plan(search(), metadata("fedcba9876543210"), records=ledger_of(first))
+
+
+def sample(n_samples: int, **values: Any) -> SearchConfig:
+    training = {"warmup_steps": {"low": 0, "high": 9}, "batch_size": {"low": 1, "high": 10}}
+    return search(**{"search_strategy": "sample", "n_samples": n_samples, "training": training} | values)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 20), st.integers(0, 15), st.integers(0, 2**40))
+def test_a_sample_that_grows_keeps_its_runs_and_their_numbers(short: int, more: int, seed: int) -> None:
+    first = plan(sample(short, seed=seed))
+    grown = plan(sample(short + more, seed=seed), ledger_of(first))
+    assert [run.identity for run in grown.runs[:short]] == [run.identity for run in first.runs]
+    assert [run.number for run in grown.new] == list(range(short, short + more))
+    undisturbed = plan(sample(short + more, seed=seed))
+    assert [run.identity for run in grown.runs] == [run.identity for run in undisturbed.runs]
+
+
+def test_sampler_seed_draws_and_seed_trains() -> None:
+    one, other = plan(sample(10, sampler_seed=3)), plan(sample(10, sampler_seed=3, seed=5))
+    changes = [[run.changed for run in each.runs] for each in (one, other)]
+    assert changes[0] == changes[1]
+    assert {run.config.seed for run in one.runs} == {1010}
+    assert {run.config.seed for run in other.runs} == {5}
+
+
+def test_a_sample_larger_than_the_space_runs_each_configuration_once_and_says_so() -> None:
+    model = {"n_head": 4, "attention_type": ["mha", "gqa"], "n_kv_heads": [None, 2]}
+    found = plan(search(search_strategy="sample", n_samples=50, model=model))
+    assert len(found.runs) == 2
+    assert found.notes[-1] == (
+        "the space is exhausted: n_samples is 50, but there are only 2 distinct configurations; each runs once"
+    )
+
+
+def test_a_sample_of_as_many_as_there_are_says_nothing() -> None:
+    found = plan(search(search_strategy="sample", n_samples=4, training={"dropout": [0.0, 0.1, 0.2, 0.3]}))
+    assert (len(found.runs), found.notes) == (4, ())
+
+
+def test_a_range_without_end_that_gives_few_values_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "MAX_REPETITIONS", 50)
+    layers = {"low": 1, "high": 4, "log": True}
+    found = plan(search(search_strategy="sample", n_samples=9, model={"num_layers": layers}))
+    assert sorted(run.config.model_spec.num_layers for run in found.runs) == [1, 2, 3, 4]
+    assert "exhausted" in found.notes[-1]
+    assert found.n_cells is None
+
+
+def test_n_samples_counts_the_runs_of_the_ledger() -> None:
+    first = plan(sample(5))
+    wider = {"training": {"warmup_steps": {"low": 0, "high": 9}, "batch_size": {"low": 1, "high": 20}}}
+    same_total = plan(sample(5, **wider), ledger_of(first))
+    assert same_total.new == ()
+    assert "raise n_samples to run more" in same_total.notes[-1]
+    assert [run.number for run in plan(sample(8, **wider), ledger_of(first)).new] == [5, 6, 7]
+
+
+def test_a_space_of_10_to_the_12_is_planned_without_being_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {
+        field: {"low": 1, "high": 1000} for field in ("batch_size", "warmup_steps", "max_steps", "accumulation_steps")
+    }
+    expanded = 0
+    original = plan_module.Expander.expand
+
+    def counted(self: Any, cell: Any) -> Any:
+        nonlocal expanded
+        expanded += 1
+        return original(self, cell)
+
+    monkeypatch.setattr(plan_module.Expander, "expand", counted)
+    found = plan(search(search_strategy="sample", n_samples=50, training=training))
+    assert (len(found.runs), expanded, found.n_cells) == (50, 50, 10**12)
+
+
+def test_a_grid_too_large_to_run_is_refused() -> None:
+    fields = ("batch_size", "warmup_steps", "max_steps")
+    with pytest.raises(ConfigError, match="the grid has 1,000,000,000 cells"):
+        plan(search(training={field: {"low": 1, "high": 1000} for field in fields}))
+
+
+def test_n_samples_is_ignored_for_a_grid_with_a_note() -> None:
+    assert plan(search(n_samples=3)).notes == ("n_samples: 3 is ignored, a grid runs every cell",)
+
+
+def test_what_the_data_refuse_is_reported_at_once_and_once_each() -> None:
+    config = search(
+        input_columns=[["kind"], ["kid"], ["lenght"]], training={"dropout": [0.0, 0.1], "class_weights": {"kind": [1]}}
+    )
+    with pytest.raises(ConfigError) as caught:
+        plan(config)
+    assert [problem.key for problem in caught.value.problems] == [
+        "training_hyperparameter_sampling.class_weights.kind",
+        "input_columns",
+        "input_columns",
+    ]
+
+
+def test_no_seed_draws_one_and_the_ledger_remembers_it() -> None:
+    config = search(seed=None, training={"dropout": [0.0, 0.1]})
+    first = plan(config)
+    assert [run.config.seed for run in first.runs] == [first.seed, first.seed]
+    assert plan(config, ledger_of(first)).seed == first.seed
+    assert plan(config, ledger_of(first)).new == ()
+
+
+def test_a_run_file_is_a_train_config_that_reproduces_the_identity(tmp_path: Path) -> None:
+    config = search(
+        project_root=str(tmp_path),
+        model={"dim_model": [16, 32], "n_head": 4, "attention_type": "gqa", "n_kv_heads": [None, 2]},
+        training={
+            "learning_rate": [3e-4, 1e-5],
+            "scheduler": [{"name": "CosineAnnealingLR", "T_max": "auto"}, {"name": "StepLR", "step_size": 2}],
+            "optimizer": [{"name": "AdamW", "weight_decay": [0.1, 1e-7], "betas": [0.9, 0.95]}, "SGD"],
+            "gradient_clip": [None, 1.0],
+            "criterion": {"kind": "CrossEntropyLoss"},
+        },
+        input_columns=[None, ["kind"]],
+        column_types=[{"kind": "String", "length": "Float64"}, {"kind": "String"}],
+        user={"note": "no", "threshold": 1e-9},
+    )
+    found = plan(config)
+    assert len(found.runs) == 96
+    written = write_run_files(found)
+    assert written == [run.path for run in found.runs]
+    for run in found.runs:
+        loaded = resolve(load(TrainConfig, run.path).config, metadata())
+        assert loaded == run.config
+        assert identity(loaded, FINGERPRINT) == run.identity
+
+
+def test_a_run_file_says_what_it_is_and_holds_every_field_that_the_metadata_does_not_give(tmp_path: Path) -> None:
+    found = plan(search(project_root=str(tmp_path), training={"dropout": [0.0, 0.1]}))
+    write_run_files(found)
+    path = found.runs[1].path
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == [
+        "# Run 1 of the search demo, written by sequifier hyperparameter-search.",
+        f"# Data fingerprint: {FINGERPRINT}",
+        f"# Run it alone: sequifier train --config-path {path}",
+    ]
+    given = {line.split(":")[0].strip() for line in lines if not line.startswith("#")}
+    from_metadata = {
+        "column_types",
+        "categorical_columns",
+        "real_columns",
+        "n_classes",
+        "id_maps",
+        "target_column_types",
+    }
+    assert set(TrainConfig.model_fields) - given == from_metadata
+    assert "  dropout: 0.1" in lines
+    assert "  keep_checkpoints: 1" in lines
+
+
+def test_files_of_runs_in_the_ledger_are_left_alone_unless_they_are_gone(tmp_path: Path) -> None:
+    config = search(project_root=str(tmp_path), training={"dropout": [0.0, 0.1, 0.2]})
+    first = plan(config)
+    write_run_files(first)
+    first.runs[0].path.write_text("# changed to fit into memory\n", encoding="utf-8")
+    first.runs[1].path.unlink()
+    again = plan(config, ledger_of(first)[:2])
+    assert write_run_files(again) == [first.runs[1].path, first.runs[2].path]
+    assert first.runs[0].path.read_text(encoding="utf-8") == "# changed to fit into memory\n"
+
+
+def test_a_dry_run_may_write_the_first_files_only(tmp_path: Path) -> None:
+    found = plan(search(project_root=str(tmp_path), training={"warmup_steps": {"low": 0, "high": 9}}))
+    assert write_run_files(found, limit=3) == [run.path for run in found.runs[:3]]
+    assert sorted(path.name for path in found.runs[0].path.parent.iterdir()) == [f"demo-run-{n}.yaml" for n in range(3)]
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    found = plan(search(project_root=str(tmp_path), model_config_write_path="file/below"))
+    with pytest.raises(RunError, match=r"cannot write demo-run-0\.yaml"):
+        write_run_files(found)
+
+
+def test_planning_loads_no_heavy_library() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, sequifier.search.plan, sequifier.search.results; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"torch", "polars", "onnx", "optuna", "numpy"} & set(run.stdout.split())

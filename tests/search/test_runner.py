@@ -1,0 +1,175 @@
+"""The loop of a search against an executor that plays a script: no torch, no process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from searches import metadata, search
+
+from sequifier.artifacts.ledger import Ledger, Record
+from sequifier.config.yaml12 import parse_file
+from sequifier.search.plan import Plan, make_plan, write_run_files
+from sequifier.search.runner import left_to_run, run_search
+
+Event = dict[str, Any]
+
+
+def finished(loss: float = 1.0, **values: Any) -> Event:
+    result = {
+        "ended": "finished",
+        "best_val_loss": loss,
+        "best_epoch": 1,
+        "n_targets": {"kind": 20},
+        "metrics": {"val_loss": loss},
+        "seconds": {"total": 0.1},
+        "peak_memory_bytes": 1,
+        "files": {},
+        "baselines": {},
+        "error": None,
+    }
+    return {"event": "finished", "result": result | values}
+
+
+STAGE: Event = {"event": "stage", "stage": "training"}
+OOM: Event = {"event": "failed", "kind": "oom", "stage": "training", "error": "out of memory"}
+ERROR: Event = {"event": "failed", "kind": "error", "stage": "training", "error": "ValueError: no"}
+CRASH: Event = {"event": "died", "signal": 11, "code": -11, "kernel_oom": False, "stderr": ""}
+
+
+class Script:
+    """Plays one list of events for each attempt."""
+
+    def __init__(self, *attempts: list[Event]) -> None:
+        self.attempts = list(attempts)
+        self.asked: list[tuple[str, str, int]] = []  # file, resume, batch size in the file
+        self.closed = 0
+
+    def run(self, config_path: Path, *, resume: str) -> Iterator[Event]:
+        self.asked.append((config_path.stem, resume, parse_file(config_path).values["training_spec"]["batch_size"]))
+        for event in self.attempts.pop(0):
+            if event["event"] == "ctrl-c":
+                raise KeyboardInterrupt
+            yield event
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def planned(tmp_path: Path, records: list[Record] | None = None, **root: Any) -> Plan:
+    config = search(training={"batch_size": [25, 8]}, project_root=str(tmp_path), **root)
+    plan = make_plan(config, metadata(), records=records or [])
+    write_run_files(plan)
+    return plan
+
+
+def play(plan: Plan, ledger: Ledger, script: Script, **options: Any) -> str:
+    usual: dict[str, Any] = {
+        "retry_failed": False,
+        "emit": lambda event, **fields: None,
+        "should_stop": lambda: False,
+        "on_baselines": lambda scores: None,
+    }
+    return run_search(plan, ledger, script, **(usual | options))
+
+
+def states(ledger: Ledger) -> list[str]:
+    return [record.state for record in ledger.latest().values()]
+
+
+def test_every_run_is_trained_once_and_a_second_start_trains_nothing(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, finished(1.5)], [STAGE, finished(1.2)])
+        assert play(planned(tmp_path), ledger, script) == "complete"
+        assert [record.best_val_loss for record in ledger.latest().values()] == [1.5, 1.2]
+        again = planned(tmp_path, ledger.records)
+        assert left_to_run(again, retry_failed=True) == []
+        assert play(again, ledger, Script()) == "complete"
+
+
+def test_out_of_memory_halves_the_batch_in_file_and_ledger_and_keeps_the_step(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, OOM], [STAGE, finished()], [STAGE, finished()])
+        plan = planned(tmp_path)
+        play(plan, ledger, script)
+        assert script.asked[:2] == [("demo-run-0", "never", 25), ("demo-run-0", "never", 13)]
+        assert script.closed == 1, "the worker is started anew"
+        spec = parse_file(plan.runs[0].path).values["training_spec"]
+        assert (spec["batch_size"], spec["accumulation_steps"], spec["effective_batch_size"]) == (13, 2, 25)
+        assert "# was 25, which ran out of memory" in plan.runs[0].path.read_text()
+        attempts = [(record.attempt, record.state, record.batch_size) for record in ledger.records if record.run == 0]
+        assert attempts == [(1, "running", 25), (2, "running", 13), (2, "finished", 13)]
+        assert planned(tmp_path, ledger.records).runs[0].identity == plan.runs[0].identity
+
+
+def test_a_batch_that_never_fits_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script(*[[STAGE, OOM]] * 4, [STAGE, finished()])
+        play(planned(tmp_path), ledger, script)
+        assert [batch for _, _, batch in script.asked] == [25, 13, 7, 4, 8]
+        assert states(ledger) == ["oom", "finished"]
+        assert "after 3 halvings" in (ledger.latest()[0].error or "")
+
+
+def test_an_error_is_never_retried_and_says_how_to_reproduce_it(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        plan = planned(tmp_path)
+        play(plan, ledger, Script([STAGE, ERROR], [STAGE, finished()]))
+        assert states(ledger) == ["failed", "finished"]
+        assert ledger.latest()[0].error == (
+            f"ValueError: no; to reproduce: sequifier train --config-path {plan.runs[0].path}"
+        )
+        again = planned(tmp_path, ledger.records)
+        assert [run.number for run in left_to_run(again, retry_failed=False)] == []
+        assert [run.number for run in left_to_run(again, retry_failed=True)] == [0]
+        script = Script([STAGE, finished()])
+        play(again, ledger, script, retry_failed=True)
+        assert script.asked == [("demo-run-0", "never", 25)]
+
+
+def test_a_crash_is_resumed_once_with_the_same_batch(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, CRASH], [STAGE, finished()], [STAGE, CRASH], [STAGE, CRASH])
+        play(planned(tmp_path), ledger, script)
+        assert [asked[1:] for asked in script.asked] == [("never", 25), ("matching", 25), ("never", 8), ("matching", 8)]
+        assert states(ledger) == ["finished", "failed"]
+
+
+def test_a_run_that_was_running_when_the_search_died_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            play(planned(tmp_path), ledger, Script([STAGE, {"event": "ctrl-c"}]))
+        assert states(ledger) == ["interrupted"]
+        script = Script([STAGE, finished()], [STAGE, finished()])
+        play(planned(tmp_path, ledger.records), ledger, script)
+        assert [asked[1] for asked in script.asked] == ["matching", "never"]
+
+
+def test_a_halved_batch_is_remembered_across_a_restart(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            play(planned(tmp_path), ledger, Script([STAGE, OOM], [STAGE, {"event": "ctrl-c"}]))
+        script = Script([STAGE, OOM], [STAGE, OOM], [STAGE, OOM], [STAGE, finished()])
+        play(planned(tmp_path, ledger.records), ledger, script)
+        assert [batch for _, _, batch in script.asked] == [13, 7, 4, 8], "three halvings in all"
+
+
+def test_an_interrupted_run_ends_the_search(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        assert play(planned(tmp_path), ledger, Script([STAGE, finished(ended="interrupted")])) == "stopped"
+        assert states(ledger) == ["interrupted"]
+
+
+def test_runs_with_other_targets_cannot_be_compared(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        play(planned(tmp_path), ledger, Script([finished()], [finished(n_targets={"kind": 19})]))
+        assert states(ledger) == ["finished", "failed"]
+        assert "cannot be compared" in (ledger.latest()[1].error or "")
+
+
+def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        lost = finished(ended="diverged", best_val_loss=None, best_epoch=0, metrics={}, error="the loss is nan")
+        play(planned(tmp_path), ledger, Script([lost], [finished()]))
+        assert states(ledger) == ["diverged", "finished"]
+        assert left_to_run(planned(tmp_path, ledger.records), retry_failed=True) == []

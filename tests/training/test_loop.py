@@ -1,0 +1,251 @@
+"""Losses, gradients and evaluation against hand computations."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sequifier.artifacts.events import Events
+from sequifier.config.architecture import Architecture, Target
+from sequifier.config.train import TrainConfig
+from sequifier.dataset.batches import Split
+from sequifier.dataset.windows import evaluation_windows, training_windows
+from sequifier.model.build import build_model
+from sequifier.model.transformer import Transformer
+from sequifier.training.baselines import FOLLOWS, FREQUENT, MIXED, baselines
+from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.loop import DivergedError, batch_loss, fit, train_step
+from sequifier.training.losses import build_losses
+from sequifier.training.optimizers import build_optimizer
+from sequifier.training.schedules import build_schedule
+from sequifier.training.state import TrainState
+
+N_CLASSES = 6
+TARGETS = (Target("kind", "categorical", N_CLASSES), Target("size", "real", 0))
+
+
+def events_of(sizes: list[int], *, seed: int = 0, context: int = 0) -> Events:
+    generator = np.random.default_rng(seed)
+    n_rows = sum(sizes)
+    kind = np.cumsum(generator.integers(1, 3, n_rows)) % (N_CLASSES - 1) + 1
+    kind[generator.random(n_rows) < 0.1] = 0  # unknown
+    return Events(
+        sequence_ids=np.arange(len(sizes)),
+        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        n_context=np.minimum(context, np.array(sizes) - 1),
+        positions=np.arange(n_rows),
+        columns={"kind": kind.astype(np.int32), "size": generator.normal(size=n_rows).astype(np.float32)},
+    )
+
+
+def split_of(events: Events, *, seq_length: int, evaluation: bool) -> Split:
+    windows = (
+        evaluation_windows(events.offsets, events.n_context, seq_length=seq_length, stride=max(seq_length // 2, 1))
+        if evaluation
+        else training_windows(events.offsets, events.n_context, seq_length=seq_length, stride=seq_length)
+    )
+    return Split(
+        events,
+        windows,
+        categorical=["kind"],
+        real=["size"],
+        targets=["kind", "size"],
+        seq_length=seq_length,
+        device=torch.device("cpu"),
+    )
+
+
+def model_of(seq_length: int, *, dropout: float = 0.0) -> Transformer:
+    shape = Architecture(
+        categorical=(("kind", N_CLASSES),),
+        real=("size",),
+        embedding_widths=(4, 4),
+        targets=TARGETS,
+        seq_length=seq_length,
+        prediction_length=1,
+        dim_model=8,
+        n_head=2,
+        n_kv_heads=2,
+        num_layers=1,
+        dim_feedforward=16,
+        joint_embedding=False,
+        activation_fn="swiglu",
+        normalization="rmsnorm",
+        norm_first=True,
+        positional_encoding="rope",
+        rope_theta=10000.0,
+        dropout=dropout,
+    )
+    return build_model(shape, torch.Generator().manual_seed(5))
+
+
+def objective_of(weights: dict[str, float] | None = None) -> Objective:
+    return Objective(build_losses(TARGETS, {}), weights or {"kind": 1.0, "size": 1.0}, {"size": 2.0})
+
+
+def config_of(**training: Any) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {
+            "metadata_config_path": "m.json",
+            "model_name": "m",
+            "target_columns": ["kind", "size"],
+            "target_column_types": {"kind": "categorical", "size": "real"},
+            "training_spec": training,
+        }
+    )
+
+
+def state_of(model: Transformer, config: TrainConfig) -> TrainState:
+    spec = config.training_spec
+    optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
+    schedule = build_schedule(spec.scheduler, optimizer, epochs=spec.epochs, steps=100, step_on="epoch", warmup_steps=0)
+    return TrainState(model, optimizer, schedule)
+
+
+def hand_computed(model: Transformer, events: Events, seq_length: int) -> tuple[float, float]:
+    """Both losses, one target at a time, each seen from the window that `evaluation_windows` promises."""
+    windows = evaluation_windows(
+        events.offsets, events.n_context, seq_length=seq_length, stride=max(seq_length // 2, 1)
+    )
+    kind_losses: list[Tensor] = []
+    size_losses: list[Tensor] = []
+    model.eval()
+    with torch.no_grad():
+        for last, first, counted in zip(windows.last, windows.first, windows.counted, strict=True):
+            begin = max(last - seq_length, first)
+            kind = torch.from_numpy(events.columns["kind"][begin:last])[None, :, None]
+            size = torch.from_numpy(events.columns["size"][begin:last])[None, :, None]
+            predictions = model.predict(model(kind, size)[0])  # rotary positions: padding in front changes nothing
+            for row in range(counted, last + 1):
+                step = row - 1 - begin
+                size_losses.append((predictions["size"][step] - float(events.columns["size"][row])) ** 2)
+                truth = int(events.columns["kind"][row])
+                if truth:
+                    kind_losses.append(-torch.log_softmax(predictions["kind"][step], dim=0)[truth - 1])
+    return float(torch.stack(kind_losses).mean()), float(torch.stack(size_losses).mean())
+
+
+@pytest.mark.parametrize("seq_length", [3, 8, 64])
+def test_the_validation_loss_is_the_hand_computed_mean_over_known_targets(seq_length: int) -> None:
+    events, model = events_of([9, 30, 2, 17], context=3), model_of(seq_length)
+    split = split_of(events, seq_length=seq_length, evaluation=True)
+    result = evaluate(model, split, objective_of({"kind": 1.0, "size": 0.5}), batch_size=4)
+    kind, size = hand_computed(model, events, seq_length)
+    assert result.metrics["val_kind_loss"] == pytest.approx(kind, rel=1e-5)
+    assert result.metrics["val_kind_log_loss"] == pytest.approx(kind, rel=1e-5)
+    assert result.metrics["val_size_loss"] == pytest.approx(size, rel=1e-5)
+    assert result.metrics["val_size_rmse"] == pytest.approx(2.0 * size**0.5, rel=1e-5)
+    assert result.metrics["val_loss"] == pytest.approx(kind + 0.5 * size, rel=1e-5)
+
+
+def test_evaluation_does_not_depend_on_the_batch_size() -> None:
+    events, model = events_of([9, 30, 2, 17]), model_of(8)
+    split = split_of(events, seq_length=8, evaluation=True)
+    results = [evaluate(model, split, objective_of(), batch_size=size) for size in (1, 3, 100)]
+    for other in results[1:]:
+        assert other.n_targets == results[0].n_targets
+        assert other.metrics == pytest.approx(results[0].metrics, rel=1e-6)
+        assert other.standard_error == pytest.approx(results[0].standard_error, rel=1e-6)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation", "effective"), [(3, 3, 7), (1, 7, None), (2, 4, 7)])
+def test_accumulation_gives_the_gradient_of_the_full_batch(
+    batch_size: int, accumulation: int, effective: int | None
+) -> None:
+    split = split_of(events_of([9, 30, 2, 17]), seq_length=8, evaluation=False)
+    chosen = np.arange(7)
+
+    def gradients(**training: Any) -> list[Tensor]:
+        # A step of plain SGD with rate 1 moves each weight by minus its gradient.
+        config = config_of(optimizer={"name": "SGD"}, learning_rate=1.0, gradient_clip=None, **training)
+        model = model_of(8)
+        before = [weight.detach().clone() for weight in model.parameters()]
+        train_step(state_of(model, config), split, chosen, objective_of(), config)
+        return [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
+
+    cut = gradients(batch_size=batch_size, accumulation_steps=accumulation, effective_batch_size=effective)
+    for part, whole in zip(cut, gradients(batch_size=7), strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_targets_have_no_part_in_the_loss() -> None:
+    events = events_of([12])
+    split = split_of(events, seq_length=4, evaluation=False)
+    model, chosen = model_of(4), np.arange(len(split))
+    divisors = {target: int(split.n_known_targets(target, chosen).sum()) for target in ("kind", "size")}
+    before = batch_loss(model, split.batch(chosen), objective_of({"kind": 1.0, "size": 0.0}), divisors)
+    batch = split.batch(chosen)
+    known = batch.targets["kind"] != 0
+    assert not bool(known.all()), "the case needs an unknown target"
+    hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
+    hidden = hidden if batch.positions is None else hidden[batch.positions]
+    logits = model.predict(hidden)["kind"][known]
+    expected = torch.nn.functional.cross_entropy(logits, batch.targets["kind"][known] - 1)
+    torch.testing.assert_close(before, expected)
+
+
+def test_an_optimizer_step_leaves_the_padding_embedding_at_zero() -> None:
+    split = split_of(events_of([3, 30]), seq_length=8, evaluation=False)
+    model, config = model_of(8), config_of(optimizer={"name": "AdamW", "weight_decay": 0.1}, decay_all=True)
+    state = state_of(model, config)
+    for _ in range(3):
+        train_step(state, split, np.arange(len(split)), objective_of(), config)
+    assert [
+        float(table.weight[0].detach().abs().max()) for table in model.modules() if isinstance(table, torch.nn.Embedding)
+    ] == [0.0]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_as_diverged() -> None:
+    split = split_of(events_of([30, 30]), seq_length=8, evaluation=False)
+    valid = split_of(events_of([20], seed=1), seq_length=8, evaluation=True)
+    config = config_of(optimizer={"name": "SGD"}, learning_rate=10, gradient_clip=None, epochs=200)
+    model = model_of(8)
+    with torch.no_grad():
+        model.blocks[0].feed_forward.down.weight.mul_(1e30)
+    with pytest.raises(DivergedError, match="loss is (nan|inf)"):
+        fit(
+            state_of(model, config), split, valid, objective_of(), config, seed=1,
+            emit=lambda event, **fields: None, after_epoch=lambda state: None, should_stop=lambda: False,
+        )  # fmt: skip
+
+
+def test_early_stopping_counts_epochs_without_a_better_value() -> None:
+    train = split_of(events_of([30, 30]), seq_length=8, evaluation=False)
+    valid = split_of(events_of([20], seed=1), seq_length=8, evaluation=True)
+    config = config_of(learning_rate=1e-12, epochs=50, early_stopping_epochs=3, optimizer={"name": "SGD"})
+    state = state_of(model_of(8), config)
+    state.progress.best_value, state.progress.best_epoch = -1.0, 0  # nothing can be better
+    ended = fit(
+        state, train, valid, objective_of(), config, seed=1,
+        emit=lambda event, **fields: None, after_epoch=lambda state: None, should_stop=lambda: False,
+    )  # fmt: skip
+    assert (ended, state.progress.epoch) == ("early_stopping", 3)
+
+
+def test_baselines_are_what_counting_gives() -> None:
+    train, valid_events = events_of([40, 30], seed=3), events_of([12, 9], seed=4, context=2)
+    split = split_of(valid_events, seq_length=5, evaluation=True)
+    scores = baselines(train, split, objective_of(), {"kind": N_CLASSES})
+    kinds = train.columns["kind"].tolist()
+    pairs = [(a, b) for i, (a, b) in enumerate(zip(kinds, kinds[1:], strict=False)) if i + 1 != 40 and b]
+    total = sum(1 for kind in kinds if kind) + N_CLASSES - 1
+    frequency = {k: (kinds.count(k) + 1) / total for k in range(1, N_CLASSES)}
+    flat, follows, errors = [], [], []
+    for begin, end, skipped in [(0, 12, 2), (12, 21, 2)]:
+        for row in range(begin + skipped, end):
+            previous, truth = (int(valid_events.columns["kind"][r]) for r in (row - 1, row))
+            errors.append((valid_events.columns["size"][row] - valid_events.columns["size"][row - 1]) ** 2)
+            if truth:
+                seen = sum(1 for a, _ in pairs if a == previous)
+                both = sum(1 for pair in pairs if pair == (previous, truth))
+                flat.append(-np.log(frequency[truth]))
+                follows.append(-np.log((both + frequency[truth]) / (seen + 1)))
+    assert scores[FREQUENT].metrics["val_kind_loss"] == pytest.approx(np.mean(flat), rel=1e-5)
+    assert scores[FOLLOWS].metrics["val_kind_loss"] == pytest.approx(np.mean(follows), rel=1e-5)
+    assert scores[FOLLOWS].metrics["val_size_loss"] == pytest.approx(np.mean(errors), rel=1e-5)
+    best = min(scores[name].metrics["val_kind_loss"] for name in (FREQUENT, FOLLOWS))
+    best += min(scores[name].metrics["val_size_loss"] for name in (FREQUENT, FOLLOWS))
+    assert min(scores[name].metrics["val_loss"] for name in scores) == pytest.approx(best)
+    assert MIXED in scores

@@ -17,7 +17,7 @@ METADATA := configs/metadata_configs/python_tokens.json
 .DELETE_ON_ERROR:
 
 demo: $(METADATA)
-	@$(BIN)/sequifier hyperparameter-search --config-path configs/hyperparameter_search.yaml
+	@$(BIN)/sequifier hyperparameter-search --config-path configs/hyperparameter_search.yaml --yes
 	@$(BIN)/python docs/predict.py
 
 $(TOKENS): | $(INSTALLED)

@@ -9,24 +9,6 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "top5"})
-CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5")
-REAL_METRICS = ("loss", "mae", "rmse")
-
-
-def metric_names(kinds: Mapping[str, str]) -> list[str]:
-    """The validation metrics of a run: val_loss, then those of each target.
-
-    Args:
-        kinds: target -> "categorical" or "real".
-    """
-    names = ["val_loss"]
-    for target, kind in kinds.items():
-        names += [
-            f"val_{target}_{metric}" for metric in (CATEGORICAL_METRICS if kind == "categorical" else REAL_METRICS)
-        ]
-    return names
-
 
 def categorical_sums(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Sums over positions for one categorical target.

@@ -25,10 +25,9 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
-from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
+from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.experiment.record import CONFIG, DATA, RunRecord, Status, installed_versions
 from sequifier.export.models import Version, export_models, finite
-from sequifier.metrics import HIGHER_IS_BETTER, metric_names
 from sequifier.model.build import build_model
 from sequifier.training.baselines import baselines
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
@@ -138,7 +137,6 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
     """
     metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
     config = resolve(config, metadata)
-    _check_metric(config)
     device = _device(config.training_spec.device)
     seed = config.seed
     assert seed is not None
@@ -300,26 +298,6 @@ def _device(name: str) -> torch.device:
             [Problem("training_spec.device", f"`{name}` is not available here: {reason}", fix="use `auto` or `cpu`")]
         )
     return torch.device(name)
-
-
-def _check_metric(config: TrainConfig) -> None:
-    known = metric_names(config.target_column_types or {})
-    if config.metric not in known:
-        raise ConfigError(
-            [Problem("metric", f"there is no metric `{config.metric}`", fix=did_you_mean(config.metric, known))]
-        )
-    higher = config.metric.rpartition("_")[2] in HIGHER_IS_BETTER
-    if higher != (config.direction == "maximize"):
-        wanted = "maximize" if higher else "minimize"
-        raise ConfigError(
-            [
-                Problem(
-                    "direction",
-                    f"{config.metric} is better when {'higher' if higher else 'lower'}",
-                    fix=f"write direction: {wanted}",
-                )
-            ]
-        )
 
 
 def _read_split(

@@ -74,7 +74,7 @@ def test_the_prediction_script_needs_onnxruntime_and_numpy_alone() -> None:
     tree = ast.parse((ROOT / "docs" / "predict.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"csv", "json", "pathlib", "sys", "numpy", "onnxruntime"}
+    assert imported == {"csv", "json", "pathlib", "numpy", "onnxruntime"}
 
 
 def commands_of(page: Path) -> str:

@@ -33,7 +33,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             fix="free some space or choose a folder that can be written to; nothing was half-written",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from sequifier.api import SearchResult
@@ -33,7 +34,7 @@ def print_results(result: "SearchResult") -> None:
         table.add_row(
             "" if row.rank is None else str(row.rank),
             "-" if row.run is None else str(row.run),
-            *(row.changed.get(key, "") for key in changed),
+            *(Text(row.changed.get(key, "")) for key in changed),  # `[kind]` is no markup
             _number(row.metric, 4),
             _number(row.standard_error, 4),
             "" if row.skill is None else f"{100 * row.skill:+.1f} %",

@@ -52,9 +52,8 @@ class StrictModel(BaseModel):
 
     @model_validator(mode="after")
     def _available(self) -> Self:
-        for name, not_yet in _unavailable_fields(type(self)).items():
+        for name, (not_yet, default) in _unavailable_fields(type(self)).items():
             value = getattr(self, name)
-            default = type(self).model_fields[name].get_default(call_default_factory=True)
             if value != default and (not_yet is True or value in not_yet):
                 shown = value.model_dump() if isinstance(value, BaseModel) else value
                 raise ValueError(
@@ -79,9 +78,13 @@ def _number_fields(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 @cache
-def _unavailable_fields(model: type[BaseModel]) -> dict[str, Any]:
-    marked = {name: field_about(field).get("not_yet") for name, field in model.model_fields.items()}
-    return {name: not_yet for name, not_yet in marked.items() if not_yet}
+def _unavailable_fields(model: type[BaseModel]) -> dict[str, tuple[Any, Any]]:
+    """Field -> (what is not available, the default)."""
+    return {
+        name: (field_about(field)["not_yet"], field.get_default(call_default_factory=True))
+        for name, field in model.model_fields.items()
+        if field_about(field).get("not_yet")
+    }
 
 
 def plain_type(annotation: Any) -> Any:

@@ -8,6 +8,8 @@ else, and floats have the one form that both read as floats: `3.0e-05`, not `3e-
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 # Words, paths and names. Anything that begins like a number, a date or an indicator is quoted.
@@ -39,8 +41,10 @@ def dump_yaml(
 def _map_lines(values: Mapping[str, Any], *, indent: str, place: str, comments: Mapping[str, str]) -> Iterator[str]:
     for key, value in values.items():
         path = f"{place}.{key}" if place else str(key)
-        comment = f"  # {comments[path]}" if comments and path in comments else ""
-        if isinstance(value, Mapping) and value:
+        comment = f"  # {comments[path]}" if path in comments else ""
+        if isinstance(value, (str, int, float, NoneType)):
+            yield f"{indent}{scalar(key)}: {scalar(value)}{comment}"
+        elif isinstance(value, Mapping) and value:
             yield f"{indent}{scalar(key)}:{comment}"
             yield from _map_lines(value, indent=indent + "  ", place=path, comments=comments)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
@@ -52,6 +56,8 @@ def _map_lines(values: Mapping[str, Any], *, indent: str, place: str, comments: 
 
 def inline(value: Any) -> str:
     """A value in one line: `[1, 2]`, `{name: AdamW, weight_decay: 0.01}`."""
+    if isinstance(value, (str, int, float, NoneType)):
+        return scalar(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {inline(below)}" for key, below in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -62,7 +68,7 @@ def inline(value: Any) -> str:
 def scalar(value: Any) -> str:
     """One number, text, boolean or None."""
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED else _quoted(value)
+        return _text(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -72,6 +78,11 @@ def scalar(value: Any) -> str:
     if isinstance(value, float):
         return _float(value)
     raise TypeError(f"{type(value).__name__} has no YAML form: {value!r}")
+
+
+@lru_cache(maxsize=4096)  # the same keys and names in every file of a search
+def _text(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED else _quoted(text)
 
 
 def _float(value: float) -> str:

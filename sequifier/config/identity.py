@@ -172,6 +172,8 @@ def canonical(config: TrainConfig) -> TrainConfig:
 
 def plain(value: Any) -> Any:
     """A config or one of its values as JSON and YAML have them: maps, lists, text, numbers, booleans, None."""
+    if isinstance(value, _SCALARS):
+        return value
     if isinstance(value, Named):
         return {"name": value.name, **{option: plain(below) for option, below in value.options.items()}}
     if isinstance(value, BaseModel):
@@ -190,9 +192,7 @@ def differing(section: TrainConfig | ModelSpec | TrainingSpec) -> dict[str, Any]
     """
     found = {}
     for name, default in _counted(type(section)):
-        value = getattr(section, name)
-        if not isinstance(value, _SCALARS):
-            value = plain(value)
+        value = plain(getattr(section, name))
         # By type too: 1 and true are equal, but do not train alike.
         if value != default or type(value) is not type(default):
             found[name] = value

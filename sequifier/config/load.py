@@ -49,7 +49,9 @@ class Merged:
             mine: Any = self.values
             for part in path:
                 mine = mine.get(part) if isinstance(mine, dict) else None
-            if isinstance(value, dict) and isinstance(mine, dict) and value:
+            # Options belong to their class: those of another optimizer or scheduler are not inherited.
+            other_class = isinstance(mine, dict) and isinstance(value, dict) and value.get("name") != mine.get("name")
+            if isinstance(value, dict) and isinstance(mine, dict) and value and not other_class:
                 self.merge(other, at=path)
                 continue
             self.put(path, value, other.source(path))

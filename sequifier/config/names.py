@@ -73,7 +73,7 @@ def check_optimizer(named: Named) -> Named:
     Raises:
         ValueError: what is wrong with name and options, all at once, and what is near.
     """
-    name, preset = _resolve("optimizers", named.name)
+    name, preset = resolve_name("optimizers", named.name)
     return _checked("optimizers", name, preset | _today(name, named.options))
 
 
@@ -85,7 +85,7 @@ def check_scheduler(named: Named) -> Named:
     Raises:
         ValueError: what is wrong, all at once, and what is near.
     """
-    name, _ = _resolve("schedulers", named.name)
+    name, _ = resolve_name("schedulers", named.name)
     options = named.options
     if name not in NESTING:
         return _checked("schedulers", name, options)
@@ -112,7 +112,7 @@ def check_criterion(named: Named, kind: Literal["categorical", "real"]) -> Named
     Raises:
         ValueError: what is wrong, all at once, and what is near.
     """
-    name, _ = _resolve("criteria", named.name)
+    name, _ = resolve_name("criteria", named.name)
     fitting = criteria(kind)
     if name not in fitting:
         other = "real" if kind == "categorical" else "categorical"
@@ -203,7 +203,7 @@ def _options(entry: Mapping[str, Any]) -> dict[str, Option]:
     return options
 
 
-def _resolve(family: Family, name: str) -> tuple[str, dict[str, Any]]:
+def resolve_name(family: Family, name: str) -> tuple[str, dict[str, Any]]:
     """Today's name, and the options that v1's name implies.
 
     The exact spelling counts first: `Adafactor` is torch's, `AdaFactor` pytorch_optimizer's; v1's `Apollo` is

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType
+from sequifier.config.metric_names import metric_problems
 from sequifier.config.names import check_criterion
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
@@ -91,6 +92,9 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
                 f"has {len(weights)} weights, the column has {data.n_classes[target]} classes",
                 fix="one weight for each class, that of id 0 (unknown) first",
             )
+    targets = [target for target in config.target_columns if target in data.columns]
+    if targets == config.target_columns:
+        yield from metric_problems(config.metric, config.direction, {target: data.kind(target) for target in targets})
     seq_length = config.seq_length or data.sequifier.seq_length
     stride = spec.evaluation_stride
     if stride is not None and stride > seq_length:

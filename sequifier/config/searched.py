@@ -23,8 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
 
 from sequifier.config.base import Named, StrictModel, plain_type
-from sequifier.config.names import Option, check_optimizer, check_scheduler, options_of
-from sequifier.config.names import _resolve as resolve_name
+from sequifier.config.names import Option, check_optimizer, check_scheduler, options_of, resolve_name
 
 KeyPath = tuple[str | int, ...]
 

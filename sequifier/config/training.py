@@ -68,7 +68,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(interacts="its learning rate is learning_rate"),
     )
     scheduler: Named = Field(
-        Named(name="StepLR", step_size=1, gamma=0.99),  # type: ignore[call-arg]
+        Named(name="StepLR", step_size=1, gamma=0.99),
         description="Learning-rate schedule of torch.optim.lr_scheduler by name, with its options; the word auto "
         "stands for the run's epochs or optimizer steps.",
         json_schema_extra=about(interacts="scheduler_step_on says what its lengths count"),

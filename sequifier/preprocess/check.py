@@ -225,8 +225,8 @@ def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Pro
     if not isinstance(fill, str):
         return values.fill_null(fill)
     if fill == "forward" and values.null_count():
-        filled = pl.lit(values).forward_fill().over(SEQUENCE)
-        values = rows.select(filled.alias(values.name)).to_series()
+        filled = pl.col(values.name).forward_fill().over(SEQUENCE)
+        values = rows.with_columns(values).select(filled).to_series()
         if values.null_count():
             what = "missing values without an earlier one to carry forward"
             problems.add(values.name, what, values.is_null(), rows)

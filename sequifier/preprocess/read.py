@@ -187,14 +187,26 @@ def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
             # A column without a value in the sample looks like text, whatever follows.
             decided = all(values.null_count() < sample.height for values in sample)
             if decided or sample.height < sample_rows:
-                return dict(sample.schema)
-        return dict(pl.scan_csv(file, glob=False, infer_schema_length=None).collect_schema())
+                return _with_nan_as_number(sample.lazy())
+        return _with_nan_as_number(pl.scan_csv(file, glob=False, infer_schema_length=None))
     except pl.exceptions.NoDataError as error:
         raise DataError("the file is empty", where=str(file), fix="remove it, or write the events again") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         if sample_rows is not None and source.format == "csv":
             return _file_schema(source, file, None)
         raise unreadable(source, error, file) from error
+
+
+def _with_nan_as_number(rows: pl.LazyFrame) -> Schema:
+    """The types of CSV columns. Polars takes a column of numbers and `nan` for text; NaN is to be found as such."""
+    schema = dict(rows.collect_schema())
+    texts = [column for column, dtype in schema.items() if dtype == pl.String]
+    number = pl.col(texts).cast(pl.Float64, strict=False)
+    if texts:
+        only_numbers = number.is_finite().any() & (number.is_not_null() | pl.col(texts).is_null()).all()
+        answers = rows.select(only_numbers).collect(engine="streaming").row(0, named=True)
+        schema |= {column: pl.Float64() for column in texts if answers[column]}
+    return schema
 
 
 def unreadable(source: Source, error: Exception, file: Path | None = None) -> DataError:

@@ -190,13 +190,13 @@ def position(
             )
 
 
-def _parsed_dates(
-    column: str, raw_files: Sequence[pl.LazyFrame], path: Path
-) -> tuple[pl.Expr, Literal["Date", "Datetime(us)"]]:
+def _parsed_dates(column: str, raw_files: Sequence[pl.LazyFrame], path: Path) -> tuple[pl.Expr, PositionType]:
     """Only ISO 8601: 03/04/2013 is a day in March or in April, and nobody would notice the wrong choice."""
     text = pl.col(POSITION)
     examples = (rows.select(text.drop_nulls().head(1)).collect() for rows in raw_files)
-    example = next((frame.item() for frame in examples if frame.height), "")
+    example = next((frame.item() for frame in examples if frame.height), None)
+    if example is None:
+        return text.cast(pl.Int64), "Int64"
     shown = pl.Series([example])
     if shown.str.to_date(_DATE_FORMAT, strict=False).null_count() == 0:
         return text.str.to_date(_DATE_FORMAT, strict=False), "Date"

@@ -1,17 +1,20 @@
 """(search config, cell) -> the run it stands for: a validated config in canonical form, and its identity. Pure.
 
 A plan expands thousands of cells, most of whose parts recur: the model of one cell is the model of many. So each
-part of a run (its root, `model_spec`, `training_spec`) is validated once for each distinct choice, and the rules
-between root and section once for each distinct pair. No rule of `TrainConfig` or of `resolve` reads both sections.
+part of a run (its root, `model_spec`, `training_spec`) is validated once for each distinct choice, and what holds
+between parts once for each distinct pair: between root and model, and between root and what the training says about
+single targets (criterion, weights). No rule of `TrainConfig` or of `resolve` reads more of the training that may vary,
+or both sections.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sequifier.config.architecture import architecture
+from sequifier.config.base import plain_type
 from sequifier.config.identity import (
     MODEL_DEFAULTS,
     canonical_attention,
@@ -115,12 +118,16 @@ class Expander:
             ]
             for part in self._fixed
         }
+        by_target = {f"{TRAINING}.{name}" for name, kind in _kinds(TrainingSpec).items() if get_origin(kind) is dict}
+        self._by_target = [
+            index for index in self._dimensions[TRAINING] if by_target & set(space.dimensions[index].keys)
+        ]
         self._models: dict[_Key, _Model] = {}
         self._trainings: dict[_Key, _Training] = {}
         self._with_steps: dict[tuple[_Key, _Key], _Training] = {}
         self._roots: dict[_Key, _Root] = {}
         self._parameters: dict[tuple[_Key, _Key], int] = {}
-        self._fitting: set[tuple[_Key, _Key]] = set()  # root and training
+        self._fitting: set[tuple[_Key, _Key]] = set()  # root, and what the training says by target
 
     def expand(self, cell: Cell) -> Expanded:
         """The run of a cell.
@@ -128,12 +135,14 @@ class Expander:
         Raises:
             ConfigError: the cell is no valid run; keys are those of the search config.
         """
-        at_root, at_model, at_training = (self._key(cell, part) for part in (ROOT, MODEL, TRAINING))
+        at_root, at_model, at_training = (self._key(cell, self._dimensions[part]) for part in (ROOT, MODEL, TRAINING))
+        by_target = self._key(cell, self._by_target)
         try:
             model = self._models.get(at_model) or self._model(cell, at_model)
             training = self._trainings.get(at_training) or self._training(cell, at_training)
-            if (at_root, at_model) not in self._parameters or (at_root, at_training) not in self._fitting:
+            if (at_root, at_model) not in self._parameters or (at_root, by_target) not in self._fitting:
                 self._fit_together(cell, at_root, at_model, at_training)
+                self._fitting.add((at_root, by_target))
             root = self._roots[at_root]
             if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
                 training = self._with_steps.get((at_root, at_training)) or self._count_steps(at_root, at_training)
@@ -149,8 +158,8 @@ class Expander:
             warnings=training.warnings,
         )
 
-    def _key(self, cell: Cell, part: str) -> _Key:
-        return tuple((cell.digits[index], cell.draws[index]) for index in self._dimensions[part])
+    def _key(self, cell: Cell, dimensions: Sequence[int]) -> _Key:
+        return tuple((cell.digits[index], cell.draws[index]) for index in dimensions)
 
     def _values(self, cell: Cell, part: str) -> dict[str, Any]:
         values = dict(self._fixed[part])
@@ -202,14 +211,18 @@ class Expander:
         values |= {MODEL: self._models[at_model].spec, TRAINING: self._trainings[at_training].spec}
         config = TrainConfig.model_validate(values)
         resolved = resolve(config, self._data)
-        self._roots.setdefault(at_root, _Root(resolved, differing(resolved)))
+        if at_root not in self._roots:
+            self._roots[at_root] = _Root(resolved, differing(resolved))
         if (at_root, at_model) not in self._parameters:
             self._parameters[at_root, at_model] = parameter_count(architecture(resolved, self._data))
-        self._fitting.add((at_root, at_training))
 
 
 def _fixed_fields(section: ModelSampling | TrainingSampling, searchable: list[str]) -> dict[str, Any]:
     return {name: getattr(section, name) for name in type(section).model_fields if name not in searchable}
+
+
+def _kinds(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: plain_type(field.annotation) for name, field in model.model_fields.items()}
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -171,10 +171,11 @@ def make_plan(
             numbers[identity] = next_number
             next_number += 1
     earlier = [record for identity, record in known.items() if identity not in walk.found]
-    paths = [_run_path(config, record.name) for record in earlier]
+    folder = _run_folder(config)
+    paths = [folder / f"{record.name}.yaml" for record in earlier]
     changed, changed_earlier = differences(space, [expanded.config for expanded in walk.found.values()], paths)
     runs = [
-        _planned(config, numbers[identity], identity, expanded, values, known.get(identity))
+        _planned(config, folder, numbers[identity], identity, expanded, values, known.get(identity))
         for (identity, expanded), values in zip(walk.found.items(), changed, strict=True)
     ]
     changes: dict[str, list[int]] = {}
@@ -352,6 +353,7 @@ def _strategy(config: SearchConfig, space: Space, seed: int) -> Strategy:
 
 def _planned(
     config: SearchConfig,
+    folder: Path,
     number: int,
     identity: str,
     expanded: Expanded,
@@ -366,17 +368,16 @@ def _planned(
         identity=identity,
         changed=changed,
         parameters=expanded.parameters,
-        path=_run_path(config, name),
+        path=folder / f"{name}.yaml",
         record=record,
     )
 
 
-def _run_path(config: SearchConfig, name: str) -> Path:
+def _run_folder(config: SearchConfig) -> Path:
     """Outputs are written below project_root, unless the path is absolute or begins with it."""
     root, folder = Path(config.project_root).expanduser(), Path(config.model_config_write_path).expanduser()
-    if not folder.is_absolute() and not (root.parts and folder.parts[: len(root.parts)] == root.parts):
-        folder = root / folder
-    return folder / f"{name}.yaml"
+    given = folder.is_absolute() or (root.parts and folder.parts[: len(root.parts)] == root.parts)
+    return folder if given else root / folder
 
 
 def _runs(numbers: Sequence[int]) -> str:

@@ -1,8 +1,8 @@
 """What a model must beat: predictions that anybody can make from counts.
 
-The first ignores the history (the most frequent class, the mean); the second looks at the last event alone (what follows
-what, the last value). Both are
-fitted on the training events and scored on exactly the targets, with exactly the criterion, of the model.
+The first ignores the history (the most frequent class, the mean); the second looks at the last event alone (what
+follows what, the last value). Both are fitted on the training events and scored on exactly the targets, with exactly
+the criterion, of the model.
 """
 
 from collections.abc import Mapping

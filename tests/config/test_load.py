@@ -67,7 +67,8 @@ def test_all_problems_are_reported_at_once_with_file_and_line(tmp_path: Path) ->
     path = write(
         tmp_path,
         MINIMAL
-        + "training_spec:\n  epochs: 0\n  learning_rat: 0.1\n  batch_size: many\nmodel_spec: {dim_model: 50, n_head: 4}\n",
+        + "training_spec:\n  epochs: 0\n  learning_rat: 0.1\n  batch_size: many\n"
+        + "model_spec: {dim_model: 50, n_head: 4}\n",
     )
     message = problems(path)
     assert "4 problems" in message

@@ -187,6 +187,14 @@ def test_a_schedule_that_is_too_short_is_an_error_and_one_that_is_too_long_a_war
             "has 2 weights, the column has 4 classes",
         ),
         (
+            search(
+                training={"dropout": [0.0, 0.1], "class_weights": [{"kind": [1, 1, 1, 1]}, {"kind": [1, 1]}]},
+                metric="val_kind_log_loss",
+            ),
+            "training_hyperparameter_sampling.class_weights.kind",
+            "has 2 weights, the column has 4 classes",
+        ),
+        (
             search(model={"prediction_length": 5}, seq_length=[8, 4]),
             "",
             "model_spec.prediction_length: 5 exceeds seq_length: 4",

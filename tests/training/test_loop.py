@@ -1,5 +1,6 @@
 """Losses, gradients and evaluation against hand computations."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -192,9 +193,8 @@ def test_an_optimizer_step_leaves_the_padding_embedding_at_zero() -> None:
     state = state_of(model, config)
     for _ in range(3):
         train_step(state, split, np.arange(len(split)), objective_of(), config)
-    assert [
-        float(table.weight[0].detach().abs().max()) for table in model.modules() if isinstance(table, torch.nn.Embedding)
-    ] == [0.0]
+    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    assert [float(table.weight[0].detach().abs().max()) for table in tables] == [0.0]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_as_diverged() -> None:
@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_number_ends_the_run_as_diverged() -> None:
     model = model_of(8)
     with torch.no_grad():
         model.blocks[0].feed_forward.down.weight.mul_(1e30)
-    with pytest.raises(DivergedError, match="loss is (nan|inf)"):
+    with pytest.raises(DivergedError, match=r"loss is (nan|inf)"):
         fit(
             state_of(model, config), split, valid, objective_of(), config, seed=1,
             emit=lambda event, **fields: None, after_epoch=lambda state: None, should_stop=lambda: False,
@@ -229,7 +229,7 @@ def test_baselines_are_what_counting_gives() -> None:
     split = split_of(valid_events, seq_length=5, evaluation=True)
     scores = baselines(train, split, objective_of(), {"kind": N_CLASSES})
     kinds = train.columns["kind"].tolist()
-    pairs = [(a, b) for i, (a, b) in enumerate(zip(kinds, kinds[1:], strict=False)) if i + 1 != 40 and b]
+    pairs = [(a, b) for i, (a, b) in enumerate(pairwise(kinds)) if i + 1 != 40 and b]
     total = sum(1 for kind in kinds if kind) + N_CLASSES - 1
     frequency = {k: (kinds.count(k) + 1) / total for k in range(1, N_CLASSES)}
     flat, follows, errors = [], [], []

@@ -1,0 +1,292 @@
+"""One run from its YAML to its model: reproducible, resumable, recorded, and clear about what is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import polars as pl
+import pytest
+import torch
+from conftest import WriteConfig, preprocess_shop, shop_rows, write_shop
+
+from sequifier import api
+from sequifier.config.load import load
+from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
+from sequifier.run import RunResult, Shared, prepare, run
+
+
+def quiet(event: str, **fields: Any) -> None:
+    return None
+
+
+def train(path: Path, **options: Any) -> RunResult:
+    return api.train(load(TrainConfig, path).config, **({"emit": quiet} | options))
+
+
+def losses(root: Path, name: str = "tiny") -> list[float]:
+    lines = (root / "logs" / name / "latest" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["val_loss"] for line in lines]
+
+
+def test_a_run_learns_and_leaves_models_checkpoints_and_a_record(shop: Path, train_config: WriteConfig) -> None:
+    result = train(train_config(training_spec={"epochs": 6}, export_embedding_model=True, export_pt=True))
+    assert result.ended == "finished"
+    assert result.best_val_loss is not None
+    assert result.best_val_loss < min(scores["val_loss"] for scores in result.baselines.values())
+    assert losses(shop)[result.best_epoch - 1] == result.best_val_loss == min(losses(shop))
+    for which in ("best", "last", "best-embedding", "last-embedding"):
+        assert (shop / "models" / f"sequifier-tiny-{which}-6.onnx").exists()
+    weights = torch.load(shop / "models" / "sequifier-tiny-best-6.pt", weights_only=True)
+    assert json.loads(weights["columns"])["targets"] == [
+        {"name": "item", "kind": "categorical"},
+        {"name": "price", "kind": "real"},
+    ]
+    assert sorted(path.name for path in (shop / "checkpoints").iterdir()) == [f"tiny-epoch-{n}.pt" for n in range(1, 7)]
+    record = shop / "logs" / "tiny" / "latest"
+    meta = json.loads((record / "experiment_meta.json").read_text())
+    assert (meta["status"], meta["name"]) == ("done", "tiny")
+    data = json.loads((record / "experiment_data.json").read_text())
+    assert data["metrics"]["val_loss"] == losses(shop)
+    assert data["results"]["best_val_loss"] == result.best_val_loss
+    config = load(TrainConfig, record / "config.yaml").config
+    assert config.input_columns == ["item", "price"]
+    assert "best validation loss" in (record / "experiment_log.txt").read_text()
+
+
+def test_the_same_config_gives_the_same_losses_to_the_last_digit(shop: Path, train_config: WriteConfig) -> None:
+    path = train_config()
+    train(path)
+    first = losses(shop)
+    train(path)
+    assert losses(shop) == first
+    assert "(the same)" in (shop / "logs" / "tiny" / "latest" / "experiment_log.txt").read_text()
+    train(train_config(seed=1))
+    assert losses(shop) != first
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "AdEMAMix", "ScheduleFreeAdamW"])
+def test_a_run_stopped_after_an_epoch_goes_on_as_if_nothing_had_happened(
+    shop: Path, train_config: WriteConfig, optimizer: str
+) -> None:
+    settings: dict[str, Any] = {
+        "epochs": 5,
+        "optimizer": {"name": optimizer},
+        "scheduler": {"name": "CosineAnnealingLR", "T_max": "auto"},
+        "warmup_steps": 4,
+    }
+    train(train_config(training_spec=settings, model_name="whole"))
+    path = train_config(training_spec=settings)
+    config = load(TrainConfig, path).config
+    stopped = run(config, emit=quiet, should_stop=lambda: (shop / "checkpoints" / "tiny-epoch-2.pt").exists())
+    assert (stopped.ended, stopped.last_epoch, stopped.files.keys()) == ("interrupted", 2, {"record"})
+    assert (shop / "checkpoints" / "tiny-resume.pt").exists()
+    resumed = train(path)
+    assert losses(shop) == losses(shop, "whole"), "the record of the resumed run holds the whole curve"
+    assert resumed.ended == "finished"
+    assert not (shop / "checkpoints" / "tiny-resume.pt").exists()
+    for which in ("best", "last"):
+        models = [onnx_weights(shop / "models" / f"sequifier-{name}-{which}-5.onnx") for name in ("tiny", "whole")]
+        assert models[0].keys() == models[1].keys()
+        assert all((models[0][name] == models[1][name]).all() for name in models[0])
+
+
+def onnx_weights(path: Path) -> dict[str, np.ndarray]:
+    import onnx
+
+    graph = onnx.load(path).graph
+    return {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
+
+
+def test_an_unfinished_run_with_another_config_is_not_continued(shop: Path, train_config: WriteConfig) -> None:
+    run(load(TrainConfig, train_config()).config, emit=quiet, should_stop=lambda: True)
+    changed = train_config(model_spec={"dim_feedforward": 24}, training_spec={"log_interval": 1})
+    with pytest.raises(RunError, match=r"model_spec.dim_feedforward \(16 -> 24\)") as caught:
+        train(changed)
+    assert "log_interval" not in str(caught.value)
+    assert "--no-resume" in str(caught.value)
+    assert train(changed, resume="never").last_epoch == 3
+
+
+def test_checkpoints_are_found_by_their_exact_name(shop: Path, train_config: WriteConfig) -> None:
+    train(train_config(model_name="run-10", training_spec={"epochs": 2}))
+    train(train_config(model_name="run-1", training_spec={"epochs": 1}), resume="always")
+    assert losses(shop, "run-1") == losses(shop, "run-10")[:1]
+
+
+def test_a_corrupt_checkpoint_is_named_with_a_way_out(shop: Path, train_config: WriteConfig) -> None:
+    path = train_config()
+    run(load(TrainConfig, path).config, emit=quiet, should_stop=lambda: True)
+    (shop / "checkpoints" / "tiny-resume.pt").write_bytes(b"PK\x03\x04 nonsense")
+    with pytest.raises(ModelError, match="cannot read the checkpoint") as caught:
+        train(path)
+    assert "tiny-resume.pt" in str(caught.value)
+    assert "--no-resume" in str(caught.value)
+
+
+def test_old_checkpoints_go_when_only_some_are_kept(shop: Path, train_config: WriteConfig) -> None:
+    train(train_config(training_spec={"epochs": 4, "keep_checkpoints": 2, "save_interval_epochs": 1}))
+    assert sorted(path.name for path in (shop / "checkpoints").iterdir()) == ["tiny-epoch-3.pt", "tiny-epoch-4.pt"]
+
+
+def prepared_targets(path: Path, **values: Any) -> dict[str, int]:
+    config = load(TrainConfig, path).config.model_copy(update=values)
+    valid = prepare(config, Shared()).valid
+    return {target: int(valid.n_known_targets(target).sum()) for target in ("item", "price")}
+
+
+def test_the_number_of_evaluated_targets_does_not_depend_on_seq_length(train_config: WriteConfig) -> None:
+    path = train_config()
+    counts = [prepared_targets(path, seq_length=length) for length in (4, 24, 48)]
+    assert counts[0] == counts[1] == counts[2]
+
+
+def validation_loss_with(shop: Path, path: Path, change: Callable[[list[Any]], None]) -> tuple[float, int]:
+    """The loss of the model trained on the unchanged shop, on a shop with other events."""
+    from sequifier.artifacts.checkpoint import read_checkpoint
+    from sequifier.training.evaluate import evaluate
+
+    rows = shop_rows()
+    change(rows)
+    write_shop(shop / "data" / "shop.csv", rows)
+    preprocess_shop(shop)
+    ready = prepare(load(TrainConfig, path).config, Shared())
+    ready.state.model.load_state_dict(read_checkpoint(shop / "checkpoints" / "tiny-epoch-3.pt")["model"])
+    result = evaluate(ready.state.model, ready.valid, ready.objective, batch_size=64)
+    return result.metrics["val_item_loss"], result.n_targets["item"]
+
+
+def test_events_just_before_the_boundary_are_history_of_the_validation_events(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    path = train_config()
+    train(path)
+    rows = shop_rows()
+    size = sum(1 for row in rows if row[0] == "c00")
+    boundary = round(0.8 * size)  # c00 is the first customer: its rows are the first ones
+
+    def nothing(rows: list[Any]) -> None:
+        return None
+
+    def other_item(index: int) -> Callable[[list[Any]], None]:
+        def change(rows: list[Any]) -> None:
+            customer, visit, item, price = rows[index]
+            rows[index] = (customer, visit, "item0" if item != "item0" else "item3", price)
+
+        return change
+
+    before, n_targets = validation_loss_with(shop, path, nothing)
+    assert validation_loss_with(shop, path, nothing) == (before, n_targets)
+    changed, n_changed = validation_loss_with(shop, path, other_item(boundary - 2))
+    assert n_changed == n_targets
+    assert changed != before
+
+
+def test_events_after_a_target_never_change_its_prediction(shop: Path, train_config: WriteConfig) -> None:
+    result = train(train_config(model_spec={"prediction_length": 8}))
+    session = onnxruntime.InferenceSession(shop / result.files["best_onnx"])
+    generator = np.random.default_rng(0)
+    feed = {
+        "item": generator.integers(1, 7, (1, 8)),
+        "price": generator.normal(size=(1, 8)).astype(np.float32),
+        "n_events": np.array([8]),
+    }
+    (before,) = session.run(["item_probabilities"], feed)
+    feed["item"][0, 5:] = 1
+    feed["price"][0, 5:] = 9.0
+    (after,) = session.run(["item_probabilities"], feed)
+    np.testing.assert_allclose(before[0, :5], after[0, :5], atol=1e-6)
+    assert not np.allclose(before[0, 5:], after[0, 5:])
+
+
+@pytest.mark.parametrize("write_format", ["csv", "arrow"])
+def test_the_loss_does_not_depend_on_the_file_format(shop: Path, train_config: WriteConfig, write_format: str) -> None:
+    path = train_config()
+    train(path)
+    expected = losses(shop)
+    preprocess_shop(shop, write_format=write_format)
+    assert list((shop / "data").glob(f"*.{write_format}"))
+    train(path)
+    assert losses(shop) == expected
+
+
+def test_a_run_with_a_cut_batch_learns_the_same(shop: Path, train_config: WriteConfig) -> None:
+    train(train_config(training_spec={"batch_size": 25, "dropout": 0.0}))
+    expected = losses(shop)
+    cut = {"batch_size": 13, "accumulation_steps": 2, "effective_batch_size": 25, "dropout": 0.0}
+    train(train_config(training_spec=cut))
+    assert losses(shop) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_loss_that_overflows_is_diverged_and_keeps_the_last_finite_best(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    wild = {"optimizer": {"name": "SGD"}, "learning_rate": 10.0, "gradient_clip": None, "epochs": 50, "dropout": 0.0}
+    result = train(train_config(training_spec=wild, target_columns=["price"]))
+    assert result.ended == "diverged"
+    assert "loss is" in (result.error or "")
+    assert (result.best_val_loss is None) == ("best_onnx" not in result.files)
+    assert json.loads((shop / "logs" / "tiny" / "latest" / "experiment_meta.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ({"target_columns": ["itme"]}, ConfigError, "did you mean `item`?"),
+        ({"input_columns": ["item", "prize"]}, ConfigError, "did you mean `price`?"),
+        ({"target_column_types": {"item": "real", "price": "real"}}, ConfigError, "preprocessed as categorical"),
+        ({"metadata_config_path": "configs/shop.json"}, ConfigError, "no such file or folder"),
+        ({"training_data_path": "data/none.parquet"}, ConfigError, "no such file or folder"),
+        ({"training_spec": {"device": "cuda"}}, ConfigError, "`cuda` is not available here"),
+        ({"metric": "val_item_acuracy"}, ConfigError, "did you mean `val_item_accuracy`"),
+        ({"metric": "val_item_accuracy"}, ConfigError, "write direction: maximize"),
+        ({"training_spec": {"class_weights": {"item": [1.0, 1.0]}}}, ConfigError, "has 2 weights"),
+        ({"model_spec": {"feature_embedding_dims": {"item": 8}}}, ConfigError, "`price` has no width"),
+        (
+            {"training_spec": {"scheduler": {"name": "OneCycleLR", "max_lr": 0.1, "total_steps": 2}}},
+            ConfigError,
+            "total_steps: auto",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(
+    train_config: WriteConfig, values: dict[str, Any], kind: type[SequifierError], expected: str
+) -> None:
+    if values.get("training_spec", {}).get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(kind) as caught:
+        train(train_config(**values))
+    assert expected in str(caught.value)
+
+
+def test_splits_of_another_preprocessing_are_noticed(shop: Path, train_config: WriteConfig) -> None:
+    path = train_config()
+    metadata = (shop / "configs/metadata_configs/shop.json").read_text()
+    write_shop(shop / "data" / "shop.csv", shop_rows(seed=5))
+    preprocess_shop(shop)
+    (shop / "configs/metadata_configs/shop.json").write_text(metadata)
+    with pytest.raises(DataError, match="metadata"):
+        train(path)
+
+
+def test_nothing_is_left_behind_where_nothing_can_be_written(shop: Path, train_config: WriteConfig) -> None:
+    path = train_config()
+    (shop / "models").write_text("a file where the folder should be")
+    with pytest.raises(RunError, match="cannot write"):
+        train(path)
+    assert json.loads((shop / "logs" / "tiny" / "latest" / "experiment_meta.json").read_text())["status"] == "failed"
+
+
+def test_unknown_categories_of_the_validation_split_do_not_count(shop: Path, train_config: WriteConfig) -> None:
+    rows = shop_rows()
+    last = {row[0]: index for index, row in enumerate(rows)}["c00"]
+    rows[last - 5] = (*rows[last - 5][:2], "never seen before", rows[last - 5][3])
+    write_shop(shop / "data" / "shop.csv", rows)
+    preprocess_shop(shop, vocabulary_from="train")
+    counts = prepared_targets(train_config())
+    validation = pl.read_parquet(shop / "data" / "shop-split1.parquet").filter(~pl.col("isContext"))
+    assert counts["price"] == len(validation)
+    assert counts["item"] == int((validation["item"] != 0).sum())

@@ -1,0 +1,203 @@
+"""Everything a user can get wrong in the data: one error that says what, where and how to fix it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from small_project import Project
+
+from sequifier.errors import ConfigError, DataError, RunError
+
+HEADER = "sequenceId,itemPosition,kind,price\n"
+GOOD = "".join(f"{sequence},{step},{'ab'[step % 2]},{step}.5\n" for sequence in (3, 4) for step in range(6))
+
+
+def error(project: Project, text: str | Path, *, kind: type[Exception] = DataError, **fields: Any) -> str:
+    """The message; nothing may have been written."""
+    path = project.write_text(text) if isinstance(text, str) else text
+    before = project.files()
+    with pytest.raises(kind) as raised:
+        project.run(path, **({"split_ratios": [1.0]} | fields))
+    assert project.files() == before
+    return str(raised.value)
+
+
+def test_the_good_table_is_good(project: Project) -> None:
+    project.run(project.write_text(HEADER + GOOD), split_ratios=[1.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "parts"),
+    [
+        ("", {}, ["the file is empty", "events.csv"]),
+        (HEADER, {}, ["there are no rows", "events.csv"]),
+        (HEADER + GOOD, {"sequence_column": "sequenceID"}, ["`sequenceID` (sequence_column)", "`sequenceId`?"]),
+        (HEADER + GOOD, {"position_column": "time"}, ["`time` (position_column)", "known: sequenceId"]),
+        (HEADER + GOOD, {"selected_columns": ["prize"]}, ["`prize` (selected_columns)", "did you mean `price`?"]),
+        (HEADER + GOOD, {"column_types": {"pric": "real"}}, ["column_types names `pric`", "`price`?"]),
+        (HEADER + GOOD, {"column_types": {"kind": "real"}}, ["`kind` should be real", "text", "categorical"]),
+        (HEADER + GOOD, {"column_types": {"price": "categorical"}}, ["12 values with a fraction", "real"]),
+        (HEADER + GOOD, {"fill_null": {"kid": "unknown"}}, ["fill_null names `kid`", "`kind`?"]),
+        (HEADER + GOOD, {"fill_null": {"kind": "mean"}}, ["fill_null.kind: `mean`", "use forward or unknown"]),
+        (HEADER + GOOD, {"fill_null": {"kind": 3}}, ["fill_null.kind: `3`", "String"]),
+        (HEADER + GOOD, {"fill_null": {"price": "unknown"}}, ["fill_null.price: `unknown`", "a number or mean"]),
+        (HEADER + GOOD, {"min_count": {"price": 2}}, ["min_count names `price`", "real"]),
+        (HEADER + GOOD, {"max_categories": {"knd": 2}}, ["max_categories names `knd`", "`kind`?"]),
+        (HEADER + GOOD, {"read_format": "parquet"}, ["is not a parquet file", "set read_format: csv"]),
+        ("a;b\n1;2\n", {}, ["`sequenceId`", "known: a;b"]),
+        ("sequenceId,itemPosition\n1,2\n", {}, ["no feature column", "sequenceId, itemPosition"]),
+        (HEADER + GOOD + "4,6,,1\n", {}, ["`kind` has 1 null", "13 rows", "sequenceId=4 itemPosition=6"]),
+        (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "drop those rows, or set fill_null.kind"]),
+        (HEADER + "9,9,a,\n7,7,a,\n" + GOOD, {}, ["`price` has 2 null", "sequenceId=7 itemPosition=7"]),
+        (HEADER + GOOD + "4,6,b,nan\n", {}, ["`price` has 1 NaN values", "sequenceId=4 itemPosition=6"]),
+        (HEADER + GOOD + "4,6,b,-inf\n", {}, ["`price` has 1 infinite values", "fill_null.price"]),
+        (HEADER + GOOD + "4,6,,\n", {}, ["`kind` has 1 null", "`price` has 1 null"]),
+        (HEADER + GOOD + "4,6,,1\n", {"fill_null": {"price": 0.0}}, ["`kind` has 1 null"]),
+        (HEADER + "1,1,,1\n" + GOOD, {"fill_null": {"kind": "forward"}}, ["without an earlier one", "sequenceId=1"]),
+        (HEADER + GOOD + ",7,a,1\n", {}, ["`sequenceId` has 1 null", "events.csv, first in row 13 (empty)"]),
+        (HEADER + GOOD + "4,,a,1\n", {}, ["`itemPosition` has 1 null", "row 13 (empty)"]),
+        (HEADER + GOOD + "4,1,a,1\n4,1,b,2\n3,2,a,1\n", {}, ["3 of 15 rows repeat", "sequenceId=3 itemPosition=2"]),
+        (HEADER + "1,2013-01-31,a,1\n1,31.1.2013,a,1\n", {}, ["1 values that are no date", "row 2 (`31.1.2013`)"]),
+        (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` holds `03/04/2013`", "2013-01-31"]),
+        (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` holds Float64", "integers, dates or datetimes"]),
+        (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` holds Float64", "an integer or a text"]),
+        (HEADER + "1,1,a,1e308\n1,2,a,-1e308\n", {}, ["`price` has no standard deviation", "1e+308"]),
+        ("sequenceId,itemPosition,isContext\n1,1,2\n", {}, ["`isContext`", "rename it"]),
+        ("user,itemPosition,sequenceId\n1,1,2\n", {"sequence_column": "user"}, ["`sequenceId`", "sequence_column"]),
+        (HEADER + "1,1,a\n1,2,a,3,4,5\n", {}, ["cannot read the events as csv", "events.csv"]),
+    ],
+)  # fmt: skip
+def test_the_error_says_what_where_and_how_to_fix_it(
+    project: Project, text: str, fields: dict[str, Any], parts: list[str]
+) -> None:
+    message = error(project, text, **fields)
+    for part in parts:
+        assert part in message, message
+
+
+def test_numbers_are_counted_over_all_parts_of_a_large_table(project: Project) -> None:
+    rows = [f"{sequence},{step},{'' if step == 3 else 'a'},1.5" for sequence in range(50) for step in range(6)]
+    message = error(project, HEADER + "\n".join(rows) + "\n", memory_bytes=2000)
+    assert "`kind` has 50 null values in 300 rows, first at sequenceId=0 itemPosition=3" in message
+
+
+def test_a_missing_path_names_both_places(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write_text(HEADER + GOOD)
+    (project.root / "work").mkdir()
+    monkeypatch.chdir(project.root / "work")
+    with pytest.raises(ConfigError) as raised:
+        project.run(Path("raw/event.csv"))
+    assert "raw/event.csv and " in str(raised.value)
+    assert str(project.root / "raw/event.csv") in str(raised.value)
+
+
+def test_a_folder_without_files_of_the_format_says_what_it_holds(project: Project) -> None:
+    folder = project.write_text("x", "folder/notes.txt").parent
+    assert "the folder holds .txt" in error(project, folder, read_format="csv")
+
+
+def test_a_column_missing_in_one_file_names_that_file(project: Project) -> None:
+    project.write_text(HEADER + GOOD, "folder/a.csv")
+    project.write_text("sequenceId,itemPosition,kind\n9,1,a\n", "folder/b.csv")
+    message = error(project, project.root / "raw" / "folder", read_format="csv")
+    assert "`price` (the first file) is missing in b.csv" in message
+
+
+def test_parquet_files_that_disagree_on_a_type_are_refused(project: Project) -> None:
+    frame = pl.DataFrame({"sequenceId": [1], "itemPosition": [1], "a": [1]})
+    project.write(frame, "folder/a.parquet")
+    project.write(frame.with_columns(a=pl.lit("x")), "folder/b.parquet")
+    message = error(project, project.root / "raw" / "folder", read_format="parquet")
+    assert "`a` is integer in one file and text in another" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        (pl.Series([[1], [2]]), ["`a` holds List(Int64)", "selected_columns"]),
+        (pl.Series([1, 2]).cast(pl.Date), ["`a` holds Date", "number or text"]),
+        (pl.Series([None, None]), ["`a` has 2 null values"]),
+        (pl.Series([2**64 - 1, 1], dtype=pl.UInt64), ["cannot read the events as parquet"]),
+    ],
+)
+def test_values_that_cannot_be_encoded_are_named(project: Project, values: pl.Series, parts: list[str]) -> None:
+    path = project.write(pl.DataFrame({"sequenceId": [1, 1], "itemPosition": [1, 2], "a": values}))
+    message = error(project, path)
+    for part in parts:
+        assert part in message, message
+
+
+def test_a_file_that_is_not_parquet_is_refused(project: Project) -> None:
+    path = project.write_text("no parquet", "events.parquet")
+    assert "cannot read the events as parquet" in error(project, path)
+
+
+def test_a_split_without_a_target_is_refused(project: Project) -> None:
+    rows = "".join(f"{sequence},0,a,1\n" for sequence in range(10))
+    message = error(project, HEADER + rows, split_ratios=[0.8, 0.2])
+    assert "split 0 has no event to predict: 10 rows of 10 sequences" in message
+    assert "fewer splits" in message
+
+    message = error(project, HEADER + GOOD, split_ratios=[0.98, 0.02])
+    assert "split 1 has no event to predict: 0 rows" in message
+
+
+def test_one_own_event_is_a_target_only_with_an_event_before_it(project: Project) -> None:
+    path = project.write_text(HEADER + GOOD)
+    assert project.run(path, split_ratios=[0.8, 0.2]).sequifier.rows == [10, 2]
+    assert "split 1 has no event" in error(project, path, split_ratios=[0.8, 0.2], context_events=0)
+
+
+def test_exact_windows_that_leave_rows_over_name_the_sequence(project: Project) -> None:
+    fields = {"subsequence_start_mode": "exact", "seq_length": 2, "split_ratios": [1.0]}
+    message = error(project, HEADER + GOOD + "1,0,a,1\n", **fields)
+    assert "sequenceId=3 has 6 rows in split 0" in message
+    assert "leave 1 over (so do 2 of 3 sequences)" in message
+    assert "a stride that divides 3" in message
+    project.run(project.write_text(HEADER + GOOD), **(fields | {"stride_by_split": [3]}))
+    project.run(project.write_text(HEADER + GOOD), **(fields | {"seq_length": 100}))
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_error(project: Project) -> None:
+    path = project.write_text(HEADER + GOOD)
+    (project.root / "data").write_text("a file where the folder should be")
+    message = error(project, path, kind=RunError)
+    assert "cannot write to the folder for the splits" in message
+    assert str(project.root / "data") in message
+
+
+@pytest.mark.parametrize("write_format", ["parquet", "csv", "arrow"])
+@pytest.mark.parametrize("memory_bytes", [1 << 30, 1 << 18])
+def test_a_full_disk_leaves_the_old_data_set_whole(project: Project, write_format: str, memory_bytes: int) -> None:
+    """A file size limit stands for the full disk; it needs a process of its own."""
+    n = 20_000
+    frame = pl.DataFrame({"sequenceId": [i // 100 for i in range(n)], "itemPosition": [i % 100 for i in range(n)]})
+    frame = frame.with_columns(a=pl.int_range(n).cast(pl.Float64).sin())
+    path = project.write(frame)
+    project.run(path, write_format=write_format, max_rows=1000)
+    before = {name: (project.root / name).read_bytes() for name in project.files()}
+
+    script = f"""
+import resource
+from pathlib import Path
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.errors import RunError
+from sequifier.preprocess.pipeline import preprocess
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+config = PreprocessConfig(project_root={str(project.root)!r}, data_path={str(path)!r}, read_format="parquet",
+                          write_format={write_format!r}, seq_length=4)
+try:
+    preprocess(config, report=lambda line: None, memory_bytes={memory_bytes})
+except RunError as error:
+    print(error)
+"""
+    environment = os.environ | {"POLARS_MAX_THREADS": "2"}
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert child.returncode == 0, child.stderr
+    assert "cannot write" in child.stdout
+    assert "File too large" in child.stdout
+    assert {name: (project.root / name).read_bytes() for name in project.files()} == before

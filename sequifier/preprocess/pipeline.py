@@ -89,9 +89,12 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
         )
         encoded = _encode(parts, encoding, folder, report)
         paths = [f"data/{source.name}-split{i}.{config.write_format}" for i in range(len(config.split_ratios))]
-        hashes = _write(encoded, split, [root / path for path in paths], _format(config))
-    metadata = _metadata(config, table, encoding, split, paths, hashes)
-    write_metadata(metadata, metadata_path)
+        with ExitStack() as files:
+            # Everything is on the disk before the first file takes its name. The metadata, entered first, is last.
+            temporary = files.enter_context(atomic_path(metadata_path))
+            hashes = _write(files, encoded, split, [root / path for path in paths], _format(config))
+            metadata = _metadata(config, table, encoding, split, paths, hashes)
+            write_metadata(metadata, temporary)
     for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
         report(f"{root / path}: {rows:,} rows of {sequences:,} sequences")
     return metadata_path
@@ -261,16 +264,15 @@ class _Reader:
 
 
 def _write(
-    encoded: Sequence[Callable[[], Events]], split: _Split, paths: Sequence[Path], format: Format
+    files: ExitStack, encoded: Sequence[Callable[[], Events]], split: _Split, paths: Sequence[Path], format: Format
 ) -> list[dict[str, str]]:
-    """All splits, which take their names together at the end, and the hashes of their columns."""
+    """Write all splits, which take their names when `files` is closed; returns the hashes of their columns."""
     all_hashes = []
-    with ExitStack() as stack:
-        for number, path in enumerate(paths):
-            hashes = ColumnHashes()
-            temporary = stack.enter_context(atomic_path(path))
-            sink_events(temporary, _parts_of_split(encoded, split, number, hashes), format)
-            all_hashes.append(hashes.digests())
+    for number, path in enumerate(paths):
+        hashes = ColumnHashes()
+        temporary = files.enter_context(atomic_path(path))
+        sink_events(temporary, _parts_of_split(encoded, split, number, hashes), format)
+        all_hashes.append(hashes.digests())
     return all_hashes
 
 

@@ -4,6 +4,7 @@ Files are read in the order of their paths. Types are agreed over all files befo
 that is an integer in one CSV file and a fraction in the next is real in both.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,12 @@ class Source:
     def name(self) -> str:
         """What the splits and the metadata are named after."""
         return self.path.name if self.path.is_dir() else self.path.stem
+
+
+def _is_raw(item: Path, folder: Path) -> bool:
+    """Not hidden, and no split of an earlier run, which lies there when data/ itself is preprocessed."""
+    is_hidden = any(part.startswith(".") for part in item.parts)
+    return not is_hidden and re.fullmatch(rf"{re.escape(folder.name)}-split\d+\.\w+", item.name) is None
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ def find_source(config: PreprocessConfig) -> Source:
                 fix=f"set read_format: {other}",
             )
         return Source(path, (path,), format)
-    everything = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
+    everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
     files = tuple(item for item in everything if item.suffix.lower() in _SUFFIXES[format])
     if not files:
         found = sorted({item.suffix for item in everything})
@@ -237,11 +244,14 @@ def _features(
         features = [column for column in selected if column not in keys]
         if len(features) < len(selected):
             notes.append(f"{' and '.join(keys)} are always stored and are no features; to use one, copy it")
+    named_in = "the metadata" if selected is not None else "the first file"
+    if config.selected_columns is not None:
+        named_in = "selected_columns"
     for file, schema in zip(source.files, schemas, strict=True):
         for column, where in [(keys[0], "sequence_column"), (keys[1], "position_column")]:
             _require(file, schema, column, where)
         for column in features:
-            _require(file, schema, column, "selected_columns" if selected is not None else "the first file")
+            _require(file, schema, column, named_in)
     if not features:
         raise DataError(
             "there is no feature column besides the sequence and position columns",
@@ -289,7 +299,7 @@ def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 
 
 def _decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_rows: int | None) -> int:
-    """About how much memory the rows take: measured text is 16 to 40 bytes a value, everything else at most 8."""
+    """About how much memory the rows take: 32 bytes for a text (polars needs 16 and its letters), else 8."""
     per_row = sum(32 if dtype == pl.String else 8 for dtype in raw_types.values())
     if source.format == "parquet":
         scans = [pl.scan_parquet(file, glob=False) for file in source.files]

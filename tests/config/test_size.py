@@ -1,13 +1,8 @@
 """Formulas against torch."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from shapes import describe, pairwise, small, windows
 
 from sequifier.config.architecture import Architecture, Target

@@ -10,7 +10,7 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from conftest import WriteConfig, preprocess_shop, shop_rows, write_shop
+from shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 from sequifier import api
 from sequifier.config.load import load

@@ -1,11 +1,12 @@
 """The whole model: what a prediction depends on, and that every option can be trained."""
 
+from itertools import combinations, product
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from shapes import describe, lively, pairwise, small, windows
+from shapes import OPTIONS, describe, lively, pairwise, small, windows
 
 from sequifier.config.architecture import Architecture
 from sequifier.model.build import build_model, draw_weights
@@ -89,6 +90,12 @@ def test_every_option_learns_a_batch_by_heart(shape: Architecture) -> None:
 def test_columns_may_be_of_one_kind(columns: dict[str, Any]) -> None:
     shape = small(**columns)
     assert build_model(shape)(*windows(shape)).shape == (3, 8, 16)
+
+
+def test_the_dozen_architectures_hold_every_pair_of_options() -> None:
+    for first, second in combinations(OPTIONS, 2):
+        pairs = {(getattr(shape, first), getattr(shape, second)) for shape in pairwise()}
+        assert pairs == set(product(OPTIONS[first], OPTIONS[second]))
 
 
 def test_dropout_acts_in_training_alone() -> None:

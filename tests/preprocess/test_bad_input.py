@@ -170,6 +170,12 @@ def test_a_folder_that_cannot_be_written_to_is_one_error(project: Project) -> No
     assert str(project.root / "data") in message
 
 
+def test_splits_are_not_replaced_when_the_metadata_cannot_be_written(project: Project) -> None:
+    path = project.write_text(HEADER + GOOD)
+    (project.root / "configs").write_text("a file where the folder should be")
+    assert "cannot write events.json" in error(project, path, kind=RunError)
+
+
 @pytest.mark.parametrize("write_format", ["parquet", "csv", "arrow"])
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 1 << 18])
 def test_a_full_disk_leaves_the_old_data_set_whole(project: Project, write_format: str, memory_bytes: int) -> None:

@@ -47,7 +47,8 @@ def test_mean_and_std_are_those_of_all_values_however_parted(sequences: list[lis
     values = [value for sequence in sequences for value in sequence]
 
     def of(sequences: list[list[float]]) -> Any:
-        return moments(np.array(sum(sequences, [])), np.array([len(sequence) for sequence in sequences], dtype=int))
+        values = [value for sequence in sequences for value in sequence]
+        return moments(np.array(values), np.array([len(sequence) for sequence in sequences], dtype=int))
 
     mean, std = mean_and_std([of(sequences)])
     assert mean_and_std([of(sequences[:cut]), of(sequences[cut:])]) == (mean, std)
@@ -59,7 +60,7 @@ def test_mean_and_std_are_those_of_all_values_however_parted(sequences: list[lis
 def test_a_small_spread_around_a_large_mean_is_kept() -> None:
     values = 1e9 + np.random.default_rng(0).normal(size=10_000)
     mean, std = mean_and_std([moments(values, np.full(100, 100))])
-    assert std == pytest.approx(np.std(values - 1e9, ddof=1), rel=1e-9)
+    assert std == pytest.approx(np.std(values - 1e9, ddof=1), rel=1e-7)  # float64 keeps 1e-7 at 1e9
     z = encode_reals(values, mean=mean, std=std)
     assert z.dtype == np.float32
     assert abs(z.mean()) < 1e-6
@@ -181,7 +182,7 @@ def test_stored_metadata_is_not_replaced_and_must_fit(project: Project, events: 
 
     with pytest.raises(DataError, match=r"would replace events\.json"):
         project.run(path, split_ratios=[1], metadata_config_path=stored)
-    with pytest.raises(DataError, match="`price` \\(selected_columns\\) is missing in less.parquet"):
+    with pytest.raises(DataError, match=r"`price` \(the metadata\) is missing in less\.parquet"):
         project.run(project.write(events.drop("price"), "less.parquet"), metadata_config_path=stored)
     with pytest.raises(DataError, match="`color`, which the metadata does not know"):
         other = project.write(events, "other.parquet")

@@ -169,6 +169,14 @@ def test_parquet_datetimes_keep_nanoseconds_and_lose_their_zone(project: Project
     assert project.split(0)["itemPosition"].dtype == pl.Datetime("ns")
 
 
+def test_a_folder_that_also_takes_the_splits_can_be_preprocessed_again(project: Project, events: pl.DataFrame) -> None:
+    project.write(events, "../data/table.parquet")
+    (project.root / "data" / ".hidden.parquet").write_text("not ours")
+    first = project.run(project.root / "data", read_format="parquet", split_ratios=RATIOS)
+    assert first.split_paths[0] == "data/data-split0.parquet"
+    assert project.run(project.root / "data", read_format="parquet", split_ratios=RATIOS) == first
+
+
 def test_selected_columns_fix_the_order_and_leave_out_the_rest(project: Project, events: pl.DataFrame) -> None:
     metadata = project.run(project.write(events), selected_columns=["price", "kind"], split_ratios=RATIOS)
     assert metadata.columns == ["price", "kind"]

@@ -1,0 +1,114 @@
+"""The metadata JSON: v1's keys, typed categories, a fingerprint of content."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sequifier.artifacts.metadata import (
+    Metadata,
+    SequifierMetadata,
+    data_fingerprint,
+    read_metadata,
+    write_metadata,
+)
+from sequifier.errors import DataError
+
+
+def small(**changes: Any) -> Metadata:
+    values: dict[str, Any] = {
+        "n_classes": {"code": 3, "flag": 3, "word": 3},
+        "id_maps": {"code": {"-2": 1, "10": 2}, "flag": {"false": 1, "true": 2}, "word": {"é": 1, "true": 2}},
+        "split_paths": ["data/x-split0.parquet"],
+        "column_types": {"word": "String", "price": "Float64", "code": "Int64", "flag": "Boolean"},
+        "selected_columns_statistics": {"price": {"std": 0.1 + 0.2, "mean": 1e-30}},
+        "sequifier": SequifierMetadata(
+            columns=["word", "price", "code", "flag"],
+            sequence_column="user",
+            position_column="when",
+            sequence_type="String",
+            position_type="Datetime(us)",
+            seq_length=8,
+            stride_by_split=[8],
+            subsequence_start_mode="distribute",
+            split_method="within_sequence",
+            split_ratios=[1.0],
+            context_events=512,
+            rows=[10],
+            sequences=[2],
+            column_hashes=[{"word": "0" * 16}],
+            fingerprint="f" * 16,
+        ),
+    }
+    return Metadata.model_validate(values | changes)
+
+
+def test_the_file_comes_back_and_begins_with_the_keys_of_v1(tmp_path: Path) -> None:
+    path = tmp_path / "configs" / "x.json"
+    write_metadata(small(), path)
+    assert read_metadata(path) == small()
+    keys = ["n_classes", "id_maps", "split_paths", "column_types", "selected_columns_statistics", "sequifier"]
+    assert list(json.loads(path.read_text())) == keys
+    assert [item.name for item in path.parent.iterdir()] == ["x.json"]
+
+
+def test_columns_keep_their_order_and_kinds() -> None:
+    metadata = small()
+    assert metadata.columns == ["word", "price", "code", "flag"]
+    assert metadata.categorical_columns == ["word", "code", "flag"]
+    assert metadata.real_columns == ["price"]
+    assert metadata.kind("price") == "real"
+    with pytest.raises(DataError, match="`prise` is not in the preprocessed data") as raised:
+        metadata.kind("prise")
+    assert "did you mean `price`?" in str(raised.value)
+
+
+def test_categories_have_their_raw_type_again() -> None:
+    metadata = small()
+    assert metadata.categories("code") == [-2, 10]
+    assert metadata.categories("flag") == [False, True]
+    assert metadata.categories("word") == ["é", "true"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_classes": {"code": 3, "flag": 3}}, "name different columns"),
+        ({"n_classes": {"code": 4, "flag": 3, "word": 3}}, "the ids of column code are not 1 to n_classes - 1"),
+        ({"selected_columns_statistics": {}}, "either an id map or statistics"),
+        ({"column_types": {"word": "String"}}, "column_types and sequifier.columns"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_files_that_are_no_metadata_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+
+    def message() -> str:
+        with pytest.raises(DataError) as raised:
+            read_metadata(path)
+        assert "x.json" in str(raised.value)
+        return str(raised.value)
+
+    assert "cannot read the metadata: No such file" in message()
+    path.write_text("{")
+    assert "the metadata is not JSON" in message()
+    content = small().model_dump()
+    path.write_text(json.dumps({key: content[key] for key in list(content)[:5]}))
+    assert "written by Sequifier v1" in message()
+    content["sequifier"]["rows"] = "many"
+    path.write_text(json.dumps(content))
+    assert "x.json, sequifier.rows" in message()
+
+
+def test_the_fingerprint_depends_on_every_part_of_the_content() -> None:
+    parts: list[Any] = [["a"], {"a": {"x": 1}}, {"b": {"std": 1.0, "mean": 0.5}}, [{"a": "0"}]]
+    changed: list[Any] = [["b"], {"a": {"y": 1}}, {"b": {"std": 1.0, "mean": 0.5000000000000001}}, [{"a": "1"}]]
+    expected = data_fingerprint(*parts)
+    assert len(expected) == 16
+    for index, part in enumerate(changed):
+        assert data_fingerprint(*parts[:index], part, *parts[index + 1 :]) != expected

@@ -1,0 +1,69 @@
+"""preprocess.yaml: defaults, bounds, and what is not there yet."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sequifier.config.preprocess import PreprocessConfig
+
+
+def config(**fields: Any) -> PreprocessConfig:
+    return PreprocessConfig.model_validate({"data_path": "data/x.csv", "seq_length": 8} | fields)
+
+
+def test_two_fields_are_enough() -> None:
+    result = config()
+    assert (result.read_format, result.write_format) == ("csv", "parquet")
+    assert result.split_ratios == [0.8, 0.1, 0.1]
+    assert result.strides == [8, 8, 8]
+    assert result.stored_context_events == 512
+    assert config(seq_length=600).stored_context_events == 600
+    assert config(context_events=0).stored_context_events == 0
+    assert config(selected_columns="a").selected_columns == ["a"]
+
+
+@pytest.mark.parametrize("missing", ["data_path", "seq_length"])
+def test_what_cannot_be_guessed_is_mandatory(missing: str) -> None:
+    values = {"data_path": "x", "seq_length": 8}
+    del values[missing]
+    with pytest.raises(ValidationError, match=missing):
+        PreprocessConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("ratios", [[0.7, 0.2, 0.1], [1], [0.1] * 10, [1 / 3, 1 / 3, 1 / 3]])
+def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -> None:
+    assert config(split_ratios=ratios).split_ratios == ratios
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "message"),
+    [
+        ({"split_ratios": [0.8, 0.1]}, "split_ratios", "[0.8, 0.1] sums to 0.9; the ratios must sum to 1"),
+        ({"split_ratios": [1.2, -0.2]}, "split_ratios", "greater than 0"),
+        ({"split_ratios": []}, "split_ratios", "at least 1"),
+        ({"stride_by_split": [1, 2]}, "stride_by_split", "[1, 2] has 2 entries, split_ratios [0.8, 0.1, 0.1] has 3"),
+        ({"stride_by_split": [1, 0, 1]}, "stride_by_split", "greater than 0"),
+        ({"selected_columns": ["a", "b", "a"]}, "selected_columns", "a given more than once"),
+        ({"position_column": "sequenceId"}, "position_column", "is the sequence_column already"),
+        ({"seq_length": 0}, "seq_length", "greater than 0"),
+        ({"column_types": {"a": "float"}}, "column_types", "'real'"),
+        ({"fill_null": {"a": "median"}}, "fill_null", "'forward'"),
+        ({"min_count": 0}, "min_count", "greater than 0"),
+        ({"context_events": -1}, "context_events", "greater than or equal to 0"),
+        ({"read_format": "text"}, "", "read_format: 'text' is not available in this version"),
+        ({"write_format": "pt"}, "", "write_format: 'pt' is not available in this version"),
+        ({"merge_output": False}, "", "merge_output: False is not available in this version"),
+        ({"continue_preprocessing": True}, "", "continue_preprocessing: True is not available"),
+        ({"splits": [1]}, "splits", "Extra inputs"),
+    ],
+)
+def test_a_wrong_value_is_refused_at_its_key(fields: dict[str, Any], key: str, message: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        config(**fields)
+    assert all(".".join(map(str, problem["loc"])).startswith(key) for problem in raised.value.errors())
+    assert any(message in problem["msg"] for problem in raised.value.errors())
+
+
+def test_v1_fields_without_a_function_are_accepted() -> None:
+    config(n_cores=4, batches_per_file=10, process_by_file=False, max_rows=None)

@@ -1,0 +1,238 @@
+"""Whole searches with real workers: failures stay where they are, and every number can be reproduced."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+from shop import TINY_SEARCH, WriteConfig, merged
+
+from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+
+COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search"]
+
+
+def search(path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "--config-path", str(path), *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def train(path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sequifier", "train", "--config-path", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False)
+
+
+def latest(shop: Path, name: str = "tune") -> dict[int, Record]:
+    return latest_by_run(read_ledger(shop / "logs" / name))
+
+
+def processes_of(shop: Path) -> list[str]:
+    """Command lines of live processes that work in this project."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            works_here = (folder / "cwd").resolve() == shop.resolve()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue  # it ended meanwhile
+        if works_here and "sequifier" in command and state != "Z":
+            found.append(command)
+    return found
+
+
+def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, search_config: WriteConfig) -> None:
+    done = search(search_config())
+    assert done.returncode == 0, done.stderr
+    records = latest(shop)
+    assert [record.state for record in records.values()] == ["finished", "finished"]
+    with (shop / "logs/tune/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    ranked = [row for row in rows if row["run"]]
+    assert [float(row["best_val_loss"]) for row in ranked] == sorted(r.best_val_loss or 0 for r in records.values())
+    assert sum(row["state"] == "baseline" for row in rows) == 2
+    assert ranked[0]["model_path"] in done.stdout
+    assert "baseline: what follows what" in done.stdout
+    for row in ranked:
+        session = onnxruntime.InferenceSession(shop / row["model_path"])
+        feed = {"item": np.ones((2, 8), np.int64), "price": np.zeros((2, 8), np.float32), "n_events": np.array([8, 3])}
+        (probabilities,) = session.run(["item_probabilities"], feed)
+        np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    for number, record in records.items():
+        again = train(shop / f"configs/hp_search/tune-run-{number}.yaml")
+        assert again.returncode == 0, again.stderr
+        data = json.loads((shop / f"logs/tune-run-{number}/latest/experiment_data.json").read_text())
+        assert data["results"]["best_val_loss"] == record.best_val_loss, "to the last digit"
+        assert f"the run before: {record.best_val_loss!r} (the same)" in again.stderr
+
+    before = (shop / "logs/tune/ledger.jsonl").read_bytes()
+    second = search(search_config())
+    assert (second.returncode, (shop / "logs/tune/ledger.jsonl").read_bytes()) == (0, before)
+    assert "nothing is left to run" in second.stderr
+    assert not (shop / "configs/hp_search/tune-run-2.yaml").exists()
+
+    grown = search_config(model_hyperparameter_sampling={"dim_model": [8, 16, 24], "n_head": [2, 4, 4]})
+    third = search(grown)
+    assert third.returncode == 0
+    assert sorted(latest(shop)) == [0, 1, 2]
+    assert (shop / "logs/tune/ledger.jsonl").read_bytes().startswith(before), "only the new run was added"
+
+
+def test_a_dry_run_writes_the_files_and_loads_no_torch(shop: Path, search_config: WriteConfig) -> None:
+    watched = [sys.executable, "-X", "importtime", "-m", "sequifier", "hyperparameter-search", "--dry-run"]
+    done = subprocess.run(
+        [*watched, "--config-path", str(search_config())], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "pydantic" in modules
+    assert not {"torch", "onnx", "onnxruntime", "optuna"} & modules
+    assert sorted(path.name for path in (shop / "configs/hp_search").iterdir()) == [
+        "tune-run-0.yaml",
+        "tune-run-1.yaml",
+    ]
+    assert not (shop / "logs/tune").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the worker")
+def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_alone(
+    shop: Path, search_config: WriteConfig
+) -> None:
+    nesterov = {"name": "SGD", "nesterov": True, "momentum": 0.9, "dampening": 0.5}  # torch refuses it when built
+    path = search_config(
+        window_stride=1,
+        model_hyperparameter_sampling={"dim_model": 256, "n_head": 4, "num_layers": 4, "dim_feedforward": 1024},
+        training_hyperparameter_sampling={
+            "epochs": 1,
+            "batch_size": [1024, 16],
+            "optimizer": [{"name": "Adam"}, nesterov],
+            "log_interval": 1000,
+        },
+    )
+    done = search(path, SEQUIFIER_WORKER_MEMORY_MB="250")
+    assert done.returncode == 3, done.stderr
+    records = latest(shop)
+    assert [record.state for record in records.values()] == ["finished", "failed", "finished", "failed"]
+    first = records[0]
+    assert first.attempt > 1
+    assert first.batch_size < 1024
+    assert first.batch_size * first.accumulation_steps == 1024, "the optimizer saw the planned batch"
+    text = (shop / "configs/hp_search/tune-run-0.yaml").read_text()
+    assert "# was 1024, which ran out of memory" in text
+    assert yaml.safe_load(text)["training_spec"]["batch_size"] == first.batch_size
+    assert f"again with batch_size {1024 // 2} x 2" in done.stderr
+    assert "Nesterov" in (records[1].error or "")
+    assert "sequifier train --config-path configs/hp_search/tune-run-1.yaml" in (records[1].error or "")
+    failed = train(shop / "configs/hp_search/tune-run-1.yaml")
+    assert failed.returncode == 1
+    assert "Nesterov" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def has_epochs(shop: Path, count: int) -> bool:
+    lines = [path.read_text().count("\n") for path in shop.glob("logs/tune-run-*/2*/metrics.jsonl")]
+    return sum(lines) >= count
+
+
+LONG = {"training_hyperparameter_sampling": {"epochs": 30, "learning_rate": 0.003, "dropout": 0.1}}
+"""Two runs of many short epochs."""
+
+
+@pytest.fixture
+def long_search(search_config: WriteConfig) -> Path:
+    return search_config(**LONG)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float | None]:
+    """The losses of the long search when nobody disturbs it."""
+    root = tmp_path_factory.mktemp("calm") / "project"
+    shutil.copytree(_shop, root)
+    path = root / "search.yaml"
+    path.write_text(yaml.safe_dump(merged(TINY_SEARCH, {**LONG, "project_root": str(root)})))
+    assert search(path).returncode == 0
+    return [record.best_val_loss for record in latest(root).values()]
+
+
+def test_a_killed_search_leaves_no_process_and_loses_nothing(
+    shop: Path, long_search: Path, undisturbed: list[float | None]
+) -> None:
+    for count in (3, 20, 40):
+        started = subprocess.Popen([*COMMAND, "--config-path", str(long_search)], stderr=subprocess.DEVNULL)
+        wait_for(lambda count=count: has_epochs(shop, count))
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        wait_for(lambda: not processes_of(shop), seconds=10)
+    done = search(long_search)
+    assert done.returncode == 0, done.stderr
+    records = latest(shop)
+    assert [record.state for record in records.values()] == ["finished", "finished"]
+    assert [record.best_val_loss for record in records.values()] == undisturbed
+    finished = [record.run for record in read_ledger(shop / "logs/tune") if record.state == "finished"]
+    assert finished == [0, 1], "each run finished once"
+
+
+def test_ctrl_c_finishes_the_epoch_and_the_next_start_goes_on(
+    shop: Path, long_search: Path, undisturbed: list[float | None]
+) -> None:
+    started = subprocess.Popen(
+        [*COMMAND, "--config-path", str(long_search)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: has_epochs(shop, 2))
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to the search and its worker
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130, said
+    assert latest(shop)[0].state == "interrupted"
+    assert not processes_of(shop)
+    assert (shop / "checkpoints/tune-run-0-resume.pt").exists()
+    assert search(long_search).returncode == 0
+    assert [record.best_val_loss for record in latest(shop).values()] == undisturbed
+
+
+def test_a_worker_that_is_killed_costs_its_run_one_attempt(
+    shop: Path, long_search: Path, undisturbed: list[float | None]
+) -> None:
+    started = subprocess.Popen([*COMMAND, "--config-path", str(long_search)], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: has_epochs(shop, 2))
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGSEGV)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode == 0, said
+    assert "the worker died (SIGSEGV)" in said
+    assert [(record.state, record.attempt) for record in latest(shop).values()] == [("finished", 2), ("finished", 1)]
+    assert [record.best_val_loss for record in latest(shop).values()] == undisturbed
+
+
+def test_two_processes_on_one_search_are_refused(shop: Path, long_search: Path) -> None:
+    started = subprocess.Popen([*COMMAND, "--config-path", str(long_search)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: has_epochs(shop, 1))
+    second = search(long_search)
+    started.kill()
+    started.wait()
+    assert second.returncode == 1
+    assert f"another process (process {started.pid}) is running this search" in second.stderr
+    assert "Traceback" not in second.stderr

@@ -1,0 +1,67 @@
+"""A small shop whose next item can be guessed, and configs of tiny models for it."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.preprocess.pipeline import preprocess
+
+N_ITEMS = 6
+
+
+def shop_rows(*, n_customers: int = 40, seed: int = 0) -> list[tuple[str, int, str, float]]:
+    """(customer, visit, item, price): the next item is mostly the one after, prices follow items."""
+    draw = random.Random(seed)
+    rows = []
+    for customer in range(n_customers):
+        item = draw.randrange(N_ITEMS)
+        for visit in range(draw.randint(12, 60)):
+            item = (item + draw.choice([1, 1, 1, 2])) % N_ITEMS
+            rows.append((f"c{customer:02d}", visit, f"item{item}", 10 + item + draw.gauss(0, 1)))
+    return rows
+
+
+def write_shop(path: Path, rows: list[tuple[str, int, str, float]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{customer},{visit},{item},{price:.4f}" for customer, visit, item, price in rows]
+    path.write_text("\n".join(["customer,visit,item,price", *lines]) + "\n")
+
+
+def preprocess_shop(root: Path, **values: Any) -> Path:
+    config = {
+        "project_root": str(root),
+        "data_path": str(root / "data" / "shop.csv"),
+        "sequence_column": "customer",
+        "position_column": "visit",
+        "seq_length": 8,
+    }
+    return preprocess(PreprocessConfig.model_validate(config | values), report=lambda line: None)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        known = result.get(key)
+        result[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return result
+
+
+WriteConfig = Callable[..., Path]
+
+TINY_RUN: dict[str, Any] = {
+    "metadata_config_path": "configs/metadata_configs/shop.json",
+    "model_name": "tiny",
+    "target_columns": ["item", "price"],
+    "model_spec": {"dim_model": 8, "n_head": 2, "num_layers": 1, "dim_feedforward": 16},
+    "training_spec": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "device": "cpu", "dropout": 0.1},
+}
+TINY_SEARCH: dict[str, Any] = {
+    "metadata_config_path": "configs/metadata_configs/shop.json",
+    "hp_search_name": "tune",
+    "search_strategy": "grid",
+    "target_columns": ["item"],
+    "model_hyperparameter_sampling": {"dim_model": [8, 16], "n_head": [2, 4], "num_layers": 1, "dim_feedforward": 16},
+    "training_hyperparameter_sampling": {"device": "cpu", "epochs": 2, "learning_rate": 0.01, "batch_size": 16},
+}

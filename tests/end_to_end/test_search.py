@@ -126,7 +126,7 @@ def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_a
             "log_interval": 1000,
         },
     )
-    done = search(path, SEQUIFIER_WORKER_MEMORY_MB="250")
+    done = search(path, SEQUIFIER_WORKER_MEMORY_MB="500")
     assert done.returncode == 3, done.stderr
     records = latest(shop)
     assert [record.state for record in records.values()] == ["finished", "failed", "finished", "failed"]

@@ -50,7 +50,10 @@ def train(
         emit: is told of what happens.
     """
     from sequifier.execution.interrupt import Interrupt
-    from sequifier.run import run
+    from sequifier.execution.threads import share_processors
+
+    share_processors()
+    from sequifier.run import run  # torch loads here
 
     if config.seed is None:
         config = config.model_copy(update={"seed": secrets.randbelow(2**31)})

@@ -29,7 +29,8 @@ class Command(click.Command):
         flag, is_first = "", True
         for word in args:
             if word.startswith("-") and len(word) > 1:
-                flag, is_first = (word, True) if word in names else ("", True)
+                name, equals, _ = word.partition("=")
+                flag, is_first = (name, not equals) if name in names else ("", True)
             elif flag:
                 if not is_first:
                     spread.append(flag)

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
-class TrainingProgress:
-    """Shows one training run; call it with events.
+class _Shown:
+    """A console, and a bar where there is a terminal.
 
     Args:
-        verbose: True adds every logged step, False shows nothing, None the epochs.
+        verbose: True says more, False shows nothing, None is between them.
     """
 
     def __init__(self, verbose: bool | None) -> None:
@@ -22,9 +22,6 @@ class TrainingProgress:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task("", total=None)
         return self
 
     def __exit__(
@@ -33,17 +30,33 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def _say(self, line: str, style: str = "") -> None:
+        self._console.print(line, style=style, markup=False)
+
+    def _start_bar(self, description: str) -> None:
+        if self._bar is not None:
+            self._bar.start()
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(description, total=None)
+
+
+class TrainingProgress(_Shown):
+    """Shows the epochs of one training run, or with `verbose` every logged step; call it with events."""
+
     def __call__(self, event: str, **fields: Any) -> None:
         """Show an event of `run.run`."""
         if self._verbose is False:
             return
-        if event == "log":
-            self._console.print(fields["line"], markup=False)
+        if event == "started":
+            self._start_bar("")
+        elif event == "log":
+            self._say(fields["line"])
         elif event == "step":
             if self._bar is not None and self._task is not None:
                 show_step(self._bar, self._task, fields)
             elif self._verbose:
-                self._console.print(step_text(fields), markup=False)
+                self._say(step_text(fields))
 
 
 def bars(console: Console) -> Progress:
@@ -71,28 +84,10 @@ def step_text(fields: dict[str, Any]) -> str:
     )
 
 
-class SearchProgress:
-    """Shows a search; call it with events.
+class SearchProgress(_Shown):
+    """Shows a line for each run of a search, or with `verbose` its epochs too; call it with events."""
 
-    Args:
-        verbose: True adds the epochs of each run, False shows nothing, None a line for each run.
-    """
-
-    def __init__(self, verbose: bool | None) -> None:
-        self._verbose = verbose
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = bars(self._console) if sys.stderr.isatty() and verbose is not False else None
-        self._task: TaskID | None = None
-        self._label = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    _label = ""
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Show an event of `api.search`."""
@@ -109,9 +104,6 @@ class SearchProgress:
         if show is not None:
             show(fields)
 
-    def _say(self, line: str, style: str = "") -> None:
-        self._console.print(line, style=style, markup=False)
-
     def _planned(self, fields: dict[str, Any]) -> None:
         for line in plan_lines(fields["plan"], fields["to_run"]):
             self._say(line)
@@ -121,11 +113,7 @@ class SearchProgress:
         width = len(str(fields["total"]))
         settings = "  ".join(f"{name} {value_text(value)}" for name, value in run.changed.items())
         self._label = f"[{fields['position']:>{width}}/{fields['total']}] run {run.number}  {settings}"
-        if self._bar is not None:
-            self._bar.start()
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(self._label, total=None)
+        self._start_bar(self._label)
 
     def _step(self, fields: dict[str, Any]) -> None:
         if self._bar is not None and self._task is not None:

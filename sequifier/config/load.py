@@ -4,10 +4,10 @@ Strongest first: explicit flag, `-D`, section, file, `base_config_path`, default
 merged, and reports every problem at once with its place.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import NoneType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,7 @@ from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 PLACEHOLDER = "PLEASE FILL"
+_PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
 
 
 @dataclass
@@ -30,9 +31,10 @@ class Merged:
     def put(self, path: KeyPath, value: Any, source: str) -> None:
         """Set one key; maps on the way are made."""
         here = self.values
-        for part in path[:-1]:
+        for length, part in enumerate(path[:-1], start=1):
             if not isinstance(here.get(str(part)), dict):
                 here[str(part)] = {}
+                self.sources[path[:length]] = source
             here = here[str(part)]
         here[str(path[-1])] = value
         for known in [known for known in self.sources if known[: len(path)] == path]:
@@ -99,26 +101,9 @@ def load(
         ConfigError: everything that is wrong, each problem with file and line.
     """
     merged = _read(path, model, seen=())
-    sections = merged.values.pop("sections", None) or {}
+    sections = merged.values.pop("sections", None)
     if section is not None:
-        if not isinstance(sections, dict) or section not in sections:
-            raise ConfigError(
-                [
-                    Problem(
-                        "sections",
-                        f"there is no section `{section}`",
-                        str(path),
-                        did_you_mean(section, sections),
-                    )
-                ]
-            )
-        chosen = Merged(sections[section] or {})
-        chosen.sources = {
-            known[2:]: f"{text} (section {section})"
-            for known, text in merged.sources.items()
-            if known[:2] == ("sections", section)
-        }
-        merged.merge(chosen)
+        merged.merge(_section(merged, sections, section, path))
     problems = [problem for word in defines if (problem := _define(merged, model, word))]
     for key, value in (flags or {}).items():
         merged.put(tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}")
@@ -135,6 +120,25 @@ def load(
     return Loaded(config, merged, path)
 
 
+def _section(merged: Merged, sections: Any, name: str, path: Path) -> Merged:
+    """The keys of one entry of `sections:`."""
+    place = merged.source(("sections",)) or str(path)
+    if not isinstance(sections, dict) or name not in sections:
+        known = sections if isinstance(sections, dict) else {}
+        fix = did_you_mean(name, known) if known else "write `sections:` with a map of names to keys"
+        raise ConfigError([Problem("sections", f"there is no section `{name}`", place, fix)])
+    values = {} if sections[name] is None else sections[name]
+    if not isinstance(values, dict):
+        place, key = merged.source(("sections", name)), f"sections.{name}"
+        raise ConfigError([Problem(key, f"expected `key: value` lines, found {_shown(values)}", place)])
+    sources = {
+        known[2:]: f"{text} (section {name})"
+        for known, text in merged.sources.items()
+        if known[:2] == ("sections", name)
+    }
+    return Merged(values, sources)
+
+
 def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     """A file over the files it inherits from."""
     if path.resolve() in seen:
@@ -147,7 +151,7 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
                     "",
                     "there is no such config file",
                     str(path),
-                    did_you_mean(str(path), others) if others else "",
+                    did_you_mean(str(path), others) if others else "give --config-path, or begin with `sequifier make`",
                 )
             ]
         )
@@ -159,11 +163,16 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     if "base_config_path" not in values or "base_config_path" in model.model_fields:
         return own
     place = own.source(("base_config_path",))
-    base = Path(str(values.pop("base_config_path")))
+    given = values.pop("base_config_path")
+    if given is None:
+        return own
+    if not isinstance(given, str):
+        raise ConfigError([Problem("base_config_path", f"should be one path, got {_shown(given)}", place)])
+    base = Path(given).expanduser()
     candidates = [base, path.parent / base]
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
-        looked = " and ".join(str(candidate) for candidate in candidates)
+        looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
         raise ConfigError([Problem("base_config_path", f"no such file; looked for {looked}", place)])
     inherited = _read(found, model, (*seen, path.resolve()))
     inherited.merge(own)
@@ -172,21 +181,27 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
 
 def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None:
     key, equals, text = word.partition("=")
-    if not equals or not key:
-        return Problem("", f"`{word}` is not key=value", "-D", "write -D training_spec.epochs=3")
     path = tuple(key.split("."))
+    if not equals or not all(path):
+        return Problem("", f"`{word}` is not key=value", "-D", "write -D training_spec.epochs=3")
     annotation = _annotation(model, path)
-    merged.put(path, _by_type(annotation, text), "-D")
+    value = _by_type(annotation, text)
+    if isinstance(value, str) and text.startswith(("[", "{")) and not _is_text(annotation):
+        return Problem(key, f"`{text}` is not a whole list or map", "-D", "close its brackets, and quote the word")
+    merged.put(path, value, "-D")
     return None
 
 
 def _by_type(annotation: Any, text: str) -> Any:
     """Text of the command line as the field's type wants it; never evaluated."""
-    kind = plain_type(annotation)
-    is_text = kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
     if allows_none(annotation) and text in ("None", "null", "~", ""):
         return None
-    return text if is_text else (None if text == "None" else parse_value(text))
+    return text if _is_text(annotation) else (None if text == "None" else parse_value(text))
+
+
+def _is_text(annotation: Any) -> bool:
+    kind = plain_type(annotation)
+    return kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
 
 
 def _annotation(model: Any, path: KeyPath) -> Any:
@@ -219,37 +234,69 @@ def _placeholders(merged: Merged) -> Iterator[Problem]:
 
 def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) -> list[Problem]:
     """Pydantic's errors in the words of the file."""
-    problems: list[Problem] = []
+    by_path: dict[KeyPath, list[Any]] = {}
     for detail in error.errors(include_url=False):
-        if detail["type"] == "default_factory_not_called":
-            continue  # follows from another problem, which is reported itself
-        path = _path_in(merged.values, detail["loc"])
-        problem = _problem(detail, path, model, merged)
-        # A union reports one error per member; the first says enough.
+        if detail["type"] != "default_factory_not_called":  # follows from another problem, which is reported itself
+            path = _path_in(merged.values, detail["loc"], is_missing=detail["type"] == "missing")
+            by_path.setdefault(path, []).append(detail)
+    problems: list[Problem] = []
+    for path, details in by_path.items():
+        # A union reports one error per member: together where each names a kind of value, else the first says enough.
+        kinds = [_KINDS[detail["type"]] for detail in details if detail["type"] in _KINDS]
+        words = [detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"]
+        if kinds and words and len(kinds) + len(words) == len(details):
+            allowed = list(dict.fromkeys([*(["a number"] if "a number" in kinds else kinds), *words]))
+            message = f"got {_shown(details[0]['input'])}, allowed: {', '.join(allowed)}"
+            problem = Problem(dotted(path), message, merged.source(path))
+        else:
+            problem = _problem(details[0], path, model, merged)
         if not any(known.key == problem.key for known in problems):
             problems.append(problem)
     return problems
 
 
-def _path_in(values: Any, location: tuple[str | int, ...]) -> KeyPath:
-    """A pydantic location without the names of union members and validators, which are no keys of the file."""
+_KINDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+}
+"""What pydantic wanted, by the type of its error."""
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, in few characters and as a config writes it."""
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _path_in(values: Any, location: tuple[str | int, ...], *, is_missing: bool = False) -> KeyPath:
+    """A pydantic location without the names of union members and validators, which are no keys of the file.
+
+    The last part of what `is_missing` is no key of the file either, but must be named.
+    """
     path: list[str | int] = []
     here = values
     for index, part in enumerate(location):
         if isinstance(here, dict):
             if part in here:
                 here = here[part]
-            elif index < len(location) - 1 or not _is_key(part):
+            elif not (is_missing and index == len(location) - 1):
                 continue
             path.append(part)
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]
             path.append(part)
     return tuple(path)
-
-
-def _is_key(part: str | int) -> bool:
-    return isinstance(part, str) and part.isidentifier()
 
 
 def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged) -> Problem:
@@ -262,16 +309,16 @@ def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged)
         return Problem(key, "unknown key", source, _nearest_key(model, path))
     if kind == "value_error":
         return _located(Problem(key, str(detail["ctx"]["error"])), merged)
-    shown = repr(given) if isinstance(given, (str, int, float, bool, NoneType)) else str(given)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    shown = _shown(given)
     if kind == "literal_error":
         annotation = _annotation(model, path)
         choices = [str(choice) for choice in _choices(annotation)]
         fix = did_you_mean(str(given), choices) if nearest(str(given), choices) else ""
         return Problem(key, f"got {shown}, allowed: {detail['ctx']['expected']}", source, fix)
+    if kind in _KINDS and kind != "int_from_float":
+        return Problem(key, f"should be {_KINDS[kind]}, got {shown}", source)
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    message = message.removeprefix("input ").replace("a valid integer", "a whole number").split(", unable to parse")[0]
+    message = message.removeprefix("input ").replace("a valid integer", "a whole number")
     return Problem(key, f"{message}, got {shown}", source)
 
 
@@ -298,7 +345,7 @@ def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
     every = {name: f"{place}.{name}" if place else name for place, name in _all_keys(model)}
     if near := nearest(word, every):
         return "did you mean " + " or ".join(f"`{every[name]}`" for name in near) + "?"
-    return "see `sequifier config reference` for the known keys" if len(siblings) > 40 else did_you_mean(word, siblings)
+    return did_you_mean(word, siblings) if len(siblings) <= 30 else "docs/hyperparameters.md lists the known keys"
 
 
 def _all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
@@ -315,10 +362,11 @@ def _located(problem: Problem, merged: Merged) -> Problem:
     A check of a whole section starts its message with the field it is about ("dim_model: 5 ..."); that field's line is
     the better place.
     """
-    path: KeyPath = tuple(problem.key.split(".")) if problem.key else ()
+    path: KeyPath = tuple(int(number) if number else name for name, number in _PARTS.findall(problem.key))
     path = _path_in(merged.values, path)
     first = problem.message.split(":")[0].split(" ")[0]
     named = (*path, *first.split("."))
     if named in merged.sources:
-        return replace(problem, source=merged.sources[named], key=dotted(named))
+        message = problem.message.removeprefix(f"{first}: ")  # the key says it
+        return replace(problem, source=merged.sources[named], key=dotted(named), message=message)
     return replace(problem, source=problem.source or merged.source(path))

@@ -20,6 +20,9 @@ _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 _NOT_FINITE = re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
+_PATTERNS = {"null": [_NULL], "bool": [_BOOL], "int": [_INT], "float": [_FLOAT, _NOT_FINITE]}
+_COLLECTIONS = {"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
+_MOST_DIGITS = 100  # of a whole number; Python itself refuses some thousands
 
 
 class _Loader(yaml.CSafeLoader):
@@ -28,14 +31,9 @@ class _Loader(yaml.CSafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
 
-for _tag, _pattern in (
-    ("null", _NULL),
-    ("bool", _BOOL),
-    ("int", _INT),
-    ("float", _FLOAT),
-    ("float", _NOT_FINITE),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
+for _tag, _patterns in _PATTERNS.items():
+    for _pattern in _patterns:
+        _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 
 
@@ -58,9 +56,13 @@ def parse(text: str, *, name: str = "") -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         context = f" {error.context}" if error.context else ""
-        raise ConfigError([Problem("", f"not valid YAML: {error.problem}{context}", f"{name}:{line}")]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([Problem("", f"not valid YAML: {error}", name)]) from error
+        written = text.splitlines()[line - 1 : line]
+        fix = "indent with spaces: YAML takes no tabs" if written and "\t" in written[0] else ""
+        raise ConfigError([Problem("", f"not valid YAML: {error.problem}{context}", f"{name}:{line}", fix)]) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reason = f"{error.reason} (character {error.character:#04x})"
+        raise ConfigError([Problem("", f"not valid YAML: {reason}", f"{name}:{line}")]) from error
     builder = _Builder(name)
     values = None if node is None else builder.build(node, ())
     if builder.problems:
@@ -106,6 +108,8 @@ class _Builder:
         if id(node) in self._open:
             self._problem(node, path, "an alias that contains itself")
             return None
+        if node.tag not in _COLLECTIONS:
+            self._problem(node, path, f"the tag {node.tag} is not supported", "write a plain value")
         self._open.add(id(node))
         value: Any
         if isinstance(node, yaml.SequenceNode):
@@ -141,11 +145,18 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         kind, text = node.tag.rpartition(":")[2], node.value
+        # An explicit tag (`!!int x`) may stand before any text.
+        if kind in _PATTERNS and not any(pattern.match(text) for pattern in _PATTERNS[kind]):
+            self._problem(node, path, f"`{text}` is not {kind}", "leave the tag out")
+            return text
         if kind == "null":
             return None
         if kind == "bool":
             return text.lower() == "true"
         if kind == "int":
+            if len(text) > _MOST_DIGITS:
+                self._problem(node, path, f"a number of {len(text)} digits")
+                return text
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         if kind == "float":
             return float(

@@ -20,6 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sequifier.execution.threads import share_processors
+
 MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 """Environment variable: how much a worker may grow beyond its size after start-up, in megabytes (Linux)."""
 
@@ -41,6 +43,7 @@ def main() -> None:
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     stop = threading.Event()
     threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
+    share_processors()
     _warm_up()
     from sequifier.run import Shared
 

@@ -1,10 +1,12 @@
 """From ids and standardised values back to what was in the table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sequifier.artifacts.metadata import Category, category_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -12,22 +14,38 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 
 
-def labels(ids: NDArray[np.int64], vocabulary: Sequence[str | int | bool]) -> "pl.Series":
+def labels(ids: NDArray[np.int64], vocabulary: Sequence[Category]) -> "pl.Series":
     """The categories of (M,) ids; id 0 is null. The type is that of the raw column."""
     import polars as pl
 
-    return pl.Series([None, *vocabulary]).gather(ids)
+    return pl.Series([None, *vocabulary]).gather(pl.Series(ids))
 
 
-def probability_headers(vocabulary: Sequence[str | int | bool]) -> list[str]:
-    """A column name for each class in id order, id 0 first. Categories called like it or alike get their id."""
-    names = [UNKNOWN, *(str(category) for category in vocabulary)]
-    return [
-        name if names.count(name) == 1 or index == 0 else f"{name} (id {index})" for index, name in enumerate(names)
-    ]
+def probability_headers(vocabulary: Sequence[Category], *, taken: Sequence[str] = ()) -> list[str]:
+    """A column name for each class in id order, `unknown` (id 0) first.
+
+    Args:
+        vocabulary: the categories from id 1.
+        taken: names of other columns of the same table.
+
+    Returns:
+        The categories as they are written to CSV. One that is called like another column has its id behind its name.
+    """
+    headers = [UNKNOWN]
+    used = {UNKNOWN, *taken, *(category_text(category) for category in vocabulary)}
+    free = used - {UNKNOWN, *taken}
+    for index, category in enumerate(vocabulary, start=1):
+        header = category_text(category)
+        if header not in free:
+            header = f"{header} (id {index})"
+            while header in used:
+                header += "'"
+            used.add(header)
+        headers.append(header)
+    return headers
 
 
-def original_units(values: NDArray[np.float32], statistics: dict[str, float] | Any) -> NDArray[np.float64]:
+def original_units(values: NDArray[np.float32], statistics: Mapping[Any, float]) -> NDArray[np.float64]:
     """z * std + mean."""
     result: NDArray[np.float64] = values.astype(np.float64) * statistics["std"] + statistics["mean"]
     return result

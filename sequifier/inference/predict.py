@@ -1,32 +1,32 @@
 """`infer`: encoded events in, predictions in original labels and units out.
 
 A window predicts its last `prediction_length` events from those before them, so they are known and can be compared.
-Shapes: W windows, P prediction_length, M predicted events.
+Shapes: W windows, B of a batch, P prediction_length, M predicted events.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path, write_text
-from sequifier.artifacts.events import POSITION, SEQUENCE, Events, read_events
-from sequifier.artifacts.metadata import Metadata, read_metadata
-from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.events import POSITION, SEQUENCE, Events
+from sequifier.artifacts.model_file import ModelFile, read_model_file
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.paths import find_input
 from sequifier.dataset.windows import WindowIndex, training_windows
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, did_you_mean
 from sequifier.inference.decode import labels, original_units, probability_headers
+from sequifier.inference.evaluate import categorical_metrics, real_metrics
 from sequifier.inference.runtime import OnnxModel
+from sequifier.inference.source import Source, find_source, read_source
 
-if TYPE_CHECKING:
-    pass
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,132 +39,201 @@ class Inference:
     n_predictions: int
 
 
-def infer(config: InferConfig, *, report: Callable[[str], None]) -> list[Inference]:
+def infer(config: InferConfig, *, report: Report) -> list[Inference]:
     """Predict with every model of the config.
 
     Raises:
-        ConfigError, DataError, ModelError: model, data and config do not fit; nothing was written for that model.
+        ConfigError, DataError, ModelError: models, data and config do not fit; found before the first prediction.
+        RunError: a file cannot be written.
     """
-    return [_infer(config, path, report) for path in config.model_path]
+    jobs = [_check(config, path, report) for path in dict.fromkeys(config.model_path)]
+    _check_file_names([job.path for job in jobs])
+    return [_infer(config, job, report) for job in jobs]
 
 
-def _infer(config: InferConfig, model_path: str, report: Callable[[str], None]) -> Inference:
-    root = Path(config.project_root)
+@dataclass(frozen=True)
+class _Job:
+    """One model and the events it predicts."""
+
+    path: Path
+    targets: list[Target]
+    source: Source
+
+
+def _check(config: InferConfig, model_path: str, report: Report) -> _Job:
     path = find_input(model_path, config.project_root, "model_path")
     if path.suffix != ".onnx":
-        raise ConfigError([Problem("model_path", f"{path.name}: only .onnx models are available in this version")])
-    model = OnnxModel(path, device=config.device)
-    targets = _targets(config, model.file)
-    metadata_path = config.metadata_config_path or model.file.config["metadata_config_path"]
-    metadata = read_metadata(find_input(metadata_path, config.project_root, "metadata_config_path"))
-    _check_same_encoding(model.file, metadata, path)
-    events, stride = _read(config, model, metadata)
+        raise ConfigError(
+            [
+                Problem(
+                    "model_path",
+                    f"{path.name}: only .onnx models are available in this version",
+                    fix="train with export_onnx: true, and give the .onnx file",
+                )
+            ]
+        )
+    file = read_model_file(path)
+    targets = _targets(config, file, path)
+    _check_given(config, file)
+    return _Job(path, targets, find_source(config, file, path, targets, report))
+
+
+def _targets(config: InferConfig, file: ModelFile, path: Path) -> list[Target]:
+    if "embedding" in file.outputs:
+        raise ModelError(
+            "this is an embedding model; it predicts nothing",
+            where=str(path),
+            fix="give the model of the same name without `embedding`",
+        )
+    known = {target.name: target for target in file.architecture.targets}
+    problems = [
+        Problem(f"target_columns[{index}]", f"the model has no target `{name}`", fix=did_you_mean(name, known))
+        for index, name in enumerate(config.target_columns or ())
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return [known[name] for name in dict.fromkeys(config.target_columns or known)]
+
+
+def _check_given(config: InferConfig, file: ModelFile) -> None:
+    """What a config says although the model file decides it must be what the model file says."""
+    shape = file.architecture
+    kinds = {target.name: target.kind for target in shape.targets}
+    given: dict[str, tuple[Any, Any]] = {
+        "input_columns": (config.input_columns and sorted(config.input_columns), sorted(shape.input_columns)),
+        "seq_length": (config.seq_length, shape.seq_length),
+        "prediction_length": (config.prediction_length, shape.prediction_length),
+        "target_column_types": (
+            config.target_column_types,
+            {name: kinds.get(name) for name in config.target_column_types or ()},
+        ),
+    }
+    problems = [
+        Problem(key, f"got {value}, but the model was trained with {trained}", fix="leave it out: the model knows it")
+        for key, (value, trained) in given.items()
+        if value is not None and value != trained
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_file_names(paths: list[Path]) -> None:
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        other = by_name.setdefault(path.stem, path)
+        if other != path:
+            raise ConfigError(
+                [
+                    Problem(
+                        "model_path",
+                        f"{other} and {path} have one name, so their predictions would have one too",
+                        fix="infer with one of them at a time",
+                    )
+                ]
+            )
+
+
+def _infer(config: InferConfig, job: _Job, report: Report) -> Inference:
+    model = OnnxModel(job.path, device=config.device)
+    events = read_source(job.source, model.file, config)
     windows = training_windows(
         events.offsets,
         events.n_context,
         seq_length=model.architecture.seq_length,
-        stride=stride,
-        mode=metadata.sequifier.subsequence_start_mode,
+        stride=job.source.stride,
+        mode=job.source.start_mode,
     )
     if len(windows) == 0:
-        raise DataError("no event has another one before it: there is nothing to predict from")
+        raise DataError(
+            "no event has another one before it: there is nothing to predict from",
+            where=str(job.source.path),
+            fix="give events of sequences with two events or more",
+        )
     batch_size = config.inference_batch_size or int(model.file.config.get("inference_batch_size", 64))
-    outputs = _run(model, events, windows, batch_size)
-    rows = windows.last[:, None] + np.arange(-model.architecture.prediction_length + 1, 1)  # (W, P)
-    is_real = rows >= windows.counted[:, None]  # a short sequence has fewer events before its last than P
-    rows = rows[is_real]
-    predicted = {name: values[is_real] for name, values in outputs.items()}
+    predicted = _predict(model, events, windows, job, batch_size, config.output_probabilities)
 
-    base = {SEQUENCE: _sequence_ids(events, rows), POSITION: events.positions[rows]}
-    decoded = {target.name: _decode(target, predicted, model.file, config.map_to_id) for target in targets}
-    folder = root / "outputs"
-    written = folder / "predictions" / f"{path.stem}-predictions.{config.write_format}"
+    base = {SEQUENCE: _sequence_ids(events, predicted.rows), POSITION: events.positions[predicted.rows]}
+    decoded = {target.name: _decode(target, predicted, model.file, config.map_to_id) for target in job.targets}
+    outputs = Path(config.project_root).expanduser() / "outputs"
+    written = outputs / "predictions" / f"{job.path.stem}-predictions.{config.write_format}"
     _write(written, {**base, **decoded}, config.write_format)
     probabilities = []
-    if config.output_probabilities:
-        for target in targets:
-            if target.kind == "categorical":
-                place = folder / "probabilities" / f"{path.stem}-{target.name}-probabilities.{config.write_format}"
-                values = predicted[f"{target.name}_probabilities"]
-                headers = probability_headers(model.file.vocabularies[target.name])
-                _write(place, {**base, **dict(zip(headers, values.T, strict=True))}, config.write_format)
-                probabilities.append(place)
-    evaluation = {}
-    if config.evaluate:
-        evaluation = {target.name: _evaluate(target, predicted, events, rows, model.file) for target in targets}
-        write_text(folder / "predictions" / f"{path.stem}-evaluation.json", json.dumps(evaluation, indent=1) + "\n")
-    report(f"{len(rows):,} predictions in {written}")
+    for name, values in predicted.probabilities.items():
+        file = f"{job.path.stem}-{file_name(name)}-probabilities.{config.write_format}"
+        headers = probability_headers(model.file.vocabularies[name], taken=list(base))
+        _write(
+            outputs / "probabilities" / file, {**base, **dict(zip(headers, values.T, strict=True))}, config.write_format
+        )
+        probabilities.append(outputs / "probabilities" / file)
+    evaluation = {
+        target.name: _evaluate(target, predicted, events.columns[target.name], model.file)
+        for target in job.source.evaluated
+    }
+    if evaluation:
+        text = json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n"
+        write_text(outputs / "predictions" / f"{job.path.stem}-evaluation.json", text)
+
+    n_own = int(events.offsets[-1] - events.n_context.sum())
+    report(f"{len(predicted.rows):,} predictions for {n_own:,} events of {job.source.path}, in {written}")
+    if job.source.stride > 1:
+        n_last = model.architecture.prediction_length
+        report(
+            f"  the last {f'{n_last} events' if n_last > 1 else 'event'} of each window, one every {job.source.stride} events"
+        )
     for place in probabilities:
         report(f"probabilities in {place}")
     for name, metrics in evaluation.items():
         report(f"{name}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))
-    return Inference(written, probabilities, evaluation, len(rows))
+    return Inference(written, probabilities, evaluation, len(predicted.rows))
 
 
-def _targets(config: InferConfig, file: ModelFile) -> list[Target]:
-    if "embedding" in file.outputs:
-        raise ModelError("this is an embedding model; it predicts nothing", fix="give a generative model")
-    known = {target.name: target for target in file.architecture.targets}
-    for index, name in enumerate(config.target_columns or ()):
-        if name not in known:
-            raise ConfigError(
-                [
-                    Problem(
-                        f"target_columns[{index}]", f"the model has no target `{name}`", fix=did_you_mean(name, known)
-                    )
-                ]
-            )
-    return [known[name] for name in config.target_columns or known]
+@dataclass(frozen=True)
+class _Predicted:
+    """What the model said of each predicted event."""
+
+    rows: NDArray[np.int64]  # (M,) rows of the split
+    ids: Mapping[str, NDArray[np.int64]]  # categorical target -> (M,)
+    values: Mapping[str, NDArray[np.float32]]  # real target -> (M,), standardised
+    truth_probability: Mapping[str, NDArray[np.float32]]  # evaluated categorical target -> (M,)
+    probabilities: Mapping[str, NDArray[np.float32]]  # categorical target -> (M, n_classes), if asked for
 
 
-def _check_same_encoding(file: ModelFile, metadata: Metadata, path: Path) -> None:
-    """Ids and standardised values mean the same to model and data only with equal vocabularies and statistics."""
-    for column in file.architecture.input_columns:
-        if column not in metadata.columns:
-            raise DataError(
-                f"the model needs column `{column}`, which the data does not have",
-                where=str(path),
-                fix=did_you_mean(column, metadata.columns),
-            )
-        categorical = column in file.vocabularies
-        same = (
-            metadata.kind(column) == "categorical" and metadata.categories(column) == file.vocabularies[column]
-            if categorical
-            else metadata.selected_columns_statistics.get(column) == file.statistics[column]
-        )
-        if not same:
-            what = "vocabulary" if categorical else "mean and deviation"
-            raise DataError(
-                f"model and data encode column `{column}` differently: its {what} is not the one of the training data",
-                where=f"{path} and metadata {metadata.fingerprint}",
-                fix="preprocess the new data with `metadata_config_path` set to the metadata the model was trained on",
-            )
+def _predict(
+    model: OnnxModel, events: Events, windows: WindowIndex, job: _Job, batch_size: int, keep_probabilities: bool
+) -> _Predicted:
+    """Run all windows. Of the probabilities, which are wide, only what is needed is kept of each batch."""
+    length, predicted_length = model.architecture.seq_length, model.architecture.prediction_length
+    outputs = [name for target in job.targets for name in target.output_names]
+    parts: dict[tuple[str, str], list[NDArray[Any]]] = {}
+    for start in range(0, len(windows), batch_size):
+        last, first = windows.last[start : start + batch_size], windows.first[start : start + batch_size]
+        inputs = np.maximum(last[:, None] + np.arange(-length, 0), first[:, None])  # (B, seq_length)
+        columns = {name: events.columns[name][inputs] for name in model.architecture.input_columns}
+        batch = model.predict(columns, np.minimum(last - first, length), outputs)
+        rows = last[:, None] + np.arange(-predicted_length + 1, 1)  # (B, P)
+        # A short sequence has fewer events before its last one than P.
+        is_event = rows >= windows.counted[start : start + batch_size, None]
+        rows = rows[is_event]
+        parts.setdefault(("rows", ""), []).append(rows)
+        for target in job.targets:
+            if target.kind == "real":
+                parts.setdefault(("values", target.name), []).append(batch[f"{target.name}_value"][is_event])
+                continue
+            probability = batch[f"{target.name}_probabilities"][is_event]
+            parts.setdefault(("ids", target.name), []).append(batch[f"{target.name}_id"][is_event])
+            if target in job.source.evaluated:
+                truth = events.columns[target.name][rows]
+                chosen = np.take_along_axis(probability, truth[:, None], axis=1)[:, 0]
+                parts.setdefault(("truth_probability", target.name), []).append(chosen)
+            if keep_probabilities:
+                parts.setdefault(("probabilities", target.name), []).append(probability)
+    whole = {key: np.concatenate(values) for key, values in parts.items()}
 
+    def of(what: str) -> dict[str, NDArray[Any]]:
+        return {name: values for (kind, name), values in whole.items() if kind == what}
 
-def _read(config: InferConfig, model: OnnxModel, metadata: Metadata) -> tuple[Events, int]:
-    """The events to predict, and the stride of their windows."""
-    splits = metadata.split_paths
-    data_path = config.data_path or splits[min(2, len(splits) - 1)]
-    path = find_input(data_path, config.project_root, "data_path")
-    root = Path(config.project_root)
-    number = next((i for i, split in enumerate(splits) if (root / split).resolve() == path.resolve()), None)
-    wanted = {*model.architecture.input_columns, *(target.name for target in model.architecture.targets)}
-    columns = [column for column in metadata.columns if column in wanted]
-    hashes = None if number is None else metadata.sequifier.column_hashes[number]
-    events = read_events(path, columns, expected_hashes=hashes, format=config.read_format)  # type: ignore[arg-type]
-    return events, 1 if number is None else metadata.sequifier.stride_by_split[number]
-
-
-def _run(model: OnnxModel, events: Events, windows: WindowIndex, batch_size: int) -> dict[str, NDArray[Any]]:
-    length = model.architecture.seq_length
-    rows = np.maximum(windows.last[:, None] + np.arange(-length, 0), windows.first[:, None])
-    n_events = np.minimum(windows.last - windows.first, length)
-    columns = {name: events.columns[name][rows] for name in model.architecture.input_columns}
-    parts: dict[str, list[NDArray[Any]]] = {}
-    for outputs in model.predict(columns, n_events, batch_size=batch_size):
-        for name, values in outputs.items():
-            parts.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    return _Predicted(whole["rows", ""], of("ids"), of("values"), of("truth_probability"), of("probabilities"))
 
 
 def _sequence_ids(events: Events, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -172,39 +241,33 @@ def _sequence_ids(events: Events, rows: NDArray[np.int64]) -> NDArray[Any]:
     return ids
 
 
-def _decode(target: Target, predicted: dict[str, NDArray[Any]], file: ModelFile, map_to_id: bool) -> Any:
+def _decode(target: Target, predicted: _Predicted, file: ModelFile, map_to_id: bool) -> Any:
     if target.kind == "real":
-        return original_units(predicted[f"{target.name}_value"], file.statistics[target.name])
-    ids = predicted[f"{target.name}_id"]
+        return original_units(predicted.values[target.name], file.statistics[target.name])
+    ids = predicted.ids[target.name]
     return labels(ids, file.vocabularies[target.name]) if map_to_id else ids
 
 
-def _evaluate(
-    target: Target, predicted: dict[str, NDArray[Any]], events: Events, rows: NDArray[np.int64], file: ModelFile
-) -> dict[str, float]:
-    """Means over predicted events whose truth is a known category or a number."""
-    truth = events.columns[target.name][rows]
+def _evaluate(target: Target, predicted: _Predicted, column: NDArray[Any], file: ModelFile) -> dict[str, float]:
+    truth = column[predicted.rows]
     if target.kind == "real":
-        std = file.statistics[target.name]["std"]
-        error = (predicted[f"{target.name}_value"].astype(np.float64) - truth) * std
-        return {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean())), "n": len(truth)}
-    known = truth != 0
-    if not known.any():
-        return {"n": 0}
-    probability = predicted[f"{target.name}_probabilities"][known, truth[known]].astype(np.float64)
-    hits = predicted[f"{target.name}_id"][known] == truth[known]
-    tiny = np.finfo(np.float32).tiny  # a float32 softmax may round a small probability to 0
-    return {
-        "accuracy": float(hits.mean()),
-        "log_loss": float(-np.log(np.maximum(probability, tiny)).mean()),
-        "n": int(known.sum()),
-    }
+        return real_metrics(predicted.values[target.name], truth, std=file.statistics[target.name]["std"])
+    return categorical_metrics(predicted.ids[target.name], predicted.truth_probability[target.name], truth)
 
 
-def _write(path: Path, columns: dict[str, Any], write_format: str) -> None:
+def file_name(column: str) -> str:
+    """A column's name as part of a file name: what would lead to another folder is written as %XX.
+
+    >>> file_name("a/../b")
+    'a%2F..%2Fb'
+    """
+    return "".join(f"%{ord(c):02X}" if c in "/\\%:" or not c.isprintable() else c for c in column)
+
+
+def _write(path: Path, columns: Mapping[str, Any], write_format: str) -> None:
     import polars as pl
 
-    frame: pl.DataFrame = pl.DataFrame(columns)
+    frame: pl.DataFrame = pl.DataFrame(dict(columns))
     with atomic_path(path) as temporary:
         if write_format == "csv":
             frame.write_csv(temporary)

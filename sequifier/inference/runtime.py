@@ -1,6 +1,6 @@
 """An exported model, ready to predict; loads onnxruntime and no torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class OnnxModel:
 
     Args:
         path: exported by Sequifier.
-        device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it.
+        device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
 
     Raises:
         ModelError: the file is missing, damaged or foreign.
@@ -31,7 +31,7 @@ class OnnxModel:
         self.file = read_model_file(path)
         self.architecture = self.file.architecture
         available = onnxruntime.get_available_providers()
-        wanted = [] if device == "cpu" else ["CUDAExecutionProvider"]
+        wanted = ["CUDAExecutionProvider"] if device in ("auto", "cuda") else []
         if device == "cuda" and "CUDAExecutionProvider" not in available:
             raise ModelError(
                 "device cuda: this onnxruntime was built without CUDA",
@@ -43,24 +43,41 @@ class OnnxModel:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's own kinds share no base class but this
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"onnxruntime cannot load the model: {reason}", where=str(path)) from error
+            raise ModelError(
+                f"onnxruntime cannot load the model: {_reason(error)}",
+                where=str(path),
+                fix="export or copy the model again",
+            ) from error
+        self._types = {
+            column["name"]: {"categorical": np.int64, "real": np.float32}[column["kind"]]
+            for column in self.file.columns["inputs"]
+        }
 
-    def predict(self, columns: Mapping[str, Array], n_events: Array, *, batch_size: int) -> Iterator[dict[str, Array]]:
-        """Predict windows, a batch at a time.
+    def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        """Predict one batch of windows.
 
         Args:
-            columns: input column -> (W, seq_length) ids or standardised values, aligned on the last event.
-            n_events: (W,) how many of the last steps are events.
-            batch_size: windows per call.
+            columns: input column -> (B, seq_length) ids or standardised values, aligned on the last event.
+            n_events: (B,) how many of the last steps are events.
+            outputs: names of the outputs wanted.
 
-        Yields:
-            Output name -> (B, prediction_length, ...) of the next windows.
+        Returns:
+            Output name -> (B, prediction_length, ...).
+
+        Raises:
+            ModelError: onnxruntime fails, most likely for want of memory.
         """
-        kinds = {column["name"]: column["kind"] for column in self.file.columns["inputs"]}
-        types = {"categorical": np.int64, "real": np.float32}
-        for start in range(0, len(n_events), batch_size):
-            here = slice(start, start + batch_size)
-            feed = {name: columns[name][here].astype(types[kind], copy=False) for name, kind in kinds.items()}
-            feed[EVENT_COUNT] = n_events[here].astype(np.int64, copy=False)
-            yield dict(zip(self.file.outputs, self._session.run(None, feed), strict=True))
+        feed = {name: columns[name].astype(kind, copy=False) for name, kind in self._types.items()}
+        feed[EVENT_COUNT] = n_events.astype(np.int64, copy=False)
+        try:
+            return dict(zip(outputs, self._session.run(list(outputs), feed), strict=True))
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime failed on a batch of {len(n_events)} windows: {_reason(error)}",
+                where=str(self.path),
+                fix="a smaller inference_batch_size needs less memory",
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,10 +2,10 @@
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig
@@ -14,10 +14,14 @@ from sequifier.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from sequifier.artifacts.events import Events
+    from sequifier.artifacts.ledger import Ledger, Record
     from sequifier.artifacts.metadata import Metadata
     from sequifier.inference.predict import Inference
     from sequifier.run import RunResult
-    from sequifier.search.plan import Plan
+    from sequifier.search.agenda import Agenda
+    from sequifier.search.plan import Plan, PlannedRun
+    from sequifier.search.proposals import Proposer
+    from sequifier.search.pruning import Savings
     from sequifier.search.results import Row
 
 Report = Callable[[str], None]
@@ -87,59 +91,46 @@ def search(
         write_all: in a dry run, write all run files instead of the first 1,000.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends it there.
-        emit: is told of what happens, see `search.runner.run_search`.
+        emit: is told of what happens, see `search.runner.Search`.
 
     Raises:
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.artifacts.ledger import Ledger, read_ledger
-    from sequifier.artifacts.metadata import read_metadata
-    from sequifier.config.paths import find_input
-    from sequifier.execution.interrupt import Interrupt
-    from sequifier.execution.local import LocalExecutor
-    from sequifier.search.plan import DRY_RUN_FILES, make_plan, write_run_files
-    from sequifier.search.results import results, write_results
-    from sequifier.search.runner import left_to_run, run_search
+    from sequifier.search.agenda import Agenda
+    from sequifier.search.plan import DRY_RUN_FILES, write_run_files
+    from sequifier.search.results import savings
 
-    root = Path(config.project_root)
-    folder = root / "logs" / config.hp_search_name
-    metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
-    baselines = Baselines(folder / "baselines.json")
-    steps_of = _StepCounter(metadata)
+    folder = Path(config.project_root) / "logs" / config.hp_search_name
+    planner = _Planner(config)
+    notes = Notes(folder)
     if dry_run:
         records = read_ledger(folder)
-        plan = make_plan(config, metadata, records=records, steps_of=steps_of)
-        written = write_run_files(plan, limit=None if write_all else DRY_RUN_FILES)
-        emit("planned", plan=plan, to_run=left_to_run(plan, retry_failed=retry_failed), files=written)
-        return SearchResult(plan, results(plan, records, baselines.scores), "planned")
-
-    executor = LocalExecutor(folder / "worker.log")
+        plan = planner.plan(records)
+        write_run_files(plan, limit=None if write_all else DRY_RUN_FILES)
+        emit("planned", plan=plan, to_run=[run for run in plan.runs if run.record is None])
+        return SearchResult(plan, notes.rows(plan, records), "planned")
     with Ledger.open(folder) as ledger:
-        plan = make_plan(config, metadata, records=ledger.records, steps_of=steps_of)
-        written = write_run_files(plan)
-        to_run = left_to_run(plan, retry_failed=retry_failed)
-        emit("planned", plan=plan, to_run=to_run, files=written)
-        ended: Literal["complete", "stopped"] = "complete"
-        if to_run:
-            if not confirm(plan, len(to_run)):
-                return SearchResult(plan, results(plan, ledger.records, baselines.scores), "stopped")
-            try:
-                executor.start()
-                with Interrupt(executor.stop) as interrupt:
-                    ended = run_search(
-                        plan,
-                        ledger,
-                        executor,
-                        retry_failed=retry_failed,
-                        emit=emit,
-                        should_stop=interrupt.is_set,
-                        on_baselines=baselines.keep,
-                    )
-            finally:
-                executor.close()
-                rows = results(plan, ledger.records, baselines.scores)
-                write_results(folder / "results.csv", rows, metric=config.metric)
-        return SearchResult(plan, results(plan, ledger.records, baselines.scores), ended)
+        plan = planner.plan(ledger.records)
+        write_run_files(plan)
+        agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
+        waiting = agenda.waiting()
+        emit("planned", plan=plan, to_run=waiting)
+        session = _Session(planner, ledger, notes, emit)
+        if (waiting or planner.proposes) and not (waiting and not confirm(plan, len(waiting))):
+            ended = session.run(agenda)
+        else:
+            ended = "stopped" if waiting else "complete"
+        saved = None if config.pruner.type == "none" else savings(session.plan, ledger.records)
+        return SearchResult(session.plan, notes.rows(session.plan, ledger.records), ended, saved)
+
+
+def export_optuna(search: str, url: str) -> int:
+    """Write a search into an Optuna storage; returns the number of trials. See `report.optuna_export`."""
+    from sequifier.report.optuna_export import export_optuna
+    from sequifier.report.searches import find_search
+
+    return export_optuna(find_search(search), url)
 
 
 @dataclass(frozen=True)
@@ -148,23 +139,141 @@ class SearchResult:
 
     plan: "Plan"
     rows: "list[Row]"  # the ranked table
-    ended: Literal["planned", "complete", "stopped"]
+    ended: Literal["planned", "complete", "stopped", "budget"]
+    saved: "Savings | None" = None  # by the pruner
 
 
-class Baselines:
-    """The baselines of a search, kept in a file: every run finds the same."""
+class _Planner:
+    """Plans a search on its data, and plans again when its ledger has grown."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.scores: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    def __init__(self, config: SearchConfig) -> None:
+        from sequifier.artifacts.metadata import read_metadata
+        from sequifier.config.paths import find_input
 
-    def keep(self, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Remember the scores; the first ones are written down."""
+        self.config = config
+        path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+        self.metadata = read_metadata(path)
+        self.proposes = config.search_strategy == "bayesian"
+        self._steps_of = _StepCounter(self.metadata)
+        self._proposer: Proposer | None = None
+
+    def plan(self, records: "Sequence[Record]") -> "Plan":
+        """The plan with all repeats."""
+        from sequifier.search.plan import make_plan
+        from sequifier.search.repeats import with_repeats
+
+        return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
+
+    def propose(self, plan: "Plan", records: "Sequence[Record]") -> "PlannedRun | None":
+        """The next run of a strategy that learns from results, its run file written."""
+        if not self.proposes:
+            return None
+        from sequifier.search.plan import write_run_files
+        from sequifier.search.proposals import Proposer
+
+        if self._proposer is None:
+            self._proposer = Proposer(plan, self.metadata, steps_of=self._steps_of)
+        proposed = self._proposer.next(records)
+        if proposed is not None:
+            write_run_files(replace(plan, runs=(proposed,)))
+        return proposed
+
+
+class _Session:
+    """One process working on a search: trains, confirms the best, scores the winner."""
+
+    def __init__(self, planner: _Planner, ledger: "Ledger", notes: "Notes", emit: Callable[..., None]) -> None:
+        from sequifier.execution.local import LocalExecutor
+
+        self._planner, self._ledger, self._notes, self._emit = planner, ledger, notes, emit
+        self._executor = LocalExecutor(notes.folder / "worker.log")
+        self.plan = planner.plan(ledger.records)
+
+    def run(self, agenda: "Agenda") -> Literal["complete", "stopped", "budget"]:
+        """Work through the agenda, then confirm and score; the results are written whatever happens."""
+        from sequifier.execution.interrupt import Interrupt
+        from sequifier.search.agenda import Agenda
+        from sequifier.search.plan import write_run_files
+        from sequifier.search.repeats import with_confirmations
+        from sequifier.search.runner import Search, run_search
+
+        try:
+            self._executor.start()
+            with Interrupt(self._executor.stop) as interrupt:
+                search = Search(
+                    self.plan, self._ledger, self._executor, self._emit, interrupt.is_set, self._notes.keep_baselines
+                )
+                ended = run_search(search, agenda)
+                self.plan = self._planner.plan(self._ledger.records)
+                if ended == "complete" and self._planner.config.confirm_top:
+                    self.plan = with_confirmations(self.plan, self._ledger.records)
+                    write_run_files(self.plan)
+                    confirming = Agenda(self.plan, self._ledger, retry_failed=False, prunes=False)
+                    ended = run_search(replace(search, plan=self.plan), confirming)
+                if ended == "complete":
+                    self._score_winner()
+            return ended
+        finally:
+            self._executor.close()
+            self._notes.write_results(self.plan, self._ledger.records)
+
+    def _score_winner(self) -> None:
+        """Score the best run once on the test split, when there is one."""
+        splits = self._planner.metadata.split_paths
+        rows = self._notes.rows(self.plan, self._ledger.records)
+        winner = next((row for row in rows if row.rank == 1), None)
+        if len(splits) < 3 or winner is None or winner.run is None or self._notes.is_scored(winner.run):
+            return
+        run = next((run for run in self.plan.runs if run.number == winner.run), None)
+        if run is None or not winner.model_path.endswith(".onnx"):
+            return
+        model = Path(self._planner.config.project_root) / winner.model_path
+        metrics = self._executor.score(run.path, model, splits[2])
+        self._notes.keep_test(winner.run, metrics)
+
+
+class Notes:
+    """What a search keeps beside its ledger: baselines, the winner's test score, the table."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.baselines: dict[str, dict[str, float]] = _read_json(folder / "baselines.json")
+        self.test: dict[str, Any] = _read_json(folder / "test.json")
+
+    def keep_baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Remember the baselines; the first ones are written down, since all runs find the same."""
         from sequifier.artifacts.atomic import write_text
 
-        if not self.scores:
-            self.scores = {name: dict(values) for name, values in scores.items()}
-            write_text(self._path, json.dumps(self.scores, indent=1) + "\n")
+        if not self.baselines:
+            self.baselines = {name: dict(values) for name, values in scores.items()}
+            write_text(self.folder / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
+
+    def is_scored(self, run: int) -> bool:
+        """Whether this run has its test score."""
+        return self.test.get("run") == run
+
+    def keep_test(self, run: int, metrics: Mapping[str, float]) -> None:
+        """Remember the winner's score on the test split."""
+        from sequifier.artifacts.atomic import write_text
+
+        self.test = {"run": run, "metrics": dict(metrics)}
+        write_text(self.folder / "test.json", json.dumps(self.test, indent=1) + "\n")
+
+    def rows(self, plan: "Plan", records: "Sequence[Record]") -> "list[Row]":
+        """The ranked table."""
+        from sequifier.search.results import results
+
+        return results(plan, records, self.baselines, test=self.test or None)
+
+    def write_results(self, plan: "Plan", records: "Sequence[Record]") -> None:
+        """Write results.csv."""
+        from sequifier.search.results import write_results
+
+        write_results(self.folder / "results.csv", self.rows(plan, records), metric=plan.config.metric)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 class _StepCounter:

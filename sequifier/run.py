@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import torch
 
-from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import resume_path
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
+from sequifier.artifacts.sequence_losses import write_sequence_losses
 from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
@@ -31,15 +33,17 @@ from sequifier.export.models import Version, export_models, finite
 from sequifier.model.build import build_model
 from sequifier.training.baselines import baselines
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
-from sequifier.training.evaluate import Objective
-from sequifier.training.loop import DivergedError, Emit, fit
+from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.loop import EVALUATION_BATCHES, DivergedError, Emit, StopReason, fit
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
 from sequifier.training.optimizers import build_optimizer, evaluation_mode
 from sequifier.training.schedules import build_schedule
-from sequifier.training.state import TrainState
+from sequifier.training.state import Progress, TrainState
 
-Ended = Literal["finished", "early_stopping", "interrupted", "diverged"]
+Ended = Literal["finished", "early_stopping", "interrupted", "paused", "pruned", "diverged"]
+UNFINISHED: tuple[Ended, ...] = ("interrupted", "paused")
+"""Goes on from its checkpoint when it is started again."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class RunResult:
     best_epoch: int
     last_epoch: int
     metrics: dict[str, float]  # at the best epoch
+    curve: list[float]  # the metric after each epoch
     n_targets: dict[str, int]  # evaluated targets of each target column
     parameters: int
     seconds: dict[str, float]  # of each stage, and in total
@@ -62,6 +67,30 @@ class RunResult:
     batch_size: int
     accumulation_steps: int
     error: str | None = None  # why it diverged
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a run must stop before its last epoch.
+
+    Attributes:
+        until_epoch: pause after this epoch.
+        thresholds: epoch -> the metric's worst best value so far with which the run may go on after it.
+    """
+
+    until_epoch: int | None = None
+    thresholds: Mapping[int, float] = field(default_factory=dict)
+
+    def reached(self, progress: Progress, direction: str) -> StopReason | None:
+        """Why the run must stop after the epoch that just ended, or None."""
+        threshold = self.thresholds.get(progress.epoch)
+        if threshold is not None and progress.best_value is not None:
+            lead = threshold - progress.best_value
+            if (lead if direction == "minimize" else -lead) < 0:
+                return "pruned"
+        if self.until_epoch is not None and progress.epoch >= self.until_epoch:
+            return "paused"
+        return None
 
 
 @dataclass
@@ -88,6 +117,9 @@ class Prepared:
     warnings: list[str]
 
 
+NO_LIMITS = Limits()
+
+
 def run(
     config: TrainConfig,
     *,
@@ -95,6 +127,7 @@ def run(
     shared: Shared | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     resume: Resume = "auto",
+    limits: Limits = NO_LIMITS,
 ) -> RunResult:
     """Train one model, export it and leave a record.
 
@@ -104,6 +137,7 @@ def run(
         shared: data kept from earlier runs in this process.
         should_stop: asked after each epoch; True saves and ends the run.
         resume: whether to go on from a checkpoint.
+        limits: where to stop early.
 
     Raises:
         ConfigError, DataError, ModelError, RunError: the user can fix it; nothing was half-written.
@@ -115,16 +149,19 @@ def run(
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
     if checkpoint is not None:
         ready.state.restore(checkpoint)
+    # A folder that cannot be written to is better found now than after the training.
+    for folder in ("models", "checkpoints"):
+        check_writable(root / folder)
     record = RunRecord(root / "logs" / config.model_name, config.model_name, config.model_dump(mode="json"))
     try:
-        result = _recorded(ready, record, root, emit, should_stop, started)
+        result = _recorded(ready, record, root, emit, should_stop, limits, started)
     except BaseException as failure:
         status: Status = "interrupted" if isinstance(failure, KeyboardInterrupt) else "failed"
         error = f"{type(failure).__name__}: {failure}"
         record.log(f"{status}: {error}")
         record.finish(status, error=error)
         raise
-    statuses: dict[Ended, Status] = {"interrupted": "interrupted", "diverged": "failed"}
+    statuses: dict[Ended, Status] = {**dict.fromkeys(UNFINISHED, "interrupted"), "diverged": "failed"}
     record.finish(statuses.get(result.ended, "done"), results=asdict(result), error=result.error)
     return result
 
@@ -171,7 +208,13 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
 
 
 def _recorded(
-    ready: Prepared, record: RunRecord, root: Path, emit: Emit, should_stop: Callable[[], bool], started: float
+    ready: Prepared,
+    record: RunRecord,
+    root: Path,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    limits: Limits,
+    started: float,
 ) -> RunResult:
     """Train, export and sum up, telling the record and the caller of each step."""
     config, state, progress = ready.config, ready.state, ready.state.progress
@@ -209,6 +252,8 @@ def _recorded(
     say(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
     for warning in ready.warnings:
         say(f"warning: {warning}")
+    name, best = min(ready.baselines.items(), key=lambda item: item[1]["val_loss"])
+    say(f"to beat: validation loss {best['val_loss']:.4f}{_accuracies(best)} ({name})")
     if progress.epoch:
         for entry in progress.history:
             record.track(entry)
@@ -226,7 +271,9 @@ def _recorded(
             seed=config.seed,
             emit=told,
             after_epoch=save,
-            should_stop=should_stop,
+            stop_reason=lambda progress: (
+                limits.reached(progress, config.direction) or ("interrupted" if should_stop() else None)
+            ),
         )
     except DivergedError as diverged:
         ended, error = "diverged", diverged.what
@@ -235,11 +282,17 @@ def _recorded(
         for stage, value in entry["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value
     files: dict[str, str] = {}
-    if ended != "interrupted":
+    if state.best_sequences is not None:
+        loss, targets = (values.numpy() for values in state.best_sequences)
+        write_sequence_losses(record.path / SEQUENCE_LOSSES, loss, targets)
+        files["sequence_losses"] = str((record.path / SEQUENCE_LOSSES).relative_to(root))
+    if ended == "pruned":
+        resume_path(root / "checkpoints", config.model_name).unlink(missing_ok=True)
+    elif ended not in UNFINISHED:
         emit("stage", stage="export")
         before = time.perf_counter()
         versions = _versions(state, with_last=ended != "diverged")
-        files = export_models(
+        files |= export_models(
             state.model, ready.architecture, versions, config, ready.metadata, last_epoch=progress.epoch, root=root
         )
         seconds["export"] = time.perf_counter() - before
@@ -252,6 +305,7 @@ def _recorded(
         best_epoch=progress.best_epoch,
         last_epoch=progress.epoch,
         metrics=finite(progress.best_metrics),
+        curve=[entry[config.metric] for entry in progress.history],
         n_targets={target: int(ready.valid.n_known_targets(target).sum()) for target in config.target_columns},
         parameters=n_parameters,
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
@@ -265,6 +319,28 @@ def _recorded(
     )
     say(_last_line(result, previous))
     return result
+
+
+def score(config: TrainConfig, model_path: Path, split_path: str, *, shared: Shared | None = None) -> dict[str, float]:
+    """Evaluate an exported model on another split, exactly as it was evaluated in training.
+
+    Args:
+        config: that the model was trained with.
+        model_path: the ONNX file; its weights are used.
+        split_path: the encoded events.
+
+    Returns:
+        val_loss and val_<target>_<metric>, and the standard error of the loss.
+    """
+    import onnx
+
+    ready = prepare(config.model_copy(update={"validation_data_path": split_path}), shared or Shared())
+    weights = onnx.load(model_path).graph.initializer
+    model = ready.state.model
+    model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
+    batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
+    result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)
+    return finite({**result.metrics, "standard_error": result.standard_error})
 
 
 def set_threads(cpu_threads: int | None) -> None:
@@ -414,7 +490,7 @@ def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:
     except ValueError:
         return None  # a record that somebody edited says nothing; it is no reason to stop
     loss = results.get("best_val_loss")
-    return loss if isinstance(loss, float) and results.get("ended") != "interrupted" else None
+    return loss if isinstance(loss, float) and results.get("ended") not in UNFINISHED else None
 
 
 def _described_config(ready: Prepared, config_hash: str) -> str:
@@ -432,8 +508,15 @@ def _epoch_line(entry: Mapping[str, Any]) -> str:
     best = "  best so far" if entry["is_best"] else ""
     return (
         f"epoch {entry['epoch']}/{entry['epochs']}  train loss {entry['train_loss']:.4f}  "
-        f"validation loss {entry['val_loss']:.4f}  learning rate {entry['learning_rate']:.3g}  {spent:.1f} s{best}"
+        f"validation loss {entry['val_loss']:.4f}{_accuracies(entry)}  learning rate {entry['learning_rate']:.3g}  "
+        f"{spent:.1f} s{best}"
     )
+
+
+def _accuracies(metrics: Mapping[str, Any]) -> str:
+    """The accuracy of each categorical target, in few characters."""
+    found = {key: value for key, value in metrics.items() if key.startswith("val_") and key.endswith("_accuracy")}
+    return "".join(f"  {key[4:-9]} {100 * value:.1f} % right" for key, value in found.items())
 
 
 def _step_line(fields: Mapping[str, Any]) -> str:
@@ -444,11 +527,14 @@ def _step_line(fields: Mapping[str, Any]) -> str:
 
 
 def _last_line(result: RunResult, previous: float | None) -> str:
-    if result.ended == "interrupted":
-        return f"interrupted after epoch {result.last_epoch}; the same command goes on from there"
+    if result.ended in UNFINISHED:
+        return f"{result.ended} after epoch {result.last_epoch}; the same command goes on from there"
     if result.best_val_loss is None:
         return "ended without a finite validation loss: no model"
+    baseline = min(scores["val_loss"] for scores in result.baselines.values())
     line = f"best validation loss {result.best_val_loss!r} in epoch {result.best_epoch} of {result.last_epoch}"
+    if baseline:
+        line += f", {100 * (1 - result.best_val_loss / baseline):.1f} % below the best baseline"
     if previous is not None:
         same = "the same" if previous == result.best_val_loss else f"{result.best_val_loss - previous:+.3g}"
         line += f"; the run before: {previous!r} ({same})"

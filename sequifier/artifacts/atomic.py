@@ -1,8 +1,9 @@
 """Files appear whole or not at all: written under a temporary name, synced, then renamed."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sequifier.errors import RunError
@@ -30,10 +31,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise RunError(
             f"cannot write {path.name}: {error.strerror or error}",
             where=str(path.parent),
-            fix="free some space or choose a folder that can be written to; nothing was half-written",
+            fix="choose a shorter name"
+            if error.errno == errno.ENAMETOOLONG
+            else "free some space or choose a folder that can be written to; nothing was half-written",
         ) from error
     finally:
-        if temporary.exists():
+        # A name that the system refuses cannot be removed either; the first error is the one to report.
+        with suppress(OSError):
             temporary.unlink()
 
 
@@ -41,6 +45,17 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically, in UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder and write to it, so that it is known before anything expensive that this works.
+
+    Raises:
+        RunError: it does not work.
+    """
+    probe = folder / ".writable"
+    write_text(probe, "")
+    probe.unlink()
 
 
 def sync_folder(folder: Path) -> None:

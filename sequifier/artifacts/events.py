@@ -209,9 +209,12 @@ def _read_frame(path: Path, columns: Sequence[str], format: Format) -> "pl.DataF
             case "arrow":
                 rows = pl.scan_ipc(path, glob=False)
             case "csv":
-                rows = _scan_csv(path)
+                rows = pl.scan_csv(path, glob=False)
         schema = rows.collect_schema()
-        _check_schema(path, schema, columns)
+        _check_is_split(path, schema)
+        if format == "csv":
+            rows = _typed_csv(path, schema)
+        _check_features(path, rows.collect_schema(), columns)
         frame = rows.select(SEQUENCE, POSITION, CONTEXT, *columns).collect()
     except FileNotFoundError as error:
         raise DataError(
@@ -226,21 +229,21 @@ def _read_frame(path: Path, columns: Sequence[str], format: Format) -> "pl.DataF
     return frame
 
 
-def _scan_csv(path: Path) -> "pl.LazyFrame":
-    """A CSV split with the types it was written with."""
+def _typed_csv(path: Path, schema: Mapping[str, Any]) -> "pl.LazyFrame":
+    """A CSV split with the types it was written with, from those that its text looks like."""
     import polars as pl
 
     with path.open("rb") as file:
         file.readline()
         has_text_ids = file.read(1) == b'"'
     narrow: Mapping[Any, Any] = {pl.Int64(): pl.Int32, pl.Float64(): pl.Float32}
-    schema = pl.scan_csv(path, glob=False).collect_schema()
     types: dict[str, Any] = {column: narrow.get(dtype, dtype) for column, dtype in schema.items()}
     types |= {SEQUENCE: pl.String if has_text_ids else pl.Int64, CONTEXT: pl.Boolean}
-    types[POSITION] = schema.get(POSITION, pl.Int64())
+    types[POSITION] = schema[POSITION]
     rows = pl.scan_csv(path, glob=False, schema_overrides=types)
     if types[POSITION] == pl.String:
-        rows = rows.with_columns(_parse_dates(rows.select(POSITION).head(1).collect().item()))
+        examples = rows.select(pl.col(POSITION).drop_nulls().head(1)).collect().to_series().to_list()
+        rows = rows.with_columns(_parse_dates(example) for example in examples)
     return rows
 
 
@@ -255,22 +258,31 @@ def _parse_dates(example: str) -> "pl.Expr":
     return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit=unit)
 
 
-def _check_schema(path: Path, schema: Mapping[str, Any], columns: Sequence[str]) -> None:
-    import polars as pl
-
+def _check_is_split(path: Path, schema: Mapping[str, Any]) -> None:
     if all(column in schema for column in _WINDOW_FILE_COLUMNS):
         raise DataError(
             f"{path.name} holds windows, as Sequifier v1 wrote them, not events",
             where=str(path),
             fix="run `sequifier preprocess` on the raw data again",
         )
+    missing = [column for column in (SEQUENCE, POSITION, CONTEXT) if column not in schema]
+    if missing:
+        raise DataError(
+            f"{path.name} is not encoded: it has no column `{missing[0]}`, which every split has",
+            where=str(path),
+            fix="run `sequifier preprocess` on it and use a split that it writes; new data for a trained model needs "
+            "`metadata_config_path`, so that it is encoded alike",
+        )
+
+
+def _check_features(path: Path, schema: Mapping[str, Any], columns: Sequence[str]) -> None:
+    import polars as pl
+
     features = [column for column in schema if column not in (SEQUENCE, POSITION, CONTEXT)]
-    for column in (SEQUENCE, POSITION, CONTEXT, *columns):
+    for column in columns:
         if column not in schema:
             raise DataError(
-                f"column `{column}` is missing in {path.name}",
-                where=str(path),
-                fix=did_you_mean(column, features if column in columns else schema),
+                f"column `{column}` is missing in {path.name}", where=str(path), fix=did_you_mean(column, features)
             )
     for column in columns:
         if schema[column] not in (pl.Int32, pl.Float32):

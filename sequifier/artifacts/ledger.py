@@ -55,6 +55,7 @@ class Record(BaseModel):
     best_epoch: int | None = None
     n_targets: dict[str, int] | None = None  # evaluated targets of each target column; equal in all runs of a search
     metrics: dict[str, float] = Field(default_factory=dict)  # at the best epoch
+    curve: list[float] = Field(default_factory=list)  # the metric that ranks, after each epoch
     seconds: dict[str, float] = Field(default_factory=dict)  # of each stage, and in `total`
     peak_memory_bytes: int | None = None
     error: str | None = None
@@ -74,7 +75,7 @@ class Ledger:
         """Use `Ledger.open`."""
         self.path = folder / LEDGER_FILE
         self._lock = lock
-        content = self.path.read_bytes() if self.path.exists() else b""
+        content = _content(self.path)
         self.records, self._size = _parse(content, self.path)
         self.torn = content[self._size :].decode(errors="replace")
         self._file: int | None = None
@@ -150,16 +151,30 @@ def read_ledger(folder: Path) -> list[Record]:
     """All records in `folder`, oldest first; none when there is no ledger. Needs no lock.
 
     Raises:
-        RunError: a line other than the last is damaged.
+        RunError: a line other than the last is damaged, or the file cannot be read.
     """
     path = folder / LEDGER_FILE
-    return _parse(path.read_bytes(), path)[0] if path.exists() else []
+    return _parse(_content(path), path)[0]
 
 
 def latest_by_run(records: Iterable[Record]) -> dict[int, Record]:
     """The last record of each run, in order of run number."""
     latest = {record.run: record for record in records}
     return dict(sorted(latest.items()))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a ledger; none when there is none yet."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(
+            f"cannot read the ledger: {error.strerror}",
+            where=str(path),
+            fix="it must be a file that can be read; move away what is there, or choose another hp_search_name",
+        ) from error
 
 
 def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:

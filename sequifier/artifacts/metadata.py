@@ -65,6 +65,18 @@ class Metadata(StrictModel):
         for column, ids in self.id_maps.items():
             if sorted(ids.values()) != list(range(1, self.n_classes[column])):
                 raise ValueError(f"the ids of column {column} are not 1 to n_classes - 1")
+        for column, type_name in self.column_types.items():
+            if (type_name == "Float64") != (column not in self.n_classes):
+                raise ValueError(f"column {column} has type {type_name}, and is Float64 only if it has no id map")
+        for column, statistics in self.selected_columns_statistics.items():
+            if set(statistics) != {"std", "mean"} or not statistics["std"] > 0:
+                raise ValueError(f"column {column} needs a mean and a std above 0, not {statistics}")
+        n_splits = len(self.split_paths)
+        if n_splits == 0:
+            raise ValueError("split_paths is empty")
+        for name in ("stride_by_split", "split_ratios", "rows", "sequences", "column_hashes"):
+            if (length := len(getattr(self.sequifier, name))) != n_splits:
+                raise ValueError(f"split_paths has {n_splits} entries, sequifier.{name} has {length}")
         return self
 
     @property
@@ -146,7 +158,7 @@ def read_metadata(path: Path) -> Metadata:
     """Read and check a metadata file.
 
     Raises:
-        DataError: the file is missing, or is not a metadata file of this version.
+        DataError: the file is missing, is not a metadata file of this version, or was changed after it was written.
     """
     again = "run `sequifier preprocess` again to write it"
     try:
@@ -158,10 +170,26 @@ def read_metadata(path: Path) -> Metadata:
     if isinstance(content, dict) and "id_maps" in content and "sequifier" not in content:
         raise DataError("this metadata was written by Sequifier v1", where=str(path), fix=again)
     try:
-        return Metadata.model_validate(content)
+        metadata = Metadata.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(
-            f"not a metadata file of this version: {first['msg']}", where=f"{path}, {key}", fix=again
+            f"not a metadata file of this version: {first['msg']}",
+            where=f"{path}, {key}" if key else str(path),
+            fix=again,
         ) from error
+    found = data_fingerprint(
+        metadata.columns,
+        metadata.id_maps,
+        metadata.selected_columns_statistics,
+        metadata.sequifier.column_hashes,
+    )
+    if found != metadata.fingerprint:
+        raise DataError(
+            "the metadata was changed by hand: its columns, id maps, statistics and hashes are not those that were "
+            f"written (fingerprint {found}, written {metadata.fingerprint})",
+            where=str(path),
+            fix=f"{again}; what to encode and how is set in the preprocess config",
+        )
+    return metadata

@@ -74,4 +74,4 @@ def command(
     print_next(result, config_path)
     if result.ended == "stopped":
         raise KeyboardInterrupt
-    return FAILED_RUNS if any(row.state in ("failed", "oom") for row in result.rows) else 0
+    return FAILED_RUNS if any(row.n_failed for row in result.rows) else 0

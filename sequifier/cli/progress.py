@@ -1,6 +1,8 @@
 """What a person sees while something trains: bars on a terminal, plain lines in a pipe. All of it on stderr."""
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -87,7 +89,7 @@ def step_text(fields: dict[str, Any]) -> str:
 class SearchProgress(_Shown):
     """Shows a line for each run of a search, or with `verbose` its epochs too; call it with events."""
 
-    _label = ""
+    _label = _left = ""
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Show an event of `api.search`."""
@@ -109,16 +111,19 @@ class SearchProgress(_Shown):
             self._say(line)
 
     def _started(self, fields: dict[str, Any]) -> None:
-        run = fields["run"]
-        width = len(str(fields["total"]))
+        run, n_runs = fields["run"], fields["n_runs"]
         settings = "  ".join(f"{name} {value_text(value)}" for name, value in run.changed.items())
-        self._label = f"[{fields['position']:>{width}}/{fields['total']}] run {run.number}  {settings}"
+        self._label = f"[{fields['n_done'] + 1:>{len(str(n_runs))}}/{n_runs}] run {run.number}  {settings}"
+        until = fields["until_epoch"]
+        if until is not None and until < run.config.training_spec.epochs:
+            self._label += f"  to epoch {until}"
+        self._left = "" if fields["seconds_left"] is None else f"  about {duration(fields['seconds_left'])} left"
         self._start_bar(self._label)
 
     def _step(self, fields: dict[str, Any]) -> None:
         if self._bar is not None and self._task is not None:
             show_step(self._bar, self._task, fields)
-            self._bar.update(self._task, description=f"{self._label}  {step_text(fields)}")
+            self._bar.update(self._task, description=f"{self._label}  {step_text(fields)}{self._left}")
 
     def _epoch(self, fields: dict[str, Any]) -> None:
         if self._verbose:
@@ -135,8 +140,8 @@ class SearchProgress(_Shown):
         record = fields["record"]
         seconds = record.seconds.get("total")
         outcome = record.state if record.best_val_loss is None else f"validation loss {record.best_val_loss:.4f}"
-        if record.state not in ("finished", "failed", "oom") and record.best_val_loss is not None:
-            outcome += f" ({record.state})"
+        if record.best_val_loss is not None and record.state != "finished":
+            outcome += f" ({record.error if record.state == 'interrupted' else record.state})"
         took = "" if seconds is None else f"  {seconds:.1f} s"
         self._say(f"{self._label}  {outcome}{took}", "red" if record.state in ("failed", "oom") else "")
 
@@ -145,33 +150,41 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
     """A plan in a few lines."""
     config = plan.config
     cells = "a space without end" if plan.n_cells is None else f"{plan.n_cells:,} cells"
-    counts = f"{len(plan.runs):,} runs"
-    done = len(plan.runs) - len(to_run)
+    n_runs = len(plan.runs) + plan.n_to_propose
     lines = [
-        f"{config.hp_search_name}: {config.search_strategy} over {cells}, {counts}, seed {plan.seed}, "
+        f"{config.hp_search_name}: {config.search_strategy} over {cells}, {n_runs:,} runs, seed {plan.seed}, "
         f"data {plan.fingerprint}"
     ]
-    if plan.merged:
-        reasons: dict[str, int] = {}
-        for merged in plan.merged:
-            reasons[merged.reason] = reasons.get(merged.reason, 0) + 1
-        lines += [f"  {count} cells are the same run as another: {reason}" for reason, count in reasons.items()]
-    lines += [f"  runs {', '.join(map(str, runs))}: {reason}" for reason, runs in plan.changes.items()]
+    merged = Counter(cell.reason for cell in plan.merged)
+    lines += [f"  {count} cells are the same run as another: {reason}" for reason, count in merged.items()]
+    lines += [f"  runs {_listed(runs)}: {reason}" for reason, runs in plan.changes.items()]
     lines += [f"  note: {note}" for note in plan.notes]
-    if plan.earlier:
-        lines.append(f"  {len(plan.earlier)} earlier runs are no part of this config any more; their results stay")
     sizes = [run.parameters for run in plan.runs]
     if sizes:
         lines.append(
             f"  models of {min(sizes):,} to {max(sizes):,} parameters, run files in {plan.runs[0].path.parent}/"
         )
-    if done:
-        lines.append(
-            f"  {done} runs have a result already" if to_run else f"  nothing is left to run: all {done} runs are done"
-        )
-    if to_run:
-        lines.append(f"  {len(to_run)} to run" + (f": {_numbers(to_run)}" if done else ""))
+    difference = plan.difference()
+    if difference.kept or difference.gone:
+        counts = {
+            "kept": list(difference.kept),
+            "new": list(difference.new),
+            "changed": [pair.now for pair in difference.changed],
+            "no part of the config any more, their results stay": list(difference.gone),
+        }
+        lines += [f"  {len(runs)} {what}: {_listed(runs)}" for what, runs in counts.items() if runs]
+    if not to_run and not plan.n_to_propose:
+        lines.append(f"  nothing is left to run: {n_runs} runs are done")
+    else:
+        lines.append(f"  {len(to_run) + plan.n_to_propose} to run")
     return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def value_text(value: Any) -> str:
@@ -183,6 +196,6 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
-def _numbers(runs: list[Any]) -> str:
-    shown = ", ".join(str(run.number) for run in runs[:8])
-    return shown + (f" and {len(runs) - 8} more" if len(runs) > 8 else "")
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

@@ -23,7 +23,9 @@ def print_results(result: "SearchResult") -> None:
     console = Console(highlight=False)
     console.width = _WIDTH
     metric = result.plan.config.metric
-    changed = list(dict.fromkeys(key for row in result.rows for key in row.changed))
+    keys = dict.fromkeys(key for row in result.rows for key in row.changed)
+    values = {key: {row.changed[key] for row in result.rows if key in row.changed} for key in keys}
+    changed = [key for key in keys if len(values[key]) > 1]  # proposals do not know what later ones will vary
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for head in ("rank", "run", *changed):
         table.add_column(_head(head), no_wrap=True, vertical="bottom")
@@ -54,7 +56,7 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     root, name = Path(result.plan.config.project_root), result.plan.config.hp_search_name
     for row in result.rows:
-        if row.error:
+        if row.error and row.state != "pruned":
             console.print(f"run {row.run} {row.state}: {row.error}", markup=False)
     ranked = [row for row in result.rows if row.rank is not None]
     baselines = [row for row in result.rows if row.run is None and row.metric is not None]
@@ -69,6 +71,10 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
             console.print(
                 "warning: the best run does not beat the best baseline by two standard errors", style="yellow"
             )
+    if winner.test_metric is not None:
+        console.print(f"the best run on the test split, scored once: {winner.test_metric:.4f}")
+    if result.saved is not None and result.saved.saved:
+        console.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
     console.print(f"\nbest model:  {root / winner.model_path}", markup=False)
     console.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
     run_file = next(run.path for run in result.plan.runs if run.number == winner.run) if winner.run is not None else ""
@@ -93,6 +99,11 @@ def _number(value: float | None, digits: int) -> str:
 def _remark(row: "Row") -> str:
     if row.run is None:
         return f" {row.name}"
+    remarks = [] if row.state == "finished" else [row.state]
+    if row.n_seeds > 1:
+        remarks.append(f"{row.n_seeds} seeds")
     if row.batch_changed:
-        return " batch changed"
-    return "" if row.state == "finished" else f" {row.state}"
+        remarks.append("batch changed")
+    if row.indistinguishable:
+        remarks.append("cannot be told from the best")
+    return " " + ", ".join(remarks)

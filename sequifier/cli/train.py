@@ -62,6 +62,6 @@ def command(
     if result.ended == "interrupted":
         raise KeyboardInterrupt
     root = Path(loaded.config.project_root)
-    for what, path in result.files.items():
-        if what != "record":
+    for path in result.files.values():
+        if path.startswith("models/"):
             click.echo(root / path)

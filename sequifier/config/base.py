@@ -6,10 +6,11 @@ and the comments in YAML files are all read from these declarations.
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 ColumnType = Literal["categorical", "real"]
@@ -50,16 +51,16 @@ class StrictModel(BaseModel):
                     values = values | {name: _BooleanForNumber(values[name])}
         return values
 
-    @model_validator(mode="after")
-    def _available(self) -> Self:
-        for name, (not_yet, default) in _unavailable_fields(type(self)).items():
-            value = getattr(self, name)
-            if value != default and (not_yet is True or value in not_yet):
-                shown = value.model_dump() if isinstance(value, BaseModel) else value
-                raise ValueError(
-                    f"{name}: {shown!r} is not available in this version; leave it out (default: {default!r})"
-                )
-        return self
+    # For each field by itself: a model's own check would not run while another field is wrong, and would not have the
+    # field's place.
+    @field_validator("*")
+    @classmethod
+    def _available(cls, value: Any, info: ValidationInfo) -> Any:
+        not_yet, default = _unavailable_fields(cls).get(str(info.field_name), ((), None))
+        if value != default and (not_yet is True or value in not_yet):
+            shown = value.model_dump() if isinstance(value, BaseModel) else value
+            raise ValueError(f"{shown!r} is not available in this version; leave it out (default: {default!r})")
+        return value
 
 
 class _BooleanForNumber:
@@ -123,6 +124,30 @@ Columns = Annotated[NameList, Field(min_length=1)]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
+NAME_BYTES = 100
+"""Longest name of a run: files add what they are to it, and a file's name has 255 bytes at most."""
+
+
+def usable_name(name: str, *, longest: int = NAME_BYTES) -> str:
+    """A name that can be part of file names, unchanged.
+
+    Args:
+        name: of a run or a search.
+        longest: in bytes of UTF-8; less where a number will follow.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not name.isprintable():
+        raise ValueError(f"{name!r} has a line break or another character that cannot be printed; leave it out")
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise ValueError(f"{name!r} cannot be part of a file name; leave out `/`, `\\` and a leading dot")
+    if "embedding" in name:
+        raise ValueError(f'{name!r} contains "embedding", which marks embedding models; choose another name')
+    if (length := len(name.encode())) > longest:
+        raise ValueError(f"has {length} bytes; file names have room for {longest}: choose a shorter name")
+    return name
+
 
 class Named(BaseModel):
     """A class of a library by name, with its options: `{name: AdamW, weight_decay: 0.01}`."""
@@ -166,3 +191,8 @@ class ProjectConfig(StrictModel):
         description="Free keys of your own (`-D user.threshold=0.8`): hooks, experiments and evaluation scripts "
         "read them; they enter a run's YAML and identity.",
     )
+
+    @property
+    def root(self) -> Path:
+        """The project's folder, `~` being the home folder: outputs are written below it."""
+        return Path(self.project_root).expanduser()

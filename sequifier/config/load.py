@@ -23,10 +23,11 @@ _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
 
 @dataclass
 class Merged:
-    """Raw values from all sources, and the source of each key."""
+    """Raw values from all sources, the source of each key, and how keys were written that now have another place."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[KeyPath, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
 
     def put(self, path: KeyPath, value: Any, source: str) -> None:
         """Set one key; maps on the way are made."""
@@ -77,7 +78,8 @@ class Loaded(Generic[Model]):
 
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems, each with the place of its key: for checks that need more than the file."""
-        return ConfigError([_located(problem, self.merged) for problem in error.problems], where=str(self.path))
+        problems = [_as_written(_located(problem, self.merged), self.merged) for problem in error.problems]
+        return ConfigError(problems, where=str(self.path))
 
 
 def load(
@@ -107,6 +109,9 @@ def load(
     problems = [problem for word in defines if (problem := _define(merged, model, word))]
     for key, value in (flags or {}).items():
         merged.put(tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}")
+    in_one_piece = getattr(model, "in_one_piece", None)  # of a config that can be spread over two files
+    if in_one_piece is not None:
+        merged = in_one_piece(merged, path)
     problems += list(_placeholders(merged))
     unfilled = {problem.key for problem in problems}
     try:
@@ -116,7 +121,7 @@ def load(
             if found.key not in unfilled:
                 problems.append(found)
     if problems:
-        raise ConfigError(problems, where=str(path))
+        raise ConfigError([_as_written(problem, merged) for problem in problems], where=str(path))
     return Loaded(config, merged, path)
 
 
@@ -166,6 +171,21 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     given = values.pop("base_config_path")
     if given is None:
         return own
+    inherited = read_base(given, path, model, place=place, seen=seen)
+    inherited.merge(own)
+    return inherited
+
+
+def read_base(given: Any, path: Path, model: type[BaseModel], *, place: str, seen: tuple[Path, ...] = ()) -> Merged:
+    """The file that a `base_config_path` names, over those it inherits from itself.
+
+    Args:
+        given: the path as written: from the working folder, or from that of the file.
+        path: the file that names it.
+        model: of the named file.
+        place: where it is named.
+        seen: files that inherit from this one.
+    """
     if not isinstance(given, str):
         raise ConfigError([Problem("base_config_path", f"should be one path, got {_shown(given)}", place)])
     base = Path(given).expanduser()
@@ -174,9 +194,7 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     if found is None:
         looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
         raise ConfigError([Problem("base_config_path", f"no such file; looked for {looked}", place)])
-    inherited = _read(found, model, (*seen, path.resolve()))
-    inherited.merge(own)
-    return inherited
+    return _read(found, model, (*seen, path.resolve()))
 
 
 def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None:
@@ -241,6 +259,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) 
             by_path.setdefault(path, []).append(detail)
     problems: list[Problem] = []
     for path, details in by_path.items():
+        if any(other[: len(path)] == path and other != path for other in by_path) and details[0]["type"] in _KINDS:
+            continue  # another member of a union came further, and says more
         # A union reports one error per member: together where each names a kind of value, else the first says enough.
         kinds = [_KINDS[detail["type"]] for detail in details if detail["type"] in _KINDS]
         words = [detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"]
@@ -370,3 +390,12 @@ def _located(problem: Problem, merged: Merged) -> Problem:
         message = problem.message.removeprefix(f"{first}: ")  # the key says it
         return replace(problem, source=merged.sources[named], key=dotted(named), message=message)
     return replace(problem, source=problem.source or merged.source(path))
+
+
+def _as_written(problem: Problem, merged: Merged) -> Problem:
+    """A problem under the key that stands in the file."""
+    for place in sorted(merged.written, key=len, reverse=True):
+        rest = problem.key.removeprefix(place)
+        if rest != problem.key and rest[:1] in ("", ".", "["):
+            return replace(problem, key=merged.written[place] + rest)
+    return problem

@@ -1,4 +1,8 @@
-"""The validation metrics that a run logs, by name: what `metric` in a config may say."""
+"""The validation metrics that a run logs, by name: what `metric` in a config may say.
+
+In a search it may also name a metric of `evaluation_script`. Such a one is known only when a run has ended, so the runs
+themselves go by `training_metric`.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -35,3 +39,40 @@ def metric_problems(metric: str, direction: str, kinds: Mapping[str, str]) -> It
             f"{metric} is better when it is {'higher' if higher else 'lower'}",
             fix=f"write direction: {'maximize' if higher else 'minimize'}",
         )
+
+
+def training_metric(metric: str, direction: str, scripted: Mapping[str, str]) -> tuple[str, str]:
+    """The metric and direction of each run of a search: its own, or val_loss where a script measures the search's.
+
+    Args:
+        metric: of the search.
+        direction: of the search.
+        scripted: name -> direction of what `evaluation_script` measures.
+    """
+    return ("val_loss", "minimize") if metric in scripted else (metric, direction)
+
+
+def script_problems(
+    metric: str, direction: str, scripted: Mapping[str, str], kinds: Mapping[str, str]
+) -> Iterator[Problem]:
+    """What is wrong with the metrics of an `evaluation_script`, and with a search that ranks by one of them.
+
+    Args:
+        metric: of the search.
+        direction: of the search.
+        scripted: name -> direction of what the script measures.
+        kinds: target -> "categorical" or "real".
+    """
+    logged = metric_names(kinds)
+    for name in scripted:
+        if name in (*logged, "standard_error"):
+            yield Problem(f"evaluation_script.metrics.{name}", "each run logs a metric of this name; choose another")
+    if metric in scripted:
+        if scripted[metric] != direction:
+            yield Problem(
+                "direction",
+                f"evaluation_script says that {metric} is to {scripted[metric]}",
+                fix=f"write direction: {scripted[metric]}",
+            )
+    elif scripted and metric not in logged:
+        yield Problem("metric", f"there is no metric `{metric}`", fix=did_you_mean(metric, [*scripted, *logged]))

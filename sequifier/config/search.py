@@ -7,13 +7,16 @@ together is decided here too (`LINKED`), and whether they fit is checked before 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import Columns, ColumnType, Named, ProjectConfig, StrictModel, about, plain_type
+from sequifier.config.load import Merged
 from sequifier.config.model import ModelSpec
+from sequifier.config.over_base import in_one_piece
 from sequifier.config.searched import (
     KeyPath,
     Range,
@@ -111,8 +114,9 @@ class SearchConfig(ProjectConfig):
     )
     search_strategy: Literal["sample", "grid", "bayesian"] = Field(
         "sample",
-        description="grid: every combination; sample: n_samples of them, drawn by seed.",
-        json_schema_extra=about(not_yet=("bayesian",)),
+        description="grid: every combination; sample: n_samples of them, drawn by seed; bayesian: n_samples, each "
+        "chosen by what the results so far promise.",
+        json_schema_extra=about(interacts="grid takes no range without a step, except of whole numbers"),
     )
     n_samples: int | None = Field(
         None,
@@ -124,10 +128,7 @@ class SearchConfig(ProjectConfig):
     sampler_seed: int | None = Field(
         None, ge=0, lt=2**63, description="Seed that draws configurations; null: seed, which also trains them."
     )
-    repeats: int = Field(
-        1, gt=0, description="Training seeds for each configuration: seed, seed + 1, ...",
-        json_schema_extra=about(not_yet=True),
-    )  # fmt: skip
+    repeats: int = Field(1, gt=0, description="Training seeds for each configuration: seed, seed + 1, ...")
     training_data_path: str | None = _as_in_training("training_data_path")
     validation_data_path: str | None = _as_in_training("validation_data_path")
     read_format: EventFormat | None = _as_in_training("read_format")
@@ -181,39 +182,43 @@ class SearchConfig(ProjectConfig):
     )
     base_config_path: str | None = Field(
         None,
-        description="A train.yaml that everything not searched is taken from.",
-        json_schema_extra=about(not_yet=True),
+        description="A train.yaml that everything not searched is taken from; overrides then takes the place of the "
+        "two sampling sections.",
     )
     overrides: dict[str, Any] = Field(
         default_factory=dict,
-        description="What is searched on top of base_config_path.",
-        json_schema_extra=about(not_yet=True),
+        description="What is searched on top of base_config_path: fields of train.yaml where they stand there, each "
+        "with a list of values or a range.",
+        json_schema_extra=about(interacts="base_config_path"),
     )
-    start_with: list[Any] = Field(
-        default_factory=list, description="Overrides or run files to try first.", json_schema_extra=about(not_yet=True)
+    start_with: list[str | dict[str, Any]] = Field(
+        default_factory=list,
+        description="What to try first: each entry the path of a run file, or fields of train.yaml with one value "
+        "each. What an entry leaves out is the first value of each list and the middle of each range.",
+        json_schema_extra=about(
+            interacts="counts in n_samples; need not lie in the space", change="[{training_spec.learning_rate: 3e-4}]"
+        ),
     )
-    pruner: Pruner = Field(
-        default_factory=Pruner, description="Stops runs that fall behind.", json_schema_extra=about(not_yet=True)
-    )
+    pruner: Pruner = Field(default_factory=Pruner, description="Stops runs that fall behind.")
     confirm_top: int = Field(
         0, ge=0, description="Best configurations to train again with more seeds.",
-        json_schema_extra=about(unit="configurations", not_yet=True),
+        json_schema_extra=about(unit="configurations"),
     )  # fmt: skip
     evaluation_script: EvaluationScript | None = Field(
         None, description="A program of your own that measures each model.", json_schema_extra=about(not_yet=True)
     )
     max_hours: float | None = Field(
-        None, gt=0, description="Time after which no run is started.",
-        json_schema_extra=about(unit="hours", not_yet=True),
-    )  # fmt: skip
+        None, gt=0, description="Time after which no run is started.", json_schema_extra=about(unit="hours")
+    )
     max_epochs_total: int | None = Field(
-        None, gt=0, description="Epochs of all runs together after which no run is started.",
-        json_schema_extra=about(unit="epochs", not_yet=True),
-    )  # fmt: skip
+        None,
+        gt=0,
+        description="Epochs of all runs together after which no run is started.",
+        json_schema_extra=about(unit="epochs"),
+    )
     run_timeout_minutes: float | None = Field(
-        None, gt=0, description="Time after which a run is ended as failed.",
-        json_schema_extra=about(unit="minutes", not_yet=True),
-    )  # fmt: skip
+        None, gt=0, description="Time after which a run is ended as failed.", json_schema_extra=about(unit="minutes")
+    )
     max_retries: int = Field(
         3, ge=0, description="How often a run that does not fit in memory is tried again with half the batch.",
         json_schema_extra=about(unit="attempts"),
@@ -235,10 +240,25 @@ class SearchConfig(ProjectConfig):
         ValuesOf(TrainConfig, "model_name", searched=False).validate_one(name)
         return name
 
-    @property
-    def draw_seed(self) -> int | None:
-        """The seed that draws configurations; null when the search has none yet."""
-        return self.seed if self.sampler_seed is None else self.sampler_seed
+    @field_validator("start_with")
+    @classmethod
+    def _values_of_one_run(cls, entries: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
+        """Each map as validated values by dotted key."""
+        values: list[str | dict[str, Any]] = []
+        errors: list[InitErrorDetails] = []
+        for index, entry in enumerate(entries):
+            try:
+                values.append(entry if isinstance(entry, str) else run_values(entry))
+            except ValidationError as error:
+                errors += relocated(error, drop=0, prefix=(index,))
+        if errors:
+            raise ValidationError.from_exception_data("start_with", errors)
+        return values
+
+    @classmethod
+    def in_one_piece(cls, merged: Merged, path: Path) -> Merged:
+        """The self-contained form of a file with `base_config_path`; see config/over_base.py."""
+        return in_one_piece(merged, path, set(cls.model_fields))
 
     def place(self, field: str) -> KeyPath:
         """Where a searchable field stands in the file: `dim_model` in its section, `seq_length` at the root."""
@@ -272,6 +292,8 @@ class SearchConfig(ProjectConfig):
         if not errors:
             errors = [*self._backbone_problems()]
         errors += [*self._strategy_problems(), *self._metric_problems(), *self._criterion_problems()]
+        if self.overrides and self.base_config_path is None:
+            errors.append(problem(("overrides",), "lies over base_config_path, which is missing", self.overrides))
         if errors:
             raise ValidationError.from_exception_data("SearchConfig", errors)
         return self
@@ -411,6 +433,47 @@ def searchable_fields() -> list[str]:
     model += ["positional_encoding", "attention_type", "norm_first", "n_kv_heads", "rope_theta"]
     model += [field for field in ModelSampling.searchable() if field not in model]
     return [*data, *training, *model]
+
+
+def train_key(field: str) -> str:
+    """The dotted key of `train.yaml` that a searchable field sets."""
+    if field in ModelSpec.model_fields:
+        return f"model_spec.{field}"
+    return f"training_spec.{field}" if field in TrainingSpec.model_fields else field
+
+
+def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of one run, nested or under dotted keys, as validated values by dotted key of `train.yaml`.
+
+    Args:
+        raw: one value for each field; only fields that may be searched.
+
+    Raises:
+        ValidationError: all that is wrong.
+    """
+    given: dict[str, tuple[KeyPath, Any]] = {}
+    for key, value in raw.items():
+        if key in ("model_spec", "training_spec") and isinstance(value, Mapping):
+            given |= {f"{key}.{name}": ((key, name), below) for name, below in value.items()}
+        else:
+            given[key] = ((key,), value)
+    fields = {train_key(field): field for field in searchable_fields()}
+    values, errors = {}, []
+    for key, (at, value) in given.items():
+        if key not in fields:
+            near = train_key(key) if key in fields.values() else ""
+            hint = f"did you mean `{near}`?" if near else did_you_mean(key, fields)
+            errors.append(problem(at, f"`{key}` is no field of a run that a search may vary; {hint}", value))
+            continue
+        field = fields[key]
+        owner = next(model for model in (ModelSpec, TrainingSpec, TrainConfig) if field in model.model_fields)
+        try:
+            values[key] = ValuesOf(owner, field, searched=False).validate_one(value)
+        except ValidationError as error:
+            errors += relocated(error, drop=0, prefix=at)
+    if errors:
+        raise ValidationError.from_exception_data("run", errors)
+    return values
 
 
 def is_whole(field: str) -> bool:

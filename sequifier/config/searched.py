@@ -38,6 +38,14 @@ class Range(StrictModel):
     )
     log: bool = Field(False, description="Draw evenly on a logarithmic scale.")
 
+    @field_validator("low", "high", "step", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        # Pydantic reads true as 1; a person who wrote it meant something else.
+        if isinstance(value, bool):
+            raise ValueError(f"should be a number, got {str(value).lower()}")
+        return value
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.low >= self.high:
@@ -54,6 +62,11 @@ class Range(StrictModel):
         return isinstance(value, cls) or (
             isinstance(value, Mapping) and {"low", "high"} <= set(value) <= set(cls.model_fields)
         )
+
+    @property
+    def has_whole_step(self) -> bool:
+        """Whether a field of whole numbers can take it: without a step, or with a whole one."""
+        return self.step is None or self.step == int(self.step)
 
     def is_listable(self, *, whole: bool) -> bool:
         """Whether the values can be counted: those of a range with a step, and whole numbers.
@@ -132,7 +145,7 @@ class ValuesOf:
                 self.validate_one(getattr(bounds, bound))
             except ValidationError as error:
                 errors += relocated(error, drop=0, prefix=(bound,))
-        if self.kind is int and bounds.step is not None and bounds.step != int(bounds.step):
+        if self.kind is int and not bounds.has_whole_step:
             errors.append(problem(("step",), f"{bounds.step} is not a whole number", bounds.step))
         if errors:
             raise ValidationError.from_exception_data(self.name, errors)
@@ -153,6 +166,12 @@ class ValuesOf:
         check = check_optimizer if self.name == "optimizer" else check_scheduler
         check(Named(name=entry.name, **{**entry.options, **first}))
         for option, values in searched.items():
+            if (
+                isinstance(values, Range)
+                and takes_whole_numbers(self.name, entry, option)
+                and not values.has_whole_step
+            ):
+                raise ValueError(f"{entry.name}: `{option}`: step: {values.step} is not a whole number")
             for value in _some_values(values):
                 check(Named(name=entry.name, **{**entry.options, **first, option: value}))
         return entry

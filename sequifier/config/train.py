@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, about
+from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, about, usable_name
 from sequifier.config.model import ModelSpec
 from sequifier.config.names import check_criterion
 from sequifier.config.training import TrainingSpec
@@ -93,11 +93,7 @@ class TrainConfig(ProjectConfig):
     @field_validator("model_name")
     @classmethod
     def _usable_name(cls, name: str) -> str:
-        if "embedding" in name:
-            raise ValueError(f'{name!r} contains "embedding", which marks embedding models; choose another name')
-        if "/" in name or name.startswith("."):
-            raise ValueError(f"{name!r} cannot be part of a file name; leave out `/` and a leading dot")
-        return name
+        return usable_name(name)
 
     @field_validator("target_column_types")
     @classmethod

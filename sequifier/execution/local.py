@@ -1,16 +1,37 @@
-"""Runs on this machine, one at a time, in one warm worker that is started again after it died."""
+"""Runs on this machine, one at a time, in one warm worker that is started again after it died.
+
+A worker can end in four ways that are no result: it says that the run failed; it dies; it stops answering, so it is
+killed; or the run takes longer than it may, so it is killed. A heartbeat proves the process alive and nothing more: a
+step that never ends in a living worker is found by the time limit of the run alone.
+"""
 
 import json
 import os
+import selectors
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sequifier.errors import RunError
+from sequifier.search.retry import describe_death
 
+SILENCE_SECONDS = 60.0
+"""Without a heartbeat for so long, a worker counts as dead. A call into a library that keeps Python's lock is silent
+too; none that a run makes is known to last for more than a second."""
+
+START_SECONDS = 900.0
+"""The same until the worker is ready: libraries from a cold network disk take minutes, and keep the lock meanwhile."""
+
+_BEATS_IN_SILENCE = 12
+_LOOK_SECONDS = 1.0
+_END_SECONDS = 30.0
 _STDERR_TAIL = 4000
+_LAST = ("finished", "scored", "failed")
 
 
 class LocalExecutor:
@@ -18,106 +39,238 @@ class LocalExecutor:
 
     Args:
         log_path: file that takes what the worker prints to its standard error.
+        silence_seconds: after which a worker that sends nothing is killed; it sends a heartbeat twelve times as often.
     """
 
-    def __init__(self, log_path: Path) -> None:
+    def __init__(self, log_path: Path, *, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._log_path = log_path
-        self._process: subprocess.Popen[str] | None = None
-        self._events: IO[str] | None = None
+        self._silence_seconds = silence_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._events: _EventPipe | None = None
         self._log_start = 0
         self._is_ready = False
+        self._failed_starts = 0  # in a row
+        self._is_stopping = False
 
     def start(self) -> None:
         """Start the worker; it loads while the caller goes on. Does nothing when it is there already."""
         if self._process is not None and self._process.poll() is None:
             return
+        self.close()
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
+        beat = self._silence_seconds / _BEATS_IN_SILENCE
+        # The worker must know whom it serves, to see that it was orphaned before it could ask to be told.
+        arguments = [str(write_end), str(os.getpid()), str(beat)]
         with self._log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sequifier.execution.worker", str(write_end)],
+                [sys.executable, "-m", "sequifier.execution.worker", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 pass_fds=[write_end],
-                text=True,
+                bufsize=0,
             )
         os.close(write_end)
-        self._events = os.fdopen(read_end, encoding="utf-8")
+        self._events = _EventPipe(read_end)
         self._is_ready = False
+        if self._is_stopping:
+            self.stop()
 
-    def run(self, config_path: Path, *, resume: str) -> Iterator[dict[str, Any]]:
+    def run(
+        self,
+        config_path: Path,
+        *,
+        resume: str,
+        until_epoch: int | None = None,
+        thresholds: Mapping[int, float] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
         """Train one run.
 
         Args:
             config_path: its run file.
-            resume: "auto" to go on from its own checkpoint, "never" to begin at step 0.
+            resume: "auto" to go on from its own checkpoint, "never" to begin at step 0; see training/checkpoints.py.
+            until_epoch: pause after this epoch.
+            thresholds: epoch -> the metric's worst value with which the run may go on after it.
+            timeout_seconds: how long this attempt may take once the worker is ready. Time in which this process was
+                itself stopped does not count.
 
         Yields:
-            The worker's events. The last one is `finished`, `failed`, or `died` with the signal, whether the kernel's
-            out-of-memory killer struck meanwhile, and the end of what the worker printed.
+            The worker's events. The last one is `finished`, `failed`, `timeout` with the seconds, or `died` with the
+            signal, whether the kernel's out-of-memory killer struck meanwhile, the end of what the worker printed and,
+            if it was killed for its silence, how long that was.
 
         Raises:
-            RunError: the worker cannot even start.
+            RunError: two workers in a row could not even start.
         """
-        self.start()
-        assert self._events is not None
-        kills = _kernel_oom_kills()
-        self._send({"command": "run", "config": str(config_path), "resume": resume})
-        for line in self._events:
-            event = json.loads(line)
-            self._is_ready = True  # its first event
-            yield event
-            if event["event"] in ("finished", "failed"):
-                return
-        yield self._death(kills)
+        command = {
+            "command": "run",
+            "config": str(config_path),
+            "resume": resume,
+            "until_epoch": until_epoch,
+            "thresholds": {str(epoch): value for epoch, value in (thresholds or {}).items()},
+        }
+        yield from self._do(command, timeout_seconds)
+
+    def score(self, config_path: Path, model_path: Path, split_path: str) -> dict[str, float]:
+        """Evaluate an exported model on another split.
+
+        Args:
+            config_path: run file of the model.
+            model_path: the ONNX file.
+            split_path: the encoded events, as the metadata names them.
+
+        Returns:
+            The metrics of `run.score`.
+
+        Raises:
+            RunError: it could not be done.
+        """
+        event: dict[str, Any] = {}
+        command = {"command": "score", "config": str(config_path), "model": str(model_path), "split": split_path}
+        for event in self._do(command, None):
+            if event["event"] == "scored":
+                return dict(event["metrics"])
+        reason = event["error"] if event["event"] == "failed" else describe_death(event)
+        raise RunError(f"{model_path.name} could not be scored on {split_path}: {reason}", where=str(self._log_path))
 
     def stop(self) -> None:
-        """Ask the worker to save and end its run after the current epoch."""
+        """Ask the worker, and any that replaces it, to save and end its run after the current epoch."""
+        self._is_stopping = True
         self._send({"command": "stop"})
 
     def close(self) -> None:
         """End the worker at once and forget it; the next run starts a new one."""
-        if self._process is None:
+        process, events = self._process, self._events
+        if process is None:
             return
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._events):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    continue  # what was still unsent has no reader any more
-        self._process = self._events = None
+        self._process = self._events = None  # first, because a signal handler may send `stop` meanwhile
+        process.kill()
+        # One that hangs in the kernel (a driver, a network disk) dies when it comes back; nobody need wait for that.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        assert process.stdin is not None and events is not None
+        process.stdin.close()
+        events.close()
 
-    def _send(self, command: dict[str, str]) -> None:
+    def _do(self, command: dict[str, Any], timeout_seconds: float | None) -> Iterator[dict[str, Any]]:
+        """Send a command and yield what comes of it, up to its last event."""
+        self.start()
+        process, events = self._process, self._events
+        assert process is not None and events is not None
+        if self._is_ready:
+            self._log_start = self._log_path.stat().st_size
+        kills = _kernel_oom_kills()
+        self._send(command)
+        silence, ran = _Waited(), _Waited()
+        while True:
+            for event in events.read(_LOOK_SECONDS):
+                silence = _Waited()
+                if event["event"] == "heartbeat":
+                    continue
+                if event["event"] == "ready":
+                    self._is_ready, self._failed_starts = True, 0
+                    ran = _Waited()
+                yield event
+                if event["event"] in _LAST:
+                    return
+            # A process that a worker left behind may still hold its end of the pipe.
+            if events.has_ended or (process.poll() is not None and not events.has_more()):
+                yield self._death(kills)
+                return
+            if silence.seconds() > (self._silence_seconds if self._is_ready else START_SECONDS):
+                yield self._death(None, silent_seconds=silence.seconds())
+                return
+            if timeout_seconds is not None and ran.seconds() > timeout_seconds and self._is_ready:
+                self.close()
+                yield {"event": "timeout", "seconds": timeout_seconds}
+                return
+
+    def _send(self, command: dict[str, Any]) -> None:
         if self._process is None or self._process.stdin is None:
             return
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # it died: the end of its events will say so
+        # One unbuffered write: a signal handler may send `stop` while `run` is being sent. Shorter than what a pipe
+        # takes whole. If the worker died, the end of its events will say so.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
-    def _death(self, kills_before: int | None) -> dict[str, Any]:
-        assert self._process is not None
-        code = self._process.wait()
+    def _death(self, kills_before: int | None, *, silent_seconds: float | None = None) -> dict[str, Any]:
+        process = self._process
+        assert process is not None
+        if silent_seconds is None:  # its events ended, so it is about to be gone: with which code?
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+        self.close()
+        code = -signal.SIGKILL if process.returncode is None else process.returncode
+        kills = _kernel_oom_kills()
         with self._log_path.open("rb") as log:
             log.seek(max(self._log_start, self._log_path.stat().st_size - _STDERR_TAIL))
             printed = log.read().decode(errors="replace")
-        kills = _kernel_oom_kills()
-        self.close()
         if not self._is_ready:
-            last = printed.strip().splitlines()[-1] if printed.strip() else f"exit code {code}"
-            raise RunError(f"the worker that trains cannot start: {last}", where=str(self._log_path))
+            self._failed_starts += 1
+            if self._failed_starts > 1:
+                last = printed.strip().splitlines()[-1] if printed.strip() else f"exit code {code}"
+                raise RunError(f"the worker that trains cannot start: {last}", where=str(self._log_path))
         return {
             "event": "died",
             "signal": -code if code < 0 else None,
             "code": code,
             "kernel_oom": kills is not None and kills_before is not None and kills > kills_before,
+            "silent_seconds": silent_seconds,
             "stderr": printed,
         }
+
+
+class _EventPipe:
+    """The reading end of the pipe that brings events, one JSON object per line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(descriptor, selectors.EVENT_READ)
+        self._unfinished = b""
+        self.has_ended = False
+
+    def read(self, seconds: float) -> Iterator[dict[str, Any]]:
+        """The events that are there, or that come within so many seconds; none when nothing comes."""
+        if self.has_ended or not self._selector.select(seconds):
+            return
+        content = os.read(self._descriptor, 1 << 16)
+        self.has_ended = not content
+        # What a dying process did not finish writing is no event.
+        *lines, self._unfinished = (self._unfinished + content).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+    def has_more(self) -> bool:
+        """Whether something waits to be read."""
+        return not self.has_ended and bool(self._selector.select(0))
+
+    def close(self) -> None:
+        """Close the pipe."""
+        self._selector.close()
+        os.close(self._descriptor)
+
+
+class _Waited:
+    """Seconds since it was made, in which this process was awake.
+
+    After Ctrl-Z and `fg`, or when the machine slept, nobody waited: from one look at it to the next, which are about a
+    second apart, no more than two looks count.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._seconds = 0.0
+
+    def seconds(self) -> float:
+        """How many they are by now."""
+        now = time.monotonic()
+        self._seconds += min(now - self._last, 2 * _LOOK_SECONDS)
+        self._last = now
+        return self._seconds
 
 
 def _kernel_oom_kills() -> int | None:

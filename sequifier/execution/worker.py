@@ -1,12 +1,14 @@
 """The warm worker: a child process that trains one run after another.
 
-`python -m sequifier.execution.worker EVENTS_FD` reads commands from standard input and writes events to EVENTS_FD, one
-JSON object per line. Imports, data and the device's context are paid once. It ends when standard input closes, and on
-Linux the kernel kills it with its parent, however that died.
+`python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS` reads commands from standard input and writes
+events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are paid once. It ends when
+standard input closes, and on Linux the kernel kills it with its parent, however that died.
 
-Commands: {"command": "run", "config": FILE, "resume": HOW}, with HOW as in training/checkpoints.py, and
-{"command": "stop"}: end the run after the current epoch; no other run is asked for then.
-Events: ready, started, stage, log, step, epoch, and at the end of a run finished or failed.
+Commands: {"command": "run", "config": FILE, "resume": HOW, "until_epoch": N or null, "thresholds": {EPOCH: VALUE}},
+with HOW as in training/checkpoints.py and the limits as in run.Limits; {"command": "score", "config": FILE, "model":
+FILE, "split": FILE}; and {"command": "stop"}: end the run after the current epoch; no other run is asked for then.
+Events: ready, started, stage, log, step, epoch, and as the last of a command finished, scored or failed; between them a
+heartbeat every BEAT_SECONDS from a thread of its own, whatever the others are busy with.
 """
 
 import json
@@ -15,7 +17,9 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,15 +35,9 @@ def main() -> None:
     _die_with_parent()
     # Ctrl-C reaches the whole process group; what it means is for the parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
-    writing = threading.Lock()
-
-    def emit(event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, **fields}) + "\n"
-        with writing:
-            channel.write(line)
-            channel.flush()
-
+    channel = _Channel(int(sys.argv[1]))
+    emit = channel.emit
+    threading.Thread(target=channel.beat, args=(float(sys.argv[3]),), daemon=True).start()
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     stop = threading.Event()
     threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
@@ -58,6 +56,31 @@ def main() -> None:
         _serve(command, emit, stop, shared)
 
 
+class _Channel:
+    """Writes events, from any thread."""
+
+    _HEARTBEAT = b'{"event": "heartbeat"}\n'  # made beforehand: when memory runs out nothing can be made
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._writing = threading.Lock()
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Send an event."""
+        self._write(json.dumps({"event": event, **fields}).encode() + b"\n")
+
+    def beat(self, seconds: float) -> None:
+        """Send a heartbeat again and again."""
+        while True:
+            time.sleep(seconds)
+            self._write(self._HEARTBEAT)
+
+    def _write(self, line: bytes) -> None:
+        with self._writing:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+
+
 def _listen(commands: "queue.Queue[dict[str, Any]]", stop: threading.Event) -> None:
     for line in sys.stdin:
         command = json.loads(line)
@@ -72,7 +95,7 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
     from sequifier.config.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
-    from sequifier.run import run
+    from sequifier.run import Limits, run, score
     from sequifier.training.memory import is_out_of_memory
 
     stage = "load"
@@ -85,14 +108,25 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
 
     try:
         config = load(TrainConfig, Path(command["config"])).config
-        result = run(config, emit=staged, shared=shared, should_stop=stop.is_set, resume=command["resume"])
-    except Exception as error:
+        if command["command"] == "score":
+            emit("scored", metrics=score(config, Path(command["model"]), command["split"], shared=shared))
+            return
+        thresholds = {int(epoch): value for epoch, value in command["thresholds"].items()}
+        result = run(
+            config,
+            emit=staged,
+            shared=shared,
+            should_stop=stop.is_set,
+            resume=command["resume"],
+            limits=Limits(command["until_epoch"], thresholds),
+        )
+        emit("finished", result=asdict(result))
+    except BaseException as error:  # sys.exit in a user's hook and a panic in polars are no Exception
         message = error.in_one_line() if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"
         kind = "oom" if is_out_of_memory(error) else "error"
-        traceback.print_exc()  # goes to the search's worker.log
+        with suppress(OSError):  # the disk may be full
+            traceback.print_exc()  # goes to the search's worker.log
         emit("failed", kind=kind, stage=stage, error=message)
-    else:
-        emit("finished", result=asdict(result))
 
 
 def _warm_up() -> None:
@@ -122,7 +156,7 @@ def _die_with_parent() -> None:
 
     parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)
-    if os.getppid() == 1:  # it died before the line above
+    if os.getppid() != int(sys.argv[2]):  # it died before the line above
         os._exit(0)
 
 

@@ -28,6 +28,6 @@ def categorical_metrics(
     tiny = np.finfo(np.float32).tiny  # a float32 softmax may round a small probability to 0
     return {
         "accuracy": float((ids == truth)[known].mean()),
-        "log_loss": float(-np.log(np.maximum(probability[known].astype(np.float64), tiny)).mean()),
+        "log_loss": float(np.log(1 / np.maximum(probability[known].astype(np.float64), tiny)).mean()),
         "n": int(known.sum()),
     }

@@ -4,6 +4,7 @@ A window predicts its last `prediction_length` events from those before them, so
 Shapes: W windows, B of a batch, P prediction_length, M predicted events.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -177,10 +178,8 @@ def _infer(config: InferConfig, job: _Job, report: Report) -> Inference:
     n_own = int(events.offsets[-1] - events.n_context.sum())
     report(f"{len(predicted.rows):,} predictions for {n_own:,} events of {job.source.path}, in {written}")
     if job.source.stride > 1:
-        n_last = model.architecture.prediction_length
-        report(
-            f"  the last {f'{n_last} events' if n_last > 1 else 'event'} of each window, one every {job.source.stride} events"
-        )
+        which = "the last event" if model.architecture.prediction_length == 1 else "the last events"
+        report(f"  {which} of each window, a window every {job.source.stride} events")
     for place in probabilities:
         report(f"probabilities in {place}")
     for name, metrics in evaluation.items():
@@ -256,12 +255,20 @@ def _evaluate(target: Target, predicted: _Predicted, column: NDArray[Any], file:
 
 
 def file_name(column: str) -> str:
-    """A column's name as part of a file name: what would lead to another folder is written as %XX.
+    """A column's name as part of a file name; two columns never share one.
+
+    What would lead to another folder is written as %XX; a name too long for a file ends in its hash.
 
     >>> file_name("a/../b")
     'a%2F..%2Fb'
     """
-    return "".join(f"%{ord(c):02X}" if c in "/\\%:" or not c.isprintable() else c for c in column)
+    safe = "".join(f"%{ord(c):02X}" if c in "/\\%:" or not c.isprintable() else c for c in column)
+    if len(safe.encode()) <= _LONGEST_NAME:
+        return safe
+    return f"{safe[: _LONGEST_NAME // 4]}%{hashlib.sha256(column.encode()).hexdigest()[:16]}"
+
+
+_LONGEST_NAME = 120  # bytes, of the 255 that file systems allow, beside the model's name; a character has four at most
 
 
 def _write(path: Path, columns: Mapping[str, Any], write_format: str) -> None:

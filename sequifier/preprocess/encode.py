@@ -1,5 +1,6 @@
 """Values -> numbers, with vocabularies and statistics that were learnt before."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,17 +27,22 @@ class Encoding:
     statistics: dict[str, Statistics]
 
     @classmethod
-    def from_metadata(cls, metadata: Metadata) -> Self:
-        """The encoding that a metadata file describes."""
+    def from_metadata(cls, metadata: Metadata, columns: Sequence[str]) -> Self:
+        """The encoding that a metadata file describes, of some of its columns in the order given."""
         return cls(
-            tuple(metadata.columns),
+            tuple(columns),
             {
                 column: pl.Series(
                     column, metadata.categories(column), dtype=POLARS_TYPES[metadata.column_types[column]]
                 )
-                for column in metadata.categorical_columns
+                for column in columns
+                if metadata.kind(column) == "categorical"
             },
-            dict(metadata.selected_columns_statistics),
+            {
+                column: metadata.selected_columns_statistics[column]
+                for column in columns
+                if metadata.kind(column) == "real"
+            },
         )
 
     def encode(self, column: str, values: pl.Series) -> NDArray[Any]:

@@ -66,7 +66,9 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
         (POSITION, config.position_column, no_position),
     ):
         if count:
-            what = "null values" if key == SEQUENCE or table.position_type == "Int64" else "values that are no date"
+            what = "null values"
+            if key == POSITION and table.position_is_text:
+                what = f"values that are no {'64-bit integer' if table.position_type == 'Int64' else 'date'}"
             raise DataError(
                 f"column `{column}` has {count:,} {what} in {n_rows:,} rows",
                 where=table.first_without(key),

@@ -76,14 +76,14 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
         RunError: the outputs cannot be written.
     """
     source = find_source(config)
-    root = Path(config.project_root).expanduser()
+    root = config.root
     metadata_path = root / "configs" / "metadata_configs" / f"{source.name}.json"
     stored = _stored_metadata(config, metadata_path)
     with _working_folder(root / "data", source.name) as folder:
         table, parts = _read(source, config, stored, folder, memory_bytes, report)
         split = _share_out(parts, config, report)
         encoding = (
-            Encoding.from_metadata(stored)
+            Encoding.from_metadata(stored, list(table.types))
             if stored
             else learn(parts, [split.of_part(k)[1] for k in range(len(parts))], table.types, config, report)
         )
@@ -134,7 +134,7 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
             fix="give the new data file another name",
         )
     for column in config.selected_columns or ():
-        if column not in stored.columns:
+        if column not in (*stored.columns, config.sequence_column, config.position_column):
             raise DataError(
                 f"selected_columns names `{column}`, which the metadata does not know",
                 where=str(path),
@@ -168,13 +168,15 @@ def _read(
     report: Report,
 ) -> tuple[Table, list[Part]]:
     """Sorted and checked parts. CSV types are guessed from the first rows, and from all where that fails."""
-    declared: dict[str, TypeName] = dict(stored.column_types) if stored else dict(config.column_types)
-    selected = stored.columns if stored else config.selected_columns
+    selected = config.selected_columns or (stored.columns if stored else None)
+    declared: dict[str, TypeName] = dict(config.column_types)
+    if stored:
+        declared = {column: name for column, name in stored.column_types.items() if column in (selected or ())}
     is_csv = source.format == "csv"
     for sample_rows in (SAMPLE_ROWS, None) if is_csv else (None,):
-        table = open_table(source, config, declared, selected, sample_rows=sample_rows)
-        check_settings(config, table.types, str(source.path))
         try:
+            table = open_table(source, config, declared, selected, sample_rows=sample_rows)
+            check_settings(config, table.types, str(source.path))
             parts = _prepare(table, config, folder / f"sample-{sample_rows}", memory_bytes)
         except (pl.exceptions.PolarsError, OSError) as error:
             if sample_rows is None:

@@ -4,7 +4,9 @@ Files are read in the order of their paths. Types are agreed over all files befo
 that is an integer in one CSV file and a fraction in the next is real in both.
 """
 
+import codecs
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,7 @@ class Table:
     decoded_bytes: int
     raw_files: tuple[pl.LazyFrame, ...]  # untouched values, to show the one that is wrong
     position: pl.Expr
+    position_is_text: bool  # in the files
     notes: tuple[str, ...]
 
     def first_without(self, column: str) -> str:
@@ -131,7 +134,8 @@ def open_table(
         sample_rows: how much of each CSV file its types are guessed from; None looks at everything.
 
     Raises:
-        DataError: a column is missing or misspelt, has a type that cannot be encoded, or a reserved name.
+        DataError: a column is missing or misspelt, has a type that cannot be encoded, or a reserved name, or a file
+            is no UTF-8 text with commas.
     """
     schemas = [_file_schema(source, file, sample_rows) for file in source.files]
     names = {config.sequence_column: SEQUENCE, config.position_column: POSITION}
@@ -145,15 +149,26 @@ def open_table(
             )
     path, is_csv = source.path, source.format == "csv"
     raw_types = {
-        column: pl.String()  # as it stands in the file: 007 is not 7
-        if is_csv and declared.get(column) == "String"
-        else column_types.common_type(column, [schema[column] for schema in schemas], path=path, is_csv=is_csv)
+        column: _raw_type(
+            column,
+            [schema[column] for schema in schemas],
+            declared.get(column),
+            path=path,
+            is_csv=is_csv,
+            is_key=column in names,
+        )
         for column in [*names, *features]
     }
     raw_files = tuple(_scan(source, file, raw_types).rename(names) for file in source.files)
 
     types = {
-        column: column_types.stored_type(column, raw_types[column], declared.get(column), path=path)
+        column: column_types.stored_type(
+            column,
+            raw_types[column],
+            declared.get(column),
+            path=path,
+            is_fixed=config.metadata_config_path is not None,
+        )
         for column in features
     }
     sequence, order = config.sequence_column, config.position_column
@@ -176,8 +191,54 @@ def open_table(
         decoded_bytes=_decoded_bytes(source, raw_types, config.max_rows),
         raw_files=raw_files,
         position=position,
-        notes=notes,
+        position_is_text=column_types.raw_kind(raw_types[order]) == "text",
+        notes=(*notes, *_leading_zeros(source, sequence, raw_types, types, declared)) if is_csv else notes,
     )
+
+
+def _raw_type(
+    column: str, found: Sequence[pl.DataType], declared: TypeName | None, *, path: Path, is_csv: bool, is_key: bool
+) -> pl.DataType:
+    """The type to read a column with, from those that it has in the files."""
+    if is_csv and declared == "String":
+        return pl.String()  # as it stands in the file: 007 is not 7
+    common = column_types.common_type(column, found, path=path, is_csv=is_csv)
+    if column_types.raw_kind(common) == "large integer":
+        if is_key or declared == "String":
+            return pl.String()
+        if declared in ("real", "Float64"):
+            return pl.Float64()
+    return common
+
+
+def _leading_zeros(
+    source: Source,
+    sequence: str,
+    raw_types: Mapping[str, pl.DataType],
+    types: Mapping[str, StoredType],
+    declared: Mapping[str, TypeName],
+) -> list[str]:
+    """Notes on codes like 007 that are read as integers, as far as the first rows of each file show them."""
+    integers = [
+        column
+        for column in (sequence, *types)
+        if raw_types[column] == pl.Int64() and types.get(column, "Int64") == "Int64" and declared.get(column) != "Int64"
+    ]
+    notes: dict[str, str] = {}
+    for file in source.files if integers else ():
+        texts = pl.scan_csv(file, glob=False, infer_schema=False).select(integers).head(SAMPLE_ROWS)
+        padded = texts.select(pl.all().filter(pl.all().str.contains(r"^-?0\d")).first()).collect()
+        for column, example in padded.row(0, named=True).items():
+            if example is None or column in notes:
+                continue
+            keep = f"declare column_types.{column}: String"
+            if column == sequence:
+                keep = "write the events as Parquet with text in this column"
+            notes[column] = (
+                f"column `{column}` holds `{example}`, which is read as the integer {int(example)}; "
+                f"if the zeros matter, {keep}"
+            )
+    return list(notes.values())
 
 
 def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
@@ -188,7 +249,8 @@ def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
     """
     try:
         if source.format == "parquet":
-            return dict(pl.scan_parquet(file, glob=False).collect_schema())
+            return _with_large_integers(pl.scan_parquet(file, glob=False))
+        _check_csv(file)
         if sample_rows is not None:
             sample = pl.scan_csv(file, glob=False, infer_schema_length=sample_rows).head(sample_rows).collect()
             # A column without a value in the sample looks like text, whatever follows.
@@ -202,6 +264,47 @@ def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
         if sample_rows is not None and source.format == "csv":
             return _file_schema(source, file, None)
         raise unreadable(source, error, file) from error
+
+
+def _check_csv(file: Path) -> None:
+    """What polars would read without a word, or with one that does not help.
+
+    Raises:
+        DataError: the file is UTF-16, its header is not separated by commas, or names a column twice.
+    """
+    with file.open("rb") as opened:
+        start = opened.read(64)
+    has_mark = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # Without a mark, every other byte of English text is 0.
+    if has_mark or (len(start) >= 4 and not (any(start[::2]) and any(start[1::2]))):
+        raise DataError("the file is UTF-16, not UTF-8", where=str(file), fix="save it as UTF-8")
+    header = pl.scan_csv(file, glob=False, has_header=False, infer_schema=False, truncate_ragged_lines=True).head(1)
+    names = header.collect().row(0)
+    if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in (names[0] or "")), None)):
+        shown = "a tab" if separator == "\t" else f"`{separator}`"
+        raise DataError(
+            f"the header is one column, `{names[0]}`: it is separated by {shown}, not by commas",
+            where=str(file),
+            fix="write the file with commas between its columns",
+        )
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        shown = " and ".join(f"`{name}`" if name else "a column without a name" for name in repeated)
+        raise DataError(
+            f"the header names {shown} more than once",
+            where=str(file),
+            fix="give each column a name of its own",
+        )
+
+
+def _with_large_integers(rows: pl.LazyFrame) -> Schema:
+    """The types of Parquet columns: Int128 stands for integers that do not fit in 64 bits, whatever holds them."""
+    schema = dict(rows.collect_schema())
+    wide = [column for column, dtype in schema.items() if dtype in (pl.UInt64, pl.Int128, pl.UInt128)]
+    if wide:
+        fits = rows.select(pl.col(wide).cast(pl.Int64, strict=False).is_null() == pl.col(wide).is_null())
+        answers = fits.select(pl.all().all()).collect(engine="streaming").row(0, named=True)
+        schema |= {column: pl.Int64() if answers[column] else pl.Int128() for column in wide}
+    return schema
 
 
 def _with_nan_as_number(rows: pl.LazyFrame) -> Schema:
@@ -222,7 +325,7 @@ def unreadable(source: Source, error: Exception, file: Path | None = None) -> Da
     return DataError(
         f"cannot read the events as {source.format}: {reason}",
         where=str(file or source.path),
-        fix="check the file and read_format",
+        fix="save the file as UTF-8" if "utf-8" in reason.lower() else "check the file and read_format",
     )
 
 

@@ -17,7 +17,16 @@ from sequifier.errors import DataError
 StoredType = Literal["Int64", "String", "Boolean", "Float64"]
 PositionType = Literal["Int64", "Date", "Datetime(us)", "Datetime(ns)"]
 RawKind = Literal[
-    "integer", "number", "text", "boolean", "date", "datetime us", "datetime ns", "nothing but nulls", "other"
+    "integer",
+    "large integer",  # some value does not fit in 64 bits
+    "number",
+    "text",
+    "boolean",
+    "date",
+    "datetime us",
+    "datetime ns",
+    "nothing but nulls",
+    "other",
 ]
 
 POLARS_TYPES: Mapping[StoredType, pl.DataType] = {
@@ -28,6 +37,7 @@ POLARS_TYPES: Mapping[StoredType, pl.DataType] = {
 }
 _READ_AS: Mapping[RawKind, pl.DataType] = {
     "integer": pl.Int64(),
+    "large integer": pl.Int128(),
     "number": pl.Float64(),
     "text": pl.String(),
     "boolean": pl.Boolean(),
@@ -71,6 +81,8 @@ def raw_kind(dtype: pl.DataType) -> RawKind:
             return "nothing but nulls"
         case pl.String() | pl.Categorical() | pl.Enum():
             return "text"
+        case pl.Int128():
+            return "large integer"
         case _ if dtype.is_integer():
             return "integer"
         case _ if dtype.is_numeric():
@@ -92,7 +104,9 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv
         return found[0]
     if len(kinds) == 1:
         return _READ_AS[kinds.pop()]
-    if kinds == {"integer", "number"}:
+    if kinds == {"integer", "large integer"}:
+        return _READ_AS["large integer"]
+    if kinds <= {"integer", "large integer", "number"}:
         return pl.Float64()
     if is_csv:
         return pl.String()
@@ -103,13 +117,21 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv
     )
 
 
-def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, path: Path) -> StoredType:
+def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, path: Path, is_fixed: bool) -> StoredType:
     """What a feature is stored as: as declared, or by its raw type.
 
     Raises:
         DataError: the type cannot be encoded, or not as declared.
     """
     kind = raw_kind(raw)
+    if kind == "large integer":
+        raise DataError(
+            f"column `{column}` has integers that do not fit in 64 bits",
+            where=str(path),
+            fix="correct them: the metadata takes the column as Int64"
+            if is_fixed
+            else f"declare column_types.{column}: String to keep their digits, or real if they measure something",
+        )
     if kind not in _NATURAL:
         raise DataError(
             f"the feature column `{column}` holds {raw}, which cannot be encoded",
@@ -163,7 +185,9 @@ def sequence_type(column: str, raw: pl.DataType, *, path: Path) -> Literal["Int6
 def position(
     column: str, raw: pl.DataType, raw_files: Sequence[pl.LazyFrame], *, path: Path
 ) -> tuple[pl.Expr, PositionType]:
-    """How itemPosition is obtained from the raw column, and what it is then. Text that is no date becomes null.
+    """How itemPosition is obtained from the raw column, and what it is then. What cannot be one becomes null.
+
+    Text is taken for what its first value is: where that is an integer or a date, the others are to be too.
 
     Raises:
         DataError: neither integers nor dates.
@@ -181,7 +205,7 @@ def position(
         case "nothing but nulls":
             return values.cast(pl.Int64), "Int64"
         case "text":
-            return _parsed_dates(column, raw_files, path)
+            return _parsed_text(column, raw_files, path)
         case _:
             raise DataError(
                 f"the position column `{column}` holds {raw}; positions are integers, dates or datetimes",
@@ -190,14 +214,16 @@ def position(
             )
 
 
-def _parsed_dates(column: str, raw_files: Sequence[pl.LazyFrame], path: Path) -> tuple[pl.Expr, PositionType]:
-    """Only ISO 8601: 03/04/2013 is a day in March or in April, and nobody would notice the wrong choice."""
+def _parsed_text(column: str, raw_files: Sequence[pl.LazyFrame], path: Path) -> tuple[pl.Expr, PositionType]:
+    """Dates only as ISO 8601: 03/04/2013 is in March or in April, and nobody would notice the wrong choice."""
     text = pl.col(POSITION)
     examples = (rows.select(text.drop_nulls().head(1)).collect() for rows in raw_files)
     example = next((frame.item() for frame in examples if frame.height), None)
     if example is None:
         return text.cast(pl.Int64), "Int64"
     shown = pl.Series([example])
+    if shown.cast(pl.Int64, strict=False).null_count() == 0:
+        return text.cast(pl.Int64, strict=False), "Int64"
     if shown.str.to_date(_DATE_FORMAT, strict=False).null_count() == 0:
         return text.str.to_date(_DATE_FORMAT, strict=False), "Date"
     for format in _DATETIME_FORMATS:
@@ -205,7 +231,7 @@ def _parsed_dates(column: str, raw_files: Sequence[pl.LazyFrame], path: Path) ->
             parsed = text.str.to_datetime(format, strict=False, time_unit="us")
             return parsed.dt.replace_time_zone(None), "Datetime(us)"
     raise DataError(
-        f"the position column `{column}` holds `{example}`, which is neither an integer nor a date",
+        f"the position column `{column}` holds `{example}`, which is neither a 64-bit integer nor a date",
         where=str(path),
         fix="write integers, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
     )

@@ -1,31 +1,50 @@
 """What tells the runs of a search from each other: the columns of its table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sequifier.config.identity import plain
+from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT, plain
+from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig
+from sequifier.config.training import TrainingSpec
 from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.search.expand import FROM_METADATA
 from sequifier.search.space import Space
 
+SECTIONS = ("model_spec", "training_spec")
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Field name -> plain value, of the fields that differ.
+
+    Attributes:
+        now: for each run.
+        before: for each earlier run; empty where its file is gone.
+        documents: the files of the earlier runs; empty ones are gone.
+    """
+
+    now: list[dict[str, Any]]
+    before: list[dict[str, Any]]
+    documents: list[Mapping[str, Any]]
+
 
 def differences(
-    space: Space, configs: Sequence[TrainConfig], earlier: Sequence[Path]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    space: Space, configs: Sequence[TrainConfig], earlier: Sequence[Path], *, keep_equal: bool = False
+) -> Differences:
     """The searched fields in which runs differ.
 
     Args:
         space: of the search.
         configs: of its runs.
         earlier: run files of runs that it does not ask for any more; what was fixed may have been another value then.
-
-    Returns:
-        Field name -> plain value, for each config and for each earlier run (empty where its file is gone).
+        keep_equal: searched fields in which runs do not differ too.
     """
-    keys = [key for dimension in space.dimensions for key in dimension.keys if key not in FROM_METADATA]
+    keys = searched_keys(space)
+    searched = frozenset(keys)
     documents = [_document(path) for path in earlier]
     if configs:
         fixed = _values(configs[0], [key for key in space.fixed if key not in FROM_METADATA])
@@ -37,11 +56,56 @@ def differences(
     now = [_values(config, keys) for config in configs]
     before = [{key: _at(document, key, None) for key in keys} if document else {} for document in documents]
     every = [*now, *(values for values in before if values)]
-    differing = [key for key in keys if len({repr(values[key]) for values in every}) > 1]
-    return (
+    differing = [
+        key for key in keys if (keep_equal and key in searched) or len({repr(values[key]) for values in every}) > 1
+    ]
+    return Differences(
         [{field_of(key): values[key] for key in differing} for values in now],
         [{field_of(key): values[key] for key in differing if key in values} for values in before],
+        documents,
     )
+
+
+def same_values(
+    space: Space, documents: Sequence[Mapping[str, Any]], configs: Sequence[TrainConfig]
+) -> Iterator[tuple[int, int, dict[str, tuple[Any, Any]]]]:
+    """Earlier runs that come again: with the same searched values, but other settings.
+
+    Args:
+        space: of the search.
+        documents: run files of the earlier runs; empty ones are passed over.
+        configs: of the new runs.
+
+    Yields:
+        The index of an earlier run, that of a new one, and dotted key -> (value then, value now) of what differs.
+    """
+    if not any(documents):
+        return
+    keys = searched_keys(space)
+    waiting: dict[str, list[int]] = {}
+    for index, config in enumerate(configs):
+        waiting.setdefault(repr([*_values(config, keys).values()]), []).append(index)
+    for index, document in enumerate(documents):
+        same = waiting.get(repr([_at(document, key, None) for key in keys])) if document else None
+        if same:
+            now = same.pop(0)
+            yield index, now, _settings(document, configs[now])
+
+
+def searched_keys(space: Space) -> list[str]:
+    """The dotted keys that a search varies."""
+    return [key for dimension in space.dimensions for key in dimension.keys if key not in FROM_METADATA]
+
+
+def _settings(document: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """What differs, of what counts in the identity of a run."""
+    counted = [
+        *(name for name in TrainConfig.model_fields if name not in (*ROOT_LEFT_OUT, *SECTIONS)),
+        *(f"model_spec.{name}" for name in ModelSpec.model_fields),
+        *(f"training_spec.{name}" for name in TrainingSpec.model_fields if name not in TRAINING_LEFT_OUT),
+    ]
+    values = _values(config, counted)
+    return {key: (before, now) for key, now in values.items() if (before := _at(document, key, now)) != now}
 
 
 def field_of(key: str) -> str:

@@ -138,8 +138,11 @@ class Expander:
         at_root, at_model, at_training = (self._key(cell, self._dimensions[part]) for part in (ROOT, MODEL, TRAINING))
         by_target = self._key(cell, self._by_target)
         try:
-            model = self._models.get(at_model) or self._model(cell, at_model)
-            training = self._trainings.get(at_training) or self._training(cell, at_training)
+            if at_model not in self._models:
+                self._models[at_model] = _model(self._values(cell, MODEL))
+            if at_training not in self._trainings:
+                self._trainings[at_training] = _training(self._values(cell, TRAINING))
+            model, training = self._models[at_model], self._trainings[at_training]
             if (at_root, at_model) not in self._parameters or (at_root, by_target) not in self._fitting:
                 self._fit_together(cell, at_root, at_model, at_training)
                 self._fitting.add((at_root, by_target))
@@ -158,6 +161,35 @@ class Expander:
             warnings=training.warnings,
         )
 
+    def expand_values(self, given: Mapping[str, Any]) -> Expanded:
+        """The run of some values, which need not be those of a cell; the rest is as `Space.around` fills it in.
+
+        Args:
+            given: validated values by dotted key of `train.yaml`.
+
+        Raises:
+            ConfigError: this is no valid run; keys are those of `train.yaml`.
+        """
+        parts = {part: dict(fixed) for part, fixed in self._fixed.items()}
+        for key, value in self._space.around(given).items():
+            section, name = _split(key)
+            parts[section][name] = value
+        try:
+            model, training = _model(parts[MODEL]), _training(parts[TRAINING])
+            root = self._as_one_run(parts[ROOT], model, training)
+        except ValidationError as error:
+            raise ConfigError(_problems(error)) from error
+        if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
+            training = _stepped(training.spec, self._steps_of(root))
+        config = root.model_copy(update={TRAINING: training.spec})
+        return Expanded(
+            config=config,
+            identity=identity_of(differing(config), model.differing, training.differing, self._data.fingerprint),
+            parameters=parameter_count(architecture(config, self._data)),
+            changes=model.changes,
+            warnings=training.warnings,
+        )
+
     def _key(self, cell: Cell, dimensions: Sequence[int]) -> _Key:
         return tuple((cell.digits[index], cell.draws[index]) for index in dimensions)
 
@@ -171,50 +203,54 @@ class Expander:
                     values[name] = value
         return values
 
-    def _model(self, cell: Cell, key: _Key) -> _Model:
-        values = self._values(cell, MODEL)
-        defaults = MODEL_DEFAULTS | values
-        # Before validation: a model with heads that do not divide is none, but this search means mha then.
-        values["attention_type"], values["n_kv_heads"], reason = canonical_attention(
-            defaults["attention_type"], defaults["n_kv_heads"], defaults["n_head"]
-        )
-        changes = [reason] if reason else []
-        given = _validated(ModelSpec, MODEL, values)
-        spec = canonical_model(given)
-        if spec.rope_theta != given.rope_theta:
-            changes.append(f"rope_theta {given.rope_theta:g} cannot matter with learned positions")
-        self._models[key] = model = _Model(spec, differing(spec), tuple(changes))
-        return model
-
-    def _training(self, cell: Cell, key: _Key) -> _Training:
-        spec = canonical_training(_validated(TrainingSpec, TRAINING, self._values(cell, TRAINING)))
-        if problem := momentum_error(spec.optimizer, spec.scheduler):
-            raise ConfigError([Problem(f"{TRAINING}.scheduler", problem)])
-        warnings: tuple[str, ...] = ()
-        if spec.scheduler_step_on == "epoch":
-            spec, warnings = _with_length(spec, steps=0)
-        self._trainings[key] = training = _Training(spec, differing(spec), warnings)
-        return training
-
     def _count_steps(self, at_root: _Key, at_training: _Key) -> _Training:
         """A schedule that counts optimizer steps, with the number of them."""
         assert self._steps_of is not None
         spec = self._trainings[at_training].spec
         steps = self._steps_of(self._roots[at_root].config.model_copy(update={TRAINING: spec}))
-        spec, warnings = _with_length(spec, steps=steps)
-        self._with_steps[at_root, at_training] = training = _Training(spec, differing(spec), warnings)
+        self._with_steps[at_root, at_training] = training = _stepped(spec, steps)
         return training
 
     def _fit_together(self, cell: Cell, at_root: _Key, at_model: _Key, at_training: _Key) -> None:
         """Check root, model and training as one run."""
-        values = {name: value for name, value in self._values(cell, ROOT).items() if name not in FROM_METADATA}
-        values |= {MODEL: self._models[at_model].spec, TRAINING: self._trainings[at_training].spec}
-        config = TrainConfig.model_validate(values)
-        resolved = resolve(config, self._data)
+        resolved = self._as_one_run(self._values(cell, ROOT), self._models[at_model], self._trainings[at_training])
         if at_root not in self._roots:
             self._roots[at_root] = _Root(resolved, differing(resolved))
         if (at_root, at_model) not in self._parameters:
             self._parameters[at_root, at_model] = parameter_count(architecture(resolved, self._data))
+
+    def _as_one_run(self, root: Mapping[str, Any], model: _Model, training: _Training) -> TrainConfig:
+        values = {name: value for name, value in root.items() if name not in FROM_METADATA}
+        return resolve(TrainConfig.model_validate(values | {MODEL: model.spec, TRAINING: training.spec}), self._data)
+
+
+def _model(values: Mapping[str, Any]) -> _Model:
+    """A model from its values, in canonical form."""
+    defaults = {**MODEL_DEFAULTS, **values}
+    # Before validation: a model with heads that do not divide is none, but this search means mha then.
+    attention_type, n_kv_heads, reason = canonical_attention(
+        defaults["attention_type"], defaults["n_kv_heads"], defaults["n_head"]
+    )
+    given = _validated(ModelSpec, MODEL, {**values, "attention_type": attention_type, "n_kv_heads": n_kv_heads})
+    spec = canonical_model(given)
+    changes = [reason] if reason else []
+    if spec.rope_theta != given.rope_theta:
+        changes.append(f"rope_theta {given.rope_theta:g} cannot matter with learned positions")
+    return _Model(spec, differing(spec), tuple(changes))
+
+
+def _training(values: Mapping[str, Any]) -> _Training:
+    """A training from its values, in canonical form; lengths in optimizer steps are still to be filled in."""
+    spec = canonical_training(_validated(TrainingSpec, TRAINING, values))
+    if problem := momentum_error(spec.optimizer, spec.scheduler):
+        raise ConfigError([Problem(f"{TRAINING}.scheduler", problem)])
+    return _stepped(spec, 0) if spec.scheduler_step_on == "epoch" else _Training(spec, differing(spec), ())
+
+
+def _stepped(spec: TrainingSpec, steps: int) -> _Training:
+    """A training with the lengths of its schedule, for a run of so many optimizer steps."""
+    spec, warnings = _with_length(spec, steps=steps)
+    return _Training(spec, differing(spec), warnings)
 
 
 def _fixed_fields(section: ModelSampling | TrainingSampling, searchable: list[str]) -> dict[str, Any]:

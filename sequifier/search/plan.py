@@ -1,12 +1,13 @@
 """What a search would run: every cell validated, equal ones merged, numbered, and written as standalone run files.
 
 A run's number belongs to its identity: runs of the ledger keep theirs, new ones follow without holes. So the same
-command again finds the same runs, and added values get new numbers.
+command again finds the same runs, and added values get new numbers. A bayesian search is planned as far as its ledger
+goes; search/proposals.py gives the rest one by one.
 """
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,16 @@ from sequifier.config.resolve import DataSchema
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, RunError
-from sequifier.search.differences import differences, field_of
+from sequifier.search.differences import differences, same_values
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf
-from sequifier.search.space import Cell, Space, build_space
+from sequifier.search.recall import Recall
+from sequifier.search.space import Space, build_space
+from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
+from sequifier.search.walk import Walk
 
 MAX_GRID = 100_000
 """Cells of a grid; nobody trains more, and all of them are validated first."""
-
-MAX_REPETITIONS = 10_000
-"""Proposals in a row that bring nothing new, after which a space without end counts as exhausted."""
-
-MAX_PROBLEMS = 20
-"""Different problems of cells that are reported at once."""
 
 DRY_RUN_FILES = 1_000
 """Run files that a dry run writes."""
@@ -91,6 +89,38 @@ class Merged:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A run that comes again because something outside the search changed.
+
+    Attributes:
+        before: number of the run in the ledger.
+        now: number of the new run, which has the same searched values.
+        settings: dotted key -> (value then, value now), of what differs and counts.
+    """
+
+    before: int
+    now: int
+    settings: Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A plan and its ledger, as run numbers. Every run is of one kind.
+
+    Attributes:
+        kept: in both.
+        new: in the plan alone.
+        changed: new runs that take the place of earlier ones.
+        gone: in the ledger alone: their values left the search.
+    """
+
+    kept: tuple[int, ...]
+    new: tuple[int, ...]
+    changed: tuple[Changed, ...]
+    gone: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that is decided before anything trains.
 
@@ -100,6 +130,8 @@ class Plan:
         merged: cells that are no runs of their own.
         changes: reason -> numbers of the runs that were brought to another form for it (n_kv_heads).
         notes: what else a user should know.
+        changed: new runs that take the place of earlier ones.
+        n_to_propose: configurations that a bayesian search will propose, if its space has so many.
         n_cells: cells of the space; None when ranges have no end.
         fingerprint: of the data.
         seed: trains every run; drawn here when the config has none.
@@ -115,6 +147,21 @@ class Plan:
     fingerprint: str
     seed: int
     config: SearchConfig
+    changed: tuple[Changed, ...] = ()
+    n_to_propose: int = 0
+
+    def difference(self) -> Difference:
+        """What is different from the ledger."""
+        changed = {pair.now: pair for pair in self.changed}
+        replaced = {pair.before for pair in self.changed}
+        planned = {run.number for run in self.runs}  # repeats, added later, are no earlier runs
+        gone = [run.record.run for run in self.earlier if run.record.run not in replaced | planned]
+        return Difference(
+            kept=tuple(run.number for run in self.kept),
+            new=tuple(run.number for run in self.new if run.number not in changed),
+            changed=tuple(pair for number, pair in sorted(changed.items()) if number in planned),
+            gone=tuple(gone),
+        )
 
     @property
     def new(self) -> tuple[PlannedRun, ...]:
@@ -161,8 +208,17 @@ def make_plan(
         )
     known = {record.identity: record for record in latest_by_run(records).values()}
     expander = Expander(config, space, data, seed=seed, steps_of=steps_of)
-    walk = _Walk(config, space, expander, known, _strategy(config, space, seed))
-    walk.run()
+    # A repeat has another seed and is no configuration of its own.
+    walk = Walk(config, space, expander, known, sum(record.seed == seed for record in known.values()))
+    walk.start_with(start_runs(config, expander))
+    folder = run_folder(config)
+    if config.search_strategy == "bayesian":
+        walk.check(space.extremes())
+        recall = Recall(space, expander, folder)
+        walk.recall(found[1] for record in known.values() if (found := recall.find(record)) is not None)
+    else:
+        walk.through(_strategy(config, space, seed).candidates(0, ()))
+    walk.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
     next_number = max(numbers.values(), default=-1) + 1
@@ -171,31 +227,40 @@ def make_plan(
             numbers[identity] = next_number
             next_number += 1
     earlier = [record for identity, record in known.items() if identity not in walk.found]
-    folder = _run_folder(config)
-    paths = [folder / f"{record.name}.yaml" for record in earlier]
-    changed, changed_earlier = differences(space, [expanded.config for expanded in walk.found.values()], paths)
+    differing = differences(
+        space,
+        [expanded.config for expanded in walk.found.values()],
+        [folder / f"{record.name}.yaml" for record in earlier],
+        # What a bayesian search will vary is not known yet.
+        keep_equal=config.search_strategy == "bayesian",
+    )
     runs = [
-        _planned(config, folder, numbers[identity], identity, expanded, values, known.get(identity))
-        for (identity, expanded), values in zip(walk.found.items(), changed, strict=True)
+        planned_run(config, folder, numbers[identity], expanded, values, known.get(identity))
+        for (identity, expanded), values in zip(walk.found.items(), differing.now, strict=True)
     ]
-    changes: dict[str, list[int]] = {}
-    for identity, expanded in walk.found.items():
-        for reason in expanded.changes:
-            changes.setdefault(reason, []).append(numbers[identity])
-    warnings: dict[str, list[int]] = {}
-    for identity, expanded in walk.found.items():
-        for warning in expanded.warnings:
-            warnings.setdefault(warning, []).append(numbers[identity])
+    new = [run for run in runs if run.record is None]
     return Plan(
         runs=tuple(sorted(runs, key=lambda run: run.number)),
-        earlier=tuple(EarlierRun(record, values) for record, values in zip(earlier, changed_earlier, strict=True)),
+        earlier=tuple(EarlierRun(record, values) for record, values in zip(earlier, differing.before, strict=True)),
         merged=tuple(Merged(values, numbers[identity], reason) for values, identity, reason in walk.merged),
-        changes={reason: tuple(sorted(found)) for reason, found in changes.items()},
-        notes=(*space.notes, *walk.notes, *(f"{warning} ({_runs(found)})" for warning, found in warnings.items())),
+        changes=_by_reason(walk.found, numbers, lambda expanded: expanded.changes),
+        notes=(
+            *space.notes,
+            *walk.notes,
+            *(
+                f"{warning} ({_runs(found)})"
+                for warning, found in _by_reason(walk.found, numbers, lambda expanded: expanded.warnings).items()
+            ),
+        ),
         n_cells=space.size if space.is_finite else None,
         fingerprint=data.fingerprint,
         seed=seed,
         config=config,
+        changed=tuple(
+            Changed(earlier[before].run, new[now].number, settings)
+            for before, now, settings in same_values(space, differing.documents, [run.config for run in new])
+        ),
+        n_to_propose=_to_propose(config, walk),
     )
 
 
@@ -240,94 +305,6 @@ def run_file(run: PlannedRun, plan: Plan, *, comments: Mapping[str, str] | None 
     return dump_yaml(values, header=header, comments=comments)
 
 
-class _Walk:
-    """Asks a strategy for cells until the plan is full; keeps the distinct ones in order of proposal."""
-
-    def __init__(
-        self,
-        config: SearchConfig,
-        space: Space,
-        expander: Expander,
-        known: Mapping[str, Record],
-        strategy: Strategy,
-    ) -> None:
-        self._config, self._space, self._expander, self._known = config, space, expander, known
-        self._strategy = strategy
-        self._wanted = None if config.search_strategy == "grid" else config.n_samples
-        self._problems: dict[tuple[str, str], Problem] = {}
-        self._visited: dict[str, Expanded] = {}
-        self._n_new = self._repetitions = 0
-        self.found: dict[str, Expanded] = {}
-        self.merged: list[tuple[Mapping[str, Any], str, str]] = []
-        self.notes: list[str] = []
-
-    def run(self) -> None:
-        """Fill `found`, `merged` and `notes`."""
-        exhausted = False
-        while not self._is_full():
-            cell = self._strategy.ask()
-            if cell is None or self._repetitions >= MAX_REPETITIONS:
-                exhausted = True
-                break
-            self._visit(cell)
-            if len(self._problems) >= MAX_PROBLEMS:
-                break
-        if self._problems:
-            raise ConfigError(list(self._problems.values()))
-        self._explain(exhausted)
-
-    def _is_full(self) -> bool:
-        """Whether enough was seen: n_samples counts the configurations of the ledger too."""
-        if self._wanted is None:
-            return False
-        return len(self._visited) >= self._wanted and len(self._known) + self._n_new >= self._wanted
-
-    def _visit(self, cell: Cell) -> None:
-        try:
-            expanded = self._expander.expand(cell)
-        except ConfigError as error:
-            self._problems |= {(problem.key, problem.message): problem for problem in error.problems}
-            return
-        identity = expanded.identity
-        if identity in self._visited:
-            self._repetitions += 1 if not self._space.is_finite else 0
-            self._merge(cell, expanded)
-            return
-        self._repetitions = 0
-        self._visited[identity] = expanded
-        if identity in self._known:
-            self.found[identity] = expanded
-        elif self._wanted is None or len(self._known) + self._n_new < self._wanted:
-            self._n_new += 1
-            self.found[identity] = expanded
-
-    def _merge(self, cell: Cell, expanded: Expanded) -> None:
-        if expanded.identity not in self.found:
-            return
-        reasons = expanded.changes or self.found[expanded.identity].changes or ("the same values are given twice",)
-        values = {field_of(key): plain(value) for key, value in self._space.values(cell).items()}
-        self.merged.append((values, expanded.identity, "; ".join(reasons)))
-
-    def _explain(self, exhausted: bool) -> None:
-        if self._config.search_strategy == "grid":
-            if self._config.n_samples is not None:
-                self.notes.append(f"n_samples: {self._config.n_samples} is ignored, a grid runs every cell")
-            return
-        assert self._wanted is not None
-        total = len(self._known) + self._n_new
-        if exhausted and total < self._wanted:
-            self.notes.append(
-                f"the space is exhausted: n_samples is {self._wanted}, but there are only {len(self._visited)} "
-                f"distinct configurations; each runs once"
-            )
-        elsewhere = len(self._known) - sum(identity in self._known for identity in self.found)
-        if elsewhere:
-            self.notes.append(
-                f"n_samples: {self._wanted} counts the {len(self._known)} configurations in the ledger, {elsewhere} of "
-                f"them from an earlier state of this config; raise n_samples to run more"
-            )
-
-
 def _same_data(records: Sequence[Record], data: DataSchema) -> None:
     for record in records:
         if record.data != data.fingerprint:
@@ -346,26 +323,51 @@ def _seed(config: SearchConfig, records: Sequence[Record]) -> int:
 
 
 def _strategy(config: SearchConfig, space: Space, seed: int) -> Strategy:
-    if config.search_strategy == "grid":
-        return Grid(space)
-    return Sample(space, seed if config.sampler_seed is None else config.sampler_seed)
+    return Grid(space) if config.search_strategy == "grid" else Sample(space, draw_seed(config, seed))
 
 
-def _planned(
+def _to_propose(config: SearchConfig, walk: Walk) -> int:
+    if config.search_strategy != "bayesian" or config.n_samples is None:
+        return 0
+    return max(config.n_samples - walk.n_configurations, 0)
+
+
+def _by_reason(
+    found: Mapping[str, Expanded], numbers: Mapping[str, int], reasons_of: Callable[[Expanded], Sequence[str]]
+) -> dict[str, tuple[int, ...]]:
+    """Reason -> the numbers of the runs that have it."""
+    by_reason: dict[str, list[int]] = {}
+    for identity, expanded in found.items():
+        for reason in reasons_of(expanded):
+            by_reason.setdefault(reason, []).append(numbers[identity])
+    return {reason: tuple(sorted(runs)) for reason, runs in by_reason.items()}
+
+
+def draw_seed(config: SearchConfig, seed: int) -> int:
+    """The seed that draws configurations.
+
+    Args:
+        config: the search.
+        seed: that trains its runs.
+    """
+    return seed if config.sampler_seed is None else config.sampler_seed
+
+
+def planned_run(
     config: SearchConfig,
     folder: Path,
     number: int,
-    identity: str,
     expanded: Expanded,
     changed: Mapping[str, Any],
     record: Record | None,
 ) -> PlannedRun:
+    """A run with its number, name and file."""
     name = f"{config.hp_search_name}-run-{number}"
     return PlannedRun(
         number=number,
         name=name,
         config=expanded.config.model_copy(update={"model_name": name}),
-        identity=identity,
+        identity=expanded.identity,
         changed=changed,
         parameters=expanded.parameters,
         path=folder / f"{name}.yaml",
@@ -373,8 +375,8 @@ def _planned(
     )
 
 
-def _run_folder(config: SearchConfig) -> Path:
-    """Outputs are written below project_root, unless the path is absolute or begins with it."""
+def run_folder(config: SearchConfig) -> Path:
+    """The folder of the run files: below project_root, unless the path is absolute or begins with it."""
     root, folder = Path(config.project_root).expanduser(), Path(config.model_config_write_path).expanduser()
     given = folder.is_absolute() or (root.parts and folder.parts[: len(root.parts)] == root.parts)
     return folder if given else root / folder

@@ -1,4 +1,7 @@
-"""Plan and ledger -> the rows of the ranked table, baselines among them. The command line draws them."""
+"""Plan and ledger -> the rows of the ranked table, baselines among them. The command line draws them.
+
+A row is a configuration: its runs differ by their training seed alone. What a row says of several runs is their mean.
+"""
 
 import csv
 import io
@@ -8,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.ledger import DONE, Record, latest_by_run
+from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan
+from sequifier.search.pruning import Progress, Savings, saved_epochs
 from sequifier.search.space import shown
 
 BASELINE = "baseline"
 """The state of a baseline's row."""
+
+COMPARED = 100
+"""Rows whose sequence losses are compared with those of the best: nobody wonders about the ones behind."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +29,30 @@ class Row:
     """One line of the table.
 
     Attributes:
-        rank: from 1, among runs with a result; None for others and for baselines.
-        run: number; None for a baseline.
+        rank: from 1, among configurations with a result; None for others and for baselines.
+        run: number of the first run with a result, which also gives name, state, best_epoch and model_path; None for
+            a baseline.
         name: of the run or baseline.
         state: of the run, or "baseline".
-        changed: what tells this run from the others, by field name, as text.
-        metric: the value that ranks; None without a result.
-        standard_error: of val_loss, over sequences; None when another metric ranks.
+        changed: what tells this configuration from the others, by field name, as text.
+        metric: the value that ranks, the mean over seeds; None without a result.
+        standard_error: of that mean over seeds; with one seed, of val_loss over sequences. None when it is unknown.
         skill: by which share of it the best baseline is beaten; None without a result or a baseline.
-        best_val_loss: at the best epoch.
+        best_val_loss: at the best epoch, the mean over seeds.
         best_epoch: from 1.
         parameters: trainable numbers of the model.
-        seconds: the last attempt from its start to its end.
+        seconds: spent on a run from its start to its end, all its parts together; the mean over seeds.
         model_path: of the best model; "" without one.
         batch_changed: the optimizer saw a smaller batch than planned, for lack of memory.
-        error: why there is no result.
+        error: why there is no result, or which of several runs has none.
+        runs: numbers of all runs of the configuration.
+        n_seeds: runs with a result.
+        n_failed: runs that failed or did not fit in memory.
+        indistinguishable: whether it cannot be told from the best; None for the best itself, behind the first
+            `COMPARED` rows, and where sequence losses are missing.
+        epochs: trained, in all runs together.
+        planned_epochs: asked for, in all runs together; None for runs that the config does not ask for any more.
+        test_metric: the metric on the test split; only the winner has one.
     """
 
     rank: int | None
@@ -53,6 +70,13 @@ class Row:
     model_path: str = ""
     batch_changed: bool = False
     error: str = ""
+    runs: tuple[int, ...] = ()
+    n_seeds: int = 0
+    n_failed: int = 0
+    indistinguishable: bool | None = None
+    epochs: int | None = None
+    planned_epochs: int | None = None
+    test_metric: float | None = None
 
 
 def metric_of(record: Record, metric: str) -> float | None:
@@ -72,21 +96,27 @@ def skill(value: float, baseline: float, *, maximize: bool) -> float | None:
 
 
 def results(
-    plan: Plan, records: Sequence[Record], baselines: Mapping[str, Mapping[str, float]] | None = None
+    plan: Plan,
+    records: Sequence[Record],
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    test: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """The table: results from the best to the worst with the baselines among them, then the runs without a result.
+    """The table: results from the best to the worst with the baselines among them, then what has no result.
+
+    With `confirm_top`, confirmed configurations stand before the others: one seed that was lucky is no better than
+    the mean of several.
 
     Args:
         plan: of the search.
         records: its ledger.
         baselines: name -> its metrics on the same targets.
+        test: what logs/[name]/test.json says: {"run": number, "metrics": {name: value}}.
     """
     metric, maximize = plan.config.metric, plan.config.direction == "maximize"
-    latest = latest_by_run(records)
     scores = {name: values[metric] for name, values in (baselines or {}).items() if metric in values}
     best_baseline = (max if maximize else min)(scores.values(), default=None)
-
-    rows = [
+    against_itself = [
         Row(
             rank=None,
             run=None,
@@ -98,42 +128,22 @@ def results(
         )
         for name, value in scores.items()
     ]
-    changed = {run.number: run.changed for run in plan.runs} | {
-        earlier.record.run: earlier.changed for earlier in plan.earlier
-    }
-    parameters = {run.number: run.parameters for run in plan.runs}
-    planned_batch = {run.number: run.config.training_spec.batch_size for run in plan.runs}
-    names = {run.number: run.name for run in plan.runs} | {number: record.name for number, record in latest.items()}
-    for number, name in sorted(names.items()):
-        record = latest.get(number)
-        as_text = {key: shown(value) for key, value in changed.get(number, {}).items()}
-        if record is None:
-            rows.append(Row(None, number, name, "planned", as_text, parameters=parameters.get(number)))
-            continue
-        value = metric_of(record, metric) if record.state in DONE else None
-        halved = record.batch_size < planned_batch.get(number, record.batch_size)
-        rows.append(
-            Row(
-                rank=None,
-                run=number,
-                name=name,
-                state=record.state,
-                changed=as_text,
-                metric=value,
-                standard_error=_standard_error(record.metrics, metric),
-                skill=None
-                if value is None or best_baseline is None
-                else skill(value, best_baseline, maximize=maximize),
-                best_val_loss=record.best_val_loss,
-                best_epoch=record.best_epoch,
-                parameters=parameters.get(number),
-                seconds=record.seconds.get("total"),
-                model_path=next((path for what, path in record.files.items() if what.startswith("best")), ""),
-                batch_changed=halved and not plan.config.oom_keep_effective_batch,
-                error=record.error or "",
-            )
-        )
-    return _ranked(rows, maximize=maximize)
+    rows = _Rows(plan, records, best_baseline, test).all()
+    ranked = _ranked([row for row in rows if row.metric is not None], plan)
+    if metric == "val_loss":
+        ranked = _compared(ranked, plan, latest_by_run(records))
+    without = [row for row in rows if row.metric is None]
+    return [*_with_baselines(ranked, against_itself, maximize=maximize), *without]
+
+
+def savings(plan: Plan, records: Sequence[Record]) -> Savings:
+    """The epochs that pruning spared, among runs that have a result."""
+    epochs = {run.number: run.config.training_spec.epochs for run in plan.runs}
+    done = [record for record in latest_by_run(records).values() if record.state in ("finished", "pruned")]
+    return saved_epochs(
+        [Progress(record.run, epochs[record.run], record.curve) for record in done if record.run in epochs],
+        pruned={record.run for record in done if record.state == "pruned"},
+    )
 
 
 def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") -> None:
@@ -152,32 +162,177 @@ def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["run", "name", "state", "best_val_loss", "best_epoch", *ranked_by]
-    writer.writerow([*head, *changed, "parameters", "seconds", "model_path"])
+    confidence = ["standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"]
+    writer.writerow([*head, *changed, "parameters", "seconds", "model_path", *confidence])
     for row in rows:
         outcome = [_number(row.best_val_loss), row.best_epoch, *(_number(row.metric) for _ in ranked_by)]
         varied = [row.changed.get(key) for key in changed]
         cost = [row.parameters, _number(row.seconds), row.model_path]
-        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost])
+        told = None if row.indistinguishable is None else str(row.indistinguishable).lower()
+        seeds = [row.n_seeds, " ".join(map(str, row.runs))] if row.runs else [None, None]
+        sure = [_number(row.standard_error), told, *seeds, row.epochs, row.planned_epochs, _number(row.test_metric)]
+        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure])
     write_text(path, text.getvalue())
 
 
-def _ranked(rows: list[Row], *, maximize: bool) -> list[Row]:
-    with_result = [row for row in rows if row.metric is not None]
-    without = [row for row in rows if row.metric is None]
+class _Rows:
+    """Makes one row of each configuration."""
 
-    def order(row: Row) -> tuple[float, bool, int]:
+    def __init__(
+        self,
+        plan: Plan,
+        records: Sequence[Record],
+        best_baseline: float | None,
+        test: Mapping[str, Any] | None,
+    ) -> None:
+        self._plan, self._records, self._best_baseline, self._test = plan, records, best_baseline, test
+        self._latest = latest_by_run(records)
+        self._planned = {run.number: run for run in plan.runs}
+        self._changed = {entry.record.run: entry.changed for entry in plan.earlier}
+        self._changed |= {run.number: run.changed for run in plan.runs}
+        self._seconds: dict[int, float] = {}
+        for record in records:
+            if "total" in record.seconds:
+                self._seconds[record.run] = self._seconds.get(record.run, 0.0) + record.seconds["total"]
+
+    def all(self) -> list[Row]:
+        """The rows without rank, in order of their first run."""
+        return [self._row(numbers) for numbers in configurations(self._plan, self._records)]
+
+    def _row(self, numbers: tuple[int, ...]) -> Row:
+        metric, maximize = self._plan.config.metric, self._plan.config.direction == "maximize"
+        known = [self._latest[number] for number in numbers if number in self._latest]
+        measured = [record for record in known if record.state in DONE and metric_of(record, metric) is not None]
+        values = [value for record in measured if (value := metric_of(record, metric)) is not None]
+        first = (measured or known or [None])[0]  # type: ignore[list-item]
+        planned = next((self._planned[number] for number in numbers if number in self._planned), None)
+        number = numbers[0] if first is None else first.run
+        changed = self._changed.get(planned.number if planned else number, {})
+        row = Row(
+            rank=None,
+            run=number,
+            name=self._planned[number].name if first is None else first.name,
+            state="planned" if first is None else first.state,
+            changed={key: shown(value) for key, value in changed.items()},
+            parameters=None if planned is None else planned.parameters,
+            runs=numbers,
+            n_seeds=len(measured),
+            n_failed=sum(record.state in FAILED for record in known),
+            planned_epochs=self._planned_epochs(numbers),
+        )
+        if first is None:
+            return row
+        mean = _mean(values)
+        seconds = [self._seconds[record.run] for record in known if record.run in self._seconds]
+        return replace(
+            row,
+            metric=mean,
+            standard_error=self._error(values, first),
+            skill=None
+            if mean is None or self._best_baseline is None
+            else skill(mean, self._best_baseline, maximize=maximize),
+            best_val_loss=_mean([record.best_val_loss for record in measured or [first]]),
+            best_epoch=first.best_epoch,
+            seconds=_mean(seconds),
+            model_path=next((path for what, path in first.files.items() if what.startswith("best")), ""),
+            batch_changed=any(map(self._is_batch_changed, known)),
+            error=_error(first, known),
+            epochs=sum(len(record.curve) for record in known),
+            test_metric=self._test_metric(numbers),
+        )
+
+    def _error(self, values: Sequence[float], first: Record) -> float | None:
+        from sequifier.search.comparison import error_over_seeds  # numpy loads here
+
+        metric = self._plan.config.metric
+        return error_over_seeds(values) if len(values) > 1 else _standard_error(first.metrics, metric)
+
+    def _planned_epochs(self, numbers: Sequence[int]) -> int | None:
+        if any(number not in self._planned for number in numbers):
+            return None
+        return sum(self._planned[number].config.training_spec.epochs for number in numbers)
+
+    def _is_batch_changed(self, record: Record) -> bool:
+        if self._plan.config.oom_keep_effective_batch or record.run not in self._planned:
+            return False
+        return record.batch_size < self._planned[record.run].config.training_spec.batch_size
+
+    def _test_metric(self, numbers: Sequence[int]) -> float | None:
+        if self._test is None or self._test["run"] not in numbers:
+            return None
+        value: float | None = self._test["metrics"].get(self._plan.config.metric)
+        return value
+
+
+def _ranked(rows: list[Row], plan: Plan) -> list[Row]:
+    """The rows from best to worst with their ranks."""
+    maximize, confirms = plan.config.direction == "maximize", plan.config.confirm_top > 0
+
+    def order(row: Row) -> tuple[bool, float, int]:
+        assert row.metric is not None and row.run is not None
+        is_confirmed = confirms and row.n_seeds > plan.config.repeats
+        return (not is_confirmed, _sign(maximize) * row.metric, row.run)
+
+    return [replace(row, rank=rank) for rank, row in enumerate(sorted(rows, key=order), start=1)]
+
+
+def _with_baselines(ranked: Sequence[Row], baselines: Sequence[Row], *, maximize: bool) -> list[Row]:
+    """Each baseline before the first row that is not better: a run that is as good has not beaten it."""
+
+    def value(row: Row) -> float:
         assert row.metric is not None
-        # A run that is as good as a baseline has not beaten it.
-        return (-row.metric if maximize else row.metric, row.run is not None, row.run or 0)
+        return _sign(maximize) * row.metric
 
-    rank = 0
-    ranked = []
-    for row in sorted(with_result, key=order):
-        if row.run is not None:
-            rank += 1
-            row = replace(row, rank=rank)
-        ranked.append(row)
-    return ranked + without
+    waiting = sorted(baselines, key=value)
+    table: list[Row] = []
+    for row in ranked:
+        while waiting and value(waiting[0]) <= value(row):
+            table.append(waiting.pop(0))
+        table.append(row)
+    return [*table, *waiting]
+
+
+def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record]) -> list[Row]:
+    """The rows with what their sequence losses tell."""
+    from sequifier.artifacts.sequence_losses import read_sequence_losses  # numpy loads here
+    from sequifier.search.comparison import compare
+
+    root = Path(plan.config.project_root)
+    losses = []
+    for row in ranked[:COMPARED]:
+        found = {}
+        for record in (latest[number] for number in row.runs if number in latest):
+            path = record.files.get("sequence_losses") if record.state in DONE else None
+            arrays = None if path is None else read_sequence_losses(root / path)
+            if arrays is not None:
+                found[record.seed] = arrays
+        losses.append(found)
+    table = []
+    for row, told in zip(ranked[:COMPARED], compare(losses), strict=True):
+        if row.n_seeds == 1 and told.standard_error is not None:
+            row = replace(row, standard_error=told.standard_error)
+        table.append(replace(row, indistinguishable=told.is_indistinguishable))
+    return [*table, *ranked[COMPARED:]]
+
+
+def _sign(maximize: bool) -> int:
+    """Brings a metric to a scale on which less is better."""
+    return -1 if maximize else 1
+
+
+def _error(first: Record, known: Sequence[Record]) -> str:
+    """The error of the run that stands for its configuration, and those of other runs that failed."""
+    others = [
+        f"run {record.run} {record.state}: {record.error}"
+        for record in known
+        if record is not first and record.state in FAILED
+    ]
+    return "; ".join(filter(None, [first.error, *others]))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _standard_error(metrics: Mapping[str, float], metric: str) -> float | None:

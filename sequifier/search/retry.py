@@ -1,17 +1,23 @@
 """What a failed attempt means, and what follows from it."""
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 _OOM_WORDS = (
-    "memory allocation of",
-    "Thread creation failed",
+    "memory allocation of",  # Rust: polars
+    "thread creation failed",  # libgomp
     "std::bad_alloc",
-    "DefaultCPUAllocator",
+    "defaultcpuallocator",
+    "failed to allocate memory",  # onnxruntime
     "out of memory",
+    "cannot allocate memory",
+    "memoryerror",
 )
-"""What a dying process prints when memory ran out where no exception could be raised."""
+"""What a dying process prints, in small letters, when memory ran out where no exception could be caught."""
+
+_LAST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,33 @@ class Decision:
     reason: str
 
 
-def is_out_of_memory(event: dict[str, Any]) -> bool:
-    """Whether a `failed` or `died` event says that memory ran out."""
+def is_out_of_memory(event: Mapping[str, Any]) -> bool:
+    """Whether the last event of an attempt says that memory ran out."""
     if event["event"] == "failed":
         return bool(event["kind"] == "oom")
-    printed = event["stderr"].splitlines()[-5:]
-    return bool(event["kernel_oom"]) or any(word in line for line in printed for word in _OOM_WORDS)
+    if event["event"] == "timeout" or event.get("silent_seconds") is not None:
+        return False  # we ended it, not the lack of memory
+    if event["kernel_oom"] and event["signal"] == signal.SIGKILL:
+        return True
+    printed = event["stderr"].lower().splitlines()[-_LAST_LINES:]
+    return any(word in line for line in printed for word in _OOM_WORDS)
 
 
 def decide(
-    event: dict[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, crashed_before: bool
+    event: Mapping[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, crashed_before: bool
 ) -> Decision:
     """Judge the last event of an attempt that brought no result.
 
+    | what happened                        | then                                               |
+    |--------------------------------------|----------------------------------------------------|
+    | out of memory in training/validation | halve the batch, up to max_retries times; then oom |
+    | out of memory in load or export      | oom: there the batch cannot matter                 |
+    | an error                             | failed                                             |
+    | a crash, or a worker that was silent | once again from the last checkpoint; then failed   |
+    | over the time limit                  | failed                                             |
+
     Args:
-        event: `failed` or `died`.
+        event: `failed`, `died` or `timeout`, as `execution.local` gives it.
         stage: load, training, validation or export.
         batch_size: of this attempt.
         halvings: how often the batch was halved before.
@@ -64,6 +82,9 @@ def decide(
         return Decision("halve", "oom", f"out of memory with a batch of {batch_size}")
     if event["event"] == "failed":
         return Decision("give_up", "failed", event["error"])
+    if event["event"] == "timeout":
+        minutes = f"{event['seconds'] / 60:.4g}"
+        return Decision("give_up", "failed", f"ended in {stage} after run_timeout_minutes: {minutes}")
     return Decision("give_up" if crashed_before else "resume", "failed", describe_death(event))
 
 
@@ -74,26 +95,43 @@ def halved(batch: Batch, *, keep_effective: bool) -> Batch:
         batch: that ran out of memory, larger than 1.
         keep_effective: the optimizer still sees the same windows in each step: 25 becomes two parts of 13 and 12.
     """
-    smaller = (batch.batch_size + 1) // 2
+    return cut(batch, _half(batch.batch_size, keep_effective), keep_effective=keep_effective)
+
+
+def cut(batch: Batch, batch_size: int, *, keep_effective: bool) -> Batch:
+    """The batch in pieces of `batch_size` or less; without `keep_effective` a batch of that size."""
     if not keep_effective:
-        return Batch(batch.batch_size // 2, batch.accumulation_steps, None)
+        return Batch(batch_size, batch.accumulation_steps, None)
     windows = batch.effective_batch_size or batch.batch_size * batch.accumulation_steps
-    parts = -(-windows // smaller)
-    return Batch(smaller, parts, None if smaller * parts == windows else windows)
+    parts = -(-windows // batch_size)
+    return Batch(batch_size, parts, None if batch_size * parts == windows else windows)
 
 
-def halvings_between(planned: int, now: int) -> int:
-    """How often a batch of `planned` was halved to become `now`."""
+def halvings_between(first: int, now: int, *, keep_effective: bool = True) -> int:
+    """How often a batch of size `first` was halved to become one of `now`."""
     count = 0
-    while planned > max(now, 1):
-        planned = (planned + 1) // 2
+    while first > max(now, 1):
+        first = _half(first, keep_effective)
         count += 1
     return count
 
 
-def describe_death(event: dict[str, Any]) -> str:
+def _half(batch_size: int, keep_effective: bool) -> int:
+    # Pieces are rounded up, so that two of them are enough; a batch of its own is rounded down, as in v1.
+    return (batch_size + keep_effective) // 2
+
+
+def describe_death(event: Mapping[str, Any]) -> str:
     """How a worker died, in words."""
+    silent_seconds = event.get("silent_seconds")
+    if silent_seconds is not None:
+        return f"the worker gave no sign of life for {silent_seconds:.0f} s, so it was ended"
     number = event["signal"]
-    how = f"exit code {event['code']}" if number is None else signal.Signals(number).name
+    how = f"exit code {event['code']}" if number is None else _signal_name(number)
     printed = event["stderr"].strip().splitlines()
     return f"the worker died ({how})" + (f": {printed[-1]}" if printed else "")
+
+
+def _signal_name(number: int) -> str:
+    known = {each.value: each.name for each in signal.Signals}
+    return known.get(number, f"signal {number}")  # real-time signals have no names

@@ -4,24 +4,36 @@ It sees run files, events and the ledger, never a model: the executor is passed 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record, State
+from sequifier.artifacts.ledger import Ledger, Record, State, now
 from sequifier.config.yaml12 import parse_file
-from sequifier.search.plan import Plan, PlannedRun, run_file
+from sequifier.errors import RunError
+from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
+from sequifier.search.estimate import seconds_left
+from sequifier.search.objectives import TrainedRun, measure
+from sequifier.search.plan import Plan, run_file
 from sequifier.search.retry import Batch, decide, halved, halvings_between
 
-Outcome = Literal["complete", "stopped"]
+Outcome = Literal["complete", "stopped", "budget"]
 
 
 class Executor(Protocol):
     """What trains a run file somewhere else."""
 
-    def run(self, config_path: Path, *, resume: str) -> Iterator[dict[str, Any]]:
-        """The events of a run; the last one is `finished`, `failed` or `died`."""
+    def run(
+        self,
+        config_path: Path,
+        *,
+        resume: str,
+        until_epoch: int | None = None,
+        thresholds: Mapping[int, float] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The events of a run; the last one is `finished`, `failed`, `died` or `timeout`."""
         ...
 
     def close(self) -> None:
@@ -35,70 +47,84 @@ class Emit(Protocol):
     def __call__(self, event: str, **fields: Any) -> None: ...
 
 
-def left_to_run(plan: Plan, *, retry_failed: bool) -> list[PlannedRun]:
-    """The runs without a result; failed ones only when asked for."""
-    kept = DONE if retry_failed else DONE | FAILED
-    return [run for run in plan.runs if run.record is None or run.record.state not in kept]
+@dataclass(frozen=True)
+class Search:
+    """What every run of a search is done with.
 
-
-def run_search(
-    plan: Plan,
-    ledger: Ledger,
-    executor: Executor,
-    *,
-    retry_failed: bool,
-    emit: Emit,
-    should_stop: Callable[[], bool],
-    on_baselines: Callable[[Mapping[str, Mapping[str, float]]], None],
-) -> Outcome:
-    """Train what is left of a plan, one run after another. Every change of state is in the ledger before it counts.
-
-    Args:
+    Attributes:
         plan: with its run files written.
-        ledger: open.
+        ledger: open; every change of state is in it before it counts.
         executor: trains run files.
-        retry_failed: run failed runs again, from the start.
         emit: is told of `run_started`, the run's own events, `run_retried` and `run_ended`.
         should_stop: asked between runs.
         on_baselines: gets the baselines of each result: they are the same for all runs.
+    """
+
+    plan: Plan
+    ledger: Ledger
+    executor: Executor
+    emit: Emit
+    should_stop: Callable[[], bool]
+    on_baselines: Callable[[Mapping[str, Mapping[str, float]]], None]
+
+
+def run_search(search: Search, agenda: Agenda) -> Outcome:
+    """Train what is on the agenda, one run after another.
 
     Returns:
-        "complete", or "stopped" when somebody asked to.
+        "complete"; "stopped" when somebody asked to; "budget" when `agenda.ended_by` says which one is used up.
     """
-    waiting = left_to_run(plan, retry_failed=retry_failed)
-    for position, run in enumerate(waiting, start=1):
-        if should_stop():
+    while (task := agenda.next()) is not None:
+        if search.should_stop():
             return "stopped"
-        emit("run_started", run=run, position=position, total=len(waiting))
-        attempt = _Attempts(run, plan, ledger, executor, emit, on_baselines)
+        waiting, known = agenda.waiting(), list(agenda.runs.values())
+        left = seconds_left(waiting, known, search.ledger.records)
+        search.emit(
+            "run_started",
+            run=task.run,
+            until_epoch=task.until_epoch,
+            n_done=len(known) - len(waiting),
+            n_runs=max(len(known), len(search.plan.runs) + search.plan.n_to_propose),
+            seconds_left=left,
+        )
+        attempts = _Attempts(task, search)
         try:
-            record = attempt.until_settled()
+            record = attempts.until_settled()
         except KeyboardInterrupt:
-            executor.close()
-            attempt.note("interrupted", error="stopped at once; the next start goes on from the last epoch")
+            search.executor.close()
+            attempts.note("interrupted", error="stopped at once; the next start goes on from the last epoch")
             raise
-        emit("run_ended", run=run, record=record)
-        if record.state == "interrupted":
+        search.emit("run_ended", run=task.run, record=record)
+        if record.state == "interrupted" and not is_paused(record):
             return "stopped"
+    if agenda.ended_by:
+        return "budget"
+    for run in agenda.abandoned():
+        assert run.record is not None
+        search.ledger.append(
+            run.record.model_copy(
+                update={
+                    "state": "pruned",
+                    "error": f"not promoted after epoch {len(run.record.curve)}",
+                    "seconds": {**run.record.seconds, "total": 0.0},  # those of its last part are counted already
+                    "time": now(),
+                }
+            )
+        )
     return "complete"
 
 
 class _Attempts:
-    """One run, from its first attempt to its last."""
+    """One task, from its first attempt to its last."""
 
-    def __init__(
-        self,
-        run: PlannedRun,
-        plan: Plan,
-        ledger: Ledger,
-        executor: Executor,
-        emit: Emit,
-        on_baselines: Callable[[Mapping[str, Mapping[str, float]]], None],
-    ) -> None:
-        self._run, self._plan, self._ledger, self._executor = run, plan, ledger, executor
-        self._emit, self._on_baselines = emit, on_baselines
-        self._attempt = 1 if run.record is None else run.record.attempt + 1
-        self._batch = _batch_in(run.path)
+    def __init__(self, task: Task, search: Search) -> None:
+        self._task, self._run, self._search = task, task.run, search
+        record = task.run.record
+        if record is None:
+            self._attempt = 1
+        else:
+            self._attempt = record.attempt if is_paused(record) else record.attempt + 1
+        self._batch = _batch_in(task.run.path)
         self._crashed = False
 
     def until_settled(self) -> Record:
@@ -106,6 +132,7 @@ class _Attempts:
         # A run that ended without being told to goes on from its checkpoint; a failed one begins again.
         unfinished = self._run.record is not None and self._run.record.state in ("running", "interrupted")
         resume, why = ("matching" if unfinished else "never"), None
+        config = self._search.plan.config
         while True:
             self.note("running", error=why)
             last, stage = self._watch(resume)
@@ -117,11 +144,11 @@ class _Attempts:
                 stage=stage,
                 batch_size=self._batch.batch_size,
                 halvings=halvings_between(spec.batch_size, self._batch.batch_size),
-                max_retries=self._plan.config.max_retries,
+                max_retries=config.max_retries,
                 crashed_before=self._crashed,
             )
             # What ran out of memory or crashed leaves nothing behind for the next attempt.
-            self._executor.close()
+            self._search.executor.close()
             if decision.action == "give_up":
                 reproduce = f"sequifier train --config-path {self._run.path}"
                 return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}")
@@ -132,17 +159,20 @@ class _Attempts:
             else:
                 self._crashed, resume = True, "matching"
             self._attempt += 1
-            self._emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
+            self._search.emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
 
     def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
         """Write a record of this attempt."""
         seed = self._run.config.seed
         assert seed is not None
+        before = self._run.record
+        if state in ("running", "interrupted") and "curve" not in fields and before is not None:
+            fields["curve"] = before.curve  # what a pruner goes by, should the search die now
         record = Record(
             run=self._run.number,
             name=self._run.name,
             identity=self._run.identity,
-            data=self._plan.fingerprint,
+            data=self._search.plan.fingerprint,
             state=state,
             attempt=self._attempt,
             batch_size=self._batch.batch_size,
@@ -151,45 +181,69 @@ class _Attempts:
             error=error,
             **fields,
         )
-        self._ledger.append(record)
+        self._search.ledger.append(record)
         return record
 
     def _watch(self, resume: str) -> tuple[dict[str, Any], str]:
         """Pass the events on; returns the last one and the stage in which it came."""
         stage, event = "load", {}
-        for event in self._executor.run(self._run.path, resume=resume):
+        minutes = self._search.plan.config.run_timeout_minutes
+        for event in self._search.executor.run(
+            self._run.path,
+            resume=resume,
+            until_epoch=self._task.until_epoch,
+            thresholds=self._task.thresholds,
+            timeout_seconds=None if minutes is None else 60 * minutes,
+        ):
             if event["event"] == "stage":
                 stage = event["stage"]
-            elif event["event"] not in ("finished", "failed", "died"):
-                self._emit(event["event"], **{key: value for key, value in event.items() if key != "event"})
+            elif event["event"] not in ("finished", "failed", "died", "timeout"):
+                self._search.emit(event["event"], **{key: value for key, value in event.items() if key != "event"})
         return event, stage
 
     def _finish(self, result: dict[str, Any]) -> Record:
         n_targets: dict[str, int] = result["n_targets"]
-        for other in self._ledger.latest().values():
+        for other in self._search.ledger.latest().values():
             if other.n_targets not in (None, n_targets):
                 return self.note(
                     "failed",
                     error=f"validation targets {n_targets}, but {other.name} has {other.n_targets}: "
                     "their losses cannot be compared; use evaluation_context: full",
                 )
-        self._on_baselines(result["baselines"])
-        states: dict[str, State] = {"interrupted": "interrupted", "diverged": "diverged"}
+        self._search.on_baselines(result["baselines"])
+        state, error = _ENDED.get(result["ended"], "finished"), result["error"]
+        files = {"config": str(self._run.path), **result["files"]}
+        metrics = result["metrics"]
+        script = self._search.plan.config.evaluation_script
+        if script is not None and state == "finished":
+            try:
+                metrics |= measure(script, self._trained(files, metrics))
+            except RunError as failure:
+                return self.note("failed", error=failure.in_one_line())
+        if result["ended"] == "paused":
+            error = f"{PAUSED} {result['last_epoch']}"
+        elif result["ended"] == "pruned":
+            error = f"behind the median after epoch {result['last_epoch']}"
         return self.note(
-            states.get(result["ended"], "finished"),
-            error=result["error"],
+            state,
+            error=error,
             best_val_loss=result["best_val_loss"],
             best_epoch=result["best_epoch"] or None,
             n_targets=n_targets,
-            metrics=result["metrics"],
+            metrics=metrics,
+            curve=result["curve"],
             seconds=result["seconds"],
             peak_memory_bytes=result["peak_memory_bytes"],
-            files={"config": str(self._run.path), **result["files"]},
+            files=files,
         )
+
+    def _trained(self, files: Mapping[str, str], metrics: Mapping[str, float]) -> TrainedRun:
+        root = Path(self._search.plan.config.project_root)
+        return TrainedRun(self._run.number, self._run.name, self._run.path, files, metrics, root)
 
     def _halve(self) -> None:
         """Rewrite the run file with a smaller batch; the planned one stays in a comment."""
-        self._batch = halved(self._batch, keep_effective=self._plan.config.oom_keep_effective_batch)
+        self._batch = halved(self._batch, keep_effective=self._search.plan.config.oom_keep_effective_batch)
         planned = self._run.config.training_spec
         cut = {
             "batch_size": self._batch.batch_size,
@@ -201,7 +255,16 @@ class _Attempts:
             "training_spec.accumulation_steps": f"was {planned.accumulation_steps}",
         }
         config = self._run.config.model_copy(update={"training_spec": planned.model_copy(update=cut)})
-        write_text(self._run.path, run_file(replace(self._run, config=config), self._plan, comments=comments))
+        write_text(self._run.path, run_file(replace(self._run, config=config), self._search.plan, comments=comments))
+
+
+_ENDED: Mapping[str, State] = {
+    "interrupted": "interrupted",
+    "paused": "interrupted",
+    "pruned": "pruned",
+    "diverged": "diverged",
+}
+"""How a run ended -> its state in the ledger; every other end is `finished`."""
 
 
 def _batch_in(path: Path) -> Batch:

@@ -8,23 +8,24 @@ whose last digit changes fastest: the order of the grid.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, combinations, product
 from typing import Any, overload
 
 from sequifier.config.base import Named
 from sequifier.config.dump import inline
 from sequifier.config.identity import plain
-from sequifier.config.model import ModelSpec
-from sequifier.config.search import LINKED, SearchConfig, is_whole, searchable_fields
+from sequifier.config.search import LINKED, SearchConfig, is_whole, searchable_fields, train_key
 from sequifier.config.searched import Range, Searched, exact, searched_options, takes_whole_numbers
-from sequifier.config.training import TrainingSpec
 
 Uniform = Callable[[], float]
 """Gives numbers in [0, 1)."""
+
+MAX_EXTREMES = 5_000
+"""Cells that show the extremes of a space."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class Steps(Sequence[int | float]):
         value = self.low + self.step * (index % self.length)
         return int(value) if self.whole else float(value)
 
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """The position of a number, without looking at those before it."""
+        if isinstance(value, int | float) and math.isfinite(value):
+            place = (exact(value) - self.low) / self.step
+            if place == int(place) and place in range(*slice(start, stop).indices(self.length)):
+                return int(place)
+        raise ValueError(f"{value!r} is none of the numbers")
+
 
 @dataclass(frozen=True)
 class Continuous:
@@ -67,14 +76,22 @@ class Continuous:
         Floats have six significant digits: what is written into a YAML file stays readable, and does not hang on the
         last bit of a platform's exponential function.
         """
-        # Each whole number owns the half-open interval around it, so that all have their share.
-        low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
-        if self.log:
-            value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-        else:
-            value = low + share * (high - low)
+        low, high = self._ends
+        value = low + share * (high - low)
+        value = math.exp(value) if self.log else value
         value = round(value) if self.whole else float(f"{value:.6g}")
         return min(max(value, self.low), self.high)
+
+    def share_of(self, value: int | float) -> float:
+        """The share at which `at` gives this number of the range; for a whole number the middle of its share."""
+        low, high = self._ends
+        return ((math.log(value) if self.log else value) - low) / (high - low)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        # Each whole number owns the half-open interval around it, so that all have their share.
+        low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
+        return (math.log(low), math.log(high)) if self.log else (low, high)
 
 
 def numbers(bounds: Range, *, whole: bool) -> Steps | Continuous:
@@ -84,7 +101,8 @@ def numbers(bounds: Range, *, whole: bool) -> Steps | Continuous:
         whole: the field takes whole numbers only; without a step they are 1 apart.
     """
     if not bounds.is_listable(whole=whole):
-        return Continuous(bounds.low, bounds.high, bounds.log, whole)
+        low, high = (int(bounds.low), int(bounds.high)) if whole else (bounds.low, bounds.high)
+        return Continuous(low, high, bounds.log, whole)
     step = exact(1 if bounds.step is None else bounds.step)
     length = int((exact(bounds.high) - exact(bounds.low)) / step) + 1
     return Steps(exact(bounds.low), step, length, whole)
@@ -108,6 +126,15 @@ class Axis:
     def size(self) -> int:
         """Number of values, a range without an end counted as one."""
         return 1 if isinstance(self.values, Continuous) else len(self.values)
+
+    def value(self, index: int, share: float = 0.0) -> Any:
+        """The value at an index; of a range without an end, that at a share of it."""
+        return self.values.at(share) if isinstance(self.values, Continuous) else self.values[index]
+
+    @property
+    def middle(self) -> Any:
+        """The middle of a range, the first value of a list."""
+        return self.value(len(self.values) // 2 if isinstance(self.values, Steps) else 0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -134,19 +161,36 @@ class Alternative:
             index: of the combination, the last axis fastest.
             draws: a share in [0, 1) for each axis that is drawn from.
         """
-        values = dict(self.fixed)
         shares = iter(draws)
-        digits = []
-        for axis in reversed(self.axes):
-            index, digit = divmod(index, axis.size)
-            digits.append(digit)
-        for axis, digit in zip(self.axes, reversed(digits), strict=True):
-            value = axis.values.at(next(shares)) if isinstance(axis.values, Continuous) else axis.values[digit]
+        return self.filled(
+            axis.value(place, next(shares) if isinstance(axis.values, Continuous) else 0.0)
+            for axis, place in zip(self.axes, self.places(index), strict=True)
+        )
+
+    def filled(self, chosen: Iterable[Any]) -> dict[str, Any]:
+        """The values with one chosen for each axis."""
+        values = dict(self.fixed)
+        for axis, value in zip(self.axes, chosen, strict=True):
             if axis.option:
                 entry = values[axis.key]
                 value = Named(name=entry.name, **{**entry.options, axis.option: value})
             values[axis.key] = value
         return values
+
+    def places(self, index: int) -> tuple[int, ...]:
+        """The index on each axis of a combination."""
+        places = []
+        for axis in reversed(self.axes):
+            index, place = divmod(index, axis.size)
+            places.append(place)
+        return tuple(reversed(places))
+
+    def index(self, places: Iterable[int]) -> int:
+        """The combination with an index on each axis."""
+        index = 0
+        for axis, place in zip(self.axes, places, strict=True):
+            index = index * axis.size + place
+        return index
 
 
 @dataclass(frozen=True)
@@ -187,9 +231,49 @@ class Dimension:
 
     def values(self, digit: int, draws: Sequence[float] = ()) -> dict[str, Any]:
         """The values of one choice, by dotted key."""
+        place, index = self.parts(digit)
+        return self.alternatives[place].values(index, draws)
+
+    def parts(self, digit: int) -> tuple[int, int]:
+        """The alternative of a choice, and the combination of its axes."""
         place = bisect_right(self._ends, digit)
-        alternative = self.alternatives[place]
-        return alternative.values(digit - self._ends[place] + alternative.size, draws)
+        return place, digit - self._ends[place] + self.alternatives[place].size
+
+    def digit(self, place: int, index: int) -> int:
+        """The choice that is a combination of an alternative's axes."""
+        return self._ends[place] - self.alternatives[place].size + index
+
+    def around(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of this dimension where some are given, by dotted key.
+
+        The first alternative that has what is given fills in the rest (the heads that belong to a width); lists give
+        their first value, ranges their middle.
+        """
+        mine = {key: given[key] for key in self.keys if key in given}
+        fitting = (
+            alternative
+            for alternative in self.alternatives
+            if all(alternative.fixed.get(key, value) == value for key, value in mine.items())
+        )
+        alternative = next(fitting, self.alternatives[0])
+        return alternative.filled(axis.middle for axis in alternative.axes) | mine
+
+    def extremes(self) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """Every alternative, with every value of its lists and both ends of its ranges, one of them at a time."""
+        for place, alternative in enumerate(self.alternatives):
+            places = [0] * len(alternative.axes)
+            draws = [0.0] * alternative.n_draws
+            yield self.digit(place, 0), tuple(draws)
+            drawn = 0
+            for number, axis in enumerate(alternative.axes):
+                if isinstance(axis.values, Continuous):
+                    yield self.digit(place, 0), (*draws[:drawn], 1.0, *draws[drawn + 1 :])
+                    drawn += 1
+                    continue
+                others = range(1, axis.size) if isinstance(axis.values, list) else (axis.size - 1,)
+                for other in others:
+                    index = alternative.index([*places[:number], other, *places[number + 1 :]])
+                    yield self.digit(place, index), tuple(draws)
 
 
 @dataclass(frozen=True)
@@ -257,6 +341,33 @@ class Space:
         )
         return Cell(digits, draws)
 
+    def extremes(self) -> Iterator[Cell]:
+        """Cells that between them show every extreme choice of each dimension beside every one of each other.
+
+        Where that would be more than `MAX_EXTREMES` cells, each beside the first choices of the others.
+        """
+        choices = [list(dict.fromkeys(dimension.extremes())) for dimension in self.dimensions]
+        first = [choice[0] for choice in choices]
+        pairs = list(combinations(range(len(choices)), 2))
+        together = sum(len(choices[one]) * len(choices[other]) for one, other in pairs) <= MAX_EXTREMES
+        combined: dict[tuple[tuple[int, tuple[float, ...]], ...], None] = {tuple(first): None}
+        for number, several in enumerate(choices):
+            combined |= {(*first[:number], choice, *first[number + 1 :]): None for choice in several}
+        for one, other in pairs if together else ():
+            for left, right in product(choices[one], choices[other]):
+                chosen = list(first)
+                chosen[one], chosen[other] = left, right
+                combined[tuple(chosen)] = None
+        for chosen_ones in combined:
+            yield Cell(tuple(digit for digit, _ in chosen_ones), tuple(draws for _, draws in chosen_ones))
+
+    def around(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A whole run of which some values are given, by dotted key; see `Dimension.around`."""
+        values = dict(self.fixed)
+        for dimension in self.dimensions:
+            values |= dimension.around(given)
+        return {**values, **given}
+
     def values(self, cell: Cell) -> dict[str, Any]:
         """What a cell says, by dotted key of `train.yaml`; `fixed` is not repeated."""
         values: dict[str, Any] = {}
@@ -298,13 +409,6 @@ def build_space(config: SearchConfig) -> Space:
         if len(members) > 1 and len(alternatives) > 1:
             notes += _repeated(config, members, len(alternatives))
     return Space(tuple(dimensions), fixed, tuple(notes))
-
-
-def train_key(name: str) -> str:
-    """The dotted key of `train.yaml` that a searchable field sets."""
-    if name in ModelSpec.model_fields:
-        return f"model_spec.{name}"
-    return f"training_spec.{name}" if name in TrainingSpec.model_fields else name
 
 
 def _alternatives(config: SearchConfig, names: Sequence[str]) -> tuple[Alternative, ...]:

@@ -1,5 +1,7 @@
 """Which cell of a space comes next. A strategy sees cells and scores, never a config or a model.
 
+Bayesian search is in search/bayesian.py.
+
 `Sample` walks a pseudo-random permutation of the cells: proposal i is the image of i, so none comes twice, nothing is
 remembered, a longer sample begins with the shorter one, and a space of 10^12 cells costs as much as one of ten. The
 permutation is a Feistel network (Luby and Rackoff 1988) with a keyed hash as round function, on the next even number of
@@ -9,22 +11,44 @@ at most four times on average.
 
 import hashlib
 import random
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Literal, Protocol
 
 from sequifier.search.space import Cell, Space
 
 ROUNDS = 6
 
 
+@dataclass(frozen=True)
+class Told:
+    """What became of a cell.
+
+    Attributes:
+        cell: that was tried.
+        outcome: finished: `value` counts; diverged: worse than any value; pruned: cut short with `curve`; failed: no
+            result, which says nothing about the cell.
+        value: of a finished one.
+        curve: the metric after each epoch that a pruned one had, at least one.
+    """
+
+    cell: Cell
+    outcome: Literal["finished", "diverged", "pruned", "failed"]
+    value: float | None = None
+    curve: tuple[float, ...] = ()
+
+
 class Strategy(Protocol):
-    """What proposes cells; the search asks, runs and tells."""
+    """What proposes cells: a function of the space, a seed, a number and what earlier cells came to."""
 
-    def ask(self) -> Cell | None:
-        """The next cell to try; None when every cell has been proposed."""
-        ...
+    def candidates(self, number: int, told: Sequence[Told]) -> Iterator[Cell]:
+        """Cells for proposal `number`, from 0, the preferred one first: whoever asks takes the first that is new.
 
-    def tell(self, cell: Cell, value: float | None) -> None:
-        """The score of a proposed cell; None when its run gave none."""
+        Args:
+            number: how many configurations were proposed before.
+            told: what became of them, as far as it is known, in order of proposal.
+        """
         ...
 
 
@@ -32,14 +56,11 @@ class Grid:
     """Every cell, in the order of the space."""
 
     def __init__(self, space: Space) -> None:
-        self._cells = iter(space)
+        self._space = space
 
-    def ask(self) -> Cell | None:
-        """The next cell of the grid."""
-        return next(self._cells, None)
-
-    def tell(self, cell: Cell, value: float | None) -> None:
-        """A grid does not depend on scores."""
+    def candidates(self, number: int = 0, told: Sequence[Told] = ()) -> Iterator[Cell]:
+        """The cells from an index on. A grid does not depend on results."""
+        return (self._space[index] for index in range(number, self._space.size))
 
 
 class Sample:
@@ -51,18 +72,13 @@ class Sample:
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
-        self._next = 0
 
-    def ask(self) -> Cell | None:
-        """The next proposal."""
-        if self._space.is_finite and self._next >= self._space.size:
-            return None
-        cell = self.proposal(self._next)
-        self._next += 1
-        return cell
-
-    def tell(self, cell: Cell, value: float | None) -> None:
-        """A sample does not depend on scores."""
+    def candidates(self, number: int = 0, told: Sequence[Told] = ()) -> Iterator[Cell]:
+        """The proposals from `number` on; of a finite space then those before it. Results do not move a sample."""
+        if not self._space.is_finite:
+            return map(self.proposal, count(number))
+        first = min(number, self._space.size)
+        return map(self.proposal, chain(range(first, self._space.size), range(first)))
 
     def proposal(self, number: int) -> Cell:
         """Proposal `number`, from 0; of a finite space there are as many as cells."""

@@ -29,6 +29,8 @@ class Evaluation:
     metrics: dict[str, float]  # val_loss and val_<target>_<metric>
     standard_error: float  # of val_loss, over sequences
     n_targets: dict[str, int]  # known targets
+    sequence_loss: Tensor  # (S,) float64: val_loss summed over each sequence's targets
+    sequence_targets: Tensor  # (S,) how many those are
 
 
 def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_size: int) -> Evaluation:
@@ -97,4 +99,4 @@ def summarise(
         share = objective.weights[target] * float(positions.sum()) / count
         per_sequence.index_add_(0, sequence, by_window[target] * share)
     error = clustered_standard_error(per_sequence, per_sequence_count)
-    return Evaluation({"val_loss": total, **metrics}, error, n_targets)
+    return Evaluation({"val_loss": total, **metrics}, error, n_targets, per_sequence, per_sequence_count)

@@ -17,7 +17,10 @@ from sequifier.errors import RunError
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
 from sequifier.training.optimizers import evaluation_mode
-from sequifier.training.state import TrainState
+from sequifier.training.state import Progress, TrainState
+
+StopReason = Literal["interrupted", "paused", "pruned"]
+"""interrupted: somebody asked to end; paused: at an epoch that was agreed on; pruned: worse than a threshold."""
 
 EVALUATION_BATCHES = 2
 """Evaluation batches are so many times larger than training ones: without gradients they need less memory."""
@@ -43,8 +46,8 @@ def fit(
     seed: int,
     emit: Emit,
     after_epoch: Callable[[TrainState], None],
-    should_stop: Callable[[], bool],
-) -> Literal["finished", "early_stopping", "interrupted"]:
+    stop_reason: Callable[[Progress], StopReason | None],
+) -> Literal["finished", "early_stopping"] | StopReason:
     """Train until the epochs, the steps or the patience are used up.
 
     Args:
@@ -56,10 +59,10 @@ def fit(
         seed: of the order of windows.
         emit: is told of steps ("step") and epochs ("epoch").
         after_epoch: called when an epoch's results are in the state: saves checkpoints.
-        should_stop: asked after each epoch.
+        stop_reason: asked after each epoch but the last; anything but None ends the training.
 
     Returns:
-        Why it ended: "finished", "early_stopping" or "interrupted".
+        Why it ended.
 
     Raises:
         DivergedError: the training or validation loss is NaN or infinite.
@@ -93,8 +96,8 @@ def fit(
         patience = spec.early_stopping_epochs
         if patience is not None and epoch - progress.best_epoch >= patience:
             return "early_stopping"
-        if progress.epoch < spec.epochs and should_stop():
-            return "interrupted"
+        if progress.epoch < spec.epochs and (reason := stop_reason(progress)) is not None:
+            return reason
     return "finished"
 
 
@@ -196,6 +199,7 @@ def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evalu
     progress.best_epoch, progress.best_value = epoch, value
     progress.best_metrics = {**result.metrics, "standard_error": result.standard_error}
     state.best_weights = state.weights()
+    state.best_sequences = (result.sequence_loss, result.sequence_targets)
     return True
 
 

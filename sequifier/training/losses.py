@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sequifier.config.base import Named
 from sequifier.config.names import check_criterion
-from sequifier.errors import RunError
+from sequifier.errors import ConfigError, Problem, RunError
 
 DEFAULT_CRITERION = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
 
@@ -91,17 +91,34 @@ def build_losses(
         class_weights: by target name, n_classes entries with id 0 first; its entry has no effect.
 
     Raises:
+        ConfigError: a criterion that torch refuses, or that is not for such a target.
         RunError: class weights for a real target, or not n_classes of them.
     """
-    losses = {}
+    losses, problems = {}, []
     for target in targets:
         named = criterion.get(target.name) or Named(name=DEFAULT_CRITERION[target.kind])
         weights = (class_weights or {}).get(target.name)
-        losses[target.name] = TargetLoss(
-            check_criterion(named, target.kind),
-            class_weights=None if weights is None else _known_class_weights(target, weights),
-        )
+        known_weights = None if weights is None else _known_class_weights(target, weights)
+        try:
+            losses[target.name] = TargetLoss(check_criterion(named, target.kind), class_weights=known_weights)
+            _try(losses[target.name], target)
+        except (ValueError, RuntimeError) as error:
+            problems.append(Problem(f"training_spec.criterion.{target.name}", str(error).splitlines()[0]))
+    if problems:
+        raise ConfigError(problems)
     return losses
+
+
+def _try(loss: TargetLoss, target: TargetShape) -> None:
+    """Compute one position: torch checks the range of a loss's options only then.
+
+    Raises:
+        ValueError, RuntimeError: torch refuses the options.
+    """
+    if target.kind == "categorical":
+        loss.sum(torch.zeros(1, target.n_classes - 1), torch.ones(1, dtype=torch.int64))
+    else:
+        loss.sum(torch.zeros(1), torch.zeros(1))
 
 
 def _known_class_weights(target: TargetShape, weights: Sequence[float]) -> Tensor:

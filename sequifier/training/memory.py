@@ -11,8 +11,11 @@ _RUNTIME_MARKS = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
-    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "MPS backend out of memory",
     "std::bad_alloc",
+    "memory allocation of",  # a panic in polars
     "Failed to allocate memory",  # onnxruntime
     "BFCArena",  # onnxruntime
 )

@@ -32,6 +32,7 @@ class TrainState:
     schedule: Schedule
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] | None = None
+    best_sequences: tuple[Tensor, Tensor] | None = None  # loss and targets of each validation sequence
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the model's weights on the CPU."""
@@ -45,6 +46,7 @@ class TrainState:
             "schedule": self.schedule.state_dict(),
             "progress": asdict(self.progress),
             "best_weights": self.best_weights,
+            "best_sequences": self.best_sequences,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
@@ -56,6 +58,7 @@ class TrainState:
         self.schedule.load_state_dict(content["schedule"])
         self.progress = Progress(**content["progress"])
         self.best_weights = content["best_weights"]
+        self.best_sequences = content["best_sequences"]
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(content["random_cuda"])

@@ -164,9 +164,22 @@ def test_files_that_are_no_splits_are_refused(tmp_path: Path) -> None:
     assert "column `kind` holds String, which is not encoded" in message(tmp_path / "raw.parquet")
     pl.DataFrame(keys | {"kind": [1]}).clear().cast({"kind": pl.Int32}).write_parquet(tmp_path / "none.parquet")
     assert "none.parquet has no rows" in message(tmp_path / "none.parquet")
+    pl.DataFrame(keys).clear().write_csv(tmp_path / "header.csv")
+    assert "column `kind` is missing in header.csv" in message(tmp_path / "header.csv")
     windows = {"sequenceId": [1], "subsequenceId": [0], "inputCol": ["kind"], "1": [2], "0": [3]}
     pl.DataFrame(windows).write_csv(tmp_path / "v1.csv")
     assert "v1.csv holds windows, as Sequifier v1 wrote them" in message(tmp_path / "v1.csv")
+
+
+@pytest.mark.parametrize("name", ["raw.csv", "raw.parquet"])
+@pytest.mark.parametrize("columns", [("user", "day", "kind"), ("sequenceId", "itemPosition", "kind")])
+def test_raw_events_are_said_to_be_not_encoded(tmp_path: Path, name: str, columns: tuple[str, ...]) -> None:
+    frame = pl.DataFrame({column: ["a", "b"] for column in columns})
+    frame.write_csv(tmp_path / name) if name.endswith("csv") else frame.write_parquet(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name} is not encoded: it has no column") as raised:
+        read_events(tmp_path / name, ["kind"], expected_hashes=None)
+    assert "`sequifier preprocess`" in raised.value.fix
+    assert "`metadata_config_path`" in raised.value.fix
 
 
 @pytest.mark.parametrize("format", FORMATS)

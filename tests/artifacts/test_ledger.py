@@ -48,6 +48,7 @@ def test_a_line_has_the_documented_keys_and_floats_by_repr(tmp_path: Path) -> No
             "best_epoch",
             "n_targets",
             "metrics",
+            "curve",
             "seconds",
             "peak_memory_bytes",
             "error",
@@ -107,6 +108,14 @@ def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     values = record(0).model_dump() | {"carbon_grams": 3}
     (tmp_path / LEDGER_FILE).write_text(json.dumps(values) + "\n", encoding="utf-8")
     assert read_ledger(tmp_path) == [record(0)]
+
+
+def test_a_folder_in_place_of_the_file_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_FILE).mkdir()
+    for use in (read_ledger, Ledger.open):
+        with pytest.raises(RunError, match="cannot read the ledger: Is a directory") as caught:
+            use(tmp_path)
+        assert caught.value.where == str(tmp_path / LEDGER_FILE)
 
 
 def test_a_number_that_is_none_is_refused() -> None:

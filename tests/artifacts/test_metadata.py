@@ -38,7 +38,7 @@ def small(**changes: Any) -> Metadata:
             rows=[10],
             sequences=[2],
             column_hashes=[{"word": "0" * 16}],
-            fingerprint="f" * 16,
+            fingerprint="4402a4392023ae9e",
         ),
     }
     return Metadata.model_validate(values | changes)
@@ -78,6 +78,18 @@ def test_categories_have_their_raw_type_again() -> None:
         ({"n_classes": {"code": 4, "flag": 3, "word": 3}}, "the ids of column code are not 1 to n_classes - 1"),
         ({"selected_columns_statistics": {}}, "either an id map or statistics"),
         ({"column_types": {"word": "String"}}, "column_types and sequifier.columns"),
+        (
+            {"column_types": {"word": "String", "price": "Int64", "code": "Int64", "flag": "Boolean"}},
+            "column price has type Int64",
+        ),
+        (
+            {"column_types": {"word": "Float64", "price": "Float64", "code": "Int64", "flag": "Boolean"}},
+            "column word has type Float64",
+        ),
+        ({"selected_columns_statistics": {"price": {"std": 0.0, "mean": 1.0}}}, "column price needs .* a std above 0"),
+        ({"selected_columns_statistics": {"price": {"std": 1.0}}}, "column price needs a mean"),
+        ({"split_paths": []}, "split_paths is empty"),
+        ({"split_paths": ["a", "b"]}, "split_paths has 2 entries, sequifier.stride_by_split has 1"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -103,6 +115,23 @@ def test_files_that_are_no_metadata_are_refused(tmp_path: Path) -> None:
     content["sequifier"]["rows"] = "many"
     path.write_text(json.dumps(content))
     assert "x.json, sequifier.rows" in message()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("id_maps", {"code": {"-2": 2, "10": 1}, "flag": {"false": 1, "true": 2}, "word": {"é": 1, "true": 2}}),
+        ("id_maps", {"code": {"-2": 1, "11": 2}, "flag": {"false": 1, "true": 2}, "word": {"é": 1, "true": 2}}),
+        ("selected_columns_statistics", {"price": {"std": 0.3, "mean": 1e-30}}),
+    ],
+)
+def test_a_file_that_was_changed_by_hand_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(small().model_dump() | {key: value}))
+    with pytest.raises(DataError, match="the metadata was changed by hand") as raised:
+        read_metadata(path)
+    assert small().fingerprint in str(raised.value)
+    assert "run `sequifier preprocess` again" in str(raised.value)
 
 
 def test_the_fingerprint_depends_on_every_part_of_the_content() -> None:

@@ -223,10 +223,9 @@ def test_fixed_fields_take_one_value() -> None:
 
 
 def test_what_comes_later_says_so() -> None:
-    for values in ({"repeats": 3}, {"search_strategy": "bayesian", "n_samples": 3}, {"pruner": {"type": "asha"}}):
-        with pytest.raises(ValidationError, match="not available in this version"):
-            read(**values)
-    read(repeats=1, pruner={"type": "none"}, confirm_top=0)
+    with pytest.raises(ValidationError, match="not available in this version"):
+        read(keep_models="best")
+    read(keep_models="all", evaluation_script=None)
 
 
 def test_the_name_must_be_usable_in_names_of_files() -> None:
@@ -275,3 +274,148 @@ def test_the_order_of_the_grid_is_the_documented_one() -> None:
         *("attention_type", "norm_first", "n_kv_heads", "rope_theta"),
     ]
     assert {*ModelSampling.searchable(), *TrainingSampling.searchable()} <= set(fields)
+
+
+def test_a_boolean_or_a_word_is_no_end_of_a_range() -> None:
+    found = problems(training={"batch_size": {"low": True, "high": 8}, "warmup_steps": {"low": 1, "high": "many"}})
+    assert found[TRAINING, "batch_size", "low"] == "should be a number, got true"
+    assert any(place[:3] == (TRAINING, "warmup_steps", "high") for place in found)
+
+
+def test_an_option_of_whole_numbers_takes_whole_steps() -> None:
+    found = problems(training={"scheduler": {"name": "StepLR", "step_size": {"low": 1, "high": 3, "step": 0.5}}})
+    assert found[TRAINING, "scheduler"] == "StepLR: `step_size`: step: 0.5 is not a whole number"
+
+
+def test_a_range_of_an_option_that_is_no_number_is_refused() -> None:
+    found = problems(training={"optimizer": {"name": "AdamW", "amsgrad": {"low": 0, "high": 1}}})
+    assert found[TRAINING, "optimizer"] == "AdamW: `amsgrad`: 0 is not true or false"
+
+
+def test_start_with_is_validated_where_it_is_written() -> None:
+    found = problems(
+        start_with=[
+            {"training_spec.learning_rate": -1, "seq_length": 0},
+            {"model_spec": {"num_layers": [1, 2], "depth": 3}},
+            {"learning_rate": 1e-3, "seed": 4, "training_spec": {"device": "cpu", "optimizer": "AdmW"}},
+            "configs/run.yaml",
+        ]
+    )
+    assert set(found) == {
+        ("start_with", 0, "training_spec.learning_rate"),
+        ("start_with", 0, "seq_length"),
+        ("start_with", 1, "model_spec", "num_layers"),
+        ("start_with", 1, "model_spec", "depth"),
+        ("start_with", 2, "learning_rate"),
+        ("start_with", 2, "seed"),
+        ("start_with", 2, "training_spec", "device"),
+        ("start_with", 2, "training_spec", "optimizer"),
+    }
+    assert "did you mean `training_spec.learning_rate`?" in found["start_with", 2, "learning_rate"]
+
+
+def test_start_with_may_be_nested_or_dotted() -> None:
+    config = read(start_with=[{"training_spec": {"dropout": 0.5}}, {"training_spec.dropout": 0.5}, "run.yaml"])
+    assert config.start_with == [{"training_spec.dropout": 0.5}, {"training_spec.dropout": 0.5}, "run.yaml"]
+
+
+def test_overrides_lie_over_something() -> None:
+    assert set(problems(overrides={"seq_length": [4, 8]})) == {("overrides",)}
+
+
+BASE = """\
+metadata_config_path: m.json
+model_name: base
+target_columns: [y]
+seed: 5
+cpu_threads: 2
+input_columns: [x, y]
+model_spec:
+  dim_model: 64
+  n_head: 4
+training_spec:
+  epochs: 3
+  optimizer: {name: AdamW, betas: [0.9, 0.95]}
+  effective_batch_size: null
+"""
+
+
+def over_base(folder: Path, overrides: str, *, base: str = BASE, root: str = "") -> Path:
+    (folder / "train.yaml").write_text(base, encoding="utf-8")
+    path = folder / "search.yaml"
+    path.write_text(
+        f"base_config_path: train.yaml\nhp_search_name: s\nsearch_strategy: grid\n{root}overrides:\n{overrides}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_base_and_what_is_searched_over_it_are_the_self_contained_form(tmp_path: Path) -> None:
+    overrides = (
+        "  seq_length: [4, 8]\n  model_spec: {dim_model: [64, 128]}\n"
+        "  training_spec:\n    learning_rate: {low: 0.1, high: 0.3, step: 0.1}\n"
+        "    optimizer: {name: AdamW, weight_decay: [0, 0.1]}\n"
+    )
+    found = load(SearchConfig, over_base(tmp_path, overrides, root="cpu_threads: 1\n")).config
+    by_hand = read(
+        metadata_config_path="m.json",
+        hp_search_name="s",
+        seed=5,
+        cpu_threads=1,
+        input_columns=["x", "y"],
+        base_config_path="train.yaml",
+        seq_length=[4, 8],
+        model={"dim_model": [64, 128], "n_head": 4},
+        training={
+            "epochs": 3,
+            "learning_rate": {"low": 0.1, "high": 0.3, "step": 0.1},
+            "optimizer": {"name": "AdamW", "betas": [0.9, 0.95], "weight_decay": [0, 0.1]},
+        },
+    )
+    assert found == by_hand
+
+
+def test_options_of_another_optimizer_are_not_those_of_the_base(tmp_path: Path) -> None:
+    path = over_base(tmp_path, "  training_spec: {optimizer: {name: SGD, momentum: [0, 0.9]}}\n")
+    (entry,) = load(SearchConfig, path).config.searched("optimizer")  # type: ignore[misc]
+    assert entry.options == {"momentum": [0, 0.9]}
+
+
+def test_flags_and_defines_reach_what_is_searched_over_a_base(tmp_path: Path) -> None:
+    path = over_base(tmp_path, "  training_spec: {dropout: [0, 0.1]}\n")
+    defines = ["overrides.training_spec.dropout=[0.2, 0.3]", "overrides.model_spec.num_layers=[1, 2]"]
+    found = load(SearchConfig, path, defines=defines, flags={"seed": 9}).config
+    assert (found.searched("dropout"), found.searched("num_layers"), found.seed) == ([0.2, 0.3], [1, 2], 9)
+
+
+def test_problems_over_a_base_name_the_file_and_line_of_their_value(tmp_path: Path) -> None:
+    def found(overrides: str, **values: str) -> set[tuple[str, str]]:
+        path = over_base(tmp_path, overrides, **values)
+        with pytest.raises(ConfigError) as caught:
+            load(SearchConfig, path)
+        return {(problem.source.removeprefix(f"{tmp_path}/"), problem.key) for problem in caught.value.problems}
+
+    assert found("  model_spec:\n    dim_modl: 3\n  training_spec:\n    dropout: [0, 2]\n  seq_length: [0]\n") == {
+        ("search.yaml:6", "overrides.model_spec.dim_modl"),
+        ("search.yaml:8", "overrides.training_spec.dropout[1]"),
+        ("search.yaml:9", "overrides.seq_length[0]"),
+    }
+    # The base's heads do not divide the searched width: the line of the heads, which are the base's.
+    assert found("  model_spec: {dim_model: [64, 66]}\n") == {("train.yaml:9", "model_spec.n_head")}
+    assert found("  model_spec: {num_layers: [1, 2]}\n", base=BASE.replace("epochs: 3", "epochs: [3]")) == {
+        ("train.yaml:11", "training_spec.epochs")
+    }
+    assert found("  dim_model: [1]\n  metric: val_loss\n  lenght: 3\n  training_spec: 3\n") == {
+        ("search.yaml:5", "overrides.dim_model"),
+        ("search.yaml:6", "overrides.metric"),
+        ("search.yaml:7", "overrides.lenght"),
+        ("search.yaml:8", "overrides.training_spec"),
+    }
+    assert found("  seq_length: [4]\n", root=f"{MODEL}: {{}}\n") == {("search.yaml:4", MODEL)}
+
+
+def test_a_base_that_is_missing_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    path = over_base(tmp_path, "  seq_length: [4]\n")
+    (tmp_path / "train.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"search\.yaml:1: `base_config_path`: no such file"):
+        load(SearchConfig, path)

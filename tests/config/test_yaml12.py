@@ -1,5 +1,7 @@
 """Scalars, keys and errors of the YAML that people write."""
 
+import re
+
 import pytest
 import yaml
 from hypothesis import given
@@ -61,6 +63,37 @@ def test_broken_yaml_names_its_line() -> None:
         parse("a: [1\nb: 2\n", name="f.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\nb: !!int word\n", r"f\.yaml:2: `b`: `word` is not int"),
+        ("a: 1\nb: !!float word\n", r"f\.yaml:2: `b`: `word` is not float"),
+        ("a: 1\nb: !!python/object/apply:os.system [x]\n", r"f\.yaml:2: `b`: the tag .*os\.system is not supported"),
+        ("a: 1\nb: !!set {x}\n", r"f\.yaml:2: `b`: the tag .*set is not supported"),
+        ("a: 1\nb: " + "9" * 5000, r"f\.yaml:2: `b`: a number of 5000 digits"),
+        ("a: 1\nb: 'x\x00'\n", r"f\.yaml:2: not valid YAML: control characters are not allowed \(character 0x00\)"),
+    ],
+    ids=["int", "float", "python", "set", "digits", "control"],
+)
+def test_what_no_config_means_is_an_error_with_its_line(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        parse(text, name="f.yaml")
+
+
+def test_a_tag_that_fits_its_value_is_harmless() -> None:
+    assert parse("a: !!str 3\nb: !!float 3\nc: !!int 3\nd: !!map {x: !!seq [1]}\n").values == {
+        "a": "3",
+        "b": 3.0,
+        "c": 3,
+        "d": {"x": [1]},
+    }
+
+
+def test_a_tab_is_named_as_what_it_is() -> None:
+    with pytest.raises(ConfigError, match=r"f\.yaml:2: not valid YAML(?s:.*)YAML takes no tabs"):
+        parse("a:\n\tb: 1\n", name="f.yaml")
+
+
 def test_an_alias_inside_itself_is_an_error() -> None:
     with pytest.raises(ConfigError, match="contains itself"):
         parse("a: &a [1, *a]\n")
@@ -71,7 +104,11 @@ def test_paths_are_written_as_people_write_them() -> None:
 
 
 # PyYAML writes some control characters and line separators bare, which no parser reads back.
-text = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")))
+# `08` and `1e3` are text in YAML 1.1, which PyYAML writes, and numbers in YAML 1.2.
+NUMBER_LIKE = re.compile(r"[-+.0-9][-+.0-9a-zA-Z_]*")
+text = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))).filter(
+    lambda word: not NUMBER_LIKE.fullmatch(word)
+)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),

@@ -48,7 +48,11 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + GOOD, {"min_count": {"price": 2}}, ["min_count names `price`", "real"]),
         (HEADER + GOOD, {"max_categories": {"knd": 2}}, ["max_categories names `knd`", "`kind`?"]),
         (HEADER + GOOD, {"read_format": "parquet"}, ["is not a parquet file", "set read_format: csv"]),
-        ("a;b\n1;2\n", {}, ["`sequenceId`", "known: a;b"]),
+        ("a:b\n1:2\n", {}, ["`sequenceId`", "known: a:b"]),
+        ("sequenceId;itemPosition;a\n1;2;3,5\n", {}, ["one column", "separated by `;`, not by commas", "events.csv"]),
+        ("sequenceId\titemPosition\ta\n1\t2\t3\n", {}, ["separated by a tab, not by commas"]),
+        ("sequenceId,itemPosition,a,b,a,b\n1,2,3,4,5,6\n", {}, ["the header names `a` and `b` more than once"]),
+        ("sequenceId,itemPosition,a,,\n1,2,3,,\n", {}, ["the header names a column without a name more than once"]),
         ("sequenceId,itemPosition\n1,2\n", {}, ["no feature column", "sequenceId, itemPosition"]),
         (HEADER + GOOD + "4,6,,1\n", {}, ["`kind` has 1 null", "13 rows", "sequenceId=4 itemPosition=6"]),
         (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "drop those rows, or set fill_null.kind"]),
@@ -62,6 +66,10 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + GOOD + "4,,a,1\n", {}, ["`itemPosition` has 1 null", "row 13 (empty)"]),
         (HEADER + GOOD + "4,1,a,1\n4,1,b,2\n3,2,a,1\n", {}, ["3 of 15 rows repeat", "sequenceId=3 itemPosition=2"]),
         (HEADER + "1,2013-01-31,a,1\n1,31.1.2013,a,1\n", {}, ["1 values that are no date", "row 2 (`31.1.2013`)"]),
+        (HEADER + GOOD + "5,x1,a,1\n4,7,a,1\n", {}, ["`itemPosition` has 1 values that are no 64-bit integer",
+                                                  "row 13 (`x1`)"]),
+        (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["1 values that are no 64-bit integer", f"row 13 (`{2**64}`)"]),
+        (HEADER + "5,x1,a,1\n" + GOOD, {}, ["`itemPosition` holds `x1`", "neither a 64-bit integer nor a date"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` holds `03/04/2013`", "2013-01-31"]),
         (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` holds Float64", "integers, dates or datetimes"]),
         (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` holds Float64", "an integer or a text"]),
@@ -121,7 +129,10 @@ def test_parquet_files_that_disagree_on_a_type_are_refused(project: Project) -> 
         (pl.Series([[1], [2]]), ["`a` holds List(Int64)", "selected_columns"]),
         (pl.Series([1, 2]).cast(pl.Date), ["`a` holds Date", "number or text"]),
         (pl.Series([None, None]), ["`a` has 2 null values"]),
-        (pl.Series([2**64 - 1, 1], dtype=pl.UInt64), ["cannot read the events as parquet"]),
+        (
+            pl.Series([2**64 - 1, 1], dtype=pl.UInt64),
+            ["`a` has integers that do not fit in 64 bits", "column_types.a: String", "real"],
+        ),
     ],
 )
 def test_values_that_cannot_be_encoded_are_named(project: Project, values: pl.Series, parts: list[str]) -> None:
@@ -129,6 +140,64 @@ def test_values_that_cannot_be_encoded_are_named(project: Project, values: pl.Se
     message = error(project, path)
     for part in parts:
         assert part in message, message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(project: Project, encoding: str) -> None:
+    path = project.write_text("")
+    path.write_bytes((HEADER + GOOD).encode(encoding))
+    message = error(project, path)
+    assert "the file is UTF-16, not UTF-8" in message
+    assert "save it as UTF-8" in message
+
+
+@pytest.mark.parametrize("text", [HEADER + "1,1,caf\xe9,1\n", HEADER.replace("kind", "caf\xe9") + "1,1,a,1\n"])
+def test_another_encoding_is_named(project: Project, text: str) -> None:
+    path = project.write_text("")
+    path.write_bytes(text.encode("latin-1"))
+    assert "save the file as UTF-8" in error(project, path)
+
+
+@pytest.mark.parametrize("name", ["events.csv", "events.parquet"])
+@pytest.mark.parametrize("large", [2**63, 2**64 - 1, 2**64, -(2**63) - 1])
+def test_integers_beyond_64_bits_need_a_declared_type(project: Project, name: str, large: int) -> None:
+    frame = pl.DataFrame(
+        {"sequenceId": [1] * 3, "itemPosition": range(3), "a": pl.Series([1, large, 7], dtype=pl.Int128)}
+    )
+    if name.endswith("parquet") and 0 < large < 2**64:
+        frame = frame.cast({"a": pl.UInt64})
+    path = project.write(frame, name)
+    message = error(project, path)
+    assert "column `a` has integers that do not fit in 64 bits" in message
+    assert "declare column_types.a: String to keep their digits, or real" in message
+
+    as_text = project.run(path, split_ratios=[1.0], column_types={"a": "String"})
+    assert set(as_text.id_maps["a"]) == {"1", str(large), "7"}
+    as_number = project.run(path, split_ratios=[1.0], column_types={"a": "real"})
+    assert as_number.selected_columns_statistics["a"]["mean"] == pytest.approx((large + 8) / 3)
+
+
+def test_columns_that_have_room_for_more_than_64_bits_are_plain_integers(project: Project) -> None:
+    frame = pl.DataFrame({"sequenceId": [1] * 3, "itemPosition": range(3), "a": [1, 2**63 - 1, None]})
+    path = project.write(frame.cast({"a": pl.UInt64, "sequenceId": pl.UInt64, "itemPosition": pl.Int128}))
+    metadata = project.run(path, split_ratios=[1.0], fill_null={"a": 0})
+    assert list(metadata.id_maps["a"]) == ["0", "1", str(2**63 - 1)]
+    assert metadata.sequifier.sequence_type == metadata.sequifier.position_type == "Int64"
+
+
+@pytest.mark.parametrize("name", ["events.csv", "events.parquet"])
+def test_sequences_named_by_integers_beyond_64_bits_are_named_by_text(project: Project, name: str) -> None:
+    ids = pl.Series([2**64 - 1, 2**64 - 1, 7], dtype=pl.UInt64)
+    path = project.write(pl.DataFrame({"sequenceId": ids, "itemPosition": range(3), "a": [1, 2, 1]}), name)
+    assert project.run(path, split_ratios=[1.0]).sequifier.sequence_type == "String"
+    assert project.split(0)["sequenceId"].to_list() == [str(2**64 - 1)] * 2 + ["7"]
+
+
+def test_a_bad_position_after_the_sample_is_named(project: Project) -> None:
+    rows = "".join(f"3,{step},a,1\n" for step in range(6, 2000))
+    message = error(project, HEADER + GOOD + rows + "3,2OOO,a,1\n")
+    assert "1 values that are no 64-bit integer" in message
+    assert "row 2,007 (`2OOO`)" in message
 
 
 def test_a_file_that_is_not_parquet_is_refused(project: Project) -> None:

@@ -213,7 +213,24 @@ def test_column_types_decide_what_an_integer_column_is(
 def test_digits_declared_as_text_keep_their_zeros(project: Project) -> None:
     path = project.write_text("sequenceId,itemPosition,zip\n1,1,007\n1,2,7\n1,3,010\n")
     assert project.run(path, column_types={"zip": "String"}, split_ratios=[1]).categories("zip") == ["007", "010", "7"]
+    assert not any("zeros" in line for line in project.lines)
     assert project.run(path, split_ratios=[1]).categories("zip") == [7, 10]
+    assert (
+        "note: column `zip` holds `007`, which is read as the integer 7; if the zeros matter, "
+        "declare column_types.zip: String"
+    ) in project.lines
+    project.run(path, column_types={"zip": "real"}, split_ratios=[1])
+    assert not any("zeros" in line for line in project.lines)
+
+
+def test_sequences_whose_names_lose_their_zeros_are_noted(project: Project) -> None:
+    path = project.write_text("sequenceId,itemPosition,a\n10,01,0\n010,02,-0.5\n10,03,2\n")
+    project.run(path, split_ratios=[1])
+    noted = [line for line in project.lines if "zeros" in line]
+    assert noted == [
+        "note: column `sequenceId` holds `010`, which is read as the integer 10; if the zeros matter, "
+        "write the events as Parquet with text in this column"
+    ]
 
 
 def test_whole_floats_may_be_declared_categorical(project: Project) -> None:
@@ -272,6 +289,15 @@ def test_whole_sequences_go_to_splits_when_splitting_between_them(project: Proje
     assert project.metadata.sequifier.split_seed == 8
     sequences(None)
     assert f"seed: {project.metadata.sequifier.split_seed}" in project.lines
+
+
+def test_a_project_below_the_home_folder(
+    project: Project, events: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(project.root))
+    monkeypatch.chdir(project.root)
+    project.run(project.write(events), project_root="~/shop", split_ratios=[1])
+    assert project.files() == {"shop/configs/metadata_configs/events.json", "shop/data/events-split0.parquet"}
 
 
 def test_data_path_is_looked_for_in_the_working_folder_first(

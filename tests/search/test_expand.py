@@ -232,3 +232,23 @@ def test_parts_are_validated_once_not_once_for_each_cell(monkeypatch: pytest.Mon
     assert len({each.identity for each in expand_all(config)}) == 100
     assert (calls.count("parameter_count"), calls.count("_validated")) == (10, 20)
     assert calls.count("resolve") <= 20
+
+
+def test_values_that_are_no_cell_become_the_run_that_one_would_write_by_hand() -> None:
+    config = search(
+        model={"dim_model": [16, 32], "n_head": [2, 4], "attention_type": "gqa", "n_kv_heads": [3, 2]},
+        training={"scheduler": {"name": "CosineAnnealingLR", "T_max": "auto"}, "scheduler_step_on": "batch"},
+        seq_length=[4, 8],
+    )
+    space = build_space(config)
+    expander = Expander(config, space, metadata(), seed=7, steps_of=lambda run: run.training_spec.batch_size)
+    for cell in space:
+        assert expander.expand_values(space.values(cell)) == expander.expand(cell)
+    other = expander.expand_values({"model_spec.dim_model": 40, "training_spec.batch_size": 5})
+    assert (other.config.model_spec.dim_model, other.config.seq_length) == (40, 4)
+    assert other.config.training_spec.scheduler.options["T_max"] == 5
+    assert other.config.model_spec.attention_type == "mha"
+    assert other.changes
+    with pytest.raises(ConfigError) as caught:
+        expander.expand_values({"model_spec.dim_model": 41})
+    assert [problem.key for problem in caught.value.problems] == ["model_spec.n_head"]

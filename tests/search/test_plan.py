@@ -1,5 +1,6 @@
 """What a search would run: merging, numbering, growing, and the files it writes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from sequifier.config.resolve import resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError
-from sequifier.search import plan as plan_module
-from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search import walk
+from sequifier.search.expand import Expander
+from sequifier.search.plan import Changed, Difference, Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.proposals import Proposer
 
 
 def plan(config: SearchConfig, records: list[Record] | None = None) -> Plan:
@@ -178,7 +181,7 @@ def test_a_sample_of_as_many_as_there_are_says_nothing() -> None:
 
 
 def test_a_range_without_end_that_gives_few_values_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "MAX_REPETITIONS", 50)
+    monkeypatch.setattr(walk, "MAX_REPETITIONS", 50)
     layers = {"low": 1, "high": 4, "log": True}
     found = plan(search(search_strategy="sample", n_samples=9, model={"num_layers": layers}))
     assert sorted(run.config.model_spec.num_layers for run in found.runs) == [1, 2, 3, 4]
@@ -200,14 +203,14 @@ def test_a_space_of_10_to_the_12_is_planned_without_being_listed(monkeypatch: py
         field: {"low": 1, "high": 1000} for field in ("batch_size", "warmup_steps", "max_steps", "accumulation_steps")
     }
     expanded = 0
-    original = plan_module.Expander.expand
+    original = Expander.expand
 
     def counted(self: Any, cell: Any) -> Any:
         nonlocal expanded
         expanded += 1
         return original(self, cell)
 
-    monkeypatch.setattr(plan_module.Expander, "expand", counted)
+    monkeypatch.setattr(Expander, "expand", counted)
     found = plan(search(search_strategy="sample", n_samples=50, training=training))
     assert (len(found.runs), expanded, found.n_cells) == (50, 50, 10**12)
 
@@ -241,6 +244,177 @@ def test_no_seed_draws_one_and_the_ledger_remembers_it() -> None:
     assert [run.config.seed for run in first.runs] == [first.seed, first.seed]
     assert plan(config, ledger_of(first)).seed == first.seed
     assert plan(config, ledger_of(first)).new == ()
+
+
+def test_start_with_is_tried_first_and_a_cell_that_says_the_same_is_the_same_run() -> None:
+    training = {"dropout": [0.0, 0.1], "learning_rate": [1e-3, 1e-4], "epochs": [2, 3]}
+    start = [{"training_spec.dropout": 0.1}, {"training_spec": {"learning_rate": 1e-4}}, {"seq_length": 4}]
+    found = plan(search(training=training, start_with=start))
+    values = [
+        (run.config.training_spec.dropout, run.config.training_spec.epochs, run.config.seq_length) for run in found.runs
+    ]
+    # What is left out is the first value; the epochs of a learning rate are those linked with it.
+    assert values == [(0.1, 2, 8), (0.0, 3, 8), (0.0, 2, 4), (0.0, 2, 8), (0.1, 3, 8)]
+    assert found.merged == ()
+    assert plan(search(training=training)).difference().new == (0, 1, 2, 3)
+
+
+def test_start_with_counts_in_n_samples() -> None:
+    start = [{"training_spec.batch_size": 99}, {"training_spec.batch_size": 3}]
+    found = plan(sample(4, start_with=start))
+    assert [run.config.training_spec.batch_size for run in found.runs[:2]] == [99, 3]
+    assert len(found.runs) == 4
+    alone = [run.identity for run in plan(sample(4)).runs]
+    assert [run.identity for run in found.runs[2:]] == alone[:2]
+    again = plan(sample(6, start_with=start), ledger_of(found))
+    assert [run.number for run in again.new] == [4, 5]
+    none_left = plan(sample(1, start_with=start))
+    assert len(none_left.runs) == 1
+    assert "start_with[1] is left out: n_samples is 1" in none_left.notes
+
+
+def test_start_with_that_says_one_thing_twice_runs_it_once() -> None:
+    found = plan(search(start_with=[{"training_spec.dropout": 0.5}, {"training_spec": {"dropout": 0.5}}]))
+    assert [run.config.training_spec.dropout for run in found.runs] == [0.5, 0.0]
+    assert found.notes == ("start_with[1] says the same as an entry before it",)
+
+
+def test_start_with_takes_run_files_of_other_searches(tmp_path: Path) -> None:
+    root = {"project_root": str(tmp_path)}
+    earlier = plan(search(training={"dropout": [0.2, 0.3], "epochs": 4}, hp_search_name="old", seed=5, **root))
+    write_run_files(earlier)
+    file = "configs/hp_search/old-run-1.yaml"
+    found = plan(search(training={"dropout": [0.0, 0.1], "device": "cpu"}, start_with=[file], **root))
+    first = found.runs[0].config
+    # What a search may vary is the file's; the seed, the device and the rest are those of this search.
+    assert (first.training_spec.dropout, first.training_spec.epochs, first.seed) == (0.3, 4, 1010)
+    assert (first.training_spec.device, first.model_name) == ("cpu", "demo-run-0")
+    # A run that was cut to fit into memory is the one that was planned.
+    path = tmp_path / file
+    text = path.read_text(encoding="utf-8").replace("batch_size: 64", "batch_size: 32", 1)
+    path.write_text(text.replace("effective_batch_size: null", "effective_batch_size: 64"), encoding="utf-8")
+    assert plan(search(training={"dropout": [0.0, 0.1]}, start_with=[file], **root)).runs[0] == replace(
+        found.runs[0],
+        config=first.model_copy(update={"training_spec": first.training_spec.model_copy(update={"device": "auto"})}),
+    )
+
+
+def test_start_with_is_validated_like_a_cell_and_the_problem_has_its_place(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(
+        "target_columns: [kind]\nmodel_spec:\n  dim_model: 30\n  n_head: 4\n", encoding="utf-8"
+    )
+    (tmp_path / "other.yaml").write_text("target_columns: [length]\n", encoding="utf-8")
+    (tmp_path / "search.yaml").write_text(
+        "metadata_config_path: x.json\nhp_search_name: demo\nsearch_strategy: grid\ntarget_columns: [kind]\n"
+        f"project_root: {tmp_path}\n"
+        "start_with:\n  - model_spec:\n      dim_model: 63\n  - run.yaml\n  - other.yaml\n  - gone.yaml\n",
+        encoding="utf-8",
+    )
+    loaded = load(SearchConfig, tmp_path / "search.yaml")
+    with pytest.raises(ConfigError) as caught:
+        plan(loaded.config)
+    found = {problem.source: problem for problem in loaded.located(caught.value).problems}
+    assert "63 is not divisible by n_head: 4" in found[f"{tmp_path}/search.yaml:8"].message
+    assert "30 is not divisible by n_head: 4" in found[f"{tmp_path}/run.yaml:4"].message
+    assert "predicts ['length'], this search ['kind']" in found[f"{tmp_path}/other.yaml:1"].message
+    assert "no such file" in found[f"{tmp_path}/search.yaml:11"].message
+
+
+def test_the_difference_tells_what_is_kept_new_changed_and_gone(tmp_path: Path) -> None:
+    root = {"project_root": str(tmp_path)}
+    first = plan(search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root))
+    write_run_files(first)
+    assert first.difference() == Difference(kept=(), new=(0, 1, 2), changed=(), gone=())
+    records = ledger_of(first)
+    assert plan(search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root), records).difference() == Difference(
+        kept=(0, 1, 2), new=(), changed=(), gone=()
+    )
+    other = plan(search(training={"dropout": [0.1, 0.3], "epochs": 3}, **root), records).difference()
+    assert other == Difference(kept=(1,), new=(3,), changed=(), gone=(0, 2))
+    longer = plan(search(training={"dropout": [0.1, 0.2, 0.3], "epochs": 5}, **root), records).difference()
+    epochs = {"training_spec.epochs": (3, 5)}
+    assert longer == Difference(kept=(), new=(5,), changed=(Changed(1, 3, epochs), Changed(2, 4, epochs)), gone=(0,))
+
+
+def test_without_its_run_file_an_earlier_run_is_gone() -> None:
+    first = plan(search(training={"dropout": [0.1, 0.2], "epochs": 3}))
+    found = plan(search(training={"dropout": [0.1, 0.2], "epochs": 5}), ledger_of(first)).difference()
+    assert found == Difference(kept=(), new=(2, 3), changed=(), gone=(0, 1))
+
+
+FIELD_TABLES = """
+project_root: {root}
+metadata_config_path: configs/metadata_configs/x.json
+hp_search_name: my-search
+model_config_write_path: configs/hp_search/
+search_strategy: {strategy}
+n_samples: 20
+training_data_path: data/x-split0.parquet
+validation_data_path: data/x-split1.parquet
+
+input_columns: [['kind'], ['kind', 'length']]
+target_columns: [kind]
+seq_length: [24, 48]
+target_column_types: {{kind: categorical}}
+column_types: [{{kind: String}}, {{kind: String, length: Float64}}]
+
+model_hyperparameter_sampling:
+  dim_model: [64, 128]
+  num_layers: [2, 3]
+  n_head: [4, 8]
+  dim_feedforward: [128, 256]
+  initial_embedding_dim: [64, 128]
+  activation_fn: ['swiglu', 'gelu', 'relu']
+  attention_type: ['mha', 'mqa', 'gqa']
+  n_kv_heads: [null, 2]
+  normalization: ['rmsnorm', 'layer_norm']
+  positional_encoding: ['learned', 'rope']
+
+training_hyperparameter_sampling:
+  learning_rate: [0.001, 1e-4]
+  batch_size: [64, 128]
+  epochs: [10, 20]
+  dropout: [0.0]
+  optimizer: [{{'name': 'AdamW'}}, {{'name': 'AdEMAMix'}}]
+  scheduler: [{{name: CosineAnnealingLR, T_max: 10}}, {{name: CosineAnnealingLR, T_max: 20}}]
+  accumulation_steps: [1]
+"""
+
+
+@pytest.mark.parametrize("strategy", ["grid", "sample", "bayesian"])
+def test_the_field_tables_of_the_guide_typed_in_are_a_search(tmp_path: Path, strategy: str) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(FIELD_TABLES.format(root=tmp_path, strategy=strategy), encoding="utf-8")
+    found = plan(load(SearchConfig, path).config)
+    assert found.n_cells == 2 * 2 * 2 * 2 * 2 * 2 * 2 * 2 * 3 * 2 * 2 * 3 * 2
+    if strategy == "bayesian":
+        assert (found.runs, found.n_to_propose) == ((), 20)
+        proposed = Proposer(found, metadata()).next([])
+        assert proposed is not None
+        found = replace(found, runs=(proposed,))
+    elif strategy == "grid":
+        # mha, mqa with either n_kv_heads and gqa without are 2 forms of attention; gqa with 2 is the third.
+        assert len(found.runs) == found.n_cells // 2
+    else:
+        assert len(found.runs) == 20
+    for written in write_run_files(found, limit=20):
+        resolve(load(TrainConfig, written).config, metadata())
+
+
+@pytest.mark.parametrize("strategy", ["sample", "bayesian"])
+def test_few_fields_are_a_search(tmp_path: Path, strategy: str) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(
+        "metadata_config_path: x.json\nhp_search_name: few\ntarget_columns: [kind]\nn_samples: 4\n"
+        f"search_strategy: {strategy}\nproject_root: {tmp_path}\n"
+        "model_hyperparameter_sampling: {dim_model: [32, 64], n_head: [2, 4]}\n"
+        "training_hyperparameter_sampling: {learning_rate: [1e-3, 1e-4]}\n",
+        encoding="utf-8",
+    )
+    found = plan(load(SearchConfig, path).config)
+    assert len(found.runs) + found.n_to_propose == 4
+    for written in write_run_files(found):
+        resolve(load(TrainConfig, written).config, metadata())
 
 
 def test_a_run_file_is_a_train_config_that_reproduces_the_identity(tmp_path: Path) -> None:

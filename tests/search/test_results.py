@@ -1,15 +1,20 @@
 """The ranked table: who is ahead, by how much, of what, and what became of the others."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.sequence_losses import write_sequence_losses
+from sequifier.config.identity import identity
+from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, make_plan
-from sequifier.search.results import metric_of, results, skill, write_results
+from sequifier.search.results import metric_of, results, savings, skill, write_results
 
 BASELINES = {
     "most frequent": {"val_loss": 2.0, "val_kind_accuracy": 0.25},
@@ -25,6 +30,17 @@ def planned(**root: Any) -> Plan:
 def record(plan: Plan, run: int, state: State, **values: Any) -> Record:
     known = {"run": run, "name": plan.runs[run].name, "identity": plan.runs[run].identity, "data": FINGERPRINT}
     return Record.model_validate(known | {"state": state, "batch_size": 25, "seed": 1010} | values)
+
+
+def repeated(plan: Plan, *seeds: int) -> Plan:
+    """The plan with each of its configurations trained again with other seeds, under further numbers."""
+    runs = list(plan.runs)
+    for seed in seeds:
+        for run in plan.runs:
+            config = run.config.model_copy(update={"seed": seed})
+            number, key = len(runs), identity(config, plan.fingerprint)
+            runs.append(replace(run, number=number, name=f"demo-run-{number}", config=config, identity=key))
+    return replace(plan, runs=tuple(runs))
 
 
 def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_rest_behind() -> None:
@@ -116,6 +132,97 @@ def test_a_metric_is_the_logged_one_and_val_loss_the_best() -> None:
     assert metric_of(with_metrics, "val_kind_top5") is None
 
 
+def test_runs_that_differ_by_their_seed_alone_are_one_configuration() -> None:
+    once = planned()
+    plan = repeated(once, 1011, 1012)
+    together = [(0, 4, 8), (1, 5, 9), (2, 6, 10), (3, 7, 11)]
+    assert configurations(plan, []) == together
+    # Repeats that the config does not ask for any more are recognised by their identity.
+    records = [record(plan, run, "finished", best_val_loss=1.0, seed=plan.runs[run].config.seed) for run in range(12)]
+    assert configurations(once, records) == together
+    unknown = record(once, 0, "finished", best_val_loss=1.0, seed=3).model_copy(update={"run": 7, "identity": "f" * 64})
+    assert configurations(once, [unknown])[-1] == (7,)
+
+
+def test_a_configuration_has_the_mean_of_its_seeds_and_their_standard_error() -> None:
+    plan = repeated(planned(), 1011, 1012)
+    records = [
+        record(plan, 0, "finished", best_val_loss=1.0, best_epoch=3, seconds={"total": 1.0}, curve=[1.0] * 3),
+        record(plan, 4, "finished", best_val_loss=2.0, best_epoch=5, seconds={"total": 3.0}, curve=[1.0] * 5),
+        record(plan, 8, "failed", error="ValueError: no"),
+        record(plan, 1, "finished", best_val_loss=1.2, files={"best_onnx": "models/1.onnx"}),
+    ]
+    first, second, *_ = results(plan, records)
+    assert (first.run, first.runs, first.n_seeds, first.n_failed) == (1, (1, 5, 9), 1, 0)
+    assert (second.run, second.runs, second.n_seeds, second.n_failed) == (0, (0, 4, 8), 2, 1)
+    assert (second.metric, second.best_val_loss, second.best_epoch, second.seconds) == (1.5, 1.5, 3, 2.0)
+    assert second.standard_error == pytest.approx(0.5)
+    assert (second.epochs, second.planned_epochs) == (8, 30)
+    assert second.error == "run 8 failed: ValueError: no"
+
+
+def test_confirmed_configurations_rank_by_their_mean_before_the_others() -> None:
+    records_of = {0: 1.0, 1: 1.1, 2: 1.2, 4: 1.5, 5: 1.1}  # 0 was lucky; 4 and 5 are the second seeds of 0 and 1
+    for confirm_top, order in ((0, [1, 2, 0]), (2, [1, 0, 2])):
+        plan = repeated(planned(), 1011)
+        plan = replace(plan, config=plan.config.model_copy(update={"confirm_top": confirm_top}))
+        records = [record(plan, run, "finished", best_val_loss=loss) for run, loss in records_of.items()]
+        rows = results(plan, records, {"almost": {"val_loss": 1.21}})
+        assert [row.run for row in rows if row.rank] == order
+        above = [row.run for row in rows[: [row.name for row in rows].index("almost")]]
+        assert above == ([1, 2] if confirm_top == 0 else [1]), "a baseline stands before the first row it beats"
+
+
+def test_what_cannot_be_told_from_the_best_is_found_in_the_losses_of_the_same_sequences(tmp_path: Path) -> None:
+    plan = planned(project_root=str(tmp_path))
+    hardness, targets = np.random.default_rng(0).normal(2.0, 0.5, 200), np.full(200, 5)
+    noise = [np.random.default_rng(seed).normal(0, 0.05, 200) for seed in (1, 2)]
+    means = [hardness, hardness + noise[0] - noise[0].mean() + 0.001, hardness + noise[1] + 0.1]
+    records = []
+    for run, mean in enumerate(means):
+        file = f"logs/demo-run-{run}/0/sequence_losses.npz"
+        (tmp_path / file).parent.mkdir(parents=True)
+        write_sequence_losses(tmp_path / file, mean * targets, targets)
+        files = {"sequence_losses": file}
+        metrics = {"val_loss": float(mean.mean()), "standard_error": 9.0}
+        records.append(record(plan, run, "finished", best_val_loss=float(mean.mean()), files=files, metrics=metrics))
+    records.append(record(plan, 3, "finished", best_val_loss=5.0, metrics={"standard_error": 0.5}))
+    rows = results(plan, records)
+    assert [(row.run, row.indistinguishable) for row in rows] == [(0, None), (1, True), (2, False), (3, None)]
+    assert [row.standard_error for row in rows[:3]] == pytest.approx(
+        [np.std(mean) / 200**0.5 for mean in means], rel=0.1
+    )
+    assert rows[3].standard_error == 0.5, "what the run recorded, where its sequence losses are missing"
+
+
+def test_the_winner_has_its_test_metric() -> None:
+    plan = repeated(planned(), 1011)
+    records = [record(plan, run, "finished", best_val_loss=1.0 + run) for run in (0, 1, 4)]
+    test = {"run": 4, "metrics": {"val_loss": 1.25, "val_kind_accuracy": 0.5}}
+    assert [row.test_metric for row in results(plan, records, test=test)] == [None, 1.25, None, None]
+
+
+def test_seconds_are_those_of_all_parts_of_a_run() -> None:
+    plan = planned()
+    records = [
+        record(plan, 0, "interrupted", seconds={"total": 1.5}, error="paused after epoch 1"),
+        record(plan, 0, "running"),
+        record(plan, 0, "finished", best_val_loss=1.0, seconds={"total": 2.0}),
+    ]
+    assert results(plan, records)[0].seconds == 3.5
+
+
+def test_savings_are_counted_over_runs_with_a_result() -> None:
+    plan = planned()
+    records = [
+        record(plan, 0, "finished", best_val_loss=1.0, curve=[1.0] * 10),
+        record(plan, 1, "pruned", best_val_loss=1.0, curve=[2.0] * 3),
+        record(plan, 2, "failed", curve=[1.0]),
+    ]
+    saved = savings(plan, records)
+    assert (saved.planned, saved.trained, saved.saved, saved.cut) == (20, 13, 7, {1: 3})
+
+
 @pytest.mark.parametrize(
     ("value", "baseline", "maximize", "expected"),
     [
@@ -135,15 +242,16 @@ def test_skill_is_the_share_by_which_the_baseline_is_beaten(
 def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) -> None:
     plan = planned()
     records = [
-        record(plan, 0, "finished", best_val_loss=0.1 + 0.2, best_epoch=2, seconds={"total": 1.5}),
+        record(plan, 0, "finished", best_val_loss=0.1 + 0.2, best_epoch=2, seconds={"total": 1.5}, curve=[1.0, 0.3]),
         record(plan, 1, "failed"),
     ]
     path = tmp_path / "logs" / "demo" / "results.csv"
-    write_results(path, results(plan, records, BASELINES))
+    write_results(path, results(plan, records, BASELINES, test={"run": 0, "metrics": {"val_loss": 0.31}}))
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("run", "name", "state", "best_val_loss", "best_epoch", "dropout", "parameters", "seconds", "model_path")
+        *("run", "name", "state", "best_val_loss", "best_epoch", "dropout", "parameters", "seconds", "model_path"),
+        *("standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"),
     ]
     assert rows[0] == {
         "run": "0",
@@ -155,7 +263,15 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "parameters": str(plan.runs[0].parameters),
         "seconds": "1.5",
         "model_path": "",
+        "standard_error": "",
+        "indistinguishable": "",
+        "n_seeds": "1",
+        "runs": "0",
+        "epochs": "2",
+        "planned_epochs": "10",
+        "test_metric": "0.31",
     }
     assert (rows[1]["run"], rows[1]["name"], rows[1]["state"]) == ("", "what follows what", "baseline")
+    assert (rows[1]["n_seeds"], rows[1]["runs"]) == ("", "")
     write_results(path, [], metric="val_kind_accuracy")
     assert path.read_text(encoding="utf-8").startswith("run,name,state,best_val_loss,best_epoch,val_kind_accuracy,")

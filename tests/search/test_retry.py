@@ -6,11 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.search.retry import Batch, Decision, decide, halved, halvings_between
+from sequifier.search.retry import Batch, Decision, cut, decide, halved, halvings_between
 
 
-def died(*, signal: int | None = None, code: int = 1, kernel_oom: bool = False, stderr: str = "") -> dict[str, Any]:
-    return {"event": "died", "signal": signal, "code": code, "kernel_oom": kernel_oom, "stderr": stderr}
+def died(
+    *,
+    signal: int | None = None,
+    code: int = 1,
+    kernel_oom: bool = False,
+    stderr: str = "",
+    silent_seconds: float | None = None,
+) -> dict[str, Any]:
+    values = {"signal": signal, "code": code, "kernel_oom": kernel_oom, "stderr": stderr}
+    return {"event": "died", "silent_seconds": silent_seconds, **values}
+
+
+TIMEOUT: dict[str, Any] = {"event": "timeout", "seconds": 90.0}
+WORDS = [
+    "memory allocation of 4096 bytes failed\n",
+    "libgomp: Thread creation failed: Resource temporarily unavailable\n",
+    "libgomp: Out of memory allocating 4096 bytes\n",
+    "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n",
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory\n",
+    "[E:onnxruntime] Failed to allocate memory for requested buffer of size 1024\n",
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
+    "OSError: [Errno 12] Cannot allocate memory\n",
+    "MemoryError\n",
+]
 
 
 def failed(kind: str) -> dict[str, Any]:
@@ -37,19 +59,26 @@ def judge(event: dict[str, Any], **known: Any) -> Decision:
         (failed("oom"), {"stage": "export"}, "give_up", "oom"),
         (failed("oom"), {"halvings": 3}, "give_up", "oom"),
         (failed("oom"), {"batch_size": 1}, "give_up", "oom"),
+        (failed("oom"), {"max_retries": 0}, "give_up", "oom"),
         (failed("error"), {}, "give_up", "failed"),
+        *((died(signal=6, stderr=words), {}, "halve", "oom") for words in WORDS),
+        *((died(code=1, stderr=words), {"stage": "export"}, "give_up", "oom") for words in WORDS[:2]),
+        (died(signal=6, stderr=WORDS[0] + "another line\n" * 9), {}, "resume", "failed"),
         (died(signal=9, kernel_oom=True), {}, "halve", "oom"),
-        (died(signal=6, stderr="memory allocation of 4096 bytes failed\n"), {}, "halve", "oom"),
-        (
-            died(code=1, stderr="libgomp: Thread creation failed: Resource temporarily unavailable\n"),
-            {},
-            "halve",
-            "oom",
-        ),
+        (died(signal=9, kernel_oom=True), {"stage": "load"}, "give_up", "oom"),
+        (died(signal=11, kernel_oom=True), {}, "resume", "failed"),
         (died(signal=9), {}, "resume", "failed"),
+        (died(signal=9), {"crashed_before": True}, "give_up", "failed"),
         (died(signal=11), {}, "resume", "failed"),
         (died(signal=11), {"crashed_before": True}, "give_up", "failed"),
+        (died(signal=11), {"stage": "load"}, "resume", "failed"),
+        (died(code=3), {}, "resume", "failed"),
         (died(code=3), {"crashed_before": True}, "give_up", "failed"),
+        (died(signal=9, silent_seconds=60.2), {}, "resume", "failed"),
+        (died(signal=9, silent_seconds=60.2, kernel_oom=True, stderr=WORDS[0]), {}, "resume", "failed"),
+        (died(signal=9, silent_seconds=60.2), {"crashed_before": True}, "give_up", "failed"),
+        (TIMEOUT, {}, "give_up", "failed"),
+        (TIMEOUT, {"stage": "load", "batch_size": 1}, "give_up", "failed"),
     ],
 )
 def test_only_out_of_memory_halves_the_batch(
@@ -63,6 +92,16 @@ def test_only_out_of_memory_halves_the_batch(
 def test_a_crash_is_described_by_its_signal_and_last_words() -> None:
     decision = judge(died(signal=11, stderr="boom\nsegmentation fault\n"), crashed_before=True)
     assert decision.reason == "the worker died (SIGSEGV): segmentation fault"
+
+
+def test_a_silent_worker_and_one_that_takes_too_long_are_told_apart() -> None:
+    silent = judge(died(signal=9, silent_seconds=60.2), crashed_before=True)
+    assert silent.reason == "the worker gave no sign of life for 60 s, so it was ended"
+    assert judge(TIMEOUT).reason == "ended in training after run_timeout_minutes: 1.5"
+
+
+def test_a_signal_without_a_name_is_described_all_the_same() -> None:
+    assert judge(died(signal=40), crashed_before=True).reason == "the worker died (signal 40)"
 
 
 @given(batch=st.integers(2, 5000), accumulation=st.integers(1, 8))
@@ -83,12 +122,21 @@ def test_halving_alone_is_what_v1_did() -> None:
     assert halved(Batch(25, 2), keep_effective=False) == Batch(12, 2, None)
 
 
-@given(planned=st.integers(1, 5000), times=st.integers(0, 6))
-def test_halvings_are_counted_back(planned: int, times: int) -> None:
+@given(planned=st.integers(1, 5000), times=st.integers(0, 6), keep=st.booleans())
+def test_halvings_are_counted_back(planned: int, times: int, keep: bool) -> None:
     batch = Batch(planned, 1)
     done = 0
     for _ in range(times):
         if batch.batch_size > 1:
-            batch = halved(batch, keep_effective=True)
+            batch = halved(batch, keep_effective=keep)
             done += 1
-    assert halvings_between(planned, batch.batch_size) == done
+    assert halvings_between(planned, batch.batch_size, keep_effective=keep) == done
+
+
+@given(planned=st.integers(2, 5000), accumulation=st.integers(1, 8), times=st.integers(1, 6))
+def test_a_batch_is_cut_at_once_as_it_is_halved_step_by_step(planned: int, accumulation: int, times: int) -> None:
+    batch = Batch(planned, accumulation)
+    for _ in range(times):
+        if batch.batch_size > 1:
+            batch = halved(batch, keep_effective=True)
+    assert cut(Batch(planned, accumulation), batch.batch_size, keep_effective=True) == batch

@@ -9,8 +9,10 @@ from searches import metadata, search
 
 from sequifier.artifacts.ledger import Ledger, Record
 from sequifier.config.yaml12 import parse_file
+from sequifier.search.agenda import Agenda
 from sequifier.search.plan import Plan, make_plan, write_run_files
-from sequifier.search.runner import left_to_run, run_search
+from sequifier.search.repeats import with_confirmations, with_repeats
+from sequifier.search.runner import Search, run_search
 
 Event = dict[str, Any]
 
@@ -21,7 +23,9 @@ def finished(loss: float = 1.0, **values: Any) -> Event:
         "best_val_loss": loss,
         "best_epoch": 1,
         "n_targets": {"kind": 20},
+        "last_epoch": 10,
         "metrics": {"val_loss": loss},
+        "curve": [loss],
         "seconds": {"total": 0.1},
         "peak_memory_bytes": 1,
         "files": {},
@@ -43,9 +47,11 @@ class Script:
     def __init__(self, *attempts: list[Event]) -> None:
         self.attempts = list(attempts)
         self.asked: list[tuple[str, str, int]] = []  # file, resume, batch size in the file
+        self.limits: list[dict[str, Any]] = []
         self.closed = 0
 
-    def run(self, config_path: Path, *, resume: str) -> Iterator[Event]:
+    def run(self, config_path: Path, *, resume: str, **limits: Any) -> Iterator[Event]:
+        self.limits.append(limits)
         self.asked.append((config_path.stem, resume, parse_file(config_path).values["training_spec"]["batch_size"]))
         for event in self.attempts.pop(0):
             if event["event"] == "ctrl-c":
@@ -63,14 +69,22 @@ def planned(tmp_path: Path, records: list[Record] | None = None, **root: Any) ->
     return plan
 
 
-def play(plan: Plan, ledger: Ledger, script: Script, **options: Any) -> str:
-    usual: dict[str, Any] = {
-        "retry_failed": False,
-        "emit": lambda event, **fields: None,
-        "should_stop": lambda: False,
-        "on_baselines": lambda scores: None,
-    }
-    return run_search(plan, ledger, script, **(usual | options))
+def play(plan: Plan, ledger: Ledger, script: Script, *, retry_failed: bool = False) -> str:
+    return run_search(
+        Search(
+            plan=plan,
+            ledger=ledger,
+            executor=script,
+            emit=lambda event, **fields: None,
+            should_stop=lambda: False,
+            on_baselines=lambda scores: None,
+        ),
+        Agenda(plan, ledger, retry_failed=retry_failed),
+    )
+
+
+def waiting(plan: Plan, ledger: Ledger, *, retry_failed: bool) -> list[int]:
+    return [run.number for run in Agenda(plan, ledger, retry_failed=retry_failed).waiting()]
 
 
 def states(ledger: Ledger) -> list[str]:
@@ -83,7 +97,7 @@ def test_every_run_is_trained_once_and_a_second_start_trains_nothing(tmp_path: P
         assert play(planned(tmp_path), ledger, script) == "complete"
         assert [record.best_val_loss for record in ledger.latest().values()] == [1.5, 1.2]
         again = planned(tmp_path, ledger.records)
-        assert left_to_run(again, retry_failed=True) == []
+        assert waiting(again, ledger, retry_failed=True) == []
         assert play(again, ledger, Script()) == "complete"
 
 
@@ -120,8 +134,8 @@ def test_an_error_is_never_retried_and_says_how_to_reproduce_it(tmp_path: Path) 
             f"ValueError: no; to reproduce: sequifier train --config-path {plan.runs[0].path}"
         )
         again = planned(tmp_path, ledger.records)
-        assert [run.number for run in left_to_run(again, retry_failed=False)] == []
-        assert [run.number for run in left_to_run(again, retry_failed=True)] == [0]
+        assert waiting(again, ledger, retry_failed=False) == []
+        assert waiting(again, ledger, retry_failed=True) == [0]
         script = Script([STAGE, finished()])
         play(again, ledger, script, retry_failed=True)
         assert script.asked == [("demo-run-0", "never", 25)]
@@ -172,4 +186,90 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
         lost = finished(ended="diverged", best_val_loss=None, best_epoch=0, metrics={}, error="the loss is nan")
         play(planned(tmp_path), ledger, Script([lost], [finished()]))
         assert states(ledger) == ["diverged", "finished"]
-        assert left_to_run(planned(tmp_path, ledger.records), retry_failed=True) == []
+        assert waiting(planned(tmp_path, ledger.records), ledger, retry_failed=True) == []
+
+
+def paused(epoch: int, *losses: float) -> Event:
+    return finished(min(losses), ended="paused", last_epoch=epoch, curve=list(losses))
+
+
+def test_asha_trains_to_a_rung_promotes_the_best_and_prunes_the_rest(tmp_path: Path) -> None:
+    pruner = {"type": "asha", "reduction": 2, "min_epochs": 1}
+    config = search(
+        training={"batch_size": [4, 8], "dropout": [0.0, 0.1], "epochs": 2}, project_root=str(tmp_path), pruner=pruner
+    )
+    plan = make_plan(config, metadata(), records=[])
+    write_run_files(plan)
+    script = Script(
+        [STAGE, paused(1, 1.3)],
+        [STAGE, paused(1, 1.1)],
+        [STAGE, paused(1, 1.2)],
+        [STAGE, paused(1, 1.4)],
+        [STAGE, finished(1.0, curve=[1.1, 1.0], last_epoch=2)],  # the better half of four: run 1, then run 2
+        [STAGE, finished(1.05, curve=[1.2, 1.05], last_epoch=2)],
+    )
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        assert play(plan, ledger, script) == "complete"
+        asked = [(int(name[-1]), resume) for name, resume, _ in script.asked]
+        assert asked == [(0, "never"), (1, "never"), (2, "never"), (3, "never"), (1, "matching"), (2, "matching")]
+        assert [limits["until_epoch"] for limits in script.limits] == [1, 1, 1, 1, 2, 2]
+        assert states(ledger) == ["pruned", "finished", "finished", "pruned"]
+        assert ledger.latest()[0].best_val_loss == 1.3
+        assert play(make_plan(config, metadata(), records=ledger.records), ledger, Script()) == "complete"
+
+
+def test_the_median_of_finished_runs_is_the_threshold_of_the_next(tmp_path: Path) -> None:
+    config = search(
+        training={"batch_size": [2, 4, 8, 16], "epochs": 2}, project_root=str(tmp_path), pruner={"type": "median"}
+    )
+    plan = make_plan(config, metadata(), records=[])
+    write_run_files(plan)
+    curves = [[1.5, 1.0], [1.6, 1.1], [1.7, 1.2]]
+    script = Script(
+        *[[STAGE, finished(min(curve), curve=curve)] for curve in curves],
+        [STAGE, finished(1.9, ended="pruned", curve=[1.9], last_epoch=1)],
+    )
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        play(plan, ledger, script)
+        assert script.limits[0]["thresholds"] == {}
+        assert script.limits[3]["thresholds"][1] == 1.6
+        assert states(ledger) == ["finished", "finished", "finished", "pruned"]
+
+
+def test_a_budget_of_epochs_ends_the_search_between_runs(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, finished(curve=[1.2, 1.1, 1.0])])
+        plan = planned(tmp_path, max_epochs_total=3)
+        assert play(plan, ledger, script) == "budget"
+        assert waiting(planned(tmp_path, ledger.records), ledger, retry_failed=False) == [1]
+
+
+def test_repeats_train_all_configurations_with_one_seed_before_the_next(tmp_path: Path) -> None:
+    plan = with_repeats(planned(tmp_path, repeats=3, seed=5), [])
+    assert [run.number for run in plan.runs] == [0, 1, 2, 3, 4, 5]
+    assert [(run.config.training_spec.batch_size, run.config.seed) for run in plan.runs] == [
+        (25, 5),
+        (8, 5),
+        (25, 6),
+        (8, 6),
+        (25, 7),
+        (8, 7),
+    ]
+    assert len({run.identity for run in plan.runs}) == 6
+    write_run_files(plan)
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        play(plan, ledger, Script(*[[STAGE, finished()]] * 6))
+        again = with_repeats(planned(tmp_path, ledger.records, repeats=3, seed=5), ledger.records)
+        assert [run.identity for run in again.runs] == [run.identity for run in plan.runs]
+        assert waiting(again, ledger, retry_failed=True) == []
+
+
+def test_confirmations_are_further_seeds_of_the_best_runs_alone(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        plan = planned(tmp_path, seed=5, confirm_top=1)
+        play(plan, ledger, Script([STAGE, finished(1.5)], [STAGE, finished(1.2)]))
+        confirmed = with_confirmations(planned(tmp_path, ledger.records, seed=5, confirm_top=1), ledger.records)
+        assert [(run.number, run.config.training_spec.batch_size, run.config.seed) for run in confirmed.runs[2:]] == [
+            (2, 8, 6),
+            (3, 8, 7),
+        ]

@@ -1,5 +1,6 @@
 """The space of a search: what it contains, in which order, how often."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -266,3 +267,96 @@ def test_values_are_shown_as_people_write_them() -> None:
         "rope",
         "{a: 1}",
     ]
+
+
+def test_a_stepped_number_is_found_without_looking_at_those_before_it() -> None:
+    steps = numbers(Range(low=0.1, high=1e6, step=0.1), whole=False)
+    assert isinstance(steps, Steps)
+    assert steps.index(0.3) == 2
+    assert steps.index(99999.9) == 999_998
+    for missing in (0.35, 0.0, 1e6 + 0.1, math.nan, "0.3", None):
+        with pytest.raises(ValueError, match="is none of the numbers"):
+            steps.index(missing)
+
+
+def test_whole_numbers_written_with_a_point_stay_whole() -> None:
+    drawn = numbers(Range(low=1.0, high=8.0, log=True), whole=True)
+    assert isinstance(drawn, Continuous)
+    assert [type(drawn.at(share)) for share in (0.0, 0.5, 1.0)] == [int, int, int]
+
+
+@given(st.floats(0, 1))
+def test_the_share_of_a_number_gives_that_number(share: float) -> None:
+    for bounds in (
+        Continuous(1e-5, 1e-1, log=True, whole=False),
+        Continuous(-3.0, 7.5, log=False, whole=False),
+        Continuous(1, 900, log=True, whole=True),
+    ):
+        value = bounds.at(share)
+        assert bounds.at(bounds.share_of(value)) == value
+
+
+def test_a_choice_and_its_parts_are_one_thing() -> None:
+    optimizers = [{"name": "AdamW", "weight_decay": [0.1, 0.2], "amsgrad": [True, False]}, "SGD"]
+    (dimension,) = build_space(search(training={"optimizer": optimizers})).dimensions
+    assert [dimension.parts(digit) for digit in range(dimension.size)] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+    assert [dimension.digit(*dimension.parts(digit)) for digit in range(dimension.size)] == list(range(dimension.size))
+    adamw = dimension.alternatives[0]
+    assert [adamw.places(index) for index in range(4)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [adamw.index(adamw.places(index)) for index in range(4)] == [0, 1, 2, 3]
+
+
+def test_around_what_is_given_are_the_first_values_of_lists_and_the_middle_of_ranges() -> None:
+    space = build_space(
+        search(
+            search_strategy="sample",
+            n_samples=1,
+            model={"dim_model": [16, 32, 64], "n_head": [1, 2, 4], "num_layers": {"low": 1, "high": 5}},
+            training={"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "dropout": [0.2, 0.1]},
+        )
+    )
+
+    def shown_around(**given: Any) -> tuple[Any, ...]:
+        values = space.around({key.replace("__", "."): value for key, value in given.items()})
+        keys = ("dim_model", "n_head", "num_layers")
+        training = [values[f"training_spec.{name}"] for name in ("learning_rate", "dropout")]
+        return (*(values[f"model_spec.{name}"] for name in keys), *training)
+
+    assert shown_around() == (16, 1, 3, 1e-3, 0.2)
+    # The heads that belong to a width come with it.
+    assert shown_around(model_spec__dim_model=64, training_spec__dropout=0.7) == (64, 4, 3, 1e-3, 0.7)
+    assert shown_around(model_spec__dim_model=48, training_spec__learning_rate=0.5) == (48, 1, 3, 0.5, 0.2)
+
+
+def test_one_value_of_a_linked_group_may_be_a_range_beside_single_ones() -> None:
+    training = {"learning_rate": {"low": 0.1, "high": 0.3, "step": 0.1}, "epochs": 4, "batch_size": [8, 16]}
+    found = [
+        (each["training_spec.learning_rate"], each["training_spec.epochs"], each["training_spec.batch_size"])
+        for each in cells(build_space(search(training=training)))
+    ]
+    assert found == [(0.1, 4, 8), (0.1, 4, 16), (0.2, 4, 8), (0.2, 4, 16), (0.3, 4, 8), (0.3, 4, 16)]
+
+
+def test_a_user_named_link_pairs_fields_of_both_sections() -> None:
+    config = search(model={"num_layers": [1, 2]}, training={"dropout": [0.0, 0.1]}, links=[["num_layers", "dropout"]])
+    found = [(each["model_spec.num_layers"], each["training_spec.dropout"]) for each in cells(build_space(config))]
+    assert found == [(1, 0.0), (2, 0.1)]
+
+
+def test_two_ranges_of_one_linked_group_are_combined() -> None:
+    steps = {"low": 1, "high": 2}
+    config = search(training={"batch_size": steps, "warmup_steps": steps}, links=[["batch_size", "warmup_steps"]])
+    found = [
+        (each["training_spec.batch_size"], each["training_spec.warmup_steps"]) for each in cells(build_space(config))
+    ]
+    assert found == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_ranges_of_options_step_exactly_and_belong_to_one_entry() -> None:
+    schedulers = {"name": "StepLR", "step_size": {"low": 1, "high": 3}, "gamma": {"low": 0.1, "high": 0.3, "step": 0.1}}
+    found = [
+        shown(each["training_spec.scheduler"])
+        for each in cells(build_space(search(training={"scheduler": schedulers})))
+    ]
+    assert len(found) == 9
+    assert found[2:4] == ["StepLR(step_size=1, gamma=0.3)", "StepLR(step_size=2, gamma=0.1)"]

@@ -11,11 +11,11 @@ from searches import search
 
 from sequifier.search.space import Alternative as Choice
 from sequifier.search.space import Cell, Dimension, Space, build_space
-from sequifier.search.strategies import Grid, Sample, Strategy, permuted
+from sequifier.search.strategies import Grid, Sample, Strategy, Told, permuted
 
 
 def proposals(strategy: Strategy, count: int) -> list[Cell]:
-    return [cell for cell in (strategy.ask() for _ in range(count)) if cell is not None]
+    return list(islice(strategy.candidates(0, ()), count))
 
 
 def product_of(*sizes: int) -> Space:
@@ -65,16 +65,18 @@ def test_a_proposal_is_a_function_of_seed_and_number() -> None:
     assert proposals(Sample(space, 4), 10) != asked
 
 
-def test_scores_do_not_move_a_sample() -> None:
+def test_results_move_neither_a_sample_nor_a_grid() -> None:
     space = product_of(4, 4)
-    told = Sample(space, 1)
-    found = []
-    for score in range(16):
-        cell = told.ask()
-        assert cell is not None
-        told.tell(cell, float(score))
-        found.append(cell)
-    assert found == proposals(Sample(space, 1), 16)
+    told = [Told(cell, "finished", value=float(score)) for score, cell in enumerate(space)]
+    for strategy in (Grid(space), Sample(space, 1)):
+        assert list(strategy.candidates(5, told)) == list(strategy.candidates(5, ()))
+
+
+def test_what_is_asked_for_a_later_number_comes_around_to_the_cells_before_it() -> None:
+    sample = Sample(product_of(3, 3), 1)
+    every = list(sample.candidates())
+    assert list(sample.candidates(4)) == every[4:] + every[:4]
+    assert list(sample.candidates(99)) == every
 
 
 def test_alternatives_beside_a_range_get_equal_shares() -> None:
@@ -107,7 +109,7 @@ def test_a_huge_space_is_sampled_without_being_listed(size: int, monkeypatch: py
 
 def test_proposals_stay_the_same_from_version_to_version() -> None:
     # A search that is resumed after an upgrade must find its own configurations again.
-    assert [cell.digits for cell in islice(iter(Sample(product_of(5, 7, 3), 1010).ask, None), 4)] == [
+    assert [cell.digits for cell in islice(Sample(product_of(5, 7, 3), 1010).candidates(), 4)] == [
         (0, 3, 1),
         (1, 4, 1),
         (2, 2, 0),

@@ -207,7 +207,7 @@ def test_a_loss_that_is_no_number_ends_the_run_as_diverged() -> None:
     with pytest.raises(DivergedError, match=r"loss is (nan|inf)"):
         fit(
             state_of(model, config), split, valid, objective_of(), config, seed=1,
-            emit=lambda event, **fields: None, after_epoch=lambda state: None, should_stop=lambda: False,
+            emit=lambda event, **fields: None, after_epoch=lambda state: None, stop_reason=lambda progress: None,
         )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def test_early_stopping_counts_epochs_without_a_better_value() -> None:
     state.progress.best_value, state.progress.best_epoch = -1.0, 0  # nothing can be better
     ended = fit(
         state, train, valid, objective_of(), config, seed=1,
-        emit=lambda event, **fields: None, after_epoch=lambda state: None, should_stop=lambda: False,
+        emit=lambda event, **fields: None, after_epoch=lambda state: None, stop_reason=lambda progress: None,
     )  # fmt: skip
     assert (ended, state.progress.epoch) == ("early_stopping", 3)
 

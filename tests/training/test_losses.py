@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sequifier.config.base import Named
-from sequifier.errors import RunError
+from sequifier.errors import ConfigError, RunError
 from sequifier.training.losses import TargetLoss, build_losses
 
 
@@ -146,6 +146,21 @@ def test_criteria_default_to_the_kind_of_target() -> None:
         "shop": "CrossEntropyLoss",
     }
     assert list(losses) == ["price", "shop"]
+
+
+def test_options_that_torch_refuses_are_problems_of_the_config() -> None:
+    criterion = {"price": Named(name="HuberLoss", delta=-1), "shop": Named(name="CrossEntropyLoss", label_smoothing=2)}
+    with pytest.raises(ConfigError) as caught:
+        build_losses([Target("price", "real"), Target("shop", "categorical", 3)], criterion)
+    problems = {problem.key: problem.message for problem in caught.value.problems}
+    assert list(problems) == ["training_spec.criterion.price", "training_spec.criterion.shop"]
+    assert "non-positive values for delta" in problems["training_spec.criterion.price"]
+    assert "label_smoothing must be between 0.0 and 1.0" in problems["training_spec.criterion.shop"]
+
+
+def test_a_criterion_for_the_other_kind_is_a_problem_of_the_config() -> None:
+    with pytest.raises(ConfigError, match=r"`training_spec\.criterion\.kind`: MSELoss is for real targets"):
+        loss("categorical", "MSELoss")
 
 
 def test_a_wrong_number_of_class_weights_says_both_numbers() -> None:

@@ -1,0 +1,113 @@
+"""The second form of a search file: a `train.yaml`, and what is searched over it.
+
+`overrides` has the structure of `train.yaml`; the rest of the file is the search's own. Both are rearranged into the
+self-contained form before anything is validated, every value with its place: an error in the base names a line there.
+"""
+
+from collections.abc import Iterator, Set
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sequifier.config.load import Merged, problems_of, read_base
+from sequifier.config.train import TrainConfig
+from sequifier.config.yaml12 import KeyPath
+from sequifier.errors import ConfigError, Problem, did_you_mean
+
+SECTIONS = {"model_spec": "model_hyperparameter_sampling", "training_spec": "training_hyperparameter_sampling"}
+SEARCHED_AT_ROOT = ("input_columns", "column_types", "seq_length", "window_stride")
+
+
+def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
+    """The self-contained form of a search file; one without `base_config_path` is returned as it is.
+
+    Strongest first: overrides, the search's own root, the base.
+
+    Args:
+        merged: the file with everything that was laid over it.
+        path: of the file.
+        root_fields: of a search.
+
+    Raises:
+        ConfigError: the base is no `train.yaml`, or something has no place in this form.
+    """
+    if merged.values.get("base_config_path") is None:
+        return merged
+    base = read_base(merged.values["base_config_path"], path, TrainConfig, place=merged.source(("base_config_path",)))
+    problems = [*_misplaced(merged), *_not_a_run(base, merged)]
+    if problems:
+        raise ConfigError(problems, where=str(path))
+    own = Merged(
+        {key: value for key, value in merged.values.items() if key != "overrides"},
+        {known: text for known, text in merged.sources.items() if known[:1] != ("overrides",)},
+    )
+    whole = Merged()
+    whole.merge(_rearranged(base, (), root_fields | set(SECTIONS)))
+    whole.merge(own)
+    whole.merge(_rearranged(merged, ("overrides",), {*SEARCHED_AT_ROOT, *SECTIONS}))
+    # Written by the retry of a search; in a run file that needed none it is null.
+    training = whole.values.get(SECTIONS["training_spec"], {})
+    if training.get("effective_batch_size", 0) is None:
+        del training["effective_batch_size"]
+    whole.written |= {searched: section for section, searched in SECTIONS.items()}
+    for key, value in merged.values.get("overrides", {}).items():
+        if key in SECTIONS:
+            whole.written |= {f"{SECTIONS[key]}.{name}": f"overrides.{key}.{name}" for name in value}
+        else:
+            whole.written[key] = f"overrides.{key}"
+    return whole
+
+
+def _misplaced(merged: Merged) -> Iterator[Problem]:
+    """Keys that this form does not have."""
+    for section, searched in SECTIONS.items():
+        if searched in merged.values:
+            fix = f"move its fields to overrides.{section}, or leave base_config_path out"
+            yield Problem(searched, "overrides takes its place", merged.source((searched,)), fix)
+    overrides = merged.values.get("overrides", {})
+    if not isinstance(overrides, dict):
+        yield Problem("overrides", f"should be a map, got {overrides!r}", merged.source(("overrides",)))
+        return
+    for key, value in overrides.items():
+        place = merged.source(("overrides", key))
+        if key not in (*SEARCHED_AT_ROOT, *SECTIONS):
+            known = [*SEARCHED_AT_ROOT, *(f"{name}.{field}" for name in SECTIONS for field in _fields(name))]
+            at = next((name for name in SECTIONS if key in _fields(name)), "")
+            if key in merged.values or key in TrainConfig.model_fields:
+                fix = "it is the same in all runs: write it at the top level, or in the base"
+            else:
+                fix = f"it belongs under `overrides.{at}`" if at else did_you_mean(key, known)
+            yield Problem(f"overrides.{key}", "cannot be searched here", place, fix)
+        elif key in SECTIONS and not isinstance(value, dict):
+            yield Problem(f"overrides.{key}", f"should be a map, got {value!r}", place)
+
+
+def _not_a_run(base: Merged, merged: Merged) -> list[Problem]:
+    """What is wrong with the base as a run; what the search itself says at its root may be missing there."""
+    shared = {key: value for key, value in merged.values.items() if key in TrainConfig.model_fields}
+    try:
+        TrainConfig.model_validate({"model_name": "run", **base.values, **shared})
+    except ValidationError as error:
+        found = problems_of(error, TrainConfig, base)
+        return [problem for problem in found if problem.key.partition(".")[0] not in shared]
+    return []
+
+
+def _rearranged(merged: Merged, at: KeyPath, kept: Set[str]) -> Merged:
+    """A map in the structure of `train.yaml`, its sections under the names that a search has for them."""
+    values: Any = merged.values
+    for part in at:
+        values = values.get(part, {})
+    return Merged(
+        {SECTIONS.get(key, key): value for key, value in values.items() if key in kept},
+        {
+            (SECTIONS.get(str(known[len(at)]), known[len(at)]), *known[len(at) + 1 :]): text
+            for known, text in merged.sources.items()
+            if known[: len(at)] == at and len(known) > len(at) and known[len(at)] in kept
+        },
+    )
+
+
+def _fields(section: str) -> list[str]:
+    return list(TrainConfig.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]

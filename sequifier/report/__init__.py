@@ -1,0 +1,1 @@
+"""Ledgers and records -> what others read: numbers, exports, pages."""

@@ -1,0 +1,181 @@
+"""A search as an Optuna study, so that Optuna's dashboard, plots and importances can be used on it.
+
+The ledger stays the truth: a study is a copy of the moment, and exporting again replaces it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
+from sequifier.errors import RunError
+from sequifier.search.results import metric_of
+from sequifier.search.run_files import Setting, read_run_files, varied_settings
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+MADE_BY = "sequifier_ledger"
+"""User attribute of a study: the ledger that it was made from. Only such a study is ever replaced."""
+
+LOG_FROM = 100
+"""Positive numbers that span this factor were hardly meant on a linear scale."""
+
+_ENDED_WITHOUT_VALUE = ("failed", "oom", "diverged", "finished")
+
+
+def export_optuna(
+    folder: Path, url: str, *, metric: str | None = None, direction: Literal["minimize", "maximize"] | None = None
+) -> int:
+    """Write a finished or running search into an Optuna storage, as a study named like the search.
+
+    Trials are runs in order of number, with the settings in which they differ as parameters, the metric after each
+    epoch as intermediate values, and run, files, seconds and the rest as user attributes. Finished and diverged runs
+    with a result are COMPLETE, pruned ones PRUNED, failed ones FAIL, interrupted and running ones RUNNING.
+
+    Args:
+        folder: of the ledger, named like the search, `logs/[hp_search_name]`.
+        url: of the storage: `sqlite:///study.db`.
+        metric: what ranks; None: what the run files say.
+        direction: minimize or maximize; None: what the run files say.
+
+    Returns:
+        The number of trials.
+
+    Raises:
+        RunError: there is no ledger, the storage cannot be opened, or it has another study of this name.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    records = read_ledger(folder)
+    if not records:
+        raise RunError("the search has no runs yet", where=str(folder / LEDGER_FILE))
+    documents = read_run_files(records, folder.absolute().parent.parent)
+    document = next(iter(documents.values()), {})
+    metric = metric or str(document.get("metric", "val_loss"))
+    direction = direction or document.get("direction", "minimize")
+    settings = varied_settings(records, documents)
+    ledger = str((folder / LEDGER_FILE).absolute())
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = optuna.storages.RDBStorage(url)
+        try:
+            _make_room(storage, folder.name, ledger, url)
+            study = optuna.create_study(storage=storage, study_name=folder.name, direction=direction)
+            study.set_user_attr(MADE_BY, ledger)
+            study.set_user_attr("metric", metric)
+            trials = _trials(records, settings, metric)
+            study.add_trials(trials)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    except (SQLAlchemyError, ImportError, optuna.exceptions.OptunaError) as error:
+        raise RunError(
+            f"cannot write to the Optuna storage: {str(error).splitlines()[0]}",
+            where=url,
+            fix="give a storage as Optuna names them: sqlite:///study.db",
+        ) from error
+    return len(trials)
+
+
+def _make_room(storage: "RDBStorage", name: str, ledger: str, url: str) -> None:
+    """Delete an earlier export of the same search; somebody else's study of this name is left alone."""
+    import optuna
+
+    for summary in optuna.get_all_study_summaries(storage=storage):
+        if summary.study_name != name:
+            continue
+        if summary.user_attrs.get(MADE_BY) != ledger:
+            raise RunError(
+                f"the storage has a study `{name}` that is no export of this search",
+                where=url,
+                fix="choose another file, or delete the study",
+            )
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+def _trials(
+    records: Sequence[Record], settings: Mapping[int, Mapping[str, Setting]], metric: str
+) -> "list[FrozenTrial]":
+    """One trial for each run."""
+    values: dict[str, set[Setting]] = {}
+    for found in settings.values():
+        for name, value in found.items():
+            values.setdefault(name, set()).add(value)
+    distributions = {name: distribution(found) for name, found in values.items()}
+    started = {record.run: record.time for record in reversed(records)}
+    return [
+        _trial(record, settings.get(record.run, {}), distributions, metric, started[record.run])
+        for record in latest_by_run(records).values()
+    ]
+
+
+def distribution(values: Collection[Setting]) -> "BaseDistribution":
+    """The smallest space that a parameter's values come from."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return CategoricalDistribution(sorted(values, key=repr))
+    low, high = min(numbers), max(numbers)
+    is_log = low > 0 and high / low >= LOG_FROM
+    if all(isinstance(value, int) for value in numbers):
+        return IntDistribution(int(low), int(high), log=is_log)
+    return FloatDistribution(float(low), float(high), log=is_log)
+
+
+def _trial(
+    record: Record,
+    parameters: Mapping[str, Setting],
+    distributions: "Mapping[str, BaseDistribution]",
+    metric: str,
+    started: str,
+) -> "FrozenTrial":
+    from optuna.trial import TrialState, create_trial
+
+    value = metric_of(record, metric)
+    states = {"pruned": TrialState.PRUNED, "planned": TrialState.WAITING}
+    state = states.get(record.state, TrialState.RUNNING)
+    if record.state in _ENDED_WITHOUT_VALUE:
+        has_result = record.state not in ("failed", "oom") and value is not None
+        state = TrialState.COMPLETE if has_result else TrialState.FAIL
+    trial = create_trial(
+        state=state,
+        value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        params=dict(parameters),
+        distributions={name: distributions[name] for name in parameters},
+        intermediate_values=dict(enumerate(record.curve, start=1)),
+        user_attrs=_attributes(record),
+    )
+    if state != TrialState.WAITING:
+        trial.datetime_start = _local(started)
+    if state.is_finished():
+        trial.datetime_complete = _local(record.time)
+    return trial
+
+
+def _attributes(record: Record) -> dict[str, Any]:
+    """What Optuna has no place for; absent where it is unknown."""
+    attributes = {
+        "run": record.run,
+        "name": record.name,
+        "state": record.state,
+        "seed": record.seed,
+        "seconds": record.seconds.get("total"),
+        "best_epoch": record.best_epoch,
+        "metrics": record.metrics or None,
+        "files": record.files or None,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "error": record.error,
+        "identity": record.identity,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _local(time: str) -> datetime:
+    """A ledger's time as Optuna keeps them: local, without a zone."""
+    return datetime.fromisoformat(time).astimezone().replace(tzinfo=None)

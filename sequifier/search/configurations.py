@@ -1,0 +1,37 @@
+"""Which runs are the same configuration, trained with different seeds: by `repeats` or `confirm_top`."""
+
+from collections.abc import Sequence
+
+from sequifier.artifacts.ledger import Record, latest_by_run
+from sequifier.config.identity import identity
+from sequifier.search.plan import Plan
+
+
+def configurations(plan: Plan, records: Sequence[Record]) -> list[tuple[int, ...]]:
+    """The numbers of all runs, those that differ by their training seed alone together, in order of the first one.
+
+    A run of the ledger that the plan does not have is recognised by its identity, as long as the plan has another run
+    of its configuration.
+    """
+    latest = latest_by_run(records)
+    key_of: dict[int, str] = {}
+    originals = {}
+    for run in plan.runs:
+        if run.config.seed == plan.seed:
+            key = run.identity
+        else:
+            key = identity(run.config.model_copy(update={"seed": plan.seed}), plan.fingerprint)
+        key_of[run.number] = key
+        originals[key] = run.config
+    others = {number: record for number, record in latest.items() if number not in key_of}
+    repeated = {
+        identity(config.model_copy(update={"seed": seed}), plan.fingerprint): key
+        for seed in {record.seed for record in others.values()} - {plan.seed}
+        for key, config in originals.items()
+    }
+    for number, record in others.items():
+        key_of[number] = repeated.get(record.identity, record.identity)
+    found: dict[str, list[int]] = {}
+    for number in sorted(key_of):
+        found.setdefault(key_of[number], []).append(number)
+    return [tuple(numbers) for numbers in found.values()]

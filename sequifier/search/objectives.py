@@ -1,0 +1,160 @@
+"""Metrics that a user's own program measures on a trained model: `evaluation_script`.
+
+The program is started in project_root after each run, without a shell. It gets the run as JSON on standard input and
+in the environment variables of `ENVIRONMENT`, and prints its metrics as one JSON object in the last line of its
+standard output. Whatever goes wrong is a reason for which the run has failed.
+"""
+
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sequifier.config.search import EvaluationScript
+from sequifier.errors import RunError
+from sequifier.search import guard
+
+ENVIRONMENT = {
+    "SEQUIFIER_RUN": "number of the run",
+    "SEQUIFIER_NAME": "its name",
+    "SEQUIFIER_CONFIG": "its run file",
+    "SEQUIFIER_MODEL": "its best exported model, empty without one",
+    "SEQUIFIER_RECORD": "folder of its record: metrics.jsonl, log, config",
+    "SEQUIFIER_PROJECT_ROOT": "folder of the project, which is also the working folder",
+    "SEQUIFIER_METRICS": "its metrics at the best epoch, as JSON",
+}
+"""Environment variables that the program gets. Paths are absolute."""
+
+_SHOWN_LINES = 5
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What the program is told of a run.
+
+    Attributes:
+        number: of the run.
+        name: of the run.
+        config_path: its run file.
+        files: what (`best_onnx`, `record`, ...) -> path below project_root, as in the ledger.
+        metrics: at its best epoch.
+        project_root: of the search.
+    """
+
+    number: int
+    name: str
+    config_path: Path
+    files: Mapping[str, str]
+    metrics: Mapping[str, float]
+    project_root: Path
+
+
+def measure(script: EvaluationScript, run: TrainedRun) -> dict[str, float]:
+    """Run the program on a trained model.
+
+    It is killed with everything it started when its time is up, when this call is left by an exception, and when this
+    process dies.
+
+    Returns:
+        The metrics that the config names, all of them finite.
+
+    Raises:
+        RunError: it failed, took too long, or did not print all metrics.
+    """
+    described = _described(run)
+    text, errors, code = _run(script, described, _environment(described), cwd=described["project_root"])
+    if code is None:
+        raise _failure(script, f"it took longer than {script.timeout_minutes:g} minutes and was ended", errors)
+    if code != 0:
+        ended = f"it was ended by {signal.Signals(code - 128).name}" if code > 128 else f"exit code {code}"
+        raise _failure(script, ended, errors)
+    return _metrics(script, text)
+
+
+def _described(run: TrainedRun) -> dict[str, Any]:
+    """The run as the program reads it from standard input."""
+    root = run.project_root.absolute()
+    files = {what: str(root / path) for what, path in run.files.items() if what not in ("record", "config")}
+    return {
+        "run": run.number,
+        "name": run.name,
+        "config": str(run.config_path.absolute()),
+        "model": next((path for what, path in files.items() if what.startswith("best")), ""),
+        "files": files,
+        "record": str(root / run.files["record"]) if "record" in run.files else "",
+        "project_root": str(root),
+        "metrics": dict(run.metrics),
+    }
+
+
+def _environment(described: Mapping[str, Any]) -> dict[str, str]:
+    values = {name: described[name.removeprefix("SEQUIFIER_").lower()] for name in ENVIRONMENT}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+
+
+def _run(
+    script: EvaluationScript, described: Mapping[str, Any], environment: Mapping[str, str], *, cwd: str
+) -> tuple[str, str, int | None]:
+    """Standard output, standard error and the exit code; None when the time was up."""
+    lifeline, held = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", guard.__file__, str(lifeline), *shlex.split(script.command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            encoding="utf-8",
+            errors="replace",
+            pass_fds=[lifeline],
+            start_new_session=True,  # Ctrl-C in the terminal is for the search to interpret
+        )
+    except BaseException:
+        os.close(held)
+        raise
+    finally:
+        os.close(lifeline)
+    with process:
+        try:
+            text, errors = process.communicate(json.dumps(described) + "\n", timeout=60 * script.timeout_minutes)
+        except subprocess.TimeoutExpired:
+            os.close(held)
+            held = -1
+            text, errors = process.communicate()
+            return text, errors, None
+        finally:
+            if held != -1:
+                os.close(held)
+    return text, errors, process.returncode
+
+
+def _metrics(script: EvaluationScript, text: str) -> dict[str, float]:
+    """The declared metrics from the last line of the output."""
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    try:
+        values = json.loads(last)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise _failure(script, f"the last line of its output is no JSON object: {last[:200]!r}")
+    for name in script.metrics:
+        if name not in values:
+            raise _failure(script, f"it printed no `{name}`, only {', '.join(values) or 'an empty object'}")
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise _failure(script, f"its `{name}` is {json.dumps(value)}, not a finite number")
+    return {name: float(values[name]) for name in script.metrics}
+
+
+def _failure(script: EvaluationScript, reason: str, errors: str = "") -> RunError:
+    printed = " | ".join(line.strip() for line in errors.splitlines()[-_SHOWN_LINES:] if line.strip())
+    message = f"evaluation script failed: {reason}" + (f": {printed}" if printed else "")
+    return RunError(message, where=f"evaluation_script.command: {script.command}")

@@ -1,0 +1,115 @@
+"""The runs of a bayesian search, one by one: the next follows from what the ledger says of those before it.
+
+Nothing is remembered from one proposal to the next but what can be read again, so a search that was killed goes on
+with the configuration that it would have tried.
+"""
+
+from collections.abc import Sequence
+
+from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.config.identity import plain
+from sequifier.config.resolve import DataSchema
+from sequifier.errors import ConfigError
+from sequifier.search.bayesian import Bayesian
+from sequifier.search.differences import field_of, searched_keys
+from sequifier.search.expand import Expanded, Expander, StepsOf
+from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder
+from sequifier.search.recall import Recall
+from sequifier.search.results import metric_of
+from sequifier.search.space import Cell, build_space
+from sequifier.search.start_with import start_runs
+from sequifier.search.strategies import Told
+from sequifier.search.walk import MAX_REPETITIONS
+
+
+class Proposer:
+    """Gives the next run of a bayesian search.
+
+    Args:
+        plan: of the search; its runs are tried before any proposal.
+        data: the data set.
+        steps_of: optimizer steps of a run, for schedules that count them.
+
+    Attributes:
+        refused: configurations that were passed over because they are no valid runs, and why.
+    """
+
+    def __init__(self, plan: Plan, data: DataSchema, *, steps_of: StepsOf | None = None) -> None:
+        config = plan.config
+        self._plan, self._config = plan, config
+        self._space = build_space(config)
+        self._expander = Expander(config, self._space, data, seed=plan.seed, steps_of=steps_of)
+        self._folder = run_folder(config)
+        self._recall = Recall(self._space, self._expander, self._folder)
+        self._strategy = Bayesian(self._space, draw_seed(config, plan.seed), maximize=config.direction == "maximize")
+        self._first = [run.identity for run in start_runs(config, self._expander)][: config.n_samples]
+        self.refused: dict[str, int] = {}
+
+    def next(self, records: Sequence[Record]) -> PlannedRun | None:
+        """The next run, its file still to be written; None when there are n_samples, or no new one is left.
+
+        Args:
+            records: the ledger. What it says of unfinished runs does not count, except that they are not tried again.
+        """
+        latest = latest_by_run(records)
+        configurations = [record for record in latest.values() if record.seed == self._plan.seed]
+        told: list[Told] = []
+        taken = set(self._first)
+        for record in configurations:
+            if not _is_settled(record) and self._recall.is_lost(record):
+                continue  # its file was lost with the power: it is proposed again, under its own number
+            taken.add(record.identity)
+            found = self._recall.find(record)
+            if found is not None and (outcome := _told(record, found[0], self._config.metric)) is not None:
+                told.append(outcome)
+        if self._config.n_samples is not None and len(taken) >= self._config.n_samples:
+            return None
+        expanded = self._first_new(taken, told)
+        if expanded is None:
+            return None
+        lost = next((record for record in configurations if record.identity == expanded.identity), None)
+        numbers = [*latest, *(run.number for run in self._plan.runs)]
+        number = max(numbers, default=-1) + 1 if lost is None else lost.run
+        return planned_run(self._config, self._folder, number, expanded, self._changed(expanded), lost)
+
+    def _first_new(self, taken: set[str], told: Sequence[Told]) -> Expanded | None:
+        for tried, cell in enumerate(self._strategy.candidates(len(taken), told)):
+            if not self._space.is_finite and tried >= MAX_REPETITIONS:
+                return None
+            try:
+                expanded = self._expander.expand(cell)
+            except ConfigError as error:
+                reason = "; ".join(problem.message for problem in error.problems)
+                self.refused[reason] = self.refused.get(reason, 0) + 1
+                continue
+            if expanded.identity not in taken:
+                return expanded
+        return None
+
+    def _changed(self, expanded: Expanded) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for key in searched_keys(self._space):
+            value: object = expanded.config
+            for part in key.split("."):
+                value = getattr(value, part)
+            values[field_of(key)] = plain(value)
+        return values
+
+
+def _is_settled(record: Record) -> bool:
+    return record.state in DONE | FAILED
+
+
+def _told(record: Record, cell: Cell, metric: str) -> Told | None:
+    """What a record says of its cell; None while it says nothing."""
+    value = metric_of(record, metric)
+    match record.state:
+        case "finished" if value is not None:
+            return Told(cell, "finished", value=value)
+        case "diverged":
+            return Told(cell, "diverged")
+        case "pruned" | "interrupted" if record.curve:  # one that waits at a rung says as much as one that was cut
+            return Told(cell, "pruned", curve=tuple(record.curve))
+        case "finished" | "pruned" | "failed" | "oom":
+            return Told(cell, "failed")
+    return None

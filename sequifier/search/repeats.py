@@ -1,0 +1,93 @@
+"""The same configurations with more training seeds: `repeats` for all of them, `confirm_top` for the best.
+
+Run k of a configuration trains with seed + k, so that runs of different configurations are paired by their seeds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sequifier.artifacts.ledger import DONE, Record, latest_by_run
+from sequifier.config.identity import identity
+from sequifier.search.plan import Plan, PlannedRun
+from sequifier.search.results import metric_of
+
+CONFIRMING_SEEDS = 2
+"""Seeds that a confirmed configuration gets beyond those it has."""
+
+
+def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
+    """The plan with `repeats` runs of each configuration: all configurations first, then all with the next seed.
+
+    Confirmations that the ledger knows are part of it too.
+    """
+    added: list[PlannedRun] = []
+    for offset in range(1, plan.config.repeats + CONFIRMING_SEEDS):
+        wanted = offset < plan.config.repeats
+        added += [run for run in seeded(plan, plan.runs, offset, records, taken=added) if wanted or run.record]
+    return replace(plan, runs=tuple(sorted((*plan.runs, *added), key=lambda run: run.number)))
+
+
+def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:
+    """The plan with `CONFIRMING_SEEDS` further seeds for the `confirm_top` best configurations.
+
+    The best are those of the search's own seed: what confirming them shows does not change which are confirmed.
+    """
+    sign = 1 if plan.config.direction == "minimize" else -1
+    latest = latest_by_run(records)
+    measured = {
+        run.number: sign * value
+        for run in plan.runs
+        if run.config.seed == plan.seed
+        and run.number in latest
+        and latest[run.number].state in DONE
+        and (value := metric_of(latest[run.number], plan.config.metric)) is not None
+    }
+    best = sorted(measured, key=measured.__getitem__)[: plan.config.confirm_top]
+    runs = [run for run in plan.runs if run.number in best]
+    known = {run.identity for run in plan.runs}
+    added: list[PlannedRun] = []
+    for offset in range(plan.config.repeats, plan.config.repeats + CONFIRMING_SEEDS):
+        added += [run for run in seeded(plan, runs, offset, records, taken=added) if run.identity not in known]
+    return replace(plan, runs=tuple(sorted((*plan.runs, *added), key=lambda run: run.number)))
+
+
+def seeded(
+    plan: Plan,
+    runs: Iterable[PlannedRun],
+    offset: int,
+    records: Sequence[Record],
+    *,
+    taken: Sequence[PlannedRun] = (),
+) -> list[PlannedRun]:
+    """Runs with another training seed, numbered as the ledger knows them or after all others.
+
+    Args:
+        plan: that the runs belong to.
+        runs: trained with the search's seed.
+        offset: added to it.
+        records: the ledger.
+        taken: other new runs, whose numbers are in use.
+    """
+    known = {record.identity: record for record in latest_by_run(records).values()}
+    used = [run.number for run in (*plan.runs, *taken)] + [record.run for record in known.values()]
+    next_number = max(used, default=-1) + 1
+    result = []
+    for run in runs:
+        config = run.config.model_copy(update={"seed": plan.seed + offset})
+        key = identity(config, plan.fingerprint)
+        record = known.get(key)
+        number = next_number if record is None else record.run
+        next_number += record is None
+        name = f"{plan.config.hp_search_name}-run-{number}"
+        result.append(
+            replace(
+                run,
+                number=number,
+                name=name,
+                config=config.model_copy(update={"model_name": name}),
+                identity=key,
+                path=run.path.with_name(f"{name}.yaml"),
+                record=record,
+            )
+        )
+    return result

@@ -1,0 +1,159 @@
+"""What a plan keeps of the runs it comes across: distinct ones, in order, with what was merged and refused."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sequifier.artifacts.ledger import Record
+from sequifier.config.identity import plain
+from sequifier.config.search import SearchConfig
+from sequifier.errors import ConfigError, Problem
+from sequifier.search.differences import field_of
+from sequifier.search.expand import Expanded, Expander
+from sequifier.search.space import Cell, Space
+
+MAX_REPETITIONS = 10_000
+"""Proposals in a row that bring nothing new, after which a space without end counts as exhausted."""
+
+MAX_PROBLEMS = 20
+"""Different problems of cells that are reported at once."""
+
+
+class Walk:
+    """Goes through the runs of `start_with`, then through cells.
+
+    Args:
+        config: the search.
+        space: of that search.
+        expander: of that space.
+        known: the ledger by identity.
+        counted: how many configurations of the ledger count in n_samples.
+
+    Attributes:
+        found: the runs of the plan by identity, in order of proposal.
+        merged: values of a cell by field name, identity of the run that stands for it, and why.
+        notes: what a user should know.
+    """
+
+    def __init__(
+        self, config: SearchConfig, space: Space, expander: Expander, known: Mapping[str, Record], counted: int
+    ) -> None:
+        self._config, self._space, self._expander = config, space, expander
+        self._known, self._counted = known, counted
+        self._wanted = None if config.search_strategy == "grid" else config.n_samples
+        self._problems: dict[tuple[str, str], Problem] = {}
+        self._visited: dict[str, Expanded] = {}
+        self._given: set[str] = set()
+        self._n_new = self._repetitions = 0
+        self._exhausted = False
+        self.found: dict[str, Expanded] = {}
+        self.merged: list[tuple[Mapping[str, Any], str, str]] = []
+        self.notes: list[str] = []
+
+    @property
+    def n_configurations(self) -> int:
+        """How many configurations there are, those of the ledger included."""
+        return self._counted + self._n_new
+
+    def start_with(self, runs: Iterable[Expanded]) -> None:
+        """Take the runs that come first."""
+        for index, run in enumerate(runs):
+            if run.identity in self._visited:
+                self.notes.append(f"start_with[{index}] says the same as an entry before it")
+            elif not self._add(run):
+                self.notes.append(f"start_with[{index}] is left out: n_samples is {self._wanted}")
+        self._given = set(self._visited)
+
+    def recall(self, runs: Iterable[Expanded]) -> None:
+        """Take runs that the ledger knows."""
+        for run in runs:
+            if run.identity not in self._visited:
+                self._add(run)
+
+    def check(self, cells: Iterable[Cell]) -> None:
+        """Expand cells that are not to be run, for the problems that they may have."""
+        for cell in cells:
+            self._expand(cell)
+            if len(self._problems) >= MAX_PROBLEMS:
+                break
+        self._raise_problems()
+
+    def through(self, cells: Iterable[Cell]) -> None:
+        """Take cells until the plan is full."""
+        remaining = iter(cells)
+        while not self._is_full():
+            cell = next(remaining, None)
+            if cell is None or self._repetitions >= MAX_REPETITIONS:
+                self._exhausted = True
+                break
+            self._visit(cell)
+            if len(self._problems) >= MAX_PROBLEMS:
+                break
+        self._raise_problems()
+
+    def explain(self) -> None:
+        """Note what became of n_samples."""
+        if self._config.search_strategy == "grid":
+            if self._config.n_samples is not None:
+                self.notes.append(f"n_samples: {self._config.n_samples} is ignored, a grid runs every cell")
+            return
+        assert self._wanted is not None
+        if self._exhausted and self.n_configurations < self._wanted:
+            self.notes.append(
+                f"the space is exhausted: n_samples is {self._wanted}, but there are only {len(self._visited)} "
+                f"distinct configurations; each runs once"
+            )
+        elsewhere = self._counted - sum(identity in self._known for identity in self.found)
+        if elsewhere > 0:
+            self.notes.append(
+                f"n_samples: {self._wanted} counts the {self._counted} configurations in the ledger, {elsewhere} of "
+                f"them from an earlier state of this config; raise n_samples to run more"
+            )
+
+    def _is_full(self) -> bool:
+        """Whether enough was seen: n_samples counts the configurations of the ledger too."""
+        if self._wanted is None:
+            return False
+        return len(self._visited) >= self._wanted and self.n_configurations >= self._wanted
+
+    def _visit(self, cell: Cell) -> None:
+        expanded = self._expand(cell)
+        if expanded is None:
+            return
+        if expanded.identity not in self._visited:
+            self._repetitions = 0
+            self._add(expanded)
+            return
+        self._repetitions += 1 if not self._space.is_finite else 0
+        if expanded.identity in self._given:
+            self._given.remove(expanded.identity)  # the cell that start_with names
+        else:
+            self._merge(cell, expanded)
+
+    def _expand(self, cell: Cell) -> Expanded | None:
+        try:
+            return self._expander.expand(cell)
+        except ConfigError as error:
+            self._problems |= {(problem.key, problem.message): problem for problem in error.problems}
+            return None
+
+    def _add(self, expanded: Expanded) -> bool:
+        """Take a run that was not seen before; False when it would be one too many."""
+        identity = expanded.identity
+        self._visited[identity] = expanded
+        if identity not in self._known:
+            if self._wanted is not None and self.n_configurations >= self._wanted:
+                return False
+            self._n_new += 1
+        self.found[identity] = expanded
+        return True
+
+    def _merge(self, cell: Cell, expanded: Expanded) -> None:
+        if expanded.identity not in self.found:
+            return
+        reasons = expanded.changes or self.found[expanded.identity].changes or ("the same values are given twice",)
+        values = {field_of(key): plain(value) for key, value in self._space.values(cell).items()}
+        self.merged.append((values, expanded.identity, "; ".join(reasons)))
+
+    def _raise_problems(self) -> None:
+        if self._problems:
+            raise ConfigError(list(self._problems.values()))

@@ -1,0 +1,198 @@
+"""Ten kinds of failure in one search: each ends in the state it should, and the runs beside it never notice."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import yaml
+from shop import WriteConfig
+
+from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as Linux has them")
+
+COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search", "--config-path"]
+FAULTS = Path(__file__).parent / "faults"
+PLANNED = 16
+
+KINDS = [
+    "none",
+    "out of memory at load",
+    "out of memory at a step",
+    "out of memory at validation",
+    "out of memory at export",
+    "exception",
+    "NaN loss",
+    "SIGKILL",
+    "SIGSEGV",
+    "stopped",
+    "hangs in a step",
+    "full disk",
+    "none",
+]
+DROPOUT = [round(0.01 * number, 2) for number in range(len(KINDS))]
+
+
+def search(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+    )
+
+
+def failing_search(path: Path, kinds: list[str], done: Path) -> subprocess.CompletedProcess[str]:
+    """A search whose runs fail as said; `done` remembers what may fail only once."""
+    done.mkdir(exist_ok=True)
+    faults = json.dumps({f"tune-run-{number}": kind for number, kind in enumerate(kinds)})
+    modules = os.pathsep.join([str(FAULTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    return search(path, PYTHONPATH=modules, FAULTS=faults, FAULTS_DONE=str(done))
+
+
+def runs_of(n_runs: int, **root: Any) -> dict[str, Any]:
+    """A search of runs that differ in their dropout alone."""
+    training = {"epochs": 3, "batch_size": PLANNED, "dropout": DROPOUT[:n_runs]}
+    return {
+        "model_hyperparameter_sampling": {"dim_model": 8, "n_head": 2},
+        "training_hyperparameter_sampling": training,
+        **root,
+    }
+
+
+def latest(shop: Path) -> dict[int, Record]:
+    return latest_by_run(read_ledger(shop / "logs/tune"))
+
+
+def test_each_failure_ends_as_it_should_and_harms_no_other_run(
+    shop: Path, search_config: WriteConfig, tmp_path: Path
+) -> None:
+    calm = search(search_config("calm.yaml", **runs_of(len(KINDS), hp_search_name="calm")))
+    assert calm.returncode == 0, calm.stderr
+    losses = {record.run: record.best_val_loss for record in read_ledger(shop / "logs/calm")}
+
+    done = failing_search(
+        search_config(**runs_of(len(KINDS), run_timeout_minutes=0.12)), KINDS, tmp_path / "already failed"
+    )
+    assert done.returncode == 3, done.stderr
+    records = latest(shop)
+    by_kind = dict(zip(KINDS, records.values(), strict=True))
+    ended = {kind: (record.state, record.attempt, record.batch_size) for kind, record in by_kind.items()}
+    assert ended == {
+        "none": ("finished", 1, PLANNED),
+        "out of memory at load": ("oom", 1, PLANNED),
+        "out of memory at a step": ("finished", 2, 8),
+        "out of memory at validation": ("finished", 2, 8),
+        "out of memory at export": ("oom", 1, PLANNED),
+        "exception": ("failed", 1, PLANNED),
+        "NaN loss": ("diverged", 1, PLANNED),
+        "SIGKILL": ("finished", 2, PLANNED),
+        "SIGSEGV": ("finished", 2, PLANNED),
+        "stopped": ("finished", 2, PLANNED),
+        "hangs in a step": ("failed", 1, PLANNED),
+        "full disk": ("failed", 1, PLANNED),
+    }
+
+    # What was interrupted went on from its checkpoint: dropout included, as if nothing had been.
+    for kind in ("none", "SIGKILL", "SIGSEGV", "stopped"):
+        assert by_kind[kind].best_val_loss == losses[by_kind[kind].run], kind
+    assert records[0].best_val_loss == losses[0]
+    for kind in ("out of memory at a step", "out of memory at validation"):
+        record = by_kind[kind]
+        assert record.accumulation_steps == 2, "the optimizer saw the planned batch"
+        text = (shop / f"configs/hp_search/{record.name}.yaml").read_text()
+        assert yaml.safe_load(text)["training_spec"]["batch_size"] == 8
+        assert f"# was {PLANNED}, which ran out of memory" in text
+
+    errors = {kind: record.error or "" for kind, record in by_kind.items()}
+    assert "out of memory while loading the data or the model" in errors["out of memory at load"]
+    assert "out of memory during export" in errors["out of memory at export"]
+    assert "ValueError: the flux is out of bounds" in errors["exception"]
+    assert "nan" in errors["NaN loss"]
+    assert "ended in training after run_timeout_minutes: 0.12" in errors["hangs in a step"]
+    assert "cannot write" in errors["full disk"]
+    assert "File too large" in errors["full disk"]
+    for record in records.values():
+        if record.state in ("failed", "oom"):
+            command = f"sequifier train --config-path configs/hp_search/{record.name}.yaml"
+            assert (record.error or "").endswith(f"to reproduce: {command}")
+    assert "the worker died (SIGKILL); again from its last epoch" in done.stderr
+    assert f"the worker gave no sign of life for {4} s" in done.stderr
+
+    # A result has its models; a run without one leaves its record alone, and nothing half-written.
+    for record in records.values():
+        models = sorted((shop / "models").glob(f"sequifier-{record.name}-*"))
+        if record.state in ("finished", "diverged"):
+            assert models
+            onnxruntime.InferenceSession(models[0])
+        else:
+            assert models == []
+    assert by_kind["NaN loss"].best_epoch == 1, "the last finite epoch"
+    assert not list((shop / "models").glob(".*"))
+    with (shop / "logs/tune/results.csv").open() as file:
+        rows = {row["run"]: row["state"] for row in csv.DictReader(file) if row["run"]}
+    assert rows == {str(number): record.state for number, record in records.items()}
+
+
+@pytest.mark.slow
+def test_what_fails_again_and_again_is_given_up_and_the_search_goes_on(
+    shop: Path, search_config: WriteConfig, tmp_path: Path
+) -> None:
+    path = search_config(**runs_of(4, max_retries=2))
+    kinds = ["none", "out of memory always", "SIGSEGV always", "none"]
+    done = failing_search(path, kinds, tmp_path / "already failed")
+    assert done.returncode == 3
+    attempts = [[(r.batch_size, r.state) for r in read_ledger(shop / "logs/tune") if r.run == n] for n in range(4)]
+    assert attempts == [
+        [(16, "running"), (16, "finished")],
+        [(16, "running"), (8, "running"), (4, "running"), (4, "oom")],
+        [(16, "running"), (16, "running"), (16, "failed")],
+        [(16, "running"), (16, "finished")],
+    ]
+    errors = [record.error or "" for record in latest(shop).values()]
+    assert "out of memory with a batch of 4, after 2 halvings" in errors[1]
+    assert "the worker died (SIGSEGV)" in errors[2]
+
+
+SMALL_DISK = """
+mount -t tmpfs -o size=600k small logs || exit 77
+head -c 560000 /dev/zero > logs/filler
+"$@"; echo "first: $?"
+rm logs/filler
+"$@" --retry-failed; echo "second: $?"
+cp -r logs kept
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_plainly_and_costs_nothing_once_there_is_room(
+    shop: Path, search_config: WriteConfig
+) -> None:
+    (shop / "logs").mkdir()
+    # A mount of its own namespace: nobody else sees it, and it is gone with the last process.
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", *COMMAND, str(search_config(**runs_of(3)))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("a small disk cannot be mounted here")
+    assert "first: 1" in done.stdout, done.stderr
+    assert "second: 0" in done.stdout, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    records = latest_by_run(read_ledger(shop / "kept/tune"))
+    assert [record.state for record in records.values()] == ["finished"] * 3

@@ -1,0 +1,28 @@
+"""Training and predicting in a shop, as short calls."""
+
+from pathlib import Path
+from typing import Any
+
+from shop import TINY_RUN, merged
+
+from sequifier import api
+from sequifier.config.inference import InferConfig
+from sequifier.config.train import TrainConfig
+from sequifier.inference.predict import Inference
+
+
+def train(root: Path, **values: Any) -> None:
+    """One epoch of a tiny model; keyword arguments are laid over its config."""
+    base = {"project_root": str(root), "training_spec": {"epochs": 1}}
+    config = TrainConfig.model_validate(merged(merged(TINY_RUN, base), values))
+    api.train(config, emit=lambda event, **fields: None)
+
+
+def model(name: str, which: str = "best") -> str:
+    return f"models/sequifier-{name}-{which}-1.onnx"
+
+
+def infer(path: str | list[str], lines: list[str] | None = None, **values: Any) -> list[Inference]:
+    """Predict; what is reported goes to `lines`."""
+    config = InferConfig.model_validate({"model_path": path, "device": "cpu"} | values)
+    return api.infer(config, report=(lines if lines is not None else []).append)

@@ -1,0 +1,196 @@
+"""What goes on and what is cut: asha and median as rules over curves, replayed on real ones."""
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from sequifier.search.pruning import (
+    Progress,
+    Task,
+    asha_next,
+    best_so_far,
+    median_thresholds,
+    rungs,
+    saved_epochs,
+)
+
+CURVES = Path(__file__).parent / "data" / "curves.json"
+
+
+def replay(
+    curves: Sequence[Sequence[float | None]],
+    *,
+    reduction: int = 3,
+    min_epochs: int = 1,
+    maximize: bool = False,
+    start_first: bool = False,
+    lost: Sequence[int] = (),
+) -> tuple[list[Task], list[int]]:
+    """The tasks in the order asha gives them, and how far each run came. Runs in `lost` fail in their second task."""
+    done = [0] * len(curves)
+    failed: set[int] = set()
+    tasks: list[Task] = []
+    while True:
+        runs = [
+            Progress(
+                number,
+                len(curve),
+                curve[: done[number]],
+                is_settled=done[number] == len(curve) or number in failed,
+                is_lost=number in failed,
+            )
+            for number, curve in enumerate(curves)
+        ]
+        task = asha_next(runs, reduction=reduction, min_epochs=min_epochs, maximize=maximize, start_first=start_first)
+        if task is None:
+            return tasks, done
+        tasks.append(task)
+        assert done[task.number] < task.until_epoch <= len(curves[task.number])
+        if task.number in lost and done[task.number]:
+            failed.add(task.number)
+        else:
+            done[task.number] = task.until_epoch
+
+
+def flat(value: float, epochs: int = 9) -> list[float]:
+    return [value] * epochs
+
+
+def test_rungs_are_below_the_end_of_a_run() -> None:
+    assert rungs(27, reduction=3, min_epochs=1) == (1, 3, 9)
+    assert rungs(28, reduction=3, min_epochs=1) == (1, 3, 9, 27)
+    assert rungs(10, reduction=2, min_epochs=3) == (3, 6)
+    assert rungs(3, reduction=3, min_epochs=3) == ()
+
+
+def test_one_in_three_goes_on_and_the_highest_rung_comes_first() -> None:
+    losses = [5.0, 4.0, 6.0, 3.0, 8.0, 7.0, 2.0, 9.0, 1.0]
+    tasks, done = replay([flat(loss) for loss in losses])
+    assert [(task.number, task.until_epoch) for task in tasks] == [
+        *((0, 1), (1, 1), (2, 1), (1, 3)),  # the best of three goes on at once
+        *((3, 1), (3, 3), (4, 1), (5, 1)),  # 3 is the best of four, and takes the only place; then of six there are two
+        *((6, 1), (6, 3), (6, 9), (7, 1), (8, 1), (8, 3), (8, 9)),
+    ]
+    assert done == [1, 3, 1, 3, 1, 1, 9, 1, 9]
+
+
+def test_a_metric_to_maximise_promotes_the_largest() -> None:
+    values = [0.1, 0.9, 0.5]
+    assert replay([flat(value) for value in values], maximize=True)[1] == [1, 9, 1]
+    assert replay([flat(value) for value in values])[1] == [9, 1, 1]
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 3, 4, 5])
+def test_the_best_of_few_runs_is_trained_to_its_end(n_runs: int) -> None:
+    losses = [2.0, 1.0, 3.0, 4.0, 5.0][:n_runs]
+    _, done = replay([flat(loss, 20) for loss in losses], reduction=4)
+    assert done[losses.index(min(losses))] == 20
+    assert sum(epochs == 20 for epochs in done) == 1
+
+
+def test_runs_with_fewer_epochs_end_earlier_and_do_not_stand_on_higher_rungs() -> None:
+    tasks, done = replay([flat(2.0, 1), flat(1.0, 4), flat(1.5, 20), flat(3.0, 20)])
+    assert [task.until_epoch for task in tasks if task.number == 0] == [1], "its end: there is no rung to wait at"
+    assert [task.until_epoch for task in tasks if task.number == 1] == [1, 3, 4]
+    assert done == [1, 4, 1, 1], "the best of those on the first rung took its only place"
+    assert replay([flat(2.0, 1), flat(1.5, 4), flat(1.0, 20), flat(3.0, 20)])[1] == [1, 1, 20, 1]
+
+
+def test_equal_runs_go_on_in_order_of_number() -> None:
+    _, done = replay([flat(1.0) for _ in range(9)])
+    assert [number for number, epochs in enumerate(done) if epochs > 1] == [0, 1, 2]
+
+
+def test_a_run_is_judged_by_its_best_epoch() -> None:
+    curves = [[5.0, 1.0, 4.0, *flat(4.0, 6)], flat(2.0), flat(3.0)]
+    runs = [Progress(number, 9, curve[:3]) for number, curve in enumerate(curves)]
+    assert asha_next(runs, reduction=3, min_epochs=3, maximize=False) == Task(0, 9)
+
+
+def test_a_run_without_a_value_is_not_promoted() -> None:
+    curves: list[list[float | None]] = [[None] * 9, [math.nan] * 9, [*flat(1.0)], [*flat(2.0)]]
+    assert replay(curves)[1] == [1, 1, 9, 1]
+    assert replay(curves[:2])[1] == [1, 1]
+
+
+def test_the_place_of_a_lost_run_goes_to_another() -> None:
+    losses = [1.0, 2.0, 3.0]
+    assert replay([flat(loss) for loss in losses], lost=[0])[1] == [1, 9, 1]
+    assert replay([flat(loss) for loss in losses], lost=[0, 1])[1] == [1, 1, 9]
+
+
+def test_a_run_that_ended_by_itself_keeps_its_place() -> None:
+    stopped_early = Progress(0, 9, (1.0, 1.1), is_settled=True)
+    others = [Progress(number, 9, (float(number + 1),)) for number in (1, 2)]
+    assert asha_next([stopped_early, *others], reduction=3, min_epochs=1, maximize=False) is None
+
+
+def test_a_run_that_was_interrupted_between_rungs_goes_on_first() -> None:
+    runs = [Progress(0, 27, (2.0,)), Progress(1, 27, (1.0, 0.9, 0.8, 0.7)), Progress(2, 27, ())]
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Task(1, 9)
+    at_its_end = Progress(0, 3, (2.0, 1.0, 0.5))
+    assert asha_next([at_its_end], reduction=3, min_epochs=1, maximize=False) == Task(0, 3)
+
+
+def test_nothing_is_promoted_for_want_of_others_while_more_are_to_come() -> None:
+    runs = [Progress(0, 9, (2.0,)), Progress(1, 9, (1.0,))]
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False, more_to_come=True) is None
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Task(1, 3)
+
+
+def test_all_runs_can_be_started_before_the_first_is_promoted() -> None:
+    losses = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
+    tasks, done = replay([flat(loss) for loss in losses], start_first=True)
+    assert [task.until_epoch for task in tasks[:9]] == [1] * 9
+    assert done == [1, 1, 1, 1, 1, 1, 3, 3, 9]
+    assert sum(replay([flat(loss) for loss in losses])[1]) > sum(done), "ever better runs are each promoted at once"
+
+
+@pytest.mark.parametrize("start_first", [False, True])
+def test_asha_finds_a_result_within_one_percent_of_the_grid_for_a_third_of_its_epochs(start_first: bool) -> None:
+    curves = [run["curve"] for run in json.loads(CURVES.read_text(encoding="utf-8"))["runs"]]
+    assert len(curves) == 81
+    grid_epochs = sum(map(len, curves))
+    grid_best = min(map(min, curves))
+    orders = [curves, *(random.Random(seed).sample(curves, len(curves)) for seed in range(30))]
+    shares = []
+    for order in orders:
+        _, done = replay(order, start_first=start_first)
+        best = min(min(curve[:epochs]) for curve, epochs in zip(order, done, strict=True))
+        assert best <= 1.01 * grid_best
+        shares.append(sum(done) / grid_epochs)
+    if start_first:
+        assert max(shares) == min(shares) == pytest.approx((81 + 2 * 27 + 6 * 9) / (9 * 81))
+    else:
+        # Promoting at once costs more where later runs happen to be better, most of all in the order of the grid.
+        assert median(shares) <= 1 / 3
+        assert shares[0] == max(shares) <= 0.42
+
+
+def test_a_median_is_of_the_best_values_that_others_had_by_then() -> None:
+    curves = [[4.0, 3.0, 5.0], [6.0, 2.0, 1.0], [5.0, 5.0, 4.0]]
+    assert median_thresholds(curves, min_epochs=1, maximize=False) == {1: 5.0, 2: 3.0, 3: 3.0}
+    assert median_thresholds(curves, min_epochs=1, maximize=True) == {1: 5.0, 2: 5.0, 3: 5.0}
+    assert median_thresholds(curves, min_epochs=3, maximize=False) == {3: 3.0}
+
+
+def test_there_is_no_median_of_fewer_than_three_others() -> None:
+    curves: list[list[float | None]] = [[1.0, 1.0], [2.0, 2.0], [3.0]]
+    assert median_thresholds(curves, min_epochs=1, maximize=False) == {1: 2.0}
+    assert median_thresholds([[None, 1.0], [math.nan, 2.0], [3.0, 3.0]], min_epochs=1, maximize=False) == {2: 2.0}
+    assert median_thresholds([], min_epochs=1, maximize=False) == {}
+
+
+def test_best_values_pass_over_missing_ones() -> None:
+    assert best_so_far([None, 2.0, math.nan, 3.0, 1.0], maximize=False) == [None, 2.0, 2.0, 2.0, 1.0]
+
+
+def test_saved_epochs_are_those_of_pruned_runs_alone() -> None:
+    runs = [Progress(0, 9, flat(1.0)), Progress(1, 9, (2.0,)), Progress(2, 9, (1.0, 1.0, 1.0, 1.0), is_settled=True)]
+    savings = saved_epochs(runs, pruned={1})
+    assert (savings.planned, savings.trained, savings.saved, savings.cut) == (27, 14, 8, {1: 1})

@@ -1,0 +1,114 @@
+"""What is remembered of memory from run to run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from searches import metadata, search
+
+from sequifier.artifacts.ledger import Record, State
+from sequifier.search.plan import PlannedRun, make_plan
+from sequifier.search.retry import Batch
+from sequifier.search.sizes import first_batch
+
+SMALL, MIDDLE, LARGE = 0, 1, 2
+
+
+def planned(tmp_path: Path, batch_size: int = 128, **training: Any) -> dict[int, PlannedRun]:
+    """Three runs, each needing more memory than the one before."""
+    config = search(
+        model={"dim_model": [8, 16, 32], "n_head": [2, 2, 2], "dim_feedforward": 32, "num_layers": 1},
+        training={"batch_size": batch_size, **training},
+        project_root=str(tmp_path),
+    )
+    runs = {run.number: run for run in make_plan(config, metadata()).runs}
+    assert [runs[number].config.model_spec.dim_model for number in (SMALL, MIDDLE, LARGE)] == [8, 16, 32]
+    return runs
+
+
+def attempts(run: int, *sizes: int, ended: State = "finished") -> list[Record]:
+    """The records of a run that was attempted with these batch sizes."""
+    states: list[tuple[State, int]] = [*(("running", size) for size in sizes), (ended, sizes[-1])]
+    return [
+        Record(run=run, name=f"run-{run}", identity=str(run), data="d", state=state, batch_size=size, seed=0)
+        for state, size in states
+    ]
+
+
+def start(run: int, records: list[Record], runs: dict[int, PlannedRun], *, keep_effective: bool = True) -> Batch | None:
+    return first_batch(runs[run], records, runs, keep_effective=keep_effective)
+
+
+def test_nothing_is_known_at_first_and_nothing_is_concluded_from_what_fitted(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, [], runs) is None
+    assert start(LARGE, attempts(SMALL, 128), runs) is None
+
+
+def test_a_run_that_needs_more_starts_from_the_size_that_fitted(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    records = attempts(SMALL, 128, 64, 32)
+    assert start(MIDDLE, records, runs) == Batch(32, 4)
+    assert start(LARGE, records, runs) == Batch(32, 4)
+    assert start(LARGE, records, runs, keep_effective=False) == Batch(32, 1)
+
+
+def test_a_run_that_needs_less_starts_as_planned(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(SMALL, attempts(LARGE, 128, 64), runs) is None
+
+
+def test_of_several_the_smallest_size_counts(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    records = attempts(SMALL, 128, 64) + attempts(MIDDLE, 64, 32)
+    assert start(LARGE, records, runs) == Batch(32, 4)
+
+
+def test_a_batch_that_was_never_seen_to_fail_is_tried(tmp_path: Path) -> None:
+    records = attempts(SMALL, 128, 64)
+    assert start(LARGE, records, planned(tmp_path, 100)) is None
+    assert start(LARGE, records, planned(tmp_path, 64)) is None
+    assert start(LARGE, records, planned(tmp_path, 128)) == Batch(64, 2)
+    assert start(LARGE, records, planned(tmp_path, 150)) == Batch(64, 3, 150)
+
+
+def test_a_run_that_never_fitted_saves_the_next_one_its_attempts(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, attempts(SMALL, 128, 64, 32, 16, ended="oom"), runs) == Batch(16, 8)
+
+
+@pytest.mark.parametrize("ended", ["oom", "failed"])
+def test_a_failure_that_no_batch_could_prevent_says_nothing_about_batches(tmp_path: Path, ended: State) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, attempts(SMALL, 128, ended=ended), runs) is None
+
+
+def test_what_fitted_for_a_larger_run_overrules(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    records = attempts(SMALL, 128, 64, 32) + attempts(LARGE, 64)
+    assert start(MIDDLE, records, runs) == Batch(64, 2)
+    assert start(MIDDLE, attempts(SMALL, 128, 64) + attempts(LARGE, 128), runs) is None
+
+
+def test_runs_that_cannot_be_compared_say_nothing_about_each_other(tmp_path: Path) -> None:
+    config = search(
+        model={"dim_model": [8, 32], "n_head": [2, 2], "dim_feedforward": 32},
+        training={"batch_size": 128},
+        seq_length=[8, 4],
+        project_root=str(tmp_path),
+    )
+    runs = {run.number: run for run in make_plan(config, metadata()).runs}
+    shapes = {(run.config.seq_length, run.config.model_spec.dim_model): run.number for run in runs.values()}
+    narrow_and_long, wide_and_short = shapes[8, 8], shapes[4, 32]
+    assert start(wide_and_short, attempts(narrow_and_long, 128, 64), runs) is None
+    assert start(narrow_and_long, attempts(wide_and_short, 128, 64), runs) is None
+
+
+def test_records_of_runs_that_left_the_search_are_passed_over(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, attempts(99, 128, 64), runs) is None
+
+
+def test_a_planned_accumulation_is_kept(tmp_path: Path) -> None:
+    runs = planned(tmp_path, 25, accumulation_steps=2)
+    assert start(LARGE, attempts(SMALL, 25, 13), runs) == Batch(13, 4, 50)

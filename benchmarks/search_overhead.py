@@ -1,8 +1,9 @@
 """What does a search cost beyond training? Prints seconds per run, start-up apart, and seconds per exported model.
 
 20 runs of one tiny epoch (width 64, two layers, windows of 48 events) are searched in a process of their own. From the
-ledger: start-up is from the start of the process to the first run, and from the last run to the end; beyond training is
-what is left of the time per run without training, validation and export.
+ledger: start-up is the time of the process without that of its runs, the loading of the worker above all; beyond
+training is what is left of the time per run without training, validation and export. The best and the last epoch of
+such a run are the same, so that one model is exported and checked, and its file copied.
 
 With --peers a grid of 8 runs on the same table is also searched by earlier releases of Sequifier, each in a virtual
 environment that this script makes in a cache folder (once; about 7 GB each where pip takes torch with CUDA). They do
@@ -289,24 +290,26 @@ def sequifier(program: list[str], command: str, root: Path) -> float:
 
 
 def measure_parts(folder: Path) -> dict[str, float]:
-    """Search 20 runs once; seconds of each part, per run but for the start-up."""
+    """Search 20 runs; seconds of each part, per run but for the start-up."""
     grid = Grid(TWENTY, DROPOUT, FEED_FORWARD)
     root = new_project(folder, grid, write_ours, OURS)
     whole = sequifier(OURS, "hyperparameter-search", root)
     records = [json.loads(line) for line in (root / "logs/tune/ledger.jsonl").read_text().splitlines()]
     finished = [record for record in records if record["state"] == "finished"]
     assert len(finished) == grid.n_runs
-    first, last = (datetime.fromisoformat(record["time"]) for record in (records[0], records[-1]))
-    runs = (last - first).total_seconds()
+    # The worker loads during the first run, so runs are counted from its end.
+    first, *others = finished
+    began, ended = (datetime.fromisoformat(record["time"]) for record in (first, others[-1]))
+    per_run = (ended - began).total_seconds() / len(others)
     parts = {
-        part: sum(record["seconds"][part] for record in finished) / grid.n_runs
+        part: sum(record["seconds"][part] for record in others) / len(others)
         for part in ("training", "validation", "export")
     }
     return {
-        "start-up": whole - runs,
+        "start-up": whole - per_run * len(others) - first["seconds"]["total"],
         **parts,
-        "beyond training": runs / grid.n_runs - sum(parts.values()),
-        "per run": runs / grid.n_runs,
+        "beyond training": per_run - sum(parts.values()),
+        "per run": per_run,
     }
 
 

@@ -101,7 +101,7 @@ def search(
     from sequifier.search.plan import DRY_RUN_FILES, write_run_files
     from sequifier.search.results import savings
 
-    folder = Path(config.project_root) / "logs" / config.hp_search_name
+    folder = config.root / "logs" / config.hp_search_name
     planner = _Planner(config)
     notes = Notes(folder)
     if dry_run:
@@ -109,7 +109,7 @@ def search(
         plan = planner.plan(records)
         write_run_files(plan, limit=None if write_all else DRY_RUN_FILES)
         emit("planned", plan=plan, to_run=[run for run in plan.runs if run.record is None])
-        return SearchResult(plan, notes.rows(plan, records), "planned")
+        return SearchResult(plan, [], "planned")
     with Ledger.open(folder) as ledger:
         plan = planner.plan(ledger.records)
         write_run_files(plan)
@@ -227,7 +227,7 @@ class _Session:
         run = next((run for run in self.plan.runs if run.number == winner.run), None)
         if run is None or not winner.model_path.endswith(".onnx"):
             return
-        model = Path(self._planner.config.project_root) / winner.model_path
+        model = self._planner.config.root / winner.model_path
         metrics = self._executor.score(run.path, model, splits[2])
         self._notes.keep_test(winner.run, metrics)
 

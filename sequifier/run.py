@@ -145,7 +145,7 @@ def run(
     started = time.perf_counter()
     emit("stage", stage="load")
     ready = prepare(config, shared or Shared())
-    config, root = ready.config, Path(config.project_root)
+    config, root = ready.config, config.root
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
     if checkpoint is not None:
         ready.state.restore(checkpoint)
@@ -384,7 +384,7 @@ def _read_split(
 ) -> Events:
     path = find_input(getattr(config, key), config.project_root, key)
     wanted = {*(config.input_columns or ()), *config.target_columns}
-    root = Path(config.project_root)
+    root = config.root
     known = [(root / split).resolve() for split in metadata.split_paths]
     hashes = dict(zip(known, metadata.sequifier.column_hashes, strict=True)).get(path.resolve())
     columns = [column for column in metadata.columns if column in wanted]

@@ -54,7 +54,7 @@ def print_results(result: "SearchResult") -> None:
 def print_next(result: "SearchResult", config_path: Path) -> None:
     """Print where the results are, whether the winner beats the baselines, and the next commands."""
     console = Console(highlight=False, soft_wrap=True)
-    root, name = Path(result.plan.config.project_root), result.plan.config.hp_search_name
+    root, name = result.plan.config.root, result.plan.config.hp_search_name
     for row in result.rows:
         if row.error and row.state != "pruned":
             console.print(f"run {row.run} {row.state}: {row.error}", markup=False)

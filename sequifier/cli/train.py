@@ -61,7 +61,7 @@ def command(
         result = api.train(loaded.config, resume=mode, emit=progress)
     if result.ended == "interrupted":
         raise KeyboardInterrupt
-    root = Path(loaded.config.project_root)
+    root = loaded.config.root
     for path in result.files.values():
         if path.startswith("models/"):
             click.echo(root / path)

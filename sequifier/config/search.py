@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from sequifier.config.base import Columns, ColumnType, Named, ProjectConfig, StrictModel, about, plain_type
+from sequifier.config.base import (
+    NAME_BYTES,
+    Columns,
+    ColumnType,
+    Named,
+    ProjectConfig,
+    StrictModel,
+    about,
+    plain_type,
+    usable_name,
+)
 from sequifier.config.load import Merged
 from sequifier.config.model import ModelSpec
 from sequifier.config.over_base import in_one_piece
@@ -205,7 +215,9 @@ class SearchConfig(ProjectConfig):
         json_schema_extra=about(unit="configurations"),
     )  # fmt: skip
     evaluation_script: EvaluationScript | None = Field(
-        None, description="A program of your own that measures each model.", json_schema_extra=about(not_yet=True)
+        None,
+        description="A program of your own that measures each model.",
+        json_schema_extra=about(interacts="metric may name one of its metrics"),
     )
     max_hours: float | None = Field(
         None, gt=0, description="Time after which no run is started.", json_schema_extra=about(unit="hours")
@@ -237,8 +249,7 @@ class SearchConfig(ProjectConfig):
     @field_validator("hp_search_name")
     @classmethod
     def _usable_in_file_names(cls, name: str) -> str:
-        ValuesOf(TrainConfig, "model_name", searched=False).validate_one(name)
-        return name
+        return usable_name(name, longest=NAME_BYTES - len("-run-100000"))
 
     @field_validator("start_with")
     @classmethod

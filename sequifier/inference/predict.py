@@ -156,7 +156,7 @@ def _infer(config: InferConfig, job: _Job, report: Report) -> Inference:
 
     base = {SEQUENCE: _sequence_ids(events, predicted.rows), POSITION: events.positions[predicted.rows]}
     decoded = {target.name: _decode(target, predicted, model.file, config.map_to_id) for target in job.targets}
-    outputs = Path(config.project_root).expanduser() / "outputs"
+    outputs = config.root / "outputs"
     written = outputs / "predictions" / f"{job.path.stem}-predictions.{config.write_format}"
     _write(written, {**base, **decoded}, config.write_format)
     probabilities = []

@@ -54,7 +54,7 @@ def find_source(
         )
     splits = metadata.split_paths if metadata else []
     path = find_input(config.data_path or splits[min(2, len(splits) - 1)], config.project_root, "data_path")
-    root = Path(config.project_root).expanduser()
+    root = config.root
     described = _describing(path, root, metadata)
     if described is None:
         report(f"note: no metadata describes {path}; its encoding is taken to be the model's")

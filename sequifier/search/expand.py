@@ -23,6 +23,7 @@ from sequifier.config.identity import (
     differing,
     identity_of,
 )
+from sequifier.config.metric_names import training_metric
 from sequifier.config.model import ModelSpec
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
@@ -102,8 +103,11 @@ class Expander:
     ) -> None:
         self._space, self._data, self._steps_of = space, data, steps_of
         shared = set(TrainConfig.model_fields) & set(SearchConfig.model_fields) - {*FROM_METADATA}
+        scripted = {} if config.evaluation_script is None else config.evaluation_script.metrics
+        metric, direction = training_metric(config.metric, config.direction, scripted)
         self._fixed: dict[str, dict[str, Any]] = {
-            ROOT: {name: getattr(config, name) for name in shared} | {"seed": seed, "model_name": "run"},
+            ROOT: {name: getattr(config, name) for name in shared}
+            | {"seed": seed, "model_name": "run", "metric": metric, "direction": direction},
             MODEL: _fixed_fields(config.model_hyperparameter_sampling, ModelSampling.searchable()),
             TRAINING: _fixed_fields(config.training_hyperparameter_sampling, TrainingSampling.searchable()),
         }

@@ -16,6 +16,7 @@ from typing import Any
 from sequifier.artifacts.ledger import Record, latest_by_run
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
+from sequifier.config.metric_names import script_problems
 from sequifier.config.resolve import DataSchema
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
@@ -194,6 +195,10 @@ def make_plan(
         RunError: the ledger is of other data.
     """
     _same_data(records, data)
+    if config.evaluation_script is not None:
+        kinds = {target: data.kind(target) for target in config.target_columns if target in data.columns}
+        if problems := list(script_problems(config.metric, config.direction, config.evaluation_script.metrics, kinds)):
+            raise ConfigError(problems)
     seed = _seed(config, records)
     space = build_space(config)
     if config.search_strategy == "grid" and space.size > MAX_GRID:
@@ -377,7 +382,7 @@ def planned_run(
 
 def run_folder(config: SearchConfig) -> Path:
     """The folder of the run files: below project_root, unless the path is absolute or begins with it."""
-    root, folder = Path(config.project_root).expanduser(), Path(config.model_config_write_path).expanduser()
+    root, folder = config.root, Path(config.model_config_write_path).expanduser()
     given = folder.is_absolute() or (root.parts and folder.parts[: len(root.parts)] == root.parts)
     return folder if given else root / folder
 

@@ -297,7 +297,7 @@ def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record]) -
     from sequifier.artifacts.sequence_losses import read_sequence_losses  # numpy loads here
     from sequifier.search.comparison import compare
 
-    root = Path(plan.config.project_root)
+    root = plan.config.root
     losses = []
     for row in ranked[:COMPARED]:
         found = {}

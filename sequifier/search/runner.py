@@ -238,7 +238,7 @@ class _Attempts:
         )
 
     def _trained(self, files: Mapping[str, str], metrics: Mapping[str, float]) -> TrainedRun:
-        root = Path(self._search.plan.config.project_root)
+        root = self._search.plan.config.root
         return TrainedRun(self._run.number, self._run.name, self._run.path, files, metrics, root)
 
     def _halve(self) -> None:

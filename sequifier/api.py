@@ -199,6 +199,9 @@ class _Session:
 
         try:
             self._executor.start()
+            device = dict(self._planner.config.training_hyperparameter_sampling)["device"]
+            if device not in ("auto", "cpu"):
+                self._executor.check(device)
             with Interrupt(self._executor.stop) as interrupt:
                 search = Search(
                     self.plan, self._ledger, self._executor, self._emit, interrupt.is_set, self._notes.keep_baselines

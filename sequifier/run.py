@@ -174,7 +174,7 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
     """
     metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
     config = resolve(config, metadata)
-    device = _device(config.training_spec.device)
+    device = find_device(config.training_spec.device)
     seed = config.seed
     assert seed is not None
     _prepare_torch(config, seed)
@@ -364,7 +364,12 @@ def _prepare_torch(config: TrainConfig, seed: int) -> None:
     torch.manual_seed(seed)  # dropout alone draws from torch's default generator
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of this name; auto takes the best there is.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -31,7 +31,7 @@ _BEATS_IN_SILENCE = 12
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 30.0
 _STDERR_TAIL = 4000
-_LAST = ("finished", "scored", "failed")
+_LAST = ("finished", "scored", "checked", "failed")
 
 
 class LocalExecutor:
@@ -135,6 +135,18 @@ class LocalExecutor:
                 return dict(event["metrics"])
         reason = event["error"] if event["event"] == "failed" else describe_death(event)
         raise RunError(f"{model_path.name} could not be scored on {split_path}: {reason}", where=str(self._log_path))
+
+    def check(self, device: str) -> None:
+        """Make sure that the worker can train on a device: once, instead of in every run.
+
+        Raises:
+            RunError: it cannot.
+        """
+        event: dict[str, Any] = {}
+        for event in self._do({"command": "check", "device": device}, None):
+            if event["event"] == "checked":
+                return
+        raise RunError(event["error"] if event["event"] == "failed" else describe_death(event))
 
     def stop(self) -> None:
         """Ask the worker, and any that replaces it, to save and end its run after the current epoch."""

@@ -95,7 +95,7 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
     from sequifier.config.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
-    from sequifier.run import Limits, run, score
+    from sequifier.run import Limits, find_device, run, score
     from sequifier.training.memory import is_out_of_memory
 
     stage = "load"
@@ -107,6 +107,10 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
         emit(event, **fields)
 
     try:
+        if command["command"] == "check":
+            find_device(command["device"])
+            emit("checked")
+            return
         config = load(TrainConfig, Path(command["config"])).config
         if command["command"] == "score":
             emit("scored", metrics=score(config, Path(command["model"]), command["split"], shared=shared))

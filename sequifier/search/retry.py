@@ -107,15 +107,6 @@ def cut(batch: Batch, batch_size: int, *, keep_effective: bool) -> Batch:
     return Batch(batch_size, parts, None if batch_size * parts == windows else windows)
 
 
-def halvings_between(first: int, now: int, *, keep_effective: bool = True) -> int:
-    """How often a batch of size `first` was halved to become one of `now`."""
-    count = 0
-    while first > max(now, 1):
-        first = _half(first, keep_effective)
-        count += 1
-    return count
-
-
 def _half(batch_size: int, keep_effective: bool) -> int:
     # Pieces are rounded up, so that two of them are enough; a batch of its own is rounded down, as in v1.
     return (batch_size + keep_effective) // 2

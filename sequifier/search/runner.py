@@ -5,6 +5,7 @@ It sees run files, events and the ledger, never a model: the executor is passed 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,8 +16,9 @@ from sequifier.errors import RunError
 from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
 from sequifier.search.estimate import seconds_left
 from sequifier.search.objectives import TrainedRun, measure
-from sequifier.search.plan import Plan, run_file
-from sequifier.search.retry import Batch, decide, halved, halvings_between
+from sequifier.search.plan import Plan, PlannedRun, run_file
+from sequifier.search.retry import Batch, decide, halved
+from sequifier.search.sizes import first_batch
 
 Outcome = Literal["complete", "stopped", "budget"]
 
@@ -87,7 +89,7 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
             n_runs=max(len(known), len(search.plan.runs) + search.plan.n_to_propose),
             seconds_left=left,
         )
-        attempts = _Attempts(task, search)
+        attempts = _Attempts(task, search, agenda.runs)
         try:
             record = attempts.until_settled()
         except KeyboardInterrupt:
@@ -117,14 +119,16 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
 class _Attempts:
     """One task, from its first attempt to its last."""
 
-    def __init__(self, task: Task, search: Search) -> None:
-        self._task, self._run, self._search = task, task.run, search
+    def __init__(self, task: Task, search: Search, known: Mapping[int, PlannedRun]) -> None:
+        self._task, self._run, self._search, self._known = task, task.run, search, known
         record = task.run.record
         if record is None:
             self._attempt = 1
         else:
             self._attempt = record.attempt if is_paused(record) else record.attempt + 1
         self._batch = _batch_in(task.run.path)
+        own = [record.batch_size for record in search.ledger.records if record.run == task.run.number]
+        self._halvings = sum(after < before for before, after in pairwise(own))
         self._crashed = False
 
     def until_settled(self) -> Record:
@@ -133,17 +137,18 @@ class _Attempts:
         unfinished = self._run.record is not None and self._run.record.state in ("running", "interrupted")
         resume, why = ("matching" if unfinished else "never"), None
         config = self._search.plan.config
+        if self._run.record is None:
+            why = self._start_smaller()
         while True:
             self.note("running", error=why)
             last, stage = self._watch(resume)
             if last["event"] == "finished":
                 return self._finish(last["result"])
-            spec = self._run.config.training_spec
             decision = decide(
                 last,
                 stage=stage,
                 batch_size=self._batch.batch_size,
-                halvings=halvings_between(spec.batch_size, self._batch.batch_size),
+                halvings=self._halvings,
                 max_retries=config.max_retries,
                 crashed_before=self._crashed,
             )
@@ -154,7 +159,8 @@ class _Attempts:
                 return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}")
             why = f"attempt {self._attempt}: {decision.reason}"
             if decision.action == "halve":
-                self._halve()
+                self._halvings += 1
+                self._cut(halved(self._batch, keep_effective=config.oom_keep_effective_batch), "ran out of memory")
                 resume = "never"
             else:
                 self._crashed, resume = True, "matching"
@@ -241,17 +247,27 @@ class _Attempts:
         root = self._search.plan.config.root
         return TrainedRun(self._run.number, self._run.name, self._run.path, files, metrics, root)
 
-    def _halve(self) -> None:
+    def _start_smaller(self) -> str | None:
+        """Begin with the batch that fitted for runs that need no more memory; returns why, if so."""
+        search, runs = self._search, self._known
+        keep = search.plan.config.oom_keep_effective_batch
+        batch = first_batch(self._run, search.ledger.records, runs, keep_effective=keep)
+        if batch is None:
+            return None
+        self._cut(batch, "did not fit in memory in a run that needs no more")
+        return f"starts with a batch of {batch.batch_size}: larger ones did not fit in runs that need no more"
+
+    def _cut(self, batch: Batch, why: str) -> None:
         """Rewrite the run file with a smaller batch; the planned one stays in a comment."""
-        self._batch = halved(self._batch, keep_effective=self._search.plan.config.oom_keep_effective_batch)
+        self._batch = batch
         planned = self._run.config.training_spec
         cut = {
-            "batch_size": self._batch.batch_size,
-            "accumulation_steps": self._batch.accumulation_steps,
-            "effective_batch_size": self._batch.effective_batch_size,
+            "batch_size": batch.batch_size,
+            "accumulation_steps": batch.accumulation_steps,
+            "effective_batch_size": batch.effective_batch_size,
         }
         comments = {
-            "training_spec.batch_size": f"was {planned.batch_size}, which ran out of memory",
+            "training_spec.batch_size": f"was {planned.batch_size}, which {why}",
             "training_spec.accumulation_steps": f"was {planned.accumulation_steps}",
         }
         config = self._run.config.model_copy(update={"training_spec": planned.model_copy(update=cut)})

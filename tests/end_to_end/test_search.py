@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 import yaml
 from shop import TINY_SEARCH, WriteConfig, merged
 
@@ -93,6 +94,16 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
     assert third.returncode == 0
     assert sorted(latest(shop)) == [0, 1, 2]
     assert (shop / "logs/tune/ledger.jsonl").read_bytes().startswith(before), "only the new run was added"
+
+
+def test_a_device_that_is_not_there_is_said_once_before_any_run(shop: Path, search_config: WriteConfig) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    done = search(search_config(training_hyperparameter_sampling={"device": "cuda"}))
+    assert done.returncode == 1
+    assert done.stderr.count("`cuda` is not available here") == 1
+    assert "Traceback" not in done.stderr
+    assert latest(shop) == {}
 
 
 def test_a_dry_run_writes_the_files_and_loads_no_torch(shop: Path, search_config: WriteConfig) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.search.retry import Batch, Decision, cut, decide, halved, halvings_between
+from sequifier.search.retry import Batch, Decision, cut, decide, halved
 
 
 def died(
@@ -120,17 +120,6 @@ def test_a_batch_of_25_becomes_two_of_13_and_12() -> None:
 
 def test_halving_alone_is_what_v1_did() -> None:
     assert halved(Batch(25, 2), keep_effective=False) == Batch(12, 2, None)
-
-
-@given(planned=st.integers(1, 5000), times=st.integers(0, 6), keep=st.booleans())
-def test_halvings_are_counted_back(planned: int, times: int, keep: bool) -> None:
-    batch = Batch(planned, 1)
-    done = 0
-    for _ in range(times):
-        if batch.batch_size > 1:
-            batch = halved(batch, keep_effective=keep)
-            done += 1
-    assert halvings_between(planned, batch.batch_size, keep_effective=keep) == done
 
 
 @given(planned=st.integers(2, 5000), accumulation=st.integers(1, 8), times=st.integers(1, 6))

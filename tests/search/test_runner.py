@@ -120,7 +120,7 @@ def test_a_batch_that_never_fits_is_given_up_and_the_search_goes_on(tmp_path: Pa
     with Ledger.open(tmp_path / "ledger") as ledger:
         script = Script(*[[STAGE, OOM]] * 4, [STAGE, finished()])
         play(planned(tmp_path), ledger, script)
-        assert [batch for _, _, batch in script.asked] == [25, 13, 7, 4, 8]
+        assert [batch for _, _, batch in script.asked] == [25, 13, 7, 4, 4]
         assert states(ledger) == ["oom", "finished"]
         assert "after 3 halvings" in (ledger.latest()[0].error or "")
 
@@ -165,7 +165,25 @@ def test_a_halved_batch_is_remembered_across_a_restart(tmp_path: Path) -> None:
             play(planned(tmp_path), ledger, Script([STAGE, OOM], [STAGE, {"event": "ctrl-c"}]))
         script = Script([STAGE, OOM], [STAGE, OOM], [STAGE, OOM], [STAGE, finished()])
         play(planned(tmp_path, ledger.records), ledger, script)
-        assert [batch for _, _, batch in script.asked] == [13, 7, 4, 8], "three halvings in all"
+        assert [batch for _, _, batch in script.asked] == [13, 7, 4, 4], "three halvings in all, and 8 is not tried"
+
+
+def test_a_run_that_needs_as_much_memory_starts_with_the_size_that_fitted(tmp_path: Path) -> None:
+    config = search(
+        model={"num_layers": [1, 2]},
+        training={"batch_size": 64},
+        project_root=str(tmp_path),
+        oom_keep_effective_batch=True,
+    )
+    plan = make_plan(config, metadata(), records=[])
+    write_run_files(plan)
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, OOM], [STAGE, OOM], [STAGE, finished()], [STAGE, OOM], [STAGE, finished()])
+        play(plan, ledger, script)
+        assert [batch for _, _, batch in script.asked] == [64, 32, 16, 16, 8]
+        assert states(ledger) == ["finished", "finished"]
+        spec = parse_file(plan.runs[1].path).values["training_spec"]
+        assert spec["batch_size"] * spec["accumulation_steps"] == 64
 
 
 def test_an_interrupted_run_ends_the_search(tmp_path: Path) -> None:

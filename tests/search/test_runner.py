@@ -291,3 +291,17 @@ def test_confirmations_are_further_seeds_of_the_best_runs_alone(tmp_path: Path) 
             (2, 8, 6),
             (3, 8, 7),
         ]
+
+
+def test_four_batches_stay_four_runs_when_the_larger_one_never_fits(tmp_path: Path) -> None:
+    config = search(training={"batch_size": [128, 64], "accumulation_steps": [1, 2]}, project_root=str(tmp_path))
+    plan = make_plan(config, metadata(), records=[])
+    write_run_files(plan)
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, OOM], *[[STAGE, finished()]] * 4)
+        play(plan, ledger, script)
+        assert [batch for _, _, batch in script.asked] == [128, 64, 64, 64, 64], "128 is not tried a second time"
+        assert states(ledger) == ["finished"] * 4
+        again = make_plan(config, metadata(), records=ledger.records)
+        assert [run.identity for run in again.runs] == [run.identity for run in plan.runs]
+        assert waiting(again, ledger, retry_failed=True) == []

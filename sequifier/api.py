@@ -116,7 +116,7 @@ def search(
         agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
         waiting = agenda.waiting()
         emit("planned", plan=plan, to_run=waiting)
-        session = _Session(planner, ledger, notes, emit)
+        session = _Session(planner, plan, ledger, notes, emit)
         if (waiting or planner.proposes) and not (waiting and not confirm(plan, len(waiting))):
             ended = session.run(agenda)
         else:
@@ -182,12 +182,14 @@ class _Planner:
 class _Session:
     """One process working on a search: trains, confirms the best, scores the winner."""
 
-    def __init__(self, planner: _Planner, ledger: "Ledger", notes: "Notes", emit: Callable[..., None]) -> None:
+    def __init__(
+        self, planner: _Planner, plan: "Plan", ledger: "Ledger", notes: "Notes", emit: Callable[..., None]
+    ) -> None:
         from sequifier.execution.local import LocalExecutor
 
         self._planner, self._ledger, self._notes, self._emit = planner, ledger, notes, emit
         self._executor = LocalExecutor(notes.folder / "worker.log")
-        self.plan = planner.plan(ledger.records)
+        self.plan = plan
 
     def run(self, agenda: "Agenda") -> Literal["complete", "stopped", "budget"]:
         """Work through the agenda, then confirm and score; the results are written whatever happens."""

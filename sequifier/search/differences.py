@@ -9,9 +9,8 @@ from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT, plain
 from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
-from sequifier.config.yaml12 import parse_file
-from sequifier.errors import ConfigError
 from sequifier.search.expand import FROM_METADATA
+from sequifier.search.run_files import read_document, value_at
 from sequifier.search.space import Space
 
 SECTIONS = ("model_spec", "training_spec")
@@ -45,16 +44,16 @@ def differences(
     """
     keys = searched_keys(space)
     searched = frozenset(keys)
-    documents = [_document(path) for path in earlier]
+    documents = [read_document(path) for path in earlier]
     if configs:
-        fixed = _values(configs[0], [key for key in space.fixed if key not in FROM_METADATA])
+        fixed = values_of(configs[0], [key for key in space.fixed if key not in FROM_METADATA])
         keys += [
             key
             for key, value in fixed.items()
-            if any(document and _at(document, key, value) != value for document in documents)
+            if any(document and value_at(document, key, value) != value for document in documents)
         ]
-    now = [_values(config, keys) for config in configs]
-    before = [{key: _at(document, key, None) for key in keys} if document else {} for document in documents]
+    now = [values_of(config, keys) for config in configs]
+    before = [{key: value_at(document, key, None) for key in keys} if document else {} for document in documents]
     every = [*now, *(values for values in before if values)]
     differing = [
         key for key in keys if (keep_equal and key in searched) or len({repr(values[key]) for values in every}) > 1
@@ -84,9 +83,9 @@ def same_values(
     keys = searched_keys(space)
     waiting: dict[str, list[int]] = {}
     for index, config in enumerate(configs):
-        waiting.setdefault(repr([*_values(config, keys).values()]), []).append(index)
+        waiting.setdefault(repr([*values_of(config, keys).values()]), []).append(index)
     for index, document in enumerate(documents):
-        same = waiting.get(repr([_at(document, key, None) for key in keys])) if document else None
+        same = waiting.get(repr([value_at(document, key, None) for key in keys])) if document else None
         if same:
             now = same.pop(0)
             yield index, now, _settings(document, configs[now])
@@ -104,8 +103,8 @@ def _settings(document: Mapping[str, Any], config: TrainConfig) -> dict[str, tup
         *(f"model_spec.{name}" for name in ModelSpec.model_fields),
         *(f"training_spec.{name}" for name in TrainingSpec.model_fields if name not in TRAINING_LEFT_OUT),
     ]
-    values = _values(config, counted)
-    return {key: (before, now) for key, now in values.items() if (before := _at(document, key, now)) != now}
+    values = values_of(config, counted)
+    return {key: (before, now) for key, now in values.items() if (before := value_at(document, key, now)) != now}
 
 
 def field_of(key: str) -> str:
@@ -113,7 +112,8 @@ def field_of(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _values(config: TrainConfig, keys: Sequence[str]) -> dict[str, Any]:
+def values_of(config: TrainConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """What a run says at these dotted keys, as plain values."""
     values = {}
     for key in keys:
         value: Any = config
@@ -121,21 +121,3 @@ def _values(config: TrainConfig, keys: Sequence[str]) -> dict[str, Any]:
             value = getattr(value, part)
         values[key] = plain(value)
     return values
-
-
-def _document(path: Path) -> Mapping[str, Any]:
-    """A run file as plain values; empty when it is gone or unreadable, since it only serves to describe the run."""
-    try:
-        values = parse_file(path).values
-    except ConfigError:
-        return {}
-    return values if isinstance(values, Mapping) else {}
-
-
-def _at(document: Mapping[str, Any], key: str, default: Any) -> Any:
-    here: Any = document
-    for part in key.split("."):
-        if not isinstance(here, Mapping) or part not in here:
-            return default
-        here = here[part]
-    return here

@@ -7,11 +7,10 @@ with the configuration that it would have tried.
 from collections.abc import Sequence
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
-from sequifier.config.identity import plain
 from sequifier.config.resolve import DataSchema
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import Bayesian
-from sequifier.search.differences import field_of, searched_keys
+from sequifier.search.differences import field_of, searched_keys, values_of
 from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder
 from sequifier.search.recall import Recall
@@ -87,13 +86,8 @@ class Proposer:
         return None
 
     def _changed(self, expanded: Expanded) -> dict[str, object]:
-        values: dict[str, object] = {}
-        for key in searched_keys(self._space):
-            value: object = expanded.config
-            for part in key.split("."):
-                value = getattr(value, part)
-            values[field_of(key)] = plain(value)
-        return values
+        values = values_of(expanded.config, searched_keys(self._space))
+        return {field_of(key): value for key, value in values.items()}
 
 
 def _is_settled(record: Record) -> bool:

@@ -16,6 +16,7 @@ from sequifier.config.identity import plain
 from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander
+from sequifier.search.run_files import value_at
 from sequifier.search.space import Alternative, Axis, Cell, Continuous, Dimension, Space
 
 MAX_TRIED = 2_000
@@ -92,7 +93,7 @@ def _matching(dimension: Dimension, document: Mapping[str, Any]) -> Iterator[Cho
     for place, alternative in enumerate(dimension.alternatives):
         options = {axis.key: {each.option for each in alternative.axes} for axis in alternative.axes if axis.option}
         if all(
-            key in FROM_METADATA or _without(_at(document, key), options.get(key)) == plain(value)
+            key in FROM_METADATA or _without(value_at(document, key, math.nan), options.get(key)) == plain(value)
             for key, value in alternative.fixed.items()
         ):
             places, draws = [], _draws(alternative, document)
@@ -131,7 +132,7 @@ def _index(axis: Axis, document: Mapping[str, Any]) -> int | None:
 
 
 def _value(axis: Axis, document: Mapping[str, Any]) -> Any:
-    value = _at(document, axis.key)
+    value = value_at(document, axis.key, math.nan)
     if axis.option:
         value = value.get(axis.option, math.nan) if isinstance(value, Mapping) else math.nan
     return value
@@ -142,11 +143,3 @@ def _without(value: Any, options: set[str] | None) -> Any:
     if options and isinstance(value, Mapping):
         return {name: below for name, below in value.items() if name not in options}
     return value
-
-
-def _at(document: Mapping[str, Any], key: str) -> Any:
-    """A value of a document; NaN, which equals nothing, where it has none."""
-    here: Any = document
-    for part in key.split("."):
-        here = here.get(part, math.nan) if isinstance(here, Mapping) else math.nan
-    return here

@@ -29,7 +29,7 @@ def read_run_files(records: Sequence[Record], project_root: Path) -> dict[int, M
     for number, record in latest.items():
         path = paths.get(number, folders[0] / f"{record.name}.yaml")
         # A path is written as seen from the folder in which the search was started.
-        document = _document(path) or _document(project_root / path)
+        document = read_document(path) or read_document(project_root / path)
         if document:
             found[number] = document
     return found
@@ -76,10 +76,20 @@ def _settings(document: Mapping[str, Any]) -> dict[str, Setting]:
     return found
 
 
-def _document(path: Path) -> Mapping[str, Any]:
+def read_document(path: Path) -> Mapping[str, Any]:
     """A run file as plain values; empty when it is gone or unreadable: it only serves to describe the run."""
     try:
         values = parse_file(path).values
     except ConfigError:
         return {}
     return values if isinstance(values, Mapping) else {}
+
+
+def value_at(document: Mapping[str, Any], key: str, default: Any) -> Any:
+    """The value at a dotted key, or the default where the document has none."""
+    here: Any = document
+    for part in key.split("."):
+        if not isinstance(here, Mapping) or part not in here:
+            return default
+        here = here[part]
+    return here

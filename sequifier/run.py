@@ -1,7 +1,6 @@
 """One run: config -> data -> model -> fit -> export -> record. The only place where these meet."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,33 +11,18 @@ import torch
 
 from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import resume_path
-from sequifier.artifacts.events import Events
-from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import write_sequence_losses
-from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
-from sequifier.config.names import ignored_fields
-from sequifier.config.paths import find_input
-from sequifier.config.resolve import resolve
-from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.train import TrainConfig
-from sequifier.dataset.batches import Split
-from sequifier.dataset.cache import EventCache
-from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
-from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.experiment.record import CONFIG, DATA, RunRecord, Status, installed_versions
 from sequifier.export.models import Version, export_models, finite
-from sequifier.model.build import build_model
-from sequifier.training.baselines import baselines
+from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
-from sequifier.training.evaluate import Objective, evaluate
-from sequifier.training.loop import EVALUATION_BATCHES, DivergedError, Emit, StopReason, fit
-from sequifier.training.losses import build_losses
+from sequifier.training.loop import DivergedError, Emit, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
-from sequifier.training.optimizers import build_optimizer, evaluation_mode
-from sequifier.training.schedules import build_schedule
+from sequifier.training.optimizers import evaluation_mode
 from sequifier.training.state import Progress, TrainState
 
 Ended = Literal["finished", "early_stopping", "interrupted", "paused", "pruned", "diverged"]
@@ -93,30 +77,6 @@ class Limits:
         return None
 
 
-@dataclass
-class Shared:
-    """What several runs in one process share: a warm worker keeps one."""
-
-    events: EventCache = field(default_factory=EventCache)
-    baselines: dict[tuple[Any, ...], dict[str, dict[str, float]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that is ready to train."""
-
-    config: TrainConfig  # resolved
-    metadata: Metadata
-    architecture: Architecture
-    device: torch.device
-    train: Split
-    valid: Split
-    objective: Objective
-    state: TrainState
-    baselines: dict[str, dict[str, float]]
-    warnings: list[str]
-
-
 NO_LIMITS = Limits()
 
 
@@ -164,47 +124,6 @@ def run(
     statuses: dict[Ended, Status] = {**dict.fromkeys(UNFINISHED, "interrupted"), "diverged": "failed"}
     record.finish(statuses.get(result.ended, "done"), results=asdict(result), error=result.error)
     return result
-
-
-def prepare(config: TrainConfig, shared: Shared) -> Prepared:
-    """Read the data, check that config and data fit, and build the model with its optimizer.
-
-    Raises:
-        ConfigError, DataError: as `run`.
-    """
-    metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
-    config = resolve(config, metadata)
-    device = find_device(config.training_spec.device)
-    seed = config.seed
-    assert seed is not None
-    _prepare_torch(config, seed)
-    train_events = _read_split(config, "training_data_path", metadata, shared.events)
-    valid_events = _read_split(config, "validation_data_path", metadata, shared.events)
-    train = _split(train_events, _training_index(train_events, config, metadata), config, metadata, device)
-    valid = _split(valid_events, _evaluation_index(valid_events, config, metadata), config, metadata, device)
-    _check_targets(train, config, "training")
-    _check_targets(valid, config, "validation")
-    config, warnings = _with_schedule_lengths(config, len(train))
-    shape = architecture(config, metadata)
-    spec = config.training_spec
-    objective = Objective(
-        losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
-        weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
-        stds={column: values["std"] for column, values in metadata.selected_columns_statistics.items()},
-    )
-    model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
-    optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
-    schedule = build_schedule(
-        spec.scheduler,
-        optimizer,
-        epochs=spec.epochs,
-        steps=spec.optimizer_steps(len(train)),
-        step_on=spec.scheduler_step_on,
-        warmup_steps=spec.warmup_steps,
-    )
-    scores = _baseline_scores(shared, train_events, valid, objective, metadata, config)
-    state = TrainState(model, optimizer, schedule)
-    return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings)
 
 
 def _recorded(
@@ -321,33 +240,6 @@ def _recorded(
     return result
 
 
-def score(config: TrainConfig, model_path: Path, split_path: str, *, shared: Shared | None = None) -> dict[str, float]:
-    """Evaluate an exported model on another split, exactly as it was evaluated in training.
-
-    Args:
-        config: that the model was trained with.
-        model_path: the ONNX file; its weights are used.
-        split_path: the encoded events.
-
-    Returns:
-        val_loss and val_<target>_<metric>, and the standard error of the loss.
-    """
-    import onnx
-
-    ready = prepare(config.model_copy(update={"validation_data_path": split_path}), shared or Shared())
-    weights = onnx.load(model_path).graph.initializer
-    model = ready.state.model
-    model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
-    batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
-    result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)
-    return finite({**result.metrics, "standard_error": result.standard_error})
-
-
-def set_threads(cpu_threads: int | None) -> None:
-    """Set the threads of torch: the one place, for `train` and for workers alike."""
-    torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
-
-
 def _versions(state: TrainState, *, with_last: bool) -> list[Version]:
     progress, versions = state.progress, []
     if state.best_weights is not None:
@@ -356,133 +248,6 @@ def _versions(state: TrainState, *, with_last: bool) -> list[Version]:
         with evaluation_mode(state.optimizer):
             versions.append(Version("last", state.weights(), progress.epoch, progress.history[-1]))
     return versions
-
-
-def _prepare_torch(config: TrainConfig, seed: int) -> None:
-    set_threads(config.cpu_threads)
-    torch.use_deterministic_algorithms(config.training_spec.enforce_determinism)
-    torch.manual_seed(seed)  # dropout alone draws from torch's default generator
-
-
-def find_device(name: str) -> torch.device:
-    """The device of this name; auto takes the best there is.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[name]:
-        reason = "this torch was built without CUDA" if name == "cuda" and not torch.version.cuda else "none was found"
-        raise ConfigError(
-            [Problem("training_spec.device", f"`{name}` is not available here: {reason}", fix="use `auto` or `cpu`")]
-        )
-    return torch.device(name)
-
-
-def _read_split(
-    config: TrainConfig,
-    key: Literal["training_data_path", "validation_data_path"],
-    metadata: Metadata,
-    cache: EventCache,
-) -> Events:
-    path = find_input(getattr(config, key), config.project_root, key)
-    wanted = {*(config.input_columns or ()), *config.target_columns}
-    root = config.root
-    known = [(root / split).resolve() for split in metadata.split_paths]
-    hashes = dict(zip(known, metadata.sequifier.column_hashes, strict=True)).get(path.resolve())
-    columns = [column for column in metadata.columns if column in wanted]
-    return cache.read(path, columns, expected_hashes=hashes, format=config.read_format)  # type: ignore[arg-type]
-
-
-def _training_index(events: Events, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    assert config.seq_length and config.window_stride
-    return training_windows(
-        events.offsets,
-        events.n_context,
-        seq_length=config.seq_length,
-        stride=config.window_stride,
-        mode=metadata.sequifier.subsequence_start_mode,
-    )
-
-
-def _evaluation_index(events: Events, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    assert config.seq_length
-    spec = config.training_spec
-    if spec.evaluation_context == "split":
-        strides = metadata.sequifier.stride_by_split
-        return training_windows(
-            events.offsets,
-            events.n_context,
-            seq_length=config.seq_length,
-            stride=strides[min(1, len(strides) - 1)],
-            mode=metadata.sequifier.subsequence_start_mode,
-        )
-    stride = spec.evaluation_stride or max(config.seq_length // 2, 1)
-    return evaluation_windows(events.offsets, events.n_context, seq_length=config.seq_length, stride=stride)
-
-
-def _split(
-    events: Events, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
-) -> Split:
-    assert config.input_columns and config.seq_length
-    kinds = {column: metadata.kind(column) for column in config.input_columns}
-    return Split(
-        events,
-        windows,
-        categorical=[column for column, kind in kinds.items() if kind == "categorical"],
-        real=[column for column, kind in kinds.items() if kind == "real"],
-        targets=config.target_columns,
-        seq_length=config.seq_length,
-        device=device,
-    )
-
-
-def _check_targets(split: Split, config: TrainConfig, name: str) -> None:
-    for target in config.target_columns:
-        if len(split) == 0 or int(split.n_known_targets(target).sum()) == 0:
-            raise DataError(
-                f"the {name} split has no event of `{target}` to predict",
-                fix="a target needs an event before it and a known value; give that split more events",
-            )
-
-
-def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainConfig, list[str]]:
-    """The config with `auto` lengths of its scheduler as numbers, and warnings of lengths that do not match."""
-    spec = config.training_spec
-    steps, step_on = spec.optimizer_steps(n_windows), spec.scheduler_step_on
-    scheduler = resolve_auto(spec.scheduler, spec.epochs, steps, step_on)
-    for problem in (
-        length_error(scheduler, spec.epochs, steps, step_on),
-        momentum_error(spec.optimizer, scheduler),
-    ):
-        if problem:
-            raise ConfigError([Problem("training_spec.scheduler", problem)])
-    warnings = [length_warning(scheduler, spec.epochs, steps, step_on), ignored_fields(spec.optimizer)]
-    config = config.model_copy(update={"training_spec": spec.model_copy(update={"scheduler": scheduler})})
-    return config, [warning for warning in warnings if warning]
-
-
-def _baseline_scores(
-    shared: Shared, train: Events, valid: Split, objective: Objective, metadata: Metadata, config: TrainConfig
-) -> dict[str, dict[str, float]]:
-    spec = config.training_spec
-    key = (
-        metadata.fingerprint,
-        config.training_data_path,
-        config.validation_data_path,
-        spec.evaluation_context,
-        valid.windows.n_targets,  # differs with seq_length when windows overlap (evaluation_context: split)
-        repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights)),
-    )
-    if key not in shared.baselines:
-        n_classes = {target: metadata.n_classes[target] for target in objective.losses if target in metadata.n_classes}
-        scores = baselines(train, valid, objective, n_classes)
-        shared.baselines[key] = {
-            name: finite({**score.metrics, "standard_error": score.standard_error}) for name, score in scores.items()
-        }
-    return shared.baselines[key]
 
 
 def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:

@@ -25,15 +25,16 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),  # model/build.py: config, see below
     "metrics": {"model"},
     "generation": {"model"},
-    "training": {"config", "artifacts", "dataset", "model", "metrics"},
+    "training": {"config", "artifacts", "dataset", "model", "metrics", "generation"},
     "export": {"config", "artifacts", "model"},
     "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
     "search": {"config", "artifacts", "experiment"},
     "report": {"search", "artifacts", "experiment"},
     "sampler_search": {"search", "inference", "generation", "metrics"},
+    "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
     "run": {
         *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),
-        *("training", "export", "inference"),
+        *("training", "export", "inference", "prepare"),
     },
     "cli": {"api", "config"},
 }

@@ -43,7 +43,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
     share_processors()
     _warm_up()
-    from sequifier.run import Shared
+    from sequifier.prepare import Shared
 
     shared = Shared()
     if allowance := os.environ.get(MEMORY_ALLOWANCE):
@@ -95,7 +95,8 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
     from sequifier.config.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
-    from sequifier.run import Limits, find_device, run, score
+    from sequifier.prepare import find_device, score
+    from sequifier.run import Limits, run
     from sequifier.training.memory import is_out_of_memory
 
     stage = "load"
@@ -141,7 +142,7 @@ def _warm_up() -> None:
     import polars
     import torch
 
-    from sequifier.run import set_threads
+    from sequifier.prepare import set_threads
 
     set_threads(None)
     torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # type: ignore[no-untyped-call]

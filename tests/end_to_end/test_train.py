@@ -16,7 +16,8 @@ from sequifier import api
 from sequifier.config.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
-from sequifier.run import RunResult, Shared, prepare, run
+from sequifier.prepare import Shared, prepare
+from sequifier.run import RunResult, run
 
 
 def quiet(event: str, **fields: Any) -> None:

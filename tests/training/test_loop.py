@@ -17,11 +17,12 @@ from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
 from sequifier.training.baselines import FOLLOWS, FREQUENT, MIXED, baselines
 from sequifier.training.evaluate import Objective, evaluate
-from sequifier.training.loop import DivergedError, batch_loss, fit, train_step
+from sequifier.training.loop import DivergedError, fit
 from sequifier.training.losses import build_losses
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
+from sequifier.training.step import batch_loss, train_step
 
 N_CLASSES = 6
 TARGETS = (Target("kind", "categorical", N_CLASSES), Target("size", "real", 0))

@@ -1,7 +1,7 @@
 """`preprocess.yaml`: from raw events to encoded splits and metadata."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
@@ -15,6 +15,9 @@ FillNull = StrictInt | StrictFloat | Literal["mean", "forward", "unknown"]
 SMALLEST_CONTEXT = 512
 RATIO_TOLERANCE = 1e-6
 
+CHAR = "char"
+"""The one column of a text."""
+
 
 class PreprocessConfig(ProjectConfig):
     """Which table to encode, how it is split, and what each column is."""
@@ -26,14 +29,15 @@ class PreprocessConfig(ProjectConfig):
     )
     read_format: Literal["csv", "parquet", "text"] = Field(
         "csv",
-        description="Format of the raw events; text: one character per event.",
-        json_schema_extra=about(not_yet=("text",)),
+        description="Format of the raw events; text: UTF-8 files, one character per event, in the column `char`. Of a "
+        "folder the .txt files are read; all files where it has none.",
     )
     text_sequence_length: int = Field(
         4096,
         gt=1,
-        description="Length of the sequences that a text is cut into.",
-        json_schema_extra=about(unit="characters", interacts="read_format: text", not_yet=True),
+        description="Length of the sequences that a text is cut into. The first characters of a sequence are "
+        "predicted without what came before it.",
+        json_schema_extra=about(unit="characters", interacts="read_format: text; above seq_length"),
     )
     write_format: Literal["parquet", "csv", "pt", "arrow"] = Field(
         "parquet",
@@ -71,7 +75,8 @@ class PreprocessConfig(ProjectConfig):
     split_method: Literal["within_sequence", "between_sequence"] = Field(
         "within_sequence",
         description="within_sequence cuts every sequence by position, in ratio order; between_sequence gives each "
-        "split whole sequences, drawn by the seed.",
+        "split whole sequences, drawn by the seed. A text file counts as one sequence for within_sequence: its first "
+        "characters train, its last ones test; between_sequence draws pieces of text_sequence_length characters.",
     )
     seq_length: int = Field(
         gt=0,
@@ -92,7 +97,7 @@ class PreprocessConfig(ProjectConfig):
     max_rows: int | None = Field(
         None,
         gt=0,
-        description="Read only the first rows, files in order of their names; null: all.",
+        description="Read only the first rows (of a text: characters), files in order of their names; null: all.",
         json_schema_extra=about(unit="rows", change="a quick try on a large table"),
     )
     seed: int | None = Field(
@@ -116,7 +121,10 @@ class PreprocessConfig(ProjectConfig):
         True, description="Accepted (v1): memory is bounded by itself, and a sequence may be spread over files."
     )
     continue_preprocessing: bool = Field(
-        False, description="Go on where an interrupted run stopped.", json_schema_extra=about(not_yet=True)
+        False,
+        description="Keep what an interrupted run has read, and go on there when it is called again with the same "
+        "files and settings. It is kept by file and by part; a table that fits in memory, or a text, is read again.",
+        json_schema_extra=about(change="many large input files"),
     )
     vocabulary_from: Literal["all", "train"] = Field(
         "all",
@@ -152,6 +160,27 @@ class PreprocessConfig(ProjectConfig):
         "columns and types are taken from it, and categories it does not know become unknown.",
         json_schema_extra=about(change="new data for a model that is already trained"),
     )
+
+    @field_validator("sequence_column", "position_column", "selected_columns", "column_types", "fill_null")
+    @classmethod
+    def _is_for_tables(cls, value: Any, info: ValidationInfo) -> Any:
+        default = cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
+        if info.data.get("read_format") == "text" and value != default:
+            raise ValueError(
+                f"{value!r} is for tables; a text (read_format: text) has the one column {CHAR!r} and no missing "
+                "values: leave it out"
+            )
+        return value
+
+    @field_validator("seq_length")
+    @classmethod
+    def _fits_in_a_text_sequence(cls, seq_length: int, info: ValidationInfo) -> int:
+        longest = info.data.get("text_sequence_length")
+        if info.data.get("read_format") == "text" and longest is not None and seq_length >= longest:
+            raise ValueError(
+                f"{seq_length} is not below text_sequence_length {longest}: no window would be full; raise that one"
+            )
+        return seq_length
 
     @field_validator("selected_columns")
     @classmethod

@@ -59,6 +59,11 @@ class Problems:
         """Count the rows whose key is that of the row before."""
         self._count(self.duplicates, is_repeated, rows)
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self.duplicates.count or self.bad_values)
+
     def raise_any(self, source: str, fill_null: Mapping[str, FillNull]) -> None:
         """Raise what was found.
 
@@ -167,10 +172,15 @@ def prepare(
     )
     ids = rows[SEQUENCE].gather(pl.Series(starts))
     return Part(
-        sequence_ids=np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy(),
+        sequence_ids=id_array(ids),
         offsets=np.append(starts, rows.height).astype(np.int64),
         rows=rows.drop(SEQUENCE).lazy(),
     )
+
+
+def id_array(ids: pl.Series) -> NDArray[Any]:
+    """Sequence ids as int64, or as an object array of str."""
+    return np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy()
 
 
 def _sorted(rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:

@@ -62,11 +62,7 @@ def learn(
         else:
             from_all = config.vocabulary_from == "all"
             counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
-            vocabularies[column] = choose_categories(
-                counts,
-                min_count=_of_column(config.min_count, column, 1),
-                max_categories=_of_column(config.max_categories, column, None),
-            ).alias(column)
+            vocabularies[column] = choose_vocabulary(column, counts, config)
             _note_oddities(column, vocabularies[column], report)
     return Encoding(tuple(types), vocabularies, statistics)
 
@@ -103,6 +99,15 @@ def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], N
 def count_values(values: pl.Series) -> pl.DataFrame:
     """How often each category occurs: columns value and count; nulls are left out."""
     return values.drop_nulls().alias(VALUE).value_counts(name=COUNT)
+
+
+def choose_vocabulary(column: str, counts: Sequence[pl.DataFrame], config: PreprocessConfig) -> pl.Series:
+    """The vocabulary of a column, as the config wants it; see `choose_categories`."""
+    return choose_categories(
+        counts,
+        min_count=_of_column(config.min_count, column, 1),
+        max_categories=_of_column(config.max_categories, column, None),
+    ).alias(column)
 
 
 def choose_categories(

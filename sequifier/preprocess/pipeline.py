@@ -7,10 +7,11 @@ and the config alone: not on the time, the machine, the number of threads or of 
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -35,20 +36,25 @@ from sequifier.artifacts.metadata import (
     write_metadata,
 )
 from sequifier.config.paths import find_input
-from sequifier.config.preprocess import PreprocessConfig, TypeName
-from sequifier.errors import DataError, RunError, did_you_mean
-from sequifier.preprocess.check import Part, Problems, check_settings, prepare
+from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
+from sequifier.errors import DataError, did_you_mean
+from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import learn
-from sequifier.preprocess.partition import read_parts
+from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import SAMPLE_ROWS, Source, Table, find_source, open_table, unreadable
 from sequifier.preprocess.split import (
+    Split,
     between_sequences,
     check_exact_windows,
     check_targets,
     take_split,
     within_sequences,
+    within_texts,
 )
+from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characters, read_texts
+from sequifier.preprocess.types import PositionType, StoredType
+from sequifier.preprocess.working_folder import working_folder
 
 Report = Callable[[str], None]
 
@@ -79,46 +85,76 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
     root = config.root
     metadata_path = root / "configs" / "metadata_configs" / f"{source.name}.json"
     stored = _stored_metadata(config, metadata_path)
-    with _working_folder(root / "data", source.name) as folder:
-        table, parts = _read(source, config, stored, folder, memory_bytes, report)
-        split = _share_out(parts, config, report)
-        encoding = (
-            Encoding.from_metadata(stored, list(table.types))
-            if stored
-            else learn(parts, [split.of_part(k)[1] for k in range(len(parts))], table.types, config, report)
+    with working_folder(source, config, stored, memory_bytes, report) as folder:
+        data = (
+            _from_text(source, config, stored, memory_bytes, report)
+            if source.format == "text"
+            else _from_table(source, config, stored, folder, memory_bytes, report)
         )
-        encoded = _encode(parts, encoding, folder, report)
         paths = [f"data/{source.name}-split{i}.{config.write_format}" for i in range(len(config.split_ratios))]
         with ExitStack() as files:
             # Everything is on the disk before the first file takes its name. The metadata, entered first, is last.
             temporary = files.enter_context(atomic_path(metadata_path))
-            hashes = _write(files, encoded, split, [root / path for path in paths], _format(config))
-            metadata = _metadata(config, table, encoding, split, paths, hashes)
+            hashes = _write(files, data, [root / path for path in paths], _format(config))
+            metadata = _metadata(config, data, paths, hashes)
             write_metadata(metadata, temporary)
+    unit = "characters" if source.format == "text" else "rows"
     for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
-        report(f"{root / path}: {rows:,} rows of {sequences:,} sequences")
+        report(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")
     return metadata_path
 
 
 @dataclass(frozen=True)
-class _Split:
-    """Which rows belong to which split.
+class _Data:
+    """Encoded events that wait to be written.
 
     Attributes:
-        bounds: (K + 1, S) over the sequences of all parts, see `split.py`.
-        part_ends: (parts + 1,) part k holds the sequences part_ends[k] : part_ends[k + 1].
-        context_events: the most context rows of a sequence.
-        seed: that of between_sequence.
+        encoding: how they were encoded.
+        split: which of them belong to which split.
+        parts: each gives whole sequences when it is called.
+        types: feature -> what it is stored as, in stored order.
     """
 
-    bounds: NDArray[np.int64]
-    part_ends: NDArray[np.int64]
-    context_events: int
-    seed: int | None
+    encoding: Encoding
+    split: Split
+    parts: Sequence[Callable[[], Events]]
+    types: dict[str, StoredType]
+    sequence_type: Literal["Int64", "String"]
+    position_type: PositionType
 
-    def of_part(self, part: int) -> NDArray[np.int64]:
-        """(K + 1, sequences of the part)."""
-        return self.bounds[:, self.part_ends[part] : self.part_ends[part + 1]]
+
+def _from_table(
+    source: Source,
+    config: PreprocessConfig,
+    stored: Metadata | None,
+    folder: Path,
+    memory_bytes: int,
+    report: Report,
+) -> _Data:
+    table, parts = _read(source, config, stored, folder, memory_bytes, report)
+    split = _share_out(parts, config, report)
+    encoding = (
+        Encoding.from_metadata(stored, list(table.types))
+        if stored
+        else learn(parts, split.in_training(), table.types, config, report)
+    )
+    encoded = _encode(parts, encoding, folder, report)
+    return _Data(encoding, split, encoded, table.types, table.sequence_type, table.position_type)
+
+
+def _from_text(
+    source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int, report: Report
+) -> _Data:
+    types: dict[str, StoredType] = {CHAR: "String"}
+    check_settings(config, types, str(source.path))
+    if source.left_out:
+        endings = ", ".join(sorted({path.suffix or path.name for path in source.left_out}))
+        report(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
+    texts = read_texts(source, config, memory_bytes)
+    split = _share_out(texts.parts, config, report, text_of_sequence=texts.text_of_sequence)
+    encoding = learn_characters(texts, split.in_training(), config, stored, report)
+    ids = id_of_code_point(encoding)
+    return _Data(encoding, split, [partial(part.encoded, ids) for part in texts.parts], types, "Int64", "Int64")
 
 
 def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
@@ -143,22 +179,6 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
     return stored
 
 
-@contextmanager
-def _working_folder(data: Path, name: str) -> Iterator[Path]:
-    """A folder beside the splits for what does not fit in memory; made first, so that a read-only disk shows."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(prefix=f".{name}-", dir=data)
-    except OSError as error:
-        raise RunError(
-            f"cannot write to the folder for the splits: {error.strerror or error}",
-            where=str(data),
-            fix="choose a project_root that can be written to",
-        ) from error
-    with folder as path:
-        yield Path(path)
-
-
 def _read(
     source: Source,
     config: PreprocessConfig,
@@ -177,7 +197,7 @@ def _read(
         try:
             table = open_table(source, config, declared, selected, sample_rows=sample_rows)
             check_settings(config, table.types, str(source.path))
-            parts = _prepare(table, config, folder / f"sample-{sample_rows}", memory_bytes)
+            parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
         except (pl.exceptions.PolarsError, OSError) as error:
             if sample_rows is None:
                 raise unreadable(source, error) from error
@@ -191,37 +211,30 @@ def _read(
     return table, parts
 
 
-def _prepare(table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int) -> list[Part]:
-    problems = Problems()
-    parts: list[Part] = []
-    for number, rows in enumerate(read_parts(table, config, folder, memory_bytes)):
-        part = prepare(rows, table.types, config.fill_null, problems)
-        if table.decoded_bytes > memory_bytes:
-            path = folder / f"prepared-{number}.arrow"
-            with atomic_path(path) as temporary:
-                part.rows.collect().write_ipc(temporary)
-            part = replace(part, rows=pl.scan_ipc(path, glob=False))
-        parts.append(part)
-    problems.raise_any(str(table.source.path), config.fill_null)
-    return parts
-
-
-def _share_out(parts: Sequence[Part], config: PreprocessConfig, report: Report) -> _Split:
+def _share_out(
+    parts: Sequence[Part | TextPart],
+    config: PreprocessConfig,
+    report: Report,
+    *,
+    text_of_sequence: NDArray[np.int64] | None = None,
+) -> Split:
     ids = [id for part in parts for id in part.sequence_ids.tolist()]
     n_rows = np.concatenate([np.diff(part.offsets) for part in parts])
     seed = None
-    if config.split_method == "within_sequence":
-        bounds = within_sequences(n_rows, config.split_ratios)
-    else:
+    if config.split_method == "between_sequence":
         seed = secrets.randbelow(2**31) if config.seed is None else config.seed
         if config.seed is None:
             report(f"seed: {seed}")
         bounds = between_sequences(ids, n_rows, config.split_ratios, seed)
+    elif text_of_sequence is not None:
+        bounds = within_texts(n_rows, text_of_sequence, config.split_ratios)
+    else:
+        bounds = within_sequences(n_rows, config.split_ratios)
     check_targets(bounds, config.stored_context_events)
     if config.subsequence_start_mode == "exact":
         check_exact_windows(bounds, ids, seq_length=config.seq_length, strides=config.strides)
     part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])
-    return _Split(bounds, part_ends, config.stored_context_events, seed)
+    return Split(bounds, part_ends, config.stored_context_events, seed)
 
 
 def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report) -> list[Callable[[], Events]]:
@@ -265,26 +278,22 @@ class _Reader:
         return read_events(self.path, self.columns, expected_hashes=None)
 
 
-def _write(
-    files: ExitStack, encoded: Sequence[Callable[[], Events]], split: _Split, paths: Sequence[Path], format: Format
-) -> list[dict[str, str]]:
+def _write(files: ExitStack, data: _Data, paths: Sequence[Path], format: Format) -> list[dict[str, str]]:
     """Write all splits, which take their names when `files` is closed; returns the hashes of their columns."""
     all_hashes = []
     for number, path in enumerate(paths):
         hashes = ColumnHashes()
         temporary = files.enter_context(atomic_path(path))
-        sink_events(temporary, _parts_of_split(encoded, split, number, hashes), format)
+        sink_events(temporary, _parts_of_split(data, number, hashes), format)
         all_hashes.append(hashes.digests())
     return all_hashes
 
 
-def _parts_of_split(
-    encoded: Sequence[Callable[[], Events]], split: _Split, number: int, hashes: ColumnHashes
-) -> Iterator[Events]:
-    for part, load in enumerate(encoded):
-        bounds = split.of_part(part)
+def _parts_of_split(data: _Data, number: int, hashes: ColumnHashes) -> Iterator[Events]:
+    for part, load in enumerate(data.parts):
+        bounds = data.split.of_part(part)
         if (bounds[number + 1] > bounds[number]).any():
-            events = take_split(load(), bounds, number, split.context_events)
+            events = take_split(load(), bounds, number, data.split.context_events)
             hashes.update(events)
             yield events
 
@@ -294,14 +303,8 @@ def _format(config: PreprocessConfig) -> Format:
     return config.write_format
 
 
-def _metadata(
-    config: PreprocessConfig,
-    table: Table,
-    encoding: Encoding,
-    split: _Split,
-    paths: list[str],
-    hashes: list[dict[str, str]],
-) -> Metadata:
+def _metadata(config: PreprocessConfig, data: _Data, paths: list[str], hashes: list[dict[str, str]]) -> Metadata:
+    encoding, split = data.encoding, data.split
     id_maps = {
         column: {category_text(value): id for id, value in enumerate(values, start=1)}
         for column, values in encoding.vocabularies.items()
@@ -311,14 +314,14 @@ def _metadata(
         n_classes={column: len(ids) + 1 for column, ids in id_maps.items()},
         id_maps=id_maps,
         split_paths=paths,
-        column_types=table.types,
+        column_types=data.types,
         selected_columns_statistics=encoding.statistics,
         sequifier=SequifierMetadata(
             columns=list(encoding.columns),
             sequence_column=config.sequence_column,
             position_column=config.position_column,
-            sequence_type=table.sequence_type,
-            position_type=table.position_type,
+            sequence_type=data.sequence_type,
+            position_type=data.position_type,
             seq_length=config.seq_length,
             stride_by_split=config.strides,
             subsequence_start_mode=config.subsequence_start_mode,

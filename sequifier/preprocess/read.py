@@ -26,7 +26,9 @@ Schema = dict[str, pl.DataType]
 SAMPLE_ROWS = 1000
 """Rows of a CSV file that its types are first guessed from; a value that contradicts them makes us look at all."""
 
-_SUFFIXES = {"csv": (".csv",), "parquet": (".parquet", ".pq")}
+RawFormat = Literal["csv", "parquet", "text"]
+
+_SUFFIXES: Mapping[RawFormat, tuple[str, ...]] = {"csv": (".csv",), "parquet": (".parquet", ".pq"), "text": (".txt",)}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Source:
 
     path: Path  # the file or folder
     files: tuple[Path, ...]  # sorted
-    format: Literal["csv", "parquet"]
+    format: RawFormat
+    left_out: tuple[Path, ...] = ()  # files of the folder that are not of the format
 
     @property
     def name(self) -> str:
@@ -56,6 +59,7 @@ class Table:
     Attributes:
         source: the files.
         rows: sequenceId, itemPosition and the features; positions that are no dates are null.
+        pieces: the same rows, file by file (at once where max_rows counts over files).
         types: feature -> what it is stored as, in stored order. A Float64 column of `rows` whose type here is Int64
             still has to be shown to hold whole numbers.
         decoded_bytes: an estimate of the size in memory.
@@ -64,6 +68,7 @@ class Table:
 
     source: Source
     rows: pl.LazyFrame
+    pieces: tuple[pl.LazyFrame, ...]
     types: dict[str, StoredType]
     sequence_type: Literal["Int64", "String"]
     position_type: PositionType
@@ -94,10 +99,12 @@ def find_source(config: PreprocessConfig) -> Source:
         DataError: there is no file of `read_format`.
     """
     path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
-    format: Literal["csv", "parquet"] = "parquet" if config.read_format == "parquet" else "csv"
-    other: Literal["csv", "parquet"] = "csv" if format == "parquet" else "parquet"
+    format = config.read_format
     if path.is_file():
-        if path.suffix.lower() in _SUFFIXES[other]:
+        suffix = path.suffix.lower()
+        # A table may have any ending, and any file may be a text; Parquet is never something else.
+        other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
+        if other != format and "parquet" in (format, other):
             raise DataError(
                 f"`{path.name}` is not a {format} file",
                 where=f"data_path: {config.data_path}",
@@ -106,6 +113,8 @@ def find_source(config: PreprocessConfig) -> Source:
         return Source(path, (path,), format)
     everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
     files = tuple(item for item in everything if item.suffix.lower() in _SUFFIXES[format])
+    if not files and format == "text":
+        files = tuple(everything)  # source code, for instance
     if not files:
         found = sorted({item.suffix for item in everything})
         raise DataError(
@@ -113,7 +122,7 @@ def find_source(config: PreprocessConfig) -> Source:
             where=str(path),
             fix=f"the folder holds {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
         )
-    return Source(path, files, format)
+    return Source(path, files, format, tuple(sorted(set(everything) - set(files))))
 
 
 def open_table(
@@ -179,12 +188,15 @@ def open_table(
         position.alias(POSITION),
         *(column_types.typed(column, raw_types[column], stored) for column, stored in types.items()),
     ]
-    rows = pl.concat([file.select(typed) for file in raw_files])
+    pieces = tuple(file.select(typed) for file in raw_files)
+    rows = pl.concat(pieces)
     if config.max_rows is not None:
         rows = rows.head(config.max_rows)
+        pieces = (rows,)
     return Table(
         source=source,
         rows=rows,
+        pieces=pieces,
         types=types,
         sequence_type=sequence_type,
         position_type=position_type,
@@ -274,9 +286,7 @@ def _check_csv(file: Path) -> None:
     """
     with file.open("rb") as opened:
         start = opened.read(64)
-    has_mark = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    # Without a mark, every other byte of English text is 0.
-    if has_mark or (len(start) >= 4 and not (any(start[::2]) and any(start[1::2]))):
+    if is_utf16(start):
         raise DataError("the file is UTF-16, not UTF-8", where=str(file), fix="save it as UTF-8")
     header = pl.scan_csv(file, glob=False, has_header=False, infer_schema=False, truncate_ragged_lines=True).head(1)
     names = header.collect().row(0)
@@ -294,6 +304,13 @@ def _check_csv(file: Path) -> None:
             where=str(file),
             fix="give each column a name of its own",
         )
+
+
+def is_utf16(start: bytes) -> bool:
+    """Whether the first bytes of a file look like UTF-16."""
+    has_mark = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # Without a mark, every other byte of English text is 0.
+    return has_mark or (len(start) >= 4 and not (any(start[::2]) and any(start[1::2])))
 
 
 def _with_large_integers(rows: pl.LazyFrame) -> Schema:
@@ -381,7 +398,8 @@ def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
         raise DataError(
             f"column `{column}` ({named_in}) is missing in {file.name}",
             where=str(file),
-            fix=did_you_mean(column, [known for known in schema if known]),
+            fix=did_you_mean(column, [known for known in schema if known])
+            + ("; if the file is no table, set read_format: text" if file.suffix.lower() == ".txt" else ""),
         )
 
 

@@ -8,6 +8,7 @@ sequence s, so every row is in exactly one split.
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def cut_points(n: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int6
     counted twice, whatever the ratios sum to in floating point.
 
     Args:
-        n: (S,) numbers of things, up to four billion each.
+        n: (S,) numbers of things.
         ratios: K shares.
 
     Returns:
@@ -35,12 +36,33 @@ def cut_points(n: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int6
     """
     total = math.fsum(ratios)
     shares = [round(math.fsum(ratios[:i]) / total * _UNIT) for i in range(len(ratios) + 1)]
-    return np.stack([(2 * n * share + _UNIT) // (2 * _UNIT) for share in shares])
+    billions, rest = np.divmod(n, _UNIT)  # n * share itself may exceed 64 bits
+    return np.stack([billions * share + (2 * rest * share + _UNIT) // (2 * _UNIT) for share in shares])
 
 
 def within_sequences(n_rows: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
     """Bounds when every sequence is cut by position, in ratio order."""
     return cut_points(n_rows, ratios)
+
+
+def within_texts(n_rows: NDArray[np.int64], text: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
+    """Bounds when every text is cut by position, in ratio order, whatever sequences it is stored as.
+
+    The first cut falls into one sequence of the text: that sequence begins in split 0 and ends in split 1. The
+    sequences before it are whole in split 0.
+
+    >>> within_texts(np.array([4, 4, 2]), np.array([0, 0, 0]), [0.6, 0.4]).tolist()
+    [[0, 0, 0], [4, 2, 0], [4, 4, 2]]
+
+    Args:
+        n_rows: (S,) rows of each sequence.
+        text: (S,) which text the sequence is of: 0, 1, ..., rising.
+        ratios: K shares.
+    """
+    starts = np.flatnonzero(np.diff(text, prepend=-1))
+    before = np.cumsum(n_rows) - n_rows  # rows in front of each sequence, then those of its own text alone
+    before -= before[starts][text]
+    return np.clip(cut_points(np.add.reduceat(n_rows, starts), ratios)[:, text] - before, 0, n_rows)
 
 
 def between_sequences(
@@ -57,6 +79,31 @@ def between_sequences(
     cuts = cut_points(np.array([len(ids)]), ratios)[:, 0]
     split_of = np.searchsorted(cuts[1:], place, side="right")
     return (np.arange(len(ratios) + 1)[:, None] > split_of) * n_rows
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows belong to which split.
+
+    Attributes:
+        bounds: (K + 1, S) over the sequences of all parts.
+        part_ends: (parts + 1,) part k holds the sequences part_ends[k] : part_ends[k + 1].
+        context_events: the most context rows of a sequence.
+        seed: that of between_sequence.
+    """
+
+    bounds: NDArray[np.int64]
+    part_ends: NDArray[np.int64]
+    context_events: int
+    seed: int | None
+
+    def of_part(self, part: int) -> NDArray[np.int64]:
+        """(K + 1, sequences of the part)."""
+        return self.bounds[:, self.part_ends[part] : self.part_ends[part + 1]]
+
+    def in_training(self) -> list[NDArray[np.int64]]:
+        """For each part (sequences,), how many first rows are in split 0."""
+        return [self.of_part(part)[1] for part in range(len(self.part_ends) - 1)]
 
 
 def context_rows(bounds: NDArray[np.int64], split: int, context_events: int) -> NDArray[np.int64]:

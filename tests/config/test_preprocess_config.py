@@ -51,10 +51,15 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
         ({"fill_null": {"a": "median"}}, "fill_null", "'forward'"),
         ({"min_count": 0}, "min_count", "greater than 0"),
         ({"context_events": -1}, "context_events", "greater than or equal to 0"),
-        ({"read_format": "text"}, "read_format", "'text' is not available in this version"),
+        ({"read_format": "text", "selected_columns": ["a"]}, "selected_columns", "['a'] is for tables; a text"),
+        ({"read_format": "text", "sequence_column": "id"}, "sequence_column", "leave it out"),
+        ({"read_format": "text", "position_column": "at"}, "position_column", "has the one column 'char'"),
+        ({"read_format": "text", "column_types": {"char": "String"}}, "column_types", "is for tables"),
+        ({"read_format": "text", "fill_null": {"char": "unknown"}}, "fill_null", "no missing values"),
+        ({"read_format": "text", "seq_length": 4096}, "seq_length", "4096 is not below text_sequence_length 4096"),
+        ({"text_sequence_length": 1}, "text_sequence_length", "greater than 1"),
         ({"write_format": "pt"}, "write_format", "'pt' is not available in this version"),
         ({"merge_output": False}, "merge_output", "False is not available in this version"),
-        ({"continue_preprocessing": True}, "continue_preprocessing", "True is not available"),
         ({"splits": [1]}, "splits", "Extra inputs"),
     ],
 )
@@ -63,6 +68,12 @@ def test_a_wrong_value_is_refused_at_its_key(fields: dict[str, Any], key: str, m
         config(**fields)
     assert all(".".join(map(str, problem["loc"])).startswith(key) for problem in raised.value.errors())
     assert any(message in problem["msg"] for problem in raised.value.errors())
+
+
+def test_a_text_takes_the_defaults_of_what_is_for_tables() -> None:
+    written_out = {"sequence_column": "sequenceId", "position_column": "itemPosition", "selected_columns": None}
+    result = config(read_format="text", text_sequence_length=9, fill_null={}, column_types={}, **written_out)
+    assert result.text_sequence_length == 9
 
 
 def test_v1_fields_without_a_function_are_accepted() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequifier.artifacts.events import Events
-from sequifier.preprocess.split import between_sequences, cut_points, take_split, within_sequences
+from sequifier.preprocess.split import between_sequences, cut_points, take_split, within_sequences, within_texts
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 weights = st.lists(st.integers(1, 50), min_size=1, max_size=5)
@@ -88,3 +88,25 @@ def test_between_sequences_follows_ids_and_seed_alone() -> None:
     assert split_of(ids, 2) != expected
     grown = split_of([*ids, "one more"], 1)
     assert sum(grown[id] != expected[id] for id in ids) <= 1
+
+
+@given(st.lists(lengths, min_size=1, max_size=4), weights)
+def test_a_text_is_cut_as_if_it_were_one_sequence(texts: list[list[int]], weights: list[int]) -> None:
+    ratios = [weight / sum(weights) for weight in weights]
+    n_rows = np.array([n for text in texts for n in text])
+    text_of = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    bounds = within_texts(n_rows, text_of, ratios)
+    whole = within_sequences(np.array([sum(text) for text in texts]), ratios)
+    first = 0
+    for number, text in enumerate(texts):
+        split_of_row = np.repeat(np.arange(len(ratios)), np.diff(whole[:, number]))
+        for s, n in enumerate(text, start=first):
+            expected = split_of_row[:n]
+            assert np.array_equal(np.repeat(np.arange(len(ratios)), np.diff(bounds[:, s])), expected)
+            split_of_row = split_of_row[n:]
+        first += len(text)
+
+
+def test_cuts_of_ten_billion_rows_are_exact() -> None:
+    n = 10**10 + 7
+    assert cut_points(np.array([n]), [0.9, 0.05, 0.05])[:, 0].tolist() == [0, 9_000_000_006, 9_500_000_007, n]

@@ -1,0 +1,74 @@
+"""All parts of a table, sorted and checked: in memory, or in files where the table is larger than that."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sequifier.artifacts.atomic import atomic_path
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.preprocess.check import Part, Problems, id_array, prepare
+from sequifier.preprocess.partition import remaining_parts
+from sequifier.preprocess.read import Table
+
+
+def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int) -> list[Part]:
+    """Sorted and checked parts.
+
+    Args:
+        table: what to read.
+        config: names of the columns, fill_null.
+        folder: for what does not fit in memory: empty, or what an interrupted call with these arguments left.
+        memory_bytes: the decoded size of a part.
+
+    Raises:
+        DataError: some values cannot be encoded; the message has all problems.
+        RunError: the disk is full.
+    """
+    problems = Problems()
+    parts: list[Part] = []
+    prepared = _Prepared(folder)
+    for number, rows in enumerate(remaining_parts(table, config, folder, memory_bytes, is_done=prepared.has)):
+        if rows is None:
+            parts.append(prepared.part(number))
+            continue
+        part = prepare(rows, table.types, config.fill_null, problems)
+        if table.decoded_bytes > memory_bytes:
+            prepared.write(number, part, is_good=not problems.any)
+            part = replace(part, rows=prepared.rows(number))
+        parts.append(part)
+    problems.raise_any(str(table.source.path), config.fill_null)
+    return parts
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Prepared parts that wait in files. A part is there when its sequences are, which are written last."""
+
+    folder: Path
+
+    def has(self, number: int) -> bool:
+        return self._sequences(number).exists()
+
+    def rows(self, number: int) -> pl.LazyFrame:
+        return pl.scan_ipc(self._rows(number), glob=False)
+
+    def part(self, number: int) -> Part:
+        sequences = pl.read_ipc(self._sequences(number))
+        offsets = np.concatenate([[0], np.cumsum(sequences["n_rows"].to_numpy())])
+        return Part(sequence_ids=id_array(sequences["id"]), offsets=offsets, rows=self.rows(number))
+
+    def write(self, number: int, part: Part, *, is_good: bool) -> None:
+        with atomic_path(self._rows(number)) as temporary:
+            part.rows.collect().write_ipc(temporary)
+        if is_good:  # a problem is found again by the next call, if this one does not come as far as to report it
+            sequences = pl.DataFrame({"id": part.sequence_ids.tolist(), "n_rows": np.diff(part.offsets)})
+            with atomic_path(self._sequences(number)) as temporary:
+                sequences.write_ipc(temporary)
+
+    def _rows(self, number: int) -> Path:
+        return self.folder / f"prepared-{number}.arrow"
+
+    def _sequences(self, number: int) -> Path:
+        return self.folder / f"sequences-{number}.arrow"

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -61,21 +62,28 @@ class ColumnHashes:
     """
 
     def __init__(self) -> None:
-        self._hashes: dict[str, Any] = {}
+        self._hashes: dict[str, Any] = {key: hashlib.sha256() for key in (SEQUENCE, POSITION, CONTEXT)}
 
     def update(self, events: Events) -> None:
         """Add the sequences that come next."""
-        n_rows = np.diff(events.offsets)
-        if events.sequence_ids.dtype == object:
-            texts = (str(text).encode() for text in events.sequence_ids)
+        self.add_sequences(np.diff(events.offsets), events.sequence_ids, events.n_context)
+        self.add_rows(POSITION, events.positions)
+        for column, values in events.columns.items():
+            self.add_rows(column, values)
+
+    def add_sequences(self, n_rows: NDArray[np.int64], ids: NDArray[Any], n_context: NDArray[np.int64]) -> None:
+        """Add what `sequenceId` and `isContext` hash of the sequences that come next, (S,) each."""
+        if ids.dtype == object:
+            texts = (str(text).encode() for text in ids)
             pairs = zip(n_rows.tolist(), texts, strict=True)
             self._add(SEQUENCE, b"".join(b"%d %d " % (rows, len(text)) + text for rows, text in pairs))
         else:
-            self._add(SEQUENCE, np.stack([n_rows, events.sequence_ids], axis=1))
-        self._add(POSITION, events.positions.view(np.int64))
-        self._add(CONTEXT, events.n_context)
-        for column, values in events.columns.items():
-            self._add(column, values)
+            self._add(SEQUENCE, np.stack([n_rows, ids], axis=1))
+        self._add(CONTEXT, n_context)
+
+    def add_rows(self, column: str, values: NDArray[Any]) -> None:
+        """Add the rows that come next of `itemPosition` or of a feature."""
+        self._add(column, values.view(np.int64) if values.dtype.kind == "M" else values)
 
     def digests(self) -> dict[str, str]:
         """Column -> the first 16 hexadecimal digits."""
@@ -116,7 +124,6 @@ def sink_events(path: Path, parts: Iterable[Events], format: Format) -> None:
     Raises:
         OSError: the disk is full.
     """
-    from polars.exceptions import ComputeError
     from polars.io.plugins import register_io_source
 
     frames = (_frame(part) for part in parts)
@@ -125,7 +132,13 @@ def sink_events(path: Path, parts: Iterable[Events], format: Format) -> None:
     def source(*_pushed_down: object) -> Iterator["pl.DataFrame"]:
         return chain([first], frames)
 
-    rows = register_io_source(source, schema=first.schema)
+    sink_rows(path, register_io_source(source, schema=first.schema), format)
+
+
+def sink_rows(path: Path, rows: "pl.LazyFrame", format: Format) -> None:
+    """Write rows as they are stored to a path that `atomic_path` gave, see `sink_events`."""
+    from polars.exceptions import ComputeError
+
     try:
         match format:
             case "parquet":
@@ -159,23 +172,49 @@ def read_events(
     Raises:
         DataError: the file is missing or damaged, lacks a column, or holds other content than the metadata says.
     """
-    format = format or SUFFIXES.get(path.suffix)
-    if format is None:
-        raise DataError(f"unknown format of {path.name}", fix="its name must end in " + ", ".join(SUFFIXES))
-    events = _events(_read_frame(path, columns, format), columns)
+    format = format or format_of(path)
+    with reading(path, format):
+        frame = scan_events(path, columns, format).select(SEQUENCE, POSITION, CONTEXT, *columns).collect()
+    if frame.is_empty():
+        raise no_rows(path)
+    events = events_of(frame, columns)
     if expected_hashes is not None:
         hashes = ColumnHashes()
         hashes.update(events)
-        for column, found in hashes.digests().items():
-            expected = expected_hashes.get(column)
-            if found != expected:
-                raise DataError(
-                    f"column `{column}` is not what the metadata describes: this file and the metadata belong to "
-                    f"different data sets (content {found}, metadata {expected or 'does not list it'})",
-                    where=str(path),
-                    fix="use the metadata written together with this file, or run `sequifier preprocess` again",
-                )
+        check_hashes(path, hashes, expected_hashes)
     return events
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's suffix names.
+
+    Raises:
+        DataError: it names none.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"unknown format of {path.name}", fix="its name must end in " + ", ".join(SUFFIXES))
+    return SUFFIXES[path.suffix]
+
+
+def check_hashes(path: Path, hashes: ColumnHashes, expected: Mapping[str, str]) -> None:
+    """Compare the content of a file with what the metadata says of it.
+
+    Raises:
+        DataError: they differ.
+    """
+    for column, found in hashes.digests().items():
+        if found != expected.get(column):
+            raise DataError(
+                f"column `{column}` is not what the metadata describes: this file and the metadata belong to "
+                f"different data sets (content {found}, metadata {expected.get(column) or 'does not list it'})",
+                where=str(path),
+                fix="use the metadata written together with this file, or run `sequifier preprocess` again",
+            )
+
+
+def no_rows(path: Path) -> DataError:
+    """What to say of a split without rows."""
+    return DataError(f"{path.name} has no rows", where=str(path), fix="run `sequifier preprocess` again")
 
 
 def _frame(events: Events) -> "pl.DataFrame":
@@ -199,23 +238,17 @@ def _frame(events: Events) -> "pl.DataFrame":
     )
 
 
-def _read_frame(path: Path, columns: Sequence[str], format: Format) -> "pl.DataFrame":
+@contextmanager
+def reading(path: Path, format: Format) -> Iterator[None]:
+    """What polars says of an unreadable file, as an error for the user.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     import polars as pl
 
     try:
-        match format:
-            case "parquet":
-                rows = pl.scan_parquet(path, glob=False)
-            case "arrow":
-                rows = pl.scan_ipc(path, glob=False)
-            case "csv":
-                rows = pl.scan_csv(path, glob=False)
-        schema = rows.collect_schema()
-        _check_is_split(path, schema)
-        if format == "csv":
-            rows = _typed_csv(path, schema)
-        _check_features(path, rows.collect_schema(), columns)
-        frame = rows.select(SEQUENCE, POSITION, CONTEXT, *columns).collect()
+        yield
     except FileNotFoundError as error:
         raise DataError(
             f"{path.name} does not exist", where=str(path.parent), fix="run `sequifier preprocess` to write it"
@@ -224,9 +257,42 @@ def _read_frame(path: Path, columns: Sequence[str], format: Format) -> "pl.DataF
         raise DataError(
             f"cannot read {path.name} as {format}: {error}", where=str(path), fix="run `sequifier preprocess` again"
         ) from error
-    if frame.is_empty():
-        raise DataError(f"{path.name} has no rows", where=str(path), fix="run `sequifier preprocess` again")
-    return frame
+
+
+def scan_events(path: Path, columns: Sequence[str], format: Format) -> "pl.LazyFrame":
+    """All columns of a split, of which `columns` are known to be encoded features; nothing is read yet.
+
+    Raises:
+        DataError: this is no split, or a column is missing or not encoded.
+    """
+    import polars as pl
+
+    match format:
+        case "parquet":
+            rows = pl.scan_parquet(path, glob=False)
+        case "arrow":
+            rows = pl.scan_ipc(path, glob=False)
+        case "csv":
+            rows = pl.scan_csv(path, glob=False)
+    schema = rows.collect_schema()
+    _check_is_split(path, schema)
+    if format == "csv":
+        rows = _typed_csv(path, schema)
+    _check_features(path, rows.collect_schema(), columns)
+    return rows
+
+
+def n_rows_of(path: Path, format: Format | None = None) -> int:
+    """How many rows a split has, without reading them.
+
+    Raises:
+        DataError: the file is missing or damaged, or no split.
+    """
+    import polars as pl
+
+    format = format or format_of(path)
+    with reading(path, format):
+        return int(scan_events(path, [], format).select(pl.len()).collect().item())
 
 
 def _typed_csv(path: Path, schema: Mapping[str, Any]) -> "pl.LazyFrame":
@@ -293,7 +359,8 @@ def _check_features(path: Path, schema: Mapping[str, Any], columns: Sequence[str
             )
 
 
-def _events(frame: "pl.DataFrame", columns: Sequence[str]) -> Events:
+def events_of(frame: "pl.DataFrame", columns: Sequence[str]) -> Events:
+    """Rows as they are stored, whole sequences, as events."""
     import polars as pl
 
     sequence = frame[SEQUENCE]

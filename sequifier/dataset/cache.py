@@ -1,29 +1,37 @@
-"""Splits that stay in memory from one run to the next."""
+"""Splits that stay in memory, or mapped, from one run to the next."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sequifier.artifacts.events import Events, Format, read_events
+from sequifier.artifacts.mapped import MappedEvents, map_events
 
 _KEPT = 6
 """Splits of three feature sets; older ones are dropped."""
 
 
 class EventCache:
-    """Reads a split once, as long as its file stays the same."""
+    """Reads or maps a split once, as long as its file stays the same."""
 
     def __init__(self) -> None:
-        self._events: dict[tuple[object, ...], Events] = {}
+        self._events: dict[tuple[object, ...], Events | MappedEvents] = {}
 
     def read(
-        self, path: Path, columns: Sequence[str], *, expected_hashes: Mapping[str, str] | None, format: Format | None
-    ) -> Events:
-        """As `read_events`; a file is known again by its path, size and time of change."""
+        self,
+        path: Path,
+        columns: Sequence[str],
+        *,
+        expected_hashes: Mapping[str, str] | None,
+        format: Format | None,
+        mapped: bool = False,
+    ) -> Events | MappedEvents:
+        """As `read_events` or `map_events`; a file is known again by its path, size and time of change."""
         stat = path.stat()
         hashes = tuple((expected_hashes or {}).items())
-        key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size, tuple(columns), hashes)
+        key = (mapped, str(path.resolve()), stat.st_mtime_ns, stat.st_size, tuple(columns), hashes)
         if key not in self._events:
             while len(self._events) >= _KEPT:
                 del self._events[next(iter(self._events))]
-            self._events[key] = read_events(path, columns, expected_hashes=expected_hashes, format=format)
+            load = map_events if mapped else read_events
+            self._events[key] = load(path, columns, expected_hashes=expected_hashes, format=format)
         return self._events[key]

@@ -13,17 +13,25 @@ from numpy.typing import NDArray
 
 from sequifier.errors import DataError
 
+_WINDOWS = 1 << 20
+"""Windows placed at a time, so that the way to an index takes no more memory than the index."""
+
 Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64] | NDArray[np.int32]
 StartMode = Literal["distribute", "exact"]
 
 
 @dataclass(frozen=True)
 class WindowIndex:
-    """W windows over the rows of a split, all (W,) int64 row numbers."""
+    """W windows over the rows of a split, all (W,) row numbers: int64, of training windows int32 where that holds them.
 
-    last: Rows  # last target
-    first: Rows  # first row of the sequence; rows before it are padding
-    counted: Rows  # first target that counts
+    At a stride of 1 there are as many training windows as events: three times eight bytes each would be more than the
+    columns themselves.
+    """
+
+    last: RowNumbers  # last target
+    first: RowNumbers  # first row of the sequence; rows before it are padding
+    counted: RowNumbers  # first target that counts
 
     def __len__(self) -> int:
         return len(self.last)
@@ -33,9 +41,9 @@ class WindowIndex:
         """Targets in all windows; those with an unknown category are still among them."""
         return int((self.last - self.counted + 1).sum())
 
-    def is_full(self, seq_length: int) -> NDArray[np.bool_]:
-        """(W,) Whether a window has no padding among its inputs."""
-        return self.last - seq_length >= self.first
+    def in_int64(self) -> "WindowIndex":
+        """The same windows, for sums over many of them."""
+        return WindowIndex(*(rows.astype(np.int64) for rows in (self.last, self.first, self.counted)))
 
 
 def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows:
@@ -74,19 +82,26 @@ def training_windows(
     """
     firsts = offsets[:-1] + n_context
     lengths = offsets[1:] - firsts
-    lasts, owners = [], []
     # Sequences of one length have the same starts: a table of millions has only some thousand lengths.
-    for length in np.unique(lengths[lengths >= 2]):
-        same = firsts[lengths == length]
-        ends = np.minimum(window_starts(int(length), seq_length, stride, mode) + seq_length, length - 1)
-        lasts.append((same[:, None] + ends[None, :]).ravel())
-        owners.append(np.repeat(same, len(ends)))
-    if not lasts:
-        return WindowIndex(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
-    last, first = np.concatenate(lasts), np.concatenate(owners)
-    order = np.argsort(last, kind="stable")
-    last, first = last[order], first[order]
-    return WindowIndex(last=last, first=first, counted=np.maximum(last - seq_length + 1, first + 1))
+    ends = {
+        int(length): np.minimum(window_starts(int(length), seq_length, stride, mode) + seq_length, length - 1)
+        for length in np.unique(lengths[lengths >= 2])
+    }
+    n_windows = np.zeros(len(lengths), dtype=np.int64)
+    for length, of_length in ends.items():
+        n_windows[lengths == length] = len(of_length)
+    begin = np.cumsum(n_windows) - n_windows  # the number of each sequence's first window
+    small = offsets[-1] + seq_length < np.iinfo(np.int32).max
+    last, first = (np.empty(n_windows.sum(), dtype=np.int32 if small else np.int64) for _ in range(2))
+    for length, of_length in ends.items():
+        same = np.flatnonzero(lengths == length)
+        step = -(-_WINDOWS // len(of_length))
+        for sequences in (same[start : start + step] for start in range(0, len(same), step)):
+            places = begin[sequences, None] + np.arange(len(of_length))
+            last[places] = firsts[sequences, None] + of_length
+            first[places] = firsts[sequences, None]
+    counted = np.maximum(last - (seq_length - 1), first + 1)
+    return WindowIndex(last=last, first=first, counted=counted)
 
 
 def evaluation_windows(offsets: Rows, n_context: Rows, *, seq_length: int, stride: int) -> WindowIndex:

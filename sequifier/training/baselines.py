@@ -5,14 +5,17 @@ follows what, the last value). Both are fitted on the training events and scored
 the criterion, of the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.artifacts.events import Events
+from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.batches import Split
 from sequifier.metrics import categorical_sums, real_sums
 from sequifier.training.evaluate import Evaluation, Objective, summarise
@@ -20,7 +23,11 @@ from sequifier.training.evaluate import Evaluation, Objective, summarise
 FREQUENT, FOLLOWS = "baseline: most frequent, mean", "baseline: what follows what, last value"
 MIXED = "baseline: the better of both"
 _ROWS = 1 << 16
-"""Positions scored at a time, so that a large vocabulary does not need a table of all of them."""
+"""Positions scored at a time."""
+_SCORES = 1 << 24
+"""Predicted probabilities at a time, so that a large vocabulary does not need a table of all positions."""
+_COUNTED = 1 << 22
+"""Events counted at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +44,31 @@ class Counts:
     previous_counts: Tensor  # (n_classes,) float64
 
     @classmethod
-    def of(cls, events: Events, target: str, n_classes: int) -> "Counts":
+    def of(cls, events: Events | MappedEvents, target: str, n_classes: int) -> "Counts":
         """Count the own events of a split; pairs do not cross from one sequence to the next."""
-        ids = events.columns[target].astype(np.int64)
-        frequency = np.bincount(ids, minlength=n_classes)[1:] + 1.0
-        follows = np.ones(len(ids), dtype=bool)
-        follows[events.offsets[:-1]] = False
-        rows = np.flatnonzero(follows & (ids != 0))
-        pairs, counts = np.unique(ids[rows - 1] * n_classes + ids[rows], return_counts=True)
-        previous = np.bincount(ids[rows - 1], minlength=n_classes)
+        column, begins = events.columns[target], events.offsets[:-1]
+        frequency, previous = np.zeros(n_classes), np.zeros(n_classes)
+        pairs: NDArray[Any] = np.zeros(0, dtype=np.int64)
+        counts: NDArray[Any] = np.zeros(0)
+        for start in range(0, len(column), _COUNTED):
+            ids = column[start : start + _COUNTED + 1].astype(np.int64)  # the last one is counted with the next part
+            frequency += np.bincount(ids[:_COUNTED], minlength=n_classes)
+            follows = ids[1:] != 0
+            first, last = np.searchsorted(begins, [start + 1, start + len(ids)])
+            follows[begins[first:last] - start - 1] = False
+            before, after = ids[:-1][follows], ids[1:][follows]
+            previous += np.bincount(before, minlength=n_classes)
+            found, n_found = np.unique(before * n_classes + after, return_counts=True)
+            pairs, place = np.unique(np.concatenate([pairs, found]), return_inverse=True)
+            counts = np.bincount(place, weights=np.concatenate([counts, n_found]))
+        if isinstance(events, MappedEvents):
+            events.file.release()
+        frequency = frequency[1:] + 1.0
         return cls(
             torch.from_numpy(frequency / frequency.sum()),
             torch.from_numpy(pairs),
-            torch.from_numpy(counts.astype(np.float64)),
-            torch.from_numpy(previous.astype(np.float64)),
+            torch.from_numpy(counts.astype(np.float64)),  # of no pairs, NumPy counts integers
+            torch.from_numpy(previous),
         )
 
     def after(self, previous: Tensor) -> Tensor:
@@ -66,7 +84,9 @@ class Counts:
         return table.log().float()[place]
 
 
-def baselines(train: Events, split: Split, objective: Objective, n_classes: Mapping[str, int]) -> dict[str, Evaluation]:
+def baselines(
+    train: Events | MappedEvents, split: Split, objective: Objective, n_classes: Mapping[str, int]
+) -> dict[str, Evaluation]:
     """Score both baselines on the targets of `split`.
 
     Args:
@@ -78,30 +98,23 @@ def baselines(train: Events, split: Split, objective: Objective, n_classes: Mapp
     Returns:
         Baseline name -> what `evaluate` would say of it. With several targets also the better of both for each.
     """
-    windows = split.windows
-    counts = windows.last - windows.counted + 1
-    rows = np.repeat(windows.counted - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-    owner = np.repeat(np.arange(len(windows)), counts)
-    every_sum: dict[str, dict[str, dict[str, Tensor]]] = {}
-    every_window: dict[str, dict[str, Tensor]] = {}
-    for name in (FREQUENT, FOLLOWS):
-        sums = every_sum[name] = {}
-        by_window = every_window[name] = {}
-        for target, loss_of in objective.losses.items():
-            column = split.events.columns[target]
-            categorical = target in n_classes
-            table = Counts.of(train, target, n_classes[target]) if categorical else None
-            keep = column[rows] != 0 if categorical else np.ones(len(rows), dtype=bool)
-            kept_rows, kept_owner = rows[keep], torch.from_numpy(owner[keep])
-            sums[target] = {}
-            by_window[target] = torch.zeros(len(windows), dtype=torch.float64)
-            for start in range(0, len(kept_rows), _ROWS):
-                here = kept_rows[start : start + _ROWS]
-                truth = torch.from_numpy(column[here])
-                previous = torch.from_numpy(column[here - 1])
+    every_sum: dict[str, dict[str, dict[str, Tensor]]] = {FREQUENT: {}, FOLLOWS: {}}
+    every_window: dict[str, dict[str, Tensor]] = {FREQUENT: {}, FOLLOWS: {}}
+    for target, loss_of in objective.losses.items():
+        column = split.events.columns[target]
+        table = Counts.of(train, target, n_classes[target]) if target in n_classes else None
+        for name in (FREQUENT, FOLLOWS):
+            sums = every_sum[name][target] = {}
+            by_window = every_window[name][target] = torch.zeros(len(split), dtype=torch.float64)
+            for rows, owner in _positions(split, _ROWS if table is None else max(_SCORES // n_classes[target], 1)):
+                truth = torch.from_numpy(column[rows])
+                previous = torch.from_numpy(column[rows - 1])
                 if table is not None:
-                    truth, previous = truth.long(), previous.long()
-                    flat = table.frequency.log().float().expand(len(here), -1)
+                    known = truth != 0
+                    truth, previous, owner = truth[known].long(), previous[known].long(), owner[known]
+                    if not len(truth):
+                        continue
+                    flat = table.frequency.log().float().expand(len(truth), -1)
                     prediction = flat if name == FREQUENT else table.after(previous)
                     found = categorical_sums(prediction, truth)
                 else:
@@ -110,8 +123,8 @@ def baselines(train: Events, split: Split, objective: Objective, n_classes: Mapp
                     found = real_sums(prediction, truth)
                 loss = loss_of.per_position(prediction, truth).double()
                 for metric, value in {"loss": loss.sum(), **found}.items():
-                    sums[target][metric] = sums[target].get(metric, torch.zeros_like(value)) + value
-                by_window[target].index_add_(0, kept_owner[start : start + _ROWS], loss)
+                    sums[metric] = sums.get(metric, torch.zeros_like(value)) + value
+                by_window.index_add_(0, owner, loss)
     better = {
         target: min((FREQUENT, FOLLOWS), key=lambda name: float(every_sum[name][target]["loss"]))
         for target in objective.losses
@@ -120,3 +133,14 @@ def baselines(train: Events, split: Split, objective: Objective, n_classes: Mapp
         every_sum[MIXED] = {target: every_sum[name][target] for target, name in better.items()}
         every_window[MIXED] = {target: every_window[name][target] for target, name in better.items()}
     return {name: summarise(every_sum[name], every_window[name], split, objective) for name in every_sum}
+
+
+def _positions(split: Split, size: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Rows of the targets of `split`, about `size` at a time, and the number of the window of each."""
+    windows = split.windows
+    at_a_time = max(min(size, _ROWS) // split.seq_length, 1)
+    for start in range(0, len(windows), at_a_time):
+        last, counted = (rows[start : start + at_a_time].astype(np.int64) for rows in (windows.last, windows.counted))
+        counts = last - counted + 1
+        rows = np.repeat(counted - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        yield rows, torch.from_numpy(np.repeat(np.arange(start, start + len(counts)), counts))

@@ -1,12 +1,18 @@
 """Gathered batches against a loop over windows and steps."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts.events import Events
-from sequifier.dataset.batches import Split
+from sequifier.artifacts import events as events_module
+from sequifier.artifacts.events import Events, write_events
+from sequifier.artifacts.mapped import MappedEvents, map_events
+from sequifier.dataset.batches import Batch, Split
+from sequifier.dataset.gather import DeviceGather, HostGather, Shown
 from sequifier.dataset.order import epoch_order, split_evenly
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
 
@@ -26,7 +32,7 @@ def events_of(sizes: list[int], n_context: list[int], seed: int = 0) -> Events:
     )
 
 
-def split_of(events: Events, windows: WindowIndex, seq_length: int) -> Split:
+def split_of(events: Events | MappedEvents, windows: WindowIndex, seq_length: int) -> Split:
     return Split(
         events,
         windows,
@@ -38,17 +44,25 @@ def split_of(events: Events, windows: WindowIndex, seq_length: int) -> Split:
     )
 
 
-@given(
-    sizes=st.lists(st.integers(2, 15), min_size=1, max_size=4), seq_length=st.integers(1, 8), evaluation=st.booleans()
-)
-def test_a_batch_holds_what_its_windows_show(sizes: list[int], seq_length: int, evaluation: bool) -> None:
-    events = events_of(sizes, [min(1, size - 1) for size in sizes])
+def windows_of(events: Events, seq_length: int, *, evaluation: bool) -> WindowIndex:
     if evaluation:
-        windows = evaluation_windows(
-            events.offsets, events.n_context, seq_length=seq_length, stride=1 + seq_length // 2
-        )
-    else:
-        windows = training_windows(events.offsets, events.n_context, seq_length=seq_length, stride=seq_length)
+        return evaluation_windows(events.offsets, events.n_context, seq_length=seq_length, stride=1 + seq_length // 2)
+    return training_windows(events.offsets, events.n_context, seq_length=seq_length, stride=seq_length)
+
+
+@given(
+    sizes=st.lists(st.integers(2, 15), min_size=1, max_size=4),
+    seq_length=st.integers(1, 8),
+    evaluation=st.booleans(),
+    some_unknown=st.booleans(),
+)
+def test_a_batch_holds_what_its_windows_show(
+    sizes: list[int], seq_length: int, evaluation: bool, some_unknown: bool
+) -> None:
+    events = events_of(sizes, [min(1, size - 1) for size in sizes])
+    if not some_unknown:
+        events.columns["kind"][:] += 1
+    windows = windows_of(events, seq_length, evaluation=evaluation)
     split = split_of(events, windows, seq_length)
     chosen = np.arange(len(windows))[::-1].copy()
     if len(chosen) == 0:
@@ -75,6 +89,77 @@ def test_a_batch_holds_what_its_windows_show(sizes: list[int], seq_length: int, 
     assert split.n_known_targets("kind", chosen).sum() == known
     assert split.n_known_targets("size").sum() == len(targets)
     assert batch.all_known == {"kind": known == len(targets), "size": True}
+
+
+def assert_same(found: Batch, expected: Batch) -> None:
+    """Equal in every bit and in layout, on which the last digits of what follows may depend."""
+    for field in dataclasses.fields(Batch):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        if isinstance(a, torch.Tensor):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert a.stride() == b.stride() or a.numel() == 0
+            assert torch.equal(a, b)
+        elif field.name == "targets":
+            assert list(a) == list(b)
+            assert all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+        else:
+            assert a == b
+
+
+@given(
+    sizes=st.lists(st.integers(2, 15), min_size=1, max_size=4),
+    seq_length=st.integers(1, 8),
+    evaluation=st.booleans(),
+    rows_per_batch=st.integers(1, 20),
+)
+@settings(deadline=None)
+def test_mapped_files_and_devices_give_the_batches_of_memory(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seq_length: int, evaluation: bool, rows_per_batch: int
+) -> None:
+    events = events_of(sizes, [min(1, size - 1) for size in sizes])
+    path = tmp_path_factory.mktemp("mapped") / "x.arrow"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events_module, "ROWS_PER_GROUP", rows_per_batch)
+        write_events(path, [events], "arrow")
+    mapped = map_events(path, ["kind", "size"], expected_hashes=None)
+    windows = windows_of(events, seq_length, evaluation=evaluation)
+    if len(windows) == 0:
+        return
+    chosen = np.random.default_rng(2).permutation(len(windows))
+    split, of_mapped = split_of(events, windows, seq_length), split_of(mapped, windows, seq_length)
+    expected = split.batch(chosen)
+    assert_same(of_mapped.batch(chosen), expected)
+    np.testing.assert_array_equal(of_mapped.n_known_targets("kind"), split.n_known_targets("kind"))
+
+    shown = Shown(["kind"], ["size"], ["kind", "size"], seq_length)
+    last, first, counted = (rows[chosen].astype(np.int64) for rows in (windows.last, windows.first, windows.counted))
+    gathers = [gather(events, shown, torch.device("cpu")) for gather in (HostGather, DeviceGather)]
+    assert_same(*(gather(last, first, counted, {}) for gather in gathers))
+    full = last - seq_length >= first
+    if full.any():
+        assert_same(*(gather(last[full], None, None, {}) for gather in gathers))
+
+
+def test_a_split_without_reals_or_without_categories() -> None:
+    events = events_of([9, 7], [0, 0])
+    windows = windows_of(events, 4, evaluation=False)
+    for categorical, real in ((["kind"], []), ([], ["size"])):
+        split = Split(
+            events,
+            windows,
+            categorical=categorical,
+            real=real,
+            targets=["size", "kind"],
+            seq_length=4,
+            device=torch.device("cpu"),
+        )
+        batch = split.batch(np.arange(len(windows)))
+        assert batch.categories.shape == (len(windows), 4, len(categorical))
+        assert batch.reals.shape == (len(windows), 4, len(real))
+        assert list(batch.targets) == ["size", "kind"]
+        shown = Shown(categorical, real, ["size", "kind"], 4)
+        on_device = DeviceGather(events, shown, torch.device("cpu"))
+        assert_same(on_device(windows.last.astype(np.int64), None, None, batch.all_known), batch)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:

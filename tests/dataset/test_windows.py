@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sequifier.dataset import windows as windows_module
 from sequifier.dataset.windows import evaluation_windows, training_windows, window_starts
 from sequifier.errors import DataError
 
@@ -93,3 +94,22 @@ def test_a_split_without_targets_has_no_windows() -> None:
     offsets, none = offsets_of([1, 1]), np.zeros(2, dtype=np.int64)
     assert len(training_windows(offsets, none, seq_length=4, stride=4)) == 0
     assert len(evaluation_windows(offsets, none, seq_length=4, stride=2)) == 0
+
+
+def test_an_index_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    offsets, none = offsets_of([9, 30, 9, 1, 9, 17, 30]), np.zeros(7, dtype=np.int64)
+    whole = training_windows(offsets, none, seq_length=4, stride=3)
+    monkeypatch.setattr(windows_module, "_WINDOWS", 2)
+    parts = training_windows(offsets, none, seq_length=4, stride=3)
+    for name in ("last", "first", "counted"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_row_numbers_of_training_windows_are_as_narrow_as_the_split_allows() -> None:
+    none = np.zeros(1, dtype=np.int64)
+    small = training_windows(offsets_of([100]), none, seq_length=4, stride=4)
+    large = training_windows(offsets_of([2**33 + 1]), none, seq_length=4, stride=2**31)
+    assert small.last.dtype == np.int32
+    assert large.last.tolist() == [4, 2**31 + 3, 2**32 + 2, 3 * 2**31 + 1, 2**33]
+    assert small.in_int64().last.dtype == np.int64
+    assert small.in_int64().last.tolist() == small.last.tolist()

@@ -1,0 +1,269 @@
+"""Splits that stay on disk: their columns are mapped from an uncompressed Arrow file, a page when it is touched.
+
+A split in another format is converted once. The copy lies beside it and is named after its source's size, time of
+change and content, so a copy of an older file is never taken for one of the new.
+Shapes: N rows of a split, S its sequences, K record batches of the file.
+"""
+
+import glob
+import hashlib
+import json
+import mmap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from sequifier.artifacts.arrow_file import Blocks, NotMappableError, locate_columns
+from sequifier.artifacts.atomic import atomic_path
+from sequifier.artifacts.events import (
+    CONTEXT,
+    POSITION,
+    SEQUENCE,
+    ColumnHashes,
+    Format,
+    check_hashes,
+    format_of,
+    n_rows_of,
+    no_rows,
+    reading,
+    scan_events,
+    sink_rows,
+)
+from sequifier.errors import DataError
+
+RESIDENT_BYTES = 1 << 30
+"""Pages of a file that may stay in this process. Beyond it they are let go: the system may still have them cached."""
+_ROWS = 1 << 20
+"""Rows read at a time."""
+_STATM = Path("/proc/self/statm")
+_USES = 64
+"""Batches from one look at the resident pages to the next."""
+
+Runs = Callable[[NDArray[np.int64]], NDArray[Any]]
+"""First rows (B,) -> the values from there on, (B, length)."""
+
+
+class MappedFile:
+    """The bytes of a file, mapped. Replacing the file under its name leaves them as they are."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.content = np.frombuffer(self._map, np.uint8)
+        self.words = np.frombuffer(self._map, "<i4", count=len(self._map) // 4)
+        self._uses, self._others = 0, _file_bytes()
+
+    def release(self) -> None:
+        """Let go of the resident pages."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        self._others = _file_bytes()
+
+    def expect_random_reads(self) -> None:
+        """Windows are drawn from anywhere: reading far ahead of each would read the file many times over."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_RANDOM)
+
+    def used(self) -> None:
+        """To be called after each batch: keeps the resident pages near RESIDENT_BYTES (Linux)."""
+        self._uses += 1
+        if self._uses % _USES == 0 and _file_bytes() - self._others > RESIDENT_BYTES:
+            self.release()
+
+
+class MappedColumn:
+    """One column on disk, indexed like a NumPy array by row numbers or by a slice without a step."""
+
+    def __init__(self, words: NDArray[np.int32], blocks: Blocks, dtype: np.dtype[Any]) -> None:
+        self._words, self.dtype = words, dtype
+        self._ends = np.cumsum(blocks.lengths)
+        self._shifts = blocks.starts - (self._ends - blocks.lengths)  # place of a row in the file, less its number
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            return self._slice(*rows.indices(len(self))[:2])
+        places = rows + self._shifts[np.searchsorted(self._ends, rows, side="right")]
+        return self._words[places].view(self.dtype)
+
+    def _slice(self, start: int, stop: int) -> NDArray[Any]:
+        if start >= stop:
+            return np.empty(0, self.dtype)
+        parts, (first, last) = [], np.searchsorted(self._ends, [start, stop - 1], side="right")
+        for block in range(first, last + 1):
+            end = min(stop, int(self._ends[block]))
+            parts.append(self._words[start + self._shifts[block] : end + self._shifts[block]])
+            start = end
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts)).view(self.dtype)
+
+    def runs(self, length: int) -> Runs:
+        """A function that reads runs of `length` rows, faster than row by row."""
+        view = sliding_window_view(self._words, length) if length <= len(self) else self._words[:0]
+        steps = np.arange(length)
+
+        def take(starts: NDArray[np.int64]) -> NDArray[Any]:
+            block = np.searchsorted(self._ends, starts, side="right")
+            if (starts + length > self._ends[block]).any():  # a run that goes on in the next record batch
+                return self[starts[:, None] + steps]
+            return view[starts + self._shifts[block]].view(self.dtype)
+
+        return take
+
+
+@dataclass(frozen=True)
+class MappedEvents:
+    """Whole sequences of one split, their features on disk; `Events` says what the attributes mean."""
+
+    offsets: NDArray[np.int64]
+    n_context: NDArray[np.int64]
+    columns: dict[str, MappedColumn]
+    file: MappedFile
+
+
+def map_events(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    expected_hashes: Mapping[str, str] | None,
+    format: Format | None = None,
+) -> MappedEvents:
+    """Map one split, and of it only the features asked for; see `read_events`.
+
+    Memory: 24 bytes for each sequence, and what its id takes while it is compared with the metadata.
+
+    Raises:
+        DataError: as `read_events`.
+        RunError: a copy is needed and cannot be written beside the file.
+    """
+    format = format or format_of(path)
+    with reading(path, format):
+        scan_events(path, columns, format)
+    if format == "arrow":
+        try:
+            return _mapped(path, path, columns, expected_hashes)
+        except NotMappableError:
+            pass  # compressed, or not written by us: converted like the other formats
+    copy = _copy_path(path, expected_hashes)
+    if copy.exists():
+        try:
+            return _mapped(copy, path, columns, expected_hashes)
+        except (NotMappableError, DataError):
+            pass  # somebody damaged it; it is only a copy
+    _convert(path, format, copy)
+    try:
+        return _mapped(copy, path, columns, expected_hashes)
+    except NotMappableError as error:
+        raise DataError(
+            f"cannot map {path.name}: {error}", where=str(path), fix="run `sequifier preprocess` again"
+        ) from error
+
+
+def _copy_path(path: Path, expected_hashes: Mapping[str, str] | None) -> Path:
+    stat = path.stat()
+    source = json.dumps([stat.st_size, stat.st_mtime_ns, sorted((expected_hashes or {}).items())])
+    return path.with_name(f"{path.name}.mapped-{hashlib.sha256(source.encode()).hexdigest()[:12]}.arrow")
+
+
+def _convert(path: Path, format: Format, copy: Path) -> None:
+    """Write all features of a split to an uncompressed Arrow file, a part at a time; older copies are removed."""
+    import polars as pl
+
+    with reading(path, format):
+        rows = scan_events(path, [], format)
+        schema = rows.collect_schema()
+    features = [column for column, type_ in schema.items() if type_ in (pl.Int32, pl.Float32)]
+    keys = (SEQUENCE, POSITION, CONTEXT)
+    with atomic_path(copy) as temporary:
+        try:
+            sink_rows(temporary, rows.select(*keys, *(name for name in features if name not in keys)), "arrow")
+        except pl.exceptions.PolarsError:
+            with reading(path, format):
+                raise
+    for old in copy.parent.glob(f"{glob.escape(path.name)}.mapped-*.arrow"):
+        if old != copy:
+            old.unlink(missing_ok=True)
+
+
+def _mapped(
+    path: Path, source: Path, columns: Sequence[str], expected_hashes: Mapping[str, str] | None
+) -> MappedEvents:
+    """Map an Arrow file; errors name `source`.
+
+    Raises:
+        NotMappableError: it cannot be mapped.
+        DataError: it has no rows or other content than the metadata says.
+    """
+    import polars as pl
+
+    n_rows = n_rows_of(path, "arrow")
+    if n_rows == 0:
+        raise no_rows(source)
+    file = MappedFile(path)
+    blocks = locate_columns(file.content, columns)
+    with reading(source, "arrow"):
+        schema = pl.scan_ipc(path, glob=False).collect_schema()
+    dtypes = {column: np.dtype(np.int32 if schema[column] == pl.Int32 else np.float32) for column in columns}
+    mapped = {column: MappedColumn(file.words, blocks[column], dtypes[column]) for column in columns}
+    hashes = None if expected_hashes is None else ColumnHashes()
+    with reading(source, "arrow"):
+        offsets, n_context = _read_sequences(path, n_rows, hashes)
+    if hashes is not None and expected_hashes is not None:
+        for name, column in mapped.items():
+            for start in range(0, n_rows, _ROWS):
+                hashes.add_rows(name, column[start : start + _ROWS])
+                file.used()
+        check_hashes(source, hashes, expected_hashes)
+    file.release()
+    file.expect_random_reads()
+    return MappedEvents(offsets, n_context, mapped, file)
+
+
+def _read_sequences(
+    path: Path, n_rows: int, hashes: ColumnHashes | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where sequences begin, (S + 1,), and how much of each is context, (S,); hashes what is not mapped."""
+    import polars as pl
+
+    keys = pl.scan_ipc(path, glob=False).select(SEQUENCE, CONTEXT, *([] if hashes is None else [POSITION]))
+    starts: list[NDArray[np.int64]] = []
+    ids: list[pl.Series] = []
+    contexts: list[NDArray[np.int64]] = []
+    last_id: Any = None
+    for start in range(0, n_rows, _ROWS):
+        frame = keys.slice(start, _ROWS).collect()
+        sequence = frame[SEQUENCE]
+        begins = sequence.ne_missing(sequence.shift(1))
+        begins[0] = start == 0 or sequence[0] != last_id
+        last_id = sequence[-1]
+        here = np.flatnonzero(begins.to_numpy())
+        starts.append(here + start)
+        is_context = frame[CONTEXT].to_numpy().astype(np.int64)
+        if not begins[0]:  # the last sequence goes on
+            until = here[0] if len(here) else len(is_context)
+            contexts[-1][-1] += is_context[:until].sum()
+        if len(here):
+            contexts.append(np.add.reduceat(is_context, here))
+        if hashes is not None:
+            ids.append(sequence.gather(pl.Series(here)))
+            hashes.add_rows(POSITION, frame[POSITION].to_numpy())
+    offsets = np.concatenate([*starts, [n_rows]]).astype(np.int64)
+    n_context = np.concatenate(contexts)
+    if hashes is not None:
+        names = pl.concat(ids)
+        text = names.dtype == pl.String
+        hashes.add_sequences(
+            np.diff(offsets), np.array(names.to_list(), dtype=object) if text else names.to_numpy(), n_context
+        )
+    return offsets, n_context
+
+
+def _file_bytes() -> int:
+    """Pages of files that are resident in this process, in bytes; 0 where the system does not say (macOS)."""
+    return int(_STATM.read_text().split()[2]) * mmap.PAGESIZE if _STATM.exists() else 0

@@ -18,42 +18,17 @@ import argparse
 import json
 import os
 import random
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import yaml
+from peers import OURS, PEERS, Grid, Write, peer, sequifier, write_ours, write_v1, write_v3
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sequifier-peers"
-PEERS = {"1.0.0.6": ["numpy<2", "pyarrow==21"], "3.1.1.0": []}
-SEQ_LENGTH, BATCH_SIZE, WIDTH = 48, 64, 64
 DROPOUT, FEED_FORWARD = [0.0, 0.1], [96, 128]
 TWENTY, EIGHT = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3], [1e-3, 3e-3]
 """Learning rates, which make grids of so many runs."""
 MANY_EPOCHS = 101
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The searched values."""
-
-    rates: list[float]
-    dropout: list[float]
-    feed_forward: list[int]
-    epochs: int = 1
-
-    @property
-    def n_runs(self) -> int:
-        """How many runs it has."""
-        return len(self.rates) * len(self.dropout) * len(self.feed_forward)
 
 
 def write_table(path: Path) -> None:
@@ -69,224 +44,12 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def write(path: Path, values: dict[str, Any]) -> None:
-    """A YAML file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
-
-
-def write_ours(root: Path, grid: Grid) -> None:
-    """Configs of this release."""
-    write(root / "configs/preprocess.yaml", {"data_path": "data/events.csv", "seq_length": SEQ_LENGTH})
-    write(
-        root / "configs/hyperparameter_search.yaml",
-        {
-            "metadata_config_path": "configs/metadata_configs/events.json",
-            "hp_search_name": "tune",
-            "search_strategy": "grid",
-            "target_columns": ["item"],
-            "override_input": True,
-            "model_hyperparameter_sampling": {
-                "dim_model": WIDTH,
-                "n_head": 4,
-                "num_layers": 2,
-                "dim_feedforward": grid.feed_forward,
-            },
-            "training_hyperparameter_sampling": {
-                "device": "cpu",
-                "epochs": grid.epochs,
-                "learning_rate": grid.rates,
-                "batch_size": BATCH_SIZE,
-                "dropout": grid.dropout,
-            },
-        },
-    )
-
-
-def write_v1(root: Path, grid: Grid) -> None:
-    """Configs of 1.0, which wants the folder of its run files to be there."""
-    (root / "configs/hp_search").mkdir(parents=True)
-    write(
-        root / "configs/preprocess.yaml",
-        {
-            "project_root": ".",
-            "data_path": "data/events.csv",
-            "read_format": "csv",
-            "write_format": "parquet",
-            "selected_columns": ["item", "price"],
-            "split_ratios": [0.8, 0.1, 0.1],
-            "seq_length": SEQ_LENGTH,
-            "stride_by_split": [SEQ_LENGTH] * 3,
-            "max_rows": None,
-        },
-    )
-    columns = ["item", "price"]
-    write(
-        root / "configs/hyperparameter_search.yaml",
-        {
-            "project_root": ".",
-            "metadata_config_path": "configs/metadata_configs/events.json",
-            "hp_search_name": "tune",
-            "search_strategy": "grid",
-            "n_samples": None,
-            "model_config_write_path": "configs/hp_search",
-            "training_data_path": "data/events-split0.parquet",
-            "validation_data_path": "data/events-split1.parquet",
-            "read_format": "parquet",
-            "input_columns": [columns],
-            "target_columns": ["item"],
-            "target_column_types": {"item": "categorical"},
-            "seq_length": [SEQ_LENGTH],
-            "inference_batch_size": 10,
-            "export_generative_model": True,
-            "export_embedding_model": False,
-            "override_input": True,
-            "model_hyperparameter_sampling": {
-                "initial_embedding_dim": [WIDTH],
-                "joint_embedding_dim": [None],
-                "feature_embedding_dims": [{"item": WIDTH // 2, "price": WIDTH // 2}],
-                "dim_model": [WIDTH],
-                "n_head": [4],
-                "dim_feedforward": grid.feed_forward,
-                "num_layers": [2],
-                "prediction_length": 1,
-                "activation_fn": ["swiglu"],
-                "normalization": ["rmsnorm"],
-                "positional_encoding": ["learned"],
-                "attention_type": ["mha"],
-                "norm_first": [True],
-                "n_kv_heads": [None],
-                "rope_theta": [10000.0],
-            },
-            "training_hyperparameter_sampling": {
-                "device": "cpu",
-                "epochs": [grid.epochs] * len(grid.rates),
-                "save_interval_epochs": grid.epochs,
-                "batch_size": [BATCH_SIZE],
-                "learning_rate": grid.rates,
-                "criterion": {"item": "CrossEntropyLoss"},
-                "accumulation_steps": [1],
-                "dropout": grid.dropout,
-                "optimizer": [{"name": "Adam"}],
-                "scheduler": [{"name": "StepLR", "step_size": 1, "gamma": 0.99}] * len(grid.rates),
-                "continue_training": False,
-            },
-        },
-    )
-
-
-def write_v3(root: Path, grid: Grid) -> None:
-    """Configs of 3.1."""
-    write(
-        root / "configs/preprocess.yaml",
-        {
-            "project_root": ".",
-            "preprocessing_data_path": "data/events.csv",
-            "read_format": "csv",
-            "write_format": "parquet",
-            "selected_columns": ["item", "price"],
-            "split_ratios": [0.8, 0.1, 0.1],
-            "split_method": "within_sequence",
-            "window_length": SEQ_LENGTH + 1,
-            "max_target_offset": 1,
-            "window_stride": SEQ_LENGTH,
-            "max_rows": None,
-        },
-    )
-    write(
-        root / "configs/train.yaml",
-        {
-            "project_root": ".",
-            "model_name": "base",
-            "device": "cpu",
-            "global_training": {
-                "training_objective": "causal",
-                "context_length": SEQ_LENGTH,
-                "inference_batch_size": 10,
-                "batch_size": BATCH_SIZE,
-                "learning_rate": grid.rates[0],
-                "optimizer": {"name": "Adam"},
-                "scheduler": {"name": "StepLR", "step_size": 1, "gamma": 0.99},
-                "scheduler_step_on": "epoch",
-            },
-            "model": {
-                "backbone": {
-                    "architecture": {
-                        "dim_model": WIDTH,
-                        "num_layers": 2,
-                        "attention": {"n_heads": 4},
-                        "feed_forward": {"dim": 128},
-                        "dropout": 0.0,
-                    }
-                },
-                "interface": {
-                    "input_columns": ["item", "price"],
-                    "target_columns": ["item"],
-                    "ingestion": {
-                        "type": "embedding",
-                        "output_dim": WIDTH,
-                        "feature_embedding_dims": {"item": WIDTH // 2, "price": WIDTH // 2},
-                    },
-                    "decoder": {"type": "linear", "prediction_length": 1},
-                },
-            },
-            "dataset": {
-                "part": {"metadata_config_path": "configs/metadata_configs/events.json"},
-                "criterion": {"item": "CrossEntropyLoss"},
-            },
-            "training_plan": {"epochs": grid.epochs},
-            "evaluation": True,
-            "export_generative_model": True,
-            "export_embedding_model": False,
-        },
-    )
-    write(
-        root / "configs/hyperparameter_search.yaml",
-        {
-            "base_config_path": "train.yaml",
-            "project_root": ".",
-            "name": "tune",
-            "method": "grid",
-            "model_config_write_path": "configs/hp_search",
-            "prune_trials": False,
-            "parameters": {
-                "global_training": {"learning_rate": grid.rates},
-                "model": {
-                    "backbone": {"architecture": {"dropout": grid.dropout, "feed_forward": {"dim": grid.feed_forward}}}
-                },
-            },
-        },
-    )
-
-
-Write = Callable[[Path, Grid], None]
-
-
 def new_project(root: Path, grid: Grid, write_configs: Write, program: list[str]) -> Path:
     """A preprocessed project with the search still to be done."""
     write_table(root / "data/events.csv")
     write_configs(root, grid)
     sequifier(program, "preprocess", root)
     return root
-
-
-def sequifier(program: list[str], command: str, root: Path) -> float:
-    """Run a command in a project; returns the seconds of the whole process."""
-    # The peers start `sequifier` by its name.
-    path = f"{Path(program[0]).parent}{os.pathsep}{os.environ['PATH']}"
-    began = time.perf_counter()
-    done = subprocess.run(
-        [*program, command, f"--config-path=configs/{command.replace('-', '_')}.yaml"],
-        cwd=root,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{program} {command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return time.perf_counter() - began
 
 
 def measure_parts(folder: Path) -> dict[str, float]:
@@ -333,22 +96,6 @@ def measure_whole(folder: Path, write_configs: Write, program: list[str]) -> dic
         "its epoch": epoch,
         "beyond training": per_run - epoch,
     }
-
-
-def peer(version: str) -> list[str]:
-    """The command of an earlier release, installed when it is not there yet."""
-    folder = CACHE / f"v{version}"
-    program = folder / "bin/sequifier"
-    if not program.exists():
-        print(f"installing sequifier {version} into {folder}", file=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        wanted = [f"sequifier=={version}", *PEERS[version]]
-        subprocess.run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *wanted], check=True)
-    return [str(program)]
-
-
-OURS = [sys.executable, "-m", "sequifier"]
 
 
 def main() -> None:

@@ -55,8 +55,12 @@ class CausalSelfAttention(nn.Module):
         Returns:
             (B, T, D). Row t depends on x[:, : t + 1] alone; rows of padding carry no meaning.
         """
+        return self.mix(self.qkv(x), mask, rotation)
+
+    def mix(self, qkv: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
+        """`forward` from the queries, keys and values on, (B, T, (H + 2K) * E) -> (B, T, D)."""
         H, K = self.n_head, self.n_kv_heads
-        heads = self.qkv(x).unflatten(-1, (H + 2 * K, self.head_width))  # (B, T, H + 2K, E)
+        heads = qkv.view(*qkv.shape[:-1], H + 2 * K, self.head_width)  # (B, T, H + 2K, E)
         if rotation is None:
             q, k, v = torch.split(heads.transpose(1, 2), [H, K, K], dim=1)  # (B, H or K, T, E)
         else:

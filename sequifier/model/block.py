@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sequifier.model.attention import CausalSelfAttention
 from sequifier.model.feed_forward import FeedForward
+from sequifier.model.fused import can_fuse, normed_feed_forward, normed_linear
 from sequifier.model.norms import build_norm
 
 
@@ -41,7 +42,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D); `mask` and `rotation` as in `CausalSelfAttention`."""
         if self.norm_first:
-            x = x + self._drop(self.attention(self.attention_norm(x), mask, rotation))
+            if can_fuse(self.attention_norm, x):
+                qkv = normed_linear(x, self.attention_norm, self.attention.qkv)
+                x = x + self._drop(self.attention.mix(qkv, mask, rotation))
+            else:
+                x = x + self._drop(self.attention(self.attention_norm(x), mask, rotation))
+            if can_fuse(self.feed_forward_norm, x):
+                return x + self._drop(normed_feed_forward(x, self.feed_forward_norm, self.feed_forward))
             return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
         x = self.attention_norm(x + self._drop(self.attention(x, mask, rotation)))
         normed: Tensor = self.feed_forward_norm(x + self._drop(self.feed_forward(x)))

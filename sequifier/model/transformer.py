@@ -3,8 +3,9 @@
 Shapes: B batch, T steps of the window, C categorical and R real columns, D model width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -102,6 +103,8 @@ class Transformer(nn.Module):
         # Post-norm blocks end with a norm of their own.
         self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
         self.heads = Heads(dim_model=dim_model, target_classes=target_classes)
+        self._compiled: list[Callable[..., Tensor]] = []
+        self._compiled_batch = 0
 
     def forward(self, categories: Tensor, reals: Tensor, is_event: Tensor | None = None) -> Tensor:
         """Turn the events of a batch into one vector per step, from which `predict` reads the next event.
@@ -121,10 +124,22 @@ class Transformer(nn.Module):
         x = F.dropout(x, self.dropout, self.training)
         mask = None if is_event is None else padding_mask(is_event)
         rotation = None if self.rotation is None else self.rotation[:steps]
-        for block in self.blocks:
+        use_compiled = self.training and mask is None and len(x) == self._compiled_batch
+        for block in self._compiled if use_compiled else self.blocks:
             x = block(x, mask, rotation)
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def compile_blocks(self, batch_size: int) -> None:
+        """Compile the blocks for training batches of that many full windows; all others run as before.
+
+        Another model of the same shape in this process uses the same code, and another process torch's cache on disk.
+        """
+        # Its own pool of processes would outlive a search that is killed.
+        torch._inductor.config.compile_threads = 1
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+        self._compiled = [torch.compile(block, dynamic=False) for block in self.blocks]
+        self._compiled_batch = batch_size
 
     def predict(self, hidden: Tensor) -> dict[str, Tensor]:
         """Predict the next event after each step.

@@ -1,10 +1,14 @@
-"""What counts as out of memory, and a limit under which it can be provoked."""
+"""Memory of the process: keeping it between steps, its peak, what counts as out of memory, how that can be provoked."""
 
+import ctypes
 import resource
+import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # malloc.h
 _RUNTIME_MARKS = (
     "DefaultCPUAllocator",
     "CUDA out of memory",
@@ -46,13 +50,28 @@ def limit_address_space(allowance_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep what tensors free for the next ones, instead of giving it back to the system at once.
+
+    By default each tensor of more than some megabytes is mapped anew, and the system clears every page of it: 7,700
+    page faults in a training step of width 64 and 26,000 of width 256, a twelfth of its time.
+    """
+    libc = _glibc()
+    if libc is not None:
+        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
 def reset_peak_memory(device_type: str) -> None:
-    """Start a new measurement of `peak_memory_bytes`."""
+    """Start a new measurement of `peak_memory_bytes`; memory that an earlier run in this process left is given back."""
     import torch
 
     if device_type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
     # Not allowed everywhere, and absent outside Linux: the peak is then that of the whole process so far.
     with suppress(OSError):
         _CLEAR.write_text("5")
@@ -68,3 +87,15 @@ def peak_memory_bytes(device_type: str) -> int:
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is the one with these settings; other systems map memory in ways of their own."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # musl
+        return None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

@@ -10,7 +10,10 @@ from sequifier.dataset.batches import Batch, Split
 from sequifier.dataset.order import split_evenly
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import Objective
+from sequifier.training.precision import Precision
 from sequifier.training.state import TrainState
+
+FLOAT32 = Precision()
 
 
 def train_step(
@@ -24,31 +27,43 @@ def train_step(
     Returns:
         The loss of the step, a scalar on the device.
     """
-    spec = config.training_spec
+    spec, scaler = config.training_spec, state.precision.scaler
     divisors = {target: int(train.n_known_targets(target, chosen).sum()) for target in objective.losses}
     state.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=train.device)
     start = 0
     for size in split_evenly(len(chosen), spec.accumulation_steps):
-        loss = batch_loss(state.model, train.batch(chosen[start : start + size]), objective, divisors)
-        loss.backward()  # type: ignore[no-untyped-call]
+        batch = train.batch(chosen[start : start + size])
+        loss = batch_loss(state.model, batch, objective, divisors, state.precision)
+        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         total = total + loss.detach()
         start += size
+    if scaler is not None:
+        scaler.unscale_(state.optimizer)
     if spec.gradient_clip is not None:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), spec.gradient_clip)
-    state.optimizer.step()
+    if scaler is None:
+        state.optimizer.step()
+    else:
+        scaler.step(state.optimizer)  # leaves the step out where a gradient has overflowed
+        scaler.update()
     state.schedule.step("batch")
     return total
 
 
-def batch_loss(model: Transformer, batch: Batch, objective: Objective, divisors: dict[str, int]) -> Tensor:
+def batch_loss(
+    model: Transformer, batch: Batch, objective: Objective, divisors: dict[str, int], precision: Precision = FLOAT32
+) -> Tensor:
     """A batch's part of the step's loss: sums over its known targets, divided by those of the whole step."""
-    hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
+    with precision.products(precision.linear):
+        hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
     if batch.positions is not None:
         hidden = hidden[batch.positions]
+    with precision.products(precision.decoder):
+        predictions = model.predict(hidden if precision.decoder != torch.float32 else hidden.float())
     total = torch.zeros((), device=hidden.device)
-    for target, prediction in model.predict(hidden).items():
-        truth = batch.targets[target]
+    for target, prediction in predictions.items():
+        truth, prediction = batch.targets[target], prediction.float()
         if not batch.all_known[target]:
             known = truth != 0
             truth, prediction = truth[known], prediction[known]

@@ -1,0 +1,277 @@
+"""Earlier releases of Sequifier, and the configs of one and the same search for each of them.
+
+Each release gets a virtual environment in a cache folder, made once (about 7 GB each where pip takes torch with CUDA).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sequifier-peers"
+PEERS = {"1.0.0.6": ["numpy<2", "pyarrow==21"], "3.1.1.0": []}
+OURS = [sys.executable, "-m", "sequifier"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is trained on the table `data/events.csv`: one model, or a grid of them."""
+
+    rates: list[float]
+    dropout: list[float]
+    feed_forward: list[int]
+    epochs: int = 1
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    batch_size: int = 64
+    seq_length: int = 48
+    columns: tuple[str, ...] = ("item", "price")
+    split_ratios: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs it has."""
+        return len(self.rates) * len(self.dropout) * len(self.feed_forward)
+
+    @property
+    def embedding_widths(self) -> dict[str, int]:
+        """Width of each column, shared out evenly."""
+        width, more = divmod(self.width, len(self.columns))
+        return {column: width + (number < more) for number, column in enumerate(self.columns)}
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    """A YAML file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def write_ours(root: Path, grid: Grid) -> None:
+    """Configs of this release."""
+    write(
+        root / "configs/preprocess.yaml",
+        {"data_path": "data/events.csv", "seq_length": grid.seq_length, "split_ratios": grid.split_ratios},
+    )
+    write(
+        root / "configs/hyperparameter_search.yaml",
+        {
+            "metadata_config_path": "configs/metadata_configs/events.json",
+            "hp_search_name": "tune",
+            "search_strategy": "grid",
+            "target_columns": ["item"],
+            "override_input": True,
+            "model_hyperparameter_sampling": {
+                "dim_model": grid.width,
+                "n_head": grid.heads,
+                "num_layers": grid.layers,
+                "dim_feedforward": grid.feed_forward,
+            },
+            "training_hyperparameter_sampling": {
+                "device": "cpu",
+                "epochs": grid.epochs,
+                "save_interval_epochs": grid.epochs,
+                "learning_rate": grid.rates,
+                "batch_size": grid.batch_size,
+                "dropout": grid.dropout,
+            },
+        },
+    )
+
+
+def write_v1(root: Path, grid: Grid) -> None:
+    """Configs of 1.0, which wants the folder of its run files to be there."""
+    (root / "configs/hp_search").mkdir(parents=True)
+    write(
+        root / "configs/preprocess.yaml",
+        {
+            "project_root": ".",
+            "data_path": "data/events.csv",
+            "read_format": "csv",
+            "write_format": "parquet",
+            "selected_columns": list(grid.columns),
+            "split_ratios": grid.split_ratios,
+            "seq_length": grid.seq_length,
+            "stride_by_split": [grid.seq_length] * 3,
+            "max_rows": None,
+        },
+    )
+    write(
+        root / "configs/hyperparameter_search.yaml",
+        {
+            "project_root": ".",
+            "metadata_config_path": "configs/metadata_configs/events.json",
+            "hp_search_name": "tune",
+            "search_strategy": "grid",
+            "n_samples": None,
+            "model_config_write_path": "configs/hp_search",
+            "training_data_path": "data/events-split0.parquet",
+            "validation_data_path": "data/events-split1.parquet",
+            "read_format": "parquet",
+            "input_columns": [list(grid.columns)],
+            "target_columns": ["item"],
+            "target_column_types": {"item": "categorical"},
+            "seq_length": [grid.seq_length],
+            "inference_batch_size": 10,
+            "export_generative_model": True,
+            "export_embedding_model": False,
+            "override_input": True,
+            "model_hyperparameter_sampling": {
+                "initial_embedding_dim": [grid.width],
+                "joint_embedding_dim": [None],
+                "feature_embedding_dims": [grid.embedding_widths],
+                "dim_model": [grid.width],
+                "n_head": [grid.heads],
+                "dim_feedforward": grid.feed_forward,
+                "num_layers": [grid.layers],
+                "prediction_length": 1,
+                "activation_fn": ["swiglu"],
+                "normalization": ["rmsnorm"],
+                "positional_encoding": ["learned"],
+                "attention_type": ["mha"],
+                "norm_first": [True],
+                "n_kv_heads": [None],
+                "rope_theta": [10000.0],
+            },
+            "training_hyperparameter_sampling": {
+                "device": "cpu",
+                "epochs": [grid.epochs] * len(grid.rates),
+                "save_interval_epochs": grid.epochs,
+                "batch_size": [grid.batch_size],
+                "learning_rate": grid.rates,
+                "criterion": {"item": "CrossEntropyLoss"},
+                "accumulation_steps": [1],
+                "dropout": grid.dropout,
+                "optimizer": [{"name": "Adam"}],
+                "scheduler": [{"name": "StepLR", "step_size": 1, "gamma": 0.99}] * len(grid.rates),
+                "continue_training": False,
+            },
+        },
+    )
+
+
+def write_v3(root: Path, grid: Grid) -> None:
+    """Configs of 3.1."""
+    write(
+        root / "configs/preprocess.yaml",
+        {
+            "project_root": ".",
+            "preprocessing_data_path": "data/events.csv",
+            "read_format": "csv",
+            "write_format": "parquet",
+            "selected_columns": list(grid.columns),
+            "split_ratios": grid.split_ratios,
+            "split_method": "within_sequence",
+            "window_length": grid.seq_length + 1,
+            "max_target_offset": 1,
+            "window_stride": grid.seq_length,
+            "max_rows": None,
+        },
+    )
+    write(
+        root / "configs/train.yaml",
+        {
+            "project_root": ".",
+            "model_name": "base",
+            "device": "cpu",
+            "global_training": {
+                "training_objective": "causal",
+                "context_length": grid.seq_length,
+                "inference_batch_size": 10,
+                "batch_size": grid.batch_size,
+                "learning_rate": grid.rates[0],
+                "optimizer": {"name": "Adam"},
+                "scheduler": {"name": "StepLR", "step_size": 1, "gamma": 0.99},
+                "scheduler_step_on": "epoch",
+            },
+            "model": {
+                "backbone": {
+                    "architecture": {
+                        "dim_model": grid.width,
+                        "num_layers": grid.layers,
+                        "attention": {"n_heads": grid.heads},
+                        "feed_forward": {"dim": grid.feed_forward[0]},
+                        "dropout": grid.dropout[0],
+                    }
+                },
+                "interface": {
+                    "input_columns": list(grid.columns),
+                    "target_columns": ["item"],
+                    "ingestion": {
+                        "type": "embedding",
+                        "output_dim": grid.width,
+                        "feature_embedding_dims": grid.embedding_widths,
+                    },
+                    "decoder": {"type": "linear", "prediction_length": 1},
+                },
+            },
+            "dataset": {
+                "part": {"metadata_config_path": "configs/metadata_configs/events.json"},
+                "criterion": {"item": "CrossEntropyLoss"},
+            },
+            "training_plan": {"epochs": grid.epochs},
+            "evaluation": True,
+            "export_generative_model": True,
+            "export_embedding_model": False,
+        },
+    )
+    write(
+        root / "configs/hyperparameter_search.yaml",
+        {
+            "base_config_path": "train.yaml",
+            "project_root": ".",
+            "name": "tune",
+            "method": "grid",
+            "model_config_write_path": "configs/hp_search",
+            "prune_trials": False,
+            "parameters": {
+                "global_training": {"learning_rate": grid.rates},
+                "model": {
+                    "backbone": {"architecture": {"dropout": grid.dropout, "feed_forward": {"dim": grid.feed_forward}}}
+                },
+            },
+        },
+    )
+
+
+Write = Callable[[Path, Grid], None]
+
+
+def sequifier(program: list[str], command: str, root: Path) -> float:
+    """Run a command in a project; returns the seconds of the whole process."""
+    # The peers start `sequifier` by its name.
+    path = f"{Path(program[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if program == OURS or name != "PYTHONPATH"}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [*program, command, f"--config-path=configs/{command.replace('-', '_')}.yaml"],
+        cwd=root,
+        env=environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{program} {command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return time.perf_counter() - began
+
+
+def peer(version: str) -> list[str]:
+    """The command of an earlier release, installed when it is not there yet."""
+    folder = CACHE / f"v{version}"
+    program = folder / "bin/sequifier"
+    if not program.exists():
+        print(f"installing sequifier {version} into {folder}", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        wanted = [f"sequifier=={version}", *PEERS[version]]
+        subprocess.run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *wanted], check=True)
+    return [str(program)]

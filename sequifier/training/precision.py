@@ -1,0 +1,68 @@
+"""In which number format layers compute while training.
+
+Mixed precision (Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740): weights, the optimizer's state, losses
+and the statistics of the norms stay in float32; products of matrices are taken in a shorter format. float16, whose
+smallest numbers are not small enough for gradients, has the loss scaled up and gradients scaled down again (section
+3.2 there); bfloat16 has the range of float32. Validation and export are in float32 always: what is compared and
+deployed does not depend on how it was trained.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sequifier.config.training import Format, LayerKind, TrainingSpec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The formats of one run.
+
+    Attributes:
+        device_type: cpu, cuda or mps.
+        linear: of the products in the blocks and the embedding.
+        decoder: of the products that give the predictions.
+        scaler: scales the loss; None unless a format is float16.
+    """
+
+    device_type: str = "cpu"
+    linear: torch.dtype = torch.float32
+    decoder: torch.dtype = torch.float32
+    scaler: torch.amp.GradScaler | None = None
+
+    def products(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
+        """Within it products are taken in that format."""
+        if dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype)
+
+
+def formats(spec: TrainingSpec, device_type: str) -> dict[LayerKind, Format]:
+    """The format of each kind of layer: as given, else bfloat16 products on a GPU that has them, float32 elsewhere."""
+    if spec.layer_type_dtypes is not None:
+        return spec.layer_type_dtypes
+    if device_type == "cuda" and spec.layer_autocast and torch.cuda.is_bf16_supported(including_emulation=False):
+        return {"linear": "bfloat16"}
+    return {}
+
+
+def build_precision(spec: TrainingSpec, device_type: str) -> Precision:
+    """The precision of a run on a device."""
+    kinds = {kind: DTYPES[name] for kind, name in formats(spec, device_type).items()}
+    linear = kinds.get("linear", torch.float32)
+    decoder = kinds.get("decoder", linear)
+    scaler = torch.amp.GradScaler(device_type) if torch.float16 in (linear, decoder) else None
+    return Precision(device_type, linear, decoder, scaler)
+
+
+def kept_in_float32(spec: TrainingSpec) -> str | None:
+    """A warning that names the kinds of layer for which a shorter format was asked and is not taken."""
+    wanted = spec.layer_type_dtypes or {}
+    kinds = [kind for kind in ("embedding", "norm") if wanted.get(kind, "float32") != "float32"]
+    if not kinds:
+        return None
+    return f"layer_type_dtypes: {' and '.join(kinds)} stay in float32: only products of matrices gain from less"

@@ -1,0 +1,119 @@
+"""The whole model from the formulas of its papers, in float64: one window, no padding, nothing of `sequifier.model`.
+
+Sources: attention Vaswani et al. 2017, groups of heads Ainslie et al. 2023, rotary positions Su et al. 2021, RMSNorm
+Zhang & Sennrich 2019, SwiGLU Shazeer 2020. Gradients come from autograd over these sums and products.
+Shapes: T events, D model width, H heads, K heads of keys and values, E width of a head.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sequifier.config.architecture import Architecture
+
+Weights = Mapping[str, Tensor]
+
+
+def predictions(
+    weights: Weights, shape: Architecture, categories: Tensor, reals: Tensor, kinks: list[Tensor] | None = None
+) -> dict[str, Tensor]:
+    """What the model predicts after each event of one window without dropout.
+
+    Args:
+        weights: float64, under the names of the model's state dict.
+        shape: the architecture.
+        categories: ids of real events, (T, C); T at most seq_length.
+        reals: their values, (T, R).
+        kinks: gets numbers at whose 0 the gradient jumps: what goes into relu.
+
+    Returns:
+        Target -> (T, classes - 1) logits of classes 1, 2, ..., or (T,) values.
+    """
+    kinks = [] if kinks is None else kinks
+    x = embedded(weights, shape, categories, reals)
+    if shape.positional_encoding == "learned":
+        x = x + weights["positions.weight"][shape.seq_length - len(x) :]
+    for number in range(shape.num_layers):
+        at = f"blocks.{number}."
+        if shape.norm_first:
+            x = x + attention(weights, shape, at, norm(weights, shape, f"{at}attention_norm", x))
+            x = x + feed_forward(weights, shape, at, norm(weights, shape, f"{at}feed_forward_norm", x), kinks)
+        else:
+            x = norm(weights, shape, f"{at}attention_norm", x + attention(weights, shape, at, x))
+            x = norm(weights, shape, f"{at}feed_forward_norm", x + feed_forward(weights, shape, at, x, kinks))
+    if shape.norm_first:
+        x = norm(weights, shape, "norm", x)
+    found = {}
+    for number, target in enumerate(shape.targets):
+        y = x @ weights[f"heads.linear.{number}.weight"].T + weights[f"heads.linear.{number}.bias"]
+        found[target.name] = y if target.kind == "categorical" else y[:, 0]
+    return found
+
+
+def embedded(weights: Weights, shape: Architecture, categories: Tensor, reals: Tensor) -> Tensor:
+    """(T, D): a vector for each category but 0, which is nothing, and a * value + b for each real column."""
+    parts = []
+    for column in range(len(shape.categorical)):
+        ids = categories[:, column].long()
+        parts.append(weights[f"embedding.categorical.{column}.weight"][ids] * (ids != 0)[:, None])
+    for column in range(len(shape.real)):
+        value = reals[:, column, None].double()
+        at = f"embedding.real.{column}."
+        if f"{at}weight" in weights:
+            value = value * weights[f"{at}weight"][:, 0] + weights[f"{at}bias"]
+        parts.append(value)
+    x = torch.cat(parts, dim=1)
+    if shape.joint_embedding:
+        x = x @ weights["embedding.joint.weight"].T + weights["embedding.joint.bias"]
+    return x
+
+
+def norm(weights: Weights, shape: Architecture, at: str, x: Tensor) -> Tensor:
+    """(T, D) -> (T, D)."""
+    if shape.normalization == "rmsnorm":
+        return x / ((x**2).sum(1, keepdim=True) / x.shape[1] + 1e-6) ** 0.5 * weights[f"{at}.weight"]
+    centred = x - x.sum(1, keepdim=True) / x.shape[1]
+    spread = ((centred**2).sum(1, keepdim=True) / x.shape[1] + 1e-5) ** 0.5
+    return centred / spread * weights[f"{at}.weight"] + weights[f"{at}.bias"]
+
+
+def attention(weights: Weights, shape: Architecture, at: str, x: Tensor) -> Tensor:
+    """(T, D) -> (T, D), one head at a time."""
+    H, K, E = shape.n_head, shape.n_kv_heads, shape.dim_model // shape.n_head
+    rows = (x @ weights[f"{at}attention.qkv.weight"].T).split(E, dim=1)  # H queries, K keys, K values, (T, E) each
+    later = torch.arange(len(x)) > torch.arange(len(x))[:, None]
+    heads = []
+    for head in range(H):
+        group = head // (H // K)
+        q, k, v = rows[head], rows[H + group], rows[H + K + group]
+        if shape.positional_encoding == "rope":
+            q, k = turned(q, shape.rope_theta), turned(k, shape.rope_theta)
+        scores = (q @ k.T / math.sqrt(E)).masked_fill(later, -math.inf)
+        shares = torch.exp(scores - scores.amax(1, keepdim=True))
+        heads.append(shares / shares.sum(1, keepdim=True) @ v)
+    return torch.cat(heads, dim=1) @ weights[f"{at}attention.out.weight"].T
+
+
+def turned(head: Tensor, theta: float) -> Tensor:
+    """(T, E) -> (T, E): the pair (2i, 2i + 1) of event t turned by t * theta ** (-2i / E)."""
+    T, E = head.shape
+    first, second = head[:, 0::2], head[:, 1::2]
+    angle = torch.arange(T).double()[:, None] * theta ** (-torch.arange(0, E, 2).double() / E)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    return torch.stack((first * cos - second * sin, first * sin + second * cos), dim=2).reshape(T, E)
+
+
+def feed_forward(weights: Weights, shape: Architecture, at: str, x: Tensor, kinks: list[Tensor]) -> Tensor:
+    """(T, D) -> (T, D)."""
+    up = x @ weights[f"{at}feed_forward.up.weight"].T
+    if shape.activation_fn == "swiglu":
+        gate = x @ weights[f"{at}feed_forward.gate.weight"].T
+        hidden = gate / (1 + torch.exp(-gate)) * up
+    elif shape.activation_fn == "gelu":
+        hidden = up * 0.5 * (1 + torch.erf(up / math.sqrt(2)))
+    else:
+        kinks.append(up.detach())
+        hidden = up * (up > 0)
+    return hidden @ weights[f"{at}feed_forward.down.weight"].T

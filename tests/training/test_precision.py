@@ -1,0 +1,87 @@
+"""Number formats while training: what stays in float32, and what a shorter format may change."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_loop import config_of, events_of, model_of, objective_of, split_of, state_of
+
+from sequifier.config.train import TrainConfig
+from sequifier.dataset.batches import Split
+from sequifier.training.evaluate import evaluate
+from sequifier.training.precision import build_precision, formats, kept_in_float32
+from sequifier.training.state import TrainState
+from sequifier.training.step import train_step
+
+
+def training_split() -> Split:
+    return split_of(events_of([40, 30, 25]), seq_length=6, evaluation=False)
+
+
+def state_with(formats: dict[str, str] | None) -> tuple[TrainState, TrainConfig]:
+    config = config_of(learning_rate=1e-2, layer_type_dtypes=formats)
+    return replace(state_of(model_of(6), config), precision=build_precision(config.training_spec, "cpu")), config
+
+
+def losses(state: TrainState, config: TrainConfig, steps: int) -> list[float]:
+    split = training_split()
+    everything = np.arange(len(split))
+    state.model.train()
+    return [float(train_step(state, split, everything, objective_of(), config)) for _ in range(steps)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"linear": "bfloat16"},
+        {"linear": "float16"},
+        {"linear": "bfloat16", "decoder": "float32"},
+        {"decoder": "float16"},
+    ],
+)
+def test_a_shorter_format_learns_nearly_the_same(given: dict[str, str]) -> None:
+    exact, short = losses(*state_with(None), steps=30), losses(*state_with(given), steps=30)
+    assert exact != short
+    assert len({*short, *exact}) > 30
+    # bfloat16 has 8 bits; with float16 the first steps are left out, until the scaled loss no longer overflows.
+    assert short[-1] == pytest.approx(exact[-1], rel=0.15)
+    assert short[-1] < 0.7 * short[0]
+
+
+def test_weights_losses_and_validation_stay_in_float32() -> None:
+    state, config = state_with({"linear": "bfloat16", "norm": "bfloat16", "embedding": "bfloat16"})
+    assert "embedding and norm stay in float32" in (kept_in_float32(config.training_spec) or "")
+    losses(state, config, steps=2)
+    assert {weight.dtype for weight in state.model.state_dict().values()} == {torch.float32}
+    moments = [value for entry in state.optimizer.state.values() for value in entry.values()]
+    assert {moment.dtype for moment in moments} == {torch.float32}
+    plain = model_of(6)
+    plain.load_state_dict(state.model.state_dict())
+    split = split_of(events_of([40, 30]), seq_length=6, evaluation=True)
+    found, expected = (evaluate(model, split, objective_of(), batch_size=16) for model in (state.model, plain))
+    assert found.metrics == expected.metrics
+
+
+def test_float16_leaves_out_a_step_whose_gradients_overflow() -> None:
+    state, config = state_with({"linear": "float16"})
+    scaler = state.precision.scaler
+    assert scaler is not None
+    scaler.load_state_dict(scaler.state_dict() | {"scale": 2.0**100})
+    before = state.weights()
+    losses(state, config, steps=1)
+    assert all(torch.equal(value, before[name]) for name, value in state.weights().items())
+    assert scaler.get_scale() == 2.0**99
+    restored, _ = state_with({"linear": "float16"})
+    restored.restore(state.checkpoint())
+    assert restored.precision.scaler is not None
+    assert restored.precision.scaler.get_scale() == 2.0**99
+
+
+def test_float32_is_the_default_on_a_cpu_and_bfloat16_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = config_of().training_spec
+    assert formats(spec, "cpu") == {}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert formats(spec, "cuda") == {"linear": "bfloat16"}
+    assert formats(config_of(layer_autocast=False).training_spec, "cuda") == {}
+    assert formats(config_of(layer_type_dtypes={}).training_spec, "cuda") == {}

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import torch
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, n_rows_of
+from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.names import ignored_fields
@@ -22,10 +23,14 @@ from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.export.models import finite
 from sequifier.model.build import build_model
 from sequifier.training.baselines import baselines
+from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Objective, evaluate
 from sequifier.training.loop import EVALUATION_BATCHES
 from sequifier.training.losses import build_losses
+from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
+from sequifier.training.precision import build_precision, kept_in_float32
+from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
 
@@ -62,17 +67,21 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
     """
     metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
     config = resolve(config, metadata)
+    if config.training_spec.sampling_interval_steps is not None:
+        check_sampling(metadata, config, config.training_spec.sampling_prompt)
     device = find_device(config.training_spec.device)
     seed = config.seed
     assert seed is not None
     _prepare_torch(config, seed)
-    train_events = _read_split(config, "training_data_path", metadata, shared.events)
-    valid_events = _read_split(config, "validation_data_path", metadata, shared.events)
+    mapped, why_mapped = _map_from_disk(config, metadata)
+    train_events = _read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
+    valid_events = _read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
     train = _split(train_events, _training_index(train_events, config, metadata), config, metadata, device)
     valid = _split(valid_events, _evaluation_index(valid_events, config, metadata), config, metadata, device)
     _check_targets(train, config, "training")
     _check_targets(valid, config, "validation")
     config, warnings = _with_schedule_lengths(config, len(train))
+    warnings += why_mapped
     shape = architecture(config, metadata)
     spec = config.training_spec
     objective = Objective(
@@ -91,7 +100,9 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
         warmup_steps=spec.warmup_steps,
     )
     scores = _baseline_scores(shared, train_events, valid, objective, metadata, config)
-    state = TrainState(model, optimizer, schedule)
+    state = TrainState(model, optimizer, schedule, build_precision(spec, device.type))
+    if compiles(spec, shape, n_windows=len(train), device_type=device.type):
+        model.compile_blocks(spec.batch_size)
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings)
 
 
@@ -124,6 +135,10 @@ def set_threads(cpu_threads: int | None) -> None:
 
 def _prepare_torch(config: TrainConfig, seed: int) -> None:
     set_threads(config.cpu_threads)
+    keep_freed_memory()
+    if config.training_spec.enforce_determinism:
+        # cuBLAS is deterministic only with workspaces of a fixed size; torch refuses to call it without.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.training_spec.enforce_determinism)
     torch.manual_seed(seed)  # dropout alone draws from torch's default generator
 
@@ -145,22 +160,47 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _read_split(
-    config: TrainConfig,
-    key: Literal["training_data_path", "validation_data_path"],
-    metadata: Metadata,
-    cache: EventCache,
-) -> Events:
-    path = find_input(getattr(config, key), config.project_root, key)
+DataPath = Literal["training_data_path", "validation_data_path"]
+
+
+def _map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[str]]:
+    """Whether the splits stay on disk, and what to say of it when nobody asked for it."""
+    spec = config.training_spec
+    if not spec.load_full_data_to_ram or spec.max_ram_gb is None:
+        return not spec.load_full_data_to_ram, []
+    paths: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
+    found = {find_input(getattr(config, key), config.project_root, key) for key in paths}
+    rows = [n_rows_of(path, config.read_format) for path in found]  # type: ignore[arg-type]
+    # While a split is read: its id and position twice, each column twice, of four bytes.
+    needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
+    if needed <= spec.max_ram_gb:
+        return False, []
+    warning = f"reading the splits would take about {needed:.3g} GB, max_ram_gb is {spec.max_ram_gb:g}: "
+    return True, [warning + "they are mapped from disk instead, which changes no result"]
+
+
+def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
+    """Inputs and targets, in stored order."""
     wanted = {*(config.input_columns or ()), *config.target_columns}
-    root = config.root
-    known = [(root / split).resolve() for split in metadata.split_paths]
+    return [column for column in metadata.columns if column in wanted]
+
+
+def _read_split(
+    config: TrainConfig, key: DataPath, metadata: Metadata, cache: EventCache, *, mapped: bool
+) -> Events | MappedEvents:
+    path = find_input(getattr(config, key), config.project_root, key)
+    known = [(config.root / split).resolve() for split in metadata.split_paths]
     hashes = dict(zip(known, metadata.sequifier.column_hashes, strict=True)).get(path.resolve())
-    columns = [column for column in metadata.columns if column in wanted]
-    return cache.read(path, columns, expected_hashes=hashes, format=config.read_format)  # type: ignore[arg-type]
+    return cache.read(
+        path,
+        _columns(config, metadata),
+        expected_hashes=hashes,
+        format=config.read_format,  # type: ignore[arg-type]
+        mapped=mapped,
+    )
 
 
-def _training_index(events: Events, config: TrainConfig, metadata: Metadata) -> WindowIndex:
+def _training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
     assert config.seq_length and config.window_stride
     return training_windows(
         events.offsets,
@@ -171,24 +211,25 @@ def _training_index(events: Events, config: TrainConfig, metadata: Metadata) -> 
     )
 
 
-def _evaluation_index(events: Events, config: TrainConfig, metadata: Metadata) -> WindowIndex:
+def _evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
     assert config.seq_length
     spec = config.training_spec
     if spec.evaluation_context == "split":
         strides = metadata.sequifier.stride_by_split
-        return training_windows(
+        windows = training_windows(
             events.offsets,
             events.n_context,
             seq_length=config.seq_length,
             stride=strides[min(1, len(strides) - 1)],
             mode=metadata.sequifier.subsequence_start_mode,
         )
+        return windows.in_int64()
     stride = spec.evaluation_stride or max(config.seq_length // 2, 1)
     return evaluation_windows(events.offsets, events.n_context, seq_length=config.seq_length, stride=stride)
 
 
 def _split(
-    events: Events, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
+    events: Events | MappedEvents, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
 ) -> Split:
     assert config.input_columns and config.seq_length
     kinds = {column: metadata.kind(column) for column in config.input_columns}
@@ -223,13 +264,22 @@ def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainCo
     ):
         if problem:
             raise ConfigError([Problem("training_spec.scheduler", problem)])
-    warnings = [length_warning(scheduler, spec.epochs, steps, step_on), ignored_fields(spec.optimizer)]
+    warnings = [
+        length_warning(scheduler, spec.epochs, steps, step_on),
+        ignored_fields(spec.optimizer),
+        kept_in_float32(spec),
+    ]
     config = config.model_copy(update={"training_spec": spec.model_copy(update={"scheduler": scheduler})})
     return config, [warning for warning in warnings if warning]
 
 
 def _baseline_scores(
-    shared: Shared, train: Events, valid: Split, objective: Objective, metadata: Metadata, config: TrainConfig
+    shared: Shared,
+    train: Events | MappedEvents,
+    valid: Split,
+    objective: Objective,
+    metadata: Metadata,
+    config: TrainConfig,
 ) -> dict[str, dict[str, float]]:
     spec = config.training_spec
     key = (

@@ -3,27 +3,40 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from sequifier.artifacts.atomic import check_writable, write_text
-from sequifier.artifacts.checkpoint import resume_path
+from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import write_sequence_losses
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.train import TrainConfig
+from sequifier.experiment.hooks import Hook, bind_hooks, load_hooks
 from sequifier.experiment.record import CONFIG, DATA, RunRecord, Status, installed_versions
-from sequifier.export.models import Version, export_models, finite
+from sequifier.export.models import OF_THE_MACHINE, Version, export_models, finite
+from sequifier.metrics import skill
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
-from sequifier.training.loop import DivergedError, Emit, StopReason, fit
+from sequifier.training.limits import NO_LIMITS, Limits
+from sequifier.training.log_lines import (
+    accuracies,
+    epoch_line,
+    evaluation_line,
+    printable,
+    share_lines,
+    step_line,
+    with_class_names,
+)
+from sequifier.training.loop import Calls, DivergedError, Emit, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
 from sequifier.training.optimizers import evaluation_mode
-from sequifier.training.state import Progress, TrainState
+from sequifier.training.samples import sample_text
+from sequifier.training.state import TrainState
 
 Ended = Literal["finished", "early_stopping", "interrupted", "paused", "pruned", "diverged"]
 UNFINISHED: tuple[Ended, ...] = ("interrupted", "paused")
@@ -37,13 +50,16 @@ class RunResult:
     name: str
     ended: Ended
     best_val_loss: float | None  # None: no finite one
-    best_epoch: int
+    best_epoch: int  # the epoch in or after which the best evaluation was
+    best_step: int  # optimizer steps at the best evaluation
     last_epoch: int
-    metrics: dict[str, float]  # at the best epoch
+    metrics: dict[str, float]  # of the best evaluation
+    skill: float | None  # by which share of it the best baseline's metric is beaten; None: there is no such share
     curve: list[float]  # the metric after each epoch
     n_targets: dict[str, int]  # evaluated targets of each target column
     parameters: int
     seconds: dict[str, float]  # of each stage, and in total
+    throughput: dict[str, float]  # windows and events per second of training
     peak_memory_bytes: int
     files: dict[str, str]  # what -> path below project_root
     baselines: dict[str, dict[str, float]]  # name -> metrics on the same targets
@@ -51,33 +67,6 @@ class RunResult:
     batch_size: int
     accumulation_steps: int
     error: str | None = None  # why it diverged
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where a run must stop before its last epoch.
-
-    Attributes:
-        until_epoch: pause after this epoch.
-        thresholds: epoch -> the metric's worst best value so far with which the run may go on after it.
-    """
-
-    until_epoch: int | None = None
-    thresholds: Mapping[int, float] = field(default_factory=dict)
-
-    def reached(self, progress: Progress, direction: str) -> StopReason | None:
-        """Why the run must stop after the epoch that just ended, or None."""
-        threshold = self.thresholds.get(progress.epoch)
-        if threshold is not None and progress.best_value is not None:
-            lead = threshold - progress.best_value
-            if (lead if direction == "minimize" else -lead) < 0:
-                return "pruned"
-        if self.until_epoch is not None and progress.epoch >= self.until_epoch:
-            return "paused"
-        return None
-
-
-NO_LIMITS = Limits()
 
 
 def run(
@@ -104,6 +93,7 @@ def run(
     """
     started = time.perf_counter()
     emit("stage", stage="load")
+    hooks = load_hooks(config.hooks, config.root)
     ready = prepare(config, shared or Shared())
     config, root = ready.config, config.root
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
@@ -112,13 +102,18 @@ def run(
     # A folder that cannot be written to is better found now than after the training.
     for folder in ("models", "checkpoints"):
         check_writable(root / folder)
-    record = RunRecord(root / "logs" / config.model_name, config.model_name, config.model_dump(mode="json"))
+    record = RunRecord(
+        root / "logs" / config.model_name,
+        config.model_name,
+        config.model_dump(mode="json"),
+        echo=lambda line: emit("log", line=line),
+    )
     try:
-        result = _recorded(ready, record, root, emit, should_stop, limits, started)
+        result = _recorded(ready, record, bind_hooks(hooks, record, root), root, emit, should_stop, limits, started)
     except BaseException as failure:
         status: Status = "interrupted" if isinstance(failure, KeyboardInterrupt) else "failed"
         error = f"{type(failure).__name__}: {failure}"
-        record.log(f"{status}: {error}")
+        record.log(f"{status}: {error}", echo=False)
         record.finish(status, error=error)
         raise
     statuses: dict[Ended, Status] = {**dict.fromkeys(UNFINISHED, "interrupted"), "diverged": "failed"}
@@ -129,6 +124,7 @@ def run(
 def _recorded(
     ready: Prepared,
     record: RunRecord,
+    hooks: Mapping[str, Hook],
     root: Path,
     emit: Emit,
     should_stop: Callable[[], bool],
@@ -137,29 +133,50 @@ def _recorded(
 ) -> RunResult:
     """Train, export and sum up, telling the record and the caller of each step."""
     config, state, progress = ready.config, ready.state, ready.state.progress
+    spec = config.training_spec
     assert config.seed is not None
     previous = _previous_loss(root, config.model_name, but=record.path)
     seconds = {"load": time.perf_counter() - started}
     n_parameters = sum(parameter.numel() for parameter in state.model.parameters())
     reset_peak_memory(ready.device.type)
-
-    def say(line: str) -> None:
-        record.log(line)
-        emit("log", line=line)
+    say = record.log
 
     def told(event: str, **fields: Any) -> None:
-        if event == "epoch":
-            record.track({key: value for key, value in fields.items() if key not in ("epochs", "is_best")})
-            say(_epoch_line(fields))
+        if event in ("epoch", "evaluation"):
+            fields = with_class_names(fields, ready.metadata.id_maps)
+            record.add_metrics({key: value for key, value in fields.items() if key not in ("epochs", "is_best")})
+            say(epoch_line(fields) if event == "epoch" else evaluation_line(fields))
+            for line in share_lines(fields.get("class_shares", {})):
+                say(line)
         elif event == "step" and fields["step"] != fields["steps"]:
-            record.log(_step_line(fields))
+            record.log(step_line(fields), echo=False)
         emit(event, **fields)
+
+    def call(point: str, **context: Any) -> None:
+        if point in hooks:
+            parts = {"model": state.model, "optimizer": state.optimizer}
+            hooks[point](step=state.progress.step, **parts, **context)
 
     def save(state: TrainState) -> None:
         before = time.perf_counter()
         shape = ready.architecture.as_json()
-        save_checkpoints(state, config, ready.metadata.fingerprint, shape, root / "checkpoints")
+        written = save_checkpoints(state, config, ready.metadata.fingerprint, shape, root / "checkpoints")
         seconds["checkpoints"] = seconds.get("checkpoints", 0.0) + time.perf_counter() - before
+        for path in written:
+            call("after_checkpoint", epoch=state.progress.running_epoch, path=path)
+
+    def sample(state: TrainState) -> None:
+        with evaluation_mode(state.optimizer):
+            text = sample_text(
+                state.model,
+                ready.metadata,
+                config,
+                prompt=spec.sampling_prompt,
+                temperature=spec.sampling_temperature,
+                max_length=spec.sampling_max_length,
+                seed=spec.sampling_seed,
+            )
+        say(f"sample after step {state.progress.step}:\n{printable(text)}")
 
     config_hash = identity(config, ready.metadata.fingerprint)
     write_text(record.path / CONFIG, _described_config(ready, config_hash))
@@ -172,11 +189,12 @@ def _recorded(
     for warning in ready.warnings:
         say(f"warning: {warning}")
     name, best = min(ready.baselines.items(), key=lambda item: item[1]["val_loss"])
-    say(f"to beat: validation loss {best['val_loss']:.4f}{_accuracies(best)} ({name})")
-    if progress.epoch:
-        for entry in progress.history:
-            record.track(entry)
-        say(f"goes on after epoch {progress.epoch}")
+    say(f"to beat: validation loss {best['val_loss']:.4f}{accuracies(best)} ({name})")
+    for entry in progress.entries():
+        record.add_metrics(with_class_names(entry, ready.metadata.id_maps))
+    if progress.step:
+        say(f"goes on after epoch {progress.epoch}, step {progress.step}")
+    call("before_training", epoch=progress.epoch)
 
     ended: Ended
     error = None
@@ -188,25 +206,30 @@ def _recorded(
             ready.objective,
             config,
             seed=config.seed,
-            emit=told,
-            after_epoch=save,
-            stop_reason=lambda progress: (
-                limits.reached(progress, config.direction) or ("interrupted" if should_stop() else None)
+            calls=Calls(
+                emit=told,
+                save=save,
+                stop_reason=lambda progress: (
+                    limits.reached(progress, config.direction) or ("interrupted" if should_stop() else None)
+                ),
+                sample=sample,
+                hooks=hooks,
             ),
         )
     except DivergedError as diverged:
         ended, error = "diverged", diverged.what
         say(f"diverged: {diverged}")
-    for entry in progress.history:
-        for stage, value in entry["seconds"].items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
+    seconds["training"] = sum(entry["seconds"]["training"] for entry in progress.history)
+    seconds["validation"] = sum(entry["seconds"]["validation"] for entry in progress.entries())
     files: dict[str, str] = {}
     if state.best_sequences is not None:
         loss, targets = (values.numpy() for values in state.best_sequences)
         write_sequence_losses(record.path / SEQUENCE_LOSSES, loss, targets)
         files["sequence_losses"] = str((record.path / SEQUENCE_LOSSES).relative_to(root))
     if ended == "pruned":
-        resume_path(root / "checkpoints", config.model_name).unlink(missing_ok=True)
+        # Nothing goes on from it, but `sequifier export` makes its best weights a model.
+        folder = root / "checkpoints"
+        resume_path(folder, config.model_name).replace(epoch_path(folder, config.model_name, progress.epoch))
     elif ended not in UNFINISHED:
         emit("stage", stage="export")
         before = time.perf_counter()
@@ -222,21 +245,31 @@ def _recorded(
         ended=ended,
         best_val_loss=progress.best_metrics.get("val_loss"),
         best_epoch=progress.best_epoch,
+        best_step=progress.best_step,
         last_epoch=progress.epoch,
         metrics=finite(progress.best_metrics),
+        skill=skill(
+            progress.best_value,
+            [scores[config.metric] for scores in ready.baselines.values() if config.metric in scores],
+            maximize=config.direction == "maximize",
+        ),
         curve=[entry[config.metric] for entry in progress.history],
         n_targets={target: int(ready.valid.n_known_targets(target).sum()) for target in config.target_columns},
         parameters=n_parameters,
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
+        throughput=progress.throughput(),
         peak_memory_bytes=peak_memory_bytes(ready.device.type),
         files={"record": str(record.path.relative_to(root)), **files},
         baselines=ready.baselines,
         seed=config.seed,
-        batch_size=config.training_spec.batch_size,
-        accumulation_steps=config.training_spec.accumulation_steps,
+        batch_size=spec.batch_size,
+        accumulation_steps=spec.accumulation_steps,
         error=error,
     )
     say(_last_line(result, previous))
+    if ended not in UNFINISHED:
+        paths = {what: root / path for what, path in result.files.items()}
+        call("after_training", epoch=progress.epoch, ended=ended, metrics=result.metrics, paths=paths)
     return result
 
 
@@ -245,8 +278,9 @@ def _versions(state: TrainState, *, with_last: bool) -> list[Version]:
     if state.best_weights is not None:
         versions.append(Version("best", state.best_weights, progress.best_epoch, progress.best_metrics))
     if with_last:
+        last = {key: value for key, value in progress.history[-1].items() if key not in OF_THE_MACHINE}
         with evaluation_mode(state.optimizer):
-            versions.append(Version("last", state.weights(), progress.epoch, progress.history[-1]))
+            versions.append(Version("last", state.weights(), progress.epoch, last))
     return versions
 
 
@@ -273,29 +307,6 @@ def _described_config(ready: Prepared, config_hash: str) -> str:
     return dump_yaml(ready.config.model_dump(mode="json"), header=header)
 
 
-def _epoch_line(entry: Mapping[str, Any]) -> str:
-    spent = entry["seconds"]["training"] + entry["seconds"]["validation"]
-    best = "  best so far" if entry["is_best"] else ""
-    return (
-        f"epoch {entry['epoch']}/{entry['epochs']}  train loss {entry['train_loss']:.4f}  "
-        f"validation loss {entry['val_loss']:.4f}{_accuracies(entry)}  learning rate {entry['learning_rate']:.3g}  "
-        f"{spent:.1f} s{best}"
-    )
-
-
-def _accuracies(metrics: Mapping[str, Any]) -> str:
-    """The accuracy of each categorical target, in few characters."""
-    found = {key: value for key, value in metrics.items() if key.startswith("val_") and key.endswith("_accuracy")}
-    return "".join(f"  {key[4:-9]} {100 * value:.1f} % right" for key, value in found.items())
-
-
-def _step_line(fields: Mapping[str, Any]) -> str:
-    return (
-        f"epoch {fields['epoch']} step {fields['step']}/{fields['steps']}  train loss {fields['train_loss']:.4f}  "
-        f"{fields['windows_per_second']:.0f} windows/s"
-    )
-
-
 def _last_line(result: RunResult, previous: float | None) -> str:
     if result.ended in UNFINISHED:
         return f"{result.ended} after epoch {result.last_epoch}; the same command goes on from there"
@@ -303,8 +314,10 @@ def _last_line(result: RunResult, previous: float | None) -> str:
         return "ended without a finite validation loss: no model"
     baseline = min(scores["val_loss"] for scores in result.baselines.values())
     line = f"best validation loss {result.best_val_loss!r} in epoch {result.best_epoch} of {result.last_epoch}"
+    line += f" (step {result.best_step})"
     if baseline:
-        line += f", {100 * (1 - result.best_val_loss / baseline):.1f} % below the best baseline"
+        below = 100 * (1 - result.best_val_loss / baseline)
+        line += f", {abs(below):.1f} % {'below' if below >= 0 else 'above'} the best baseline"
     if previous is not None:
         same = "the same" if previous == result.best_val_loss else f"{result.best_val_loss - previous:+.3g}"
         line += f"; the run before: {previous!r} ({same})"

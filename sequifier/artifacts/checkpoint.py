@@ -16,14 +16,28 @@ def epoch_path(folder: Path, model_name: str, epoch: int) -> Path:
     return folder / f"{model_name}-epoch-{epoch}.pt"
 
 
+def step_path(folder: Path, model_name: str, step: int) -> Path:
+    """The checkpoint after an optimizer step."""
+    return folder / f"{model_name}-step-{step}.pt"
+
+
 def resume_path(folder: Path, model_name: str) -> Path:
-    """The checkpoint of a run that has not ended, rewritten after each epoch."""
+    """The checkpoint of a run that has not ended, rewritten after each epoch and with each step checkpoint."""
     return folder / f"{model_name}-resume.pt"
 
 
 def epoch_checkpoints(folder: Path, model_name: str) -> list[tuple[int, Path]]:
     """The epoch checkpoints of exactly this name, oldest epoch first: `run-1` does not find those of `run-10`."""
-    name = re.compile(re.escape(model_name) + r"-epoch-(\d+)\.pt")
+    return _numbered(folder, model_name, "epoch")
+
+
+def step_checkpoints(folder: Path, model_name: str) -> list[tuple[int, Path]]:
+    """The step checkpoints of exactly this name, oldest step first."""
+    return _numbered(folder, model_name, "step")
+
+
+def _numbered(folder: Path, model_name: str, kind: str) -> list[tuple[int, Path]]:
+    name = re.compile(re.escape(model_name) + rf"-{kind}-(\d+)\.pt")
     found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := name.fullmatch(path.name))]
     return sorted(found)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from sequifier.errors import Problem, did_you_mean
 
-CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5")
+CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1", "calibration_error")
 REAL_METRICS = ("loss", "mae", "rmse")
-HIGHER_IS_BETTER = frozenset({"accuracy", "top5"})
+HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "mrr", "macro_f1"})
 
 
 def metric_names(kinds: Mapping[str, str]) -> list[str]:
@@ -32,7 +32,7 @@ def metric_problems(metric: str, direction: str, kinds: Mapping[str, str]) -> It
     if metric not in known:
         yield Problem("metric", f"there is no metric `{metric}`", fix=did_you_mean(metric, known))
         return
-    higher = metric.rpartition("_")[2] in HIGHER_IS_BETTER
+    higher = metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER))
     if higher != (direction == "maximize"):
         yield Problem(
             "direction",

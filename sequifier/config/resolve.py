@@ -76,6 +76,10 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
         if target not in data.columns:
             continue
         kind = data.kind(target)
+        if target in spec.class_share_log_columns and kind == "real":
+            yield Problem(
+                "training_spec.class_share_log_columns", f"`{target}` is real: it has no classes", fix="leave it out"
+            )
         if target in spec.criterion:
             try:
                 check_criterion(spec.criterion[target], kind)

@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from sequifier.config.base import Fraction, Named, NameList, StrictModel, about
 from sequifier.config.names import check_optimizer, check_scheduler
 
+LayerKind = Literal["linear", "decoder", "embedding", "norm"]
+Format = Literal["float32", "bfloat16", "float16"]
+
 
 class TrainingSpec(StrictModel):
     """How one model is trained."""
@@ -107,13 +110,13 @@ class TrainingSpec(StrictModel):
     checkpoint_interval_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps between additional checkpoints.",
-        json_schema_extra=about(unit="optimizer steps", not_yet=True),
+        description="Optimizer steps between additional checkpoints; a run can go on from each, also within an epoch.",
+        json_schema_extra=about(unit="optimizer steps"),
     )
     keep_checkpoints: int | None = Field(
         None,
         gt=0,
-        description="Checkpoints to keep, the newest ones; null keeps all (a search keeps 1).",
+        description="Checkpoints to keep, the newest ones of epochs and of steps; null keeps all (a search keeps 1).",
         json_schema_extra=about(unit="checkpoints"),
     )
     early_stopping_epochs: int | None = Field(
@@ -138,32 +141,37 @@ class TrainingSpec(StrictModel):
     eval_interval_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps between additional evaluations.",
-        json_schema_extra=about(unit="optimizer steps", not_yet=True),
+        description="Optimizer steps between additional evaluations. They count for the best weights; the scheduler, "
+        "early stopping and pruning go by epochs.",
+        json_schema_extra=about(unit="optimizer steps"),
     )
     sampling_interval_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps between generated samples in the log.",
-        json_schema_extra=about(unit="optimizer steps", not_yet=True),
+        description="Optimizer steps between generated samples in the log; null: none.",
+        json_schema_extra=about(unit="optimizer steps", interacts="every input column must be a target"),
     )
     sampling_prompt: str | list[Any] | None = Field(
-        None, description="How a generated sample begins.", json_schema_extra=about(not_yet=True)
+        None,
+        description="How a generated sample begins: a text, or a list of labels, or for several input columns a list "
+        "of maps from column to value; null: from nothing.",
     )
     sampling_temperature: float = Field(
-        1.0, ge=0, description="Temperature of generated samples.", json_schema_extra=about(not_yet=True)
+        1.0, ge=0, description="Temperature of generated samples; 0 takes the most likely class."
     )
     sampling_max_length: int = Field(
-        100, gt=0, description="Length of generated samples.", json_schema_extra=about(unit="events", not_yet=True)
+        100, gt=0, description="Events to generate for a sample.", json_schema_extra=about(unit="events")
     )
-    sampling_seed: int = Field(42, description="Seed of generated samples.", json_schema_extra=about(not_yet=True))
+    sampling_seed: int = Field(
+        42, ge=0, lt=2**63, description="Seed of generated samples: all are drawn with the same numbers."
+    )
     log_interval: int = Field(
         10, gt=0, description="Optimizer steps between log lines.", json_schema_extra=about(unit="optimizer steps")
     )
     class_share_log_columns: NameList = Field(
         default_factory=list,
-        description="Categorical targets whose predicted class shares are logged.",
-        json_schema_extra=about(not_yet=True),
+        description="Categorical targets of which the log shows, after each evaluation, the classes predicted most "
+        "often and their shares.",
     )
     continue_training: bool = Field(
         True, description="Go on from the newest checkpoint of an unfinished run of this name."
@@ -173,19 +181,35 @@ class TrainingSpec(StrictModel):
     )
     num_workers: int = Field(0, ge=0, description="Accepted and unused: batches are gathered on the device.")
     load_full_data_to_ram: bool = Field(
-        True, description="Hold the splits in memory; false maps them from disk.", json_schema_extra=about(not_yet=True)
+        True,
+        description="Hold the splits in memory; false maps them from disk: Arrow files as they are, others are "
+        "converted once to a file beside them. The results are the same.",
+        json_schema_extra=about(change="false when the data is larger than memory"),
     )
     max_ram_gb: float | None = Field(
-        None, gt=0, description="Memory for the data.", json_schema_extra=about(unit="gigabytes", not_yet=True)
+        None,
+        gt=0,
+        description="Memory for the splits; when reading them would take more, they are mapped from disk. "
+        "Null: no limit.",
+        json_schema_extra=about(unit="gigabytes", interacts="nothing to limit when load_full_data_to_ram is false"),
     )
-    layer_type_dtypes: dict[str, Literal["float32", "bfloat16", "float16"]] | None = Field(
-        None, description="Number format by kind of layer; null: float32.", json_schema_extra=about(not_yet=True)
+    layer_type_dtypes: dict[LayerKind, Format] | None = Field(
+        None,
+        description="Number format in which layers compute while training, by their kind: linear, decoder (the layers "
+        "that predict; left out: as linear). Weights, embeddings, norms, losses, validation and exported models are "
+        "float32. Null: bfloat16 for linear layers on a GPU that has it, float32 elsewhere.",
+        json_schema_extra=about(
+            interacts="layer_autocast", change="{linear: bfloat16} on a processor with AMX; {} for float32 on a GPU"
+        ),
     )
-    layer_autocast: bool = Field(True, description="Mixed precision where layer_type_dtypes asks for it.")
+    layer_autocast: bool = Field(
+        True, description="Mixed precision by default where it is faster, see layer_type_dtypes; false: float32."
+    )
     torch_compile: Literal["auto", True, False] = Field(
         "auto",
-        description="Compile the model: auto where the steps to come repay it.",
-        json_schema_extra=about(not_yet=(True,)),
+        description="Compile the blocks of the model, which takes some 10 to 40 s and a C++ compiler; auto: on a CPU "
+        "that has one, when the run is so long that it is repaid.",
+        json_schema_extra=about(change="true for long runs on a GPU"),
     )
     distributed: bool = Field(False, description="Train on several devices.", json_schema_extra=about(not_yet=True))
     data_parallelism: Literal["DDP", "FSDP"] | None = Field(

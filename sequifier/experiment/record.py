@@ -3,7 +3,7 @@
     experiment_log.txt    what was said, with times
     experiment_meta.json  name, status, times, parameters, versions, machine
     experiment_data.json  results and series of numbers
-    metrics.jsonl         one line per epoch
+    metrics.jsonl         one line per evaluation
     config.yaml           the resolved config
 `logs/[name]/latest` points to the newest folder.
 """
@@ -13,7 +13,7 @@ import os
 import platform
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,18 +34,22 @@ _PACKAGES = ("sequifier", "torch", "numpy", "onnx", "onnxruntime", "polars", "py
 
 
 class RunRecord:
-    """The folder of one run, written as the run goes on.
+    """The folder of one run, written as the run goes on. Hooks get it as their first argument.
 
     Args:
         parent: folder of all runs of this name; made when missing.
         name: the run's name.
         parameters: what the run was told, as plain values.
+        echo: gets each line that is logged, to show it.
 
     Raises:
         RunError: the folder cannot be written to.
     """
 
-    def __init__(self, parent: Path, name: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parent: Path, name: str, parameters: Mapping[str, Any], *, echo: Callable[[str], None] | None = None
+    ) -> None:
+        self._echo = echo
         self.started = datetime.now().astimezone()
         self.path = _new_folder(parent, self.started)
         self._log: IO[str] = (self.path / LOG).open("a", encoding="utf-8")
@@ -66,20 +70,54 @@ class RunRecord:
         write_text(self.path / DATA, "{}\n")
         _point_latest(parent, self.path)
 
-    def log(self, line: str) -> None:
-        """Add a line to the log."""
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the run was told: for a training run the resolved config, `user` included, as plain values."""
+        return dict(self.meta["parameters"])
+
+    def log(self, line: str, *, echo: bool = True) -> None:
+        """Add a line to the log.
+
+        Args:
+            line: may be several.
+            echo: whether it is shown too.
+        """
         stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         for part in line.splitlines() or [""]:
             self._log.write(f"{stamp}  {part}\n")
         self._log.flush()
+        if echo and self._echo is not None:
+            self._echo(line)
 
-    def track(self, values: Mapping[str, Any]) -> None:
-        """Add one line of numbers, and each of them to its series."""
+    def track(self, name: str, value: Any) -> None:
+        """Add a value to the series of this name in experiment_data.json; slashes in the name make groups.
+
+        Args:
+            name: `custom/gradient_norm` is `gradient_norm` in the group `custom`.
+            value: JSON can hold it. Reaches the disk with the next evaluation, or at the end.
+
+        Raises:
+            ValueError: the name is taken by a group or by something that is no series.
+            TypeError: JSON cannot hold the value.
+        """
+        json.dumps(value)
+        *groups, last = name.split("/")
+        here: Any = self.data
+        for group in groups:
+            here = here.setdefault(group, {})
+            if not isinstance(here, dict):
+                raise ValueError(f"{name!r}: `{group}` is no group")
+        series = here.setdefault(last, [])
+        if not isinstance(series, list):
+            raise ValueError(f"{name!r} is no series")
+        series.append(value)
+
+    def add_metrics(self, values: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl, and each value to its series in the group `metrics`."""
         self._metrics.write(json.dumps(values) + "\n")
         self._metrics.flush()
-        series = self.data.setdefault("metrics", {})
         for key, value in values.items():
-            series.setdefault(key, []).append(value)
+            self.data.setdefault("metrics", {}).setdefault(key, []).append(value)
         self.save_data()
 
     def save_data(self) -> None:

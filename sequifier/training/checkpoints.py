@@ -9,6 +9,8 @@ from sequifier.artifacts.checkpoint import (
     epoch_path,
     read_checkpoint,
     resume_path,
+    step_checkpoints,
+    step_path,
     write_checkpoint,
 )
 from sequifier.config.train import TrainConfig
@@ -34,7 +36,14 @@ MAY_DIFFER = frozenset(
         "training_spec.early_stopping_epochs",
         "training_spec.continue_training",
         "training_spec.num_workers",
+        "training_spec.load_full_data_to_ram",
+        "training_spec.max_ram_gb",
         "training_spec.class_share_log_columns",
+        "training_spec.sampling_interval_steps",
+        "training_spec.sampling_prompt",
+        "training_spec.sampling_temperature",
+        "training_spec.sampling_max_length",
+        "training_spec.sampling_seed",
         "export_generative_model",
         "export_embedding_model",
         "export_onnx",
@@ -57,12 +66,14 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
     if resume == "never":
         path.unlink(missing_ok=True)
         return None
-    if not path.exists():
-        saved = epoch_checkpoints(folder, config.model_name)
-        if resume != "always" or not saved:
+    if path.exists():
+        content = read_checkpoint(path)
+    else:
+        saved = [found[-1][1] for found in _saved(folder, config.model_name) if found] if resume == "always" else []
+        if not saved:
             return None
-        path = saved[-1][1]
-    content = read_checkpoint(path)
+        contents = {path: read_checkpoint(path) for path in saved}
+        path, content = max(contents.items(), key=lambda item: _how_far(item[1]))
     differing = _differing(content["config"], config.model_dump(mode="json"))
     if content["fingerprint"] != fingerprint:
         differing.append(f"the data ({content['fingerprint']} -> {fingerprint})")
@@ -79,26 +90,50 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
 
 def save_checkpoints(
     state: TrainState, config: TrainConfig, fingerprint: str, architecture: Mapping[str, Any], folder: Path
-) -> None:
-    """Write the epoch's checkpoint when its turn has come, and always the one that an interrupted run needs.
+) -> list[Path]:
+    """Write the checkpoints whose turn has come, and always the one that an interrupted run needs.
+
+    Args:
+        state: after an epoch, or after a step within one that `checkpoint_interval_steps` names.
+
+    Returns:
+        The files that stay: those of this epoch and of this step.
 
     Raises:
         RunError: a file cannot be written.
     """
-    spec, epoch = config.training_spec, state.progress.epoch
+    spec, progress, name = config.training_spec, state.progress, config.model_name
     content = {
         **state.checkpoint(),
         "config": config.model_dump(mode="json"),
         "fingerprint": fingerprint,
         "architecture": dict(architecture),
     }
-    if epoch % spec.save_interval_epochs == 0 or epoch == spec.epochs:
-        write_checkpoint(epoch_path(folder, config.model_name, epoch), content)
-        if spec.keep_checkpoints is not None:
-            for _, old in epoch_checkpoints(folder, config.model_name)[: -spec.keep_checkpoints]:
+    written = []
+    is_epoch = progress.steps_in_epoch == 0
+    if is_epoch and (progress.epoch % spec.save_interval_epochs == 0 or progress.epoch == spec.epochs):
+        written.append(epoch_path(folder, name, progress.epoch))
+    if spec.checkpoint_interval_steps is not None and progress.step % spec.checkpoint_interval_steps == 0:
+        written.append(step_path(folder, name, progress.step))
+    for path in written:
+        write_checkpoint(path, content)
+    if spec.keep_checkpoints is not None:
+        for found, now in zip(_saved(folder, name), (progress.epoch, progress.step), strict=True):
+            # Those of higher numbers are of an earlier run of this name.
+            for _, old in [entry for entry in found if entry[0] <= now][: -spec.keep_checkpoints]:
                 old.unlink()
-    if epoch < spec.epochs:
-        write_checkpoint(resume_path(folder, config.model_name), content)
+    if progress.epoch < spec.epochs:
+        write_checkpoint(resume_path(folder, name), content)
+    return written
+
+
+def _saved(folder: Path, name: str) -> tuple[list[tuple[int, Path]], list[tuple[int, Path]]]:
+    """The checkpoints of epochs and those of steps, oldest first."""
+    return epoch_checkpoints(folder, name), step_checkpoints(folder, name)
+
+
+def _how_far(content: Mapping[str, Any]) -> tuple[int, int]:
+    return content["progress"]["step"], content["progress"]["epoch"]
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sequifier.dataset.batches import Split, in_batches
-from sequifier.metrics import categorical_sums, clustered_standard_error, means, real_sums
+from sequifier.metrics import CategoricalScores, clustered_standard_error, means, real_sums
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
 
@@ -31,6 +31,7 @@ class Evaluation:
     n_targets: dict[str, int]  # known targets
     sequence_loss: Tensor  # (S,) float64: val_loss summed over each sequence's targets
     sequence_targets: Tensor  # (S,) how many those are
+    predicted_classes: dict[str, Tensor]  # categorical target -> (K,) float64: how often each class was predicted
 
 
 def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_size: int) -> Evaluation:
@@ -45,27 +46,38 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
     was_training = model.training
     model.eval()
     sums: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
-    by_window = {target: torch.zeros(len(split), dtype=torch.float64) for target in objective.losses}
+    # Sums stay on the device: reading one waits for the batch.
+    by_window = {
+        target: torch.zeros(len(split), dtype=torch.float64, device=split.device) for target in objective.losses
+    }
     with torch.inference_mode():
         for chosen in in_batches(np.arange(len(split)), batch_size):
             batch = split.batch(chosen)
             hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
             if batch.positions is not None:
                 hidden = hidden[batch.positions]
-            windows = split.target_window(chosen)
+            windows = split.target_window(chosen) + int(chosen[0])
             for target, prediction in model.predict(hidden).items():
                 truth, owner = batch.targets[target], windows
                 if not batch.all_known[target]:
                     known = truth != 0
                     truth, owner, prediction = truth[known], owner[known], prediction[known]
-                loss = objective.losses[target].per_position(prediction, truth).double()
-                found = categorical_sums(prediction, truth) if prediction.dim() == 2 else real_sums(prediction, truth)
+                loss, found = _looked_at(objective.losses[target], prediction, truth)
                 for name, value in {"loss": loss.sum(), **found}.items():
                     sums[target][name] = sums[target].get(name, torch.zeros_like(value)) + value
-                in_window = torch.zeros(len(chosen), dtype=torch.float64, device=loss.device)
-                by_window[target][chosen] = in_window.index_add_(0, owner, loss).cpu()
+                by_window[target].index_add_(0, owner, loss)
     model.train(was_training)
-    return summarise(sums, by_window, split, objective)
+    return summarise(sums, {target: loss.cpu() for target, loss in by_window.items()}, split, objective)
+
+
+def _looked_at(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The criterion at each position, (M,) float64, and the sums of the metrics."""
+    if prediction.dim() == 1:
+        return criterion.per_position(prediction, truth).double(), real_sums(prediction, truth)
+    scores = CategoricalScores.of(prediction, truth)
+    # What training minimises is mostly the log-loss itself, which takes a walk over all logits.
+    loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth)
+    return loss.double(), scores.sums()
 
 
 def summarise(
@@ -91,12 +103,11 @@ def summarise(
     per_sequence_count = torch.zeros(n_sequences, dtype=torch.int64).index_add_(0, sequence, positions)
     for target, found in sums.items():
         count = n_targets[target]
-        values = means(
-            {name: float(value) for name, value in found.items()}, count, std=objective.stds.get(target, 1.0)
-        )
+        values = means(found, count, std=objective.stds.get(target, 1.0))
         metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
         total += objective.weights[target] * values["loss"]
         share = objective.weights[target] * float(positions.sum()) / count
         per_sequence.index_add_(0, sequence, by_window[target] * share)
     error = clustered_standard_error(per_sequence, per_sequence_count)
-    return Evaluation({"val_loss": total, **metrics}, error, n_targets, per_sequence, per_sequence_count)
+    predicted = {target: found["class_predicted"].cpu() for target, found in sums.items() if "class_predicted" in found}
+    return Evaluation({"val_loss": total, **metrics}, error, n_targets, per_sequence, per_sequence_count, predicted)

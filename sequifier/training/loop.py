@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
-
-import torch
 
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.order import epoch_order
 from sequifier.errors import RunError
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.memory import peak_memory_bytes
 from sequifier.training.optimizers import evaluation_mode
 from sequifier.training.state import Progress, TrainState
 from sequifier.training.step import train_step
@@ -21,6 +21,8 @@ StopReason = Literal["interrupted", "paused", "pruned"]
 
 EVALUATION_BATCHES = 2
 """Evaluation batches are so many times larger than training ones: without gradients they need less memory."""
+SHARES_LOGGED = 5
+"""Of so many classes, those predicted most often, `class_share_log_columns` logs the share."""
 
 
 class Emit(Protocol):
@@ -33,6 +35,26 @@ class DivergedError(RunError):
     """The loss is no longer a number."""
 
 
+@dataclass(frozen=True)
+class Calls:
+    """What the loop tells others and asks them.
+
+    Attributes:
+        emit: is told of stages ("stage"), logged steps ("step"), evaluations within an epoch ("evaluation") and epochs
+            ("epoch").
+        save: saves checkpoints: called after each epoch, and after each step that `checkpoint_interval_steps` names.
+        stop_reason: asked after each epoch but the last; anything but None ends the training.
+        sample: called after each step that `sampling_interval_steps` names.
+        hooks: point -> what is called there, with `epoch`, `step`, `model`, `optimizer` and what the point adds.
+    """
+
+    emit: Emit
+    save: Callable[[TrainState], None] = lambda state: None
+    stop_reason: Callable[[Progress], StopReason | None] = lambda progress: None
+    sample: Callable[[TrainState], None] = lambda state: None
+    hooks: Mapping[str, Callable[..., None]] = field(default_factory=dict)
+
+
 def fit(
     state: TrainState,
     train: Split,
@@ -41,22 +63,18 @@ def fit(
     config: TrainConfig,
     *,
     seed: int,
-    emit: Emit,
-    after_epoch: Callable[[TrainState], None],
-    stop_reason: Callable[[Progress], StopReason | None],
+    calls: Calls,
 ) -> Literal["finished", "early_stopping"] | StopReason:
     """Train until the epochs, the steps or the patience are used up.
 
     Args:
-        state: fresh or restored; changed in place.
+        state: fresh or restored, also in the middle of an epoch; changed in place.
         train: training windows.
         valid: evaluation windows.
         objective: what is minimised.
         config: resolved.
         seed: of the order of windows.
-        emit: is told of steps ("step") and epochs ("epoch").
-        after_epoch: called when an epoch's results are in the state: saves checkpoints.
-        stop_reason: asked after each epoch but the last; anything but None ends the training.
+        calls: what is told and asked on the way.
 
     Returns:
         Why it ended.
@@ -65,70 +83,64 @@ def fit(
         DivergedError: the training or validation loss is NaN or infinite.
     """
     spec, progress = config.training_spec, state.progress
-    while progress.epoch < spec.epochs and not _steps_used_up(state, config):
-        epoch, started = progress.epoch + 1, time.perf_counter()
-        train_loss = train_epoch(state, train, objective, config, seed=seed, epoch=epoch, emit=emit)
-        trained = time.perf_counter()
-        emit("stage", stage="validation")
-        with evaluation_mode(state.optimizer):
-            result = evaluate(state.model, valid, objective, batch_size=EVALUATION_BATCHES * spec.batch_size)
-            if not math.isfinite(result.metrics["val_loss"]):
-                raise DivergedError(f"the validation loss is {result.metrics['val_loss']} after epoch {epoch}")
-            is_best = _note_best(state, config, epoch, result)
-        learning_rate = state.schedule.learning_rate
-        state.schedule.step("epoch", result.metrics["val_loss"])
-        progress.epoch = epoch
-        entry = {
-            "epoch": epoch,
-            "step": progress.step,
-            "train_loss": train_loss,
-            **result.metrics,
-            "standard_error": result.standard_error,
-            "learning_rate": learning_rate,
-            "seconds": {"training": trained - started, "validation": time.perf_counter() - trained},
-        }
-        progress.history.append(entry)
-        emit("epoch", epochs=spec.epochs, is_best=is_best, **entry)
-        after_epoch(state)
+    while progress.epoch < spec.epochs and (progress.steps_in_epoch or not _steps_used_up(state, config)):
+        for is_last in train_epoch(state, train, objective, config, seed=seed, calls=calls):
+            if not is_last and _is_due(spec.eval_interval_steps, progress.step):
+                _validate(state, train, valid, objective, config, calls, ends_epoch=False)
+            if _is_due(spec.sampling_interval_steps, progress.step):
+                calls.sample(state)
+            if not is_last and _is_due(spec.checkpoint_interval_steps, progress.step):
+                calls.save(state)
+        _validate(state, train, valid, objective, config, calls, ends_epoch=True)
+        calls.save(state)
         patience = spec.early_stopping_epochs
-        if patience is not None and epoch - progress.best_epoch >= patience:
+        if patience is not None and progress.epoch - progress.best_epoch >= patience:
             return "early_stopping"
-        if progress.epoch < spec.epochs and (reason := stop_reason(progress)) is not None:
+        if progress.epoch < spec.epochs and (reason := calls.stop_reason(progress)) is not None:
             return reason
     return "finished"
 
 
 def train_epoch(
-    state: TrainState, train: Split, objective: Objective, config: TrainConfig, *, seed: int, epoch: int, emit: Emit
-) -> float:
-    """One pass over the training windows in the order of this epoch.
+    state: TrainState, train: Split, objective: Objective, config: TrainConfig, *, seed: int, calls: Calls
+) -> Iterator[bool]:
+    """The rest of the running epoch: its training windows in the order of this epoch, from where the state stands.
 
-    Returns:
-        The mean loss over the target positions seen.
+    Yields:
+        After each optimizer step whether it was the last one of the epoch.
     """
     spec, progress = config.training_spec, state.progress
-    state.model.train()
-    emit("stage", stage="training")
+    epoch = progress.epoch + 1
     order = epoch_order(len(train), seed=seed, epoch=epoch)
     n_steps = -(-len(order) // spec.step_size)
     # Sums stay on the device: reading one waits for the step.
-    loss_sum = torch.zeros((), dtype=torch.float64, device=train.device)
-    positions = 0
-    started = time.perf_counter()
-    for number, chosen in enumerate(in_batches(order, spec.step_size), start=1):
+    loss_sum = state.epoch_loss = state.epoch_loss.to(train.device)
+    after_step = calls.hooks.get("after_step")
+    state.model.train()
+    calls.emit("stage", stage="training")
+    started = time.perf_counter() - progress.training_seconds
+    done = progress.steps_in_epoch
+    for number, chosen in enumerate(in_batches(order[done * spec.step_size :], spec.step_size), start=done + 1):
+        if _steps_used_up(state, config):  # `max_steps` was lowered since the checkpoint
+            return
         loss = train_step(state, train, chosen, objective, config)
         in_step = int((train.windows.last[chosen] - train.windows.counted[chosen] + 1).sum())
         loss_sum += loss.double() * in_step
-        positions += in_step
+        progress.positions += in_step
+        progress.windows += len(chosen)
         progress.step += 1
-        if number % spec.log_interval == 0 or number == n_steps:
-            mean = float(loss_sum) / positions
+        progress.steps_in_epoch = number
+        if after_step is not None:
+            after_step(epoch=epoch, step=progress.step, loss=loss, model=state.model, optimizer=state.optimizer)
+        is_last = number == n_steps or _steps_used_up(state, config)
+        if number % spec.log_interval == 0 or is_last:
+            mean = float(loss_sum) / progress.positions
             if not math.isfinite(mean):
                 raise DivergedError(
                     f"the training loss is {mean} in epoch {epoch}, step {progress.step}",
                     fix="lower learning_rate, or set gradient_clip or warmup_steps",
                 )
-            emit(
+            calls.emit(
                 "step",
                 epoch=epoch,
                 epochs=spec.epochs,
@@ -136,11 +148,67 @@ def train_epoch(
                 steps=n_steps,
                 train_loss=mean,
                 learning_rate=state.schedule.learning_rate,
-                windows_per_second=min(number * spec.step_size, len(order)) / (time.perf_counter() - started),
+                windows_per_second=progress.windows / (time.perf_counter() - started),
             )
-        if _steps_used_up(state, config):
-            break
-    return float(loss_sum) / positions
+        progress.training_seconds = time.perf_counter() - started
+        yield is_last
+        started = time.perf_counter() - progress.training_seconds
+        if is_last:
+            return
+
+
+def _validate(
+    state: TrainState,
+    train: Split,
+    valid: Split,
+    objective: Objective,
+    config: TrainConfig,
+    calls: Calls,
+    *,
+    ends_epoch: bool,
+) -> None:
+    """Evaluate, keep the weights if they are the best, and tell of it; at the end of an epoch also begin the next."""
+    spec, progress = config.training_spec, state.progress
+    began, epoch = time.perf_counter(), progress.epoch + 1
+    calls.emit("stage", stage="validation")
+    with evaluation_mode(state.optimizer):
+        result = evaluate(state.model, valid, objective, batch_size=EVALUATION_BATCHES * spec.batch_size)
+        if not math.isfinite(result.metrics["val_loss"]):
+            when = "after" if ends_epoch else f"after step {progress.step}, in"
+            raise DivergedError(f"the validation loss is {result.metrics['val_loss']} {when} epoch {epoch}")
+        is_best = _note_best(state, config, epoch, result)
+    within = progress.steps_in_epoch / -(-len(train) // spec.step_size)
+    entry: dict[str, Any] = {
+        "epoch": epoch if ends_epoch else progress.epoch + within,
+        "step": progress.step,
+        "train_loss": float(state.epoch_loss) / progress.positions,
+        **result.metrics,
+        "standard_error": result.standard_error,
+        "learning_rate": state.schedule.learning_rate,
+        "windows_per_second": progress.windows / progress.training_seconds,
+        "events_per_second": progress.positions / progress.training_seconds,
+        "peak_memory_bytes": peak_memory_bytes(train.device.type),
+        "seconds": {"training": progress.training_seconds, "validation": time.perf_counter() - began},
+    }
+    if spec.class_share_log_columns:
+        entry["class_shares"] = {target: _shares(result, target) for target in spec.class_share_log_columns}
+    if ends_epoch:
+        state.schedule.step("epoch", result.metrics["val_loss"])
+        progress.history.append(entry)
+        state.begin_epoch()
+    else:
+        progress.evaluations.append(entry)
+    calls.emit("epoch" if ends_epoch else "evaluation", epochs=spec.epochs, is_best=is_best, **entry)
+    _call(calls, "after_validation", state, epoch, metrics=result.metrics, is_best=is_best)
+    if ends_epoch:
+        _call(calls, "after_epoch", state, epoch, metrics=entry, is_best=is_best)
+    else:
+        calls.emit("stage", stage="training")
+
+
+def _call(calls: Calls, point: str, state: TrainState, epoch: int, **context: Any) -> None:
+    if hook := calls.hooks.get(point):
+        hook(epoch=epoch, step=state.progress.step, model=state.model, optimizer=state.optimizer, **context)
 
 
 def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evaluation) -> bool:
@@ -149,11 +217,23 @@ def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evalu
     sign = 1 if config.direction == "minimize" else -1
     if progress.best_value is not None and sign * value >= sign * progress.best_value:
         return False
-    progress.best_epoch, progress.best_value = epoch, value
+    progress.best_epoch, progress.best_step, progress.best_value = epoch, progress.step, value
     progress.best_metrics = {**result.metrics, "standard_error": result.standard_error}
     state.best_weights = state.weights()
     state.best_sequences = (result.sequence_loss, result.sequence_targets)
     return True
+
+
+def _shares(result: Evaluation, target: str) -> list[list[float]]:
+    """The class ids that were predicted most often, with their share of the predictions."""
+    counts = result.predicted_classes[target]
+    shares, index = (counts / counts.sum()).sort(descending=True, stable=True)
+    found = zip((index + 1).tolist()[:SHARES_LOGGED], shares.tolist(), strict=False)
+    return [[class_id, share] for class_id, share in found if share]
+
+
+def _is_due(interval: int | None, step: int) -> bool:
+    return interval is not None and step % interval == 0
 
 
 def _steps_used_up(state: TrainState, config: TrainConfig) -> bool:

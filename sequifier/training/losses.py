@@ -48,6 +48,12 @@ class TargetLoss:
         self._function = FUNCTIONS[criterion.name]
         self._is_categorical = criterion.name in CATEGORICAL
 
+    @property
+    def is_log_loss(self) -> bool:
+        """Whether it is the log-loss in nats, which every evaluation measures anyway."""
+        plain = self.class_weights is None and not self.criterion.options
+        return plain and self.criterion.name in ("CrossEntropyLoss", "NLLLoss")
+
     def per_position(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of each position, (M,).
 

@@ -1,4 +1,4 @@
-"""Everything that a resumed run restores: N epochs equal k epochs, a restart, and N - k more."""
+"""Everything that a resumed run restores: N steps equal k steps, a restart, and N - k more."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sequifier.model.transformer import Transformer
+from sequifier.training.precision import Precision
 from sequifier.training.schedules import Schedule
 
 
@@ -17,10 +18,35 @@ class Progress:
 
     epoch: int = 0  # finished epochs
     step: int = 0  # optimizer steps
-    best_epoch: int = 0  # 0: none yet
+    best_epoch: int = 0  # the epoch, from 1, in or after which the best evaluation was; 0: none yet
+    best_step: int = 0  # optimizer steps at the best evaluation
     best_value: float | None = None  # of the metric
     best_metrics: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch, as in metrics.jsonl
+    evaluations: list[dict[str, Any]] = field(default_factory=list)  # those within epochs, as in metrics.jsonl
+    # Of the epoch that has begun, all 0 between epochs:
+    steps_in_epoch: int = 0
+    windows: int = 0
+    positions: int = 0  # target positions
+    training_seconds: float = 0.0
+
+    @property
+    def running_epoch(self) -> int:
+        """The epoch that the last step was in, from 1."""
+        return self.epoch + (self.steps_in_epoch > 0)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All evaluations in the order in which they were."""
+        return sorted([*self.history, *self.evaluations], key=lambda entry: entry["step"])
+
+    def throughput(self) -> dict[str, float]:
+        """Windows and events per second of training, over all finished epochs."""
+        seconds = sum(entry["seconds"]["training"] for entry in self.history)
+        return {
+            key: sum(entry[key] * entry["seconds"]["training"] for entry in self.history) / seconds
+            for key in ("windows_per_second", "events_per_second")
+            if seconds and all(key in entry for entry in self.history)
+        }
 
 
 @dataclass
@@ -30,9 +56,19 @@ class TrainState:
     model: Transformer
     optimizer: Optimizer
     schedule: Schedule
+    precision: Precision = field(default_factory=Precision)
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] | None = None
     best_sequences: tuple[Tensor, Tensor] | None = None  # loss and targets of each validation sequence
+    # Loss of the epoch that has begun, summed over its target positions, float64 on the device.
+    epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+
+    def begin_epoch(self) -> None:
+        """Count the running epoch as finished."""
+        progress = self.progress
+        progress.epoch += 1
+        progress.steps_in_epoch, progress.windows, progress.positions, progress.training_seconds = 0, 0, 0, 0.0
+        self.epoch_loss = torch.zeros_like(self.epoch_loss)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the model's weights on the CPU."""
@@ -44,9 +80,11 @@ class TrainState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": None if self.precision.scaler is None else self.precision.scaler.state_dict(),
             "progress": asdict(self.progress),
             "best_weights": self.best_weights,
             "best_sequences": self.best_sequences,
+            "epoch_loss": self.epoch_loss,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
@@ -56,9 +94,12 @@ class TrainState:
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
+        if self.precision.scaler is not None and content.get("scaler") is not None:
+            self.precision.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
         self.best_weights = content["best_weights"]
         self.best_sequences = content["best_sequences"]
+        self.epoch_loss = content.get("epoch_loss", self.epoch_loss)  # a checkpoint after an epoch may lack it
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(content["random_cuda"])

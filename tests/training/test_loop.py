@@ -17,7 +17,7 @@ from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
 from sequifier.training.baselines import FOLLOWS, FREQUENT, MIXED, baselines
 from sequifier.training.evaluate import Objective, evaluate
-from sequifier.training.loop import DivergedError, fit
+from sequifier.training.loop import Calls, DivergedError, fit
 from sequifier.training.losses import build_losses
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
@@ -26,6 +26,10 @@ from sequifier.training.step import batch_loss, train_step
 
 N_CLASSES = 6
 TARGETS = (Target("kind", "categorical", N_CLASSES), Target("size", "real", 0))
+
+
+def quiet(event: str, **fields: Any) -> None:
+    return None
 
 
 def events_of(sizes: list[int], *, seed: int = 0, context: int = 0) -> Events:
@@ -207,8 +211,7 @@ def test_a_loss_that_is_no_number_ends_the_run_as_diverged() -> None:
         model.blocks[0].feed_forward.down.weight.mul_(1e30)
     with pytest.raises(DivergedError, match=r"loss is (nan|inf)"):
         fit(
-            state_of(model, config), split, valid, objective_of(), config, seed=1,
-            emit=lambda event, **fields: None, after_epoch=lambda state: None, stop_reason=lambda progress: None,
+            state_of(model, config), split, valid, objective_of(), config, seed=1, calls=Calls(quiet)
         )  # fmt: skip
 
 
@@ -218,10 +221,7 @@ def test_early_stopping_counts_epochs_without_a_better_value() -> None:
     config = config_of(learning_rate=1e-12, epochs=50, early_stopping_epochs=3, optimizer={"name": "SGD"})
     state = state_of(model_of(8), config)
     state.progress.best_value, state.progress.best_epoch = -1.0, 0  # nothing can be better
-    ended = fit(
-        state, train, valid, objective_of(), config, seed=1,
-        emit=lambda event, **fields: None, after_epoch=lambda state: None, stop_reason=lambda progress: None,
-    )  # fmt: skip
+    ended = fit(state, train, valid, objective_of(), config, seed=1, calls=Calls(quiet))
     assert (ended, state.progress.epoch) == ("early_stopping", 3)
 
 

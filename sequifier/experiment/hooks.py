@@ -1,0 +1,210 @@
+"""The user's functions, called at points of a run: `hooks: {after_epoch: my_hooks:report}` in a config.
+
+A module is found under project_root and imported once per process, again when it or a module beside it changed. While
+it is imported, and while a hook runs, project_root is the first place where imports look; at other times it is not.
+"""
+
+import ast
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sequifier.errors import ConfigError, Problem, RunError, did_you_mean
+from sequifier.experiment.record import RunRecord
+
+Hook = Callable[..., Any]
+_Stamp = tuple[int, int]
+_imported: dict[str, tuple[Path, _Stamp]] = {}
+"""Name -> file, and the time and size it had, of each module that was imported for a hook."""
+
+
+def check_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> None:
+    """Look for each hook without running any code: whether its file is there and names the function.
+
+    Raises:
+        ConfigError: modules or functions that are missing, all at once.
+    """
+    problems = []
+    for key, module, function in _entries(hooks):
+        path = _file_of(module, root)
+        if path is None:
+            problems.append(_no_module(key, module, root))
+            continue
+        try:
+            names = _names_in(ast.parse(path.read_bytes()))
+        except (OSError, SyntaxError, ValueError) as error:
+            problems.append(Problem(key, f"{path} cannot be read: {error}"))
+            continue
+        if names is not None and function not in names:
+            problems.append(_no_function(key, module, function, path, names))
+    if problems:
+        raise ConfigError(problems)
+
+
+def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list[tuple[str, Hook]]]:
+    """Import the hooks of a run.
+
+    Args:
+        hooks: point -> `module:function`, in the order in which they are called.
+        root: the project's folder.
+
+    Returns:
+        Point -> name and function of each hook.
+
+    Raises:
+        ConfigError: modules that are missing or cannot be imported, functions that are missing, all at once.
+    """
+    if not any(hooks.values()):
+        return {}
+    _forget_stale(root)
+    importlib.invalidate_caches()
+    problems: list[Problem] = []
+    found: dict[str, list[tuple[str, Hook]]] = {}
+    for key, name, function in _entries(hooks):
+        try:
+            module = _import(key, name, root)
+            hook = getattr(module, function, None)
+            if not callable(hook):
+                known = [other for other in dir(module) if callable(getattr(module, other))]
+                raise ConfigError([_no_function(key, name, function, Path(str(module.__file__)), known)])
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            found.setdefault(key.split(".")[1].split("[")[0], []).append((f"{name}:{function}", hook))
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def bind_hooks(hooks: Mapping[str, Sequence[tuple[str, Hook]]], record: RunRecord, root: Path) -> dict[str, Hook]:
+    """Point -> a function that calls its hooks one after another with the run's record and what it is given.
+
+    The function raises RunError when a hook fails; the traceback is in the log.
+    """
+
+    place = str(root.resolve())
+
+    def at(point: str) -> Hook:
+        def call(**context: Any) -> None:
+            for name, hook in hooks[point]:
+                with _importable(place):
+                    try:
+                        hook(record, **context)
+                    except Exception as error:
+                        record.log(f"the hook {name} failed at {point}:\n{traceback.format_exc().rstrip()}", echo=False)
+                        raise RunError(
+                            f"the hook `{name}` failed at {point}: {type(error).__name__}: {error}",
+                            where=_place(error),
+                            fix="its traceback is in the run's experiment_log.txt",
+                        ) from error
+
+        return call
+
+    return {point: at(point) for point in hooks}
+
+
+def _entries(hooks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str]]:
+    """Key in the config, module and function of each hook."""
+    for point, names in hooks.items():
+        for index, name in enumerate([names] if isinstance(names, str) else names):
+            module, _, function = name.partition(":")
+            yield f"hooks.{point}[{index}]", module, function
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    """The file of a module under the project's folder."""
+    path = root.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _names_in(tree: ast.Module) -> set[str] | None:
+    """What a module defines; None when that cannot be seen from outside."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return None if "*" in names or "__getattr__" in names else names
+
+
+def _import(key: str, name: str, root: Path) -> ModuleType:
+    path = _file_of(name, root)
+    if path is None:
+        raise ConfigError([_no_module(key, name, root)])
+    with _importable(str(root.resolve())):
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            place = _place(error)
+            message = f"`{name}` cannot be imported: {type(error).__name__}: {error}"
+            raise ConfigError([Problem(key, message + (f" ({place})" if place else ""))]) from error
+    if Path(str(module.__file__)).resolve() != path.resolve():
+        fix = f"give {path.name} another name"
+        raise ConfigError([Problem(key, f"`{name}` is already the name of {module.__file__}", fix=fix)])
+    return module
+
+
+@contextmanager
+def _importable(place: str) -> Iterator[None]:
+    """Let imports look into the project's folder first, and remember which modules came from there."""
+    n_before, writes_bytecode = len(sys.modules), not sys.dont_write_bytecode
+    sys.path.insert(0, place)
+    # A module that is changed twice within a second would be read from its bytecode, which knows whole seconds only.
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = not writes_bytecode
+        if place in sys.path:
+            sys.path.remove(place)
+        if len(sys.modules) > n_before:
+            _remember([*islice(reversed(sys.modules), len(sys.modules) - n_before)], Path(place))
+
+
+def _remember(names: Sequence[str], root: Path) -> None:
+    for name in names:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and (path := Path(file)).is_relative_to(root) and "site-packages" not in path.parts:
+            _imported[name] = (path, _stamp(path))
+
+
+def _forget_stale(root: Path) -> None:
+    """Let all modules of hooks be imported again if one of them changed, or belongs to another project."""
+    here = root.resolve()
+    if all(path.is_relative_to(here) and _stamp(path) == stamp for path, stamp in _imported.values()):
+        return
+    for name in _imported:
+        sys.modules.pop(name, None)
+    _imported.clear()
+
+
+def _stamp(path: Path) -> _Stamp:
+    if not path.exists():
+        return (0, 0)
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _no_module(key: str, module: str, root: Path) -> Problem:
+    known = sorted(path.stem for path in root.glob("*.py"))
+    fix = did_you_mean(module, known) if known else f"write {module.replace('.', '/')}.py there"
+    return Problem(key, f"there is no module `{module}` in {root.resolve()}", fix=fix)
+
+
+def _no_function(key: str, module: str, function: str, path: Path, names: Sequence[str] | set[str]) -> Problem:
+    known = sorted(name for name in names if not name.startswith("__"))
+    return Problem(key, f"`{module}` ({path}) has no function `{function}`", fix=did_you_mean(function, known))

@@ -69,6 +69,8 @@ def command(
             emit=progress,
         )
     if dry_run:
+        if not write_all and len(result.plan.runs) > api.DRY_RUN_FILES:
+            click.echo(f"  {api.DRY_RUN_FILES:,} run files are written; --write-all writes the rest", err=True)
         return 0
     print_results(result)
     print_next(result, config_path)

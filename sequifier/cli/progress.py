@@ -9,6 +9,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from sequifier.config.size import size_text
+
 
 class _Shown:
     """A console, and a bar where there is a terminal.
@@ -90,6 +92,7 @@ class SearchProgress(_Shown):
     """Shows a line for each run of a search, or with `verbose` its epochs too; call it with events."""
 
     _label = _left = ""
+    _said_expected = False
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Show an event of `api.search`."""
@@ -109,15 +112,21 @@ class SearchProgress(_Shown):
     def _planned(self, fields: dict[str, Any]) -> None:
         for line in plan_lines(fields["plan"], fields["to_run"]):
             self._say(line)
+        for line in needs_lines(fields["plan"], fields["disk"], fields["free_bytes"], fields["seconds_left"]):
+            self._say(line)
+        self._said_expected = fields["seconds_left"] is not None
 
     def _started(self, fields: dict[str, Any]) -> None:
-        run, n_runs = fields["run"], fields["n_runs"]
+        run, left = fields["run"], fields["seconds_left"]
         settings = "  ".join(f"{name} {value_text(value)}" for name, value in run.changed.items())
-        self._label = f"[{fields['n_done'] + 1:>{len(str(n_runs))}}/{n_runs}] run {run.number}  {settings}"
+        self._label = f"[{position_text(fields)}] run {run.number}  {settings}"
         until = fields["until_epoch"]
         if until is not None and until < run.config.training_spec.epochs:
             self._label += f"  to epoch {until}"
-        self._left = "" if fields["seconds_left"] is None else f"  about {duration(fields['seconds_left'])} left"
+        if left is not None and not self._said_expected:
+            self._said_expected = True
+            self._say(f"  about {duration(left)} for what is left, by what the first run took")
+        self._left = "" if left is None else f"  about {duration(left)} left"
         self._start_bar(self._label)
 
     def _step(self, fields: dict[str, Any]) -> None:
@@ -146,6 +155,43 @@ class SearchProgress(_Shown):
         self._say(f"{self._label}  {outcome}{took}", "red" if record.state in ("failed", "oom") else "")
 
 
+def position_text(fields: dict[str, Any]) -> str:
+    """How far a search is: ` 3/12` runs, or where runs wait for each other `40/~120 epochs, 5 runs wait`."""
+    forecast, n_runs = fields["forecast"], fields["n_runs"]
+    if forecast is None:
+        return f"{fields['n_done'] + 1:>{len(str(n_runs))}}/{n_runs}"
+    several = "1 run waits" if forecast.waiting == 1 else f"{forecast.waiting} runs wait"
+    waiting = f", {several}" if forecast.waiting else ""
+    return f"{forecast.trained:>{len(str(forecast.expected))}}/~{forecast.expected} epochs{waiting}"
+
+
+def needs_lines(plan: Any, disk: Any, free_bytes: int, seconds_left: float | None) -> list[str]:
+    """What a search needs, in a few lines: disk, and time as far as runs were measured.
+
+    Args:
+        plan: of the search.
+        disk: a `search.estimate.DiskUse`; None where no run is known yet.
+        free_bytes: on the disk of the project.
+        seconds_left: for what is left; None before anything was measured.
+    """
+    lines = []
+    if disk is not None:
+        kept = {"all": "", "best": " of the best run"}.get(
+            str(plan.config.keep_models), f" of the {plan.config.keep_models} best runs"
+        )
+        passing = f" (and up to {size_text(disk.passing)} more meanwhile)" if disk.passing else ""
+        lines.append(
+            f"  on disk in the end: models{kept} about {size_text(disk.models)}{passing}, checkpoints and records "
+            f"{size_text(disk.others)}; {size_text(free_bytes)} are free"
+        )
+        if disk.most > free_bytes:
+            less = "" if plan.config.keep_models == "best" else "; keep_models: best needs less"
+            lines.append(f"  warning: that is more than is free{less}")
+    if seconds_left:
+        lines.append(f"  about {duration(seconds_left)} for what is left, by what the runs so far took")
+    return lines
+
+
 def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
     """A plan in a few lines."""
     config = plan.config
@@ -156,7 +202,7 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
         f"data {plan.fingerprint}"
     ]
     merged = Counter(cell.reason for cell in plan.merged)
-    lines += [f"  {count} cells are the same run as another: {reason}" for reason, count in merged.items()]
+    lines += [f"  {count:,} cells are the same run as another: {reason}" for reason, count in merged.items()]
     lines += [f"  runs {_listed(runs)}: {reason}" for reason, runs in plan.changes.items()]
     lines += [f"  note: {note}" for note in plan.notes]
     sizes = [run.parameters for run in plan.runs]
@@ -172,18 +218,18 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
             "changed": [pair.now for pair in difference.changed],
             "no part of the config any more, their results stay": list(difference.gone),
         }
-        lines += [f"  {len(runs)} {what}: {_listed(runs)}" for what, runs in counts.items() if runs]
+        lines += [f"  {len(runs):,} {what}: {_listed(runs)}" for what, runs in counts.items() if runs]
     if not to_run and not plan.n_to_propose:
-        lines.append(f"  nothing is left to run: {n_runs} runs are done")
+        lines.append(f"  nothing is left to run: {n_runs:,} runs are done")
     else:
-        lines.append(f"  {len(to_run) + plan.n_to_propose} to run")
+        lines.append(f"  {len(to_run) + plan.n_to_propose:,} to run")
     return lines
 
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them: 45 s, 12 min, 3.4 h."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 

@@ -1,5 +1,6 @@
 """The ranked table of a search, and what to do with it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sequifier.api import SearchResult
     from sequifier.search.results import Row
 
+_REASONS = 3
 _SHOWN = 30
 """Rows on a terminal; results.csv has them all."""
 
@@ -58,11 +60,14 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
     for row in result.rows:
         if row.error and row.state != "pruned":
             console.print(f"run {row.run} {row.state}: {row.error}", markup=False)
+    if result.refused:
+        console.print(refused_text(result.refused), markup=False)
     ranked = [row for row in result.rows if row.rank is not None]
     baselines = [row for row in result.rows if row.run is None and row.metric is not None]
     if not ranked:
         return
     winner = ranked[0]
+    kept = next((row for row in ranked if row.model_path), None)
     maximize = result.plan.config.direction == "maximize"
     if baselines and winner.metric is not None:
         best = (max if maximize else min)(row.metric for row in baselines if row.metric is not None)
@@ -75,16 +80,34 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
         console.print(f"the best run on the test split, scored once: {winner.test_metric:.4f}")
     if result.saved is not None and result.saved.saved:
         console.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
-    console.print(f"\nbest model:  {root / winner.model_path}", markup=False)
+    console.print()
+    if kept is not None:
+        which = "best model: " if kept is winner else f"best model on disk, of run {kept.run}: "
+        console.print(f"{which} {root / kept.model_path}", markup=False)
     console.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
     run_file = next(run.path for run in result.plan.runs if run.number == winner.run) if winner.run is not None else ""
     console.print(f"run it again: sequifier train --config-path {run_file}", markup=False)
+    again = [row for row in result.rows if row.model_again]
+    if again:
+        several = f"{len(again)} models are" if len(again) > 1 else "1 model is"
+        console.print(f"{several} not on disk; to make one again: {again[0].model_again}", markup=False)
     failed = [row for row in result.rows if row.state in ("failed", "oom")]
     if failed:
         console.print(
             f"{len(failed)} failed: sequifier hyperparameter-search --config-path {config_path} --retry-failed",
             markup=False,
         )
+
+
+def refused_text(refused: Mapping[str, int]) -> str:
+    """How many proposals were passed over, and the commonest reasons."""
+    total = sum(refused.values())
+    proposals = (
+        "1 proposal was no valid run and was" if total == 1 else f"{total} proposals were no valid runs and were"
+    )
+    reasons = sorted(refused, key=lambda reason: -refused[reason])
+    more = f"; and {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
+    return f"{proposals} passed over: {'; '.join(reasons[:_REASONS])}{more}"
 
 
 def _head(name: str) -> str:
@@ -102,6 +125,8 @@ def _remark(row: "Row") -> str:
     remarks = [] if row.state == "finished" else [row.state]
     if row.n_seeds > 1:
         remarks.append(f"{row.n_seeds} seeds")
+    if row.model_again:
+        remarks.append("model not kept")
     if row.batch_changed:
         remarks.append("batch changed")
     if row.indistinguishable:

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from sequifier.config.base import Named, allows_none, plain_type
+from sequifier.config.paths import root_problem
 from sequifier.config.yaml12 import KeyPath, dotted, parse_file, parse_value
 from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
@@ -120,9 +121,17 @@ def load(
         for found in problems_of(error, model, merged):
             if found.key not in unfilled:
                 problems.append(found)
+    problems += _root_problems(merged)
     if problems:
         raise ConfigError([_as_written(problem, merged) for problem in problems], where=str(path))
     return Loaded(config, merged, path)
+
+
+def _root_problems(merged: Merged) -> Iterator[Problem]:
+    """A project_root that is not there, for every config that has one."""
+    root = merged.values.get("project_root", ".")
+    if isinstance(root, str) and PLACEHOLDER not in root and (found := root_problem(root)) is not None:
+        yield Problem("project_root", found[0], merged.source(("project_root",)), found[1])
 
 
 def _section(merged: Merged, sections: Any, name: str, path: Path) -> Merged:

@@ -5,6 +5,20 @@ from pathlib import Path
 from sequifier.errors import ConfigError, Problem, did_you_mean
 
 
+def root_problem(project_root: str) -> tuple[str, str] | None:
+    """What is wrong with a project_root, and how to fix it: a folder that is misspelt would be made anew otherwise."""
+    root = Path(project_root).expanduser()
+    if root.is_dir():
+        return None
+    if root.exists():
+        return f"{project_root} is a file; it must be the folder of the project", ""
+    above = next(place for place in root.absolute().parents if place.is_dir())
+    missing = root.absolute().relative_to(above).parts[0]
+    near = did_you_mean(missing, [other.name for other in above.iterdir() if other.is_dir()])
+    fix = near if near.startswith("did you mean") else "make the folder, or begin with `sequifier make`"
+    return f"there is no folder {project_root}; the nearest that exists is {above}", fix
+
+
 def find_input(path: str, project_root: str, key: str, *, working_folder_first: bool = False) -> Path:
     """An existing input file or folder.
 

@@ -18,6 +18,7 @@ from sequifier.config.base import (
     Columns,
     ColumnType,
     Named,
+    NameList,
     ProjectConfig,
     StrictModel,
     about,
@@ -39,7 +40,7 @@ from sequifier.config.searched import (
     takes_whole_numbers,
 )
 from sequifier.config.searched import Section as Section  # for readers of the sections below
-from sequifier.config.train import EventFormat, TrainConfig
+from sequifier.config.train import EventFormat, TrainConfig, check_hook_names
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
 
@@ -176,7 +177,7 @@ class SearchConfig(ProjectConfig):
     export_with_dropout: bool = _as_in_training("export_with_dropout")
     metric: str = _as_in_training("metric")
     direction: Literal["minimize", "maximize"] = _as_in_training("direction")
-    hooks: dict[str, Any] = _as_in_training("hooks")
+    hooks: dict[str, NameList] = _as_in_training("hooks")
     model_hyperparameter_sampling: ModelSampling = Field(
         default_factory=ModelSampling, description="The models to try."
     )
@@ -240,16 +241,26 @@ class SearchConfig(ProjectConfig):
         description="Such a run still takes optimizer steps over the planned batch, in smaller pieces; false halves "
         "the batch itself.",
     )
-    keep_models: Literal["all", "best"] | int = Field(
-        "all", description="Whose models stay on disk: all runs', the best one's, or those of the best so many.",
-        json_schema_extra=about(not_yet=True),
-    )  # fmt: skip
+    keep_models: Literal["all", "best"] | Annotated[int, Field(gt=0, strict=True)] = Field(
+        "all",
+        description="Whose exported models stay on disk: all runs', the best one's, or those of the best so many.",
+        json_schema_extra=about(
+            interacts="of several training seeds the first one's counts; others are removed once better runs have "
+            "finished, and a command makes them again",
+            change="to save disk; results and checkpoints stay",
+        ),
+    )
     override_input: bool = Field(False, description="Never ask before starting.")
 
     @field_validator("hp_search_name")
     @classmethod
     def _usable_in_file_names(cls, name: str) -> str:
         return usable_name(name, longest=NAME_BYTES - len("-run-100000"))
+
+    @field_validator("hooks")
+    @classmethod
+    def _known_points(cls, hooks: dict[str, list[str]]) -> dict[str, list[str]]:
+        return check_hook_names(hooks)
 
     @field_validator("start_with")
     @classmethod

@@ -70,3 +70,11 @@ def _qkv_width(shape: Architecture) -> int:
 def _matrices(shape: Architecture) -> int:
     """Matrices of one feed-forward part."""
     return 3 if shape.activation_fn == "swiglu" else 2
+
+
+def size_text(n_bytes: float) -> str:
+    """Bytes as a person says them: 40 kB, 9.9 MB, 34 MB, 1.2 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:,.{0 if unit == 'MB' and n_bytes >= 10 * factor else 1}f} {unit}"
+    return f"{n_bytes / 1e3:.0f} kB"

@@ -92,11 +92,13 @@ def _listen(commands: "queue.Queue[dict[str, Any]]", stop: threading.Event) -> N
 
 
 def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: Any) -> None:
+    from sequifier.artifacts.disk import is_disk_full, place_of
     from sequifier.config.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
     from sequifier.prepare import find_device, score
-    from sequifier.run import Limits, run
+    from sequifier.run import run
+    from sequifier.training.limits import Limits
     from sequifier.training.memory import is_out_of_memory
 
     stage = "load"
@@ -128,10 +130,10 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
         emit("finished", result=asdict(result))
     except BaseException as error:  # sys.exit in a user's hook and a panic in polars are no Exception
         message = error.in_one_line() if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"
-        kind = "oom" if is_out_of_memory(error) else "error"
+        kind = "oom" if is_out_of_memory(error) else "disk" if is_disk_full(error) else "error"
         with suppress(OSError):  # the disk may be full
             traceback.print_exc()  # goes to the search's worker.log
-        emit("failed", kind=kind, stage=stage, error=message)
+        emit("failed", kind=kind, stage=stage, error=message, where=place_of(error) if kind == "disk" else "")
 
 
 def _warm_up() -> None:

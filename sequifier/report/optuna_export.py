@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.errors import RunError
+from sequifier.report.searches import find_ranking
 from sequifier.search.results import metric_of
 from sequifier.search.run_files import Setting, read_run_files, varied_settings
 
@@ -39,14 +40,15 @@ def export_optuna(
     Args:
         folder: of the ledger, named like the search, `logs/[hp_search_name]`.
         url: of the storage: `sqlite:///study.db`.
-        metric: what ranks; None: what the run files say.
-        direction: minimize or maximize; None: what the run files say.
+        metric: what ranks; None: see `searches.find_ranking`.
+        direction: minimize or maximize; None: the same.
 
     Returns:
         The number of trials.
 
     Raises:
-        RunError: there is no ledger, the storage cannot be opened, or it has another study of this name.
+        RunError: there is no ledger or no such metric, the storage cannot be opened, or it has another study of this
+            name.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -55,9 +57,7 @@ def export_optuna(
     if not records:
         raise RunError("the search has no runs yet", where=str(folder / LEDGER_FILE))
     documents = read_run_files(records, folder.absolute().parent.parent)
-    document = next(iter(documents.values()), {})
-    metric = metric or str(document.get("metric", "val_loss"))
-    direction = direction or document.get("direction", "minimize")
+    ranking = find_ranking(folder, records, documents, metric=metric, direction=direction)
     settings = varied_settings(records, documents)
     ledger = str((folder / LEDGER_FILE).absolute())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -65,10 +65,10 @@ def export_optuna(
         storage = optuna.storages.RDBStorage(url)
         try:
             _make_room(storage, folder.name, ledger, url)
-            study = optuna.create_study(storage=storage, study_name=folder.name, direction=direction)
+            study = optuna.create_study(storage=storage, study_name=folder.name, direction=ranking.direction)
             study.set_user_attr(MADE_BY, ledger)
-            study.set_user_attr("metric", metric)
-            trials = _trials(records, settings, metric)
+            study.set_user_attr("metric", ranking.metric)
+            trials = _trials(records, settings, ranking.metric)
             study.add_trials(trials)
         finally:
             storage.remove_session()

@@ -1,9 +1,57 @@
-"""Finds a search by what a person calls it."""
+"""Finds a search by what a person calls it, and what ranks its runs."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from sequifier.artifacts.ledger import LEDGER_FILE
+from sequifier.artifacts.ledger import LEDGER_FILE, Record
 from sequifier.errors import RunError, did_you_mean
+from sequifier.search.notes import CONFIG_FILE
+from sequifier.search.run_files import direction_of, read_document
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What ranks the runs of a search."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+
+
+def find_ranking(
+    folder: Path,
+    records: Sequence[Record],
+    documents: Mapping[int, Mapping[str, Any]],
+    *,
+    metric: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+) -> Ranking:
+    """What ranks the runs: what the reader says, else the search's config beside its ledger, else its run files.
+
+    Args:
+        folder: of the ledger.
+        records: the ledger.
+        documents: run files by run number. They name what a run trains by, which is not what a script measures later.
+        metric: that the reader asks for.
+        direction: the same.
+
+    Raises:
+        RunError: no run has this metric, or nothing says which way it is better.
+    """
+    said = read_document(folder / CONFIG_FILE) or next(iter(documents.values()), {})
+    metric = metric or str(said.get("metric", "val_loss"))
+    known = dict.fromkeys(name for record in records for name in record.metrics)
+    if known and metric not in known and metric != "val_loss":
+        raise RunError(
+            f"no run has the metric `{metric}`", where=str(folder / LEDGER_FILE), fix=did_you_mean(metric, known)
+        )
+    direction = direction or direction_of(metric, said)
+    if direction is None:
+        raise RunError(
+            f"which way `{metric}` is better is not known", fix="add --direction minimize or --direction maximize"
+        )
+    return Ranking(metric, direction)
 
 
 def find_search(name: str) -> Path:

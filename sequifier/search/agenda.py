@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
 from sequifier.config.metric_names import training_metric
 from sequifier.search.plan import Plan, PlannedRun
-from sequifier.search.pruning import Progress, asha_next, median_thresholds
+from sequifier.search.pruning import Progress, asha_next, expected_epochs, median_thresholds
 
 Propose = Callable[[], PlannedRun | None]
 """The next run of a strategy that learns from results; its run file is written."""
@@ -22,6 +22,21 @@ class Task:
     run: PlannedRun
     until_epoch: int | None = None
     thresholds: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How far a search with asha is: in epochs, because runs wait for each other.
+
+    Attributes:
+        trained: epochs of all runs together.
+        expected: the same in the end, as far as it can be known.
+        waiting: runs that wait at a rung to be compared.
+    """
+
+    trained: int
+    expected: int
+    waiting: int
 
 
 class Agenda:
@@ -52,6 +67,7 @@ class Agenda:
         _, direction = training_metric(plan.config.metric, plan.config.direction, scripted)
         self._maximize = direction == "maximize"
         self.runs = {run.number: run for run in plan.runs}
+        self._n_wanted = len(self.runs) + plan.n_to_propose
         self._again = {number for number, run in self.runs.items() if retry_failed and _state(run.record) in FAILED}
         self.ended_by = ""
 
@@ -61,13 +77,15 @@ class Agenda:
         if self.ended_by:
             return None
         if self._pruner == "asha":
-            task = self._promoted()
+            task = self._promoted(more_to_come=self._proposes)
         else:
             run = self._first_waiting()
             task = None if run is None else Task(run, thresholds=self._thresholds(run))
         if task is None and (proposed := self._propose()) is not None:
             self.runs[proposed.number] = proposed
             return self.next()
+        if task is None and self._pruner == "asha":
+            task = self._promoted(more_to_come=False)
         if task is not None:
             self._again.discard(task.run.number)
         return task
@@ -75,6 +93,11 @@ class Agenda:
     def waiting(self) -> list[PlannedRun]:
         """Known runs without a result."""
         return [self._with_record(run) for run in self.runs.values() if self._is_waiting(run)]
+
+    @property
+    def n_left(self) -> int:
+        """Runs without a result, those included that are still to be proposed."""
+        return len(self.waiting()) + max(self._n_wanted - len(self.runs), 0)
 
     def abandoned(self) -> list[PlannedRun]:
         """Runs that were paused and never promoted."""
@@ -84,13 +107,25 @@ class Agenda:
             if (record := self._record(run)) is not None and is_paused(record)
         ]
 
+    def forecast(self) -> Forecast | None:
+        """How far the search is, in epochs; None without asha."""
+        if self._pruner != "asha":
+            return None
+        pruner = self._config.pruner
+        progress = [self._progress(run) for run in self.runs.values()]
+        epochs = max((run.max_epochs for run in progress), default=0)
+        unknown = [Progress(-1 - number, epochs, ()) for number in range(self._n_wanted - len(progress))]
+        expected = expected_epochs([*progress, *unknown], reduction=pruner.reduction, min_epochs=pruner.min_epochs)
+        trained = sum(len(run.curve) for run in progress)
+        return Forecast(trained, max(round(expected), trained), len(self.abandoned()))
+
     def _first_waiting(self) -> PlannedRun | None:
         waiting = self.waiting()
         # What was begun is finished first.
         begun = [run for run in waiting if _state(run.record) in ("running", "interrupted")]
         return next(iter(begun or waiting), None)
 
-    def _promoted(self) -> Task | None:
+    def _promoted(self, *, more_to_come: bool) -> Task | None:
         progress = [self._progress(run) for run in self.runs.values()]
         pruner = self._config.pruner
         task = asha_next(
@@ -101,7 +136,7 @@ class Agenda:
             # Known runs are all compared at the first rung before one is promoted; a strategy's next proposal
             # learns from promoted ones.
             start_first=not self._proposes,
-            more_to_come=self._proposes,
+            more_to_come=more_to_come,
         )
         return None if task is None else Task(self._with_record(self.runs[task.number]), until_epoch=task.until_epoch)
 

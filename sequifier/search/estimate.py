@@ -1,15 +1,90 @@
-"""How long the rest of a search will take, from what its runs took so far."""
+"""What the rest of a search will take: time from what its runs took so far, disk from the sizes of its models."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from sequifier.artifacts.ledger import Record
-from sequifier.search.plan import PlannedRun
+from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.search.plan import Plan, PlannedRun
+from sequifier.search.repeats import CONFIRMING_SEEDS
+from sequifier.search.results import model_files
 
 _FIXED_PARAMETERS = 20_000
 """Work of an epoch that does not grow with the model (gathering, losses, Python), in parameters of equal cost."""
 
+_MODEL_BYTES = (4, 16_000)
+"""Of one exported file: for each parameter (float32), and for its graph and vocabularies."""
 
-def seconds_left(waiting: Iterable[PlannedRun], known: Iterable[PlannedRun], records: Iterable[Record]) -> float | None:
+_CHECKPOINT_BYTES = (16, 48_000)
+"""Of one checkpoint: for each parameter (weights, the best ones, two moments of Adam), and for its tables."""
+
+_RECORD_BYTES = 32_000
+"""What a run leaves besides: its log, metrics and config."""
+
+
+@dataclass(frozen=True)
+class DiskUse:
+    """Bytes that a search is expected to leave.
+
+    Attributes:
+        models: exported ones that `keep_models` keeps.
+        passing: exported ones that are there at times and removed in the end.
+        others: checkpoints and records.
+    """
+
+    models: int
+    passing: int
+    others: int
+
+    @property
+    def most(self) -> int:
+        """All that can be there at one time."""
+        return self.models + self.passing + self.others
+
+
+def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool = False) -> DiskUse:
+    """The disk that a search needs; models as large as those that were measured, where there are some.
+
+    Args:
+        plan: of the search. What a bayesian search will propose counts like the mean of the runs known.
+        records: its ledger.
+        to_come_alone: leave out what runs with a result have written already.
+    """
+    config, latest = plan.config, latest_by_run(records)
+    n_files = 2 * (config.export_generative_model + config.export_embedding_model)  # the best and the last weights
+    n_files *= config.export_onnx + config.export_pt
+    n_files += 2 * config.export_end_to_end
+    n_checkpoints = dict(config.training_hyperparameter_sampling)["keep_checkpoints"]
+
+    def models(run: PlannedRun) -> float:
+        return n_files * _bytes(_MODEL_BYTES, run)
+
+    scale = _measured(plan, latest.values(), models)
+    settled = {number for number, record in latest.items() if record.state in DONE | FAILED}
+    runs = [run for run in plan.runs if not (to_come_alone and run.number in settled)]
+    sizes = sorted((scale * models(run) for run in runs), reverse=True)
+    others = [
+        (n_checkpoints or run.config.training_spec.epochs) * _bytes(_CHECKPOINT_BYTES, run) + _RECORD_BYTES
+        for run in runs
+    ]
+    for several in (sizes, others):
+        if several:
+            more = plan.n_to_propose * config.repeats + config.confirm_top * CONFIRMING_SEEDS
+            several += [sum(several) / len(several)] * more
+    keep = config.keep_models
+    kept = len(sizes) if keep == "all" else 1 if keep == "best" else keep
+    # One that is removed was written first; and what waits for further seeds stays until they are trained.
+    waiting = len(sizes) // config.repeats if config.repeats > 1 else 0
+    passing = sizes[kept : max(kept + config.confirm_top, waiting) + 1]
+    return DiskUse(round(sum(sizes[:kept])), round(sum(passing)), round(sum(others)))
+
+
+def seconds_left(
+    waiting: Iterable[PlannedRun],
+    known: Iterable[PlannedRun],
+    records: Iterable[Record],
+    *,
+    epochs_left: float | None = None,
+) -> float | None:
     """Seconds for the waiting runs; None before anything was measured.
 
     An epoch costs what its model's parameters cost on average so far.
@@ -18,7 +93,9 @@ def seconds_left(waiting: Iterable[PlannedRun], known: Iterable[PlannedRun], rec
         waiting: runs to come; what they have trained already is left out.
         known: all runs.
         records: the ledger.
+        epochs_left: of all of them together, where a pruner will not let all train to their end.
     """
+    waiting = list(waiting)
     size = {run.number: run.parameters + _FIXED_PARAMETERS for run in known}
     seconds = work = 0.0
     for record in records:
@@ -28,8 +105,29 @@ def seconds_left(waiting: Iterable[PlannedRun], known: Iterable[PlannedRun], rec
             work += trained * size[record.run]
     if not work:
         return None
-    left = 0.0
+    left = epochs = 0.0
     for run in waiting:
         done = 0 if run.record is None else len(run.record.curve)
-        left += max(run.config.training_spec.epochs - done, 0) * (run.parameters + _FIXED_PARAMETERS)
+        to_come = max(run.config.training_spec.epochs - done, 0)
+        epochs += to_come
+        left += to_come * (run.parameters + _FIXED_PARAMETERS)
+    if epochs_left is not None and epochs:
+        left *= min(epochs_left / epochs, 1.0)
     return seconds / work * left
+
+
+def _bytes(size: tuple[int, int], run: PlannedRun) -> float:
+    of_each, fixed = size
+    return of_each * run.parameters + fixed
+
+
+def _measured(plan: Plan, records: Iterable[Record], expected: Callable[[PlannedRun], float]) -> float:
+    """By which factor model files on disk are larger than expected."""
+    planned = {run.number: run for run in plan.runs}
+    there = said = 0.0
+    for record in records:
+        paths = [plan.config.root / path for path in model_files(record).values()]
+        if record.run in planned and paths and all(path.exists() for path in paths):
+            there += sum(path.stat().st_size for path in paths)
+            said += expected(planned[record.run])
+    return there / said if said else 1.0

@@ -7,6 +7,7 @@ single targets (criterion, weights). No rule of `TrainConfig` or of `resolve` re
 or both sections.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_origin
@@ -28,17 +29,28 @@ from sequifier.config.model import ModelSpec
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling
+from sequifier.config.searched import Range
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
-from sequifier.search.space import Cell, Space
+from sequifier.search.space import Axis, Cell, Dimension, Space, shown
 
 StepsOf = Callable[[TrainConfig], int]
 """Optimizer steps of a run, which depend on its data."""
 
 FROM_METADATA = ("column_types", "categorical_columns", "real_columns", "n_classes", "id_maps")
 """Fields of `train.yaml` that the metadata gives: a run does not repeat them."""
+
+INVOLVED = {
+    "scheduler": ("epochs", "batch_size", "accumulation_steps", "seq_length", "window_stride"),
+    "feature_embedding_dims": ("input_columns",),
+    "initial_embedding_dim": ("input_columns",),
+}
+"""Fields that a problem of another one follows from without naming them."""
+
+WITH = " (with "
+"""Begins what a message says of the cell in which it was met first."""
 
 ROOT, MODEL, TRAINING = "", "model_spec", "training_spec"
 
@@ -101,7 +113,7 @@ class Expander:
     def __init__(
         self, config: SearchConfig, space: Space, data: DataSchema, *, seed: int, steps_of: StepsOf | None = None
     ) -> None:
-        self._space, self._data, self._steps_of = space, data, steps_of
+        self._config, self._space, self._data, self._steps_of = config, space, data, steps_of
         shared = set(TrainConfig.model_fields) & set(SearchConfig.model_fields) - {*FROM_METADATA}
         scripted = {} if config.evaluation_script is None else config.evaluation_script.metrics
         metric, direction = training_metric(config.metric, config.direction, scripted)
@@ -154,9 +166,9 @@ class Expander:
             if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
                 training = self._with_steps.get((at_root, at_training)) or self._count_steps(at_root, at_training)
         except ValidationError as error:
-            raise ConfigError(_problems(error)) from error
+            raise ConfigError([self._in_lists(problem, cell) for problem in _problems(error)]) from error
         except ConfigError as error:
-            raise ConfigError([_of_search(problem) for problem in error.problems]) from error
+            raise ConfigError([self._in_lists(problem, cell) for problem in error.problems]) from error
         return Expanded(
             config=root.config.model_copy(update={MODEL: model.spec, TRAINING: training.spec}),
             identity=identity_of(root.differing, model.differing, training.differing, self._data.fingerprint),
@@ -194,6 +206,46 @@ class Expander:
             warnings=training.warnings,
         )
 
+    def _in_lists(self, problem: Problem, cell: Cell) -> Problem:
+        """A problem of a cell at the key of the search config, with the list entries that met there.
+
+        Its own entry is in the key, `dropout[2]`, so that the line found is that of the value; the entries of other
+        fields that the message is about stand behind it.
+        """
+        first = problem.message.split(":")[0].split(" ")[0]
+        if not problem.key and _split(first)[0] in (MODEL, TRAINING):  # a rule of the whole run
+            problem = replace(problem, key=first, message=problem.message.removeprefix(f"{first}: "))
+        entries = self._entries(cell)
+        own = next((key for key in (problem.key, f"{problem.key}.{first}".lstrip(".")) if key in entries), None)
+        own = own or next((key for key in entries if problem.key.startswith(f"{key}.")), None)
+        words = {*re.findall(r"\w+", problem.message), *INVOLVED.get((own or problem.key).rpartition(".")[2], ())}
+        others = [
+            entry
+            for key, (_, entry) in entries.items()
+            if key != own and key.rpartition(".")[2] in words and entry.replace(" ", ": ", 1) not in problem.message
+        ]
+        message = problem.message + (f"{WITH}{', '.join(others)})" if others else "")
+        if own is None:
+            return _of_search(replace(problem, message=message))
+        below = problem.key.removeprefix(own) if problem.key.startswith(own) else ""
+        message = message.removeprefix(f"{first}: ") if own.endswith(f".{first}") else message  # the key says it
+        return _of_search(replace(problem, key=f"{own}{entries[own][0]}{below}", message=message))
+
+    def _entries(self, cell: Cell) -> dict[str, tuple[str, str]]:
+        """Of each field with several values: its index as `[2]`, "" in a range, and the entry with its value."""
+        entries = {}
+        for dimension, digit, draws in zip(self._space.dimensions, cell.digits, cell.draws, strict=True):
+            place, _ = dimension.parts(digit)
+            values = dimension.values(digit, draws)
+            for key in dimension.keys:
+                name = key.rpartition(".")[2]
+                several = self._config.searched(name)
+                is_list = isinstance(several, list) and len(several) > 1
+                if is_list or isinstance(several, Range) or any(axis.key == key for axis in _axes(dimension, place)):
+                    index = f"[{place}]" if is_list else ""
+                    entries[key] = index, f"{name}{index} {shown(values[key])}"
+        return entries
+
     def _key(self, cell: Cell, dimensions: Sequence[int]) -> _Key:
         return tuple((cell.digits[index], cell.draws[index]) for index in dimensions)
 
@@ -226,6 +278,10 @@ class Expander:
     def _as_one_run(self, root: Mapping[str, Any], model: _Model, training: _Training) -> TrainConfig:
         values = {name: value for name, value in root.items() if name not in FROM_METADATA}
         return resolve(TrainConfig.model_validate(values | {MODEL: model.spec, TRAINING: training.spec}), self._data)
+
+
+def _axes(dimension: Dimension, place: int) -> Sequence[Axis]:
+    return dimension.alternatives[place].axes
 
 
 def _model(values: Mapping[str, Any]) -> _Model:

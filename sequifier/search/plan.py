@@ -7,7 +7,7 @@ goes; search/proposals.py gives the rest one by one.
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,6 @@ from sequifier.search.walk import Walk
 
 MAX_GRID = 100_000
 """Cells of a grid; nobody trains more, and all of them are validated first."""
-
-DRY_RUN_FILES = 1_000
-"""Run files that a dry run writes."""
 
 
 @dataclass(frozen=True)
@@ -286,8 +283,7 @@ def write_run_files(plan: Plan, *, limit: int | None = None) -> list[Path]:
         RunError: the folder cannot be written to, or the disk is full.
     """
     wanted = [run for run in plan.runs if run.record is None or not run.path.exists()][:limit]
-    for run in wanted:
-        _write_whole(run.path, run_file(run, plan))
+    _write_whole((run.path, run_file(run, plan)) for run in wanted)
     return [run.path for run in wanted]
 
 
@@ -394,18 +390,22 @@ def _runs(numbers: Sequence[int]) -> str:
     return f"run{'s' if len(numbers) > 1 else ''} {shown}{more}"
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path.name}: {error.strerror}",
-            where=str(path.parent),
-            fix="free some space or set model_config_write_path to a folder that can be written to",
-        ) from error
-    finally:
-        with suppress(OSError):  # the first error says what is wrong
-            temporary.unlink(missing_ok=True)
+def _write_whole(files: Iterable[tuple[Path, str]]) -> None:
+    """Write small files, each under a temporary name first."""
+    folders: set[Path] = set()
+    for path, text in files:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            if path.parent not in folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(path.parent)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            with suppress(OSError):  # the first error says what is wrong
+                temporary.unlink()
+            raise RunError(
+                f"cannot write {path.name}: {error.strerror}",
+                where=str(path.parent),
+                fix="free some space or set model_config_write_path to a folder that can be written to",
+            ) from error

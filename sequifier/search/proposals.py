@@ -29,8 +29,6 @@ class Proposer:
         data: the data set.
         steps_of: optimizer steps of a run, for schedules that count them.
 
-    Attributes:
-        refused: configurations that were passed over because they are no valid runs, and why.
     """
 
     def __init__(self, plan: Plan, data: DataSchema, *, steps_of: StepsOf | None = None) -> None:
@@ -42,7 +40,12 @@ class Proposer:
         self._recall = Recall(self._space, self._expander, self._folder)
         self._strategy = Bayesian(self._space, draw_seed(config, plan.seed), maximize=config.direction == "maximize")
         self._first = [run.identity for run in start_runs(config, self._expander)][: config.n_samples]
-        self.refused: dict[str, int] = {}
+        self._refused: dict[str, set[Cell]] = {}
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Why cells were passed over that are no valid runs, and how many for each reason."""
+        return {reason: len(cells) for reason, cells in self._refused.items()}
 
     def next(self, records: Sequence[Record]) -> PlannedRun | None:
         """The next run, its file still to be written; None when there are n_samples, or no new one is left.
@@ -79,7 +82,7 @@ class Proposer:
                 expanded = self._expander.expand(cell)
             except ConfigError as error:
                 reason = "; ".join(problem.message for problem in error.problems)
-                self.refused[reason] = self.refused.get(reason, 0) + 1
+                self._refused.setdefault(reason, set()).add(cell)
                 continue
             if expanded.identity not in taken:
                 return expanded

@@ -124,6 +124,39 @@ def asha_next(
     return None
 
 
+def expected_epochs(runs: Sequence[Progress], *, reduction: int, min_epochs: int) -> float:
+    """The epochs that asha will have trained in the end, those behind the runs included.
+
+    Every run that may come to a rung has the same chance of a place on it, whatever its curve says so far.
+
+    Args:
+        runs: all known ones.
+        reduction: one of so many runs goes on from each rung.
+        min_epochs: the lowest rung, in epochs.
+    """
+    levels = {run.number: rungs(run.max_epochs, reduction=reduction, min_epochs=min_epochs) for run in runs}
+    open_runs = [run for run in runs if not run.is_settled]
+    total = float(sum(len(run.curve) for run in runs))
+    for run in open_runs:
+        if len(run.curve) not in levels[run.number]:
+            total += max(_next_level(run, levels[run.number]) - len(run.curve), 0)
+    chance = dict.fromkeys((run.number for run in open_runs), 1.0)
+    for epoch in sorted({epoch for epochs in levels.values() for epoch in epochs}):
+        here = [run for run in runs if epoch in levels[run.number] and not run.is_lost]
+        gone_on = sum(len(run.curve) > epoch for run in here)
+        ended = sum(run.is_settled and len(run.curve) == epoch for run in here)
+        coming = [run for run in here if not run.is_settled and len(run.curve) <= epoch]
+        several = sum(chance[run.number] for run in coming)
+        if several:
+            # Chances are floats: nine times a third are three.
+            places = max(math.floor((gone_on + ended + several) / reduction + 1e-6), 1) - gone_on
+            for run in coming:
+                chance[run.number] *= min(max(places / several, 0.0), 1.0)
+                above = next((level for level in levels[run.number] if level > epoch), run.max_epochs)
+                total += chance[run.number] * (above - epoch)
+    return total
+
+
 def median_thresholds(curves: Iterable[Curve], *, min_epochs: int, maximize: bool) -> dict[int, float]:
     """The value that a run must have reached after each epoch: the median of what others had reached by then.
 

@@ -21,34 +21,42 @@ def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     Confirmations that the ledger knows are part of it too.
     """
     added: list[PlannedRun] = []
+    seeds = {record.seed for record in records}
     for offset in range(1, plan.config.repeats + CONFIRMING_SEEDS):
         wanted = offset < plan.config.repeats
+        if not wanted and plan.seed + offset not in seeds:
+            continue  # nobody was confirmed: thousands of identities need not be computed to see it
         added += [run for run in seeded(plan, plan.runs, offset, records, taken=added) if wanted or run.record]
     return replace(plan, runs=tuple(sorted((*plan.runs, *added), key=lambda run: run.number)))
 
 
 def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:
-    """The plan with `CONFIRMING_SEEDS` further seeds for the `confirm_top` best configurations.
-
-    The best are those of the search's own seed: what confirming them shows does not change which are confirmed.
-    """
-    sign = 1 if plan.config.direction == "minimize" else -1
-    latest = latest_by_run(records)
-    measured = {
-        run.number: sign * value
-        for run in plan.runs
-        if run.config.seed == plan.seed
-        and run.number in latest
-        and latest[run.number].state in DONE
-        and (value := metric_of(latest[run.number], plan.config.metric)) is not None
-    }
-    best = sorted(measured, key=measured.__getitem__)[: plan.config.confirm_top]
+    """The plan with `CONFIRMING_SEEDS` further seeds for the `confirm_top` best configurations."""
+    best = to_confirm(plan, records)
     runs = [run for run in plan.runs if run.number in best]
     known = {run.identity for run in plan.runs}
     added: list[PlannedRun] = []
     for offset in range(plan.config.repeats, plan.config.repeats + CONFIRMING_SEEDS):
         added += [run for run in seeded(plan, runs, offset, records, taken=added) if run.identity not in known]
     return replace(plan, runs=tuple(sorted((*plan.runs, *added), key=lambda run: run.number)))
+
+
+def to_confirm(plan: Plan, records: Sequence[Record]) -> list[int]:
+    """The numbers of the `confirm_top` best runs so far, best first, among those that the config asks for.
+
+    The best are those of the search's own seed: what confirming them shows does not change which are confirmed.
+    """
+    sign = 1 if plan.config.direction == "minimize" else -1
+    gone = {run.record.run for run in plan.earlier}
+    measured = {
+        number: sign * value
+        for number, record in latest_by_run(records).items()
+        if record.seed == plan.seed
+        and record.state in DONE
+        and number not in gone
+        and (value := metric_of(record, plan.config.metric)) is not None
+    }
+    return sorted(measured, key=measured.__getitem__)[: plan.config.confirm_top]
 
 
 def seeded(

@@ -42,7 +42,8 @@ class Row:
         best_epoch: from 1.
         parameters: trainable numbers of the model.
         seconds: spent on a run from its start to its end, all its parts together; the mean over seeds.
-        model_path: of the best model; "" without one.
+        model_path: of the best model; "" where it is not on disk.
+        model_again: the command that makes this model again, where there was one that was not kept.
         batch_changed: the optimizer saw a smaller batch than planned, for lack of memory.
         error: why there is no result, or which of several runs has none.
         runs: numbers of all runs of the configuration.
@@ -68,6 +69,7 @@ class Row:
     parameters: int | None = None
     seconds: float | None = None
     model_path: str = ""
+    model_again: str = ""
     batch_changed: bool = False
     error: str = ""
     runs: tuple[int, ...] = ()
@@ -136,6 +138,20 @@ def results(
     return [*_with_baselines(ranked, against_itself, maximize=maximize), *without]
 
 
+def ranking(plan: Plan, records: Sequence[Record]) -> list[Row]:
+    """One row of each configuration: those with a result from best to worst, then the others. No baselines."""
+    rows = _Rows(plan, records, None, None).all()
+    return [
+        *_ranked([row for row in rows if row.metric is not None], plan),
+        *(row for row in rows if row.metric is None),
+    ]
+
+
+def model_files(record: Record) -> dict[str, str]:
+    """The exported models of a run, as its record names them: what -> path below project_root."""
+    return {what: path for what, path in record.files.items() if path.startswith("models/")}
+
+
 def savings(plan: Plan, records: Sequence[Record]) -> Savings:
     """The epochs that pruning spared, among runs that have a result."""
     epochs = {run.number: run.config.training_spec.epochs for run in plan.runs}
@@ -163,7 +179,7 @@ def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") 
     writer = csv.writer(text, lineterminator="\n")
     head = ["run", "name", "state", "best_val_loss", "best_epoch", *ranked_by]
     confidence = ["standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"]
-    writer.writerow([*head, *changed, "parameters", "seconds", "model_path", *confidence])
+    writer.writerow([*head, *changed, "parameters", "seconds", "model_path", *confidence, "model_again"])
     for row in rows:
         outcome = [_number(row.best_val_loss), row.best_epoch, *(_number(row.metric) for _ in ranked_by)]
         varied = [row.changed.get(key) for key in changed]
@@ -171,7 +187,7 @@ def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") 
         told = None if row.indistinguishable is None else str(row.indistinguishable).lower()
         seeds = [row.n_seeds, " ".join(map(str, row.runs))] if row.runs else [None, None]
         sure = [_number(row.standard_error), told, *seeds, row.epochs, row.planned_epochs, _number(row.test_metric)]
-        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure])
+        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure, row.model_again])
     write_text(path, text.getvalue())
 
 
@@ -223,6 +239,7 @@ class _Rows:
         if first is None:
             return row
         mean = _mean(values)
+        model_path, model_again = self._model(first)
         seconds = [self._seconds[record.run] for record in known if record.run in self._seconds]
         return replace(
             row,
@@ -234,12 +251,20 @@ class _Rows:
             best_val_loss=_mean([record.best_val_loss for record in measured or [first]]),
             best_epoch=first.best_epoch,
             seconds=_mean(seconds),
-            model_path=next((path for what, path in first.files.items() if what.startswith("best")), ""),
+            model_path=model_path,
+            model_again=model_again,
             batch_changed=any(map(self._is_batch_changed, known)),
             error=_error(first, known),
             epochs=sum(len(record.curve) for record in known),
             test_metric=self._test_metric(numbers),
         )
+
+    def _model(self, record: Record) -> tuple[str, str]:
+        """The best model of a run where it is on disk, else the command that makes it again."""
+        path = next((path for what, path in model_files(record).items() if what.startswith("best")), "")
+        if not path or (self._plan.config.root / path).exists():
+            return path, ""
+        return "", f"sequifier train --config-path {record.files.get('config', f'{record.name}.yaml')}"
 
     def _error(self, values: Sequence[float], first: Record) -> float | None:
         from sequifier.search.comparison import error_over_seeds  # numpy loads here

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sequifier.artifacts.disk import WORDS
+
 _OOM_WORDS = (
     "memory allocation of",  # Rust: polars
     "thread creation failed",  # libgomp
@@ -48,6 +50,14 @@ def is_out_of_memory(event: Mapping[str, Any]) -> bool:
         return True
     printed = event["stderr"].lower().splitlines()[-_LAST_LINES:]
     return any(word in line for line in printed for word in _OOM_WORDS)
+
+
+def no_room(event: Mapping[str, Any]) -> bool:
+    """Whether the last event of an attempt says that a file found no room: then no run could go on."""
+    if event["event"] == "failed":
+        return bool(event["kind"] == "disk")
+    printed = event["stderr"].splitlines()[-_LAST_LINES:] if event["event"] == "died" else []
+    return any(words in line for line in printed for words in WORDS)
 
 
 def decide(

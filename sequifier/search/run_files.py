@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sequifier.artifacts.ledger import Record, latest_by_run
+from sequifier.config.metric_names import HIGHER_IS_BETTER
 from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.search.space import shown
@@ -74,6 +75,23 @@ def _settings(document: Mapping[str, Any]) -> dict[str, Setting]:
         for key, below in options.items():
             found[key] = shown(below) if isinstance(below, Mapping | list) else below
     return found
+
+
+def direction_of(metric: str, document: Mapping[str, Any]) -> Literal["minimize", "maximize"] | None:
+    """Which way a metric is better; None where nothing says it.
+
+    Args:
+        metric: of a ledger's records.
+        document: the config of the search, or a run file.
+    """
+    scripted = (document.get("evaluation_script") or {}).get("metrics", {})
+    if metric == document.get("metric", "val_loss"):
+        return "maximize" if document.get("direction") == "maximize" else "minimize"
+    if metric in scripted:
+        return "maximize" if scripted[metric] == "maximize" else "minimize"
+    if not metric.startswith("val_"):
+        return None
+    return "maximize" if metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER)) else "minimize"
 
 
 def read_document(path: Path) -> Mapping[str, Any]:

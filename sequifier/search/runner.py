@@ -4,20 +4,24 @@ It sees run files, events and the ledger, never a model: the executor is passed 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
 from sequifier.artifacts.ledger import Ledger, Record, State, now
+from sequifier.config.size import size_text
 from sequifier.config.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
-from sequifier.search.estimate import seconds_left
+from sequifier.search.estimate import disk_use, seconds_left
+from sequifier.search.keeping import remove_surplus
 from sequifier.search.objectives import TrainedRun, measure
 from sequifier.search.plan import Plan, PlannedRun, run_file
-from sequifier.search.retry import Batch, decide, halved
+from sequifier.search.retry import Batch, decide, describe_death, halved, no_room
 from sequifier.search.sizes import first_batch
 
 Outcome = Literal["complete", "stopped", "budget"]
@@ -75,12 +79,18 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
 
     Returns:
         "complete"; "stopped" when somebody asked to; "budget" when `agenda.ended_by` says which one is used up.
+
+    Raises:
+        RunError: the disk is full, the ledger cannot be written, or no worker can be started. What was running goes
+            on from its checkpoint when the search is started again.
     """
     while (task := agenda.next()) is not None:
         if search.should_stop():
             return "stopped"
         waiting, known = agenda.waiting(), list(agenda.runs.values())
-        left = seconds_left(waiting, known, search.ledger.records)
+        forecast = agenda.forecast()
+        epochs_left = None if forecast is None else forecast.expected - forecast.trained
+        left = seconds_left(waiting, known, search.ledger.records, epochs_left=epochs_left)
         search.emit(
             "run_started",
             run=task.run,
@@ -88,6 +98,7 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
             n_done=len(known) - len(waiting),
             n_runs=max(len(known), len(search.plan.runs) + search.plan.n_to_propose),
             seconds_left=left,
+            forecast=forecast,
         )
         attempts = _Attempts(task, search, agenda.runs)
         try:
@@ -96,7 +107,13 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
             search.executor.close()
             attempts.note("interrupted", error="stopped at once; the next start goes on from the last epoch")
             raise
+        except RunError as error:
+            if not (isinstance(error, _NoRoomError) or is_disk_full(error)):
+                raise
+            search.executor.close()
+            raise _disk_full(error, task, search, agenda) from error
         search.emit("run_ended", run=task.run, record=record)
+        remove_surplus(search.plan, search.ledger.records)
         if record.state == "interrupted" and not is_paused(record):
             return "stopped"
     if agenda.ended_by:
@@ -144,6 +161,12 @@ class _Attempts:
             last, stage = self._watch(resume)
             if last["event"] == "finished":
                 return self._finish(last["result"])
+            if no_room(last):
+                self._search.executor.close()
+                reason = last.get("error") or describe_death(last)
+                with suppress(RunError):  # a ledger without room still says `running`, which goes on just as well
+                    self.note("interrupted", error=f"the disk is full: {reason}")
+                raise _NoRoomError(reason, where=last.get("where", ""))
             decision = decide(
                 last,
                 stage=stage,
@@ -225,7 +248,7 @@ class _Attempts:
             try:
                 metrics |= measure(script, self._trained(files, metrics))
             except RunError as failure:
-                return self.note("failed", error=failure.in_one_line())
+                return self.note("failed", error=failure.in_one_line(), files=files)
         if result["ended"] == "paused":
             error = f"{PAUSED} {result['last_epoch']}"
         elif result["ended"] == "pruned":
@@ -272,6 +295,22 @@ class _Attempts:
         }
         config = self._run.config.model_copy(update={"training_spec": planned.model_copy(update=cut)})
         write_text(self._run.path, run_file(replace(self._run, config=config), self._search.plan, comments=comments))
+
+
+class _NoRoomError(RunError):
+    """A worker found the disk full."""
+
+
+def _disk_full(error: RunError, task: Task, search: Search, agenda: Agenda) -> RunError:
+    """The error that ends a search on a full disk."""
+    place = Path(place_of(error) or search.plan.config.root)
+    needed = disk_use(search.plan, search.ledger.records, to_come_alone=True).most
+    left = "the run that is left" if agenda.n_left == 1 else f"the {agenda.n_left} runs that are left"
+    return RunError(
+        f"the disk is full, so the search ends in {task.run.name}: {error.what}",
+        where=f"{place} ({size_text(free_bytes(place))} free)",
+        fix=f"free about {size_text(needed)} for {left}, then run the same command again: it goes on where it stopped",
+    )
 
 
 _ENDED: Mapping[str, State] = {

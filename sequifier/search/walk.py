@@ -8,7 +8,7 @@ from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.differences import field_of
-from sequifier.search.expand import Expanded, Expander
+from sequifier.search.expand import WITH, Expanded, Expander
 from sequifier.search.space import Cell, Space
 
 MAX_REPETITIONS = 10_000
@@ -133,7 +133,8 @@ class Walk:
         try:
             return self._expander.expand(cell)
         except ConfigError as error:
-            self._problems |= {(problem.key, problem.message): problem for problem in error.problems}
+            for problem in error.problems:
+                self._problems.setdefault((problem.key, problem.message.partition(WITH)[0]), problem)
             return None
 
     def _add(self, expanded: Expanded) -> bool:

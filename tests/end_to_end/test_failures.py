@@ -80,9 +80,21 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
     assert calm.returncode == 0, calm.stderr
     losses = {record.run: record.best_val_loss for record in read_ledger(shop / "logs/calm")}
 
-    done = failing_search(
-        search_config(**runs_of(len(KINDS), run_timeout_minutes=0.12)), KINDS, tmp_path / "already failed"
-    )
+    path = search_config(**runs_of(len(KINDS), run_timeout_minutes=0.12))
+    full = failing_search(path, KINDS, tmp_path / "already failed")
+    number = KINDS.index("full disk")
+    assert full.returncode == 1, full.stderr
+    assert f"the disk is full, so the search ends in tune-run-{number}: cannot write" in full.stderr
+    assert "No space left on device" in full.stderr
+    assert "where: models (" in full.stderr
+    assert "for the 2 runs that are left, then run the same command again" in full.stderr
+    assert "Traceback" not in full.stderr
+    records = latest(shop)
+    assert [*records] == [*range(number + 1)], "the rest is still planned"
+    assert (records[number].state, records[number].attempt) == ("interrupted", 1)
+    assert not list((shop / "models").glob(f"*tune-run-{number}-*"))
+
+    done = failing_search(path, KINDS, tmp_path / "already failed")
     assert done.returncode == 3, done.stderr
     records = latest(shop)
     by_kind = dict(zip(KINDS, records.values(), strict=True))
@@ -99,11 +111,11 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
         "SIGSEGV": ("finished", 2, PLANNED),
         "stopped": ("finished", 2, PLANNED),
         "hangs in a step": ("failed", 1, PLANNED),
-        "full disk": ("failed", 1, PLANNED),
+        "full disk": ("finished", 2, PLANNED),
     }
 
     # What was interrupted went on from its checkpoint: dropout included, as if nothing had been.
-    for kind in ("none", "SIGKILL", "SIGSEGV", "stopped"):
+    for kind in ("none", "SIGKILL", "SIGSEGV", "stopped", "full disk"):
         assert by_kind[kind].best_val_loss == losses[by_kind[kind].run], kind
     assert records[0].best_val_loss == losses[0]
     for kind in ("out of memory at a step", "out of memory at validation"):
@@ -119,14 +131,12 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
     assert "ValueError: the flux is out of bounds" in errors["exception"]
     assert "nan" in errors["NaN loss"]
     assert "ended in training after run_timeout_minutes: 0.12" in errors["hangs in a step"]
-    assert "cannot write" in errors["full disk"]
-    assert "File too large" in errors["full disk"]
     for record in records.values():
         if record.state in ("failed", "oom"):
             command = f"sequifier train --config-path configs/hp_search/{record.name}.yaml"
             assert (record.error or "").endswith(f"to reproduce: {command}")
-    assert "the worker died (SIGKILL); again from its last epoch" in done.stderr
-    assert f"the worker gave no sign of life for {4} s" in done.stderr
+    assert "the worker died (SIGKILL); again from its last epoch" in full.stderr
+    assert f"the worker gave no sign of life for {4} s" in full.stderr
 
     # A result has its models; a run without one leaves its record alone, and nothing half-written.
     for record in records.values():
@@ -168,7 +178,7 @@ mount -t tmpfs -o size=600k small logs || exit 77
 head -c 560000 /dev/zero > logs/filler
 "$@"; echo "first: $?"
 rm logs/filler
-"$@" --retry-failed; echo "second: $?"
+"$@"; echo "second: $?"
 cp -r logs kept
 """
 
@@ -192,7 +202,7 @@ def test_a_full_disk_is_said_plainly_and_costs_nothing_once_there_is_room(
     assert "first: 1" in done.stdout, done.stderr
     assert "second: 0" in done.stdout, done.stderr
     assert "No space left on device" in done.stderr
-    assert "free some space" in done.stderr
+    assert "run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     records = latest_by_run(read_ledger(shop / "kept/tune"))
     assert [record.state for record in records.values()] == ["finished"] * 3

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import optuna
 import pytest
 import torch
 import yaml
@@ -94,6 +95,54 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
     assert third.returncode == 0
     assert sorted(latest(shop)) == [0, 1, 2]
     assert (shop / "logs/tune/ledger.jsonl").read_bytes().startswith(before), "only the new run was added"
+
+
+SCORE = """
+import json, os
+meta = json.load(open(os.environ["SEQUIFIER_RECORD"] + "/experiment_meta.json"))
+dropout = meta["parameters"]["training_spec"]["dropout"]
+assert os.path.exists(os.environ["SEQUIFIER_MODEL"])
+print(json.dumps({"reach": 1 - abs(dropout - 0.1)}))
+"""
+
+
+def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, search_config: WriteConfig) -> None:
+    (shop / "score.py").write_text(SCORE)
+    path = search_config(
+        keep_models="best",
+        evaluation_script={"command": f"{sys.executable} score.py", "metrics": {"reach": "maximize"}},
+        metric="reach",
+        direction="maximize",
+        model_hyperparameter_sampling={"dim_model": 8, "n_head": 2},
+        training_hyperparameter_sampling={"epochs": 1, "dropout": [0.0, 0.1, 0.2]},
+    )
+    done = search(path)
+    assert done.returncode == 0, done.stderr
+    models = [f"models/sequifier-tune-run-1-{what}-1.onnx" for what in ("best", "last")]
+    assert sorted(str(found.relative_to(shop)) for found in (shop / "models").glob("*.onnx")) == models
+    assert "on disk in the end: models of the best run about" in done.stderr
+    assert "for what is left, by what the first run took" in done.stderr
+    with (shop / "logs/tune/results.csv").open() as file:
+        rows = {row["run"]: row for row in csv.DictReader(file) if row["run"]}
+    again = "sequifier train --config-path configs/hp_search/tune-run-{}.yaml"
+    assert [(rows[number]["model_path"], rows[number]["model_again"]) for number in "012"] == [
+        ("", again.format(0)),
+        (models[0], ""),
+        ("", again.format(2)),
+    ]
+    assert f"2 models are not on disk; to make one again: {again.format(0)}" in done.stdout
+    assert done.stdout.count("model not kept") == 2
+    assert json.loads((shop / "logs/tune/test.json").read_text())["run"] == 1, "the winner was scored on the test split"
+
+    made = train(shop / "configs/hp_search/tune-run-2.yaml")
+    assert made.returncode == 0, made.stderr
+    assert (shop / "models/sequifier-tune-run-2-best-1.onnx").exists()
+
+    command = [sys.executable, "-m", "sequifier", "search-analysis", "tune", "--export-optuna", "sqlite:///study.db"]
+    exported = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert exported.returncode == 0, exported.stderr
+    study = optuna.load_study(study_name="tune", storage="sqlite:///study.db")
+    assert (study.direction, study.best_trial.user_attrs["run"]) == (optuna.study.StudyDirection.MAXIMIZE, 1)
 
 
 def test_a_device_that_is_not_there_is_said_once_before_any_run(shop: Path, search_config: WriteConfig) -> None:

@@ -111,6 +111,34 @@ def test_another_metric_can_be_the_value(project: Path) -> None:
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
 
 
+def test_the_config_beside_the_ledger_says_what_ranks(project: Path) -> None:
+    with Ledger.open(project / "logs" / "demo") as ledger:
+        ledger.append(record(6, "finished", best_val_loss=0.25, metrics={"val_kind_accuracy": 0.5, "reach": 3.0}))
+        ledger.append(record(5, "finished", best_val_loss=0.125, metrics={"val_kind_accuracy": 0.75, "reach": 2.0}))
+    script = "evaluation_script: {command: x, metrics: {reach: maximize, seconds: minimize}}\n"
+    (project / "logs" / "demo" / "search.yaml").write_text(f"{script}metric: reach\ndirection: maximize\n")
+    export_optuna(Path("logs/demo"), URL)
+    study = load(URL)
+    assert (study.best_value, study.direction) == (3.0, optuna.study.StudyDirection.MAXIMIZE)
+    export_optuna(Path("logs/demo"), URL, metric="val_kind_accuracy")
+    study = load(URL)
+    assert (study.best_value, study.direction) == (0.75, optuna.study.StudyDirection.MAXIMIZE)
+    export_optuna(Path("logs/demo"), URL, metric="val_loss")
+    assert load(URL).best_value == 0.125
+    with pytest.raises(RunError, match="no run has the metric `reech`") as caught:
+        export_optuna(Path("logs/demo"), URL, metric="reech")
+    assert caught.value.fix == "did you mean `reach`?"
+
+
+def test_a_metric_whose_direction_nobody_says_needs_one(project: Path) -> None:
+    with Ledger.open(project / "logs" / "demo") as ledger:
+        ledger.append(record(6, "finished", best_val_loss=0.25, metrics={"reach": 3.0}))
+    with pytest.raises(RunError, match="which way `reach` is better is not known"):
+        export_optuna(Path("logs/demo"), URL, metric="reach")
+    export_optuna(Path("logs/demo"), URL, metric="reach", direction="maximize")
+    assert load(URL).best_value == 3.0
+
+
 def test_the_planned_batch_is_a_parameter_not_what_fitted_into_memory(project: Path) -> None:
     write_run_file(project, 0, batch_size=8)
     write_run_file(project, 1, batch_size=4)

@@ -168,7 +168,7 @@ def test_a_schedule_that_is_too_short_is_an_error_and_one_that_is_too_long_a_war
     [
         (
             search(model={"dim_model": 12, "n_head": 4, "positional_encoding": ["learned", "rope"]}),
-            "model_hyperparameter_sampling.positional_encoding",
+            "model_hyperparameter_sampling.positional_encoding[1]",
             "rope needs an even head width",
         ),
         (
@@ -191,13 +191,29 @@ def test_a_schedule_that_is_too_short_is_an_error_and_one_that_is_too_long_a_war
                 training={"dropout": [0.0, 0.1], "class_weights": [{"kind": [1, 1, 1, 1]}, {"kind": [1, 1]}]},
                 metric="val_kind_log_loss",
             ),
-            "training_hyperparameter_sampling.class_weights.kind",
+            "training_hyperparameter_sampling.class_weights[1].kind",
             "has 2 weights, the column has 4 classes",
         ),
         (
             search(model={"prediction_length": 5}, seq_length=[8, 4]),
-            "",
-            "model_spec.prediction_length: 5 exceeds seq_length: 4",
+            "model_hyperparameter_sampling.prediction_length",
+            "5 exceeds seq_length: 4 (with seq_length[1] 4)",
+        ),
+        (
+            search(
+                input_columns=[["kind"], ["kind", "length"]],
+                model={"feature_embedding_dims": [{"kind": 128}], "dim_model": 128},
+            ),
+            "model_hyperparameter_sampling.feature_embedding_dims",
+            "`length` has no width (with input_columns[1] [kind, length])",
+        ),
+        (
+            search(
+                training={"optimizer": [{"name": "SGD", "momentum": [0.0, 0.9]}], "evaluation_stride": 6},
+                seq_length={"low": 4, "high": 8, "step": 2},
+            ),
+            "training_hyperparameter_sampling.evaluation_stride",
+            "6 exceeds seq_length: 4",
         ),
         (
             search(training={"criterion": [{"kind": "MSELoss"}]}),

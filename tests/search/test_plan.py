@@ -233,8 +233,8 @@ def test_what_the_data_refuse_is_reported_at_once_and_once_each() -> None:
         plan(config)
     assert [problem.key for problem in caught.value.problems] == [
         "training_hyperparameter_sampling.class_weights.kind",
-        "input_columns",
-        "input_columns",
+        "input_columns[1]",
+        "input_columns[2]",
     ]
 
 

@@ -290,3 +290,4 @@ def test_an_invalid_cell_between_the_extremes_is_passed_over(config: Any) -> Non
         records.append(record_of(run))
     assert [record.run for record in records] == list(range(9))
     assert any("is not divisible by n_head: 4" in reason for reason in asked.refused)
+    assert set(asked.refused.values()) == {1}, "each width is one cell, however often it is proposed"

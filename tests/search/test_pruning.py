@@ -14,6 +14,7 @@ from sequifier.search.pruning import (
     Task,
     asha_next,
     best_so_far,
+    expected_epochs,
     median_thresholds,
     rungs,
     saved_epochs,
@@ -170,6 +171,29 @@ def test_asha_finds_a_result_within_one_percent_of_the_grid_for_a_third_of_its_e
         # Promoting at once costs more where later runs happen to be better, most of all in the order of the grid.
         assert median(shares) <= 1 / 3
         assert shares[0] == max(shares) <= 0.42
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 9, 27, 40])
+@pytest.mark.parametrize("epochs", [1, 4, 9])
+def test_the_epochs_that_asha_will_need_are_known_beforehand(n_runs: int, epochs: int) -> None:
+    curves = [flat(1 + number, epochs) for number in range(n_runs)]
+    _, done = replay(curves, start_first=True)
+    runs = [Progress(number, epochs, ()) for number in range(n_runs)]
+    expected = expected_epochs(runs, reduction=3, min_epochs=1)
+    assert expected == pytest.approx(sum(done), rel=0.1), "rounding at a rung can move a few epochs"
+
+
+def test_what_is_expected_goes_from_the_first_guess_to_what_was_trained() -> None:
+    draw = random.Random(3)
+    curves = [flat(draw.random()) for _ in range(27)]
+    _, done = replay(curves, start_first=True)
+    ended = [Progress(number, 9, curve[: done[number]], is_settled=True) for number, curve in enumerate(curves)]
+    assert expected_epochs(ended, reduction=3, min_epochs=1) == sum(done)
+    at_first_rung = [Progress(number, 9, curve[:1]) for number, curve in enumerate(curves)]
+    assert expected_epochs(at_first_rung, reduction=3, min_epochs=1) == pytest.approx(27 + 9 * 2 + 3 * 6)
+    promoted = [Progress(run.number, 9, curves[run.number][:9], is_settled=True) if run.number < 9 else run
+                for run in at_first_rung]  # fmt: skip
+    assert expected_epochs(promoted, reduction=3, min_epochs=1) == 27 + 9 * 8, "all places are taken"
 
 
 def test_a_median_is_of_the_best_values_that_others_had_by_then() -> None:

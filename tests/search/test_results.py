@@ -43,8 +43,10 @@ def repeated(plan: Plan, *seeds: int) -> Plan:
     return replace(plan, runs=tuple(runs))
 
 
-def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_rest_behind() -> None:
-    plan = planned()
+def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_rest_behind(tmp_path: Path) -> None:
+    plan = planned(project_root=str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.onnx").touch()
     records = [
         record(plan, 0, "finished", best_val_loss=1.5, best_epoch=3, seconds={"training": 2.0, "total": 2.5}),
         record(plan, 1, "failed", error="ValueError: no"),
@@ -71,6 +73,16 @@ def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_r
         plan.runs[0].parameters,
     )
     assert failed.error == "ValueError: no"
+
+
+def test_a_model_that_is_not_on_disk_has_a_command_that_makes_it_again() -> None:
+    plan = planned()
+    files = {"config": "configs/hp_search/demo-run-0.yaml", "best_onnx": "models/no-such-model.onnx"}
+    row = results(plan, [record(plan, 0, "finished", best_val_loss=1.0, files=files)])[0]
+    assert (row.model_path, row.model_again) == (
+        "",
+        "sequifier train --config-path configs/hp_search/demo-run-0.yaml",
+    )
 
 
 def test_a_metric_to_maximise_ranks_the_other_way() -> None:
@@ -252,6 +264,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
     assert list(rows[0]) == [
         *("run", "name", "state", "best_val_loss", "best_epoch", "dropout", "parameters", "seconds", "model_path"),
         *("standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"),
+        "model_again",
     ]
     assert rows[0] == {
         "run": "0",
@@ -270,6 +283,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "epochs": "2",
         "planned_epochs": "10",
         "test_metric": "0.31",
+        "model_again": "",
     }
     assert (rows[1]["run"], rows[1]["name"], rows[1]["state"]) == ("", "what follows what", "baseline")
     assert (rows[1]["n_seeds"], rows[1]["runs"]) == ("", "")

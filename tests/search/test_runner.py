@@ -1,5 +1,6 @@
 """The loop of a search against an executor that plays a script: no torch, no process."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 from searches import metadata, search
 
 from sequifier.artifacts.ledger import Ledger, Record
+from sequifier.cli.progress import position_text
 from sequifier.config.yaml12 import parse_file
-from sequifier.search.agenda import Agenda
+from sequifier.errors import RunError
+from sequifier.search.agenda import Agenda, Forecast
 from sequifier.search.plan import Plan, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.runner import Search, run_search
@@ -139,6 +142,103 @@ def test_an_error_is_never_retried_and_says_how_to_reproduce_it(tmp_path: Path) 
         script = Script([STAGE, finished()])
         play(again, ledger, script, retry_failed=True)
         assert script.asked == [("demo-run-0", "never", 25)]
+
+
+FULL: Event = {
+    "event": "failed",
+    "kind": "disk",
+    "stage": "export",
+    "error": "cannot write m.onnx: No space left on device",
+    "where": "/",
+}
+FULL_CRASH = CRASH | {"stderr": "Fatal error\npanicked: No space left on device (os error 28)\n"}
+
+
+@pytest.mark.parametrize("event", [FULL, FULL_CRASH])
+def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(tmp_path: Path, event: Event) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        script = Script([STAGE, event])
+        with pytest.raises(RunError, match="the disk is full, so the search ends in demo-run-0: ") as caught:
+            play(planned(tmp_path), ledger, script)
+        assert "No space left on device" in caught.value.what
+        assert "free)" in caught.value.where
+        assert "for the 2 runs that are left, then run the same command again" in caught.value.fix
+        assert states(ledger) == ["interrupted"], "the other run is still planned"
+        script = Script([STAGE, finished()], [STAGE, finished()])
+        assert play(planned(tmp_path, ledger.records), ledger, script) == "complete"
+        assert [asked[1] for asked in script.asked] == ["matching", "never"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_ledger_without_room_ends_the_search_and_the_run_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        write, appended = Ledger.append, 0
+
+        def append(self: Ledger, record: Record) -> None:
+            nonlocal appended
+            if appended >= at:
+                raise RunError("cannot write to the ledger") from OSError(errno.ENOSPC, "No space left on device")
+            appended += 1
+            write(self, record)
+
+        monkeypatch.setattr(Ledger, "append", append)
+        attempt = [STAGE, FULL] if at == 1 else [STAGE, finished()]
+        with pytest.raises(RunError, match="the disk is full"):
+            play(planned(tmp_path), ledger, Script(attempt, attempt))
+        assert states(ledger) == [[], ["running"], ["finished"]][at]
+        monkeypatch.undo()
+        left = [[STAGE, finished()]] * (1 if at == 2 else 2)
+        assert play(planned(tmp_path, ledger.records), ledger, Script(*left)) == "complete"
+        assert states(ledger) == ["finished", "finished"]
+
+
+def test_with_asha_the_progress_is_in_epochs(tmp_path: Path) -> None:
+    config = search(
+        training={"batch_size": [4, 8], "dropout": [0.0, 0.1], "epochs": 2},
+        project_root=str(tmp_path),
+        pruner={"type": "asha", "reduction": 2, "min_epochs": 1},
+    )
+    plan = make_plan(config, metadata(), records=[])
+    write_run_files(plan)
+    losses = [1.3, 1.1, 1.2, 1.4]
+    script = Script(
+        *([STAGE, paused(1, loss)] for loss in losses),
+        *([STAGE, finished(1.0, curve=[loss, 1.0], last_epoch=2)] for loss in (1.1, 1.2)),
+    )
+    said: list[str] = []
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "run_started":
+            said.append(position_text(fields))
+
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        agenda = Agenda(plan, ledger, retry_failed=False)
+        run_search(Search(plan, ledger, script, emit, lambda: False, lambda scores: None), agenda)
+        assert agenda.forecast() == Forecast(trained=6, expected=6, waiting=0)
+    assert said == [
+        "0/~6 epochs",
+        "1/~6 epochs, 1 run waits",
+        "2/~6 epochs, 2 runs wait",
+        "3/~6 epochs, 3 runs wait",
+        "4/~6 epochs, 4 runs wait",
+        "5/~6 epochs, 3 runs wait",
+    ]
+
+
+def test_models_that_are_not_kept_are_removed_when_a_better_run_is_in_the_ledger(tmp_path: Path) -> None:
+    plan = planned(tmp_path, keep_models="best")
+    (tmp_path / "models").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "models" / name).touch()
+    script = Script(
+        [STAGE, finished(1.5, files={"best_onnx": "models/a"})], [STAGE, finished(1.2, files={"best_onnx": "models/b"})]
+    )
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        play(plan, ledger, script)
+        assert [path.name for path in (tmp_path / "models").iterdir()] == ["b"]
+        assert ledger.latest()[0].files["best_onnx"] == "models/a", "the ledger says what was"
 
 
 def test_a_crash_is_resumed_once_with_the_same_batch(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Whose models stay on disk: the rule of `keep_models` as a reading of plan and ledger, and the removal of the others.
+
+A model goes only when the ledger has better runs, on disk, and when nothing that the search still does can need it:
+a configuration that is to be trained or confirmed with further seeds keeps its model until the last of them. So what
+was half removed when a search died is found and removed again by the next one, and nothing else is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.errors import RunError
+from sequifier.search.plan import Plan
+from sequifier.search.repeats import CONFIRMING_SEEDS, to_confirm
+from sequifier.search.results import Row, model_files, ranking
+
+
+def remove_surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
+    """Remove the models that `keep_models` does not keep; returns those that were there.
+
+    Args:
+        plan: of the search.
+        records: its ledger, every record of which is on disk.
+
+    Raises:
+        RunError: a file cannot be removed.
+    """
+    removed = []
+    for path in surplus(plan, records):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            continue  # by an earlier start
+        except OSError as error:
+            raise RunError(
+                f"keep_models: {plan.config.keep_models}, but a model cannot be removed: {error.strerror}",
+                where=str(path),
+                fix="let this user write to the folder, or set keep_models: all",
+            ) from error
+        removed.append(path)
+    return removed
+
+
+def surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
+    """The model files that are not kept, whether they are still there or not."""
+    if plan.config.keep_models == "all":
+        return []
+    limit = 1 if plan.config.keep_models == "best" else plan.config.keep_models
+    models = {number: model_files(record) for number, record in latest_by_run(records).items()}
+    decided, kept = [], set()
+    is_open = _Open(plan, records)
+    for row in ranking(plan, records):
+        if is_open(row):
+            kept.add(row.run)
+        elif row.metric is not None and row.run is not None and models[row.run]:  # a pruned run has none to keep
+            decided.append(row.run)
+    kept |= {*decided[:limit]}
+    return [
+        plan.config.root / path for number, files in models.items() if number not in kept for path in files.values()
+    ]
+
+
+class _Open:
+    """Tells which configurations may still come to another rank by what the search has yet to do."""
+
+    def __init__(self, plan: Plan, records: Sequence[Record]) -> None:
+        self._repeats = plan.config.repeats
+        self._gone = {run.record.run for run in plan.earlier} - {run.number for run in plan.runs}
+        latest = latest_by_run(records)
+        self._settled = {number for number, record in latest.items() if record.state in DONE | FAILED}
+        self._to_confirm = {*to_confirm(plan, records)}
+
+    def __call__(self, row: Row) -> bool:
+        if not self._gone.isdisjoint(row.runs):
+            return False
+        seeds = self._repeats if self._to_confirm.isdisjoint(row.runs) else self._repeats + CONFIRMING_SEEDS
+        return len(row.runs) < seeds or not self._settled.issuperset(row.runs)

@@ -1,0 +1,65 @@
+"""What a search keeps beside its ledger, in `logs/[hp_search_name]`, for those who read it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.ledger import Record
+from sequifier.config.dump import dump_yaml
+from sequifier.config.identity import plain
+from sequifier.config.search import SearchConfig
+from sequifier.search.plan import Plan
+from sequifier.search.results import Row, results, write_results
+
+CONFIG_FILE = "search.yaml"
+"""What the search was asked for, in one piece."""
+
+
+class Notes:
+    """What a search keeps beside its ledger: its config, baselines, the winner's test score, the table."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.baselines: dict[str, dict[str, float]] = _read_json(folder / "baselines.json")
+        self.test: dict[str, Any] = _read_json(folder / "test.json")
+
+    def keep_config(self, config: SearchConfig) -> None:
+        """Write down what was asked for last, in one piece, for readers of the ledger."""
+        values = plain(config.model_copy(update={"base_config_path": None, "overrides": {}}))
+        for section in ("model_hyperparameter_sampling", "training_hyperparameter_sampling"):
+            given = getattr(config, section).model_fields_set
+            # What follows from other fields is null by default, and null is no value to give.
+            values[section] = {
+                name: value for name, value in values[section].items() if value is not None or name in given
+            }
+        header = [f"The search {config.hp_search_name} as it was started last, written by sequifier."]
+        write_text(self.folder / CONFIG_FILE, dump_yaml(values, header=header))
+
+    def keep_baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Remember the baselines; the first ones are written down, since all runs find the same."""
+        if not self.baselines:
+            self.baselines = {name: dict(values) for name, values in scores.items()}
+            write_text(self.folder / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
+
+    def is_scored(self, run: int) -> bool:
+        """Whether this run has its test score."""
+        return self.test.get("run") == run
+
+    def keep_test(self, run: int, metrics: Mapping[str, float]) -> None:
+        """Remember the winner's score on the test split."""
+        self.test = {"run": run, "metrics": dict(metrics)}
+        write_text(self.folder / "test.json", json.dumps(self.test, indent=1) + "\n")
+
+    def rows(self, plan: Plan, records: Sequence[Record]) -> list[Row]:
+        """The ranked table."""
+        return results(plan, records, self.baselines, test=self.test or None)
+
+    def write_results(self, plan: Plan, records: Sequence[Record]) -> None:
+        """Write results.csv."""
+        write_results(self.folder / "results.csv", self.rows(plan, records), metric=plan.config.metric)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

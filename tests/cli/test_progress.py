@@ -1,0 +1,58 @@
+"""What a person reads of a search while it runs."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sequifier.cli.progress import SearchProgress, needs_lines, position_text
+from sequifier.cli.tables import refused_text
+from sequifier.config.size import size_text
+from sequifier.search.agenda import Forecast
+from sequifier.search.estimate import DiskUse
+
+
+def plan(keep_models: str | int = "all") -> Any:
+    return SimpleNamespace(config=SimpleNamespace(keep_models=keep_models))
+
+
+def test_the_position_is_in_runs_or_where_they_wait_for_each_other_in_epochs() -> None:
+    fields = {"n_done": 2, "n_runs": 12, "forecast": None}
+    assert position_text(fields) == " 3/12"
+    assert position_text(fields | {"forecast": Forecast(7, 40, 5)}) == " 7/~40 epochs, 5 runs wait"
+
+
+def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
+    use = DiskUse(models=2_000_000, passing=0, others=34_000_000)
+    assert needs_lines(plan(), use, 12_300_000_000, None) == [
+        "  on disk in the end: models about 2.0 MB, checkpoints and records 34 MB; 12.3 GB are free"
+    ]
+    (best,) = needs_lines(plan("best"), DiskUse(2_000_000, 1_000_000, 0), 10**9, None)
+    assert "models of the best run about 2.0 MB (and up to 1.0 MB more meanwhile)" in best
+    assert "models of the 3 best runs about" in needs_lines(plan(3), use, 10**9, None)[0]
+    assert needs_lines(plan(), None, 10**9, 720.0) == ["  about 12 min for what is left, by what the runs so far took"]
+
+
+def test_more_than_is_free_is_a_warning() -> None:
+    *_, warning = needs_lines(plan(), DiskUse(2_000_000, 0, 1_000_000), 1_000_000, None)
+    assert warning == "  warning: that is more than is free; keep_models: best needs less"
+
+
+def test_the_expected_time_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    show = SearchProgress(None)
+    run = SimpleNamespace(number=1, changed={"dropout": 0.1}, config=None)
+    for seconds in (None, 600.0, 300.0):
+        show("run_started", run=run, until_epoch=None, n_done=0, n_runs=3, forecast=None, seconds_left=seconds)
+    assert capsys.readouterr().err.splitlines() == ["  about 10 min for what is left, by what the first run took"]
+
+
+def test_what_was_passed_over_is_said_with_the_commonest_reasons() -> None:
+    assert refused_text({"a": 1}) == "1 proposal was no valid run and was passed over: a"
+    text = refused_text({"a": 1, "b": 5, "c": 2, "d": 1, "e": 1})
+    assert text == "10 proposals were no valid runs and were passed over: b; c; a; and 2 more reasons"
+
+
+def test_sizes_are_rounded_as_a_person_says_them() -> None:
+    assert [size_text(number) for number in (40_000, 9_940_000, 34_400_000, 1_234_000_000)] == [
+        *("40 kB", "9.9 MB", "34 MB", "1.2 GB"),
+    ]

@@ -1,0 +1,74 @@
+"""What a search will take, before and after something was measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from searches import FINGERPRINT, metadata, search
+
+from sequifier.artifacts.ledger import Record
+from sequifier.search.estimate import disk_use, seconds_left
+from sequifier.search.plan import Plan, PlannedRun, make_plan
+from sequifier.search.repeats import with_repeats
+
+
+def planned(root: Path, **values: Any) -> Plan:
+    config = search(
+        model={"dim_model": [8, 64], "n_head": [2, 4]},
+        training={"dropout": [0.0, 0.1], "epochs": 4},
+        project_root=str(root),
+        **values,
+    )
+    return with_repeats(make_plan(config, metadata()), [])
+
+
+def record_of(run: PlannedRun, **values: Any) -> Record:
+    known = {"run": run.number, "name": run.name, "identity": run.identity, "data": FINGERPRINT, "batch_size": 64}
+    return Record.model_validate(known | {"state": "finished", "seed": 1010} | values)
+
+
+def test_models_are_expected_by_their_parameters_and_as_many_as_are_kept(tmp_path: Path) -> None:
+    everything = disk_use(planned(tmp_path))
+    large = max(run.parameters for run in planned(tmp_path).runs)
+    best, two = (disk_use(planned(tmp_path, keep_models=keep)) for keep in ("best", 2))
+    assert best.models == pytest.approx(2 * (4 * large + 16_000)), "the best and the last weights, float32"
+    assert two.models == 2 * best.models
+    assert everything.models > two.models
+    assert everything.passing == 0
+    assert best.passing == best.models, "the next one is written before the other is removed"
+    assert everything.others == best.others
+    assert disk_use(planned(tmp_path, export_onnx=False)).models == 0
+    assert disk_use(planned(tmp_path, export_pt=True)).models == 2 * everything.models
+
+
+def test_with_repeats_one_model_of_each_configuration_is_there_until_the_last_seed(tmp_path: Path) -> None:
+    use = disk_use(planned(tmp_path, keep_models="best", repeats=3))
+    once = disk_use(planned(tmp_path, keep_models="best"))
+    assert use.models == once.models
+    assert use.passing == pytest.approx(4 * once.models), "three configurations of four, and the one being written"
+    assert use.others == 3 * once.others
+
+
+def test_sizes_on_disk_correct_the_expected_ones_and_what_is_there_needs_no_room(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    (tmp_path / "models").mkdir()
+    run = plan.runs[0]
+    (tmp_path / "models/a").write_bytes(b"x" * 3 * (4 * run.parameters + 16_000))
+    (tmp_path / "models/b").write_bytes(b"x" * 3 * (4 * run.parameters + 16_000))
+    records = [record_of(run, files={"best_onnx": "models/a", "last_onnx": "models/b"})]
+    assert disk_use(plan, records).models == 3 * disk_use(plan).models
+    left = disk_use(plan, records, to_come_alone=True)
+    assert left.others < disk_use(plan).others
+    (tmp_path / "models/b").unlink()
+    assert disk_use(plan, records).models == disk_use(plan).models, "half of it measures nothing"
+
+
+def test_time_is_known_after_the_first_run_and_shared_out_by_parameters(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    assert seconds_left(plan.runs, plan.runs, []) is None
+    first, *waiting = plan.runs
+    records = [record_of(first, curve=[1.0] * 4, seconds={"training": 7.0, "validation": 1.0, "total": 11.0})]
+    work = {run.number: run.parameters + 20_000 for run in plan.runs}
+    expected = 8.0 * sum(work[run.number] for run in waiting) / work[first.number]
+    assert seconds_left(waiting, plan.runs, records) == pytest.approx(expected)
+    assert seconds_left(waiting, plan.runs, records, epochs_left=3) == pytest.approx(expected / 4)

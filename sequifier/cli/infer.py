@@ -10,7 +10,7 @@ from sequifier.cli.options import Command, ListOption, config_options, given, lo
 @click.command("infer", cls=Command)
 @config_options("configs/infer.yaml")
 @click.option("-mp", "--model-path", cls=ListOption, metavar="FILE...", help="Exported models.")
-@click.option("-dp", "--data-path", help="The encoded events to predict.")
+@click.option("-dp", "--data-path", help="The events to predict: encoded, or raw.")
 @click.option("-mc", "--metadata-config-path", help="The metadata JSON that preprocess wrote.")
 @click.option(
     "-ic", "--input-columns", cls=ListOption, metavar="COLUMN...", help="Accepted: the model names its inputs."
@@ -28,13 +28,14 @@ def command(
     seed: int | None,
     randomize: bool,
 ) -> None:
-    """Predict the next events with an exported model, in original labels and units.
+    """Predict, generate or embed events with exported models, in original labels and units.
 
-    Writes outputs/predictions/ and, with output_probabilities, outputs/probabilities/.
+    Writes outputs/predictions/, outputs/embeddings/ and, with output_probabilities, outputs/probabilities/.
 
     \b
     Example:
         sequifier infer --config-path configs/infer.yaml --model-path models/sequifier-default-best-10.onnx
+        sequifier infer -mp models/sequifier-default-best-10.onnx -dp new.csv -D read_format=raw
     """
     from sequifier import api
     from sequifier.config.inference import InferConfig

@@ -1,8 +1,8 @@
 """`infer.yaml`: predictions from an exported model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, StrictModel, about
 
@@ -17,7 +17,11 @@ class Sampler(StrictModel):
         None, ge=0, le=1, description="Keep classes at least min_p times as likely as the best."
     )
     top_n_sigma: float | None = Field(None, gt=0, description="Keep logits within n standard deviations of the best.")
-    seed: int | None = Field(None, ge=0, description="Seed of the draws; null: the config's seed.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the draws; null: the config's seed.")
+
+
+def _zero_for_null(value: Any) -> Any:
+    return 0 if value is None else value
 
 
 class InferConfig(ProjectConfig):
@@ -28,14 +32,19 @@ class InferConfig(ProjectConfig):
     model_type: Literal["generative", "embedding"] = Field(
         "generative",
         description="generative predicts the targets, embedding returns vectors.",
-        json_schema_extra=about(not_yet=("embedding",)),
+        json_schema_extra=about(interacts="an .onnx file is one of both, a .pt file does both"),
     )
-    data_path: str | None = Field(None, description="Encoded events; null: split 2 of the metadata, else the last.")
+    data_path: str | None = Field(
+        None,
+        description="Encoded events: a file or a folder of shards; null: split 2 of the metadata, else the last.",
+        json_schema_extra=about(interacts="read_format: raw takes a table, or a folder of its files"),
+    )
     training_config_path: str | None = Field(None, description="Accepted: the model file says what was trained.")
     read_format: Literal["parquet", "csv", "arrow", "pt", "raw"] | None = Field(
         None,
-        description="Format of the events; raw: not encoded yet; null: by the file's ending.",
-        json_schema_extra=about(not_yet=("pt", "raw")),
+        description="Format of the events; null: by the file's ending. raw: CSV or Parquet that is not encoded yet: "
+        "the model encodes it, and predicts the next event of each sequence.",
+        json_schema_extra=about(not_yet=("pt",)),
     )
     write_format: Literal["csv", "parquet"] = Field("csv", description="Format of the predictions.")
     input_columns: Columns | None = Field(None, description="Accepted: the model file names its inputs.")
@@ -57,31 +66,35 @@ class InferConfig(ProjectConfig):
     enforce_determinism: bool = Field(False, description="Use deterministic algorithms only.")
     sample_from_distribution_columns: NameList | None = Field(
         None,
-        description="Categorical targets to draw instead of taking the most likely class.",
-        json_schema_extra=about(not_yet=True),
+        description="Categorical targets to draw instead of taking the most likely class; null: all of them when a "
+        "sampler is given, else none.",
+        json_schema_extra=about(interacts="sampler says how"),
     )
     sampler: Sampler | str | None = Field(
         None,
-        description="How to draw, or FILE[:name] of a sampler search's export.",
-        json_schema_extra=about(not_yet=True),
+        description="How to draw, or FILE[:name] of a sampler search's export; null: from the predicted probabilities.",
+        json_schema_extra=about(interacts="sample_from_distribution_columns"),
     )
     infer_with_dropout: bool = Field(
-        False, description="Keep dropout active (Monte Carlo dropout).", json_schema_extra=about(not_yet=True)
+        False,
+        description="Keep dropout active (Monte Carlo dropout).",
+        json_schema_extra=about(interacts="needs a .pt model that was trained with dropout"),
     )
     autoregression: bool = Field(
-        False, description="Feed predictions back as inputs.", json_schema_extra=about(not_yet=True)
+        False,
+        description="Feed predictions back as inputs: from the first window of each sequence to its end.",
+        json_schema_extra=about(interacts="needs a model whose inputs are all among its targets"),
     )
-    autoregression_extra_steps: int = Field(
+    autoregression_extra_steps: Annotated[int, BeforeValidator(_zero_for_null)] = Field(
         0,
         ge=0,
         description="Events to generate beyond the known ones.",
-        json_schema_extra=about(unit="events", not_yet=True),
+        json_schema_extra=about(unit="events", interacts="needs autoregression: true"),
     )
     evaluate: bool = Field(True, description="Where targets are known: print and save how good the predictions are.")
     evaluation_context: Literal["split", "full"] = Field(
         "split",
         description="split: windows of the split alone, as v1; full: each event once, with its history.",
-        json_schema_extra=about(not_yet=("full",)),
     )
     distributed: bool = Field(False, description="Accepted and unused (v1).")
     world_size: int = Field(1, description="Accepted and unused (v1).")

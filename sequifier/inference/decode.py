@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 
 
-def labels(ids: NDArray[np.int64], vocabulary: Sequence[Category]) -> "pl.Series":
-    """The categories of (M,) ids; id 0 is null. The type is that of the raw column."""
+def label_series(vocabulary: Sequence[Category]) -> "pl.Series":
+    """The category of each id; that of id 0 is null. The type is that of the raw column."""
     import polars as pl
 
-    return pl.Series([None, *vocabulary]).gather(pl.Series(ids))
+    return pl.Series([None, *vocabulary])
 
 
 def probability_headers(vocabulary: Sequence[Category], *, taken: Sequence[str] = ()) -> list[str]:

@@ -1,57 +1,22 @@
-"""An exported model, ready to predict; loads onnxruntime and no torch."""
+"""An exported model, ready to predict. An ONNX file loads onnxruntime and no torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from sequifier.artifacts.model_file import read_model_file
+from sequifier.artifacts.model_file import ModelFile, read_model_file
 from sequifier.config.architecture import EVENT_COUNT
+from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 
 Array = NDArray[Any]
 
 
-class OnnxModel:
-    """One ONNX file.
-
-    Args:
-        path: exported by Sequifier.
-        device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
-
-    Raises:
-        ModelError: the file is missing, damaged or foreign.
-    """
-
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
-        self.path = path
-        self.file = read_model_file(path)
-        self.architecture = self.file.architecture
-        available = onnxruntime.get_available_providers()
-        wanted = ["CUDAExecutionProvider"] if device in ("auto", "cuda") else []
-        if device == "cuda" and "CUDAExecutionProvider" not in available:
-            raise ModelError(
-                "device cuda: this onnxruntime was built without CUDA",
-                fix="install onnxruntime-gpu, or use device: auto",
-            )
-        providers = [*(name for name in wanted if name in available), "CPUExecutionProvider"]
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # its warnings are about optimisations that it skipped
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime's own kinds share no base class but this
-            raise ModelError(
-                f"onnxruntime cannot load the model: {_reason(error)}",
-                where=str(path),
-                fix="export or copy the model again",
-            ) from error
-        self._types = {
-            column["name"]: {"categorical": np.int64, "real": np.float32}[column["kind"]]
-            for column in self.file.columns["inputs"]
-        }
+class Model(Protocol):
+    """What predicts."""
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """Predict one batch of windows.
@@ -65,16 +30,94 @@ class OnnxModel:
             Output name -> (B, prediction_length, ...).
 
         Raises:
-            ModelError: onnxruntime fails, most likely for want of memory.
+            ModelError: the runtime fails, most likely for want of memory.
         """
-        feed = {name: columns[name].astype(kind, copy=False) for name, kind in self._types.items()}
+        ...
+
+
+def read_model(path: Path) -> ModelFile:
+    """What a model file, .onnx or .pt, says about itself.
+
+    Raises:
+        ModelError: the file is missing, damaged or foreign.
+    """
+    if path.suffix == ".pt":
+        from sequifier.inference.torch_model import read_torch_file
+
+        return read_torch_file(path)
+    return read_model_file(path)
+
+
+def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int) -> Model:
+    """Load a model.
+
+    Args:
+        path: the file.
+        file: what it says.
+        config: device, enforce_determinism, infer_with_dropout.
+        seed: of the dropout.
+
+    Raises:
+        ModelError: it cannot be loaded, or not on this device.
+    """
+    if path.suffix == ".pt":
+        from sequifier.inference.torch_model import TorchModel
+
+        return TorchModel(path, file, config, seed=seed)
+    return OnnxModel(path, file, device=config.device, deterministic=config.enforce_determinism)
+
+
+class OnnxModel:
+    """One ONNX file.
+
+    Args:
+        path: exported by Sequifier.
+        file: what it says about itself.
+        device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
+        deterministic: take deterministic kernels only.
+
+    Raises:
+        ModelError: the file is damaged, or the device is missing.
+    """
+
+    def __init__(self, path: Path, file: ModelFile, *, device: str = "auto", deterministic: bool = False) -> None:
+        import onnxruntime
+
+        self._path = path
+        available = onnxruntime.get_available_providers()
+        wanted = ["CUDAExecutionProvider"] if device in ("auto", "cuda") else []
+        if device == "cuda" and "CUDAExecutionProvider" not in available:
+            raise ModelError(
+                "device cuda: this onnxruntime was built without CUDA",
+                fix="install onnxruntime-gpu, or use device: auto",
+            )
+        providers = [*(name for name in wanted if name in available), "CPUExecutionProvider"]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # its warnings are about optimisations that it skipped
+        options.use_deterministic_compute = deterministic
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # onnxruntime's own kinds share no base class but this
+            raise ModelError(
+                f"onnxruntime cannot load the model: {_reason(error)}",
+                where=str(path),
+                fix="export or copy the model again",
+            ) from error
+        self._types = {
+            column["name"]: {"categorical": np.int64, "real": np.float32}[column["kind"]]
+            for column in file.columns["inputs"]
+        }
+
+    def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        """See `Model`."""
+        feed = {name: np.ascontiguousarray(columns[name], dtype=kind) for name, kind in self._types.items()}
         feed[EVENT_COUNT] = n_events.astype(np.int64, copy=False)
         try:
             return dict(zip(outputs, self._session.run(list(outputs), feed), strict=True))
         except Exception as error:
             raise ModelError(
                 f"onnxruntime failed on a batch of {len(n_events)} windows: {_reason(error)}",
-                where=str(self.path),
+                where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
 

@@ -2,15 +2,19 @@
 
 Ids and standardised values say nothing about what they encode. The metadata JSON of the data does, and the model file
 carries what the model was trained on; where no metadata describes the data, its encoding is taken to be the model's.
+Raw events are encoded by what the model file carries.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sequifier.artifacts.events import Events, read_events
+import numpy as np
+
+from sequifier.artifacts.event_parts import read_event_parts
+from sequifier.artifacts.events import SUFFIXES, ColumnHashes, Events, check_hashes
 from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.architecture import Target
@@ -18,16 +22,34 @@ from sequifier.config.inference import InferConfig
 from sequifier.config.paths import find_input
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
+EncodeRaw = Callable[[Path, ModelFile], Iterator[Events]]
+"""Raw files -> parts of whole sequences, encoded by the schema of a model."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """A file of encoded events."""
+    """Where the events are.
+
+    Attributes:
+        path: the file or folder that was named.
+        files: the encoded files: one, or the shards of a folder in order.
+        is_folder: whether there is an output for each file.
+        is_raw: whether the events are still to be encoded.
+        columns: to read.
+        evaluated: targets whose truth is among them.
+        hashes: what the files must hold, where metadata describes it.
+        stride: events from one window to the next.
+        start_mode: see `dataset.windows.window_starts`.
+    """
 
     path: Path
-    columns: list[str]  # to read
-    evaluated: list[Target]  # targets whose truth is among them
-    hashes: dict[str, str] | None  # what the file must hold, where metadata describes it
-    stride: int  # events from one window to the next
+    files: tuple[Path, ...]
+    is_folder: bool
+    is_raw: bool
+    columns: list[str]
+    evaluated: list[Target]
+    hashes: dict[str, str] | None
+    stride: int
     start_mode: Literal["distribute", "exact"]
 
 
@@ -40,6 +62,8 @@ def find_source(
         ConfigError: there is no such file, or the config does not say which.
         DataError: model and data encode a column differently, or a column is missing.
     """
+    if config.read_format == "raw":
+        return _raw_source(config, file)
     metadata = _metadata_of(config, file)
     if config.data_path is None and metadata is None:
         raise ConfigError(
@@ -54,13 +78,13 @@ def find_source(
         )
     splits = metadata.split_paths if metadata else []
     path = find_input(config.data_path or splits[min(2, len(splits) - 1)], config.project_root, "data_path")
+    files = _shards(path, config) if path.is_dir() else (path,)
     root = config.root
     described = _describing(path, root, metadata)
     if described is None:
         report(f"note: no metadata describes {path}; its encoding is taken to be the model's")
         evaluated = targets if config.evaluate else []
-        columns = _columns(file, evaluated)
-        return Source(path, columns, evaluated, None, 1, "distribute")
+        return Source(path, files, path.is_dir(), False, _columns(file, evaluated), evaluated, None, 1, "distribute")
     metadata, number = described
     evaluated = [target for target in targets if config.evaluate and target.name in metadata.columns]
     _check_same_encoding(file, model_path, metadata, path, evaluated)
@@ -69,6 +93,9 @@ def find_source(
         report(f"note: {path} does not have {names}: nothing to compare these predictions with")
     return Source(
         path,
+        files,
+        path.is_dir(),
+        False,
         _columns(file, evaluated),
         evaluated,
         metadata.sequifier.column_hashes[number],
@@ -77,36 +104,110 @@ def find_source(
     )
 
 
-def read_source(source: Source, file: ModelFile, config: InferConfig) -> Events:
-    """Read the events.
+@dataclass
+class Reader:
+    """Reads a source from front to end in parts of whole sequences; counts what it reads.
 
-    Raises:
-        DataError: the file is damaged, lacks a column, or holds ids that the model does not know.
+    Attributes:
+        n_rows: rows so far.
+        n_own: those of them that are no context.
+        unknown: categorical column -> how many values had a category that the model does not know.
     """
-    events = read_events(source.path, source.columns, expected_hashes=source.hashes, format=config.read_format)  # type: ignore[arg-type]
-    n_classes = dict(file.architecture.categorical) | {
-        target.name: target.n_classes for target in source.evaluated if target.kind == "categorical"
-    }
-    for column, values in events.columns.items():
-        is_categorical = column in n_classes
-        if is_categorical != (values.dtype.kind == "i"):
-            raise DataError(
-                f"column `{column}` holds {'numbers' if is_categorical else 'ids'}; the model takes it as "
-                f"{'categorical' if is_categorical else 'real'}",
-                where=str(source.path),
-                fix=_AGAIN,
-            )
-        if is_categorical and (values.min() < 0 or values.max() >= n_classes[column]):
-            wrong = values.max() if values.max() >= n_classes[column] else values.min()
-            raise DataError(
-                f"column `{column}` has id {wrong}; the model knows ids 0 to {n_classes[column] - 1}",
-                where=str(source.path),
-                fix=_AGAIN,
-            )
-    return events
+
+    source: Source
+    file: ModelFile
+    config: InferConfig
+    encode_raw: EncodeRaw
+    rows_per_part: int
+    n_rows: int = 0
+    n_own: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[tuple[int, Events]]:
+        """The number of the file, and a part of it. The content is compared with the metadata before the last part is
+        given, so before the first where there is one alone.
+
+        Raises:
+            DataError: a file is damaged, lacks a column, or holds ids that the model does not know.
+        """
+        hashes = ColumnHashes() if self.source.hashes is not None else None
+        waiting: tuple[int, Events] | None = None
+        for number, events in self._read():
+            self._check_ids(events, self.source.files[number])
+            if hashes is not None:
+                hashes.update(events)
+            if waiting is not None:
+                yield self._counted(*waiting)
+            waiting = number, events
+        if hashes is not None and self.source.hashes is not None:
+            check_hashes(self.source.path, hashes, self.source.hashes)
+        assert waiting is not None, "an empty file is an error"
+        yield self._counted(*waiting)
+
+    def _read(self) -> Iterator[tuple[int, Events]]:
+        if self.source.is_raw:
+            for events in self.encode_raw(self.source.path, self.file):
+                yield 0, events
+            return
+        given = self.config.read_format
+        format = given if given in ("parquet", "csv", "arrow") else None
+        for number, path in enumerate(self.source.files):
+            parts = read_event_parts(path, self.source.columns, format=format, rows_per_part=self.rows_per_part)
+            yield from ((number, events) for events in parts)
+
+    def _counted(self, number: int, events: Events) -> tuple[int, Events]:
+        self.n_rows += len(events.positions)
+        self.n_own += len(events.positions) - int(events.n_context.sum())
+        for column, values in events.columns.items():
+            if values.dtype.kind == "i":
+                self.unknown[column] = self.unknown.get(column, 0) + int(np.count_nonzero(values == 0))
+        return number, events
+
+    def _check_ids(self, events: Events, path: Path) -> None:
+        n_classes = dict(self.file.architecture.categorical) | {
+            target.name: target.n_classes for target in self.source.evaluated if target.kind == "categorical"
+        }
+        for column, values in events.columns.items():
+            is_categorical = column in n_classes
+            if is_categorical != (values.dtype.kind == "i"):
+                raise DataError(
+                    f"column `{column}` holds {'numbers' if is_categorical else 'ids'}; the model takes it as "
+                    f"{'categorical' if is_categorical else 'real'}",
+                    where=str(path),
+                    fix=_AGAIN,
+                )
+            if is_categorical and (values.min() < 0 or values.max() >= n_classes[column]):
+                wrong = values.max() if values.max() >= n_classes[column] else values.min()
+                raise DataError(
+                    f"column `{column}` has id {wrong}; the model knows ids 0 to {n_classes[column] - 1}",
+                    where=str(path),
+                    fix=_AGAIN,
+                )
 
 
 _AGAIN = "preprocess the new data with `metadata_config_path` set to the metadata the model was trained on"
+
+
+def _raw_source(config: InferConfig, file: ModelFile) -> Source:
+    if config.data_path is None:
+        raise ConfigError([Problem("data_path", "read_format: raw needs the CSV or Parquet file of the raw events")])
+    path = find_input(config.data_path, config.project_root, "data_path")
+    return Source(path, (path,), False, True, list(file.architecture.input_columns), [], None, 1, "distribute")
+
+
+def _shards(folder: Path, config: InferConfig) -> tuple[Path, ...]:
+    """The files of a folder, `-2` before `-10`."""
+    suffixes = [f".{config.read_format}"] if config.read_format else list(SUFFIXES)
+    files = [path for path in folder.iterdir() if path.suffix in suffixes and not path.name.startswith(".")]
+    if not files:
+        raise DataError(f"no file ending in {', '.join(suffixes)} is in the folder", where=str(folder))
+    if len(found := {path.suffix for path in files}) > 1:
+        raise DataError(
+            f"the folder holds files of several formats: {', '.join(sorted(found))}",
+            where=str(folder),
+            fix="set read_format to the one that is meant",
+        )
+    return tuple(sorted(files, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path.stem)]))
 
 
 def _columns(file: ModelFile, evaluated: list[Target]) -> list[str]:

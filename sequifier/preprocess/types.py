@@ -60,8 +60,8 @@ _ALLOWED: Mapping[RawKind, tuple[TypeName, ...]] = {
     "boolean": ("categorical", "Boolean", "String"),
     "nothing but nulls": ("categorical", "real", "Int64", "Float64", "String", "Boolean"),
 }
-_DATE_FORMAT = "%Y-%m-%d"
-_DATETIME_FORMATS = tuple(
+DATE_FORMAT = "%Y-%m-%d"
+DATETIME_FORMATS = tuple(
     f"%Y-%m-%d{between}{clock}"
     for between in ("T", " ")
     for clock in ("%H:%M:%S%.f", "%H:%M", "%H:%M:%S%.f%#z", "%H:%M%#z")
@@ -224,9 +224,9 @@ def _parsed_text(column: str, raw_files: Sequence[pl.LazyFrame], path: Path) -> 
     shown = pl.Series([example])
     if shown.cast(pl.Int64, strict=False).null_count() == 0:
         return text.cast(pl.Int64, strict=False), "Int64"
-    if shown.str.to_date(_DATE_FORMAT, strict=False).null_count() == 0:
-        return text.str.to_date(_DATE_FORMAT, strict=False), "Date"
-    for format in _DATETIME_FORMATS:
+    if shown.str.to_date(DATE_FORMAT, strict=False).null_count() == 0:
+        return text.str.to_date(DATE_FORMAT, strict=False), "Date"
+    for format in DATETIME_FORMATS:
         if shown.str.to_datetime(format, strict=False, time_unit="us").null_count() == 0:
             parsed = text.str.to_datetime(format, strict=False, time_unit="us")
             return parsed.dt.replace_time_zone(None), "Datetime(us)"

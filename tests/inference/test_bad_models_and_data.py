@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import onnx
 import polars as pl
 import pytest
+import torch
 from shop import preprocess_shop, write_shop
 from trained_shop import infer, model, train
 
@@ -108,7 +109,28 @@ def test_a_damaged_model_is_named(trained: Path, damage: Callable[[Path], Any], 
     [
         ("models/none.onnx", {}, ConfigError, "no such file or folder"),
         (model("one", "best-embedding"), {}, ModelError, "embedding model; it predicts nothing"),
-        ("models/weights.pt", {}, ConfigError, "only .onnx models are available"),
+        (model("one"), {"model_type": "embedding"}, ModelError, "it returns no embeddings"),
+        ("models/weights.pt", {}, ModelError, "no model file, or it is cut off"),
+        ("models/weights.txt", {}, ConfigError, "does not end in .onnx or .pt"),
+        ("models/foreign.pt", {}, ModelError, "no exported model"),
+        (model("one"), {"infer_with_dropout": True}, ModelError, "this ONNX file has no dropout"),
+        (model("one"), {"autoregression_extra_steps": 3}, ConfigError, "set autoregression: true"),
+        (model("mixed"), {"autoregression": True}, ModelError, "the model reads price, which it does not predict"),
+        (model("one"), {"sample_from_distribution_columns": "itme"}, ConfigError, "did you mean `item`?"),
+        (model("one"), {"sampler": "none.yaml:min_p"}, ConfigError, "no such file or folder"),
+        (model("one"), {"read_format": "raw"}, ConfigError, "read_format: raw needs the CSV or Parquet file"),
+        (
+            model("one"),
+            {"read_format": "raw", "data_path": "data/shop.csv", "autoregression": True},
+            ConfigError,
+            "continued behind their end, by 0 events",
+        ),
+        (
+            model("one", "best-embedding"),
+            {"model_type": "embedding", "output_probabilities": True},
+            ConfigError,
+            "an embedding model predicts nothing",
+        ),
         (model("one"), {"target_columns": ["itme"]}, ConfigError, "did you mean `item`?"),
         (model("one"), {"input_columns": ["item"]}, ConfigError, "trained with ['item', 'price']"),
         (model("one"), {"seq_length": 9}, ConfigError, "trained with 8"),
@@ -123,6 +145,8 @@ def test_what_does_not_fit_is_said(
     trained: Path, path: str, values: dict[str, Any], kind: type[SequifierError], expected: str
 ) -> None:
     (trained / "models" / "weights.pt").write_bytes(b"PK")
+    (trained / "models" / "weights.txt").touch()
+    torch.save({"weights": {}}, trained / "models" / "foreign.pt")
     (trained / "copies").mkdir()
     (trained / "copies" / "sequifier-one-best-1.onnx").write_bytes((trained / model("one")).read_bytes())
     with pytest.raises(kind) as caught:
@@ -187,8 +211,8 @@ def test_earlier_predictions_stay_whole_when_new_ones_cannot_be_written(
     (result,) = infer(model("one"))
     before = result.predictions.read_bytes()
 
-    def full_disk(self: pl.DataFrame, path: Path) -> None:
-        path.write_text("sequenceId,itemPos")
+    def full_disk(self: pl.DataFrame, file: IO[bytes], **options: Any) -> None:
+        file.write(b"sequenceId,itemPos")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pl.DataFrame, "write_csv", full_disk)

@@ -1,9 +1,7 @@
 """Headers and labels of predictions."""
 
-import numpy as np
-
-from sequifier.inference.decode import labels, probability_headers
-from sequifier.inference.predict import file_name
+from sequifier.inference.decode import label_series, probability_headers
+from sequifier.inference.tables import file_name
 
 
 def test_headers_are_in_id_order_with_the_unknown_class_first() -> None:
@@ -22,9 +20,9 @@ def test_a_category_called_like_another_column_carries_its_id() -> None:
 
 
 def test_labels_have_the_type_of_the_raw_column() -> None:
-    assert labels(np.array([2, 0, 1]), ["a", "b"]).to_list() == ["b", None, "a"]
-    assert labels(np.array([2, 1]), [10, 20]).to_list() == [20, 10]
-    assert labels(np.array([2, 1]), [False, True]).to_list() == [True, False]
+    assert label_series(["a", "b"]).to_list() == [None, "a", "b"]
+    assert label_series([10, 20]).to_list() == [None, 10, 20]
+    assert label_series([False, True]).to_list() == [None, False, True]
 
 
 def test_file_names_stay_in_their_folder_and_tell_columns_apart() -> None:

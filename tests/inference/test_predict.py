@@ -109,6 +109,14 @@ def test_probabilities_sum_to_one_and_the_unknown_class_has_none(trained: Path) 
     assert most_likely == pl.read_parquet(result.predictions)["item"].to_list()
 
 
+def macro_f1(truth: list[str], predicted: list[str]) -> float:
+    scores = []
+    for label in {*truth, *predicted}:
+        hits = sum(1 for pair in zip(truth, predicted, strict=True) if pair == (label, label))
+        scores.append(2 * hits / (truth.count(label) + predicted.count(label)))
+    return sum(scores) / len(scores)
+
+
 @pytest.mark.parametrize("split", [0, 2])
 def test_the_evaluation_equals_one_computed_from_the_written_files(trained: Path, split: int) -> None:
     (result,) = infer(model("three"), data_path=f"data/shop-split{split}.parquet", output_probabilities=True)
@@ -123,6 +131,7 @@ def test_the_evaluation_equals_one_computed_from_the_written_files(trained: Path
         "item": {
             "accuracy": (both["item"] == both["item_true"]).mean(),
             "log_loss": -np.log(of_truth).mean(),
+            "macro_f1": macro_f1(both["item_true"].to_list(), both["item"].to_list()),
             "n": both.height,
         },
         "price": {"mae": error.abs().mean(), "rmse": (error**2).mean() ** 0.5, "n": both.height},
@@ -210,10 +219,19 @@ def test_a_sequence_of_one_event_has_no_prediction_and_no_sequences_are_an_error
     assert pl.read_csv(result.predictions)["sequenceId"].unique().to_list() == ["c09"]
 
 
-def test_predicting_loads_no_torch(trained: Path) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"autoregression": True, "autoregression_extra_steps": 3, "sampler": {"top_p": 0.9}},
+        {"read_format": "raw", "data_path": "data/shop.csv"},
+    ],
+    ids=["split", "generated", "raw"],
+)
+def test_predicting_loads_no_torch(trained: Path, values: dict[str, Any]) -> None:
     code = (
         "import sys; from sequifier import api; from sequifier.config.inference import InferConfig;"
-        f"api.infer(InferConfig(model_path={model('one')!r}), report=print); print(sorted(sys.modules))"
+        f"api.infer(InferConfig(model_path={model('one')!r}, **{values!r}), report=print); print(sorted(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,174 @@
+"""Autoregression: predict the next event, put it behind the window, go on from there.
+
+The model is any callable, so an ONNX session and a torch module generate alike. It needs to predict every column that
+it reads. All sequences of a batch advance together; one that has all its events leaves the batch.
+Shapes: S sequences, B of a batch, L seq_length, P prediction_length, K known classes, M generated events.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.generation.samplers import Rules, draw, logits_of
+from sequifier.generation.streams import uniforms
+
+Array = NDArray[Any]
+
+Predict = Callable[[Mapping[str, Array], Array, Sequence[str]], Mapping[str, Array]]
+"""(column -> (B, L) ids or standardised values, aligned on the last event; (B,) how many of the last steps are events;
+names of outputs) -> output -> (B, P, K + 1) probabilities by id or (B, P) values; the last of P is the next event."""
+
+
+_STEPS_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One target of the model.
+
+    Attributes:
+        name: the column.
+        output: what the model calls its probabilities or values.
+        rules: how a class is chosen; None for a real target.
+    """
+
+    name: str
+    output: str
+    rules: Rules | None
+
+
+@dataclass(frozen=True)
+class Histories:
+    """What the sequences begin with.
+
+    Attributes:
+        columns: input column -> (S, L), the last event at the right end.
+        n_events: (S,) how many of the last positions are events, at least one.
+        numbers: (S,) the numbers of the sequences, to which their random numbers belong.
+    """
+
+    columns: Mapping[str, Array]
+    n_events: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+def generate(
+    predict: Predict,
+    targets: Sequence[Generated],
+    histories: Histories,
+    n_steps: NDArray[np.int64],
+    *,
+    seed: int,
+    batch_size: int,
+    keep_probabilities: bool = False,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Generate events for each sequence.
+
+    What is drawn for an event depends on the seed, the number of its sequence and its place among the generated events,
+    so the result does not depend on the batch size.
+
+    Args:
+        predict: the model.
+        targets: every target of the model, in its order.
+        histories: S sequences.
+        n_steps: (S,) events to generate.
+        seed: of the draws.
+        batch_size: sequences per call.
+        keep_probabilities: return those of the categorical targets too.
+
+    Returns:
+        Target -> (M,) ids or standardised values: the events of the first sequence, then those of the second, and so
+        on; and categorical target -> (M, K + 1) the model's probabilities, before any rule.
+    """
+    missing = [name for name in histories.columns if name not in {target.name for target in targets}]
+    if missing:
+        raise ValueError(f"input {missing[0]!r} is not predicted, so there is nothing to go on with")
+    order = np.argsort(-n_steps, kind="stable")  # sequences of similar length share a batch
+    order = order[: np.count_nonzero(n_steps)]
+    first = np.cumsum(n_steps) - n_steps
+    results = {
+        target.name: np.empty(int(n_steps.sum()), np.float32 if target.rules is None else np.int64)
+        for target in targets
+    }
+    probabilities: dict[str, Array] = {}
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        steps = _Steps(predict, targets, histories, chosen, int(n_steps[chosen[0]]), seed)
+        n_left = np.searchsorted(-n_steps[chosen], -np.arange(1, n_steps[chosen[0]] + 1), side="right")
+        for step, n_active in enumerate(n_left.tolist()):
+            places = first[chosen[:n_active]] + step
+            for target, values, probability in steps.advance(step, n_active):
+                results[target.name][places] = values
+                if keep_probabilities and target.rules is not None:
+                    if target.name not in probabilities:
+                        probabilities[target.name] = np.empty(
+                            (len(results[target.name]), probability.shape[1]), np.float32
+                        )
+                    probabilities[target.name][places] = probability
+    return results, probabilities
+
+
+class _Steps:
+    """A batch on its way: buffers hold history and generated events, and the window moves over them."""
+
+    def __init__(
+        self,
+        predict: Predict,
+        targets: Sequence[Generated],
+        histories: Histories,
+        chosen: NDArray[np.int64],
+        n_steps: int,
+        seed: int,
+    ) -> None:
+        self._predict, self._targets, self._seed = predict, targets, seed
+        self._outputs = [target.output for target in targets]
+        self._numbers, self._n_events = histories.numbers[chosen], histories.n_events[chosen]
+        self._random: dict[int, NDArray[np.float64]] = {}
+        self._buffers: dict[str, Array] = {}
+        for name, history in histories.columns.items():
+            self._length = history.shape[1]
+            self._buffers[name] = np.zeros((len(chosen), self._length + n_steps), history.dtype)
+            self._buffers[name][:, : self._length] = history[chosen]
+
+    def advance(self, step: int, n_active: int) -> list[tuple[Generated, Array, Array]]:
+        """Predict one event of the first sequences.
+
+        Args:
+            step: events generated so far.
+            n_active: sequences that go on.
+
+        Returns:
+            For each target its values (n_active,) and what the model gave for them.
+        """
+        window = {name: buffer[:n_active, step : step + self._length] for name, buffer in self._buffers.items()}
+        n_events = np.minimum(self._n_events[:n_active] + step, self._length)
+        outputs = self._predict(window, n_events, self._outputs)
+        results = []
+        for stream, target in enumerate(self._targets):
+            prediction = outputs[target.output][:, -1]
+            values = prediction
+            if target.rules is not None:
+                values = choose(prediction, target.rules, self._uniforms(stream, step)[:n_active])
+            if target.name in self._buffers:
+                self._buffers[target.name][:n_active, self._length + step] = values
+            results.append((target, values, prediction))
+        return results
+
+    def _uniforms(self, stream: int, step: int) -> NDArray[np.float64]:
+        """(B,) the random numbers of a step; those of some steps are made together, which takes less time."""
+        if step % _STEPS_TOGETHER == 0:
+            steps = np.arange(step, step + _STEPS_TOGETHER)[:, None]
+            self._random[stream] = uniforms(self._seed, self._numbers, steps, stream)
+        row: NDArray[np.float64] = self._random[stream][step % _STEPS_TOGETHER]
+        return row
+
+
+def choose(probabilities: Array, rules: Rules, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Class ids (B,) for probabilities (B, K + 1) and random numbers (B,)."""
+    if rules.temperature == 0:
+        best: NDArray[np.int64] = probabilities[:, 1:].argmax(axis=1) + 1
+        return best
+    return draw(logits_of(probabilities), uniform, rules)

@@ -1,0 +1,97 @@
+"""A torch model as a callable on arrays: what an ONNX session gives, from weights in memory.
+
+Shapes: B windows, T steps of the window, P prediction_length.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sequifier.model.transformer import Transformer
+
+Array = NDArray[Any]
+Outputs = Callable[[Tensor], Mapping[str, Tensor]]
+"""(B, P, D) vectors of the last steps -> name -> (B, P, ...)."""
+
+
+class ModulePredictor:
+    """Calls a model in the mode it is in, without gradients; see `generate.Predict`.
+
+    Args:
+        model: on any device.
+        categorical: names of its categorical inputs, in its order.
+        real: names of its real inputs, in its order.
+        prediction_length: P.
+        outputs: makes the outputs; `probabilities_and_values` or one of the caller's.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        categorical: Sequence[str],
+        real: Sequence[str],
+        prediction_length: int,
+        outputs: Outputs,
+    ) -> None:
+        self._model, self._categorical, self._real = model, categorical, real
+        self._prediction_length, self._outputs = prediction_length, outputs
+        self._device = next(model.parameters()).device
+
+    def __call__(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        """Predict a batch of windows.
+
+        Args:
+            columns: input column -> (B, T) ids or standardised values, aligned on the last event.
+            n_events: (B,) how many of the last steps are events.
+            outputs: names of the outputs wanted.
+
+        Returns:
+            Output -> (B, P, ...). Steps of padding carry no meaning.
+        """
+        steps = next(iter(columns.values())).shape[1]
+        categories = self._stacked(columns, self._categorical, (len(n_events), steps), np.int64)
+        reals = self._stacked(columns, self._real, (len(n_events), steps), np.float32)
+        is_event = None
+        if (n_events < steps).any():
+            is_event = torch.from_numpy(np.arange(steps, 0, -1) <= n_events[:, None]).to(self._device)
+        with torch.inference_mode():
+            hidden = self._model(categories, reals, is_event)[:, -self._prediction_length :]
+            found = self._outputs(hidden)
+            return {name: _as_array(found[name]) for name in outputs}
+
+    def _stacked(
+        self, columns: Mapping[str, Array], names: Sequence[str], shape: tuple[int, int], kind: type
+    ) -> Tensor:
+        stacked: Array = np.zeros((*shape, len(names)), kind)
+        for index, name in enumerate(names):
+            stacked[..., index] = columns[name]
+        return torch.from_numpy(stacked).to(self._device)
+
+
+def _as_array(values: Tensor) -> Array:
+    return (values.float() if values.is_floating_point() else values).cpu().numpy()
+
+
+def probabilities_and_values(model: Transformer, output_of: Mapping[str, str]) -> Outputs:
+    """The predictions of each target: probabilities by id, that of id 0 being 0, or standardised values.
+
+    Args:
+        model: whose heads are used.
+        output_of: target -> what its output is called.
+    """
+
+    def outputs(hidden: Tensor) -> dict[str, Tensor]:
+        predictions = model.predict(hidden)
+        return {
+            output_of[name]: torch.nn.functional.pad(prediction.float().softmax(-1), (1, 0))
+            if model.heads.target_classes[name]
+            else prediction
+            for name, prediction in predictions.items()
+        }
+
+    return outputs

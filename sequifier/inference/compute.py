@@ -1,0 +1,190 @@
+"""Events in, predictions or embeddings out, a chunk at a time.
+
+Shapes: W windows, B of a batch, L seq_length, P prediction_length, M rows of a chunk, K known classes, D model width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import Events
+from sequifier.config.architecture import EMBEDDING, Architecture
+from sequifier.generation.generate import Generated, Histories, choose, generate
+from sequifier.generation.samplers import Rules
+from sequifier.generation.streams import uniforms
+from sequifier.inference.runtime import Model
+from sequifier.inference.windows import Continuations, Windows
+
+Array = NDArray[Any]
+
+_NUMBERS_PER_CHUNK = 1 << 22
+"""Probabilities or embeddings that a chunk holds at most, where a batch has no more."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to compute.
+
+    Attributes:
+        architecture: of the model.
+        rules: how each target is chosen, in the order of the model; None for a real one.
+        probabilities: categorical targets whose probabilities are kept.
+        embedding: embed instead of predicting.
+        batch_size: windows per call.
+        seed: of the draws.
+    """
+
+    architecture: Architecture
+    rules: dict[str, Rules | None]
+    probabilities: tuple[str, ...]
+    embedding: bool
+    batch_size: int
+    seed: int
+
+    @property
+    def numbers_per_row(self) -> int:
+        """How wide a row of the result is."""
+        if self.embedding:
+            return self.architecture.dim_model
+        classes = {target.name: target.n_classes for target in self.architecture.targets}
+        return 1 + sum(classes[name] for name in self.probabilities)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """M predicted or embedded events, in order of their sequences.
+
+    Attributes:
+        sequence: (M,) index into the sequences of the part.
+        row: (M,) row of the event; behind the end of its sequence for an event that is not known.
+        window: (M,) number of the window in its sequence.
+        values: target -> (M,) ids or standardised values.
+        probabilities: categorical target -> (M, K + 1).
+        embedding: (M, D).
+    """
+
+    sequence: Array
+    row: Array
+    window: Array
+    values: dict[str, Array] = field(default_factory=dict)
+    probabilities: dict[str, Array] = field(default_factory=dict)
+    embedding: Array | None = None
+
+
+def run_windows(
+    model: Model, events: Events, windows: Windows, wanted: Wanted, *, first_number: int
+) -> Iterator[Chunk]:
+    """Run windows through a model.
+
+    Args:
+        model: predicts or embeds.
+        events: the part that the windows are in.
+        windows: W windows.
+        wanted: what to compute.
+        first_number: the number of the part's first sequence among all; draws belong to it.
+    """
+    shape = wanted.architecture
+    outputs = [EMBEDDING] if wanted.embedding else _outputs(wanted)
+    size = wanted.batch_size
+    in_chunk = size * max(1, _NUMBERS_PER_CHUNK // (wanted.numbers_per_row * shape.prediction_length * size))
+    numbers = windows.numbers()
+    steps = np.arange(shape.prediction_length)
+    inputs = {name: events.columns[name] for name in shape.input_columns}
+    for start in range(0, len(windows), in_chunk):
+        chunk = slice(start, min(start + in_chunk, len(windows)))
+        parts: dict[str, list[Array]] = {name: [] for name in outputs}
+        is_wanted = steps >= shape.prediction_length - windows.wanted[chunk, None]  # (W, P)
+        for first in range(chunk.start, chunk.stop, size):
+            batch = slice(first, min(first + size, chunk.stop))
+            end, lowest = windows.end[batch], windows.first[batch]
+            rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])  # (B, L)
+            columns = {name: values[rows] for name, values in inputs.items()}
+            found = model.predict(columns, np.minimum(end - lowest, shape.seq_length), outputs)
+            kept = is_wanted[batch.start - start : batch.stop - start]
+            for name, values in found.items():
+                parts[name].append(values[kept])
+        whole = {name: values[0] if len(values) == 1 else np.concatenate(values) for name, values in parts.items()}
+        window, step = np.nonzero(is_wanted)
+        # The last output predicts row `end`; as an embedding it is that of the row before.
+        row = windows.end[chunk][window] + step - (shape.prediction_length - 1) - wanted.embedding
+        sequence = windows.sequence[chunk][window]
+        if wanted.embedding:
+            yield Chunk(sequence, row, numbers[chunk][window], embedding=whole[EMBEDDING])
+        else:
+            place = row - events.offsets[sequence]
+            chosen, probabilities = _chosen(whole, wanted, sequence + first_number, place)
+            yield Chunk(sequence, row, numbers[chunk][window], chosen, probabilities)
+
+
+def run_continuations(
+    model: Model, events: Events, starts: Continuations, wanted: Wanted, *, first_number: int
+) -> Iterator[Chunk]:
+    """Generate events from where the sequences are left; the arguments are those of `run_windows`."""
+    shape = wanted.architecture
+    targets = [Generated(target.name, target.output_names[0], wanted.rules[target.name]) for target in shape.targets]
+    total = np.cumsum(starts.n_steps)
+    begin = 0
+    while begin < len(total):
+        done = total[begin - 1] if begin else 0
+        until = np.searchsorted(total, done + _NUMBERS_PER_CHUNK // wanted.numbers_per_row, side="right")
+        chosen = slice(begin, max(int(until), begin + 1))
+        begin = chosen.stop
+        end, lowest, n_steps = starts.end[chosen], starts.first[chosen], starts.n_steps[chosen]
+        sequence = starts.sequence[chosen]
+        rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])
+        histories = Histories(
+            {name: events.columns[name][rows] for name in shape.input_columns},
+            np.minimum(end - lowest, shape.seq_length),
+            sequence + first_number,
+        )
+        values, probabilities = generate(
+            model.predict,
+            targets,
+            histories,
+            n_steps,
+            seed=wanted.seed,
+            batch_size=wanted.batch_size,
+            keep_probabilities=bool(wanted.probabilities),
+        )
+        step = np.arange(n_steps.sum()) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
+        kept = {name: probabilities[name] for name in wanted.probabilities if name in probabilities}
+        yield Chunk(np.repeat(sequence, n_steps), np.repeat(end, n_steps) + step, step, values, kept)
+
+
+def _outputs(wanted: Wanted) -> Sequence[str]:
+    """The outputs of the model that are needed: probabilities are wide, so they are asked for where they are used."""
+    names: list[str] = []
+    for target in wanted.architecture.targets:
+        rules = wanted.rules[target.name]
+        if rules is None:
+            names += target.output_names
+            continue
+        probabilities, best = target.output_names
+        if rules.temperature == 0:
+            names.append(best)
+        if rules.temperature > 0 or target.name in wanted.probabilities:
+            names.append(probabilities)
+    return names
+
+
+def _chosen(
+    found: dict[str, Array], wanted: Wanted, number: Array, place: Array
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The values of each target and the probabilities that are kept."""
+    values, kept = {}, {}
+    for stream, target in enumerate(wanted.architecture.targets):
+        rules = wanted.rules[target.name]
+        if rules is None:
+            values[target.name] = found[target.output_names[0]]
+            continue
+        probabilities, best = target.output_names
+        if rules.temperature == 0:
+            values[target.name] = found[best]
+        else:
+            values[target.name] = choose(found[probabilities], rules, uniforms(wanted.seed, number, place, stream))
+        if target.name in wanted.probabilities:
+            kept[target.name] = found[probabilities]
+    return values, kept

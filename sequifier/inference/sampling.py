@@ -1,0 +1,87 @@
+"""Which targets are drawn, and by which rules: from the config to `generation`."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sequifier.config.architecture import Target
+from sequifier.config.inference import InferConfig, Sampler
+from sequifier.config.paths import find_input
+from sequifier.config.yaml12 import parse_file
+from sequifier.errors import ConfigError, Problem, did_you_mean
+from sequifier.generation.samplers import GREEDY, Rules
+
+
+def find_sampler(config: InferConfig) -> Sampler:
+    """The sampler of the config, read from the export of a sampler search where it names one.
+
+    Raises:
+        ConfigError: there is no such file, or no sampler of that name in it.
+    """
+    if not isinstance(config.sampler, str):
+        return config.sampler or Sampler()
+    name, path = "", config.sampler
+    if ":" in path and not (config.root / path).exists() and not Path(path).exists():
+        path, name = path.rsplit(":", 1)
+    content = parse_file(find_input(path, config.project_root, "sampler")).values
+    content = content if isinstance(content, dict) else {}
+    by_name = content.get("best_by_sampler") or {}
+    if name and name not in by_name:
+        raise ConfigError([Problem("sampler", f"{path} has no sampler `{name}`", fix=did_you_mean(name, by_name))])
+    found: Any = by_name[name] if name else content.get("best_overall", content)
+    if isinstance(found, dict):
+        found = found.get("parameters", found)
+    try:
+        return Sampler.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        problem = f"{config.sampler} holds no sampler: {key + ': ' if key else ''}{first['msg']}"
+        raise ConfigError([Problem("sampler", problem)]) from error
+
+
+def rules_by_target(
+    config: InferConfig, sampler: Sampler, targets: Sequence[Target], report: Callable[[str], None]
+) -> dict[str, Rules | None]:
+    """How each target of a model is chosen: the most likely class, or a drawn one; None for a real target.
+
+    Raises:
+        ConfigError: a column is no target of the model.
+    """
+    known = {target.name: target for target in targets}
+    names = config.sample_from_distribution_columns
+    key = "sample_from_distribution_columns"
+    problems = [
+        Problem(f"{key}[{index}]", f"the model has no target `{name}`", fix=did_you_mean(name, known))
+        for index, name in enumerate(names or ())
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
+    for name in names or ():
+        if known[name].kind == "real":
+            report(f"note: {key}: `{name}` is real; its predicted value is taken as it is")
+    if names is None:
+        names = list(known) if config.sampler is not None else []
+    drawn = Rules(
+        temperature=sampler.temperature,
+        top_k=sampler.top_k,
+        top_p=sampler.top_p,
+        min_p=sampler.min_p,
+        top_n_sigma=sampler.top_n_sigma,
+    )
+    rules = {name: drawn if name in names else GREEDY for name in known}
+    return {name: None if known[name].kind == "real" else of_target for name, of_target in rules.items()}
+
+
+def find_seed(config: InferConfig, sampler: Sampler, report: Callable[[str], None]) -> int:
+    """The seed of all draws; null draws one, which is reported."""
+    for seed in (sampler.seed, config.seed):
+        if seed is not None:
+            return seed
+    seed = secrets.randbelow(2**31)
+    report(f"seed: {seed}")
+    return seed

@@ -1,0 +1,140 @@
+"""A model exported by `export_pt`: its weights in torch. The only file here that imports torch."""
+
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sequifier.artifacts.model_file import ModelFile, model_file
+from sequifier.config.architecture import EMBEDDING
+from sequifier.config.inference import InferConfig
+from sequifier.errors import ModelError
+from sequifier.generation.module import ModulePredictor
+from sequifier.model.build import build_model
+
+Array = NDArray[Any]
+
+
+def read_torch_file(path: Path) -> ModelFile:
+    """What a .pt model says about itself.
+
+    Raises:
+        ModelError: the file is missing, damaged, or is none of ours: a checkpoint, for instance.
+    """
+    content = _read(path)
+    # It was not compared with torch, for it is torch.
+    properties = {key: value for key, value in content.items() if isinstance(value, str)} | {"parity": "{}"}
+    return model_file(properties, inputs=(), outputs=(), path=path)
+
+
+class TorchModel:
+    """One .pt file; it predicts and embeds.
+
+    Args:
+        path: exported by Sequifier.
+        file: what it says about itself.
+        config: device, enforce_determinism, infer_with_dropout.
+        seed: of the dropout. What is dropped depends on the batches too.
+
+    Raises:
+        ModelError: the file is damaged, or the device is missing.
+    """
+
+    def __init__(self, path: Path, file: ModelFile, config: InferConfig, *, seed: int) -> None:
+        shape = file.architecture
+        self._path, self._seed, self._calls = path, seed, 0
+        self._with_dropout = config.infer_with_dropout
+        self._device = _find_device(config.device)
+        if config.enforce_determinism:
+            # cuBLAS is deterministic only with workspaces of a fixed size; torch refuses to call it without.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(config.enforce_determinism)
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+            model = build_model(shape)
+        try:
+            model.load_state_dict(_read(path)["weights"])
+        except (KeyError, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        model.to(self._device).train(self._with_dropout)
+
+        def outputs(hidden: Tensor) -> dict[str, Tensor]:
+            found = {EMBEDDING: hidden}
+            predictions = model.predict(hidden)
+            for target in shape.targets:
+                prediction = predictions[target.name].float()
+                if target.kind == "real":
+                    found[target.output_names[0]] = prediction
+                    continue
+                probabilities, best = target.output_names
+                found[probabilities] = torch.nn.functional.pad(prediction.softmax(-1), (1, 0))
+                found[best] = prediction.argmax(-1) + 1
+            return found
+
+        self._predict = ModulePredictor(
+            model,
+            categorical=[name for name, _ in shape.categorical],
+            real=shape.real,
+            prediction_length=shape.prediction_length,
+            outputs=outputs,
+        )
+
+    def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        """See `runtime.Model`."""
+        try:
+            if not self._with_dropout:
+                return self._predict(columns, n_events, outputs)
+            # Dropout draws from torch's default generator, which is the caller's: it is left as it was.
+            with torch.random.fork_rng(devices=None if self._device.type == "cuda" else []):
+                state = np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)
+                torch.manual_seed(int(state[0]))
+                self._calls += 1
+                return self._predict(columns, n_events, outputs)
+        except RuntimeError as error:  # torch's own, also for want of memory
+            raise ModelError(
+                f"torch failed on a batch of {len(n_events)} windows: {_reason(error)}",
+                where=str(self._path),
+                fix="a smaller inference_batch_size needs less memory",
+            ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"cannot read the model: {error.strerror}", where=str(path)) from error
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict) or "sequifier_version" not in content:
+        raise ModelError(
+            "this .pt file is no exported model",
+            where=str(path),
+            fix="give a model from models/ of a project (export_pt: true); a checkpoint is not one",
+        )
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"this is no model file, or it is cut off: {_reason(error)}",
+        where=str(path),
+        fix="export or copy the model again",
+    )
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[name]:
+        raise ModelError(f"device {name}: torch finds none here", fix="use device: auto")
+    return torch.device(name)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,130 @@
+"""Raw events, encoded by the schema inside the model."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from shop import preprocess_shop, write_shop
+from trained_shop import infer, model, train
+
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.errors import DataError
+from sequifier.preprocess.pipeline import preprocess
+
+RAW = {"read_format": "raw", "data_path": "data/new.csv"}
+Row = tuple[str, int, str, float]
+
+
+def rows(n: int = 12) -> list[Row]:
+    return [(f"n{c}", visit, f"item{(visit * 2 + c) % 6}", 10.0 + visit % 7) for c in range(4) for visit in range(n)]
+
+
+@pytest.fixture
+def away(trained: Path) -> Path:
+    """The project without anything but its models: no metadata, no splits."""
+    for path in [*trained.glob("data/*"), *trained.glob("configs/metadata_configs/*")]:
+        path.unlink()
+    return trained
+
+
+def test_the_next_event_of_each_sequence_is_predicted(away: Path) -> None:
+    write_shop(away / "data" / "new.csv", list(reversed(rows())))
+    lines: list[str] = []
+    (result,) = infer(model("one"), lines, **RAW)
+    found = pl.read_csv(result.predictions)
+    assert found.columns == ["sequenceId", "itemPosition", "item", "price"]
+    assert found["sequenceId"].to_list() == ["n0", "n1", "n2", "n3"]
+    assert found["itemPosition"].to_list() == [12] * 4, "unseen: behind the last visit"
+    assert result.evaluation == {}
+    assert result.unknown == {}
+    assert "4 predictions for 48 events" in lines[-1]
+
+
+def test_raw_events_give_what_encoded_ones_give(trained: Path) -> None:
+    """A split whose last event is cut off raw, predicted from the events before it."""
+    write_shop(trained / "data" / "all.csv", rows(9))
+    metadata = "configs/metadata_configs/shop.json"
+    preprocess_shop(trained, data_path="data/all.csv", metadata_config_path=metadata, split_ratios=[1.0])
+    encoded = pl.read_csv(infer(model("one"), data_path="data/all-split0.parquet")[0].predictions)
+    write_shop(trained / "data" / "new.csv", rows(8))
+    (result,) = infer(model("one"), **RAW)
+    assert_frame_equal(pl.read_csv(result.predictions), encoded, rel_tol=1e-5)
+
+
+def test_parquet_and_folders_are_read_as_one_table(away: Path) -> None:
+    write_shop(away / "data" / "new.csv", rows())
+    expected = pl.read_csv(infer(model("one"), **RAW)[0].predictions)
+    table = pl.read_csv("data/new.csv")
+    table.write_parquet("data/new.parquet")
+    (result,) = infer(model("one"), read_format="raw", data_path="data/new.parquet")
+    assert_frame_equal(pl.read_csv(result.predictions), expected)
+    Path("data/parts").mkdir()
+    table[:17].write_csv("data/parts/b.csv")
+    table[17:].write_csv("data/parts/a.csv")
+    (result,) = infer(model("one"), read_format="raw", data_path="data/parts")
+    assert_frame_equal(pl.read_csv(result.predictions), expected)
+
+
+def test_categories_that_the_model_does_not_know_are_counted(away: Path) -> None:
+    write_shop(
+        away / "data" / "new.csv", [(c, v, "new" if v in (2, 5) else item, price) for c, v, item, price in rows()]
+    )
+    lines: list[str] = []
+    (result,) = infer(model("one"), lines, **RAW)
+    assert result.unknown == {"item": 8}
+    assert "note: column `item`: 8 of 48 values are unknown to the model (id 0)" in lines
+
+
+def test_a_single_event_is_enough(away: Path) -> None:
+    write_shop(away / "data" / "new.csv", [("x", 5, "item1", 11.0)])
+    found = pl.read_csv(infer(model("three"), **RAW)[0].predictions)
+    assert found["itemPosition"].to_list() == [6]
+
+
+def test_raw_events_are_continued(away: Path) -> None:
+    write_shop(away / "data" / "new.csv", rows())
+    next_one = pl.read_csv(infer(model("one"), **RAW)[0].predictions)
+    found = pl.read_csv(infer(model("one"), autoregression=True, autoregression_extra_steps=5, **RAW)[0].predictions)
+    assert found["itemPosition"].to_list() == [*range(12, 17)] * 4
+    assert_frame_equal(found.filter(pl.col("itemPosition") == 12), next_one, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("customer,visit,item\nx,1,item1\n", "column `price`"),
+        ("customer,visit,item,price\nx,1,item1,cheap\n", "should be Float64, but its values are text"),
+        ("customer,visit,item,price\nx,1,item1,\nx,2,item2,11.5\n", "column `price` has 1 null values"),
+        ("customer,visit,item,price\nx,1,item1,10\nx,1,item2,11.5\n", "repeat the sequenceId and itemPosition"),
+        ("who,visit,item,price\nx,1,item1,10\n", "column `customer`"),
+        ("customer,visit,item,price\n", "no rows"),
+        ("", "no rows"),
+    ],
+)
+def test_bad_raw_events_are_errors_and_nothing_is_written(away: Path, content: str, expected: str) -> None:
+    (away / "data" / "new.csv").write_text(content)
+    with pytest.raises(DataError, match=expected) as caught:
+        infer(model("one"), **RAW)
+    assert "fill_null" not in caught.value.fix, "there is no preprocess config here"
+    assert not [path for path in Path("outputs").rglob("*") if path.is_file()]
+
+
+def test_a_text_file_is_continued_by_a_model_of_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/words.txt").write_text("to be or not to be " * 60)
+    text = {"data_path": "data/words.txt", "read_format": "text", "seq_length": 5, "text_sequence_length": 100}
+    preprocess(PreprocessConfig.model_validate(text), report=lambda line: None)
+    metadata = "configs/metadata_configs/words.json"
+    train(tmp_path, model_name="words", metadata_config_path=metadata, target_columns=["char"])
+    Path("data/prompt.txt").write_text("not to z")
+    options = {"read_format": "raw", "data_path": "data/prompt.txt", "write_format": "parquet"}
+    (result,) = infer(model("words"), autoregression=True, autoregression_extra_steps=6, **options)
+    found = pl.read_parquet(result.predictions)
+    assert found.columns == ["sequenceId", "itemPosition", "char"]
+    assert found["itemPosition"].to_list() == [8, 9, 10, 11, 12, 13]
+    assert set(found["char"]) <= set("to be or not")
+    assert result.unknown == {"char": 1}
+    (result,) = infer(model("words"), **options)
+    assert pl.read_parquet(result.predictions).equals(found[:1])

@@ -1,0 +1,70 @@
+"""Models exported by export_pt, and dropout at inference."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from trained_shop import infer, model, train
+
+from sequifier.errors import ModelError
+
+PT = "models/sequifier-one-best-1.pt"
+DATA = {"data_path": "data/shop-split0.parquet"}
+
+
+def test_a_pt_model_predicts_and_embeds_what_the_onnx_ones_do(trained: Path) -> None:
+    (onnx,) = infer(model("one"), output_probabilities=True, **DATA)
+    predictions, probabilities = (pl.read_csv(path) for path in (onnx.predictions, onnx.probabilities[0]))
+    (torch_one,) = infer(PT, output_probabilities=True, **DATA)
+    assert_frame_equal(pl.read_csv(torch_one.predictions), predictions, rel_tol=1e-4)
+    assert_frame_equal(pl.read_csv(torch_one.probabilities[0]), probabilities, rel_tol=1e-4, abs_tol=1e-6)
+    assert torch_one.evaluation["item"] == pytest.approx(onnx.evaluation["item"], rel=1e-4)
+    (by_onnx,) = infer(model("one", "best-embedding"), model_type="embedding", **DATA)
+    (by_torch,) = infer(PT, model_type="embedding", **DATA)
+    assert by_torch.predictions.name == "sequifier-one-best-1-embeddings.csv"
+    assert_frame_equal(pl.read_csv(by_torch.predictions), pl.read_csv(by_onnx.predictions), rel_tol=1e-3, abs_tol=1e-5)
+
+
+def test_dropout_stays_active_and_has_its_seed(trained: Path) -> None:
+    def values(seed: int | None = None, *, dropout: bool = True) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        options = {} if seed is None else {"seed": seed}
+        (result,) = infer(PT, infer_with_dropout=dropout, **DATA, **options)
+        return pl.read_csv(result.predictions)["price"].to_numpy()
+
+    state = torch.get_rng_state()
+    first = values(3)
+    np.testing.assert_array_equal(values(3), first)
+    assert (values(4) != first).all()
+    still = values(dropout=False)
+    assert (still != first).all()
+    np.testing.assert_array_equal(values(4, dropout=False), still)
+    many = np.stack([values(seed) for seed in range(12)])
+    assert np.abs(many.mean(0) - still).mean() < np.abs(many - still).mean(), "draws lie around the model's own"
+    assert torch.equal(torch.get_rng_state(), state), "the caller's generator is left as it was"
+
+
+def test_a_model_without_dropout_is_said(trained: Path) -> None:
+    train(trained, model_name="dry", export_pt=True, training_spec={"dropout": 0.0})
+    with pytest.raises(ModelError, match="trained without dropout"):
+        infer("models/sequifier-dry-best-1.pt", infer_with_dropout=True)
+
+
+def test_a_checkpoint_and_a_cut_off_file_are_no_models(trained: Path) -> None:
+    checkpoint = next(Path("checkpoints").glob("one-epoch-*.pt"))
+    with pytest.raises(ModelError, match="no exported model"):
+        infer(str(checkpoint))
+    Path(PT).write_bytes(Path(PT).read_bytes()[:2000])
+    with pytest.raises(ModelError, match="cut off"):
+        infer(PT)
+
+
+def test_onnx_and_pt_models_in_one_call(trained: Path) -> None:
+    with pytest.raises(Exception, match="have one name"):
+        infer([model("one"), PT])
+    results = infer([model("three"), PT])
+    assert [result.predictions.name for result in results] == [
+        *("sequifier-three-best-1-predictions.csv", "sequifier-one-best-1-predictions.csv")
+    ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 Category = str | int | bool
+END_TO_END = "end_to_end"  # the property that only a model that takes raw values has
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ModelFile:
     parity: Mapping[str, float]  # tolerance and largest_difference against torch
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    end_to_end: bool = False  # takes raw values and gives labels and original units
 
 
 def model_properties(
@@ -110,13 +112,30 @@ def read_model_file(path: Path) -> ModelFile:
             where=str(path),
             fix="give a model from models/ of a project, or export it again",
         )
+    return model_file(
+        properties,
+        inputs=tuple(value.name for value in model.graph.input),
+        outputs=tuple(value.name for value in model.graph.output),
+        path=path,
+    )
+
+
+def model_file(
+    properties: Mapping[str, str], *, inputs: tuple[str, ...], outputs: tuple[str, ...], path: Path
+) -> ModelFile:
+    """What the properties of a model say.
+
+    Raises:
+        ModelError: they are those of another version, or damaged.
+    """
     try:
         return ModelFile(
             version=properties["sequifier_version"],
             architecture=architecture_from_json(json.loads(properties["architecture"])),
             **{key: json.loads(properties[key]) for key in _PLAIN},
-            inputs=tuple(value.name for value in model.graph.input),
-            outputs=tuple(value.name for value in model.graph.output),
+            inputs=inputs,
+            outputs=outputs,
+            end_to_end=END_TO_END in properties,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "Train one model.",
     "hyperparameter-search": "Train and rank many models: the main job.",
     "infer": "Predict with an exported model.",
+    "export": "Export an old, pruned or interrupted run again.",
     "search-analysis": "Read searches, finished or running.",
 }
 

@@ -36,6 +36,13 @@ class Target:
             return f"{self.name}_probabilities", f"{self.name}_id"
         return (f"{self.name}_value",)
 
+    @property
+    def end_to_end_names(self) -> tuple[str, ...]:
+        """The same in the exported model that takes raw values."""
+        if self.kind == "categorical":
+            return f"{self.name}_label", f"{self.name}_probabilities"
+        return (f"{self.name}_value",)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -136,6 +143,8 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     problems += _target_problems(config, targets)
     problems += _width_problems(spec, [*categorical, *real])
     outputs = [name for target in targets for name in target.output_names]
+    if config.export_end_to_end:
+        outputs += [name for target in targets for name in target.end_to_end_names]
     problems += _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
     if spec.prediction_length > seq_length:
         problems.append(

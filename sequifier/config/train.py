@@ -1,5 +1,6 @@
 """`train.yaml`: one training run."""
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -8,8 +9,28 @@ from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, 
 from sequifier.config.model import ModelSpec
 from sequifier.config.names import check_criterion
 from sequifier.config.training import TrainingSpec
+from sequifier.errors import did_you_mean
 
 EventFormat = Literal["parquet", "csv", "arrow", "pt"]
+
+HOOK_POINTS = (
+    *("before_training", "after_step", "after_epoch", "after_validation", "after_checkpoint", "after_training"),
+)
+
+
+def check_hook_names(hooks: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Hooks at points that there are, by names that can be looked for; unchanged.
+
+    Raises:
+        ValueError: they are not.
+    """
+    for point, names in hooks.items():
+        if point not in HOOK_POINTS:
+            raise ValueError(f"there is no point `{point}`; {did_you_mean(point, HOOK_POINTS)}")
+        for name in names:
+            if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
+                raise ValueError(f"{point}: {name!r} is not of the form `module:function`")
+    return hooks
 
 
 class TrainConfig(ProjectConfig):
@@ -75,8 +96,11 @@ class TrainConfig(ProjectConfig):
     export_onnx: bool = Field(True, description="Export to ONNX.")
     export_end_to_end: bool = Field(
         False,
-        description="Export a second ONNX that takes raw values and returns labels.",
-        json_schema_extra=about(not_yet=True),
+        description="Export a second ONNX that takes raw values and returns labels and original units.",
+        json_schema_extra=about(
+            interacts="written whatever the other export fields say",
+            change="to call the model without Python: vocabularies and statistics are inside the graph",
+        ),
     )
     export_pt: bool = Field(False, description="Export the weights for torch (.pt).")
     export_with_dropout: bool = Field(
@@ -84,8 +108,9 @@ class TrainConfig(ProjectConfig):
     )
     hooks: dict[str, NameList] = Field(
         default_factory=dict,
-        description="Your functions (`module:function`) by the point at which they are called.",
-        json_schema_extra=about(not_yet=True),
+        description="Your functions (`module:function`) by the point at which they are called: "
+        f"{', '.join(HOOK_POINTS)}. The module is looked for in project_root.",
+        json_schema_extra=about(interacts="docs/training.md says what each point gives them"),
     )
     model_spec: ModelSpec = Field(default_factory=ModelSpec, description="The shape of the transformer.")
     training_spec: TrainingSpec = Field(default_factory=TrainingSpec, description="How the model is trained.")
@@ -104,6 +129,11 @@ class TrainConfig(ProjectConfig):
         if types is not None and targets is not None and set(types) != set(targets):
             raise ValueError(f"names {sorted(types)}, but target_columns are {sorted(targets)}")
         return types
+
+    @field_validator("hooks")
+    @classmethod
+    def _known_points(cls, hooks: dict[str, list[str]]) -> dict[str, list[str]]:
+        return check_hook_names(hooks)
 
     @field_validator("input_columns", "target_columns")
     @classmethod
@@ -127,6 +157,7 @@ class TrainConfig(ProjectConfig):
             ("criterion", spec.criterion),
             ("loss_weights", spec.loss_weights),
             ("class_weights", spec.class_weights),
+            ("class_share_log_columns", spec.class_share_log_columns),
         ):
             for target in entries or ():
                 if target not in self.target_columns:

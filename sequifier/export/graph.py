@@ -13,6 +13,8 @@ from torch import Tensor
 
 OPSET = 20
 IR_VERSION = 9  # of the same release as the opset; the default of a new onnx package may be too new for a runtime
+ML_DOMAIN = "ai.onnx.ml"
+ML_OPSET = 3  # of the same release
 BATCH = "batch"
 
 Value = str  # the name of a tensor in the graph
@@ -93,9 +95,12 @@ class GraphWriter:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, initializer=list(self._weights.values())
         )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
         return helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=opsets,
             ir_version=IR_VERSION,
             producer_name="sequifier",
         )
@@ -108,5 +113,13 @@ class GraphWriter:
 
 
 def _value_info(name: str, kind: type[np.generic], shape: Sequence[int]) -> onnx.ValueInfoProto:
-    types: dict[type[np.generic], int] = {np.int64: TensorProto.INT64, np.float32: TensorProto.FLOAT}
-    return helper.make_tensor_value_info(name, types[kind], [BATCH, *shape])
+    return helper.make_tensor_value_info(name, _TYPES[kind], [BATCH, *shape])
+
+
+_TYPES: Mapping[type[np.generic], int] = {
+    np.int64: TensorProto.INT64,
+    np.float32: TensorProto.FLOAT,
+    np.float64: TensorProto.DOUBLE,
+    np.bool_: TensorProto.BOOL,
+    np.str_: TensorProto.STRING,
+}

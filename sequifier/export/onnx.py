@@ -80,16 +80,35 @@ def build_graph(
             f"column `{clash[0]}` has the name of a weight in the exported model",
             fix="rename it in the raw data and preprocess again",
         )
-    writer = GraphWriter(state_dict, [*columns, EVENT_COUNT])
-    hidden = _Backbone(writer, architecture).write()
+    writer, shape = GraphWriter(state_dict, [*columns, EVENT_COUNT]), architecture
+    inputs = {name: writer.input(name, np.int64, shape.seq_length) for name, _ in shape.categorical}
+    inputs |= {name: writer.input(name, np.float32, shape.seq_length) for name in shape.real}
+    hidden = write_backbone(writer, shape, inputs, writer.input(EVENT_COUNT, np.int64))
     if embedding:
-        writer.output(EMBEDDING, hidden, np.float32, architecture.prediction_length, architecture.dim_model)
+        writer.output(EMBEDDING, hidden, np.float32, shape.prediction_length, shape.dim_model)
     else:
-        _write_heads(writer, architecture, hidden)
+        _write_heads(writer, shape, hidden)
     assert writer.weights == wanted, f"weights without a place in the graph: {writer.weights ^ wanted}"
     model = writer.finish("embedding" if embedding else "predictions")
     add_properties(model, metadata_props)
     return model
+
+
+def write_backbone(
+    writer: GraphWriter, architecture: Architecture, columns: Mapping[str, Value], n_events: Value
+) -> Value:
+    """Everything before the heads.
+
+    Args:
+        writer: of the graph.
+        architecture: the shape.
+        columns: input column -> (N, T) int64 ids or float32 standardised values.
+        n_events: (N,) int64.
+
+    Returns:
+        (N, P, D), after the final norm.
+    """
+    return _Backbone(writer, architecture).write(columns, n_events)
 
 
 class _Backbone:
@@ -100,31 +119,29 @@ class _Backbone:
         self.head_width = architecture.dim_model // architecture.n_head
         self.group = architecture.n_head // architecture.n_kv_heads
 
-    def write(self) -> Value:
-        """-> (N, P, D), after the final norm."""
+    def write(self, columns: Mapping[str, Value], n_events: Value) -> Value:
         writer, shape = self.writer, self.shape
-        x = self._embed()
+        x = self._embed(columns)
         if shape.positional_encoding == "rope":
             self._write_rotation()
         else:
             x = writer.add("Add", x, writer.weight("positions.weight"))
-        self.mask = self._write_mask(writer.input(EVENT_COUNT, np.int64))
+        self.mask = self._write_mask(n_events)
         for index in range(shape.num_layers):
             # Past the keys and values of the last block, only the predicted steps matter.
             steps = shape.prediction_length if index == shape.num_layers - 1 else shape.seq_length
             x = self._block(x, f"blocks.{index}", steps)
         return self._norm(x, "norm") if shape.norm_first else x
 
-    def _embed(self) -> Value:
+    def _embed(self, columns: Mapping[str, Value]) -> Value:
         """-> (N, T, D)."""
         writer, shape = self.writer, self.shape
         parts = []
         for index, (column, _) in enumerate(shape.categorical):
-            ids = writer.input(column, np.int64, shape.seq_length)
-            parts.append(writer.add("Gather", writer.weight(f"embedding.categorical.{index}.weight"), ids))
+            weight = writer.weight(f"embedding.categorical.{index}.weight")
+            parts.append(writer.add("Gather", weight, columns[column]))
         for index, column in enumerate(shape.real):
-            values = writer.input(column, np.float32, shape.seq_length)
-            part = writer.add("Unsqueeze", values, writer.integers([-1]))  # (N, T, 1)
+            part = writer.add("Unsqueeze", columns[column], writer.integers([-1]))  # (N, T, 1)
             if shape.embedding_widths[len(shape.categorical) + index] > 1:
                 part = writer.linear(part, f"embedding.real.{index}", bias=True)
             parts.append(part)
@@ -231,20 +248,32 @@ class _Backbone:
         return x if steps == self.shape.seq_length else self.writer.last_steps(x, steps, axis=axis)
 
 
+def write_value(writer: GraphWriter, index: int, hidden: Value) -> Value:
+    """(N, P, D) -> (N, P), the standardised value of real target number `index`."""
+    return writer.add("Squeeze", _head(writer, index, hidden), writer.integers([-1]))
+
+
+def write_choice(writer: GraphWriter, index: int, hidden: Value) -> tuple[Value, Value]:
+    """(N, P, D) -> (N, P, n_classes) probabilities by id, and (N, P) the largest, counted from class 1 as 0."""
+    logits = _head(writer, index, hidden)
+    known = writer.add("Softmax", logits, axis=-1)  # classes 1, 2, ...; class 0 is never predicted
+    # A zero in front of the last axis: one entry before, none behind.
+    probabilities = writer.add("Pad", known, writer.integers([0, 0, 1, 0, 0, 0]), writer.number(0.0))
+    return probabilities, writer.add("ArgMax", logits, axis=-1, keepdims=0)
+
+
+def _head(writer: GraphWriter, index: int, hidden: Value) -> Value:
+    return writer.linear(hidden, f"heads.linear.{index}", bias=True)
+
+
 def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> None:
     """(N, P, D) -> the outputs of each target."""
     P = shape.prediction_length
     for index, target in enumerate(shape.targets):
-        prediction = writer.linear(hidden, f"heads.linear.{index}", bias=True)
         if target.kind == "real":
-            (value,) = target.output_names
-            squeezed = writer.add("Squeeze", prediction, writer.integers([-1]))
-            writer.output(value, squeezed, np.float32, P)
+            writer.output(target.output_names[0], write_value(writer, index, hidden), np.float32, P)
             continue
         probabilities, best = target.output_names
-        known = writer.add("Softmax", prediction, axis=-1)  # classes 1, 2, ...; class 0 is never predicted
-        # A zero in front of the last axis: one entry before, none behind.
-        padded = writer.add("Pad", known, writer.integers([0, 0, 1, 0, 0, 0]), writer.number(0.0))
-        writer.output(probabilities, padded, np.float32, P, target.n_classes)
-        largest = writer.add("ArgMax", prediction, axis=-1, keepdims=0)
+        shares, largest = write_choice(writer, index, hidden)
+        writer.output(probabilities, shares, np.float32, P, target.n_classes)
         writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, P)

@@ -100,7 +100,9 @@ def test_all_problems_are_reported_at_once_with_file_and_line(tmp_path: Path) ->
         ("training_spec: {distributed: true}\n", "not available in this version"),
         ("seq_length: PLEASE FILL\n", "still says PLEASE FILL"),
         ("training_spec: {dropout: .nan}\n", "finite"),
-        ("hooks: {after_step: 'm:f'}\n", "not available in this version"),
+        ("hooks: {after_steps: 'm:f'}\n", "did you mean `after_step`"),
+        ("hooks: {after_step: 'm.f'}\n", "not of the form `module:function`"),
+        ("training_spec: {class_share_log_columns: [other]}\n", "which is no target"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_a_fix(tmp_path: Path, extra: str, expected: str) -> None:
@@ -119,6 +121,27 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_offers_its_neighbour(tmp_path: Path) -> None:
     write(tmp_path, MINIMAL, "train.yaml")
     assert "train.yaml`?" in problems(tmp_path / "trian.yaml")
+
+
+@pytest.mark.parametrize("model", [TrainConfig, PreprocessConfig, InferConfig, SearchConfig])
+def test_a_project_root_that_is_not_there_names_the_nearest_folder(tmp_path: Path, model: type) -> None:
+    (tmp_path / "shop" / "data").mkdir(parents=True)
+    mandatory = {
+        TrainConfig: MINIMAL,
+        PreprocessConfig: "data_path: d.csv\nseq_length: 8\n",
+        InferConfig: "model_path: m.onnx\n",
+        SearchConfig: "metadata_config_path: m\nhp_search_name: s\ntarget_columns: [a]\nsearch_strategy: grid\n",
+    }[model]
+    path = write(tmp_path, f"{mandatory}project_root: {tmp_path}/shoop/data\n")
+    with pytest.raises(ConfigError) as caught:
+        load(model, path)
+    (problem,) = caught.value.problems
+    assert problem.key == "project_root"
+    assert problem.message == f"there is no folder {tmp_path}/shoop/data; the nearest that exists is {tmp_path}"
+    assert problem.source == f"{path}:{len(mandatory.splitlines()) + 1}"
+    assert problem.fix == "did you mean `shop`?"
+    assert not (tmp_path / "shoop").exists()
+    assert load(model, path, defines=[f"project_root={tmp_path}/shop"]).config.root == tmp_path / "shop"
 
 
 def test_an_unknown_section_is_an_error(tmp_path: Path) -> None:
@@ -217,18 +240,18 @@ def test_an_entry_of_a_list_has_the_place_of_its_line(tmp_path: Path) -> None:
 
 
 def test_a_message_does_not_repeat_its_key(tmp_path: Path) -> None:
-    message = problems(write(tmp_path, MINIMAL + "export_end_to_end: true\n"))
-    assert "4: `export_end_to_end`: True is not available in this version" in message
+    message = problems(write(tmp_path, MINIMAL + "export_with_dropout: true\n"))
+    assert "4: `export_with_dropout`: True is not available in this version" in message
 
 
 def test_all_that_is_not_available_is_named_whatever_else_is_wrong(tmp_path: Path) -> None:
-    text = "export_end_to_end: true\nhooks: {after_step: 'm:f'}\nseed: -1\ntraining_spec:\n  epochs: 0\n"
+    text = "export_with_dropout: true\nseed: -1\ntraining_spec:\n  epochs: 0\n"
     message = problems(write(tmp_path, MINIMAL + text + "  distributed: true\n  world_size: 2\n"))
-    assert "6 problems" in message
-    for line, key in ((4, "export_end_to_end"), (5, "hooks"), (9, "training_spec.distributed")):
+    assert "5 problems" in message
+    for line, key in ((4, "export_with_dropout"), (8, "training_spec.distributed")):
         assert f"train.yaml:{line}: `{key}`: " in message
-    assert "train.yaml:10: `training_spec.world_size`: 2 is not available in this version" in message
-    assert message.count("not available in this version; leave it out (default: ") == 4
+    assert "train.yaml:9: `training_spec.world_size`: 2 is not available in this version" in message
+    assert message.count("not available in this version; leave it out (default: ") == 3
 
 
 def test_files_that_inherit_in_a_circle_are_an_error(tmp_path: Path) -> None:

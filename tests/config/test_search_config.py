@@ -222,10 +222,11 @@ def test_fixed_fields_take_one_value() -> None:
     assert set(found) == {(MODEL, "prediction_length"), (TRAINING, "device")}
 
 
-def test_what_comes_later_says_so() -> None:
-    with pytest.raises(ValidationError, match="not available in this version"):
-        read(keep_models="best")
-    read(keep_models="all", evaluation_script=None)
+def test_models_are_kept_of_all_runs_of_the_best_or_of_so_many() -> None:
+    assert [read(keep_models=given).keep_models for given in ("all", "best", 3)] == ["all", "best", 3]
+    assert read().keep_models == "all"
+    for wrong in (0, -1, True, 2.5, "some", None):
+        assert {location[0] for location in problems(keep_models=wrong)} == {"keep_models"}
 
 
 def test_the_name_must_be_usable_in_names_of_files() -> None:

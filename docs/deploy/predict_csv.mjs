@@ -1,0 +1,63 @@
+// The next event of each sequence of a CSV file, in JavaScript. Needs onnxruntime-node alone:
+//   npm install --ignore-scripts onnxruntime-node
+//   node predict_csv.mjs MODEL-end-to-end.onnx EVENTS.csv PREDICTIONS.csv SEQUENCE_COLUMN POSITION_COLUMN
+// The table is plain: no quotes, no commas inside values.
+import { readFileSync, writeFileSync } from "node:fs";
+import * as ort from "onnxruntime-node";
+
+const BATCH = 256;
+// type of an input -> an array of n paddings, and how a value is read from text
+const VALUES = {
+  string: [(n) => new Array(n).fill(""), (text) => text],
+  int64: [(n) => new BigInt64Array(n), BigInt],
+  float32: [(n) => new Float32Array(n), Number],
+  float64: [(n) => new Float64Array(n), Number],
+  bool: [(n) => new Uint8Array(n), (text) => (text.toLowerCase() === "true" ? 1 : 0)],
+};
+
+const [modelPath, eventsPath, predictionsPath, sequenceColumn, positionColumn] = process.argv.slice(2);
+const model = await ort.InferenceSession.create(modelPath);
+const columns = model.inputMetadata.filter((column) => column.name !== "n_events");
+const length = columns[0].shape[1]; // events that the model sees at once
+
+const [header, ...rows] = readFileSync(eventsPath, "utf8").trim().split(/\r?\n/).map((line) => line.split(","));
+const at = Object.fromEntries(header.map((name, index) => [name, index]));
+const sequences = new Map();
+for (const row of rows) {
+  const id = row[at[sequenceColumn]];
+  if (!sequences.has(id)) sequences.set(id, []);
+  sequences.get(id).push(row);
+}
+const isNumber = rows.every((row) => /^-?\d+$/.test(row[at[positionColumn]])); // dates in ISO 8601 sort as text
+const key = (row) => (isNumber ? Number(row[at[positionColumn]]) : row[at[positionColumn]]);
+for (const events of sequences.values()) events.sort((a, b) => (key(a) < key(b) ? -1 : 1));
+
+const shown = model.outputNames.filter((name) => /_(label|value)$/.test(name));
+const lines = [[sequenceColumn, ...shown].join(",")];
+const ids = [...sequences.keys()];
+for (let start = 0; start < ids.length; start += BATCH) {
+  const batch = ids.slice(start, start + BATCH);
+  const histories = batch.map((id) => sequences.get(id).slice(-length));
+  const counts = BigInt64Array.from(histories, (history) => BigInt(history.length));
+  const inputs = { n_events: new ort.Tensor("int64", counts, [batch.length]) };
+  for (const { name, type } of columns) {
+    const [padded, read] = VALUES[type];
+    const values = padded(batch.length * length); // short histories stand at the right end of their row
+    histories.forEach((history, index) => {
+      const first = (index + 1) * length - history.length;
+      history.forEach((row, step) => (values[first + step] = read(row[at[name]])));
+    });
+    inputs[name] = new ort.Tensor(type, values, [batch.length, length]);
+  }
+  const outputs = await model.run(inputs, shown);
+  batch.forEach((id, index) => {
+    // Of `prediction_length` outputs, the last one is the event that nobody has seen.
+    const values = shown.map((name) => {
+      const { data, dims, type } = outputs[name];
+      const last = data[(index + 1) * dims[1] - 1];
+      return type === "bool" ? last === 1 : last;
+    });
+    lines.push([id, ...values].join(","));
+  });
+}
+writeFileSync(predictionsPath, lines.join("\n") + "\n");

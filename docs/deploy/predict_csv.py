@@ -1,0 +1,56 @@
+"""The next event of each sequence of a CSV file. Needs onnxruntime and numpy alone: the model encodes and decodes.
+
+python predict_csv.py models/sequifier-NAME-best-end-to-end-5.onnx events.csv predictions.csv
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+BATCH = 256
+VALUES = {  # type of an input -> how a value is read from text, what padding is, type of the array
+    "tensor(string)": (str, "", object),
+    "tensor(int64)": (int, 0, np.int64),
+    "tensor(float)": (float, 0, np.float32),
+    "tensor(double)": (float, 0, np.float64),
+    "tensor(bool)": (lambda text: text.lower() == "true", False, np.bool_),
+}
+
+model_path, events_path, predictions_path = (Path(path) for path in sys.argv[1:])
+model = onnxruntime.InferenceSession(str(model_path))
+columns = [column for column in model.get_inputs() if column.name != "n_events"]
+length = columns[0].shape[1]  # events that the model sees at once
+names = [output.name for output in model.get_outputs()]
+
+data = json.loads(model.get_modelmeta().custom_metadata_map["data"])  # how the table was called in training
+number = {"Int64": int}  # dates in ISO 8601 and names sort as text
+sequences: dict[str, list[dict[str, str]]] = {}
+with events_path.open(newline="", encoding="utf-8") as file:
+    for row in csv.DictReader(file):
+        sequences.setdefault(row[data["sequence_column"]], []).append(row)
+position = number.get(data["position_type"], str)
+for events in sequences.values():
+    events.sort(key=lambda row: position(row[data["position_column"]]))
+ids = sorted(sequences, key=number.get(data["sequence_type"], str))
+
+shown = [name for name in names if name.endswith(("_label", "_value"))]
+with predictions_path.open("w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file)
+    writer.writerow([data["sequence_column"], *shown])
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        histories = [sequences[name][-length:] for name in batch]
+        inputs = {"n_events": np.array([len(history) for history in histories], np.int64)}
+        for column in columns:
+            read, padding, dtype = VALUES[column.type]
+            values = np.full((len(batch), length), padding, dtype)  # short histories stand at the right end
+            for place, history in zip(values, histories, strict=True):
+                place[length - len(history) :] = [read(row[column.name]) for row in history]
+            inputs[column.name] = values
+        outputs = dict(zip(names, model.run(None, inputs), strict=True))
+        # Of `prediction_length` outputs, the last one is the event that nobody has seen.
+        writer.writerows(zip(batch, *(outputs[name][:, -1].tolist() for name in shown), strict=True))

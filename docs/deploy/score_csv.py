@@ -1,0 +1,56 @@
+"""Scores a whole CSV file with polars: the next event of each sequence, and how sure the model is of it.
+
+python score_csv.py models/sequifier-NAME-best-end-to-end-5.onnx events.csv scores.parquet
+"""
+
+import json
+import sys
+
+import onnxruntime
+import polars as pl
+
+BATCH = 4096
+TYPES = {  # type of an input -> type of the column, of its array, and what padding is
+    "tensor(string)": (pl.String, "object", ""),
+    "tensor(int64)": (pl.Int64, "int64", 0),
+    "tensor(float)": (pl.Float64, "float32", 0.0),
+    "tensor(double)": (pl.Float64, "float64", 0.0),
+    "tensor(bool)": (pl.Boolean, "bool", False),
+}
+
+model_path, events_path, scores_path = sys.argv[1:]
+model = onnxruntime.InferenceSession(model_path)
+columns = {column.name: column for column in model.get_inputs() if column.name != "n_events"}
+length = next(iter(columns.values())).shape[1]
+names = [output.name for output in model.get_outputs()]
+data = json.loads(model.get_modelmeta().custom_metadata_map["data"])
+sequence, position = data["sequence_column"], data["position_column"]
+
+types = {name: TYPES[column.type][0] for name, column in columns.items()}
+events = pl.scan_csv(events_path, schema_overrides=types, try_parse_dates=True).select(sequence, position, *columns)
+missing = length - pl.col("n_events")
+histories = (
+    events.sort(sequence, position)
+    .group_by(sequence, maintain_order=True)
+    .agg(pl.len().clip(upper_bound=length).cast(pl.Int64).alias("n_events"), pl.col(*columns).tail(length))
+    # Short histories stand at the right end of their row.
+    .with_columns(
+        pl.concat_list(pl.lit(TYPES[column.type][2]).cast(types[name]).repeat_by(missing), name).alias(name)
+        for name, column in columns.items()
+    )
+    .collect()
+)
+
+parts = []
+for batch in histories.iter_slices(BATCH):
+    inputs = {"n_events": batch["n_events"].to_numpy()}
+    for name, column in columns.items():
+        values = batch[name].explode().to_numpy().astype(TYPES[column.type][1])
+        inputs[name] = values.reshape(-1, length)
+    outputs = dict(zip(names, model.run(None, inputs), strict=True))
+    scores = {sequence: batch[sequence]}
+    for name, values in outputs.items():
+        last = values[:, -1]  # of `prediction_length` events, the one that nobody has seen
+        scores[name.replace("_probabilities", "_probability")] = last.max(-1) if last.ndim == 2 else last.tolist()
+    parts.append(pl.DataFrame(scores))
+pl.concat(parts).write_parquet(scores_path)

@@ -1,0 +1,258 @@
+"""The card of a run's models: what they were trained on, how good they are, how to call them. Plain Markdown."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.events import read_events
+from sequifier.artifacts.metadata import Metadata, category_text
+from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.config.dump import dump_yaml
+from sequifier.config.identity import identity
+from sequifier.config.size import parameter_count
+from sequifier.errors import SequifierError
+from sequifier.export.checkpoints import Checkpoint
+from sequifier.export.models import EMBEDDING, END_TO_END, Version
+from sequifier.export.raw_columns import RawColumn, raw_columns
+
+SHOWN_CATEGORIES = 8
+
+
+def write_card(checkpoint: Checkpoint, version: Version) -> Path:
+    """Write `models/[model_name]-card.md`.
+
+    Args:
+        checkpoint: of the run.
+        version: whose metrics are shown, the best one where there is one.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    path = checkpoint.root / "models" / f"{checkpoint.config.model_name}-card.md"
+    write_text(path, "\n".join(line.rstrip() for line in _lines(checkpoint, version)) + "\n")
+    return path
+
+
+def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
+    config, metadata, shape = checkpoint.config, checkpoint.metadata, checkpoint.architecture
+    columns = raw_columns(shape, metadata)
+    record = _record(checkpoint.root / "logs" / config.model_name, checkpoint.content["fingerprint"])
+    models = _models(checkpoint.root / "models", config.model_name)
+    targets = ", ".join(f"`{target.name}`" for target in shape.targets)
+    reads = ", ".join(f"`{name}`" for name in shape.input_columns)
+    yield f"# {config.model_name}"
+    yield ""
+    yield f"Predicts {targets} of the next {_events(shape.prediction_length)} from {reads} of up to the last "
+    yield f"{_events(shape.seq_length)} of a sequence. A causal transformer, {parameter_count(shape):,} parameters."
+    yield from ("", "## Files", "")
+    yield from _table(["file in models/", "bytes", "SHA-256"], [_file_row(path) for path in models])
+    yield from ("", "## Data", "")
+    yield from _data(metadata)
+    yield from ("", "## Schema", "")
+    yield from _schema(checkpoint, columns)
+    yield from ("", "## Metrics", "")
+    yield from _metrics(checkpoint, version, record)
+    yield from ("", "## How to call it", "")
+    yield from _usage(models, shape, columns)
+    yield from ("", "## Config", "", "```yaml")
+    yield dump_yaml(config.model_dump(mode="json"), header=[]).strip()
+    yield from ("```", "", "## Versions", "")
+    versions = record.get("versions") or {}
+    yield (
+        "Trained with " + (", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown versions") + "."
+    )
+    yield f"Config hash `{identity(config, metadata.fingerprint)}`, data `{metadata.fingerprint}`."
+
+
+def _events(count: int) -> str:
+    return "event" if count == 1 else f"{count} events"
+
+
+def _file_row(path: Path) -> list[str]:
+    content = path.read_bytes()
+    return [f"`{path.name}`", f"{len(content):,}", f"`{hashlib.sha256(content).hexdigest()}`"]
+
+
+def _models(folder: Path, name: str) -> list[Path]:
+    """The model files of exactly this run, `best` first."""
+    kinds = f"(?:{EMBEDDING}|{END_TO_END})?"
+    pattern = re.compile(rf"sequifier-{re.escape(name)}-(?:best|last){kinds}-(?:step-)?\d+\.(?:onnx|pt)")
+    return sorted(path for path in folder.glob("sequifier-*") if pattern.fullmatch(path.name))
+
+
+def _record(parent: Path, fingerprint: str) -> dict[str, Any]:
+    """What the newest record of this run says: versions, results. Empty where there is none on these data."""
+    folder = parent / "latest"
+    found: dict[str, Any] = {}
+    for name in ("experiment_meta.json", "experiment_data.json"):
+        try:
+            found |= json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+    log = folder / "experiment_log.txt"
+    return found if log.is_file() and f"data {fingerprint}" in log.read_text(encoding="utf-8") else {}
+
+
+def _data(metadata: Metadata) -> Iterator[str]:
+    about = metadata.sequifier
+    yield f"One row is one event; `{about.sequence_column}` names its sequence ({about.sequence_type}), "
+    yield f"`{about.position_column}` orders its events ({about.position_type}). Split {about.split_method} in ratios "
+    yield f"{', '.join(f'{ratio:g}' for ratio in about.split_ratios)}; fingerprint `{metadata.fingerprint}`."
+    yield ""
+    names = ["training", "validation", "test"]
+    rows = [
+        [names[number] if number < len(names) else f"split {number}", f"{rows:,}", f"{sequences:,}"]
+        for number, (rows, sequences) in enumerate(zip(about.rows, about.sequences, strict=True))
+    ]
+    yield from _table(["split", "events", "sequences"], rows)
+
+
+def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterator[str]:
+    shape, metadata = checkpoint.architecture, checkpoint.metadata
+    ranges = _ranges(checkpoint, [name for name, column in columns.items() if column.is_real])
+    rows = []
+    for name, column in columns.items():
+        uses = [
+            *(["input"] if name in shape.input_columns else []),
+            *(["target"] if name in {target.name for target in shape.targets} else []),
+        ]
+        if column.is_real:
+            values = ranges.get(name, "") + f"mean {column.mean:.6g}, standard deviation {column.std:.6g}"
+        else:
+            values = _categories(column)
+        classes = "" if column.is_real else f"{len(column.categories):,}"
+        rows.append([f"`{name}`", " and ".join(uses), metadata.column_types[name], classes, values])
+    yield from _table(["column", "use", "type", "categories", "values"], rows)
+    yield ""
+    yield "A category that is not among these is unknown (id 0); class 0 is never predicted."
+
+
+def _categories(column: RawColumn) -> str:
+    if column.kind is np.int64 and len(column.categories) > SHOWN_CATEGORIES:
+        return f"{min(column.categories)} to {max(column.categories)}"
+    shown = [f"`{category_text(category)}`" for category in column.categories[:SHOWN_CATEGORIES]]
+    return ", ".join(shown + ["..."] * (len(column.categories) > SHOWN_CATEGORIES))
+
+
+def _ranges(checkpoint: Checkpoint, real: list[str]) -> dict[str, str]:
+    """Smallest and largest training values, where the split is still there."""
+    path = checkpoint.root / checkpoint.metadata.split_paths[0]
+    if not real or not path.exists():
+        return {}
+    try:
+        events = read_events(path, real, expected_hashes=checkpoint.metadata.sequifier.column_hashes[0])
+    except SequifierError:
+        return {}  # the split was changed since: its values are not those of the training
+    found = {}
+    for name in real:
+        statistics = checkpoint.metadata.selected_columns_statistics[name]
+        ends = (float(end) * statistics["std"] + statistics["mean"] for end in _ends(events.columns[name]))
+        found[name] = " to ".join(f"{end:.6g}" for end in ends) + "; "
+    return found
+
+
+def _ends(values: Any) -> tuple[float, float]:
+    return values.min(), values.max()
+
+
+def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]) -> Iterator[str]:
+    config, results = checkpoint.config, record.get("results", {})
+    baselines: dict[str, dict[str, float]] = results.get("baselines", {})
+    yield f"On the validation split, of the {version.name} weights (epoch {version.epoch}), beside baselines."
+    yield f"The best weights and the rank in a search are chosen by `{config.metric}` ({config.direction})."
+    yield ""
+    names = [name for name in version.metrics if name == "val_loss" or name.startswith("val_")]
+    rows = [
+        [f"`{name}`", _number(version.metrics[name]), *(_number(scores.get(name)) for scores in baselines.values())]
+        for name in names
+    ]
+    yield from _table(["metric", "model", *baselines], rows)
+    yield ""
+    value = version.metrics.get(config.metric)
+    known = [scores[config.metric] for scores in baselines.values() if config.metric in scores]
+    if not known or value is None:
+        yield "No baselines: the run left no record that says them."
+        return
+    error = version.metrics.get("standard_error")
+    best, sign = (min(known), 1) if config.direction == "minimize" else (max(known), -1)
+    if best:
+        better = 100 * sign * (best - value) / abs(best)
+        word = "better" if better >= 0 else "worse"
+        yield f"Skill: `{config.metric}` is {abs(better):.1f} % {word} than that of the best baseline."
+    if error is not None:
+        yield f"The standard error of `val_loss`, over sequences, is {_number(error)}."
+
+
+def _number(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, (int, float)) else ""
+
+
+def _usage(models: Sequence[Path], shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
+    onnx = [path for path in models if path.suffix == ".onnx" and f"{EMBEDDING}-" not in path.name]
+    raw = [path for path in onnx if f"{END_TO_END}-" in path.name]
+    if not onnx:
+        yield "No ONNX model of this run is left; `sequifier export` writes one."
+        return
+    yield "`sequifier infer` takes CSV and Parquet. Without Sequifier, onnxruntime and numpy are enough:"
+    yield from ("", "```python")
+    if raw:
+        yield from _raw_call(raw[0], shape, columns)
+    else:
+        yield from _encoded_call(onnx[0], shape)
+    yield from ("```", "", "Values stand at the right end of their row, the last event last; what is left of the ")
+    yield f"`{EVENT_COUNT}` real ones does not matter. docs/deploy.md of Sequifier says more."
+
+
+def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
+    yield from ("import numpy as np, onnxruntime", "", f'model = onnxruntime.InferenceSession("models/{path.name}")')
+    yield "inputs = {  # one sequence of which one event is known"
+    yield f'    "{EVENT_COUNT}": np.array([1]),'
+    for name in shape.input_columns:
+        column = columns[name]
+        value = _literal(column.mean if column.is_real else next(iter(column.categories), ""))
+        dtype = column.numpy_type.__name__.rstrip("_")
+        padding = {"str": '""', "bool": "False"}.get(column.kind.__name__.rstrip("_"), "0")
+        yield f"    {_literal(name)}: np.array([[{padding}] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
+    yield "}"
+    yield "for output, value in zip(model.get_outputs(), model.run(None, inputs)):"
+    yield "    print(output.name, value[0])"
+
+
+def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
+    yield from ("import json, numpy as np, onnxruntime", "")
+    yield f'model = onnxruntime.InferenceSession("models/{path.name}")'
+    yield "stored = model.get_modelmeta().custom_metadata_map"
+    yield 'labels, scale = json.loads(stored["vocabularies"]), json.loads(stored["statistics"])'
+    yield "inputs = {  # one sequence of which one event is known: ids from 1, or (value - mean) / std"
+    yield f'    "{EVENT_COUNT}": np.array([1]),'
+    kinds = {**{name: ("1", "int64") for name, _ in shape.categorical}, **dict.fromkeys(shape.real, ("0", "float32"))}
+    for name, (value, dtype) in kinds.items():
+        yield f"    {_literal(name)}: np.array([[0] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
+    yield "}"
+    yield "outputs = dict(zip([output.name for output in model.get_outputs()], model.run(None, inputs)))"
+    for target in shape.targets:
+        name, output = _literal(target.name), _literal(target.output_names[-1])
+        if target.kind == "categorical":
+            yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
+        else:
+            yield f'print({name}, outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"])'
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _row(header)
+    yield _row(["---"] * len(header))
+    yield from map(_row, rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"

@@ -1,0 +1,139 @@
+"""The ONNX graph that takes raw values and gives labels and original units: no Python is needed to call it.
+
+Around the graph of `export.onnx`, vocabularies (ai.onnx.ml LabelEncoder) and statistics of the columns.
+Shapes: N batch, T steps of the window, P prediction_length.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from sequifier.artifacts.model_file import END_TO_END, add_properties, write_model
+from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.errors import ModelError
+from sequifier.export.graph import ML_DOMAIN, GraphWriter, Value
+from sequifier.export.onnx import write_backbone, write_choice, write_value
+from sequifier.export.parity import Parity, check
+from sequifier.export.raw_columns import RawColumn
+
+
+def export_end_to_end(
+    path: Path,
+    architecture: Architecture,
+    model: nn.Module,
+    columns: Mapping[str, RawColumn],
+    *,
+    properties: Mapping[str, str],
+    seed: int,
+) -> Parity:
+    """Write a model that takes raw values, after running it against our own encoding and torch.
+
+    Args:
+        path: the file; it appears whole or not at all.
+        architecture: the shape of `model`.
+        model: a `Transformer` on any device, in any precision; the weights in the file are float32.
+        columns: input and target columns by name, see `raw_columns`.
+        properties: `artifacts.model_file.model_properties`.
+        seed: of the windows that are compared.
+
+    Raises:
+        ModelError: the graph does not compute what torch does, or two names collide.
+        RunError: the file cannot be written.
+    """
+    graph = build_end_to_end_graph(architecture, model.state_dict(), columns, metadata_props=properties)
+    parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns)
+    add_properties(graph, {"parity": parity.as_json()})
+    write_model(path, graph)
+    return parity
+
+
+def build_end_to_end_graph(
+    architecture: Architecture,
+    state_dict: Mapping[str, Tensor],
+    columns: Mapping[str, RawColumn],
+    *,
+    metadata_props: Mapping[str, str],
+) -> onnx.ModelProto:
+    """The graph from raw values to labels.
+
+    Inputs are each input column under its own name, (N, T) text, int64, bool, float32 or float64 as in the raw table,
+    and `n_events`, (N,) int64: how many of the last steps are real events. Outputs are `<target>_label` (N, P),
+    `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units.
+
+    Raises:
+        ModelError: a column is called like a weight or an output.
+    """
+    shape = architecture
+    outputs = [name for target in shape.targets for name in target.end_to_end_names]
+    for what, names in (("a weight", state_dict), ("an output", outputs)):
+        if clash := sorted({*shape.input_columns} & {*names}):
+            raise ModelError(
+                f"column `{clash[0]}` has the name of {what} in the exported model",
+                fix="rename it in the raw data and preprocess again",
+            )
+    writer = GraphWriter(state_dict, [*shape.input_columns, *outputs, EVENT_COUNT])
+    for name in shape.input_columns:
+        writer.input(name, columns[name].kind, shape.seq_length)
+    n_events = writer.input(EVENT_COUNT, np.int64)
+    from_the_end = writer.integers(range(shape.seq_length, 0, -1))  # the last step is 1
+    is_event = writer.add("LessOrEqual", from_the_end, writer.add("Unsqueeze", n_events, writer.integers([1])))
+    encoded = {name: _encode(writer, name, columns[name], is_event) for name in shape.input_columns}
+    hidden = write_backbone(writer, shape, encoded, n_events)
+    _write_heads(writer, shape, columns, hidden)
+    assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
+    model = writer.finish("end-to-end")
+    add_properties(model, {**metadata_props, END_TO_END: "true"})
+    return model
+
+
+def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value) -> Value:
+    """(N, T) raw values -> ids or standardised values."""
+    if column.is_real:
+        exact = writer.add("Cast", name, to=TensorProto.DOUBLE)
+        z = writer.add("Div", writer.add("Sub", exact, _double(writer, column.mean)), _double(writer, column.std))
+        z = writer.add("Cast", z, to=TensorProto.FLOAT)
+        # Padding may hold anything, also what is no number, which attention would not mask: 0 * inf is NaN.
+        usable = writer.add("And", is_event, writer.add("Not", writer.add("IsNaN", z)))
+        return writer.add("Where", usable, z, writer.number(0.0))
+    ids = range(1, len(column.categories) + 1)
+    if not column.categories:
+        zero = helper.make_tensor("zero", TensorProto.INT64, [1], [0])
+        return writer.add("ConstantOfShape", writer.add("Shape", name), value=zero)
+    if column.kind is np.bool_:
+        by_value = dict(zip(column.categories, ids, strict=True))
+        yes, no = (writer.constant(np.array(by_value.get(value, 0), np.int64)) for value in (True, False))
+        return writer.add("Where", name, yes, no)
+    keys = "keys_strings" if column.kind is np.str_ else "keys_int64s"
+    return writer.add(
+        "LabelEncoder",
+        name,
+        domain=ML_DOMAIN,
+        **{keys: list(column.categories), "values_int64s": list(ids), "default_int64": 0},
+    )
+
+
+def _write_heads(writer: GraphWriter, shape: Architecture, columns: Mapping[str, RawColumn], hidden: Value) -> None:
+    """(N, P, D) -> the outputs of each target."""
+    P = shape.prediction_length
+    for index, target in enumerate(shape.targets):
+        column = columns[target.name]
+        if target.kind == "real":
+            z = writer.add("Cast", write_value(writer, index, hidden), to=TensorProto.DOUBLE)
+            value = writer.add("Add", writer.add("Mul", z, _double(writer, column.std)), _double(writer, column.mean))
+            if column.kind is np.float32:
+                value = writer.add("Cast", value, to=TensorProto.FLOAT)
+            writer.output(target.end_to_end_names[0], value, column.kind, P)
+            continue
+        label, probabilities = target.end_to_end_names
+        shares, largest = write_choice(writer, index, hidden)
+        categories = writer.constant(np.array(column.categories, column.numpy_type))
+        writer.output(label, writer.add("Gather", categories, largest, axis=0), column.kind, P)
+        writer.output(probabilities, shares, np.float32, P, target.n_classes)
+
+
+def _double(writer: GraphWriter, value: float) -> Value:
+    return writer.constant(np.array(value, np.float64))

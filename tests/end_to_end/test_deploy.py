@@ -1,0 +1,189 @@
+"""The scripts of docs/deploy.md, where neither Sequifier nor torch is installed, against `infer`."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import machines
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from shapes import lively, small
+
+from sequifier import api
+from sequifier.artifacts.model_file import model_properties
+from sequifier.config.architecture import Target
+from sequifier.config.inference import InferConfig
+from sequifier.export.end_to_end import export_end_to_end
+from sequifier.export.onnx import export_onnx
+from sequifier.export.raw_columns import RawColumn
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "docs" / "deploy"
+N_ROWS = 10_000  # predicted; the tables have several times as many
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model of machines, `new.csv` with as many new ones as rows are predicted, and what `infer` predicts."""
+    root = tmp_path_factory.mktemp("machines")
+    machines.train(root, training_spec={"epochs": 5})
+    machines.write(root / "new.csv", machines.rows(N_ROWS, (1, 12), seed=1, strange=True))
+    config = InferConfig.model_validate(
+        {
+            "project_root": str(root),
+            "model_path": machines.model(5, ""),
+            "data_path": "new.csv",
+            "read_format": "raw",
+            "device": "cpu",
+            "write_format": "parquet",
+        }
+    )
+    lines: list[str] = []
+    (inference,) = api.infer(config, report=lines.append)
+    assert inference.n_predictions == N_ROWS
+    assert set(inference.unknown) == {"state", "code"}
+    return root
+
+
+def expected(project: Path) -> pl.DataFrame:
+    """The predictions of `infer`, headed as the outputs of the graph."""
+    (path,) = (project / "outputs" / "predictions").glob("*.parquet")
+    names = {name: f"{name}_{'value' if name in ('load', 'clock') else 'label'}" for name in machines.COLUMNS}
+    return pl.read_parquet(path).select(pl.col("sequenceId").alias("machine"), *names).rename(names).sort("machine")
+
+
+def assert_same(ours: pl.DataFrame, project: Path) -> None:
+    """Labels to the last one; values within rounding of float32: of `load` itself, of the deviation of `clock`."""
+    theirs, ours = expected(project), ours.sort("machine")
+    assert len(theirs) == N_ROWS
+    labels = ["machine", "state_label", "code_label", "alarm_label"]
+    assert_frame_equal(ours.select(labels), theirs.select(labels))
+    assert theirs["state_label"].n_unique() == len(machines.STATES)  # the model does not always say the same
+    assert_frame_equal(ours.select("load_value"), theirs.select("load_value"), rel_tol=1e-5, abs_tol=1e-4)
+    assert_frame_equal(ours.select("clock_value"), theirs.select("clock_value"), rel_tol=1e-9, abs_tol=5)
+
+
+def end_to_end(project: Path) -> str:
+    return str(project / machines.model(5))
+
+
+def test_polars_scores_a_csv_with_the_labels_of_infer(project: Path) -> None:
+    """The script for polars; it runs here, with the packages of the project."""
+    scores = project / "scores.parquet"
+    script(sys.executable, DEPLOY / "score_csv.py", end_to_end(project), project / "new.csv", scores)
+    frame = pl.read_parquet(scores)
+    assert_same(frame.select(*expected(project).columns), project)
+    for target in ("state", "code", "alarm"):
+        assert frame[f"{target}_probability"].is_between(1 / len(machines.STATES), 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("predict_csv.py", {"csv", "json", "sys", "pathlib", "numpy", "onnxruntime"}),
+        ("score_csv.py", {"json", "sys", "onnxruntime", "polars"}),
+    ],
+)
+def test_the_scripts_import_what_they_say(name: str, needed: set[str]) -> None:
+    tree = ast.parse((DEPLOY / name).read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == needed
+
+
+def test_each_script_is_in_the_guide() -> None:
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert {path.name for path in DEPLOY.iterdir() if path.is_file()} == set(re.findall(r"\(deploy/([\w.]+)\)", guide))
+
+
+def test_the_calls_in_the_guide_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shops = ("bakery", "grocer", "hardware", "tailor", "toys", "wine", "zoo")
+    size, models = len(shops) + 1, tmp_path / "models"
+    for seq_length, ending in ((4, "-end-to-end"), (5, "")):
+        target = Target("shop", "categorical", size)
+        shape = small(
+            categorical=(("shop", size),), real=(), embedding_widths=(16,), targets=(target,), seq_length=seq_length
+        )
+        properties = model_properties(
+            shape, vocabularies={"shop": shops}, statistics={}, data={}, config={}, metrics={}
+        )
+        path = models / f"sequifier-NAME-best{ending}-5.onnx"
+        if ending:
+            column = {"shop": RawColumn(np.str_, shops)}
+            export_end_to_end(path, shape, lively(shape), column, properties=properties, seed=0)
+        else:
+            export_onnx(path, shape, lively(shape), properties=properties, seed=0)
+    monkeypatch.chdir(tmp_path)
+    calls = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(calls) == 2
+    for call in calls:
+        exec(call, {})
+        assert capfd.readouterr().out.strip() in shops
+
+
+@pytest.mark.slow
+def test_a_bare_environment_gives_the_labels_of_infer(project: Path, tmp_path: Path) -> None:
+    """Neither torch nor sequifier is installed there."""
+    python = tmp_path / "bare" / "bin" / "python"
+    made = quiet(sys.executable, "-m", "venv", tmp_path / "bare")
+    if made.returncode == 0:
+        made = quiet(python, "-m", "pip", "install", "--quiet", "--retries", "1", "numpy", "onnxruntime", cwd=tmp_path)
+    if made.returncode:
+        pytest.skip(f"no environment with numpy and onnxruntime can be made here: {made.stderr.strip()[-300:]}")
+    for package in ("sequifier", "torch", "polars"):
+        assert quiet(python, "-c", f"import {package}", cwd=tmp_path).returncode == 1
+    predictions = tmp_path / "predictions.csv"
+    script(python, DEPLOY / "predict_csv.py", end_to_end(project), project / "new.csv", predictions, cwd=tmp_path)
+    assert_same(read_csv(predictions), project)
+
+
+@pytest.mark.slow
+def test_javascript_gives_the_labels_of_infer(project: Path, tmp_path: Path) -> None:
+    """onnxruntime-node carries its library for the CPU; its install script, which fetches one for CUDA, is not run."""
+    if not (shutil.which("npm") and shutil.which("node")):
+        pytest.skip("node and npm are not installed")
+    (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
+    made = quiet(
+        *("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-timeout=60000"),
+        *("--fetch-retries=1", "onnxruntime-node"),
+        cwd=tmp_path,
+    )
+    if made.returncode:
+        pytest.skip(f"onnxruntime-node cannot be installed here: {made.stderr.strip()[-300:]}")
+    loads = quiet("node", "--input-type=module", "-e", "import 'onnxruntime-node'", cwd=tmp_path)
+    if loads.returncode:
+        pytest.skip(f"onnxruntime-node brings no library for this machine: {loads.stderr.strip()[-300:]}")
+    program = shutil.copy(DEPLOY / "predict_csv.mjs", tmp_path)  # modules are looked for beside the script
+    predictions = tmp_path / "predictions.csv"
+    script("node", program, end_to_end(project), project / "new.csv", predictions, "machine", "day", cwd=tmp_path)
+    assert_same(read_csv(predictions), project)
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """Predictions as Python or JavaScript writes them."""
+    text = path.read_text(encoding="utf-8").replace("True", "true").replace("False", "false")
+    return pl.read_csv(text.encode())
+
+
+def script(*words: object, cwd: Path | None = None) -> None:
+    done = quiet(*words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def quiet(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program that does not see this project's packages; one that does not end has failed."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    command = list(map(str, words))
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", "it did not end within five minutes")

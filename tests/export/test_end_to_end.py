@@ -1,0 +1,271 @@
+"""The graph that takes raw values, against the encoding of `preprocess` and the graph that takes numbers."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapes import describe, lively, pairwise, small
+
+from sequifier.artifacts.model_file import model_properties, read_model_file
+from sequifier.config.architecture import Architecture, Target
+from sequifier.errors import ModelError
+from sequifier.export.end_to_end import build_end_to_end_graph, export_end_to_end
+from sequifier.export.onnx import build_graph
+from sequifier.export.parity import TOLERANCE, check, open_session
+from sequifier.export.raw_columns import RawColumn, raw_columns
+from sequifier.preprocess.encode import encode_categories, encode_reals
+
+COLUMNS = {
+    "kind": RawColumn(np.str_, ("a b", "for", "größer", "in", "", "事")),
+    "place": RawColumn(np.int64, (-5, 3, 2**40, 2**62)),
+    "flag": RawColumn(np.bool_, (False, True)),
+    "length": RawColumn(np.float32, (), 10.0, 2.5),
+    "depth": RawColumn(np.float64, (), 1.7e9, 10.0),
+}
+SHAPE = small(
+    categorical=(("kind", 7), ("place", 5), ("flag", 3)),
+    embedding_widths=(4, 4, 2, 5, 1),
+    targets=(
+        *(Target("kind", "categorical", 7), Target("place", "categorical", 5), Target("flag", "categorical", 3)),
+        *(Target("length", "real", 0), Target("depth", "real", 0)),
+    ),
+    prediction_length=2,
+)
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def graph(shape: Architecture = SHAPE, columns: dict[str, RawColumn] = COLUMNS) -> onnx.ModelProto:
+    return build_end_to_end_graph(shape, lively(shape).state_dict(), columns, metadata_props={})
+
+
+def run(model: onnx.ModelProto, feed: Arrays) -> Arrays:
+    session = open_session(model.SerializeToString())
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, feed), strict=True))
+
+
+def raw_windows(n_windows: int, seed: int = 0) -> Arrays:
+    """Values as in a raw table, some of them in no vocabulary."""
+    draw, size = np.random.default_rng(seed), (n_windows, SHAPE.seq_length)
+    kinds = np.array([*COLUMNS["kind"].categories, "unheard of", "FOR"], object)
+    places = np.array([*COLUMNS["place"].categories, 0, -(2**63)], np.int64)
+    return {
+        "kind": kinds[draw.integers(0, len(kinds), size)],
+        "place": places[draw.integers(0, len(places), size)],
+        "flag": draw.integers(0, 2, size).astype(np.bool_),
+        "length": draw.normal(10, 2.5, size).astype(np.float32),
+        "depth": draw.normal(1.7e9, 10, size),
+    }
+
+
+def encoded(values: Arrays) -> Arrays:
+    """What `preprocess` makes of them."""
+    found = {}
+    for name, array in values.items():
+        column = COLUMNS[name]
+        if column.is_real:
+            numbers = encode_reals(array.astype(np.float64), mean=column.mean, std=column.std)
+        else:
+            series = pl.Series(array.ravel().tolist()), pl.Series(column.categories)
+            numbers = encode_categories(*series).astype(np.int64)
+        found[name] = numbers.reshape(array.shape)
+    return found
+
+
+@pytest.mark.parametrize("n_events", [[8, 8, 8], [2, 3, 5, 8], [3]], ids=["full", "padded", "single-row"])
+def test_raw_values_give_what_encoding_and_the_first_graph_give(n_events: list[int]) -> None:
+    values, count = raw_windows(len(n_events)), {"n_events": np.array(n_events)}
+    ours = run(graph(), values | count)
+    first = build_graph(SHAPE, lively(SHAPE).state_dict(), metadata_props={})
+    expected = run(first, encoded(values) | count)
+    assert list(ours) == [name for target in SHAPE.targets for name in target.end_to_end_names]
+    for target in SHAPE.targets:
+        column = COLUMNS[target.name]
+        if target.kind == "categorical":
+            labels = [None, *column.categories]
+            ids = expected[f"{target.name}_id"]
+            assert ours[f"{target.name}_label"].tolist() == [[labels[number] for number in row] for row in ids]
+            probabilities = f"{target.name}_probabilities"
+            np.testing.assert_allclose(ours[probabilities], expected[probabilities], rtol=1e-5, atol=1e-6)
+        else:
+            value = f"{target.name}_value"
+            assert ours[value].dtype == column.kind
+            units = expected[value].astype(np.float64) * column.std + column.mean
+            np.testing.assert_allclose(ours[value], units, rtol=1e-6, atol=1e-5 * column.std)
+
+
+@pytest.mark.parametrize("shape", pairwise(), ids=describe)
+def test_every_option_passes_the_checker_and_the_comparison(shape: Architecture, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    parity = export_end_to_end(path, shape, lively(shape), COLUMNS, properties={}, seed=0)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    assert parity.largest_difference < TOLERANCE / 10
+    stored = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert json.loads(stored["parity"])["largest_difference"] == parity.largest_difference
+
+
+def test_what_stands_on_padding_does_not_matter() -> None:
+    session = open_session(graph().SerializeToString())
+    values, count = raw_windows(3), {"n_events": np.array([2, 3, 7])}
+    expected = session.run(None, values | count)
+    padding = np.arange(SHAPE.seq_length, 0, -1) > count["n_events"][:, None]
+    for junk in ("", 0, np.nan), ("?", -(2**63), np.inf), ("for", 3, -np.inf):
+        changed = {name: array.copy() for name, array in values.items()}
+        for name, value in zip(("kind", "place", "length"), junk, strict=True):
+            changed[name][padding] = value
+        changed["depth"][padding] = junk[-1]
+        for ours, theirs in zip(session.run(None, changed | count), expected, strict=True):
+            assert np.array_equal(ours, theirs)
+
+
+def test_a_missing_number_is_the_mean_and_unknown_categories_are_one() -> None:
+    session = open_session(graph().SerializeToString())
+    values, count = raw_windows(2), {"n_events": np.array([8, 8])}
+
+    def outputs(**changes: Any) -> list[np.ndarray[Any, Any]]:
+        changed = {name: array.copy() for name, array in values.items()}
+        for name, value in changes.items():
+            changed[name][:, -1] = value
+        return session.run(None, changed | count)
+
+    same = [
+        ({"length": np.nan}, {"length": 10}),
+        ({"kind": "?"}, {"kind": "For"}),
+        ({"place": 2**40 + 1}, {"place": 0}),
+    ]
+    for one, other in same:
+        assert all(np.array_equal(*pair) for pair in zip(outputs(**one), outputs(**other), strict=True))
+
+
+def test_inputs_and_outputs_have_the_types_of_the_raw_columns() -> None:
+    model = graph()
+    session = open_session(model.SerializeToString())
+    assert [(value.name, value.type, value.shape) for value in session.get_inputs()] == [
+        ("kind", "tensor(string)", ["batch", 8]),
+        ("place", "tensor(int64)", ["batch", 8]),
+        ("flag", "tensor(bool)", ["batch", 8]),
+        ("length", "tensor(float)", ["batch", 8]),
+        ("depth", "tensor(double)", ["batch", 8]),
+        ("n_events", "tensor(int64)", ["batch"]),
+    ]
+    assert [(value.name, value.type, value.shape) for value in session.get_outputs()] == [
+        ("kind_label", "tensor(string)", ["batch", 2]),
+        ("kind_probabilities", "tensor(float)", ["batch", 2, 7]),
+        ("place_label", "tensor(int64)", ["batch", 2]),
+        ("place_probabilities", "tensor(float)", ["batch", 2, 5]),
+        ("flag_label", "tensor(bool)", ["batch", 2]),
+        ("flag_probabilities", "tensor(float)", ["batch", 2, 3]),
+        ("length_value", "tensor(float)", ["batch", 2]),
+        ("depth_value", "tensor(double)", ["batch", 2]),
+    ]
+    assert {(opset.domain, opset.version) for opset in model.opset_import} == {("", 20), ("ai.onnx.ml", 3)}
+
+
+def test_initializers_are_the_weights() -> None:
+    stored = {initializer.name for initializer in graph().graph.initializer}
+    assert stored == set(lively(SHAPE).state_dict())
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(text, min_size=1, max_size=6, unique=True), st.lists(text, min_size=1, max_size=4))
+def test_any_text_is_encoded_as_preprocess_does(vocabulary: list[str], others: list[str]) -> None:
+    size = len(vocabulary) + 1
+    shape = small(
+        categorical=(("t", size),), real=(), embedding_widths=(16,), targets=(Target("t", "categorical", size),)
+    )
+    weights = lively(shape).state_dict()
+    values = np.array([(vocabulary + others * 8)[:8], (others + vocabulary * 8)[:8]], object)
+    count = {"n_events": np.array([8, 5])}
+    ids = encode_categories(pl.Series(values.ravel().tolist()), pl.Series(vocabulary)).reshape(2, 8).astype(np.int64)
+    ours = run(
+        build_end_to_end_graph(shape, weights, {"t": RawColumn(np.str_, tuple(vocabulary))}, metadata_props={}),
+        {"t": values} | count,
+    )
+    expected = run(build_graph(shape, weights, metadata_props={}), {"t": ids} | count)
+    np.testing.assert_allclose(ours["t_probabilities"], expected["t_probabilities"], rtol=1e-5, atol=1e-6)
+    assert ours["t_label"].ravel().tolist() == [vocabulary[number - 1] for number in expected["t_id"].ravel()]
+
+
+def test_a_column_without_a_known_category_is_unknown_throughout() -> None:
+    shape = small(categorical=(("kind", 7), ("none", 1)))
+    columns = COLUMNS | {"none": RawColumn(np.str_)}
+    model = graph(shape, columns)
+    check(model, shape, lively(shape).state_dict(), seed=0, raw=columns)
+    values = {name: array for name, array in raw_windows(2).items() if name in ("kind", "length", "depth")}
+    outputs = [
+        run(model, values | {"none": np.full((2, 8), word, object), "n_events": np.array([8, 3])}) for word in ("", "x")
+    ]
+    assert np.array_equal(outputs[0]["kind_probabilities"], outputs[1]["kind_probabilities"])
+
+
+def test_a_boolean_that_was_never_true_in_training_is_unknown_when_it_is() -> None:
+    never = RawColumn(np.bool_, (False,))
+    assert never.encoded(np.array([[True, False]])).tolist() == [[0, 1]]
+    assert never.decoded(np.array([0, 1])).tolist() == [True, False]
+    shape = small(categorical=(("kind", 7), ("flag", 2)))
+    check(
+        graph(shape, COLUMNS | {"flag": never}),
+        shape,
+        lively(shape).state_dict(),
+        seed=0,
+        raw=COLUMNS | {"flag": never},
+    )
+
+
+@pytest.mark.parametrize("wrong", ["vocabulary", "mean", "nan"])
+def test_a_wrong_encoding_is_found(wrong: str) -> None:
+    kind, length = COLUMNS["kind"], COLUMNS["length"]
+    wrongly = {
+        "vocabulary": COLUMNS | {"kind": RawColumn(np.str_, kind.categories[::-1])},
+        "mean": COLUMNS | {"length": RawColumn(np.float32, (), 11.0, length.std)},
+        "nan": COLUMNS | {"length": RawColumn(np.float32, (), np.nan, length.std)},
+    }
+    with pytest.raises(ModelError, match="differs from torch"):
+        check(graph(SHAPE, wrongly[wrong]), SHAPE, lively(SHAPE).state_dict(), seed=0, raw=COLUMNS)
+
+
+def test_an_input_called_like_an_output_is_refused() -> None:
+    shape = small(real=("length", "kind_label"))
+    with pytest.raises(ModelError, match="column `kind_label` has the name of an output"):
+        graph(shape, COLUMNS | {"kind_label": COLUMNS["length"]})
+
+
+def test_a_model_file_says_that_it_takes_raw_values(tmp_path: Path) -> None:
+    properties = model_properties(
+        SHAPE,
+        vocabularies={name: column.categories for name, column in COLUMNS.items() if not column.is_real},
+        statistics={name: {"mean": column.mean, "std": column.std} for name, column in COLUMNS.items()},
+        data={},
+        config={},
+        metrics={},
+    )
+    export_end_to_end(tmp_path / "model.onnx", SHAPE, lively(SHAPE), COLUMNS, properties=properties, seed=0)
+    assert read_model_file(tmp_path / "model.onnx").end_to_end
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "kind"),
+    [
+        (0.0, 1.0, np.float32),
+        (-999.0, 1.0, np.float32),
+        (1001.0, 1.0, np.float64),
+        (1e18, 1.0, np.float64),  # constant: nothing of a deviation is left
+        (0.0, 1e35, np.float64),
+        (0.0, 1e-35, np.float64),
+    ],
+)
+def test_a_column_is_as_exact_as_its_values_need(mean: float, std: float, kind: type[np.generic]) -> None:
+    metadata = SimpleNamespace(id_maps={}, selected_columns_statistics={"length": {"mean": mean, "std": std}})
+    shape = small(categorical=(), real=("length",), embedding_widths=(16,), targets=(Target("length", "real", 0),))
+    columns = raw_columns(shape, metadata)  # type: ignore[arg-type]
+    assert columns["length"].kind == kind
+    check(graph(shape, columns), shape, lively(shape).state_dict(), seed=0, raw=columns)

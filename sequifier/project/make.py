@@ -1,6 +1,7 @@
 """`sequifier make`: a new project folder with configs for every command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from sequifier.config.reference import annotate
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import SequifierError, did_you_mean
-from sequifier.project import flights, python_tokens
+from sequifier.project import flights, python_tokens, topics
+from sequifier.project.from_table import Proposal, propose
 
 CONFIGS: dict[str, type[BaseModel]] = {
     "preprocess.yaml": PreprocessConfig,
@@ -23,26 +25,48 @@ CONFIGS: dict[str, type[BaseModel]] = {
 }
 """The config file of each command, in the order in which a project uses them."""
 
-EXAMPLES: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "flights": ("flights.parquet", flights.write),
-    "python": ("python_tokens.parquet", python_tokens.write),
+
+@dataclass(frozen=True)
+class Example:
+    """Sample data with configs that run at once."""
+
+    data: str  # its file in data/
+    write: Callable[[Path], None]
+    next: tuple[str, ...] = ("sequifier preprocess", "sequifier hyperparameter-search")
+
+
+EXAMPLES: dict[str, Example] = {
+    "flights": Example("flights.parquet", flights.write),
+    "python": Example("python_tokens.parquet", python_tokens.write),
+    "text": Example("topics.txt", topics.write, ("sequifier preprocess", "sequifier train")),
 }
-"""The data file of each example, and the function that writes it."""
 
 
-def make(name: str, example: str | None, folder: Path) -> list[str]:
+@dataclass(frozen=True)
+class OwnTable:
+    """The user's table, and which of its columns are what; see `project.from_table.propose`."""
+
+    path: Path
+    sequence: str = ""
+    order: str = ""
+    targets: Sequence[str] = ()
+
+
+def make(name: str, example: str | None, folder: Path, data: OwnTable | None = None) -> list[str]:
     """Make the project `folder / name`: configs, data/ and .gitignore, with sample data for an example.
 
     Args:
         name: the new folder; it must not exist, or be empty.
         example: a key of `EXAMPLES`, or `None` for configs that say PLEASE FILL where only the user knows.
         folder: where the project is made.
+        data: the user's own table instead, for configs that are filled in after a look at it.
 
     Returns:
-        What was made and what to do next, line by line.
+        What was found and made and what to do next, line by line.
 
     Raises:
         SequifierError: the example is unknown, or the folder has something in it already (nothing is touched).
+        DataError: the table cannot be used, or a column has to be named (nothing is written).
         RunError: the folder cannot be written to.
     """
     if example is not None and example not in EXAMPLES:
@@ -54,10 +78,9 @@ def make(name: str, example: str | None, folder: Path) -> list[str]:
             where=str(project),
             fix="choose another name, or move what is there away",
         )
-    for file, text in configs(example).items():
-        write_text(project / "configs" / file, text)
-    write_text(project / ".gitignore", _template("gitignore"))
-    (project / "data").mkdir(exist_ok=True)
+    if data is not None:
+        return _from_table(name, project, data)
+    _write(project, configs(example))
     if example is None:
         return [
             f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
@@ -68,20 +91,44 @@ def make(name: str, example: str | None, folder: Path) -> list[str]:
             "  sequifier preprocess",
             "  sequifier hyperparameter-search",
         ]
-    data, write = EXAMPLES[example]
-    write(project / "data" / data)
+    chosen = EXAMPLES[example]
+    chosen.write(project / "data" / chosen.data)
     return [
-        f"made {name}/ with data/{data} and {', '.join(f'configs/{file}' for file in CONFIGS)}",
+        f"made {name}/ with data/{chosen.data} and {', '.join(f'configs/{file}' for file in CONFIGS)}",
         "next:",
         f"  cd {name}",
-        "  sequifier preprocess",
-        "  sequifier hyperparameter-search",
+        *(f"  {command}" for command in chosen.next),
     ]
 
 
 def configs(example: str | None) -> dict[str, str]:
     """The text of each config of a new project, with comments from the descriptions of the fields."""
     return {file: annotate(_template(f"{example or 'plain'}-{file}"), model) for file, model in CONFIGS.items()}
+
+
+def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
+    proposal: Proposal = propose(
+        data.path, sequence=data.sequence, order=data.order, targets=data.targets, name=name, project=project
+    )
+    annotated = {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()}
+    proposal.write_copy(project, data.path)
+    _write(project, annotated)
+    copied = f" and data/{Path(proposal.copy[1]).name}" if proposal.copy else ""
+    return [
+        *proposal.lines,
+        f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}{copied}",
+        "next (look at configs/preprocess.yaml first: it says what each column was taken for):",
+        f"  cd {name}",
+        "  sequifier preprocess",
+        "  sequifier hyperparameter-search",
+    ]
+
+
+def _write(project: Path, texts: Mapping[str, str]) -> None:
+    for file, text in texts.items():
+        write_text(project / "configs" / file, text)
+    write_text(project / ".gitignore", _template("gitignore"))
+    (project / "data").mkdir(exist_ok=True)
 
 
 def _template(path: str) -> str:

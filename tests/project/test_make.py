@@ -2,8 +2,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from sequifier import api
+from sequifier.cli.make import command
 from sequifier.config.load import load
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, SequifierError
 from sequifier.project.make import CONFIGS, EXAMPLES, configs, make
 
@@ -37,17 +42,65 @@ def test_an_example_has_its_data_and_configs_that_fit_them(example, tmp_path) ->
     messages = make("trial", example, tmp_path)
     project = tmp_path / "trial"
     loaded = {file: load(model, project / "configs" / file).config for file, model in CONFIGS.items()}
-    events = pl.read_parquet(project / loaded["preprocess.yaml"].data_path)
     preprocess = loaded["preprocess.yaml"]
-    assert {preprocess.sequence_column, preprocess.position_column, *preprocess.selected_columns} == set(events.columns)
+    if preprocess.read_format == "text":
+        features = ["char"]
+        assert (project / preprocess.data_path).stat().st_size > 100_000
+    else:
+        features = preprocess.selected_columns
+        events = pl.read_parquet(project / preprocess.data_path)
+        assert {preprocess.sequence_column, preprocess.position_column, *features} == set(events.columns)
     data = Path(preprocess.data_path).stem
     for file in ("train.yaml", "infer.yaml", "hyperparameter_search.yaml"):
         assert loaded[file].metadata_config_path == f"configs/metadata_configs/{data}.json"
-    assert set(loaded["train.yaml"].target_columns) <= set(preprocess.selected_columns)
+    assert set(loaded["train.yaml"].target_columns) <= set(features)
     assert loaded["infer.yaml"].model_path == [
         f"models/sequifier-{loaded['train.yaml'].model_name}-best-{loaded['train.yaml'].training_spec.epochs}.onnx"
     ]
     assert f"data/{preprocess.data_path.split('/')[-1]}" in messages[0]
+    assert messages[1:3] == ["next:", "  cd trial"]
+    assert messages[3:] == [f"  {command}" for command in EXAMPLES[example].next]
+
+
+def test_the_command_offers_every_example() -> None:
+    option = next(parameter for parameter in command.params if parameter.name == "example")
+    assert list(option.type.choices) == list(EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "item"], "add --data FILE"),
+        (["--data", "a.csv", "--example", "text"], "--data and --example exclude each other"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_bad_usage(words, message, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, ["shop", *words])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "shop").exists()
+
+
+def test_the_command_takes_several_targets_after_one_flag(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{user},{t},{t % 3},{t % 4 / 3}" for user in range(5) for t in range(30)]
+    (tmp_path / "events.csv").write_text("\n".join(["user,t,kind,level", *rows]))
+    result = CliRunner().invoke(command, ["shop", "--data", "events.csv", "--target", "kind", "level"])
+    assert result.exit_code == 0, result.output
+    assert load(TrainConfig, tmp_path / "shop/configs/train.yaml").config.target_columns == ["kind", "level"]
+
+
+@pytest.mark.slow
+def test_the_text_example_learns_to_write(tmp_path, monkeypatch) -> None:
+    make("trial", "text", tmp_path)
+    monkeypatch.chdir(tmp_path / "trial")
+    Path("data/topics.txt").write_text("To be, or not to be, that is the question.\r\n" * 400, newline="")
+    preprocess_config = load(PreprocessConfig, Path("configs/preprocess.yaml")).config
+    api.preprocess(preprocess_config, report=lambda line: None)
+    small = ["training_spec.epochs=10", "model_spec.num_layers=1", "training_spec.warmup_steps=10"]
+    result = api.train(load(TrainConfig, Path("configs/train.yaml"), defines=small).config, emit=lambda *a, **k: None)
+    assert result.best_val_loss is not None and result.best_val_loss < 0.2  # the text repeats itself
 
 
 @pytest.mark.parametrize("example", [None, *EXAMPLES])

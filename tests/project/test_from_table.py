@@ -1,0 +1,317 @@
+"""A look at a stranger's table: what is printed, what the configs say, and what is copied."""
+
+import random
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sequifier.config.load import load
+from sequifier.errors import DataError, SequifierError
+from sequifier.project import columns, keys
+from sequifier.project.make import CONFIGS, OwnTable, make
+
+SHOP = {"sequence": "customer", "order": "day", "targets": ["item"]}
+
+
+def shop(n_customers: int = 30, visits: int = 30) -> pl.DataFrame:
+    """A table as people have them: an id, a constant, a row number, measurements, a code, something missing."""
+    draw = random.Random(3)
+    rows = []
+    for customer in range(n_customers):
+        for visit in range(visits):
+            number = customer * visits + visit
+            rows.append(
+                {
+                    "customer": f"C{customer:03d}",
+                    "day": date(2024, 1, 1) + timedelta(days=visit),
+                    "item": f"item {(visit + customer) % 7}",
+                    "branch_code": draw.randrange(100, 400, 13),
+                    "amount_cents": draw.randrange(50, 90_000),
+                    "price": None if number % 25 == 7 else draw.random(),
+                    "online": draw.random() < 0.4,
+                    "receipt": f"R-{number:05d}-{draw.random():.3f}",
+                    "number": number,
+                    "country": "NZ",
+                    "delivered": datetime(2024, 1, 1) + timedelta(hours=number),
+                }
+            )
+    return pl.DataFrame(rows)
+
+
+def look(tmp_path: Path, data: Path, **given) -> tuple[list[str], dict]:
+    """The lines and the loaded configs of a project that is made for a table."""
+    lines = make("project", None, tmp_path, OwnTable(data, **given))
+    folder = tmp_path / "project" / "configs"
+    return lines, {file: load(model, folder / file).config for file, model in CONFIGS.items()}
+
+
+def write(tmp_path: Path, text: str, name: str = "events.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def csv_of(rows: list[tuple], header: str, separator: str = ",") -> str:
+    return "\n".join([header, *(separator.join(map(str, row)) for row in rows)]) + "\n"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_each_column_is_taken_for_what_it_is(suffix, tmp_path) -> None:
+    data = tmp_path / f"orders.{suffix}"
+    table = shop()
+    table.write_csv(data) if suffix == "csv" else table.write_parquet(data)
+    lines, configs = look(tmp_path, data, **SHOP)
+    preprocess = configs["preprocess.yaml"]
+    assert preprocess.selected_columns == ["item", "branch_code", "amount_cents", "price", "online"]
+    assert preprocess.column_types == {"amount_cents": "real"}
+    assert preprocess.fill_null == {"price": "mean"}
+    assert (preprocess.sequence_column, preprocess.position_column) == ("customer", "day")
+    assert preprocess.vocabulary_from == "train"
+    assert preprocess.read_format == suffix
+    said = " ".join(" ".join(lines).split())
+    assert f"orders.{suffix}: 900 rows, 30 sequences of `customer`, ordered by `day`" in said
+    for reason in (
+        "country it is always NZ",
+        "delivered dates cannot",
+        "receipt nearly every",
+        "number nearly",
+    ):
+        assert reason in said
+    assert "36 of 900 values are missing; filled with: mean" in said
+    assert lines[-3:] == ["  cd project", "  sequifier preprocess", "  sequifier hyperparameter-search"]
+
+
+def test_reasons_stand_in_the_config(tmp_path) -> None:
+    shop().write_csv(tmp_path / "orders.csv")
+    look(tmp_path, tmp_path / "orders.csv", **SHOP)
+    text = (tmp_path / "project" / "configs" / "preprocess.yaml").read_text()
+    assert "#   country: it is always NZ.\n" in text
+    assert "  # Integers, taken as a measurement because its name says that it measures something.\n  amount" in text
+    assert "  # 36 of 900 values are missing.\n  price: mean" in text
+
+
+def test_the_configs_of_a_project_belong_together(tmp_path) -> None:
+    shop().write_csv(tmp_path / "orders.csv")
+    _, configs = look(tmp_path, tmp_path / "orders.csv", **SHOP)
+    train, search, infer = (configs[f"{name}.yaml"] for name in ("train", "hyperparameter_search", "infer"))
+    for config in (train, search, infer):
+        assert config.metadata_config_path == "configs/metadata_configs/orders.json"
+    assert train.target_columns == search.target_columns == ["item"]
+    assert search.n_samples == 12
+    assert infer.model_path == [f"models/sequifier-project-best-{train.training_spec.epochs}.onnx"]
+
+
+def test_a_table_that_preprocess_reads_is_named_by_its_path_and_not_copied(tmp_path) -> None:
+    (tmp_path / "work").mkdir()
+    beside, elsewhere = tmp_path / "work" / "orders.csv", tmp_path / "orders.csv"
+    shop().write_csv(beside)
+    shop().write_csv(elsewhere)
+    _, configs = look(tmp_path / "work", beside, **SHOP)
+    assert configs["preprocess.yaml"].data_path == "../orders.csv"
+    assert list((tmp_path / "work" / "project" / "data").iterdir()) == []
+    make("other", None, tmp_path / "work", OwnTable(elsewhere, **SHOP))
+    assert f'data_path: "{elsewhere}"' in (tmp_path / "work" / "other" / "configs" / "preprocess.yaml").read_text()
+
+
+def test_semicolons_decimal_commas_local_dates_and_a_byte_order_mark(tmp_path) -> None:
+    rows = [
+        (user, f"{13 + day}.01.2024", f'"Äpfel; {day % 3}"', f"{day},5" if day else "NA")
+        for user in range(5)
+        for day in range(12)
+    ]
+    data = write(tmp_path, "\ufeff" + csv_of(rows, "user;Datum;Artikel;Preis", ";").replace("\n", "\r\n") + ";;;\r\n")
+    lines, configs = look(tmp_path, data, sequence="user", order="Datum", targets=["Preis"])
+    assert configs["preprocess.yaml"].data_path == "data/events.parquet"
+    copy = pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")
+    assert copy.schema == {"user": pl.Int64, "Datum": pl.Date, "Artikel": pl.String, "Preis": pl.Float64}
+    assert copy.row(0) == (0, date(2024, 1, 13), "Äpfel; 0", None)
+    assert copy.row(1) == (0, date(2024, 1, 14), "Äpfel; 1", 1.5)
+    assert copy.height == 60
+    said = "\n".join(lines)
+    for change in (
+        "separated by `;`",
+        "an empty row",
+        "not written like 2013-01-31 (but as DD.MM.YYYY)",
+        "decimal comma",
+    ):
+        assert change in said
+    assert "and this is a target: models learn to predict the mean there; better drop those rows" in said
+
+
+def test_dates_that_could_be_read_in_two_ways_are_an_error(tmp_path) -> None:
+    rows = [(user, f"0{day}/03/2024", "x") for user in range(3) for day in range(1, 8)]
+    data = write(tmp_path, csv_of(rows, "user,date,x"))
+    with pytest.raises(DataError, match=r"several ways: DD/MM/YYYY or MM/DD/YYYY all fit"):
+        look(tmp_path, data, targets=["x"])
+    assert not (tmp_path / "project").exists()
+
+
+def test_positions_that_repeat_are_numbered_in_the_order_of_the_table(tmp_path) -> None:
+    rows = [(user, day, item) for day in (2, 1) for item in "abcdefghij" for user in (7, 8)]
+    lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "user,day,item")), targets=["item"])
+    assert configs["preprocess.yaml"].position_column == "eventNumber"
+    copy = pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")
+    assert copy.filter(user=8)["eventNumber"].to_list() == list(range(20))
+    assert copy.filter(user=8)["item"].to_list() == list("abcdefghij" * 2)
+    assert copy.filter(user=8)["day"].to_list() == [1] * 10 + [2] * 10
+    assert any(
+        "36 of 40 rows have the `day` of another row of their sequence (user 7 at day 1: 10 rows)" in x for x in lines
+    )
+
+
+def test_rows_that_were_entered_twice_are_pointed_out(tmp_path) -> None:
+    rows = [(user, day, "ab"[day % 2]) for user in range(3) for day in range(10)]
+    lines, _ = look(tmp_path, write(tmp_path, csv_of([*rows, *rows[:4]], "user,day,item")), targets=["item"])
+    assert any("identical in every column: 4;" in line for line in lines)
+
+
+def test_a_single_series_gets_a_sequence_column(tmp_path) -> None:
+    rows = [(f"2024-01-01 {hour // 60:02d}:{hour % 60:02d}", hour / 7, hour % 3) for hour in range(300)]
+    lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "date,load,state")), targets=["load"])
+    assert any("is taken as one single series" in line for line in lines)
+    assert configs["preprocess.yaml"].sequence_column == "sequenceId"
+    assert configs["train.yaml"].window_stride < configs["preprocess.yaml"].seq_length
+    assert pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")["sequenceId"].unique().to_list() == [1]
+
+
+def test_a_single_series_can_be_asked_for(tmp_path) -> None:
+    rows = [(step % 4, step, step % 3) for step in range(100)]
+    data = write(tmp_path, csv_of(rows, "user,t,x"))
+    _, configs = look(tmp_path, data, sequence="None", order="t", targets=["x"])
+    assert configs["preprocess.yaml"].sequence_column == "sequenceId"
+    assert configs["preprocess.yaml"].selected_columns == ["user", "x"]
+
+
+def test_codes_keep_their_zeros(tmp_path) -> None:
+    rows = [(user, t, f"{t % 9:03d}", 10**18 * 10 + t % 5) for user in range(3) for t in range(30)]
+    _, configs = look(tmp_path, write(tmp_path, csv_of(rows, "user,t,code,big")), targets=["code"])
+    assert configs["preprocess.yaml"].column_types == {"code": "String", "big": "String"}
+
+
+def test_whole_numbers_with_gaps_are_codes_and_text_with_na_is_a_number(tmp_path) -> None:
+    rows = [
+        (user, t, "" if t == 3 else f"{t % 4}.0", "NA" if t == 5 else t / 8) for user in range(9) for t in range(30)
+    ]
+    lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "user,t,flag,level_m")), targets=["flag"])
+    assert configs["preprocess.yaml"].column_types == {"flag": "categorical"}
+    assert configs["preprocess.yaml"].fill_null == {"flag": "unknown", "level_m": "mean"}
+    assert any("9 values like `NA` stand for missing numbers" in line for line in lines)
+
+
+def test_rare_categories_become_unknown_and_free_text_is_left_out(tmp_path) -> None:
+    draw = random.Random(0)
+    words = [f"w{min(int(draw.paretovariate(0.3)), 10**6)}" for _ in range(9000)]
+    rows = [(n // 300, n % 300, word, f"note {n // 3}") for n, word in enumerate(words)]
+    lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "user,t,word,note")), targets=["word"])
+    assert configs["preprocess.yaml"].min_count == {"word": 5}
+    counts = pl.Series(words).value_counts(name="n")
+    kept = counts.filter(pl.col("n") >= 5)
+    share = kept["n"].sum() / 90
+    assert f"the {kept.height} seen 5 times or more cover {share:.1f} % of the rows" in "\n".join(lines)
+    assert configs["preprocess.yaml"].selected_columns == ["word"]
+
+
+def test_sequences_of_one_to_three_events_are_split_as_a_whole(tmp_path) -> None:
+    rows = [(session, step, f"page {(session + step) % 4}") for session in range(90) for step in range(1 + session % 3)]
+    _, configs = look(tmp_path, write(tmp_path, csv_of(rows, "session,step,page")), targets=["page"])
+    assert configs["preprocess.yaml"].split_method == "between_sequence"
+    assert configs["preprocess.yaml"].seq_length == 2
+
+
+def test_a_folder_of_parts_is_one_table(tmp_path) -> None:
+    (tmp_path / "parts").mkdir()
+    shop(10).write_csv(tmp_path / "parts" / "a.csv")
+    shop(20).tail(300).write_csv(tmp_path / "parts" / "b.csv")
+    lines, configs = look(tmp_path, tmp_path / "parts", **SHOP)
+    assert lines[0] == "parts: 600 rows, 20 sequences of `customer`, ordered by `day`"
+    assert configs["preprocess.yaml"].data_path == "../parts"
+
+
+def test_odd_names_of_columns_and_projects_survive(tmp_path) -> None:
+    rows = [(user, t, t % 5, t / 3) for user in range(4) for t in range(30)]
+    data = write(tmp_path, csv_of(rows, 'the user,"a: b #c","no",-x'), "my events: 1.csv")
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    make("my embedding #1", None, folder, OwnTable(data, sequence="the user", order="a: b #c", targets=["no", "-x"]))
+    project = folder / "my embedding #1"
+    configs = {file: load(model, project / "configs" / file).config for file, model in CONFIGS.items()}
+    assert configs["preprocess.yaml"].position_column == "a: b #c"
+    assert configs["preprocess.yaml"].selected_columns == ["no", "-x"]
+    assert configs["preprocess.yaml"].data_path == str(data)
+    assert configs["train.yaml"].model_name == "my-emb-1"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sequence": "custmer"}, r"no column `custmer`[\s\S]*--sequence[\s\S]*did you mean `customer`"),
+        ({"targets": ["zzz"]}, r"no column `zzz`[\s\S]*the columns are\n    customer: text, 30 different values"),
+        ({"targets": []}, r"which column should be predicted[\s\S]*item: text, 7 different values, item 0 to item 6"),
+        ({"targets": ["country"]}, r"`country` cannot be predicted: it is always NZ"),
+        ({"targets": ["delivered"]}, r"`delivered` cannot be predicted: dates"),
+        ({"targets": ["day"]}, r"`day` is the order column already"),
+        ({"order": "item"}, r"`item` cannot order events: it is text"),
+        ({"sequence": "day"}, r"`day` cannot be both"),
+        ({"sequence": "receipt"}, r"each `receipt` has one row"),
+    ],
+)
+def test_what_cannot_be_guessed_or_used_is_one_clear_error(given, message, tmp_path) -> None:
+    shop().write_csv(tmp_path / "orders.csv")
+    with pytest.raises(SequifierError, match=message):
+        look(tmp_path, tmp_path / "orders.csv", **(SHOP | given))
+    assert not (tmp_path / "project").exists()
+
+
+def test_of_two_dates_the_one_that_is_called_so_orders_the_events(tmp_path) -> None:
+    shop().write_csv(tmp_path / "orders.csv")
+    lines, _ = look(tmp_path, tmp_path / "orders.csv", targets=["item"])
+    assert any("`day` is taken" in line for line in lines)
+    assert any("`customer` is taken, by its name" in line for line in lines)
+    shop().rename({"day": "ordered"}).write_csv(tmp_path / "orders.csv")
+    with pytest.raises(
+        SequifierError, match=r"which column orders[\s\S]*--order[\s\S]*    ordered: date, 30 different"
+    ):
+        make("other", None, tmp_path, OwnTable(tmp_path / "orders.csv", targets=["item"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"a,b\n", "no rows"),
+        (b"PK\x03\x04rest", "spreadsheet or a zip"),
+        (b'{"a": 1}', "looks like JSON"),
+        (b"\x1f\x8b\x08rest", "compressed"),
+        ("user,t,ort\n1,1,München\n1,2,Köln\n".encode("latin-1"), "iconv"),
+        ("user,t\n1,2\n".encode("utf-16"), "UTF-16"),
+        (b"1,2,3.5\n1,3,4.5\n", "first line looks like data"),
+        (b"user\n1\n2\n", "one column"),
+        (b"user,x,x\n1,2,3\n", "names `x` more than once"),
+        (b"user,t,x\n1,1,a\n,2,b\n1,3,a\n", "1 of 3 rows have no value in the sequence column `user`"),
+        (b"user,t,x\n1,1,a\n1,2,b\n", "too few to train on some"),
+    ],
+)
+def test_files_that_are_no_table_are_named_as_what_they_are(text, message, tmp_path) -> None:
+    (tmp_path / "events.csv").write_bytes(text)
+    with pytest.raises(DataError, match=message):
+        look(tmp_path, tmp_path / "events.csv", targets=["x"] if b"x" in text else [])
+    assert not (tmp_path / "project").exists()
+
+
+def test_a_large_table_is_looked_at_in_parts_and_gives_the_same(tmp_path, monkeypatch) -> None:
+    shop().write_csv(tmp_path / "orders.csv")
+    _, at_once = look(tmp_path, tmp_path / "orders.csv", **SHOP)
+    monkeypatch.setattr(columns, "EXACT_ROWS", 100)
+    monkeypatch.setattr(columns, "EXACT_VALUES", 100)
+    monkeypatch.setattr(keys, "ROWS_AT_ONCE", 50)
+    (tmp_path / "project").rename(tmp_path / "first")
+    lines, in_parts = look(tmp_path, tmp_path / "orders.csv", **SHOP)
+    assert in_parts == at_once
+    assert any("receipt" in line and "(about " in line for line in lines)
+
+
+def test_a_file_that_does_not_exist(tmp_path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        look(tmp_path, tmp_path / "nope.csv")

@@ -1,0 +1,75 @@
+"""Windows, splits and sizes that fit a table, for sequences of every length."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sequifier.errors import DataError
+from sequifier.project.sizes import choose_seq_length, choose_sizes, choose_split, choose_stride, n_windows
+
+
+@pytest.mark.parametrize(
+    ("counts", "method", "seq_length"),
+    [
+        ([1, 2, 3] * 100, "between_sequence", 2),
+        ([2] * 100, "between_sequence", 1),
+        ([10] * 100, "between_sequence", 8),
+        ([24] * 100, "within_sequence", 16),
+        ([15, 24, 24, 900], "within_sequence", 16),  # one long sequence does not make windows long
+        ([100] * 100, "within_sequence", 64),
+        ([17_420], "within_sequence", 64),
+        ([400_000], "within_sequence", 128),
+        ([40], "within_sequence", 24),
+    ],
+)
+def test_windows_are_no_longer_than_most_sequences(counts, method, seq_length) -> None:
+    split = choose_split(pl.Series(counts))
+    assert split.method == method
+    assert choose_seq_length(pl.Series(counts), split) == seq_length
+
+
+@pytest.mark.parametrize("counts", [[2], [1] * 50])
+def test_too_few_events_are_an_error(counts) -> None:
+    with pytest.raises(DataError, match="too few to train on some"):
+        choose_split(pl.Series(counts))
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=60))
+def test_every_table_gets_sizes_that_a_search_takes(counts) -> None:
+    series = pl.Series(counts)
+    try:
+        split = choose_split(series)
+    except DataError:
+        return
+    seq_length = choose_seq_length(series, split)
+    stride = choose_stride(series, seq_length, split)
+    sizes = choose_sizes(series, seq_length, stride, split, n_outputs=10)
+    assert 1 <= stride <= seq_length <= max(2, series.median())
+    assert all(width % heads == 0 for width, heads in zip(sizes.dim_model, sizes.n_head, strict=True))
+    assert len(sizes.learning_rate) == len(sizes.epochs)
+    assert 1 <= sizes.epochs[0] < sizes.epochs[1]
+    assert sizes.minutes > 0
+
+
+def test_few_windows_overlap_and_many_do_not() -> None:
+    long, many = pl.Series([10_000]), pl.Series([100] * 2000)
+    split = choose_split(long)
+    assert choose_stride(long, 64, split) < 64
+    assert n_windows(long, 64, choose_stride(long, 64, split), split) >= 1000
+    assert choose_stride(many, 64, split) == 64
+
+
+def test_sequences_no_longer_than_a_window_do_not_overlap() -> None:
+    counts = pl.Series([24] * 20)
+    assert choose_stride(counts, 16, choose_split(counts)) == 16
+
+
+def test_large_tables_train_for_fewer_epochs() -> None:
+    epochs = []
+    for n in (100, 1000, 10_000, 100_000):
+        counts = pl.Series([100] * n)
+        split = choose_split(counts)
+        epochs.append(choose_sizes(counts, 64, 64, split, n_outputs=10).epochs[1])
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] > epochs[-1]

@@ -1,40 +1,56 @@
 """The commands as functions: config in, result out. The only place that joins the stages."""
 
-import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from sequifier.config.inference import InferConfig
-from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
+from sequifier.errors import RunError
 
 if TYPE_CHECKING:
     from sequifier.artifacts.events import Events
     from sequifier.artifacts.ledger import Ledger, Record
     from sequifier.artifacts.metadata import Metadata
+    from sequifier.artifacts.model_file import ModelFile
+    from sequifier.config.inference import InferConfig
+    from sequifier.config.preprocess import PreprocessConfig
     from sequifier.inference.predict import Inference
     from sequifier.run import RunResult
     from sequifier.search.agenda import Agenda
+    from sequifier.search.notes import Notes
     from sequifier.search.plan import Plan, PlannedRun
     from sequifier.search.proposals import Proposer
     from sequifier.search.pruning import Savings
     from sequifier.search.results import Row
 
 Report = Callable[[str], None]
+Ended = Literal["planned", "complete", "stopped", "budget"]
+DRY_RUN_FILES = 1_000
+"""Run files that a dry run writes."""
 
 
-def make(name: str, *, example: str | None, folder: Path) -> list[str]:
-    """Make a project; see `project.make.make`."""
-    from sequifier.project.make import make
+def make(
+    name: str,
+    *,
+    example: str | None,
+    folder: Path,
+    data: Path | None = None,
+    sequence: str | None = None,
+    order: str | None = None,
+    targets: Sequence[str] = (),
+) -> list[str]:
+    """Make a project, empty, from an example or for the table `data`; see `project.make.make`."""
+    from sequifier.project.make import OwnTable, make
 
-    return make(name, example=example, folder=folder)
+    table = None if data is None else OwnTable(data, sequence or "", order or "", targets)
+    return make(name, example=example, folder=folder, data=table)
 
 
-def preprocess(config: PreprocessConfig, *, report: Report) -> Path:
+def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
     """Encode a table of events; returns the metadata file. See `preprocess.pipeline.preprocess`."""
     from sequifier.preprocess.pipeline import preprocess
 
@@ -67,11 +83,74 @@ def train(
         return run(config, emit=emit, resume=resume, should_stop=interrupt.is_set)
 
 
-def infer(config: InferConfig, *, report: Report) -> "list[Inference]":
+def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
     """Predict with exported models; see `inference.predict.infer`."""
     from sequifier.inference.predict import infer
 
-    return infer(config, report=report)
+    def encode_raw(path: Path, file: "ModelFile") -> "Iterator[Events]":
+        from sequifier.preprocess.new_events import encode_new_events
+
+        return encode_new_events(path, file)
+
+    return infer(config, encode_raw=encode_raw, report=report)
+
+
+def export(
+    source: str,
+    *,
+    end_to_end: bool = False,
+    pt: bool = False,
+    embedding: bool = False,
+    card: bool = False,
+    project_root: str | None = None,
+    report: Report,
+) -> list[Path]:
+    """Export a run from its checkpoint, without training: the best weights, and those of the checkpoint itself.
+
+    Args:
+        source: the name of a run, or the path of a checkpoint, see `export.checkpoints.open_checkpoint`.
+        end_to_end: also the ONNX that takes raw values.
+        pt: also the weights for torch.
+        embedding: also the model that embeds.
+        card: also a page about the models.
+        project_root: None for the checkpoint's own, or the working folder.
+        report: takes lines for the user.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunError, ModelError, ConfigError: nothing was written, or each file whole or not at all.
+    """
+    from sequifier.export.card import write_card
+    from sequifier.export.checkpoints import open_checkpoint
+    from sequifier.export.models import Exports, export_models
+    from sequifier.model.build import build_model
+    from sequifier.training.optimizers import build_optimizer, evaluation_mode
+
+    exports = Exports(predictions=True, embedding=embedding, onnx=True, pt=pt, end_to_end=end_to_end)
+    found = open_checkpoint(source, project_root, exports)
+    spec = found.config.training_spec
+    model = build_model(found.architecture)
+    model.load_state_dict(found.content["model"])
+    optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
+    optimizer.load_state_dict(found.content["optimizer"])
+    with evaluation_mode(optimizer):  # schedule-free optimizers train on other weights than they stand for
+        last = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+    versions = found.versions(last)
+    report(f"{found.path}: " + ", ".join(f"{version.name} weights of epoch {version.epoch}" for version in versions))
+    files = export_models(
+        model,
+        found.architecture,
+        versions,
+        found.config,
+        found.metadata,
+        last_epoch=found.ending,
+        root=found.root,
+        exports=exports,
+    )
+    written = [found.root / path for path in files.values()]
+    return [*written, write_card(found, versions[0])] if card else written
 
 
 def search(
@@ -97,10 +176,14 @@ def search(
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.artifacts.ledger import Ledger, read_ledger
+    from sequifier.experiment.hooks import check_hooks
     from sequifier.search.agenda import Agenda
-    from sequifier.search.plan import DRY_RUN_FILES, write_run_files
+    from sequifier.search.keeping import remove_surplus
+    from sequifier.search.notes import Notes
+    from sequifier.search.plan import write_run_files
     from sequifier.search.results import savings
 
+    check_hooks(config.hooks, config.root)
     folder = config.root / "logs" / config.hp_search_name
     planner = _Planner(config)
     notes = Notes(folder)
@@ -108,29 +191,55 @@ def search(
         records = read_ledger(folder)
         plan = planner.plan(records)
         write_run_files(plan, limit=None if write_all else DRY_RUN_FILES)
-        emit("planned", plan=plan, to_run=[run for run in plan.runs if run.record is None])
+        _emit_plan(emit, plan, [run for run in plan.runs if run.record is None], records)
         return SearchResult(plan, [], "planned")
     with Ledger.open(folder) as ledger:
         plan = planner.plan(ledger.records)
         write_run_files(plan)
         agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
         waiting = agenda.waiting()
-        emit("planned", plan=plan, to_run=waiting)
+        _emit_plan(emit, plan, waiting, ledger.records)
         session = _Session(planner, plan, ledger, notes, emit)
-        if (waiting or planner.proposes) and not (waiting and not confirm(plan, len(waiting))):
-            ended = session.run(agenda)
+        if waiting and not confirm(plan, len(waiting)):
+            ended: Ended = "stopped"
         else:
-            ended = "stopped" if waiting else "complete"
+            notes.keep_config(config)
+            if remove_surplus(plan, ledger.records):  # keep_models may have said something else before
+                notes.write_results(plan, ledger.records)
+            ended = session.run(agenda) if waiting or planner.proposes else "complete"
         saved = None if config.pruner.type == "none" else savings(session.plan, ledger.records)
-        return SearchResult(session.plan, notes.rows(session.plan, ledger.records), ended, saved)
+        return SearchResult(session.plan, notes.rows(session.plan, ledger.records), ended, saved, planner.refused)
 
 
-def export_optuna(search: str, url: str) -> int:
+def _emit_plan(
+    emit: Callable[..., None], plan: "Plan", to_run: "Sequence[PlannedRun]", records: "Sequence[Record]"
+) -> None:
+    """Tell of a plan, with what is left of it in seconds and bytes."""
+    from sequifier.artifacts.disk import free_bytes
+    from sequifier.search.estimate import disk_use, seconds_left
+
+    emit(
+        "planned",
+        plan=plan,
+        to_run=to_run,
+        disk=disk_use(plan, records) if plan.runs else None,
+        free_bytes=free_bytes(plan.config.root),
+        seconds_left=seconds_left(to_run, plan.runs, records),
+    )
+
+
+def export_optuna(
+    search: str,
+    url: str,
+    *,
+    metric: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+) -> int:
     """Write a search into an Optuna storage; returns the number of trials. See `report.optuna_export`."""
     from sequifier.report.optuna_export import export_optuna
     from sequifier.report.searches import find_search
 
-    return export_optuna(find_search(search), url)
+    return export_optuna(find_search(search), url, metric=metric, direction=direction)
 
 
 @dataclass(frozen=True)
@@ -139,8 +248,9 @@ class SearchResult:
 
     plan: "Plan"
     rows: "list[Row]"  # the ranked table
-    ended: Literal["planned", "complete", "stopped", "budget"]
+    ended: Ended
     saved: "Savings | None" = None  # by the pruner
+    refused: Mapping[str, int] = field(default_factory=dict)  # why proposals were no valid runs, and how many
 
 
 class _Planner:
@@ -163,6 +273,11 @@ class _Planner:
         from sequifier.search.repeats import with_repeats
 
         return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Why proposals were no valid runs, and how many for each reason."""
+        return {} if self._proposer is None else self._proposer.refused
 
     def propose(self, plan: "Plan", records: "Sequence[Record]") -> "PlannedRun | None":
         """The next run of a strategy that learns from results, its run file written."""
@@ -191,36 +306,50 @@ class _Session:
         self._executor = LocalExecutor(notes.folder / "worker.log")
         self.plan = plan
 
-    def run(self, agenda: "Agenda") -> Literal["complete", "stopped", "budget"]:
+    def run(self, agenda: "Agenda") -> "Ended":
         """Work through the agenda, then confirm and score; the results are written whatever happens."""
+        try:
+            ended = self._work(agenda)
+        except BaseException:
+            self._executor.close()
+            with suppress(RunError):  # what ended the search is to be said; the next start writes the table
+                self._notes.write_results(self.plan, self._ledger.records)
+            raise
+        self._executor.close()
+        self._notes.write_results(self.plan, self._ledger.records)
+        return ended
+
+    def _work(self, agenda: "Agenda") -> "Ended":
         from sequifier.execution.interrupt import Interrupt
         from sequifier.search.agenda import Agenda
+        from sequifier.search.keeping import remove_surplus
         from sequifier.search.plan import write_run_files
         from sequifier.search.repeats import with_confirmations
         from sequifier.search.runner import Search, run_search
 
-        try:
-            self._executor.start()
-            device = dict(self._planner.config.training_hyperparameter_sampling)["device"]
-            if device not in ("auto", "cpu"):
-                self._executor.check(device)
-            with Interrupt(self._executor.stop) as interrupt:
-                search = Search(
-                    self.plan, self._ledger, self._executor, self._emit, interrupt.is_set, self._notes.keep_baselines
-                )
-                ended = run_search(search, agenda)
-                self.plan = self._planner.plan(self._ledger.records)
-                if ended == "complete" and self._planner.config.confirm_top:
-                    self.plan = with_confirmations(self.plan, self._ledger.records)
-                    write_run_files(self.plan)
-                    confirming = Agenda(self.plan, self._ledger, retry_failed=False, prunes=False)
-                    ended = run_search(replace(search, plan=self.plan), confirming)
-                if ended == "complete":
-                    self._score_winner()
-            return ended
-        finally:
-            self._executor.close()
-            self._notes.write_results(self.plan, self._ledger.records)
+        self._executor.start()
+        device = dict(self._planner.config.training_hyperparameter_sampling)["device"]
+        if device not in ("auto", "cpu"):
+            self._executor.check(device)
+        with Interrupt(self._executor.stop) as interrupt:
+            search = Search(
+                self.plan, self._ledger, self._executor, self._emit, interrupt.is_set, self._notes.keep_baselines
+            )
+            ended = run_search(search, agenda)
+            self.plan = self._planner.plan(self._ledger.records)
+            if ended == "complete" and self._planner.proposes and self._planner.config.repeats > 1:
+                write_run_files(self.plan)  # further seeds of what was proposed
+                repeating = Agenda(self.plan, self._ledger, retry_failed=False)
+                ended = run_search(replace(search, plan=self.plan), repeating)
+            if ended == "complete" and self._planner.config.confirm_top:
+                self.plan = with_confirmations(self.plan, self._ledger.records)
+                write_run_files(self.plan)
+                confirming = Agenda(self.plan, self._ledger, retry_failed=False, prunes=False)
+                ended = run_search(replace(search, plan=self.plan), confirming)
+            if ended == "complete":
+                remove_surplus(self.plan, self._ledger.records)
+                self._score_winner()
+        return ended
 
     def _score_winner(self) -> None:
         """Score the best run once on the test split, when there is one."""
@@ -235,50 +364,6 @@ class _Session:
         model = self._planner.config.root / winner.model_path
         metrics = self._executor.score(run.path, model, splits[2])
         self._notes.keep_test(winner.run, metrics)
-
-
-class Notes:
-    """What a search keeps beside its ledger: baselines, the winner's test score, the table."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.baselines: dict[str, dict[str, float]] = _read_json(folder / "baselines.json")
-        self.test: dict[str, Any] = _read_json(folder / "test.json")
-
-    def keep_baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Remember the baselines; the first ones are written down, since all runs find the same."""
-        from sequifier.artifacts.atomic import write_text
-
-        if not self.baselines:
-            self.baselines = {name: dict(values) for name, values in scores.items()}
-            write_text(self.folder / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
-
-    def is_scored(self, run: int) -> bool:
-        """Whether this run has its test score."""
-        return self.test.get("run") == run
-
-    def keep_test(self, run: int, metrics: Mapping[str, float]) -> None:
-        """Remember the winner's score on the test split."""
-        from sequifier.artifacts.atomic import write_text
-
-        self.test = {"run": run, "metrics": dict(metrics)}
-        write_text(self.folder / "test.json", json.dumps(self.test, indent=1) + "\n")
-
-    def rows(self, plan: "Plan", records: "Sequence[Record]") -> "list[Row]":
-        """The ranked table."""
-        from sequifier.search.results import results
-
-        return results(plan, records, self.baselines, test=self.test or None)
-
-    def write_results(self, plan: "Plan", records: "Sequence[Record]") -> None:
-        """Write results.csv."""
-        from sequifier.search.results import write_results
-
-        write_results(self.folder / "results.csv", self.rows(plan, records), metric=plan.config.metric)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 class _StepCounter:

@@ -85,7 +85,7 @@ MISTAKES = [
     (["train", "--config-section", "quick"], "there is no section `quick`"),
     (["train", "-mc", "none.json"], "no such file or folder: none.json"),
     (["infer", "-mp", "models/none.onnx"], "--model-path: `model_path`: no such file or folder"),
-    (["infer", "-mp", "data/shop.csv"], "only .onnx models are available"),
+    (["infer", "-mp", "data/shop.csv"], "shop.csv does not end in .onnx or .pt"),
 ]
 
 

@@ -244,6 +244,17 @@ def write_v3(root: Path, grid: Grid) -> None:
 Write = Callable[[Path, Grid], None]
 
 
+def new_project(
+    write_table: Callable[[Path], None], root: Path, grid: Grid, write_configs: Write, program: list[str]
+) -> Path:
+    """A project with its table preprocessed and the search still to be done."""
+    (root / "data").mkdir(parents=True)
+    write_table(root / "data/events.csv")
+    write_configs(root, grid)
+    sequifier(program, "preprocess", root)
+    return root
+
+
 def sequifier(program: list[str], command: str, root: Path) -> float:
     """Run a command in a project; returns the seconds of the whole process."""
     # The peers start `sequifier` by its name.

@@ -23,7 +23,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from peers import OURS, PEERS, Grid, Write, peer, sequifier, write_ours, write_v1, write_v3
+from peers import OURS, PEERS, Grid, Write, new_project, peer, sequifier, write_ours, write_v1, write_v3
 
 DROPOUT, FEED_FORWARD = [0.0, 0.1], [96, 128]
 TWENTY, EIGHT = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3], [1e-3, 3e-3]
@@ -40,22 +40,13 @@ def write_table(path: Path) -> None:
         for position in range(600):
             item = (item + draw.choice([1, 1, 1, 2])) % 20
             lines.append(f"{sequence},{position},{item},{draw.gauss(item, 1):.4f}")
-    path.parent.mkdir(parents=True)
     path.write_text("\n".join(lines) + "\n")
-
-
-def new_project(root: Path, grid: Grid, write_configs: Write, program: list[str]) -> Path:
-    """A preprocessed project with the search still to be done."""
-    write_table(root / "data/events.csv")
-    write_configs(root, grid)
-    sequifier(program, "preprocess", root)
-    return root
 
 
 def measure_parts(folder: Path) -> dict[str, float]:
     """Search 20 runs; seconds of each part, per run but for the start-up."""
     grid = Grid(TWENTY, DROPOUT, FEED_FORWARD)
-    root = new_project(folder, grid, write_ours, OURS)
+    root = new_project(write_table, folder, grid, write_ours, OURS)
     whole = sequifier(OURS, "hyperparameter-search", root)
     records = [json.loads(line) for line in (root / "logs/tune/ledger.jsonl").read_text().splitlines()]
     finished = [record for record in records if record["state"] == "finished"]
@@ -85,7 +76,7 @@ def measure_whole(folder: Path, write_configs: Write, program: list[str]) -> dic
     }
     seconds = {}
     for name, grid in grids.items():
-        root = new_project(folder / name, grid, write_configs, program)
+        root = new_project(write_table, folder / name, grid, write_configs, program)
         seconds[name] = sequifier(program, "hyperparameter-search", root)
     epoch = (seconds["long"] - seconds["one"]) / (MANY_EPOCHS - 1)
     per_run = (seconds["all"] - seconds["one"]) / (grids["all"].n_runs - 1)

@@ -35,7 +35,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from peers import OURS, PEERS, Grid, Write, peer, sequifier, write_ours, write_v1, write_v3
+from peers import OURS, PEERS, Grid, Write, new_project, peer, sequifier, write_ours, write_v1, write_v3
 from torch import Tensor, nn
 
 from sequifier.config.train import TrainConfig
@@ -83,16 +83,7 @@ def write_table(path: Path) -> None:
             state = {column: (state[column] + draw.choice([1, 1, 1, 2])) % n for column, n in CLASSES.items()}
             reals = (draw.gauss(state["item"], 1), draw.gauss(state["shop"], 1))
             lines.append(f"{sequence},{position},{','.join(map(str, state.values()))},{reals[0]:.4f},{reals[1]:.4f}")
-    path.parent.mkdir(parents=True)
     path.write_text("\n".join(lines) + "\n")
-
-
-def new_project(root: Path, grid: Grid, write_configs: Write, program: list[str]) -> Path:
-    """A preprocessed project."""
-    write_table(root / "data/events.csv")
-    write_configs(root, grid)
-    sequifier(program, "preprocess", root)
-    return root
 
 
 def prepared(root: Path, size: Size, *, compiled: bool) -> Prepared:
@@ -278,7 +269,7 @@ def operations_per_window(ready: Prepared, size: Size) -> float:
 
 def measure_steps(folder: Path, size: Size, rounds: int, *, compiled: bool) -> None:
     """Print our windows per second, the plain loop's, and the utilisation."""
-    root = new_project(folder, size.grid(1), write_ours, OURS)
+    root = new_project(write_table, folder, size.grid(1), write_ours, OURS)
     ready = prepared(root, size, compiled=compiled)
     rate = matrix_rate(ready.device)
     with plain_steps(ready, size) as plain:
@@ -297,7 +288,7 @@ def seconds_per_epoch(folder: Path, size: Size, write_configs: Write, program: l
     """From a search of one model with one epoch and with many; the first search fills caches of compiled code."""
     seconds = {}
     for name, epochs in (("first", 1), ("one", 1), ("many", size.epochs)):
-        root = new_project(folder / name, size.grid(epochs), write_configs, program)
+        root = new_project(write_table, folder / name, size.grid(epochs), write_configs, program)
         seconds[epochs] = sequifier(program, "hyperparameter-search", root)
     return (seconds[size.epochs] - seconds[1]) / (size.epochs - 1)
 

@@ -183,7 +183,7 @@ def _recorded(
     emit("started", record=str(record.path.relative_to(root)), parameters=n_parameters)
     say(
         f"{config.model_name}: {n_parameters:,} parameters, {len(ready.train):,} training windows of "
-        f"{config.seq_length} events, {ready.valid.windows.n_targets:,} validation targets, on {ready.device.type}"
+        f"{config.seq_length} events, {ready.valid.windows.n_targets:,} validation targets, on {_how(ready)}"
     )
     say(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
     for warning in ready.warnings:
@@ -297,11 +297,21 @@ def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:
     return loss if isinstance(loss, float) and results.get("ended") not in UNFINISHED else None
 
 
+def _how(ready: Prepared) -> str:
+    """The device, and what differs from plain float32 on it."""
+    words = [ready.device.type]
+    if ready.state.precision.linear != torch.float32:
+        words.append(f"products in {str(ready.state.precision.linear).removeprefix('torch.')}")
+    if ready.state.model.is_compiled:
+        words.append("compiled")
+    return ", ".join(words)
+
+
 def _described_config(ready: Prepared, config_hash: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     header = [
         f"resolved config of one run; config hash {config_hash}",
-        f"data {ready.metadata.fingerprint}; device {ready.device.type}; {torch.get_num_threads()} threads",
+        f"data {ready.metadata.fingerprint}; device {_how(ready)}; {torch.get_num_threads()} threads",
         versions,
     ]
     return dump_yaml(ready.config.model_dump(mode="json"), header=header)

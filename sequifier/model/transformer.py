@@ -130,6 +130,11 @@ class Transformer(nn.Module):
         hidden: Tensor = self.norm(x)
         return hidden
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile_blocks` was called."""
+        return bool(self._compiled)
+
     def compile_blocks(self, batch_size: int) -> None:
         """Compile the blocks for training batches of that many full windows; all others run as before.
 

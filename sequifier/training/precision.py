@@ -65,4 +65,4 @@ def kept_in_float32(spec: TrainingSpec) -> str | None:
     kinds = [kind for kind in ("embedding", "norm") if wanted.get(kind, "float32") != "float32"]
     if not kinds:
         return None
-    return f"layer_type_dtypes: {' and '.join(kinds)} stay in float32: only products of matrices gain from less"
+    return f"layer_type_dtypes: kept in float32: {', '.join(kinds)}; only products of matrices gain from less"

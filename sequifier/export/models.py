@@ -98,7 +98,9 @@ def export_models(
     """
     files: dict[str, str] = {}
     written: list[tuple[Version, str, Path]] = []
-    columns, seed = raw_columns(architecture, metadata), config.seed or 0
+    seed, endings = config.seed or 0, (exports or Exports.of(config)).endings()
+    # Takes a look at every vocabulary, so only where a graph needs it: a search exports after each run.
+    columns = raw_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {}
     for version in versions:
         model.load_state_dict(version.weights)
         properties = model_properties(
@@ -109,7 +111,7 @@ def export_models(
             config=config.model_dump(mode="json"),
             metrics={"epoch": version.epoch, **finite(version.metrics)},
         )
-        for kind, suffix in (exports or Exports.of(config)).endings():
+        for kind, suffix in endings:
             name = f"sequifier-{config.model_name}-{version.name}{kind}-{last_epoch}.{suffix}"
             path = root / "models" / name
             same = next((file for other, end, file in written if end == kind + suffix and _same(other, version)), None)

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sequifier.model.fused import product_format
 from sequifier.model.positions import rotate
+from sequifier.model.short_attention import LONGEST, short_attention
 
 
 def padding_mask(is_event: Tensor) -> Tensor:
@@ -67,14 +69,29 @@ class CausalSelfAttention(nn.Module):
             qk, v = torch.split(heads, [H + K, K], dim=2)
             q, k = torch.split(rotate(qk, rotation).transpose(1, 2), [H, K], dim=1)
             v = v.transpose(1, 2)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            is_causal=mask is None,
-            dropout_p=self.dropout if self.training else 0.0,
-            enable_gqa=K != H,
-        )
-        mixed: Tensor = self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, E) -> (B, T, D)
+        mixed: Tensor = self.out(self._attend(q, k, v, mask))
         return mixed
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, H or K, T, E) each -> (B, T, D)."""
+        dropout = self.dropout if self.training else 0.0
+        products = product_format(q)
+        if q.device.type != "cpu":
+            return fused_attention(q, k, v, mask, dropout)
+        is_short = q.shape[2] <= LONGEST and products == torch.bfloat16
+        if (dropout or is_short) and not torch.compiler.is_compiling():
+            shared = self.n_head // self.n_kv_heads
+            k, v = (heads.repeat_interleave(shared, dim=1) if shared > 1 else heads for heads in (k, v))
+            return short_attention(q, k, v, mask, dropout, products)
+        if products != torch.bfloat16:
+            return fused_attention(q, k, v, mask, dropout)
+        with torch.autocast("cpu", enabled=False):  # torch's bfloat16 gradient takes ten times as long on a CPU
+            return fused_attention(q.float(), k.float(), v.float(), mask, dropout)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Torch's kernel: queries (B, H, T, E), keys and values (B, K, T, E) -> (B, T, H * E)."""
+    y = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return y.transpose(1, 2).flatten(2)

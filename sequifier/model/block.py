@@ -5,10 +5,10 @@ behind it. Why pre-norm trains more easily: Xiong et al. 2020, https://arxiv.org
 Shapes: B batch, T steps, D model width.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sequifier.model.attention import CausalSelfAttention
+from sequifier.model.dropout import drop
 from sequifier.model.feed_forward import FeedForward
 from sequifier.model.fused import can_fuse, normed_feed_forward, normed_linear
 from sequifier.model.norms import build_norm
@@ -55,4 +55,4 @@ class Block(nn.Module):
         return normed
 
     def _drop(self, branch: Tensor) -> Tensor:
-        return F.dropout(branch, self.dropout, self.training)
+        return drop(branch, self.dropout, training=self.training)

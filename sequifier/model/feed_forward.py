@@ -10,6 +10,8 @@ Shapes: B batch, T steps, D model width, F hidden width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sequifier.model.dropout import drop
+
 ACTIVATIONS = ("swiglu", "gelu", "relu")
 
 
@@ -37,6 +39,6 @@ class FeedForward(nn.Module):
             hidden = F.gelu(self.up(x))
         else:
             hidden = F.relu(self.up(x))
-        hidden = F.dropout(hidden, self.dropout, self.training)
+        hidden = drop(hidden, self.dropout, training=self.training)
         y: Tensor = self.down(hidden)
         return y

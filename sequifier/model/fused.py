@@ -4,8 +4,9 @@ Eager torch makes a pass over all rows for every product and sum between the mat
 training for a norm and a SwiGLU. Here the norm's weight is folded into the matrices behind it (diag(w) W is one small
 product instead of one over all rows), and results are written where numbers lie that are no longer needed. The
 mathematics is that of RMSNorm (Zhang & Sennrich 2019, section 4, for the gradient) and of `feed_forward.py`.
-What it gains: docs/decisions/005-a-fast-step.md. Used on a CPU in float32; elsewhere, and inside torch.compile,
-`block.py` takes torch's own operations.
+What it gains: docs/decisions/005-a-fast-step.md. Used on a CPU; elsewhere, and inside torch.compile, `block.py` takes
+torch's own operations. Inside `torch.autocast` the operands of products, and what lies between two of them, are
+bfloat16; sums over rows and all that leaves to the residual stream or to the weights are float32.
 Shapes: N rows (steps of all windows), D model width, F width of what follows.
 """
 
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sequifier.model.dropout import keep_mask
 from sequifier.model.feed_forward import FeedForward
 
 aten = torch.ops.aten
@@ -46,13 +48,27 @@ def can_fuse(norm: nn.Module, x: Tensor) -> TypeGuard[nn.RMSNorm]:
         and isinstance(norm, nn.RMSNorm)
         and x.device.type == "cpu"
         and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
+        and product_format(x) in (torch.float32, torch.bfloat16)
     )
+
+
+def product_format(x: Tensor) -> torch.dtype:
+    """The number format in which products with x are taken: autocast's where it is on, else that of x."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def normed(x: Tensor, norm: nn.RMSNorm) -> Tensor:
+    """`norm(x)`: (..., D) -> (..., D)."""
+    y: Tensor = _Normed.apply(x.flatten(0, -2), norm.weight, norm.eps)  # type: ignore[no-untyped-call]
+    return y.view_as(x)
 
 
 def normed_linear(x: Tensor, norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
     """`linear(norm(x))` for a layer without bias: (..., D) -> (..., F)."""
-    y: Tensor = _NormedLinear.apply(x.flatten(0, -2), norm.weight, linear.weight, norm.eps)  # type: ignore[no-untyped-call]
+    y: Tensor = _NormedLinear.apply(  # type: ignore[no-untyped-call]
+        x.flatten(0, -2), norm.weight, linear.weight, norm.eps, product_format(x)
+    )
     return y.view(*x.shape[:-1], -1)
 
 
@@ -62,31 +78,48 @@ def normed_feed_forward(x: Tensor, norm: nn.RMSNorm, layer: FeedForward) -> Tens
     weights = (norm.weight, layer.up.weight, gate, layer.down.weight)
     dropout = layer.dropout if layer.training else 0.0
     y: Tensor = _NormedFeedForward.apply(  # type: ignore[no-untyped-call]
-        x.flatten(0, -2), *weights, norm.eps, layer.activation_fn, dropout
+        x.flatten(0, -2), *weights, norm.eps, layer.activation_fn, dropout, product_format(x)
     )
     return y.view_as(x)
 
 
-class _NormedLinear(torch.autograd.Function):
-    """x (N, D), norm weight (D,), weight (F, D) -> (N, F)."""
+class _Normed(torch.autograd.Function):
+    """x (N, D), weight (D,) -> (N, D)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float) -> Tensor:
-        normed, scale = normalise(x, eps)
-        ctx.save_for_backward(normed, scale, norm_weight, weight)
-        return normed @ (weight * norm_weight).t()
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        normed, scale = normalise(x, eps, x.dtype)
+        ctx.save_for_backward(normed, scale, weight)
+        return normed * weight
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        normed, scale, norm_weight, weight = ctx.saved_tensors
-        dfolded = dy.t() @ normed
-        dx = normalise_backward(dy @ (weight * norm_weight), normed, scale)
-        return dx, (dfolded * weight).sum(0), dfolded.mul_(norm_weight), None
+        normed, scale, weight = ctx.saved_tensors
+        return normalise_backward(dy * weight, normed, scale), (dy * normed).sum(0), None
+
+
+class _NormedLinear(torch.autograd.Function):
+    """x (N, D), norm weight (D,), weight (F, D) -> (N, F) in the format of products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, products: torch.dtype) -> Tensor:
+        normed, scale = normalise(x, eps, products)
+        folded = (weight * norm_weight).to(products)
+        ctx.save_for_backward(normed, scale, norm_weight, weight, folded)
+        return normed @ folded.t()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        normed, scale, norm_weight, weight, folded = ctx.saved_tensors
+        dweight, dnorm = unfold(normed, dy, weight, norm_weight)
+        dx = normalise_backward(dy @ folded, normed, scale)
+        return dx, dnorm, dweight, None, None
 
 
 class _NormedFeedForward(torch.autograd.Function):
-    """x (N, D), norm weight (D,), up and gate (F, D), down (D, F) -> (N, D)."""
+    """x (N, D), norm weight (D,), up and gate (F, D), down (D, F) -> (N, D) in the format of products."""
 
     @staticmethod
     def forward(
@@ -99,56 +132,69 @@ class _NormedFeedForward(torch.autograd.Function):
         eps: float,
         activation_fn: str,
         dropout: float,
+        products: torch.dtype,
     ) -> Tensor:
         ctx.activation = ACTIVATIONS[activation_fn]
-        normed, scale = normalise(x, eps)
-        ups = normed @ (up * norm_weight).t()  # (N, F)
-        gates = None if gate is None else normed @ (gate * norm_weight).t()  # (N, F)
+        normed, scale = normalise(x, eps, products)
+        up_folded, down_short = (up * norm_weight).to(products), down.to(products)
+        gate_folded = None if gate is None else (gate * norm_weight).to(products)
+        ups = normed @ up_folded.t()  # (N, F)
+        gates = None if gate_folded is None else normed @ gate_folded.t()  # (N, F)
         activated = ctx.activation.forward(ups if gates is None else gates)
         hidden = activated if gates is None else activated * ups
         kept = None  # (N, F): 0 where dropped, else 1 / (1 - dropout)
         if dropout:
-            kept = torch.empty_like(hidden).bernoulli_(1 - dropout).div_(1 - dropout)
+            kept = keep_mask(hidden.shape, dropout, products)
             hidden = hidden * kept
-        ctx.save_for_backward(normed, scale, ups, gates, activated, kept, norm_weight, up, gate, down)
-        y: Tensor = hidden @ down.t()
+        ctx.save_for_backward(
+            normed, scale, ups, gates, activated, kept, norm_weight, up, gate, up_folded, gate_folded, down_short
+        )
+        y: Tensor = hidden @ down_short.t()
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        normed, scale, ups, gates, activated, kept, norm_weight, up, gate, down = ctx.saved_tensors
+        normed, scale, ups, gates, activated, kept, norm_weight, up, gate, up_folded, gate_folded, down = (
+            ctx.saved_tensors
+        )
         hidden = activated if gates is None else activated * ups
         dhidden = dy @ down  # (N, F)
         if kept is not None:
             hidden = hidden * kept
             dhidden.mul_(kept)
-        ddown = dy.t() @ hidden
+        ddown = (dy.t() @ hidden).to(up.dtype)
         if gates is None:
             dups, dgates = ctx.activation.backward(dhidden, ups), None
         else:
             dups = torch.mul(activated, dhidden, out=hidden)
             dgates = ctx.activation.backward(dhidden.mul_(ups), gates)
-        dup = dups.t() @ normed
-        dnormed = dups @ (up * norm_weight)
-        dnorm = (dup * up).sum(0)
+        dup, dnorm = unfold(normed, dups, up, norm_weight)
+        dnormed = dups @ up_folded
         dgate = None
         if dgates is not None:
-            dgate = dgates.t() @ normed
-            dnormed.addmm_(dgates, gate * norm_weight)
-            dnorm += (dgate * gate).sum(0)
-            dgate.mul_(norm_weight)
+            dgate, dnorm_of_gate = unfold(normed, dgates, gate, norm_weight)
+            dnormed.addmm_(dgates, gate_folded)
+            dnorm += dnorm_of_gate
         dx = normalise_backward(dnormed, normed, scale)
-        return dx, dnorm, dup.mul_(norm_weight), dgate, ddown, None, None, None
+        return dx, dnorm, dup, dgate, ddown, None, None, None, None
 
 
-def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def normalise(x: Tensor, eps: float, products: torch.dtype) -> tuple[Tensor, Tensor]:
     """x / sqrt(mean(x ** 2) + eps) of each row, (N, D), and what the rows of x were multiplied with, (N, 1)."""
     scale = (x * x).mean(-1, keepdim=True).add_(eps).rsqrt_()
-    return x * scale, scale
+    return (x * scale).to(products), scale
 
 
 def normalise_backward(gradient: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
-    """The gradient of x from that of `normed`, which it overwrites: scale * (g - normed * mean(g * normed))."""
+    """The gradient of x from that of `normed`, which it may overwrite: scale * (g - normed * mean(g * normed))."""
+    gradient = gradient.to(scale.dtype)
     along = (gradient * normed).mean(-1, keepdim=True)
     return gradient.addcmul_(normed, along, value=-1).mul_(scale)
+
+
+def unfold(normed: Tensor, dy: Tensor, weight: Tensor, norm_weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of a weight (F, D) and of the norm's weight folded into it, (D,), from dy (N, F)."""
+    # In this order of the operands oneDNN's bfloat16 product is up to twice as fast as dy.t() @ normed.
+    dfolded = (normed.t() @ dy).t().to(weight.dtype)
+    return dfolded * norm_weight, (dfolded * weight).sum(0)

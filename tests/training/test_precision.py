@@ -9,6 +9,7 @@ from test_loop import config_of, events_of, model_of, objective_of, split_of, st
 
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
+from sequifier.training import precision
 from sequifier.training.evaluate import evaluate
 from sequifier.training.precision import build_precision, formats, kept_in_float32
 from sequifier.training.state import TrainState
@@ -21,7 +22,9 @@ def training_split() -> Split:
 
 def state_with(formats: dict[str, str] | None) -> tuple[TrainState, TrainConfig]:
     config = config_of(learning_rate=1e-2, layer_type_dtypes=formats)
-    return replace(state_of(model_of(6), config), precision=build_precision(config.training_spec, "cpu")), config
+    return replace(
+        state_of(model_of(6), config), precision=build_precision(config.training_spec, "cpu", batch_numbers=10)
+    ), config
 
 
 def losses(state: TrainState, config: TrainConfig, steps: int) -> list[float]:
@@ -78,10 +81,19 @@ def test_float16_leaves_out_a_step_whose_gradients_overflow() -> None:
     assert restored.precision.scaler.get_scale() == 2.0**99
 
 
-def test_float32_is_the_default_on_a_cpu_and_bfloat16_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_the_default_where_hardware_multiplies_it_and_batches_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     spec = config_of().training_spec
-    assert formats(spec, "cpu") == {}
+    short = {"linear": "bfloat16", "decoder": "float32"}
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: True)
+    assert formats(spec, "cpu", batch_numbers=500_000) == short
+    assert formats(spec, "cpu", batch_numbers=50_000) == {}
+    assert formats(config_of(layer_autocast=False).training_spec, "cpu", batch_numbers=500_000) == {}
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: False)
+    assert formats(spec, "cpu", batch_numbers=500_000) == {}
+    assert formats(spec, "mps", batch_numbers=500_000) == {}
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    assert formats(spec, "cuda") == {"linear": "bfloat16"}
-    assert formats(config_of(layer_autocast=False).training_spec, "cuda") == {}
-    assert formats(config_of(layer_type_dtypes={}).training_spec, "cuda") == {}
+    assert formats(spec, "cuda", batch_numbers=1) == {"linear": "bfloat16"}
+    for given in ({"layer_autocast": False}, {"layer_type_dtypes": {}}):
+        assert formats(config_of(**given).training_spec, "cuda", batch_numbers=1) == {}

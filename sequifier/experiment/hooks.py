@@ -10,13 +10,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sequifier.errors import ConfigError, Problem, RunError, did_you_mean
-from sequifier.experiment.record import RunRecord
+from sequifier.experiment.experiment import Experiment
 
 Hook = Callable[..., Any]
 _Stamp = tuple[int, int]
@@ -82,31 +83,45 @@ def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list
     return found
 
 
-def bind_hooks(hooks: Mapping[str, Sequence[tuple[str, Hook]]], record: RunRecord, root: Path) -> dict[str, Hook]:
-    """Point -> a function that calls its hooks one after another with the run's record and what it is given.
+def bind_hooks(hooks: Mapping[str, Sequence[tuple[str, Hook]]], experiment: Experiment, root: Path) -> dict[str, Hook]:
+    """Make the hooks those of a running experiment, and keep their sources in its record.
 
-    The function raises RunError when a hook fails; the traceback is in the log.
+    Returns:
+        Point -> a function that calls its hooks one after another with the experiment and what it is given. It raises
+        RunError when a hook fails; the traceback is in the log.
     """
+    place = root.resolve()
 
-    place = str(root.resolve())
-
-    def at(point: str) -> Hook:
-        def call(**context: Any) -> None:
-            for name, hook in hooks[point]:
-                with _importable(place):
-                    try:
-                        hook(record, **context)
-                    except Exception as error:
-                        record.log(f"the hook {name} failed at {point}:\n{traceback.format_exc().rstrip()}", echo=False)
-                        raise RunError(
-                            f"the hook `{name}` failed at {point}: {type(error).__name__}: {error}",
-                            where=_place(error),
-                            fix="its traceback is in the run's experiment_log.txt",
-                        ) from error
+    def guarded(point: str, name: str, hook: Hook) -> Hook:
+        def call(e: Experiment, **context: Any) -> Any:
+            n_imported = len(_imported)
+            with _importable(str(place)):
+                try:
+                    result = hook(e, **context)
+                except Exception as error:
+                    e.log(f"the hook {name} failed at {point}:\n{traceback.format_exc().rstrip()}", echo=False)
+                    raise RunError(
+                        f"the hook `{name}` failed at {point}: {type(error).__name__}: {error}",
+                        where=_place(error),
+                        fix="its traceback is in the run's experiment_log.txt",
+                    ) from error
+            if len(_imported) > n_imported:
+                e.keep_code(_sources(place))
+            return result
 
         return call
 
-    return {point: at(point) for point in hooks}
+    for point, found in hooks.items():
+        for name, hook in found:
+            experiment.hook(point, replace=False)(guarded(point, name, hook))
+    if hooks:
+        experiment.keep_code(_sources(place))
+    return {point: partial(experiment.apply_hook, point) for point in hooks}
+
+
+def _sources(root: Path) -> dict[str, Path]:
+    """Place below project_root -> file of what was imported for hooks."""
+    return {path.relative_to(root).as_posix(): path for path, _ in _imported.values() if path.is_relative_to(root)}
 
 
 def _entries(hooks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str]]:

@@ -1,196 +1,321 @@
-"""One run, one folder: `logs/[name]/[YYYY-MM-DD__HH-MM-SS__id]/`, readable at every moment.
+"""One run, one folder, readable at every moment: what an `Experiment` writes.
 
     experiment_log.txt    what was said, with times
     experiment_meta.json  name, status, times, parameters, versions, machine
     experiment_data.json  results and series of numbers
-    metrics.jsonl         one line per evaluation
-    config.yaml           the resolved config
-`logs/[name]/latest` points to the newest folder.
+    code/                 the sources that are not in a package
+    ...                   artifacts, under the names given
+A training run has two files more: metrics.jsonl, one line per evaluation, and config.yaml, the resolved config.
 """
 
 import json
-import os
-import platform
-import secrets
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.errors import RunError
+from sequifier.experiment import values
+from sequifier.experiment.artifacts import CODE as CODE
+from sequifier.experiment.artifacts import DATA as DATA
+from sequifier.experiment.artifacts import LOG as LOG
+from sequifier.experiment.artifacts import META as META
+from sequifier.experiment.artifacts import Artifacts
+from sequifier.experiment.flusher import Flusher
+from sequifier.experiment.folder import named_folder, new_folder, point_latest
+from sequifier.experiment.machine import installed_versions, machine
 
 Status = Literal["running", "done", "failed", "interrupted"]
-LOG, META, DATA, METRICS, CONFIG = (
-    "experiment_log.txt",
-    "experiment_meta.json",
-    "experiment_data.json",
-    "metrics.jsonl",
-    "config.yaml",
-)
-_PACKAGES = ("sequifier", "torch", "numpy", "onnx", "onnxruntime", "polars", "pydantic", "pytorch_optimizer")
+METRICS, CONFIG = "metrics.jsonl", "config.yaml"
+Echo = Callable[[str], None]
 
 
-class RunRecord:
-    """The folder of one run, written as the run goes on. Hooks get it as their first argument.
+def show(line: str) -> None:
+    """Print a line at once, also into a pipe. A pipe that nobody reads any more ends no experiment: it has its log."""
+    with suppress(BrokenPipeError):
+        print(line, flush=True)
+
+
+class Record(Artifacts):
+    """The folder of one run, written as the run goes on.
+
+    Values are on disk within a second, the log at once, so a process that is killed leaves a record that can be read;
+    its status then stays `running`.
 
     Args:
-        parent: folder of all runs of this name; made when missing.
-        name: the run's name.
-        parameters: what the run was told, as plain values.
         echo: gets each line that is logged, to show it.
 
-    Raises:
-        RunError: the folder cannot be written to.
+    Attributes:
+        path: the folder, None before the run.
+        name: of the folder, None before the run; give one to have it called that.
+        metadata: what experiment_meta.json holds.
+        data: what experiment_data.json holds. Names that begin with _ stay in memory.
+        error: what ended the run; of a record that was loaded, its text.
     """
 
-    def __init__(
-        self, parent: Path, name: str, parameters: Mapping[str, Any], *, echo: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, *, echo: Echo = show) -> None:
         self._echo = echo
-        self.started = datetime.now().astimezone()
-        self.path = _new_folder(parent, self.started)
-        self._log: IO[str] = (self.path / LOG).open("a", encoding="utf-8")
-        self._metrics: IO[str] = (self.path / METRICS).open("a", encoding="utf-8")
-        self.meta: dict[str, Any] = {
-            "name": name,
-            "status": "running",
-            "start_time": self.started.isoformat(timespec="seconds"),
-            "end_time": None,
-            "duration_seconds": None,
-            "parameters": dict(parameters),
-            "versions": installed_versions(),
-            "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
-            "command": sys.argv,
-        }
+        self._folder: Path | None = None
+        self._log: IO[str] | None = None
+        self._metrics: IO[str] | None = None
+        self._lock = threading.RLock()
+        self._flusher: Flusher | None = None
+        self.name: str | None = None
+        self.metadata: dict[str, Any] = {}
         self.data: dict[str, Any] = {}
-        self._write_meta()
-        write_text(self.path / DATA, "{}\n")
-        _point_latest(parent, self.path)
+        self.error: Any = None
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        """What the run was told: for a training run the resolved config, `user` included, as plain values."""
-        return dict(self.meta["parameters"])
+    def path(self) -> Path:
+        """The folder of the run.
 
-    def log(self, line: str, *, echo: bool = True) -> None:
-        """Add a line to the log.
+        Raises:
+            ValueError: the run has not begun.
+        """
+        if self._folder is None:
+            raise ValueError("the experiment has no folder yet: it gets one when it runs")
+        return self._folder
+
+    @property
+    def log_path(self) -> Path:
+        """The log file."""
+        return self.path / LOG
+
+    @property
+    def data_path(self) -> Path:
+        """The file with the data."""
+        return self.path / DATA
+
+    @property
+    def metadata_path(self) -> Path:
+        """The file with name, status, times and parameters."""
+        return self.path / META
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the record is open."""
+        return self._log is not None
+
+    def seconds(self) -> float:
+        """How long the run has lasted."""
+        return (datetime.now().astimezone() - self._started).total_seconds()
+
+    # Life of a record
+
+    def _open(
+        self, parent: Path, metadata: Mapping[str, Any], *, prefix: str = "", reuse: bool = False, latest: bool = False
+    ) -> None:
+        """Make the folder with its first files.
 
         Args:
-            line: may be several.
-            echo: whether it is shown too.
+            parent: of all runs of this name.
+            metadata: what is known before the run.
+            prefix: stands before the time in the folder's name.
+            reuse: use a folder of this name again.
+            latest: whether a link `latest` points to the folder.
         """
+        started = datetime.now().astimezone()
+        self.metadata = {
+            "name": parent.name,
+            "status": "running",
+            "start_time": started.isoformat(timespec="seconds"),
+            "end_time": None,
+            "duration_seconds": None,
+            **metadata,
+            "versions": installed_versions(),
+            "machine": machine(),
+            "command": list(sys.argv),
+        }
+        self._started = started
+        if self.name is None:
+            path = new_folder(parent, started, self._fill, prefix=prefix)
+        else:
+            path = named_folder(parent, self.name, self._fill, reuse=reuse)
+        self._folder, self.name = path, path.name
+        self._log = self.log_path.open("a", encoding="utf-8")
+        self._flusher = Flusher(self.save_data, self._not_saved)
+        if latest:
+            point_latest(parent, path)
+
+    def _fill(self, folder: Path) -> None:
+        # Nobody sees the folder before these are in it, so they need no care of their own.
+        (folder / CODE).mkdir()
+        (folder / LOG).touch()
+        (folder / META).write_text(self._meta_text(), encoding="utf-8")
+        (folder / DATA).write_text(self._data_text(), encoding="utf-8")
+
+    def finish(self, status: Status, *, results: Mapping[str, Any] | None = None, error: str | None = None) -> None:
+        """Close the record; a second call changes nothing.
+
+        Args:
+            status: how it ended.
+            results: what it came to; kept in the data under that name.
+            error: what went wrong.
+        """
+        if self._log is None:
+            return
+        ended = datetime.now().astimezone()
+        self.metadata |= {
+            "status": status,
+            "end_time": ended.isoformat(timespec="seconds"),
+            "duration_seconds": (ended - self._started).total_seconds(),
+        }
+        if error is not None:
+            self.metadata["error"] = error
+        if results is not None:
+            with self._lock:
+                self.data["results"] = dict(results)
+        log, self._log = self._log, None
+        metrics, self._metrics = self._metrics, None
+        try:
+            if self._flusher is not None:
+                self._flusher.stop()
+            try:
+                self.save_data()
+            finally:
+                self.save_metadata()
+        finally:
+            self._flusher = None
+            log.close()
+            if metrics is not None:
+                metrics.close()
+
+    # What is said
+
+    def log(self, message: object = "", *, echo: bool = True) -> None:
+        """Add a line to the log, and show it.
+
+        Args:
+            message: may be several lines.
+            echo: whether it is shown.
+        """
+        line = str(message)
         stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-        for part in line.splitlines() or [""]:
-            self._log.write(f"{stamp}  {part}\n")
-        self._log.flush()
-        if echo and self._echo is not None:
+        with self._lock:
+            if self._log is not None:
+                self._log.write("".join(f"{stamp}  {part}\n" for part in line.splitlines() or [""]))
+                self._log.flush()
+        if echo:
             self._echo(line)
 
+    def log_lines(self, lines: list[str]) -> None:
+        """Add several lines to the log."""
+        for line in lines:
+            self.log(line)
+
+    def log_pretty(self, value: object) -> None:
+        """Log a nested value over several lines."""
+        from pprint import pformat
+
+        self.log(pformat(value, width=100, compact=True, sort_dicts=False))
+
+    # Data
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a name, or the group: `e["metrics/loss"]` is a list, `e["metrics"]` a dict."""
+        return values.look_up(self.data, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Keep a value; slashes in the name make groups.
+
+        Raises:
+            TypeError: JSON cannot hold the value, and the name does not begin with _.
+            ValueError: the name goes through a value that is no group.
+        """
+        values.check(name, value)
+        with self._lock:
+            values.assign(self.data, name, value)
+        self._has_changed()
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            values.look_up(self.data, name)
+        except KeyError:
+            return False
+        return True
+
+    __iter__: ClassVar[None] = None  # without it, Python would ask for e[0], e[1], ...
+
     def track(self, name: str, value: Any) -> None:
-        """Add a value to the series of this name in experiment_data.json; slashes in the name make groups.
+        """Add a value to the series of this name; slashes in the name make groups.
 
         Args:
-            name: `custom/gradient_norm` is `gradient_norm` in the group `custom`.
-            value: JSON can hold it. Reaches the disk with the next evaluation, or at the end.
+            name: `metrics/loss` is the series `loss` in the group `metrics`.
+            value: JSON can hold it.
 
         Raises:
             ValueError: the name is taken by a group or by something that is no series.
             TypeError: JSON cannot hold the value.
         """
-        json.dumps(value)
-        *groups, last = name.split("/")
-        here: Any = self.data
-        for group in groups:
-            here = here.setdefault(group, {})
-            if not isinstance(here, dict):
-                raise ValueError(f"{name!r}: `{group}` is no group")
-        series = here.setdefault(last, [])
-        if not isinstance(series, list):
-            raise ValueError(f"{name!r} is no series")
-        series.append(value)
+        values.check(name, value)
+        with self._lock:
+            values.append(self.data, name, value)
+        self._has_changed()
 
-    def add_metrics(self, values: Mapping[str, Any]) -> None:
+    def track_many(self, data: Mapping[str, Any]) -> None:
+        """Add a value to each of several series."""
+        for name, value in data.items():
+            self.track(name, value)
+
+    def add_metrics(self, entry: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl, and each value to its series in the group `metrics`."""
-        self._metrics.write(json.dumps(values) + "\n")
+        if self._metrics is None:
+            self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
+        self._metrics.write(json.dumps(entry) + "\n")
         self._metrics.flush()
-        for key, value in values.items():
-            self.data.setdefault("metrics", {}).setdefault(key, []).append(value)
+        with self._lock:
+            for key, value in entry.items():
+                self.data.setdefault("metrics", {}).setdefault(key, []).append(value)
         self.save_data()
 
     def save_data(self) -> None:
-        """Write results and series to disk."""
-        write_text(self.path / DATA, json.dumps(self.data, indent=1) + "\n")
+        """Write the data to disk now."""
+        with self._lock:
+            write_text(self.data_path, self._data_text())
 
-    def finish(self, status: Status, *, results: Mapping[str, Any] | None = None, error: str | None = None) -> None:
-        """Close the record."""
-        ended = datetime.now().astimezone()
-        self.meta |= {
-            "status": status,
-            "end_time": ended.isoformat(timespec="seconds"),
-            "duration_seconds": (ended - self.started).total_seconds(),
-        }
-        if error is not None:
-            self.meta["error"] = error
-        if results is not None:
-            self.data["results"] = dict(results)
-        self.save_data()
-        self._write_meta()
-        self._log.close()
-        self._metrics.close()
+    def save_metadata(self) -> None:
+        """Write name, status, times and parameters to disk now."""
+        with self._lock:
+            write_text(self.metadata_path, self._meta_text())
 
-    def _write_meta(self) -> None:
-        write_text(self.path / META, json.dumps(self.meta, indent=1, default=str) + "\n")
+    # Texts
 
+    def _has_changed(self) -> None:
+        if self._flusher is not None:
+            self._flusher.changed()
 
-def installed_versions() -> dict[str, str]:
-    """Python and the packages that a run's numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    def _not_saved(self, error: Exception) -> None:
+        self.log(f"warning: the data could not be saved: {error}")
+
+    def _data_text(self) -> str:
+        kept = {name: value for name, value in self.data.items() if not name.startswith("_")}
+        return json.dumps(kept, indent=1, default=values.as_json_or_text) + "\n"
+
+    def _meta_text(self) -> str:
+        return json.dumps(self.metadata, indent=1, default=values.as_json_or_text) + "\n"
 
 
-def latest_record(parent: Path) -> Path | None:
-    """The newest run folder below `parent`, or None."""
-    link = parent / "latest"
-    return link.resolve() if link.exists() else None
+def read_record(folder: Path, name: str) -> dict[str, Any]:
+    """One of the JSON files of a record.
 
-
-def _new_folder(parent: Path, started: datetime) -> Path:
-    stamp = started.strftime("%Y-%m-%d__%H-%M-%S")
+    Raises:
+        RunError: the folder is no record, or the file is damaged.
+    """
+    path = folder / name
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            path = parent / f"{stamp}__{secrets.token_hex(2)}"
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue  # another process drew the same id within the same second
-            return path
-    except OSError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(
-            f"cannot make a folder for the run's record: {error.strerror}",
-            where=str(parent),
-            fix="choose a project_root that can be written to",
-        ) from error
-
-
-def _point_latest(parent: Path, target: Path) -> None:
-    temporary = parent / f".latest.{target.name}"
-    temporary.symlink_to(target.name)
-    temporary.replace(parent / "latest")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+            f"there is no record of a run: {name} is missing",
+            where=str(folder),
+            fix="name the folder of one run, like results/NAME/2026-01-15__14-30-00__abc123",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{name} cannot be read: {error}", where=str(folder)) from error
+    if not isinstance(content, dict):
+        raise RunError(f"{name} is no record of a run", where=str(folder))
+    return content

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sequifier.errors import ConfigError, RunError
+from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import bind_hooks, check_hooks, load_hooks
-from sequifier.experiment.record import LOG, RunRecord
+from sequifier.experiment.record import LOG
 
 
 def write(root: Path, name: str, text: str) -> Path:
@@ -58,7 +59,8 @@ def test_a_hook_may_import_when_it_is_called(tmp_path: Path) -> None:
         tmp_path, "hooks_d.py", "def f(e, **context):\n    import hooks_late\n    e.track('late', hooks_late.VALUE)\n"
     )
     write(tmp_path, "hooks_late.py", "VALUE = 3\n")
-    record = RunRecord(tmp_path / "logs", "m", {})
+    record = Experiment(tmp_path, "logs")
+    record.start()
     bind_hooks(load_hooks({"after_epoch": ["hooks_d:f"]}, tmp_path), record, tmp_path)["after_epoch"](epoch=1)
     record.finish("done")
     assert record.data["late"] == [3]
@@ -99,7 +101,8 @@ def test_checking_runs_no_code(tmp_path: Path) -> None:
 def test_a_hook_that_fails_is_named_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
     write(tmp_path, "hooks_i.py", "def f(e, **context):\n    raise ValueError(context['epoch'])\n")
     shown: list[str] = []
-    record = RunRecord(tmp_path / "logs", "m", {}, echo=shown.append)
+    record = Experiment(tmp_path, "logs", echo=shown.append)
+    record.start()
     hooks = bind_hooks(load_hooks({"after_epoch": ["hooks_i:f"]}, tmp_path), record, tmp_path)
     with pytest.raises(RunError, match=r"the hook `hooks_i:f` failed at after_epoch: ValueError: 7") as caught:
         hooks["after_epoch"](epoch=7)
@@ -110,7 +113,8 @@ def test_a_hook_that_fails_is_named_and_its_traceback_is_in_the_log(tmp_path: Pa
 
 
 def test_a_record_keeps_series_by_group_and_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path / "logs", "m", {"user": {"threshold": 0.5}})
+    record = Experiment(tmp_path, "logs", parameters={"user": {"threshold": 0.5}})
+    record.start()
     record.track("mine/norm", 1.0)
     record.track("mine/norm", 2.0)
     assert record.data == {"mine": {"norm": [1.0, 2.0]}}

@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
-from sequifier.config.reference import annotate, hyperparameters
-from sequifier.config.train import TrainConfig
-from sequifier.project.make import CONFIGS, configs
+from sequifier.config.kinds import KINDS, kind_of, reference
+from sequifier.config.reference import annotate
+from sequifier.project.make import configs
 
 ROOT = Path(__file__).parents[1]
 
 
 def generated() -> dict[Path, str]:
     """The text that each generated file should have."""
-    texts = {ROOT / "docs" / "hyperparameters.md": hyperparameters(CONFIGS)}
+    texts = {ROOT / "docs" / "hyperparameters.md": reference()}
     # The repository is a project for the Python tokens, as `sequifier make NAME --example python` makes it.
     texts |= {ROOT / "configs" / file: text for file, text in configs("python").items()}
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         if path not in texts:
-            texts[path] = annotate(path.read_text(encoding="utf-8"), TrainConfig)
+            texts[path] = annotate(path.read_text(encoding="utf-8"), KINDS[kind_of(path)], full=True)
     return texts
 
 

@@ -16,19 +16,31 @@ from pydantic.fields import FieldInfo
 ColumnType = Literal["categorical", "real"]
 
 
+ALONE = "nothing else"
+"""Says of a field that no other one bears on it."""
+
+
 def about(
-    *, unit: str = "", interacts: str = "", change: str = "", not_yet: bool | tuple[object, ...] = False
+    *,
+    unit: str = "",
+    interacts: str = "",
+    change: str = "",
+    default: str = "",
+    not_yet: bool | tuple[object, ...] = False,
+    unused: bool = False,
 ) -> dict[str, Any]:
     """Field metadata beyond its type: for `json_schema_extra`.
 
     Args:
-        unit: what a number counts ("epochs", "optimizer steps").
-        interacts: other fields that this one must fit or that change its meaning.
+        unit: what a number counts or measures ("epochs", "optimizer steps").
+        interacts: other fields that this one must fit or that change its meaning; `ALONE`: there are none.
         change: when a user would change it.
+        default: the default in words, where it follows from other fields.
         not_yet: True when only the default is available in this version, or the values that are not.
+        unused: accepted, because configs of older versions have it, and without effect.
     """
-    named = {"unit": unit, "interacts": interacts, "change": change, "not_yet": not_yet}
-    return {key: value for key, value in named.items() if value}
+    named = {"unit": unit, "interacts": interacts, "change": change, "default": default}
+    return {key: value for key, value in {**named, "not_yet": not_yet, "unused": unused}.items() if value}
 
 
 def field_about(field: FieldInfo) -> Mapping[str, Any]:
@@ -59,8 +71,15 @@ class StrictModel(BaseModel):
         not_yet, default = _unavailable_fields(cls).get(str(info.field_name), ((), None))
         if value != default and (not_yet is True or value in not_yet):
             shown = value.model_dump() if isinstance(value, BaseModel) else value
-            raise ValueError(f"{shown!r} is not available in this version; leave it out (default: {default!r})")
+            raise ValueError(
+                f"{_written(shown)} is not available in this version; leave it out (default: {_written(default)})"
+            )
         return value
+
+
+def _written(value: Any) -> str:
+    """A value as a config writes it."""
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
 
 
 class _BooleanForNumber:
@@ -112,11 +131,12 @@ def _is_number(annotation: Any) -> bool:
     return plain_type(annotation) in (int, float)
 
 
-def _list_of_one(value: Any) -> Any:
+def list_of_one(value: Any) -> Any:
+    """A single name as a list."""
     return [value] if isinstance(value, str) else value
 
 
-NameList = Annotated[list[str], BeforeValidator(_list_of_one)]
+NameList = Annotated[list[str], BeforeValidator(list_of_one)]
 """Names; a single one counts as a list of one."""
 
 Columns = Annotated[NameList, Field(min_length=1)]
@@ -185,11 +205,18 @@ class ProjectConfig(StrictModel):
         ".",
         description="Folder of the project. Outputs are written below it; inputs are looked for below it, "
         "then below the working folder.",
+        json_schema_extra=about(
+            interacts="every relative path of the config", change="to run a command from outside the project's folder"
+        ),
     )
     user: dict[str, Any] = Field(
         default_factory=dict,
         description="Free keys of your own (`-D user.threshold=0.8`): hooks, experiments and evaluation scripts "
         "read them; they enter a run's YAML and identity.",
+        json_schema_extra=about(
+            interacts="other values are another run: they enter its identity",
+            change="your hooks, experiments or scripts need settings of their own",
+        ),
     )
 
     @property

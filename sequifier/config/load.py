@@ -6,67 +6,34 @@ merged, and reports every problem at once with its place.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from sequifier.config.base import Named, allows_none, plain_type
+from sequifier.config.base import Named, allows_none, field_about, plain_type
+from sequifier.config.merged import NOT_GIVEN, Merged, value_at
 from sequifier.config.paths import root_problem
+from sequifier.config.problems import (
+    annotation_at,
+    as_written,
+    in_order,
+    is_model,
+    located_in,
+    path_in,
+    problems_of,
+    shown,
+)
+from sequifier.config.renamed import renames
 from sequifier.config.yaml12 import KeyPath, dotted, parse_file, parse_value
 from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 PLACEHOLDER = "PLEASE FILL"
-_PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
-
-
-@dataclass
-class Merged:
-    """Raw values from all sources, the source of each key, and how keys were written that now have another place."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    sources: dict[KeyPath, str] = field(default_factory=dict)
-    written: dict[str, str] = field(default_factory=dict)
-
-    def put(self, path: KeyPath, value: Any, source: str) -> None:
-        """Set one key; maps on the way are made."""
-        here = self.values
-        for length, part in enumerate(path[:-1], start=1):
-            if not isinstance(here.get(str(part)), dict):
-                here[str(part)] = {}
-                self.sources[path[:length]] = source
-            here = here[str(part)]
-        here[str(path[-1])] = value
-        for known in [known for known in self.sources if known[: len(path)] == path]:
-            del self.sources[known]
-        self.sources[path] = source
-
-    def merge(self, other: "Merged", *, at: KeyPath = ()) -> None:
-        """Lay another tree over this one: maps are merged, everything else is replaced."""
-        values: Any = other.values
-        for part in at:
-            values = values[part]
-        for key, value in values.items():
-            path = (*at, key)
-            mine: Any = self.values
-            for part in path:
-                mine = mine.get(part) if isinstance(mine, dict) else None
-            # Options belong to their class: those of another optimizer or scheduler are not inherited.
-            other_class = isinstance(mine, dict) and isinstance(value, dict) and value.get("name") != mine.get("name")
-            if isinstance(value, dict) and isinstance(mine, dict) and value and not other_class:
-                self.merge(other, at=path)
-                continue
-            self.put(path, value, other.source(path))
-            self.sources |= {known: text for known, text in other.sources.items() if known[: len(path)] == path}
-
-    def source(self, path: KeyPath) -> str:
-        """The source of a key, or of the nearest one above it."""
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.sources:
-                return self.sources[path[:length]]
-        return ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +43,61 @@ class Loaded(Generic[Model]):
     config: Model
     merged: Merged
     path: Path
+    notes: tuple[Problem, ...] = ()
+    """What a user should know: keys of older versions, and keys without effect."""
 
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems, each with the place of its key: for checks that need more than the file."""
-        problems = [_as_written(_located(problem, self.merged), self.merged) for problem in error.problems]
-        return ConfigError(problems, where=str(self.path))
+        problems = [as_written(located_in(problem, self.merged), self.merged) for problem in error.problems]
+        return ConfigError(in_order(problems, self.path), where=str(self.path))
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A config whose wrong values were replaced by defaults, to look for what they hid."""
+
+    loaded: Loaded[Any]
+    names: frozenset[str]  # of the replaced values and of what follows from them
+
+    def is_new(self, problem: Problem) -> bool:
+        """Whether a problem has nothing to do with what was replaced."""
+        return not self.names & set(re.findall(r"\w+", f"{problem.key} {problem.message}"))
+
+
+def look_further(
+    error: ValidationError, model: type[BaseModel], merged: Merged, path: Path
+) -> tuple[list[Problem], Repaired | None]:
+    """Problems that are not looked for while others are there: rules between fields of a section with a wrong value.
+
+    Returns:
+        What is wrong with the rest, and the rest as a config; None when that cannot be one.
+    """
+    values = deepcopy(merged.values)
+    names: set[str] = set()
+    for detail in error.errors(include_url=False):
+        place = path_in(values, detail["loc"], is_missing=detail["type"] == "missing")
+        place = tuple(takewhile(lambda part: isinstance(part, str), place))
+        holder = value_at(values, place[:-1])
+        if not place or not isinstance(holder, dict):
+            names.update(map(str, detail["loc"][:1]))
+            continue
+        holder.pop(place[-1], None)
+        names.add(str(place[-1]))
+        owner = plain_type(annotation_at(model, place[:-1]))
+        if is_model(owner):
+            names |= {
+                name
+                for name, known in owner.model_fields.items()
+                if str(place[-1]) in field_about(known).get("default", "").split()
+            }
+    rest = Merged(values, merged.sources, merged.written)
+    try:
+        repaired = Repaired(Loaded(model.model_validate(values), merged, path), frozenset(names))
+    except ValidationError as second:
+        blank = Repaired(Loaded(model.model_construct(), merged, path), frozenset(names))
+        found = [problem for problem in problems_of(second, model, rest) if "is missing" not in problem.message]
+        return [problem for problem in found if blank.is_new(problem)], None
+    return [], repaired
 
 
 def load(
@@ -113,18 +130,65 @@ def load(
     in_one_piece = getattr(model, "in_one_piece", None)  # of a config that can be spread over two files
     if in_one_piece is not None:
         merged = in_one_piece(merged, path)
-    problems += list(_placeholders(merged))
+    problems += _placeholders(merged)
     unfilled = {problem.key for problem in problems}
+    repaired: Repaired | None = None
     try:
         config = model.model_validate(merged.values)
     except ValidationError as error:
-        for found in problems_of(error, model, merged):
+        further, repaired = look_further(error, model, merged, path)
+        for found in (*problems_of(error, model, merged), *further):
             if found.key not in unfilled:
                 problems.append(found)
     problems += _root_problems(merged)
-    if problems:
-        raise ConfigError([_as_written(problem, merged) for problem in problems], where=str(path))
-    return Loaded(config, merged, path)
+    if problems or merged.problems:
+        problems = [*merged.problems, *(as_written(problem, merged) for problem in problems)]
+        failure = ConfigError(in_order(problems, path), where=str(path))
+        failure.repaired = repaired
+        raise failure
+    return Loaded(config, merged, path, (*merged.notes, *_without_effect(config, merged)))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The keys of a file over those it inherits, as they stand there; nothing is validated.
+
+    Raises:
+        ConfigError: the file is not there, or no YAML.
+    """
+    return _read(path, BaseModel, seen=()).values
+
+
+def section_names(path: Path) -> list[str]:
+    """The entries of `sections:` in a file and those it inherits.
+
+    Raises:
+        ConfigError: the file is not there, or no YAML.
+    """
+    sections = read_values(path).get("sections")
+    return list(sections) if isinstance(sections, dict) else []
+
+
+def _without_effect(config: BaseModel, merged: Merged) -> Iterator[Problem]:
+    """One note on all keys that are accepted because older versions have them."""
+    found = [
+        path
+        for path, known in _fields_with_paths(type(config))
+        if field_about(known).get("unused") and value_at(merged.values, path) not in (NOT_GIVEN, known.default)
+    ]
+    if found:
+        places = ", ".join(dict.fromkeys(merged.source(path).rpartition(":")[2] for path in found))
+        file = merged.source(found[0]).rpartition(":")[0]
+        keys = ", ".join(f"`{dotted(path)}`" for path in found)
+        have = "has" if len(found) == 1 else "have"
+        yield Problem("", f"{keys} {have} no effect and may be left out", f"{file}:{places}".lstrip(":"))
+
+
+def _fields_with_paths(model: type[BaseModel], path: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
+    for name, known in model.model_fields.items():
+        yield (*path, name), known
+        kind = plain_type(known.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Named):
+            yield from _fields_with_paths(kind, (*path, name))
 
 
 def _root_problems(merged: Merged) -> Iterator[Problem]:
@@ -144,19 +208,19 @@ def _section(merged: Merged, sections: Any, name: str, path: Path) -> Merged:
     values = {} if sections[name] is None else sections[name]
     if not isinstance(values, dict):
         place, key = merged.source(("sections", name)), f"sections.{name}"
-        raise ConfigError([Problem(key, f"expected `key: value` lines, found {_shown(values)}", place)])
+        raise ConfigError([Problem(key, f"expected `key: value` lines, found {shown(values)}", place)])
     sources = {
         known[2:]: f"{text} (section {name})"
         for known, text in merged.sources.items()
         if known[:2] == ("sections", name)
     }
-    return Merged(values, sources)
+    own = f"sections.{name}."
+    written = {key.removeprefix(own): text for key, text in merged.written.items() if key.startswith(own)}
+    return Merged(values, sources, written)
 
 
 def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     """A file over the files it inherits from."""
-    if path.resolve() in seen:
-        raise ConfigError([Problem("base_config_path", "files inherit from each other in a circle", str(path))])
     if not path.exists():
         others = sorted(str(other) for other in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
         raise ConfigError(
@@ -174,6 +238,7 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     if not isinstance(values, dict):
         raise ConfigError([Problem("", f"expected `key: value` lines, found {type(values).__name__}", str(path))])
     own = Merged(values, {known: f"{path}:{line}" for known, line in document.lines.items() if known})
+    own.use_names_of_today(model)
     if "base_config_path" not in values or "base_config_path" in model.model_fields:
         return own
     place = own.source(("base_config_path",))
@@ -196,13 +261,18 @@ def read_base(given: Any, path: Path, model: type[BaseModel], *, place: str, see
         seen: files that inherit from this one.
     """
     if not isinstance(given, str):
-        raise ConfigError([Problem("base_config_path", f"should be one path, got {_shown(given)}", place)])
+        raise ConfigError([Problem("base_config_path", f"should be one path, got {shown(given)}", place)])
     base = Path(given).expanduser()
     candidates = [base, path.parent / base]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
-        raise ConfigError([Problem("base_config_path", f"no such file; looked for {looked}", place)])
+        others = [other.name for folder in candidates for other in folder.parent.glob("*.y*ml") if other != path]
+        fix = did_you_mean(base.name, sorted(set(others))) if nearest(base.name, others) else ""
+        raise ConfigError([Problem("base_config_path", f"no such file; looked for {looked}", place, fix)])
+    if found.resolve() in (*seen, path.resolve()):
+        message = f"{given} inherits from this file: they inherit from each other in a circle"
+        raise ConfigError([Problem("base_config_path", message, place, "leave base_config_path out of one of them")])
     return _read(found, model, (*seen, path.resolve()))
 
 
@@ -211,7 +281,12 @@ def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None
     path = tuple(key.split("."))
     if not equals or not all(path):
         return Problem("", f"`{word}` is not key=value", "-D", "write -D training_spec.epochs=3")
-    annotation = _annotation(model, path)
+    length = len(path) - 1
+    if path[length] in (known := renames(model.__name__, path[:length])):
+        new = known[path[length]]
+        merged.notes.append(Problem(key, f"is called `{new}` now", "-D", f"write -D {'.'.join((*path[:-1], new))}=..."))
+        path = (*path[:length], new)
+    annotation = annotation_at(model, path)
     value = _by_type(annotation, text)
     if isinstance(value, str) and text.startswith(("[", "{")) and not _is_text(annotation):
         return Problem(key, f"`{text}` is not a whole list or map", "-D", "close its brackets, and quote the word")
@@ -231,19 +306,6 @@ def _is_text(annotation: Any) -> bool:
     return kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
 
 
-def _annotation(model: Any, path: KeyPath) -> Any:
-    """The declared type at a dotted key, or Any."""
-    kind = plain_type(model)
-    if not path:
-        return model
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        known = kind.model_fields.get(str(path[0]))
-        return _annotation(known.annotation, path[1:]) if known else Any
-    if get_origin(kind) is dict:
-        return _annotation(get_args(kind)[1], path[1:])
-    return Any
-
-
 def _placeholders(merged: Merged) -> Iterator[Problem]:
     def walk(value: Any, path: KeyPath) -> Iterator[KeyPath]:
         if isinstance(value, dict):
@@ -257,154 +319,3 @@ def _placeholders(merged: Merged) -> Iterator[Problem]:
 
     for path in walk(merged.values, ()):
         yield Problem(dotted(path), f"still says {PLACEHOLDER}", merged.source(path), "write your own value")
-
-
-def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) -> list[Problem]:
-    """Pydantic's errors in the words of the file."""
-    by_path: dict[KeyPath, list[Any]] = {}
-    for detail in error.errors(include_url=False):
-        if detail["type"] != "default_factory_not_called":  # follows from another problem, which is reported itself
-            path = _path_in(merged.values, detail["loc"], is_missing=detail["type"] == "missing")
-            by_path.setdefault(path, []).append(detail)
-    problems: list[Problem] = []
-    for path, details in by_path.items():
-        if any(other[: len(path)] == path and other != path for other in by_path) and details[0]["type"] in _KINDS:
-            continue  # another member of a union came further, and says more
-        # A union reports one error per member: together where each names a kind of value, else the first says enough.
-        kinds = [_KINDS[detail["type"]] for detail in details if detail["type"] in _KINDS]
-        words = [detail["ctx"]["expected"] for detail in details if detail["type"] == "literal_error"]
-        if kinds and words and len(kinds) + len(words) == len(details):
-            allowed = list(dict.fromkeys([*(["a number"] if "a number" in kinds else kinds), *words]))
-            message = f"got {_shown(details[0]['input'])}, allowed: {', '.join(allowed)}"
-            problem = Problem(dotted(path), message, merged.source(path))
-        else:
-            problem = _problem(details[0], path, model, merged)
-        if not any(known.key == problem.key for known in problems):
-            problems.append(problem)
-    return problems
-
-
-_KINDS = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a map",
-    "model_type": "a map",
-}
-"""What pydantic wanted, by the type of its error."""
-
-
-def _shown(value: Any) -> str:
-    """A value in a message, in few characters and as a config writes it."""
-    if value is None:
-        return "null"
-    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _path_in(values: Any, location: tuple[str | int, ...], *, is_missing: bool = False) -> KeyPath:
-    """A pydantic location without the names of union members and validators, which are no keys of the file.
-
-    The last part of what `is_missing` is no key of the file either, but must be named.
-    """
-    path: list[str | int] = []
-    here = values
-    for index, part in enumerate(location):
-        if isinstance(here, dict):
-            if part in here:
-                here = here[part]
-            elif not (is_missing and index == len(location) - 1):
-                continue
-            path.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-            path.append(part)
-    return tuple(path)
-
-
-def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged) -> Problem:
-    kind, given = detail["type"], detail["input"]
-    source, key = merged.source(path), dotted(path)
-    if kind == "missing":
-        parent = merged.source(path[:-1]) if path[:-1] else source
-        return Problem(key, "is missing, and there is no default for it", parent)
-    if kind == "extra_forbidden":
-        return Problem(key, "unknown key", source, _nearest_key(model, path))
-    if kind == "value_error":
-        return _located(Problem(key, str(detail["ctx"]["error"])), merged)
-    shown = _shown(given)
-    if kind == "literal_error":
-        annotation = _annotation(model, path)
-        choices = [str(choice) for choice in _choices(annotation)]
-        fix = did_you_mean(str(given), choices) if nearest(str(given), choices) else ""
-        return Problem(key, f"got {shown}, allowed: {detail['ctx']['expected']}", source, fix)
-    if kind in _KINDS and kind != "int_from_float":
-        return Problem(key, f"should be {_KINDS[kind]}, got {shown}", source)
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    message = message.removeprefix("input ").replace("a valid integer", "a whole number")
-    return Problem(key, f"{message}, got {shown}", source)
-
-
-def _choices(annotation: Any) -> Iterator[Any]:
-    if get_origin(annotation) is Literal:
-        yield from get_args(annotation)
-    elif get_origin(annotation) in (Union, type(int | str)):
-        for member in get_args(annotation):
-            yield from _choices(member)
-    elif (kind := plain_type(annotation)) is not annotation:
-        yield from _choices(kind)
-
-
-def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
-    """Where a misplaced or misspelt key belongs."""
-    word = str(path[-1])
-    parent = plain_type(_annotation(model, path[:-1]))
-    siblings = list(parent.model_fields) if isinstance(parent, type) and issubclass(parent, BaseModel) else []
-    if near := nearest(word, siblings):
-        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
-    for place, name in _all_keys(model):
-        if name == word:
-            return f"it belongs under `{place}`" if place else f"`{name}` belongs at the top level"
-    every = {name: f"{place}.{name}" if place else name for place, name in _all_keys(model)}
-    if near := nearest(word, every):
-        return "did you mean " + " or ".join(f"`{every[name]}`" for name in near) + "?"
-    return did_you_mean(word, siblings) if len(siblings) <= 30 else "docs/hyperparameters.md lists the known keys"
-
-
-def _all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
-    for name, known in model.model_fields.items():
-        yield place, name
-        kind = plain_type(known.annotation)
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Named):
-            yield from _all_keys(kind, f"{place}.{name}" if place else name)
-
-
-def _located(problem: Problem, merged: Merged) -> Problem:
-    """A problem with the source of its key.
-
-    A check of a whole section starts its message with the field it is about ("dim_model: 5 ..."); that field's line is
-    the better place.
-    """
-    path: KeyPath = tuple(int(number) if number else name for name, number in _PARTS.findall(problem.key))
-    path = _path_in(merged.values, path)
-    first = problem.message.split(":")[0].split(" ")[0]
-    named = (*path, *first.split("."))
-    if named in merged.sources:
-        message = problem.message.removeprefix(f"{first}: ")  # the key says it
-        return replace(problem, source=merged.sources[named], key=dotted(named), message=message)
-    return replace(problem, source=problem.source or merged.source(path))
-
-
-def _as_written(problem: Problem, merged: Merged) -> Problem:
-    """A problem under the key that stands in the file."""
-    for place in sorted(merged.written, key=len, reverse=True):
-        rest = problem.key.removeprefix(place)
-        if rest != problem.key and rest[:1] in ("", ".", "["):
-            return replace(problem, key=merged.written[place] + rest)
-    return problem

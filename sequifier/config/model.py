@@ -18,6 +18,7 @@ class ModelSpec(StrictModel):
         json_schema_extra=about(
             interacts="n_head divides it; initial_embedding_dim or joint_embedding_dim equals it",
             change="64 for small tables, 256 to 512 when more width still lowers the validation loss",
+            unit="numbers for an event",
         ),
     )
     n_head: int = Field(
@@ -25,75 +26,133 @@ class ModelSpec(StrictModel):
         gt=0,
         le=1024,
         description="Attention heads of each layer.",
-        json_schema_extra=about(interacts="divides dim_model", change="keep dim_model / n_head at 16 to 64"),
+        json_schema_extra=about(
+            interacts="divides dim_model", change="keep dim_model / n_head at 16 to 64", unit="heads"
+        ),
     )
     num_layers: int = Field(
         3,
         gt=0,
         le=512,
         description="Transformer layers.",
-        json_schema_extra=about(change="2 for small tables; deeper for long or regular sequences"),
+        json_schema_extra=about(
+            change="2 for small tables; deeper for long or regular sequences",
+            unit="layers",
+            interacts="a deeper model wants a lower learning_rate, or warmup_steps",
+        ),
     )
     dim_feedforward: int = Field(
         default_factory=lambda values: 4 * values.get("dim_model", 128),
         gt=0,
         le=1048576,
         description="Hidden width of each layer's feed-forward part; left out: 4 x dim_model.",
-        json_schema_extra=about(interacts="swiglu uses three matrices of this width, gelu and relu two"),
+        json_schema_extra=about(
+            interacts="swiglu uses three matrices of this width, gelu and relu two",
+            unit="numbers",
+            change="2 x dim_model for a smaller model",
+            default="4 x dim_model",
+        ),
     )
     initial_embedding_dim: int = Field(
         default_factory=lambda values: values.get("dim_model", 128),
         gt=0,
         le=65536,
         description="Width of all column embeddings together; left out: dim_model.",
-        json_schema_extra=about(interacts="equals dim_model when joint_embedding_dim is null"),
+        json_schema_extra=about(
+            interacts="equals dim_model when joint_embedding_dim is null",
+            unit="numbers for an event",
+            change="many columns need more width than the model has: with joint_embedding_dim",
+            default="dim_model",
+        ),
     )
     joint_embedding_dim: int | None = Field(
         None,
         gt=0,
         le=65536,
         description="Null, or dim_model: a linear layer then mixes the column embeddings into this width.",
-        json_schema_extra=about(change="set it when initial_embedding_dim differs from dim_model"),
+        json_schema_extra=about(
+            change="set it when initial_embedding_dim differs from dim_model",
+            unit="numbers for an event",
+            interacts="equals dim_model; frees initial_embedding_dim from it",
+        ),
     )
     feature_embedding_dims: dict[str, int] | None = Field(
         None,
         description="Embedding width of each input column; null shares initial_embedding_dim out evenly.",
-        json_schema_extra=about(interacts="one entry for each input column; sums to initial_embedding_dim"),
+        json_schema_extra=about(
+            interacts="one entry for each input column; sums to initial_embedding_dim",
+            unit="numbers for a column",
+            change="a column with many classes deserves more width than a flag",
+        ),
     )
     activation_fn: Literal["swiglu", "gelu", "relu"] = Field(
-        "swiglu", description="Non-linearity of the feed-forward part."
+        "swiglu",
+        description="Non-linearity of the feed-forward part.",
+        json_schema_extra=about(
+            interacts="dim_feedforward: swiglu uses three matrices of it, the others two",
+            change="relu is the fastest; swiglu is rarely worse",
+        ),
     )
     attention_type: Literal["mha", "mqa", "gqa"] = Field(
         "mha",
         description="mha: every head has its own keys and values; mqa: all share one; gqa: groups of heads share.",
-        json_schema_extra=about(interacts="n_kv_heads counts the groups of gqa"),
+        json_schema_extra=about(
+            interacts="n_kv_heads counts the groups of gqa",
+            change="gqa or mqa for wide models and long windows: fewer keys and values",
+        ),
     )
     n_kv_heads: int | None = Field(
         None,
         gt=0,
         description="Heads of keys and values; null: n_head for mha and gqa, 1 for mqa.",
-        json_schema_extra=about(interacts="divides n_head; mha takes null or n_head, mqa null or 1"),
+        json_schema_extra=about(
+            interacts="divides n_head; mha takes null or n_head, mqa null or 1",
+            unit="heads",
+            change="n_head / 4 is a common choice for gqa",
+        ),
     )
-    normalization: Literal["rmsnorm", "layer_norm"] = Field("rmsnorm", description="Kind of normalisation.")
+    normalization: Literal["rmsnorm", "layer_norm"] = Field(
+        "rmsnorm",
+        description="Kind of normalisation.",
+        json_schema_extra=about(
+            interacts="norm_first says where it stands", change="layer_norm to match another model"
+        ),
+    )
     norm_first: bool = Field(
-        True, description="Normalise before attention and feed-forward (pre-norm) or after them (post-norm)."
+        True,
+        description="Normalise before attention and feed-forward (pre-norm) or after them (post-norm).",
+        json_schema_extra=about(
+            interacts="false wants warmup_steps and a lower learning_rate",
+            change="false to match the original transformer",
+        ),
     )
     positional_encoding: Literal["learned", "rope"] = Field(
         "learned",
         description="learned: a vector for each step of the window; rope: queries and keys rotated by their step.",
-        json_schema_extra=about(interacts="rope needs an even dim_model / n_head"),
+        json_schema_extra=about(
+            interacts="rope needs an even dim_model / n_head",
+            change="rope for long windows, or where distance matters more than place",
+        ),
     )
     rope_theta: float = Field(
         10000.0,
         gt=0,
         description="Base of the rotation frequencies.",
-        json_schema_extra=about(interacts="only for positional_encoding rope"),
+        json_schema_extra=about(
+            interacts="only for positional_encoding rope",
+            unit="no unit",
+            change="larger for windows of thousands of events",
+        ),
     )
     prediction_length: int = Field(
         1,
         gt=0,
         description="Predictions that inference and exported models return: those after the last so many events.",
-        json_schema_extra=about(unit="events", interacts="at most seq_length"),
+        json_schema_extra=about(
+            unit="events",
+            interacts="at most seq_length",
+            change="predictions are wanted for several of the last events of a window",
+        ),
     )
 
     @field_validator("feature_embedding_dims")
@@ -159,7 +218,7 @@ class ModelSpec(StrictModel):
         widths = self.feature_embedding_dims
         if widths is not None and sum(widths.values()) != self.initial_embedding_dim:
             raise ValueError(
-                f"feature_embedding_dims sum to {sum(widths.values())}, not to "
+                f"feature_embedding_dims: sums to {sum(widths.values())}, not to "
                 f"initial_embedding_dim: {self.initial_embedding_dim}"
             )
         return self

@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sequifier.config.load import Merged, problems_of, read_base
+from sequifier.config.load import read_base
+from sequifier.config.merged import Merged
+from sequifier.config.problems import problems_of
 from sequifier.config.train import TrainConfig
 from sequifier.config.yaml12 import KeyPath
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -35,11 +37,14 @@ def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
     if merged.values.get("base_config_path") is None:
         return merged
     base = read_base(merged.values["base_config_path"], path, TrainConfig, place=merged.source(("base_config_path",)))
-    problems = [*_misplaced(merged), *_not_a_run(base, merged)]
-    if problems:
-        raise ConfigError(problems, where=str(path))
+    misplaced = [*_misplaced(merged)]
+    if (problems := _not_a_run(base, merged)) or not isinstance(merged.values.get("overrides", {}), dict):
+        raise ConfigError([*misplaced, *problems], where=str(path))
+    for key in SECTIONS:
+        if not isinstance(merged.values.get("overrides", {}).get(key, {}), dict):
+            del merged.values["overrides"][key]  # is among the misplaced
     own = Merged(
-        {key: value for key, value in merged.values.items() if key != "overrides"},
+        {key: value for key, value in merged.values.items() if key not in ("overrides", *SECTIONS.values())},
         {known: text for known, text in merged.sources.items() if known[:1] != ("overrides",)},
     )
     whole = Merged()
@@ -51,11 +56,16 @@ def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
     if training.get("effective_batch_size", 0) is None:
         del training["effective_batch_size"]
     whole.written |= {searched: section for section, searched in SECTIONS.items()}
+    for key, text in base.written.items():
+        section, dot, name = key.partition(".")
+        whole.written[SECTIONS.get(section, section) + dot + name] = text
+    whole.notes, whole.problems = [*base.notes, *merged.notes], [*base.problems, *misplaced]
     for key, value in merged.values.get("overrides", {}).items():
         if key in SECTIONS:
-            whole.written |= {f"{SECTIONS[key]}.{name}": f"overrides.{key}.{name}" for name in value}
+            names = {name: f"overrides.{key}.{name}" for name in value}
+            whole.written |= {f"{SECTIONS[key]}.{name}": merged.written.get(text, text) for name, text in names.items()}
         else:
-            whole.written[key] = f"overrides.{key}"
+            whole.written[key] = merged.written.get(f"overrides.{key}", f"overrides.{key}")
     return whole
 
 

@@ -16,7 +16,8 @@ def root_problem(project_root: str) -> tuple[str, str] | None:
     missing = root.absolute().relative_to(above).parts[0]
     near = did_you_mean(missing, [other.name for other in above.iterdir() if other.is_dir()])
     fix = near if near.startswith("did you mean") else "make the folder, or begin with `sequifier make`"
-    return f"there is no folder {project_root}; the nearest that exists is {above}", fix
+    nearest = "the working folder" if above == Path.cwd() else above
+    return f"there is no folder {project_root}; the nearest that exists is {nearest}", fix
 
 
 def find_input(path: str, project_root: str, key: str, *, working_folder_first: bool = False) -> Path:
@@ -43,7 +44,8 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
         if place.exists():
             return place
     looked = " and ".join(dict.fromkeys(str(place) for place in places))
+    looked = f" (looked for {looked})" if looked != path else ""
     siblings = [other.name for other in places[0].parent.iterdir()] if places[0].parent.is_dir() else []
     near = did_you_mean(given.name, siblings) if siblings else ""
     fix = near if near.startswith("did you mean") else ""
-    raise ConfigError([Problem(key, f"no such file or folder: {path} (looked for {looked})", fix=fix)])
+    raise ConfigError([Problem(key, f"no such file or folder: {path}{looked}", fix=fix)])

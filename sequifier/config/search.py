@@ -25,7 +25,7 @@ from sequifier.config.base import (
     plain_type,
     usable_name,
 )
-from sequifier.config.load import Merged
+from sequifier.config.merged import Merged
 from sequifier.config.model import ModelSpec
 from sequifier.config.over_base import in_one_piece
 from sequifier.config.searched import (
@@ -88,21 +88,49 @@ class Pruner(StrictModel):
     """Which runs are stopped early because others are ahead of them."""
 
     type: Literal["none", "asha", "median"] = Field(
-        "none", description="How runs are compared; none: all run to their end."
+        "none",
+        description="How runs are compared; none: all run to their end.",
+        json_schema_extra=about(
+            interacts="reduction is for asha; min_epochs",
+            change="asha when most configurations are bad and epochs are many",
+        ),
     )
-    reduction: int = Field(3, gt=1, description="asha: one of so many runs goes on at each rung.")
-    min_epochs: int = Field(1, gt=0, description="Epochs that every run gets.", json_schema_extra=about(unit="epochs"))
+    reduction: int = Field(
+        3,
+        gt=1,
+        description="asha: one of so many runs goes on at each rung.",
+        json_schema_extra=about(
+            unit="runs for each that goes on", interacts="type: asha", change="2 prunes more gently, 4 harder"
+        ),
+    )
+    min_epochs: int = Field(
+        1,
+        gt=0,
+        description="Epochs that every run gets.",
+        json_schema_extra=about(unit="epochs", interacts="epochs of the runs", change="good runs start slowly"),
+    )
 
 
 class EvaluationScript(StrictModel):
     """A program of your own that measures each trained model."""
 
-    command: str = Field(min_length=1, description="The command; it gets the run's files and prints JSON metrics.")
+    command: str = Field(
+        min_length=1,
+        description="The command; it gets the run's files and prints JSON metrics.",
+        json_schema_extra=about(
+            interacts="metrics names what it prints", change="your own measure decides, not a validation loss"
+        ),
+    )
     metrics: dict[str, Literal["minimize", "maximize"]] = Field(
-        default_factory=dict, description="What it prints, and which way each is better."
+        default_factory=dict,
+        description="What it prints, and which way each is better.",
+        json_schema_extra=about(interacts="metric may name one of them", change="with the command"),
     )
     timeout_minutes: float = Field(
-        10.0, gt=0, description="Time after which it is ended.", json_schema_extra=about(unit="minutes")
+        10.0,
+        gt=0,
+        description="Time after which it is ended.",
+        json_schema_extra=about(unit="minutes", interacts="command", change="the program takes longer"),
     )
 
 
@@ -118,54 +146,107 @@ class SearchConfig(ProjectConfig):
     hp_search_name: str = Field(
         min_length=1,
         description="Name of the search: run 3 is called [hp_search_name]-run-3.",
-        json_schema_extra=about(interacts='must not contain "embedding"'),
+        json_schema_extra=about(
+            interacts='must not contain "embedding"', change="for each search that should stand beside the others"
+        ),
     )
     model_config_write_path: str = Field(
-        "configs/hp_search", description="Folder of the run files, one train.yaml for each run."
+        "configs/hp_search",
+        description="Folder of the run files, one train.yaml for each run.",
+        json_schema_extra=about(
+            interacts="the run files hold hp_search_name in their names",
+            change="to keep the run files of searches apart",
+        ),
     )
     search_strategy: Literal["sample", "grid", "bayesian"] = Field(
         "sample",
         description="grid: every combination; sample: n_samples of them, drawn by seed; bayesian: n_samples, each "
         "chosen by what the results so far promise.",
-        json_schema_extra=about(interacts="grid takes no range without a step, except of whole numbers"),
+        json_schema_extra=about(
+            interacts="grid takes no range without a step, except of whole numbers",
+            change="grid for a handful of values, sample for a first look, bayesian for many fields",
+        ),
     )
     n_samples: int | None = Field(
         None,
         gt=0,
         description="Distinct configurations to run in total, those of earlier starts included; grid ignores it.",
-        json_schema_extra=about(unit="configurations"),
+        json_schema_extra=about(
+            unit="configurations",
+            interacts="search_strategy: needed for sample and bayesian; repeats multiplies the runs",
+            change="raise it to go on: earlier configurations are kept",
+        ),
     )
     seed: int | None = _as_in_training("seed")
     sampler_seed: int | None = Field(
-        None, ge=0, lt=2**63, description="Seed that draws configurations; null: seed, which also trains them."
+        None,
+        ge=0,
+        lt=2**63,
+        description="Seed that draws configurations; null: seed, which also trains them.",
+        json_schema_extra=about(
+            unit="a seed",
+            interacts="seed, where this one is null",
+            change="other configurations, trained with the same seed",
+        ),
     )
-    repeats: int = Field(1, gt=0, description="Training seeds for each configuration: seed, seed + 1, ...")
+    repeats: int = Field(
+        1,
+        gt=0,
+        description="Training seeds for each configuration: seed, seed + 1 and so on.",
+        json_schema_extra=about(
+            unit="trainings of each configuration",
+            interacts="seed; results carry the spread",
+            change="3 when differences are as small as chance",
+        ),
+    )
     training_data_path: str | None = _as_in_training("training_data_path")
     validation_data_path: str | None = _as_in_training("validation_data_path")
     read_format: EventFormat | None = _as_in_training("read_format")
     input_columns: Annotated[list[Columns | None], ValuesOf(TrainConfig, "input_columns", searched=True)] = Field(
         [None],
         description="Sets of columns to try as the model's input; null: all columns. A flat list of names is one set.",
-        json_schema_extra=about(interacts="column_types, where given, has one map for each set"),
+        json_schema_extra=about(
+            interacts="column_types, where given, has one map for each set", change="to find out which columns help"
+        ),
     )
     column_types: Annotated[list[Any], ValuesOf(TrainConfig, "column_types", searched=True)] = Field(
-        [None], description="Types of the columns of each set; derived from the metadata, so it can be left out."
+        [None],
+        description="Types of the columns of each set; derived from the metadata, so it can be left out.",
+        json_schema_extra=about(
+            interacts="input_columns: one map for each set", change="never needed: the metadata say it"
+        ),
     )
-    categorical_columns: Any = Field(None, description="Derived from the metadata; accepted and unused.")
-    real_columns: Any = Field(None, description="Derived from the metadata; accepted and unused.")
-    n_classes: Any = Field(None, description="Derived from the metadata; accepted and unused.")
-    id_maps: Any = Field(None, description="Derived from the metadata; accepted and unused.")
+    categorical_columns: Any = Field(
+        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+    )
+    real_columns: Any = Field(
+        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+    )
+    n_classes: Any = Field(
+        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+    )
+    id_maps: Any = Field(
+        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+    )
     target_columns: Columns = _as_in_training("target_columns")
     target_column_types: dict[str, ColumnType] | None = _as_in_training("target_column_types")
     seq_length: Annotated[Searched, ValuesOf(TrainConfig, "seq_length", searched=True)] = Field(
         [None],
         description="Numbers of events that the model sees at once; null: that of the metadata.",
-        json_schema_extra=about(unit="events", interacts="every length is evaluated on the same events"),
+        json_schema_extra=about(
+            unit="events",
+            interacts="every length is evaluated on the same events",
+            change="to find out how far back events matter",
+        ),
     )
     window_stride: Annotated[Searched, ValuesOf(TrainConfig, "window_stride", searched=True)] = Field(
         [None],
         description="Events by which training windows advance; null: the smaller of the split's stride and seq_length.",
-        json_schema_extra=about(unit="events"),
+        json_schema_extra=about(
+            unit="events",
+            interacts="the number of windows, and with it the optimizer steps of an epoch",
+            change="smaller shows each event in more places and takes longer",
+        ),
     )
     inference_batch_size: int = _as_in_training("inference_batch_size")
     cpu_threads: int | None = _as_in_training("cpu_threads")
@@ -188,19 +269,21 @@ class SearchConfig(ProjectConfig):
         default_factory=list,
         description="Groups of further fields whose lists are paired by index instead of combined.",
         json_schema_extra=about(
-            change="[[batch_size, accumulation_steps]] tries the first of both, the second of both"
+            change="[[batch_size, accumulation_steps]] tries the first of both, the second of both",
+            interacts="input_columns, the backbone and the schedule are linked already",
         ),
     )
     base_config_path: str | None = Field(
         None,
         description="A train.yaml that everything not searched is taken from; overrides then takes the place of the "
         "two sampling sections.",
+        json_schema_extra=about(interacts="overrides", change="one train.yaml is to be the start of several searches"),
     )
     overrides: dict[str, Any] = Field(
         default_factory=dict,
         description="What is searched on top of base_config_path: fields of train.yaml where they stand there, each "
         "with a list of values or a range.",
-        json_schema_extra=about(interacts="base_config_path"),
+        json_schema_extra=about(interacts="base_config_path", change="with base_config_path"),
     )
     start_with: list[str | dict[str, Any]] = Field(
         default_factory=list,
@@ -212,45 +295,77 @@ class SearchConfig(ProjectConfig):
     )
     pruner: Pruner = Field(default_factory=Pruner, description="Stops runs that fall behind.")
     confirm_top: int = Field(
-        0, ge=0, description="Best configurations to train again with more seeds.",
-        json_schema_extra=about(unit="configurations"),
-    )  # fmt: skip
+        0,
+        ge=0,
+        description="Best configurations to train again with more seeds.",
+        json_schema_extra=about(
+            unit="configurations",
+            interacts="repeats; runs of other seeds are added",
+            change="3 to 5 before a winner is used",
+        ),
+    )
     evaluation_script: EvaluationScript | None = Field(
         None,
         description="A program of your own that measures each model.",
-        json_schema_extra=about(interacts="metric may name one of its metrics"),
+        json_schema_extra=about(
+            interacts="metric may name one of its metrics", change="your own measure decides, not a validation loss"
+        ),
     )
     max_hours: float | None = Field(
-        None, gt=0, description="Time after which no run is started.", json_schema_extra=about(unit="hours")
+        None,
+        gt=0,
+        description="Time after which no run is started.",
+        json_schema_extra=about(
+            unit="hours",
+            interacts="a run that has begun ends; the same command goes on later",
+            change="the machine is wanted in the morning",
+        ),
     )
     max_epochs_total: int | None = Field(
         None,
         gt=0,
         description="Epochs of all runs together after which no run is started.",
-        json_schema_extra=about(unit="epochs"),
+        json_schema_extra=about(
+            unit="epochs", interacts="epochs and n_samples", change="searches of equal cost are compared"
+        ),
     )
     run_timeout_minutes: float | None = Field(
-        None, gt=0, description="Time after which a run is ended as failed.", json_schema_extra=about(unit="minutes")
+        None,
+        gt=0,
+        description="Time after which a run is ended as failed.",
+        json_schema_extra=about(
+            unit="minutes", interacts="max_retries does not apply", change="some configurations would take forever"
+        ),
     )
     max_retries: int = Field(
-        3, ge=0, description="How often a run that does not fit in memory is tried again with half the batch.",
-        json_schema_extra=about(unit="attempts"),
-    )  # fmt: skip
+        3,
+        ge=0,
+        description="How often a run that does not fit in memory is tried again with half the batch.",
+        json_schema_extra=about(
+            unit="attempts", interacts="oom_keep_effective_batch", change="0 to see at once which runs do not fit"
+        ),
+    )
     oom_keep_effective_batch: bool = Field(
         True,
         description="Such a run still takes optimizer steps over the planned batch, in smaller pieces; false halves "
         "the batch itself.",
+        json_schema_extra=about(interacts="max_retries", change="false for the behaviour of v1"),
     )
     keep_models: Literal["all", "best"] | Annotated[int, Field(gt=0, strict=True)] = Field(
         "all",
         description="Whose exported models stay on disk: all runs', the best one's, or those of the best so many.",
         json_schema_extra=about(
+            unit="runs",
             interacts="of several training seeds the first one's counts; others are removed once better runs have "
             "finished, and a command makes them again",
             change="to save disk; results and checkpoints stay",
         ),
     )
-    override_input: bool = Field(False, description="Never ask before starting.")
+    override_input: bool = Field(
+        False,
+        description="Never ask before starting.",
+        json_schema_extra=about(interacts="the same as --yes", change="a script starts the search"),
+    )
 
     @field_validator("hp_search_name")
     @classmethod

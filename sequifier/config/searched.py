@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
 
-from sequifier.config.base import Named, StrictModel, plain_type
+from sequifier.config.base import Named, StrictModel, about, plain_type
 from sequifier.config.names import Option, check_optimizer, check_scheduler, options_of, resolve_name
 
 KeyPath = tuple[str | int, ...]
@@ -31,12 +31,39 @@ KeyPath = tuple[str | int, ...]
 class Range(StrictModel):
     """All numbers between two bounds, both included: `{low: 1e-4, high: 1e-2, log: true}`."""
 
-    low: int | float = Field(description="Smallest value.")
-    high: int | float = Field(description="Largest value.")
-    step: int | float | None = Field(
-        None, gt=0, description="Distance of neighbouring values; null: 1 for whole numbers, else any value between."
+    low: int | float = Field(
+        description="Smallest value.",
+        json_schema_extra=about(
+            unit="that of the field",
+            interacts="below high, within the field's bounds; above 0 for log",
+            change="the best runs lie at this end",
+        ),
     )
-    log: bool = Field(False, description="Draw evenly on a logarithmic scale.")
+    high: int | float = Field(
+        description="Largest value.",
+        json_schema_extra=about(
+            unit="that of the field",
+            interacts="above low, within the field's bounds",
+            change="the best runs lie at this end",
+        ),
+    )
+    step: int | float | None = Field(
+        None,
+        gt=0,
+        description="Distance of neighbouring values; null: 1 for whole numbers, else any value between.",
+        json_schema_extra=about(
+            unit="that of the field",
+            interacts="excludes log; grid needs one, except for whole numbers",
+            change="values between are not worth telling apart",
+        ),
+    )
+    log: bool = Field(
+        False,
+        description="Draw evenly on a logarithmic scale.",
+        json_schema_extra=about(
+            interacts="excludes step; low above 0", change="the values span powers of ten, as of a learning rate"
+        ),
+    )
 
     @field_validator("low", "high", "step", mode="before")
     @classmethod

@@ -3,11 +3,12 @@
 import re
 from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, about, usable_name
 from sequifier.config.model import ModelSpec
 from sequifier.config.names import check_criterion
+from sequifier.config.searched import problem
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
 
@@ -24,76 +25,182 @@ def check_hook_names(hooks: dict[str, list[str]]) -> dict[str, list[str]]:
     Raises:
         ValueError: they are not.
     """
+    errors = []
     for point, names in hooks.items():
         if point not in HOOK_POINTS:
-            raise ValueError(f"there is no point `{point}`; {did_you_mean(point, HOOK_POINTS)}")
+            errors.append(problem((point,), f"there is no point `{point}`; {did_you_mean(point, HOOK_POINTS)}"))
         for name in names:
             if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
-                raise ValueError(f"{point}: {name!r} is not of the form `module:function`")
+                errors.append(problem((point,), f"{name!r} is not of the form `module:function`"))
+    if errors:
+        raise ValidationError.from_exception_data("hooks", errors)
     return hooks
 
 
 class TrainConfig(ProjectConfig):
     """One training run: data, model and training. `sequifier train` needs nothing else."""
 
-    metadata_config_path: str = Field(description="The metadata JSON that `preprocess` wrote.")
+    metadata_config_path: str = Field(
+        description="The metadata JSON that `preprocess` wrote.",
+        json_schema_extra=about(
+            interacts="gives columns, kinds, classes and paths of the splits", change="another data set"
+        ),
+    )
     model_name: str = Field(
         min_length=1,
         description="Name of the run: in the names of its models, checkpoints and logs.",
-        json_schema_extra=about(interacts='must not contain "embedding"'),
+        json_schema_extra=about(
+            interacts='must not contain "embedding"', change="for each run that should stand beside the others"
+        ),
     )
-    training_data_path: str | None = Field(None, description="Encoded training events; null: split 0 of the metadata.")
+    training_data_path: str | None = Field(
+        None,
+        description="Encoded training events; null: split 0 of the metadata.",
+        json_schema_extra=about(
+            interacts="read_format; encoded with the same metadata", change="to train on another split"
+        ),
+    )
     validation_data_path: str | None = Field(
-        None, description="Encoded validation events; null: split 1 of the metadata, or its only split."
+        None,
+        description="Encoded validation events; null: split 1 of the metadata, or its only split.",
+        json_schema_extra=about(
+            interacts="read_format; encoded with the same metadata", change="to validate on another split"
+        ),
     )
     read_format: EventFormat | None = Field(
-        None, description="Format of the splits; null: by the file's ending.", json_schema_extra=about(not_yet=("pt",))
+        None,
+        description="Format of the splits; null: by the file's ending, or by the metadata.json of a folder.",
+        json_schema_extra=about(
+            interacts="training_data_path and validation_data_path",
+            change="the file's ending does not tell its format",
+        ),
     )
-    input_columns: Columns | None = Field(None, description="Columns the model reads; null: all.")
-    target_columns: Columns = Field(description="Columns to predict.")
+    input_columns: Columns | None = Field(
+        None,
+        description="Columns the model reads; null: all.",
+        json_schema_extra=about(
+            interacts="model_spec.feature_embedding_dims names each; targets need not be among them",
+            change="to find out which columns help: search several sets",
+        ),
+    )
+    target_columns: Columns = Field(
+        description="Columns to predict.",
+        json_schema_extra=about(
+            interacts="criterion, loss_weights, class_weights and class_share_log_columns name them",
+            change="another question to the same data; several targets share one model",
+        ),
+    )
     target_column_types: dict[str, ColumnType] | None = Field(
-        None, description="Kind of each target; null: from the metadata."
+        None,
+        description="Kind of each target; null: from the metadata.",
+        json_schema_extra=about(
+            interacts="names each of target_columns; agrees with the metadata",
+            change="to check the metadata against what you expect",
+        ),
     )
-    column_types: dict[str, str] | None = Field(None, description="Derived from the metadata; taken as given.")
-    categorical_columns: NameList | None = Field(None, description="Derived from the metadata; taken as given.")
-    real_columns: NameList | None = Field(None, description="Derived from the metadata; taken as given.")
-    n_classes: dict[str, int] | None = Field(None, description="Derived from the metadata; taken as given.")
-    id_maps: dict[str, dict[str, int]] | None = Field(None, description="Derived from the metadata; taken as given.")
+    column_types: dict[str, str] | None = Field(
+        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+    )
+    categorical_columns: NameList | None = Field(
+        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+    )
+    real_columns: NameList | None = Field(
+        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+    )
+    n_classes: dict[str, int] | None = Field(
+        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+    )
+    id_maps: dict[str, dict[str, int]] | None = Field(
+        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+    )
     seq_length: int | None = Field(
         None,
         gt=0,
         le=1_000_000,
         description="Events that the model sees at once; null: that of the metadata.",
-        json_schema_extra=about(unit="events", interacts="any value works: windows are cut when loading"),
+        json_schema_extra=about(
+            unit="events",
+            interacts="any value works: windows are cut when loading",
+            change="events far back matter, or memory is short",
+        ),
     )
     window_stride: int | None = Field(
         None,
         gt=0,
         description="Events by which training windows advance; null: the smaller of the split's stride and seq_length.",
-        json_schema_extra=about(unit="events", change="smaller shows each event in more places and takes longer"),
+        json_schema_extra=about(
+            unit="events",
+            change="smaller shows each event in more places and takes longer",
+            interacts="the number of windows, and with it the optimizer steps of an epoch",
+        ),
     )
     metric: str = Field(
-        "val_loss", description="The validation metric that best checkpoint, early stopping and ranking use."
+        "val_loss",
+        description="The validation metric that best checkpoint, early stopping and ranking use.",
+        json_schema_extra=about(
+            interacts="direction; early_stopping_epochs, pruner and ranking go by it",
+            change="accuracy, or one of several targets, is what counts",
+        ),
     )
-    direction: Literal["minimize", "maximize"] = Field("minimize", description="Which way the metric is better.")
+    direction: Literal["minimize", "maximize"] = Field(
+        "minimize",
+        description="Which way the metric is better.",
+        json_schema_extra=about(interacts="metric", change="maximize for accuracy, top5, mrr and macro_f1"),
+    )
     inference_batch_size: int = Field(
         64,
         gt=0,
         description="Default batch of `infer`; exported models take any batch.",
-        json_schema_extra=about(unit="windows"),
+        json_schema_extra=about(
+            unit="windows",
+            interacts="the field of this name in infer.yaml is stronger",
+            change="predicting takes too much memory, or is slow",
+        ),
     )
     seed: int | None = Field(
-        1010, ge=0, lt=2**63, description="Seed of weights, order and dropout; null draws one and records it."
+        1010,
+        ge=0,
+        lt=2**63,
+        description="Seed of weights, order and dropout; null draws one and records it.",
+        json_schema_extra=about(
+            unit="a seed",
+            interacts="repeats of a search: trains with seed, seed + 1 and so on",
+            change="to see how much of a difference is chance",
+        ),
     )
     cpu_threads: int | None = Field(
         None,
         gt=0,
         description="Threads of torch; null: all cores. Recorded, since sums depend on it in the last digit.",
-        json_schema_extra=about(unit="threads"),
+        json_schema_extra=about(
+            unit="threads",
+            interacts="another number changes the last digits of the losses",
+            change="other programs need the cores",
+        ),
     )
-    export_generative_model: bool = Field(True, description="Export the model that predicts the targets.")
-    export_embedding_model: bool = Field(False, description="Export the model that returns embeddings.")
-    export_onnx: bool = Field(True, description="Export to ONNX.")
+    export_generative_model: bool = Field(
+        True,
+        description="Export the model that predicts the targets.",
+        json_schema_extra=about(
+            interacts="export_onnx and export_pt say in which form", change="only embeddings are wanted"
+        ),
+    )
+    export_embedding_model: bool = Field(
+        False,
+        description="Export the model that returns embeddings.",
+        json_schema_extra=about(
+            interacts="export_onnx and export_pt say in which form",
+            change="another program is to work on vectors of sequences",
+        ),
+    )
+    export_onnx: bool = Field(
+        True,
+        description="Export to ONNX.",
+        json_schema_extra=about(
+            interacts="export_generative_model and export_embedding_model say which models",
+            change="nobody will use the models of these runs",
+        ),
+    )
     export_end_to_end: bool = Field(
         False,
         description="Export a second ONNX that takes raw values and returns labels and original units.",
@@ -102,15 +209,31 @@ class TrainConfig(ProjectConfig):
             change="to call the model without Python: vocabularies and statistics are inside the graph",
         ),
     )
-    export_pt: bool = Field(False, description="Export the weights for torch (.pt).")
+    export_pt: bool = Field(
+        False,
+        description="Export the weights for torch (.pt).",
+        json_schema_extra=about(
+            interacts="export_generative_model and export_embedding_model say which models",
+            change="to go on in torch, or for infer_with_dropout",
+        ),
+    )
     export_with_dropout: bool = Field(
-        False, description="Keep dropout active in the exported model.", json_schema_extra=about(not_yet=True)
+        False,
+        description="Keep dropout active in the exported model.",
+        json_schema_extra=about(
+            not_yet=True,
+            interacts="training_spec.dropout above 0",
+            change="predictions outside of Sequifier should vary with dropout",
+        ),
     )
     hooks: dict[str, NameList] = Field(
         default_factory=dict,
         description="Your functions (`module:function`) by the point at which they are called: "
         f"{', '.join(HOOK_POINTS)}. The module is looked for in project_root.",
-        json_schema_extra=about(interacts="docs/training.md says what each point gives them"),
+        json_schema_extra=about(
+            interacts="docs/training.md says what each point gives them",
+            change="to log, check or save something of your own",
+        ),
     )
     model_spec: ModelSpec = Field(default_factory=ModelSpec, description="The shape of the transformer.")
     training_spec: TrainingSpec = Field(default_factory=TrainingSpec, description="How the model is trained.")
@@ -152,7 +275,7 @@ class TrainConfig(ProjectConfig):
 
     @model_validator(mode="after")
     def _fields_of_targets(self) -> Self:
-        spec = self.training_spec
+        spec, errors = self.training_spec, []
         for field, entries in (
             ("criterion", spec.criterion),
             ("loss_weights", spec.loss_weights),
@@ -161,14 +284,15 @@ class TrainConfig(ProjectConfig):
         ):
             for target in entries or ():
                 if target not in self.target_columns:
-                    raise ValueError(
-                        f"training_spec.{field} names `{target}`, which is no target; "
-                        f"target_columns: {', '.join(self.target_columns)}"
-                    )
+                    known = ", ".join(self.target_columns)
+                    message = f"names `{target}`, which is no target; target_columns: {known}"
+                    errors.append(problem(("training_spec", field), message))
         for target, kind in (self.target_column_types or {}).items():
             if target in spec.criterion:
                 try:
                     check_criterion(spec.criterion[target], kind)
                 except ValueError as error:
-                    raise ValueError(f"training_spec.criterion.{target}: {error}") from error
+                    errors.append(problem(("training_spec", "criterion", target), str(error)))
+        if errors:
+            raise ValidationError.from_exception_data("TrainConfig", errors)
         return self

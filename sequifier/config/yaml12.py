@@ -56,6 +56,8 @@ def parse(text: str, *, name: str = "") -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         context = f" {error.context}" if error.context else ""
+        if error.context_mark and error.context_mark.line + 1 != line:
+            context += f" that begins on line {error.context_mark.line + 1}"
         written = text.splitlines()[line - 1 : line]
         fix = "indent with spaces: YAML takes no tabs" if written and "\t" in written[0] else ""
         raise ConfigError([Problem("", f"not valid YAML: {error.problem}{context}", f"{name}:{line}", fix)]) from error

@@ -214,7 +214,7 @@ def test_a_folder_in_place_of_a_config_is_an_error(tmp_path: Path) -> None:
         ("target_columns=[item,", "-D: `target_columns`: `[item,` is not a whole list or map"),
         pytest.param("seed=" + "9" * 5000, "-D: `seed`: unable to parse", id="5000-digits"),
         ("training_spec.torch_compile=maybe", "-D: `training_spec.torch_compile`: got 'maybe', allowed: "),
-        ("training_spec.optimizer=null", "-D: `training_spec.optimizer`: should be a map, got null"),
+        ("training_spec.optimizer=null", "-D: `training_spec.optimizer`: should be a name, or a map with one"),
     ],
 )
 def test_a_define_that_cannot_be_is_said_with_its_key(tmp_path: Path, define: str, expected: str) -> None:
@@ -241,7 +241,7 @@ def test_an_entry_of_a_list_has_the_place_of_its_line(tmp_path: Path) -> None:
 
 def test_a_message_does_not_repeat_its_key(tmp_path: Path) -> None:
     message = problems(write(tmp_path, MINIMAL + "export_with_dropout: true\n"))
-    assert "4: `export_with_dropout`: True is not available in this version" in message
+    assert "4: `export_with_dropout`: true is not available in this version" in message
 
 
 def test_all_that_is_not_available_is_named_whatever_else_is_wrong(tmp_path: Path) -> None:

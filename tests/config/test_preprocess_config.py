@@ -58,8 +58,8 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
         ({"read_format": "text", "fill_null": {"char": "unknown"}}, "fill_null", "no missing values"),
         ({"read_format": "text", "seq_length": 4096}, "seq_length", "4096 is not below text_sequence_length 4096"),
         ({"text_sequence_length": 1}, "text_sequence_length", "greater than 1"),
-        ({"write_format": "pt"}, "write_format", "'pt' is not available in this version"),
-        ({"merge_output": False}, "merge_output", "False is not available in this version"),
+        ({"write_format": "pt"}, "merge_output", "writes a folder of shards for each split; set merge_output: false"),
+        ({"merge_output": False, "batches_per_file": 0}, "batches_per_file", "greater than 0"),
         ({"splits": [1]}, "splits", "Extra inputs"),
     ],
 )

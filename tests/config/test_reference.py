@@ -28,9 +28,14 @@ class Cake(StrictModel):
     layers: list[str] | None = Field(None, description="From the bottom; null: one plain layer.")
     icing: Named = Field(Named(name="Sugar", colour="white"), description="On top.")
     candles: dict[str, int] = Field(default_factory=dict, description="How many of each colour.")
-    slices: Annotated[int, Field(gt=0)] | None = Field(None, description="Null: whole.")
+    slices: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Null: whole.", json_schema_extra=about(unit="slices", default="as many as layers")
+    )
     oven: Oven = Field(default_factory=Oven, description="How it is baked.")
 
+
+HEAD = "| field | default | purpose | values | interacts with | when to change |"
+RULE = "|---|---|---|---|---|---|"
 
 PLAIN = """\
 # A cake for a birthday.
@@ -94,22 +99,22 @@ def test_the_reference_says_all_about_a_field() -> None:
         "",
         "A cake.",
         "",
-        "| field | default | meaning |",
-        "|---|---|---|",
-        "| `name` |  | What it is called. *text*. |",
-        "| `layers` | `null` | From the bottom; null: one plain layer. *list of text or null*. |",
-        "| `icing` | `{name: Sugar, colour: white}` | On top. *name with its options*. |",
-        "| `candles` | `{}` | How many of each colour. *map of integer*. |",
-        "| `slices` | `null` | Null: whole. *integer or null*. |",
-        "| `oven` | see below | How it is baked. *map*. |",
+        HEAD,
+        RULE,
+        "| `name` |  | What it is called. | text |  |  |",
+        "| `layers` | `null` | From the bottom; null: one plain layer. | list of text or null |  |  |",
+        "| `icing` | `{name: Sugar, colour: white}` | On top. | name with its options |  |  |",
+        "| `candles` | `{}` | How many of each colour. | map of integer |  |  |",
+        "| `slices` | as many as layers | Null: whole. | integer or null (slices) |  |  |",
+        "| `oven` | see below | How it is baked. | map |  |  |",
         "",
         "### oven",
         "",
         "How it is baked.",
         "",
-        "| field | default | meaning |",
-        "|---|---|---|",
-        "| `minutes` | `30` | Time in the oven. Less for thin ones. *integer (above 0, at most 90, minutes)*. "
-        "Mind: shorter when hot. Change it: it comes out pale. |",
-        "| `mode` | `fan` | Heat. *fan, grill*. Not available in this version: grill. |",
+        HEAD,
+        RULE,
+        "| `minutes` | `30` | Time in the oven. Less for thin ones. | integer (above 0, at most 90, minutes) "
+        "| shorter when hot | it comes out pale |",
+        "| `mode` | `fan` | Heat. Not available in this version: grill. | fan, grill |  |  |",
     ]

@@ -66,14 +66,14 @@ def test_errors_name_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(
         "metadata_config_path: m.json\nhp_search_name: s\ntarget_columns: [y]\nsearch_strategy: grid\n"
-        "model_hyperparameter_sampling:\n  dim_model:\n    - 64\n    - -1\n  n_heads: 2\n",
+        "model_hyperparameter_sampling:\n  dim_model:\n    - 64\n    - -1\n  n_haeds: 2\n",
         encoding="utf-8",
     )
     with pytest.raises(ConfigError) as caught:
         load(SearchConfig, path)
     assert {(problem.source, problem.key) for problem in caught.value.problems} == {
         (f"{path}:8", f"{MODEL}.dim_model[1]"),
-        (f"{path}:9", f"{MODEL}.n_heads"),
+        (f"{path}:9", f"{MODEL}.n_haeds"),
     }
     assert "did you mean `n_head`" in str(caught.value)
 

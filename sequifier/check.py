@@ -1,0 +1,172 @@
+"""What can be known to be wrong with a config before its command runs: against files, metadata and the run's length.
+
+The models in `config` check a file by itself; the commands check the rest where they need it. Here both come together,
+without training anything, loading torch or writing a file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.config.active import config_hash
+from sequifier.config.names import ignored_fields
+from sequifier.config.paths import find_input
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.resolve import resolve
+from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.search import SearchConfig
+from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError, Problem
+from sequifier.search.expand import StepsOf
+from sequifier.search.plan import Plan
+
+PlanSearch = Callable[[SearchConfig], Plan]
+INPUTS = ("metadata_config_path", "training_data_path", "validation_data_path", "model_path", "data_path")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config without problems.
+
+    Attributes:
+        config: with what the data decides filled in, where they are known.
+        config_hash: of a run its identity.
+        metadata_path: where the data's values came from; None: they are not there yet.
+        facts: what it comes to, in words.
+        notes: what is odd but allowed.
+    """
+
+    config: BaseModel
+    config_hash: str
+    metadata_path: Path | None
+    facts: tuple[str, ...]
+    notes: tuple[Problem, ...]
+
+
+def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Metadata], StepsOf]) -> Checked:
+    """Check a config as far as its files are there.
+
+    Args:
+        config: as loaded.
+        plan_search: decides what a search runs; called when its metadata are there.
+        steps_of: counts the optimizer steps of a run on data; called for schedules that go by them.
+
+    Raises:
+        ConfigError: everything that is wrong.
+        DataError: the metadata cannot be read.
+    """
+    notes: list[Problem] = []
+    problems: list[Problem] = []
+    for key in INPUTS:
+        for path in _listed(getattr(config, key, None)):
+            _look_for(config, key, path, problems, notes)
+    if isinstance(config, (TrainConfig, SearchConfig)) and config.hooks:
+        from sequifier.experiment.hooks import check_hooks
+
+        _collect(problems, partial(check_hooks, config.hooks, config.root))
+    data = _metadata(config)
+    facts: list[str] = []
+    if isinstance(config, TrainConfig):
+        config = _check_run(config, data, steps_of, problems, notes)
+    elif isinstance(config, SearchConfig) and data is not None and not problems:
+        found: list[Plan] = []
+        _collect(problems, lambda: found.append(plan_search(config)))
+        for plan in found:
+            many = len(plan.runs) + plan.n_to_propose
+            facts.append("1 run" if many == 1 else f"{many:,} runs")
+            notes += [Problem("", note) for note in plan.notes]
+    if problems:
+        raise ConfigError(problems)
+    if data is not None:
+        facts.append(f"data {data[1].fingerprint}")
+    elif hasattr(config, "metadata_config_path") and isinstance(config, (TrainConfig, SearchConfig)):
+        facts.append("not checked against the data, which are not there yet")
+    return Checked(
+        config,
+        config_hash(config, data[1].fingerprint if data else ""),
+        data[0] if data else None,
+        tuple(facts),
+        tuple(notes),
+    )
+
+
+def _check_run(
+    config: TrainConfig,
+    data: tuple[Path, Metadata] | None,
+    steps_of: Callable[[Metadata], StepsOf],
+    problems: list[Problem],
+    notes: list[Problem],
+) -> TrainConfig:
+    """The run with what the data decides, its columns, sizes and schedule checked."""
+    spec, key = config.training_spec, "training_spec.scheduler"
+    if (wrong := momentum_error(spec.optimizer, spec.scheduler)) is not None:
+        problems.append(Problem(key, wrong))
+    if (odd := ignored_fields(spec.optimizer)) is not None:
+        notes.append(Problem("training_spec.optimizer", odd))
+    if data is not None and not problems:
+        resolved: list[TrainConfig] = []
+        _collect(problems, lambda: resolved.append(resolve(config, data[1])))
+        for config in resolved:
+            for path_key in ("training_data_path", "validation_data_path"):
+                _look_for(config, path_key, getattr(config, path_key), problems, notes)
+    steps = None
+    if spec.scheduler_step_on == "epoch":
+        steps = spec.epochs  # what the schedule counts; the number of steps does not matter
+    elif data is not None and not problems and not notes:
+        steps = steps_of(data[1])(config)
+    if steps is not None:
+        try:
+            scheduler = resolve_auto(spec.scheduler, spec.epochs, steps, spec.scheduler_step_on)
+        except ValueError as error:
+            problems.append(Problem(key, str(error)))
+            return config
+        if (wrong := length_error(scheduler, spec.epochs, steps, spec.scheduler_step_on)) is not None:
+            problems.append(Problem(key, wrong))
+        if (odd := length_warning(scheduler, spec.epochs, steps, spec.scheduler_step_on)) is not None:
+            notes.append(Problem(key, odd))
+        spec = config.training_spec.model_copy(update={"scheduler": scheduler})
+        config = config.model_copy(update={"training_spec": spec})
+    return config
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [path for path in value or () if isinstance(path, str)]
+
+
+def _look_for(config: Any, key: str, path: str, problems: list[Problem], notes: list[Problem]) -> None:
+    """A file that is not there is wrong when its name is misspelt, or when no command of ours writes it."""
+    is_raw = isinstance(config, PreprocessConfig) and key == "data_path"
+    try:
+        find_input(path, config.project_root, key, working_folder_first=is_raw)
+    except ConfigError as error:
+        (problem,) = error.problems
+        if problem.fix:
+            problems.append(problem)
+        elif is_raw:
+            problems.append(replace(problem, fix="put the table there, or write its path"))
+        else:
+            writer = "train" if key == "model_path" else "preprocess"
+            notes.append(Problem(key, f"{path} is not there yet", fix=f"`sequifier {writer}` writes it"))
+
+
+def _metadata(config: Any) -> tuple[Path, Metadata] | None:
+    path = getattr(config, "metadata_config_path", None)
+    if path is None:
+        return None
+    try:
+        found = find_input(path, config.project_root, "metadata_config_path")
+    except ConfigError:
+        return None
+    return found, read_metadata(found)
+
+
+def _collect(problems: list[Problem], check: Callable[[], object]) -> None:
+    try:
+        check()
+    except ConfigError as error:
+        problems += error.problems

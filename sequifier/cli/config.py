@@ -1,0 +1,271 @@
+"""`sequifier config`: show, validate, explain and document configs."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sequifier.cli.options import Command, ListOption, given, with_seed_options
+from sequifier.errors import ConfigError, Problem, RunError, SequifierError
+
+if TYPE_CHECKING:
+    from sequifier.check import Checked
+    from sequifier.config.sources import Valued
+
+KINDS = ("preprocess", "train", "infer", "hyperparameter_search", "sampler_search")
+"""As in config/kinds.py, which loads pydantic; a test compares them."""
+
+kind_option = click.option("--kind", type=click.Choice(KINDS), help="Which config it is, where its keys do not tell.")
+define_option = click.option(
+    "-D", "--define", "defines", cls=ListOption, metavar="KEY=VALUE...", help="Override config fields by dotted key."
+)
+section_option = click.option("--config-section", metavar="NAME", help="Lay this entry of `sections:` over the file.")
+
+
+@click.group("config")
+def command() -> None:
+    """Show where values come from, find mistakes, explain fields.
+
+    \b
+    Example:
+        sequifier config validate configs/train.yaml
+        sequifier config show --config-path configs/train.yaml -D training_spec.epochs=3
+        sequifier config explain learning_rate
+        sequifier config reference --json-schema --output .schemas
+    """
+
+
+@command.command("show", cls=Command)
+@click.option("--config-path", type=click.Path(path_type=Path), help="The YAML config; without it, that of --kind.")
+@kind_option
+@define_option
+@section_option
+@with_seed_options
+@click.option("--given", "only_given", is_flag=True, help="Only what some source gives.")
+@click.option("--verbose/--quiet", "verbose", default=None, help="--quiet: no notes.")
+def show(
+    config_path: Path | None,
+    kind: str | None,
+    defines: tuple[str, ...],
+    config_section: str | None,
+    seed: int | None,
+    randomize: bool,
+    only_given: bool,
+    verbose: bool | None,
+) -> None:
+    """Every value with the place it comes from, and the config hash.
+
+    A place is FILE:LINE, `base` FILE:LINE of an inherited file, FILE:LINE (section NAME), -D, a flag, the metadata, or
+    default.
+
+    \b
+    Example:
+        sequifier config show --config-path configs/small-model.yaml --given
+    """
+    from sequifier import api
+    from sequifier.cli.options import located
+    from sequifier.config.kinds import KINDS, kind_of
+    from sequifier.config.load import load
+    from sequifier.config.sources import DEFAULT, values_with_sources
+
+    if config_path is None and kind is None:
+        raise click.UsageError("give --config-path FILE, or --kind for the default file of that kind")
+    path = config_path or Path(f"configs/{kind}.yaml")
+    kind = kind or kind_of(path)
+    loaded = load(KINDS[kind], path, section=config_section, defines=defines, flags=given(seed, randomize))
+    with located(loaded):
+        checked = api.check_config(loaded.config)
+    if verbose is not False:
+        for note in loaded.located(ConfigError(checked.notes)).problems:
+            click.echo(f"note: {note}", err=True)
+    rows = values_with_sources(loaded, checked.config, metadata=str(checked.metadata_path))
+    click.echo(f"{path} ({kind})")
+    _print_table([row for row in rows if not only_given or row.source != DEFAULT])
+    click.echo(_summary(checked))
+
+
+def _summary(checked: "Checked") -> str:
+    return ", ".join([f"config {checked.config_hash[:16]}", *checked.facts])
+
+
+def _print_table(rows: "Sequence[Valued]") -> None:
+    """Aligned columns: in colour on a terminal, plain where it is read by another program."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for head in ("key", "value", "from"):
+            table.add_column(head, overflow="fold")
+        for row in rows:
+            table.add_row(Text(row.key), Text(row.value), Text(row.source), style="dim" * (row.source == "default"))
+        Console(highlight=False).print(table)
+        return
+    key_width = max((len(row.key) for row in rows), default=0)
+    value_width = min(max((len(row.value) for row in rows), default=0), 60)
+    for row in rows:
+        click.echo(f"{row.key:<{key_width}}  {row.value:<{value_width}}  {row.source}")
+
+
+@command.command("validate", cls=Command)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
+@kind_option
+@define_option
+@section_option
+@click.option("--verbose/--quiet", "verbose", default=None, help="--quiet: problems only.")
+def validate(
+    files: tuple[Path, ...],
+    kind: str | None,
+    defines: tuple[str, ...],
+    config_section: str | None,
+    verbose: bool | None,
+) -> int:
+    """Find every mistake of one or several configs, without running anything; exit code 1 when there are any.
+
+    Without FILE, those of the commands that are there: configs/preprocess.yaml, configs/train.yaml and so on. Every
+    entry of `sections:` is checked too. Where preprocessed data are there, columns, sizes and lengths of schedules are
+    checked against them.
+
+    \b
+    Example:
+        sequifier config validate configs/train.yaml configs/hyperparameter_search.yaml
+    """
+    paths = files or tuple(path for known in KINDS if (path := Path(f"configs/{known}.yaml")).is_file())
+    if not paths:
+        raise click.UsageError("there is no config in configs/; name the FILE")
+    failed = False
+    for path in paths:
+        try:
+            summary, notes = _validated(path, kind, config_section, defines)
+        except SequifierError as error:
+            failed = True
+            click.secho(f"error: {error}", fg="red" if sys.stderr.isatty() else None, err=True)
+            continue
+        if verbose is not False:
+            for note in notes:
+                click.echo(f"note: {note}", err=True)
+            click.echo(f"{path}: ok ({summary})")
+    return 1 if failed else 0
+
+
+def _validated(
+    path: Path, kind: str | None, section: str | None, defines: tuple[str, ...]
+) -> tuple[str, list[Problem]]:
+    """What a config comes to and what is odd in it; with every entry of its `sections:`, or the one that is named.
+
+    Raises:
+        ConfigError: everything that is wrong, in whichever section.
+    """
+    from sequifier import api
+    from sequifier.config.kinds import KINDS, kind_of
+    from sequifier.config.load import load, section_names
+    from sequifier.config.problems import in_order
+
+    kind = kind or kind_of(path)
+    names: list[str | None] = [section] if section is not None else [None, *section_names(path)]
+    problems: list[Problem] = []
+    notes: list[Problem] = []
+    summaries = []
+    for name in names:
+        try:
+            loaded = load(KINDS[kind], path, section=name, defines=defines)
+            try:
+                checked = api.check_config(loaded.config)
+            except ConfigError as error:
+                raise loaded.located(error) from error
+        except ConfigError as error:
+            found = [*error.problems, *_hidden(error)]
+            problems += [problem for problem in found if problem not in problems]
+            continue
+        odd = (*loaded.notes, *loaded.located(ConfigError(checked.notes)).problems)
+        notes += [note for note in odd if note not in notes]
+        summaries.append(_summary(checked) if name is None else f"section {name}: {_summary(checked)}")
+    if problems:
+        raise ConfigError(in_order(problems, path), where=str(path))
+    return "; ".join([kind, *summaries]), notes
+
+
+def _hidden(error: ConfigError) -> Iterator[Problem]:
+    """What the files say against the rest of a config, beside its wrong values."""
+    from sequifier import api
+    from sequifier.config.load import Repaired
+
+    if not isinstance(error.repaired, Repaired):
+        return
+    loaded = error.repaired.loaded
+    try:
+        api.check_config(loaded.config)
+    except ConfigError as further:
+        yield from filter(error.repaired.is_new, loaded.located(further).problems)
+
+
+@command.command("explain")
+@click.argument("field", metavar="FIELD")
+def explain(field: str) -> None:
+    """What a field is for: values, default, what it interacts with, when to change it, where it may be searched.
+
+    FIELD is a name or dotted key of any config, or the name of an optimizer, scheduler or criterion.
+
+    \b
+    Example:
+        sequifier config explain training_spec.learning_rate
+        sequifier config explain AdamW
+    """
+    from sequifier.config.explain import explain
+
+    click.echo(explain(field))
+
+
+@command.command("reference")
+@click.option("--json-schema", is_flag=True, help="JSON Schema for editors instead of Markdown.")
+@click.option("--kind", type=click.Choice(KINDS), help="With --json-schema: of this config alone.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write to this file; without --kind, schemas to a folder."
+)
+def reference(json_schema: bool, kind: str | None, output: Path | None) -> None:
+    """Every field of every config as Markdown, or as JSON Schema.
+
+    With --json-schema and --output FOLDER, one schema for each kind is written: FOLDER/train.schema.json and so on. An
+    editor with the YAML language server takes it by a file's first line:
+
+    \b
+        # yaml-language-server: $schema=../.schemas/train.schema.json
+
+    \b
+    Example:
+        sequifier config reference --json-schema --output .schemas
+    """
+    if kind is not None and not json_schema:
+        raise click.UsageError("--kind goes with --json-schema")
+    from sequifier.config.kinds import reference
+
+    if not json_schema:
+        _write(reference(), output)
+        return
+    from sequifier.config.json_schema import json_schema as schema_of
+    from sequifier.config.json_schema import json_schemas
+
+    if kind is None and output is not None:
+        for known in KINDS:
+            _write(json.dumps(schema_of(known), indent=1) + "\n", output / f"{known}.schema.json")
+        return
+    _write(json.dumps(json_schemas() if kind is None else schema_of(kind), indent=1) + "\n", output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    """Print a text, or write it to a file and print the file's name."""
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"cannot write the file: {error.strerror}", where=str(output), fix="choose another place with --output"
+        ) from error
+    click.echo(output)

@@ -1,0 +1,92 @@
+"""The values of a config that differ from the defaults, in a line of a log and as a hash."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Set
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sequifier.config.base import Named, field_about
+from sequifier.config.dump import inline
+from sequifier.config.identity import ROOT_LEFT_OUT, identity, plain
+from sequifier.config.train import TrainConfig
+from sequifier.config.yaml12 import KeyPath, dotted
+
+LONGEST = 100
+"""Characters of one value in a log line."""
+
+
+def leaves(config: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
+    """Every field of a config and its sections: path, field, plain value. Free maps and named classes are one value."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel) and not isinstance(value, Named) and not _is_range(value):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), field, plain(value)
+
+
+def default_of(config: BaseModel, path: KeyPath) -> Any:
+    """The plain default of a field beside the others' values; `...` where it is mandatory."""
+    here: Any = config
+    for part in path[:-1]:
+        here = getattr(here, str(part))
+    field = type(here).model_fields[str(path[-1])]
+    if field.is_required():
+        return ...
+    validated = {name: getattr(here, name) for name in type(here).model_fields}
+    return plain(field.get_default(call_default_factory=True, validated_data=validated))
+
+
+def active_values(config: BaseModel) -> dict[str, Any]:
+    """Dotted key -> plain value of each field that has an effect and is not at its default."""
+    return {
+        dotted(path): value
+        for path, field, value in leaves(config)
+        if not field_about(field).get("unused") and value != default_of(config, path)
+    }
+
+
+def config_hash(config: BaseModel, fingerprint: str = "") -> str:
+    """64 hexadecimal digits: of a run its identity, of any other config those of its active values.
+
+    Args:
+        config: a run's is resolved.
+        fingerprint: of the data of a run.
+    """
+    if isinstance(config, TrainConfig):
+        return identity(config, fingerprint)
+    text = json.dumps(active_values(config), sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def active_text(config: BaseModel, *, but: Set[str] = frozenset()) -> str:
+    """The active values in one line.
+
+    Args:
+        config: any.
+        but: dotted keys to leave out.
+    """
+    shown = [f"{key} {_short(value)}" for key, value in active_values(config).items() if key not in but]
+    return "not at their defaults: " + (", ".join(shown) or "nothing")
+
+
+def log_line(config: BaseModel) -> str:
+    """Config hash and active values, for the start of a command that leaves no run."""
+    return f"config {config_hash(config)[:16]}, {active_text(config, but={'project_root'})}"
+
+
+def run_line(config: TrainConfig) -> str:
+    """The active values of a run, without names, paths and what the metadata give."""
+    return active_text(config, but=ROOT_LEFT_OUT)
+
+
+def _short(value: Any) -> str:
+    text = inline(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def _is_range(value: BaseModel) -> bool:
+    return "low" in type(value).model_fields

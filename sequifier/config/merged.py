@@ -1,0 +1,108 @@
+"""Values from several files and the command line, laid over each other, each with the place it comes from."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from sequifier.config.renamed import maps_in, renames
+from sequifier.config.yaml12 import KeyPath, dotted
+from sequifier.errors import Problem
+
+
+@dataclass
+class Merged:
+    """Raw values from all sources, the source of each key, and how keys were written that now have another place.
+
+    Attributes:
+        values: as parsed.
+        sources: of each key.
+        written: key -> as it stands in the file.
+        notes: what a user should know, and what still works.
+        problems: found while merging.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[KeyPath, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
+    notes: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def put(self, path: KeyPath, value: Any, source: str) -> None:
+        """Set one key; maps on the way are made."""
+        here = self.values
+        for length, part in enumerate(path[:-1], start=1):
+            if not isinstance(here.get(str(part)), dict):
+                here[str(part)] = {}
+                self.sources[path[:length]] = source
+            here = here[str(part)]
+        here[str(path[-1])] = value
+        for known in [known for known in self.sources if known[: len(path)] == path]:
+            del self.sources[known]
+        self.sources[path] = source
+        self.written.pop(dotted(path), None)
+
+    def merge(self, other: "Merged", *, at: KeyPath = ()) -> None:
+        """Lay another tree over this one: maps are merged, everything else is replaced."""
+        values: Any = other.values
+        for part in at:
+            values = values[part]
+        for key, value in values.items():
+            path = (*at, key)
+            mine: Any = self.values
+            for part in path:
+                mine = mine.get(part) if isinstance(mine, dict) else None
+            # Options belong to their class: those of another optimizer or scheduler are not inherited.
+            other_class = isinstance(mine, dict) and isinstance(value, dict) and value.get("name") != mine.get("name")
+            if isinstance(value, dict) and isinstance(mine, dict) and value and not other_class:
+                self.merge(other, at=path)
+                continue
+            self.put(path, value, other.source(path))
+            self.sources |= {known: text for known, text in other.sources.items() if known[: len(path)] == path}
+        if not at:
+            self.written |= other.written
+            self.notes += other.notes
+            self.problems += other.problems
+
+    def use_names_of_today(self, model: type[BaseModel]) -> None:
+        """Give keys of older versions their new names, with a note for each."""
+        for path, values in list(maps_in(self.values)):
+            for old, new in renames(model.__name__, path).items():
+                if old not in values:
+                    continue
+                was, now = dotted((*path, old)), dotted((*path, new))
+                if new in values:
+                    place = self.source((*path, old))
+                    self.problems.append(
+                        Problem(was, f"is the old name of `{new}`, which is given too", place, f"keep `{new}`")
+                    )
+                    del values[old]
+                    continue
+                self.notes.append(Problem(was, f"is called `{new}` now", self.source((*path, old)), f"write `{new}`"))
+                renamed = {new if key == old else key: value for key, value in values.items()}
+                values.clear()
+                values.update(renamed)
+                length = len(path)
+                self.sources = {
+                    (*path, new, *known[length + 1 :]) if known[: length + 1] == (*path, old) else known: text
+                    for known, text in self.sources.items()
+                }
+                self.written[now] = was
+
+    def source(self, path: KeyPath) -> str:
+        """The source of a key, or of the nearest one above it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.sources:
+                return self.sources[path[:length]]
+        return ""
+
+
+NOT_GIVEN = object()
+
+
+def value_at(values: Any, path: KeyPath) -> Any:
+    for part in path:
+        if not isinstance(values, dict) or part not in values:
+            return NOT_GIVEN
+        values = values[part]
+    return values

@@ -1,0 +1,233 @@
+"""What pydantic says against a config, in the words of the file: place, key, value, what is allowed, what to do."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from sequifier.config.base import Named, plain_type
+from sequifier.config.merged import Merged
+from sequifier.config.renamed import ELSEWHERE, ELSEWHERE_IN, new_place
+from sequifier.config.yaml12 import KeyPath, dotted
+from sequifier.errors import Problem, did_you_mean, nearest
+
+_PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
+
+
+def in_order(problems: list[Problem], path: Path) -> list[Problem]:
+    """Problems as they follow in the file, each with a place: those of the whole file first, other files' last."""
+
+    def place(problem: Problem) -> tuple[bool, str, int]:
+        file, _, line = problem.source.partition(" ")[0].rpartition(":")
+        return (file or problem.source) != str(path), file, int(line) if line.isdigit() else 0
+
+    placed = [problem if problem.source else replace(problem, source=str(path)) for problem in problems]
+    return sorted(placed, key=place)
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) -> list[Problem]:
+    """Pydantic's errors in the words of the file."""
+    by_path: dict[KeyPath, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        if detail["type"] != "default_factory_not_called":  # follows from another problem, which is reported itself
+            path = path_in(merged.values, detail["loc"], is_missing=detail["type"] == "missing")
+            if not path and detail["loc"] and detail["loc"][0] in model.model_fields:
+                path = (detail["loc"][0],)  # about a default
+            by_path.setdefault(path, []).append(detail)
+    problems: list[Problem] = []
+    for path, details in by_path.items():
+        if any(other[: len(path)] == path and other != path for other in by_path) and details[0]["type"] in _KINDS:
+            continue  # another member of a union came further, and says more
+        # A union reports one error per member: together where each names a kind of value, else the first says enough.
+        kinds = [_KINDS[detail["type"]] for detail in details if detail["type"] in _KINDS]
+        words = [_allowed(detail) for detail in details if detail["type"] == "literal_error"]
+        if kinds and words and len(kinds) + len(words) == len(details):
+            allowed = list(dict.fromkeys([*(["a number"] if "a number" in kinds else kinds), *words]))
+            message = f"got {shown(details[0]['input'])}, allowed: {', '.join(allowed)}"
+            problem = Problem(dotted(path), message, merged.source(path))
+        else:
+            problem = _problem(details[0], path, model, merged)
+        if not any(known.key == problem.key for known in problems):
+            problems.append(problem)
+    return problems
+
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+}
+"""What pydantic wanted, by the type of its error."""
+
+
+def shown(value: Any) -> str:
+    """A value in a message, in few characters and as a config writes it."""
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def path_in(values: Any, location: tuple[str | int, ...], *, is_missing: bool = False) -> KeyPath:
+    """A pydantic location without the names of union members and validators, which are no keys of the file.
+
+    The last part of what `is_missing` is no key of the file either, but must be named.
+    """
+    path: list[str | int] = []
+    here = values
+    for index, part in enumerate(location):
+        if isinstance(here, dict):
+            if part in here:
+                here = here[part]
+            elif not (is_missing and index == len(location) - 1):
+                continue
+            path.append(part)
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged) -> Problem:
+    kind, given = detail["type"], detail["input"]
+    source, key = merged.source(path), dotted(path)
+    if kind == "missing":
+        parent = merged.source(path[:-1]) if path[:-1] else source
+        known = is_model(owner := plain_type(annotation_at(model, path[:-1]))) and path[-1] in owner.model_fields
+        fix = f"write it; `sequifier config explain {key}` says what it is" if known else ""
+        return Problem(key, "is missing, and there is no default for it", parent, fix)
+    if kind == "extra_forbidden":
+        return Problem(key, "unknown key", source, _nearest_key(model, path))
+    if kind == "value_error":
+        return located_in(Problem(key, str(detail["ctx"]["error"])), merged)
+    said, fix = shown(given), _fix_of(given, model, path)
+    if kind == "literal_error":
+        choices = [str(choice) for choice in _choices(annotation_at(model, path))]
+        meant = _MEANT.get(str(given).lower(), "")
+        if meant in choices:
+            fix = f"write `{meant}`"
+        elif nearest(str(given), choices):
+            fix = did_you_mean(str(given), choices)
+        return Problem(key, f"got {said}, allowed: {_allowed(detail)}", source, fix)
+    if kind in _KINDS:
+        is_named = kind == "model_type" and detail["ctx"].get("class_name") == Named.__name__
+        wanted = "a name, or a map with one: {name: ...}" if is_named else _KINDS[kind]
+        return Problem(key, f"should be {wanted}, got {said}", source, fix)
+    if kind == "too_short":
+        return Problem(key, f"needs at least {detail['ctx']['min_length']} entry, got {said}", source, fix)
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    message = message.removeprefix("input ").replace("a valid integer", "a whole number")
+    return Problem(key, f"{message}, got {said}", source, fix)
+
+
+_MEANT = {"gpu": "cuda", "max": "maximize", "min": "minimize", "step": "batch", "topk": "top_k", "topp": "top_p"}
+"""What people write -> what it is called."""
+
+
+def _allowed(detail: Any) -> str:
+    """The values of a choice as a config writes them."""
+    return str(detail["ctx"]["expected"]).replace("True", "true").replace("False", "false")
+
+
+def _fix_of(given: Any, model: type[BaseModel], path: KeyPath) -> str:
+    """What to do about a value that its type tells nothing of."""
+    if given is None:
+        return "leave the line out: its default then counts"
+    parent = plain_type(annotation_at(model, path[:-1]))
+    if isinstance(given, list) and hasattr(parent, "searchable") and path[-1] not in parent.searchable():
+        return "it cannot be searched: write one value, which holds for all runs"
+    return ""
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) in (Union, type(int | str)):
+        for member in get_args(annotation):
+            yield from _choices(member)
+    elif (kind := plain_type(annotation)) is not annotation:
+        yield from _choices(kind)
+
+
+def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
+    """Where a misplaced or misspelt key belongs."""
+    word = str(path[-1])
+    parent = plain_type(annotation_at(model, path[:-1]))
+    parent = next((member for member in (parent, *get_args(parent)) if is_model(member)), None)
+    siblings = list(parent.model_fields) if parent is not None else []
+    if word in ELSEWHERE_IN.get(model.__name__, {}) and len(path) == 1:
+        return ELSEWHERE_IN[model.__name__][word]
+    if word in ELSEWHERE and word not in siblings:
+        return f"`{word}` {ELSEWHERE[word]}"
+    if (today := new_place(word)) is not None and "model_spec" in model.model_fields:
+        return f"it is `{today}` now"
+    if near := nearest(word, siblings):
+        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
+    for place, name in _all_keys(model):
+        if name == word:
+            return f"it belongs under `{place}`" if place else f"`{name}` belongs at the top level"
+    every = {name: f"{place}.{name}" if place else name for place, name in _all_keys(model)}
+    if near := nearest(word, every):
+        return "did you mean " + " or ".join(f"`{every[name]}`" for name in near) + "?"
+    return did_you_mean(word, siblings) if len(siblings) <= 12 else "`sequifier config reference` lists every key"
+
+
+def is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
+    for name, known in model.model_fields.items():
+        yield place, name
+        kind = plain_type(known.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Named):
+            yield from _all_keys(kind, f"{place}.{name}" if place else name)
+
+
+def located_in(problem: Problem, merged: Merged) -> Problem:
+    """A problem with the source of its key.
+
+    A check of a whole section starts its message with the field it is about ("dim_model: 5 ..."); that field's line is
+    the better place.
+    """
+    path: KeyPath = tuple(int(number) if number else name for name, number in _PARTS.findall(problem.key))
+    path = path_in(merged.values, path)
+    first = problem.message.split(":")[0].split(" ")[0]
+    named = (*path, *first.split("."))
+    if named in merged.sources:
+        message = problem.message.removeprefix(f"{first}: ")  # the key says it
+        return replace(problem, source=merged.sources[named], key=dotted(named), message=message)
+    return replace(problem, source=problem.source or merged.source(path))
+
+
+def as_written(problem: Problem, merged: Merged) -> Problem:
+    """A problem under the key that stands in the file."""
+    for place in sorted(merged.written, key=len, reverse=True):
+        rest = problem.key.removeprefix(place)
+        if rest != problem.key and rest[:1] in ("", ".", "["):
+            return replace(problem, key=merged.written[place] + rest)
+    return problem
+
+
+def annotation_at(model: Any, path: KeyPath) -> Any:
+    """The declared type at a dotted key, or Any."""
+    kind = plain_type(model)
+    if not path:
+        return model
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        known = kind.model_fields.get(str(path[0]))
+        return annotation_at(known.annotation, path[1:]) if known else Any
+    if get_origin(kind) is dict:
+        return annotation_at(get_args(kind)[1], path[1:])
+    return Any

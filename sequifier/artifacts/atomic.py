@@ -1,7 +1,8 @@
-"""Files appear whole or not at all: written under a temporary name, synced, then renamed."""
+"""Files and folders appear whole or not at all: written under a temporary name, synced, then renamed."""
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # A name that the system refuses cannot be removed either; the first error is the one to report.
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary sibling of a folder to write files to; it replaces `path` when the block ends without an error.
+
+    Raises:
+        RunError: the folder cannot be made or written to, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        sync_folder(temporary)
+        if path.is_dir() and not path.is_symlink():
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path.name}: {error.strerror or error}",
+            where=str(path.parent),
+            fix="free some space or choose a folder that can be written to; nothing was half-written",
+        ) from error
+    finally:
+        for rest in (temporary, old):
+            with suppress(OSError):
+                shutil.rmtree(rest)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,10 +1,10 @@
 """Checkpoints: everything that a resumed run restores, in one file that loads without running code."""
 
-import errno
 import re
 from pathlib import Path
 from typing import Any
 
+from sequifier.artifacts import torch_file
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.errors import ModelError
 
@@ -52,16 +52,8 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
     """
-    import torch
-
     with atomic_path(path) as temporary:
-        try:
-            torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
-        except RuntimeError as error:
-            # torch's own writer reports a full disk so.
-            if "PytorchStreamWriter" in str(error) or "enforce fail" in str(error):
-                raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
-            raise
+        torch_file.save({"format_version": FORMAT_VERSION, **content}, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def read_event_parts(
     """Read one split from front to end; `read_events` says what an argument means.
 
     Args:
-        path: a file that `write_events` wrote.
+        path: a file that `write_events` wrote, or a folder of shards.
         columns: features, in the order wanted.
         format: by the file's suffix when None.
         rows_per_part: a part has so many rows, and those that its last sequence needs to be whole.
@@ -46,7 +46,7 @@ def read_event_parts(
         for frame in rows.collect_batches(chunk_size=rows_per_part, maintain_order=True):
             waiting.append(frame)
             if sum(piece.height for piece in waiting) >= rows_per_part:
-                whole, rest = _at_last_sequence(pl.concat(waiting))
+                whole, rest = at_last_sequence(pl.concat(waiting))
                 waiting = [rest]
                 if whole.height:
                     yield events_of(whole, columns)
@@ -56,7 +56,7 @@ def read_event_parts(
     yield events_of(last, columns)
 
 
-def _at_last_sequence(frame: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"]:
+def at_last_sequence(frame: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """The sequences that are whole for sure, and the last one."""
     sequence = frame[SEQUENCE]
     others = (sequence != sequence[-1]).arg_true()

@@ -20,14 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path
+from sequifier.artifacts.shard_folder import StoredFiles, read_index, shards_of
+from sequifier.artifacts.tensor_shards import scan_tensors
+from sequifier.config.train import EventFormat
 from sequifier.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import polars as pl
 
 SEQUENCE, POSITION, CONTEXT = "sequenceId", "itemPosition", "isContext"
-Format = Literal["parquet", "csv", "arrow"]
-SUFFIXES: Mapping[str, Format] = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
+Format = EventFormat
+FileFormat = Literal["parquet", "csv", "arrow"]
+"""Of a split that is one file."""
+SUFFIXES: Mapping[str, Format] = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow", ".pt": "pt"}
 ROWS_PER_GROUP = 1 << 18
 """Rows of a Parquet row group and of an Arrow batch. Fixed, so that a file's bytes do not depend on threads."""
 
@@ -96,7 +101,7 @@ class ColumnHashes:
         self._hashes.setdefault(column, hashlib.sha256()).update(content)
 
 
-def write_events(path: Path, parts: Iterable[Events], format: Format) -> None:
+def write_events(path: Path, parts: Iterable[Events], format: FileFormat) -> None:
     """Write one split atomically.
 
     Args:
@@ -111,7 +116,7 @@ def write_events(path: Path, parts: Iterable[Events], format: Format) -> None:
         sink_events(temporary, parts, format)
 
 
-def sink_events(path: Path, parts: Iterable[Events], format: Format) -> None:
+def sink_events(path: Path, parts: Iterable[Events], format: FileFormat) -> None:
     """Write one split to a path that `atomic_path` gave; use `write_events` for a single file.
 
     Args:
@@ -126,7 +131,7 @@ def sink_events(path: Path, parts: Iterable[Events], format: Format) -> None:
     """
     from polars.io.plugins import register_io_source
 
-    frames = (_frame(part) for part in parts)
+    frames = (frame_of(part) for part in parts)
     first = next(frames)
 
     def source(*_pushed_down: object) -> Iterator["pl.DataFrame"]:
@@ -135,7 +140,7 @@ def sink_events(path: Path, parts: Iterable[Events], format: Format) -> None:
     sink_rows(path, register_io_source(source, schema=first.schema), format)
 
 
-def sink_rows(path: Path, rows: "pl.LazyFrame", format: Format) -> None:
+def sink_rows(path: Path, rows: "pl.LazyFrame", format: FileFormat) -> None:
     """Write rows as they are stored to a path that `atomic_path` gave, see `sink_events`."""
     from polars.exceptions import ComputeError
 
@@ -164,7 +169,7 @@ def read_events(
     """Read one split, and of it only the features asked for.
 
     Args:
-        path: a file that `write_events` wrote.
+        path: a file that `write_events` wrote, or a folder of shards that `sink_shards` wrote.
         columns: features, in the order wanted.
         expected_hashes: the metadata's `column_hashes` of this split; None skips the comparison.
         format: by the file's suffix when None.
@@ -186,11 +191,13 @@ def read_events(
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's suffix names.
+    """The format that a file's suffix names, or that of the shards of a folder.
 
     Raises:
         DataError: it names none.
     """
+    if path.is_dir():
+        return read_index(path).format
     if path.suffix not in SUFFIXES:
         raise DataError(f"unknown format of {path.name}", fix="its name must end in " + ", ".join(SUFFIXES))
     return SUFFIXES[path.suffix]
@@ -217,7 +224,7 @@ def no_rows(path: Path) -> DataError:
     return DataError(f"{path.name} has no rows", where=str(path), fix="run `sequifier preprocess` again")
 
 
-def _frame(events: Events) -> "pl.DataFrame":
+def frame_of(events: Events) -> "pl.DataFrame":
     """The rows as they are stored."""
     import polars as pl
 
@@ -267,19 +274,31 @@ def scan_events(path: Path, columns: Sequence[str], format: Format) -> "pl.LazyF
     """
     import polars as pl
 
+    files = _files(path, format)
+    paths = list(files.paths)
     match format:
         case "parquet":
-            rows = pl.scan_parquet(path, glob=False)
+            rows = pl.scan_parquet(paths, glob=False)
         case "arrow":
-            rows = pl.scan_ipc(path, glob=False)
+            rows = pl.scan_ipc(paths, glob=False)
         case "csv":
-            rows = pl.scan_csv(path, glob=False)
+            rows = pl.scan_csv(paths, glob=False)
+        case "pt":
+            assert files.index is not None
+            rows = scan_tensors(paths, files.index)
     schema = rows.collect_schema()
     _check_is_split(path, schema)
     if format == "csv":
-        rows = _typed_csv(path, schema)
+        rows = _typed_csv(paths, schema)
     _check_features(path, rows.collect_schema(), columns)
     return rows
+
+
+def _files(path: Path, format: Format) -> StoredFiles:
+    if path.is_dir():
+        return shards_of(path, format)
+    # A .pt shard alone does not say of what kind its positions are: its folder does.
+    return StoredFiles((path,), format, read_index(path.parent) if format == "pt" else None)
 
 
 def n_rows_of(path: Path, format: Format | None = None) -> int:
@@ -291,22 +310,24 @@ def n_rows_of(path: Path, format: Format | None = None) -> int:
     import polars as pl
 
     format = format or format_of(path)
+    if path.is_dir():
+        return read_index(path).rows
     with reading(path, format):
         return int(scan_events(path, [], format).select(pl.len()).collect().item())
 
 
-def _typed_csv(path: Path, schema: Mapping[str, Any]) -> "pl.LazyFrame":
+def _typed_csv(paths: list[Path], schema: Mapping[str, Any]) -> "pl.LazyFrame":
     """A CSV split with the types it was written with, from those that its text looks like."""
     import polars as pl
 
-    with path.open("rb") as file:
+    with paths[0].open("rb") as file:
         file.readline()
         has_text_ids = file.read(1) == b'"'
     narrow: Mapping[Any, Any] = {pl.Int64(): pl.Int32, pl.Float64(): pl.Float32}
     types: dict[str, Any] = {column: narrow.get(dtype, dtype) for column, dtype in schema.items()}
     types |= {SEQUENCE: pl.String if has_text_ids else pl.Int64, CONTEXT: pl.Boolean}
     types[POSITION] = schema[POSITION]
-    rows = pl.scan_csv(path, glob=False, schema_overrides=types)
+    rows = pl.scan_csv(paths, glob=False, schema_overrides=types)
     if types[POSITION] == pl.String:
         examples = rows.select(pl.col(POSITION).drop_nulls().head(1)).collect().to_series().to_list()
         rows = rows.with_columns(_parse_dates(example) for example in examples)

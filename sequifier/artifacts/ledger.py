@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -63,25 +63,31 @@ class Record(BaseModel):
     time: str = Field(default_factory=now)
 
 
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
 class Ledger:
     """The ledger of one search, open for writing. Also a context manager.
 
     Attributes:
+        kind: of its records.
         records: all records, oldest first, the appended ones included.
         torn: the incomplete last line that was found on opening, or "".
     """
+
+    kind: ClassVar[type[Record]] = Record
 
     def __init__(self, folder: Path, lock: int) -> None:
         """Use `Ledger.open`."""
         self.path = folder / LEDGER_FILE
         self._lock = lock
         content = _content(self.path)
-        self.records, self._size = _parse(content, self.path)
+        self.records, self._size = _parse(content, self.path, self.kind)
         self.torn = content[self._size :].decode(errors="replace")
         self._file: int | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> "Ledger":
+    def open(cls, folder: Path) -> Self:
         """Lock and read the ledger in `folder`; both are made when missing.
 
         Raises:
@@ -147,17 +153,21 @@ class Ledger:
         self.close()
 
 
-def read_ledger(folder: Path) -> list[Record]:
+@overload
+def read_ledger(folder: Path) -> list[Record]: ...
+@overload
+def read_ledger(folder: Path, kind: type[AnyRecord]) -> list[AnyRecord]: ...
+def read_ledger(folder: Path, kind: type[Any] = Record) -> list[Any]:
     """All records in `folder`, oldest first; none when there is no ledger. Needs no lock.
 
     Raises:
         RunError: a line other than the last is damaged, or the file cannot be read.
     """
     path = folder / LEDGER_FILE
-    return _parse(_content(path), path)[0]
+    return _parse(_content(path), path, kind)[0]
 
 
-def latest_by_run(records: Iterable[Record]) -> dict[int, Record]:
+def latest_by_run(records: Iterable[AnyRecord]) -> dict[int, AnyRecord]:
     """The last record of each run, in order of run number."""
     latest = {record.run: record for record in records}
     return dict(sorted(latest.items()))
@@ -177,16 +187,16 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
+def _parse(content: bytes, path: Path, kind: type[AnyRecord]) -> tuple[list[AnyRecord], int]:
     """The records, and how many bytes of `content` are whole lines of them."""
-    records: list[Record] = []
+    records: list[AnyRecord] = []
     whole = 0
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("the line has no end")
-            records.append(Record.model_validate(json.loads(line)))
+            records.append(kind.model_validate(json.loads(line)))
         except (ValueError, ValidationError) as error:
             if number == len(lines):
                 break

@@ -1,7 +1,7 @@
 """Splits that stay on disk: their columns are mapped from an uncompressed Arrow file, a page when it is touched.
 
-A split in another format is converted once. The copy lies beside it and is named after its source's size, time of
-change and content, so a copy of an older file is never taken for one of the new.
+A split in another format, or in shards, is converted once. The copy lies beside it and is named after its source's
+size, time of change and content, so a copy of an older file is never taken for one of the new.
 Shapes: N rows of a split, S its sequences, K record batches of the file.
 """
 
@@ -34,6 +34,7 @@ from sequifier.artifacts.events import (
     scan_events,
     sink_rows,
 )
+from sequifier.artifacts.shard_folder import content_stat
 from sequifier.errors import DataError
 
 RESIDENT_BYTES = 1 << 30
@@ -145,7 +146,7 @@ def map_events(
     format = format or format_of(path)
     with reading(path, format):
         scan_events(path, columns, format)
-    if format == "arrow":
+    if format == "arrow" and path.is_file():
         try:
             return _mapped(path, path, columns, expected_hashes)
         except NotMappableError:
@@ -166,8 +167,7 @@ def map_events(
 
 
 def _copy_path(path: Path, expected_hashes: Mapping[str, str] | None) -> Path:
-    stat = path.stat()
-    source = json.dumps([stat.st_size, stat.st_mtime_ns, sorted((expected_hashes or {}).items())])
+    source = json.dumps([*content_stat(path), sorted((expected_hashes or {}).items())])
     return path.with_name(f"{path.name}.mapped-{hashlib.sha256(source.encode()).hexdigest()[:12]}.arrow")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sequifier.artifacts.events import Events, Format, read_events
 from sequifier.artifacts.mapped import MappedEvents, map_events
+from sequifier.artifacts.shard_folder import content_stat
 
 _KEPT = 6
 """Splits of three feature sets; older ones are dropped."""
@@ -26,9 +27,8 @@ class EventCache:
         mapped: bool = False,
     ) -> Events | MappedEvents:
         """As `read_events` or `map_events`; a file is known again by its path, size and time of change."""
-        stat = path.stat()
         hashes = tuple((expected_hashes or {}).items())
-        key = (mapped, str(path.resolve()), stat.st_mtime_ns, stat.st_size, tuple(columns), hashes)
+        key = (mapped, str(path.resolve()), content_stat(path), tuple(columns), hashes)
         if key not in self._events:
             while len(self._events) >= _KEPT:
                 del self._events[next(iter(self._events))]

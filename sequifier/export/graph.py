@@ -83,8 +83,12 @@ class GraphWriter:
 
     def linear(self, x: Value, module: str, *, bias: bool) -> Value:
         """`torch.nn.Linear` over the last dimension. Runtimes transpose the weight once, when they load the model."""
-        y = self.add("MatMul", x, self.add("Transpose", self.weight(f"{module}.weight"), perm=[1, 0]))
+        y = self.product(x, self.weight(f"{module}.weight"))
         return self.add("Add", y, self.weight(f"{module}.bias")) if bias else y
+
+    def product(self, x: Value, weight: Value) -> Value:
+        """x times the transpose of a weight, (..., D) and (F, D) -> (..., F)."""
+        return self.add("MatMul", x, self.add("Transpose", weight, perm=[1, 0]))
 
     def last_steps(self, x: Value, count: int, *, axis: int) -> Value:
         """The last `count` entries along an axis."""

@@ -174,11 +174,12 @@ class _Backbone:
         self.sine = self.writer.constant(np.repeat(table[..., 1], 2, axis=-1))
         self.swap = self.writer.constant(swap)
 
-    def _rotate(self, heads: Value) -> Value:
-        """(N, T, heads, E) -> (N, T, heads, E)."""
+    def _rotate(self, heads: Value, steps: int) -> Value:
+        """(N, steps, heads, E) -> (N, steps, heads, E), for the last steps of the window."""
         writer = self.writer
+        cosine, sine = (self._last(table, steps, axis=0) for table in (self.cosine, self.sine))
         swapped = writer.add("MatMul", heads, self.swap)
-        return writer.add("Add", writer.add("Mul", heads, self.cosine), writer.add("Mul", swapped, self.sine))
+        return writer.add("Add", writer.add("Mul", heads, cosine), writer.add("Mul", swapped, sine))
 
     def _block(self, x: Value, module: str, steps: int) -> Value:
         """(N, T, D) -> (N, steps, D)."""
@@ -196,15 +197,8 @@ class _Backbone:
     def _attention(self, x: Value, module: str, steps: int) -> Value:
         """(N, T, D) -> (N, steps, D)."""
         writer, shape = self.writer, self.shape
-        H, K, G, E = shape.n_head, shape.n_kv_heads, self.group, self.head_width
-        heads = writer.linear(x, f"{module}.qkv", bias=False)
-        heads = writer.add("Reshape", heads, writer.integers([0, shape.seq_length, H + 2 * K, E]))
-        if shape.positional_encoding == "rope":
-            qk, v = self._split(heads, [H + K, K])
-            q, k = self._split(self._rotate(qk), [H, K])
-        else:
-            q, k, v = self._split(heads, [H, K, K])  # (N, T, H or K, E)
-        q = self._last(q, steps, axis=1)
+        K, G, E = shape.n_kv_heads, self.group, self.head_width
+        q, k, v = self._queries_keys_values(x, f"{module}.qkv", steps)
         q = writer.add("Reshape", q, writer.integers([0, steps, K, G, E]))
         q = writer.add("Transpose", q, perm=[0, 2, 3, 1, 4])  # (N, K, G, steps, E)
         k = writer.add("Transpose", k, perm=[0, 2, 3, 1])  # (N, K, E, T)
@@ -218,6 +212,26 @@ class _Backbone:
         y = writer.add("Transpose", y, perm=[0, 3, 1, 2, 4])
         y = writer.add("Reshape", y, writer.integers([0, steps, shape.dim_model]))
         return writer.linear(y, f"{module}.out", bias=False)
+
+    def _queries_keys_values(self, x: Value, module: str, steps: int) -> list[Value]:
+        """(N, T, D) -> (N, steps, H, E), (N, T, K, E), (N, T, K, E)."""
+        writer, shape = self.writer, self.shape
+        H, K, E, rope = shape.n_head, shape.n_kv_heads, self.head_width, shape.positional_encoding == "rope"
+        if steps == shape.seq_length:  # one product for all
+            heads = writer.linear(x, module, bias=False)
+            heads = writer.add("Reshape", heads, writer.integers([0, steps, H + 2 * K, E]))
+            if not rope:
+                return self._split(heads, [H, K, K])
+            qk, v = self._split(heads, [H + K, K])
+            return [*self._split(self._rotate(qk, steps), [H, K]), v]
+        of_queries, others = writer.add_split(
+            "Split", writer.weight(f"{module}.weight"), writer.integers([H * E, 2 * K * E]), n_outputs=2, axis=0
+        )
+        q = writer.product(self._last(x, steps, axis=1), of_queries)
+        q = writer.add("Reshape", q, writer.integers([0, steps, H, E]))
+        kv = writer.add("Reshape", writer.product(x, others), writer.integers([0, shape.seq_length, 2 * K, E]))
+        k, v = self._split(kv, [K, K])
+        return [self._rotate(q, steps), self._rotate(k, shape.seq_length), v] if rope else [q, k, v]
 
     def _feed_forward(self, x: Value, module: str) -> Value:
         writer = self.writer

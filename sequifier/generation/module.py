@@ -60,7 +60,7 @@ class ModulePredictor:
         if (n_events < steps).any():
             is_event = torch.from_numpy(np.arange(steps, 0, -1) <= n_events[:, None]).to(self._device)
         with torch.inference_mode():
-            hidden = self._model(categories, reals, is_event)[:, -self._prediction_length :]
+            hidden = self._model(categories, reals, is_event, n_last=self._prediction_length)
             found = self._outputs(hidden)
             return {name: _as_array(found[name]) for name in outputs}
 

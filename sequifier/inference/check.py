@@ -59,8 +59,8 @@ def check_jobs(config: InferConfig, report: Report) -> list[Job]:
                 [Problem("model_path", f"{path.name} does not end in .onnx or .pt", fix="give a model from models/")]
             )
         file = read_model(path)
-        targets = _targets(config, file)
-        _check_kind(config, file, path)
+        targets = find_targets(config, file)
+        check_kind(config, file, path)
         _check_given(config, file)
         source = find_source(config, file, path, [] if config.model_type == "embedding" else targets, report)
         evaluated = {target.name for target in source.evaluated}
@@ -94,7 +94,7 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
         )
 
 
-def _targets(config: InferConfig, file: ModelFile) -> list[Target]:
+def find_targets(config: InferConfig, file: ModelFile) -> list[Target]:
     known = {target.name: target for target in file.architecture.targets}
     problems = [
         Problem(f"target_columns[{index}]", f"the model has no target `{name}`", fix=did_you_mean(name, known))
@@ -106,7 +106,7 @@ def _targets(config: InferConfig, file: ModelFile) -> list[Target]:
     return [known[name] for name in dict.fromkeys(config.target_columns or known)]
 
 
-def _check_kind(config: InferConfig, file: ModelFile, path: Path) -> None:
+def check_kind(config: InferConfig, file: ModelFile, path: Path) -> None:
     """A file must be able to do what is asked for."""
     if file.end_to_end:
         raise ModelError(

@@ -133,6 +133,8 @@ def run_continuations(
         chosen = slice(begin, max(int(until), begin + 1))
         begin = chosen.stop
         end, lowest, n_steps = starts.end[chosen], starts.first[chosen], starts.n_steps[chosen]
+        if not n_steps.any():
+            continue
         sequence = starts.sequence[chosen]
         rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])
         histories = Histories(

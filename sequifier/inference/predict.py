@@ -22,13 +22,21 @@ from sequifier.inference.check import Job, check_jobs
 from sequifier.inference.compute import Chunk, run_continuations, run_windows
 from sequifier.inference.decode import label_series, original_units, probability_headers
 from sequifier.inference.evaluate import CategoricalTally, RealTally
+from sequifier.inference.reader import EncodeRaw, Reader
 from sequifier.inference.runtime import Model, open_model
-from sequifier.inference.source import EncodeRaw, Reader
 from sequifier.inference.tables import Table, file_name
-from sequifier.inference.windows import Windows, continuations, full_windows, last_windows, split_windows
+from sequifier.inference.v1_windows import SUBSEQUENCE, WindowEvents
+from sequifier.inference.windows import (
+    Windows,
+    continuations,
+    full_windows,
+    last_windows,
+    split_windows,
+    stored_continuations,
+    stored_windows,
+)
 
 Report = Callable[[str], None]
-SUBSEQUENCE = "subsequenceId"
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,12 @@ class Inference:
 
 
 def infer(
-    config: InferConfig, *, encode_raw: EncodeRaw, report: Report, rows_per_part: int = ROWS_PER_PART
+    config: InferConfig,
+    *,
+    encode_raw: EncodeRaw,
+    report: Report,
+    rows_per_part: int = ROWS_PER_PART,
+    jobs: list[Job] | None = None,
 ) -> list[Inference]:
     """Predict with every model of the config.
 
@@ -60,13 +73,15 @@ def infer(
         encode_raw: encodes raw events, for `read_format: raw`.
         report: takes lines for the user.
         rows_per_part: rows of encoded files that are in memory at once; the result does not depend on it.
+        jobs: what `check_jobs` gave for the config, if that was asked already.
 
     Raises:
         ConfigError, DataError, ModelError: models, data and config do not fit; found before the first prediction, or
             before its file takes its name.
         RunError: a file cannot be written.
     """
-    jobs = check_jobs(config, report)
+    if jobs is None:
+        jobs = check_jobs(config, report)
     return [
         _infer(config, job, Reader(job.source, job.file, config, encode_raw, rows_per_part), report) for job in jobs
     ]
@@ -107,6 +122,14 @@ def _infer(config: InferConfig, job: Job, reader: Reader, report: Report) -> Inf
 def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_number: int) -> Iterator[Chunk]:
     """What is to be computed of a part."""
     shape, source = job.file.architecture, job.source
+    length, embedding = shape.prediction_length, job.wanted.embedding
+    if isinstance(events, WindowEvents):
+        if config.autoregression:
+            extra = config.autoregression_extra_steps
+            starts = stored_continuations(events.offsets, events.n_history, events.n_ahead, extra_steps=extra)
+            return run_continuations(model, events, starts, job.wanted, first_number=first_number)
+        stored = stored_windows(events.offsets, events.n_ahead, events.numbers, prediction_length=length)
+        return run_windows(model, events, stored, job.wanted, first_number=first_number)
     context = "last" if source.is_raw else config.evaluation_context
     if config.autoregression:
         starts = continuations(
@@ -118,7 +141,6 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
         )
         return run_continuations(model, events, starts, job.wanted, first_number=first_number)
     windows: Windows
-    length, embedding = shape.prediction_length, job.wanted.embedding
     if context == "last":
         windows = last_windows(events.offsets, prediction_length=length, embedding=embedding)
     elif context == "full":
@@ -248,7 +270,8 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, re
         report(f"note: column `{column}`: {count:,} of {reader.n_rows:,} values are unknown to the model (id 0)")
     what = "embeddings" if job.wanted.embedding else "predictions"
     source, shape = job.source, job.file.architecture
-    report(f"{result.n_predictions:,} {what} for {reader.n_own:,} events of {source.path}, in {result.predictions}")
+    read = f"{reader.n_windows:,} windows" if reader.n_windows else f"{reader.n_own:,} events"
+    report(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
     by_window = not (config.autoregression or source.is_raw or config.evaluation_context == "full")
     if by_window and source.stride > 1:
         which = "the last event" if shape.prediction_length == 1 else "the last events"

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig, Sampler
 from sequifier.config.paths import find_input
+from sequifier.config.sampler_search import MAX_TOKENS
 from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.generation.samplers import GREEDY, Rules
@@ -34,6 +35,8 @@ def find_sampler(config: InferConfig) -> Sampler:
     found: Any = by_name[name] if name else content.get("best_overall", content)
     if isinstance(found, dict):
         found = found.get("parameters", found)
+    if isinstance(found, dict):  # how much was generated is no part of the sampler
+        found = {name: value for name, value in found.items() if name != MAX_TOKENS}
     try:
         return Sampler.model_validate(found)
     except ValidationError as error:

@@ -6,24 +6,21 @@ Raw events are encoded by what the model file carries.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from sequifier.artifacts.event_parts import read_event_parts
-from sequifier.artifacts.events import SUFFIXES, ColumnHashes, Events, check_hashes
+from sequifier.artifacts.events import SUFFIXES
 from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.paths import find_input
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
-
-EncodeRaw = Callable[[Path, ModelFile], Iterator[Events]]
-"""Raw files -> parts of whole sequences, encoded by the schema of a model."""
+from sequifier.inference.recoding import Recoding, read_recoding
+from sequifier.inference.v1_windows import columns_of, holds_windows
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Source:
         hashes: what the files must hold, where metadata describes it.
         stride: events from one window to the next.
         start_mode: see `dataset.windows.window_starts`.
+        holds_windows: whether the files hold windows of v1.
+        recoding: of those windows.
     """
 
     path: Path
@@ -51,6 +50,8 @@ class Source:
     hashes: dict[str, str] | None
     stride: int
     start_mode: Literal["distribute", "exact"]
+    holds_windows: bool = False
+    recoding: Recoding | None = None
 
 
 def find_source(
@@ -64,7 +65,12 @@ def find_source(
     """
     if config.read_format == "raw":
         return _raw_source(config, file)
-    metadata = _metadata_of(config, file)
+    if config.data_path is not None:
+        path = find_input(config.data_path, config.project_root, "data_path")
+        files = _shards(path, config) if path.is_dir() else (path,)
+        if holds_windows(files[0], config.read_format):
+            return _window_source(config, path, files, file, model_path, targets, report)
+    metadata = metadata_of(config, file)
     if config.data_path is None and metadata is None:
         raise ConfigError(
             [
@@ -104,88 +110,7 @@ def find_source(
     )
 
 
-@dataclass
-class Reader:
-    """Reads a source from front to end in parts of whole sequences; counts what it reads.
-
-    Attributes:
-        n_rows: rows so far.
-        n_own: those of them that are no context.
-        unknown: categorical column -> how many values had a category that the model does not know.
-    """
-
-    source: Source
-    file: ModelFile
-    config: InferConfig
-    encode_raw: EncodeRaw
-    rows_per_part: int
-    n_rows: int = 0
-    n_own: int = 0
-    unknown: dict[str, int] = field(default_factory=dict)
-
-    def parts(self) -> Iterator[tuple[int, Events]]:
-        """The number of the file, and a part of it. The content is compared with the metadata before the last part is
-        given, so before the first where there is one alone.
-
-        Raises:
-            DataError: a file is damaged, lacks a column, or holds ids that the model does not know.
-        """
-        hashes = ColumnHashes() if self.source.hashes is not None else None
-        waiting: tuple[int, Events] | None = None
-        for number, events in self._read():
-            self._check_ids(events, self.source.files[number])
-            if hashes is not None:
-                hashes.update(events)
-            if waiting is not None:
-                yield self._counted(*waiting)
-            waiting = number, events
-        if hashes is not None and self.source.hashes is not None:
-            check_hashes(self.source.path, hashes, self.source.hashes)
-        assert waiting is not None, "an empty file is an error"
-        yield self._counted(*waiting)
-
-    def _read(self) -> Iterator[tuple[int, Events]]:
-        if self.source.is_raw:
-            for events in self.encode_raw(self.source.path, self.file):
-                yield 0, events
-            return
-        given = self.config.read_format
-        format = given if given in ("parquet", "csv", "arrow") else None
-        for number, path in enumerate(self.source.files):
-            parts = read_event_parts(path, self.source.columns, format=format, rows_per_part=self.rows_per_part)
-            yield from ((number, events) for events in parts)
-
-    def _counted(self, number: int, events: Events) -> tuple[int, Events]:
-        self.n_rows += len(events.positions)
-        self.n_own += len(events.positions) - int(events.n_context.sum())
-        for column, values in events.columns.items():
-            if values.dtype.kind == "i":
-                self.unknown[column] = self.unknown.get(column, 0) + int(np.count_nonzero(values == 0))
-        return number, events
-
-    def _check_ids(self, events: Events, path: Path) -> None:
-        n_classes = dict(self.file.architecture.categorical) | {
-            target.name: target.n_classes for target in self.source.evaluated if target.kind == "categorical"
-        }
-        for column, values in events.columns.items():
-            is_categorical = column in n_classes
-            if is_categorical != (values.dtype.kind == "i"):
-                raise DataError(
-                    f"column `{column}` holds {'numbers' if is_categorical else 'ids'}; the model takes it as "
-                    f"{'categorical' if is_categorical else 'real'}",
-                    where=str(path),
-                    fix=_AGAIN,
-                )
-            if is_categorical and (values.min() < 0 or values.max() >= n_classes[column]):
-                wrong = values.max() if values.max() >= n_classes[column] else values.min()
-                raise DataError(
-                    f"column `{column}` has id {wrong}; the model knows ids 0 to {n_classes[column] - 1}",
-                    where=str(path),
-                    fix=_AGAIN,
-                )
-
-
-_AGAIN = "preprocess the new data with `metadata_config_path` set to the metadata the model was trained on"
+ENCODE_AGAIN = "preprocess the new data with `metadata_config_path` set to the metadata the model was trained on"
 
 
 def _raw_source(config: InferConfig, file: ModelFile) -> Source:
@@ -195,8 +120,53 @@ def _raw_source(config: InferConfig, file: ModelFile) -> Source:
     return Source(path, (path,), False, True, list(file.architecture.input_columns), [], None, 1, "distribute")
 
 
+def _window_source(
+    config: InferConfig,
+    path: Path,
+    files: tuple[Path, ...],
+    file: ModelFile,
+    model_path: Path,
+    targets: list[Target],
+    report: Callable[[str], None],
+) -> Source:
+    """Windows that v1 stored. What they are encoded with is what the metadata of the config says, if there is one."""
+    assert config.read_format != "raw"
+    if config.evaluation_context == "full":
+        raise ConfigError(
+            [
+                Problem(
+                    "evaluation_context",
+                    f"full needs events; {files[0].name} holds windows, as Sequifier v1 wrote them",
+                    fix="leave it out, or preprocess the raw data again",
+                )
+            ]
+        )
+    stored = columns_of(files[0], config.read_format)
+    evaluated = [target for target in targets if config.evaluate and target.name in stored]
+    columns = _columns(file, evaluated)
+    for column in columns:
+        if column not in stored:
+            raise DataError(
+                f"the model reads column `{column}`, of which {files[0].name} has no windows",
+                where=str(path),
+                fix=did_you_mean(column, stored),
+            )
+    recoding = None
+    if config.metadata_config_path is None:
+        report(f"note: no metadata describes {path}; its encoding is taken to be the model's")
+    else:
+        place = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+        recoding = read_recoding(place, file, columns)
+        if recoding is None:
+            _check_same_encoding(file, model_path, read_metadata(place), path, evaluated)
+    return Source(path, files, path.is_dir(), False, columns, evaluated, None, 1, "distribute", True, recoding)
+
+
 def _shards(folder: Path, config: InferConfig) -> tuple[Path, ...]:
-    """The files of a folder, `-2` before `-10`."""
+    """The shards that a folder's metadata.json names, else its files."""
+    assert config.read_format != "raw"
+    if (folder / INDEX).exists():
+        return shards_of(folder, config.read_format).paths
     suffixes = [f".{config.read_format}"] if config.read_format else list(SUFFIXES)
     files = [path for path in folder.iterdir() if path.suffix in suffixes and not path.name.startswith(".")]
     if not files:
@@ -207,14 +177,14 @@ def _shards(folder: Path, config: InferConfig) -> tuple[Path, ...]:
             where=str(folder),
             fix="set read_format to the one that is meant",
         )
-    return tuple(sorted(files, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path.stem)]))
+    return in_number_order(files)
 
 
 def _columns(file: ModelFile, evaluated: list[Target]) -> list[str]:
     return list(dict.fromkeys([*file.architecture.input_columns, *(target.name for target in evaluated)]))
 
 
-def _metadata_of(config: InferConfig, file: ModelFile) -> Metadata | None:
+def metadata_of(config: InferConfig, file: ModelFile) -> Metadata | None:
     """What the config names, else what the model was trained on, where that is still there."""
     if config.metadata_config_path is not None:
         return read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
@@ -260,5 +230,5 @@ def _check_same_encoding(
             raise DataError(
                 f"model and data encode column `{column}` differently: its {what} is not the one of the training data",
                 where=f"{model_path} and {data_path} (metadata {metadata.fingerprint})",
-                fix=_AGAIN,
+                fix=ENCODE_AGAIN,
             )

@@ -3,16 +3,14 @@
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import polars as pl
 
-from sequifier.artifacts.atomic import atomic_path
-from sequifier.errors import RunError
+from sequifier.artifacts.atomic import atomic_folder, atomic_path
 
 Format = Literal["csv", "parquet"]
 
@@ -36,7 +34,7 @@ class Table:
             self._temporary = files.enter_context(atomic_path(self.path))
         else:
             self.path = path
-            self._temporary = files.enter_context(_atomic_folder(path))
+            self._temporary = files.enter_context(atomic_folder(path))
         self._shard = -1
         self._open = files.enter_context(ExitStack())
 
@@ -112,31 +110,6 @@ def _as_os_error() -> Iterator[None]:
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise
-
-
-@contextmanager
-def _atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling of a folder to write to; it replaces `path` when the block ends without an error.
-
-    Raises:
-        RunError: the folder cannot be made or written to, or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path.name}: {error.strerror or error}",
-            where=str(path.parent),
-            fix="free some space or choose a folder that can be written to",
-        ) from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(temporary)
 
 
 def file_name(column: str) -> str:

@@ -106,9 +106,10 @@ class TorchModel:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"cannot read the model: {error.strerror}", where=str(path)) from error
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (FileNotFoundError, PermissionError) as error:
+        fix = "check the path, and whether you may read the file"
+        raise ModelError(f"cannot read the model: {error.strerror}", where=str(path), fix=fix) from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise _damaged(path, error) from error
     if not isinstance(content, dict) or "sequifier_version" not in content:
         raise ModelError(

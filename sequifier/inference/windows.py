@@ -26,12 +26,15 @@ class Windows:
     first: Rows  # no input lies before this row
     end: Rows
     wanted: Rows  # how many of its last P outputs are wanted, 1 to P
+    stored_numbers: Rows | None = None  # where the windows were cut by somebody else
 
     def __len__(self) -> int:
         return len(self.end)
 
     def numbers(self) -> Rows:
         """(W,) the number of each window in its sequence, from 0."""
+        if self.stored_numbers is not None:
+            return self.stored_numbers
         begins = np.flatnonzero(np.diff(self.sequence, prepend=-1))
         counts = np.diff(np.append(begins, len(self)))
         return np.arange(len(self)) - np.repeat(begins, counts)
@@ -76,6 +79,19 @@ def last_windows(offsets: Rows, *, prediction_length: int, embedding: bool) -> W
     return Windows(np.arange(len(n_events)), offsets[:-1], offsets[1:], wanted)
 
 
+def stored_windows(offsets: Rows, n_ahead: Rows, numbers: Rows, *, prediction_length: int) -> Windows:
+    """Those of a window file, each of them a sequence: the last event is predicted, or the one behind it.
+
+    Args:
+        offsets: (W + 1,) rows at which the windows begin and end.
+        n_ahead: (W,) 1 where the event to predict is not known, else 0.
+        numbers: (W,) of each window in its sequence.
+        prediction_length: P.
+    """
+    first, end = offsets[:-1], offsets[1:] - 1 + n_ahead
+    return Windows(np.arange(len(end)), first, end, np.minimum(prediction_length, end - first), numbers)
+
+
 @dataclass(frozen=True)
 class Continuations:
     """Sequences to be continued, (S,) each: from row `end` on, `n_steps` events, with the rows from `first` to end - 1
@@ -109,3 +125,16 @@ def continuations(
         if start == "full":
             end = np.where(n_context > 0, own, end)
     return Continuations(np.arange(len(ends)), first, end, ends - end + extra_steps)
+
+
+def stored_continuations(offsets: Rows, n_history: Rows, n_ahead: Rows, *, extra_steps: int) -> Continuations:
+    """Where generation starts in a window file.
+
+    Args:
+        offsets: (S + 1,) rows at which sequences begin and end.
+        n_history: (S,) rows of each sequence before the first that is generated.
+        n_ahead: (S,) events asked for behind its last row.
+        extra_steps: events behind those.
+    """
+    end = offsets[:-1] + n_history
+    return Continuations(np.arange(len(end)), offsets[:-1], end, offsets[1:] - end + n_ahead + extra_steps)

@@ -6,13 +6,15 @@ Shapes: B batch, T steps of the window, C categorical and R real columns, D mode
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sequifier.model.attention import padding_mask
 from sequifier.model.block import Block
+from sequifier.model.dropout import drop
 from sequifier.model.embedding import EventEmbedding
+from sequifier.model.fused import can_fuse, normed
 from sequifier.model.heads import Heads
+from sequifier.model.last_steps import block_of_last_steps
 from sequifier.model.norms import build_norm
 from sequifier.model.positions import LearnedPositions, rotation_table
 
@@ -106,28 +108,37 @@ class Transformer(nn.Module):
         self._compiled: list[Callable[..., Tensor]] = []
         self._compiled_batch = 0
 
-    def forward(self, categories: Tensor, reals: Tensor, is_event: Tensor | None = None) -> Tensor:
+    def forward(
+        self, categories: Tensor, reals: Tensor, is_event: Tensor | None = None, *, n_last: int | None = None
+    ) -> Tensor:
         """Turn the events of a batch into one vector per step, from which `predict` reads the next event.
 
         Args:
             categories: ids in column order, (B, T, C) int32 or int64; T at most seq_length.
             reals: standardised values in column order, (B, T, R) float32.
             is_event: (B, T) bool, False on left padding; None when the batch has no padding, which is faster.
+            n_last: how many of the last steps are wanted; None for all.
 
         Returns:
-            (B, T, D). Row t depends on steps up to t alone; rows of padding carry no meaning.
+            (B, T, D), or (B, n_last, D) where T is more. A row depends on its step and those before it alone; rows of
+            padding carry no meaning.
         """
         steps = categories.shape[1]
         if steps > self.seq_length:
             raise ValueError(f"a window of {steps} steps in a model for seq_length {self.seq_length}")
         x = self.positions(self.embedding(categories, reals))
-        x = F.dropout(x, self.dropout, self.training)
+        x = drop(x, self.dropout, training=self.training)
         mask = None if is_event is None else padding_mask(is_event)
         rotation = None if self.rotation is None else self.rotation[:steps]
         use_compiled = self.training and mask is None and len(x) == self._compiled_batch
-        for block in self._compiled if use_compiled else self.blocks:
+        n_whole = len(self.blocks) if n_last is None or n_last >= steps else len(self.blocks) - 1
+        for block in (self._compiled if use_compiled else [*self.blocks])[:n_whole]:
             x = block(x, mask, rotation)
-        hidden: Tensor = self.norm(x)
+        if n_last is not None and n_whole < len(self.blocks):
+            last_block = self.blocks[-1]
+            assert isinstance(last_block, Block)
+            x = block_of_last_steps(last_block, x, n_last, mask, rotation)
+        hidden: Tensor = normed(x, self.norm) if can_fuse(self.norm, x) else self.norm(x)
         return hidden
 
     @property

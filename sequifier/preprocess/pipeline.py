@@ -17,12 +17,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.atomic import atomic_path
+from sequifier.artifacts.atomic import atomic_folder, atomic_path
+from sequifier.artifacts.event_shards import sink_shards
 from sequifier.artifacts.events import (
     POSITION,
     ColumnHashes,
     Events,
-    Format,
     read_events,
     sink_events,
     write_events,
@@ -65,8 +65,9 @@ MEMORY_BYTES = 256 << 20
 def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = MEMORY_BYTES) -> Path:
     """Encode a table of events.
 
-    Writes data/NAME-split<i>.<format> and then configs/metadata_configs/NAME.json below project_root; NAME is that of
-    the file or folder read. Files appear whole or not at all.
+    Writes data/NAME-split<i>.<format>, or a folder data/NAME-split<i> of shards, and then
+    configs/metadata_configs/NAME.json below project_root; NAME is that of the file or folder read. Files and folders
+    appear whole or not at all.
 
     Args:
         config: what to read and how.
@@ -91,11 +92,12 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
             if source.format == "text"
             else _from_table(source, config, stored, folder, memory_bytes, report)
         )
-        paths = [f"data/{source.name}-split{i}.{config.write_format}" for i in range(len(config.split_ratios))]
+        ending = f".{config.write_format}" if config.merge_output else ""  # a folder has none
+        paths = [f"data/{source.name}-split{i}{ending}" for i in range(len(config.split_ratios))]
         with ExitStack() as files:
             # Everything is on the disk before the first file takes its name. The metadata, entered first, is last.
             temporary = files.enter_context(atomic_path(metadata_path))
-            hashes = _write(files, data, [root / path for path in paths], _format(config))
+            hashes = _write(files, data, [root / path for path in paths], config)
             metadata = _metadata(config, data, paths, hashes)
             write_metadata(metadata, temporary)
     unit = "characters" if source.format == "text" else "rows"
@@ -278,13 +280,19 @@ class _Reader:
         return read_events(self.path, self.columns, expected_hashes=None)
 
 
-def _write(files: ExitStack, data: _Data, paths: Sequence[Path], format: Format) -> list[dict[str, str]]:
+def _write(files: ExitStack, data: _Data, paths: Sequence[Path], config: PreprocessConfig) -> list[dict[str, str]]:
     """Write all splits, which take their names when `files` is closed; returns the hashes of their columns."""
     all_hashes = []
     for number, path in enumerate(paths):
         hashes = ColumnHashes()
-        temporary = files.enter_context(atomic_path(path))
-        sink_events(temporary, _parts_of_split(data, number, hashes), format)
+        parts = _parts_of_split(data, number, hashes)
+        if config.merge_output:
+            assert config.write_format != "pt", "the config refuses it"
+            sink_events(files.enter_context(atomic_path(path)), parts, config.write_format)
+        else:
+            folder = files.enter_context(atomic_folder(path))
+            size = config.batches_per_file
+            sink_shards(folder, path.name, parts, config.write_format, sequences_per_shard=size)
         all_hashes.append(hashes.digests())
     return all_hashes
 
@@ -296,11 +304,6 @@ def _parts_of_split(data: _Data, number: int, hashes: ColumnHashes) -> Iterator[
             events = take_split(load(), bounds, number, data.split.context_events)
             hashes.update(events)
             yield events
-
-
-def _format(config: PreprocessConfig) -> Format:
-    assert config.write_format != "pt", "the config refuses what is not available"
-    return config.write_format
 
 
 def _metadata(config: PreprocessConfig, data: _Data, paths: list[str], hashes: list[dict[str, str]]) -> Metadata:

@@ -190,7 +190,7 @@ def test_a_model_away_from_its_project_knows_its_own_encoding(trained: Path) -> 
         infer(model("one"))
     lines: list[str] = []
     (result,) = infer(model("one"), lines, data_path="data/shop-split2.parquet")
-    assert "its encoding is taken to be the model's" in lines[0]
+    assert any("its encoding is taken to be the model's" in line for line in lines)
     assert pl.read_csv(result.predictions).equals(expected), "no sequence of that split fills two windows"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from shop import preprocess_shop
 from trained_shop import infer, model
 
 from sequifier.artifacts.event_parts import read_event_parts
@@ -113,6 +114,38 @@ def test_a_folder_of_shards_gives_a_folder(trained: Path, suffix: str) -> None:
     assert len(list(embedded.predictions.glob("sequifier-one-best-embedding-1-*-embeddings.csv"))) == len(paths)
 
 
+@pytest.mark.parametrize("values", [{}, {"evaluation_context": "full"}, {"autoregression": True}])
+def test_pt_shards_are_predicted_like_the_file_of_the_same_split(trained: Path, values: dict[str, Any]) -> None:
+    (whole,) = infer(model("one"), **values)
+    expected = pl.read_csv(whole.predictions)
+    preprocess_shop(trained, write_format="pt", merge_output=False, batches_per_file=3)
+    (result,) = infer(model("one"), **values)  # split 2 of the metadata, compared with its hashes
+    assert result.predictions == Path("outputs/predictions/sequifier-one-best-1-predictions")
+    n_shards = len(list(Path("data/shop-split2").glob("shop-split2-*.pt")))
+    assert n_shards > 10
+    names = [f"sequifier-one-best-1-{k}-predictions.csv" for k in range(n_shards)]
+    assert sorted(path.name for path in result.predictions.iterdir()) == sorted(names)
+    assert_frame_equal(pl.concat(pl.read_csv(result.predictions / name) for name in names), expected, rel_tol=1e-5)
+    assert result.evaluation["item"] == pytest.approx(whole.evaluation["item"], rel=1e-5)
+    (again,) = infer(model("one"), data_path="data/shop-split2", read_format="pt", **values)
+    assert again.evaluation == result.evaluation
+    (one,) = infer(model("one"), data_path="data/shop-split2/shop-split2-0.pt", **values)
+    assert one.predictions.name == "sequifier-one-best-1-predictions.csv"
+
+
+def test_a_pt_shard_that_is_damaged_leaves_nothing(trained: Path) -> None:
+    preprocess_shop(trained, write_format="pt", merge_output=False, batches_per_file=3)
+    shard = Path("data/shop-split2/shop-split2-4.pt")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cannot read shop-split2-4\.pt as pt"):
+        infer(model("one"))
+    shard.unlink()
+    with pytest.raises(DataError, match="1 of 14 shards are missing"):
+        infer(model("one"))
+    assert not [path for path in Path("outputs").rglob("*") if path.is_file()]
+
+
 def test_a_shard_without_predictions_has_an_empty_file_and_old_shards_go(trained: Path) -> None:
     paths = shards("data/shards", 2, per_shard=3)
     (first,) = infer(model("one"), data_path="data/shards", write_format="parquet")
@@ -129,9 +162,19 @@ def test_a_shard_without_predictions_has_an_empty_file_and_old_shards_go(trained
     assert empty.schema == schema
 
 
+def test_a_shard_of_which_nothing_is_generated_has_an_empty_file(trained: Path) -> None:
+    paths = shards("data/shards", 2, per_shard=3)
+    own = pl.read_parquet(paths[0]).filter(~pl.col("isContext"))
+    own.group_by("sequenceId", maintain_order=True).head(1).write_parquet(paths[0])
+    (result,) = infer(model("one"), data_path="data/shards", autoregression=True, output_probabilities=True)
+    assert pl.read_csv(result.predictions / "sequifier-one-best-1-0-predictions.csv").is_empty()
+    assert pl.read_csv(result.predictions / "sequifier-one-best-1-1-predictions.csv").height
+    assert pl.read_csv(result.probabilities[0] / "sequifier-one-best-1-0-probabilities.csv").is_empty()
+
+
 def test_folders_that_cannot_be_read_are_said(trained: Path) -> None:
     Path("data/none").mkdir()
-    with pytest.raises(DataError, match=r"no file ending in \.parquet, \.csv, \.arrow"):
+    with pytest.raises(DataError, match=r"no file ending in \.parquet, \.csv, \.arrow, \.pt"):
         infer(model("one"), data_path="data/none")
     shards("data/both", 2)
     pl.read_parquet("data/both/shop-split2-0.parquet").write_csv("data/both/x.csv")

@@ -117,9 +117,21 @@ def macro_f1(truth: list[str], predicted: list[str]) -> float:
     return sum(scores) / len(scores)
 
 
-@pytest.mark.parametrize("split", [0, 2])
-def test_the_evaluation_equals_one_computed_from_the_written_files(trained: Path, split: int) -> None:
-    (result,) = infer(model("three"), data_path=f"data/shop-split{split}.parquet", output_probabilities=True)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("three", {"data_path": "data/shop-split0.parquet"}),
+        ("three", {}),
+        ("three", {"evaluation_context": "full"}),
+        ("one", {"sampler": {"temperature": 1.5}}),
+        ("one", {"autoregression": True, "sampler": {"top_k": 3}}),
+    ],
+    ids=["train", "test", "full", "sampled", "generated"],
+)
+def test_the_evaluation_equals_one_computed_from_the_written_files(
+    trained: Path, name: str, values: dict[str, Any]
+) -> None:
+    (result,) = infer(model(name), output_probabilities=True, **values)
     raw = pl.read_csv("data/shop.csv").rename({"customer": "sequenceId", "visit": "itemPosition"})
     both = pl.read_csv(result.predictions).join(
         raw, on=["sequenceId", "itemPosition"], how="left", suffix="_true", maintain_order="left"
@@ -136,7 +148,8 @@ def test_the_evaluation_equals_one_computed_from_the_written_files(trained: Path
         },
         "price": {"mae": error.abs().mean(), "rmse": (error**2).mean() ** 0.5, "n": both.height},
     }
-    saved = json.loads((result.predictions.parent / "sequifier-three-best-1-evaluation.json").read_text())
+    assert both["item_true"].null_count() == 0
+    saved = json.loads((result.predictions.parent / f"sequifier-{name}-best-1-evaluation.json").read_text())
     assert saved == result.evaluation
     for target, metrics in expected.items():
         assert saved[target] == pytest.approx(metrics, rel=1e-4), "stored events are float32"
@@ -202,7 +215,7 @@ def test_names_of_columns_never_lead_out_of_the_outputs_folder(tmp_path: Path, m
     train(root, model_name="odd", metadata_config_path="configs/metadata_configs/odd.json", target_columns=names)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     (result,) = infer(model("odd"), output_probabilities=True)
-    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    made = {path for path in tmp_path.rglob("*") if path.is_file() and "logs" not in path.parts} - before
     assert len(result.probabilities) == len(set(result.probabilities)) == 4
     assert {path.parent for path in made} == {root / "outputs" / "predictions", root / "outputs" / "probabilities"}
     assert pl.read_csv(result.predictions).columns == ["sequenceId", "itemPosition", *names]

@@ -1,0 +1,129 @@
+"""A split as a folder of shards: `NAME-split0/NAME-split0-0.pt`, `-1.pt`, ... and `metadata.json`.
+
+A shard holds whole sequences, in order. The JSON file says what is in the folder, so that a shard that is missing is
+noticed and nothing need be loaded to know the columns and the number of rows.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from sequifier.config.base import StrictModel
+from sequifier.config.train import EventFormat
+from sequifier.errors import DataError
+
+INDEX = "metadata.json"
+FORMAT_VERSION = 1
+
+
+class Shard(StrictModel):
+    """One file."""
+
+    path: str  # its name in the folder
+    rows: int = Field(gt=0)
+    sequences: int = Field(gt=0)
+
+
+class ShardIndex(StrictModel):
+    """The content of metadata.json."""
+
+    format_version: int = FORMAT_VERSION
+    format: EventFormat
+    column_types: dict[str, str]  # in stored order, sequenceId, itemPosition and isContext first; names of polars
+    shards: list[Shard] = Field(min_length=1)
+
+    @property
+    def rows(self) -> int:
+        """Of all shards, context included."""
+        return sum(shard.rows for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """The files that a split is stored in: itself, or its shards.
+
+    Attributes:
+        paths: in order.
+        format: of all of them.
+        index: of a folder of shards, or of the folder that a .pt shard lies in.
+    """
+
+    paths: tuple[Path, ...]
+    format: EventFormat
+    index: ShardIndex | None
+
+
+def write_index(folder: Path, index: ShardIndex) -> None:
+    """Write metadata.json; the folder itself is a temporary one."""
+    (folder / INDEX).write_text(json.dumps(index.model_dump(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_index(folder: Path) -> ShardIndex:
+    """Read metadata.json.
+
+    Raises:
+        DataError: it is missing, damaged, or of Sequifier v1.
+    """
+    path = folder / INDEX
+    again = "run `sequifier preprocess` again"
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "batch_files" in content:
+            raise DataError(
+                f"{folder.name} holds windows, as Sequifier v1 wrote them, not events",
+                where=str(path),
+                fix="run `sequifier preprocess` on the raw data again",
+            )
+        return ShardIndex.model_validate(content)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder.name} is no split: a folder of shards has a {INDEX}, and this one has none",
+            where=str(folder),
+            fix=f"give the file or folder of a split, or {again}",
+        ) from error
+    except (OSError, ValidationError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"cannot read {INDEX}: {reason}", where=str(path), fix=again) from error
+
+
+def shards_of(folder: Path, format: EventFormat | None) -> StoredFiles:
+    """The shards of a folder.
+
+    Raises:
+        DataError: one is missing, or they are of another format than the one given.
+    """
+    index = read_index(folder)
+    if format not in (None, index.format):
+        raise DataError(
+            f"the shards are {index.format}, not {format}",
+            where=str(folder),
+            fix=f"set read_format: {index.format}, or leave it out",
+        )
+    paths = tuple(folder / shard.path for shard in index.shards)
+    if missing := [path for path in paths if not path.exists()]:
+        raise DataError(
+            f"{len(missing):,} of {len(paths):,} shards are missing, the first one is {missing[0].name}",
+            where=str(folder),
+            fix="copy the whole folder, or run `sequifier preprocess` again",
+        )
+    return StoredFiles(paths, index.format, index)
+
+
+def in_number_order(paths: list[Path]) -> tuple[Path, ...]:
+    """Files by name, `-2` before `-10`."""
+    return tuple(sorted(paths, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path.stem)]))
+
+
+def content_stat(path: Path) -> tuple[int, int]:
+    """Size and time of change of a split; those of a folder are of its metadata.json, which is written with it.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    index = path / INDEX
+    status = index.stat() if index.exists() else path.stat()
+    return status.st_size, status.st_mtime_ns

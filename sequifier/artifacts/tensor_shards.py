@@ -1,0 +1,125 @@
+"""Shards of a split as .pt files: a dict column -> 1-D tensor with one entry for each row.
+
+Text ids, which no tensor holds, are a list; dates are the number of days, microseconds or nanoseconds since 1970 (the
+folder's metadata.json says which). Files are loaded without running code, and mapped, so that columns that are not
+asked for are not read.
+"""
+
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sequifier.artifacts import torch_file
+from sequifier.artifacts.shard_folder import ShardIndex
+from sequifier.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def type_name(dtype: Any) -> str:
+    """How metadata.json calls a type of polars: `Int64`, `Date`, `Datetime(us)`."""
+    unit = getattr(dtype, "time_unit", None)
+    return f"Datetime({unit})" if unit else str(dtype)
+
+
+def write_tensors(path: Path, rows: "pl.DataFrame") -> None:
+    """Write one shard.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    import polars as pl
+    import torch
+
+    content: dict[str, Any] = {}
+    for column in rows:
+        if column.dtype == pl.String:
+            content[column.name] = column.to_list()
+            continue
+        numbers = column.cast(pl.Int64) if column.dtype.is_temporal() else column
+        content[column.name] = torch.from_numpy(numbers.to_numpy(writable=True))
+    torch_file.save(content, path)
+
+
+def scan_tensors(paths: Sequence[Path], index: ShardIndex) -> "pl.LazyFrame":
+    """All rows of some shards, which are loaded one after the other when the rows are collected.
+
+    Args:
+        paths: shards of one folder.
+        index: of that folder.
+
+    Raises:
+        DataError: while collecting: a shard is damaged, or not what the index says.
+    """
+    from polars.io.plugins import register_io_source
+
+    schema = _schema(index)
+    n_rows_of = {shard.path: shard.rows for shard in index.shards}
+
+    def source(
+        columns: list[str] | None, predicate: "pl.Expr | None", n_rows: int | None, _batch_size: int | None
+    ) -> Iterator["pl.DataFrame"]:
+        left = n_rows
+        for path in paths:
+            frame = _load(path, schema, columns or list(schema), n_rows_of.get(path.name))
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            if left is not None:
+                frame = frame.head(left)
+                left -= frame.height
+            yield frame
+            if left == 0:
+                return
+
+    return register_io_source(source, schema=schema)
+
+
+def _schema(index: ShardIndex) -> dict[str, Any]:
+    import polars as pl
+
+    types: dict[str, Any] = {type_name(known): known for known in (pl.Int64, pl.Int32, pl.Float32, pl.String)}
+    types |= {type_name(known): known for known in (pl.Boolean, pl.Date, pl.Datetime("us"), pl.Datetime("ns"))}
+    return {column: types.get(name, pl.Null) for column, name in index.column_types.items()}
+
+
+def _load(path: Path, schema: Mapping[str, Any], columns: Sequence[str], n_rows: int | None) -> "pl.DataFrame":
+    import polars as pl
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _damaged(path, f"cannot read {path.name} as pt: {reason}") from error
+    if isinstance(content, tuple):
+        raise _damaged(path, f"{path.name} holds windows, as Sequifier v1 wrote them, not events")
+    if not isinstance(content, dict) or not set(columns) <= set(content):
+        raise _damaged(path, f"{path.name} is not a shard with the columns that its folder's metadata.json names")
+    lengths = {column: len(content[column]) for column in columns}
+    if len({*lengths.values(), *([] if n_rows is None else [n_rows])}) != 1:
+        raise _damaged(path, f"the columns of {path.name} have {lengths} rows; metadata.json says {n_rows}")
+    series = []
+    for column in columns:
+        values = content[column]
+        if isinstance(values, torch.Tensor):
+            values = values.numpy()
+        found = pl.Series(column, values, strict=False)
+        series.append(found if found.dtype == schema[column] else _cast(path, found, schema[column]))
+    return pl.DataFrame(series)
+
+
+def _cast(path: Path, found: "pl.Series", wanted: Any) -> "pl.Series":
+    """Dates from their numbers; nothing else is of another type than the index says."""
+    import polars as pl
+
+    if found.dtype != pl.Int64 or not (wanted == pl.Date or wanted.base_type() == pl.Datetime):
+        raise _damaged(path, f"column `{found.name}` of {path.name} holds {found.dtype}; metadata.json says {wanted}")
+    return found.cast(wanted)
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(what, where=str(path), fix="run `sequifier preprocess` again")

@@ -1,0 +1,115 @@
+"""Reads the events of a source in parts, and checks that the model knows what is in them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sequifier.artifacts.event_parts import read_event_parts
+from sequifier.artifacts.events import ColumnHashes, Events, check_hashes
+from sequifier.artifacts.model_file import ModelFile
+from sequifier.config.inference import InferConfig
+from sequifier.errors import DataError
+from sequifier.inference.source import ENCODE_AGAIN, Source
+from sequifier.inference.v1_windows import read_windows
+
+EncodeRaw = Callable[[Path, ModelFile], Iterator[Events]]
+"""Raw files -> parts of whole sequences, encoded by the schema of a model."""
+
+
+@dataclass
+class Reader:
+    """Reads a source from front to end in parts of whole sequences; counts what it reads.
+
+    Attributes:
+        n_rows: rows so far.
+        n_own: those of them that are no context.
+        n_windows: windows of v1 so far, unless they are joined to sequences.
+        unknown: categorical column -> how many values had a category that the model does not know.
+    """
+
+    source: Source
+    file: ModelFile
+    config: InferConfig
+    encode_raw: EncodeRaw
+    rows_per_part: int
+    n_rows: int = 0
+    n_own: int = 0
+    n_windows: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[tuple[int, Events]]:
+        """The number of the file, and a part of it. The content is compared with the metadata before the last part is
+        given, so before the first where there is one alone.
+
+        Raises:
+            DataError: a file is damaged, lacks a column, or holds ids that the model does not know.
+        """
+        hashes = ColumnHashes() if self.source.hashes is not None else None
+        waiting: tuple[int, Events] | None = None
+        for number, events in self._read():
+            self._check_ids(events, self.source.files[number])
+            if hashes is not None:
+                hashes.update(events)
+            if waiting is not None:
+                yield self._counted(*waiting)
+            waiting = number, events
+        if hashes is not None and self.source.hashes is not None:
+            check_hashes(self.source.path, hashes, self.source.hashes)
+        assert waiting is not None, "an empty file is an error"
+        yield self._counted(*waiting)
+
+    def _read(self) -> Iterator[tuple[int, Events]]:
+        if self.source.is_raw:
+            for events in self.encode_raw(self.source.path, self.file):
+                yield 0, events
+            return
+        format = self.config.read_format
+        assert format != "raw"
+        for number, path in enumerate(self.source.files):
+            if self.source.holds_windows:
+                windows = read_windows(
+                    path,
+                    self.source.columns,
+                    list(self.file.vocabularies),
+                    format=format,
+                    recoding=self.source.recoding,
+                    as_sequences=self.config.autoregression,
+                    rows_per_part=self.rows_per_part,
+                )
+                yield from ((number, events) for events in windows)
+                continue
+            parts = read_event_parts(path, self.source.columns, format=format, rows_per_part=self.rows_per_part)
+            yield from ((number, events) for events in parts)
+
+    def _counted(self, number: int, events: Events) -> tuple[int, Events]:
+        self.n_rows += len(events.positions)
+        self.n_own += len(events.positions) - int(events.n_context.sum())
+        if self.source.holds_windows and not self.config.autoregression:
+            self.n_windows += len(events.sequence_ids)
+        for column, values in events.columns.items():
+            if values.dtype.kind == "i":
+                self.unknown[column] = self.unknown.get(column, 0) + int(np.count_nonzero(values == 0))
+        return number, events
+
+    def _check_ids(self, events: Events, path: Path) -> None:
+        n_classes = dict(self.file.architecture.categorical) | {
+            target.name: target.n_classes for target in self.source.evaluated if target.kind == "categorical"
+        }
+        for column, values in events.columns.items():
+            is_categorical = column in n_classes
+            if is_categorical != (values.dtype.kind == "i"):
+                raise DataError(
+                    f"column `{column}` holds {'numbers' if is_categorical else 'ids'}; the model takes it as "
+                    f"{'categorical' if is_categorical else 'real'}",
+                    where=str(path),
+                    fix=ENCODE_AGAIN,
+                )
+            if is_categorical and len(values) and (values.min() < 0 or values.max() >= n_classes[column]):
+                wrong = values.max() if values.max() >= n_classes[column] else values.min()
+                raise DataError(
+                    f"column `{column}` has id {wrong}; the model knows ids 0 to {n_classes[column] - 1}",
+                    where=str(path),
+                    fix=ENCODE_AGAIN,
+                )

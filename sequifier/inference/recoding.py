@@ -1,0 +1,95 @@
+"""From the ids and standardised values of Sequifier v1 to those of a model.
+
+v1 took mean and deviation from all splits, so even a model of the same table has other ones. Its metadata says what its
+numbers stand for; without it they are taken to be the model's.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.artifacts.metadata import category_text
+from sequifier.artifacts.model_file import ModelFile
+from sequifier.errors import DataError, did_you_mean
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Recoding:
+    """What to do with each column.
+
+    Attributes:
+        ids: categorical column -> (known ids + 1,) the model's id of each id; 0 is unknown.
+        scales: real column -> (a, b): the model's value is a * value + b.
+    """
+
+    ids: dict[str, NDArray[np.int64]]
+    scales: dict[str, tuple[float, float]]
+
+
+def read_recoding(metadata: Path, file: ModelFile, columns: Sequence[str]) -> Recoding | None:
+    """How to recode what a metadata file of v1 describes; None where the file is not of v1.
+
+    Raises:
+        DataError: it does not describe a column.
+    """
+    try:
+        content = json.loads(metadata.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # reading it as metadata says what is wrong
+    if not isinstance(content, dict) or "id_maps" not in content or "sequifier" in content:
+        return None
+    ids, scales = {}, {}
+    for column in columns:
+        known = content["id_maps" if column in file.vocabularies else "selected_columns_statistics"]
+        if column not in known:
+            kind = "categorical" if column in file.vocabularies else "real"
+            raise DataError(
+                f"the model takes column `{column}` as {kind}; this metadata does not describe it so",
+                where=str(metadata),
+                fix=did_you_mean(column, known),
+            )
+        if column in file.vocabularies:
+            new_id = {category_text(value): id for id, value in enumerate(file.vocabularies[column], start=1)}
+            ids[column] = np.zeros(max(known[column].values(), default=0) + 1, dtype=np.int64)
+            for text, id in known[column].items():
+                ids[column][id] = new_id.get(text, 0)
+        else:
+            old, new = known[column], file.statistics[column]
+            scales[column] = old["std"] / new["std"], (old["mean"] - new["mean"]) / new["std"]
+    return Recoding(ids, scales)
+
+
+def recode(path: Path, column: str, values: Array, is_categorical: bool, recoding: Recoding | None) -> Array:
+    """Float64 ids or values, as a file holds them, as int32 ids or float32 values of the model.
+
+    Raises:
+        DataError: a value is no id, or an id that the metadata does not know.
+    """
+    if not is_categorical:
+        scale, shift = recoding.scales[column] if recoding else (1.0, 0.0)
+        return (values * scale + shift).astype(np.float32)
+    ids = np.clip(values, -1, np.iinfo(np.int32).max).astype(np.int64)
+    if (ids != values).any():
+        raise DataError(
+            f"column `{column}` holds {values[ids != values][0]:g}, which is no id; the model takes it as categorical",
+            where=str(path),
+            fix="give windows that were encoded like the training data",
+        )
+    if recoding is None:
+        return ids.astype(np.int32)
+    known = recoding.ids[column]
+    if ids.min() < 0 or ids.max() >= len(known):
+        wrong = ids.max() if ids.max() >= len(known) else ids.min()
+        raise DataError(
+            f"column `{column}` has id {wrong}; the metadata knows ids 0 to {len(known) - 1}",
+            where=str(path),
+            fix="give the metadata that was written with these windows",
+        )
+    return known[ids].astype(np.int32)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SORTED_BYTES = 2 << 30
 """Size of the largest table whose repeated positions are numbered: that takes a sort in memory."""
 
-CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml")
+CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
 
 _SLOW_MINUTES = 20
 _FEW_TARGETS = 200

@@ -11,6 +11,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.reference import annotate
+from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import SequifierError, did_you_mean
@@ -22,6 +23,7 @@ CONFIGS: dict[str, type[BaseModel]] = {
     "train.yaml": TrainConfig,
     "infer.yaml": InferConfig,
     "hyperparameter_search.yaml": SearchConfig,
+    "sampler_search.yaml": SamplerSearchConfig,
 }
 """The config file of each command, in the order in which a project uses them."""
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.search.space import Axis, Cell, Continuous, Dimension, Space, Steps
-from sequifier.search.strategies import Sample, Told
+from sequifier.search.strategies import Sample, Strategy, Told
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -43,12 +43,13 @@ class Bayesian:
         space: to search.
         seed: of all proposals.
         maximize: larger values are better.
+        beginning: gives the cells before there are enough results, and when proposals run out; None: `Sample`.
     """
 
-    def __init__(self, space: Space, seed: int, *, maximize: bool) -> None:
+    def __init__(self, space: Space, seed: int, *, maximize: bool, beginning: Strategy | None = None) -> None:
         self._space, self._seed, self._maximize = space, seed, maximize
         self._parameters = [_of_dimension(dimension) for dimension in space.dimensions]
-        self._sample = Sample(space, seed)
+        self._beginning = Sample(space, seed) if beginning is None else beginning
 
     def candidates(self, number: int, told: Sequence[Told]) -> Iterator[Cell]:
         """See `Strategy`: what TPE proposes, asked up to 1 + `ASKED_AGAIN` times, then cells as `Sample` draws them."""
@@ -59,7 +60,7 @@ class Bayesian:
                 with _quiet():
                     cell = self._cell(study.ask())
                 yield cell
-        yield from self._sample.candidates(number, told)
+        yield from self._beginning.candidates(number, told)
 
     def _study(self, number: int, told: Sequence[Told]) -> "Study":
         import optuna

@@ -8,10 +8,6 @@ standard output. Whatever goes wrong is a reason for which the run has failed.
 import json
 import math
 import os
-import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +15,9 @@ from typing import Any
 
 from sequifier.config.search import EvaluationScript
 from sequifier.errors import RunError
-from sequifier.search import guard
+from sequifier.experiment.record import META
+from sequifier.params import PARAMS_FILE
+from sequifier.search.program import Ended, run_program
 
 ENVIRONMENT = {
     "SEQUIFIER_RUN": "number of the run",
@@ -29,10 +27,9 @@ ENVIRONMENT = {
     "SEQUIFIER_RECORD": "folder of its record: metrics.jsonl, log, config",
     "SEQUIFIER_PROJECT_ROOT": "folder of the project, which is also the working folder",
     "SEQUIFIER_METRICS": "its metrics at the best epoch, as JSON",
+    PARAMS_FILE: "its config as JSON, in which `param_scope` of the program begins",
 }
 """Environment variables that the program gets. Paths are absolute."""
-
-_SHOWN_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,18 @@ def measure(script: EvaluationScript, run: TrainedRun) -> dict[str, float]:
         RunError: it failed, took too long, or did not print all metrics.
     """
     described = _described(run)
-    text, errors, code = _run(script, described, _environment(described), cwd=described["project_root"])
-    if code is None:
-        raise _failure(script, f"it took longer than {script.timeout_minutes:g} minutes and was ended", errors)
-    if code != 0:
-        ended = f"it was ended by {signal.Signals(code - 128).name}" if code > 128 else f"exit code {code}"
-        raise _failure(script, ended, errors)
-    return _metrics(script, text)
+    ended = run_program(
+        script.command,
+        json.dumps(described) + "\n",
+        cwd=described["project_root"],
+        environment={**os.environ, **_environment(described)},
+        timeout_seconds=60 * script.timeout_minutes,
+    )
+    if ended.code is None:
+        raise _failure(script, f"it took longer than {script.timeout_minutes:g} minutes and was ended", ended)
+    if ended.code != 0:
+        raise _failure(script, ended.how, ended)
+    return _metrics(script, ended.output)
 
 
 def _described(run: TrainedRun) -> dict[str, Any]:
@@ -95,45 +97,9 @@ def _described(run: TrainedRun) -> dict[str, Any]:
 
 
 def _environment(described: Mapping[str, Any]) -> dict[str, str]:
-    values = {name: described[name.removeprefix("SEQUIFIER_").lower()] for name in ENVIRONMENT}
+    told = {**described, "params": str(Path(described["record"]) / META) if described["record"] else ""}
+    values = {name: told[name.removeprefix("SEQUIFIER_").lower()] for name in ENVIRONMENT}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-
-
-def _run(
-    script: EvaluationScript, described: Mapping[str, Any], environment: Mapping[str, str], *, cwd: str
-) -> tuple[str, str, int | None]:
-    """Standard output, standard error and the exit code; None when the time was up."""
-    lifeline, held = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", guard.__file__, str(lifeline), *shlex.split(script.command)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cwd,
-            env={**os.environ, **environment},
-            encoding="utf-8",
-            errors="replace",
-            pass_fds=[lifeline],
-            start_new_session=True,  # Ctrl-C in the terminal is for the search to interpret
-        )
-    except BaseException:
-        os.close(held)
-        raise
-    finally:
-        os.close(lifeline)
-    with process:
-        try:
-            text, errors = process.communicate(json.dumps(described) + "\n", timeout=60 * script.timeout_minutes)
-        except subprocess.TimeoutExpired:
-            os.close(held)
-            held = -1
-            text, errors = process.communicate()
-            return text, errors, None
-        finally:
-            if held != -1:
-                os.close(held)
-    return text, errors, process.returncode
 
 
 def _metrics(script: EvaluationScript, text: str) -> dict[str, float]:
@@ -154,7 +120,6 @@ def _metrics(script: EvaluationScript, text: str) -> dict[str, float]:
     return {name: float(values[name]) for name in script.metrics}
 
 
-def _failure(script: EvaluationScript, reason: str, errors: str = "") -> RunError:
-    printed = " | ".join(line.strip() for line in errors.splitlines()[-_SHOWN_LINES:] if line.strip())
-    message = f"evaluation script failed: {reason}" + (f": {printed}" if printed else "")
+def _failure(script: EvaluationScript, reason: str, ended: Ended | None = None) -> RunError:
+    message = f"evaluation script failed: {reason}" + (f": {ended.last_words}" if ended and ended.last_words else "")
     return RunError(message, where=f"evaluation_script.command: {script.command}")

@@ -41,6 +41,20 @@ def varied_settings(
 ) -> dict[int, dict[str, Setting]]:
     """The settings in which runs differ, by run number; those that a run does not have are left out of it.
 
+    Args:
+        records: the ledger.
+        documents: as `read_run_files` gives them.
+    """
+    settings = all_settings(records, documents)
+    names = varied_names(list(settings.values()))
+    return {number: {name: values[name] for name in names if name in values} for number, values in settings.items()}
+
+
+def all_settings(
+    records: Sequence[Record], documents: Mapping[int, Mapping[str, Any]]
+) -> dict[int, dict[str, Setting]]:
+    """The settings of each run as it was planned, by run number.
+
     An entry such as an optimizer is its name, and each of its options a setting of its own (`optimizer.weight_decay`);
     other lists and maps are text, as in the table. The training seed is no setting.
 
@@ -55,9 +69,13 @@ def varied_settings(
         record = first[number]
         planned = {"batch_size": record.batch_size, "accumulation_steps": record.accumulation_steps}
         settings[number] |= {name: value for name, value in planned.items() if name in settings[number]}
-    names = dict.fromkeys(name for values in settings.values() for name in values)
-    varied = [name for name in names if len({repr(values.get(name, "-")) for values in settings.values()}) > 1]
-    return {number: {name: values[name] for name in varied if name in values} for number, values in settings.items()}
+    return settings
+
+
+def varied_names(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
+    """The names of settings in which these runs differ, in the order in which they appear."""
+    names = dict.fromkeys(name for values in settings for name in values)
+    return [name for name in names if len({repr(values.get(name, "-")) for values in settings}) > 1]
 
 
 def _settings(document: Mapping[str, Any]) -> dict[str, Setting]:

@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sequifier.config.load import Loaded, Merged, problems_of
+from sequifier.config.load import Loaded
+from sequifier.config.merged import Merged
 from sequifier.config.paths import find_input
+from sequifier.config.problems import problems_of
 from sequifier.config.search import SearchConfig, run_values, searchable_fields, train_key
 from sequifier.config.train import TrainConfig
 from sequifier.config.yaml12 import parse_file

@@ -34,6 +34,7 @@ def test_a_new_project_asks_for_what_only_the_user_knows_and_for_nothing_else(tm
         "train.yaml": {"metadata_config_path", "target_columns"},
         "infer.yaml": {"metadata_config_path", "model_path"},
         "hyperparameter_search.yaml": {"metadata_config_path", "target_columns"},
+        "sampler_search.yaml": {"model_path"},
     }
 
 
@@ -57,6 +58,7 @@ def test_an_example_has_its_data_and_configs_that_fit_them(example, tmp_path) ->
     assert loaded["infer.yaml"].model_path == [
         f"models/sequifier-{loaded['train.yaml'].model_name}-best-{loaded['train.yaml'].training_spec.epochs}.onnx"
     ]
+    assert loaded["sampler_search.yaml"].model_path == loaded["infer.yaml"].model_path[0]
     assert f"data/{preprocess.data_path.split('/')[-1]}" in messages[0]
     assert messages[1:3] == ["next:", "  cd trial"]
     assert messages[3:] == [f"  {command}" for command in EXAMPLES[example].next]

@@ -1,0 +1,93 @@
+"""What a person sees while samplers are tried: a line for each configuration. All of it on stderr."""
+
+from typing import Any
+
+from sequifier.cli.progress import Shown, duration, value_text
+
+
+class SamplerProgress(Shown):
+    """Shows a sampler search; call it with events."""
+
+    _label = ""
+    _best: float | None = None
+    _seconds, _timed = 0.0, 0
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Show an event of `api.sampler_search`."""
+        if self._verbose is False:
+            return
+        show = {
+            "note": self._note,
+            "planned": self._planned,
+            "checked": self._checked,
+            "trial_started": self._started,
+            "trial_ended": self._ended,
+        }.get(event)
+        if show is not None:
+            show(fields)
+
+    def _note(self, fields: dict[str, Any]) -> None:
+        self._say(f"  {fields['line']}")
+
+    def _planned(self, fields: dict[str, Any]) -> None:
+        for line in plan_lines(fields["setup"], fields["n_left"]):
+            self._say(line)
+
+    def _checked(self, fields: dict[str, Any]) -> None:
+        for line in fields["lines"]:
+            self._say(f"  checked {line}")
+
+    def _started(self, fields: dict[str, Any]) -> None:
+        found, left, wanted = fields["trial"].found, fields["n_left"], fields["n_wanted"]
+        settings = "  ".join(f"{name} {value_text(value)}" for name, value in found.parameters.items())
+        place = f"{wanted - left + 1:>{len(str(wanted))}}/{wanted}"
+        self._label = f"[{place}] run {fields['trial'].number}  {found.sampler_type}  {settings}"
+        if self._timed:
+            self._start_bar(f"{self._label}  about {duration(self._seconds / self._timed * left)} left")
+        else:
+            self._start_bar(self._label)
+
+    def _ended(self, fields: dict[str, Any]) -> None:
+        record = fields["record"]
+        seconds = record.seconds.get("total")
+        took = "" if seconds is None else f"  {seconds:.1f} s"
+        self._seconds, self._timed = self._seconds + (seconds or 0.0), self._timed + 1
+        if record.mean_score is None:
+            self._say(f"{self._label}  failed: {record.error}{took}", "red")
+            return
+        is_best = self._best is None or record.mean_score > self._best
+        self._best = record.mean_score if is_best else self._best
+        spread = "" if record.std_score is None else f" ± {record.std_score:.3f}"
+        missing = f"  {record.missing} missing" if record.missing else ""
+        best = "  best so far" if is_best else ""
+        self._say(f"{self._label}  score {record.mean_score:.3f}{spread}{missing}{took}{best}")
+        if self._verbose:
+            self._say("    " + "  ".join(f"{name} {value:.2f}" for name, value in record.scores.items()))
+
+
+def plan_lines(setup: Any, n_left: int) -> list[str]:
+    """A search in a few lines.
+
+    Args:
+        setup: a `sampler_search.setup.Setup`.
+        n_left: configurations that are still to be tried.
+    """
+    config, source = setup.config, setup.source
+    cells = f"{setup.space.size:,} cells" if setup.space.is_finite else "a space without end"
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in setup.weights.items())
+    per_run = f"{len(source.prompts)} prompts x {config.samples_per_config} samples"
+    lines = [
+        f"{config.sampler_search_name}: {config.search_strategy} over {cells} of {', '.join(config.sampler_types)}, "
+        f"{setup.n_wanted:,} configurations of {per_run}, seed {setup.seed}",
+        f"  model {source.name}",
+        f"  score, 0 to 10: {weights}",
+    ]
+    if not n_left:
+        return [*lines, f"  nothing is left to try: {setup.n_wanted:,} configurations are done"]
+    requests = []
+    if config.endpoint is not None:
+        requests.append(f"{n_left * setup.n_generations:,} to the endpoint")
+    if config.judge.type == "http":
+        requests.append(f"{n_left * setup.n_generations:,} to the judge")
+    asked = f", at most {' and '.join(requests)} requests" if requests else ""
+    return [*lines, f"  {n_left:,} to try{asked}"]

@@ -1,0 +1,184 @@
+"""A server of language models as a source of continuations: OpenAI's completions protocol.
+
+What each server calls its samplers, and the value with which one is off: a server's own defaults would otherwise cut
+into every configuration (llama.cpp draws with top_k 40, top_p 0.95 and min_p 0.05 unless told not to).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sequifier.config.sampler_search import MAX_TOKENS, Endpoint, SamplerSearchConfig
+from sequifier.errors import ConfigError, Problem, RunError
+from sequifier.sampler_search.client import Client, RequestFailedError, find_key
+from sequifier.sampler_search.space import Configuration
+
+
+@dataclass(frozen=True)
+class Server:
+    """A kind of server.
+
+    Attributes:
+        names: parameter -> what the server calls it.
+        off: what else is sent, so that nothing but the configuration decides; by the server's names.
+        owner: how it signs its list of models.
+    """
+
+    names: Mapping[str, str]
+    off: Mapping[str, Any]
+    owner: str
+
+
+SERVERS: Mapping[str, Server] = {
+    "koboldcpp": Server(
+        {
+            "temperature": "temperature",
+            "top_p": "top_p",
+            "top_k": "top_k",
+            "min_p": "min_p",
+            "top_n_sigma": "nsigma",
+        },
+        {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "nsigma": 0.0, "typical": 1.0, "tfs": 1.0, "rep_pen": 1.0},
+        "koboldcpp",
+    ),
+    "llamacpp": Server(
+        {name: name for name in ("temperature", "top_p", "top_k", "min_p", "top_n_sigma")},
+        {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "top_n_sigma": -1.0, "typical_p": 1.0, "repeat_penalty": 1.0},
+        "llamacpp",
+    ),
+    "vllm": Server(
+        {name: name for name in ("temperature", "top_p", "top_k", "min_p")},
+        {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+        "vllm",
+    ),
+    "openai": Server({name: name for name in ("temperature", "top_p")}, {"top_p": 1.0}, "openai"),
+}
+
+
+class EndpointModel:
+    """The model behind an endpoint.
+
+    Args:
+        endpoint: where it is.
+        root: the project's folder, for `.env`.
+        server: a key of `SERVERS`.
+        client: replaces the one that would be made.
+
+    Raises:
+        ConfigError: its key is not there.
+    """
+
+    def __init__(self, endpoint: Endpoint, root: Path, server: str, *, client: Client | None = None) -> None:
+        self._endpoint, self.server = endpoint, server
+        self._client = client or open_client(endpoint, root)
+
+    def complete(self, prompt: str, configuration: Configuration, *, max_tokens: int, seed: int) -> str:
+        """Continue a text.
+
+        Args:
+            prompt: the text.
+            configuration: the sampler.
+            max_tokens: at most this many tokens of the server's.
+            seed: of the draws, where the server takes one.
+
+        Raises:
+            RequestFailedError: no attempt got a continuation.
+        """
+        kind = SERVERS[self.server]
+        sampler = {kind.names[name]: value for name, value in configuration.parameters.items() if name != MAX_TOKENS}
+        body: dict[str, Any] = {
+            "model": self._endpoint.model,
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+            "seed": seed,
+            "stream": False,
+            "temperature": 1.0,
+        }
+        body |= {**kind.off, **sampler, **self._endpoint.extra_body}
+        text: str = self._client.post("/completions", body, parse=_text)
+        return text
+
+
+def open_client(endpoint: Endpoint, root: Path) -> Client:
+    """A client of an endpoint.
+
+    Raises:
+        ConfigError: it wants a key that is not there.
+    """
+    key = None
+    if endpoint.api_key_env is not None:
+        key = find_key(endpoint.api_key_env, root)
+        if key is None:
+            raise ConfigError([no_key("endpoint.api_key_env", endpoint.api_key_env, root)])
+    return Client(
+        endpoint.base_url,
+        key=key,
+        timeout_seconds=endpoint.timeout_seconds,
+        retries=endpoint.retries,
+        requests_per_minute=endpoint.requests_per_minute,
+    )
+
+
+def no_key(field: str, name: str, root: Path) -> Problem:
+    """A key that is not there."""
+    return Problem(
+        field,
+        f"there is no key: {name} is neither in the environment nor in {root / '.env'}",
+        fix=f"write {name}=... into .env, or export it",
+    )
+
+
+def find_server(endpoint: Endpoint, client: Client) -> str:
+    """Which server it is: what the config says, else how it signs its list of models.
+
+    Raises:
+        RunError: it does not answer, or does not have the model.
+    """
+    if endpoint.server is not None:
+        return endpoint.server
+    try:
+        models = client.get("/models")["data"]
+        owners = " ".join(str(model.get("owned_by", "")) for model in models).lower()
+    except RequestFailedError as error:
+        raise RunError(
+            f"the endpoint does not answer: {error}", fix="start the server, or set endpoint.server"
+        ) from None
+    except (KeyError, TypeError, AttributeError):
+        owners = ""
+    return next((name for name, kind in SERVERS.items() if kind.owner in owners), "openai")
+
+
+def check_samplers(config: SamplerSearchConfig, server: str, *, is_said: bool) -> None:
+    """Whether a server knows what is searched.
+
+    Args:
+        server: a key of `SERVERS`.
+        is_said: the config says so; else it was found out.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    known = SERVERS[server].names
+    problems = []
+    for sampler in config.sampler_types:
+        unknown = [name for name in config.ranges_of(sampler) if name not in known and name != MAX_TOKENS]
+        if unknown:
+            problems.append(
+                Problem(
+                    f"sampler_types[{config.sampler_types.index(sampler)}]",
+                    f"{server} does not know {', '.join(unknown)}, which sampler `{sampler}` needs"
+                    + ("" if is_said else " (the server did not say what it is, so it counts as plain OpenAI)"),
+                    fix=f"use samplers of {', '.join(known)}"
+                    + ("" if is_said else ", or set endpoint.server: koboldcpp, llamacpp or vllm"),
+                )
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _text(answer: Any) -> str:
+    text = answer["choices"][0]["text"]
+    if not isinstance(text, str):
+        raise ValueError(f"choices[0].text is {type(text).__name__}, not text")
+    return text

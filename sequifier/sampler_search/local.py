@@ -1,0 +1,268 @@
+"""A model of ours as a source of continuations.
+
+Shapes: P prompts, L seq_length, H events that are compared, T generated events, N continuations, K known classes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.artifacts.model_file import ModelFile
+from sequifier.config.paths import find_input
+from sequifier.config.sampler_search import MAX_TOKENS, SamplerSearchConfig
+from sequifier.errors import ConfigError, ModelError, Problem
+from sequifier.generation.generate import Generated, Histories, choose, generate
+from sequifier.generation.samplers import Rules, distribution, logits_of
+from sequifier.generation.streams import uniforms
+from sequifier.inference.check import check_kind, find_targets
+from sequifier.inference.decode import original_units
+from sequifier.inference.runtime import open_model, read_model
+from sequifier.sampler_search.held_out import HeldOutReader, as_inference
+from sequifier.sampler_search.prompts import Generation, Prompt, as_text, is_text
+from sequifier.sampler_search.scores import likelihood
+from sequifier.sampler_search.space import Configuration
+
+Array = NDArray[Any]
+Report = Callable[[str], None]
+
+_KEPT_NUMBERS = 1 << 26
+"""Predictions of the truth that stay in memory (256 MB); where there are more, each configuration asks again."""
+
+_PROMPT_BITS = 32
+"""Of the number that a continuation's draws belong to; above them its sample, so that draws do not depend on how many
+prompts or samples there are."""
+
+
+class LocalModel:
+    """An exported model with its prompts.
+
+    Args:
+        config: of the search; it has a model_path.
+        seed: of prompts and draws.
+        report: takes lines for the user.
+
+    Attributes:
+        prompts: P.
+        name: of the model, for results.
+        fingerprint: of model and prompts.
+        has_likelihood: whether there is a truth, whose probability can be asked for.
+        real_targets: that are scored.
+        horizon: H; 0 without a truth.
+        is_true_history: whether events are drawn behind the true ones.
+
+    Raises:
+        ConfigError, DataError, ModelError: model, data and config do not fit.
+    """
+
+    def __init__(self, config: SamplerSearchConfig, *, seed: int, report: Report) -> None:
+        assert config.model_path is not None
+        path = find_input(config.model_path, config.project_root, "model_path")
+        if path.suffix not in (".onnx", ".pt"):
+            what = f"{path.name} does not end in .onnx or .pt"
+            raise ConfigError([Problem("model_path", what, fix="give a model from models/")])
+        self.name, self._seed, self._batch_size = config.model_path, seed, config.inference_batch_size
+        self._file = read_model(path)
+        inference = as_inference(config, self._file)
+        check_kind(inference, self._file, path)
+        if not any(target.kind == "categorical" for target in find_targets(inference, self._file)):
+            raise ModelError(
+                "no target that is scored is categorical: a sampler draws categories, so there is nothing to search",
+                where=str(path),
+                fix="use a model with a categorical target, and name it where target_columns is given",
+            )
+        self.is_true_history = _is_true_history(config, self._file, path, report)
+        self._data = HeldOutReader(config, self._file, path, seed=seed, report=report).read()
+        if self.is_true_history and not self._data.truths:
+            what = "the model cannot continue a text: events are drawn behind true ones (history: true)"
+            raise ConfigError([Problem("test_prompts", what, fix="name sequences of the data")])
+        self._drawn_targets = [target for target in self._data.targets if target.kind == "categorical"]
+        self.has_likelihood = bool(self._data.truths)
+        self.real_targets = [name for name in self._data.truths if name not in self._file.vocabularies]
+        self.horizon = self._data.horizon
+        self.prompts = [self._prompt(number) for number in range(len(self._data.n_events))]
+        self.fingerprint = self._fingerprint(path)
+        self._model = open_model(path, self._file, inference, seed=seed)
+        self._kept: list[tuple[Array, Mapping[str, Array]]] | None = None
+
+    def in_units(self, target: str, error: float) -> float:
+        """An error of a real target, in standard deviations, in its own units."""
+        return error * float(self._file.statistics[target]["std"])
+
+    def generate(self, found: Configuration, wanted: Sequence[tuple[int, int]]) -> Iterator[Generation]:
+        """Continuations, drawn by a configuration.
+
+        Args:
+            found: the sampler.
+            wanted: prompt and sample of each.
+        """
+        if not wanted:
+            return
+        rules = rules_of(found)
+        prompts, samples = (np.array(each, np.int64) for each in zip(*wanted, strict=True))
+        numbers = (samples << _PROMPT_BITS) + prompts
+        if self.is_true_history:
+            values = self._behind_the_truth(rules, prompts, numbers)
+            lengths = self._data.n_truth[prompts].tolist()
+        else:
+            values = self._behind_each_other(rules, prompts, numbers)
+            lengths = [self._data.length] * len(wanted)
+        for index, (prompt, sample) in enumerate(wanted):
+            own = {target.name: values[target.name][index, : lengths[index]] for target in self._data.targets}
+            labels = self._labels(own)
+            yield Generation(
+                prompt,
+                sample,
+                as_text(labels, characters=is_text(self._file)),
+                {target.name: own[target.name].tolist() for target in self._drawn_targets},
+                {name: own[name] for name in self.real_targets},
+                labels,
+            )
+
+    def likelihoods(self, found: Configuration) -> list[float]:
+        """(P,) how likely the truth of each prompt is under a configuration; the mean over the categorical targets.
+
+        Each true event is predicted from the true ones before it. One whose category is not known does not count.
+        """
+        rules, data = rules_of(found), self._data
+        shares = {target.name: np.full(data.truths[target.name].size, np.nan) for target in self._drawn_targets}
+        for rows, predictions in self._predictions():
+            for name, flat in shares.items():
+                truth = data.truths[name].ravel()[rows]
+                drawn = distribution(logits_of(predictions[name]), rules)
+                flat[rows] = np.where(truth > 0, drawn[np.arange(len(rows)), np.maximum(truth - 1, 0)], np.nan)
+        means = []
+        for number in range(len(self.prompts)):
+            values = []
+            for target in self._drawn_targets:
+                own = shares[target.name].reshape(-1, data.horizon)[number]
+                if len(known := own[~np.isnan(own)]):
+                    values.append(likelihood(known, target.n_classes - 1))
+            means.append(float(np.mean(values)) if values else 0.0)
+        return means
+
+    def _prompt(self, number: int) -> Prompt:
+        seq_length, data = self._file.architecture.seq_length, self._data
+        seen, n = min(int(data.n_events[number]), seq_length), int(data.n_truth[number])
+        history = {name: rows[number, seq_length - seen : seq_length] for name, rows in data.windows.items()}
+        text = as_text(self._labels(history), characters=is_text(self._file))
+        if not data.truths:
+            return Prompt(text)
+        truth = {name: values[number, :n] for name, values in data.truths.items()}
+        return Prompt(
+            text,
+            as_text(self._labels(truth), characters=is_text(self._file)),
+            {target.name: truth[target.name].tolist() for target in self._drawn_targets},
+            {name: truth[name] for name in self.real_targets},
+        )
+
+    def _labels(self, columns: Mapping[str, Array]) -> dict[str, list[Any]]:
+        """Columns as they were in the table; None for a category that the model does not know."""
+        labels: dict[str, list[Any]] = {}
+        for name, values in columns.items():
+            if name in self._file.vocabularies:
+                vocabulary = [None, *self._file.vocabularies[name]]
+                labels[name] = [vocabulary[id] for id in values.tolist()]
+            else:
+                labels[name] = original_units(values, self._file.statistics[name]).tolist()
+        return labels
+
+    def _behind_each_other(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
+        """Target -> (N, T): each event from those that were generated before it."""
+        shape, data = self._file.architecture, self._data
+        targets = [
+            Generated(target.name, target.output_names[0], rules if target.kind == "categorical" else None)
+            for target in shape.targets
+        ]
+        histories = Histories(
+            {name: rows[prompts, : shape.seq_length] for name, rows in data.windows.items()},
+            np.minimum(data.n_events[prompts], shape.seq_length),
+            numbers,
+        )
+        steps = np.full(len(prompts), data.length, np.int64)
+        values, _ = generate(
+            self._model.predict, targets, histories, steps, seed=self._seed, batch_size=self._batch_size
+        )
+        return {name: rows.reshape(len(prompts), data.length) for name, rows in values.items()}
+
+    def _behind_the_truth(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
+        """Target -> (N, H): each event from the true ones before it."""
+        stream_of = {target.name: stream for stream, target in enumerate(self._file.architecture.targets)}
+        kinds = {name: values.dtype for name, values in self._data.truths.items()}
+        found = {name: np.zeros((len(prompts), self._data.horizon), kind) for name, kind in kinds.items()}
+        for rows, predictions in self._predictions():
+            prompt, step = np.divmod(rows, self._data.horizon)
+            for index in np.flatnonzero(np.isin(prompts, prompt)).tolist():
+                here = np.flatnonzero(prompt == prompts[index])
+                random = np.full(len(here), numbers[index])
+                for name, values in predictions.items():
+                    own = values[here]
+                    if name not in self.real_targets:
+                        own = choose(own, rules, uniforms(self._seed, random, step[here], stream_of[name]))
+                    found[name][index, step[here]] = own
+        return found
+
+    def _predictions(self) -> Iterator[tuple[Array, Mapping[str, Array]]]:
+        """Rows of (P * H), and scored target -> what the model says of the events there from the true ones before them.
+
+        They do not depend on the sampler, so they are asked for once where they fit into memory.
+        """
+        if self._kept is not None:
+            yield from self._kept
+            return
+        data, seq_length = self._data, self._file.architecture.seq_length
+        names = {target.output_names[0]: target.name for target in data.targets}
+        per_event = sum(max(target.n_classes, 1) for target in data.targets)
+        keep: list[tuple[Array, Mapping[str, Array]]] | None = []
+        if int(data.n_truth.sum()) * per_event > _KEPT_NUMBERS:
+            keep = None
+        known = np.flatnonzero(np.arange(data.horizon) < data.n_truth[:, None])
+        for start in range(0, len(known), self._batch_size):
+            rows = known[start : start + self._batch_size]
+            prompt, step = np.divmod(rows, data.horizon)
+            places = step[:, None] + np.arange(seq_length)
+            columns = {name: window[prompt[:, None], places] for name, window in data.windows.items()}
+            n_events = np.minimum(data.n_events[prompt] + step, seq_length)
+            outputs = self._model.predict(columns, n_events, list(names))
+            part = rows, {name: outputs[output][:, -1] for output, name in names.items()}
+            if keep is not None:
+                keep.append(part)
+            yield part
+        self._kept = keep
+
+    def _fingerprint(self, path: Path) -> str:
+        content, data = hashlib.sha256(), self._data
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                content.update(part)
+        for values in (*data.windows.values(), *data.truths.values(), data.n_events, data.n_truth):
+            content.update(np.ascontiguousarray(values).tobytes())
+        names = " ".join(target.name for target in data.targets)
+        content.update(f"{data.horizon} {data.length} {self.is_true_history} {names}".encode())
+        return content.hexdigest()
+
+
+def rules_of(found: Configuration) -> Rules:
+    """A configuration as `generation` has it."""
+    values: dict[str, Any] = {name: value for name, value in found.parameters.items() if name != MAX_TOKENS}
+    return Rules(**values)
+
+
+def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, report: Report) -> bool:
+    targets = [target.name for target in file.architecture.targets]
+    missing = [name for name in file.architecture.input_columns if name not in targets]
+    if missing and config.history == "generated":
+        raise ModelError(
+            f"history: generated: the model reads {', '.join(missing)}, which it does not predict",
+            where=str(path),
+            fix="leave history out, or use a model whose input_columns are all among its target_columns",
+        )
+    if missing and config.history is None:
+        report(
+            f"note: the model reads {', '.join(missing)}, which it does not predict: each event is drawn behind the "
+            "true ones (history: true)"
+        )
+    return bool(missing) or config.history == "true"

@@ -1,0 +1,152 @@
+"""One process working on a sampler search: ledger, search, and what it leaves in logs/[name]."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.sampler_results import (
+    SamplerLedger,
+    SamplerRecord,
+    search_results,
+    write_export,
+    write_search_results,
+)
+from sequifier.config.dump import dump_yaml
+from sequifier.config.identity import plain
+from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.errors import RunError
+from sequifier.sampler_search.remote import RemoteModel
+from sequifier.sampler_search.search import Agenda, Outcome, SamplerSearch
+from sequifier.sampler_search.setup import Setup, check, set_up
+from sequifier.sampler_search.table import rows_of
+from sequifier.search.notes import CONFIG_FILE
+from sequifier.search.results import Row, write_results
+
+EXPORT_FILE = "best.yaml"
+
+
+@dataclass(frozen=True)
+class SamplerSearchResult:
+    """A search, as far as it has come.
+
+    Attributes:
+        ended: checked: nothing was tried; declined: somebody said no.
+        rows: the ranked table.
+        results: its file; None without a record.
+        best: the export that `infer` takes; None without a score.
+        seed: that counted.
+        command: that draws with the best one; "" for an endpoint.
+    """
+
+    ended: Outcome | str
+    rows: list[Row]
+    results: Path | None
+    best: Path | None
+    seed: int
+    command: str = ""
+
+
+class Session:
+    """A search that is locked and set up. Also a context manager.
+
+    Args:
+        config: of the search.
+        retry_failed: try failed configurations again.
+        emit: is told of `note` (line), `planned` (setup, n_left), `checked` (lines) and what `SamplerSearch` says.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: it cannot begin; nothing is spent.
+    """
+
+    def __init__(self, config: SamplerSearchConfig, *, retry_failed: bool, emit: Callable[..., None]) -> None:
+        self._emit, self.folder = emit, config.root / "logs" / config.sampler_search_name
+        self._ledger = SamplerLedger.open(self.folder)
+        try:
+            seed = self._seed(config)
+            self.setup: Setup = set_up(config, seed=seed, report=lambda line: emit("note", line=line))
+            self._agenda = Agenda(self.setup, retry_failed=retry_failed)
+        except BaseException:
+            self._ledger.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ledger.close()
+
+    @property
+    def n_left(self) -> int:
+        """Configurations that are still to be tried."""
+        return self._agenda.n_left(self._ledger.trials)
+
+    def check(self) -> None:
+        """Call model, endpoint and judge once each.
+
+        Raises:
+            RunError: one of them does not answer as it should.
+        """
+        self._emit("checked", lines=check(self.setup))
+
+    def run(self, should_stop: Callable[[], bool]) -> SamplerSearchResult:
+        """Try what is left; the results are written whatever happens.
+
+        Raises:
+            RunError: it cannot go on; the same command resumes it.
+        """
+        write_text(self.folder / CONFIG_FILE, self._config_text())
+        search = SamplerSearch(self.setup, self._ledger, self.folder, self._emit, should_stop)
+        try:
+            ended = search.run(self._agenda)
+        except BaseException:
+            with suppress(RunError):  # what ended the search is to be said
+                self.result("stopped")
+            raise
+        return self.result(ended)
+
+    def result(self, ended: str) -> SamplerSearchResult:
+        """Write results.csv, the result file and the export, and return them."""
+        records = self.records
+        if not records:
+            return SamplerSearchResult(ended, [], None, None, self.setup.seed)
+        rows = rows_of(records)
+        write_results(self.folder / "results.csv", rows, metric="score")
+        path = write_search_results(self.folder, records)
+        results, best = search_results(records), None
+        if results["all_results"]:
+            best = self.folder / EXPORT_FILE
+            write_export(best, [results])
+        return SamplerSearchResult(ended, rows, path, best, self.setup.seed, self._command(best))
+
+    def _command(self, best: Path | None) -> str:
+        source = self.setup.source
+        if best is None or isinstance(source, RemoteModel):
+            return ""
+        goes_on = "" if source.is_true_history else " autoregression=true"
+        return f"sequifier infer --model-path {source.name} -D sampler={best}{goes_on}"
+
+    @property
+    def records(self) -> Sequence[SamplerRecord]:
+        """The lines of this search."""
+        return [record for record in self._ledger.trials if record.search == self.setup.search]
+
+    def _seed(self, config: SamplerSearchConfig) -> int:
+        """The seed that counts: a drawn one is that of the ledger, so that the same command goes on."""
+        if config.seed is not None:
+            return config.seed
+        trials = self._ledger.trials
+        seed = trials[-1].seed if trials else secrets.randbelow(2**31)
+        self._emit("note", line=f"seed: {seed}")
+        return seed
+
+    def _config_text(self) -> str:
+        values = plain(self.setup.config) | {"seed": self.setup.seed}
+        header = [f"The search {self.setup.config.sampler_search_name} as it was started last, written by sequifier."]
+        return dump_yaml(values, header=header)

@@ -1,0 +1,167 @@
+"""What a sampler search stands on: model, prompts, judge and weights, checked before anything is spent."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sequifier.config.sampler_search import JUDGE, SamplerSearchConfig
+from sequifier.errors import RunError
+from sequifier.sampler_search.client import RequestFailedError
+from sequifier.sampler_search.evaluate import usable_weights
+from sequifier.sampler_search.judge import NO_SCORE, Judge, open_judge
+from sequifier.sampler_search.local import LocalModel
+from sequifier.sampler_search.remote import RemoteModel
+from sequifier.sampler_search.space import Configuration, build_space, build_strategy, configuration
+from sequifier.search.space import Space
+from sequifier.search.strategies import Strategy
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A search that can begin.
+
+    Attributes:
+        config: of the search.
+        seed: that counts.
+        source: the model with its prompts.
+        judge: None without one.
+        weights: of the parts that can be measured.
+        space: of samplers.
+        strategy: that walks over it.
+        evaluation: hash of all that a score follows from beside the configuration.
+        search: hash of all that the proposals follow from.
+    """
+
+    config: SamplerSearchConfig
+    seed: int
+    source: LocalModel | RemoteModel
+    judge: Judge | None
+    weights: Mapping[str, float]
+    space: Space
+    strategy: Strategy
+    evaluation: str
+    search: str
+
+    @property
+    def n_wanted(self) -> int:
+        """Configurations that the search ends with, as far as the space has them."""
+        if self.config.search_strategy == "grid" or self.space.is_finite:
+            size = self.space.size
+            return size if self.config.search_strategy == "grid" else min(size, self.config.n_samples)
+        return self.config.n_samples
+
+    @property
+    def n_generations(self) -> int:
+        """Continuations of each configuration."""
+        return len(self.source.prompts) * self.config.samples_per_config
+
+
+def set_up(config: SamplerSearchConfig, *, seed: int, report: Report) -> Setup:
+    """Load the model, choose the prompts, open the judge; nothing is generated.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: they do not fit together, or something is missing.
+    """
+    judge = open_judge(config.judge, config.root)
+    source: LocalModel | RemoteModel
+    if config.endpoint is not None:
+        source = RemoteModel(config, seed=seed, report=report)
+    else:
+        source = LocalModel(config, seed=seed, report=report)
+    weights = usable_weights(config, source)
+    space = build_space(config)
+    if config.search_strategy == "grid" and "n_samples" in config.model_fields_set:
+        report("note: a grid is tried as a whole: n_samples is not used")
+    elif space.is_finite and config.search_strategy != "grid" and space.size < config.n_samples:
+        report(f"note: there are {space.size} configurations, not n_samples {config.n_samples}: each is tried once")
+    evaluation = _hash(
+        {
+            "schema": 1,
+            "source": source.fingerprint,
+            "samples_per_config": config.samples_per_config,
+            "weights": dict(weights),
+            "ngram": config.ngram,
+            "seed": seed,
+            "judge": _judging(config) if JUDGE in weights else None,
+        }
+    )[:16]
+    ranges = {
+        sampler: {
+            name: values.model_dump() if hasattr(values, "model_dump") else list(values)
+            for name, values in config.ranges_of(sampler).items()
+        }
+        for sampler in config.sampler_types
+    }
+    search = _hash({"strategy": config.search_strategy, "seed": seed, "space": ranges, "evaluation": evaluation})
+    return Setup(
+        config, seed, source, judge, weights, space, build_strategy(config, space, seed), evaluation, search[:16]
+    )
+
+
+def check(setup: Setup) -> list[str]:
+    """Call model, endpoint and judge once each.
+
+    Returns:
+        What was found, line by line.
+
+    Raises:
+        RunError: one of them does not answer as it should.
+    """
+    source, first = setup.source, next(setup.strategy.candidates(0, []))
+    found = configuration(setup.space, first)
+    try:
+        generation = next(iter(source.generate(found, [(0, 0)])))
+    except RequestFailedError as error:
+        raise no_answer("endpoint", error) from None
+    if isinstance(generation, str):
+        raise no_answer("endpoint", generation)
+    shown = generation.text if len(generation.text) <= 60 else generation.text[:57] + "..."
+    kind = f"endpoint ({source.server})" if isinstance(source, RemoteModel) else "model"
+    lines = [f"{kind}: {source.name} continues: {shown!r}"]
+    if setup.judge is not None:
+        try:
+            judgement = next(iter(setup.judge.judge(found, source.prompts, [generation])))
+        except RequestFailedError as error:
+            raise no_answer("judge", error) from None
+        if judgement.score is None and judgement.error != NO_SCORE:
+            raise no_answer("judge", judgement.error)
+        said = "no score for the first continuation" if judgement.score is None else f"{judgement.score:g} of 10"
+        lines.append(f"judge ({setup.config.judge.type}): {said}")
+    return lines
+
+
+def no_answer(which: str, reason: object) -> RunError:
+    """What to say of an endpoint or judge that cannot be used."""
+    fix = {
+        "endpoint": "start the server and look at endpoint.base_url and endpoint.model",
+        "judge": "look at the judge's settings, and at its program or server",
+    }[which]
+    return RunError(f"the {which} does not answer as it should: {reason}", fix=fix)
+
+
+def identity_of(setup: Setup, found: Configuration) -> str:
+    """Hash of a configuration and of all that its score follows from."""
+    parameters = {name: float(value) for name, value in found.parameters.items()}
+    return _hash({"sampler": found.sampler_type, "parameters": parameters, "evaluation": setup.evaluation})
+
+
+def _judging(config: SamplerSearchConfig) -> dict[str, Any]:
+    judge = config.judge
+    if judge.type == "script":
+        return {"command": judge.command}
+    return {
+        "base_url": judge.base_url,
+        "model": judge.model,
+        "criteria": dict(judge.criteria),
+        "instructions": judge.instructions,
+        "extra_body": judge.extra_body,
+    }
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

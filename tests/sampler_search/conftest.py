@@ -1,0 +1,58 @@
+"""Small models to draw from: a text of characters, and a shop with items and prices."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from shop import TINY_RUN, merged
+from trained_text import train_text, write_search
+
+from sequifier import api
+from sequifier.config.train import TrainConfig
+
+
+@pytest.fixture(scope="session")
+def _text_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("texts") / "text"
+    draw = random.Random(0)
+    nouns, verbs = ["the cat", "a dog", "the old man", "my bird"], ["sees", "likes", "hears"]
+    sentences = (f"{draw.choice(nouns)} {draw.choice(verbs)} {draw.choice(nouns)}. " for _ in range(700))
+    train_text(root, "".join(sentences))
+    return root
+
+
+@pytest.fixture
+def text_project(_text_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a language model of characters, models/text.onnx and .pt, and its held-out text."""
+    root = tmp_path / "project"
+    shutil.copytree(_text_project, root)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    write_search(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def _shop_models(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shops") / "shop"
+    shutil.copytree(_shop, root)
+    one_epoch = {"project_root": str(root), "training_spec": {"epochs": 1}}
+    for name, values in {
+        "both": {},
+        "item": {"target_columns": ["item"]},  # reads prices too, which it does not predict
+        "price": {"target_columns": ["price"], "input_columns": ["price"]},
+    }.items():
+        config = TrainConfig.model_validate(merged(merged(TINY_RUN, one_epoch), {"model_name": name, **values}))
+        api.train(config, emit=lambda event, **fields: None)
+        shutil.copy(root / "models" / f"sequifier-{name}-best-1.onnx", root / "models" / f"{name}.onnx")
+    return root
+
+
+@pytest.fixture
+def shop_models(_shop_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: models/both.onnx, models/item.onnx and models/price.onnx, named after what they predict."""
+    root = tmp_path / "project"
+    shutil.copytree(_shop_models, root, symlinks=True)
+    monkeypatch.chdir(root)
+    return root

@@ -15,8 +15,11 @@ COMMANDS = {
     "train": "Train one model.",
     "hyperparameter-search": "Train and rank many models: the main job.",
     "infer": "Predict with an exported model.",
+    "sampler-search": "Find the sampler that continues sequences best.",
     "export": "Export an old, pruned or interrupted run again.",
     "search-analysis": "Read searches, finished or running.",
+    "visualize-training": "Draw the learning curves of runs.",
+    "config": "Show, check and explain configs.",
 }
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share, and flags that take several words."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,8 +104,16 @@ def given(seed: int | None, randomize: bool, **flags: Any) -> dict[str, Any]:
 
 @contextmanager
 def located(loaded: Any) -> Iterator[None]:
-    """Gives config problems that appear later than loading the file and line of their keys."""
+    """The scope of a config, `-D` included.
+
+    Says what a user should know of it; gives problems that appear later than loading their file and line.
+    """
+    from sequifier.params import param_scope
+
+    for note in loaded.notes:
+        click.secho(f"note: {note}", fg="yellow" if sys.stderr.isatty() else None, err=True)
     try:
-        yield
+        with param_scope(loaded.config.model_dump(mode="json")):
+            yield
     except ConfigError as error:
         raise loaded.located(error) from error

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from sequifier.config.size import size_text
 
 
-class _Shown:
+class Shown:
     """A console, and a bar where there is a terminal.
 
     Args:
@@ -45,7 +45,7 @@ class _Shown:
             self._task = self._bar.add_task(description, total=None)
 
 
-class TrainingProgress(_Shown):
+class TrainingProgress(Shown):
     """Shows the epochs of one training run, or with `verbose` every logged step; call it with events."""
 
     def __call__(self, event: str, **fields: Any) -> None:
@@ -88,7 +88,7 @@ def step_text(fields: dict[str, Any]) -> str:
     )
 
 
-class SearchProgress(_Shown):
+class SearchProgress(Shown):
     """Shows a line for each run of a search, or with `verbose` its epochs too; call it with events."""
 
     _label = _left = ""
@@ -99,6 +99,7 @@ class SearchProgress(_Shown):
         if self._verbose is False:
             return
         show = {
+            "log": lambda fields: self._say(fields["line"]),
             "planned": self._planned,
             "run_started": self._started,
             "run_retried": self._retried,

@@ -1,32 +1,140 @@
 """`sequifier search-analysis`."""
 
-from typing import Literal
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from sequifier.cli.options import Command
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sequifier.report.report import Report
+
+WATCH_SECONDS = 2.0
+REFRESH_SECONDS = 10
+"""After which a browser reads the page of a running search again."""
+
+_OUT = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command("search-analysis", cls=Command)
-@click.argument("search", metavar="NAME|FILE")
+@click.argument("searches", metavar="NAME|FILE...", nargs=-1)
+@click.option("--latest", is_flag=True, help="The search that was worked on last.")
+@click.option("--compare", is_flag=True, help="Several searches together; without it each of them alone.")
 @click.option("--metric", help="What ranks the runs; without it, what the search ranks them by.")
 @click.option("--direction", type=click.Choice(["minimize", "maximize"]), help="Which way the metric is better.")
+@click.option("--export", "best", metavar="FILE", type=_OUT, help="Write the best: a train.yaml, or the best samplers.")
+@click.option("--next", "following", metavar="FILE", type=_OUT, help="Write the config of the next, narrower search.")
+@click.option("--html", metavar="FILE", type=_OUT, help="Write a report that works offline, in one file.")
+@click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON, and nothing else.")
+@click.option("--fanova", is_flag=True, help="fANOVA importance too; needs sequifier[analysis] and some seconds.")
+@click.option("--watch", is_flag=True, help="Draw again whenever something changes, until the search ends.")
+@click.option("--log", "log_of", metavar="N", type=click.IntRange(min=0), help="Print the log of run N instead.")
 @click.option(
     "--export-optuna",
     metavar="URL",
-    required=True,
     help="Write the search into this Optuna storage, as a study named like it; a second time replaces it.",
 )
 def command(
-    search: str, metric: str | None, direction: Literal["minimize", "maximize"] | None, export_optuna: str
+    searches: tuple[str, ...],
+    latest: bool,
+    compare: bool,
+    metric: str | None,
+    direction: Literal["minimize", "maximize"] | None,
+    best: Path | None,
+    following: Path | None,
+    html: Path | None,
+    as_json: bool,
+    fanova: bool,
+    watch: bool,
+    log_of: int | None,
+    export_optuna: str | None,
 ) -> None:
-    """Read a search, finished or running: NAME below logs/, or the path of its ledger.
+    """Read searches over models or samplers, finished or running: NAME below logs/, or the path of a ledger or result.
+
+    Says what was found, what matters, where the best values lie, how sure that is, and what to search next.
 
     \b
     Example:
-        sequifier search-analysis flights-search --export-optuna sqlite:///study.db
+        sequifier search-analysis flights-search --html report.html --next next.yaml
+        sequifier search-analysis --latest --watch
     """
+    from rich.console import Console
+
     from sequifier import api
 
-    trials = api.export_optuna(search, export_optuna, metric=metric, direction=direction)
-    click.echo(f"{trials} trial{'' if trials == 1 else 's'} written to {export_optuna}")
+    if not searches and not latest:
+        raise click.UsageError("name a search, or add --latest")
+    together = compare or len(searches) + latest == 1
+    writes = [option for option, value in (("--export", best), ("--next", following), ("--html", html)) if value]
+    single = [*writes, *(["--json"] if as_json else []), *(["--watch"] if watch else [])]
+    if log_of is not None:
+        single.append("--log")
+    if not together and single:
+        raise click.UsageError(f"{single[0]} takes one search; add --compare to take several together")
+    if watch and as_json:
+        raise click.UsageError("--watch draws, --json prints once: give one of them")
+
+    def read(names: tuple[str, ...], with_latest: bool) -> "Report":
+        return api.read_report(names, latest=with_latest, metric=metric, direction=direction, fanova=fanova)
+
+    if export_optuna is not None:
+        report = read(searches, latest)
+        for table in report.tables:
+            trials = api.export_optuna(str(table.folder), export_optuna, metric=metric, direction=direction)
+            click.echo(f"{trials} trial{'' if trials == 1 else 's'} written to {export_optuna}")
+        if not single:
+            return
+    if log_of is not None:
+        click.echo(read(searches, latest).log(log_of), nl=False)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if not together:
+        for place, name in enumerate([*([""] if latest else []), *searches]):
+            if place:
+                console.print()
+            read((name,) if name else (), not name).print_summary(console)
+        return
+    report = _watch(lambda: read(searches, latest), console, html) if watch else read(searches, latest)
+    if as_json:
+        click.echo(report.json())
+    else:
+        report.print_summary(console)
+    says: Callable[[str], None] = lambda text: click.echo(text, err=as_json)  # noqa: E731
+    if html is not None:
+        report.write_html(html, command=shlex.join(["sequifier", *sys.argv[1:]]))
+        says(f"\nreport: {html}")
+    if best is not None:
+        says(f"\nbest: {best}, to use it: {report.export(best)}")
+    if following is not None:
+        says(f"\nnext search: {following}, to start it: {report.export_next(following)}")
+
+
+def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) -> "Report":
+    """Draw the ranked table whenever something has changed, until no process works on the search; its last report.
+
+    On a terminal the table is drawn in place; in a pipe each change is one line.
+    """
+    from rich.live import Live
+
+    seen: object = None
+    with Live(console=console, auto_refresh=False, transient=True, screen=False) as live:
+        while True:
+            report = read()
+            if (found := report.fingerprint()) != seen:
+                seen = found
+                if console.is_terminal:
+                    live.update(report.watched(console), refresh=True)
+                else:
+                    click.echo(report.status())
+                if html is not None and report.is_running:
+                    report.write_html(html, refresh=REFRESH_SECONDS)
+            if not report.is_running:
+                return report
+            time.sleep(WATCH_SECONDS)

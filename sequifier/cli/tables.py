@@ -1,6 +1,6 @@
 """The ranked table of a search, and what to do with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,35 +22,48 @@ _WIDTH = 1000
 
 def print_results(result: "SearchResult") -> None:
     """Print the table on stdout, best first, with the baselines in their places."""
+    print_rows(result.rows, result.plan.config.metric)
+
+
+def print_rows(rows: "Sequence[Row]", metric: str) -> None:
+    """Print rows of a ranked table on stdout.
+
+    Args:
+        rows: best first.
+        metric: what ranks them.
+    """
     console = Console(highlight=False)
     console.width = _WIDTH
-    metric = result.plan.config.metric
-    keys = dict.fromkeys(key for row in result.rows for key in row.changed)
-    values = {key: {row.changed[key] for row in result.rows if key in row.changed} for key in keys}
+    keys = dict.fromkeys(key for row in rows for key in row.changed)
+    values = {key: {row.changed[key] for row in rows if key in row.changed} for key in keys}
     changed = [key for key in keys if len(values[key]) > 1]  # proposals do not know what later ones will vary
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for head in ("rank", "run", *changed):
         table.add_column(_head(head), no_wrap=True, vertical="bottom")
-    for head in (metric, "± se", "skill", "parameters", "seconds"):
+    has_models = any(row.parameters is not None for row in rows)  # a search over samplers trains none
+    for head in (metric, "± se", *(("skill", "parameters") if has_models else ()), "seconds"):
         table.add_column(_head(head), justify="right", no_wrap=True, vertical="bottom")
     table.add_column("", no_wrap=True)
-    for row in result.rows[:_SHOWN]:
+    for row in rows[:_SHOWN]:
+        of_model = (
+            "" if row.skill is None else f"{100 * row.skill:+.1f} %",
+            "" if row.parameters is None else f"{row.parameters:,}",
+        )
         table.add_row(
             "" if row.rank is None else str(row.rank),
             "-" if row.run is None else str(row.run),
             *(Text(row.changed.get(key, "")) for key in changed),  # `[kind]` is no markup
             _number(row.metric, 4),
             _number(row.standard_error, 4),
-            "" if row.skill is None else f"{100 * row.skill:+.1f} %",
-            "" if row.parameters is None else f"{row.parameters:,}",
+            *(of_model if has_models else ()),
             _number(row.seconds, 1),
             _remark(row),
             style="dim" if row.run is None else "bold" if row.rank == 1 else "",
         )
     console.print()
     console.print(table)
-    if len(result.rows) > _SHOWN:
-        console.print(f"... {len(result.rows) - _SHOWN} more rows in results.csv")
+    if len(rows) > _SHOWN:
+        console.print(f"... {len(rows) - _SHOWN} more rows in results.csv")
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:

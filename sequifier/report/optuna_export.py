@@ -53,7 +53,7 @@ def export_optuna(
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    records = read_ledger(folder)
+    records = read_ledger(folder, Record)
     if not records:
         raise RunError("the search has no runs yet", where=str(folder / LEDGER_FILE))
     documents = read_run_files(records, folder.absolute().parent.parent)

@@ -1,11 +1,12 @@
-"""Finds a search by what a person calls it, and what ranks its runs."""
+"""Finds a search by what a person calls it, whether somebody works on it, and what ranks its runs."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sequifier.artifacts.ledger import LEDGER_FILE, Record
+from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Record
 from sequifier.errors import RunError, did_you_mean
 from sequifier.search.notes import CONFIG_FILE
 from sequifier.search.run_files import direction_of, read_document
@@ -74,3 +75,41 @@ def find_search(name: str) -> Path:
         where=str(Path("logs").absolute()),
         fix=did_you_mean(name, known) if known else "call it from the project's folder, or give the path of its ledger",
     )
+
+
+def newest_search(logs: Path = Path("logs")) -> Path:
+    """The folder of the search that was worked on last.
+
+    Raises:
+        RunError: there is none.
+    """
+    ledgers = sorted(logs.glob(f"*/{LEDGER_FILE}"), key=lambda path: (path.stat().st_mtime_ns, path))
+    if not ledgers:
+        raise RunError(
+            "there is no search yet",
+            where=str(logs.absolute()),
+            fix="call it from the project's folder, or start one: sequifier hyperparameter-search",
+        )
+    return ledgers[-1].parent
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process of this machine works on the search.
+
+    The lock itself is not tried: a search that starts at that moment would find it taken.
+    """
+    lock = folder / LOCK_FILE
+    try:
+        number = int(lock.read_text().split()[-1])
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, IndexError, OverflowError):
+        return False
+    opened = Path(f"/proc/{number}/fd")
+    if not opened.exists():  # no Linux
+        return True
+    try:
+        return any(link.resolve() == lock.resolve() for link in opened.iterdir())
+    except OSError:
+        return True

@@ -1,0 +1,188 @@
+"""A sampler search on disk -> a table of its trials: from its ledger, or from one of its result files alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.ledger import LEDGER_FILE, read_ledger
+from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, of_search, read_search_results
+from sequifier.errors import RunError, did_you_mean
+from sequifier.report.searches import is_running
+from sequifier.report.table import Table, Trial, finite, with_parameters
+from sequifier.search.notes import CONFIG_FILE
+from sequifier.search.run_files import Setting, read_document
+
+SAMPLER = "sampler"
+"""The setting that says which sampler; its parameters are settings that only its trials have."""
+
+
+def is_sampler_ledger(folder: Path) -> bool:
+    """Whether the search whose ledger lies in this folder is one over samplers."""
+    try:
+        with (folder / LEDGER_FILE).open(encoding="utf-8") as lines:
+            first = json.loads(next(lines, "{}"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and "sampler_type" in first
+
+
+def collect_sampler_ledger(folder: Path, *, metric: str | None = None) -> Table:
+    """Read the newest search of a ledger, finished or running.
+
+    Args:
+        folder: of the ledger, `logs/[sampler_search_name]`.
+        metric: a measure in its own unit instead of the score.
+
+    Raises:
+        RunError: it is empty or damaged, or no such metric.
+    """
+    records = read_ledger(folder, SamplerRecord)
+    if not records:
+        raise RunError("the search has no configurations yet", where=str(folder / LEDGER_FILE))
+    newest = records[-1].search
+    own = [record for record in records if record.search == newest]
+    started = {record.run: record.time for record in reversed(own)}
+    trials = [_trial(folder.name, record, started[record.run]) for record in of_search(records, newest)]
+    return _table(
+        folder.name,
+        trials,
+        metric,
+        folder=folder,
+        source=folder / LEDGER_FILE,
+        data=own[-1].data,
+        is_running=is_running(folder),
+        started=own[0].time,
+        ended=own[-1].time,
+        document=read_document(folder / CONFIG_FILE),
+    )
+
+
+def collect_result_file(path: Path, *, metric: str | None = None) -> Table:
+    """Read a result file.
+
+    Args:
+        path: `hyper_search_[strategy]_[stamp].json`.
+        metric: a measure in its own unit instead of the score.
+
+    Raises:
+        RunError: there is none, it is something else, or no such metric.
+    """
+    content = read_search_results(path)
+    metadata = content["search_metadata"]
+    name = str(metadata.get("name") or path.stem)
+    trials = [_result(name, place, result) for place, result in enumerate(content["all_results"])]
+    failed = content.get("without_score") or []
+    trials += [_without(name, len(trials) + place, result) for place, result in enumerate(failed)]
+    return _table(
+        name,
+        sorted(trials, key=lambda trial: trial.number),
+        metric,
+        folder=path.parent,
+        source=path,
+        data=str(metadata.get("evaluation") or ""),
+        ended=str(metadata.get("timestamp") or ""),
+        document=read_document(path.parent / CONFIG_FILE),
+    )
+
+
+def _table(name: str, trials: Sequence[Trial], metric: str | None, **fields: Any) -> Table:
+    metric = metric or SCORE
+    known = dict.fromkeys(key for trial in trials for key in trial.metrics)
+    if metric != SCORE and metric not in known:
+        raise RunError(f"no configuration has the measure `{metric}`", fix=did_you_mean(metric, [SCORE, *known]))
+    maximize = metric not in ("mae", "repetition", "ngram_divergence")
+    if metric != SCORE:
+        trials = [_by_measure(trial, metric) for trial in trials]
+    table = Table(
+        name=name,
+        kind="sampler",
+        metric=metric,
+        direction="maximize" if maximize else "minimize",
+        trials=tuple(trials),
+        group_name="sampler",
+        **fields,
+    )
+    return with_parameters(table)
+
+
+def _by_measure(trial: Trial, metric: str) -> Trial:
+    from dataclasses import replace
+
+    return replace(trial, value=trial.metrics.get(metric), spread=None, by_prompt=())
+
+
+def _trial(search: str, record: SamplerRecord, started: str) -> Trial:
+    metrics = dict(record.metrics)
+    if record.standard_error is not None:
+        metrics["standard_error"] = record.standard_error
+    prompts = record.by_prompt
+    return Trial(
+        search=search,
+        number=record.run,
+        name=record.name,
+        state=record.state,
+        value=record.mean_score if record.state == "finished" else None,
+        seconds=record.seconds.get("total"),
+        metrics=metrics | {f"score_{name}": value for name, value in record.scores.items()},
+        spread=record.std_score,
+        n_samples=record.sample_count or None,
+        by_prompt=tuple(value for value in prompts if value is not None) if None not in prompts else (),
+        error=record.error or "",
+        identity=record.identity,
+        attempts=record.attempt,
+        started=started,
+        ended=record.time,
+        **_sampler(record.sampler_type, record.parameters),
+    )
+
+
+def _result(search: str, place: int, result: Mapping[str, Any]) -> Trial:
+    """One entry of all_results; keys that a file of another program lacks are unknown."""
+    number = result.get("run", place)
+    metrics = {name: value for name, value in (result.get("measures") or {}).items() if finite(value) is not None}
+    parts = {f"score_{name}": value for name, value in _parts(result).items()}
+    error = finite(result.get("standard_error"))
+    value = finite(result.get("mean_score"))
+    return Trial(
+        search=search,
+        number=int(number),
+        name=f"{search}-run-{number}",
+        state="finished" if value is not None else "failed",
+        value=value,
+        seconds=finite(result.get("evaluation_time")),
+        metrics={**metrics, **parts} | ({} if error is None else {"standard_error": error}),
+        spread=finite(result.get("std_score")),
+        n_samples=result.get("sample_count"),
+        **_sampler(str(result.get("sampler_type", "")), result.get("parameters") or {}),
+    )
+
+
+def _parts(result: Mapping[str, Any]) -> dict[str, float]:
+    scores = result.get("scores")
+    return (
+        {name: value for name, value in scores.items() if finite(value) is not None} if isinstance(scores, dict) else {}
+    )
+
+
+def _without(search: str, place: int, result: Mapping[str, Any]) -> Trial:
+    number = int(result.get("run", place))
+    return Trial(
+        search=search,
+        number=number,
+        name=f"{search}-run-{number}",
+        state="failed",
+        error=str(result.get("error") or ""),
+        **_sampler(str(result.get("sampler_type", "")), result.get("parameters") or {}),
+    )
+
+
+def _sampler(sampler: str, parameters: Mapping[str, Setting]) -> dict[str, Any]:
+    """What a sampler and its parameters are in a trial."""
+    words = " ".join(f"sampler.{name}={value}" for name, value in parameters.items() if name != "max_tokens")
+    return {
+        "settings": {SAMPLER: sampler, **parameters},
+        "configuration": repr((sampler, sorted(parameters.items()))),
+        "group": sampler,
+        "command": f"sequifier infer -D {words}" if words else "",
+    }

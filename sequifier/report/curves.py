@@ -1,0 +1,113 @@
+"""What learning curves say: who was still learning, who had learned too much, and who is best for its size or time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from sequifier.report.groups import top_count
+from sequifier.report.ranking import Configuration
+from sequifier.report.table import Table, Trial
+
+OVERFIT_SHARE = 0.05
+"""A run whose last value is worse than its best by this share of what it learned has learned too much."""
+
+FEWEST_EPOCHS = 3
+"""Below which a curve has no shape."""
+
+
+@dataclass(frozen=True)
+class CurveFacts:
+    """The shapes of the curves of the best quarter.
+
+    Attributes:
+        n_trials: those with a curve of three epochs or more.
+        n_still_learning: best in their last epoch.
+        n_overfit: worse at the end than at their best by a twentieth of what they had learned.
+        median_best_epoch: as a share of the epochs trained.
+        max_epochs: of all trials.
+    """
+
+    n_trials: int
+    n_still_learning: int
+    n_overfit: int
+    median_best_epoch: float | None
+    max_epochs: int
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """A configuration that no other one beats in both."""
+
+    run: int
+    cost: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """Configurations for which none is both better and cheaper, the cheapest first.
+
+    Attributes:
+        cost: "parameters" or "seconds".
+        front: those.
+        n: configurations with a result whose cost is known.
+    """
+
+    cost: str
+    front: tuple[ParetoPoint, ...]
+    n: int
+
+
+def curve_facts(table: Table, rows: Sequence[Configuration]) -> CurveFacts:
+    """The shapes of the best curves that were trained to their end."""
+    with_result = [row for row in rows if row.rank is not None]
+    top = [row.first for row in with_result[: top_count(len(with_result))] if row.first.is_complete]
+    curves = [[value for value in trial.curve if value is not None] for trial in top]
+    known = [[table.sign * value for value in curve] for curve in curves if len(curve) >= FEWEST_EPOCHS]
+    places = [curve.index(min(curve)) for curve in known]
+    return CurveFacts(
+        n_trials=len(known),
+        n_still_learning=sum(place == len(curve) - 1 for place, curve in zip(places, known, strict=True)),
+        n_overfit=sum(_has_overfit(curve) for curve in known),
+        median_best_epoch=median((p + 1) / len(c) for p, c in zip(places, known, strict=True)) if known else None,
+        max_epochs=max((len(trial.curve) for trial in table.trials), default=0),
+    )
+
+
+def pareto(table: Table, rows: Sequence[Configuration]) -> list[Pareto]:
+    """The fronts of the metric against the model's size, and against what a run took."""
+    complete = [row for row in rows if row.value is not None and row.state != "pruned"]
+    costs: dict[str, Callable[[Configuration], float | None]] = {
+        "parameters": lambda row: row.n_parameters,
+        "seconds": lambda row: row.seconds,
+    }
+    return [_front(name, complete, cost, table) for name, cost in costs.items()]
+
+
+def best_so_far(table: Table, trials: Sequence[Trial]) -> list[tuple[int, float]]:
+    """The best value after each trial that improved on it: (number, value)."""
+    found: list[tuple[int, float]] = []
+    for trial in trials:
+        if trial.value is not None and (not found or table.sign * (trial.value - found[-1][1]) < 0):
+            found.append((trial.number, trial.value))
+    return found
+
+
+def _has_overfit(curve: Sequence[float]) -> bool:
+    best = min(curve)
+    return curve[-1] - best > OVERFIT_SHARE * (curve[0] - best)
+
+
+def _front(
+    name: str, rows: Sequence[Configuration], cost_of: Callable[[Configuration], float | None], table: Table
+) -> Pareto:
+    points = [
+        ParetoPoint(row.first.number, float(cost), row.value)
+        for row in rows
+        if row.value is not None and (cost := cost_of(row)) is not None
+    ]
+    front: list[ParetoPoint] = []
+    for point in sorted(points, key=lambda point: (point.cost, table.sign * point.value)):
+        if not front or table.sign * (point.value - front[-1].value) < 0:
+            front.append(point)
+    return Pareto(name, tuple(front), len(points))

@@ -1,0 +1,114 @@
+"""What is taken along from a search: the best run as a train.yaml, the best samplers, the next search."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.sampler_results import write_export
+from sequifier.config.dump import dump_yaml
+from sequifier.errors import RunError
+from sequifier.report.analysis import Analysis
+from sequifier.report.groups import text_of
+from sequifier.report.next_search import next_search
+from sequifier.report.table import Table, Trial
+from sequifier.search.run_files import read_document
+
+
+def export_best(analysis: Analysis, tables: Sequence[Table], path: Path) -> str:
+    """Write the best of a search, atomically; returns what to do with it.
+
+    Of a training search that is its run file under a name of its own, `[run]-best`, ready for `sequifier train`; of a
+    sampler search the file that `sequifier infer` takes: best_overall, best_by_sampler, search_metadata.
+
+    Args:
+        analysis: of the searches.
+        tables: as analysed.
+        path: of the YAML.
+
+    Raises:
+        RunError: no run has a result, its run file is gone, or the file cannot be written.
+    """
+    best = next((row for row in analysis.rows if row.rank == 1), None)
+    if best is None:
+        raise RunError("no run has a result, so there is none to export", where=str(analysis.table.source))
+    if analysis.table.kind == "sampler":
+        write_export(path, [_results(table) for table in tables])
+        return f"sequifier infer -D sampler={path}"
+    root = next(table.folder for table in tables if table.name == best.first.search).absolute().parent.parent
+    file = Path(best.first.command.rpartition(" ")[2])
+    document = read_document(file) or read_document(root / file)
+    if not document:
+        raise RunError(
+            f"the run file of run {best.first.number} is gone",
+            where=str(file),
+            fix="write it again: sequifier hyperparameter-search --dry-run with the search's config",
+        )
+    value = "" if best.value is None else f"{analysis.table.metric} {best.value!r}"
+    header = [
+        f"The best run of the search {best.first.search}, written by sequifier: {best.first.name}, {value}.",
+        f"Train it again: sequifier train --config-path {path}",
+    ]
+    write_text(path, dump_yaml({**document, "model_name": f"{best.first.name}-best"}, header=header))
+    return f"sequifier train --config-path {path}"
+
+
+def export_next(analysis: Analysis, path: Path) -> str:
+    """Write the config of the next, narrower search, atomically; returns the command that starts it.
+
+    Raises:
+        RunError: see `next_search.next_search`, or the file cannot be written.
+    """
+    write_text(path, next_yaml(analysis))
+    return next_command(analysis, path)
+
+
+def next_command(analysis: Analysis, path: Path) -> str:
+    """The command that starts the next search."""
+    command = "sampler-search" if analysis.table.kind == "sampler" else "hyperparameter-search"
+    return f"sequifier {command} --config-path {path}"
+
+
+def next_yaml(analysis: Analysis) -> str:
+    """The config of the next search as text, with what led to it on top.
+
+    Raises:
+        RunError: see `next_search.next_search`.
+    """
+    values = next_search(analysis)
+    header = [
+        f"The search after {analysis.table.name}, written by sequifier: narrowed to where the best quarter",
+        f"of its {sum(row.rank is not None for row in analysis.rows)} configurations lies.",
+        *(
+            f"{each.parameter}: {text_of(each.low)} to {text_of(each.high)} of {text_of(each.tried_low)} to "
+            f"{text_of(each.tried_high)}"
+            for each in analysis.ranges
+            if each.low is not None and not each.shares
+        ),
+    ]
+    return dump_yaml(values, header=header)
+
+
+def _results(table: Table) -> dict[str, object]:
+    """A table as the result file of its search says it."""
+    scored = [trial for trial in table.trials if trial.is_complete]
+    scored.sort(key=lambda trial: (table.sign * (trial.value or 0.0), trial.number))
+    return {
+        "search_metadata": {
+            "timestamp": table.ended,
+            "total_configurations": len(scored),
+            "best_score": scored[0].value if scored else None,
+            "name": table.name,
+            "metric": table.metric,
+            "evaluation": table.data,
+        },
+        "all_results": [_result(trial) for trial in scored],
+    }
+
+
+def _result(trial: Trial) -> dict[str, object]:
+    return {
+        "sampler_type": trial.group,
+        "parameters": {name: value for name, value in trial.settings.items() if name != "sampler"},
+        "mean_score": trial.value,
+        "std_score": trial.spread,
+    }

@@ -1,0 +1,154 @@
+"""Several searches as one table, and what each of them contributed.
+
+They can be ranked together when they mean the same by a result: the same metric, direction and kind, and for training
+searches the same data and the same validation targets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sequifier.errors import RunError
+from sequifier.report.collect import NO_PARAMETERS
+from sequifier.report.groups import TOP_SHARE, top_count
+from sequifier.report.ranking import Configuration, ranked
+from sequifier.report.table import Table, Trial, with_parameters
+
+
+@dataclass(frozen=True)
+class Share:
+    """One search among several.
+
+    Attributes:
+        name: of the search.
+        n_trials: its own, those that an earlier search has too among them.
+        n_complete: with a result, trained to the end.
+        n_shared: trials that an earlier search of the list has too: counted once in the merged table.
+        best: its best value; None without one.
+        best_run: the number of that run.
+        rank: of its best configuration among all.
+        in_top: configurations of the best quarter of all that it found first.
+        seconds: spent.
+        seconds_per_trial: of those with a result; None without one.
+    """
+
+    name: str
+    n_trials: int
+    n_complete: int
+    n_shared: int
+    best: float | None
+    best_run: int | None
+    rank: int | None
+    in_top: int
+    seconds: float
+    seconds_per_trial: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several searches beside each other, in the order in which they were named."""
+
+    searches: tuple[Share, ...]
+    top_share: float = TOP_SHARE
+
+
+def merged(tables: Sequence[Table]) -> Table:
+    """All trials in one table, numbered anew, a run that two searches have counted once.
+
+    Raises:
+        RunError: their results do not mean the same.
+    """
+    first = tables[0]
+    for table in tables[1:]:
+        _check_comparable(first, table)
+    kept: dict[str, Trial] = {}
+    for table in tables:
+        for trial in table.trials:
+            key = trial.identity or f"{table.name} {trial.number}"
+            if key not in kept or (kept[key].value is None and trial.value is not None):
+                kept[key] = trial
+    winners = {(table.name, table.test.get("run")): table.test for table in tables}
+    scored = [(winners[place], trial) for trial in kept.values() if (place := (trial.search, trial.number)) in winners]
+    scored.sort(key=lambda pair: (pair[1].value is None, first.sign * (pair[1].value or 0.0)))
+    new_number = {(trial.search, trial.number): number for number, trial in enumerate(kept.values())}
+    numbered = tuple(replace(trial, number=number) for number, trial in enumerate(kept.values()))
+    test = {}
+    if scored:
+        test = {**scored[0][0], "run": new_number[scored[0][1].search, scored[0][1].number]}
+    names = " + ".join(table.name for table in tables)
+    return with_parameters(
+        replace(
+            first,
+            name=names,
+            trials=numbered,
+            test=test,
+            is_running=any(table.is_running for table in tables),
+            started=min((table.started for table in tables if table.started), default=""),
+            ended=max((table.ended for table in tables if table.ended), default=""),
+            document={**first.document, "confirm_top": 0},
+        ),
+        leave_out=NO_PARAMETERS,
+    )
+
+
+def compare_searches(tables: Sequence[Table], rows: Sequence[Configuration]) -> Comparison:
+    """What each search contributed.
+
+    Args:
+        tables: as given to `merged`.
+        rows: the ranked configurations of the merged table.
+    """
+    with_result = [row for row in rows if row.rank is not None]
+    top = with_result[: top_count(len(with_result))]
+    earlier: set[str] = set()
+    shares = []
+    for table in tables:
+        own = ranked(table)
+        best = next((row for row in own if row.rank == 1), None)
+        spent = sum((trial.seconds or 0.0) + trial.retried_seconds for trial in table.trials)
+        complete = table.complete
+        place = None
+        if best is not None:
+            same = [row.rank for row in with_result if row.first.configuration == best.first.configuration]
+            place = same[0] if same else None
+        shares.append(
+            Share(
+                name=table.name,
+                n_trials=len(table.trials),
+                n_complete=len(complete),
+                n_shared=sum(bool(trial.identity) and trial.identity in earlier for trial in table.trials),
+                best=None if best is None else best.value,
+                best_run=None if best is None else best.first.number,
+                rank=place,
+                in_top=sum(row.first.search == table.name for row in top),
+                seconds=spent,
+                seconds_per_trial=spent / len(complete) if complete else None,
+            )
+        )
+        earlier |= {trial.identity for trial in table.trials if trial.identity}
+    return Comparison(tuple(shares))
+
+
+def _check_comparable(first: Table, other: Table) -> None:
+    """Raise where a result of one search is no result of the other."""
+    where = f"{first.source} and {other.source}"
+    if first.kind != other.kind:
+        raise RunError(f"a {first.kind} search cannot be compared with a {other.kind} search", where=where)
+    if (first.metric, first.direction) != (other.metric, other.direction):
+        raise RunError(
+            f"{first.name} ranks by {first.metric} ({first.direction}), {other.name} by {other.metric} "
+            f"({other.direction})",
+            where=where,
+            fix="give one that both have: --metric NAME --direction minimize",
+        )
+    if first.data and other.data and first.data != other.data:
+        raise RunError(
+            f"the searches ran on different data: {first.data} and {other.data}",
+            where=where,
+            fix="compare searches on the same preprocessed data; analyse each of these alone",
+        )
+    if first.targets and other.targets and first.targets != other.targets:
+        raise RunError(
+            f"the searches were scored on different targets: {dict(first.targets)} and {dict(other.targets)}",
+            where=where,
+            fix="compare searches with the same target_columns and evaluation_context",
+        )

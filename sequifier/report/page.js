@@ -1,0 +1,160 @@
+"use strict";
+(() => {
+  const all = (query, root = document) => [...root.querySelectorAll(query)];
+  const make = (tag, attributes = {}, text = "") => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.textContent = text;
+    return made;
+  };
+  const data = JSON.parse(document.getElementById("data").textContent);
+
+  // Light, dark, or what the system says.
+  const themes = ["auto", "light", "dark"];
+  const place = document.querySelector(".top-row");
+  if (place) {
+    const button = make("button", { class: "theme", type: "button" });
+    let theme = "auto";
+    const show = () => {
+      if (theme === "auto") delete document.documentElement.dataset.theme;
+      else document.documentElement.dataset.theme = theme;
+      button.textContent = { auto: "Colours: system", light: "Colours: light", dark: "Colours: dark" }[theme];
+    };
+    button.addEventListener("click", () => { theme = themes[(themes.indexOf(theme) + 1) % 3]; show(); });
+    show();
+    place.append(button);
+  }
+
+  // Tables sort by their heads; what cannot be compared stays at the end.
+  for (const table of all("table.sortable")) {
+    const body = table.tBodies[0], heads = all("thead th", table);
+    heads.forEach((head, column) => {
+      if (head.dataset.fixed !== undefined) return;
+      const button = make("button", { type: "button" }, head.textContent);
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const value = row => row.cells[column].dataset.v ?? row.cells[column].textContent.trim();
+        const rows = [...body.rows].map(row => {
+          const text = value(row), number = text === "" ? NaN : Number(text);
+          return { row, text, number };
+        });
+        rows.sort((a, b) => {
+          if (a.text === "" || b.text === "") return (a.text === "") - (b.text === "");
+          const order = Number.isNaN(a.number) || Number.isNaN(b.number)
+            ? a.text.localeCompare(b.text, "en", { numeric: true }) : a.number - b.number;
+          return up ? order : -order;
+        });
+        body.append(...rows.map(each => each.row));
+      });
+    });
+  }
+
+  // One run is lit wherever it is drawn.
+  const marked = new Map();
+  for (const element of all("[data-key]")) {
+    const key = element.dataset.key;
+    if (!marked.has(key)) marked.set(key, []);
+    marked.get(key).push(element);
+  }
+  let lit = null, held = null;
+  const light = key => {
+    if (key === lit) return;
+    for (const element of marked.get(lit) ?? []) element.classList.remove("lit");
+    lit = key;
+    for (const element of marked.get(lit) ?? []) {
+      element.classList.add("lit");
+      if (element.tagName === "path") element.parentNode.append(element);
+    }
+  };
+  document.addEventListener("pointerover", event => {
+    const element = event.target.closest?.("[data-key]");
+    if (element) light(element.dataset.key);
+    else if (!event.target.closest?.(".curves")) light(held);
+  });
+  document.addEventListener("click", event => {
+    const element = event.target.closest?.("tr[data-key], .chart [data-key]");
+    if (!element || event.target.closest("button, a, code, summary")) return;
+    held = held === element.dataset.key ? null : element.dataset.key;
+    light(held);
+  });
+
+  // Learning curves: the nearest value under the pointer, or walked through with the arrow keys.
+  for (const figure of all(".curves")) {
+    const chart = data.charts[figure.dataset.chart];
+    const svg = figure.querySelector("svg"), readout = figure.querySelector(".readout");
+    if (!chart || !chart.lines.length) continue;
+    const { x, y } = chart.scales, hint = readout.textContent;
+    const share = (s, v) => s.log ? (Math.log(v) - Math.log(s.low)) / (Math.log(s.high) - Math.log(s.low))
+      : (v - s.low) / (s.high - s.low);
+    const at = (s, v) => s.start + share(s, Math.min(Math.max(v, s.low), s.high)) * (s.end - s.start);
+    const space = "http://www.w3.org/2000/svg";
+    const cursor = document.createElementNS(space, "line"), dot = document.createElementNS(space, "circle");
+    cursor.setAttribute("class", "cursor"); dot.setAttribute("class", "cursor-dot"); dot.setAttribute("r", 4.5);
+    cursor.setAttribute("y1", y.start); cursor.setAttribute("y2", y.end);
+    const written = value => value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6
+      ? String(Number(value.toPrecision(5))) : value.toExponential(2);
+    let row = 0, epoch = chart.lines[0].y.length;
+    const show = () => {
+      const line = chart.lines[row], value = line.y[epoch - 1];
+      if (value === null || value === undefined) return;
+      cursor.setAttribute("x1", at(x, epoch)); cursor.setAttribute("x2", at(x, epoch));
+      dot.setAttribute("cx", at(x, epoch)); dot.setAttribute("cy", at(y, value));
+      light(line.key);
+      svg.append(cursor, dot);
+      const train = line.t && line.t[epoch - 1] != null ? `, training loss ${written(line.t[epoch - 1])}` : "";
+      readout.textContent = `${line.name}, epoch ${epoch}: ${chart.metric} ${written(value)}${train}`;
+    };
+    const leave = () => { cursor.remove(); dot.remove(); light(held); readout.textContent = hint; };
+    svg.addEventListener("pointermove", event => {
+      const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      const wanted = Math.round(x.low + (point.x - x.start) / (x.end - x.start) * (x.high - x.low));
+      epoch = Math.min(Math.max(wanted, 1), Math.round(x.high));
+      let nearest = Infinity;
+      chart.lines.forEach((line, index) => {
+        const value = line.y[epoch - 1];
+        if (value === null || value === undefined) return;
+        const distance = Math.abs(at(y, value) - point.y);
+        if (distance < nearest) { nearest = distance; row = index; }
+      });
+      if (nearest < Infinity) show(); else leave();
+    });
+    svg.addEventListener("pointerleave", leave);
+    const walk = figure.querySelector(".plot");
+    walk.addEventListener("focus", show);
+    walk.addEventListener("blur", leave);
+    walk.addEventListener("keydown", event => {
+      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      row = Math.min(Math.max(row + step[0], 0), chart.lines.length - 1);
+      epoch = Math.min(Math.max(epoch + step[1], 1), chart.lines[row].y.length);
+      show();
+    });
+  }
+
+  // Copy buttons, where there is something to copy.
+  const copy = async text => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* not allowed from a file: the old way */ }
+    const area = make("textarea", { style: "position:fixed;opacity:0" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  };
+  for (const source of all("code.copy, pre.copy")) {
+    const name = source.dataset.name ?? "";
+    const button = make("button", { class: "copy", type: "button", "aria-label": `Copy ${name}`.trim() }, "Copy");
+    source.after(button);
+    if (source.tagName === "CODE") source.after(" ");
+    button.addEventListener("click", async event => {
+      event.stopPropagation();
+      button.textContent = await copy(source.textContent) ? "Copied" : "Select it";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+  }
+})();

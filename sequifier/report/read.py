@@ -1,0 +1,31 @@
+"""A search by its name or file -> its table, whichever kind it is."""
+
+from pathlib import Path
+from typing import Literal
+
+from sequifier.report.collect import collect_search
+from sequifier.report.collect_samplers import collect_result_file, collect_sampler_ledger, is_sampler_ledger
+from sequifier.report.searches import find_search
+from sequifier.report.table import Table
+
+
+def read_search(
+    name: str, *, metric: str | None = None, direction: Literal["minimize", "maximize"] | None = None
+) -> Table:
+    """Read a search, finished or running.
+
+    Args:
+        name: of the search below logs/; or the path of its folder, its ledger, or a sampler search's result file.
+        metric: what ranks; None: what the search ranks by.
+        direction: which way it is better; None: the same.
+
+    Raises:
+        RunError: there is no such search, it is empty or damaged, or it has no such metric.
+    """
+    path = Path(name)
+    if path.suffix == ".json" and path.is_file():
+        return collect_result_file(path, metric=metric)
+    folder = find_search(name)
+    if is_sampler_ledger(folder):
+        return collect_sampler_ledger(folder, metric=metric)
+    return collect_search(folder, metric=metric, direction=direction)

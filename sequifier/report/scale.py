@@ -1,0 +1,146 @@
+"""Scales and ticks: from values to places in a drawing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LOG_SPAN = 50
+"""Positive values that span this factor are drawn on a logarithmic scale."""
+
+CLIP_QUANTILE = 0.95
+CLIP_FACTOR = 3.0
+"""What lies this many times further out than most values is cut off, so that it does not flatten all others."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From [low, high] to [start, end] in units of the drawing.
+
+    Attributes:
+        low, high: of the values; low < high.
+        start, end: their places.
+        is_log: logarithmic; low is above 0 then.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    is_log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The place of a value; what lies outside is at the nearest end."""
+        share = self.share(min(max(value, self.low), self.high))
+        return self.start + share * (self.end - self.start)
+
+    def share(self, value: float) -> float:
+        """How far a value is from low, 0, to high, 1."""
+        if self.is_log:
+            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self, count: int = 5) -> list[float]:
+        """Round values between low and high."""
+        return _log_ticks(self.low, self.high, count) if self.is_log else _linear_ticks(self.low, self.high, count)
+
+
+def fitted(
+    values: Sequence[float],
+    start: float,
+    end: float,
+    *,
+    log: bool | None = None,
+    clip: int = 0,
+    pad: float = 0.04,
+) -> Scale:
+    """A scale that all values fit on.
+
+    Args:
+        values: finite; an empty list gives 0 to 1.
+        start: the place of the lowest.
+        end: of the highest.
+        log: None decides by their span; without effect where one is not above 0.
+        clip: 1 cuts off far values at the top, -1 at the bottom, 0 none.
+        pad: share that is left free at both ends.
+    """
+    if not values:
+        return Scale(0.0, 1.0, start, end)
+    ordered = sorted(values)
+    low, high = ordered[0], ordered[-1]
+    is_log = low > 0 and (high / low >= LOG_SPAN if log is None else log)
+    if clip and not is_log:
+        low, high = _clipped(ordered, clip)
+    if low == high:
+        half = abs(low) * 0.05 or 0.5
+        return Scale(low - half, high + half, start, end)
+    if is_log:
+        factor = (high / low) ** pad
+        return Scale(low / factor, high * factor, start, end, is_log=True)
+    return Scale(low - pad * (high - low), high + pad * (high - low), start, end)
+
+
+def number(value: float | None, *, digits: int = 4) -> str:
+    """A number as a person reads it: 0.6105, 1,234, 3.2e-05."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
+        return f"{int(value):,}"
+    if not 1e-3 <= abs(value) < 1e6:
+        mantissa, _, power = f"{value:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{digits if abs(value) < 100 else 1}f}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def tick_text(value: float) -> str:
+    """A number at an axis."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 1e-3:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
+    return f"{value:,.10g}" if abs(value) >= 1000 else f"{value:.6g}"
+
+
+def _clipped(ordered: Sequence[float], side: int) -> tuple[float, float]:
+    low, high = ordered[0], ordered[-1]
+    if side > 0:
+        most = ordered[min(len(ordered) - 1, int(CLIP_QUANTILE * len(ordered)))]
+        reach = low + CLIP_FACTOR * (most - low)
+        return (low, reach) if most > low and reach < high else (low, high)
+    most = ordered[int((1 - CLIP_QUANTILE) * len(ordered))]
+    reach = high - CLIP_FACTOR * (high - most)
+    return (reach, high) if most < high and reach > low else (low, high)
+
+
+def _linear_ticks(low: float, high: float, count: int) -> list[float]:
+    raw = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float, count: int) -> list[float]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        every = [factor * 10.0**power for power in powers for factor in factors]
+        inside = [float(f"{value:.6g}") for value in every if low <= value <= high]
+        if len(inside) >= min(3, count):
+            return inside[:: math.ceil(len(inside) / (count + 2))]
+    return inside or [low, high]

@@ -1,0 +1,239 @@
+"""What a person reads in a terminal: a summary of the analysis, and the ranked table alone."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table as Grid
+from rich.text import Text
+
+from sequifier.report.analysis import Analysis
+from sequifier.report.groups import text_of
+from sequifier.report.importance import Importances
+from sequifier.report.ranking import Configuration
+from sequifier.report.scale import number, seconds_text
+from sequifier.report.table import Table
+
+SHOWN_ROWS = 15
+SHOWN_PARAMETERS = 10
+BAR = 16
+WIDTH = 1000
+"""Of a table at most: a terminal that is narrower wraps the line, which reads better than cut numbers."""
+
+
+def print_summary(console: Console, analysis: Analysis) -> None:
+    """The whole summary: counts, the ranked table, importance, ranges, and what follows."""
+    console.width = WIDTH
+    console.print(_head(analysis))
+    for part in (
+        ranked_table(analysis.table, analysis.rows),
+        _importance(analysis),
+        _ranges(analysis),
+        _groups(analysis),
+        _comparison(analysis),
+        _budget(analysis),
+    ):
+        if part is not None:
+            console.print()
+            console.print(part)
+    console.print()
+    for each in analysis.recommendations:
+        console.print(Text("• " + each.text))
+
+
+def fitting_table(console: Console, table: Table, rows: Sequence[Configuration]) -> RenderableType:
+    """The best configurations with as many of the settings in which they differ as the terminal has room for."""
+    n_names = len(table.parameters)
+    while n_names:
+        drawn = ranked_table(table, rows, most=max(3, console.height - 6), most_names=n_names)
+        if Measurement.get(console, console.options.update(max_width=WIDTH), drawn).maximum <= console.width:
+            return drawn
+        n_names -= 1
+    return ranked_table(table, rows, most=max(3, console.height - 6), most_names=0)
+
+
+def ranked_table(
+    table: Table, rows: Sequence[Configuration], *, most: int = SHOWN_ROWS, most_names: int | None = None
+) -> RenderableType:
+    """The best configurations.
+
+    Args:
+        table: of the trials.
+        rows: ranked.
+        most: rows shown.
+        most_names: settings shown; None: all in which the rows shown differ.
+    """
+    shown = list(islice((row for row in rows if row.rank is not None), most))
+    if not shown:
+        return Text("no run has a result yet", style="dim")
+    # The settings in which the rows that are seen differ: all of them rarely fit.
+    names = [name for name in table.parameters if len({repr(row.parameters.get(name, "-")) for row in shown}) > 1]
+    names = names[:most_names]
+    grid = _grid("rank", "run", *(["search"] if len({row.first.search for row in shown}) > 1 else []), *names)
+    for head in (table.metric, "± se", *(["parameters"] if table.kind == "training" else []), "seconds"):
+        grid.add_column(head.replace("_", "\n"), justify="right", no_wrap=True, vertical="bottom")
+    grid.add_column("", no_wrap=True)
+    several = len({row.first.search for row in shown}) > 1
+    for row in shown:
+        remarks = [] if row.state == "finished" else [row.state]
+        remarks += [f"{row.n_seeds} seeds"] if row.n_seeds > 1 else []
+        remarks += ["cannot be told from the best"] if row.is_indistinguishable else []
+        size = [] if table.kind != "training" else ["" if row.n_parameters is None else f"{row.n_parameters:,}"]
+        grid.add_row(
+            str(row.rank),
+            str(row.first.number),
+            *([row.first.search] if several else []),
+            *(Text(text_of(row.parameters[name]) if name in row.parameters else "") for name in names),
+            number(row.value),
+            "" if row.standard_error is None else number(row.standard_error),
+            *size,
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            " " + ", ".join(remarks),
+            style="bold" if row.rank == 1 else "",
+        )
+    n_ranked = sum(row.rank is not None for row in rows)
+    if n_ranked > len(shown):
+        return Group(grid, Text(f"... {n_ranked - len(shown):,} more with a result", style="dim"))
+    return grid
+
+
+def status_line(table: Table, rows: Sequence[Configuration]) -> str:
+    """A running search in one line."""
+    counts: dict[str, int] = {}
+    for trial in table.trials:
+        counts[trial.state] = counts.get(trial.state, 0) + 1
+    states = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
+    best = next((row for row in rows if row.rank == 1), None)
+    reached = "" if best is None else f"; best {table.metric} {number(best.value)} (run {best.first.number})"
+    return f"{table.name}: {states}{reached}{'' if table.is_running else '; not running'}"
+
+
+def _head(analysis: Analysis) -> RenderableType:
+    table, found = analysis.table, analysis.overview
+    lines = [Text(status_line(table, analysis.rows), style="bold")]
+    line = f"{found.n_configurations:,} configurations, {found.n_complete:,} runs trained to their end"
+    if found.skill is not None and found.baseline is not None:
+        better = "better" if found.skill >= 0 else "worse"
+        line += f"; {abs(100 * found.skill):.1f} % {better} than the best baseline ({number(found.baseline)})"
+    return Group(*lines, Text(line))
+
+
+def _importance(analysis: Analysis) -> RenderableType | None:
+    parts: list[RenderableType] = []
+    whole = _importance_grid(analysis.importances, "importance")
+    if whole is not None:
+        parts.append(whole)
+    for group in analysis.in_groups:
+        own = _importance_grid(group.importances, f"within {group.name}")
+        if own is not None:
+            parts += [Text(""), own]
+    if not parts and analysis.importances.missing:
+        return Text(f"importance: {analysis.importances.missing}", style="dim")
+    return Group(*parts) if parts else None
+
+
+def _importance_grid(found: Importances, title: str) -> Grid | None:
+    if not found.parameters:
+        return None
+    has_fanova = any(each.fanova is not None for each in found.parameters)
+    grid = _grid(title, "")
+    for head in ("share", "95 % interval", "group means differ by", *(["fANOVA"] if has_fanova else [])):
+        grid.add_column(head, justify="right", no_wrap=True)
+    widest = max(each.share for each in found.parameters) or 1.0
+    for each in found.parameters[:SHOWN_PARAMETERS]:
+        bar = "█" * round(BAR * each.share / widest) or "▏"
+        fanova = [] if not has_fanova else ["" if each.fanova is None else f"{100 * each.fanova:.0f} %"]
+        grid.add_row(
+            Text(each.parameter),
+            Text(bar, style="blue"),
+            f"{100 * each.share:.0f} %",
+            f"{100 * each.low:.0f} to {100 * each.high:.0f} %",
+            number(each.group_deviation),
+            *fanova,
+        )
+    return grid
+
+
+def _ranges(analysis: Analysis) -> RenderableType | None:
+    if sum(row.rank is not None for row in analysis.rows) < 2:
+        return None
+    parts: list[RenderableType] = []
+    groups = [(f"best quarter of {group.name}", group.ranges) for group in analysis.in_groups]
+    for title, ranges in groups or [("best quarter", analysis.ranges)]:
+        grid = _grid(title, "where it lies", "tried", "best")
+        for each in ranges[: 2 * SHOWN_PARAMETERS]:
+            if each.shares:
+                where = ", ".join(f"{name} {100 * top:.0f} %" for name, (top, _) in each.shares.items() if top) or "-"
+                tried = ", ".join(f"{name} {100 * every:.0f} %" for name, (_, every) in each.shares.items())
+            else:
+                where = f"{text_of(each.low)} to {text_of(each.high)}" if each.low is not None else "-"
+                tried = f"{text_of(each.tried_low)} to {text_of(each.tried_high)}"
+            end = " (try below)" if each.at_low else " (try above)" if each.at_high else ""
+            grid.add_row(
+                Text(each.parameter), Text(where + end), Text(tried), Text(text_of(each.best) if each.n_top else "-")
+            )
+        if grid.rows:
+            parts.append(grid)
+    return Group(*parts) if parts else None
+
+
+def _groups(analysis: Analysis) -> RenderableType | None:
+    groups = analysis.groups
+    if not groups.groups:
+        return None
+    grid = _grid(groups.name)
+    for head in ("best", "median", "mean", "deviation", "range", "complete", "paired difference"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    for group in groups.groups:
+        paired = f"{group.paired_difference:+.4f}" if group.paired_difference is not None else ""
+        paired += f" ± {number(group.paired_error)}" if group.paired_error is not None else ""
+        grid.add_row(
+            Text(group.name),
+            number(group.best),
+            number(group.median),
+            number(group.mean),
+            number(group.deviation),
+            f"{number(group.minimum)} to {number(group.maximum)}",
+            f"{group.count} of {group.n_all}",
+            paired,
+        )
+    return grid
+
+
+def _comparison(analysis: Analysis) -> RenderableType | None:
+    if analysis.comparison is None:
+        return None
+    grid = _grid("search")
+    for head in ("best", "rank", "in the best quarter", "runs", "shared", "time"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    for each in analysis.comparison.searches:
+        grid.add_row(
+            Text(each.name),
+            number(each.best),
+            "-" if each.rank is None else str(each.rank),
+            str(each.in_top),
+            str(each.n_trials),
+            str(each.n_shared),
+            seconds_text(each.seconds),
+        )
+    return grid
+
+
+def _budget(analysis: Analysis) -> RenderableType | None:
+    budget = analysis.overview.budget
+    if not budget.total:
+        return None
+    parts = [
+        f"{name} {seconds_text(value)}"
+        for name in ("useful", "pruned", "retried", "wasted", "open")
+        if (value := getattr(budget, name))
+    ]
+    return Text(f"time: {seconds_text(budget.total)} ({', '.join(parts)})")
+
+
+def _grid(*heads: str) -> Grid:
+    grid = Grid(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    for head in heads:
+        grid.add_column(head.replace("_", "\n"), no_wrap=True, vertical="bottom")
+    return grid

@@ -1,0 +1,176 @@
+"""What a tracker is told of a search: of each run its series, settings and results, from the table and the records.
+
+A tracker's copy is of the moment, as an Optuna study is: the ledger stays the truth, and exporting again replaces it.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.ledger import DONE, FAILED
+from sequifier.errors import RunError
+from sequifier.experiment.record import METRICS
+from sequifier.report.table import Table, Trial, finite
+from sequifier.search.run_files import Setting
+
+EXTRA = "pip install 'sequifier[trackers]'"
+MADE_BY = "sequifier_ledger"
+"""Names, in a tracker's folder or store, the file that a copy was made from. Only such a copy is ever replaced."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One line of metrics.jsonl.
+
+    Attributes:
+        step: optimizer steps so far.
+        time: seconds since 1970: when the run began, and its seconds of training and evaluation.
+        values: every number of the line; `epoch` too, which is a fraction within an epoch.
+    """
+
+    step: int
+    time: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """One run for a tracker.
+
+    Attributes:
+        trial: the run.
+        settings: everything that was set, with the seed.
+        evaluations: in order of steps; empty for samplers, and where the record is gone.
+        results: `best/METRIC` at the best epoch, `test/METRIC` of the winner on the test split, and what it took; of
+            a sampler its score and measures under their own names.
+        started: seconds since 1970; 0 where it is not known.
+        ended: the same; None while it has not ended.
+        files: what (`record`, `model`) -> absolute path.
+    """
+
+    trial: Trial
+    settings: Mapping[str, Setting]
+    evaluations: tuple[Evaluation, ...]
+    results: Mapping[str, float]
+    started: float
+    ended: float | None
+    files: Mapping[str, Path]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What is neither a number nor a setting; absent where there is none."""
+        trial = self.trial
+        texts = {
+            "state": trial.state,
+            trial_group(trial): trial.group,
+            "command": trial.command,
+            "error": trial.error,
+            "identity": trial.identity,
+            **{what: str(path) for what, path in self.files.items()},
+        }
+        return {name: text for name, text in texts.items() if text}
+
+
+def trial_group(trial: Trial) -> str:
+    """What the group of a trial is called."""
+    return "sampler" if "sampler" in trial.settings else "feature_set"
+
+
+def tracked_runs(table: Table) -> list[TrackedRun]:
+    """The runs of one search, in order of number.
+
+    Args:
+        table: of one search, not of several together.
+    """
+    return [_tracked(table, trial) for trial in table.trials]
+
+
+def varied(table: Table) -> list[str]:
+    """The settings in which runs differ, those that always change together too; and the seed where it differs."""
+    names = [name for first in table.parameters for name in (first, *table.linked.get(first, ()))]
+    return [*names, *(["seed"] if len({trial.seed for trial in table.trials}) > 1 else [])]
+
+
+def plain_name(name: str) -> str:
+    """A name that every tracker and every file system takes: letters, digits, `_`, `-`, `.` and spaces."""
+    return re.sub(r"[^\w. -]", "_", name).strip(". ") or "_"
+
+
+def missing(package: str) -> RunError:
+    """The error for a tracker whose package is not installed."""
+    return RunError(f"this needs the package {package}, which is not installed", fix=EXTRA)
+
+
+def _tracked(table: Table, trial: Trial) -> TrackedRun:
+    started = _seconds(trial.started or table.started or table.ended) or 0.0
+    ended = _seconds(trial.ended) if trial.state in DONE | FAILED else None
+    seed = {} if trial.seed is None else {"seed": trial.seed}
+    root = table.folder.absolute().parent.parent
+    files = {"record": trial.record, "model": root / trial.model_path if trial.model_path else None}
+    return TrackedRun(
+        trial=trial,
+        settings={**trial.settings, **seed},
+        evaluations=() if trial.record is None else read_evaluations(trial.record, started),
+        results=_results(table, trial),
+        started=started,
+        ended=ended,
+        files={what: path.absolute() for what, path in files.items() if path is not None},
+    )
+
+
+def read_evaluations(record: Path, started: float) -> tuple[Evaluation, ...]:
+    """The series of a run.
+
+    A run that went on has everything in its last record; a step that is there twice counts as it was written last.
+
+    Args:
+        record: its folder.
+        started: seconds since 1970.
+    """
+    found: dict[int, Evaluation] = {}
+    earlier_epochs = evaluating = 0.0
+    with suppress(OSError), (record / METRICS).open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                step, epoch = entry["step"], entry["epoch"]
+            except (ValueError, KeyError, TypeError):
+                continue  # a line being written
+            spent = entry.get("seconds") or {}
+            evaluating += spent.get("validation", 0.0)
+            time = started + earlier_epochs + spent.get("training", 0.0) + evaluating
+            if isinstance(epoch, int):
+                earlier_epochs += spent.get("training", 0.0)
+            found[step] = Evaluation(step, time, _numbers(entry))
+    return tuple(found[step] for step in sorted(found))
+
+
+def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of a line; those of a map under `map/name`."""
+    flat = {name: value for name, value in entry.items() if name != "step"}
+    flat |= {f"seconds/{part}": value for part, value in (entry.get("seconds") or {}).items()}
+    return {name: number for name, value in flat.items() if (number := finite(value)) is not None}
+
+
+def _results(table: Table, trial: Trial) -> dict[str, float]:
+    known: dict[str, Any] = {**trial.metrics, table.metric: trial.value}
+    if table.kind == "sampler":
+        known["seconds"] = trial.seconds
+    else:
+        known = {f"best/{name}": value for name, value in {**known, "epoch": trial.best_epoch}.items()}
+        known |= {"seconds": trial.seconds, "parameters": trial.n_parameters}
+        if table.test.get("run") == trial.number:
+            known |= {f"test/{name}": value for name, value in (table.test.get("metrics") or {}).items()}
+    return {name: number for name, value in known.items() if (number := finite(value)) is not None}
+
+
+def _seconds(time: str) -> float | None:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return None

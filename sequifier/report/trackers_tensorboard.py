@@ -1,0 +1,181 @@
+"""A search as TensorBoard event files: DIR/SEARCH/RUN/, with the table of settings and results (HParams) beside them.
+
+TensorFlow is not needed: records are written with TensorBoard's own writer. Format of hyperparameters:
+https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.atomic import atomic_path, write_text
+from sequifier.errors import RunError
+from sequifier.report.table import Table, is_number
+from sequifier.report.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs, varied
+from sequifier.search.run_files import Setting
+from sequifier.search.space import shown
+
+EVENTS = "events.out.tfevents.sequifier"
+"""Always the same name, so that a second export replaces the first."""
+
+_SUCCESS, _FAILURE, _RUNNING = 1, 2, 3  # of tensorboard.plugins.hparams.api_pb2.Status
+_STATUS = {"finished": _SUCCESS, "pruned": _SUCCESS, "diverged": _FAILURE, "failed": _FAILURE, "oom": _FAILURE}
+
+
+def write_tensorboard(table: Table, folder: Path) -> int:
+    """Write the runs of a search; those of an earlier export of it are replaced.
+
+    Args:
+        table: of one search.
+        folder: for `tensorboard --logdir`; the search gets a folder of its own in it.
+
+    Returns:
+        The number of runs.
+
+    Raises:
+        RunError: TensorBoard is not installed, the folder cannot be written to, or it has something else of this name.
+    """
+    try:
+        import tensorboard.summary.writer.record_writer  # noqa: F401
+    except ImportError as error:
+        raise missing("tensorboard") from error
+    place = folder / plain_name(table.name)
+    _claim(place, str(table.source.absolute()))
+    runs = tracked_runs(table)
+    names = {plain_name(run.trial.name): run for run in runs}
+    _remove_others(place, names)
+    parameters = [name for name in varied(table) if any(name in run.settings for run in runs)]
+    kinds = {name: _kind([run.settings[name] for run in runs if name in run.settings]) for name in parameters}
+    started = min((run.started for run in runs if run.started), default=0.0)
+    _write(place / EVENTS, started, [(0, started, [_experiment(table, runs, kinds, started)])])
+    for name, run in names.items():
+        _write(place / name / EVENTS, run.started, _events(run, kinds))
+    return len(runs)
+
+
+def _claim(place: Path, source: str) -> None:
+    """Make the search's folder, or know it again; somebody else's is left alone."""
+    mark = place / f"{MADE_BY}.txt"
+    if place.exists() and any(place.iterdir()):
+        with suppress(OSError):
+            if mark.read_text(encoding="utf-8").strip() == source:
+                return
+        raise RunError(
+            "the folder has something that is no export of this search", where=str(place), fix="choose another folder"
+        )
+    write_text(mark, source + "\n")
+
+
+def _remove_others(place: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier export wrote of runs that are no more."""
+    for path in place.glob(f"*/{EVENTS}"):
+        if path.parent.name not in names:
+            path.unlink()
+            with suppress(OSError):
+                path.parent.rmdir()
+
+
+def _events(run: TrackedRun, kinds: Mapping[str, str]) -> list[tuple[int, float, list[Any]]]:
+    """What is written of a run: (step, time, values)."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.text.summary_v2 import text_pb
+
+    facts = "\n".join(f"- {name}: `{text}`" for name, text in run.facts.items())
+    found = [(0, run.started, [_session_start(run, kinds), text_pb("run", facts).value[0]])]
+    for each in run.evaluations:
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in each.values.items()]
+        found.append((each.step, each.time, values))
+    last = run.ended or max((each.time for each in run.evaluations), default=run.started)
+    results = [Summary.Value(tag=name, simple_value=value) for name, value in run.results.items()]
+    found.append((0, last, results))
+    status = _STATUS.get(run.trial.state, _RUNNING)
+    if status != _RUNNING:
+        found.append((0, last, [_session_end(status, last)]))
+    return found
+
+
+def _write(path: Path, started: float, events: Sequence[tuple[int, float, list[Any]]]) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        writer = RecordWriter(file)
+        writer.write(Event(wall_time=started, file_version="brain.Event:2").SerializeToString())
+        for step, time, values in events:
+            writer.write(Event(wall_time=time, step=step, summary=Summary(value=values)).SerializeToString())
+
+
+def _kind(values: Sequence[Setting]) -> str:
+    """How TensorBoard keeps the values of a setting."""
+    if all(isinstance(value, bool) for value in values):
+        return "bool_value"
+    return "number_value" if all(is_number(value) for value in values) else "string_value"
+
+
+def _as(kind: str, value: Setting) -> Setting:
+    return shown(value) if kind == "string_value" else value
+
+
+def _experiment(table: Table, runs: Sequence[TrackedRun], kinds: Mapping[str, str], started: float) -> Any:
+    """Which settings and results the table shows."""
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    types = {
+        "bool_value": api_pb2.DATA_TYPE_BOOL,
+        "number_value": api_pb2.DATA_TYPE_FLOAT64,
+        "string_value": api_pb2.DATA_TYPE_STRING,
+    }
+    settings = []
+    for name, kind in kinds.items():
+        info = api_pb2.HParamInfo(name=name, type=types[kind])
+        values = {_as(kind, run.settings[name]) for run in runs if name in run.settings}
+        if kind == "number_value":
+            numbers = [value for value in values if is_number(value)]
+            info.domain_interval.min_value, info.domain_interval.max_value = min(numbers), max(numbers)
+        else:
+            info.domain_discrete.extend(sorted(values, key=str))
+        settings.append(info)
+    own = table.metric if table.kind == "sampler" else f"best/{table.metric}"
+    results = list(dict.fromkeys([own, *(name for run in runs for name in run.results)]))
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in results]
+    experiment = api_pb2.Experiment(
+        description=f"{table.name}: {table.metric}, {table.direction}",
+        time_created_secs=started,
+        hparam_infos=settings,
+        metric_infos=metrics,
+    )
+    return _hparams(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment))
+
+
+def _session_start(run: TrackedRun, kinds: Mapping[str, str]) -> Any:
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    info = plugin_data_pb2.SessionStartInfo(
+        group_name=run.trial.name, start_time_secs=run.started, model_uri=str(run.files.get("model", ""))
+    )
+    for name, kind in kinds.items():
+        if name in run.settings:
+            setattr(info.hparams[name], kind, _as(kind, run.settings[name]))
+    return _hparams(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=info))
+
+
+def _session_end(status: int, time: float) -> Any:
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time)
+    return _hparams(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=info))
+
+
+def _hparams(tag: str, content: Any) -> Any:
+    """A value that carries a message of the hyperparameter plugin; its number says nothing."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+    from tensorboard.plugins.hparams import metadata
+
+    nothing = TensorProto(dtype=DT_FLOAT, float_val=[math.nan], tensor_shape=TensorShapeProto())
+    return Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=nothing)

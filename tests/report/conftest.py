@@ -1,0 +1,51 @@
+"""Searches to analyse: a wide synthetic one, and a small real one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from shop import TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
+from synthetic import write_search
+
+from sequifier.report.read import read_search
+from sequifier.report.table import Table
+
+STATES = {5: "pruned", 11: "failed", 17: "oom", 23: "diverged", 29: "pruned"}
+
+
+@pytest.fixture(scope="session")
+def wide_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 runs over six settings, some of which did not finish."""
+    root = tmp_path_factory.mktemp("wide")
+    write_search(root, n_runs=60, epochs=12, states=STATES)
+    return root
+
+
+@pytest.fixture(scope="session")
+def wide(wide_project: Path) -> Table:
+    return read_search(str(wide_project / "logs" / "wide"))
+
+
+@pytest.fixture(scope="session")
+def real_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that was run: two feature sets, two learning rates, two seeds of each."""
+    root = tmp_path_factory.mktemp("real")
+    write_shop(root / "data" / "shop.csv", shop_rows())
+    preprocess_shop(root)
+    config = merged(
+        TINY_SEARCH,
+        {
+            "input_columns": [["item"], ["item", "price"]],
+            "repeats": 2,
+            "model_hyperparameter_sampling": {"dim_model": 8, "n_head": 2},
+            "training_hyperparameter_sampling": {"epochs": 3, "learning_rate": [0.01, 0.001]},
+        },
+    )
+    path = root / "configs" / "hyperparameter_search.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "sequifier", "hyperparameter-search", "--yes", "--quiet"]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=300, env={**os.environ})
+    return root

@@ -1,0 +1,90 @@
+"""Several searches as one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic import write_search
+
+from sequifier.errors import RunError
+from sequifier.report.analysis import analyse
+from sequifier.report.merge import merged
+from sequifier.report.ranking import ranked
+from sequifier.report.read import read_search
+from sequifier.report.table import Table
+
+ONE = {"learning_rate": [1e-3, 1e-2], "dropout": [0.0, 0.1]}
+OTHER = {"learning_rate": [1e-3, 1e-4], "dropout": [0.0, 0.1]}
+MODEL = {"dim_model": 8, "n_head": 2, "num_layers": 1}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Table]:
+    """Grids that have half of their runs in common, with the same results, as equal seeds give them."""
+    root = tmp_path_factory.mktemp("two")
+    tables = []
+    for name, training in (("one", ONE), ("other", OTHER)):
+        values = {"search_strategy": "grid", "n_samples": None, "input_columns": [["kind"]]}
+        write_search(root, name=name, epochs=4, model=MODEL, training=training, **values)  # type: ignore[arg-type]
+        tables.append(read_search(str(root / "logs" / name)))
+    first, second = tables
+    values = {trial.identity: trial.value for trial in first.trials}
+    same = tuple(replace(trial, value=values.get(trial.identity, trial.value)) for trial in second.trials)
+    return first, replace(second, trials=same)
+
+
+def test_a_run_of_two_searches_counts_once(two: tuple[Table, Table]) -> None:
+    first, second = two
+    shared = {trial.identity for trial in first.trials} & {trial.identity for trial in second.trials}
+    assert len(shared) == 2
+    table = merged(two)
+    assert len(table.trials) == 4 + 4 - 2
+    assert [trial.number for trial in table.trials] == list(range(6))
+    every = {trial.identity: trial.value for source in two for trial in source.trials}
+    assert {trial.identity: trial.value for trial in table.trials} == every
+    values = [row.value for row in ranked(table)]
+    assert values == sorted(every.values())  # type: ignore[type-var]
+    assert set(table.parameters) == {"learning_rate", "dropout"}
+    assert {trial.settings["learning_rate"] for trial in table.trials} == {1e-2, 1e-3, 1e-4}
+
+
+def test_what_each_search_contributed(two: tuple[Table, Table]) -> None:
+    found = analyse(two)
+    assert found.comparison is not None
+    first, second = found.comparison.searches
+    assert (first.n_trials, first.n_shared, second.n_trials, second.n_shared) == (4, 0, 4, 2)
+    for share, table in zip((first, second), two, strict=True):
+        values = [trial.value for trial in table.trials if trial.value is not None]
+        assert share.best == min(values)
+        everything = sorted({trial.value for source in two for trial in source.trials if trial.value is not None})
+        assert share.rank == everything.index(min(values)) + 1
+        assert share.seconds == pytest.approx(sum(trial.seconds or 0 for trial in table.trials))
+    assert first.in_top + second.in_top == 2, "the best quarter of six is two"
+    assert 1 in (first.rank, second.rank)
+
+
+def test_a_failed_run_gives_way_to_the_same_run_with_a_result(two: tuple[Table, Table]) -> None:
+    first, second = two
+    shared = next(t.identity for t in first.trials if t.identity in {s.identity for s in second.trials})
+    failed = tuple(replace(t, value=None, state="failed") if t.identity == shared else t for t in first.trials)
+    table = merged([replace(first, trials=failed), second])
+    assert [trial.state for trial in table.trials if trial.identity == shared] == ["finished"]
+
+
+def test_a_setting_that_only_tells_the_searches_apart_becomes_a_parameter(two: tuple[Table, Table]) -> None:
+    first, second = two
+    wider = [replace(t, settings={**t.settings, "gradient_clip": 1.0}, identity=f"x{t.number}") for t in second.trials]
+    assert "gradient_clip" in merged([first, replace(second, trials=tuple(wider))]).parameters
+
+
+def test_searches_whose_results_mean_something_else_are_not_compared(two: tuple[Table, Table], tmp_path: Path) -> None:
+    first, second = two
+    for other, words in (
+        (replace(second, data="fedcba"), "different data: 0123456789abcdef and fedcba"),
+        (replace(second, metric="val_kind_accuracy", direction="maximize"), "ranks by val_loss"),
+        (replace(second, kind="sampler"), "cannot be compared with a sampler search"),
+        (replace(second, targets={"kind": 3}), "different targets"),
+    ):
+        with pytest.raises(RunError, match=words) as caught:
+            merged([first, other])
+        assert caught.value.where

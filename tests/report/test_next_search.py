@@ -1,0 +1,122 @@
+"""The next search: narrower, valid, and still around the best."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from synthetic import write_search
+
+from sequifier.config.load import load
+from sequifier.config.search import SearchConfig
+from sequifier.config.train import TrainConfig
+from sequifier.errors import RunError
+from sequifier.report.analysis import Analysis, analyse
+from sequifier.report.export import export_best, export_next
+from sequifier.report.next_search import next_search
+from sequifier.report.read import read_search
+from sequifier.report.table import Table
+
+
+@pytest.fixture(scope="module")
+def analysis(wide: Table) -> Analysis:
+    return analyse([wide])
+
+
+def sections(values: dict[str, Any]) -> dict[str, Any]:
+    return values.get("model_hyperparameter_sampling", {}) | values.get("training_hyperparameter_sampling", {})
+
+
+def test_it_is_narrower_and_keeps_the_best(analysis: Analysis, wide: Table, tmp_path: Path) -> None:
+    path = tmp_path / "next.yaml"
+    assert export_next(analysis, path) == f"sequifier hyperparameter-search --config-path {path}"
+    config = load(SearchConfig, path).config
+    asked, best = sections(dict(wide.document)), analysis.rows[0].first.settings
+    found = sections(yaml.safe_load(path.read_text()))
+    assert config.hp_search_name == "wide-2" and config.search_strategy == "bayesian"
+    rate = found["learning_rate"]
+    assert asked["learning_rate"]["low"] < rate["low"] < float(str(best["learning_rate"])) < rate["high"] < 0.1
+    middle = next(each for each in analysis.ranges if each.parameter == "learning_rate")
+    assert middle.core_low is not None and middle.core_high is not None
+    assert rate["low"] <= middle.core_low and middle.core_high <= rate["high"]
+    for name in ("dropout", "batch_size"):
+        if name in found:
+            assert set(found[name]) <= set(asked[name]) and best[name] in found[name]
+    assert config.start_with == [f"configs/hp_search/wide-run-{analysis.rows[0].first.number}.yaml"]
+    assert "hp_search_name: wide\n" not in path.read_text()
+
+
+def test_the_optimum_that_was_planted_lies_in_it(analysis: Analysis) -> None:
+    found = sections(next_search(analysis))
+    assert found["learning_rate"]["low"] < 10**-2.7 < found["learning_rate"]["high"]
+    assert "AdamW" in [entry["name"] for entry in found["optimizer"]]
+
+
+def test_linked_lists_keep_the_same_places(tmp_path: Path) -> None:
+    model = {"dim_model": [8, 16, 16, 64], "n_head": [2, 2, 4, 4], "num_layers": 1}
+    training = {"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}}
+    write_search(tmp_path, n_runs=40, epochs=4, model=model, training=training)
+    analysis = analyse([read_search(str(tmp_path / "logs" / "wide"))])
+    found = sections(next_search(analysis))
+    pairs = list(zip(found.get("dim_model", []), found.get("n_head", []), strict=False))
+    assert pairs and set(pairs) <= {(8, 2), (16, 2), (16, 4), (64, 4)}
+    best = analysis.rows[0].first.settings
+    assert (best["dim_model"], best["n_head"]) in pairs
+
+
+def test_it_reaches_beyond_an_end_that_the_best_reached_within_the_bounds_of_a_field(wide: Table) -> None:
+    def with_best(name: str, values: list[Any], order: list[Any]) -> Any:
+        """A search over `name` alone, whose results follow `order`."""
+        trials = [
+            replace(
+                trial,
+                settings={**trial.settings, name: values[place % len(values)]},
+                configuration=str(place),
+                value=1.0 + order.index(values[place % len(values)]) + place / 100,
+                state="finished",
+                sequence_losses=None,
+            )
+            for place, trial in enumerate(wide.trials[:24])
+        ]
+        document = {**wide.document, "training_hyperparameter_sampling": {name: values, "epochs": [12]}}
+        table = replace(wide, trials=tuple(trials), parameters=(name,), linked={}, document=document)
+        return sections(next_search(analyse([table]))).get(name)
+
+    assert with_best("batch_size", [8, 16, 32], [32, 16, 8]) == [32, 64]
+    assert with_best("batch_size", [8, 16, 32], [8, 16, 32]) == [4, 8]
+    assert with_best("dropout", [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]) == [0.3, 0.4]
+    assert with_best("dropout", [0.0, 0.2], [0.0, 0.2]) is None, "0, the default: there is none below"
+    assert with_best("batch_size", [8, 16, 32], [16, 8, 32]) == [16]
+
+
+def test_nothing_to_go_by_is_said(wide: Table, analysis: Analysis) -> None:
+    with pytest.raises(RunError, match=r"search\.yaml is missing"):
+        next_search(replace(analysis, table=replace(wide, document={})))
+    with pytest.raises(RunError, match="no run has a result"):
+        empty = replace(wide, trials=tuple(replace(trial, value=None, state="failed") for trial in wide.trials))
+        next_search(analyse([empty]))
+
+
+def test_the_best_run_is_exported_as_a_run_of_its_own(analysis: Analysis, wide: Table, tmp_path: Path) -> None:
+    path = tmp_path / "best.yaml"
+    assert export_best(analysis, [wide], path) == f"sequifier train --config-path {path}"
+    best = analysis.rows[0].first
+    config = load(TrainConfig, path).config
+    assert config.model_name == f"{best.name}-best"
+    assert config.training_spec.learning_rate == best.settings["learning_rate"]
+    assert config.model_spec.dim_model == best.settings["dim_model"]
+
+
+def test_what_a_real_search_says_next_can_be_started(real_project: Path) -> None:
+    command = [sys.executable, "-m", "sequifier"]
+    words = ["search-analysis", "tune", "--next", "next.yaml", "--export", "best.yaml"]
+    done = subprocess.run([*command, *words], cwd=real_project, capture_output=True, text=True, check=True)
+    assert "sequifier hyperparameter-search --config-path next.yaml" in done.stdout
+    words = ["hyperparameter-search", "--config-path", "next.yaml", "--dry-run"]
+    planned = subprocess.run([*command, *words], cwd=real_project, capture_output=True, text=True, check=False)
+    assert planned.returncode == 0, planned.stderr
+    assert "tune-2: grid" in planned.stderr
+    assert load(TrainConfig, real_project / "best.yaml").config.model_name.endswith("-best")

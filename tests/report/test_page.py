@@ -1,0 +1,268 @@
+"""The page as a file, and in a browser that has no network."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import write_search
+
+from sequifier.report.curves_page import visualize
+from sequifier.report.report import read_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of 200 runs of 100 epochs."""
+    root = tmp_path_factory.mktemp("report")
+    states: dict[int, Any] = dict.fromkeys(range(7, 200, 6), "pruned") | {11: "failed", 23: "oom"}
+    write_search(root, n_runs=200, epochs=100, states=states)
+    path = root / "report.html"
+    read_report([str(root / "logs" / "wide")]).write_html(path, command="sequifier search-analysis <wide>")
+    return path
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in ("meta", "link", "br", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes <{self.open[-1] if self.open else ''}>"
+        self.open.pop()
+
+
+def test_it_is_one_well_formed_file_below_a_megabyte(report: Path) -> None:
+    text = report.read_text()
+    assert len(text.encode()) < 1_000_000
+    tags = _Tags()
+    tags.feed(text)
+    assert tags.open == [] and len(tags.ids) == len(set(tags.ids))
+    links = {value for _, name, value in tags.attributes if name == "href" and value and value.startswith("#")}
+    assert {link[1:] for link in links} <= set(tags.ids)
+    assert "&lt;wide&gt;" in text and "<wide>" not in text
+
+
+def test_it_names_no_other_place(report: Path) -> None:
+    text = report.read_text()
+    assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\(|\bfetch\(|XMLHttpRequest|<(?:iframe|object|embed|form)", text)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; img-src data:;") and "connect-src" not in policy[1]
+
+
+def test_without_a_script_every_number_is_there(report: Path) -> None:
+    text = re.sub(r"<script.*?</script>", "", report.read_text(), flags=re.DOTALL)
+    assert text.count("<tr data-key=") == 200
+    assert text.count('class="line k-') >= 2 * 190 and text.count("<circle") > 400
+    assert "sequifier train --config-path configs/hp_search/wide-run-" in text
+    for heading in ("Findings", "Runs", "Importance", "Best ranges", "Learning curves", "Trade-offs", "Next search"):
+        assert f">{heading}</h2>" in text
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'sequifier[dev]'")
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1200,900",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        driver.execute_cdp_cmd("Network.enable", {})
+        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+        assert selenium is not None
+        yield driver
+    finally:
+        driver.quit()
+
+
+def open_page(browser: Any, path: Path) -> None:
+    browser.get_log("performance")
+    browser.get(f"file://{path}")
+
+
+def requests_of(browser: Any, path: Path) -> list[str]:
+    """What was asked for besides the page."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if url != f"file://{path}" and not url.startswith("data:")]
+
+
+def column(browser: Any, name: str) -> list[str]:
+    script = """
+    const table = document.querySelector('#runs table');
+    const place = [...table.tHead.rows[0].cells].findIndex(cell => cell.textContent === arguments[0]);
+    return [...table.tBodies[0].rows].map(row => row.cells[place].dataset.v);
+    """
+    return list(browser.execute_script(script, name))
+
+
+def test_it_opens_without_an_error_or_a_request(browser: Any, report: Path) -> None:
+    open_page(browser, report)
+    assert browser.get_log("browser") == []
+    assert requests_of(browser, report) == []
+    drawn = browser.execute_script(
+        "return [...document.querySelectorAll('svg.chart')].map(svg => {"
+        "const box = svg.getBoundingClientRect();"
+        "return [box.width, box.height, svg.querySelectorAll('.line, .dot').length, "
+        "[...svg.querySelectorAll('.line, .dot, .step')].filter(mark => { const b = mark.getBBox();"
+        "return b.width + b.height > 0; }).length]; })"
+    )
+    assert len(drawn) == 5
+    for width, height, marks, seen in drawn:
+        assert width > 200 and height > 100 and marks > 100 and seen > 100
+    wide = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert wide, "the page itself does not scroll sideways"
+
+
+def test_the_table_sorts_by_click_and_by_keyboard(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, report)
+    assert column(browser, "rank")[:3] == ["1", "2", "3"]
+    heads = {
+        head.text.split()[0]: head for head in browser.find_elements(By.CSS_SELECTOR, "#runs thead th") if head.text
+    }
+    button = heads["learning_rate"].find_element(By.TAG_NAME, "button")
+    button.click()
+    rates = [float(value) for value in column(browser, "learning_rate")]
+    assert rates == sorted(rates) and heads["learning_rate"].get_attribute("aria-sort") == "ascending"
+    assert heads["rank"].get_attribute("aria-sort") is None
+    button.send_keys(Keys.ENTER)
+    rates = [float(value) for value in column(browser, "learning_rate")]
+    assert rates == sorted(rates, reverse=True)
+    assert heads["learning_rate"].get_attribute("aria-sort") == "descending"
+    heads["optimizer.momentum"].find_element(By.TAG_NAME, "button").send_keys(Keys.SPACE)
+    values = column(browser, "optimizer.momentum")
+    known = [value for value in values if value]
+    assert known == sorted(known, key=float) and values[len(known) :] == [""] * (200 - len(known)), (
+        "empty ones at the end"
+    )
+
+
+def test_curves_are_read_off_with_the_keyboard_and_the_pointer(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, report)
+    figure = browser.find_element(By.CSS_SELECTOR, "figure.curves")
+    plot, readout = figure.find_element(By.CSS_SELECTOR, ".plot"), figure.find_element(By.CSS_SELECTOR, ".readout")
+    hint = readout.text
+    data = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))
+    first, second = data["charts"]["curves"]["lines"][:2]
+    browser.execute_script("arguments[0].focus()", plot)
+    assert readout.text.startswith(f"{first['name']}, epoch 100: val_loss {first['y'][99]:.4f}"[:24])
+    assert "training loss" in readout.text
+    plot.send_keys(Keys.ARROW_LEFT)
+    assert f"epoch 99: val_loss {first['y'][98]:g}" in readout.text
+    plot.send_keys(Keys.ARROW_DOWN)
+    assert readout.text.startswith(f"{second['name']}, epoch ")
+    assert browser.find_elements(By.CSS_SELECTOR, f"#runs tr.lit[data-key={second['key']}]"), "lit in the table too"
+    browser.execute_script("arguments[0].blur()", plot)
+    assert readout.text == hint
+    ActionChains(browser).move_to_element(figure.find_element(By.TAG_NAME, "svg")).perform()
+    assert re.match(r"run \d+, epoch \d+: val_loss [\d.]+", readout.text)
+    assert browser.get_log("browser") == []
+
+
+def test_colours_follow_the_system_and_the_button(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    def paper() -> str:
+        return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+
+    try:
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        )
+        open_page(browser, report)
+        dark = paper()
+        button = browser.find_element(By.CSS_SELECTOR, "button.theme")
+        button.click()
+        light = paper()
+        assert dark != light and button.text == "Colours: light"
+        button.click()
+        assert paper() == dark
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(browser: Any, report: Path) -> None:
+    try:
+        size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        open_page(browser, report)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_commands_are_copied(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    open_page(browser, report)
+    button = browser.find_element(By.CSS_SELECTOR, "#next pre + button.copy")
+    button.click()
+    browser.execute_script("return new Promise(done => setTimeout(done, 50))")
+    assert button.text == "Copied"
+    names = [b.get_attribute("aria-label") for b in browser.find_elements(By.CSS_SELECTOR, "#runs button.copy")[:2]]
+    assert all(re.fullmatch(r"Copy the command for run \d+", name) for name in names)
+
+
+def test_every_part_that_scrolls_or_acts_has_a_name(browser: Any, report: Path) -> None:
+    open_page(browser, report)
+    nameless = browser.execute_script(
+        "return [...document.querySelectorAll('button, [tabindex], svg[role=img], section, nav')].filter(part =>"
+        "!(part.getAttribute('aria-label') || part.getAttribute('aria-labelledby') || part.textContent.trim()))"
+        ".map(part => part.outerHTML.slice(0, 80))"
+    )
+    assert nameless == []
+    levels = browser.execute_script("return [...document.querySelectorAll('h1, h2, h3')].map(h => h.tagName)")
+    assert levels[0] == "H1" and levels.count("H1") == 1
+
+
+def test_curves_of_runs_open_alike(browser: Any, report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(report.parent)
+    path = visualize(["wide-run-1", "wide-run-2"], log_scale=True)
+    assert path == Path("outputs/curves-wide-run-1-wide-run-2.html")
+    open_page(browser, path.absolute())
+    assert browser.get_log("browser") == [] and requests_of(browser, path.absolute()) == []
+    lines = browser.execute_script("return document.querySelectorAll('svg.chart .line').length")
+    assert lines == 4, "validation and training of both"

@@ -1,4 +1,4 @@
-"""Earlier releases of Sequifier, and the configs of one and the same search for each of them.
+"""Earlier releases of Sequifier, and the configs of one and the same search, and of `infer`, for each of them.
 
 Each release gets a virtual environment in a cache folder, made once (about 7 GB each where pip takes torch with CUDA).
 """
@@ -34,12 +34,21 @@ class Grid:
     batch_size: int = 64
     seq_length: int = 48
     columns: tuple[str, ...] = ("item", "price")
+    targets: dict[str, str] = field(default_factory=lambda: {"item": "categorical"})
     split_ratios: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
+    stride: int | None = None  # events between the windows of every split; None: seq_length
+    inference_batch_size: int = 10  # what the models of 1.0 are made for
 
     @property
     def n_runs(self) -> int:
         """How many runs it has."""
         return len(self.rates) * len(self.dropout) * len(self.feed_forward)
+
+    @property
+    def criterion(self) -> dict[str, str]:
+        """The loss of each target."""
+        losses = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
+        return {target: losses[kind] for target, kind in self.targets.items()}
 
     @property
     def embedding_widths(self) -> dict[str, int]:
@@ -58,7 +67,12 @@ def write_ours(root: Path, grid: Grid) -> None:
     """Configs of this release."""
     write(
         root / "configs/preprocess.yaml",
-        {"data_path": "data/events.csv", "seq_length": grid.seq_length, "split_ratios": grid.split_ratios},
+        {
+            "data_path": "data/events.csv",
+            "seq_length": grid.seq_length,
+            "split_ratios": grid.split_ratios,
+            "stride_by_split": [grid.stride or grid.seq_length] * 3,
+        },
     )
     write(
         root / "configs/hyperparameter_search.yaml",
@@ -66,7 +80,8 @@ def write_ours(root: Path, grid: Grid) -> None:
             "metadata_config_path": "configs/metadata_configs/events.json",
             "hp_search_name": "tune",
             "search_strategy": "grid",
-            "target_columns": ["item"],
+            "input_columns": [list(grid.columns)],
+            "target_columns": list(grid.targets),
             "override_input": True,
             "model_hyperparameter_sampling": {
                 "dim_model": grid.width,
@@ -88,7 +103,7 @@ def write_ours(root: Path, grid: Grid) -> None:
 
 def write_v1(root: Path, grid: Grid) -> None:
     """Configs of 1.0, which wants the folder of its run files to be there."""
-    (root / "configs/hp_search").mkdir(parents=True)
+    (root / "configs/hp_search").mkdir(parents=True, exist_ok=True)
     write(
         root / "configs/preprocess.yaml",
         {
@@ -99,7 +114,7 @@ def write_v1(root: Path, grid: Grid) -> None:
             "selected_columns": list(grid.columns),
             "split_ratios": grid.split_ratios,
             "seq_length": grid.seq_length,
-            "stride_by_split": [grid.seq_length] * 3,
+            "stride_by_split": [grid.stride or grid.seq_length] * 3,
             "max_rows": None,
         },
     )
@@ -116,10 +131,10 @@ def write_v1(root: Path, grid: Grid) -> None:
             "validation_data_path": "data/events-split1.parquet",
             "read_format": "parquet",
             "input_columns": [list(grid.columns)],
-            "target_columns": ["item"],
-            "target_column_types": {"item": "categorical"},
+            "target_columns": list(grid.targets),
+            "target_column_types": grid.targets,
             "seq_length": [grid.seq_length],
-            "inference_batch_size": 10,
+            "inference_batch_size": grid.inference_batch_size,
             "export_generative_model": True,
             "export_embedding_model": False,
             "override_input": True,
@@ -146,7 +161,7 @@ def write_v1(root: Path, grid: Grid) -> None:
                 "save_interval_epochs": grid.epochs,
                 "batch_size": [grid.batch_size],
                 "learning_rate": grid.rates,
-                "criterion": {"item": "CrossEntropyLoss"},
+                "criterion": grid.criterion,
                 "accumulation_steps": [1],
                 "dropout": grid.dropout,
                 "optimizer": [{"name": "Adam"}],
@@ -171,7 +186,7 @@ def write_v3(root: Path, grid: Grid) -> None:
             "split_method": "within_sequence",
             "window_length": grid.seq_length + 1,
             "max_target_offset": 1,
-            "window_stride": grid.seq_length,
+            "window_stride": grid.stride or grid.seq_length,
             "max_rows": None,
         },
     )
@@ -184,7 +199,7 @@ def write_v3(root: Path, grid: Grid) -> None:
             "global_training": {
                 "training_objective": "causal",
                 "context_length": grid.seq_length,
-                "inference_batch_size": 10,
+                "inference_batch_size": grid.inference_batch_size,
                 "batch_size": grid.batch_size,
                 "learning_rate": grid.rates[0],
                 "optimizer": {"name": "Adam"},
@@ -203,7 +218,7 @@ def write_v3(root: Path, grid: Grid) -> None:
                 },
                 "interface": {
                     "input_columns": list(grid.columns),
-                    "target_columns": ["item"],
+                    "target_columns": list(grid.targets),
                     "ingestion": {
                         "type": "embedding",
                         "output_dim": grid.width,
@@ -214,7 +229,7 @@ def write_v3(root: Path, grid: Grid) -> None:
             },
             "dataset": {
                 "part": {"metadata_config_path": "configs/metadata_configs/events.json"},
-                "criterion": {"item": "CrossEntropyLoss"},
+                "criterion": grid.criterion,
             },
             "training_plan": {"epochs": grid.epochs},
             "evaluation": True,
@@ -244,6 +259,58 @@ def write_v3(root: Path, grid: Grid) -> None:
 Write = Callable[[Path, Grid], None]
 
 
+@dataclass(frozen=True)
+class Job:
+    """What `infer` is to do: predict the windows of a split with a model of the grid, or generate from it."""
+
+    grid: Grid
+    model: str
+    data: str
+    batch_size: int
+    steps: int = 0  # events to generate behind the first window of each sequence; 0: predict the windows
+
+    @property
+    def in_common(self) -> dict[str, Any]:
+        """What every release reads."""
+        return {
+            "project_root": ".",
+            "metadata_config_path": "configs/metadata_configs/events.json",
+            "model_path": self.model,
+            "model_type": "generative",
+            "data_path": self.data,
+            "device": "cpu",
+            "inference_batch_size": self.batch_size,
+        }
+
+
+def infer_ours(root: Path, job: Job) -> None:
+    """Config of this release. Of each sequence that it continues, the data holds a window and one event more."""
+    generation = {"autoregression": True, "autoregression_extra_steps": job.steps - 1} if job.steps else {}
+    write(root / "configs/infer.yaml", job.in_common | generation)
+
+
+def infer_v1(root: Path, job: Job) -> None:
+    """Config of 1.0."""
+    generation = {"autoregression": True, "autoregression_extra_steps": job.steps - 1} if job.steps else {}
+    contract = {
+        "training_config_path": "configs/hp_search/tune-run-0.yaml",
+        "input_columns": list(job.grid.columns),
+        "target_columns": list(job.grid.targets),
+        "target_column_types": job.grid.targets,
+        "seq_length": job.grid.seq_length,
+    }
+    write(root / "configs/infer.yaml", job.in_common | contract | generation)
+
+
+def infer_v3(root: Path, job: Job) -> None:
+    """Config of 3.1."""
+    generation = {"autoregressive": True, "generation_steps": job.steps} if job.steps else {}
+    write(root / "configs/infer.yaml", job.in_common | generation)
+
+
+WriteInfer = Callable[[Path, Job], None]
+
+
 def new_project(
     write_table: Callable[[Path], None], root: Path, grid: Grid, write_configs: Write, program: list[str]
 ) -> Path:
@@ -257,14 +324,14 @@ def new_project(
 
 def sequifier(program: list[str], command: str, root: Path) -> float:
     """Run a command in a project; returns the seconds of the whole process."""
-    # The peers start `sequifier` by its name.
-    path = f"{Path(program[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    # The peers start `sequifier` by its name; 3.1 wants to be told that splits of other sizes than usual are meant.
+    more = {"PATH": f"{Path(program[0]).parent}{os.pathsep}{os.environ['PATH']}", "ALLOW_LARGE_SPLITS": "1"}
     environment = {name: value for name, value in os.environ.items() if program == OURS or name != "PYTHONPATH"}
     began = time.perf_counter()
     done = subprocess.run(
         [*program, command, f"--config-path=configs/{command.replace('-', '_')}.yaml"],
         cwd=root,
-        env=environment | {"PATH": path},
+        env=environment | more,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

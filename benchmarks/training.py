@@ -73,13 +73,13 @@ Take = Callable[[int], float]
 SIZES = [Size(64, 2, 4, 128, 40), Size(128, 4, 4, 128, 10), Size(256, 6, 8, 64, 4)]
 
 
-def write_table(path: Path) -> None:
+def write_table(path: Path, n_sequences: int = N_SEQUENCES, n_events: int = N_EVENTS) -> None:
     """Sequences of events: categories that mostly follow themselves, and real numbers around them."""
     draw = random.Random(0)
     lines = [",".join(("sequenceId", "itemPosition", *COLUMNS))]
-    for sequence in range(N_SEQUENCES):
+    for sequence in range(n_sequences):
         state = dict.fromkeys(CLASSES, 0)
-        for position in range(N_EVENTS):
+        for position in range(n_events):
             state = {column: (state[column] + draw.choice([1, 1, 1, 2])) % n for column, n in CLASSES.items()}
             reals = (draw.gauss(state["item"], 1), draw.gauss(state["shop"], 1))
             lines.append(f"{sequence},{position},{','.join(map(str, state.values()))},{reals[0]:.4f},{reals[1]:.4f}")

@@ -12,14 +12,21 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from sequifier.artifacts.events import Events
     from sequifier.artifacts.ledger import Ledger, Record
     from sequifier.artifacts.metadata import Metadata
     from sequifier.artifacts.model_file import ModelFile
+    from sequifier.check import Checked
     from sequifier.config.inference import InferConfig
     from sequifier.config.preprocess import PreprocessConfig
+    from sequifier.config.sampler_search import SamplerSearchConfig
     from sequifier.inference.predict import Inference
+    from sequifier.report.report import Report as SearchReport
     from sequifier.run import RunResult
+    from sequifier.sampler_search.session import SamplerSearchResult
+    from sequifier.sampler_search.setup import Setup
     from sequifier.search.agenda import Agenda
     from sequifier.search.notes import Notes
     from sequifier.search.plan import Plan, PlannedRun
@@ -50,10 +57,19 @@ def make(
     return make(name, example=example, folder=folder, data=table)
 
 
+def check_config(config: "BaseModel") -> "Checked":
+    """Everything that can be known to be wrong before a command runs; see `check.check`."""
+    from sequifier.check import check
+
+    return check(config, plan_search=lambda search: _Planner(search).plan(()), steps_of=_StepCounter)
+
+
 def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
     """Encode a table of events; returns the metadata file. See `preprocess.pipeline.preprocess`."""
+    from sequifier.config.active import log_line
     from sequifier.preprocess.pipeline import preprocess
 
+    report(log_line(config))
     return preprocess(config, report=report)
 
 
@@ -84,7 +100,12 @@ def train(
 
 
 def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
-    """Predict with exported models; see `inference.predict.infer`."""
+    """Predict with exported models; see `inference.predict.infer`. The record is `logs/infer/[stamp__id]/`."""
+    from dataclasses import asdict
+
+    from sequifier.config.active import log_line
+    from sequifier.experiment.experiment import Experiment
+    from sequifier.inference.check import check_jobs
     from sequifier.inference.predict import infer
 
     def encode_raw(path: Path, file: "ModelFile") -> "Iterator[Events]":
@@ -92,7 +113,21 @@ def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
 
         return encode_new_events(path, file)
 
-    return infer(config, encode_raw=encode_raw, report=report)
+    notes = [log_line(config)]
+    report(notes[0])
+
+    def note(line: str) -> None:
+        notes.append(line)
+        report(line)
+
+    jobs = check_jobs(config, note)  # what is wrong in the config leaves no record
+    values = config.model_dump(mode="json")
+    with Experiment(config.root / "logs", "infer", parameters=values, kind="infer", echo=report, latest=True) as record:
+        for line in notes:
+            record.log(line, echo=False)
+        found = infer(config, encode_raw=encode_raw, report=record.log, jobs=jobs)
+        record["results"] = [asdict(inference) for inference in found]
+    return found
 
 
 def export(
@@ -176,6 +211,7 @@ def search(
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.artifacts.ledger import Ledger, read_ledger
+    from sequifier.config.active import log_line
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search.agenda import Agenda
     from sequifier.search.keeping import remove_surplus
@@ -184,6 +220,7 @@ def search(
     from sequifier.search.results import savings
 
     check_hooks(config.hooks, config.root)
+    emit("log", line=log_line(config))
     folder = config.root / "logs" / config.hp_search_name
     planner = _Planner(config)
     notes = Notes(folder)
@@ -209,6 +246,48 @@ def search(
             ended = session.run(agenda) if waiting or planner.proposes else "complete"
         saved = None if config.pruner.type == "none" else savings(session.plan, ledger.records)
         return SearchResult(session.plan, notes.rows(session.plan, ledger.records), ended, saved, planner.refused)
+
+
+def sampler_search(
+    config: "SamplerSearchConfig",
+    *,
+    check_only: bool = False,
+    retry_failed: bool = False,
+    confirm: Callable[["Setup", int], bool] = lambda setup, n_left: True,
+    emit: Callable[..., None],
+) -> "SamplerSearchResult":
+    """Search for the sampler that continues sequences best, and try what is left of the search.
+
+    Model, endpoint and judge are called once before anything else is. Ctrl-C once finishes the configuration; twice
+    ends at once, and the same search goes on from what is written.
+
+    Args:
+        config: the search.
+        check_only: end after the check.
+        retry_failed: try failed configurations again.
+        confirm: gets the search and the number of configurations that would be tried; False ends it there.
+        emit: is told of what happens, see `sampler_search.session.Session`.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: before anything is spent; RunError also when endpoint or judge
+            stop answering.
+    """
+    from sequifier.config.active import log_line
+    from sequifier.execution.interrupt import Interrupt
+    from sequifier.sampler_search.session import Session
+
+    emit("note", line=log_line(config))
+    with Session(config, retry_failed=retry_failed, emit=emit) as session:
+        n_left = session.n_left
+        emit("planned", setup=session.setup, n_left=n_left)
+        if check_only or n_left:
+            session.check()
+        if check_only:
+            return session.result("checked")
+        if n_left and not confirm(session.setup, n_left):
+            return session.result("declined")
+        with Interrupt() as interrupt:
+            return session.run(interrupt.is_set)
 
 
 def _emit_plan(
@@ -240,6 +319,29 @@ def export_optuna(
     from sequifier.report.searches import find_search
 
     return export_optuna(find_search(search), url, metric=metric, direction=direction)
+
+
+def read_report(
+    names: Sequence[str] = (),
+    *,
+    latest: bool = False,
+    metric: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+    fanova: bool = False,
+) -> "SearchReport":
+    """Read and analyse searches, finished or running; see `report.report.read_report`."""
+    from sequifier.report.report import read_report
+
+    return read_report(names, latest=latest, metric=metric, direction=direction, fanova=fanova)
+
+
+def visualize_training(
+    names: Sequence[str], *, metric: str = "val_loss", log_scale: bool = False, path: Path | None = None
+) -> Path:
+    """Draw learning curves of runs on one page; returns its path. See `report.curves_page.visualize`."""
+    from sequifier.report.curves_page import visualize
+
+    return visualize(names, metric=metric, log_scale=log_scale, path=path)
 
 
 @dataclass(frozen=True)
@@ -301,22 +403,30 @@ class _Session:
         self, planner: _Planner, plan: "Plan", ledger: "Ledger", notes: "Notes", emit: Callable[..., None]
     ) -> None:
         from sequifier.execution.local import LocalExecutor
+        from sequifier.search.recording import logged, search_experiment
 
-        self._planner, self._ledger, self._notes, self._emit = planner, ledger, notes, emit
+        self._planner, self._ledger, self._notes = planner, ledger, notes
+        self._record = search_experiment(planner.config)
+        self._emit = logged(self._record, emit)
         self._executor = LocalExecutor(notes.folder / "worker.log")
         self.plan = plan
 
     def run(self, agenda: "Agenda") -> "Ended":
-        """Work through the agenda, then confirm and score; the results are written whatever happens."""
-        try:
-            ended = self._work(agenda)
-        except BaseException:
+        """Work through the agenda, then confirm and score; record and results are written whatever happens."""
+        from sequifier.search.recording import summary
+
+        with self._record:
+            try:
+                ended = self._work(agenda)
+            except BaseException:
+                self._executor.close()
+                with suppress(RunError):  # what ended the search is to be said; the next start writes the table
+                    self._notes.write_results(self.plan, self._ledger.records)
+                raise
             self._executor.close()
-            with suppress(RunError):  # what ended the search is to be said; the next start writes the table
-                self._notes.write_results(self.plan, self._ledger.records)
-            raise
-        self._executor.close()
-        self._notes.write_results(self.plan, self._ledger.records)
+            self._notes.write_results(self.plan, self._ledger.records)
+            found = summary(self._notes.rows(self.plan, self._ledger.records), ended)
+            self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
         return ended
 
     def _work(self, agenda: "Agenda") -> "Ended":

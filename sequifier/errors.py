@@ -67,6 +67,7 @@ class ConfigError(SequifierError):
 
     def __init__(self, problems: Sequence[Problem], *, where: str = "") -> None:
         self.problems = tuple(problems)
+        self.repaired: object = None  # the config without its wrong values, where further problems can be looked for
         count = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
         place = f" in {where}" if where else ""
         super().__init__(f"{count}{place}\n" + "\n".join(f"  {problem}" for problem in problems))

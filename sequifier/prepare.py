@@ -100,7 +100,9 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
         warmup_steps=spec.warmup_steps,
     )
     scores = _baseline_scores(shared, train_events, valid, objective, metadata, config)
-    state = TrainState(model, optimizer, schedule, build_precision(spec, device.type))
+    batch_numbers = spec.batch_size * shape.seq_length * shape.dim_model
+    precision = build_precision(spec, device.type, batch_numbers=batch_numbers)
+    state = TrainState(model, optimizer, schedule, precision)
     if compiles(spec, shape, n_windows=len(train), device_type=device.type):
         model.compile_blocks(spec.batch_size)
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings)
@@ -170,7 +172,7 @@ def _map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[
         return not spec.load_full_data_to_ram, []
     paths: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
     found = {find_input(getattr(config, key), config.project_root, key) for key in paths}
-    rows = [n_rows_of(path, config.read_format) for path in found]  # type: ignore[arg-type]
+    rows = [n_rows_of(path, config.read_format) for path in found]
     # While a split is read: its id and position twice, each column twice, of four bytes.
     needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
     if needed <= spec.max_ram_gb:
@@ -195,7 +197,7 @@ def _read_split(
         path,
         _columns(config, metadata),
         expected_hashes=hashes,
-        format=config.read_format,  # type: ignore[arg-type]
+        format=config.read_format,
         mapped=mapped,
     )
 

@@ -13,13 +13,17 @@ from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import write_sequence_losses
+from sequifier.config.active import run_line
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.train import TrainConfig
+from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks, load_hooks
-from sequifier.experiment.record import CONFIG, DATA, RunRecord, Status, installed_versions
+from sequifier.experiment.machine import installed_versions
+from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
 from sequifier.export.models import OF_THE_MACHINE, Version, export_models, finite
 from sequifier.metrics import skill
+from sequifier.params import frozen_scope, param_scope
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
 from sequifier.training.limits import NO_LIMITS, Limits
@@ -93,7 +97,8 @@ def run(
     """
     started = time.perf_counter()
     emit("stage", stage="load")
-    hooks = load_hooks(config.hooks, config.root)
+    with param_scope(config.model_dump(mode="json")):
+        hooks = load_hooks(config.hooks, config.root)
     ready = prepare(config, shared or Shared())
     config, root = ready.config, config.root
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
@@ -102,28 +107,27 @@ def run(
     # A folder that cannot be written to is better found now than after the training.
     for folder in ("models", "checkpoints"):
         check_writable(root / folder)
-    record = RunRecord(
-        root / "logs" / config.model_name,
+    values = config.model_dump(mode="json")
+    experiment = Experiment(
+        root / "logs",
         config.model_name,
-        config.model_dump(mode="json"),
+        parameters=values,
+        kind="train",
         echo=lambda line: emit("log", line=line),
+        latest=True,
     )
-    try:
-        result = _recorded(ready, record, bind_hooks(hooks, record, root), root, emit, should_stop, limits, started)
-    except BaseException as failure:
-        status: Status = "interrupted" if isinstance(failure, KeyboardInterrupt) else "failed"
-        error = f"{type(failure).__name__}: {failure}"
-        record.log(f"{status}: {error}", echo=False)
-        record.finish(status, error=error)
-        raise
     statuses: dict[Ended, Status] = {**dict.fromkeys(UNFINISHED, "interrupted"), "diverged": "failed"}
-    record.finish(statuses.get(result.ended, "done"), results=asdict(result), error=result.error)
+    with frozen_scope(values), experiment:  # hooks read the config by `param_scope`, also in threads that they start
+        experiment.open(METRICS, "a").close()  # there even if the run ends before its first evaluation
+        bound = bind_hooks(hooks, experiment, root)
+        result = _recorded(ready, experiment, bound, root, emit, should_stop, limits, started)
+        experiment.finish(statuses.get(result.ended, "done"), results=asdict(result), error=result.error)
     return result
 
 
 def _recorded(
     ready: Prepared,
-    record: RunRecord,
+    record: Experiment,
     hooks: Mapping[str, Hook],
     root: Path,
     emit: Emit,
@@ -186,6 +190,7 @@ def _recorded(
         f"{config.seq_length} events, {ready.valid.windows.n_targets:,} validation targets, on {_how(ready)}"
     )
     say(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
+    say(run_line(config))
     for warning in ready.warnings:
         say(f"warning: {warning}")
     name, best = min(ready.baselines.items(), key=lambda item: item[1]["val_loss"])

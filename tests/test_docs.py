@@ -9,9 +9,8 @@ import click
 import pytest
 
 from sequifier.cli.main import COMMANDS, cli
+from sequifier.config.kinds import KINDS, kind_of
 from sequifier.config.load import load
-from sequifier.config.train import TrainConfig
-from sequifier.project.make import CONFIGS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "configs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +29,7 @@ def test_generated_text_is_not_stale(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_each_config_of_the_repository_loads(path: Path) -> None:
-    load(CONFIGS.get(path.name, TrainConfig), path)
+    load(KINDS[kind_of(path)], path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -87,4 +86,6 @@ def options_of(command: str) -> set[str]:
     """The flags of a command, long and short."""
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
-    return {flag for parameter in found.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    commands = [found, *(found.commands.values() if isinstance(found, click.Group) else ())]
+    parameters = [parameter for one in commands for parameter in one.params]
+    return {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)}

@@ -207,14 +207,14 @@ def test_events_after_a_target_never_change_its_prediction(shop: Path, train_con
     assert not np.allclose(before[0, 5:], after[0, 5:])
 
 
-@pytest.mark.parametrize("write_format", ["csv", "arrow"])
+@pytest.mark.parametrize("write_format", ["csv", "arrow", "pt"])
 def test_the_loss_does_not_depend_on_the_file_format(shop: Path, train_config: WriteConfig, write_format: str) -> None:
-    path = train_config()
-    train(path)
+    train(train_config())
     expected = losses(shop)
-    preprocess_shop(shop, write_format=write_format)
-    assert list((shop / "data").glob(f"*.{write_format}"))
-    train(path)
+    in_shards = write_format == "pt"
+    preprocess_shop(shop, write_format=write_format, merge_output=not in_shards, batches_per_file=7)
+    assert list((shop / "data").glob(f"shop-split0/*.{write_format}" if in_shards else f"*.{write_format}"))
+    train(train_config(read_format=write_format))
     assert losses(shop) == expected
 
 

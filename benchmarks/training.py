@@ -1,6 +1,8 @@
 """How fast does a model train? Windows per second beside a careful plain loop and, with --peers, earlier releases.
 
-Three sizes, windows of 48 events of 3 categorical and 2 real columns, one categorical target, AdamW or Adam in float32.
+Three sizes, windows of 48 events of 3 categorical and 2 real columns, one categorical target, AdamW or Adam. Ours takes
+products in bfloat16 where the machine has a unit for them, as is its default; then float32 is measured too. The plain
+loop and earlier releases compute in float32.
 
 The plain loop is what a careful person writes in eager torch: one matrix for queries, keys and values, one for both
 halves of the SwiGLU, causal attention without a mask, fused AdamW, data held as tensors. It has a process of its own,
@@ -8,14 +10,15 @@ whose steps alternate with ours, so that the ratio holds when the speed of the m
 
 Earlier releases run in environments of their own (peers.py) on the same table. They do not say how long they trained,
 so a search of one model is timed with one epoch and with many, in processes of their own, and ours in the same way:
-the difference is training with validation on a fiftieth of the rows, start-up and compilation apart.
+the difference is training with validation on a fiftieth of the rows, start-up and compilation apart. The second figure
+is that of the longer search as a whole, with its start, compilation and export.
 
 Utilisation is the rate of the model's own products, 6 x windows/s x T x (P + L x T x D), by the machine's best float32
 matrix product in the same process. P: weights of the linear layers; T steps, L layers, D width; 6 = a product and a
 sum, forward and twice backward; T x D for attention that sees half the steps, for queries with keys and again with
 values (Chowdhery et al. 2022, appendix B, with half the attention because it is causal).
 
-    python benchmarks/training.py [--rounds 20] [--peers] [--compile]
+    python benchmarks/training.py [--rounds 20] [--peers 2] [--compile]
 """
 
 import argparse
@@ -86,7 +89,7 @@ def write_table(path: Path, n_sequences: int = N_SEQUENCES, n_events: int = N_EV
     path.write_text("\n".join(lines) + "\n")
 
 
-def prepared(root: Path, size: Size, *, compiled: bool) -> Prepared:
+def prepared(root: Path, size: Size, *, compiled: bool, autocast: bool = True) -> Prepared:
     """Our model of this size, ready to train."""
     config = {
         "project_root": str(root),
@@ -99,6 +102,7 @@ def prepared(root: Path, size: Size, *, compiled: bool) -> Prepared:
             "learning_rate": 1e-3,
             "optimizer": {"name": "AdamW"},
             "torch_compile": compiled,
+            "layer_autocast": autocast,
         },
     }
     return prepare(TrainConfig.model_validate(config), Shared())
@@ -272,50 +276,56 @@ def measure_steps(folder: Path, size: Size, rounds: int, *, compiled: bool) -> N
     root = new_project(write_table, folder, size.grid(1), write_ours, OURS)
     ready = prepared(root, size, compiled=compiled)
     rate = matrix_rate(ready.device)
+    loops = {"ours": our_steps(ready, size)}
+    if ready.state.precision.linear != torch.float32:
+        loops["float32"] = our_steps(prepared(root, size, compiled=compiled, autocast=False), size)
     with plain_steps(ready, size) as plain:
-        seconds = alternate({"ours": our_steps(ready, size), "plain loop": plain}, rounds)
-    ratio = statistics.median(plain / ours for ours, plain in zip(seconds["ours"], seconds["plain loop"], strict=True))
+        seconds = alternate(loops | {"plain loop": plain}, rounds)
     speeds = {name: size.batch_size / statistics.median(values) for name, values in seconds.items()}
-    used = speeds["ours"] * operations_per_window(ready, size) / rate
-    print(
-        f"{size!s:24} ours {speeds['ours']:7.0f} windows/s, plain loop {speeds['plain loop']:7.0f}, "
-        f"ours / plain loop {ratio:.2f}; {100 * used:.0f} % of {rate / 1e9:.0f} GFLOP/s",
-        flush=True,
-    )
+    for name in loops:
+        pairs = zip(seconds[name], seconds["plain loop"], strict=True)
+        ratio = statistics.median(plain / ours for ours, plain in pairs)
+        used = speeds[name] * operations_per_window(ready, size) / rate
+        print(
+            f"{size!s:24} {name:8} {speeds[name]:6.0f} windows/s, plain loop {speeds['plain loop']:6.0f}, "
+            f"ours / plain loop {ratio:.2f}; {100 * used:.0f} % of {rate / 1e9:.0f} GFLOP/s",
+            flush=True,
+        )
 
 
-def seconds_per_epoch(folder: Path, size: Size, write_configs: Write, program: list[str]) -> float:
-    """From a search of one model with one epoch and with many; the first search fills caches of compiled code."""
-    seconds = {}
-    for name, epochs in (("first", 1), ("one", 1), ("many", size.epochs)):
-        root = new_project(write_table, folder / name, size.grid(epochs), write_configs, program)
-        seconds[epochs] = sequifier(program, "hyperparameter-search", root)
-    return (seconds[size.epochs] - seconds[1]) / (size.epochs - 1)
+def speeds_of(folder: Path, size: Size, write_configs: Write, program: list[str], rounds: int) -> tuple[float, float]:
+    """Windows per second of further epochs, and of the whole command with many epochs; the best of some rounds."""
+    windows = N_SEQUENCES * len(range(0, round(N_EVENTS * SPLIT_RATIOS[0]) - STEPS - 1 + STEPS, STEPS))
+    seconds: dict[int, list[float]] = {1: [], size.epochs: []}
+    for number in range(rounds + 1):  # the first only fills caches of compiled code
+        for epochs, found in seconds.items():
+            root = new_project(write_table, folder / f"{number}-{epochs}", size.grid(epochs), write_configs, program)
+            found.append(sequifier(program, "hyperparameter-search", root))
+    one, many = (min(found[1:]) for found in seconds.values())
+    return windows * (size.epochs - 1) / (many - one), windows * size.epochs / many
 
 
-def measure_peers(folder: Path, size: Size) -> None:
-    """Print windows per second of whole processes without their start, ours and those of earlier releases."""
+def measure_peers(folder: Path, size: Size, rounds: int) -> None:
+    """Print windows per second of whole processes, ours and those of earlier releases."""
     programs: dict[str, tuple[Write, list[str]]] = {"ours": (write_ours, OURS)}
     for version, write_configs in zip(PEERS, (write_v1, write_v3), strict=True):
         programs[version] = (write_configs, peer(version))
-    windows = N_SEQUENCES * len(range(0, round(N_EVENTS * SPLIT_RATIOS[0]) - STEPS - 1 + STEPS, STEPS))
-    speeds = {
-        name: windows / seconds_per_epoch(folder / name, size, write_configs, program)
-        for name, (write_configs, program) in programs.items()
-    }
-    others = ", ".join(
-        f"{name} {speed:.0f} (ours / it {speeds['ours'] / speed:.2f})"
-        for name, speed in speeds.items()
-        if name != "ours"
-    )
-    print(f"{size!s:24} ours {speeds['ours']:7.0f} windows/s; {others}", flush=True)
+    found = {name: speeds_of(folder / name, size, *program, rounds) for name, program in programs.items()}
+    for kind, what in enumerate(("further epochs", "whole command")):
+        speeds = {name: speed[kind] for name, speed in found.items()}
+        others = ", ".join(
+            f"{name} {speed:.0f} (ours / it {speeds['ours'] / speed:.2f})"
+            for name, speed in speeds.items()
+            if name != "ours"
+        )
+        print(f"{size!s:24} {what:14} ours {speeds['ours']:6.0f} windows/s; {others}", flush=True)
 
 
 def main() -> None:
     """Print a line for each size."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=20)
-    options.add_argument("--peers", action="store_true")
+    options.add_argument("--peers", type=int, default=0, metavar="ROUNDS", help="measure earlier releases too")
     options.add_argument("--compile", action="store_true", help="compile our model")
     given = options.parse_args()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}")
@@ -323,9 +333,9 @@ def main() -> None:
         for size in SIZES:
             measure_steps(Path(temporary) / f"steps{size.width}", size, given.rounds, compiled=given.compile)
         if given.peers:
-            print("whole processes, start-up apart, validation and checkpoints included")
+            print("processes of their own, validation and checkpoints included")
             for size in SIZES:
-                measure_peers(Path(temporary) / f"peers{size.width}", size)
+                measure_peers(Path(temporary) / f"peers{size.width}", size, given.peers)
 
 
 if __name__ == "__main__":

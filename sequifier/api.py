@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sequifier.config.search import SearchConfig
-from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from sequifier.config.inference import InferConfig
     from sequifier.config.preprocess import PreprocessConfig
     from sequifier.config.sampler_search import SamplerSearchConfig
+    from sequifier.config.search import SearchConfig
+    from sequifier.config.train import TrainConfig
     from sequifier.inference.predict import Inference
     from sequifier.report.report import Report as SearchReport
     from sequifier.run import RunResult
@@ -74,7 +74,7 @@ def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
 
 
 def train(
-    config: TrainConfig, *, resume: Literal["auto", "always", "never"] | None = None, emit: Callable[..., None]
+    config: "TrainConfig", *, resume: Literal["auto", "always", "never"] | None = None, emit: Callable[..., None]
 ) -> "RunResult":
     """Train one model; see `run.run`.
 
@@ -189,7 +189,7 @@ def export(
 
 
 def search(
-    config: SearchConfig,
+    config: "SearchConfig",
     *,
     dry_run: bool = False,
     write_all: bool = False,
@@ -358,7 +358,7 @@ class SearchResult:
 class _Planner:
     """Plans a search on its data, and plans again when its ledger has grown."""
 
-    def __init__(self, config: SearchConfig) -> None:
+    def __init__(self, config: "SearchConfig") -> None:
         from sequifier.artifacts.metadata import read_metadata
         from sequifier.config.paths import find_input
 
@@ -484,7 +484,7 @@ class _StepCounter:
         self._counted: dict[tuple[object, ...], int] = {}
         self._events: dict[Path, Events] = {}
 
-    def __call__(self, config: TrainConfig) -> int:
+    def __call__(self, config: "TrainConfig") -> int:
         from sequifier.artifacts.events import read_events
         from sequifier.config.paths import find_input
         from sequifier.dataset.windows import training_windows

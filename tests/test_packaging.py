@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 CONSTRAINTS = [
     line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
 ]
@@ -13,7 +14,7 @@ CONSTRAINTS = [
 
 def test_every_dependency_of_tests_and_demo_has_one_exact_version() -> None:
     pinned = {plain(line.partition("==")[0]) for line in CONSTRAINTS}
-    needed = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["project"]["optional-dependencies"]["dev"]]
+    needed = [*PYPROJECT["project"]["dependencies"], *EXTRAS["dev"], *EXTRAS["trackers"]]
     assert {plain(re.split(r"[<>=!~]", requirement)[0]) for requirement in needed} <= pinned
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line) for line in CONSTRAINTS)
 

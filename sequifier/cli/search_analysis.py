@@ -21,6 +21,7 @@ REFRESH_SECONDS = 10
 """After which a browser reads the page of a running search again."""
 
 _OUT = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command("search-analysis", cls=Command)
@@ -41,6 +42,18 @@ _OUT = click.Path(path_type=Path, dir_okay=False)
     metavar="URL",
     help="Write the search into this Optuna storage, as a study named like it; a second time replaces it.",
 )
+@click.option(
+    "--tensorboard",
+    metavar="DIR",
+    type=_FOLDER,
+    help="Write TensorBoard event files into DIR/SEARCH; a second time replaces them. Needs sequifier[trackers].",
+)
+@click.option(
+    "--mlflow",
+    metavar="DIR",
+    type=_FOLDER,
+    help="Write an MLflow experiment into DIR/mlflow.db; a second time replaces it. Needs sequifier[trackers].",
+)
 def command(
     searches: tuple[str, ...],
     latest: bool,
@@ -55,6 +68,8 @@ def command(
     watch: bool,
     log_of: int | None,
     export_optuna: str | None,
+    tensorboard: Path | None,
+    mlflow: Path | None,
 ) -> None:
     """Read searches over models or samplers, finished or running: NAME below logs/, or the path of a ledger or result.
 
@@ -84,11 +99,18 @@ def command(
     def read(names: tuple[str, ...], with_latest: bool) -> "Report":
         return api.read_report(names, latest=with_latest, metric=metric, direction=direction, fanova=fanova)
 
-    if export_optuna is not None:
+    if export_optuna is not None or tensorboard is not None or mlflow is not None:
         report = read(searches, latest)
-        for table in report.tables:
-            trials = api.export_optuna(str(table.folder), export_optuna, metric=metric, direction=direction)
-            click.echo(f"{trials} trial{'' if trials == 1 else 's'} written to {export_optuna}")
+        if export_optuna is not None:
+            for table in report.tables:
+                trials = api.export_optuna(str(table.folder), export_optuna, metric=metric, direction=direction)
+                click.echo(f"{_counted(trials, 'trial')} written to {export_optuna}", err=as_json)
+        if tensorboard is not None:
+            said = f"{_counted(report.write_tensorboard(tensorboard), 'run')} written to {tensorboard}"
+            click.echo(f"{said}, to see them: tensorboard --logdir {tensorboard}", err=as_json)
+        if mlflow is not None:
+            said, store = f"{_counted(report.write_mlflow(mlflow), 'run')} written to {mlflow}", mlflow / "mlflow.db"
+            click.echo(f"{said}, to see them: mlflow ui --backend-store-uri sqlite:///{store}", err=as_json)
         if not single:
             return
     if log_of is not None:
@@ -114,6 +136,10 @@ def command(
         says(f"\nbest: {best}, to use it: {report.export(best)}")
     if following is not None:
         says(f"\nnext search: {following}, to start it: {report.export_next(following)}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) -> "Report":

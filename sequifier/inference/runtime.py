@@ -1,6 +1,9 @@
 """An exported model, ready to predict. An ONNX file loads onnxruntime and no torch."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +16,12 @@ from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 
 Array = NDArray[Any]
+
+_LARGE = 16 << 20
+"""Bytes of a model whose products keep several processors busy by themselves. Of a smaller one each processor takes
+rows of its own: 2,570 instead of 2,080 windows/s at width 128 x 4 on two, twice as many when others use them too."""
+_LEAST_ROWS = 8
+"""Rows of a batch below which a processor of its own is not worth it."""
 
 
 class Model(Protocol):
@@ -95,6 +104,11 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # its warnings are about optimisations that it skipped
         options.use_deterministic_compute = deterministic
+        n_threads = _processors() if len(providers) == 1 and path.stat().st_size < _LARGE else 1
+        if n_threads > 1:
+            options.intra_op_num_threads = 1
+        self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
+        self._n_threads = n_threads
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's own kinds share no base class but this
@@ -112,14 +126,27 @@ class OnnxModel:
         """See `Model`."""
         feed = {name: np.ascontiguousarray(columns[name], dtype=kind) for name, kind in self._types.items()}
         feed[EVENT_COUNT] = n_events.astype(np.int64, copy=False)
+        n_parts = min(self._n_threads, max(1, len(n_events) // _LEAST_ROWS))
         try:
-            return dict(zip(outputs, self._session.run(list(outputs), feed), strict=True))
+            if self._pool is None or n_parts == 1:
+                found = self._session.run(list(outputs), feed)
+            else:
+                cuts = [len(n_events) * part // n_parts for part in range(n_parts + 1)]
+                feeds = [{name: rows[slice(*cut)] for name, rows in feed.items()} for cut in pairwise(cuts)]
+                parts = list(self._pool.map(lambda rows: self._session.run(list(outputs), rows), feeds))
+                found = [np.concatenate(values) for values in zip(*parts, strict=True)]
+            return dict(zip(outputs, found, strict=True))
         except Exception as error:
             raise ModelError(
                 f"onnxruntime failed on a batch of {len(n_events)} windows: {_reason(error)}",
                 where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The tables of the report, some with small drawings in their cells."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from sequifier.report.analysis import Analysis, InGroup
@@ -11,7 +11,7 @@ from sequifier.report.page import copied
 from sequifier.report.ranking import Configuration
 from sequifier.report.recommend import CLEARLY
 from sequifier.report.scale import number
-from sequifier.report.table import is_number
+from sequifier.report.table import is_number, own_number, run_label
 
 MOST_ROWS = 1000
 """Rows of the table; more are in results.csv, and a browser is slow with them."""
@@ -65,7 +65,7 @@ def _run_row(row: Configuration, analysis: Analysis, several: bool) -> str:
         tags.append(f'<span class="tag">{row.n_seeds} seeds</span>')
     cells = [
         _cell(row.rank, "n"),
-        _cell(first.number, "n"),
+        _cell(first.number, "n", own_number(first)),
         *([f"<td>{escape(first.search)}</td>"] if several else []),
         _cell(row.value, "n", number(row.value)),
         _cell(row.standard_error, "n", number(row.standard_error) if row.standard_error is not None else ""),
@@ -75,7 +75,7 @@ def _run_row(row: Configuration, analysis: Analysis, several: bool) -> str:
         else "",
         _cell(row.seconds, "n", "" if row.seconds is None else f"{row.seconds:,.1f}"),
         f'<td data-v="{escape(row.state)}"{_why(first.error)}>{"".join(tags)}</td>',
-        f"<td>{copied(first.command, f'the command for run {first.number}') if first.command else ''}</td>",
+        f"<td>{copied(first.command, f'the command for {run_label(table, first)}') if first.command else ''}</td>",
     ]
     return f'<tr data-key="r{first.number}"{kind}>{"".join(cells)}</tr>'
 
@@ -197,6 +197,7 @@ def _end(each: BestRange) -> str:
 def groups_table(analysis: Analysis) -> str:
     """The groups, and under them the results by the values of each parameter."""
     groups = analysis.groups
+    labels = {trial.number: run_label(analysis.table, trial) for trial in analysis.table.trials}
     content = ""
     if groups.groups:
         reference = f" Differences are to {escape(groups.reference)}." if groups.reference else ""
@@ -205,10 +206,10 @@ def groups_table(analysis: Analysis) -> str:
             reference = f" No two runs differ in the {groups.name} alone, so there is no paired difference."
         content = (
             f"<p>Results by {groups.name}: lines from best to worst, the bar one deviation around the mean, the mark "
-            f"the median.{reference}</p>{_groups(groups.groups, groups.name, paired=paired)}"
+            f"the median.{reference}</p>{_groups(groups.groups, groups.name, labels, paired=paired)}"
         )
     values = "".join(
-        f"<h3>{escape(name)}</h3>{_groups(found, 'value', paired=False)}"
+        f"<h3>{escape(name)}</h3>{_groups(found, 'value', labels, paired=False)}"
         for name, found in analysis.values.items()
         if 1 < len(found) <= 40
     )
@@ -218,7 +219,7 @@ def groups_table(analysis: Analysis) -> str:
     return content
 
 
-def _groups(groups: Sequence[Group], name: str, *, paired: bool) -> str:
+def _groups(groups: Sequence[Group], name: str, labels: Mapping[int, str], *, paired: bool) -> str:
     known = [value for group in groups for value in (group.minimum, group.maximum) if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
 
@@ -245,7 +246,8 @@ def _groups(groups: Sequence[Group], name: str, *, paired: bool) -> str:
                 else "–"
             )
             pairs = f'<td class="n">{pairs}</td>'
-        best = f"{number(group.best)} (run {group.best_run})" if group.best is not None else "–"
+        best = number(group.best) if group.best is not None else "–"
+        best += f" ({labels[group.best_run]})" if group.best_run is not None else ""
         rows.append(
             f'<tr><th scope="row">{escape(group.name)}</th><td class="draw">{draw}</td><td class="n">{best}</td>'
             f'<td class="n">{number(group.median)}</td><td class="n">{number(group.mean)}</td>'

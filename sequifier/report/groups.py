@@ -213,7 +213,9 @@ def _range(name: str, table: Table, rows: Sequence[Configuration], top: Sequence
     shares: dict[str, tuple[float, float]] = {}
     if not is_continuous(every):
         different = sorted(set(every), key=lambda value: (not is_number(value), value if is_number(value) else 0))
-        shares = {text_of(value): (_share(value, good), _share(value, every)) for value in different}
+        for value in different:  # 0.98226 and 0.982, from another search, are one value here
+            of_top, of_all = shares.get(text_of(value), (0.0, 0.0))
+            shares[text_of(value)] = (of_top + _share(value, good), of_all + _share(value, every))
     at_low, at_high = _ends_reached(good_numbers, numbers) if numeric and good else (False, False)
     return BestRange(
         parameter=name,
@@ -243,7 +245,7 @@ def _core(good: Sequence[float]) -> tuple[float, float]:
 def _ends_reached(good: Sequence[float], every: Sequence[float]) -> tuple[bool, bool]:
     """Whether the good values reach the lowest, and the highest, of all; not both: then they tell nothing.
 
-    Of a continuous parameter, a twentieth of what was tried is as good as its end.
+    Of a continuous parameter, a twentieth of what was tried is as good as its end. Below 0, which is off, lies nothing.
     """
     low, high, slack = min(every), max(every), 0.0
     if low == high:
@@ -254,7 +256,7 @@ def _ends_reached(good: Sequence[float], every: Sequence[float]) -> tuple[bool, 
             low, high, *ends = map(math.log, (low, high, *ends))
         slack = (high - low) / 20
     at_low, at_high = ends[0] <= low + slack, ends[1] >= high - slack
-    return at_low and not at_high, at_high and not at_low
+    return at_low and not at_high and min(every) != 0, at_high and not at_low
 
 
 def is_logarithmic(low: float, high: float) -> bool:

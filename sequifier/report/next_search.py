@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sequifier.config.identity import plain
+from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import LINKED, SearchConfig
 from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
@@ -303,10 +304,12 @@ def _next_samplers(analysis: Analysis) -> dict[str, Any]:
             if each.is_numeric and each.low is not None and each.high is not None:
                 ranges[group.name][each.parameter] = _grid_of(each)
     document = {key: value for key, value in table.document.items() if key not in ("sections", "n_iterations")}
+    defaults = plain(SamplerSearchConfig.model_construct())
+    asked = {key: value for key, value in document.items() if value != defaults.get(key) and key != "n_samples"}
     narrowed: dict[str, Any] = _without_none(
         {
-            **document,
             "sampler_search_name": _next_name(str(document.get("sampler_search_name", table.name))),
+            **{key: value for key, value in asked.items() if key != "sampler_search_name"},
             "search_strategy": "grid",
             "sampler_types": samplers,
             "parameter_ranges": ranges,

@@ -10,7 +10,7 @@ from sequifier.report.importance import Importance, Importances
 from sequifier.report.interactions import Interaction
 from sequifier.report.overview import OverTuning, Overview
 from sequifier.report.ranking import Configuration, SeedNoise
-from sequifier.report.table import Table
+from sequifier.report.table import Table, run_label
 
 CLEARLY = 0.05
 """p-value and share above which an interaction is worth a sentence."""
@@ -96,7 +96,9 @@ def _winner(found: Findings) -> Iterator[Recommendation]:
     figures = {"run": best.first.number, table.metric: best.value, "standard_error": best.standard_error}
     settings = ", ".join(f"{key} {text_of(value)}" for key, value in best.parameters.items())
     yield Recommendation(
-        "winner", f"Run {best.first.number} is the best: {name}{f' with {settings}' if settings else ''}.", figures
+        "winner",
+        f"{_capital(run_label(table, best.first))} is the best: {name}{f' with {settings}' if settings else ''}.",
+        figures,
     )
     if overview.baseline is None or overview.skill is None:
         return
@@ -112,11 +114,11 @@ def _doubt(found: Findings) -> Iterator[Recommendation]:
     same = [row for row in told if row.is_indistinguishable]
     if not same:
         return
-    runs = _listed([row.first.number for row in same])
+    runs = _listed([run_label(found.table, row.first) for row in same])
     several = "configurations" if len(same) > 1 else "configuration"
     yield Recommendation(
         "doubt",
-        f"{len(same)} other {several} cannot be told from the best (run {runs}): the order among them is chance.",
+        f"{len(same)} other {several} cannot be told from the best ({runs}): the order among them is chance.",
         {"indistinguishable": len(same), "compared": len(told)},
     )
 
@@ -124,6 +126,8 @@ def _doubt(found: Findings) -> Iterator[Recommendation]:
 def _cheaper(found: Findings) -> Iterator[Recommendation]:
     best = found.rows[0]
     same = [row for row in found.rows[1:] if row.is_indistinguishable]
+    if found.table.kind != "training":
+        return
     for cost, word in (("n_parameters", "smaller"), ("seconds", "faster to train")):
         own = getattr(best, cost)
         known = [row for row in same if getattr(row, cost) is not None]
@@ -135,8 +139,8 @@ def _cheaper(found: Findings) -> Iterator[Recommendation]:
             unit = "parameters" if cost == "n_parameters" else "s"
             yield Recommendation(
                 "smaller",
-                f"Run {least.first.number} is {own / less:.1f} times {word} ({_count(less)} against {_count(own)} "
-                f"{unit}) and cannot be told from the best.",
+                f"{_capital(run_label(found.table, least.first))} is {own / less:.1f} times {word} ({_count(less)} "
+                f"against {_count(own)} {unit}) and cannot be told from the best.",
                 {"run": least.first.number, cost: less, f"best_{cost}": own},
             )
 
@@ -311,9 +315,11 @@ def _over_tuning(found: Findings) -> Iterator[Recommendation]:
             if told.is_over_tuned
             else ", within two standard errors: no sign of over-tuning"
         )
+    winner = next(trial for trial in found.table.trials if trial.number == told.run)
     yield Recommendation(
         "over-tuning",
-        f"On the test split, which chose nothing, run {told.run} has {_plain(told.test)}, {worse}{verdict}.",
+        f"On the test split, which chose nothing, {run_label(found.table, winner)} has {_plain(told.test)}, "
+        f"{worse}{verdict}.",
         {
             "validation": told.validation,
             "test": told.test,
@@ -334,7 +340,7 @@ def _failures(found: Findings) -> Iterator[Recommendation]:
         yield Recommendation(
             "failures",
             f"{len(failed)} of {len(found.table.trials)} runs ended without a result ({kinds})"
-            + (f"; run {failed[0].number}: {first}" if first else "")
+            + (f"; {run_label(found.table, failed[0])}: {first}" if first else "")
             + ".",
             {"failed": len(failed), "seconds": budget.wasted},
         )
@@ -369,6 +375,12 @@ def _count(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:6]))
-    return shown + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")
+def _capital(text: str) -> str:
+    """`Run 4`; names of runs stay as they are."""
+    return f"R{text[1:]}" if text.startswith("run ") else text
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """`run 4, 5 and 2 more`."""
+    shown = ", ".join([labels[0], *(label.removeprefix("run ") for label in labels[1:6])])
+    return shown + (f" and {len(labels) - 6} more" if len(labels) > 6 else "")

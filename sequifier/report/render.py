@@ -11,7 +11,7 @@ from sequifier.report.groups import top_count
 from sequifier.report.page import Page, copied, figures, section
 from sequifier.report.ranking import Configuration
 from sequifier.report.scale import number, seconds_text
-from sequifier.report.table import Trial
+from sequifier.report.table import Trial, run_label
 
 MOST_CURVES = 200
 MOST_LINES = 400
@@ -190,7 +190,7 @@ def _curves(analysis: Analysis, page: Page) -> str:
         return '<p class="empty">No run has two epochs behind it yet.</p>' if table.kind == "training" else ""
     known.sort(key=lambda trial: (rank.get(trial.number) is None, rank.get(trial.number) or 0, trial.number))
     shown = known[:MOST_CURVES]
-    lines = [_line(trial, rank.get(trial.number), n_top) for trial in shown]
+    lines = [_line(trial, rank.get(trial.number), n_top, run_label(table, trial)) for trial in shown]
     drawn = learning_curves(
         lines,
         title=f"{table.curve_metric} after each epoch of {len(lines)} runs",
@@ -201,7 +201,7 @@ def _curves(analysis: Analysis, page: Page) -> str:
         "curves",
         drawn.scales,
         table.curve_metric,
-        [(_key(t), f"run {t.number}", t.curve, t.train_curve if place < 20 else ()) for place, t in enumerate(shown)],
+        [(_key(t), run_label(table, t), t.curve, t.train_curve if place < 20 else ()) for place, t in enumerate(shown)],
     )
     facts = analysis.curves
     said = ""
@@ -215,20 +215,20 @@ def _curves(analysis: Analysis, page: Page) -> str:
         f"<p>{escape(table.curve_metric)} after each epoch.{said}{left} {drawn.note}</p>"
         '<figure class="curves" data-chart="curves"><div class="plot" tabindex="0" role="group" '
         f'aria-label="Learning curves; the arrow keys walk through runs and epochs">{drawn.svg}</div>'
-        f"{READOUT}</figure>" + curve_values(shown[:10], table.curve_metric)
+        f"{READOUT}</figure>" + curve_values(shown[:10], table.curve_metric, name=lambda trial: run_label(table, trial))
     )
 
 
-def _line(trial: Trial, rank: int | None, n_top: int) -> Line:
+def _line(trial: Trial, rank: int | None, n_top: int, label: str) -> Line:
     kind = _kind(rank, n_top) if rank is not None else "rest"
     more = f", {trial.state}" if trial.state != "finished" else ""
     return Line(
         key=_key(trial),
-        label=f"run {trial.number}" if rank is not None and rank <= LABELLED else "",
+        label=label if rank is not None and rank <= LABELLED else "",
         values=trial.curve,
         kind=kind,
         is_dashed=trial.state == "pruned" and kind == "rest",
-        title=f"run {trial.number}: best {number(trial.value)} in epoch {trial.best_epoch or '–'}{more}",
+        title=f"{label}: best {number(trial.value)} in epoch {trial.best_epoch or '–'}{more}",
     )
 
 
@@ -304,7 +304,7 @@ def _history(analysis: Analysis) -> str:
             trial.number,
             trial.value or 0.0,
             "best" if trial.number == best else "pruned" if trial.state == "pruned" else "rest",
-            f"run {trial.number}: {table.metric} {number(trial.value)}",
+            f"{run_label(table, trial)}: {table.metric} {number(trial.value)}",
         )
         for trial in shown
     ]

@@ -124,6 +124,18 @@ class Report:
         """Write the next search; returns the command that starts it. See `export.export_next`."""
         return export_next(self.analysis, path)
 
+    def write_tensorboard(self, folder: Path) -> int:
+        """Write each search as TensorBoard event files; returns the number of runs. See `trackers_tensorboard`."""
+        from sequifier.report.trackers_tensorboard import write_tensorboard
+
+        return sum(write_tensorboard(table, folder) for table in self.tables)
+
+    def write_mlflow(self, folder: Path) -> int:
+        """Write each search into a local MLflow store; returns the number of runs. See `trackers_mlflow`."""
+        from sequifier.report.trackers_mlflow import write_mlflow
+
+        return sum(write_mlflow(table, folder) for table in self.tables)
+
     def log(self, number: int) -> str:
         """The log of a run.
 

@@ -189,6 +189,18 @@ def with_parameters(table: Table, *, leave_out: Iterable[str] = ()) -> Table:
     return replace(table, parameters=tuple(name for name in varied if name not in others), linked=linked)
 
 
+def run_label(table: Table, trial: Trial) -> str:
+    """What a trial is called in a sentence: `run 4`, and by its name where several searches are in one table."""
+    several = any(other.search != trial.search for other in table.trials)
+    return trial.name if several else f"run {trial.number}"
+
+
+def own_number(trial: Trial) -> str:
+    """Its number in its own search, also in a table of several, which numbers anew."""
+    number = trial.name.rpartition("-run-")[2]
+    return number if number.isdecimal() else str(trial.number)
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a setting is a number; a boolean is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

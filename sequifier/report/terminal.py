@@ -13,7 +13,7 @@ from sequifier.report.groups import text_of
 from sequifier.report.importance import Importances
 from sequifier.report.ranking import Configuration
 from sequifier.report.scale import number, seconds_text
-from sequifier.report.table import Table
+from sequifier.report.table import Table, own_number, run_label
 
 SHOWN_ROWS = 15
 SHOWN_PARAMETERS = 10
@@ -82,7 +82,7 @@ def ranked_table(
         size = [] if table.kind != "training" else ["" if row.n_parameters is None else f"{row.n_parameters:,}"]
         grid.add_row(
             str(row.rank),
-            str(row.first.number),
+            own_number(row.first),
             *([row.first.search] if several else []),
             *(Text(text_of(row.parameters[name]) if name in row.parameters else "") for name in names),
             number(row.value),
@@ -105,14 +105,15 @@ def status_line(table: Table, rows: Sequence[Configuration]) -> str:
         counts[trial.state] = counts.get(trial.state, 0) + 1
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
     best = next((row for row in rows if row.rank == 1), None)
-    reached = "" if best is None else f"; best {table.metric} {number(best.value)} (run {best.first.number})"
+    reached = "" if best is None else f"; best {table.metric} {number(best.value)} ({run_label(table, best.first)})"
     return f"{table.name}: {states}{reached}{'' if table.is_running else '; not running'}"
 
 
 def _head(analysis: Analysis) -> RenderableType:
     table, found = analysis.table, analysis.overview
     lines = [Text(status_line(table, analysis.rows), style="bold")]
-    line = f"{found.n_configurations:,} configurations, {found.n_complete:,} runs trained to their end"
+    line = f"{found.n_configurations:,} configurations, "
+    line += f"{found.n_complete:,} {'runs trained to their end' if table.kind == 'training' else 'of them scored'}"
     if found.skill is not None and found.baseline is not None:
         better = "better" if found.skill >= 0 else "worse"
         line += f"; {abs(100 * found.skill):.1f} % {better} than the best baseline ({number(found.baseline)})"
@@ -174,7 +175,7 @@ def _ranges(analysis: Analysis) -> RenderableType | None:
                 Text(each.parameter), Text(where + end), Text(tried), Text(text_of(each.best) if each.n_top else "-")
             )
         if grid.rows:
-            parts.append(grid)
+            parts += [Text(""), grid] if parts else [grid]
     return Group(*parts) if parts else None
 
 
@@ -235,5 +236,6 @@ def _budget(analysis: Analysis) -> RenderableType | None:
 def _grid(*heads: str) -> Grid:
     grid = Grid(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for head in heads:
-        grid.add_column(head.replace("_", "\n"), no_wrap=True, vertical="bottom")
+        text = head if " " in head else head.replace("_", "\n")  # names of settings are long, titles are not many
+        grid.add_column(text, no_wrap=True, vertical="bottom")
     return grid

@@ -4,7 +4,6 @@ TensorFlow is not needed: records are written with TensorBoard's own writer. For
 https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -87,12 +86,13 @@ def _events(run: TrackedRun, kinds: Mapping[str, str]) -> list[tuple[int, float,
     for each in run.evaluations:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in each.values.items()]
         found.append((each.step, each.time, values))
-    last = run.ended or max((each.time for each in run.evaluations), default=run.started)
+    step, last = max(((each.step, each.time) for each in run.evaluations), default=(0, run.started))
+    last = run.ended or last
     results = [Summary.Value(tag=name, simple_value=value) for name, value in run.results.items()]
-    found.append((0, last, results))
+    found.append((step, last, results))
     status = _STATUS.get(run.trial.state, _RUNNING)
     if status != _RUNNING:
-        found.append((0, last, [_session_end(status, last)]))
+        found.append((step, last, [_session_end(status, last)]))
     return found
 
 
@@ -172,10 +172,6 @@ def _session_end(status: int, time: float) -> Any:
 def _hparams(tag: str, content: Any) -> Any:
     """A value that carries a message of the hyperparameter plugin; its number says nothing."""
     from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-    from tensorboard.compat.proto.types_pb2 import DT_FLOAT
-    from tensorboard.plugins.hparams import metadata
+    from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
 
-    nothing = TensorProto(dtype=DT_FLOAT, float_val=[math.nan], tensor_shape=TensorShapeProto())
-    return Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=nothing)
+    return Summary.Value(tag=tag, metadata=create_summary_metadata(content), tensor=NULL_TENSOR)

@@ -137,8 +137,21 @@ def test_an_end_that_the_best_reach_is_said_but_not_both() -> None:
     rising = one([1, 2, 3, 4] * 2, [4, 3, 2, 1] * 2)
     assert (rising.low, rising.high, rising.at_low, rising.at_high) == (4, 4, False, True)
     assert one([1, 2, 3, 4] * 2, [1, 2, 3, 4] * 2).at_low
-    both = one([1, 2, 3, 4] * 2, [1, 3, 3, 1] * 2)
-    assert not both.at_low and not both.at_high
+    assert not one([0, 2, 3, 4] * 2, [1, 2, 3, 4] * 2).at_low, "0 is off"
+    for lowest in (0, 1):
+        both = one([lowest, 2, 3, 4] * 2, [1, 3, 3, 1] * 2)
+        assert not both.at_low and not both.at_high
+
+
+def test_values_that_are_written_alike_are_one() -> None:
+    """A search repeats the values of another one to three digits."""
+    values = [1.07119, 1.07, 2.0, 3.0]
+    trials = [
+        Trial("t", row, "r", "finished", settings={"x": value}, configuration=str(row), value=float(row))
+        for row, value in enumerate(values)
+    ]
+    found = best_ranges(table := Table("t", "training", "val_loss", "minimize", tuple(trials), ("x",)), ranked(table))
+    assert found[0].shares == {"1.07": (1.0, 0.5), "2": (0.0, 0.25), "3": (0.0, 0.25)}
 
 
 def test_levels_are_values_or_quarters() -> None:

@@ -1,9 +1,11 @@
 """Several searches as one."""
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from synthetic import write_search
 
 from sequifier.errors import RunError
@@ -11,7 +13,9 @@ from sequifier.report.analysis import analyse
 from sequifier.report.merge import merged
 from sequifier.report.ranking import ranked
 from sequifier.report.read import read_search
+from sequifier.report.render import render
 from sequifier.report.table import Table
+from sequifier.report.terminal import print_summary
 
 ONE = {"learning_rate": [1e-3, 1e-2], "dropout": [0.0, 0.1]}
 OTHER = {"learning_rate": [1e-3, 1e-4], "dropout": [0.0, 0.1]}
@@ -88,3 +92,24 @@ def test_searches_whose_results_mean_something_else_are_not_compared(two: tuple[
         with pytest.raises(RunError, match=words) as caught:
             merged([first, other])
         assert caught.value.where
+
+
+def test_runs_of_several_searches_are_called_by_their_names(two: tuple[Table, Table]) -> None:
+    """They are numbered anew, so a number alone would name another run."""
+    first, second = two
+    better = replace(second, trials=tuple(replace(trial, value=(trial.value or 0) - 1) for trial in second.trials))
+    found = analyse((first, better))
+    names = {trial.name for table in two for trial in table.trials}
+    best = found.rows[0].first
+    assert best.name in names and best.search == "other" and best.name != f"other-run-{best.number}"
+    assert found.recommendations[0].text.startswith(f"{best.name} is the best: val_loss ")
+    console = Console(file=StringIO(), width=200)
+    print_summary(console, found)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"({best.name})" in printed.splitlines()[0]
+    number = best.name.rpartition("-")[2]
+    assert any(line.split()[:3] == ["1", number, "other"] for line in printed.splitlines())
+    page = render(found)
+    assert f'aria-label="Copy the command for {best.name}"' in page or f"the command for {best.name}" in page
+    alone = analyse([first])
+    assert alone.recommendations[0].text.startswith(f"Run {alone.rows[0].first.number} is the best")

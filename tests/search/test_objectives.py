@@ -154,8 +154,10 @@ def test_what_it_leaves_running_is_killed_and_not_waited_for(tmp_path: Path) -> 
 def test_it_does_not_outlive_the_search(tmp_path: Path, how: signal.Signals) -> None:
     sleeping = script(tmp_path, CHILD_SLEEPS + "time.sleep(600)")
     search = f"""
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_objectives import trained
 from sequifier.config.search import EvaluationScript

@@ -162,6 +162,9 @@ def test_the_next_search_is_a_grid_around_the_best(folder: Path, tmp_path: Path)
     assert ranges["temperature"][0] == pytest.approx(temperature.low, rel=0.01)
     assert ranges["temperature"][-1] == pytest.approx(temperature.high, rel=0.01)
     assert ranges["max_tokens"] == [32]
+    assert set(yaml.safe_load(path.read_text())) == {
+        *("sampler_search_name", "model_path", "search_strategy", "sampler_types", "parameter_ranges")
+    }, "defaults are left out"
 
 
 def test_it_is_drawn_and_written_as_json(folder: Path) -> None:

@@ -10,6 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/installed
+FOR_TESTS := .venv/installed-for-tests
 TOKENS := data/python_tokens.parquet
 METADATA := configs/metadata_configs/python_tokens.json
 
@@ -26,21 +27,21 @@ $(TOKENS): | $(INSTALLED)
 $(METADATA): $(TOKENS) configs/preprocess.yaml | $(INSTALLED)
 	@$(BIN)/sequifier preprocess --config-path configs/preprocess.yaml
 
-test: $(INSTALLED)
+test: $(FOR_TESTS)
 	$(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)
+test-slow: $(FOR_TESTS)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(INSTALLED)
+lint: $(FOR_TESTS)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
+bench: $(FOR_TESTS)
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
-docs: $(INSTALLED)
+docs: $(FOR_TESTS)
 	@$(BIN)/python docs/generate.py
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -50,6 +51,11 @@ ifeq ($(PYTHON),)
 else
 	@echo "Installing into .venv with $(PYTHON) (once; README.md says what is downloaded)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 endif
+
+$(FOR_TESTS): $(INSTALLED)
+	@echo "Installing what tests need as well (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,analysis,experiment,trackers]'
+	@touch $@

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
     "search": {"config", "artifacts", "experiment"},
     "report": {"config", "search", "artifacts", "experiment"},
-    "sampler_search": {"config", "artifacts", "search", "inference", "generation", "metrics"},
+    "sampler_search": {"config", "artifacts", "experiment", "search", "inference", "generation", "metrics"},
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
     "run": {
         *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.sampler_results import (
@@ -20,6 +20,7 @@ from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import RunError
+from sequifier.experiment.experiment import Experiment
 from sequifier.sampler_search.remote import RemoteModel
 from sequifier.sampler_search.search import Agenda, Outcome, SamplerSearch
 from sequifier.sampler_search.setup import Setup, check, set_up
@@ -102,14 +103,27 @@ class Session:
             RunError: it cannot go on; the same command resumes it.
         """
         write_text(self.folder / CONFIG_FILE, self._config_text())
-        search = SamplerSearch(self.setup, self._ledger, self.folder, self._emit, should_stop)
-        try:
-            ended = search.run(self._agenda)
-        except BaseException:
-            with suppress(RunError):  # what ended the search is to be said
-                self.result("stopped")
-            raise
-        return self.result(ended)
+        config = self.setup.config
+        record = Experiment(
+            config.root / "logs",
+            config.sampler_search_name,
+            parameters=plain(config),
+            kind="search",
+            echo=lambda line: None,  # the command shows lines of its own
+            latest=True,
+        )
+        search = SamplerSearch(self.setup, self._ledger, self.folder, _logged(record, self._emit), should_stop)
+        with record:
+            try:
+                ended = search.run(self._agenda)
+            except BaseException:
+                with suppress(RunError):  # what ended the search is to be said
+                    self.result("stopped")
+                raise
+            found = self.result(ended)
+            best = [{"run": row.run, "score": row.metric, **row.changed} for row in found.rows if row.rank == 1]
+            record.finish("interrupted" if ended == "stopped" else "done", results={"ended": ended, "best": best})
+        return found
 
     def result(self, ended: str) -> SamplerSearchResult:
         """Write results.csv, the result file and the export, and return them."""
@@ -150,3 +164,17 @@ class Session:
         values = plain(self.setup.config) | {"seed": self.setup.seed}
         header = [f"The search {self.setup.config.sampler_search_name} as it was started last, written by sequifier."]
         return dump_yaml(values, header=header)
+
+
+def _logged(record: Experiment, emit: Callable[..., None]) -> Callable[..., None]:
+    """`emit`, and a line in the record for each configuration that ends."""
+
+    def told(event: str, **fields: Any) -> None:
+        if event == "trial_ended":
+            trial = fields["record"]
+            score = "" if trial.mean_score is None else f", score {trial.mean_score!r}"
+            why = f": {trial.error}" if trial.error else ""
+            record.log(f"run {trial.run} {trial.sampler_type} {trial.parameters} {trial.state}{score}{why}")
+        emit(event, **fields)
+
+    return told

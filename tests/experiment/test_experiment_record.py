@@ -226,6 +226,17 @@ def test_artifacts_lie_at_the_root_under_the_name_given(tmp_path: Path) -> None:
     assert not (tmp_path / "exp" / "x").exists()
 
 
+def test_a_figure_of_matplotlib_is_saved_by_its_name(tmp_path: Path) -> None:
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed").Figure()
+    axes = figure.subplots()
+    axes.plot([1, 2, 3])
+    with quiet(tmp_path) as e:
+        e.commit_fig("whole.png", figure)
+        e.commit_fig("axes.pdf", axes)
+    assert (e.path / "whole.png").read_bytes().startswith(b"\x89PNG")
+    assert (e.path / "axes.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_a_run_again_begins_anew(tmp_path: Path) -> None:
     e = quiet(tmp_path)
     e["note"] = "from before the run"

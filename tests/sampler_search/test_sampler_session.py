@@ -71,6 +71,8 @@ def test_a_search_leaves_its_results_sorted_with_everything_in_them(text_project
         assert all(0 <= part <= 10 for part in each["scores"].values())
     assert [row.rank for row in result.rows] == [1, 2, 3, 4, 5, 6]
     assert (LOGS / "results.csv").exists() and (LOGS / "search.yaml").exists()
+    assert json.loads((LOGS / "latest" / "experiment_meta.json").read_text())["status"] == "done"
+    assert (LOGS / "latest" / "experiment_log.txt").read_text().count(" finished, score ") == 6
     assert [name for name, _ in events if name != "note"] == [
         "planned",
         "checked",

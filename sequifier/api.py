@@ -126,7 +126,7 @@ def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
         for line in notes:
             record.log(line, echo=False)
         found = infer(config, encode_raw=encode_raw, report=record.log, jobs=jobs)
-        record["results"] = [asdict(inference) for inference in found]
+        record["results"] = {"models": [asdict(inference) for inference in found]}
     return found
 
 
@@ -402,11 +402,12 @@ class _Session:
     def __init__(
         self, planner: _Planner, plan: "Plan", ledger: "Ledger", notes: "Notes", emit: Callable[..., None]
     ) -> None:
+        from sequifier.config.identity import plain
         from sequifier.execution.local import LocalExecutor
         from sequifier.search.recording import logged, search_experiment
 
         self._planner, self._ledger, self._notes = planner, ledger, notes
-        self._record = search_experiment(planner.config)
+        self._record = search_experiment(planner.config.root, planner.config.hp_search_name, plain(planner.config))
         self._emit = logged(self._record, emit)
         self._executor = LocalExecutor(notes.folder / "worker.log")
         self.plan = plan

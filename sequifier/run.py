@@ -295,9 +295,12 @@ def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:
     if not records:
         return None
     try:
-        results = json.loads(records[-1].read_text(encoding="utf-8")).get("results", {})
+        data = json.loads(records[-1].read_text(encoding="utf-8"))
     except ValueError:
         return None  # a record that somebody edited says nothing; it is no reason to stop
+    results = data.get("results") if isinstance(data, dict) else None
+    if not isinstance(results, dict):
+        return None  # nor does that of an inference: a model may be called `infer`
     loss = results.get("best_val_loss")
     return loss if isinstance(loss, float) and results.get("ended") not in UNFINISHED else None
 

@@ -1,7 +1,9 @@
 """Files and folders appear whole or not at all: written under a temporary name, synced, then renamed."""
 
 import errno
+import glob
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,8 +21,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the folder cannot be made or written to, or the disk is full.
     """
-    # The process id keeps two writers apart; the suffix is kept because some writers look at it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # The token keeps two threads apart, too; the suffix is kept because some writers look at it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{_token()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -52,6 +54,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
+        _clear_up(path, temporary)
         temporary.mkdir(parents=True)
         yield temporary
         for file in temporary.iterdir():
@@ -77,6 +80,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for rest in (temporary, old):
             with suppress(OSError):
                 shutil.rmtree(rest)
+
+
+def _clear_up(path: Path, temporary: Path) -> None:
+    """Undo what killed processes left: in a container, the next one often has the same id."""
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.old"):
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            old.replace(path)  # killed between the two renames: this is the folder
+
+
+def _token() -> str:
+    return secrets.token_hex(3)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,9 @@
 """The ledger of a search: `logs/[hp_search_name]/ledger.jsonl`, one JSON line for each change of a run's state.
 
 It is append-only and synced line by line, so a crash at any moment loses at most the line being written; a torn last
-line is dropped by readers and cut off before the next append. Results, resume and reports are readings of it.
+line (one without an end, or that is no JSON) is dropped by readers and cut off before the next append. A whole line
+that does not fit is an error, whatever its place: nothing of it is cut off. Results, resume and reports are readings of
+the ledger.
 
 One process at a time may write: `Ledger.open` holds a lock (flock) on a file beside it. The system releases the lock
 when the process dies, however it dies. The descriptor closes on exec, so spawned workers do not inherit it.
@@ -23,6 +25,7 @@ from sequifier.errors import RunError
 
 LEDGER_FILE = "ledger.jsonl"
 LOCK_FILE = "ledger.lock"
+_SAMPLER_KEY = "sampler_type"  # in every record of a sampler search, in none of a training search
 
 State = Literal["planned", "running", "finished", "pruned", "failed", "diverged", "oom", "interrupted"]
 DONE: frozenset[State] = frozenset({"finished", "pruned", "diverged"})
@@ -161,7 +164,7 @@ def read_ledger(folder: Path, kind: type[Any] = Record) -> list[Any]:
     """All records in `folder`, oldest first; none when there is no ledger. Needs no lock.
 
     Raises:
-        RunError: a line other than the last is damaged, or the file cannot be read.
+        RunError: a line is damaged and no torn last one, another kind of search wrote it, or the file cannot be read.
     """
     path = folder / LEDGER_FILE
     return _parse(_content(path), path, kind)[0]
@@ -196,17 +199,38 @@ def _parse(content: bytes, path: Path, kind: type[AnyRecord]) -> tuple[list[AnyR
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("the line has no end")
-            records.append(kind.model_validate(json.loads(line)))
-        except (ValueError, ValidationError) as error:
+            values = json.loads(line)
+        except ValueError as error:
             if number == len(lines):
                 break
-            raise RunError(
-                f"line {number} of the ledger is damaged: {str(error).splitlines()[0]}",
-                where=f"{path}:{number}",
-                fix="repair or delete that line; without it, its run counts as being in its state before",
-            ) from error
+            raise _damaged(path, number, error) from error
+        if isinstance(values, dict):
+            _check_kind(values, path, number, kind)
+        try:
+            records.append(kind.model_validate(values))
+        except ValidationError as error:
+            raise _damaged(path, number, error) from error
         whole += len(line)
     return records, whole
+
+
+def _damaged(path: Path, number: int, error: ValueError) -> RunError:
+    return RunError(
+        f"line {number} of the ledger is damaged: {'; '.join(str(error).splitlines()[:3])}",
+        where=f"{path}:{number}",
+        fix="repair or delete that line; without it, its run counts as being in its state before",
+    )
+
+
+def _check_kind(values: dict[str, Any], path: Path, number: int, kind: type[Record]) -> None:
+    """Training and sampler searches share `logs`, so one can be given the other's name."""
+    is_sampler = _SAMPLER_KEY in values
+    if is_sampler != (_SAMPLER_KEY in kind.model_fields):
+        raise RunError(
+            f"this folder belongs to a {'sampler' if is_sampler else 'training'} search",
+            where=f"{path}:{number}",
+            fix="choose another name",
+        )
 
 
 def _take(lock: int, folder: Path) -> None:

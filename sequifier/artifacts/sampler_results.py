@@ -8,6 +8,7 @@ A result file is a reading of the ledger: the same records give the same file.
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -207,3 +208,18 @@ def write_export(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
     """
     header = ["The best samplers of a search, written by sequifier.", f"Use: sequifier infer -D sampler={path}"]
     write_text(path, dump_yaml(export(results), header=header))
+
+
+def infer_command(model: str, values: Mapping[str, object], *, is_true_history: bool) -> str:
+    """The command that draws with a sampler; "" for a model behind an endpoint, which `infer` does not take.
+
+    Args:
+        model: its path, as records name it; "" where it is not known.
+        values: config fields that say which sampler.
+        is_true_history: events are drawn behind true ones, so nothing is generated.
+    """
+    if "://" in model:
+        return ""
+    goes_on = {} if is_true_history else {"autoregression": "true"}
+    words = [f"{name}={value}" for name, value in {**values, **goes_on}.items()]
+    return shlex.join(["sequifier", "infer", *(["--model-path", model] if model else []), "-D", *words])

@@ -193,11 +193,13 @@ class Judge(StrictModel):
         description="http: the judging model.",
         json_schema_extra=about(interacts="type: http, which needs it", change="a model judges"),
     )
-    api_key_env: EnvironmentName = Field(
-        "OPENAI_API_KEY",
-        description="http: environment variable, or line of .env in project_root, that holds its key.",
+    api_key_env: EnvironmentName | None = Field(
+        None,
+        description="http: environment variable, or line of .env in project_root, that holds its key; null: "
+        "OPENAI_API_KEY for OpenAI's own base_url, no key for any other.",
         json_schema_extra=about(
-            interacts="type: http; the key reaches no log, record or error", change="the key has another name"
+            interacts="type: http; the key reaches no log, record or error",
+            change="the key has another name, or another server asks for one",
         ),
     )
     criteria: dict[str, Annotated[float, Field(gt=0)]] = Field(

@@ -1,13 +1,12 @@
 """Files in the folder of a run, under the names given: tables, figures, models, sources."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import IO, Any, Protocol
 
 from sequifier.artifacts.atomic import atomic_path
-from sequifier.experiment.values import as_json
+from sequifier.experiment.values import json_text
 
 LOG, META, DATA, CODE = "experiment_log.txt", "experiment_meta.json", "experiment_data.json", "code"
 _OWN = (LOG, META, DATA, CODE)
@@ -40,8 +39,8 @@ class Artifacts:
         return path.open(mode, **options)
 
     def commit_json(self, name: str, data: Any) -> Path:
-        """Write data as JSON; numbers and arrays of numpy and torch, paths and times are taken too."""
-        return self.commit_raw(name, json.dumps(data, indent=1, ensure_ascii=False, default=as_json) + "\n")
+        """Write data as JSON; numbers and arrays of numpy and torch, paths and times are taken too. NaN is null."""
+        return self.commit_raw(name, json_text(data, indent=1, ensure_ascii=False) + "\n")
 
     def commit_raw(self, name: str, content: str | bytes) -> Path:
         """Write text or bytes."""

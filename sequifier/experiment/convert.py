@@ -62,6 +62,42 @@ def convert(words: list[str], kind: Any) -> Any:
     return _scalar(words[0], kind, origin)
 
 
+def fit(value: Any, kind: Any) -> Any:
+    """A value that was given in code or YAML for a parameter of type `kind`: text as a word, others as they are.
+
+    Args:
+        value: any; numbers are converted like words, so 32.0 is the whole number 32, and 1.5 is none.
+        kind: a type or a type hint. Where no word can be one, every value is taken.
+
+    Raises:
+        ValueError: it is no such value; the message says what is allowed.
+    """
+    kind = _bare(kind)
+    origin = get_origin(kind) or kind
+    if not is_known(kind) or kind is Any or isinstance(kind, TypeVar):
+        return convert([value], kind) if isinstance(value, str) and is_known(kind) else value
+    if isinstance(value, str):
+        return convert([value], kind)
+    members = _members(kind)
+    if members is not None:
+        return _fit_one_of(value, members)
+    if origin in _SEQUENCES:
+        return _fit_sequence(value, origin, get_args(kind))
+    if origin in _MAPPINGS:
+        if not isinstance(value, collections.abc.Mapping):
+            raise ValueError("a map is needed")
+        return value
+    if origin is Literal:
+        if any(type(choice) is type(value) and choice == value for choice in get_args(kind)):
+            return value
+        return _scalar(str(value), kind, origin)
+    if type(value) is kind or (isinstance(value, kind) and not isinstance(value, bool)):
+        return value
+    if kind in (str, Path, PurePath):
+        raise ValueError("text is needed")
+    return _scalar(str(value), kind, origin)
+
+
 def takes_several(kind: Any) -> bool:
     """Whether a parameter of this type takes several words."""
     kind = _bare(kind)
@@ -123,6 +159,36 @@ def _of_union(words: list[str], members: tuple[Any, ...]) -> Any:
     raise ValueError(" or ".join(dict.fromkeys(problems)))
 
 
+def _fit_one_of(value: Any, members: tuple[Any, ...]) -> Any:
+    if any(type(value) is member for member in members):
+        return value
+    problems = []
+    for member in members:
+        try:
+            return fit(value, member)
+        except ValueError as error:
+            problems.append(str(error))
+    raise ValueError(" or ".join(dict.fromkeys(problems)))
+
+
+def _fit_sequence(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
+    make = _SEQUENCES[origin]
+    if not isinstance(value, list | tuple | set | frozenset):
+        if isinstance(value, origin) and not isinstance(value, bytes | collections.abc.Mapping):
+            return value  # a range or an array is a Sequence or an Iterable of its own
+        raise ValueError("a list is needed")
+    kinds = _kinds_of_elements(len(value), make, arguments)
+    return make(each if kind is Any else fit(each, kind) for each, kind in zip(value, kinds, strict=True))
+
+
+def _kinds_of_elements(n: int, make: Any, arguments: tuple[Any, ...]) -> list[Any]:
+    if make is tuple and arguments and Ellipsis not in arguments:
+        if n != len(arguments):
+            raise ValueError(f"{len(arguments)} values are needed, {n} were given")
+        return list(arguments)
+    return [arguments[0] if arguments else Any] * n
+
+
 def _sequence(words: list[str], origin: Any, arguments: tuple[Any, ...]) -> Any:
     make = _SEQUENCES[origin]
     values: list[Any] = list(words)
@@ -131,12 +197,7 @@ def _sequence(words: list[str], origin: Any, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(parsed, list | tuple | set):
             raise ValueError("it is no list: write 1 2 3, or [1, 2, 3]")
         values = list(parsed)
-    if make is tuple and arguments and Ellipsis not in arguments:
-        if len(values) != len(arguments):
-            raise ValueError(f"{len(arguments)} values are needed, {len(values)} were given")
-        kinds = list(arguments)
-    else:
-        kinds = [arguments[0] if arguments else Any] * len(values)
+    kinds = _kinds_of_elements(len(values), make, arguments)
     return make(_element(value, kind) for value, kind in zip(values, kinds, strict=True))
 
 

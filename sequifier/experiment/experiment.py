@@ -27,6 +27,7 @@ from sequifier.experiment.command_line import ArgumentParser
 from sequifier.experiment.description import about_parameters, described, description, files_of
 from sequifier.experiment.folder import CACHE
 from sequifier.experiment.functions import Decorated, Functions, Hook
+from sequifier.experiment.given import fitted
 from sequifier.experiment.modules import file_namespace, find_file, folder_path, get_experiment, importable
 from sequifier.experiment.parameters import SPECIAL, Parameters, Variables, special
 from sequifier.experiment.record import DATA, META, Echo, Record, Status, read_record, show
@@ -117,6 +118,15 @@ class Experiment(Functions, Record):
         """Let `__DEBUG__` and `__CACHING__` take effect; assigning to them as `e.__DEBUG__` does it by itself."""
         self.cache.set_enabled(self.parameters.get("__CACHING__", True))
         self.cache.path = self._cache_folder()
+
+    def set_parameters(self, given: Mapping[str, Any]) -> None:
+        """Set parameters as the command line does: only those that there are, by their types.
+
+        Raises:
+            ConfigError: parameters that do not exist and values that do not fit, all at once; then nothing is set.
+        """
+        self.parameters.update(fitted(given, self.parameters, self._kinds(), where="the parameters"))
+        self.update_parameters_special()
 
     def log_parameters(self, names: Iterable[str] | None = None) -> None:
         """Log parameters with their types: all of the module, or those named.
@@ -314,8 +324,7 @@ class Experiment(Functions, Record):
         experiment = get_experiment(find_file(given.extend, path))
         experiment.base_path = folder_path(path) / given.base_path
         experiment.namespace = given.namespace or file_namespace(path)
-        kinds = {name: about.kind for name, about in about_parameters(experiment._modules).items()}
-        values = given.values(experiment.parameters, kinds)
+        values = given.values(experiment.parameters, experiment._kinds())
         experiment._add_module({"__name__": path.stem, "__doc__": given.description, **values})
         experiment._configs.append(path)
         return experiment
@@ -364,6 +373,10 @@ class Experiment(Functions, Record):
         self.parameters.add(module)
         self.update_parameters_special()
         module["__experiment__"] = self
+
+    def _kinds(self) -> dict[str, Any]:
+        """Parameter -> its annotation, None for those without one."""
+        return {name: about.kind for name, about in about_parameters(self._modules).items()}
 
     def _cache_folder(self) -> Path:
         parent = self.base_path / self.namespace

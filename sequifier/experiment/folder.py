@@ -79,10 +79,18 @@ def named_folder(parent: Path, name: str, fill: Callable[[Path], None], *, reuse
 
 
 def point_latest(parent: Path, target: Path) -> None:
-    """Let `parent/latest` be a link to the newest folder."""
+    """Let `parent/latest` be a link to the newest folder.
+
+    Raises:
+        OSError: something else has that name, or the file system has no links.
+    """
     temporary = parent / f".latest.{target.name}"
-    temporary.symlink_to(target.name)
-    temporary.replace(parent / "latest")
+    try:
+        temporary.symlink_to(target.name)
+        temporary.replace(parent / "latest")
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -59,9 +59,12 @@ def run_experiment(path: str | Path, parameters: Mapping[str, Any] | None = None
 
     Returns:
         The experiment, which has its folder and data now.
+
+    Raises:
+        ConfigError: parameters that do not exist and values that do not fit, all at once; then nothing is run.
     """
     experiment = get_experiment(path)
-    experiment.parameters.update(parameters or {})
+    experiment.set_parameters(parameters or {})
     experiment.run()
     return experiment
 

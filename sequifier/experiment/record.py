@@ -139,7 +139,10 @@ class Record(Artifacts):
         self._log = self.log_path.open("a", encoding="utf-8")
         self._flusher = Flusher(self.save_data, self._not_saved)
         if latest:
-            point_latest(parent, path)
+            try:
+                point_latest(parent, path)
+            except OSError as error:  # the run does not need it
+                self.log(f"warning: `latest` does not point to this folder: {error.strerror}")
 
     def _fill(self, folder: Path) -> None:
         # Nobody sees the folder before these are in it, so they need no care of their own.
@@ -265,7 +268,7 @@ class Record(Artifacts):
         """Add one line to metrics.jsonl, and each value to its series in the group `metrics`."""
         if self._metrics is None:
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
-        self._metrics.write(json.dumps(entry) + "\n")
+        self._metrics.write(values.json_text(entry) + "\n")
         self._metrics.flush()
         with self._lock:
             for key, value in entry.items():
@@ -293,10 +296,10 @@ class Record(Artifacts):
 
     def _data_text(self) -> str:
         kept = {name: value for name, value in self.data.items() if not name.startswith("_")}
-        return json.dumps(kept, indent=1, default=values.as_json_or_text) + "\n"
+        return values.json_text(kept, indent=1, default=values.as_json_or_text) + "\n"
 
     def _meta_text(self) -> str:
-        return json.dumps(self.metadata, indent=1, default=values.as_json_or_text) + "\n"
+        return values.json_text(self.metadata, indent=1, default=values.as_json_or_text) + "\n"
 
 
 def read_record(folder: Path, name: str) -> dict[str, Any]:

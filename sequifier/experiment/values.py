@@ -1,7 +1,7 @@
 """Values by slash names in nested dicts, and how JSON holds them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import date, time, timedelta
 from enum import Enum
@@ -51,6 +51,25 @@ def append(data: dict[str, Any], name: str, value: Any) -> None:
     if not isinstance(series, list):
         raise ValueError(f"{name!r} is no series")
     series.append(value)
+
+
+def json_text(value: Any, *, default: Callable[[Any], Any] | None = None, **options: Any) -> str:
+    """A value as JSON. NaN and infinity, which JSON has not, are null, also within arrays.
+
+    Args:
+        value: JSON can hold it.
+        default: for values that it does not know; `as_json` by default.
+        options: as of `json.dumps`.
+
+    Raises:
+        TypeError, ValueError: JSON cannot hold it.
+    """
+    default = default or as_json
+    try:
+        return json.dumps(value, default=default, allow_nan=False, **options)
+    except ValueError:
+        plain = json.loads(json.dumps(value, default=default), parse_constant=lambda _: None)
+        return json.dumps(plain, **options)
 
 
 def check(name: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
-from sequifier.experiment.convert import convert, is_known
+from sequifier.experiment.given import fitted
 
 _KEYS = {"extend": str, "parameters": dict, "base_path": str, "namespace": str, "description": str}
 
@@ -34,7 +34,7 @@ class ExperimentConfig:
     lines: Mapping[Any, int] = field(default_factory=dict)
 
     def values(self, known: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters, text converted by their types.
+        """The parameters, by their types.
 
         Args:
             known: the experiment's parameters.
@@ -43,25 +43,14 @@ class ExperimentConfig:
         Raises:
             ConfigError: parameters that do not exist and values that do not fit, all at once.
         """
-        problems = []
-        found = {}
-        for name, value in self.parameters.items():
-            place = f"{self.path}:{self.lines.get(('parameters', name), 1)}"
-            if name not in known:
-                own = [each for each in known if not each.startswith("__")]
-                fix = did_you_mean(name, own or known)
-                problems.append(Problem(f"parameters.{name}", "there is no such parameter", place, fix))
-                continue
-            kind = kinds.get(name)
-            if isinstance(value, str) and kind is not None and is_known(kind):
-                try:
-                    value = convert([value], kind)
-                except ValueError as error:
-                    problems.append(Problem(f"parameters.{name}", f"{value!r} does not fit: {error}", place))
-            found[name] = value
-        if problems:
-            raise ConfigError(problems, where=str(self.path))
-        return found
+        return fitted(
+            self.parameters,
+            known,
+            kinds,
+            where=str(self.path),
+            prefix="parameters.",
+            place=lambda name: f"{self.path}:{self.lines.get(('parameters', name), 1)}",
+        )
 
 
 def from_config(path: Path) -> ExperimentConfig:

@@ -162,8 +162,8 @@ def _ends(values: Any) -> tuple[float, float]:
 
 
 def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]) -> Iterator[str]:
-    config, results = checkpoint.config, record.get("results", {})
-    baselines: dict[str, dict[str, float]] = results.get("baselines", {})
+    config, results = checkpoint.config, record.get("results")
+    baselines: dict[str, dict[str, float]] = results.get("baselines", {}) if isinstance(results, dict) else {}
     yield f"On the validation split, of the {version.name} weights (epoch {version.epoch}), beside baselines."
     yield f"The best weights and the rank in a search are chosen by `{config.metric}` ({config.direction})."
     yield ""

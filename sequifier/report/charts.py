@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from sequifier.report.scale import Scale, fitted, number, tick_text
+from sequifier.report.scale import Scale, fitted, tick_text
 
 WIDTH, HEIGHT = 720, 340
 SMALL_WIDTH, SMALL_HEIGHT = 470, 280
@@ -362,8 +362,3 @@ def _svg(content: str, title: str, width: float, height: float) -> str:
     return (
         f'<svg class="chart" viewBox="0 0 {width:.0f} {height}" role="img" aria-label="{escape(title)}">{content}</svg>'
     )
-
-
-def value_title(label: str, metric: str, value: float | None, more: str = "") -> str:
-    """What is said of a run when the pointer rests on it."""
-    return f"{label}: {metric} {number(value)}{f', {more}' if more else ''}"

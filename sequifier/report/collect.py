@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -112,6 +113,7 @@ def _trial(
     lost, unmeasured = _attempt_seconds(history)
     columns = document.get("input_columns")
     counted = {name: value for name, value in settings.items() if name not in NO_PARAMETERS}
+    config_path = record.files.get("config") or str(run_files / f"{record.name}.yaml")
     return Trial(
         search=search,
         number=record.run,
@@ -131,9 +133,8 @@ def _trial(
         n_parameters=known.get("parameters"),
         metrics=record.metrics,
         error=record.error or "",
-        command=f"sequifier train --config-path {record.files.get('config', run_files / f'{record.name}.yaml')}"
-        if document
-        else "",
+        command=shlex.join(["sequifier", "train", "--config-path", config_path]) if document else "",
+        config_path=config_path if document else "",
         model_path=next((place for what, place in record.files.items() if what.startswith("best")), ""),
         identity=record.identity,
         attempts=record.attempt,
@@ -187,7 +188,8 @@ def _with_records(
             curve, train = read_curves(folder, metric)
             trial = replace(trial, curve=trial.curve or curve, train_curve=train)
             if trial.n_parameters is None:
-                size = _read_json(folder / DATA).get("results", {}).get("parameters")
+                results = _read_json(folder / DATA).get("results")
+                size = results.get("parameters") if isinstance(results, dict) else None
                 trial = replace(trial, n_parameters=size if isinstance(size, int) else None)
         found.append(trial)
     return found

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import LEDGER_FILE, read_ledger
-from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, of_search, read_search_results
+from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, of_search, read_search_results
 from sequifier.errors import RunError, did_you_mean
 from sequifier.report.searches import is_running
-from sequifier.report.table import Table, Trial, finite, with_parameters
+from sequifier.report.table import Direction, Table, Trial, finite, with_parameters
 from sequifier.search.notes import CONFIG_FILE
 from sequifier.search.run_files import Setting, read_document
+
+MINIMIZED = ("mae", "ngram_divergence", "repetition", "standard_error")
+"""What measures begin with of which less is better."""
 
 SAMPLER = "sampler"
 """The setting that says which sampler; its parameters are settings that only its trials have."""
@@ -27,12 +30,13 @@ def is_sampler_ledger(folder: Path) -> bool:
     return isinstance(first, dict) and "sampler_type" in first
 
 
-def collect_sampler_ledger(folder: Path, *, metric: str | None = None) -> Table:
+def collect_sampler_ledger(folder: Path, *, metric: str | None = None, direction: Direction | None = None) -> Table:
     """Read the newest search of a ledger, finished or running.
 
     Args:
         folder: of the ledger, `logs/[sampler_search_name]`.
         metric: a measure in its own unit instead of the score.
+        direction: which way it is better; None: as the measure is meant.
 
     Raises:
         RunError: it is empty or damaged, or no such metric.
@@ -43,27 +47,31 @@ def collect_sampler_ledger(folder: Path, *, metric: str | None = None) -> Table:
     newest = records[-1].search
     own = [record for record in records if record.search == newest]
     started = {record.run: record.time for record in reversed(own)}
-    trials = [_trial(folder.name, record, started[record.run]) for record in of_search(records, newest)]
+    document = read_document(folder / CONFIG_FILE)
+    trials = [_trial(folder.name, record, started[record.run], document) for record in of_search(records, newest)]
     return _table(
         folder.name,
         trials,
         metric,
+        direction,
         folder=folder,
         source=folder / LEDGER_FILE,
+        model=own[-1].model,
         data=own[-1].data,
         is_running=is_running(folder),
         started=own[0].time,
         ended=own[-1].time,
-        document=read_document(folder / CONFIG_FILE),
+        document=document,
     )
 
 
-def collect_result_file(path: Path, *, metric: str | None = None) -> Table:
+def collect_result_file(path: Path, *, metric: str | None = None, direction: Direction | None = None) -> Table:
     """Read a result file.
 
     Args:
         path: `hyper_search_[strategy]_[stamp].json`.
         metric: a measure in its own unit instead of the score.
+        direction: which way it is better; None: as the measure is meant.
 
     Raises:
         RunError: there is none, it is something else, or no such metric.
@@ -71,34 +79,38 @@ def collect_result_file(path: Path, *, metric: str | None = None) -> Table:
     content = read_search_results(path)
     metadata = content["search_metadata"]
     name = str(metadata.get("name") or path.stem)
-    trials = [_result(name, place, result) for place, result in enumerate(content["all_results"])]
+    model, document = str(metadata.get("model") or ""), read_document(path.parent / CONFIG_FILE)
+    trials = [_result(name, place, result, model, document) for place, result in enumerate(content["all_results"])]
     failed = content.get("without_score") or []
-    trials += [_without(name, len(trials) + place, result) for place, result in enumerate(failed)]
+    trials += [_without(name, len(trials) + place, result, model, document) for place, result in enumerate(failed)]
     return _table(
         name,
         sorted(trials, key=lambda trial: trial.number),
         metric,
+        direction,
         folder=path.parent,
         source=path,
+        model=model,
         data=str(metadata.get("evaluation") or ""),
         ended=str(metadata.get("timestamp") or ""),
-        document=read_document(path.parent / CONFIG_FILE),
+        document=document,
     )
 
 
-def _table(name: str, trials: Sequence[Trial], metric: str | None, **fields: Any) -> Table:
+def _table(name: str, trials: Sequence[Trial], metric: str | None, direction: Direction | None, **fields: Any) -> Table:
     metric = metric or SCORE
     known = dict.fromkeys(key for trial in trials for key in trial.metrics)
     if metric != SCORE and metric not in known:
         raise RunError(f"no configuration has the measure `{metric}`", fix=did_you_mean(metric, [SCORE, *known]))
-    maximize = metric not in ("mae", "repetition", "ngram_divergence")
+    # `standard_error`, `mae_TARGET`, `repetition_held_out`; the parts of the score are called `score_...`.
+    is_minimized = metric.startswith(MINIMIZED)
     if metric != SCORE:
         trials = [_by_measure(trial, metric) for trial in trials]
     table = Table(
         name=name,
         kind="sampler",
         metric=metric,
-        direction="maximize" if maximize else "minimize",
+        direction=direction or ("minimize" if is_minimized else "maximize"),
         trials=tuple(trials),
         group_name="sampler",
         **fields,
@@ -112,7 +124,7 @@ def _by_measure(trial: Trial, metric: str) -> Trial:
     return replace(trial, value=trial.metrics.get(metric), spread=None, by_prompt=())
 
 
-def _trial(search: str, record: SamplerRecord, started: str) -> Trial:
+def _trial(search: str, record: SamplerRecord, started: str, document: Mapping[str, Any]) -> Trial:
     metrics = dict(record.metrics)
     if record.standard_error is not None:
         metrics["standard_error"] = record.standard_error
@@ -133,11 +145,11 @@ def _trial(search: str, record: SamplerRecord, started: str) -> Trial:
         attempts=record.attempt,
         started=started,
         ended=record.time,
-        **_sampler(record.sampler_type, record.parameters),
+        **_sampler(record.sampler_type, record.parameters, record.model, document),
     )
 
 
-def _result(search: str, place: int, result: Mapping[str, Any]) -> Trial:
+def _result(search: str, place: int, result: Mapping[str, Any], model: str, document: Mapping[str, Any]) -> Trial:
     """One entry of all_results; keys that a file of another program lacks are unknown."""
     number = result.get("run", place)
     metrics = {name: value for name, value in (result.get("measures") or {}).items() if finite(value) is not None}
@@ -154,7 +166,7 @@ def _result(search: str, place: int, result: Mapping[str, Any]) -> Trial:
         metrics={**metrics, **parts} | ({} if error is None else {"standard_error": error}),
         spread=finite(result.get("std_score")),
         n_samples=result.get("sample_count"),
-        **_sampler(str(result.get("sampler_type", "")), result.get("parameters") or {}),
+        **_sampler(str(result.get("sampler_type", "")), result.get("parameters") or {}, model, document),
     )
 
 
@@ -165,7 +177,7 @@ def _parts(result: Mapping[str, Any]) -> dict[str, float]:
     )
 
 
-def _without(search: str, place: int, result: Mapping[str, Any]) -> Trial:
+def _without(search: str, place: int, result: Mapping[str, Any], model: str, document: Mapping[str, Any]) -> Trial:
     number = int(result.get("run", place))
     return Trial(
         search=search,
@@ -173,16 +185,19 @@ def _without(search: str, place: int, result: Mapping[str, Any]) -> Trial:
         name=f"{search}-run-{number}",
         state="failed",
         error=str(result.get("error") or ""),
-        **_sampler(str(result.get("sampler_type", "")), result.get("parameters") or {}),
+        **_sampler(str(result.get("sampler_type", "")), result.get("parameters") or {}, model, document),
     )
 
 
-def _sampler(sampler: str, parameters: Mapping[str, Setting]) -> dict[str, Any]:
+def _sampler(
+    sampler: str, parameters: Mapping[str, Setting], model: str, document: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a sampler and its parameters are in a trial."""
-    words = " ".join(f"sampler.{name}={value}" for name, value in parameters.items() if name != "max_tokens")
+    values = {f"sampler.{name}": value for name, value in parameters.items() if name != "max_tokens"}
+    is_true_history = document.get("history") == "true"
     return {
         "settings": {SAMPLER: sampler, **parameters},
         "configuration": repr((sampler, sorted(parameters.items()))),
         "group": sampler,
-        "command": f"sequifier infer -D {words}" if words else "",
+        "command": infer_command(model, values, is_true_history=is_true_history) if values else "",
     }

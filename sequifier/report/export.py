@@ -1,10 +1,11 @@
 """What is taken along from a search: the best run as a train.yaml, the best samplers, the next search."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.sampler_results import write_export
+from sequifier.artifacts.sampler_results import infer_command, write_export
 from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
@@ -31,25 +32,26 @@ def export_best(analysis: Analysis, tables: Sequence[Table], path: Path) -> str:
     best = next((row for row in analysis.rows if row.rank == 1), None)
     if best is None:
         raise RunError("no run has a result, so there is none to export", where=str(analysis.table.source))
+    own = next(table for table in tables if table.name == best.first.search)
     if analysis.table.kind == "sampler":
         write_export(path, [_results(table) for table in tables])
-        return f"sequifier infer -D sampler={path}"
-    root = next(table.folder for table in tables if table.name == best.first.search).absolute().parent.parent
-    file = Path(best.first.command.rpartition(" ")[2])
-    document = read_document(file) or read_document(root / file)
+        return infer_command(own.model, {"sampler": path}, is_true_history=own.document.get("history") == "true")
+    file = Path(best.first.config_path)
+    document = read_document(file) or read_document(own.folder.absolute().parent.parent / file)
     if not document:
         raise RunError(
             f"the run file of run {best.first.number} is gone",
             where=str(file),
             fix="write it again: sequifier hyperparameter-search --dry-run with the search's config",
         )
+    command = _with_config("train", path)
     value = "" if best.value is None else f"{analysis.table.metric} {best.value!r}"
     header = [
         f"The best run of the search {best.first.search}, written by sequifier: {best.first.name}, {value}.",
-        f"Train it again: sequifier train --config-path {path}",
+        f"Train it again: {command}",
     ]
     write_text(path, dump_yaml({**document, "model_name": f"{best.first.name}-best"}, header=header))
-    return f"sequifier train --config-path {path}"
+    return command
 
 
 def export_next(analysis: Analysis, path: Path) -> str:
@@ -58,18 +60,22 @@ def export_next(analysis: Analysis, path: Path) -> str:
     Raises:
         RunError: see `next_search.next_search`, or the file cannot be written.
     """
-    write_text(path, next_yaml(analysis))
+    write_text(path, next_yaml(analysis)[1])
     return next_command(analysis, path)
 
 
 def next_command(analysis: Analysis, path: Path) -> str:
     """The command that starts the next search."""
     command = "sampler-search" if analysis.table.kind == "sampler" else "hyperparameter-search"
-    return f"sequifier {command} --config-path {path}"
+    return _with_config(command, path)
 
 
-def next_yaml(analysis: Analysis) -> str:
-    """The config of the next search as text, with what led to it on top.
+def _with_config(command: str, path: Path) -> str:
+    return shlex.join(["sequifier", command, "--config-path", str(path)])
+
+
+def next_yaml(analysis: Analysis) -> tuple[str, str]:
+    """The name of the next search, and its config as text with what led to it on top.
 
     Raises:
         RunError: see `next_search.next_search`.
@@ -85,7 +91,8 @@ def next_yaml(analysis: Analysis) -> str:
             if each.low is not None and not each.shares
         ),
     ]
-    return dump_yaml(values, header=header)
+    key = "sampler_search_name" if analysis.table.kind == "sampler" else "hp_search_name"
+    return str(values[key]), dump_yaml(values, header=header)
 
 
 def _results(table: Table) -> dict[str, object]:

@@ -72,8 +72,7 @@ def _next_training(analysis: Analysis) -> dict[str, Any]:
     name = str(document.get("hp_search_name", table.name))
     values |= {"hp_search_name": _next_name(name)}
     best = with_result[0].first
-    path = best.command.rpartition(" ")[2]
-    values["start_with"] = [path] if path else []
+    values["start_with"] = [best.config_path] if best.config_path else []
     doubt = any(row.is_indistinguishable for row in with_result) and all(row.n_seeds == 1 for row in with_result)
     if doubt and not document.get("confirm_top"):
         values["confirm_top"] = CONFIRMED

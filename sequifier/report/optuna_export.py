@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.errors import RunError
+from sequifier.report.collect_samplers import is_sampler_ledger
 from sequifier.report.searches import find_ranking
 from sequifier.search.results import metric_of
 from sequifier.search.run_files import Setting, read_run_files, varied_settings
@@ -47,12 +48,18 @@ def export_optuna(
         The number of trials.
 
     Raises:
-        RunError: there is no ledger or no such metric, the storage cannot be opened, or it has another study of this
-            name.
+        RunError: there is no ledger or no such metric, it is a sampler search, the storage cannot be opened, or it has
+            another study of this name.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
+    if is_sampler_ledger(folder):
+        raise RunError(
+            "a sampler search is not written as an Optuna study",
+            where=str(folder / LEDGER_FILE),
+            fix="use --html, --tensorboard or --mlflow",
+        )
     records = read_ledger(folder, Record)
     if not records:
         raise RunError("the search has no runs yet", where=str(folder / LEDGER_FILE))

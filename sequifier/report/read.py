@@ -24,8 +24,8 @@ def read_search(
     """
     path = Path(name)
     if path.suffix == ".json" and path.is_file():
-        return collect_result_file(path, metric=metric)
+        return collect_result_file(path, metric=metric, direction=direction)
     folder = find_search(name)
     if is_sampler_ledger(folder):
-        return collect_sampler_ledger(folder, metric=metric)
+        return collect_sampler_ledger(folder, metric=metric, direction=direction)
     return collect_search(folder, metric=metric, direction=direction)

@@ -109,12 +109,10 @@ class Report:
     def next_search(self) -> tuple[str, str] | None:
         """The YAML of the next search and the command that starts it; None where there is nothing to go by."""
         try:
-            text = next_yaml(self.analysis)
+            name, text = next_yaml(self.analysis)
         except RunError:
             return None
-        values = [line.partition(": ")[2] for line in text.splitlines() if "search_name: " in line]
-        path = Path(NEXT_FILE.format(name=values[0] if values else self.table.name))
-        return text, next_command(self.analysis, path)
+        return text, next_command(self.analysis, Path(NEXT_FILE.format(name=name)))
 
     def export(self, path: Path) -> str:
         """Write the best; returns the command that uses it. See `export.export_best`."""

@@ -52,7 +52,8 @@ class Trial:
         n_samples: how many those are.
         by_prompt: the mean of each prompt, of sampler searches; empty where one is missing.
         error: why there is no result.
-        command: makes the same again.
+        command: makes the same again, as typed into a shell.
+        config_path: of its run file, as the ledger names it; "" without one.
         model_path: of the best model, as the ledger names it; "" without one.
         sequence_losses: file of the loss of each validation sequence.
         record: folder of its record; None where it has none.
@@ -85,6 +86,7 @@ class Trial:
     by_prompt: tuple[float, ...] = ()
     error: str = ""
     command: str = ""
+    config_path: str = ""
     model_path: str = ""
     sequence_losses: Path | None = None
     record: Path | None = None
@@ -117,6 +119,7 @@ class Table:
         parameters: names of the settings in which trials differ, those that always change together once.
         linked: parameter -> settings that always change together with it.
         group_name: what `Trial.group` is: "feature set" or "sampler".
+        model: that samplers draw from; "" where it is not known.
         baselines: name -> metrics.
         test: {"run": number, "metrics": {...}} of the winner on the test split; empty without one.
         document: what the search was asked for (its search.yaml), as plain values; empty when it is gone.
@@ -138,6 +141,7 @@ class Table:
     parameters: tuple[str, ...] = ()
     linked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group_name: str = "feature set"
+    model: str = ""
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     test: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)

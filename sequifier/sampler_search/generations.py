@@ -6,6 +6,7 @@ To be read by people; and requests are paid for, so a configuration that was int
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -43,13 +44,18 @@ class GenerationLog:
         whole = content.rfind(b"\n") + 1
         self._file.truncate(whole)  # a line that was torn when the process died
         for line in content[:whole].splitlines():
-            self._read(json.loads(line))
+            with suppress(ValueError, KeyError, TypeError):  # a damaged line is asked for again
+                self._read(json.loads(line))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            self._file.close()
+        except OSError:  # what a full disk did not take is flushed again; the first error says it better
+            if kind is None:
+                raise
 
     def add_texts(self, texts: Iterable[tuple[Place, str]]) -> None:
         """Write continuations that are not there yet; they are on disk when this returns."""

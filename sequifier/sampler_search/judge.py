@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sequifier.config.sampler_search import OPENAI
+from sequifier.config.sampler_search import OPENAI, Endpoint
 from sequifier.config.sampler_search import Judge as JudgeConfig
 from sequifier.errors import ConfigError, RunError
 from sequifier.sampler_search.client import Client, RequestFailedError, find_key, hidden
@@ -22,6 +22,9 @@ from sequifier.sampler_search.space import Configuration
 from sequifier.search.program import run_program
 
 BEST = 10.0
+OPENAI_KEY = "OPENAI_API_KEY"
+"""Where OpenAI's key is looked for; it is sent to nobody else unless the config says so."""
+
 NO_SCORE = "the judge had nothing to score"
 """Why a judgement is missing that a script gave as null: it works, and says so."""
 
@@ -60,15 +63,20 @@ class Judge(Protocol):
         ...
 
 
-def open_judge(config: JudgeConfig, root: Path) -> Judge | None:
+def open_judge(config: JudgeConfig, root: Path, *, endpoint: Endpoint | None = None) -> Judge | None:
     """The judge of a config; None without one.
+
+    Args:
+        config: of the judge.
+        root: the project's folder, for `.env`.
+        endpoint: of the search, whose key is hidden too.
 
     Raises:
         ConfigError: it needs a key that is not there.
     """
     match config.type:
         case "script":
-            return ScriptJudge(config, root)
+            return ScriptJudge(config, root, endpoint=endpoint)
         case "http":
             return HttpJudge(config, root)
     return None
@@ -85,9 +93,10 @@ class HttpJudge:
 
     def __init__(self, config: JudgeConfig, root: Path, *, client: Client | None = None) -> None:
         self._config = config
-        key = find_key(config.api_key_env, root)
-        if key is None and config.base_url == OPENAI:
-            raise ConfigError([no_key("judge.api_key_env", config.api_key_env, root)])
+        name = config.api_key_env or (OPENAI_KEY if config.base_url == OPENAI else None)
+        key = None if name is None else find_key(name, root)
+        if name is not None and key is None:
+            raise ConfigError([no_key("judge.api_key_env", name, root)])
         self._client = client or Client(
             config.base_url,
             key=key,
@@ -150,10 +159,11 @@ class ScriptJudge:
     input, in the project's folder, and prints {"scores": [...]} as its last line.
     """
 
-    def __init__(self, config: JudgeConfig, root: Path) -> None:
+    def __init__(self, config: JudgeConfig, root: Path, *, endpoint: Endpoint | None = None) -> None:
         assert config.command is not None
         self._command, self._seconds, self._root = config.command, config.timeout_seconds, root
-        self._key = find_key(config.api_key_env, root)
+        names = (config.api_key_env, OPENAI_KEY, endpoint.api_key_env if endpoint else None)
+        self._keys = [find_key(name, root) for name in names if name is not None]
 
     def judge(
         self, found: Configuration, prompts: Sequence[Prompt], generations: Sequence[Generation]
@@ -210,7 +220,9 @@ class ScriptJudge:
 
     def _failure(self, reason: str) -> RunError:
         # What a program says may have a key in it that it got from the environment.
-        return RunError(f"judge script failed: {hidden(reason, self._key)}", where=f"judge.command: {self._command}")
+        for key in self._keys:
+            reason = hidden(reason, key)
+        return RunError(f"judge script failed: {reason}", where=f"judge.command: {self._command}")
 
 
 def _score(value: Any, name: str) -> float:

@@ -135,6 +135,7 @@ class RemoteModel:
         content = {
             "base_url": self._endpoint.base_url,
             "model": self._endpoint.model,
+            "server": self.server,
             "extra_body": self._endpoint.extra_body,
             "prompts": [(prompt.text, prompt.truth) for prompt in self.prompts],
             "tokens": self._config.tokens,

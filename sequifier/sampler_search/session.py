@@ -12,6 +12,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.sampler_results import (
     SamplerLedger,
     SamplerRecord,
+    infer_command,
     search_results,
     write_export,
     write_search_results,
@@ -21,11 +22,13 @@ from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import RunError
 from sequifier.experiment.experiment import Experiment
+from sequifier.sampler_search.local import LocalModel
 from sequifier.sampler_search.remote import RemoteModel
 from sequifier.sampler_search.search import Agenda, Outcome, SamplerSearch
 from sequifier.sampler_search.setup import Setup, check, set_up
 from sequifier.sampler_search.table import rows_of
 from sequifier.search.notes import CONFIG_FILE
+from sequifier.search.recording import search_experiment
 from sequifier.search.results import Row, write_results
 
 EXPORT_FILE = "best.yaml"
@@ -104,14 +107,7 @@ class Session:
         """
         write_text(self.folder / CONFIG_FILE, self._config_text())
         config = self.setup.config
-        record = Experiment(
-            config.root / "logs",
-            config.sampler_search_name,
-            parameters=plain(config),
-            kind="search",
-            echo=lambda line: None,  # the command shows lines of its own
-            latest=True,
-        )
+        record = search_experiment(config.root, config.sampler_search_name, self._asked())
         search = SamplerSearch(self.setup, self._ledger, self.folder, _logged(record, self._emit), should_stop)
         with record:
             try:
@@ -143,8 +139,7 @@ class Session:
         source = self.setup.source
         if best is None or isinstance(source, RemoteModel):
             return ""
-        goes_on = "" if source.is_true_history else " autoregression=true"
-        return f"sequifier infer --model-path {source.name} -D sampler={best}{goes_on}"
+        return infer_command(source.name, {"sampler": best}, is_true_history=source.is_true_history)
 
     @property
     def records(self) -> Sequence[SamplerRecord]:
@@ -161,9 +156,15 @@ class Session:
         return seed
 
     def _config_text(self) -> str:
-        values = plain(self.setup.config) | {"seed": self.setup.seed}
         header = [f"The search {self.setup.config.sampler_search_name} as it was started last, written by sequifier."]
-        return dump_yaml(values, header=header)
+        return dump_yaml(self._asked(), header=header)
+
+    def _asked(self) -> dict[str, Any]:
+        """The config with what was settled: a seed that was drawn, and the history that a model is asked with."""
+        values: dict[str, Any] = plain(self.setup.config) | {"seed": self.setup.seed}
+        if isinstance(self.setup.source, LocalModel):
+            values["history"] = "true" if self.setup.source.is_true_history else "generated"
+        return values
 
 
 def _logged(record: Experiment, emit: Callable[..., None]) -> Callable[..., None]:

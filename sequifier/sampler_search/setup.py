@@ -66,7 +66,7 @@ def set_up(config: SamplerSearchConfig, *, seed: int, report: Report) -> Setup:
     Raises:
         ConfigError, DataError, ModelError, RunError: they do not fit together, or something is missing.
     """
-    judge = open_judge(config.judge, config.root)
+    judge = open_judge(config.judge, config.root, endpoint=config.endpoint)
     source: LocalModel | RemoteModel
     if config.endpoint is not None:
         source = RemoteModel(config, seed=seed, report=report)

@@ -12,6 +12,7 @@ from pathlib import Path
 from sequifier.search import guard
 
 _SHOWN_LINES = 5
+_REST_SECONDS = 5  # for its last output, when its time was up
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,18 @@ def run_program(
         except subprocess.TimeoutExpired:
             os.close(held)
             held = -1
-            text, errors = process.communicate()
+            try:
+                text, errors = process.communicate(timeout=_REST_SECONDS)
+            except subprocess.TimeoutExpired as still:
+                # Something with a session of its own holds the pipes: they are closed on leaving `with`.
+                text, errors = _text(still.stdout), _text(still.stderr)
             return Ended(text, errors, None)
         finally:
             if held != -1:
                 os.close(held)
     return Ended(text, errors, process.returncode)
+
+
+def _text(output: bytes | str | None) -> str:
+    """What was read before the time was up: Python gives bytes, whatever the encoding."""
+    return output.decode("utf-8", "replace") if isinstance(output, bytes) else output or ""

@@ -1,11 +1,10 @@
 """The record of a search, beside its ledger: what was asked for, what happened when, and what came of it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from sequifier.config.identity import plain
-from sequifier.config.search import SearchConfig
 from sequifier.experiment.experiment import Experiment
 from sequifier.search.results import Row
 from sequifier.search.space import shown
@@ -13,12 +12,18 @@ from sequifier.search.space import shown
 Emit = Callable[..., None]
 
 
-def search_experiment(config: SearchConfig) -> Experiment:
-    """The record of one start of a search: `logs/[hp_search_name]/[YYYY-MM-DD__HH-MM-SS__id]/`."""
+def search_experiment(root: Path, name: str, parameters: Mapping[str, Any]) -> Experiment:
+    """The record of one start of a search, of either kind: `logs/[name]/[YYYY-MM-DD__HH-MM-SS__id]/`.
+
+    Args:
+        root: the project's folder.
+        name: of the search.
+        parameters: what was asked for.
+    """
     return Experiment(
-        config.root / "logs",
-        config.hp_search_name,
-        parameters=plain(config),
+        root / "logs",
+        name,
+        parameters=parameters,
         kind="search",
         echo=lambda line: None,  # the search shows its own lines
         latest=True,

@@ -24,3 +24,11 @@ def test_a_name_that_is_too_long_is_one_error(tmp_path: Path) -> None:
     assert caught.value.fix == "choose a shorter name"
     with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / ("n" * 300)):
         raise ZeroDivisionError  # not hidden by removing what cannot have been made
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "x.txt") as first, atomic_path(tmp_path / "x.txt") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert [item.name for item in tmp_path.iterdir()] == ["x.txt"]
+    assert (tmp_path / "x.txt").read_text() == "first", "the last one to end"

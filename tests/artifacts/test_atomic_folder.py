@@ -1,5 +1,6 @@
 """A folder appears whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,22 @@ def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
         (folder / "new").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "mine"
+
+
+def test_what_a_killed_process_of_the_same_id_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    left = tmp_path / f".x.{os.getpid()}.tmp"
+    left.mkdir()
+    (left / "half").touch()
+    with atomic_folder(tmp_path / "x") as folder:
+        (folder / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["x", "new"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_moved_aside_by_a_killed_process_comes_back_if_it_is_missing(tmp_path: Path, is_there: bool) -> None:
+    for name in [".x.7.old", "x"] if is_there else [".x.7.old"]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name.strip(".")).touch()
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "x"):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["x", "x" if is_there else "x.7.old"]

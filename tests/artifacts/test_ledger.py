@@ -11,6 +11,7 @@ import pytest
 
 from sequifier.artifacts import ledger as ledger_module
 from sequifier.artifacts.ledger import LEDGER_FILE, Ledger, Record, State, latest_by_run, read_ledger
+from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
 
 
@@ -69,7 +70,7 @@ def test_the_last_record_of_a_run_is_its_state() -> None:
     assert [(run, last.state) for run, last in latest_by_run(records).items()] == [(0, "finished"), (1, "running")]
 
 
-@pytest.mark.parametrize("torn", [b'{"run": 1, "name', b'{"run": 1}\n', b"\x00\x00\x00", b"{\n"])
+@pytest.mark.parametrize("torn", [b'{"run": 1, "name', b'{"run": 1}', b"\x00\x00\x00", b"{\n"])
 def test_a_torn_last_line_is_dropped_and_cut_off_before_the_next_append(tmp_path: Path, torn: bytes) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.append(record(0))
@@ -95,6 +96,33 @@ def test_a_crash_at_any_byte_of_a_record_loses_that_record_at_most(tmp_path: Pat
         (tmp_path / LEDGER_FILE).write_bytes(content[:length])
         expected = [record(0), record(1)] if length == len(content) else [record(0)]
         assert read_ledger(tmp_path) == expected
+
+
+def test_a_whole_last_line_that_does_not_fit_is_an_error_and_stays(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(record(0))
+    path = tmp_path / LEDGER_FILE
+    for line in (json.dumps(record(1).model_dump() | {"state": "of a later version"}), "3"):
+        path.write_text(json.dumps(record(0).model_dump()) + "\n" + line + "\n", encoding="utf-8")
+        before = path.read_bytes()
+        for use in (read_ledger, Ledger.open):
+            with pytest.raises(RunError, match="line 2 of the ledger is damaged"):
+                use(tmp_path)
+        assert path.read_bytes() == before
+
+
+def test_the_ledger_of_another_kind_of_search_is_refused_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_FILE
+    for ledger, values, owner in (
+        (SamplerLedger, record(0).model_dump(), "training"),
+        (Ledger, record(0).model_dump() | {"sampler_type": "top_k"}, "sampler"),
+    ):
+        path.write_text(json.dumps(values) + "\n", encoding="utf-8")
+        before = path.read_bytes()
+        with pytest.raises(RunError, match=f"this folder belongs to a {owner} search") as caught:
+            ledger.open(tmp_path)
+        assert caught.value.fix == "choose another name"
+        assert path.read_bytes() == before
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_with_its_place(tmp_path: Path) -> None:

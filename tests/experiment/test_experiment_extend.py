@@ -180,3 +180,33 @@ def test_everything_wrong_in_a_yaml_file_is_said_with_its_line(parent: Path) -> 
     assert "did you mean `extend`?" in str(caught.value)
     assert "3 is not a map" in str(caught.value)
     assert "`extend`: is missing" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["code", "yaml"])
+def test_values_from_code_and_yaml_are_checked_as_on_the_command_line(tmp_path: Path, kind: str) -> None:
+    above = """
+    N: int = 1
+    RATE: float = 0.5
+    ON: bool = False
+    NAME: str | None = None
+    SIZES: list[int] = []
+    PLAIN = 1
+    """
+    path = write_experiment(tmp_path, "e['got'] = [N, RATE, ON, NAME, SIZES, PLAIN]", above=above)
+
+    def run(values: dict[str, object]) -> Experiment:
+        if kind == "code":
+            return run_experiment(path, values)
+        return run_experiment(write(tmp_path, "x.yaml", json.dumps({"extend": "exp.py", "parameters": values})))
+
+    good = {"N": "7", "RATE": 1e-3, "ON": True, "NAME": "a", "SIZES": [1, 2.0], "PLAIN": "3", "__PREFIX__": "p"}
+    assert run(good)["got"] == [7, 1e-3, True, "a", [1, 2], 3]
+    assert run({"N": 1e3, "RATE": 2, "NAME": None, "PLAIN": None})["got"] == [1000, 2, False, None, [], None]
+    bad = {"N": 1.5, "RATE": True, "ON": 3, "NAME": 4, "SIZES": [1.5], "NN": 1}
+    n_runs = len(list(tmp_path.glob("results/*/*")))
+    with pytest.raises(ConfigError) as caught:
+        run(bad)
+    assert [problem.key.removeprefix("parameters.") for problem in caught.value.problems] == list(bad)
+    assert "1.5 does not fit: a whole number is needed" in str(caught.value)
+    assert "`N`" in caught.value.problems[-1].fix
+    assert len(list(tmp_path.glob("results/*/*"))) == n_runs

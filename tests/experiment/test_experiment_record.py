@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from experiment_files import folders, last, start, write_experiment
 
@@ -323,3 +324,28 @@ def test_importing_it_is_light() -> None:
     loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
     ours = set(loaded.split()) - set(sys.stdlib_module_names)
     assert {name for name in ours if not name.startswith("_")} - {"sequifier", "apport_python_hook"} == set()
+
+
+def test_numbers_that_json_has_not_are_null(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    with quiet(tmp_path, parameters={"LIMIT": inf}) as e:
+        e["results"] = {"loss": nan, "array": np.array([1.5, -inf])}
+        e.track("series", nan)
+        e.add_metrics({"epoch": 1, "val_loss": nan})
+        e.commit_json("a.json", {"x": inf, "é": [nan, 1]})
+    texts = {path.name: path.read_text(encoding="utf-8") for path in e.path.glob("*.json*")}
+    assert len(texts) == 4
+    for text in texts.values():
+        json.loads(text, parse_constant=pytest.fail)
+    assert json.loads(texts["a.json"]) == {"x": None, "é": [None, 1]}
+    again = Experiment.load(e.path)
+    assert again["results"] == {"loss": None, "array": [1.5, None]}
+    assert (again["series"], again["metrics/val_loss"], again.LIMIT) == ([None], [None], None)
+
+
+def test_a_folder_called_latest_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "exp" / "latest").mkdir(parents=True)
+    with quiet(tmp_path, latest=True) as e:
+        e["x"] = 1
+    assert "warning: `latest` does not point to this folder" in e.log_path.read_text()
+    assert {path.name for path in (tmp_path / "exp").iterdir()} == {"latest", e.path.name}

@@ -18,6 +18,7 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.experiment import Experiment
+from sequifier.run import _previous_loss
 
 FILES = {"experiment_log.txt", "experiment_meta.json", "experiment_data.json", "metrics.jsonl", "config.yaml", "code"}
 HOOKS = """
@@ -107,7 +108,7 @@ def test_a_search_and_an_inference_leave_records(shop: Path, search_config: Writ
     record = Experiment.load(shop / "logs" / "infer" / "latest")
     assert record.metadata["status"] == "done"
     assert record.parameters["model_path"] == [values["model_path"]]
-    (kept,) = record["results"]
+    (kept,) = record["results/models"]
     assert kept["predictions"] == str(inference.predictions)
     assert kept["evaluation"] == inference.evaluation
     assert [line.split("  ", 1)[1] for line in record.log_path.read_text().splitlines()] == [
@@ -116,3 +117,13 @@ def test_a_search_and_an_inference_leave_records(shop: Path, search_config: Writ
     with pytest.raises(ConfigError):
         api.infer(InferConfig.model_validate(values | {"data_path": "data/missing.parquet"}), report=said.append)
     assert len(list((shop / "logs" / "infer").glob("2*"))) == 1, "what is wrong in the config leaves no record"
+
+
+@pytest.mark.parametrize("data", [{"results": [{"best_val_loss": 1.0}]}, {"results": None}, [], {}])
+def test_a_record_without_results_of_a_training_has_no_loss_before(tmp_path: Path, data: object) -> None:
+    folder = tmp_path / "logs" / "infer" / "2026-01-01__00-00-00__abcdef"
+    folder.mkdir(parents=True)
+    (folder / "experiment_data.json").write_text(json.dumps(data))
+    assert _previous_loss(tmp_path, "infer", but=tmp_path) is None
+    (folder / "experiment_data.json").write_text('{"results": {"best_val_loss": 0.5, "ended": "finished"}}')
+    assert _previous_loss(tmp_path, "infer", but=tmp_path) == 0.5

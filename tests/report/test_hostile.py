@@ -31,7 +31,7 @@ def everything(table: Table) -> tuple[Analysis, str, str]:
     console = Console(file=StringIO(), width=200)
     print_summary(console, analysis)
     try:
-        following = next_yaml(analysis), "start it"
+        following = next_yaml(analysis)[1], "start it"
     except RunError:
         following = None
     page = render(analysis, next_search=following)

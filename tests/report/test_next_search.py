@@ -120,3 +120,15 @@ def test_what_a_real_search_says_next_can_be_started(real_project: Path) -> None
     assert planned.returncode == 0, planned.stderr
     assert "tune-2: grid" in planned.stderr
     assert load(TrainConfig, real_project / "best.yaml").config.model_name.endswith("-best")
+
+
+def test_paths_with_spaces_are_found_again_and_quoted(tmp_path: Path) -> None:
+    root = tmp_path / "my project"
+    write_search(root, n_runs=8, epochs=2)
+    table = read_search(str(root / "logs" / "wide"))
+    trials = tuple(replace(trial, config_path=str(root / trial.config_path)) for trial in table.trials)
+    spaced = replace(table, trials=trials)
+    analysis, path = analyse([spaced]), tmp_path / "the best.yaml"
+    assert export_best(analysis, [spaced], path) == f"sequifier train --config-path '{path}'"
+    assert yaml.safe_load(path.read_text())["model_name"].endswith("-best")
+    assert next_search(analysis)["start_with"] == [analysis.rows[0].first.config_path]

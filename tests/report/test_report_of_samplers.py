@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from sequifier.artifacts.sampler_results import SCORE, SamplerLedger, SamplerRecord, search_results
+from sequifier.artifacts.sampler_results import SCORE, SamplerLedger, SamplerRecord, infer_command, search_results
 from sequifier.config.inference import InferConfig
 from sequifier.config.load import load
 from sequifier.config.sampler_search import SamplerSearchConfig
@@ -17,6 +18,7 @@ from sequifier.errors import RunError
 from sequifier.inference.sampling import find_sampler
 from sequifier.report.analysis import analyse, as_json
 from sequifier.report.export import export_best, export_next
+from sequifier.report.optuna_export import export_optuna
 from sequifier.report.read import read_search
 from sequifier.report.render import render
 
@@ -131,6 +133,16 @@ def test_a_measure_in_its_own_unit_can_rank(folder: Path) -> None:
     table = read_search(str(folder), metric="mae")
     assert table.direction == "minimize"
     assert analyse([table]).rows[0].first.number == analyse([read_search(str(folder))]).rows[0].first.number
+    assert read_search(str(folder), metric="standard_error").direction == "minimize"
+    assert read_search(str(folder), metric="score_token_accuracy").direction == "maximize"
+    assert read_search(str(folder), metric="mae", direction="maximize").maximize
+    file = folder / "hyper_search_random_20260102_030405.json"
+    assert not read_search(str(file), direction="minimize").maximize
+    content = json.loads(file.read_text())
+    for each in content["all_results"]:
+        each["measures"]["mae_price"] = each["measures"]["mae"]
+    file.write_text(json.dumps(content))
+    assert read_search(str(file), metric="mae_price").direction == "minimize"
     with pytest.raises(RunError, match="no configuration has the measure `may`"):
         read_search(str(folder), metric="may")
 
@@ -138,7 +150,9 @@ def test_a_measure_in_its_own_unit_can_rank(folder: Path) -> None:
 def test_the_best_samplers_are_exported_as_infer_takes_them(folder: Path, tmp_path: Path) -> None:
     table = read_search(str(folder))
     analysis, path = analyse([table]), tmp_path / "best.yaml"
-    assert export_best(analysis, [table], path) == f"sequifier infer -D sampler={path}"
+    assert export_best(analysis, [table], path) == shlex.join(
+        ["sequifier", "infer", "--model-path", "m.onnx", "-D", f"sampler={path}", "autoregression=true"]
+    )
     written = yaml.safe_load(path.read_text())
     best = analysis.rows[0].first
     assert written["best_overall"]["sampler_type"] == best.group == "min_p"
@@ -170,5 +184,20 @@ def test_the_next_search_is_a_grid_around_the_best(folder: Path, tmp_path: Path)
 def test_it_is_drawn_and_written_as_json(folder: Path) -> None:
     analysis = analyse([read_search(str(folder))])
     page = render(analysis)
-    assert "Within min_p" in page and "sequifier infer -D sampler.temperature=" in page
+    assert "Within min_p" in page and "sequifier infer --model-path m.onnx -D sampler.temperature=" in page
     assert json.loads(json.dumps(as_json(analysis), allow_nan=False))["kind"] == "sampler"
+
+
+def test_commands_name_the_model_and_whether_it_goes_on(folder: Path) -> None:
+    (folder / "search.yaml").write_text(CONFIG + 'history: "true"\n')
+    assert "autoregression" not in read_search(str(folder)).trials[0].command
+    assert infer_command("my models/m.onnx", {"sampler": "b.yaml"}, is_true_history=False) == (
+        "sequifier infer --model-path 'my models/m.onnx' -D sampler=b.yaml autoregression=true"
+    )
+    assert infer_command("m at http://localhost:5001/v1", {"sampler": "b.yaml"}, is_true_history=False) == ""
+
+
+def test_a_sampler_search_is_no_optuna_study(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="sampler search is not written as an Optuna study"):
+        export_optuna(folder, f"sqlite:///{tmp_path / 'study.db'}")
+    assert not (tmp_path / "study.db").exists()

@@ -232,6 +232,7 @@ def test_no_key_reaches_a_file_a_record_or_an_error(
         server.faults = [None, None, said, None, (400, {}, f'{{"error": {{"message": "key {KEY}"}}}}')]
         judge.faults = [None, (400, {}, f"who is {JUDGE_KEY}?"), (200, {}, JUDGE_KEY), (200, {}, JUDGE_KEY)]
         judging = {"type": "http", "base_url": judge.base_url, "model": "judge", "retries": 0}
+        judging["api_key_env"] = "OPENAI_API_KEY"
         path = text_project / "configs" / "sampler_search.yaml"
         values = config_of(server, endpoint={"api_key_env": "LOCAL_KEY"}, judge=judging)
         path.write_text(yaml.safe_dump(values))
@@ -291,6 +292,13 @@ def test_kill_9_during_requests_and_the_same_command_asks_for_what_is_missing_al
     assert scores_of(search(server, samples_per_config=8)) == undisturbed
     after = len(server.bodies("/completions")) - 1
     assert 96 <= before + after <= 97, "one request at most was under way when the process died"
+
+
+def test_another_kind_of_server_is_another_search(server: Server) -> None:
+    for kind in ("llamacpp", "koboldcpp"):
+        search(server, n_samples=2, endpoint={"server": kind})
+    found = records()
+    assert len({record.search for record in found}) == 2 and len({record.data for record in found}) == 2
 
 
 def test_texts_without_a_truth_are_scored_by_diversity_or_a_judge(server: Server) -> None:

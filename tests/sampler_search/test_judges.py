@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from completions_server import Server, chat_of, serving
 
+from sequifier.config.sampler_search import Endpoint
 from sequifier.config.sampler_search import Judge as JudgeConfig
 from sequifier.errors import ConfigError
 from sequifier.sampler_search.judge import NO_SCORE, Judgement, open_judge
@@ -79,6 +80,17 @@ def test_what_a_script_says_of_a_key_is_hidden(tmp_path: Path, monkeypatch: pyte
     assert "no access with [hidden]" in found[0].error and "sesame" not in found[0].error
 
 
+def test_what_a_script_says_of_the_endpoints_key_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_KEY", "open barley 7")
+    (tmp_path / "judge.py").write_text("import os, sys; sys.exit('no access with ' + os.environ['LOCAL_KEY'])")
+    config = JudgeConfig.model_validate({"type": "script", "command": "python judge.py"})
+    endpoint = Endpoint.model_validate({"base_url": "http://x/v1", "model": "m", "api_key_env": "LOCAL_KEY"})
+    judge = open_judge(config, tmp_path, endpoint=endpoint)
+    assert judge is not None
+    found = list(judge.judge(FOUND, PROMPTS, GENERATIONS))
+    assert "no access with [hidden]" in found[0].error and "barley" not in found[0].error
+
+
 def http(root: Path, server: Server, **config: Any) -> list[Judgement]:
     return judged(
         root, type="http", base_url=server.base_url, model="judge", retries=config.pop("retries", 0), **config
@@ -141,3 +153,15 @@ def test_openai_needs_a_key_and_a_server_at_home_does_not(tmp_path: Path, monkey
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-1234567")
     assert open_judge(config, tmp_path) is not None
     assert open_judge(JudgeConfig(), tmp_path) is None
+
+
+def test_a_key_goes_to_openai_or_to_the_server_it_is_named_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "open sesame 42")
+    monkeypatch.setenv("LOCAL_KEY", "open barley 7")
+    with serving(Server(chat=lambda body: '{"quality": 6}')) as server:
+        http(tmp_path, server)
+        http(tmp_path, server, api_key_env="LOCAL_KEY")
+        sent = [headers.get("Authorization") for _, headers, _ in server.requests]
+        with pytest.raises(ConfigError, match=r"judge.api_key_env.*NO_SUCH_KEY is neither in the environment"):
+            http(tmp_path, server, api_key_env="NO_SUCH_KEY")
+    assert sent == [None] * 3 + ["Bearer open barley 7"] * 3

@@ -1,6 +1,7 @@
 """A whole search on a model of ours: what it leaves, how it goes on, and that `infer` takes what it found."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from sequifier.artifacts.sampler_results import (
 )
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ConfigError, RunError
+from sequifier.report.read import read_search
 from sequifier.sampler_search.search import Agenda
 from sequifier.sampler_search.setup import set_up
 
@@ -173,6 +175,10 @@ def test_a_drawn_seed_is_recorded_and_used_again(text_project: Path) -> None:
     search(seed=None, n_samples=2)
     again = search(seed=None, n_samples=3)
     assert len({record.seed for record in records()}) == 1
+    asked = yaml.safe_load((LOGS / "search.yaml").read_text())
+    assert (asked["seed"], asked["history"]) == (again.seed, "generated")
+    meta = json.loads((LOGS / "latest" / "experiment_meta.json").read_text())
+    assert meta["parameters"]["seed"] == again.seed
     assert len(results_of(again.results)["all_results"]) == 3
 
 
@@ -221,6 +227,17 @@ def test_infer_takes_the_export_whole_or_by_sampler(text_project: Path) -> None:
     assert predicted(str(result.best)) == predicted(wanted)
     with pytest.raises(ConfigError, match="has no sampler `minp`"):
         predicted(f"{result.best}:minp")
+
+
+def test_the_command_of_a_trial_runs(text_project: Path) -> None:
+    search(n_samples=1)
+    (text_project / "configs" / "infer.yaml").write_text("{device: cpu, model_path: models/other.onnx}")
+    command = shlex.split(read_search("sampler-search").trials[0].command)
+    assert command[:4] == ["sequifier", "infer", "--model-path", "models/text.onnx"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sequifier", *command[1:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_exports_of_several_searches_have_the_best_of_all(text_project: Path, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def in_worker() -> None:
 
     share_processors()
     from sequifier import run
+    from sequifier.artifacts import atomic
     from sequifier.training import loop
 
     current: dict[str, Any] = {}
@@ -101,7 +102,8 @@ def in_worker() -> None:
         if is_("full disk") and once("full disk"):
             # What is written to the model's file goes to the device that is always full.
             name = f"sequifier-{current['name']}-best-{options['last_epoch']}"
-            (options["root"] / "models" / f".{name}.{os.getpid()}.tmp.onnx").symlink_to("/dev/full")
+            atomic._token = lambda: "0"
+            (options["root"] / "models" / f".{name}.{os.getpid()}.0.tmp.onnx").symlink_to("/dev/full")
         return export_models(*arguments, **options)
 
     run.prepare, loop.train_step, loop.evaluate, run.export_models = (

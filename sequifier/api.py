@@ -407,7 +407,8 @@ class _Session:
         from sequifier.search.recording import logged, search_experiment
 
         self._planner, self._ledger, self._notes = planner, ledger, notes
-        self._record = search_experiment(planner.config.root, planner.config.hp_search_name, plain(planner.config))
+        parameters = plain(plan.config) | {"seed": plan.seed}
+        self._record = search_experiment(plan.config.root, plan.config.hp_search_name, parameters)
         self._emit = logged(self._record, emit)
         self._executor = LocalExecutor(notes.folder / "worker.log")
         self.plan = plan

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from sequifier.artifacts import torch_file
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.model_file import model_properties
@@ -125,7 +126,7 @@ def export_models(
                 export_onnx(path, architecture, model, properties=properties, seed=seed, embedding=embedding)
             else:
                 with atomic_path(path) as temporary:
-                    torch.save({"weights": dict(version.weights), **properties}, temporary)
+                    torch_file.save({"weights": dict(version.weights), **properties}, temporary)
             written.append((version, kind + suffix, path))
             files[f"{version.name}{kind}_{suffix}"] = str(path.relative_to(root))
     return files

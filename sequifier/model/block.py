@@ -44,15 +44,16 @@ class Block(nn.Module):
         if self.norm_first:
             if can_fuse(self.attention_norm, x):
                 qkv = normed_linear(x, self.attention_norm, self.attention.qkv)
-                x = x + self._drop(self.attention.mix(qkv, mask, rotation))
+                x = x + self.drop(self.attention.mix(qkv, mask, rotation))
             else:
-                x = x + self._drop(self.attention(self.attention_norm(x), mask, rotation))
+                x = x + self.drop(self.attention(self.attention_norm(x), mask, rotation))
             if can_fuse(self.feed_forward_norm, x):
-                return x + self._drop(normed_feed_forward(x, self.feed_forward_norm, self.feed_forward))
-            return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self._drop(self.attention(x, mask, rotation)))
-        normed: Tensor = self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
+                return x + self.drop(normed_feed_forward(x, self.feed_forward_norm, self.feed_forward))
+            return x + self.drop(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self.drop(self.attention(x, mask, rotation)))
+        normed: Tensor = self.feed_forward_norm(x + self.drop(self.feed_forward(x)))
         return normed
 
-    def _drop(self, branch: Tensor) -> Tensor:
+    def drop(self, branch: Tensor) -> Tensor:
+        """Dropout of what is added to the residual stream."""
         return drop(branch, self.dropout, training=self.training)

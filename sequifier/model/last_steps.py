@@ -30,16 +30,12 @@ def block_of_last_steps(
     Returns:
         (B, S, D).
     """
-
-    def drop(branch: Tensor) -> Tensor:
-        return F.dropout(branch, block.dropout, block.training)
-
     last = x[:, -n_steps:]
     if block.norm_first:
-        last = last + drop(_attend(block.attention, block.attention_norm(x), n_steps, mask, rotation))
-        return last + drop(block.feed_forward(block.feed_forward_norm(last)))
-    last = block.attention_norm(last + drop(_attend(block.attention, x, n_steps, mask, rotation)))
-    normed: Tensor = block.feed_forward_norm(last + drop(block.feed_forward(last)))
+        last = last + block.drop(_attend(block.attention, block.attention_norm(x), n_steps, mask, rotation))
+        return last + block.drop(block.feed_forward(block.feed_forward_norm(last)))
+    last = block.attention_norm(last + block.drop(_attend(block.attention, x, n_steps, mask, rotation)))
+    normed: Tensor = block.feed_forward_norm(last + block.drop(block.feed_forward(last)))
     return normed
 
 

@@ -470,11 +470,11 @@ class _Session:
         winner = next((row for row in rows if row.rank == 1), None)
         if len(splits) < 3 or winner is None or winner.run is None or self._notes.is_scored(winner.run):
             return
-        run = next((run for run in self.plan.runs if run.number == winner.run), None)
-        if run is None or not winner.model_path.endswith(".onnx"):
+        run_file = Path(winner.run_file)  # that of a run which the config no longer asks for may be gone
+        if not run_file.exists() or not winner.model_path.endswith(".onnx"):
             return
         model = self._planner.config.root / winner.model_path
-        metrics = self._executor.score(run.path, model, splits[2])
+        metrics = self._executor.score(run_file, model, splits[2])
         self._notes.keep_test(winner.run, metrics)
 
 

@@ -98,8 +98,7 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
         which = "best model: " if kept is winner else f"best model on disk, of run {kept.run}: "
         console.print(f"{which} {root / kept.model_path}", markup=False)
     console.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
-    run_file = next(run.path for run in result.plan.runs if run.number == winner.run) if winner.run is not None else ""
-    console.print(f"run it again: sequifier train --config-path {run_file}", markup=False)
+    console.print(f"run it again: sequifier train --config-path {winner.run_file}", markup=False)
     again = [row for row in result.rows if row.model_again]
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"

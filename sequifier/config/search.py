@@ -37,6 +37,7 @@ from sequifier.config.searched import (
     relocated,
     searched_options,
     section,
+    some_values,
     takes_whole_numbers,
 )
 from sequifier.config.searched import Section as Section  # for readers of the sections below
@@ -273,6 +274,16 @@ class SearchConfig(ProjectConfig):
             interacts="input_columns, the backbone and the schedule are linked already",
         ),
     )
+    independent: NameList = Field(
+        default_factory=list,
+        description="Fields to take out of their built-in linked group (dim_model, n_head, ...; learning_rate, epochs, "
+        "scheduler; input_columns, column_types): each of their values is combined with each value of the others.",
+        json_schema_extra=about(
+            change="[learning_rate] tries every learning rate with every scheduler",
+            interacts="links may put them into another group; a range is combined with every value without it; "
+            "models whose n_head does not divide dim_model are left out, and counted in the plan",
+        ),
+    )
     base_config_path: str | None = Field(
         None,
         description="A train.yaml that everything not searched is taken from; overrides then takes the place of the "
@@ -419,11 +430,21 @@ class SearchConfig(ProjectConfig):
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The linked groups by name, those of `links` last."""
-        return LINKED | {f"links[{index}]": tuple(fields) for index, fields in enumerate(self.links)}
+        built_in = {
+            name: tuple(field for field in fields if field not in self.independent) for name, fields in LINKED.items()
+        }
+        return built_in | {f"links[{index}]": tuple(fields) for index, fields in enumerate(self.links)}
+
+    def is_free_backbone(self) -> bool:
+        """Whether fields of the backbone are combined with each other, so that some models may not fit together."""
+        backbone = [field for field in LINKED["backbone"] if self.searched(field) is not None]
+        several = [field for field in backbone if len(some_values(self.searched(field) or ())) > 1]
+        free = [field for field in several if field in self.independent or isinstance(self.searched(field), Range)]
+        return bool(free) and len(backbone) > 1
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        errors = [*self._link_problems()]
+        errors = [*self._independent_problems(), *self._link_problems()]
         if not errors:  # the groups exist, so their lengths can be compared
             errors = [*chain.from_iterable(map(self._length_problems, self.groups().values()))]
         if not errors:
@@ -435,8 +456,21 @@ class SearchConfig(ProjectConfig):
             raise ValidationError.from_exception_data("SearchConfig", errors)
         return self
 
+    def _independent_problems(self) -> Iterator[InitErrorDetails]:
+        linked = [field for fields in LINKED.values() for field in fields]
+        for index, field in enumerate(self.independent):
+            place = ("independent", index)
+            if field in self.independent[:index]:
+                yield problem(place, f"`{field}` is given twice; keep one of them", field)
+            elif field not in linked and field in searchable_fields():
+                yield problem(place, f"`{field}` is in no built-in group, so it is independent; leave it out", field)
+            elif field not in linked:
+                yield problem(
+                    place, f"`{field}` is not a field of a built-in group; {did_you_mean(field, linked)}", field
+                )
+
     def _link_problems(self) -> Iterator[InitErrorDetails]:
-        linked = {field: name for name, fields in LINKED.items() for field in fields}
+        linked = {field: name for name, fields in self.groups().items() if name in LINKED for field in fields}
         free = [field for field in searchable_fields() if field not in linked]
         for index, fields in enumerate(self.links):
             place = ("links", index)
@@ -444,7 +478,9 @@ class SearchConfig(ProjectConfig):
                 yield problem(place, f"{fields} links nothing; a group has at least two fields", fields)
             for field in fields:
                 if field in linked:
-                    yield problem(place, f"`{field}` is linked already, in {linked[field]}", fields)
+                    by = linked[field]
+                    fix = f"; to free it, write independent: [{field}]" if by in LINKED else ""
+                    yield problem(place, f"`{field}` is linked already, in {by}{fix}", fields)
                 elif field not in free:
                     yield problem(
                         place, f"`{field}` is no field that can be searched; {did_you_mean(field, free)}", fields
@@ -460,24 +496,22 @@ class SearchConfig(ProjectConfig):
         anchor, expected = max(several.items(), key=lambda item: len(item[1]))
         if self.is_given(fields[0]) and fields[0] in several:
             anchor, expected = fields[0], several[fields[0]]
+        built_in = {field for linked in LINKED.values() for field in linked} - {*self.independent}
         for field in fields:
-            values = self.searched(field)
-            if isinstance(values, Range):
-                message = (
-                    f"{field} is a range, which counts as one value, but {anchor}, which is linked with it, has "
-                    f"{len(expected)}: {_shown(expected)}; give one value of {anchor}, or list the values of {field}"
-                )
-                yield problem(self.place(field), message, values)
-            elif field in several and len(several[field]) != len(expected):
+            if field in several and len(several[field]) != len(expected):
                 message = (
                     f"{field} has {len(several[field])} values {_shown(several[field])}, but {anchor}, which is "
                     f"linked with it by index, has {len(expected)}: {_shown(expected)}; give {field} "
                     f"{len(expected)} values, or one that is used with each"
                 )
-                yield problem(self.place(field), message, values)
+                if field in built_in:
+                    message += f"; or write independent: [{field}] to combine each {field} with each {anchor}"
+                yield problem(self.place(field), message, several[field])
 
     def _backbone_problems(self) -> Iterator[InitErrorDetails]:
         """Rules inside one model, found here at the line of the value; all other rules need the whole cell."""
+        if self.is_free_backbone():
+            return  # which of them meet in a model is for the plan to say
         fields = [field for field in LINKED["backbone"] if self.searched(field) is not None]
         if any(isinstance(self.searched(field), Range) for field in fields):
             return

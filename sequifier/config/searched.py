@@ -189,7 +189,7 @@ class ValuesOf:
         }
         entry = Named(name=named.name, **options)
         searched = searched_options(self.name, entry)
-        first = {option: _some_values(values)[0] for option, values in searched.items()}
+        first = {option: some_values(values)[0] for option, values in searched.items()}
         check = check_optimizer if self.name == "optimizer" else check_scheduler
         check(Named(name=entry.name, **{**entry.options, **first}))
         for option, values in searched.items():
@@ -199,7 +199,7 @@ class ValuesOf:
                 and not values.has_whole_step
             ):
                 raise ValueError(f"{entry.name}: `{option}`: step: {values.step} is not a whole number")
-            for value in _some_values(values):
+            for value in some_values(values):
                 check(Named(name=entry.name, **{**entry.options, **first, option: value}))
         return entry
 
@@ -282,7 +282,7 @@ def _all_lists(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(item, list) for item in value)
 
 
-def _some_values(values: Searched) -> Sequence[Any]:
+def some_values(values: Searched) -> Sequence[Any]:
     """Every value of a list, the ends of a range."""
     return [values.low, values.high] if isinstance(values, Range) else values
 

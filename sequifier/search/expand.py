@@ -54,10 +54,17 @@ WITH = " (with "
 
 ROOT, MODEL, TRAINING = "", "model_spec", "training_spec"
 
+MODEL_SEARCHED = "model_hyperparameter_sampling"
+_SEARCHED = {MODEL: MODEL_SEARCHED, TRAINING: "training_hyperparameter_sampling"}
+
 _Section = TypeVar("_Section", ModelSpec, TrainingSpec)
 
 _Key = tuple[tuple[int, tuple[float, ...]], ...]
 """The choices that decide one part of a run."""
+
+
+class DoesNotFitError(ConfigError):
+    """Fields of the backbone that are combined freely make no model in this cell: a plan leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +156,14 @@ class Expander:
         """The run of a cell.
 
         Raises:
+            DoesNotFitError: the cell is to be left out.
             ConfigError: the cell is no valid run; keys are those of the search config.
         """
         at_root, at_model, at_training = (self._key(cell, self._dimensions[part]) for part in (ROOT, MODEL, TRAINING))
         by_target = self._key(cell, self._by_target)
         try:
             if at_model not in self._models:
-                self._models[at_model] = _model(self._values(cell, MODEL))
+                self._models[at_model] = self._model(cell)
             if at_training not in self._trainings:
                 self._trainings[at_training] = _training(self._values(cell, TRAINING))
             model, training = self._models[at_model], self._trainings[at_training]
@@ -167,6 +175,8 @@ class Expander:
                 training = self._with_steps.get((at_root, at_training)) or self._count_steps(at_root, at_training)
         except ValidationError as error:
             raise ConfigError([self._in_lists(problem, cell) for problem in _problems(error)]) from error
+        except DoesNotFitError:
+            raise
         except ConfigError as error:
             raise ConfigError([self._in_lists(problem, cell) for problem in error.problems]) from error
         return Expanded(
@@ -258,6 +268,13 @@ class Expander:
                 if section == part:
                     values[name] = value
         return values
+
+    def _model(self, cell: Cell) -> _Model:
+        try:
+            return _model(self._values(cell, MODEL))
+        except ConfigError as error:
+            # Each value was checked by itself when the config was read: what is wrong is between fields.
+            raise DoesNotFitError(error.problems) if self._config.is_free_backbone() else error from error
 
     def _count_steps(self, at_root: _Key, at_training: _Key) -> _Training:
         """A schedule that counts optimizer steps, with the number of them."""
@@ -368,7 +385,7 @@ def _problems(error: ValidationError, section: str = "") -> list[Problem]:
 
 def _of_search(problem: Problem) -> Problem:
     """A problem of a run at the key of the search config."""
-    for section, searched in ((MODEL, "model_hyperparameter_sampling"), (TRAINING, "training_hyperparameter_sampling")):
+    for section, searched in _SEARCHED.items():
         if problem.key == section or problem.key.startswith(f"{section}."):
             return replace(problem, key=searched + problem.key.removeprefix(section))
     return problem

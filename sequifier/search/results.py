@@ -13,7 +13,7 @@ from typing import Any
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.search.configurations import configurations
-from sequifier.search.plan import Plan
+from sequifier.search.plan import Plan, run_folder
 from sequifier.search.pruning import Progress, Savings, saved_epochs
 from sequifier.search.space import shown
 
@@ -42,6 +42,7 @@ class Row:
         best_epoch: from 1.
         parameters: trainable numbers of the model.
         seconds: spent on a run from its start to its end, all its parts together; the mean over seeds.
+        run_file: of `run`; "" for a baseline.
         model_path: of the best model; "" where it is not on disk.
         model_again: the command that makes this model again, where there was one that was not kept.
         batch_changed: the optimizer saw a smaller batch than planned, for lack of memory.
@@ -68,6 +69,7 @@ class Row:
     best_epoch: int | None = None
     parameters: int | None = None
     seconds: float | None = None
+    run_file: str = ""
     model_path: str = ""
     model_again: str = ""
     batch_changed: bool = False
@@ -231,6 +233,7 @@ class _Rows:
             state="planned" if first is None else first.state,
             changed={key: shown(value) for key, value in changed.items()},
             parameters=None if planned is None else planned.parameters,
+            run_file=self._run_file(number, first),
             runs=numbers,
             n_seeds=len(measured),
             n_failed=sum(record.state in FAILED for record in known),
@@ -259,12 +262,19 @@ class _Rows:
             test_metric=self._test_metric(numbers),
         )
 
+    def _run_file(self, number: int, record: Record | None) -> str:
+        """The run file, also of a run that the config no longer asks for."""
+        if number in self._planned:
+            return str(self._planned[number].path)
+        assert record is not None
+        return record.files.get("config", str(run_folder(self._plan.config) / f"{record.name}.yaml"))
+
     def _model(self, record: Record) -> tuple[str, str]:
         """The best model of a run where it is on disk, else the command that makes it again."""
         path = next((path for what, path in model_files(record).items() if what.startswith("best")), "")
         if not path or (self._plan.config.root / path).exists():
             return path, ""
-        return "", f"sequifier train --config-path {record.files.get('config', f'{record.name}.yaml')}"
+        return "", f"sequifier train --config-path {self._run_file(record.run, record)}"
 
     def _error(self, values: Sequence[float], first: Record) -> float | None:
         from sequifier.search.comparison import error_over_seeds  # numpy loads here

@@ -454,7 +454,9 @@ def _repeated(config: SearchConfig, names: Sequence[str], count: int) -> Iterato
     lists = {name: values for name in names if isinstance(values := config.searched(name), Sequence)}
     anchor = next(name for name, values in lists.items() if len(values) == count)
     for name in names:
-        if name not in lists:
+        if isinstance(config.searched(name), Range):
+            yield f"{name} is a range: it is combined with each of the {count} values of {anchor}"
+        elif name not in lists:
             yield f"{name} is left out: it follows from each value of {anchor}"
         elif len(lists[name]) == 1 and (config.is_given(name) or lists[name][0] is not None):
             how = "given once" if config.is_given(name) else "left out"

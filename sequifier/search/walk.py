@@ -8,7 +8,7 @@ from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.differences import field_of
-from sequifier.search.expand import WITH, Expanded, Expander
+from sequifier.search.expand import MODEL_SEARCHED, WITH, DoesNotFitError, Expanded, Expander
 from sequifier.search.space import Cell, Space
 
 MAX_REPETITIONS = 10_000
@@ -45,6 +45,7 @@ class Walk:
         self._given: set[str] = set()
         self._n_new = self._repetitions = 0
         self._exhausted = False
+        self._left_out: dict[Cell, str] = {}  # why
         self.found: dict[str, Expanded] = {}
         self.merged: list[tuple[Mapping[str, Any], str, str]] = []
         self.notes: list[str] = []
@@ -88,10 +89,17 @@ class Walk:
             self._visit(cell)
             if len(self._problems) >= MAX_PROBLEMS:
                 break
+        if self._left_out and not self._visited:
+            message = f"none of the {len(self._left_out):,} cells tried is a model, for example {self._example()}"
+            fix = "give values of n_head that divide those of dim_model"
+            self._problems[MODEL_SEARCHED, message] = Problem(MODEL_SEARCHED, message, fix=fix)
         self._raise_problems()
 
     def explain(self) -> None:
-        """Note what became of n_samples."""
+        """Note what became of n_samples, and what was left out."""
+        if self._left_out:
+            cells = "1 cell is" if len(self._left_out) == 1 else f"{len(self._left_out):,} cells are"
+            self.notes.append(f"{cells} left out: dim_model and n_head do not fit together ({self._example()})")
         if self._config.search_strategy == "grid":
             if self._config.n_samples is not None:
                 self.notes.append(f"n_samples: {self._config.n_samples} is ignored, a grid runs every cell")
@@ -118,6 +126,7 @@ class Walk:
     def _visit(self, cell: Cell) -> None:
         expanded = self._expand(cell)
         if expanded is None:
+            self._repetitions += 1 if not self._space.is_finite else 0
             return
         if expanded.identity not in self._visited:
             self._repetitions = 0
@@ -132,6 +141,9 @@ class Walk:
     def _expand(self, cell: Cell) -> Expanded | None:
         try:
             return self._expander.expand(cell)
+        except DoesNotFitError as error:
+            self._left_out[cell] = error.problems[0].message
+            return None
         except ConfigError as error:
             for problem in error.problems:
                 self._problems.setdefault((problem.key, problem.message.partition(WITH)[0]), problem)
@@ -154,6 +166,10 @@ class Walk:
         reasons = expanded.changes or self.found[expanded.identity].changes or ("the same values are given twice",)
         values = {field_of(key): plain(value) for key, value in self._space.values(cell).items()}
         self.merged.append((values, expanded.identity, "; ".join(reasons)))
+
+    def _example(self) -> str:
+        """Why a cell was left out."""
+        return next(iter(self._left_out.values())).partition(";")[0]
 
     def _raise_problems(self) -> None:
         if self._problems:

@@ -144,13 +144,35 @@ def test_lists_of_a_linked_group_with_different_lengths_are_both_shown() -> None
     found = problems(model={"dim_model": [64, 128, 256], "n_head": [4, 8], "initial_embedding_dim": 64})
     assert found == {
         (MODEL, "n_head"): "n_head has 2 values [4, 8], but dim_model, which is linked with it by index, has 3: "
-        "[64, 128, 256]; give n_head 3 values, or one that is used with each"
+        "[64, 128, 256]; give n_head 3 values, or one that is used with each; or write independent: [n_head] to "
+        "combine each n_head with each dim_model"
     }
 
 
-def test_a_range_in_a_linked_group_wants_single_values_beside_it() -> None:
-    found = problems(training={"learning_rate": {"low": 1e-4, "high": 1e-3, "step": 1e-4}, "epochs": [1, 2]})
-    assert "learning_rate is a range, which counts as one value" in found[TRAINING, "learning_rate"]
+def test_a_range_in_a_linked_group_goes_with_each_value_beside_it() -> None:
+    rates = {"low": 1e-4, "high": 1e-3, "step": 1e-4}
+    assert read(training={"learning_rate": rates, "epochs": [1, 2]}).searched("learning_rate") == Range(**rates)
+
+
+def test_independent_names_fields_of_a_built_in_group_once_each() -> None:
+    training = {"learning_rate": [1e-3, 1e-4], "epochs": [1, 2, 3]}
+    found = problems(training=training)
+    assert found[TRAINING, "epochs"].endswith(
+        "; or write independent: [epochs] to combine each epochs with each learning_rate"
+    )
+    config = read(training=training, independent=["learning_rate"])
+    assert config.groups()["schedule"] == ("epochs", "scheduler")
+    assert read(training=training, independent="learning_rate").independent == ["learning_rate"]
+    found = problems(independent=["dropout", "learning_rat", "epochs", "epochs"])
+    assert found["independent", 0] == "`dropout` is in no built-in group, so it is independent; leave it out"
+    assert "did you mean `learning_rate`" in found["independent", 1]
+    assert found["independent", 3] == "`epochs` is given twice; keep one of them"
+
+
+def test_an_independent_field_may_be_linked_anew() -> None:
+    training = {"learning_rate": [1e-3, 1e-4], "batch_size": [8, 16], "epochs": [1, 2, 3]}
+    config = read(training=training, independent=["learning_rate"], links=[["learning_rate", "batch_size"]])
+    assert config.groups()["links[0]"] == ("learning_rate", "batch_size")
 
 
 def test_a_head_count_that_does_not_divide_its_width_is_found_at_its_line() -> None:
@@ -164,7 +186,7 @@ def test_a_head_count_that_does_not_divide_its_width_is_found_at_its_line() -> N
 def test_links_join_free_fields_that_exist() -> None:
     found = problems(links=[["batch_size", "dropouts"], ["dim_model", "dropout"], ["dropout"]])
     assert "did you mean `dropout`" in found["links", 0]
-    assert found["links", 1] == "`dim_model` is linked already, in backbone"
+    assert found["links", 1] == "`dim_model` is linked already, in backbone; to free it, write independent: [dim_model]"
     assert found["links", 2] == "`dropout` is linked already, in links[1]"
     found = problems(links=[["batch_size", "dropout"]], training={"batch_size": [8, 16], "dropout": [0, 0.1, 0.2]})
     assert "dropout has 3 values [0.0, 0.1, 0.2], but batch_size" in found[TRAINING, "dropout"]

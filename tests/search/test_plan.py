@@ -93,6 +93,69 @@ def test_equal_configurations_run_once_and_numbers_have_no_holes() -> None:
     assert (again.run, again.reason) == (1, "the same values are given twice")
 
 
+def test_a_range_is_combined_with_the_lists_of_its_group() -> None:
+    training = {"learning_rate": {"low": 1e-4, "high": 3e-4, "step": 1e-4}, "scheduler": ["StepLR", "ExponentialLR"]}
+    training["scheduler"] = [{"name": "StepLR", "step_size": 1}, {"name": "ExponentialLR", "gamma": 0.9}]
+    found = plan(search(training=training))
+    assert [(run.changed["learning_rate"], run.config.training_spec.scheduler.name) for run in found.runs] == [
+        (rate, name) for name in ("StepLR", "ExponentialLR") for rate in (1e-4, 2e-4, 3e-4)
+    ]
+    assert "learning_rate is a range: it is combined with each of the 2 values of scheduler" in found.notes
+
+
+def test_independent_lists_are_combined_and_identities_are_those_of_the_same_runs() -> None:
+    training = {"learning_rate": [1e-3, 1e-4], "epochs": [1, 2, 3]}
+    found = plan(search(training=training, independent=["learning_rate"]))
+    values = [(run.config.training_spec.learning_rate, run.config.training_spec.epochs) for run in found.runs]
+    assert values == [(rate, epochs) for rate in (1e-3, 1e-4) for epochs in (1, 2, 3)]
+    alone = plan(search(training={"learning_rate": 1e-4, "epochs": 2}))
+    assert alone.runs[0].identity == found.runs[4].identity
+
+
+@pytest.mark.parametrize(
+    "root", [{}, {"search_strategy": "sample", "n_samples": 50}, {"search_strategy": "sample", "n_samples": 4}]
+)
+def test_widths_that_their_heads_do_not_divide_are_left_out_and_counted(root: dict[str, Any]) -> None:
+    model = {"dim_model": [8, 12, 14, 16], "n_head": [2, 3], "positional_encoding": ["learned", "rope"]}
+    found = plan(search(model=model, independent=["dim_model", "n_head"], **root))
+    shapes = {(run.config.model_spec.dim_model, run.config.model_spec.n_head) for run in found.runs}
+    assert shapes <= {(8, 2), (12, 2), (12, 3), (14, 2), (16, 2)}
+    if root.get("n_samples") == 4:
+        assert len(found.runs) == 4
+        return
+    # 14 / 2 is odd, which rope cannot have; 8, 14 and 16 are no multiples of 3.
+    assert len(found.runs) == 9
+    assert any(
+        note.startswith("7 cells are left out: dim_model and n_head do not fit together (") for note in found.notes
+    )
+
+
+def test_a_range_of_widths_goes_with_a_list_of_heads() -> None:
+    model = {"dim_model": {"low": 8, "high": 256, "log": True}, "n_head": [2, 4]}
+    found = plan(search(model=model, search_strategy="sample", n_samples=10))
+    assert len(found.runs) == 10
+    assert {run.config.model_spec.n_head for run in found.runs} == {2, 4}
+    assert [run.identity for run in plan(search(model=model, search_strategy="sample", n_samples=6)).runs] == [
+        run.identity for run in found.runs[:6]
+    ]
+
+
+def test_a_backbone_none_of_which_fits_is_refused() -> None:
+    with pytest.raises(ConfigError, match="none of the 2 cells tried is a model, for example dim_model: 8"):
+        plan(search(model={"dim_model": [8, 16], "n_head": 3}, independent=["dim_model"]))
+
+
+def test_a_bayesian_search_passes_over_widths_that_do_not_fit() -> None:
+    model = {"dim_model": [8, 9, 10, 11], "n_head": [2, 4]}
+    config = search(model=model, independent=["n_head"], search_strategy="bayesian", n_samples=3)
+    proposer = Proposer(plan(config), metadata())
+    records: list[Record] = []
+    while (run := proposer.next(records)) is not None:
+        records.append(record_of(run))
+        assert run.config.model_spec.dim_model % run.config.model_spec.n_head == 0
+    assert len(records) == 3  # 8 with 2 and 4, 10 with 2
+
+
 def test_reverted_heads_are_listed_with_the_runs_that_they_concern() -> None:
     found = plan(search(model={"dim_model": [24, 32], "n_head": [3, 4], "attention_type": "gqa", "n_kv_heads": 2}))
     assert found.changes == {"n_kv_heads 2 does not divide n_head 3: gqa -> mha, n_kv_heads -> null": (0,)}

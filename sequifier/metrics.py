@@ -50,22 +50,52 @@ class CategoricalScores:
         columns = parts[0] if len(parts) == 1 else [torch.cat(column) for column in zip(*parts, strict=True)]
         return cls(n_classes, truth, *columns)
 
-    def sums(self) -> dict[str, Tensor]:
-        """Sums over the positions, float64: scalars, and those of each class (K,) and each bin of confidence."""
+    def at_positions(self) -> "dict[str, AtPositions]":
+        """What each metric is made of: values at the positions, some summed by class (K) or by bin of confidence."""
         hit = (self.rank == 0).double()
+        one = torch.ones_like(hit)
         confidence = self.confidence.double()
         # Bin b holds the confidences of (b / bins, (b + 1) / bins].
         bins = (confidence * CALIBRATION_BINS).ceil().long().sub(1).clamp(0, CALIBRATION_BINS - 1)
         return {
-            "log_loss": self.log_loss.double().sum(),
-            "accuracy": hit.sum(),
-            "top5": (self.rank < 5).double().sum(),
-            "mrr": (self.rank + 1).double().reciprocal().sum(),
-            "class_hits": _sum_by(self.truth, hit, self.n_classes),
-            "class_predicted": _sum_by(self.predicted, torch.ones_like(hit), self.n_classes),
-            "class_actual": _sum_by(self.truth, torch.ones_like(hit), self.n_classes),
-            "bin_surplus": _sum_by(bins, confidence - hit, CALIBRATION_BINS),
+            "log_loss": AtPositions(self.log_loss.double()),
+            "accuracy": AtPositions(hit),
+            "top5": AtPositions((self.rank < 5).double()),
+            "mrr": AtPositions((self.rank + 1).double().reciprocal()),
+            "class_hits": AtPositions(hit, self.truth, self.n_classes),
+            "class_predicted": AtPositions(one, self.predicted, self.n_classes),
+            "class_actual": AtPositions(one, self.truth, self.n_classes),
+            "bin_surplus": AtPositions(confidence - hit, bins, CALIBRATION_BINS),
         }
+
+    def sums(self) -> dict[str, Tensor]:
+        """Sums over the positions, float64: scalars, and those of each class (K,) and each bin of confidence."""
+        return {name: found.sum() for name, found in self.at_positions().items()}
+
+
+@dataclass(frozen=True)
+class AtPositions:
+    """Values at target positions that are summed, all together or by cell.
+
+    Attributes:
+        value: (M,) float64.
+        cell: (M,) the class or bin of each; None where there is one sum.
+        n_cells: how many there are.
+    """
+
+    value: Tensor
+    cell: Tensor | None = None
+    n_cells: int = 1
+
+    def sum(self) -> Tensor:
+        """A scalar, or (n_cells,)."""
+        return self.value.sum() if self.cell is None else _sum_by(self.cell, self.value, self.n_cells)
+
+    def by_unit(self, unit: Tensor, n_units: int) -> Tensor:
+        """The same sums for each unit, (n_units,) or (n_units, n_cells); `unit` is (M,)."""
+        if self.cell is None:
+            return _sum_by(unit, self.value, n_units)
+        return _sum_by(unit * self.n_cells + self.cell, self.value, n_units * self.n_cells).view(n_units, -1)
 
 
 def _looked_at(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -96,10 +126,15 @@ def categorical_sums(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
     return CategoricalScores.of(logits, target).sums()
 
 
-def real_sums(value: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Sums over positions for one real target, both (M,) standardised: absolute and squared errors, float64."""
+def real_errors(value: Tensor, target: Tensor) -> dict[str, AtPositions]:
+    """Absolute and squared errors of one real target, both (M,) standardised."""
     error = value.double() - target.double()
-    return {"mae": error.abs().sum(), "rmse": error.square().sum()}
+    return {"mae": AtPositions(error.abs()), "rmse": AtPositions(error.square())}
+
+
+def real_sums(value: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Their sums over the positions, float64."""
+    return {name: found.sum() for name, found in real_errors(value, target).items()}
 
 
 def means(sums: Mapping[str, Tensor], count: int, *, std: float = 1.0) -> dict[str, float]:
@@ -121,12 +156,22 @@ def means(sums: Mapping[str, Tensor], count: int, *, std: float = 1.0) -> dict[s
     values = {name: float(total) / count for name, total in sums.items() if total.dim() == 0}
     if "rmse" in values:
         values["rmse"] = values["rmse"] ** 0.5 * std
+    if "mae" in values:
         values["mae"] *= std
     if "class_hits" in sums:
         both = sums["class_predicted"] + sums["class_actual"]
         values["macro_f1"] = float((2 * sums["class_hits"] / both)[both > 0].mean())
+    if "bin_surplus" in sums:
         values["calibration_error"] = float(sums["bin_surplus"].abs().sum()) / count
     return values
+
+
+MADE_OF: Mapping[str, tuple[str, ...]] = {
+    "rmse": ("rmse",),
+    "macro_f1": ("class_hits", "class_predicted", "class_actual"),
+    "calibration_error": ("bin_surplus",),
+}
+"""Metrics that are not means over positions -> the sums that `means` makes them of."""
 
 
 def skill(value: float | None, baselines: Sequence[float], *, maximize: bool) -> float | None:
@@ -138,24 +183,3 @@ def skill(value: float | None, baselines: Sequence[float], *, maximize: bool) ->
     if value is None or best == 0:
         return None
     return (value - best if maximize else best - value) / abs(best)
-
-
-def clustered_standard_error(loss: Tensor, count: Tensor) -> float:
-    """Standard error of a mean over positions that come in sequences, whose errors are not independent.
-
-    The ratio estimator of survey sampling (Cochran 1977, section 6.3): sequences are the sampling units.
-
-    Args:
-        loss: (S,) sum of the loss over each sequence's positions.
-        count: (S,) positions of each sequence.
-
-    Returns:
-        The standard error of sum(loss) / sum(count); NaN for fewer than two sequences.
-    """
-    n_sequences = int((count > 0).sum())
-    if n_sequences < 2:
-        return float("nan")
-    loss, count = loss.double(), count.double()
-    residual = loss - loss.sum() / count.sum() * count
-    variance = residual.square().sum() * n_sequences / (n_sequences - 1)
-    return float(variance.sqrt() / count.sum())

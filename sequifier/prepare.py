@@ -88,6 +88,7 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
         losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
         stds={column: values["std"] for column, values in metadata.selected_columns_statistics.items()},
+        ranked_by=config.metric,
     )
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)

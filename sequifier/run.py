@@ -12,7 +12,7 @@ import torch
 from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
-from sequifier.artifacts.sequence_losses import write_sequence_losses
+from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.config.active import run_line
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
@@ -227,9 +227,8 @@ def _recorded(
     seconds["training"] = sum(entry["seconds"]["training"] for entry in progress.history)
     seconds["validation"] = sum(entry["seconds"]["validation"] for entry in progress.entries())
     files: dict[str, str] = {}
-    if state.best_sequences is not None:
-        loss, targets = (values.numpy() for values in state.best_sequences)
-        write_sequence_losses(record.path / SEQUENCE_LOSSES, loss, targets)
+    if state.best_units is not None:
+        write_unit_sums(record.path / SEQUENCE_LOSSES, {ONE_MODEL: state.best_units})
         files["sequence_losses"] = str((record.path / SEQUENCE_LOSSES).relative_to(root))
     if ended == "pruned":
         # Nothing goes on from it, but `sequifier export` makes its best weights a model.

@@ -1,10 +1,21 @@
-"""The loss of each validation sequence at a run's best epoch: what comparisons of runs resample.
+"""Sums of a metric over the sampling units of a split: the basis of standard errors and of comparisons of models.
 
-Two arrays in one .npz file: `loss` (S,) float64, val_loss summed over the targets of each sequence, and `targets` (S,)
-int64, how many those are. The sequences are the same, in the same order, in every run of a search.
+Units are the sequences of the split. A split of fewer than `FEWEST` sequences is cut into contiguous blocks of targets.
+A metric that is not a sum over targets has jackknife pseudo-values of groups of sequences (or of those blocks). The
+units are the same, in the same order, for every model that is evaluated on the same targets.
+
+One .npz file has the sums of one or several models: `index`, a JSON list of {"model", "metric", "by"}, and for entry i
+the arrays `total_i` (U,) float64 and `count_i` (U,). Files of earlier versions have `loss` and `targets` instead: the
+val_loss of one model, by sequences.
 """
 
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +23,119 @@ from numpy.typing import NDArray
 from sequifier.artifacts.atomic import atomic_path
 
 FILE = "sequence_losses.npz"
+"""In the record of a run: its own sums."""
+OF_BASELINES = "baseline_losses.npz"
+"""In the record of a run, and in the folder of a search: the sums of the baselines."""
+ONE_MODEL = ""
+"""The name of the model in a file of one model."""
+
+FEWEST = 5
+"""Fewer sequences than this say too little about their own spread."""
+BLOCKS = 20
+"""Into which a split of fewer sequences is cut, and groups of the jackknife."""
+BLOCK_TARGETS = 10
+"""Targets of a block at least."""
+
+By = Literal["sequences", "blocks", "groups"]
+Floats = NDArray[np.float64]
 
 
-def write_sequence_losses(path: Path, loss: NDArray[np.float64], targets: NDArray[np.int64]) -> None:
-    """Write the file atomically.
+@dataclass(frozen=True, eq=False)
+class Units:
+    """A metric of one model, by unit: the ratio estimator over clusters (Cochran 1977, section 6.3).
+
+    Attributes:
+        total: (U,) the metric summed over the targets of each unit; a pseudo-value where `by` is groups.
+        count: (U,) targets of each unit; 1 for each group.
+        by: what a unit is. Blocks of a metric without sums have pseudo-values, too.
+    """
+
+    total: Floats
+    count: Floats
+    by: By
+
+    @cached_property
+    def value(self) -> float:
+        """The metric: a mean over targets."""
+        return float(self.total.sum() / self.count.sum())
+
+    @cached_property
+    def n(self) -> int:
+        """Units with a target."""
+        return int((self.count > 0).sum())
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there are enough units for a standard error, and every number is finite."""
+        return self.n >= FEWEST and bool(np.isfinite(self.total).all())
+
+    @cached_property
+    def residual(self) -> Floats:
+        """(U,) total less what the mean predicts."""
+        return self.total - self.value * self.count
+
+    def error_of(self, residual: Floats) -> Floats:
+        """Standard errors of mean differences from residuals (..., U) of such differences."""
+        squares = np.square(residual).sum(axis=-1)
+        result: Floats = np.sqrt(squares * (self.n / (self.n - 1))) / self.count.sum()
+        return result
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the metric; None where the units are too few, or do not differ at all."""
+        if not self.is_usable:
+            return None
+        error = float(self.error_of(self.residual))
+        # What rounding leaves of equal numbers is not an error.
+        return error if error > 1e-12 * abs(self.value) else None
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom: units of unequal size count as fewer."""
+        if self.by == "blocks":
+            return self.n - 1
+        return float(self.count.sum() ** 2 / np.square(self.count).sum() - 1)
+
+    def pairs_with(self, other: "Units") -> bool:
+        """Whether both are on the same targets, so that differences can be taken unit by unit."""
+        return self.by == other.by and np.array_equal(self.count, other.count)
+
+
+UnitSums = Mapping[str, Units]
+"""Metric -> units of one model."""
+
+
+def write_unit_sums(path: Path, models: Mapping[str, UnitSums]) -> None:
+    """Write the sums of models by name, atomically; a single one is called `ONE_MODEL`.
 
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
     """
+    entries = [(model, metric, units) for model, sums in models.items() for metric, units in sums.items()]
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, (_, _, units) in enumerate(entries):
+        arrays |= {f"total_{place}": units.total, f"count_{place}": units.count}
+    index = [{"model": model, "metric": metric, "by": units.by} for model, metric, units in entries]
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, loss=loss, targets=targets)
+        np.savez(file, allow_pickle=False, index=np.array(json.dumps(index)), **arrays)
 
 
-def read_sequence_losses(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-    """Loss and targets of each sequence; None when there is no such file."""
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["loss"], arrays["targets"]
+def read_unit_sums(path: Path) -> dict[str, dict[str, Units]]:
+    """The sums of each model by metric; empty when there is no such file, or it is damaged: nothing is then claimed."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "index" not in arrays:
+                return {ONE_MODEL: {"val_loss": _units(arrays["loss"], arrays["targets"], "sequences")}}
+            found: dict[str, dict[str, Units]] = {}
+            for place, entry in enumerate(json.loads(str(arrays["index"]))):
+                units = _units(arrays[f"total_{place}"], arrays[f"count_{place}"], entry["by"])
+                found.setdefault(entry["model"], {})[entry["metric"]] = units
+            return found
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RecursionError, MemoryError):
+        return {}
+
+
+def _units(total: NDArray[Any], count: NDArray[Any], by: str) -> Units:
+    if total.ndim != 1 or total.shape != count.shape or by not in get_args(By):
+        raise ValueError("total and count are not one number for each unit")
+    return Units(total.astype(np.float64), count.astype(np.float64), by)  # type: ignore[arg-type]

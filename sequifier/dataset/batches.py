@@ -4,6 +4,7 @@ Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M t
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.gather import Batch, Shown, gather_for
+from sequifier.dataset.units import UnitIndex, unit_index
 from sequifier.dataset.windows import RowNumbers, WindowIndex
 
 __all__ = ["Batch", "Split", "in_batches"]
@@ -87,10 +89,32 @@ class Split:
         }
         return self._gather(last, first, counted, all_known)
 
-    def target_window(self, chosen: NDArray[np.int64]) -> Tensor:
-        """(M,) the place in `chosen` of the window that each target position of its batch belongs to."""
-        counts = self.windows.last[chosen] - self.windows.counted[chosen] + 1
-        return torch.from_numpy(np.repeat(np.arange(len(chosen)), counts)).to(self.device)
+    @cached_property
+    def units(self) -> UnitIndex:
+        """The sampling units of the targets."""
+        return unit_index(self.windows)
+
+    def target_unit(self, chosen: NDArray[np.int64]) -> Tensor:
+        """(M,) the number of the sampling unit that each target position of the batch of `chosen` belongs to."""
+        counts = (self.windows.last[chosen] - self.windows.counted[chosen] + 1).astype(np.int64)
+        if self.units.by == "sequences":
+            units = np.repeat(self._unit_of_window[chosen], counts)
+        else:
+            units = self.units.of(_rows_from(self.windows.counted[chosen], counts))
+        return torch.from_numpy(units).to(self.device)
+
+    @cached_property
+    def unit_targets(self) -> NDArray[np.int64]:
+        """(U,) targets of each sampling unit; those with an unknown category are among them."""
+        found = np.zeros(len(self.units), dtype=np.int64)
+        for chosen in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
+            found += np.bincount(self.target_unit(chosen).cpu().numpy(), minlength=len(found))
+        return found
+
+    @cached_property
+    def _unit_of_window(self) -> NDArray[np.int64]:
+        """(W,) for units that are whole sequences."""
+        return self.units.of(self.windows.first)
 
     def _no_window(self, condition: Callable[[RowNumbers, RowNumbers, RowNumbers], NDArray[np.bool_]]) -> bool:
         """Whether `condition(last, first, counted)` holds for none."""
@@ -100,6 +124,12 @@ class Split:
             if condition(windows.last[here], windows.first[here], windows.counted[here]).any():
                 return False
         return True
+
+
+def _rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`counts` rows from each of `begins` on, one after the other."""
+    rows: NDArray[np.int64] = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return rows
 
 
 def in_batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -131,9 +131,12 @@ def _losses(trial: Trial, table: Table) -> SequenceLosses | None:
 
         scores = table.sign * np.array(trial.by_prompt)
         return (scores, np.ones(len(scores), dtype=np.int64)) if len(scores) > 1 else None
-    from sequifier.artifacts.sequence_losses import read_sequence_losses
+    from sequifier.artifacts.sequence_losses import ONE_MODEL, read_unit_sums
 
-    return None if trial.sequence_losses is None else read_sequence_losses(trial.sequence_losses)
+    if trial.sequence_losses is None:
+        return None
+    units = read_unit_sums(trial.sequence_losses).get(ONE_MODEL, {}).get("val_loss")
+    return None if units is None else (units.total, units.count)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ Shapes: S validation sequences, B draws.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-SequenceLosses = tuple[Floats, NDArray[np.int64]]
+SequenceLosses = tuple[Floats, NDArray[Any]]
 """Loss summed over each sequence's targets, and how many those are: (S,) each, see artifacts/sequence_losses.py."""
 
 DRAWS = 1000

@@ -329,7 +329,7 @@ def _with_baselines(ranked: Sequence[Row], baselines: Sequence[Row], *, maximize
 
 def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record]) -> list[Row]:
     """The rows with what their sequence losses tell."""
-    from sequifier.artifacts.sequence_losses import read_sequence_losses  # numpy loads here
+    from sequifier.artifacts.sequence_losses import ONE_MODEL, read_unit_sums  # numpy loads here
     from sequifier.search.comparison import compare
 
     root = plan.config.root
@@ -338,9 +338,9 @@ def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record]) -
         found = {}
         for record in (latest[number] for number in row.runs if number in latest):
             path = record.files.get("sequence_losses") if record.state in DONE else None
-            arrays = None if path is None else read_sequence_losses(root / path)
-            if arrays is not None:
-                found[record.seed] = arrays
+            units = None if path is None else read_unit_sums(root / path).get(ONE_MODEL, {}).get("val_loss")
+            if units is not None:
+                found[record.seed] = (units.total, units.count)
         losses.append(found)
     table = []
     for row, told in zip(ranked[:COMPARED], compare(losses), strict=True):

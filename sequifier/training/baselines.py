@@ -17,8 +17,8 @@ from torch import Tensor
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.batches import Split
-from sequifier.metrics import categorical_sums, real_sums
-from sequifier.training.evaluate import Evaluation, Objective, summarise
+from sequifier.metrics import CategoricalScores, real_errors
+from sequifier.training.evaluate import Evaluation, Objective, Tally
 
 FREQUENT, FOLLOWS = "baseline: most frequent, mean", "baseline: what follows what, last value"
 MIXED = "baseline: the better of both"
@@ -98,49 +98,41 @@ def baselines(
     Returns:
         Baseline name -> what `evaluate` would say of it. With several targets also the better of both for each.
     """
-    every_sum: dict[str, dict[str, dict[str, Tensor]]] = {FREQUENT: {}, FOLLOWS: {}}
-    every_window: dict[str, dict[str, Tensor]] = {FREQUENT: {}, FOLLOWS: {}}
+    tallies = {name: Tally(split, objective) for name in (FREQUENT, FOLLOWS)}
     for target, loss_of in objective.losses.items():
         column = split.events.columns[target]
         table = Counts.of(train, target, n_classes[target]) if target in n_classes else None
         for name in (FREQUENT, FOLLOWS):
-            sums = every_sum[name][target] = {}
-            by_window = every_window[name][target] = torch.zeros(len(split), dtype=torch.float64)
-            for rows, owner in _positions(split, _ROWS if table is None else max(_SCORES // n_classes[target], 1)):
+            for rows in _positions(split, _ROWS if table is None else max(_SCORES // n_classes[target], 1)):
                 truth = torch.from_numpy(column[rows])
                 previous = torch.from_numpy(column[rows - 1])
+                unit = torch.from_numpy(split.units.of(rows))
                 if table is not None:
                     known = truth != 0
-                    truth, previous, owner = truth[known].long(), previous[known].long(), owner[known]
+                    truth, previous, unit = truth[known].long(), previous[known].long(), unit[known]
                     if not len(truth):
                         continue
                     flat = table.frequency.log().float().expand(len(truth), -1)
                     prediction = flat if name == FREQUENT else table.after(previous)
-                    found = categorical_sums(prediction, truth)
+                    found = CategoricalScores.of(prediction, truth).at_positions()
                 else:
                     # The training mean is 0 by construction: columns are standardised with it.
                     prediction = torch.zeros_like(truth) if name == FREQUENT else previous
-                    found = real_sums(prediction, truth)
-                loss = loss_of.per_position(prediction, truth).double()
-                for metric, value in {"loss": loss.sum(), **found}.items():
-                    sums[metric] = sums.get(metric, torch.zeros_like(value)) + value
-                by_window.index_add_(0, owner, loss)
+                    found = real_errors(prediction, truth)
+                tallies[name].add(target, loss_of.per_position(prediction, truth), found, unit)
     better = {
-        target: min((FREQUENT, FOLLOWS), key=lambda name: float(every_sum[name][target]["loss"]))
-        for target in objective.losses
+        target: min((FREQUENT, FOLLOWS), key=lambda name: tallies[name].loss(target)) for target in objective.losses
     }
     if len(set(better.values())) > 1:
-        every_sum[MIXED] = {target: every_sum[name][target] for target, name in better.items()}
-        every_window[MIXED] = {target: every_window[name][target] for target, name in better.items()}
-    return {name: summarise(every_sum[name], every_window[name], split, objective) for name in every_sum}
+        tallies[MIXED] = Tally.joined({target: tallies[name] for target, name in better.items()})
+    return {name: tally.evaluation() for name, tally in tallies.items()}
 
 
-def _positions(split: Split, size: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Rows of the targets of `split`, about `size` at a time, and the number of the window of each."""
+def _positions(split: Split, size: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of the targets of `split`, about `size` at a time."""
     windows = split.windows
     at_a_time = max(min(size, _ROWS) // split.seq_length, 1)
     for start in range(0, len(windows), at_a_time):
         last, counted = (rows[start : start + at_a_time].astype(np.int64) for rows in (windows.last, windows.counted))
         counts = last - counted + 1
-        rows = np.repeat(counted - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        yield rows, torch.from_numpy(np.repeat(np.arange(start, start + len(counts)), counts))
+        yield np.repeat(counted - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sequifier.artifacts.sequence_losses import BLOCKS, Units
 from sequifier.dataset.batches import Split, in_batches
-from sequifier.metrics import CategoricalScores, clustered_standard_error, means, real_sums
+from sequifier.metrics import MADE_OF, AtPositions, CategoricalScores, means, real_errors
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
 
@@ -20,6 +21,19 @@ class Objective:
     losses: Mapping[str, TargetLoss]
     weights: Mapping[str, float]  # of every target
     stds: Mapping[str, float]  # of every real target, to give errors in original units
+    ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs: units have its sums, too
+
+    @property
+    def ranking(self) -> tuple[str, str] | None:
+        """Target and metric of `ranked_by`; None for val_loss."""
+        for target in self.losses:
+            metric = self.ranked_by.removeprefix(f"val_{target}_")
+            if metric in _METRICS and self.ranked_by != metric:
+                return target, metric
+        return None
+
+
+_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "mae", *MADE_OF)
 
 
 @dataclass(frozen=True)
@@ -27,11 +41,107 @@ class Evaluation:
     """What a pass over a split found."""
 
     metrics: dict[str, float]  # val_loss and val_<target>_<metric>
-    standard_error: float  # of val_loss, over sequences
+    standard_error: float  # of val_loss, over `units`; NaN where it is not known
     n_targets: dict[str, int]  # known targets
-    sequence_loss: Tensor  # (S,) float64: val_loss summed over each sequence's targets
-    sequence_targets: Tensor  # (S,) how many those are
+    units: dict[str, Units]  # val_loss and the metric that ranks, by sampling unit
     predicted_classes: dict[str, Tensor]  # categorical target -> (K,) float64: how often each class was predicted
+
+
+class Tally:
+    """The sums of a pass over a split: of every metric, and by sampling unit those that errors are computed from.
+
+    Sums stay on the device: reading one waits for the batch.
+    """
+
+    def __init__(self, split: Split, objective: Objective) -> None:
+        self._split, self._objective = split, objective
+        self._sums: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
+        self._by_unit: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
+
+    def add(self, target: str, loss: Tensor, measured: Mapping[str, AtPositions], unit: Tensor) -> None:
+        """Count positions of a target whose class is known.
+
+        Args:
+            target: the column.
+            loss: (M,) the criterion at each position.
+            measured: what its metrics are made of, as `CategoricalScores.at_positions` or `real_errors` give it.
+            unit: (M,) their sampling units, as `Split.target_unit` gives them.
+        """
+        parts = {"loss": AtPositions(loss.double()), **measured}
+        sums, by_unit, n_units = self._sums[target], self._by_unit[target], len(self._split.units)
+        for name, found in parts.items():
+            _add(sums, name, found.sum())
+        _add(by_unit, "loss", parts["loss"].by_unit(unit, n_units))
+        if self._objective.ranking is not None and self._objective.ranking[0] == target:
+            metric = self._objective.ranking[1]
+            if metric in MADE_OF:
+                n_groups = min(n_units, BLOCKS)
+                unit, n_units = unit * n_groups // n_units, n_groups
+            _add(by_unit, "count", AtPositions(torch.ones_like(parts["loss"].value)).by_unit(unit, n_units))
+            for name in MADE_OF.get(metric, (metric,)):
+                if name != "loss":
+                    _add(by_unit, name, parts[name].by_unit(unit, n_units))
+
+    @classmethod
+    def joined(cls, tallies: Mapping[str, "Tally"]) -> "Tally":
+        """Each target as one of several passes over the same split found it: target -> that pass."""
+        first = next(iter(tallies.values()))
+        result = cls(first._split, first._objective)
+        for target, tally in tallies.items():
+            result._sums[target], result._by_unit[target] = tally._sums[target], tally._by_unit[target]
+        return result
+
+    def loss(self, target: str) -> float:
+        """The criterion of a target, summed over its known positions."""
+        return float(self._sums[target]["loss"])
+
+    def evaluation(self) -> Evaluation:
+        """The metrics, and their sums by sampling unit."""
+        split, objective = self._split, self._objective
+        metrics: dict[str, float] = {}
+        n_targets = {target: int(split.n_known_targets(target).sum()) for target in objective.losses}
+        total, count = 0.0, split.unit_targets.astype(np.float64)
+        # Targets have different numbers of known positions; each is scaled to its mean before they are added up.
+        by_unit = np.zeros(len(count))
+        for target, found in self._sums.items():
+            values = means(found, n_targets[target], std=objective.stds.get(target, 1.0))
+            metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
+            total += objective.weights[target] * values["loss"]
+            share = objective.weights[target] * count.sum() / n_targets[target]
+            by_unit += self._by_unit[target]["loss"].cpu().numpy() * share
+        units = {"val_loss": Units(by_unit, count, split.units.by)}
+        if objective.ranking is not None:
+            units[objective.ranked_by] = self._ranking_units(*objective.ranking, n_targets)
+        error = units["val_loss"].standard_error
+        predicted = {
+            target: found["class_predicted"].cpu() for target, found in self._sums.items() if "class_predicted" in found
+        }
+        return Evaluation(
+            {"val_loss": total, **metrics}, float("nan") if error is None else error, n_targets, units, predicted
+        )
+
+    def _ranking_units(self, target: str, metric: str, n_targets: Mapping[str, int]) -> Units:
+        """The units of a metric: its sums, or the pseudo-values of the jackknife where it is not a mean."""
+        found, by = self._by_unit[target], self._split.units.by
+        count, std = found["count"].cpu().numpy(), self._objective.stds.get(target, 1.0)
+        if metric not in MADE_OF:
+            scale = std if metric == "mae" else 1.0
+            return Units(scale * found[metric].cpu().numpy(), count, by)
+        whole = {name: self._sums[target][name].cpu() for name in MADE_OF[metric]}
+        value = means(whole, n_targets[target], std=std)[metric]
+        without = np.full(len(count), value)
+        for group in np.flatnonzero((count > 0) & (count < count.sum())):
+            left = {name: whole[name] - found[name][group].cpu() for name in whole}
+            if metric == "rmse":
+                left[metric].clamp_(min=0.0)  # rounding of a difference
+            without[group] = means(left, n_targets[target] - int(count[group]), std=std)[metric]
+        # Delete-a-group jackknife (Wolter 2007, section 4.2), shifted so that the mean is the metric itself.
+        pseudo = value + (len(count) - 1) * (without.mean() - without)
+        return Units(pseudo, np.ones(len(count)), "groups" if by == "sequences" else by)
+
+
+def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    sums[name] = sums[name] + value if name in sums else value
 
 
 def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_size: int) -> Evaluation:
@@ -45,69 +155,31 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
     """
     was_training = model.training
     model.eval()
-    sums: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
-    # Sums stay on the device: reading one waits for the batch.
-    by_window = {
-        target: torch.zeros(len(split), dtype=torch.float64, device=split.device) for target in objective.losses
-    }
+    tally = Tally(split, objective)
     with torch.inference_mode():
         for chosen in in_batches(np.arange(len(split)), batch_size):
             batch = split.batch(chosen)
             hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
             if batch.positions is not None:
                 hidden = hidden[batch.positions]
-            windows = split.target_window(chosen) + int(chosen[0])
+            unit = split.target_unit(chosen)
             for target, prediction in model.predict(hidden).items():
-                truth, owner = batch.targets[target], windows
+                truth, owner = batch.targets[target], unit
                 if not batch.all_known[target]:
                     known = truth != 0
                     truth, owner, prediction = truth[known], owner[known], prediction[known]
                 loss, found = _looked_at(objective.losses[target], prediction, truth)
-                for name, value in {"loss": loss.sum(), **found}.items():
-                    sums[target][name] = sums[target].get(name, torch.zeros_like(value)) + value
-                by_window[target].index_add_(0, owner, loss)
+                tally.add(target, loss, found, owner)
+        result = tally.evaluation()
     model.train(was_training)
-    return summarise(sums, {target: loss.cpu() for target, loss in by_window.items()}, split, objective)
+    return result
 
 
-def _looked_at(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The criterion at each position, (M,) float64, and the sums of the metrics."""
+def _looked_at(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, AtPositions]]:
+    """The criterion at each position, (M,) float64, and what the metrics are made of."""
     if prediction.dim() == 1:
-        return criterion.per_position(prediction, truth).double(), real_sums(prediction, truth)
+        return criterion.per_position(prediction, truth).double(), real_errors(prediction, truth)
     scores = CategoricalScores.of(prediction, truth)
     # What training minimises is mostly the log-loss itself, which takes a walk over all logits.
     loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth)
-    return loss.double(), scores.sums()
-
-
-def summarise(
-    sums: Mapping[str, Mapping[str, Tensor]], by_window: Mapping[str, Tensor], split: Split, objective: Objective
-) -> Evaluation:
-    """Metrics from the sums of a pass.
-
-    Args:
-        sums: target -> metric -> sum over known targets.
-        by_window: target -> (W,) sum of the criterion in each window.
-        split: the windows.
-        objective: weights of the targets.
-    """
-    metrics: dict[str, float] = {}
-    n_targets = {target: int(split.n_known_targets(target).sum()) for target in objective.losses}
-    total = 0.0
-    _, sequence_of_window = np.unique(split.windows.first, return_inverse=True)
-    sequence = torch.from_numpy(sequence_of_window)
-    n_sequences = int(sequence.max()) + 1
-    # Targets have different numbers of known positions; each is scaled to its mean before they are added up.
-    per_sequence = torch.zeros(n_sequences, dtype=torch.float64)
-    positions = torch.from_numpy(split.windows.last - split.windows.counted + 1)
-    per_sequence_count = torch.zeros(n_sequences, dtype=torch.int64).index_add_(0, sequence, positions)
-    for target, found in sums.items():
-        count = n_targets[target]
-        values = means(found, count, std=objective.stds.get(target, 1.0))
-        metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
-        total += objective.weights[target] * values["loss"]
-        share = objective.weights[target] * float(positions.sum()) / count
-        per_sequence.index_add_(0, sequence, by_window[target] * share)
-    error = clustered_standard_error(per_sequence, per_sequence_count)
-    predicted = {target: found["class_predicted"].cpu() for target, found in sums.items() if "class_predicted" in found}
-    return Evaluation({"val_loss": total, **metrics}, error, n_targets, per_sequence, per_sequence_count, predicted)
+    return loss.double(), scores.at_positions()

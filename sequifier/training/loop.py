@@ -220,7 +220,7 @@ def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evalu
     progress.best_epoch, progress.best_step, progress.best_value = epoch, progress.step, value
     progress.best_metrics = {**result.metrics, "standard_error": result.standard_error}
     state.best_weights = state.weights()
-    state.best_sequences = (result.sequence_loss, result.sequence_targets)
+    state.best_units = result.units
     return True
 
 

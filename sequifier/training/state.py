@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from sequifier.artifacts.sequence_losses import Units
 from sequifier.model.transformer import Transformer
 from sequifier.training.precision import Precision
 from sequifier.training.schedules import Schedule
@@ -59,7 +60,7 @@ class TrainState:
     precision: Precision = field(default_factory=Precision)
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] | None = None
-    best_sequences: tuple[Tensor, Tensor] | None = None  # loss and targets of each validation sequence
+    best_units: dict[str, Units] | None = None  # val_loss and the metric that ranks, by sampling unit
     # Loss of the epoch that has begun, summed over its target positions, float64 on the device.
     epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
@@ -83,7 +84,7 @@ class TrainState:
             "scaler": None if self.precision.scaler is None else self.precision.scaler.state_dict(),
             "progress": asdict(self.progress),
             "best_weights": self.best_weights,
-            "best_sequences": self.best_sequences,
+            "best_sequences": None if self.best_units is None else _as_tensors(self.best_units),
             "epoch_loss": self.epoch_loss,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
@@ -98,8 +99,26 @@ class TrainState:
             self.precision.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
         self.best_weights = content["best_weights"]
-        self.best_sequences = content["best_sequences"]
+        self.best_units = None if content["best_sequences"] is None else _as_units(content["best_sequences"])
         self.epoch_loss = content.get("epoch_loss", self.epoch_loss)  # a checkpoint after an epoch may lack it
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(content["random_cuda"])
+
+
+def _as_tensors(sums: dict[str, Units]) -> dict[str, dict[str, Any]]:
+    return {
+        metric: {"total": torch.from_numpy(units.total), "count": torch.from_numpy(units.count), "by": units.by}
+        for metric, units in sums.items()
+    }
+
+
+def _as_units(content: Any) -> dict[str, Units]:
+    """The sums in a checkpoint; older ones hold losses and targets of sequences."""
+    if not isinstance(content, dict):
+        loss, targets = content
+        content = {"val_loss": {"total": loss, "count": targets, "by": "sequences"}}
+    return {
+        metric: Units(held["total"].double().numpy(), held["count"].double().numpy(), held["by"])
+        for metric, held in content.items()
+    }

@@ -84,7 +84,12 @@ def test_a_batch_holds_what_its_windows_show(
                 owners.append(place)
     assert batch.targets["kind"].tolist() == events.columns["kind"][targets].tolist()
     assert batch.targets["size"].tolist() == events.columns["size"][targets].tolist()
-    assert split.target_window(chosen).tolist() == owners
+    firsts = windows.first[chosen][owners]
+    assert (split.units.by, split.target_unit(chosen).tolist()) == (
+        "sequences",
+        np.searchsorted(np.unique(windows.first), firsts).tolist(),
+    )
+    assert split.unit_targets.tolist() == np.bincount(split.target_unit(chosen)).tolist()
     known = (events.columns["kind"][targets] != 0).sum()
     assert split.n_known_targets("kind", chosen).sum() == known
     assert split.n_known_targets("size").sum() == len(targets)

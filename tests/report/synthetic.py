@@ -16,7 +16,7 @@ if __name__ == "__main__":
 from searches import metadata, search
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, State
-from sequifier.artifacts.sequence_losses import FILE, write_sequence_losses
+from sequifier.artifacts.sequence_losses import FILE, ONE_MODEL, Units, write_unit_sums
 from sequifier.config.train import TrainConfig
 from sequifier.experiment.record import CONFIG, DATA, METRICS
 from sequifier.search.notes import Notes
@@ -139,7 +139,8 @@ def _records(
     best = int(np.argmin(curve))
     losses = np.maximum(0.01, curve[best] + hardness + draw.normal(0, 0.05, N_SEQUENCES))
     losses *= curve[best] / losses.mean()
-    write_sequence_losses(root / record / FILE, losses * 4, np.full(N_SEQUENCES, 4, dtype=np.int64))
+    units = Units(losses * 4, np.full(N_SEQUENCES, 4.0), "sequences")
+    write_unit_sums(root / record / FILE, {ONE_MODEL: {"val_loss": units}})
     ended = Record.model_validate(
         {
             **base,

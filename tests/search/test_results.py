@@ -10,7 +10,7 @@ import pytest
 from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record, State
-from sequifier.artifacts.sequence_losses import write_sequence_losses
+from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
 from sequifier.config.identity import identity
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, make_plan
@@ -187,14 +187,14 @@ def test_confirmed_configurations_rank_by_their_mean_before_the_others() -> None
 
 def test_what_cannot_be_told_from_the_best_is_found_in_the_losses_of_the_same_sequences(tmp_path: Path) -> None:
     plan = planned(project_root=str(tmp_path))
-    hardness, targets = np.random.default_rng(0).normal(2.0, 0.5, 200), np.full(200, 5)
+    hardness, targets = np.random.default_rng(0).normal(2.0, 0.5, 200), np.full(200, 5.0)
     noise = [np.random.default_rng(seed).normal(0, 0.05, 200) for seed in (1, 2)]
     means = [hardness, hardness + noise[0] - noise[0].mean() + 0.001, hardness + noise[1] + 0.1]
     records = []
     for run, mean in enumerate(means):
         file = f"logs/demo-run-{run}/0/sequence_losses.npz"
         (tmp_path / file).parent.mkdir(parents=True)
-        write_sequence_losses(tmp_path / file, mean * targets, targets)
+        write_unit_sums(tmp_path / file, {ONE_MODEL: {"val_loss": Units(mean * targets, targets, "sequences")}})
         files = {"sequence_losses": file}
         metrics = {"val_loss": float(mean.mean()), "standard_error": 9.0}
         records.append(record(plan, run, "finished", best_val_loss=float(mean.mean()), files=files, metrics=metrics))

@@ -148,7 +148,7 @@ def test_the_validation_loss_is_the_hand_computed_mean_over_known_targets(seq_le
 
 
 def test_evaluation_does_not_depend_on_the_batch_size() -> None:
-    events, model = events_of([9, 30, 2, 17]), model_of(8)
+    events, model = events_of([9, 30, 2, 17, 5]), model_of(8)
     split = split_of(events, seq_length=8, evaluation=True)
     results = [evaluate(model, split, objective_of(), batch_size=size) for size in (1, 3, 100)]
     for other in results[1:]:

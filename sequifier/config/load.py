@@ -29,7 +29,8 @@ from sequifier.config.problems import (
     shown,
 )
 from sequifier.config.renamed import renames
-from sequifier.config.yaml12 import KeyPath, dotted, parse_file, parse_value
+from sequifier.config.written_names import in_file, names_as_written, takes_names
+from sequifier.config.yaml12 import KeyPath, dotted, parse_file, parse_words
 from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -237,6 +238,7 @@ def _read(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     values = {} if document.values is None else document.values
     if not isinstance(values, dict):
         raise ConfigError([Problem("", f"expected `key: value` lines, found {type(values).__name__}", str(path))])
+    values = in_file(values, document.texts, model)
     own = Merged(values, {known: f"{path}:{line}" for known, line in document.lines.items() if known})
     own.use_names_of_today(model)
     if "base_config_path" not in values or "base_config_path" in model.model_fields:
@@ -288,22 +290,36 @@ def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None
         path = (*path[:length], new)
     annotation = annotation_at(model, path)
     value = _by_type(annotation, text)
-    if isinstance(value, str) and text.startswith(("[", "{")) and not _is_text(annotation):
+    if isinstance(value, str) and text.startswith(("[", "{")) and not (_is_text(annotation) or _is_prompt(annotation)):
         return Problem(key, f"`{text}` is not a whole list or map", "-D", "close its brackets, and quote the word")
     merged.put(path, value, "-D")
     return None
 
 
 def _by_type(annotation: Any, text: str) -> Any:
-    """Text of the command line as the field's type wants it; never evaluated."""
+    """Text of the command line as the field's type requires it; never evaluated."""
     if allows_none(annotation) and text in ("None", "null", "~", ""):
         return None
-    return text if _is_text(annotation) else (None if text == "None" else parse_value(text))
+    if _is_text(annotation):
+        return text
+    if text in ("None", ""):
+        return None
+    document = parse_words(text)
+    if not takes_names(annotation) or isinstance(document.values, list):
+        return names_as_written(document.values, document.texts, annotation)
+    # `ROMEO:`, `a # b` and `{x}` are other things in YAML, where this field takes text (or a list).
+    is_quoted = isinstance(document.values, str) and text.startswith(('"', "'"))
+    return document.values if is_quoted else text
 
 
 def _is_text(annotation: Any) -> bool:
     kind = plain_type(annotation)
     return kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
+
+
+def _is_prompt(annotation: Any) -> bool:
+    """Whether any text will do, brackets included, where a list is possible too."""
+    return takes_names(annotation) and get_origin(plain_type(annotation)) is not list
 
 
 def _placeholders(merged: Merged) -> Iterator[Problem]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import (
@@ -142,6 +142,9 @@ def _as_in_training(name: str) -> Any:
 
 class SearchConfig(ProjectConfig):
     """A search: which configurations to try, and how. Each becomes a `train.yaml` of its own."""
+
+    SHAPES: ClassVar[dict[str, Any]] = {}
+    """The types inside fields whose own type does not say which of their values are names."""
 
     metadata_config_path: str = _as_in_training("metadata_config_path")
     hp_search_name: str = Field(
@@ -593,6 +596,16 @@ class SearchConfig(ProjectConfig):
                     f"varies the loss of a target, not which targets have one"
                 )
                 yield problem((*self.place("criterion"), index), message, plain_names(criterion))
+
+
+_SETS: Any = SearchConfig.model_fields["input_columns"].annotation
+_OVERRIDES = create_model(
+    "Overrides",
+    input_columns=(_SETS, None),
+    model_spec=(ModelSampling, None),
+    training_spec=(TrainingSampling, None),
+)
+SearchConfig.SHAPES = {"overrides": _OVERRIDES, "start_with": list[str | TrainConfig]}
 
 
 def searchable_fields() -> list[str]:

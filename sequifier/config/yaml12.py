@@ -39,10 +39,17 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["
 
 @dataclass
 class Document:
-    """A parsed YAML file: plain values, and the line (from 1) at which each was written."""
+    """A parsed YAML file.
+
+    Attributes:
+        values: plain ones.
+        lines: from 1, at which each was written.
+        texts: of the unquoted words that were read as a number, a boolean or null, as written.
+    """
 
     values: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    texts: dict[KeyPath, str] = field(default_factory=dict)
 
 
 def parse(text: str, *, name: str = "") -> Document:
@@ -69,7 +76,7 @@ def parse(text: str, *, name: str = "") -> Document:
     values = None if node is None else builder.build(node, ())
     if builder.problems:
         raise ConfigError(builder.problems)
-    return Document(values, builder.lines)
+    return Document(values, builder.lines, builder.texts)
 
 
 def parse_file(path: Path) -> Document:
@@ -85,12 +92,12 @@ def parse_file(path: Path) -> Document:
     return parse(text, name=str(path))
 
 
-def parse_value(text: str) -> Any:
-    """The value of a YAML fragment, as after `-D key=`; text that is not YAML stays text."""
+def parse_words(text: str) -> Document:
+    """A YAML fragment, as after `-D key=`; text that is not YAML stays text."""
     try:
-        return parse(text).values
+        return parse(text)
     except ConfigError:
-        return text
+        return Document(text)
 
 
 class _Builder:
@@ -99,6 +106,7 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines: dict[KeyPath, int] = {}
+        self.texts: dict[KeyPath, str] = {}
         self.problems: list[Problem] = []
         self._open: set[int] = set()
 
@@ -147,6 +155,8 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         kind, text = node.tag.rpartition(":")[2], node.value
+        if kind in _PATTERNS and text:
+            self.texts[path] = text
         # An explicit tag (`!!int x`) may stand before any text.
         if kind in _PATTERNS and not any(pattern.match(text) for pattern in _PATTERNS[kind]):
             self._problem(node, path, f"`{text}` is not {kind}", "leave the tag out")

@@ -74,7 +74,11 @@ def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
 
 
 def train(
-    config: "TrainConfig", *, resume: Literal["auto", "always", "never"] | None = None, emit: Callable[..., None]
+    config: "TrainConfig",
+    *,
+    config_path: Path | None = None,
+    resume: Literal["auto", "always", "never"] | None = None,
+    emit: Callable[..., None],
 ) -> "RunResult":
     """Train one model; see `run.run`.
 
@@ -82,6 +86,7 @@ def train(
 
     Args:
         config: a null seed is drawn here, and recorded.
+        config_path: the file it was loaded from; of a search's run file it is said when the data are not the planned.
         resume: None follows `continue_training`.
         emit: is told of what happens.
     """
@@ -90,13 +95,22 @@ def train(
 
     share_processors()
     from sequifier.run import run  # torch loads here
+    from sequifier.search.owned import check_owner, planned_data
 
     if config.seed is None:
         config = config.model_copy(update={"seed": secrets.randbelow(2**31)})
     if resume is None:
         resume = "auto" if config.training_spec.continue_training else "never"
+    planned = None if config_path is None else planned_data(config_path)
+
+    def check(resolved: "TrainConfig", metadata: "Metadata") -> list[str]:
+        check_owner(resolved, metadata)
+        if planned in (None, metadata.fingerprint):
+            return []
+        return [f"this run was planned on data {planned}, the metadata describe data {metadata.fingerprint}"]
+
     with Interrupt() as interrupt:
-        return run(config, emit=emit, resume=resume, should_stop=interrupt.is_set)
+        return run(config, emit=emit, resume=resume, should_stop=interrupt.is_set, check=check)
 
 
 def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
@@ -360,11 +374,13 @@ class _Planner:
 
     def __init__(self, config: "SearchConfig") -> None:
         from sequifier.artifacts.metadata import read_metadata
+        from sequifier.artifacts.shard_folder import content_stat
         from sequifier.config.paths import find_input
 
         self.config = config
-        path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
-        self.metadata = read_metadata(path)
+        self._path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+        self._stat = content_stat(self._path)
+        self.metadata = read_metadata(self._path)
         self.proposes = config.search_strategy == "bayesian"
         self._steps_of = _StepCounter(self.metadata)
         self._proposer: Proposer | None = None
@@ -375,6 +391,19 @@ class _Planner:
         from sequifier.search.repeats import with_repeats
 
         return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
+
+    def check_data(self) -> None:
+        """Look whether the metadata are still the planned ones.
+
+        Raises:
+            DataError: they are not, or cannot be read.
+        """
+        from sequifier.artifacts.metadata import check_planned, read_metadata
+        from sequifier.artifacts.shard_folder import content_stat
+
+        if self._path.exists() and content_stat(self._path) == self._stat:
+            return
+        check_planned(read_metadata(self._path), self.metadata.fingerprint, self._path)
 
     @property
     def refused(self) -> dict[str, int]:
@@ -445,7 +474,13 @@ class _Session:
             self._executor.check(device)
         with Interrupt(self._executor.stop) as interrupt:
             search = Search(
-                self.plan, self._ledger, self._executor, self._emit, interrupt.is_set, self._notes.keep_baselines
+                self.plan,
+                self._ledger,
+                self._executor,
+                self._emit,
+                interrupt.is_set,
+                self._notes.keep_baselines,
+                self._planner.check_data,
             )
             ended = run_search(search, agenda)
             self.plan = self._planner.plan(self._ledger.records)
@@ -474,7 +509,7 @@ class _Session:
         if not run_file.exists() or not winner.model_path.endswith(".onnx"):
             return
         model = self._planner.config.root / winner.model_path
-        metrics = self._executor.score(run_file, model, splits[2])
+        metrics = self._executor.score(run_file, model, splits[2], data=self.plan.fingerprint)
         self._notes.keep_test(winner.run, metrics)
 
 

@@ -15,7 +15,13 @@ class SequifierError(Exception):
         what: the problem, with the values.
         where: file, line, key, column or row; empty where the message already says it.
         fix: what to do about it.
+
+    Attributes:
+        is_shared: the cause is an input that every run of a search uses (data, metadata, a hook's module), so the
+            next run would fail alike.
     """
+
+    is_shared = False
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what, where, fix)

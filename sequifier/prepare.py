@@ -1,6 +1,9 @@
 """What a run needs before its first step: data, model, optimizer and schedule, checked against each other."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +12,8 @@ import torch
 
 from sequifier.artifacts.events import Events, n_rows_of
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.artifacts.metadata import Metadata, check_planned, read_metadata
+from sequifier.artifacts.shard_folder import content_digest, content_stat
 from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.names import ignored_fields
 from sequifier.config.paths import find_input
@@ -19,7 +23,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
-from sequifier.errors import ConfigError, DataError, Problem
+from sequifier.errors import ConfigError, DataError, Problem, SequifierError
 from sequifier.export.models import finite
 from sequifier.model.build import build_model
 from sequifier.training.baselines import baselines
@@ -41,6 +45,7 @@ class Shared:
 
     events: EventCache = field(default_factory=EventCache)
     baselines: dict[tuple[Any, ...], dict[str, dict[str, float]]] = field(default_factory=dict)
+    digests: dict[tuple[Path, tuple[int, int]], str] = field(default_factory=dict)  # path, size and time -> of content
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,33 @@ class Prepared:
     state: TrainState
     baselines: dict[str, dict[str, float]]
     warnings: list[str]
+    inputs: dict[str, str]  # digests of splits whose content the metadata do not describe, by config field
+
+    def check_unchanged(self) -> None:
+        """Look whether splits that are mapped from disk are still what they were when they were checked.
+
+        Raises:
+            DataError: somebody wrote into the file.
+        """
+        with _read_by_every_run():
+            for split in (self.train, self.valid):
+                if isinstance(split.events, MappedEvents):
+                    split.events.file.check_unchanged()
 
 
-def prepare(config: TrainConfig, shared: Shared) -> Prepared:
+def prepare(config: TrainConfig, shared: Shared, *, data: str | None = None) -> Prepared:
     """Read the data, check that config and data fit, and build the model with its optimizer.
+
+    Args:
+        config: as `run`.
+        shared: as `run`.
+        data: fingerprint of the only data that will do; None takes what is there.
 
     Raises:
         ConfigError, DataError: as `run`.
     """
-    metadata = read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
+    with _read_by_every_run():
+        metadata = _metadata(config, data)
     config = resolve(config, metadata)
     if config.training_spec.sampling_interval_steps is not None:
         check_sampling(metadata, config, config.training_spec.sampling_prompt)
@@ -73,9 +96,11 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
     seed = config.seed
     assert seed is not None
     _prepare_torch(config, seed)
-    mapped, why_mapped = _map_from_disk(config, metadata)
-    train_events = _read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
-    valid_events = _read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
+    with _read_by_every_run():
+        mapped, why_mapped = _map_from_disk(config, metadata)
+        train_events = _read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
+        valid_events = _read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
+        inputs = _undescribed(config, metadata, shared)
     train = _split(train_events, _training_index(train_events, config, metadata), config, metadata, device)
     valid = _split(valid_events, _evaluation_index(valid_events, config, metadata), config, metadata, device)
     _check_targets(train, config, "training")
@@ -106,23 +131,27 @@ def prepare(config: TrainConfig, shared: Shared) -> Prepared:
     state = TrainState(model, optimizer, schedule, precision)
     if compiles(spec, shape, n_windows=len(train), device_type=device.type):
         model.compile_blocks(spec.batch_size)
-    return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings)
+    return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings, inputs)
 
 
-def score(config: TrainConfig, model_path: Path, split_path: str, *, shared: Shared | None = None) -> dict[str, float]:
+def score(
+    config: TrainConfig, model_path: Path, split_path: str, *, data: str | None = None, shared: Shared | None = None
+) -> dict[str, float]:
     """Evaluate an exported model on another split, exactly as it was evaluated in training.
 
     Args:
         config: that the model was trained with.
         model_path: the ONNX file; its weights are used.
         split_path: the encoded events.
+        data: as `prepare`.
+        shared: as `run`.
 
     Returns:
         val_loss and val_<target>_<metric>, and the standard error of the loss.
     """
     import onnx
 
-    ready = prepare(config.model_copy(update={"validation_data_path": split_path}), shared or Shared())
+    ready = prepare(config.model_copy(update={"validation_data_path": split_path}), shared or Shared(), data=data)
     weights = onnx.load(model_path).graph.initializer
     model = ready.state.model
     model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
@@ -163,7 +192,36 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+@contextmanager
+def _read_by_every_run() -> Iterator[None]:
+    """Errors inside are about inputs that every run of a search reads."""
+    try:
+        yield
+    except SequifierError as error:
+        error.is_shared = True
+        raise
+    except OSError as error:  # a file that vanished between two looks at it
+        if error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT):
+            raise
+        missing = DataError(f"the data cannot be read: {error.strerror or error}", where=str(error.filename or ""))
+        missing.is_shared = True
+        raise missing from error
+
+
+def _metadata(config: TrainConfig, data: str | None) -> Metadata:
+    path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+    metadata = read_metadata(path)
+    if data is not None:
+        check_planned(metadata, data, path)
+    return metadata
+
+
 DataPath = Literal["training_data_path", "validation_data_path"]
+DATA_PATHS: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
+
+
+def _path(config: TrainConfig, key: DataPath) -> Path:
+    return find_input(getattr(config, key), config.project_root, key)
 
 
 def _map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[str]]:
@@ -171,8 +229,7 @@ def _map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[
     spec = config.training_spec
     if not spec.load_full_data_to_ram or spec.max_ram_gb is None:
         return not spec.load_full_data_to_ram, []
-    paths: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
-    found = {find_input(getattr(config, key), config.project_root, key) for key in paths}
+    found = {_path(config, key) for key in DATA_PATHS}
     rows = [n_rows_of(path, config.read_format) for path in found]
     # While a split is read: its id and position twice, each column twice, of four bytes.
     needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
@@ -191,9 +248,8 @@ def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
 def _read_split(
     config: TrainConfig, key: DataPath, metadata: Metadata, cache: EventCache, *, mapped: bool
 ) -> Events | MappedEvents:
-    path = find_input(getattr(config, key), config.project_root, key)
-    known = [(config.root / split).resolve() for split in metadata.split_paths]
-    hashes = dict(zip(known, metadata.sequifier.column_hashes, strict=True)).get(path.resolve())
+    path = _path(config, key)
+    hashes = _described(config, metadata).get(path.resolve())
     return cache.read(
         path,
         _columns(config, metadata),
@@ -201,6 +257,25 @@ def _read_split(
         format=config.read_format,
         mapped=mapped,
     )
+
+
+def _described(config: TrainConfig, metadata: Metadata) -> dict[Path, dict[str, str]]:
+    """The splits whose content the metadata describe, with its hashes."""
+    known = [(config.root / split).resolve() for split in metadata.split_paths]
+    return dict(zip(known, metadata.sequifier.column_hashes, strict=True))
+
+
+def _undescribed(config: TrainConfig, metadata: Metadata, shared: Shared) -> dict[str, str]:
+    """Digests of the splits that the user chose, which the data fingerprint says nothing of."""
+    found: dict[str, str] = {}
+    for key in DATA_PATHS:
+        path = _path(config, key).resolve()
+        if path not in _described(config, metadata):
+            place = (path, content_stat(path))
+            if place not in shared.digests:
+                shared.digests[place] = content_digest(path)
+            found[key] = shared.digests[place]
+    return found
 
 
 def _training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
@@ -287,8 +362,7 @@ def _baseline_scores(
     spec = config.training_spec
     key = (
         metadata.fingerprint,
-        config.training_data_path,
-        config.validation_data_path,
+        *((path, content_stat(path)) for path in (_path(config, key) for key in DATA_PATHS)),
         spec.evaluation_context,
         valid.windows.n_targets,  # differs with seq_length when windows overlap (evaluation_context: split)
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights)),

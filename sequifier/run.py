@@ -11,6 +11,7 @@ import torch
 
 from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
+from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.config.active import run_line
@@ -70,6 +71,7 @@ class RunResult:
     seed: int
     batch_size: int
     accumulation_steps: int
+    inputs: dict[str, str]  # digests of splits that the data fingerprint does not cover, by config field
     error: str | None = None  # why it diverged
 
 
@@ -81,6 +83,8 @@ def run(
     should_stop: Callable[[], bool] = lambda: False,
     resume: Resume = "auto",
     limits: Limits = NO_LIMITS,
+    data: str | None = None,
+    check: Callable[[TrainConfig, Metadata], list[str]] = lambda config, metadata: [],
 ) -> RunResult:
     """Train one model, export it and leave a record.
 
@@ -91,6 +95,8 @@ def run(
         should_stop: asked after each epoch; True saves and ends the run.
         resume: whether to go on from a checkpoint.
         limits: where to stop early.
+        data: fingerprint of the data that the run was planned on; other data are refused. None takes what is there.
+        check: gets the resolved config and the metadata before anything is written; it returns warnings, or raises.
 
     Raises:
         ConfigError, DataError, ModelError, RunError: the user can fix it; nothing was half-written.
@@ -99,8 +105,9 @@ def run(
     emit("stage", stage="load")
     with param_scope(config.model_dump(mode="json")):
         hooks = load_hooks(config.hooks, config.root)
-    ready = prepare(config, shared or Shared())
+    ready = prepare(config, shared or Shared(), data=data)
     config, root = ready.config, config.root
+    ready.warnings.extend(check(config, ready.metadata))
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
     if checkpoint is not None:
         ready.state.restore(checkpoint)
@@ -162,6 +169,7 @@ def _recorded(
             hooks[point](step=state.progress.step, **parts, **context)
 
     def save(state: TrainState) -> None:
+        ready.check_unchanged()
         before = time.perf_counter()
         shape = ready.architecture.as_json()
         written = save_checkpoints(state, config, ready.metadata.fingerprint, shape, root / "checkpoints")
@@ -268,6 +276,7 @@ def _recorded(
         seed=config.seed,
         batch_size=spec.batch_size,
         accumulation_steps=spec.accumulation_steps,
+        inputs=ready.inputs,
         error=error,
     )
     say(_last_line(result, previous))

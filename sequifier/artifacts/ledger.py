@@ -63,6 +63,7 @@ class Record(BaseModel):
     peak_memory_bytes: int | None = None
     error: str | None = None
     files: dict[str, str] = Field(default_factory=dict)  # what (`best_onnx`, ...) -> path below project_root
+    inputs: dict[str, str] = Field(default_factory=dict)  # config field of a split that `data` does not cover -> digest
     time: str = Field(default_factory=now)
 
 

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import mmap
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,29 @@ class MappedFile:
     """The bytes of a file, mapped. Replacing the file under its name leaves them as they are."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         with path.open("rb") as file:
+            self._stat = _stat_of(os.fstat(file.fileno()))
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.content = np.frombuffer(self._map, np.uint8)
         self.words = np.frombuffer(self._map, "<i4", count=len(self._map) // 4)
         self._uses, self._others = 0, _file_bytes()
+
+    def check_unchanged(self) -> None:
+        """Look whether somebody wrote into the file, which changes what is mapped.
+
+        Raises:
+            DataError: somebody did.
+        """
+        if not self._path.exists():
+            return  # removed or moved away: what is mapped stays
+        now = _stat_of(self._path.stat())
+        if now != self._stat and now[:2] == self._stat[:2]:
+            raise DataError(
+                f"{self._path.name} was written to while it was in use",
+                where=str(self._path),
+                fix="run `sequifier preprocess` again; replace data files, do not write into them",
+            )
 
     def release(self) -> None:
         """Let go of the resident pages."""
@@ -262,6 +281,11 @@ def _read_sequences(
             np.diff(offsets), np.array(names.to_list(), dtype=object) if text else names.to_numpy(), n_context
         )
     return offsets, n_context
+
+
+def _stat_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Which file it is, its size and time of change."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _file_bytes() -> int:

@@ -145,6 +145,25 @@ def data_fingerprint(
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def check_planned(metadata: Metadata, planned: str, path: Path) -> None:
+    """Refuse other data than a run or a search was planned on.
+
+    Args:
+        metadata: as they are now.
+        planned: the fingerprint they had.
+        path: of the metadata.
+
+    Raises:
+        DataError: they have another one.
+    """
+    if metadata.fingerprint != planned:
+        raise DataError(
+            f"the data changed: planned on data {planned}, the metadata now describe data {metadata.fingerprint}",
+            where=str(path),
+            fix="preprocess the planned data again, or plan anew on these data under another name",
+        )
+
+
 def write_metadata(metadata: Metadata, path: Path) -> None:
     """Write the file atomically.
 

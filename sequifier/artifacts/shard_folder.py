@@ -4,6 +4,7 @@ A shard holds whole sequences, in order. The JSON file says what is in the folde
 noticed and nothing need be loaded to know the columns and the number of rows.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -116,6 +117,20 @@ def shards_of(folder: Path, format: EventFormat | None) -> StoredFiles:
 def in_number_order(paths: list[Path]) -> tuple[Path, ...]:
     """Files by name, `-2` before `-10`."""
     return tuple(sorted(paths, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path.stem)]))
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a split's bytes, 16 hexadecimal digits: of the file, or of all files in a folder by name.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    whole = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as content:
+                whole.update(hashlib.file_digest(content, "sha256").digest())
+    return whole.hexdigest()[:16]
 
 
 def content_stat(path: Path) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def command(
 
     mode: Literal["always", "never"] | None = None if resume is None else "always" if resume else "never"
     with located(loaded), TrainingProgress(verbose) as progress:
-        result = api.train(loaded.config, resume=mode, emit=progress)
+        result = api.train(loaded.config, config_path=loaded.path, resume=mode, emit=progress)
     if result.ended == "interrupted":
         raise KeyboardInterrupt
     root = loaded.config.root

@@ -82,6 +82,7 @@ class LocalExecutor:
         self,
         config_path: Path,
         *,
+        data: str,
         resume: str,
         until_epoch: int | None = None,
         thresholds: Mapping[int, float] | None = None,
@@ -91,6 +92,7 @@ class LocalExecutor:
 
         Args:
             config_path: its run file.
+            data: fingerprint of the data it was planned on; the worker refuses other data.
             resume: "auto" to go on from its own checkpoint, "never" to begin at step 0; see training/checkpoints.py.
             until_epoch: pause after this epoch.
             thresholds: epoch -> the metric's worst value with which the run may go on after it.
@@ -108,19 +110,21 @@ class LocalExecutor:
         command = {
             "command": "run",
             "config": str(config_path),
+            "data": data,
             "resume": resume,
             "until_epoch": until_epoch,
             "thresholds": {str(epoch): value for epoch, value in (thresholds or {}).items()},
         }
         yield from self._do(command, timeout_seconds)
 
-    def score(self, config_path: Path, model_path: Path, split_path: str) -> dict[str, float]:
+    def score(self, config_path: Path, model_path: Path, split_path: str, *, data: str) -> dict[str, float]:
         """Evaluate an exported model on another split.
 
         Args:
             config_path: run file of the model.
             model_path: the ONNX file.
             split_path: the encoded events, as the metadata names them.
+            data: as `run`.
 
         Returns:
             The metrics of `run.score`.
@@ -129,7 +133,8 @@ class LocalExecutor:
             RunError: it could not be done.
         """
         event: dict[str, Any] = {}
-        command = {"command": "score", "config": str(config_path), "model": str(model_path), "split": split_path}
+        command = {"command": "score", "config": str(config_path), "data": data}
+        command |= {"model": str(model_path), "split": split_path}
         for event in self._do(command, None):
             if event["event"] == "scored":
                 return dict(event["metrics"])

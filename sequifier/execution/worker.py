@@ -4,9 +4,10 @@
 events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are paid once. It ends when
 standard input closes, and on Linux the kernel kills it with its parent, however that died.
 
-Commands: {"command": "run", "config": FILE, "resume": HOW, "until_epoch": N or null, "thresholds": {EPOCH: VALUE}},
-with HOW as in training/checkpoints.py and the limits as in run.Limits; {"command": "score", "config": FILE, "model":
-FILE, "split": FILE}; and {"command": "stop"}: end the run after the current epoch; no other run is asked for then.
+Commands: {"command": "run", "config": FILE, "data": FINGERPRINT, "resume": HOW, "until_epoch": N or null,
+"thresholds": {EPOCH: VALUE}}, with HOW as in training/checkpoints.py and the limits as in run.Limits; {"command":
+"score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE}; and {"command": "stop"}: end the run after
+the current epoch; no other run is asked for then. Data with another fingerprint are refused.
 Events: ready, started, stage, log, step, epoch, and as the last of a command finished, scored or failed; between them a
 heartbeat every BEAT_SECONDS from a thread of its own, whatever the others are busy with.
 """
@@ -116,7 +117,8 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
             return
         config = load(TrainConfig, Path(command["config"])).config
         if command["command"] == "score":
-            emit("scored", metrics=score(config, Path(command["model"]), command["split"], shared=shared))
+            model, data = Path(command["model"]), command["data"]
+            emit("scored", metrics=score(config, model, command["split"], data=data, shared=shared))
             return
         thresholds = {int(epoch): value for epoch, value in command["thresholds"].items()}
         result = run(
@@ -126,11 +128,14 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
             should_stop=stop.is_set,
             resume=command["resume"],
             limits=Limits(command["until_epoch"], thresholds),
+            data=command["data"],
         )
         emit("finished", result=asdict(result))
     except BaseException as error:  # sys.exit in a user's hook and a panic in polars are no Exception
         message = error.in_one_line() if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"
         kind = "oom" if is_out_of_memory(error) else "disk" if is_disk_full(error) else "error"
+        if kind == "error" and isinstance(error, SequifierError) and error.is_shared:
+            kind = "shared"
         with suppress(OSError):  # the disk may be full
             traceback.print_exc()  # goes to the search's worker.log
         emit("failed", kind=kind, stage=stage, error=message, where=place_of(error) if kind == "disk" else "")

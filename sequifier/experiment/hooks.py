@@ -67,6 +67,7 @@ def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list
     importlib.invalidate_caches()
     problems: list[Problem] = []
     found: dict[str, list[tuple[str, Hook]]] = {}
+    is_shared = True
     for key, name, function in _entries(hooks):
         try:
             module = _import(key, name, root)
@@ -76,10 +77,14 @@ def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list
                 raise ConfigError([_no_function(key, name, function, Path(str(module.__file__)), known)])
         except ConfigError as error:
             problems += error.problems
+            # Code that a module runs may look at the run's config; what it imports is the same for all.
+            is_shared &= isinstance(error.__cause__, ImportError | SyntaxError | None)
         else:
             found.setdefault(key.split(".")[1].split("[")[0], []).append((f"{name}:{function}", hook))
     if problems:
-        raise ConfigError(problems)
+        wrong = ConfigError(problems)
+        wrong.is_shared = is_shared
+        raise wrong
     return found
 
 

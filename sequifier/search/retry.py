@@ -60,6 +60,11 @@ def no_room(event: Mapping[str, Any]) -> bool:
     return any(words in line for line in printed for words in WORDS)
 
 
+def is_shared(event: Mapping[str, Any]) -> bool:
+    """Whether an attempt failed for something that every other run would meet too: other data, a missing split."""
+    return bool(event["event"] == "failed" and event["kind"] == "shared")
+
+
 def decide(
     event: Mapping[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, crashed_before: bool
 ) -> Decision:

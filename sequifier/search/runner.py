@@ -15,13 +15,13 @@ from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
 from sequifier.artifacts.ledger import Ledger, Record, State, now
 from sequifier.config.size import size_text
 from sequifier.config.yaml12 import parse_file
-from sequifier.errors import RunError
+from sequifier.errors import RunError, SequifierError
 from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keeping import remove_surplus
 from sequifier.search.objectives import TrainedRun, measure
 from sequifier.search.plan import Plan, PlannedRun, run_file
-from sequifier.search.retry import Batch, decide, describe_death, halved, no_room
+from sequifier.search.retry import Batch, decide, describe_death, halved, is_shared, no_room
 from sequifier.search.sizes import first_batch
 
 Outcome = Literal["complete", "stopped", "budget"]
@@ -34,6 +34,7 @@ class Executor(Protocol):
         self,
         config_path: Path,
         *,
+        data: str,
         resume: str,
         until_epoch: int | None = None,
         thresholds: Mapping[int, float] | None = None,
@@ -64,6 +65,7 @@ class Search:
         emit: is told of `run_started`, the run's own events, `run_retried` and `run_ended`.
         should_stop: asked between runs.
         on_baselines: gets the baselines of each result: they are the same for all runs.
+        check_data: raises RunError when the data are not the planned ones any more.
     """
 
     plan: Plan
@@ -72,6 +74,7 @@ class Search:
     emit: Emit
     should_stop: Callable[[], bool]
     on_baselines: Callable[[Mapping[str, Mapping[str, float]]], None]
+    check_data: Callable[[], None] = lambda: None
 
 
 def run_search(search: Search, agenda: Agenda) -> Outcome:
@@ -81,8 +84,8 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
         "complete"; "stopped" when somebody asked to; "budget" when `agenda.ended_by` says which one is used up.
 
     Raises:
-        RunError: the disk is full, the ledger cannot be written, or no worker can be started. What was running goes
-            on from its checkpoint when the search is started again.
+        RunError: the disk is full, the data changed or are gone, the ledger cannot be written, or no worker can be
+            started. What was running goes on from its checkpoint when the search is started again.
     """
     while (task := agenda.next()) is not None:
         if search.should_stop():
@@ -167,6 +170,9 @@ class _Attempts:
                 with suppress(RunError):  # a ledger without room still says `running`, which goes on just as well
                     self.note("interrupted", error=f"the disk is full: {reason}")
                 raise _NoRoomError(reason, where=last.get("where", ""))
+            if is_shared(last):
+                self._search.executor.close()
+                raise self._no_input(last["error"])
             decision = decide(
                 last,
                 stage=stage,
@@ -189,6 +195,16 @@ class _Attempts:
                 self._crashed, resume = True, "matching"
             self._attempt += 1
             self._search.emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
+
+    def _no_input(self, reason: str) -> RunError:
+        """The error that ends a search whose inputs changed or are gone; its run keeps what it has."""
+        self.note("interrupted", error=reason)
+        planned = f"data {self._search.plan.fingerprint}"
+        return RunError(
+            f"the search ends in {self._run.name}, because every run would meet the same problem: {reason}",
+            fix=f"restore what the search was planned on ({planned}) and run the same command again: it goes on where "
+            "it stopped; for other data choose another hp_search_name",
+        )
 
     def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
         """Write a record of this attempt."""
@@ -219,6 +235,7 @@ class _Attempts:
         minutes = self._search.plan.config.run_timeout_minutes
         for event in self._search.executor.run(
             self._run.path,
+            data=self._search.plan.fingerprint,
             resume=resume,
             until_epoch=self._task.until_epoch,
             thresholds=self._task.thresholds,
@@ -232,7 +249,16 @@ class _Attempts:
 
     def _finish(self, result: dict[str, Any]) -> Record:
         n_targets: dict[str, int] = result["n_targets"]
+        inputs: dict[str, str] = result["inputs"]
         for other in self._search.ledger.latest().values():
+            if changed := sorted(
+                key for key in inputs.keys() & other.inputs.keys() if inputs[key] != other.inputs[key]
+            ):
+                key = changed[0]
+                raise self._no_input(
+                    f"{key} holds other data than when {other.name} was trained (content {inputs[key]}, then "
+                    f"{other.inputs[key]}): their losses cannot be compared"
+                )
             if other.n_targets not in (None, n_targets):
                 return self.note(
                     "failed",
@@ -249,6 +275,10 @@ class _Attempts:
                 metrics |= measure(script, self._trained(files, metrics))
             except RunError as failure:
                 return self.note("failed", error=failure.in_one_line(), files=files)
+            try:
+                self._search.check_data()  # the program may have read them
+            except SequifierError as failure:
+                raise self._no_input(failure.in_one_line()) from failure
         if result["ended"] == "paused":
             error = f"{PAUSED} {result['last_epoch']}"
         elif result["ended"] == "pruned":
@@ -259,6 +289,7 @@ class _Attempts:
             best_val_loss=result["best_val_loss"],
             best_epoch=result["best_epoch"] or None,
             n_targets=n_targets,
+            inputs=inputs,
             metrics=metrics,
             curve=result["curve"],
             seconds=result["seconds"],

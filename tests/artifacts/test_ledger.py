@@ -54,6 +54,7 @@ def test_a_line_has_the_documented_keys_and_floats_by_repr(tmp_path: Path) -> No
             "peak_memory_bytes",
             "error",
             "files",
+            "inputs",
             "time",
         ),
     ]

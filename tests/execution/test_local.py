@@ -55,7 +55,7 @@ def executor_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
 
 
 def events(executor: LocalExecutor, **options: Any) -> list[Event]:
-    return list(executor.run(Path("run-0.yaml"), resume="never", **options))
+    return list(executor.run(Path("run-0.yaml"), data="0123", resume="never", **options))
 
 
 def names(found: list[Event]) -> list[str]:
@@ -78,6 +78,7 @@ def test_a_worker_is_kept_for_the_next_run_and_gets_each_command_whole(executor_
         "event": "started",
         "command": "run",
         "config": "run-0.yaml",
+        "data": "0123",
         "resume": "never",
         "until_epoch": 3,
         "thresholds": {"2": 0.5},
@@ -238,9 +239,9 @@ for command in commands():
     else:
         send("scored", metrics={"val_loss": 0.5})
 """)
-    assert executor.score(Path("run-0.yaml"), Path("model.onnx"), "split2") == {"val_loss": 0.5}
+    assert executor.score(Path("run-0.yaml"), Path("model.onnx"), "split2", data="0123") == {"val_loss": 0.5}
     with pytest.raises(RunError, match=r"model\.onnx could not be scored on missing: no such file"):
-        executor.score(Path("run-0.yaml"), Path("model.onnx"), "missing")
+        executor.score(Path("run-0.yaml"), Path("model.onnx"), "missing", data="0123")
 
 
 def test_closing_ends_the_worker_and_may_be_done_twice(executor_of: Fake) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searches import metadata, search
+from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Ledger, Record
 from sequifier.cli.progress import position_text
@@ -26,6 +26,7 @@ def finished(loss: float = 1.0, **values: Any) -> Event:
         "best_val_loss": loss,
         "best_epoch": 1,
         "n_targets": {"kind": 20},
+        "inputs": {},
         "last_epoch": 10,
         "metrics": {"val_loss": loss},
         "curve": [loss],
@@ -53,7 +54,8 @@ class Script:
         self.limits: list[dict[str, Any]] = []
         self.closed = 0
 
-    def run(self, config_path: Path, *, resume: str, **limits: Any) -> Iterator[Event]:
+    def run(self, config_path: Path, *, data: str, resume: str, **limits: Any) -> Iterator[Event]:
+        assert data == FINGERPRINT
         self.limits.append(limits)
         self.asked.append((config_path.stem, resume, parse_file(config_path).values["training_spec"]["batch_size"]))
         for event in self.attempts.pop(0):

@@ -1,0 +1,83 @@
+"""Whether a `train` config belongs to a search: its run file names the planned data, its ledger the run's name."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.ledger import DONE, Record, latest_by_run, read_ledger
+from sequifier.config.identity import identity, plain
+from sequifier.config.resolve import DataSchema
+from sequifier.config.train import TrainConfig
+from sequifier.config.yaml12 import parse_file
+from sequifier.errors import RunError, SequifierError
+from sequifier.experiment.record import CONFIG
+
+_RUN_NAME = re.compile(r"(.+)-run-\d+")
+_PLANNED = re.compile(r"^# Data fingerprint: ([0-9a-f]{16})\s*$", re.MULTILINE)
+_HASH = re.compile(r"config hash ([0-9a-f]{64})")
+_HEADER_BYTES = 4096
+_SHOWN = 5
+
+
+def planned_data(path: Path) -> str | None:
+    """The data fingerprint in the header of a run file; None in any other file."""
+    with path.open("rb") as file:
+        found = _PLANNED.search(file.read(_HEADER_BYTES).decode(errors="replace"))
+    return found[1] if found else None
+
+
+def check_owner(config: TrainConfig, data: DataSchema) -> None:
+    """Refuse to replace the model of a search's run by one with other settings or of other data.
+
+    The run itself may be trained again, as it was planned or with the batch that fitted into memory.
+
+    Args:
+        config: resolved.
+        data: metadata of its data set.
+
+    Raises:
+        RunError: a search has a result under this name, of another run.
+    """
+    match = _RUN_NAME.fullmatch(config.model_name)
+    folder = config.root / "logs" / match[1] if match else None
+    if match is None or folder is None or not (folder / "ledger.jsonl").exists():
+        return
+    records = [record for record in latest_by_run(read_ledger(folder)).values() if record.name == config.model_name]
+    if not records or records[0].state not in DONE:
+        return
+    (record,) = records
+    trained = config.root / record.files.get("record", "") / CONFIG
+    header = trained.read_text(encoding="utf-8") if trained.is_file() else ""
+    if identity(config, data.fingerprint) in {record.identity, *_HASH.findall(header)}:
+        return
+    differing = [*_differing(config, data, record, trained)]
+    more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    what = f" ({'; '.join(differing[:_SHOWN])}{more})" if differing else ""
+    raise RunError(
+        f"`{record.name}` is a run of the search `{match[1]}` with other settings{what}: training under its name "
+        "would replace its model",
+        where=str(folder / "ledger.jsonl"),
+        fix="choose another model_name, for example with --model-name",
+    )
+
+
+def _differing(config: TrainConfig, data: DataSchema, record: Record, trained: Path) -> Iterator[str]:
+    """What differs from the run as it was trained, as far as its record is still there."""
+    if record.data != data.fingerprint:
+        yield f"data {record.data} -> {data.fingerprint}"
+    try:
+        before = dict(_flat(parse_file(trained).values)) if trained.is_file() else {}
+    except SequifierError:
+        return
+    for key, value in _flat(plain(config)):
+        if key in before and before[key] != value:
+            yield f"{key} {before[key]} -> {value}"
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in ("model_spec", "training_spec") and isinstance(value, Mapping):
+            yield from ((f"{key}.{below}", of) for below, of in value.items())
+        else:
+            yield key, value

@@ -1,0 +1,211 @@
+"""Data that change under a search, or under a run of it: nothing is trained on, scored on or ranked with other data."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shop import WriteConfig, preprocess_shop, shop_rows, write_shop
+
+from sequifier import api
+from sequifier.artifacts.events import read_events, write_events
+from sequifier.artifacts.ledger import latest_by_run, read_ledger
+from sequifier.artifacts.metadata import read_metadata
+from sequifier.config.load import load
+from sequifier.config.search import SearchConfig
+from sequifier.config.train import TrainConfig
+from sequifier.errors import DataError, RunError, SequifierError
+from sequifier.prepare import Shared, score
+from sequifier.run import run
+
+METADATA = Path("configs/metadata_configs/shop.json")
+SPLITS = [Path(f"data/shop-split{number}.parquet") for number in range(3)]
+
+
+def silent(event: str, **fields: Any) -> None:
+    pass
+
+
+def other_data(shop: Path) -> Path:
+    """Another shop with as many rows, preprocessed in a folder beside the project."""
+    root = shop.parent / "other"
+    if not root.exists():
+        write_shop(root / "data/shop.csv", shop_rows(seed=1))
+        preprocess_shop(root)
+    return root
+
+
+def replace(shop: Path, *paths: Path) -> None:
+    for path in paths:
+        shutil.copy(other_data(shop) / path, shop / path)
+
+
+def fingerprint(shop: Path) -> str:
+    return read_metadata(shop / METADATA).fingerprint
+
+
+def test_a_run_refuses_other_data_than_it_was_planned_on_and_writes_nothing(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    config = load(TrainConfig, train_config()).config
+    planned = fingerprint(shop)
+    replace(shop, METADATA, *SPLITS)
+    with pytest.raises(DataError, match=f"planned on data {planned}, the metadata now describe data") as caught:
+        run(config, emit=silent, data=planned)
+    assert caught.value.is_shared
+    assert not (shop / "logs").exists()
+    assert not (shop / "models").exists()
+    with pytest.raises(DataError, match="planned on data"):
+        score(config, shop / "models/none.onnx", str(SPLITS[2]), data=planned)
+
+
+@pytest.mark.parametrize("replaced", [SPLITS[:1], SPLITS[1:2], [METADATA]], ids=["training", "validation", "metadata"])
+def test_a_warm_process_notices_that_a_part_of_its_data_was_replaced(
+    shop: Path, train_config: WriteConfig, replaced: list[Path]
+) -> None:
+    shared, planned = Shared(), fingerprint(shop)
+    config = load(TrainConfig, train_config(training_spec={"epochs": 1})).config
+    run(config, emit=silent, shared=shared, data=planned)
+    replace(shop, *replaced)
+    with pytest.raises(DataError) as caught:
+        run(config, emit=silent, shared=shared, data=planned)
+    assert caught.value.is_shared
+
+
+def test_a_file_written_into_while_it_is_mapped_ends_the_run_before_a_checkpoint(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    for split in SPLITS[:2]:
+        columns = ["item", "price"]
+        events = read_events(shop / split, columns, expected_hashes=None)
+        write_events((shop / split).with_suffix(".arrow"), [events], "arrow")
+    paths = {
+        f"{key}_data_path": str(path.with_suffix(".arrow"))
+        for key, path in zip(("training", "validation"), SPLITS[:2], strict=True)
+    }
+    spec = {"load_full_data_to_ram": False, "epochs": 2}
+    config = load(TrainConfig, train_config(**paths, training_spec=spec)).config
+
+    def spoil(event: str, **fields: Any) -> None:
+        if event == "stage" and fields["stage"] == "validation":
+            with SPLITS[0].with_suffix(".arrow").open("r+b") as file:
+                file.seek(-64, os.SEEK_END)
+                file.write(b"\0")
+
+    with pytest.raises(DataError, match="was written to while it was in use") as caught:
+        run(config, emit=spoil)
+    assert caught.value.is_shared
+    assert not [*(shop / "checkpoints").glob("*.pt")]
+
+
+def test_splits_that_the_metadata_do_not_describe_are_told_apart_by_their_content(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    own = shop / "data/own.parquet"
+    shutil.copy(shop / SPLITS[0], own)
+    config = load(TrainConfig, train_config(training_data_path="data/own.parquet", training_spec={"epochs": 1})).config
+    shared = Shared()
+    first = run(config, emit=silent, shared=shared)
+    assert first.inputs.keys() == {"training_data_path"}
+    events = read_events(own, ["item", "price"], expected_hashes=None)
+    events.columns["item"] = np.sort(events.columns["item"])
+    write_events(own, [events], "parquet")
+    second = run(config, emit=silent, shared=shared)
+    assert second.inputs != first.inputs
+    assert second.baselines != first.baselines, "nor are baselines of other data kept"
+
+
+HOOK = """
+import shutil
+from pathlib import Path
+
+def swap(experiment, **context):
+    for path in {paths!r}:
+        shutil.copy(Path({other!r}) / path, path)
+"""
+
+
+def search(path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sequifier", "hyperparameter-search", "--config-path", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
+
+
+def test_a_search_ends_when_its_data_change_and_resumes_when_they_are_back(
+    shop: Path, search_config: WriteConfig
+) -> None:
+    planned = fingerprint(shop)
+    kept = shutil.copytree(shop / "data", shop.parent / "kept")
+    metadata = (shop / METADATA).read_bytes()
+    other = other_data(shop)
+    changed = [str(path) for path in (METADATA, *SPLITS)]
+    (shop / "swapping.py").write_text(HOOK.format(paths=changed, other=str(other)))
+    path = search_config(hooks={"after_training": ["swapping:swap"]})
+    done = search(path)
+    assert done.returncode == 1, done.stderr
+    assert f"planned on data {planned}, the metadata now describe data {fingerprint(other)}" in done.stderr
+    assert "run the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
+    records = latest_by_run(read_ledger(shop / "logs/tune"))
+    assert [(record.state, record.data) for record in records.values()] == [
+        ("finished", planned),
+        ("interrupted", planned),
+    ]
+    assert not [*(shop / "models").glob("*run-1*")]
+
+    (shop / "swapping.py").write_text("def swap(experiment, **context):\n    pass\n")
+    (shop / METADATA).write_bytes(metadata)
+    shutil.copytree(kept, shop / "data", dirs_exist_ok=True)
+    done = search(path)
+    assert done.returncode == 0, done.stderr
+    records = latest_by_run(read_ledger(shop / "logs/tune"))
+    assert [record.state for record in records.values()] == ["finished", "finished"]
+
+    # The same project serves for what `train` does under the names of these runs.
+    file = shop / "configs/hp_search/tune-run-0.yaml"
+    config = load(TrainConfig, file).config
+    models = {path.name: path.read_bytes() for path in (shop / "models").iterdir()}
+    spec = config.training_spec.model_copy(update={"learning_rate": 0.5})
+    with pytest.raises(RunError, match=r"tune-run-0.*learning_rate 0\.01 -> 0\.5.*would replace its model"):
+        api.train(config.model_copy(update={"training_spec": spec}), config_path=file, emit=silent)
+    assert {path.name: path.read_bytes() for path in (shop / "models").iterdir()} == models
+    again = api.train(config, config_path=file, emit=silent)
+    assert again.best_val_loss == records[0].best_val_loss
+
+    replace(shop, METADATA, *SPLITS)
+    with pytest.raises(RunError, match=f"data {planned} -> {fingerprint(other)}"):
+        api.train(config, config_path=file, emit=silent)
+    lines: list[str] = []
+    renamed = config.model_copy(update={"model_name": "mine"})
+    api.train(renamed, config_path=file, emit=lambda event, **fields: lines.append(fields.get("line", "")))
+    assert f"warning: this run was planned on data {planned}, the metadata describe data {fingerprint(other)}" in lines
+
+
+def test_data_that_change_before_the_evaluation_script_ran_end_the_search(
+    shop: Path, search_config: WriteConfig
+) -> None:
+    (shop / "measure.py").write_text(
+        f"import shutil\nshutil.copy({str(other_data(shop) / METADATA)!r}, {str(METADATA)!r})\n"
+        "print('{\"worth\": 1.0}')\n"
+    )
+    script = {"command": f"{sys.executable} measure.py", "metrics": {"worth": "maximize"}}
+    config = load(SearchConfig, search_config(evaluation_script=script)).config
+    with pytest.raises(RunError, match="the data changed"):
+        api.search(config, emit=silent)
+    assert [record.state for record in latest_by_run(read_ledger(shop / "logs/tune")).values()] == ["interrupted"]
+
+
+@pytest.mark.parametrize("missing", [SPLITS[1], METADATA], ids=["split", "metadata"])
+def test_a_file_that_vanishes_ends_a_run_as_an_input_of_all(
+    shop: Path, train_config: WriteConfig, missing: Path
+) -> None:
+    config = load(TrainConfig, train_config()).config
+    (shop / missing).unlink()
+    with pytest.raises(SequifierError) as caught:
+        run(config, emit=silent, data="0" * 16)
+    assert caught.value.is_shared
+    assert json.dumps(caught.value.in_one_line())

@@ -55,6 +55,7 @@ class Row:
         epochs: trained, in all runs together.
         planned_epochs: asked for, in all runs together; None for runs that the config does not ask for any more.
         test_metric: the metric on the test split; only the winner has one.
+        metrics: all metrics at the best epoch, the mean over seeds.
     """
 
     rank: int | None
@@ -81,6 +82,7 @@ class Row:
     epochs: int | None = None
     planned_epochs: int | None = None
     test_metric: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def metric_of(record: Record, metric: str) -> float | None:
@@ -129,6 +131,7 @@ def results(
             metric=value,
             standard_error=_standard_error((baselines or {})[name], metric),
             best_val_loss=(baselines or {})[name].get("val_loss"),
+            metrics=(baselines or {})[name],
         )
         for name, value in scores.items()
     ]
@@ -167,6 +170,9 @@ def savings(plan: Plan, records: Sequence[Record]) -> Savings:
 def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") -> None:
     """Write the table as CSV, atomically: run, name, state, best_val_loss, best_epoch, then what differs, and the rest.
 
+    What differs is in columns called `param.NAME`: a searched `epochs` is not the number of epochs trained. The last
+    columns are the other metrics of the best epoch. No name stands twice.
+
     Args:
         path: `logs/[hp_search_name]/results.csv`.
         rows: in the order of the table.
@@ -176,21 +182,38 @@ def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") 
         RunError: the folder cannot be written to, or the disk is full.
     """
     changed = list(dict.fromkeys(key for row in rows for key in row.changed))
+    fixed = {"run", "name", "state", "best_val_loss", "best_epoch", "parameters", "seconds", "model_path", *_BEHIND}
     ranked_by = [] if metric == "val_loss" else [metric]
+    others = dict.fromkeys(name for row in rows for name in row.metrics if name not in (*ranked_by, *_IN_COLUMNS))
+
+    def head(name: str) -> str:  # a metric of an evaluation script may be called `seconds`
+        return f"metric.{name}" if name in fixed else name
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ["run", "name", "state", "best_val_loss", "best_epoch", *ranked_by]
-    confidence = ["standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"]
-    writer.writerow([*head, *changed, "parameters", "seconds", "model_path", *confidence, "model_again"])
+    first = ["run", "name", "state", "best_val_loss", "best_epoch", *map(head, ranked_by)]
+    varied = [f"param.{key}" for key in changed]
+    writer.writerow([*first, *varied, "parameters", "seconds", "model_path", *_BEHIND, *map(head, others)])
     for row in rows:
         outcome = [_number(row.best_val_loss), row.best_epoch, *(_number(row.metric) for _ in ranked_by)]
-        varied = [row.changed.get(key) for key in changed]
+        varied = [row.changed.get(key, "") for key in changed]
         cost = [row.parameters, _number(row.seconds), row.model_path]
         told = None if row.indistinguishable is None else str(row.indistinguishable).lower()
         seeds = [row.n_seeds, " ".join(map(str, row.runs))] if row.runs else [None, None]
         sure = [_number(row.standard_error), told, *seeds, row.epochs, row.planned_epochs, _number(row.test_metric)]
-        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure, row.model_again])
+        measured = [_number(row.metrics.get(name)) for name in others]
+        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure, row.model_again, *measured])
     write_text(path, text.getvalue())
+
+
+_BEHIND = (
+    *("standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"),
+    "model_again",
+)
+"""Columns of results.csv behind those of v1."""
+
+_IN_COLUMNS = ("val_loss", "standard_error")
+"""Metrics of a run that have a column under another name."""
 
 
 class _Rows:
@@ -260,6 +283,7 @@ class _Rows:
             error=_error(first, known),
             epochs=sum(len(record.curve) for record in known),
             test_metric=self._test_metric(numbers),
+            metrics=_mean_metrics(measured),
         )
 
     def _run_file(self, number: int, record: Record | None) -> str:
@@ -363,6 +387,14 @@ def _error(first: Record, known: Sequence[Record]) -> str:
         if record is not first and record.state in FAILED
     ]
     return "; ".join(filter(None, [first.error, *others]))
+
+
+def _mean_metrics(records: Sequence[Record]) -> dict[str, float]:
+    """Each metric that all of these runs have."""
+    names = [
+        name for name in (records[0].metrics if records else ()) if all(name in other.metrics for other in records)
+    ]
+    return {name: sum(record.metrics[name] for record in records) / len(records) for name in names}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

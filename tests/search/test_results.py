@@ -262,9 +262,9 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("run", "name", "state", "best_val_loss", "best_epoch", "dropout", "parameters", "seconds", "model_path"),
-        *("standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"),
-        "model_again",
+        *("run", "name", "state", "best_val_loss", "best_epoch", "param.dropout", "parameters", "seconds"),
+        *("model_path", "standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs"),
+        *("test_metric", "model_again", "val_kind_accuracy"),
     ]
     assert rows[0] == {
         "run": "0",
@@ -272,7 +272,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "state": "finished",
         "best_val_loss": "0.30000000000000004",
         "best_epoch": "2",
-        "dropout": "0.0",
+        "param.dropout": "0.0",
         "parameters": str(plan.runs[0].parameters),
         "seconds": "1.5",
         "model_path": "",
@@ -284,8 +284,32 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "planned_epochs": "10",
         "test_metric": "0.31",
         "model_again": "",
+        "val_kind_accuracy": "",
     }
     assert (rows[1]["run"], rows[1]["name"], rows[1]["state"]) == ("", "what follows what", "baseline")
     assert (rows[1]["n_seeds"], rows[1]["runs"]) == ("", "")
     write_results(path, [], metric="val_kind_accuracy")
     assert path.read_text(encoding="utf-8").startswith("run,name,state,best_val_loss,best_epoch,val_kind_accuracy,")
+
+
+def test_no_column_of_the_csv_stands_twice(tmp_path: Path) -> None:
+    scripted = {"command": "true", "metrics": {"seconds": "minimize", "epochs": "maximize", "run": "minimize"}}
+    config = search(training={"epochs": [1, 2]}, metric="epochs", direction="maximize", evaluation_script=scripted)
+    plan = make_plan(config, metadata())
+    measured = {
+        "seconds": 3.0,
+        "epochs": 4.0,
+        "run": 5.0,
+        "val_kind_accuracy": 0.5,
+        "val_loss": 1.0,
+        "standard_error": 0.1,
+    }
+    records = [record(plan, 0, "finished", best_val_loss=1.0, metrics=measured, curve=[1.0])]
+    path = tmp_path / "results.csv"
+    write_results(path, results(plan, records, BASELINES), metric="epochs")
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert len(head) == len(set(head))
+    row = dict(zip(head, rows[0], strict=True))
+    assert (row["metric.epochs"], row["param.epochs"], row["epochs"]) == ("4.0", "1", "1")
+    assert (row["metric.seconds"], row["metric.run"], row["val_kind_accuracy"]) == ("3.0", "5.0", "0.5")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sequifier.errors import RunError
+from sequifier.artifacts.reading import reading
+from sequifier.errors import ModelError, RunError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -181,12 +182,13 @@ def export(
     found = open_checkpoint(source, project_root, exports)
     spec = found.config.training_spec
     model = build_model(found.architecture)
-    model.load_state_dict(found.content["model"])
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
-    optimizer.load_state_dict(found.content["optimizer"])
-    with evaluation_mode(optimizer):  # schedule-free optimizers train on other weights than they stand for
-        last = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
-    versions = found.versions(last)
+    with reading("the checkpoint", found.path, fix="give another checkpoint of the run", error=ModelError):
+        model.load_state_dict(found.content["model"])
+        optimizer.load_state_dict(found.content["optimizer"])
+        with evaluation_mode(optimizer):  # schedule-free optimizers train on other weights than they stand for
+            last = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+        versions = found.versions(last)
     report(f"{found.path}: " + ", ".join(f"{version.name} weights of epoch {version.epoch}" for version in versions))
     files = export_models(
         model,

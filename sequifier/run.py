@@ -1,6 +1,5 @@
 """One run: config -> data -> model -> fit -> export -> record. The only place where these meet."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,12 +11,14 @@ import torch
 from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.metadata import Metadata
+from sequifier.artifacts.reading import object_or_none, reading
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.config.active import run_line
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.train import TrainConfig
+from sequifier.errors import ModelError
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks, load_hooks
 from sequifier.experiment.machine import installed_versions
@@ -110,7 +111,9 @@ def run(
     ready.warnings.extend(check(config, ready.metadata))
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
     if checkpoint is not None:
-        ready.state.restore(checkpoint)
+        fix = "start afresh with --no-resume"
+        with reading("the checkpoint", root / "checkpoints", fix=fix, error=ModelError):
+            ready.state.restore(checkpoint)
     # A folder that cannot be written to is better found now than after the training.
     for folder in ("models", "checkpoints"):
         check_writable(root / folder)
@@ -302,11 +305,8 @@ def _previous_loss(root: Path, name: str, *, but: Path) -> float | None:
     records = sorted(path for path in (root / "logs" / name).glob(f"[0-9]*/{DATA}") if path.parent != but)
     if not records:
         return None
-    try:
-        data = json.loads(records[-1].read_text(encoding="utf-8"))
-    except ValueError:
-        return None  # a record that somebody edited says nothing; it is no reason to stop
-    results = data.get("results") if isinstance(data, dict) else None
+    # A record that somebody edited says nothing; it is no reason to stop.
+    results = (object_or_none(records[-1]) or {}).get("results")
     if not isinstance(results, dict):
         return None  # nor does that of an inference: a model may be called `infer`
     loss = results.get("best_val_loss")

@@ -12,13 +12,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sequifier"
 
-# What each part of the package may import besides itself, `errors` and `params`, which everything may.
+FOR_ALL = {"errors", "params", "plain_file", "printable"}
+
+# What each part of the package may import besides itself and FOR_ALL, which everything may.
 # A dotted entry allows that module alone.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "printable": set(),
+    "plain_file": set(),
     "params": set(),
     "config": set(),
-    "experiment": {"config", "artifacts.atomic"},  # config inside `from_config` only, see below; atomic: 001
+    # config inside `from_config` only, see below; the others: 001
+    "experiment": {"config", "artifacts.atomic", "artifacts.reading"},
     "artifacts": {"config"},
     "preprocess": {"config", "artifacts"},
     "dataset": {"artifacts"},
@@ -143,7 +148,7 @@ def breaks_the_rule(imported: Import) -> bool:
     if names[0] != "sequifier" or names[1:] in ([], ["__version__"]):
         return False
     target = names[1]
-    allowed = ALLOWED[imported.part] | EXTRA_OF_FILE.get(imported.file, set()) | {"errors", "params"}
+    allowed = ALLOWED[imported.part] | EXTRA_OF_FILE.get(imported.file, set()) | FOR_ALL
     if imported.part == "cli" and imported.for_types:
         return False
     if imported.part == "experiment" and target == "config":
@@ -219,3 +224,30 @@ def test_importing_a_light_package_loads_no_heavy_library(part: str) -> None:
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
     assert "sequifier" in run.stdout
     assert not {module.split(".")[0] for module in run.stdout.split()} & HEAVY
+
+
+OTHER_READERS = {
+    "artifacts/reading.py",  # the one way
+    "artifacts/torch_file.py",  # the one way, for torch
+    "artifacts/sequence_losses.py",  # inside `reading`
+    "artifacts/model_file.py",
+    "config/names.py",  # of this package
+    "execution/local.py",  # from a pipe of our own worker
+    "execution/worker.py",
+    "experiment/cache.py",  # inside `except Exception`
+    "experiment/reproduce.py",  # of installed packages
+    "experiment/values.py",  # of what it just wrote
+    "params/bottom.py",  # the standard library alone, inside `except Exception`
+    "project/python_functions.py",  # a user's script
+    "training/trial.py",  # of what it just wrote
+}
+
+
+def test_what_a_stage_wrote_is_read_in_one_way() -> None:
+    readers = {"json.load", "json.loads", "torch.load", "np.load", "pickle.load", "onnx.load"}
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in readers:
+                found.add(path.relative_to(PACKAGE).as_posix())
+    assert found == OTHER_READERS, "use artifacts/reading.py or artifacts/torch_file.py"

@@ -62,16 +62,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, damaged, or of another version.
     """
-    import pickle
-
-    import torch
-
     fix = "remove the file, or start afresh with --no-resume"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"cannot read the checkpoint: {reason}", where=str(path), fix=fix) from error
+    content = torch_file.load("the checkpoint", path, fix=fix, error=ModelError)
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise ModelError(f"the checkpoint has format {version}, expected {FORMAT_VERSION}", where=str(path), fix=fix)

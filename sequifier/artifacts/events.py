@@ -20,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path
+from sequifier.artifacts.reading import reading as reading_file
 from sequifier.artifacts.shard_folder import StoredFiles, read_index, shards_of
 from sequifier.artifacts.tensor_shards import scan_tensors
 from sequifier.config.train import EventFormat
 from sequifier.errors import DataError, did_you_mean
+from sequifier.plain_file import check_is_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -252,18 +254,14 @@ def reading(path: Path, format: Format) -> Iterator[None]:
     Raises:
         DataError: the file is missing or damaged.
     """
-    import polars as pl
-
-    try:
-        yield
-    except FileNotFoundError as error:
+    if not path.exists():
         raise DataError(
             f"{path.name} does not exist", where=str(path.parent), fix="run `sequifier preprocess` to write it"
-        ) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"cannot read {path.name} as {format}: {error}", where=str(path), fix="run `sequifier preprocess` again"
-        ) from error
+        )
+    with reading_file(f"{path.name} as {format}", path, fix="run `sequifier preprocess` again"):
+        if not path.is_dir():  # a folder of shards
+            check_is_file(path)
+        yield
 
 
 def scan_events(path: Path, columns: Sequence[str], format: Format) -> "pl.LazyFrame":

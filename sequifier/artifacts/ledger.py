@@ -21,7 +21,9 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sequifier.artifacts.atomic import sync_folder
+from sequifier.artifacts.reading import NestingError, parse_json, reading
 from sequifier.errors import RunError
+from sequifier.plain_file import read_bytes
 
 LEDGER_FILE = "ledger.jsonl"
 LOCK_FILE = "ledger.lock"
@@ -179,16 +181,11 @@ def latest_by_run(records: Iterable[AnyRecord]) -> dict[int, AnyRecord]:
 
 def _content(path: Path) -> bytes:
     """The bytes of a ledger; none when there is none yet."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return b""
-    except OSError as error:
-        raise RunError(
-            f"cannot read the ledger: {error.strerror}",
-            where=str(path),
-            fix="it must be a file that can be read; move away what is there, or choose another hp_search_name",
-        ) from error
+    fix = "it must be a file that can be read; move away what is there, or choose another hp_search_name"
+    with reading("the ledger", path, fix=fix, error=RunError):
+        return read_bytes(path)
 
 
 def _parse(content: bytes, path: Path, kind: type[AnyRecord]) -> tuple[list[AnyRecord], int]:
@@ -200,9 +197,9 @@ def _parse(content: bytes, path: Path, kind: type[AnyRecord]) -> tuple[list[AnyR
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("the line has no end")
-            values = json.loads(line)
+            values = parse_json(line)
         except ValueError as error:
-            if number == len(lines):
+            if number == len(lines) and not isinstance(error, NestingError):
                 break
             raise _damaged(path, number, error) from error
         if isinstance(values, dict):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.reading import read_json
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.errors import DataError, did_you_mean
 
@@ -180,12 +181,7 @@ def read_metadata(path: Path) -> Metadata:
         DataError: the file is missing, is not a metadata file of this version, or was changed after it was written.
     """
     again = "run `sequifier preprocess` again to write it"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read the metadata: {error.strerror}", where=str(path), fix=again) from error
-    except ValueError as error:
-        raise DataError(f"the metadata is not JSON: {error}", where=str(path), fix=again) from error
+    content = read_json("the metadata", path, fix=again)
     if isinstance(content, dict) and "id_maps" in content and "sequifier" not in content:
         raise DataError("this metadata was written by Sequifier v1", where=str(path), fix=again)
     try:

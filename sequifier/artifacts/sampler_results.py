@@ -18,6 +18,7 @@ from pydantic import Field
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import Ledger, Record, latest_by_run
+from sequifier.artifacts.reading import read_json
 from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
 
@@ -148,12 +149,7 @@ def read_search_results(path: Path) -> dict[str, Any]:
     Raises:
         RunError: there is none, or it is something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read the results: {error.strerror}", where=str(path)) from error
-    except ValueError as error:
-        raise RunError(f"this is no result file: {error}", where=str(path)) from error
+    content = read_json("the results", path, fix=f"give one of logs/NAME/{RESULT_FILES}", error=RunError)
     if not isinstance(content, dict) or not all(key in content for key in _KEYS):
         raise RunError(
             f"this is no result file of a sampler search: it must have {', '.join(_KEYS)}",

@@ -9,9 +9,10 @@ the arrays `total_i` (U,) float64 and `count_i` (U,). Files of earlier versions 
 val_loss of one model, by sequences.
 """
 
+import io
 import json
-import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path
+from sequifier.artifacts.reading import parse_json, reading
+from sequifier.errors import DataError
+from sequifier.plain_file import read_bytes
 
 FILE = "sequence_losses.npz"
 """In the record of a run: its own sums."""
@@ -122,17 +126,16 @@ def write_unit_sums(path: Path, models: Mapping[str, UnitSums]) -> None:
 
 def read_unit_sums(path: Path) -> dict[str, dict[str, Units]]:
     """The sums of each model by metric; empty when there is no such file, or it is damaged: nothing is then claimed."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "index" not in arrays:
-                return {ONE_MODEL: {"val_loss": _units(arrays["loss"], arrays["targets"], "sequences")}}
-            found: dict[str, dict[str, Units]] = {}
-            for place, entry in enumerate(json.loads(str(arrays["index"]))):
-                units = _units(arrays[f"total_{place}"], arrays[f"count_{place}"], entry["by"])
-                found.setdefault(entry["model"], {})[entry["metric"]] = units
-            return found
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RecursionError, MemoryError):
-        return {}
+    with suppress(DataError), reading("the sums", path, fix=""):
+        arrays = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+        if "index" not in arrays:
+            return {ONE_MODEL: {"val_loss": _units(arrays["loss"], arrays["targets"], "sequences")}}
+        found: dict[str, dict[str, Units]] = {}
+        for place, entry in enumerate(parse_json(str(arrays["index"]))):
+            units = _units(arrays[f"total_{place}"], arrays[f"count_{place}"], entry["by"])
+            found.setdefault(entry["model"], {})[entry["metric"]] = units
+        return found
+    return {}
 
 
 def _units(total: NDArray[Any], count: NDArray[Any], by: str) -> Units:

@@ -9,13 +9,14 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from sequifier.artifacts.reading import parse_json, reading
 from sequifier.config.base import StrictModel
 from sequifier.config.train import EventFormat
 from sequifier.errors import DataError
+from sequifier.plain_file import read_bytes
 
 INDEX = "metadata.json"
 FORMAT_VERSION = 1
@@ -71,24 +72,26 @@ def read_index(folder: Path) -> ShardIndex:
     """
     path = folder / INDEX
     again = "run `sequifier preprocess` again"
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    if not path.exists():
+        raise DataError(
+            f"{folder.name} is no split: a folder of shards has a {INDEX}, and this one has none",
+            where=str(folder),
+            fix=f"give the file or folder of a split, or {again}",
+        )
+    with reading(INDEX, path, fix=again):
+        content = parse_json(read_bytes(path))
         if isinstance(content, dict) and "batch_files" in content:
             raise DataError(
                 f"{folder.name} holds windows, as Sequifier v1 wrote them, not events",
                 where=str(path),
                 fix="run `sequifier preprocess` on the raw data again",
             )
-        return ShardIndex.model_validate(content)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder.name} is no split: a folder of shards has a {INDEX}, and this one has none",
-            where=str(folder),
-            fix=f"give the file or folder of a split, or {again}",
-        ) from error
-    except (OSError, ValidationError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"cannot read {INDEX}: {reason}", where=str(path), fix=again) from error
+        index = ShardIndex.model_validate(content)
+        if index.format_version != FORMAT_VERSION:
+            raise ValueError(f"it has format {index.format_version}, this version reads {FORMAT_VERSION}")
+        if outside := [shard.path for shard in index.shards if Path(shard.path).name != shard.path]:
+            raise ValueError(f"the shard {outside[0]!r} is not in the folder")
+        return index
 
 
 def shards_of(folder: Path, format: EventFormat | None) -> StoredFiles:

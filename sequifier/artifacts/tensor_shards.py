@@ -5,7 +5,6 @@ folder's metadata.json says which). Files are loaded without running code, and m
 asked for are not read.
 """
 
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from sequifier.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
+
+_AGAIN = "run `sequifier preprocess` again"
 
 
 def type_name(dtype: Any) -> str:
@@ -88,13 +89,7 @@ def _load(path: Path, schema: Mapping[str, Any], columns: Sequence[str], n_rows:
     import polars as pl
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError:
-        raise
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _damaged(path, f"cannot read {path.name} as pt: {reason}") from error
+    content = torch_file.load(f"{path.name} as pt", path, fix=_AGAIN, error=DataError, mmap=True)
     if isinstance(content, tuple):
         raise _damaged(path, f"{path.name} holds windows, as Sequifier v1 wrote them, not events")
     if not isinstance(content, dict) or not set(columns) <= set(content):
@@ -122,4 +117,4 @@ def _cast(path: Path, found: "pl.Series", wanted: Any) -> "pl.Series":
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    return DataError(what, where=str(path), fix="run `sequifier preprocess` again")
+    return DataError(what, where=str(path), fix=_AGAIN)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sequifier.errors import ConfigError, Problem
+from sequifier.plain_file import check_is_file
 
 KeyPath = tuple[str | int, ...]
 
@@ -22,6 +23,8 @@ _FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?
 _NOT_FINITE = re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
 _PATTERNS = {"null": [_NULL], "bool": [_BOOL], "int": [_INT], "float": [_FLOAT, _NOT_FINITE]}
 _COLLECTIONS = {"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
+_MOST_DEPTH = 100
+_MOST_REPEATED = 100_000  # values that aliases repeat: a few lines of them can stand for billions
 _MOST_DIGITS = 100  # of a whole number; Python itself refuses some thousands
 
 
@@ -29,6 +32,20 @@ class _Loader(yaml.CSafeLoader):
     """PyYAML's parser with the scalars of YAML 1.2; only its node tree is used."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012
+    _depth = 0
+
+    def descend_resolver(self, current_node: yaml.Node | None, current_index: Any) -> None:
+        """Called by PyYAML for each node. Its composer, in C, would run out of stack: the process would be gone."""
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            mark = None if current_node is None else current_node.start_mark
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {_MOST_DEPTH} lists or maps inside each other", problem_mark=mark
+            )
+
+    def ascend_resolver(self) -> None:
+        """Called by PyYAML after each node."""
+        self._depth -= 1
 
 
 for _tag, _patterns in _PATTERNS.items():
@@ -82,6 +99,8 @@ def parse(text: str, *, name: str = "") -> Document:
 def parse_file(path: Path) -> Document:
     """Parse a YAML file; see `parse`."""
     try:
+        if path.parent != Path("/dev/fd"):  # a shell's <(command), which is open
+            check_is_file(path)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([Problem("", f"cannot read the file: {error.strerror}", str(path))]) from error
@@ -109,10 +128,19 @@ class _Builder:
         self.texts: dict[KeyPath, str] = {}
         self.problems: list[Problem] = []
         self._open: set[int] = set()
+        self._seen: set[int] = set()
+        self._repeated = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
         # The key's own line, set by the mapping, is what a person looks for; keep it.
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self._repeated += id(node) in self._seen
+        if self._repeated > _MOST_REPEATED:
+            self._problem(
+                node, path, f"aliases (`*name`) repeat more than {_MOST_REPEATED:,} values", "write less of them"
+            )
+            raise ConfigError(self.problems)
+        self._seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:

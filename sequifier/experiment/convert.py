@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
+from sequifier.artifacts.reading import parse_json
+
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NOTHING = ("none", "null")
 _MOST_DIGITS = 4_000  # of a whole number; Python itself refuses some more
@@ -303,7 +305,7 @@ def _guess(word: str) -> Any:
 def _literal(word: str) -> Any:
     """A JSON or Python literal: constants, lists, maps. `literal_eval` builds constants and calls nothing."""
     with suppress(ValueError, RecursionError):
-        return json.loads(word)
+        return parse_json(word)
     try:
         return ast.literal_eval(word.strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):

@@ -8,7 +8,6 @@
 A training run has two files more: metrics.jsonl, one line per evaluation, and config.yaml, the resolved config.
 """
 
-import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.reading import read_object
 from sequifier.errors import RunError
 from sequifier.experiment import values
 from sequifier.experiment.artifacts import CODE as CODE
@@ -309,16 +309,7 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
         RunError: the folder is no record, or the file is damaged.
     """
     path = folder / name
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(
-            f"there is no record of a run: {name} is missing",
-            where=str(folder),
-            fix="name the folder of one run, like results/NAME/2026-01-15__14-30-00__abc123",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{name} cannot be read: {error}", where=str(folder)) from error
-    if not isinstance(content, dict):
-        raise RunError(f"{name} is no record of a run", where=str(folder))
-    return content
+    fix = "name the folder of one run, like results/NAME/2026-01-15__14-30-00__abc123"
+    if not path.exists():
+        raise RunError(f"there is no record of a run: {name} is missing", where=str(folder), fix=fix)
+    return read_object(name, path, fix=fix, error=RunError)

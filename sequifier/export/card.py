@@ -12,6 +12,7 @@ import numpy as np
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.events import read_events
 from sequifier.artifacts.metadata import Metadata, category_text
+from sequifier.artifacts.reading import object_or_none
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
@@ -91,12 +92,12 @@ def _record(parent: Path, fingerprint: str) -> dict[str, Any]:
     folder = parent / "latest"
     found: dict[str, Any] = {}
     for name in ("experiment_meta.json", "experiment_data.json"):
-        try:
-            found |= json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        content = object_or_none(folder / name)
+        if content is None:
             return {}
+        found |= content
     log = folder / "experiment_log.txt"
-    return found if log.is_file() and f"data {fingerprint}" in log.read_text(encoding="utf-8") else {}
+    return found if log.is_file() and f"data {fingerprint}" in log.read_text("utf-8", errors="replace") else {}
 
 
 def _data(metadata: Metadata) -> Iterator[str]:

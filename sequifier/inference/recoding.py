@@ -4,8 +4,7 @@ v1 took mean and deviation from all splits, so even a model of the same table ha
 numbers stand for; without it they are taken to be the model's.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import category_text
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.reading import object_or_none, reading
 from sequifier.errors import DataError, did_you_mean
 
 Array = NDArray[Any]
@@ -39,12 +39,14 @@ def read_recoding(metadata: Path, file: ModelFile, columns: Sequence[str]) -> Re
     Raises:
         DataError: it does not describe a column.
     """
-    try:
-        content = json.loads(metadata.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # reading it as metadata says what is wrong
-    if not isinstance(content, dict) or "id_maps" not in content or "sequifier" in content:
+    content = object_or_none(metadata)  # None: reading it as metadata says what is wrong
+    if content is None or "id_maps" not in content or "sequifier" in content:
         return None
+    with reading("the metadata of v1", metadata, fix="give the metadata that was written with these windows"):
+        return _recoding(metadata, content, file, columns)
+
+
+def _recoding(metadata: Path, content: Mapping[str, Any], file: ModelFile, columns: Sequence[str]) -> Recoding:
     ids, scales = {}, {}
     for column in columns:
         known = content["id_maps" if column in file.vocabularies else "selected_columns_statistics"]

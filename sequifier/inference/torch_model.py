@@ -1,7 +1,6 @@
 """A model exported by `export_pt`: its weights in torch. The only file here that imports torch."""
 
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sequifier.artifacts import torch_file
 from sequifier.artifacts.model_file import ModelFile, model_file
 from sequifier.config.architecture import EMBEDDING
 from sequifier.config.inference import InferConfig
@@ -104,13 +104,7 @@ class TorchModel:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError) as error:
-        fix = "check the path, and whether you may read the file"
-        raise ModelError(f"cannot read the model: {error.strerror}", where=str(path), fix=fix) from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise _damaged(path, error) from error
+    content = torch_file.load("the model", path, fix="check the path, or export or copy it again", error=ModelError)
     if not isinstance(content, dict) or "sequifier_version" not in content:
         raise ModelError(
             "this .pt file is no exported model",

@@ -58,7 +58,7 @@ def _read(path: str) -> dict[str, Any]:
 
     try:
         return flattened(json.loads(Path(path).read_text(encoding="utf-8"))["parameters"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:
         from sequifier.errors import RunError
 
         raise RunError(

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-import json
+import io
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.artifacts.ledger import DONE, LEDGER_FILE, Record, latest_by_run, read_ledger
+from sequifier.artifacts.reading import json_lines, object_or_none, reading
 from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT
-from sequifier.errors import RunError
+from sequifier.errors import DataError, RunError
 from sequifier.experiment.record import DATA, METRICS
+from sequifier.plain_file import read_bytes
 from sequifier.report.searches import find_ranking, is_running
 from sequifier.report.table import Curve, Table, Trial, finite, with_parameters
 from sequifier.search.notes import CONFIG_FILE
@@ -27,6 +29,9 @@ NO_PARAMETERS = ROOT_LEFT_OUT | TRAINING_LEFT_OUT | {"metric", "direction"}
 """Settings that change no result, or the results' meaning."""
 
 ALL_COLUMNS = "all columns"
+MOST_EPOCHS = 1_000_000
+"""A larger number is damage: a curve has a place for each epoch."""
+
 RECORDS_READ = 250
 """Records that are opened for training losses: more curves nobody can tell apart."""
 
@@ -84,8 +89,8 @@ def collect_search(
         metric=ranking.metric,
         direction=ranking.direction,
         trials=tuple(_with_records(trials, latest, root, trained_by, maximize=ranking.direction == "maximize")),
-        baselines=_read_json(folder / "baselines.json"),
-        test=_read_json(folder / "test.json"),
+        baselines=(object_or_none(folder / "baselines.json") or {}),
+        test=(object_or_none(folder / "test.json") or {}),
         document=asked,
         folder=folder,
         source=folder / LEDGER_FILE,
@@ -188,7 +193,7 @@ def _with_records(
             curve, train = read_curves(folder, metric)
             trial = replace(trial, curve=trial.curve or curve, train_curve=train)
             if trial.n_parameters is None:
-                results = _read_json(folder / DATA).get("results")
+                results = (object_or_none(folder / DATA) or {}).get("results")
                 size = results.get("parameters") if isinstance(results, dict) else None
                 trial = replace(trial, n_parameters=size if isinstance(size, int) else None)
         found.append(trial)
@@ -202,15 +207,10 @@ def read_curves(folder: Path, metric: str = "val_loss") -> tuple[Curve, Curve]:
     out.
     """
     values: dict[int, tuple[float | None, float | None]] = {}
-    with suppress(OSError), (folder / METRICS).open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                epoch = entry["epoch"]
-            except (ValueError, KeyError, TypeError):
-                continue  # a line being written
-            if isinstance(epoch, int):
-                values[epoch] = finite(entry.get(metric)), finite(entry.get("train_loss"))
+    for entry in json_lines(folder / METRICS):
+        epoch = entry.get("epoch")
+        if isinstance(epoch, int) and 0 < epoch <= MOST_EPOCHS:
+            values[epoch] = finite(entry.get(metric)), finite(entry.get("train_loss"))
     epochs = range(1, max(values, default=0) + 1)
     pairs = [values.get(epoch, (None, None)) for epoch in epochs]
     return tuple(value for value, _ in pairs), tuple(train for _, train in pairs)
@@ -219,18 +219,10 @@ def read_curves(folder: Path, metric: str = "val_loss") -> tuple[Curve, Curve]:
 def _results(folder: Path) -> dict[int, dict[str, Any]]:
     """What results.csv adds to the ledger, by run number: parameters of the model."""
     found: dict[int, dict[str, Any]] = {}
-    with suppress(OSError, ValueError, csv.Error), (folder / "results.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+    path = folder / "results.csv"
+    with suppress(DataError), reading("the table", path, fix=""):
+        for row in csv.DictReader(io.StringIO(read_bytes(path).decode(), newline="")):
             if row.get("parameters"):
                 numbers = (row.get("runs") or row.get("run") or "").split()
                 found |= {int(number): {"parameters": int(row["parameters"])} for number in numbers}
     return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """An object; empty when there is none, or it is being written."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

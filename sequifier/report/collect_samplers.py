@@ -1,11 +1,11 @@
 """A sampler search on disk -> a table of its trials: from its ledger, or from one of its result files alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import LEDGER_FILE, read_ledger
+from sequifier.artifacts.reading import json_lines
 from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, of_search, read_search_results
 from sequifier.errors import RunError, did_you_mean
 from sequifier.report.searches import is_running
@@ -22,12 +22,7 @@ SAMPLER = "sampler"
 
 def is_sampler_ledger(folder: Path) -> bool:
     """Whether the search whose ledger lies in this folder is one over samplers."""
-    try:
-        with (folder / LEDGER_FILE).open(encoding="utf-8") as lines:
-            first = json.loads(next(lines, "{}"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(first, dict) and "sampler_type" in first
+    return "sampler_type" in next(json_lines(folder / LEDGER_FILE), {})
 
 
 def collect_sampler_ledger(folder: Path, *, metric: str | None = None, direction: Direction | None = None) -> Table:

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.reading import json_lines
 from sequifier.config.metric_names import HIGHER_IS_BETTER
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
@@ -84,13 +85,7 @@ def _run(name: str, record: Path, metric: str) -> Trial:
 
 def _last(record: Path) -> dict[str, float]:
     """The metrics of the first whole line: which there are."""
-    import json
-
-    try:
-        with (record / METRICS).open(encoding="utf-8") as lines:
-            values = json.loads(next(lines, "{}"))
-    except (OSError, ValueError):
-        return {}
+    values = next(json_lines(record / METRICS), {})
     return {name: value for name, value in values.items() if finite(value) is not None}
 
 

@@ -3,16 +3,15 @@
 A tracker's copy is of the moment, as an Optuna study is: the ledger stays the truth, and exporting again replaces it.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, FAILED
+from sequifier.artifacts.reading import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
 from sequifier.report.table import Table, Trial, finite
@@ -134,26 +133,25 @@ def read_evaluations(record: Path, started: float) -> tuple[Evaluation, ...]:
     """
     found: dict[int, Evaluation] = {}
     earlier_epochs = evaluating = 0.0
-    with suppress(OSError), (record / METRICS).open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                step, epoch = entry["step"], entry["epoch"]
-            except (ValueError, KeyError, TypeError):
-                continue  # a line being written
-            spent = entry.get("seconds") or {}
-            evaluating += spent.get("validation", 0.0)
-            time = started + earlier_epochs + spent.get("training", 0.0) + evaluating
-            if isinstance(epoch, int):
-                earlier_epochs += spent.get("training", 0.0)
-            found[step] = Evaluation(step, time, _numbers(entry))
+    for entry in json_lines(record / METRICS):
+        step, spent = entry.get("step"), entry.get("seconds")
+        if not isinstance(step, int):
+            continue
+        spent = spent if isinstance(spent, dict) else {}
+        training = finite(spent.get("training")) or 0.0
+        evaluating += finite(spent.get("validation")) or 0.0
+        time = started + earlier_epochs + training + evaluating
+        if isinstance(entry.get("epoch"), int):
+            earlier_epochs += training
+        found[step] = Evaluation(step, time, _numbers(entry))
     return tuple(found[step] for step in sorted(found))
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers of a line; those of a map under `map/name`."""
     flat = {name: value for name, value in entry.items() if name != "step"}
-    flat |= {f"seconds/{part}": value for part, value in (entry.get("seconds") or {}).items()}
+    seconds = entry.get("seconds")
+    flat |= {f"seconds/{part}": value for part, value in (seconds if isinstance(seconds, dict) else {}).items()}
     return {name: number for name, value in flat.items() if (number := finite(value)) is not None}
 
 

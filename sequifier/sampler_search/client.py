@@ -5,6 +5,7 @@ Redirects are refused: the key would be sent on to whoever they name.
 
 import http.client
 import json
+import math
 import os
 import re
 import time
@@ -16,6 +17,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from sequifier.artifacts.reading import parse_json
 
 MAX_BYTES = 32 * 2**20
 """A longer answer is none."""
@@ -155,7 +158,7 @@ class Client:
                 raise self._too_slow() from None
             raise _AttemptFailedError(f"no connection: {self.hide(_reason(error))}") from None
         try:
-            return json.loads(content)
+            return parse_json(content)
         except ValueError:
             shown = self.hide(content[:80].decode(errors="replace"))
             raise _AttemptFailedError(f"its answer is no JSON: {shown!r}") from None
@@ -220,7 +223,7 @@ def _reason(error: Exception) -> str:
 def _message(body: str) -> str:
     """What an error says: the message of OpenAI's form, else the text."""
     try:
-        content = json.loads(body)
+        content = parse_json(body)
         found = content["error"]
         return str(found["message"] if isinstance(found, dict) else found)
     except (ValueError, KeyError, TypeError):
@@ -232,15 +235,15 @@ def _retry_after(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        until = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max((until - datetime.now(UTC)).total_seconds(), 0.0)
+        try:
+            until = parsedate_to_datetime(header)
+            until = until if until.tzinfo else until.replace(tzinfo=UTC)
+            seconds = (until - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(seconds, 0.0)
 
 
 def find_key(name: str, root: Path) -> str | None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
+from sequifier.artifacts.reading import parse_json
 from sequifier.errors import RunError
 from sequifier.sampler_search.judge import Judgement
 
@@ -45,7 +46,7 @@ class GenerationLog:
         self._file.truncate(whole)  # a line that was torn when the process died
         for line in content[:whole].splitlines():
             with suppress(ValueError, KeyError, TypeError):  # a damaged line is asked for again
-                self._read(json.loads(line))
+                self._read(parse_json(line))
 
     def __enter__(self) -> Self:
         return self

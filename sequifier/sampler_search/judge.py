@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sequifier.artifacts.reading import parse_json
 from sequifier.config.sampler_search import OPENAI, Endpoint
 from sequifier.config.sampler_search import Judge as JudgeConfig
 from sequifier.errors import ConfigError, RunError
@@ -194,7 +195,7 @@ class ScriptJudge:
     def _scores(self, text: str, count: int) -> list[float | None]:
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
         try:
-            scores = json.loads(last)["scores"]
+            scores = parse_json(last)["scores"]
             if not isinstance(scores, list) or len(scores) != count:
                 raise ValueError(f"`scores` is no list of {count}")
             return [None if score is None else _score(score, "scores") for score in scores]
@@ -240,7 +241,7 @@ def _last_object(said: Any) -> dict[str, Any]:
     while place != -1:
         try:
             value, end = decoder.raw_decode(said, place)
-        except ValueError:
+        except (ValueError, RecursionError):
             end = place + 1
         else:
             found = value

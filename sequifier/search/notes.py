@@ -1,12 +1,14 @@
 """What a search keeps beside its ledger, in `logs/[hp_search_name]`, for those who read it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import Record
+from sequifier.artifacts.reading import object_or_none
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
@@ -22,8 +24,8 @@ class Notes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.baselines: dict[str, dict[str, float]] = _read_json(folder / "baselines.json")
-        self.test: dict[str, Any] = _read_json(folder / "test.json")
+        self.baselines: dict[str, dict[str, float]] = _read_baselines(folder / "baselines.json")
+        self.test: dict[str, Any] = _read_test(folder / "test.json")
 
     def keep_config(self, config: SearchConfig) -> None:
         """Write down what was asked for last, in one piece, for readers of the ledger."""
@@ -61,5 +63,27 @@ class Notes:
         write_results(self.folder / "results.csv", self.rows(plan, records), metric=plan.config.metric)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+def _scores(values: Any) -> dict[str, float] | None:
+    """A map of finite numbers, else None."""
+    if not isinstance(values, dict):
+        return None
+    numbers = {name: value for name, value in values.items() if _is_number(value)}
+    return numbers if len(numbers) == len(values) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_baselines(path: Path) -> dict[str, dict[str, float]]:
+    """The baselines; none where the file is missing or damaged: the next run computes them again."""
+    found = {name: _scores(values) for name, values in (object_or_none(path) or {}).items()}
+    scores = {name: values for name, values in found.items() if values is not None and "val_loss" in values}
+    return scores if len(scores) == len(found) else {}
+
+
+def _read_test(path: Path) -> dict[str, Any]:
+    """The winner's test score; empty where the file is missing or damaged: it is computed again."""
+    found = object_or_none(path) or {}
+    metrics = _scores(found.get("metrics"))
+    return found if isinstance(found.get("run"), int) and metrics is not None and "val_loss" in metrics else {}

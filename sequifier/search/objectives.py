@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sequifier.artifacts.reading import parse_json
 from sequifier.config.search import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.experiment.record import META
@@ -106,7 +107,7 @@ def _metrics(script: EvaluationScript, text: str) -> dict[str, float]:
     """The declared metrics from the last line of the output."""
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     try:
-        values = json.loads(last)
+        values = parse_json(last)
     except ValueError:
         values = None
     if not isinstance(values, dict):

@@ -82,7 +82,8 @@ def _settings(document: Mapping[str, Any]) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     fields = {name: value for name, value in document.items() if name not in SECTIONS}
     for section in SECTIONS:
-        fields |= document.get(section) or {}
+        values = document.get(section)
+        fields |= values if isinstance(values, Mapping) else {}
     fields = {name: value for name, value in fields.items() if name not in _NO_SETTINGS}
     for name, value in fields.items():
         if isinstance(value, Mapping) and "name" in value:
@@ -102,7 +103,8 @@ def direction_of(metric: str, document: Mapping[str, Any]) -> Literal["minimize"
         metric: of a ledger's records.
         document: the config of the search, or a run file.
     """
-    scripted = (document.get("evaluation_script") or {}).get("metrics", {})
+    scripted = value_at(document, "evaluation_script.metrics", {})
+    scripted = scripted if isinstance(scripted, Mapping) else {}
     if metric == document.get("metric", "val_loss"):
         return "maximize" if document.get("direction") == "maximize" else "minimize"
     if metric in scripted:

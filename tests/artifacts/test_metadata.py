@@ -108,7 +108,7 @@ def test_files_that_are_no_metadata_are_refused(tmp_path: Path) -> None:
 
     assert "cannot read the metadata: No such file" in message()
     path.write_text("{")
-    assert "the metadata is not JSON" in message()
+    assert "cannot read the metadata: it is not JSON" in message()
     content = small().model_dump()
     path.write_text(json.dumps({key: content[key] for key in list(content)[:5]}))
     assert "written by Sequifier v1" in message()

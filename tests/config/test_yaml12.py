@@ -1,13 +1,15 @@
 """Scalars, keys and errors of the YAML that people write."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.config.yaml12 import dotted, parse
+from sequifier.config.yaml12 import dotted, parse, parse_file
 from sequifier.errors import ConfigError
 
 
@@ -119,3 +121,51 @@ plain = st.recursive(
 @given(st.dictionaries(text, plain, max_size=4))
 def test_what_pyyaml_writes_is_read_back(values: dict[str, object]) -> None:
     assert (parse(yaml.safe_dump(values, allow_unicode=True)).values or {}) == values
+
+
+BY_ALIAS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+BY_MERGE = "a0: &a0 {k0: x}\n" + "".join(
+    f"a{n}: &a{n} {{{', '.join(f'k{m}: *a{n - 1}' for m in range(10))}, <<: *a{n - 1}}}\n" for n in range(1, 10)
+)
+BY_MERGES = "a0: &a0 {k: x}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize("text", [BY_ALIAS, BY_MERGE, BY_MERGES], ids=["alias", "alias and merge", "merge"])
+def test_a_few_lines_that_stand_for_billions_of_values_are_an_error(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"f\.yaml:\d+.*repeat more than 100,000 values"):
+        parse(text, name="f.yaml")
+
+
+@pytest.mark.parametrize("depth", [101, 1_000, 100_000])
+@pytest.mark.parametrize("text", ["a: {}", "{}", "- {}"], ids=["in a map", "alone", "in a list"])
+@pytest.mark.parametrize("pair", ["[]", "{}", "- "], ids=["lists", "maps", "dashes"])
+def test_what_is_nested_too_deeply_is_an_error(pair: str, text: str, depth: int) -> None:
+    if pair == "- ":
+        nested = "\n  " + "- " * min(depth, 5000) + "x"  # libyaml takes the square of the depth for these
+    else:
+        opening = {"[]": "[", "{}": "{a: "}[pair]
+        nested = opening * depth + "1" + pair[1] * depth
+    with pytest.raises(ConfigError, match=r"f\.yaml:\d+: not valid YAML: more than 100 lists or maps"):
+        parse(text.format(nested), name="f.yaml")
+
+
+def test_unclosed_brackets_are_an_error_however_many(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    for text in ("[" * 100_000, '{"a":' * 100_000, "a: " * 1000, "&a " * 1000, "!!x " * 1000):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"f\.yaml:1"):
+            parse_file(path)
+
+
+def test_a_hundred_levels_and_ordinary_aliases_are_read() -> None:
+    assert parse("a: " + "[" * 98 + "]" * 98).values
+    assert len(parse("a: &a [1, 2]\nb: [" + ", ".join(["*a"] * 5000) + "]\n").values["b"]) == 5000
+
+
+def test_a_file_that_never_ends_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.yaml")
+    for path in (tmp_path / "f.yaml", Path("/dev/zero"), tmp_path, tmp_path / "none.yaml"):
+        with pytest.raises(ConfigError, match=rf"{path}: cannot read the file"):
+            parse_file(path)

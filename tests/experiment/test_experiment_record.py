@@ -284,7 +284,7 @@ def test_what_is_no_record_is_an_error_and_no_archive(tmp_path: Path) -> None:
         Experiment.load(tmp_path)
     assert not Experiment.is_archive(tmp_path)
     (tmp_path / "experiment_meta.json").write_text("{")
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match="cannot read experiment_meta"):
         Experiment.load_metadata(tmp_path)
     assert not Experiment.is_archive(tmp_path)
 

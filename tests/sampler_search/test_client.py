@@ -31,7 +31,10 @@ def server() -> Any:
         yield running
 
 
-@pytest.mark.parametrize("fault", [500, 502, 503, 429, 408, "garbage", "cut", "close", (200, {}, '{"choices": []}')])
+@pytest.mark.parametrize(
+    "fault",
+    [500, 502, 503, 429, 408, "garbage", "cut", "close", (200, {}, '{"choices": []}'), (200, {}, "[" * 100_000)],
+)
 def test_a_failure_that_may_pass_is_tried_again_with_growing_waits(server: Server, fault: Any) -> None:
     server.faults = [fault, fault]
     waits: list[float] = []
@@ -50,7 +53,15 @@ def test_an_attempt_ends_when_its_time_is_up(server: Server) -> None:
         client(server, waits, timeout_seconds=0.3, retries=0).post("/completions", BODY)
 
 
-@pytest.mark.parametrize(("status", "header", "wait"), [(429, "7", 7.0), (503, "0", 0.0), (429, "soon", 1.0)])
+@pytest.mark.parametrize(
+    ("status", "header", "wait"),
+    [
+        (429, "7", 7.0),
+        (503, "0", 0.0),
+        (429, "-5", 0.0),
+        *((429, said, 1.0) for said in ("soon", "nan", "-nan", "", "Mon, 99 Foo 99999 99:99:99 +9999", "1e", "0x10")),
+    ],
+)
 def test_retry_after_says_how_long_to_wait(server: Server, status: int, header: str, wait: float) -> None:
     server.faults = [(status, {"Retry-After": header}, "{}")]
     waits: list[float] = []
@@ -66,11 +77,12 @@ def test_retry_after_may_be_a_date(server: Server) -> None:
 
 
 def test_a_wait_that_is_too_long_is_a_failure(server: Server) -> None:
-    server.faults = [(429, {"Retry-After": str(LONGEST_WAIT + 1)}, '{"error": {"message": "quota"}}')]
-    waits: list[float] = []
-    with pytest.raises(RequestFailedError, match="status 429: quota, and asks to wait 301 seconds"):
-        client(server, waits).post("/completions", BODY)
-    assert waits == []
+    for header, said in ((str(LONGEST_WAIT + 1), "301"), ("inf", "inf"), ("1e300", "1000")):
+        server.faults = [(429, {"Retry-After": header}, '{"error": {"message": "quota"}}')]
+        waits: list[float] = []
+        with pytest.raises(RequestFailedError, match=f"status 429: quota, and asks to wait {said}"):
+            client(server, waits).post("/completions", BODY)
+        assert waits == []
 
 
 @pytest.mark.parametrize(("status", "is_useless"), [(400, False), (422, False), (401, True), (403, True), (404, True)])

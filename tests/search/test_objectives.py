@@ -172,3 +172,10 @@ measure(EvaluationScript(command={sleeping.command!r}, metrics={{"f1": "maximize
         assert all(map(is_alive, pids))
         os.kill(process.pid, how)
     assert all(map(dies, pids))
+
+
+@pytest.mark.parametrize("printed", ["'[' * 100000", "'{\"f1\":' * 100000", "'9' * 5000", "'\\x1b[31m'"])
+def test_what_no_parser_takes_is_one_error(tmp_path: Path, printed: str) -> None:
+    with pytest.raises(RunError, match="no JSON object") as caught:
+        measure(script(tmp_path, f"print({printed})"), trained(tmp_path))
+    assert "\x1b" not in str(caught.value)

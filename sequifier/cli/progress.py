@@ -212,12 +212,13 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
             f"  models of {min(sizes):,} to {max(sizes):,} parameters, run files in {plan.runs[0].path.parent}/"
         )
     difference = plan.difference()
-    if difference.kept or difference.gone:
+    if difference.kept or difference.gone or difference.undrawn:
         counts = {
             "kept": list(difference.kept),
             "new": list(difference.new),
             "changed": [pair.now for pair in difference.changed],
-            "no part of the config any more, their results stay": list(difference.gone),
+            "not sampled this time, their results stay": list(difference.undrawn),
+            "no longer part of the config, their results stay": list(difference.gone),
         }
         lines += [f"  {len(runs):,} {what}: {_listed(runs)}" for what, runs in counts.items() if runs]
     if not to_run and not plan.n_to_propose:

@@ -45,13 +45,17 @@ def differences(
     keys = searched_keys(space)
     searched = frozenset(keys)
     documents = [read_document(path) for path in earlier]
-    if configs:
-        fixed = values_of(configs[0], [key for key in space.fixed if key not in FROM_METADATA])
-        keys += [
-            key
-            for key, value in fixed.items()
-            if any(document and value_at(document, key, value) != value for document in documents)
-        ]
+    there = [document for document in documents if document]
+    fixed_keys = [key for key in space.fixed if key not in FROM_METADATA]
+    fixed = values_of(configs[0], fixed_keys) if configs else {}
+    keys += [
+        key
+        for key in fixed_keys
+        if any(
+            value_at(document, key, fixed.get(key)) != fixed.get(key, value_at(there[0], key, None))
+            for document in there
+        )
+    ]
     now = [values_of(config, keys) for config in configs]
     before = [{key: value_at(document, key, None) for key in keys} if document else {} for document in documents]
     every = [*now, *(values for values in before if values)]

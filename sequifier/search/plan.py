@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.ledger import Record, latest_by_run
+from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.metric_names import script_problems
@@ -109,6 +109,7 @@ class Difference:
         kept: in both.
         new: in the plan alone.
         changed: new runs that take the place of earlier ones.
+        undrawn: in both, but the sample of today does not hold them.
         gone: in the ledger alone: their values left the search.
     """
 
@@ -116,6 +117,7 @@ class Difference:
     new: tuple[int, ...]
     changed: tuple[Changed, ...]
     gone: tuple[int, ...]
+    undrawn: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Plan:
         notes: what else a user should know.
         changed: new runs that take the place of earlier ones.
         n_to_propose: configurations that a bayesian search will propose, if its space has so many.
+        undrawn: numbers of kept runs that lie in the space, but that a sample of today does not draw.
         n_cells: cells of the space; None when ranges have no end.
         fingerprint: of the data.
         seed: trains every run; drawn here when the config has none.
@@ -147,6 +150,7 @@ class Plan:
     config: SearchConfig
     changed: tuple[Changed, ...] = ()
     n_to_propose: int = 0
+    undrawn: frozenset[int] = frozenset()
 
     def difference(self) -> Difference:
         """What is different from the ledger."""
@@ -155,10 +159,11 @@ class Plan:
         planned = {run.number for run in self.runs}  # repeats, added later, are no earlier runs
         gone = [run.record.run for run in self.earlier if run.record.run not in replaced | planned]
         return Difference(
-            kept=tuple(run.number for run in self.kept),
+            kept=tuple(run.number for run in self.kept if run.number not in self.undrawn),
             new=tuple(run.number for run in self.new if run.number not in changed),
             changed=tuple(pair for number, pair in sorted(changed.items()) if number in planned),
             gone=tuple(gone),
+            undrawn=tuple(sorted(self.undrawn)),
         )
 
     @property
@@ -210,16 +215,22 @@ def make_plan(
         )
     known = {record.identity: record for record in latest_by_run(records).values()}
     expander = Expander(config, space, data, seed=seed, steps_of=steps_of)
-    # A repeat has another seed and is no configuration of its own.
-    walk = Walk(config, space, expander, known, sum(record.seed == seed for record in known.values()))
-    walk.start_with(start_runs(config, expander))
     folder = run_folder(config)
+    recall = Recall(space, expander, folder)
+    # A repeat has another seed and is not a configuration of its own; a run that left the space before it had a result
+    # never gets one.
+    configurations = [record for record in known.values() if record.seed == seed]
+    counted = sum(record.state in DONE | FAILED or recall.find(record) is not None for record in configurations)
+    walk = Walk(config, space, expander, known, counted)
+    walk.start_with(start_runs(config, expander))
     if config.search_strategy == "bayesian":
         walk.check(space.extremes())
-        recall = Recall(space, expander, folder)
-        walk.recall(found[1] for record in known.values() if (found := recall.find(record)) is not None)
     else:
         walk.through(_strategy(config, space, seed).candidates(0, ()))
+    drawn = frozenset(walk.found)
+    if config.search_strategy != "grid":
+        others = [record for record in configurations if record.identity not in drawn]
+        walk.recall(found[1] for record in others if (found := recall.find(record)) is not None)
     walk.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
@@ -263,6 +274,9 @@ def make_plan(
             for before, now, settings in same_values(space, differing.documents, [run.config for run in new])
         ),
         n_to_propose=_to_propose(config, walk),
+        undrawn=frozenset(
+            numbers[identity] for identity in walk.found if config.search_strategy == "sample" and identity not in drawn
+        ),
     )
 
 

@@ -58,10 +58,12 @@ class Proposer:
         told: list[Told] = []
         taken = set(self._first)
         for record in configurations:
-            if not _is_settled(record) and self._recall.is_lost(record):
-                continue  # its file was lost with the power: it is proposed again, under its own number
-            taken.add(record.identity)
             found = self._recall.find(record)
+            if found is None and not _is_settled(record):
+                # Its file was lost with the power, then it is proposed again, under its own number; or it left the
+                # space, then nobody will train it.
+                continue
+            taken.add(record.identity)
             if found is not None and (outcome := _told(record, found[0], self._config.metric)) is not None:
                 told.append(outcome)
         if self._config.n_samples is not None and len(taken) >= self._config.n_samples:

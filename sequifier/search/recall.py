@@ -51,10 +51,6 @@ class Recall:
             self._found[record.identity] = self._search(document, record.identity)
         return self._found[record.identity]
 
-    def is_lost(self, record: Record) -> bool:
-        """Whether nothing is left to say what this run was."""
-        return record.identity not in self._found and self._document(record) is None
-
     def _document(self, record: Record) -> Mapping[str, Any] | None:
         path = self._folder / f"{record.name}.yaml"
         try:

@@ -1,0 +1,153 @@
+"""A search whose config was edited between two starts: nothing raises, and the table holds every run of the ledger."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from searches import FINGERPRINT, metadata, search
+
+from sequifier.api import SearchResult
+from sequifier.artifacts.ledger import Record, State
+from sequifier.cli.progress import needs_lines, plan_lines
+from sequifier.cli.tables import print_next, print_results
+from sequifier.config.search import SearchConfig
+from sequifier.search.estimate import disk_use, seconds_left
+from sequifier.search.keeping import surplus
+from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.repeats import with_confirmations, with_repeats
+from sequifier.search.results import results, savings, write_results
+
+
+def started(config: SearchConfig, records: list[Record]) -> Plan:
+    found = with_repeats(make_plan(config, metadata(), records=records), records)
+    write_run_files(found)
+    return found
+
+
+def record_of(run: PlannedRun, state: State) -> Record:
+    loss = 1.0 + run.number / 7 if state == "finished" else None
+    return Record(
+        run=run.number,
+        name=run.name,
+        identity=run.identity,
+        data=FINGERPRINT,
+        state=state,
+        batch_size=run.config.training_spec.batch_size,
+        seed=run.config.seed or 0,
+        best_val_loss=loss,
+        metrics={} if loss is None else {"val_loss": loss},
+        curve=[] if loss is None else [loss],
+        files={"config": str(run.path)},
+    )
+
+
+def some(*values: Any) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=3, unique_by=repr)
+
+
+RANGES = [{"low": 1e-4, "high": 1e-3, "log": True}, {"low": 5e-4, "high": 2e-3, "log": True}]
+TRAINING = st.fixed_dictionaries(
+    {"learning_rate": st.one_of(some(1e-3, 5e-4, 2e-4), st.sampled_from(RANGES))},
+    optional={"dropout": some(0.0, 0.1, 0.2), "epochs": st.sampled_from([1, 2]), "batch_size": some(8, 16)},
+)
+MODEL = st.fixed_dictionaries(
+    {"dim_model": some(8, 12, 16), "n_head": st.just([2])},
+    optional={"num_layers": some(1, 2), "attention_type": some("mha", "gqa"), "n_kv_heads": some(None, 1)},
+)
+ROOT = st.fixed_dictionaries(
+    {
+        "search_strategy": st.sampled_from(["sample", "sample", "grid", "bayesian"]),
+        "n_samples": st.integers(1, 5),
+        "repeats": st.integers(1, 2),
+        "seed": st.sampled_from([1010, 1010, 5]),
+        "sampler_seed": st.sampled_from([None, 3]),
+        "confirm_top": st.integers(0, 1),
+        "keep_models": st.sampled_from(["all", "best"]),
+        "input_columns": some(["kind"], ["kind", "length"]),
+        "independent": st.just(["dim_model", "learning_rate"]),
+    }
+)
+
+
+def made(root: dict[str, Any], model: dict[str, Any], training: dict[str, Any], folder: Path) -> SearchConfig:
+    if root["search_strategy"] == "grid" and isinstance(training["learning_rate"], dict):
+        training = training | {"learning_rate": [3e-4]}
+    return search(model=model, training=training, project_root=str(folder), **root)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.tuples(ROOT, MODEL, TRAINING), st.tuples(ROOT, MODEL, TRAINING), st.data())
+def test_an_edited_search_loses_no_run_and_ends_with_its_table(
+    tmp_path_factory: pytest.TempPathFactory, before: Any, after: Any, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("edited")
+    first = started(made(*before, folder), [])
+    states: Any = st.sampled_from(["finished", "finished", "finished", "failed", "interrupted", "diverged"])
+    records = [record_of(run, data.draw(states)) for run in first.runs]
+    config = made(*after, folder)
+    second = started(config, records)
+    second = with_confirmations(second, records)
+
+    rows = results(second, records, {"mean": {"val_loss": 1.2}})
+    listed = [number for row in rows for number in row.runs]
+    assert sorted(listed) == sorted({*(run.number for run in second.runs), *(record.run for record in records)})
+    for row in rows:
+        assert row.run is None or row.run_file
+    write_results(folder / "results.csv", rows, metric=config.metric)
+    waiting = [run for run in second.runs if run.record is None]
+    lines = [*plan_lines(second, waiting), *needs_lines(second, disk_use(second, records), 10**9, 1.0)]
+    assert lines
+    seconds_left(waiting, second.runs, records)
+    surplus(second, records)
+    result = SearchResult(second, rows, "complete", savings(second, records))
+    print_results(result)
+    print_next(result, Path("search.yaml"))
+    # Every run of the ledger is in the plan or is an earlier one, and the plan says which.
+    difference = second.difference()
+    gone = {*difference.gone, *(pair.before for pair in difference.changed)}
+    kept = {*difference.kept, *difference.undrawn}
+    assert {record.run for record in records} <= gone | kept | {run.number for run in second.runs}
+    assert not gone & kept
+    # The asked number: what counts is what has ended or will be trained.
+    if config.search_strategy == "sample" and second.n_cells is None:
+        ended = {record.run for record in records if record.state in ("finished", "failed", "diverged")}
+        configurations = {run.number for run in second.runs if run.config.seed == second.seed}
+        configurations |= {record.run for record in records if record.seed == second.seed} & ended
+        assert len(configurations) >= config.n_samples
+
+
+def test_a_sample_drawn_anew_keeps_the_runs_that_its_space_still_holds(tmp_path: Path) -> None:
+    def asked(rates: dict[str, Any], n_samples: int = 3) -> SearchConfig:
+        root = {"project_root": str(tmp_path), "search_strategy": "sample", "n_samples": n_samples}
+        return search(training={"learning_rate": rates, "dropout": [0.0, 0.1]}, **root)
+
+    first = started(asked({"low": 1e-4, "high": 1e-2, "log": True}), [])
+    records = [record_of(run, "finished") for run in first.runs]
+    wider = started(asked({"low": 1e-5, "high": 1e-2, "log": True}), records)
+    assert wider.difference().undrawn == (0, 1, 2)
+    assert wider.difference().gone == ()
+    assert [run.changed for run in wider.runs] == [run.changed for run in first.runs]
+    lines = plan_lines(wider, [])
+    assert "  3 not sampled this time, their results stay: 0, 1, 2" in lines
+    assert lines[-1] == "  nothing is left to run: 3 runs are done"
+    more = started(asked({"low": 1e-5, "high": 1e-2, "log": True}, 5), records)
+    assert [run.number for run in more.new] == [3, 4]
+    narrow = {"low": 1e-9, "high": 2e-9}
+    gone = started(asked(narrow), records)
+    assert gone.difference().gone == (0, 1, 2)
+    assert "  3 no longer part of the config, their results stay: 0, 1, 2" in plan_lines(gone, [])
+    rows = results(gone, records)
+    assert [set(row.changed) for row in rows] == [{"learning_rate", "dropout"}] * 3
+
+
+def test_a_run_that_left_the_space_before_it_had_a_result_does_not_count(tmp_path: Path) -> None:
+    def asked(rates: dict[str, Any]) -> SearchConfig:
+        root = {"project_root": str(tmp_path), "search_strategy": "sample", "n_samples": 3}
+        return search(training={"learning_rate": rates}, **root)
+
+    first = started(asked({"low": 1e-3, "high": 1e-2}), [])
+    records = [record_of(first.runs[0], "finished"), record_of(first.runs[1], "interrupted")]
+    second = started(asked({"low": 1e-5, "high": 1e-4}), records)
+    assert [run.number for run in second.new] == [2, 3]

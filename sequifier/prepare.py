@@ -332,6 +332,19 @@ def _check_targets(split: Split, config: TrainConfig, name: str) -> None:
                 f"the {name} split has no event of `{target}` to predict",
                 fix="a target needs an event before it and a known value; give that split more events",
             )
+        weights = (config.training_spec.class_weights or {}).get(target)
+        if weights is not None and 0 in weights[1:]:
+            counts = split.n_targets_of_class(target, len(weights))
+            if not any(count and weight for count, weight in zip(counts[1:], weights[1:], strict=True)):
+                raise ConfigError(
+                    [
+                        Problem(
+                            f"training_spec.class_weights.{target}",
+                            f"every class of `{target}` that the {name} split has to predict has the weight 0",
+                            fix="give one of them more",
+                        )
+                    ]
+                )
 
 
 def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainConfig, list[str]]:

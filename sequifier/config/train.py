@@ -287,6 +287,10 @@ class TrainConfig(ProjectConfig):
                     known = ", ".join(self.target_columns)
                     message = f"names `{target}`, which is no target; target_columns: {known}"
                     errors.append(problem(("training_spec", field), message))
+        weights = spec.loss_weights or {}
+        if self.target_columns and not any(weights.get(target, 1.0) for target in self.target_columns):
+            message = "gives every target the weight 0, so there is nothing to learn; give one of them more"
+            errors.append(problem(("training_spec", "loss_weights"), message))
         for target, kind in (self.target_column_types or {}).items():
             if target in spec.criterion:
                 try:

@@ -16,7 +16,8 @@ class TrainingSpec(StrictModel):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Where to train; auto takes cuda, then mps, then cpu, whichever is there first.",
+        description="Where to train. auto takes cuda where it is there, else the CPU, also on a Mac: mps is not tested "
+        "yet.",
         json_schema_extra=about(
             interacts="layer_type_dtypes and torch_compile choose by it", change="to leave the GPU to others"
         ),
@@ -128,7 +129,8 @@ class TrainingSpec(StrictModel):
     )
     decay_all: bool = Field(
         False,
-        description="Apply weight decay to norms, biases and embeddings too, instead of matrices alone.",
+        description="Apply weight decay to norms, biases and embeddings (of categories, real values and positions) "
+        "too, instead of the matrices of linear layers alone.",
         json_schema_extra=about(interacts="optimizer: its weight_decay", change="to match runs of other programs"),
     )
     gradient_clip: float | None = Field(
@@ -152,7 +154,7 @@ class TrainingSpec(StrictModel):
     )
     loss_weights: dict[str, float] | None = Field(
         None,
-        description="Weight of each target's loss in the sum; left out: 1.",
+        description="Weight of each target's loss in the sum, 0 or more, one at least above 0; left out: 1.",
         json_schema_extra=about(
             unit="no unit",
             interacts="target_columns; val_loss is the weighted sum",
@@ -161,7 +163,8 @@ class TrainingSpec(StrictModel):
     )
     class_weights: dict[str, list[float]] | None = Field(
         None,
-        description="Weight of each class of a categorical target: n_classes numbers, id 0 first.",
+        description="Weight of each class of a categorical target: n_classes numbers of 0 or more, id 0 first (it has "
+        "no effect). Targets of a class with weight 0 count as positions and add nothing to the loss.",
         json_schema_extra=about(
             interacts="changes what val_loss measures",
             unit="no unit",
@@ -403,6 +406,19 @@ class TrainingSpec(StrictModel):
         for target, weight in (weights or {}).items():
             if weight < 0:
                 raise ValueError(f"{target}: {weight} is negative; a weight is 0 or more")
+        return weights
+
+    @field_validator("class_weights")
+    @classmethod
+    def _classes_count(cls, weights: dict[str, list[float]] | None) -> dict[str, list[float]] | None:
+        for target, of_classes in (weights or {}).items():
+            for number, weight in enumerate(of_classes):
+                if weight < 0:
+                    raise ValueError(f"{target}: {weight} (of id {number}) is negative; a weight is 0 or more")
+            if len(of_classes) > 1 and not any(of_classes[1:]):
+                raise ValueError(
+                    f"{target}: no class has a weight above 0 (that of id 0 has no effect), so nothing can be learnt"
+                )
         return weights
 
     @property

@@ -69,6 +69,18 @@ class Split:
         n_known: NDArray[np.int64] = known[last + 1].astype(np.int64) - known[counted]
         return n_known
 
+    def n_targets_of_class(self, target: str, n_classes: int) -> NDArray[np.int64]:
+        """(n_classes,) How many events of each class are targets of a window, each counted once."""
+        opens = np.zeros(len(self.events.columns[target]) + 1, dtype=np.int32)
+        np.add.at(opens, self.windows.counted, 1)
+        np.subtract.at(opens, self.windows.last.astype(np.int64) + 1, 1)
+        is_target = np.cumsum(opens[:-1], dtype=np.int32) > 0
+        counts = np.zeros(n_classes, dtype=np.int64)
+        for start in range(0, len(is_target), _AT_A_TIME):
+            ids = np.asarray(self.events.columns[target][start : start + _AT_A_TIME])
+            counts += np.bincount(ids[is_target[start : start + _AT_A_TIME]], minlength=n_classes)
+        return counts
+
     def batch(self, chosen: NDArray[np.int64]) -> Batch:
         """Gather windows by their numbers, (B,)."""
         last = self.windows.last[chosen].astype(np.int64)

@@ -30,6 +30,19 @@ def padding_mask(is_event: Tensor) -> Tensor:
     return mask | (step[:, None] == step)
 
 
+class StackedLinear(nn.Linear):
+    """Several linear layers of the same input as one, without biases: one product for all of them.
+
+    Attributes:
+        rows: of each layer's matrix in `weight`, from top to bottom. An optimizer that treats a matrix as a whole
+            (Muon) must treat each of them for itself.
+    """
+
+    def __init__(self, in_features: int, rows: tuple[int, ...]) -> None:
+        super().__init__(in_features, sum(rows), bias=False)
+        self.rows = rows
+
+
 class CausalSelfAttention(nn.Module):
     """Mix each step with the steps before it. All heads have their own keys (K = H), or groups of H / K share them."""
 
@@ -42,8 +55,8 @@ class CausalSelfAttention(nn.Module):
         self.n_head, self.n_kv_heads = n_head, n_kv_heads
         self.head_width = dim_model // n_head
         self.dropout = dropout
-        # One product for all: rows of queries, then keys, then values.
-        self.qkv = nn.Linear(dim_model, (n_head + 2 * n_kv_heads) * self.head_width, bias=False)
+        of_queries, of_keys = n_head * self.head_width, n_kv_heads * self.head_width
+        self.qkv = StackedLinear(dim_model, (of_queries, of_keys, of_keys))  # queries, keys, values
         self.out = nn.Linear(dim_model, dim_model, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:

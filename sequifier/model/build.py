@@ -10,6 +10,7 @@ from torch import nn
 
 from sequifier.config.architecture import Architecture, Target, architecture
 from sequifier.model.attention import CausalSelfAttention
+from sequifier.model.embedding import RealEmbedding
 from sequifier.model.feed_forward import FeedForward
 from sequifier.model.positions import LearnedPositions
 from sequifier.model.transformer import Transformer
@@ -67,7 +68,7 @@ def draw_weights(model: Transformer, generator: torch.Generator | None = None) -
         elif isinstance(module, LearnedPositions):
             nn.init.normal_(module.weight, std=EMBEDDING_SPREAD, generator=generator)
     for real in model.embedding.real:
-        if isinstance(real, nn.Linear):  # an embedding of a number: one input
+        if isinstance(real, RealEmbedding):
             nn.init.normal_(real.weight, std=EMBEDDING_SPREAD, generator=generator)
     ends_of_branches = math.sqrt(2 * len(model.blocks))
     for module in model.modules():

@@ -9,6 +9,16 @@ import torch
 from torch import Tensor, nn
 
 
+class RealEmbedding(nn.Linear):
+    """The embedding of a real value, (..., 1) -> (..., W): the value times a learned vector, and another added.
+
+    Its weight is no matrix that mixes features, so weight decay leaves it alone as it does the vectors of categories.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(1, width)
+
+
 class EventEmbedding(nn.Module):
     """Embed each column, put the parts side by side, and mix them if asked.
 
@@ -41,7 +51,7 @@ class EventEmbedding(nn.Module):
             for classes, width in zip(n_classes, embedding_widths[:n_categorical], strict=True)
         )
         self.real = nn.ModuleList(
-            nn.Linear(1, width) if width > 1 else nn.Identity() for width in embedding_widths[n_categorical:]
+            RealEmbedding(width) if width > 1 else nn.Identity() for width in embedding_widths[n_categorical:]
         )
         self.joint = nn.Linear(total, dim_model) if joint else nn.Identity()
 
@@ -53,9 +63,10 @@ class EventEmbedding(nn.Module):
             reals: standardised values, (B, T, R) float32.
 
         Returns:
-            (B, T, D).
+            (B, T, D), float32 or better, also where autocast takes products in a shorter format: it begins the
+            residual stream, to which every block adds.
         """
         parts = [embed(ids) for embed, ids in zip(self.categorical, categories.unbind(-1), strict=True)]
         parts += [embed(value[..., None]) for embed, value in zip(self.real, reals.unbind(-1), strict=True)]
         joined: Tensor = self.joint(torch.cat(parts, dim=-1))  # (B, T, width) each -> (B, T, W) -> (B, T, D)
-        return joined
+        return joined.to(torch.promote_types(joined.dtype, torch.float32))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from sequifier import ARITHMETIC
 from sequifier.artifacts.checkpoint import (
     epoch_checkpoints,
     epoch_path,
@@ -60,7 +61,8 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
     """The checkpoint to go on from, or None to begin afresh; `never` removes the one of an unfinished run.
 
     Raises:
-        RunError: it belongs to a run with another config or other data; the error lists what differs.
+        RunError: it belongs to a run with another config, other data, or from before a correction of the arithmetic;
+            the error lists what differs.
         ModelError: the file is damaged.
     """
     path = resume_path(folder, config.model_name)
@@ -79,13 +81,22 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
         differing = _differing(content["config"], config.model_dump(mode="json"))
         if content["fingerprint"] != fingerprint:
             differing.append(f"the data ({content['fingerprint']} -> {fingerprint})")
-    if differing and resume == "matching":
+    # A version from before the number was stored has 1. Half a run of each would be a run of neither.
+    arithmetic = content.get("arithmetic", 1)
+    if (differing or arithmetic != ARITHMETIC) and resume == "matching":
         return None
     if differing:
         raise RunError(
             f"the unfinished run `{config.model_name}` was started with another config: {'; '.join(differing)}",
             where=str(path),
             fix="undo the change, start afresh with --no-resume, or choose another model_name",
+        )
+    if arithmetic != ARITHMETIC:
+        raise RunError(
+            f"the run `{config.model_name}` was started by another version of sequifier, which trains differently "
+            f"(arithmetic {arithmetic}, here {ARITHMETIC})",
+            where=str(path),
+            fix="start afresh with --no-resume, or finish it with the version that started it",
         )
     return content
 
@@ -109,6 +120,7 @@ def save_checkpoints(
         **state.checkpoint(),
         "config": config.model_dump(mode="json"),
         "fingerprint": fingerprint,
+        "arithmetic": ARITHMETIC,
         "architecture": dict(architecture),
     }
     written = []

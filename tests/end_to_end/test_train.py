@@ -13,7 +13,7 @@ import torch
 from rounding import rounding
 from shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
-from sequifier import api
+from sequifier import ARITHMETIC, api
 from sequifier.config.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
@@ -115,6 +115,20 @@ def test_an_unfinished_run_with_another_config_is_not_continued(shop: Path, trai
     assert "log_interval" not in str(caught.value)
     assert "--no-resume" in str(caught.value)
     assert train(changed, resume="never").last_epoch == 3
+
+
+def test_an_unfinished_run_of_another_arithmetic_is_not_continued(shop: Path, train_config: WriteConfig) -> None:
+    path = train_config()
+    run(load(TrainConfig, path).config, emit=quiet, should_stop=lambda: True)
+    checkpoint = shop / "checkpoints" / "tiny-resume.pt"
+    content = torch.load(checkpoint, weights_only=True)
+    assert content.pop("arithmetic") == ARITHMETIC, "the first release did not store it"
+    torch.save(content, checkpoint)
+    with pytest.raises(RunError, match=rf"trains differently \(arithmetic 1, here {ARITHMETIC}\)") as caught:
+        train(path)
+    assert "--no-resume" in str(caught.value)
+    afresh = train(path, resume="matching")  # a search does not stop for it
+    assert afresh.last_epoch == 3 and len(losses(shop)) == 3
 
 
 def test_checkpoints_are_found_by_their_exact_name(shop: Path, train_config: WriteConfig) -> None:

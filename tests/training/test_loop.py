@@ -157,6 +157,19 @@ def test_evaluation_does_not_depend_on_the_batch_size() -> None:
         assert other.standard_error == pytest.approx(results[0].standard_error, rel=rounding(64))
 
 
+def test_targets_of_each_class_are_those_of_the_windows() -> None:
+    events = events_of([9, 1, 30, 2], context=3)
+    for evaluation in (False, True):
+        split = split_of(events, seq_length=4, evaluation=evaluation)
+        rows = {
+            row
+            for last, counted in zip(split.windows.last, split.windows.counted, strict=True)
+            for row in range(counted, last + 1)
+        }
+        expected = np.bincount(events.columns["kind"][sorted(rows)], minlength=N_CLASSES)
+        assert split.n_targets_of_class("kind", N_CLASSES).tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(("batch_size", "accumulation", "effective"), [(3, 3, 7), (1, 7, None), (2, 4, 7)])
 def test_accumulation_gives_the_gradient_of_the_full_batch(
     batch_size: int, accumulation: int, effective: int | None

@@ -36,8 +36,13 @@ def model() -> TrialModel:
 
 
 def names_of(model: nn.Module, parameters: list[Tensor]) -> set[str]:
-    by_id = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {by_id[id(parameter)] for parameter in parameters}
+    """A part of a stored matrix begins where it does, or within it."""
+    places = {
+        parameter.data_ptr() + 4 * offset: name
+        for name, parameter in model.named_parameters()
+        for offset in ([0] if parameter.ndim < 2 else range(0, parameter.numel(), parameter.shape[1]))
+    }
+    return {places[parameter.data_ptr()] for parameter in parameters}
 
 
 MATRICES = {f"blocks.{block}.{layer}.weight" for block in (0, 1) for layer in (1, 3)}

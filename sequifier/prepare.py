@@ -13,6 +13,7 @@ import torch
 from sequifier.artifacts.events import Events, n_rows_of
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, check_planned, read_metadata
+from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
 from sequifier.artifacts.shard_folder import content_digest, content_stat
 from sequifier.config.architecture import Architecture, architecture
@@ -27,7 +28,6 @@ from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.export.models import finite
 from sequifier.model.build import build_model
-from sequifier.plain_file import read_bytes
 from sequifier.training.baselines import baselines
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Objective, evaluate
@@ -156,7 +156,7 @@ def score(
     ready = prepare(config.model_copy(update={"validation_data_path": split_path}), shared or Shared(), data=data)
     model = ready.state.model
     with reading("the model", model_path, fix="train the run again", error=ModelError):
-        weights = onnx.load_model_from_string(read_bytes(model_path)).graph.initializer
+        weights = load_model(model_path)[0].graph.initializer
         model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
     batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
     result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)

@@ -76,7 +76,9 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
 }
 
 # artifacts/tensor_shards.py reads and writes .pt shards, for which alone preprocessing needs torch.
-TORCH_IN_ARTIFACTS = {"artifacts/tensor_shards.py", "artifacts/torch_file.py", "artifacts/checkpoint.py"}
+TORCH_IN_ARTIFACTS = {
+    f"artifacts/{name}.py" for name in ("tensor_shards", "torch_file", "checkpoint", "torch_model_file")
+}
 
 
 class Import(NamedTuple):
@@ -230,7 +232,6 @@ OTHER_READERS = {
     "artifacts/reading.py",  # the one way
     "artifacts/torch_file.py",  # the one way, for torch
     "artifacts/sequence_losses.py",  # inside `reading`
-    "artifacts/model_file.py",
     "config/names.py",  # of this package
     "execution/local.py",  # from a pipe of our own worker
     "execution/worker.py",

@@ -13,13 +13,43 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.reading import read_json
 from sequifier.config.base import ColumnType, StrictModel
+from sequifier.config.preprocess import FillNull
 from sequifier.errors import DataError, did_you_mean
 
 FORMAT_VERSION = 1
 Category = str | int | bool
 Statistics = dict[Literal["std", "mean"], float]
+
+
+class Reading(StrictModel):
+    """What `preprocess` did to values before it encoded them; every reader of new rows repeats it.
+
+    The defaults are those of a metadata or model file written before this was stored: missing values are refused.
+    """
+
+    fill_null: dict[str, FillNull] = Field(default_factory=dict)  # column -> what its missing values became
+
+    def check(self, types: Mapping[str, str]) -> None:
+        """Check that the rules fit columns of these types.
+
+        Raises:
+            ValueError: one names another column, or does not fit its type.
+        """
+        for column, fill in self.fill_null.items():
+            if column not in types:
+                raise ValueError(f"reading.fill_null names column {column}, which is not among the columns")
+            if fill not in _FILLS[types[column]] and not isinstance(fill, _FILL_NUMBERS[types[column]]):
+                raise ValueError(f"reading.fill_null.{column}: {fill} does not fit a column of type {types[column]}")
+
+
+_FILLS: Mapping[str, tuple[str, ...]] = {
+    "Float64": ("mean", "forward"),
+    **dict.fromkeys(("Int64", "String", "Boolean"), ("forward", "unknown")),
+}
+_FILL_NUMBERS: Mapping[str, tuple[type, ...]] = {"Float64": (int, float), "Int64": (int,), "String": (), "Boolean": ()}
 
 
 class SequifierMetadata(StrictModel):
@@ -42,6 +72,7 @@ class SequifierMetadata(StrictModel):
     sequences: list[int]  # sequences with own rows
     column_hashes: list[dict[str, str]]  # column, sequenceId, itemPosition and isContext -> hash of content
     fingerprint: str  # of columns, vocabularies, statistics and content
+    reading: Reading = Field(default_factory=Reading)
 
 
 class Metadata(StrictModel):
@@ -78,6 +109,7 @@ class Metadata(StrictModel):
         for name in ("stride_by_split", "split_ratios", "rows", "sequences", "column_hashes"):
             if (length := len(getattr(self.sequifier, name))) != n_splits:
                 raise ValueError(f"split_paths has {n_splits} entries, sequifier.{name} has {length}")
+        self.sequifier.reading.check(self.column_types)
         return self
 
     @property
@@ -165,6 +197,11 @@ def check_planned(metadata: Metadata, planned: str, path: Path) -> None:
         )
 
 
+def _version_in(content: object) -> object:
+    ours = content.get("sequifier") if isinstance(content, dict) else None
+    return ours.get("format_version") if isinstance(ours, dict) else None
+
+
 def write_metadata(metadata: Metadata, path: Path) -> None:
     """Write the file atomically.
 
@@ -184,6 +221,7 @@ def read_metadata(path: Path) -> Metadata:
     content = read_json("the metadata", path, fix=again)
     if isinstance(content, dict) and "id_maps" in content and "sequifier" not in content:
         raise DataError("this metadata was written by Sequifier v1", where=str(path), fix=again)
+    check_format(_version_in(content), FORMAT_VERSION, "the metadata", path)
     try:
         metadata = Metadata.model_validate(content)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.reading import parse_json, reading
 from sequifier.config.base import StrictModel
 from sequifier.config.train import EventFormat
@@ -86,9 +87,8 @@ def read_index(folder: Path) -> ShardIndex:
                 where=str(path),
                 fix="run `sequifier preprocess` on the raw data again",
             )
+        check_format(content.get("format_version") if isinstance(content, dict) else None, FORMAT_VERSION, INDEX, path)
         index = ShardIndex.model_validate(content)
-        if index.format_version != FORMAT_VERSION:
-            raise ValueError(f"it has format {index.format_version}, this version reads {FORMAT_VERSION}")
         if outside := [shard.path for shard in index.shards if Path(shard.path).name != shard.path]:
             raise ValueError(f"the shard {outside[0]!r} is not in the folder")
         return index

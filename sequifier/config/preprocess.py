@@ -10,7 +10,7 @@ from sequifier.config.base import Columns, ProjectConfig, about
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
-FillNull = StrictInt | StrictFloat | Literal["mean", "forward", "unknown"]
+FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
 SMALLEST_CONTEXT = 512
 RATIO_TOLERANCE = 1e-6

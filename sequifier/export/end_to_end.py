@@ -16,7 +16,7 @@ from sequifier.artifacts.model_file import END_TO_END, add_properties, write_mod
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.graph import ML_DOMAIN, GraphWriter, Value
-from sequifier.export.onnx import write_backbone, write_choice, write_value
+from sequifier.export.onnx import write_backbone, write_choice, write_is_event, write_value
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
 
@@ -61,7 +61,8 @@ def build_end_to_end_graph(
     """The graph from raw values to labels.
 
     Inputs are each input column under its own name, (N, T) text, int64, bool, float32 or float64 as in the raw table,
-    and `n_events`, (N,) int64: how many of the last steps are real events. Outputs are `<target>_label` (N, P),
+    and `n_events`, (N,) int64: how many of the last steps are real events. Missing values are filled as in training;
+    see `raw_columns` for what they are. Outputs are `<target>_label` (N, P),
     `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units.
 
     Raises:
@@ -77,12 +78,10 @@ def build_end_to_end_graph(
             )
     writer = GraphWriter(state_dict, [*shape.input_columns, *outputs, EVENT_COUNT])
     for name in shape.input_columns:
-        writer.input(name, columns[name].kind, shape.seq_length)
-    n_events = writer.input(EVENT_COUNT, np.int64)
-    from_the_end = writer.integers(range(shape.seq_length, 0, -1))  # the last step is 1
-    is_event = writer.add("LessOrEqual", from_the_end, writer.add("Unsqueeze", n_events, writer.integers([1])))
-    encoded = {name: _encode(writer, name, columns[name], is_event) for name in shape.input_columns}
-    hidden = write_backbone(writer, shape, encoded, n_events)
+        writer.input(name, columns[name].input_kind, shape.seq_length)
+    is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
+    encoded = {name: _encode(writer, name, columns[name], is_event, shape.seq_length) for name in shape.input_columns}
+    hidden = write_backbone(writer, shape, encoded, is_event)
     _write_heads(writer, shape, columns, hidden)
     assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
     model = writer.finish("end-to-end")
@@ -90,30 +89,52 @@ def build_end_to_end_graph(
     return model
 
 
-def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value) -> Value:
-    """(N, T) raw values -> ids or standardised values."""
+def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value, steps: int) -> Value:
+    """(N, T) raw values -> ids or standardised values. `write_backbone` makes what is no number the mean."""
     if column.is_real:
         exact = writer.add("Cast", name, to=TensorProto.DOUBLE)
+        is_known = writer.add("LessOrEqual", writer.add("Abs", exact), _double(writer, np.finfo(np.float64).max))
+        if column.fill is not None and not isinstance(column.fill, str):
+            exact = writer.add("Where", is_known, exact, _double(writer, column.fill))
         z = writer.add("Div", writer.add("Sub", exact, _double(writer, column.mean)), _double(writer, column.std))
         z = writer.add("Cast", z, to=TensorProto.FLOAT)
-        # Padding may hold anything, also what is no number, which attention would not mask: 0 * inf is NaN.
-        usable = writer.add("And", is_event, writer.add("Not", writer.add("IsNaN", z)))
-        return writer.add("Where", usable, z, writer.number(0.0))
-    ids = range(1, len(column.categories) + 1)
+        if column.fill == "forward":
+            z = _carried_forward(writer, z, writer.add("And", is_known, is_event), writer.number(0.0), steps)
+        return z
     if not column.categories:
         zero = helper.make_tensor("zero", TensorProto.INT64, [1], [0])
         return writer.add("ConstantOfShape", writer.add("Shape", name), value=zero)
-    if column.kind is np.bool_:
-        by_value = dict(zip(column.categories, ids, strict=True))
+    by_value = column.ids
+    if column.input_kind is np.bool_:
         yes, no = (writer.constant(np.array(by_value.get(value, 0), np.int64)) for value in (True, False))
         return writer.add("Where", name, yes, no)
-    keys = "keys_strings" if column.kind is np.str_ else "keys_int64s"
-    return writer.add(
+    keys = "keys_strings" if column.input_kind is np.str_ else "keys_int64s"
+    ids = writer.add(
         "LabelEncoder",
         name,
         domain=ML_DOMAIN,
-        **{keys: list(column.categories), "values_int64s": list(ids), "default_int64": 0},
+        **{keys: list(by_value), "values_int64s": list(by_value.values()), "default_int64": 0},
     )
+    if column.fill == "forward":
+        zero_id = writer.constant(np.array(0, np.int64))
+        is_known = writer.add("And", writer.add("GreaterOrEqual", ids, zero_id), is_event)
+        ids = _carried_forward(writer, ids, is_known, zero_id, steps)
+    return ids
+
+
+def _carried_forward(writer: GraphWriter, values: Value, is_known: Value, otherwise: Value, steps: int) -> Value:
+    """(N, T): each step has the value of the last step up to it that is known, `otherwise` before the first one."""
+    numbers = writer.constant(np.arange(steps, dtype=np.float32))
+    numbers = writer.add("Where", is_known, numbers, writer.number(-1.0))
+    # ONNX has no running maximum; a maximum over all steps before is the same. Without a known step it is -1.
+    channel = writer.integers([1])
+    pooled = writer.add(
+        "MaxPool", writer.add("Unsqueeze", numbers, channel), kernel_shape=[steps], pads=[steps - 1, 0], strides=[1]
+    )
+    last = writer.add("Squeeze", pooled, channel)
+    place = writer.add("Cast", writer.add("Max", last, writer.number(0.0)), to=TensorProto.INT64)
+    found = writer.add("GatherElements", values, place, axis=1)
+    return writer.add("Where", writer.add("Less", last, writer.number(0.0)), otherwise, found)
 
 
 def _write_heads(writer: GraphWriter, shape: Architecture, columns: Mapping[str, RawColumn], hidden: Value) -> None:
@@ -130,7 +151,7 @@ def _write_heads(writer: GraphWriter, shape: Architecture, columns: Mapping[str,
             continue
         label, probabilities = target.end_to_end_names
         shares, largest = write_choice(writer, index, hidden)
-        categories = writer.constant(np.array(column.categories, column.numpy_type))
+        categories = writer.constant(np.array(column.categories, np.object_ if column.kind is np.str_ else column.kind))
         writer.output(label, writer.add("Gather", categories, largest, axis=0), column.kind, P)
         writer.output(probabilities, shares, np.float32, P, target.n_classes)
 

@@ -9,10 +9,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from sequifier.artifacts import torch_file
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.model_file import model_properties
+from sequifier.artifacts.torch_model_file import write_torch_model
 from sequifier.config.architecture import Architecture
 from sequifier.config.train import TrainConfig
 from sequifier.export.end_to_end import export_end_to_end
@@ -108,9 +108,10 @@ def export_models(
             architecture,
             vocabularies={column: metadata.categories(column) for column in metadata.categorical_columns},
             statistics=metadata.selected_columns_statistics,
-            data=metadata.sequifier.model_dump(exclude={"column_hashes"}),
+            data=metadata.sequifier.model_dump(exclude={"column_hashes", "reading"}),
             config=config.model_dump(mode="json"),
             metrics={"epoch": version.epoch, **finite(version.metrics)},
+            reading=metadata.sequifier.reading,
         )
         for kind, suffix in endings:
             name = f"sequifier-{config.model_name}-{version.name}{kind}-{last_epoch}.{suffix}"
@@ -125,8 +126,7 @@ def export_models(
                 embedding = kind == EMBEDDING
                 export_onnx(path, architecture, model, properties=properties, seed=seed, embedding=embedding)
             else:
-                with atomic_path(path) as temporary:
-                    torch_file.save({"weights": dict(version.weights), **properties}, temporary)
+                write_torch_model(path, version.weights, properties)
             written.append((version, kind + suffix, path))
             files[f"{version.name}{kind}_{suffix}"] = str(path.relative_to(root))
     return files

@@ -83,7 +83,8 @@ def build_graph(
     writer, shape = GraphWriter(state_dict, [*columns, EVENT_COUNT]), architecture
     inputs = {name: writer.input(name, np.int64, shape.seq_length) for name, _ in shape.categorical}
     inputs |= {name: writer.input(name, np.float32, shape.seq_length) for name in shape.real}
-    hidden = write_backbone(writer, shape, inputs, writer.input(EVENT_COUNT, np.int64))
+    is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
+    hidden = write_backbone(writer, shape, inputs, is_event)
     if embedding:
         writer.output(EMBEDDING, hidden, np.float32, shape.prediction_length, shape.dim_model)
     else:
@@ -94,21 +95,28 @@ def build_graph(
     return model
 
 
+def write_is_event(writer: GraphWriter, architecture: Architecture, n_events: Value) -> Value:
+    """(N,) how many of the last steps are events -> (N, T) bool."""
+    from_the_end = writer.integers(range(architecture.seq_length, 0, -1))  # the last step is 1
+    return writer.add("LessOrEqual", from_the_end, writer.add("Unsqueeze", n_events, writer.integers([1])))
+
+
 def write_backbone(
-    writer: GraphWriter, architecture: Architecture, columns: Mapping[str, Value], n_events: Value
+    writer: GraphWriter, architecture: Architecture, columns: Mapping[str, Value], is_event: Value
 ) -> Value:
     """Everything before the heads.
 
     Args:
         writer: of the graph.
         architecture: the shape.
-        columns: input column -> (N, T) int64 ids or float32 standardised values.
-        n_events: (N,) int64.
+        columns: input column -> (N, T) int64 ids or float32 standardised values. Padding may hold anything. In events,
+            an id that is out of range is unknown, and NaN or an infinity is the mean.
+        is_event: (N, T) bool.
 
     Returns:
         (N, P, D), after the final norm.
     """
-    return _Backbone(writer, architecture).write(columns, n_events)
+    return _Backbone(writer, architecture).write(columns, is_event)
 
 
 class _Backbone:
@@ -119,19 +127,41 @@ class _Backbone:
         self.head_width = architecture.dim_model // architecture.n_head
         self.group = architecture.n_head // architecture.n_kv_heads
 
-    def write(self, columns: Mapping[str, Value], n_events: Value) -> Value:
+    def write(self, columns: Mapping[str, Value], is_event: Value) -> Value:
         writer, shape = self.writer, self.shape
-        x = self._embed(columns)
+        x = self._embed(self._usable(columns, is_event))
         if shape.positional_encoding == "rope":
             self._write_rotation()
         else:
             x = writer.add("Add", x, writer.weight("positions.weight"))
-        self.mask = self._write_mask(n_events)
+        self.mask = self._write_mask(is_event)
         for index in range(shape.num_layers):
             # Past the keys and values of the last block, only the predicted steps matter.
             steps = shape.prediction_length if index == shape.num_layers - 1 else shape.seq_length
             x = self._block(x, f"blocks.{index}", steps)
         return self._norm(x, "norm") if shape.norm_first else x
+
+    def _usable(self, columns: Mapping[str, Value], is_event: Value) -> dict[str, Value]:
+        """The columns with 0, the mean or unknown, for what is padding, not a number or not an id.
+
+        Attention's weight of 0 does not undo a NaN or an infinity, and a look-up outside of its table fails.
+        """
+        writer = self.writer
+        largest, zero = writer.number(float(np.finfo(np.float32).max)), writer.number(0.0)
+        unknown = writer.constant(np.array(0, np.int64))
+        found = {}
+        for name in self.shape.real:
+            is_number = writer.add("LessOrEqual", writer.add("Abs", columns[name]), largest)
+            found[name] = writer.add("Where", writer.add("And", is_number, is_event), columns[name], zero)
+        for name, n_classes in self.shape.categorical:
+            end = writer.constant(np.array(n_classes, np.int64))
+            is_id = writer.add(
+                "And",
+                writer.add("GreaterOrEqual", columns[name], unknown),
+                writer.add("Less", columns[name], end),
+            )
+            found[name] = writer.add("Where", writer.add("And", is_id, is_event), columns[name], unknown)
+        return found
 
     def _embed(self, columns: Mapping[str, Value]) -> Value:
         """-> (N, T, D)."""
@@ -148,13 +178,10 @@ class _Backbone:
         x = writer.add("Concat", *parts, axis=-1) if len(parts) > 1 else parts[0]
         return writer.linear(x, "embedding.joint", bias=True) if shape.joint_embedding else x
 
-    def _write_mask(self, n_events: Value) -> Value:
+    def _write_mask(self, is_event: Value) -> Value:
         """-> (N, 1, 1, T, T), 0 where a step may attend and NEVER elsewhere; see `model.attention.padding_mask`."""
         writer, steps = self.writer, self.shape.seq_length
-        from_the_end = writer.constant(np.arange(steps, 0, -1, dtype=np.int64))  # the last step is 1
-        is_event = writer.add(
-            "LessOrEqual", from_the_end, writer.add("Unsqueeze", n_events, writer.integers([1, 2, 3, 4]))
-        )  # (N, 1, 1, 1, T)
+        is_event = writer.add("Unsqueeze", is_event, writer.integers([1, 2, 3]))  # (N, 1, 1, 1, T)
         may = writer.add("And", is_event, writer.constant(np.tri(steps, dtype=np.bool_)))
         may = writer.add("Or", may, writer.constant(np.eye(steps, dtype=np.bool_)))
         return writer.add("Where", may, writer.number(0.0), writer.number(NEVER))

@@ -24,6 +24,7 @@ from sequifier.model.transformer import Transformer
 
 TOLERANCE = 1e-3
 ERRORS_ONLY = 3
+SHARE_MISSING = 0.2
 
 Array = np.ndarray[Any, Any]
 
@@ -80,9 +81,11 @@ def check(
         feed = _random_windows(shape, n_events, generator)
         given = feed
         if raw is not None:
-            given = feed | {name: raw[name].decoded(feed[name]) for name in shape.input_columns}
-            # Rounded to the type of the column, and for want of an unknown value changed.
-            feed |= {name: raw[name].encoded(given[name]) for name in shape.input_columns}
+            given = feed | {name: _raw_values(raw[name], feed[name], generator) for name in shape.input_columns}
+            # Rounded to the type of the column, and where there is no unknown value changed.
+            is_event = _is_event(shape, feed)
+            feed |= {name: raw[name].encoded(given[name], is_event) for name in shape.input_columns}
+        given = _with_anything_in_padding(shape, given)
         names = [output.name for output in session.get_outputs()]
         ours = dict(zip(names, session.run(names, given), strict=True))
         if raw is not None:
@@ -120,11 +123,37 @@ def _cases(seq_length: int) -> dict[str, list[int]]:
 
 
 def _random_windows(shape: Architecture, n_events: list[int], generator: np.random.Generator) -> dict[str, Array]:
-    """Inputs by name. Padding holds random values too, since nothing may depend on them."""
+    """Inputs by name. Padding holds random values too, since torch does not depend on them."""
     size = (len(n_events), shape.seq_length)
     ids = {name: generator.integers(0, n_classes, size) for name, n_classes in shape.categorical}
     values = {name: generator.standard_normal(size, np.float32) for name in shape.real}
     return {**ids, **values, EVENT_COUNT: np.array(n_events, dtype=np.int64)}
+
+
+def _raw_values(column: RawColumn, numbers: Array, generator: np.random.Generator) -> Array:
+    """Raw values for ids or standardised values, some of them missing."""
+    values = column.decoded(numbers)
+    missing = np.nan if column.is_real else column.missing
+    if missing is not None:
+        values[generator.random(values.shape) < SHARE_MISSING] = missing
+    return values
+
+
+def _is_event(shape: Architecture, feed: Mapping[str, Array]) -> Array:
+    """(N, T) bool."""
+    found: Array = np.arange(shape.seq_length, 0, -1) <= feed[EVENT_COUNT][:, None]
+    return found
+
+
+def _with_anything_in_padding(shape: Architecture, given: Mapping[str, Array]) -> dict[str, Array]:
+    """The same events beside padding of the worst kind."""
+    is_event = _is_event(shape, given)
+    worst: dict[str, Any] = {"f": np.nan, "i": np.iinfo(np.int64).max, "O": "?", "b": True}
+    changed = {
+        name: np.where(is_event, given[name], np.array(worst[given[name].dtype.kind], given[name].dtype))
+        for name in shape.input_columns
+    }
+    return {**given, **changed}
 
 
 def _encoded_outputs(shape: Architecture, ours: dict[str, Array], raw: Mapping[str, RawColumn]) -> dict[str, Array]:
@@ -133,7 +162,7 @@ def _encoded_outputs(shape: Architecture, ours: dict[str, Array], raw: Mapping[s
     for target in shape.targets:
         column, values = raw[target.name], ours[target.end_to_end_names[0]]
         # A value that is no number stays what it is: the comparison is to find it.
-        numbers = (values.astype(np.float64) - column.mean) / column.std if column.is_real else column.encoded(values)
+        numbers = (values.astype(np.float64) - column.mean) / column.std if column.is_real else column.label_ids(values)
         found[target.output_names[-1]] = numbers
     return found
 
@@ -151,15 +180,14 @@ def _rounded_away(shape: Architecture, raw: Mapping[str, RawColumn]) -> list[str
 @torch.no_grad()
 def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], embedding: bool) -> dict[str, Array]:
     """The float outputs that the graph should give. `<target>_id` follows from the probabilities."""
-    n_events = torch.from_numpy(feed[EVENT_COUNT])
-    size = (len(n_events), shape.seq_length)
+    size = (len(feed[EVENT_COUNT]), shape.seq_length)
     categories = torch.zeros(*size, len(shape.categorical), dtype=torch.int64)
     reals = torch.zeros(*size, len(shape.real))
     for index, (name, _) in enumerate(shape.categorical):
         categories[..., index] = torch.from_numpy(feed[name])
     for index, name in enumerate(shape.real):
         reals[..., index] = torch.from_numpy(feed[name])
-    is_event = torch.arange(shape.seq_length, 0, -1) <= n_events[:, None]
+    is_event = torch.from_numpy(_is_event(shape, feed))
     # Without padding torch takes its causal fast path: the graph is compared with both.
     hidden = model(categories, reals, None if is_event.all() else is_event)[:, -shape.prediction_length :]
     hidden = torch.where(is_event[:, -shape.prediction_length :, None], hidden, torch.nan)  # padding has no meaning

@@ -1,11 +1,13 @@
 """What a model that takes raw values knows of each column: its type, its vocabulary or its statistics.
 
-The same encoding as in `preprocess.encode`, here one value at a time and without polars: the exported graph is compared
-with it, and tests compare both with `preprocess`.
+The same filling and encoding as in `preprocess`, here on arrays and without polars: the exported graph is compared with
+it, and tests compare both with `preprocess`.
+Shapes: N windows, T steps of the window.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from sequifier.artifacts.metadata import Category, Metadata
 from sequifier.config.architecture import Architecture
+from sequifier.config.preprocess import FillNull
 
 Array = np.ndarray[Any, Any]
 FAR_FROM_ZERO = 1000.0
@@ -20,6 +23,11 @@ FAR_FROM_ZERO = 1000.0
 rounded by more than 6e-5 deviations: minutes of a Unix time."""
 SCALES_OF_FLOAT32 = (1e-30, 1e30)
 """A column whose deviation is outside is float64 too."""
+
+NO_TEXT, NO_INTEGER = "", -(2**63)
+"""What a missing text and a missing integer are, unless the vocabulary has them; a missing number is NaN."""
+YES, NO = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+"""How true and false are written in a table, so in the text input of a boolean column that has a fill rule."""
 
 _KINDS: Mapping[str, type[np.generic]] = {"String": np.str_, "Int64": np.int64, "Boolean": np.bool_}
 
@@ -33,33 +41,93 @@ class RawColumn:
         categories: in id order, the first has id 1; empty for a real column.
         mean: of a real column.
         std: the same.
+        fill: what a missing value becomes; None: it was refused in training, and is the mean or unknown.
     """
 
     kind: type[np.generic]
     categories: tuple[Category, ...] = ()
     mean: float = 0.0
     std: float = 1.0
+    fill: FillNull | None = None
+
+    @property
+    def input_kind(self) -> type[np.generic]:
+        """The type of its values as an input. A boolean cannot be missing: text can."""
+        return np.str_ if self.kind is np.bool_ and self.fill is not None else self.kind
+
+    @cached_property
+    def ids(self) -> dict[Category, int]:
+        """The id of each value of a categorical input that has one, and of the value that stands for a missing one.
+
+        That id is -1 where the last known value is to be carried forward.
+        """
+        ids: dict[Category, int] = dict(zip(self.categories, count(1), strict=False))
+        if self.kind is np.bool_ and self.input_kind is np.str_:
+            ids = {text: ids[value] for value, texts in ((True, YES), (False, NO)) if value in ids for text in texts}
+        if self.missing is not None and self.fill is not None:
+            of_missing = -1 if self.fill == "forward" else 0
+            if isinstance(self.fill, int):
+                of_missing = ids.get(self.fill, 0)
+            ids.setdefault(self.missing, of_missing)
+        return ids
+
+    def label_ids(self, labels: Array) -> Array:
+        """Labels that the graph returned -> int64 ids, 0 for one that is in no vocabulary."""
+        ids = dict(zip(self.categories, count(1), strict=False))
+        return np.array([ids.get(label, 0) for label in labels.ravel().tolist()], np.int64).reshape(labels.shape)
+
+    @property
+    def missing(self) -> str | int | None:
+        """The category that stands for a missing value; None for booleans, and for real values, where it is NaN."""
+        if self.input_kind is np.str_:
+            return NO_TEXT
+        return NO_INTEGER if self.input_kind is np.int64 else None
 
     @property
     def is_real(self) -> bool:
         """Whether its values are measured, not counted off."""
         return self.kind in (np.float32, np.float64)
 
-    def encoded(self, values: Array) -> Array:
-        """Raw values -> int64 ids, 0 for what is unknown, or float32 standardised values, 0 for NaN."""
+    def encoded(self, values: Array, is_event: Array | None = None) -> Array:
+        """Raw values -> int64 ids, 0 for what is unknown, or float32 standardised values, 0 for the mean.
+
+        Args:
+            values: (N, T) of the input's type.
+            is_event: (N, T) bool; only events are carried forward. None: all are.
+        """
+        numbers: Array
         if self.is_real:
-            z = ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)
-            return np.where(np.isnan(z), np.float32(0), z)
-        ids = {category: number for number, category in enumerate(self.categories, start=1)}
-        return np.array([ids.get(value, 0) for value in values.ravel().tolist()], np.int64).reshape(values.shape)
+            exact = values.astype(np.float64)
+            is_missing = ~np.isfinite(exact)
+            if self.fill is not None and not isinstance(self.fill, str):
+                exact = np.where(is_missing, np.float64(self.fill), exact)
+            with np.errstate(over="ignore", invalid="ignore"):
+                numbers = ((exact - self.mean) / self.std).astype(np.float32)
+            numbers = np.where(np.isfinite(numbers), numbers, np.float32(0))
+        else:
+            ids = self.ids
+            numbers = np.array([ids.get(value, 0) for value in values.ravel().tolist()], np.int64).reshape(values.shape)
+            is_missing = numbers < 0
+        if self.fill != "forward":
+            return numbers
+        is_known = ~is_missing if is_event is None else ~is_missing & is_event
+        last = np.maximum.accumulate(np.where(is_known, np.arange(values.shape[1]), -1), axis=1)
+        return np.where(last < 0, numbers.dtype.type(0), np.take_along_axis(numbers, np.maximum(last, 0), axis=1))
 
     def decoded(self, numbers: Array) -> Array:
         """Ids or standardised values -> raw ones. Id 0 becomes a value that is not in the vocabulary; a column of true
         and false has none, and gets one of them."""
         if self.is_real:
             return (numbers.astype(np.float64) * self.std + self.mean).astype(self.kind)
-        values = [self._unknown(), *self.categories]
-        return np.array([values[number] for number in numbers.ravel()], self.numpy_type).reshape(numbers.shape)
+        found: Array = self._by_id[numbers]
+        return found
+
+    @cached_property
+    def _by_id(self) -> Array:
+        values: list[Category] = [self._unknown(), *self.categories]
+        if self.input_kind is not self.kind:
+            values = ["neither", *(YES[0] if value else NO[0] for value in self.categories)]
+        return np.array(values, self.numpy_type)
 
     @property
     def rounding(self) -> float:
@@ -68,8 +136,8 @@ class RawColumn:
 
     @property
     def numpy_type(self) -> type[np.generic]:
-        """Of an array of its values: text is kept as objects."""
-        return np.object_ if self.kind is np.str_ else self.kind
+        """Of an array of its values as an input: text is kept as objects."""
+        return np.object_ if self.input_kind is np.str_ else self.input_kind
 
     def _unknown(self) -> Category:
         if self.kind is np.str_:
@@ -80,13 +148,14 @@ class RawColumn:
 
 def raw_columns(architecture: Architecture, metadata: Metadata) -> dict[str, RawColumn]:
     """The input and target columns of a model."""
-    found = {}
+    found, fills = {}, metadata.sequifier.reading.fill_null
     for name in dict.fromkeys([*architecture.input_columns, *(target.name for target in architecture.targets)]):
         if name in metadata.id_maps:
-            found[name] = RawColumn(_KINDS[metadata.column_types[name]], tuple(metadata.categories(name)))
+            kind = _KINDS[metadata.column_types[name]]
+            found[name] = RawColumn(kind, tuple(metadata.categories(name)), fill=fills.get(name))
             continue
         mean, std = (metadata.selected_columns_statistics[name][key] for key in ("mean", "std"))
         smallest, largest = SCALES_OF_FLOAT32
         is_plain = abs(mean) <= FAR_FROM_ZERO * std and smallest < std < largest
-        found[name] = RawColumn(np.float32 if is_plain else np.float64, (), mean, std)
+        found[name] = RawColumn(np.float32 if is_plain else np.float64, (), mean, std, fills.get(name))
     return found

@@ -17,6 +17,10 @@ from sequifier.inference.source import Source, find_source
 
 Report = Callable[[str], None]
 _SUFFIXES = (".onnx", ".pt")
+NO_CHECKSUM = (
+    "note: {path} was exported before model files had a checksum, so that damage to it may go unnoticed; export it "
+    "again to add one"
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def check_jobs(config: InferConfig, report: Report) -> list[Job]:
                 [Problem("model_path", f"{path.name} does not end in .onnx or .pt", fix="give a model from models/")]
             )
         file = read_model(path)
+        if not file.has_checksum:
+            report(NO_CHECKSUM.format(path=path))
         targets = find_targets(config, file)
         check_kind(config, file, path)
         _check_given(config, file)

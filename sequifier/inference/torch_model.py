@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequifier.artifacts import torch_file
 from sequifier.artifacts.model_file import ModelFile, model_file
+from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.config.architecture import EMBEDDING
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
@@ -27,10 +27,9 @@ def read_torch_file(path: Path) -> ModelFile:
     Raises:
         ModelError: the file is missing, damaged, or is none of ours: a checkpoint, for instance.
     """
-    content = _read(path)
-    # It was not compared with torch, for it is torch.
-    properties = {key: value for key, value in content.items() if isinstance(value, str)} | {"parity": "{}"}
-    return model_file(properties, inputs=(), outputs=(), path=path)
+    _, properties, has_checksum = read_torch_model(path)
+    properties |= {"parity": "{}"}  # it was not compared with torch, for it is torch
+    return model_file(properties, inputs=(), outputs=(), path=path, has_checksum=has_checksum)
 
 
 class TorchModel:
@@ -58,9 +57,13 @@ class TorchModel:
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
             model = build_model(shape)
         try:
-            model.load_state_dict(_read(path)["weights"])
-        except (KeyError, RuntimeError) as error:
-            raise _damaged(path, error) from error
+            model.load_state_dict(read_torch_model(path)[0])
+        except RuntimeError as error:
+            raise ModelError(
+                f"the model's weights are not those of its architecture: {_reason(error)}",
+                where=str(path),
+                fix="export or copy the model again",
+            ) from error
         model.to(self._device).train(self._with_dropout)
 
         def outputs(hidden: Tensor) -> dict[str, Tensor]:
@@ -101,25 +104,6 @@ class TorchModel:
                 where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = torch_file.load("the model", path, fix="check the path, or export or copy it again", error=ModelError)
-    if not isinstance(content, dict) or "sequifier_version" not in content:
-        raise ModelError(
-            "this .pt file is no exported model",
-            where=str(path),
-            fix="give a model from models/ of a project (export_pt: true); a checkpoint is not one",
-        )
-    return content
-
-
-def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"this is no model file, or it is cut off: {_reason(error)}",
-        where=str(path),
-        fix="export or copy the model again",
-    )
 
 
 def _find_device(name: str) -> torch.device:

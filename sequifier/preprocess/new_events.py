@@ -3,17 +3,17 @@
 They are read, typed, sorted and checked as `preprocess` does it, and not shared out to splits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import polars as pl
 
 from sequifier.artifacts.events import POSITION, Events
-from sequifier.artifacts.model_file import ModelFile
-from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
+from sequifier.artifacts.model_file import ModelFile, stored_type
+from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, TypeName
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Problems, prepare
 from sequifier.preprocess.encode import Encoding
@@ -37,10 +37,16 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
         Parts of whole sequences, in order of their ids; without context.
 
     Raises:
-        DataError: a column is missing or of another type, or has null values.
+        DataError: a column is missing or of another type, or has missing values that training data could not have.
     """
     columns = file.architecture.input_columns
-    types = {column: _stored_type(file, column) for column in columns}
+    types = {column: cast(StoredType, stored_type(file.vocabularies.get(column))) for column in columns}
+    # Where no category is known, every value is unknown, whatever its type was.
+    fills = {
+        column: fill if file.vocabularies.get(column) != [] else "unknown"
+        for column, fill in file.reading.fill_null.items()
+        if column in columns
+    }
     encoding = Encoding(
         columns,
         {
@@ -68,8 +74,8 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
         with TemporaryDirectory(prefix="sequifier-") as folder:
             problems = Problems()
             for rows in read_parts(table, config, Path(folder), memory_bytes):
-                part = prepare(rows, table.types, {}, problems)
-                _raise_any(problems, source.path)
+                part = prepare(rows, table.types, fills, problems)
+                _raise_any(problems, source.path, fills)
                 values = part.rows.collect()
                 yield Events(
                     sequence_ids=part.sequence_ids,
@@ -121,21 +127,16 @@ def _has_rows(csv: Path) -> bool:
         return bool(file.read(1))
 
 
-def _stored_type(file: ModelFile, column: str) -> StoredType:
-    if column not in file.vocabularies:
-        return "Float64"
-    first = next(iter(file.vocabularies[column]), "")
-    return "Boolean" if isinstance(first, bool) else "Int64" if isinstance(first, int) else "String"
-
-
 def _format(path: Path) -> Literal["csv", "parquet"]:
     files = [path] if path.is_file() else list(path.rglob("*"))
     return "parquet" if any(file.suffix.lower() in (".parquet", ".pq") for file in files) else "csv"
 
 
-def _raise_any(problems: Problems, path: Path) -> None:
+def _raise_any(problems: Problems, path: Path, fills: Mapping[str, FillNull]) -> None:
     try:
-        problems.raise_any(str(path), {})
+        problems.raise_any(str(path), fills)
     except DataError as error:
         fix = error.fix.split(",")[0].replace("drop those rows", "drop those rows, or fill in their values")
+        if "drop those rows" in fix and not fills:
+            fix += "; the model was trained on data without missing values"
         raise DataError(error.what, where=error.where, fix=fix) from error

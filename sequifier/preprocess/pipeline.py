@@ -29,6 +29,7 @@ from sequifier.artifacts.events import (
 )
 from sequifier.artifacts.metadata import (
     Metadata,
+    Reading,
     SequifierMetadata,
     category_text,
     data_fingerprint,
@@ -86,6 +87,8 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
     root = config.root
     metadata_path = root / "configs" / "metadata_configs" / f"{source.name}.json"
     stored = _stored_metadata(config, metadata_path)
+    if stored:
+        config = _with_stored_fills(config, stored)
     with working_folder(source, config, stored, memory_bytes, report) as folder:
         data = (
             _from_text(source, config, stored, memory_bytes, report)
@@ -179,6 +182,13 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
                 fix=f"leave selected_columns out; {did_you_mean(column, stored.columns)}",
             )
     return stored
+
+
+def _with_stored_fills(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
+    """The config with the fill rules that the metadata was written with, where it names none of its own."""
+    columns = config.selected_columns or stored.columns
+    fills = {column: fill for column, fill in stored.sequifier.reading.fill_null.items() if column in columns}
+    return config.model_copy(update={"fill_null": fills | config.fill_null})
 
 
 def _read(
@@ -336,5 +346,6 @@ def _metadata(config: PreprocessConfig, data: _Data, paths: list[str], hashes: l
             sequences=np.count_nonzero(own, axis=1).tolist(),
             column_hashes=hashes,
             fingerprint=data_fingerprint(encoding.columns, id_maps, encoding.statistics, hashes),
+            reading=Reading(fill_null=config.fill_null),
         ),
     )

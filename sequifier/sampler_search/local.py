@@ -18,7 +18,7 @@ from sequifier.errors import ConfigError, ModelError, Problem
 from sequifier.generation.generate import Generated, Histories, choose, generate
 from sequifier.generation.samplers import Rules, distribution, logits_of
 from sequifier.generation.streams import uniforms
-from sequifier.inference.check import check_kind, find_targets
+from sequifier.inference.check import NO_CHECKSUM, check_kind, find_targets
 from sequifier.inference.decode import original_units
 from sequifier.inference.runtime import open_model, read_model
 from sequifier.sampler_search.held_out import HeldOutReader, as_inference
@@ -66,6 +66,8 @@ class LocalModel:
             raise ConfigError([Problem("model_path", what, fix="give a model from models/")])
         self.name, self._seed, self._batch_size = config.model_path, seed, config.inference_batch_size
         self._file = read_model(path)
+        if not self._file.has_checksum:
+            report(NO_CHECKSUM.format(path=path))
         inference = as_inference(config, self._file)
         check_kind(inference, self._file, path)
         if not any(target.kind == "categorical" for target in find_targets(inference, self._file)):

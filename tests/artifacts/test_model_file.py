@@ -1,5 +1,9 @@
 """What a model file says about itself, and files that are none."""
 
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from sequifier import __version__
+from sequifier.artifacts.metadata import Reading
 from sequifier.artifacts.model_file import add_properties, model_properties, read_model_file, write_model
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ModelError, RunError
@@ -86,7 +91,9 @@ def test_a_vocabulary_of_ten_thousand_entries_fits(tmp_path: Path) -> None:
     labels = [f"label {index}" for index in range(10_000)]
     model = graph(with_properties=False)
     content = CONTENT | {"vocabularies": CONTENT["vocabularies"] | {"a.b": labels}}
-    add_properties(model, model_properties(ARCHITECTURE, **content) | {"parity": "{}"})
+    targets = (Target("a.b", "categorical", 10_001), *ARCHITECTURE.targets[1:])
+    shape = replace(ARCHITECTURE, categorical=(("a.b", 10_001), ("flag", 3)), targets=targets)
+    add_properties(model, model_properties(shape, **content) | {"parity": "{}"})
     write_model(tmp_path / "model.onnx", model)
     assert read_model_file(tmp_path / "model.onnx").vocabularies["a.b"] == labels
 
@@ -129,6 +136,119 @@ def test_properties_of_another_version_are_named(tmp_path: Path) -> None:
     write_model(tmp_path / "model.onnx", model)
     with pytest.raises(ModelError, match=r"it says version 9\.9"):
         read_model_file(tmp_path / "model.onnx")
+
+
+def test_the_last_property_is_the_checksum_of_all_bytes_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_model(path, graph())
+    content = path.read_bytes()
+    digest = hashlib.sha256(content[:-76]).hexdigest()  # docs/deploy.md and the module say so
+    assert content.endswith(b"sha256\x12@" + digest.encode())
+    assert {prop.key: prop.value for prop in onnx.load(path).metadata_props}["sha256"] == digest
+    onnx.save(onnx.load(path), path)
+    assert read_model_file(path).has_checksum, "read and written again it is the same file"
+
+
+def test_a_bit_that_is_flipped_anywhere_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_model(path, graph())
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with pytest.raises(ModelError) as caught:
+            read_model_file(path)
+        assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.metadata_props.pop(),  # the checksum itself
+        lambda model: model.metadata_props.add(key="note", value="mine"),
+        lambda model: setattr(model.metadata_props[2], "value", "{}"),
+        lambda model: setattr(model.graph.node[0], "op_type", "Neg"),
+    ],
+)
+def test_a_file_that_was_changed_is_refused(tmp_path: Path, change: Callable[[onnx.ModelProto], Any]) -> None:
+    path = tmp_path / "model.onnx"
+    write_model(path, graph())
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="changed or damaged since it was exported"):
+        read_model_file(path)
+
+
+def test_a_file_of_a_version_without_checksums_is_read(tmp_path: Path) -> None:
+    model = graph()
+    old = [prop for prop in model.metadata_props if prop.key not in ("format_version", "reading")]
+    del model.metadata_props[:]
+    model.metadata_props.extend(old)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    read = read_model_file(tmp_path / "model.onnx")
+    assert not read.has_checksum
+    assert read.reading == Reading()
+
+
+@pytest.mark.parametrize("version", ["99", "two", "0", "-1"])
+def test_another_format_version_is_refused(tmp_path: Path, version: str) -> None:
+    model = graph()
+    (prop,) = (prop for prop in model.metadata_props if prop.key == "format_version")
+    prop.value = version
+    write_model(tmp_path / "model.onnx", model)
+    with pytest.raises(ModelError, match=r"format version .* reads versions up to 1"):
+        read_model_file(tmp_path / "model.onnx")
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            (key, value)
+            for key in ("architecture", "vocabularies", "reading")
+            for value in (DEEP, "[1]", "null", "{}x")
+        ),
+        ("columns", '{"inputs": [{"name": "../../x"}], "targets": []}'),
+        ("vocabularies", '{"a.b": ["a"], "flag": [false, true]}'),
+        ("vocabularies", '{"a.b": ["a", 1, 2], "flag": [false, true]}'),
+        ("statistics", '{"size": {"mean": 0, "std": 0}, "price": {"mean": 0, "std": 1}}'),
+        ("statistics", '{"size": {"mean": 0, "std": 1}, "price": {"mean": NaN, "std": 1}}'),
+        ("reading", '{"fill_null": {"size": "unknown"}}'),
+        ("reading", '{"fill_null": {"a.b": 3}}'),
+        ("reading", '{"unheard_of": 3}'),
+    ],
+)
+def test_properties_that_do_not_fit_are_one_error(tmp_path: Path, key: str, value: str) -> None:
+    model = graph()
+    (prop,) = (prop for prop in model.metadata_props if prop.key == key)
+    prop.value = value
+    write_model(tmp_path / "model.onnx", model)
+    with pytest.raises(ModelError, match="properties cannot be read") as caught:
+        read_model_file(tmp_path / "model.onnx")
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_is_no_file_is_found_before_it_is_read(tmp_path: Path) -> None:
+    pipe, device, folder, huge = (tmp_path / f"{name}.onnx" for name in ("pipe", "device", "folder", "huge"))
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    folder.mkdir()
+    huge.touch()
+    os.truncate(huge, 6 << 30)
+    for path, expected in (
+        (pipe, "it is a pipe or a device"),
+        (device, "it is a pipe or a device"),
+        (folder, "Is a directory"),
+        (huge, "not an ONNX file: it has 6,442,450,944 bytes"),
+    ):
+        with pytest.raises(ModelError, match=expected):
+            read_model_file(path)
+    os.truncate(huge, 1 << 30)
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        read_model_file(huge)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def raw_table(price: pl.Expr) -> Callable[[Path], None]:
         (cut(ONNX, 0.5), [], "not an ONNX file, or it is cut off"),
         (cut(ONNX, 0.0), [], "not exported by Sequifier, or it is cut off"),
         (overwritten, [], "ONNX"),
-        (corrupt, [], "onnxruntime cannot load the model"),
-        (cut(PT, 0.5), ["-mp", PT], "no model file, or it is cut off"),
+        (corrupt, [], "changed or damaged since it was exported"),
+        (cut(PT, 0.5), ["-mp", PT], "not a file of torch, or it is cut off"),
         (lambda root: None, ["-mp", "models/none.onnx"], "no such file or folder"),
     ],
 )

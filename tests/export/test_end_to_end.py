@@ -1,5 +1,6 @@
 """The graph that takes raw values, against the encoding of `preprocess` and the graph that takes numbers."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from rounding import rounding
 from shapes import describe, lively, pairwise, small
 
+from sequifier.artifacts.metadata import Reading
 from sequifier.artifacts.model_file import model_properties, read_model_file
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ModelError
@@ -265,8 +267,67 @@ def test_a_model_file_says_that_it_takes_raw_values(tmp_path: Path) -> None:
     ],
 )
 def test_a_column_is_as_exact_as_its_values_need(mean: float, std: float, kind: type[np.generic]) -> None:
-    metadata = SimpleNamespace(id_maps={}, selected_columns_statistics={"length": {"mean": mean, "std": std}})
+    metadata = SimpleNamespace(
+        id_maps={},
+        selected_columns_statistics={"length": {"mean": mean, "std": std}},
+        sequifier=SimpleNamespace(reading=Reading()),
+    )
     shape = small(categorical=(), real=("length",), embedding_widths=(16,), targets=(Target("length", "real", 0),))
     columns = raw_columns(shape, metadata)  # type: ignore[arg-type]
     assert columns["length"].kind == kind
     check(graph(shape, columns), shape, lively(shape).state_dict(), seed=0, raw=columns)
+
+
+def carried(values: list[Any], column: RawColumn, n_events: int) -> list[float]:
+    """What a column becomes, event by event, as `preprocess` does it."""
+    last, found = 0.0, []
+    for step, value in enumerate(values):
+        is_missing = value == column.missing or (column.is_real and not np.isfinite(value))
+        if len(values) - step <= n_events and not is_missing:
+            last = float(column.encoded(np.array([[value]], column.numpy_type))[0, 0])
+        found.append(last)
+    return found
+
+
+def test_values_are_carried_forward_from_events_of_the_window_alone() -> None:
+    shape = small(categorical=(("kind", 7),), real=("length",), embedding_widths=(8, 8), prediction_length=1)
+    kind, length = (dataclasses.replace(COLUMNS[name], fill="forward") for name in ("kind", "length"))
+    kind = dataclasses.replace(kind, categories=tuple(label or "empty" for label in kind.categories))
+    columns = COLUMNS | {"kind": kind, "length": length}
+    model = graph(shape, columns)
+    kinds = [["for", "", "in", "", "", "unheard of", "", "a b"], ["for", "in", "", "", "", "for", "", ""]]
+    lengths = [[np.nan, 9, np.inf, 12, np.nan, 4, np.nan, np.nan], [7, 8, np.nan, -np.inf, np.nan, np.nan, 11, np.nan]]
+    count = [8, 6]  # in the second row, the first two are padding and no value to carry
+    feed: Arrays = {
+        "kind": np.array(kinds, object),
+        "length": np.array(lengths, np.float32),
+        "n_events": np.array(count),
+    }
+    numbers = {
+        "kind": np.array([carried(row, kind, n) for row, n in zip(kinds, count, strict=True)], np.int64),
+        "length": np.array([carried(row, length, n) for row, n in zip(lengths, count, strict=True)], np.float32),
+    }
+    assert numbers["kind"][0].tolist() == [2, 2, 4, 4, 4, 0, 0, 1], "an unknown label is a value"
+    assert numbers["kind"][1, 2:].tolist() == [0, 0, 0, 2, 2, 2]
+    first = build_graph(shape, lively(shape).state_dict(), metadata_props={})
+    expected = run(first, numbers | {"n_events": np.array(count)})["kind_probabilities"]
+    np.testing.assert_allclose(run(model, feed)["kind_probabilities"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_marker_of_missing_values_that_is_a_known_category_is_that_category() -> None:
+    empty = RawColumn(np.str_, ("", "x"), fill="forward")
+    lowest = RawColumn(np.int64, (-(2**63), 4), fill=4)
+    assert empty.encoded(np.array([["x", "", "?"]], object)).tolist() == [[2, 1, 0]]
+    assert lowest.encoded(np.array([[4, -(2**63), 5]])).tolist() == [[2, 1, 0]]
+    assert RawColumn(np.int64, (3, 4), fill=4).encoded(np.array([[-(2**63), 3]])).tolist() == [[2, 1]]
+    assert RawColumn(np.int64, (3, 4), fill=9).encoded(np.array([[-(2**63), 3]])).tolist() == [[0, 1]]
+
+
+def test_a_boolean_with_a_fill_rule_is_read_as_text() -> None:
+    shape = small(categorical=(("kind", 7), ("flag", 3)), targets=(Target("flag", "categorical", 3),))
+    columns = COLUMNS | {"flag": dataclasses.replace(COLUMNS["flag"], fill="forward")}
+    model = graph(shape, columns)
+    session = open_session(model.SerializeToString())
+    assert {value.name: value.type for value in session.get_inputs()}["flag"] == "tensor(string)"
+    assert session.get_outputs()[0].type == "tensor(bool)", "labels are what is in the table"
+    check(model, shape, lively(shape).state_dict(), seed=0, raw=columns)

@@ -237,3 +237,50 @@ def test_onnxruntime_fuses_the_norms_and_the_gate(tmp_path: Path) -> None:
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert operators.count("SimplifiedLayerNormalization") == 2 * shape.num_layers + 1
     assert operators.count("QuickGelu") == shape.num_layers
+
+
+def feed_of(shape: Architecture, n_events: list[int]) -> dict[str, np.ndarray]:
+    categories, reals = windows(shape, len(n_events))
+    feed = {name: categories[..., index].numpy().copy() for index, (name, _) in enumerate(shape.categorical)}
+    feed |= {name: reals[..., index].numpy().copy() for index, name in enumerate(shape.real)}
+    return feed | {"n_events": np.array(n_events)}
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+@pytest.mark.parametrize("joint", [False, True])
+def test_what_stands_in_padding_changes_no_bit(embedding: bool, joint: bool) -> None:
+    shape = small(joint_embedding=joint, prediction_length=3)
+    graph = build_graph(shape, lively(shape).state_dict(), embedding=embedding, metadata_props={})
+    session = open_session(graph.SerializeToString())
+    feed = feed_of(shape, [1, 3, 7])
+    expected = session.run(None, feed)
+    padding = np.arange(shape.seq_length, 0, -1) > feed["n_events"][:, None]
+    for number, id in ((np.nan, -1), (np.inf, 7), (-np.inf, 2**63 - 1), (3e38, -(2**63))):
+        changed = {name: array.copy() for name, array in feed.items()}
+        for name, _ in shape.categorical:
+            changed[name][padding] = id
+        for name in shape.real:
+            changed[name][padding] = number
+        for ours, theirs in zip(session.run(None, changed), expected, strict=True):
+            assert np.array_equal(ours, theirs)
+            assert np.isfinite(ours).all()
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+def test_in_an_event_a_number_that_is_none_is_the_mean_and_an_id_that_is_none_is_unknown(embedding: bool) -> None:
+    shape = small()
+    graph = build_graph(shape, lively(shape).state_dict(), embedding=embedding, metadata_props={})
+    session = open_session(graph.SerializeToString())
+
+    def outputs(**values: float) -> list[np.ndarray]:
+        changed = feed_of(shape, [8, 2])
+        for name, value in values.items():
+            changed[name][:, -1] = value
+        return session.run(None, changed)
+
+    expected = outputs(length=0, depth=0, kind=0, place=0)
+    assert not np.array_equal(outputs(length=0, depth=0, kind=1, place=0)[0], expected[0])
+    for number in (np.nan, np.inf, -np.inf):
+        for id in (-1, -(2**63), 7, 2**40):
+            found = outputs(length=number, depth=number, kind=id, place=id)
+            assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))

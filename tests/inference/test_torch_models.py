@@ -1,5 +1,6 @@
 """Models exported by export_pt, and dropout at inference."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_a_model_without_dropout_is_said(trained: Path) -> None:
 
 def test_a_checkpoint_and_a_cut_off_file_are_no_models(trained: Path) -> None:
     checkpoint = next(Path("checkpoints").glob("one-epoch-*.pt"))
-    with pytest.raises(ModelError, match="no exported model"):
+    with pytest.raises(ModelError, match="not an exported model"):
         infer(str(checkpoint))
     Path(PT).write_bytes(Path(PT).read_bytes()[:2000])
     with pytest.raises(ModelError, match="cut off"):
@@ -68,3 +69,39 @@ def test_onnx_and_pt_models_in_one_call(trained: Path) -> None:
     assert [result.predictions.name for result in results] == [
         *("sequifier-three-best-1-predictions.csv", "sequifier-one-best-1-predictions.csv")
     ]
+
+
+def test_a_pt_model_that_was_changed_is_refused_and_an_older_one_is_read(trained: Path) -> None:
+    content = torch.load(PT, weights_only=True)
+    older = {key: value for key, value in content.items() if key not in ("sha256", "format_version", "reading")}
+    lines: list[str] = []
+    torch.save(older, PT)
+    assert infer(PT, lines)[0].n_predictions
+    assert any("before model files had a checksum" in line for line in lines)
+    name = next(iter(content["weights"]))
+    for changed in (
+        content | {"metrics": "{}"},
+        content | {"weights": content["weights"] | {name: content["weights"][name] + 1e-6}},
+        {key: value for key, value in content.items() if key != "sha256"},
+    ):
+        torch.save(changed, PT)
+        with pytest.raises(ModelError, match="changed or damaged since it was exported"):
+            infer(PT)
+    torch.save(content | {"format_version": "99"}, PT)
+    with pytest.raises(ModelError, match="changed or damaged"):
+        infer(PT)
+    torch.save(older | {"vocabularies": "[" * 100_000}, PT)
+    with pytest.raises(ModelError, match="nested too deeply"):
+        infer(PT)
+
+
+def test_a_pipe_or_a_pickle_with_code_is_no_model(trained: Path) -> None:
+    path = Path("models/sequifier-pipe-best-1.pt")
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match="it is a pipe or a device"):
+        infer(str(path))
+    path.unlink()
+    torch.save({"sequifier_version": Path("x")}, path)
+    with pytest.raises(ModelError, match="it holds pathlib") as caught:
+        infer(str(path))
+    assert "weights_only" not in str(caught.value)

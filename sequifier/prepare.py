@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from sequifier.model.build import build_model
 from sequifier.training.baselines import baselines
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Objective, evaluate
-from sequifier.training.loop import EVALUATION_BATCHES
+from sequifier.training.loop import EVALUATION_BATCHES, Emit
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
@@ -63,6 +64,7 @@ class Prepared:
     objective: Objective
     state: TrainState
     baselines: dict[str, dict[str, float]]
+    baseline_seconds: float  # 0 where an earlier run of this process had computed them
     warnings: list[str]
     inputs: dict[str, str]  # digests of splits whose content the metadata do not describe, by config field
 
@@ -78,12 +80,13 @@ class Prepared:
                     split.events.file.check_unchanged()
 
 
-def prepare(config: TrainConfig, shared: Shared, *, data: str | None = None) -> Prepared:
+def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, data: str | None = None) -> Prepared:
     """Read the data, check that config and data fit, and build the model with its optimizer.
 
     Args:
         config: as `run`.
         shared: as `run`.
+        emit: is notified when the baselines are computed; None: they are not needed.
         data: fingerprint of the only data that will do; None takes what is there.
 
     Raises:
@@ -127,13 +130,15 @@ def prepare(config: TrainConfig, shared: Shared, *, data: str | None = None) -> 
         step_on=spec.scheduler_step_on,
         warmup_steps=spec.warmup_steps,
     )
-    scores = _baseline_scores(shared, train_events, valid, objective, metadata, config)
     batch_numbers = spec.batch_size * shape.seq_length * shape.dim_model
     precision = build_precision(spec, device.type, batch_numbers=batch_numbers)
     state = TrainState(model, optimizer, schedule, precision)
     if compiles(spec, shape, n_windows=len(train), device_type=device.type):
         model.compile_blocks(spec.batch_size)
-    return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, warnings, inputs)
+    started = time.perf_counter()
+    scores = {} if emit is None else _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
+    seconds = time.perf_counter() - started
+    return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, seconds, warnings, inputs)
 
 
 def score(
@@ -374,18 +379,22 @@ def _baseline_scores(
     objective: Objective,
     metadata: Metadata,
     config: TrainConfig,
+    emit: Emit,
 ) -> dict[str, dict[str, float]]:
     spec = config.training_spec
+    assert config.input_columns
     key = (
         metadata.fingerprint,
         *((path, content_stat(path)) for path in (_path(config, key) for key in DATA_PATHS)),
         spec.evaluation_context,
-        valid.windows.n_targets,  # differs with seq_length when windows overlap (evaluation_context: split)
+        config.seq_length,  # what a window shows of the past
+        spec.evaluation_stride,
+        frozenset(config.input_columns),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights)),
     )
     if key not in shared.baselines:
-        n_classes = {target: metadata.n_classes[target] for target in objective.losses if target in metadata.n_classes}
-        scores = baselines(train, valid, objective, n_classes)
+        emit("stage", stage="baselines")
+        scores = baselines(train, valid, objective, metadata.n_classes, config.input_columns)
         shared.baselines[key] = {
             name: finite({**score.metrics, "standard_error": score.standard_error}) for name, score in scores.items()
         }

@@ -106,7 +106,7 @@ def run(
     emit("stage", stage="load")
     with param_scope(config.model_dump(mode="json")):
         hooks = load_hooks(config.hooks, config.root)
-    ready = prepare(config, shared or Shared(), data=data)
+    ready = prepare(config, shared or Shared(), emit, data=data)
     config, root = ready.config, config.root
     ready.warnings.extend(check(config, ready.metadata))
     checkpoint = find_checkpoint(config, ready.metadata.fingerprint, root / "checkpoints", resume)
@@ -150,7 +150,10 @@ def _recorded(
     spec = config.training_spec
     assert config.seed is not None
     previous = _previous_loss(root, config.model_name, but=record.path)
-    seconds = {"load": time.perf_counter() - started}
+    seconds = {
+        "load": time.perf_counter() - started - ready.baseline_seconds,
+        "baselines": ready.baseline_seconds,
+    }
     n_parameters = sum(parameter.numel() for parameter in state.model.parameters())
     reset_peak_memory(ready.device.type)
     say = record.log

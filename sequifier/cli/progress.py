@@ -52,7 +52,9 @@ class TrainingProgress(Shown):
         """Show an event of `run.run`."""
         if self._verbose is False:
             return
-        if event == "started":
+        if event == "stage" and fields["stage"] == "baselines":
+            self._start_bar("computing the baselines")
+        elif event == "started":
             self._start_bar("")
         elif event == "log":
             self._say(fields["line"])

@@ -40,9 +40,14 @@ class Notes:
         write_text(self.folder / CONFIG_FILE, dump_yaml(values, header=header))
 
     def keep_baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Remember the baselines; the first ones are written down, since all runs find the same."""
-        if not self.baselines:
-            self.baselines = {name: dict(values) for name, values in scores.items()}
+        """Remember the baselines of a run, of each the better one: runs that read more have stronger baselines."""
+        better = {
+            name: dict(values)
+            for name, values in scores.items()
+            if name not in self.baselines or values["val_loss"] < self.baselines[name]["val_loss"]
+        }
+        if better:
+            self.baselines |= better
             write_text(self.folder / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
 
     def is_scored(self, run: int) -> bool:

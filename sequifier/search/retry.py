@@ -80,14 +80,18 @@ def decide(
 
     Args:
         event: `failed`, `died` or `timeout`, as `execution.local` gives it.
-        stage: load, training, validation or export.
+        stage: load, baselines, training, validation or export.
         batch_size: of this attempt.
         halvings: how often the batch was halved before.
         max_retries: how often it may be halved.
         crashed_before: whether the run was already started again after a crash.
     """
     if is_out_of_memory(event):
-        where = {"load": "while loading the data or the model", "export": "during export"}.get(stage)
+        where = {
+            "load": "while loading the data or the model",
+            "baselines": "while computing the baselines",
+            "export": "during export",
+        }.get(stage)
         if where is not None:
             return Decision("give_up", "oom", f"out of memory {where}: a smaller batch would not help")
         if batch_size == 1:

@@ -1,42 +1,277 @@
-"""Counts against a loop over events."""
+"""The baselines of a run: what they may read, on which targets they are scored, and how rows are named."""
 
-from collections import Counter
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
+from sequifier.config.architecture import Target
+from sequifier.config.base import Named
+from sequifier.dataset.batches import Split
+from sequifier.dataset.windows import evaluation_windows, training_windows
 from sequifier.training import baselines as module
-from sequifier.training.baselines import Counts
+from sequifier.training.baselines import EACH_BEST, baselines, categorical
+from sequifier.training.evaluate import Evaluation, Objective
+from sequifier.training.losses import build_losses
+
+N_CLASSES = {"kind": 5, "color": 4}
 
 
-@given(
-    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
-    at_a_time=st.integers(1, 20),
-    seed=st.integers(0, 100),
+def events_of(sizes: Sequence[int], *, seed: int, context: int = 0) -> Events:
+    generator = np.random.default_rng(seed)
+    n_rows = sum(sizes)
+    kind = (np.cumsum(generator.integers(0, 3, n_rows)) % 4 + 1).astype(np.int32)
+    kind[generator.random(n_rows) < 0.05] = 0  # unknown
+    color = generator.integers(1, 4, n_rows).astype(np.int32)
+    price = np.sin(np.arange(n_rows) / 2) + generator.normal(size=n_rows)
+    return Events(
+        np.arange(len(sizes)),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        np.minimum(context, np.array(sizes) - 1),
+        np.arange(n_rows),
+        {
+            "kind": kind,
+            "color": color,
+            "price": price.astype(np.float32),
+            "size": price.astype(np.float32)[::-1].copy(),
+        },
+    )
+
+
+def scored(
+    train: Events,
+    valid: Events,
+    *,
+    inputs: Sequence[str],
+    targets: Sequence[str],
+    seq_length: int = 6,
+    stride: int = 3,
+    criterion: dict[str, Named] | None = None,
+    context: str = "full",
+) -> dict[str, Evaluation]:
+    shapes = [Target(name, "categorical" if name in N_CLASSES else "real", N_CLASSES.get(name, 0)) for name in targets]
+    objective = Objective(build_losses(shapes, criterion or {}), dict.fromkeys(targets, 1.0), {})
+    windows = (
+        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
+        if context == "full"
+        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
+    )
+    split = Split(
+        valid,
+        windows,
+        categorical=[name for name in inputs if name in N_CLASSES],
+        real=[name for name in inputs if name not in N_CLASSES],
+        targets=targets,
+        seq_length=seq_length,
+        device=torch.device("cpu"),
+    )
+    return baselines(train, split, objective, N_CLASSES, inputs)
+
+
+def changed(events: Events, column: str, rows: NDArray[Any] | slice, by: int) -> Events:
+    """Other values of a column in some rows; categories stay known."""
+    values = events.columns[column].copy()
+    values[rows] = (values[rows] + by - 1) % (N_CLASSES[column] - 1) + 1 if column in N_CLASSES else values[rows] + by
+    return replace(events, columns=events.columns | {column: values})
+
+
+TRAIN, VALID = events_of([60, 50, 3, 1, 40], seed=0), events_of([20, 15, 2], seed=1, context=4)
+
+
+@pytest.mark.parametrize("target", ["kind", "price"])
+def test_a_target_that_is_not_an_input_is_not_read(target: str) -> None:
+    """In the evaluated events its values are only what is predicted: their order in time does not matter.
+
+    Two events have the same inputs before them when all inputs are constant, so every prediction must be the same.
+    """
+    inputs = ["color", "size"]
+    train, valid = TRAIN, VALID
+    for name in inputs:
+        train = replace(train, columns=train.columns | {name: np.ones_like(train.columns[name])})
+        valid = replace(valid, columns=valid.columns | {name: np.ones_like(valid.columns[name])})
+    found = scored(train, valid, inputs=inputs, targets=[target], seq_length=1, stride=1)
+    shuffled = valid.columns[target].copy()
+    first = valid.offsets[:-1] + np.maximum(valid.n_context, 1)
+    rows = np.concatenate([np.arange(a, b) for a, b in zip(first, valid.offsets[1:], strict=True)])
+    shuffled[rows] = np.random.default_rng(5).permutation(shuffled[rows])
+    again = scored(
+        train,
+        replace(valid, columns=valid.columns | {target: shuffled}),
+        inputs=inputs,
+        targets=[target],
+        seq_length=1,
+        stride=1,
+    )
+    for name, evaluation in found.items():
+        if "mean" in name or "unigram" in name or "ridge" in name:
+            assert again[name].metrics["val_loss"] == pytest.approx(evaluation.metrics["val_loss"], rel=1e-6), name
+    assert "baseline: last value" not in found
+    assert "baseline: AR(1)" not in found
+
+
+@pytest.mark.parametrize("context", ["full", "split"])
+@pytest.mark.parametrize(
+    ("inputs", "targets"), [(["kind", "price"], ["kind", "price"]), (["color", "size"], ["kind", "price"])]
 )
-def test_counts_are_those_of_a_loop_over_events(sizes: list[int], at_a_time: int, seed: int) -> None:
-    n_classes, n_rows = 4, sum(sizes)
-    ids = np.random.default_rng(seed).integers(0, n_classes, n_rows).astype(np.int32)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    events = Events(np.arange(len(sizes)), offsets, np.zeros(len(sizes), np.int64), np.arange(n_rows), {"kind": ids})
-    pairs: Counter[tuple[int, int]] = Counter()
-    for begin, end in pairwise(offsets):
-        for row in range(begin + 1, end):
-            if ids[row] != 0:
-                pairs[int(ids[row - 1]), int(ids[row])] += 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_COUNTED", at_a_time)
-        counts = Counts.of(events, "kind", n_classes)
-    frequency = np.bincount(ids, minlength=n_classes)[1:] + 1.0
-    np.testing.assert_array_equal(counts.frequency.numpy(), frequency / frequency.sum())
-    found = zip(counts.pairs.tolist(), counts.pair_counts.tolist(), strict=True)
-    assert {divmod(pair, n_classes): count for pair, count in found} == pairs
-    assert counts.pairs.tolist() == sorted(counts.pairs.tolist())
-    expected = [sum(count for (before, _), count in pairs.items() if before == id) for id in range(n_classes)]
-    assert counts.previous_counts.tolist() == expected
-    assert counts.frequency.dtype == counts.pair_counts.dtype == counts.previous_counts.dtype == torch.float64
+def test_predictions_depend_on_what_the_window_shows_alone(inputs: list[str], targets: list[str], context: str) -> None:
+    """Change everything that the model does not see of one target: the loss of that target stays."""
+    seq_length, stride = 4, 2
+    valid = events_of([23], seed=7, context=6)
+    windows = (
+        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
+        if context == "full"
+        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
+    )
+    for window in range(len(windows)):
+        last, first = int(windows.last[window]), int(windows.first[window])
+        shown = np.arange(max(last - seq_length, first), last)
+        other = valid
+        for name in {*inputs, *targets}:
+            hidden = np.ones(23, dtype=bool)
+            hidden[shown if name in inputs else slice(0, 0)] = False
+            if name in targets:
+                hidden[windows.counted[window] : last + 1] = False  # what is predicted
+            other = changed(other, name, hidden, 1)
+        losses = []
+        for events in (valid, other):
+            module_losses: dict[str, Any] = {}
+            for name, evaluation in scored_window(TRAIN, events, inputs, targets, seq_length, stride, context, window):
+                module_losses[name] = evaluation
+            losses.append(module_losses)
+        assert losses[0] == pytest.approx(losses[1]), (window, shown)
+
+
+def scored_window(
+    train: Events,
+    valid: Events,
+    inputs: list[str],
+    targets: list[str],
+    seq_length: int,
+    stride: int,
+    context: str,
+    window: int,
+) -> list[tuple[str, float]]:
+    """(target and baseline, loss) of the targets of one window."""
+    from sequifier.training.baselines import series
+    from sequifier.training.baselines.history import evaluated_targets, read, training_targets
+
+    windows = (
+        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
+        if context == "full"
+        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
+    )
+    split = Split(
+        valid,
+        windows,
+        categorical=[name for name in inputs if name in N_CLASSES],
+        real=[name for name in inputs if name not in N_CLASSES],
+        targets=targets,
+        seq_length=seq_length,
+        device=torch.device("cpu"),
+    )
+    training = training_targets(train, seq_length, at_most=1 << 20)
+    shapes = [Target(name, "categorical" if name in N_CLASSES else "real", N_CLASSES.get(name, 0)) for name in targets]
+    losses = build_losses(shapes, {})
+    reals = [name for name in inputs if name not in N_CLASSES]
+    categories = [name for name in inputs if name in N_CLASSES]
+    found = []
+    for target in targets:
+        fitted: Any
+        if target in N_CLASSES:
+            fitted = categorical.CategoricalBaselines(train, target, categories, N_CLASSES, training, 3)
+        else:
+            ridge = series.WindowRidge(train, [target], training, seq_length) if target in reals else None
+            fitted = series.RealBaselines(train, target, reals, categories, N_CLASSES, training, seq_length, ridge)
+        for part in evaluated_targets(split, 1 << 20):
+            mine = part[part.begin == windows.last[window] - seq_length]
+            truth = read(valid.columns[target], mine.rows)
+            mine, truth = (mine[truth != 0], truth[truth != 0]) if target in N_CLASSES else (mine, truth)
+            for number, (name, loss, _) in enumerate(fitted.scored(valid.columns, mine, truth, losses[target])):
+                found.append((f"{target} {name} {number}", float(loss.sum())))
+    return found
+
+
+def test_every_row_is_scored_on_the_targets_of_the_model() -> None:
+    found = scored(TRAIN, VALID, inputs=["kind", "price"], targets=["kind", "price"])
+    own = VALID.offsets[1:] - VALID.offsets[:-1] - np.maximum(VALID.n_context, 1)
+    first = VALID.offsets[:-1] + np.maximum(VALID.n_context, 1)
+    rows = np.concatenate([np.arange(a, b) for a, b in zip(first, VALID.offsets[1:], strict=True)])
+    for evaluation in found.values():
+        assert evaluation.n_targets == {"kind": int((VALID.columns["kind"][rows] != 0).sum()), "price": own.sum()}
+    price = VALID.columns["price"].astype(np.float64)
+    row = found["baseline: bigram back-off, last value"]
+    assert row.metrics["val_price_loss"] == pytest.approx(np.mean((price[rows] - price[rows - 1]) ** 2))
+    assert row.metrics["val_loss"] == pytest.approx(row.metrics["val_kind_loss"] + row.metrics["val_price_loss"])
+
+
+def test_the_best_of_each_target_is_a_row_when_no_other_row_is_it() -> None:
+    found = scored(TRAIN, VALID, inputs=["kind", "price"], targets=["kind", "price"])
+    best = [min(row.metrics[f"val_{target}_loss"] for row in found.values()) for target in ("kind", "price")]
+    assert min(row.metrics["val_loss"] for row in found.values()) == pytest.approx(sum(best))
+    alone = scored(TRAIN, VALID, inputs=["kind"], targets=["kind"])
+    assert EACH_BEST not in alone
+    assert list(alone) == [f"baseline: {name}" for name in categorical.NAMES]
+
+
+def test_a_window_of_two_events_allows_no_more_than_a_trigram() -> None:
+    assert list(scored(TRAIN, VALID, inputs=["kind"], targets=["kind"], seq_length=2, stride=1)) == [
+        "baseline: unigram",
+        "baseline: bigram back-off",
+        "baseline: trigram back-off",
+    ]
+
+
+def test_a_target_that_is_not_an_input_is_counted_after_the_input_that_predicts_it_best() -> None:
+    train = events_of([400], seed=3)
+    kind = train.columns["kind"]
+    copied = np.concatenate([kind[1:], kind[:1]]) % 3 + 1  # says something of the next kind
+    train = replace(train, columns=train.columns | {"color": copied.astype(np.int32)})
+    random = np.random.default_rng(0).integers(1, 5, 400).astype(np.int32)
+    train = replace(train, columns={**train.columns, "kind": kind, "noise": random})
+    from sequifier.training.baselines.history import training_targets
+
+    fitted = categorical.CategoricalBaselines(
+        train, "kind", ["noise", "color"], N_CLASSES | {"noise": 5}, training_targets(train, 6, at_most=1 << 20), 3
+    )
+    assert fitted.source == "color"
+
+
+def test_context_events_of_the_training_split_are_not_counted() -> None:
+    """They belong to an earlier split, and no training window reaches them."""
+    whole = events_of([30, 30], seed=2, context=10)
+    own = [np.arange(10, 30), np.arange(40, 60)]
+    alone = Events(
+        whole.sequence_ids,
+        np.array([0, 20, 40]),
+        np.zeros(2, np.int64),
+        whole.positions[:40],
+        {name: np.concatenate([values[rows] for rows in own]) for name, values in whole.columns.items()},
+    )
+    for inputs, targets in ((["kind"], ["kind"]), (["price"], ["price"])):
+        one, two = (scored(train, VALID, inputs=inputs, targets=targets) for train in (whole, alone))
+        assert {name: row.metrics for name, row in one.items()} == {name: row.metrics for name, row in two.items()}
+
+
+def test_scoring_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = scored(TRAIN, VALID, inputs=["kind", "price"], targets=["kind", "price"])
+    monkeypatch.setattr(module, "_ROWS", 7)
+    parts = scored(TRAIN, VALID, inputs=["kind", "price"], targets=["kind", "price"])
+    for name, row in whole.items():
+        assert parts[name].metrics == pytest.approx(row.metrics, rel=1e-12, nan_ok=True)
+        np.testing.assert_allclose(parts[name].units["val_loss"].total, row.units["val_loss"].total)
+
+
+@pytest.mark.parametrize("criterion", ["L1Loss", "HuberLoss"])
+def test_the_loss_is_that_of_the_criterion(criterion: str) -> None:
+    found = scored(TRAIN, VALID, inputs=["price"], targets=["price"], criterion={"price": Named(name=criterion)})
+    row = found["baseline: last value"].metrics
+    if criterion == "L1Loss":
+        assert row["val_loss"] == pytest.approx(row["val_price_mae"])
+    assert row["val_price_rmse"] == pytest.approx(
+        scored(TRAIN, VALID, inputs=["price"], targets=["price"])["baseline: last value"].metrics["val_price_rmse"]
+    )

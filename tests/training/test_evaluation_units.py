@@ -76,7 +76,8 @@ def test_baselines_are_on_the_units_of_the_model() -> None:
     train, split = events_of([40, 30], seed=3), split_of(events_of(SIZES), seq_length=8, evaluation=True)
     objective = replace(objective_of(), ranked_by="val_kind_accuracy")
     own = evaluate(model_of(8), split, objective, batch_size=4)
-    for found in baselines(train, split, objective, {"kind": int(max(split.events.columns["kind"])) + 1}).values():
+    n_classes = {"kind": int(max(split.events.columns["kind"])) + 1}
+    for found in baselines(train, split, objective, n_classes, ["kind", "size"]).values():
         assert set(found.units) == set(own.units)
         for metric, units in found.units.items():
             assert units.pairs_with(own.units[metric])

@@ -1,6 +1,5 @@
 """Losses, gradients and evaluation against hand computations."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from sequifier.dataset.batches import Split
 from sequifier.dataset.windows import evaluation_windows, training_windows
 from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
-from sequifier.training.baselines import FOLLOWS, FREQUENT, MIXED, baselines
 from sequifier.training.evaluate import Objective, evaluate
 from sequifier.training.loop import Calls, DivergedError, fit
 from sequifier.training.losses import build_losses
@@ -237,30 +235,3 @@ def test_early_stopping_counts_epochs_without_a_better_value() -> None:
     state.progress.best_value, state.progress.best_epoch = -1.0, 0  # nothing can be better
     ended = fit(state, train, valid, objective_of(), config, seed=1, calls=Calls(quiet))
     assert (ended, state.progress.epoch) == ("early_stopping", 3)
-
-
-def test_baselines_are_what_counting_gives() -> None:
-    train, valid_events = events_of([40, 30], seed=3), events_of([12, 9], seed=4, context=2)
-    split = split_of(valid_events, seq_length=5, evaluation=True)
-    scores = baselines(train, split, objective_of(), {"kind": N_CLASSES})
-    kinds = train.columns["kind"].tolist()
-    pairs = [(a, b) for i, (a, b) in enumerate(pairwise(kinds)) if i + 1 != 40 and b]
-    total = sum(1 for kind in kinds if kind) + N_CLASSES - 1
-    frequency = {k: (kinds.count(k) + 1) / total for k in range(1, N_CLASSES)}
-    flat, follows, errors = [], [], []
-    for begin, end, skipped in [(0, 12, 2), (12, 21, 2)]:
-        for row in range(begin + skipped, end):
-            previous, truth = (int(valid_events.columns["kind"][r]) for r in (row - 1, row))
-            errors.append((valid_events.columns["size"][row] - valid_events.columns["size"][row - 1]) ** 2)
-            if truth:
-                seen = sum(1 for a, _ in pairs if a == previous)
-                both = sum(1 for pair in pairs if pair == (previous, truth))
-                flat.append(-np.log(frequency[truth]))
-                follows.append(-np.log((both + frequency[truth]) / (seen + 1)))
-    assert scores[FREQUENT].metrics["val_kind_loss"] == pytest.approx(np.mean(flat), rel=1e-5)
-    assert scores[FOLLOWS].metrics["val_kind_loss"] == pytest.approx(np.mean(follows), rel=1e-5)
-    assert scores[FOLLOWS].metrics["val_size_loss"] == pytest.approx(np.mean(errors), rel=1e-5)
-    best = min(scores[name].metrics["val_kind_loss"] for name in (FREQUENT, FOLLOWS))
-    best += min(scores[name].metrics["val_size_loss"] for name in (FREQUENT, FOLLOWS))
-    assert min(scores[name].metrics["val_loss"] for name in scores) == pytest.approx(best)
-    assert MIXED in scores

@@ -1,0 +1,141 @@
+"""Baselines of a categorical target: popularity, and back-off counts of the last one to three events.
+
+Shapes: M targets, K known classes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.mapped import MappedEvents
+from sequifier.metrics import AtPositions, CategoricalScores
+from sequifier.training.baselines.counts import NGrams
+from sequifier.training.baselines.history import Column, Rows, Targets, read
+from sequifier.training.losses import TargetLoss
+
+NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
+"""By order: the number of events that are looked at."""
+MAX_ORDER = len(NAMES) - 1
+_CHOSEN_ON = 1 << 18
+"""Training targets on which the column of a target that is not an input is chosen, about."""
+_DENSE = 1 << 22
+"""Probabilities at a time for a criterion that needs all of a row's."""
+
+Found = tuple[str, Tensor, dict[str, AtPositions]]
+"""Name of a baseline, its loss at each target (M,), and what the metrics are made of."""
+
+
+class CategoricalBaselines:
+    """The baselines of one categorical target.
+
+    Args:
+        events: the training events.
+        target: the target column.
+        inputs: the categorical columns that the model reads. A target that is one of them is counted after its own
+            last events; another one after those of the input whose last event predicts it best.
+        n_classes: of the target and the inputs, the unknown class included.
+        training: the training targets.
+        max_order: how many events are looked at, at most.
+    """
+
+    def __init__(
+        self,
+        events: Events | MappedEvents,
+        target: str,
+        inputs: Sequence[str],
+        n_classes: Mapping[str, int],
+        training: Targets,
+        max_order: int,
+    ) -> None:
+        self.target, self._n_classes = target, n_classes[target] - 1
+        self.source = target if target in inputs else None
+        if self.source is None and inputs:
+            few = training[:: max(len(training) // _CHOSEN_ON, 1)]
+            likelihood = {
+                column: self._counted(events, few, column, n_classes[column], 1).orders[-1].log_likelihood
+                for column in inputs
+            }
+            self.source = max(likelihood, key=likelihood.__getitem__)
+        self._boundary = 0 if self.source is None else n_classes[self.source]
+        order = 0 if self.source is None else max_order
+        self._counts = self._counted(events, training, self.source or target, self._boundary, order)
+
+    def _counted(
+        self, events: Events | MappedEvents, targets: Targets, source: str, boundary: int, max_order: int
+    ) -> NGrams:
+        truth = read(events.columns[self.target], targets.rows)
+        known = np.flatnonzero(truth != 0)
+        history = _history(events.columns[source], targets[known], boundary, max_order)
+        return NGrams(truth[known].astype(np.int64), history, self._n_classes, boundary + 1)
+
+    def scored(
+        self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
+    ) -> Iterator[Found]:
+        """What each baseline loses at some targets, whose classes `truth` (M,) are known."""
+        classes = truth.astype(np.int64)
+        order = self._counts.max_order
+        history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
+        contexts = self._counts.look_up(history, targets.rows - targets.begin)
+        for number, (scores, loss) in enumerate(_loss(self._counts, contexts, classes, criterion)):
+            yield NAMES[number], loss, scores.at_positions()
+
+
+def _loss(
+    counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion: TargetLoss
+) -> Iterator[tuple[CategoricalScores, Tensor]]:
+    """What each order predicts, and what the criterion says of it, (M,)."""
+    needed = _Needed(criterion, counts.n_classes)
+    spread = counts.log_sums(contexts, needed.weights) if needed.smoothing else None
+    for number, scores in enumerate(counts.scores(contexts, truth)):
+        if needed.all_classes:
+            yield scores, _dense_loss(counts, contexts[: number + 1], truth, criterion)
+            continue
+        loss = scores.log_loss * torch.from_numpy(needed.weights[truth - 1])
+        if spread is not None:
+            share = needed.smoothing / counts.n_classes
+            loss = (1 - needed.smoothing) * loss - share * torch.from_numpy(next(spread))
+        yield scores, loss
+
+
+class _Needed:
+    """What a criterion needs to know of a distribution besides the probability of the true class.
+
+    Attributes:
+        weights: (K,) float64, of the classes.
+        smoothing: the label smoothing, which needs the mean log-probability.
+        all_classes: whether it needs all probabilities.
+    """
+
+    def __init__(self, criterion: TargetLoss, n_classes: int) -> None:
+        weights = criterion.class_weights
+        self.weights = np.ones(n_classes) if weights is None else weights.cpu().double().numpy()
+        options = dict(criterion.criterion.options)
+        self.smoothing = float(options.pop("label_smoothing", 0.0))
+        self.all_classes = bool(options) or criterion.criterion.name not in ("CrossEntropyLoss", "NLLLoss")
+
+
+def _dense_loss(counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion: TargetLoss) -> Tensor:
+    step = max(_DENSE // counts.n_classes, 1)
+    parts = [
+        criterion.per_position(
+            torch.from_numpy(counts.dense([context[start : start + step] for context in contexts])).log(),
+            torch.from_numpy(truth[start : start + step]),
+        )
+        for start in range(0, len(truth), step)
+    ]
+    return torch.cat(parts).double()
+
+
+def _history(column: Column, targets: Targets, boundary: int, order: int) -> list[NDArray[Any]]:
+    """The last symbols before each target, the latest first; `boundary` stands before the sequence begins."""
+    found = []
+    for lag in range(1, order + 1):
+        rows = targets.rows - lag
+        values = read(column, np.maximum(rows, targets.first))
+        found.append(np.where(rows >= targets.first, values, values.dtype.type(boundary)))
+    return found

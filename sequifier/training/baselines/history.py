@@ -1,0 +1,97 @@
+"""What a baseline may read: the training events, and before an evaluated target the events that the model sees.
+
+Shapes: M target positions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.mapped import MappedColumn, MappedEvents
+from sequifier.dataset.batches import Split
+
+Rows = NDArray[np.int64]
+Column = NDArray[Any] | MappedColumn
+
+_BLOCK = 1 << 16
+"""Rows of a training block that is kept or left out as a whole."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Target positions and the events before them.
+
+    Attributes:
+        rows: (M,) row of each target.
+        first: (M,) first row of its sequence that may be read.
+        begin: (M,) first step of its window; below `first` the window shows padding, so the model sees that the
+            sequence begins there.
+    """
+
+    rows: Rows
+    first: Rows
+    begin: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: NDArray[Any] | slice) -> "Targets":
+        return Targets(self.rows[chosen], self.first[chosen], self.begin[chosen])
+
+    @property
+    def n_readable(self) -> Rows:
+        """(M,) How many events before each target the model sees; at least 1."""
+        return self.rows - np.maximum(self.first, self.begin)
+
+
+def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most: int) -> Targets:
+    """The training targets: own events of each sequence but its first.
+
+    Args:
+        events: the training split; its context belongs to another one and is not read.
+        seq_length: how many events before a target a window shows.
+        at_most: how many to return, about; of more events, blocks spread evenly over the split are taken.
+    """
+    begins, ends = events.offsets[:-1] + events.n_context, events.offsets[1:]
+    n_rows = int(events.offsets[-1])
+    blocks = np.arange(-(-n_rows // _BLOCK))
+    n_kept = max(at_most // _BLOCK, 1)
+    if len(blocks) > n_kept:
+        blocks = blocks[np.linspace(0, len(blocks) - 1, n_kept).astype(np.int64)]
+    kept = np.zeros(n_rows, dtype=bool)
+    for block in blocks.tolist():
+        kept[block * _BLOCK : (block + 1) * _BLOCK] = True
+    rows = np.flatnonzero(kept)
+    del kept
+    sequence = np.searchsorted(events.offsets, rows, side="right") - 1
+    first = begins[sequence]
+    has_predecessor = (rows > first) & (rows < ends[sequence])
+    rows, first = rows[has_predecessor], first[has_predecessor]
+    return Targets(rows, first, rows - seq_length)
+
+
+def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
+    """The targets of an evaluation split, about `size` at a time."""
+    windows, at_a_time = split.windows, max(size // split.seq_length, 1)
+    for start in range(0, len(windows), at_a_time):
+        last, first, counted = (
+            values[start : start + at_a_time].astype(np.int64)
+            for values in (windows.last, windows.first, windows.counted)
+        )
+        counts = last - counted + 1
+        rows = np.repeat(counted - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        yield Targets(rows, np.repeat(first, counts), np.repeat(last - split.seq_length, counts))
+
+
+def read(column: Column, rows: Rows) -> NDArray[Any]:
+    """The values of these rows, which are in ascending order: nearly all rows of a range are read as a range."""
+    if not len(rows):
+        return column[:0]
+    low, high = int(rows.min()), int(rows.max()) + 1
+    if isinstance(column, MappedColumn) and high - low <= 2 * len(rows):
+        return column[low:high][rows - low]
+    return column[rows]

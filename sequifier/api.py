@@ -441,7 +441,7 @@ class _Session:
         parameters = plain(plan.config) | {"seed": plan.seed}
         self._record = search_experiment(plan.config.root, plan.config.hp_search_name, parameters)
         self._emit = logged(self._record, emit)
-        self._executor = LocalExecutor(notes.folder / "worker.log")
+        self._executor = LocalExecutor(notes.folder / "worker.log", stall_seconds=60 * plan.config.stall_minutes)
         self.plan = plan
 
     def run(self, agenda: "Agenda") -> "Ended":

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sequifier"
 
-FOR_ALL = {"errors", "params", "plain_file", "printable"}
+FOR_ALL = {"errors", "params", "plain_file", "printable", "stall"}
 
 # What each part of the package may import besides itself and FOR_ALL, which everything may.
 # A dotted entry allows that module alone.
@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "printable": set(),
     "plain_file": set(),
+    "stall": set(),
     "params": set(),
     "config": set(),
     # config inside `from_config` only, see below; the others: 001

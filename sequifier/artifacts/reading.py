@@ -13,6 +13,7 @@ from typing import Any
 
 from sequifier.errors import DataError, SequifierError
 from sequifier.plain_file import read_bytes
+from sequifier.stall import doing
 
 
 @contextmanager
@@ -29,7 +30,8 @@ def reading(what: str, path: Path, *, fix: str, error: type[SequifierError] = Da
         SequifierError: of kind `error`.
     """
     try:
-        yield
+        with doing(f"reading {path}"):
+            yield
     except SequifierError:
         raise
     except Exception as reason:

@@ -40,6 +40,7 @@ def command(
     from sequifier import api
     from sequifier.config.inference import InferConfig
     from sequifier.config.load import load
+    from sequifier.stall import Watch
 
     flags = given(
         seed,
@@ -55,6 +56,6 @@ def command(
         if verbose is not False:
             click.echo(line, err=True)
 
-    with located(loaded):
+    with located(loaded), Watch(report):
         for inference in api.infer(loaded.config, report=report):
             click.echo(inference.predictions)

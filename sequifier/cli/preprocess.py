@@ -31,6 +31,7 @@ def command(
     from sequifier import api
     from sequifier.config.load import load
     from sequifier.config.preprocess import PreprocessConfig
+    from sequifier.stall import Watch
 
     flags = given(seed, randomize, data_path=data_path, selected_columns=selected_columns)
     loaded = load(PreprocessConfig, config_path, section=config_section, defines=defines, flags=flags)
@@ -39,5 +40,5 @@ def command(
         if verbose is not False:
             click.echo(line, err=True)
 
-    with located(loaded):
+    with located(loaded), Watch(report):
         click.echo(api.preprocess(loaded.config, report=report))

@@ -73,6 +73,7 @@ def bars(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        refresh_per_second=2,  # drawing must not look like work, see sequifier/stall.py
     )
 
 

@@ -1,7 +1,7 @@
 """`sequifier train`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -44,6 +44,7 @@ def command(
     from sequifier.cli.progress import TrainingProgress
     from sequifier.config.load import load
     from sequifier.config.train import TrainConfig
+    from sequifier.stall import Watch
 
     flags = given(
         seed,
@@ -57,8 +58,17 @@ def command(
     from sequifier import api  # torch loads here: a broken config is reported before
 
     mode: Literal["always", "never"] | None = None if resume is None else "always" if resume else "never"
-    with located(loaded), TrainingProgress(verbose) as progress:
-        result = api.train(loaded.config, config_path=loaded.path, resume=mode, emit=progress)
+    with (
+        located(loaded),
+        TrainingProgress(verbose) as progress,
+        Watch(lambda line: progress("log", line=line)) as watch,
+    ):
+
+        def emit(event: str, **fields: Any) -> None:
+            watch.heard()
+            progress(event, **fields)
+
+        result = api.train(loaded.config, config_path=loaded.path, resume=mode, emit=emit)
     if result.ended == "interrupted":
         raise KeyboardInterrupt
     root = loaded.config.root

@@ -351,6 +351,18 @@ class SearchConfig(ProjectConfig):
             unit="minutes", interacts="max_retries does not apply", change="some configurations would take forever"
         ),
     )
+    stall_minutes: float = Field(
+        5.0,
+        gt=0,
+        description="Time without progress after which a run's process is replaced: no event, less than 1 % of a "
+        "core used and nothing read. The run resumes once from its checkpoint. Time while the process or the machine "
+        "is suspended does not count, nor do hooks and the evaluation script.",
+        json_schema_extra=about(
+            unit="minutes",
+            interacts="run_timeout_minutes limits runs that do make progress",
+            change="larger where data are on a disk that pauses for minutes",
+        ),
+    )
     max_retries: int = Field(
         3,
         ge=0,

@@ -1,8 +1,8 @@
 """Runs on this machine, one at a time, in one warm worker that is started again after it died.
 
-A worker can end in four ways that are no result: it says that the run failed; it dies; it stops answering, so it is
-killed; or the run takes longer than it may, so it is killed. A heartbeat proves the process alive and nothing more: a
-step that never ends in a living worker is found by the time limit of the run alone.
+A worker can end in five ways that are no result: it says that the run failed; it dies; it stops answering, it does
+nothing for minutes, or the run takes longer than it may, so it is killed. A heartbeat proves the process alive; its
+figures show whether it does anything (sequifier/stall.py). A loop that never ends is found by the time limit alone.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import Any
 
 from sequifier.errors import RunError
 from sequifier.search.retry import describe_death
+from sequifier.stall import STALL_SECONDS, Activity, Idle
 
 SILENCE_SECONDS = 60.0
 """Without a heartbeat for so long, a worker counts as dead. A call into a library that keeps Python's lock is silent
@@ -30,6 +31,7 @@ START_SECONDS = 900.0
 _BEATS_IN_SILENCE = 12
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 30.0
+_STACKS_SECONDS = 0.5
 _STDERR_TAIL = 4000
 _LAST = ("finished", "scored", "checked", "failed")
 
@@ -40,11 +42,15 @@ class LocalExecutor:
     Args:
         log_path: file that takes what the worker prints to its standard error.
         silence_seconds: after which a worker that sends nothing is killed; it sends a heartbeat twelve times as often.
+        stall_seconds: after which a worker is killed that sends no event, hardly computes and reads nothing.
     """
 
-    def __init__(self, log_path: Path, *, silence_seconds: float = SILENCE_SECONDS) -> None:
+    def __init__(
+        self, log_path: Path, *, silence_seconds: float = SILENCE_SECONDS, stall_seconds: float = STALL_SECONDS
+    ) -> None:
         self._log_path = log_path
         self._silence_seconds = silence_seconds
+        self._stall_seconds = stall_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._events: _EventPipe | None = None
         self._log_start = 0
@@ -102,7 +108,7 @@ class LocalExecutor:
         Yields:
             The worker's events. The last one is `finished`, `failed`, `timeout` with the seconds, or `died` with the
             signal, whether the kernel's out-of-memory killer struck meanwhile, the end of what the worker printed and,
-            if it was killed for its silence, how long that was.
+            if it was killed for its silence or for doing nothing, how long that was.
 
         Raises:
             RunError: two workers in a row could not even start.
@@ -135,9 +141,12 @@ class LocalExecutor:
         event: dict[str, Any] = {}
         command = {"command": "score", "config": str(config_path), "data": data}
         command |= {"model": str(model_path), "split": split_path}
-        for event in self._do(command, None):
-            if event["event"] == "scored":
-                return dict(event["metrics"])
+        for _ in range(2):  # once more after a crash, as a run
+            for event in self._do(command, None):
+                if event["event"] == "scored":
+                    return dict(event["metrics"])
+            if event["event"] != "died":
+                break
         reason = event["error"] if event["event"] == "failed" else describe_death(event)
         raise RunError(f"{model_path.name} could not be scored on {split_path}: {reason}", where=str(self._log_path))
 
@@ -182,11 +191,17 @@ class LocalExecutor:
         kills = _kernel_oom_kills()
         self._send(command)
         silence, ran = _Waited(), _Waited()
+        idle = Idle(self._silence_seconds / _BEATS_IN_SILENCE)
         while True:
             for event in events.read(_LOOK_SECONDS):
                 silence = _Waited()
                 if event["event"] == "heartbeat":
+                    if "moved" in event and idle.add(_activity(event), counts=event["counts"]) >= self._stall_seconds:
+                        self._show_stacks()
+                        yield self._death(None, stalled_seconds=idle.seconds, doing=event["doing"])
+                        return
                     continue
+                idle.reset()
                 if event["event"] == "ready":
                     self._is_ready, self._failed_starts = True, 0
                     ran = _Waited()
@@ -213,10 +228,17 @@ class LocalExecutor:
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
-    def _death(self, kills_before: int | None, *, silent_seconds: float | None = None) -> dict[str, Any]:
+    def _show_stacks(self) -> None:
+        """Let a stalled worker print the stacks of its threads to its log."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+        time.sleep(_STACKS_SECONDS)
+
+    def _death(self, kills_before: int | None, **why: Any) -> dict[str, Any]:
+        """The event of a worker that is dead, or that is killed here for a reason."""
         process = self._process
         assert process is not None
-        if silent_seconds is None:  # its events ended, so it is about to be gone: with which code?
+        if not why:  # its events ended, so it is about to be gone: with which code?
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_END_SECONDS)
         self.close()
@@ -235,8 +257,8 @@ class LocalExecutor:
             "signal": -code if code < 0 else None,
             "code": code,
             "kernel_oom": kills is not None and kills_before is not None and kills > kills_before,
-            "silent_seconds": silent_seconds,
             "stderr": printed,
+            **why,
         }
 
 
@@ -288,6 +310,10 @@ class _Waited:
         self._seconds += min(now - self._last, 2 * _LOOK_SECONDS)
         self._last = now
         return self._seconds
+
+
+def _activity(heartbeat: dict[str, Any]) -> Activity:
+    return Activity(heartbeat["cpu_seconds"], heartbeat["moved"])
 
 
 def _kernel_oom_kills() -> int | None:

@@ -9,9 +9,11 @@ Commands: {"command": "run", "config": FILE, "data": FINGERPRINT, "resume": HOW,
 "score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE}; and {"command": "stop"}: end the run after
 the current epoch; no other run is asked for then. Data with another fingerprint are refused.
 Events: ready, started, stage, log, step, epoch, and as the last of a command finished, scored or failed; between them a
-heartbeat every BEAT_SECONDS from a thread of its own, whatever the others are busy with.
+heartbeat every BEAT_SECONDS from a thread of its own, whatever the others are busy with: with the processor time and
+the bytes of this process so far, whether doing nothing counts, and what the main thread is doing.
 """
 
+import faulthandler
 import json
 import os
 import queue
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.execution.threads import share_processors
+from sequifier.stall import Meter, counts, waiting_for
 
 MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 """Environment variable: how much a worker may grow beyond its size after start-up, in megabytes (Linux)."""
@@ -38,6 +41,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = _Channel(int(sys.argv[1]))
     emit = channel.emit
+    faulthandler.register(signal.SIGUSR1)  # the parent asks a stalled worker where it stands
     threading.Thread(target=channel.beat, args=(float(sys.argv[3]),), daemon=True).start()
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     stop = threading.Event()
@@ -71,10 +75,17 @@ class _Channel:
         self._write(json.dumps({"event": event, **fields}).encode() + b"\n")
 
     def beat(self, seconds: float) -> None:
-        """Send a heartbeat again and again."""
+        """Send a heartbeat again and again, with what this process has done so far; see sequifier/stall.py."""
+        meter = Meter()
         while True:
             time.sleep(seconds)
-            self._write(self._HEARTBEAT)
+            try:
+                activity = meter.now()
+                figures = {"cpu_seconds": activity.cpu_seconds, "moved": activity.moved, "counts": counts()}
+                line = json.dumps({"event": "heartbeat", **figures, "doing": waiting_for()}).encode() + b"\n"
+            except MemoryError:
+                line = self._HEARTBEAT
+            self._write(line)
 
     def _write(self, line: bytes) -> None:
         with self._writing:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sequifier.errors import ConfigError, Problem, RunError, did_you_mean
 from sequifier.experiment.experiment import Experiment
+from sequifier.stall import not_counted
 
 Hook = Callable[..., Any]
 _Stamp = tuple[int, int]
@@ -100,7 +101,7 @@ def bind_hooks(hooks: Mapping[str, Sequence[tuple[str, Hook]]], experiment: Expe
     def guarded(point: str, name: str, hook: Hook) -> Hook:
         def call(e: Experiment, **context: Any) -> Any:
             n_imported = len(_imported)
-            with _importable(str(place)):
+            with _importable(str(place)), not_counted():
                 try:
                     result = hook(e, **context)
                 except Exception as error:
@@ -160,7 +161,7 @@ def _import(key: str, name: str, root: Path) -> ModuleType:
     path = _file_of(name, root)
     if path is None:
         raise ConfigError([_no_module(key, name, root)])
-    with _importable(str(root.resolve())):
+    with _importable(str(root.resolve())), not_counted():
         try:
             module = importlib.import_module(name)
         except Exception as error:

@@ -20,6 +20,7 @@ _OOM_WORDS = (
 """What a dying process prints, in small letters, when memory ran out where no exception could be caught."""
 
 _LAST_LINES = 5
+_ENDED_BY_US = ("silent_seconds", "stalled_seconds")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def is_out_of_memory(event: Mapping[str, Any]) -> bool:
     """Whether the last event of an attempt says that memory ran out."""
     if event["event"] == "failed":
         return bool(event["kind"] == "oom")
-    if event["event"] == "timeout" or event.get("silent_seconds") is not None:
+    if event["event"] == "timeout" or any(event.get(key) is not None for key in _ENDED_BY_US):
         return False  # we ended it, not the lack of memory
     if event["kernel_oom"] and event["signal"] == signal.SIGKILL:
         return True
@@ -75,7 +76,7 @@ def decide(
     | out of memory in training/validation | halve the batch, up to max_retries times; then oom |
     | out of memory in load or export      | oom: there the batch cannot matter                 |
     | an error                             | failed                                             |
-    | a crash, or a worker that was silent | once again from the last checkpoint; then failed   |
+    | a crash, a silent or stalled worker  | once again from the last checkpoint; then failed   |
     | over the time limit                  | failed                                             |
 
     Args:
@@ -136,6 +137,12 @@ def describe_death(event: Mapping[str, Any]) -> str:
     silent_seconds = event.get("silent_seconds")
     if silent_seconds is not None:
         return f"the worker gave no sign of life for {silent_seconds:.0f} s, so it was ended"
+    if event.get("stalled_seconds") is not None:
+        seconds = f"{event['stalled_seconds']:.0f} s"
+        return (
+            f"the worker did nothing for {seconds} (no event, no processor time, nothing read), so it was ended: "
+            f"{event['doing']} never ended"
+        )
     number = event["signal"]
     how = f"exit code {event['code']}" if number is None else _signal_name(number)
     printed = event["stderr"].strip().splitlines()

@@ -153,6 +153,22 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
     assert rows == {str(number): record.state for number, record in records.items()}
 
 
+def test_a_worker_whose_read_never_returns_is_replaced(shop: Path, search_config: WriteConfig, tmp_path: Path) -> None:
+    path = search_config(**runs_of(3, stall_minutes=0.06))
+    done = failing_search(path, ["none", "reads for ever", "none"], tmp_path / "already failed")
+    assert done.returncode == 0, done.stderr
+    assert "the worker did nothing for" in done.stderr
+    assert "reading a split" in done.stderr
+    records = latest(shop)
+    assert [(record.state, record.attempt) for record in records.values()] == [
+        ("finished", 1),
+        ("finished", 2),
+        ("finished", 1),
+    ]
+    log = (shop / "logs/tune/worker.log").read_text()
+    assert "wait_for_ever" in log, "the stacks of its threads"
+
+
 @pytest.mark.slow
 def test_what_fails_again_and_again_is_given_up_and_the_search_goes_on(
     shop: Path, search_config: WriteConfig, tmp_path: Path

@@ -14,6 +14,7 @@ import pytest
 from sequifier.errors import RunError
 from sequifier.execution import local
 from sequifier.execution.local import LocalExecutor
+from sequifier.search.retry import describe_death, is_out_of_memory
 
 Event = dict[str, Any]
 
@@ -32,7 +33,7 @@ def commands():
 threading.Thread(target=beat, daemon=True).start()
 """
 
-Fake = Callable[[str], LocalExecutor]
+Fake = Callable[..., LocalExecutor]
 
 
 @pytest.fixture
@@ -41,12 +42,12 @@ def executor_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
     made: list[LocalExecutor] = []
     monkeypatch.chdir(tmp_path)
 
-    def make(script: str) -> LocalExecutor:
+    def make(script: str, **options: Any) -> LocalExecutor:
         path = tmp_path / "worker"
         path.write_text(PRELUDE + script)
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
-        made.append(LocalExecutor(tmp_path / "worker.log", silence_seconds=1.0))
+        made.append(LocalExecutor(tmp_path / "worker.log", silence_seconds=1.0, **options))
         return made[-1]
 
     yield make
@@ -113,7 +114,7 @@ os.kill(os.getpid(), {int(number)})
     found = events(executor)
     assert names(found) == ["ready", "died"], "half an event is none"
     assert found[-1]["signal"] == number
-    assert found[-1]["silent_seconds"] is None
+    assert "silent_seconds" not in found[-1]
     assert found[-1]["stderr"].endswith("last words\n")
 
 
@@ -142,6 +143,41 @@ send("finished", result={})
 """)
     assert names(events(executor)) == ["ready", "died"]
     assert names(events(executor)) == ["ready", "finished"]
+
+
+IDLE = """
+send("ready", pid=os.getpid())
+next(commands())
+send("step", step=1)
+time.sleep(0.7)  # a heartbeat or two without figures is no proof of anything
+for number in range(1000):
+    figures = {"cpu_seconds": 1.0 + (0.09 if BUSY else 0.00001) * number, "moved": READ * number, "counts": COUNTS}
+    send("heartbeat", **figures, doing="reading a.parquet")
+    time.sleep(0.05)
+    if number == 60:
+        send("finished", result={})
+"""
+
+
+@pytest.mark.parametrize(
+    ("busy", "read", "is_counted"), [(True, 0, True), (False, 100, True), (False, 0, False)], ids=["cpu", "io", "hook"]
+)
+def test_a_worker_that_computes_reads_or_is_in_a_hook_has_not_stalled(
+    executor_of: Fake, busy: bool, read: int, is_counted: bool
+) -> None:
+    script = IDLE.replace("BUSY", str(busy)).replace("READ", str(read)).replace("COUNTS", str(is_counted))
+    assert names(events(executor_of(script, stall_seconds=1.0)))[-1] == "finished"
+
+
+def test_a_worker_that_does_nothing_in_spite_of_its_heartbeat_is_ended(executor_of: Fake) -> None:
+    script = IDLE.replace("BUSY", "False").replace("READ", "0").replace("COUNTS", "True")
+    found = events(executor_of(script, stall_seconds=1.0))
+    assert names(found) == ["ready", "step", "died"]
+    assert found[-1]["stalled_seconds"] >= 1.0
+    assert "reading a.parquet never ended" in describe_death(found[-1])
+    assert not is_out_of_memory(found[-1])
+    with pytest.raises(ProcessLookupError):
+        os.kill(found[0]["pid"], 0)
 
 
 STOPPED = """

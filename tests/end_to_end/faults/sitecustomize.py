@@ -37,6 +37,13 @@ def python_runs_out_of_memory() -> None:
     bytearray(TOO_MUCH)
 
 
+def wait_for_ever() -> None:
+    """Wait in native code for what nobody gives, without the interpreter's lock, as a parked thread pool does."""
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+
+
 def once(name: str) -> bool:
     """True the first time, in whatever process."""
     try:
@@ -53,6 +60,7 @@ def in_worker() -> None:
     share_processors()
     from sequifier import run
     from sequifier.artifacts import atomic
+    from sequifier.stall import doing
     from sequifier.training import loop
 
     current: dict[str, Any] = {}
@@ -61,11 +69,14 @@ def in_worker() -> None:
     def is_(kind: str) -> bool:
         return FAULTS.get(current["name"]) == kind
 
-    def failing_prepare(config: Any, *rest: Any) -> Any:
+    def failing_prepare(config: Any, *rest: Any, **options: Any) -> Any:
         current.update(name=config.model_name, batch_size=config.training_spec.batch_size, step=0)
         if is_("out of memory at load"):
             torch_runs_out_of_memory()
-        return prepare(config, *rest)
+        if is_("reads for ever") and once("reads for ever"):
+            with doing("reading a split"):
+                wait_for_ever()
+        return prepare(config, *rest, **options)
 
     def failing_step(state: Any, *rest: Any) -> Any:
         current["step"] += 1

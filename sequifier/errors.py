@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from sequifier.printable import printable
+
 
 class SequifierError(Exception):
     """A problem that the user can fix.
@@ -33,11 +35,11 @@ class SequifierError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  fix:   {self.fix}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def in_one_line(self) -> str:
         """What, where and fix without line breaks, for logs and ledgers."""
-        return "; ".join(part.replace("\n", " ") for part in (self.what, self.where, self.fix) if part)
+        return printable("; ".join(part.replace("\n", " ") for part in (self.what, self.where, self.fix) if part))
 
 
 class DataError(SequifierError):

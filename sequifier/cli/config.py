@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sequifier.cli.options import Command, ListOption, given, with_seed_options
+from sequifier.cli.output import console, echo
 from sequifier.errors import ConfigError, Problem, RunError, SequifierError
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def show(
         checked = api.check_config(loaded.config)
     if verbose is not False:
         for note in loaded.located(ConfigError(checked.notes)).problems:
-            click.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
     rows = values_with_sources(loaded, checked.config, metadata=str(checked.metadata_path))
-    click.echo(f"{path} ({kind})")
+    echo(f"{path} ({kind})")
     _print_table([row for row in rows if not only_given or row.source != DEFAULT])
-    click.echo(_summary(checked))
+    echo(_summary(checked))
 
 
 def _summary(checked: "Checked") -> str:
@@ -94,7 +95,6 @@ def _summary(checked: "Checked") -> str:
 def _print_table(rows: "Sequence[Valued]") -> None:
     """Aligned columns: in colour on a terminal, plain where it is read by another program."""
     if sys.stdout.isatty():
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
@@ -103,12 +103,12 @@ def _print_table(rows: "Sequence[Valued]") -> None:
             table.add_column(head, overflow="fold")
         for row in rows:
             table.add_row(Text(row.key), Text(row.value), Text(row.source), style="dim" * (row.source == "default"))
-        Console(highlight=False).print(table)
+        console().print(table)
         return
     key_width = max((len(row.key) for row in rows), default=0)
     value_width = min(max((len(row.value) for row in rows), default=0), 60)
     for row in rows:
-        click.echo(f"{row.key:<{key_width}}  {row.value:<{value_width}}  {row.source}")
+        echo(f"{row.key:<{key_width}}  {row.value:<{value_width}}  {row.source}")
 
 
 @command.command("validate", cls=Command)
@@ -143,12 +143,12 @@ def validate(
             summary, notes = _validated(path, kind, config_section, defines)
         except SequifierError as error:
             failed = True
-            click.secho(f"error: {error}", fg="red" if sys.stderr.isatty() else None, err=True)
+            echo(f"error: {error}", err=True, color="red")
             continue
         if verbose is not False:
             for note in notes:
-                click.echo(f"note: {note}", err=True)
-            click.echo(f"{path}: ok ({summary})")
+                echo(f"note: {note}", err=True)
+            echo(f"{path}: ok ({summary})")
     return 1 if failed else 0
 
 
@@ -217,7 +217,7 @@ def explain(field: str) -> None:
     """
     from sequifier.config.explain import explain
 
-    click.echo(explain(field))
+    echo(explain(field))
 
 
 @command.command("reference")
@@ -259,7 +259,7 @@ def reference(json_schema: bool, kind: str | None, output: Path | None) -> None:
 def _write(text: str, output: Path | None) -> None:
     """Print a text, or write it to a file and print the file's name."""
     if output is None:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -268,4 +268,4 @@ def _write(text: str, output: Path | None) -> None:
         raise RunError(
             f"cannot write the file: {error.strerror}", where=str(output), fix="choose another place with --output"
         ) from error
-    click.echo(output)
+    echo(output)

@@ -3,6 +3,7 @@
 import click
 
 from sequifier.cli.options import Command
+from sequifier.cli.output import echo
 
 
 @click.command("export", cls=Command)
@@ -38,10 +39,10 @@ def command(
 
     def report(line: str) -> None:
         if verbose is not False:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     written = api.export(
         source, end_to_end=end_to_end, pt=pt, embedding=embedding, card=card, project_root=project_root, report=report
     )
     for path in written:
-        click.echo(path)
+        echo(path)

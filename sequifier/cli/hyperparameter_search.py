@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sequifier.cli.options import Command, config_options, given, located, with_seed_options
+from sequifier.cli.output import ask, echo
 
 if TYPE_CHECKING:
     from sequifier.search.plan import Plan
@@ -57,7 +58,7 @@ def command(
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 
     def confirm(plan: "Plan", n_runs: int) -> bool:
-        return not asks or click.confirm(f"Train {n_runs} runs?", default=True, err=True)
+        return not asks or ask(f"Train {n_runs} runs?")
 
     with located(loaded), SearchProgress(verbose) as progress:
         result = api.search(
@@ -70,7 +71,7 @@ def command(
         )
     if dry_run:
         if not write_all and len(result.plan.runs) > api.DRY_RUN_FILES:
-            click.echo(f"  {api.DRY_RUN_FILES:,} run files are written; --write-all writes the rest", err=True)
+            echo(f"  {api.DRY_RUN_FILES:,} run files are written; --write-all writes the rest", err=True)
         return 0
     print_results(result)
     print_next(result, config_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+from sequifier.cli.output import echo
 
 
 @click.command("infer", cls=Command)
@@ -54,8 +55,8 @@ def command(
 
     def report(line: str) -> None:
         if verbose is not False:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     with located(loaded), Watch(report):
         for inference in api.infer(loaded.config, report=report):
-            click.echo(inference.predictions)
+            echo(inference.predictions)

@@ -2,12 +2,16 @@
 
 import sys
 from importlib import import_module
+from io import StringIO
 from typing import Any
 
 import click
 
 from sequifier import __version__
+from sequifier.cli.memory import MORE_MEMORY, out_of_memory
+from sequifier.cli.output import echo
 from sequifier.errors import SequifierError
+from sequifier.streams import is_gone, lasting_streams, speak_utf8
 
 COMMANDS = {
     "make": "Make a project folder with commented configs.",
@@ -63,15 +67,45 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 a user's error, 2 bad usage, 3 some runs failed, 130 interrupted."""
+    speak_utf8()
+    with lasting_streams() as stdout:
+        code = _run()
+        sys.stdout.flush()
+        if stdout.lost is not None and not is_gone(stdout.lost):
+            _fail(f"cannot write the output: {stdout.lost.strerror}")
+            code = code or 1
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; its exit code."""
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        with StringIO() as shown:
+            error.show(shown)
+            echo(shown.getvalue(), err=True, nl=False)
+        return error.exit_code
     except SequifierError as error:
-        click.secho(f"error: {error}", fg="red" if sys.stderr.isatty() else None, err=True)
-        sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _fail(str(error))
+    except click.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of what somebody types
+            raise error.__cause__ from None
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BaseException as error:
+        if (reason := out_of_memory(error)) is None:
+            raise
+        return _fail(f"there is not enough memory: {reason}\n  fix:   {MORE_MEMORY}")
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    echo(f"error: {message}", err=True, color="red")
+    return 1
+
+
+def _interrupted() -> int:
+    echo("interrupted", err=True)
+    return 130

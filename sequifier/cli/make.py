@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from sequifier.cli.options import Command, ListOption
+from sequifier.cli.output import echo
 
 
 @click.command("make", cls=Command)
@@ -44,4 +45,4 @@ def command(
     for line in api.make(
         name, example=example, folder=Path.cwd(), data=data, sequence=sequence, order=order, targets=targets
     ):
-        click.echo(line)
+        echo(line)

@@ -1,6 +1,5 @@
 """Options that several commands share, and flags that take several words."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sequifier.cli.output import echo
 from sequifier.errors import ConfigError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -111,7 +111,7 @@ def located(loaded: Any) -> Iterator[None]:
     from sequifier.params import param_scope
 
     for note in loaded.notes:
-        click.secho(f"note: {note}", fg="yellow" if sys.stderr.isatty() else None, err=True)
+        echo(f"note: {note}", err=True, color="yellow")
     try:
         with param_scope(loaded.config.model_dump(mode="json")):
             yield

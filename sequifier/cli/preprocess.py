@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+from sequifier.cli.output import echo
 
 
 @click.command("preprocess", cls=Command)
@@ -38,7 +39,7 @@ def command(
 
     def report(line: str) -> None:
         if verbose is not False:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     with located(loaded), Watch(report):
-        click.echo(api.preprocess(loaded.config, report=report))
+        echo(api.preprocess(loaded.config, report=report))

@@ -9,6 +9,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from sequifier.cli.output import console
 from sequifier.config.size import size_text
 
 
@@ -21,7 +22,7 @@ class Shown:
 
     def __init__(self, verbose: bool | None) -> None:
         self._verbose = verbose
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = console(err=True, soft_wrap=True)
         self._bar = bars(self._console) if sys.stderr.isatty() and verbose is not False else None
         self._task: TaskID | None = None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+from sequifier.cli.output import ask, echo
 
 if TYPE_CHECKING:
     from sequifier.sampler_search.setup import Setup
@@ -80,27 +81,27 @@ def command(
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 
     def confirm(setup: "Setup", n_left: int) -> bool:
-        return not asks or click.confirm(f"Try {n_left} configurations?", default=True, err=True)
+        return not asks or ask(f"Try {n_left} configurations?")
 
     with located(loaded), SamplerProgress(verbose) as progress:
         result = api.sampler_search(
             loaded.config, check_only=check, retry_failed=retry_failed, confirm=confirm, emit=progress
         )
     if result.ended == "checked":
-        click.echo("ready")
+        echo("ready")
         return 0
     print_rows(result.rows, "score")
     for row in result.rows:
         if row.n_failed:
-            click.echo(f"run {row.run} {row.state}: {row.error}")
+            echo(f"run {row.run} {row.state}: {row.error}")
     if partly := [row for row in result.rows if row.error and row.state == "finished"]:
-        click.echo(f"{len(partly)} scores leave continuations out, run {partly[0].run} for one: {partly[0].error}")
+        echo(f"{len(partly)} scores leave continuations out, run {partly[0].run} for one: {partly[0].error}")
     if result.results is not None:
-        click.echo(f"\nall results: {result.results}")
+        echo(f"\nall results: {result.results}")
     if result.best is not None:
-        click.echo(f"best samplers: {result.best}")
+        echo(f"best samplers: {result.best}")
     if result.command:
-        click.echo(f"draw with the best: {result.command}")
+        echo(f"draw with the best: {result.command}")
     if result.ended in ("stopped", "declined"):
         raise KeyboardInterrupt
     return FAILED_RUNS if any(row.n_failed for row in result.rows) else 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from sequifier.cli.options import Command
+from sequifier.cli.output import console, echo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,8 +81,6 @@ def command(
         sequifier search-analysis flights-search --html report.html --next next.yaml
         sequifier search-analysis --latest --watch
     """
-    from rich.console import Console
-
     from sequifier import api
 
     if not searches and not latest:
@@ -104,31 +103,31 @@ def command(
         if export_optuna is not None:
             for table in report.tables:
                 trials = api.export_optuna(str(table.folder), export_optuna, metric=metric, direction=direction)
-                click.echo(f"{_counted(trials, 'trial')} written to {export_optuna}", err=as_json)
+                echo(f"{_counted(trials, 'trial')} written to {export_optuna}", err=as_json)
         if tensorboard is not None:
             said = f"{_counted(report.write_tensorboard(tensorboard), 'run')} written to {tensorboard}"
-            click.echo(f"{said}, to see them: tensorboard --logdir {tensorboard}", err=as_json)
+            echo(f"{said}, to see them: tensorboard --logdir {tensorboard}", err=as_json)
         if mlflow is not None:
             said, store = f"{_counted(report.write_mlflow(mlflow), 'run')} written to {mlflow}", mlflow / "mlflow.db"
-            click.echo(f"{said}, to see them: mlflow ui --backend-store-uri sqlite:///{store}", err=as_json)
+            echo(f"{said}, to see them: mlflow ui --backend-store-uri sqlite:///{store}", err=as_json)
         if not single:
             return
     if log_of is not None:
-        click.echo(read(searches, latest).log(log_of), nl=False)
+        echo(read(searches, latest).log(log_of), nl=False)
         return
-    console = Console(highlight=False, soft_wrap=True)
+    out = console(soft_wrap=True)
     if not together:
         for place, name in enumerate([*([""] if latest else []), *searches]):
             if place:
-                console.print()
-            read((name,) if name else (), not name).print_summary(console)
+                out.print()
+            read((name,) if name else (), not name).print_summary(out)
         return
-    report = _watch(lambda: read(searches, latest), console, html) if watch else read(searches, latest)
+    report = _watch(lambda: read(searches, latest), out, html) if watch else read(searches, latest)
     if as_json:
-        click.echo(report.json())
+        echo(report.json())
     else:
-        report.print_summary(console)
-    says: Callable[[str], None] = lambda text: click.echo(text, err=as_json)  # noqa: E731
+        report.print_summary(out)
+    says: Callable[[str], None] = lambda text: echo(text, err=as_json)  # noqa: E731
     if html is not None:
         report.write_html(html, command=shlex.join(["sequifier", *sys.argv[1:]]))
         says(f"\nreport: {html}")
@@ -158,7 +157,7 @@ def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) 
                 if console.is_terminal:
                     live.update(report.watched(console), refresh=True)
                 else:
-                    click.echo(report.status())
+                    echo(report.status())
                 if html is not None and report.is_running:
                     report.write_html(html, refresh=REFRESH_SECONDS)
             if not report.is_running:

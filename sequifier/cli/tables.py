@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from sequifier.cli.output import console
 
 if TYPE_CHECKING:
     from sequifier.api import SearchResult
@@ -32,8 +33,8 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
         rows: best first.
         metric: what ranks them.
     """
-    console = Console(highlight=False)
-    console.width = _WIDTH
+    out = console()
+    out.width = _WIDTH
     keys = dict.fromkeys(key for row in rows for key in row.changed)
     values = {key: {row.changed[key] for row in rows if key in row.changed} for key in keys}
     changed = [key for key in keys if len(values[key]) > 1]  # proposals do not know what later ones will vary
@@ -60,21 +61,21 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
             _remark(row),
             style="dim" if row.run is None else "bold" if row.rank == 1 else "",
         )
-    console.print()
-    console.print(table)
+    out.print()
+    out.print(table)
     if len(rows) > _SHOWN:
-        console.print(f"... {len(rows) - _SHOWN} more rows in results.csv")
+        out.print(f"... {len(rows) - _SHOWN} more rows in results.csv")
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:
     """Print where the results are, whether the winner beats the baselines, and the next commands."""
-    console = Console(highlight=False, soft_wrap=True)
+    out = console(soft_wrap=True)
     root, name = result.plan.config.root, result.plan.config.hp_search_name
     for row in result.rows:
         if row.error and row.state != "pruned":
-            console.print(f"run {row.run} {row.state}: {row.error}", markup=False)
+            out.print(f"run {row.run} {row.state}: {row.error}", markup=False)
     if result.refused:
-        console.print(refused_text(result.refused), markup=False)
+        out.print(refused_text(result.refused), markup=False)
     ranked = [row for row in result.rows if row.rank is not None]
     baselines = [row for row in result.rows if row.run is None and row.metric is not None]
     if not ranked:
@@ -86,26 +87,24 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
         best = (max if maximize else min)(row.metric for row in baselines if row.metric is not None)
         lead = winner.metric - best if maximize else best - winner.metric
         if lead < 2 * (winner.standard_error or 0.0):
-            console.print(
-                "warning: the best run does not beat the best baseline by two standard errors", style="yellow"
-            )
+            out.print("warning: the best run does not beat the best baseline by two standard errors", style="yellow")
     if winner.test_metric is not None:
-        console.print(f"the best run on the test split, scored once: {winner.test_metric:.4f}")
+        out.print(f"the best run on the test split, scored once: {winner.test_metric:.4f}")
     if result.saved is not None and result.saved.saved:
-        console.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
-    console.print()
+        out.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
+    out.print()
     if kept is not None:
         which = "best model: " if kept is winner else f"best model on disk, of run {kept.run}: "
-        console.print(f"{which} {root / kept.model_path}", markup=False)
-    console.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
-    console.print(f"run it again: sequifier train --config-path {winner.run_file}", markup=False)
+        out.print(f"{which} {root / kept.model_path}", markup=False)
+    out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
+    out.print(f"run it again: sequifier train --config-path {winner.run_file}", markup=False)
     again = [row for row in result.rows if row.model_again]
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"
-        console.print(f"{several} not on disk; to make one again: {again[0].model_again}", markup=False)
+        out.print(f"{several} not on disk; to make one again: {again[0].model_again}", markup=False)
     failed = [row for row in result.rows if row.state in ("failed", "oom")]
     if failed:
-        console.print(
+        out.print(
             f"{len(failed)} failed: sequifier hyperparameter-search --config-path {config_path} --retry-failed",
             markup=False,
         )

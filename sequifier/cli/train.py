@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+from sequifier.cli.output import echo
 
 
 @click.command("train", cls=Command)
@@ -74,4 +75,4 @@ def command(
     root = loaded.config.root
     for path in result.files.values():
         if path.startswith("models/"):
-            click.echo(root / path)
+            echo(root / path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from sequifier.cli.options import Command
+from sequifier.cli.output import echo
 
 
 @click.command("visualize-training", cls=Command)
@@ -26,4 +27,4 @@ def command(names: tuple[str, ...], log_scale: bool, metric: str, output: Path |
     every = [name.strip() for word in names for name in word.split(",") if name.strip()]
     if not every:
         raise click.UsageError("give the name of a run")
-    click.echo(api.visualize_training(every, metric=metric, log_scale=log_scale, path=output))
+    echo(api.visualize_training(every, metric=metric, log_scale=log_scale, path=output))

@@ -20,6 +20,7 @@ from typing import Any
 from sequifier.errors import RunError
 from sequifier.search.retry import describe_death
 from sequifier.stall import STALL_SECONDS, Activity, Idle
+from sequifier.streams import hold_descriptors
 
 SILENCE_SECONDS = 60.0
 """Without a heartbeat for so long, a worker counts as dead. A call into a library that keeps Python's lock is silent
@@ -64,6 +65,7 @@ class LocalExecutor:
             return
         self.close()
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        hold_descriptors()  # else the pipe could get the number of the worker's standard output
         read_end, write_end = os.pipe()
         beat = self._silence_seconds / _BEATS_IN_SILENCE
         # The worker must know whom it serves, to see that it was orphaned before it could ask to be told.

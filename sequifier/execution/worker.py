@@ -29,6 +29,7 @@ from typing import Any
 
 from sequifier.execution.threads import share_processors
 from sequifier.stall import Meter, counts, waiting_for
+from sequifier.streams import lasting_streams
 
 MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 """Environment variable: how much a worker may grow beyond its size after start-up, in megabytes (Linux)."""
@@ -184,4 +185,5 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with lasting_streams(is_log=True):  # what a hook prints is read in a terminal, from worker.log
+        main()

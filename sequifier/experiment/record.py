@@ -28,6 +28,7 @@ from sequifier.experiment.artifacts import Artifacts
 from sequifier.experiment.flusher import Flusher
 from sequifier.experiment.folder import named_folder, new_folder, point_latest
 from sequifier.experiment.machine import installed_versions, machine
+from sequifier.printable import printable
 
 Status = Literal["running", "done", "failed", "interrupted"]
 METRICS, CONFIG = "metrics.jsonl", "config.yaml"
@@ -36,8 +37,11 @@ Echo = Callable[[str], None]
 
 def show(line: str) -> None:
     """Print a line at once, also into a pipe. A pipe that nobody reads any more ends no experiment: it has its log."""
-    with suppress(BrokenPipeError):
-        print(line, flush=True)
+    with suppress(OSError):
+        try:
+            print(printable(line), flush=True)
+        except UnicodeEncodeError as error:  # a terminal without the letters
+            print(printable(line).encode(error.encoding, "backslashreplace").decode(error.encoding), flush=True)
 
 
 class Record(Artifacts):
@@ -196,7 +200,7 @@ class Record(Artifacts):
             message: may be several lines.
             echo: whether it is shown.
         """
-        line = str(message)
+        line = printable(str(message))
         stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         with self._lock:
             if self._log is not None:

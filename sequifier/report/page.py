@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from sequifier import __version__
+from sequifier.printable import printable
 
 
 class Page:
@@ -49,7 +50,7 @@ class Page:
             "scales": scales,
             "metric": metric,
             "lines": [
-                {"key": key, "name": label, "y": [_digits(value) for value in values]}
+                {"key": key, "name": printable(label), "y": [_digits(value) for value in values]}
                 | ({"t": [_digits(value) for value in train]} if train else {})
                 for key, label, values, train in lines
             ],
@@ -73,10 +74,10 @@ class Page:
         parts = {
             "%SCRIPT_HASH%": f"sha256-{digest}",
             "%REFRESH%": self._refresh,
-            "%TITLE%": escape(self._title),
+            "%TITLE%": printable(escape(self._title)),
             "%SCRIPT%": script,
             "%DATA%": data,
-            "%BODY%": body,
+            "%BODY%": printable(body),
         }
         before, rest = template, ""
         for mark in (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sequifier.search import guard
+from sequifier.streams import hold_descriptors
 
 _SHOWN_LINES = 5
 _REST_SECONDS = 5  # for its last output, when its time was up
@@ -58,6 +59,7 @@ def run_program(
         environment: all its variables.
         timeout_seconds: its time.
     """
+    hold_descriptors()
     lifeline, held = os.pipe()
     try:
         process = subprocess.Popen(

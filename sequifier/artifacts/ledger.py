@@ -89,6 +89,7 @@ class Ledger:
         self._lock = lock
         content = _content(self.path)
         self.records, self._size = _parse(content, self.path, self.kind)
+        self._latest = {record.run: record for record in self.records}
         self.torn = content[self._size :].decode(errors="replace")
         self._file: int | None = None
 
@@ -138,10 +139,15 @@ class Ledger:
             ) from error
         self._size += len(line)
         self.records.append(record)
+        self._latest[record.run] = record
 
     def latest(self) -> dict[int, Record]:
         """The last record of each run, by run number."""
-        return latest_by_run(self.records)
+        return dict(sorted(self._latest.items()))
+
+    def last(self, run: int) -> Record | None:
+        """The last record of one run; None before it has one. Takes the same time however long the ledger is."""
+        return self._latest.get(run)
 
     def close(self) -> None:
         """Let another process write."""

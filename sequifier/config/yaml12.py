@@ -6,6 +6,7 @@ and a key given twice is an error.
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ class _Loader(yaml.CSafeLoader):
     def ascend_resolver(self) -> None:
         """Called by PyYAML after each node."""
         self._depth -= 1
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        """The tag of a node. Remembered for words: a search reads thousands of files that say the same."""
+        if kind is yaml.ScalarNode and implicit[0] and value is not None and len(value) < _MOST_DIGITS:
+            return _tag_of(value)
+        tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return tag
+
+
+@lru_cache(maxsize=4096)
+def _tag_of(word: str) -> str:
+    """The tag of a word without quotes."""
+    if word == "<<":
+        return "tag:yaml.org,2002:merge"
+    found = (kind for kind, patterns in _PATTERNS.items() if any(pattern.match(word) for pattern in patterns))
+    return f"tag:yaml.org,2002:{next(found, 'str')}"
 
 
 for _tag, _patterns in _PATTERNS.items():

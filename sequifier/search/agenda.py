@@ -167,7 +167,7 @@ class Agenda:
         return _state(self._record(run)) not in DONE | FAILED
 
     def _record(self, run: PlannedRun) -> Record | None:
-        return self._ledger.latest().get(run.number)
+        return self._ledger.last(run.number)
 
     def _with_record(self, run: PlannedRun) -> PlannedRun:
         return replace(run, record=self._record(run))

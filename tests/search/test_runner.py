@@ -407,3 +407,25 @@ def test_four_batches_stay_four_runs_when_the_larger_one_never_fits(tmp_path: Pa
         again = make_plan(config, metadata(), records=ledger.records)
         assert [run.identity for run in again.runs] == [run.identity for run in plan.runs]
         assert waiting(again, ledger, retry_failed=True) == []
+
+
+def test_asking_for_the_next_run_reads_the_ledger_a_few_times_however_many_runs_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: dict[int, int] = {}
+    for n_runs in (5, 50):
+        config = search(training={"warmup_steps": list(range(n_runs))}, project_root=str(tmp_path))
+        plan = make_plan(config, metadata())
+        with Ledger.open(tmp_path / str(n_runs)) as ledger:
+            ledger.append(
+                Record(run=0, name="a", identity="b", data=FINGERPRINT, state="finished", batch_size=1, seed=1)
+            )
+            agenda, original = Agenda(plan, ledger, retry_failed=False), ledger.latest
+            calls: list[int] = []
+            monkeypatch.setattr(ledger, "latest", lambda calls=calls, original=original: calls.append(1) or original())
+            task = agenda.next()
+            assert task is not None
+            assert task.run.number == 1
+            assert ledger.last(0) == ledger.latest()[0]
+            reads[n_runs] = len(calls)
+    assert reads[50] == reads[5]

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from sequifier.prepare import set_threads
+from sequifier.training.threads import set_threads
 
 STEPS, BATCH, LAYERS, HEADS, WIDTH = 64, 12, 4, 4, 128
 RATE, LOWEST_RATE, WARMUP = 1e-3, 1e-4, 100

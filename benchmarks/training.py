@@ -42,8 +42,9 @@ from peers import OURS, PEERS, Grid, Write, new_project, peer, sequifier, write_
 from torch import Tensor, nn
 
 from sequifier.config.train import TrainConfig
-from sequifier.prepare import Prepared, Shared, prepare, set_threads
+from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.training.step import train_step
+from sequifier.training.threads import set_threads
 
 N_SEQUENCES, N_EVENTS, STEPS = 40, 1250, 48
 COLUMNS = ("item", "shop", "channel", "price", "weight")

@@ -227,6 +227,7 @@ def search(
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.artifacts.ledger import Ledger, read_ledger
+    from sequifier.check import check_programs
     from sequifier.config.active import log_line
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search.agenda import Agenda
@@ -236,6 +237,7 @@ def search(
     from sequifier.search.results import savings
 
     check_hooks(config.hooks, config.root)
+    check_programs(config)
     emit("log", line=log_line(config))
     folder = config.root / "logs" / config.hp_search_name
     planner = _Planner(config)
@@ -251,6 +253,8 @@ def search(
         write_run_files(plan)
         agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
         waiting = agenda.waiting()
+        if waiting or planner.proposes:
+            planner.check_splits()
         _emit_plan(emit, plan, waiting, ledger.records)
         session = _Session(planner, plan, ledger, notes, emit)
         if waiting and not confirm(plan, len(waiting)):
@@ -288,10 +292,12 @@ def sampler_search(
         ConfigError, DataError, ModelError, RunError: before anything is spent; RunError also when endpoint or judge
             stop answering.
     """
+    from sequifier.check import check_programs
     from sequifier.config.active import log_line
     from sequifier.execution.interrupt import Interrupt
     from sequifier.sampler_search.session import Session
 
+    check_programs(config)
     emit("note", line=log_line(config))
     with Session(config, retry_failed=retry_failed, emit=emit) as session:
         n_left = session.n_left
@@ -393,6 +399,23 @@ class _Planner:
         from sequifier.search.repeats import with_repeats
 
         return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
+
+    def check_splits(self) -> None:
+        """Look whether the files that every run reads are there, the test split included.
+
+        Raises:
+            ConfigError: one is not.
+        """
+        from sequifier.config.paths import find_input
+
+        splits, config = self.metadata.split_paths, self.config
+        wanted = [
+            ("training_data_path", config.training_data_path or splits[0]),
+            ("validation_data_path", config.validation_data_path or splits[min(1, len(splits) - 1)]),
+            *[("metadata_config_path", path) for path in splits[2:3]],  # scores the winner
+        ]
+        for key, path in wanted:
+            find_input(path, config.project_root, key)
 
     def check_data(self) -> None:
         """Look whether the metadata are still the planned ones.

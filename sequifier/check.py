@@ -18,12 +18,14 @@ from sequifier.config.names import ignored_fields
 from sequifier.config.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.resolve import resolve
+from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.expand import StepsOf
 from sequifier.search.plan import Plan
+from sequifier.search.startable import check_startable, path_with_this_python
 
 PlanSearch = Callable[[SearchConfig], Plan]
 INPUTS = ("metadata_config_path", "training_data_path", "validation_data_path", "model_path", "data_path")
@@ -69,6 +71,8 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
         from sequifier.experiment.hooks import check_hooks
 
         _collect(problems, partial(check_hooks, config.hooks, config.root))
+    if isinstance(config, (SearchConfig, SamplerSearchConfig)):
+        _collect(problems, partial(check_programs, config))
     data = _metadata(config)
     facts: list[str] = []
     if isinstance(config, TrainConfig):
@@ -93,6 +97,19 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
         tuple(facts),
         tuple(notes),
     )
+
+
+def check_programs(config: SearchConfig | SamplerSearchConfig) -> None:
+    """Check that the user's program, which measures each result, can be started.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if isinstance(config, SamplerSearchConfig):
+        if config.judge.type == "script" and config.judge.command is not None:
+            check_startable("judge.command", config.judge.command, config.root, path=path_with_this_python())
+    elif config.evaluation_script is not None:
+        check_startable("evaluation_script.command", config.evaluation_script.command, config.root)
 
 
 def _check_run(

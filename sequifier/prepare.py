@@ -40,6 +40,7 @@ from sequifier.training.precision import build_precision, kept_in_float32
 from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
+from sequifier.training.threads import set_threads
 
 
 @dataclass
@@ -112,6 +113,8 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     _check_targets(valid, config, "validation")
     config, warnings = _with_schedule_lengths(config, len(train))
     warnings += why_mapped
+    if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
+        warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
     shape = architecture(config, metadata)
     spec = config.training_spec
     objective = Objective(
@@ -166,11 +169,6 @@ def score(
     batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
     result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)
     return finite({**result.metrics, "standard_error": result.standard_error})
-
-
-def set_threads(cpu_threads: int | None) -> None:
-    """Set the threads of torch: the one place, for `train` and for workers alike."""
-    torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
 
 
 def _prepare_torch(config: TrainConfig, seed: int) -> None:

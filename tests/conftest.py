@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from shop import TINY_RUN, TINY_SEARCH, WriteConfig, merged, preprocess_shop, shop_rows, write_shop
+from time_limit import pytest_addoption, pytest_configure, pytest_runtest_protocol, pytest_unconfigure  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A disk without room: how to tell, and how much is left."""
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,16 @@ from sequifier.errors import SequifierError
 WORDS = (
     "No space left on device",  # polars, and what a dying process prints
     "Disk quota exceeded",
-    "PytorchStreamWriter failed writing",  # torch's own writer does not say why, nor in the next line
+    "PytorchStreamWriter failed writing",  # torch's own writer does not say why, nor in the next lines
     "enforce fail at inline_container.cc",
+    "iostream error",
+    "Not enough free space to write",  # numpy, where the system reserves the room first
+    "database or disk is full",  # SQLite
 )
 """What a message says when the disk is full and the error is not the system's own."""
+
+_SHORT_WRITE = re.compile(r"^(\d+) requested and (\d+) written$")
+"""numpy, where the room ended while it wrote."""
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -21,6 +28,7 @@ def is_disk_full(error: BaseException) -> bool:
     return any(
         (isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT))
         or any(words in str(each) for words in WORDS)
+        or _SHORT_WRITE.match(str(each)) is not None
         for each in _chain(error)
     )
 

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from sequifier.artifacts.disk import is_disk_full
 from sequifier.artifacts.reading import reading
 from sequifier.errors import SequifierError
 from sequifier.plain_file import check_is_file
@@ -22,9 +23,11 @@ def save(content: Any, path: Path) -> None:
     try:
         torch.save(content, path)
     except RuntimeError as error:
-        # torch's own writer reports a full disk so.
-        if "PytorchStreamWriter" in str(error) or "enforce fail" in str(error):
+        # torch's own writer reports no error of the system.
+        if is_disk_full(error):
             raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
+        if "cannot be opened" in str(error) or "does not exist" in str(error):
+            raise OSError(errno.EACCES, "the file cannot be written there", str(path)) from error
         raise
 
 

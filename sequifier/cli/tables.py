@@ -140,6 +140,8 @@ def _remark(row: "Row") -> str:
         remarks.append("model not kept")
     if row.batch_changed:
         remarks.append("batch changed")
+    if row.masks_changed:
+        remarks.append("other dropout masks")
     if row.indistinguishable:
         remarks.append("cannot be told from the best")
     return " " + ", ".join(remarks)

@@ -4,13 +4,23 @@ Fields are declared once, with bounds, a description and `about(...)`. Validatio
 and the comments in YAML files are all read from these declarations.
 """
 
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 ColumnType = Literal["categorical", "real"]
@@ -146,6 +156,18 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 NAME_BYTES = 100
 """Longest name of a run: files add what they are to it, and a file's name has 255 bytes at most."""
+
+
+def _in_words(command: str) -> str:
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words: {error} ({command!r})") from error
+    return command
+
+
+Command = Annotated[str, AfterValidator(_in_words)]
+"""A program with its arguments, quoted as for a shell."""
 
 
 def usable_name(name: str, *, longest: int = NAME_BYTES) -> str:

@@ -166,6 +166,7 @@ class PreprocessConfig(ProjectConfig):
     n_cores: int | None = Field(
         None,
         gt=0,
+        le=1024,
         description="Accepted (v1): all cores are used; the environment variable POLARS_MAX_THREADS limits them.",
         json_schema_extra=about(unused=True),
     )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from sequifier.config.base import Columns, ProjectConfig, StrictModel, about, usable_name
+from sequifier.config.base import Columns, Command, ProjectConfig, StrictModel, about, usable_name
 from sequifier.config.inference import Sampler
 from sequifier.config.merged import Merged
 from sequifier.config.searched import Range, Searched, ValuesOf, problem, relocated
@@ -175,7 +175,7 @@ class Judge(StrictModel):
             change="the measures on held-out sequences do not say what is good",
         ),
     )
-    command: str | None = Field(
+    command: Command | None = Field(
         None,
         min_length=1,
         description="script: the command. It gets a configuration's generations as JSON on standard input and prints "

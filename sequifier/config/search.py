@@ -17,6 +17,7 @@ from sequifier.config.base import (
     NAME_BYTES,
     Columns,
     ColumnType,
+    Command,
     Named,
     NameList,
     ProjectConfig,
@@ -115,7 +116,7 @@ class Pruner(StrictModel):
 class EvaluationScript(StrictModel):
     """A program of your own that measures each trained model."""
 
-    command: str = Field(
+    command: Command = Field(
         min_length=1,
         description="The command; it gets the run's files and prints JSON metrics.",
         json_schema_extra=about(

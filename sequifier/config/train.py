@@ -171,6 +171,7 @@ class TrainConfig(ProjectConfig):
     cpu_threads: int | None = Field(
         None,
         gt=0,
+        le=1024,
         description="Threads of torch; null: all cores. Recorded, since sums depend on it in the last digit.",
         json_schema_extra=about(
             unit="threads",

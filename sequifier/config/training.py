@@ -310,6 +310,7 @@ class TrainingSpec(StrictModel):
     num_workers: int = Field(
         0,
         ge=0,
+        le=1024,
         description="Accepted and unused: batches are gathered on the device.",
         json_schema_extra=about(unused=True),
     )

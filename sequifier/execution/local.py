@@ -65,26 +65,40 @@ class LocalExecutor:
             return
         self.close()
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        hold_descriptors()  # else the pipe could get the number of the worker's standard output
+        try:
+            hold_descriptors()  # else the pipe could get the number of the worker's standard output
+            self._start()
+        except OSError as error:  # too many open files or processes
+            raise RunError(
+                f"the worker that trains cannot be started: {error.strerror or error}",
+                fix="raise the limits of this process (ulimit -n, ulimit -u), or close what uses them up",
+            ) from error
+        if self._is_stopping:
+            self.stop()
+
+    def _start(self) -> None:
         read_end, write_end = os.pipe()
         beat = self._silence_seconds / _BEATS_IN_SILENCE
         # The worker must know whom it serves, to see that it was orphaned before it could ask to be told.
         arguments = [str(write_end), str(os.getpid()), str(beat)]
-        with self._log_path.open("ab") as log:
-            self._log_start = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "sequifier.execution.worker", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=[write_end],
-                bufsize=0,
-            )
-        os.close(write_end)
+        try:
+            with self._log_path.open("ab") as log:
+                self._log_start = log.tell()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "sequifier.execution.worker", *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[write_end],
+                    bufsize=0,
+                )
+        except OSError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
         self._events = _EventPipe(read_end)
         self._is_ready = False
-        if self._is_stopping:
-            self.stop()
 
     def run(
         self,

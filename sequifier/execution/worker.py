@@ -48,10 +48,16 @@ def main() -> None:
     stop = threading.Event()
     threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
     share_processors()
-    _warm_up()
-    from sequifier.prepare import Shared
+    try:
+        _warm_up()
+        from sequifier.prepare import Shared
 
-    shared = Shared()
+        shared = Shared()
+    except BaseException as error:
+        traceback.print_exc()
+        # The parent quotes the last line.
+        print(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}", file=sys.stderr)
+        os._exit(1)
     if allowance := os.environ.get(MEMORY_ALLOWANCE):
         from sequifier.training.memory import limit_address_space
 
@@ -161,9 +167,13 @@ def _warm_up() -> None:
     import polars
     import torch
 
-    from sequifier.prepare import set_threads
+    from sequifier.errors import ConfigError
+    from sequifier.training.threads import set_threads
 
-    set_threads(None)
+    try:
+        set_threads(None)
+    except ConfigError:
+        torch.set_num_threads(1)  # a run that needs more says so itself
     torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # type: ignore[no-untyped-call]
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")

@@ -6,6 +6,7 @@ it is imported, and while a hook runs, project_root is the first place where imp
 
 import ast
 import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,10 +40,15 @@ def check_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> None:
             problems.append(_no_module(key, module, root))
             continue
         try:
-            names = _names_in(ast.parse(path.read_bytes()))
-        except (OSError, SyntaxError, ValueError) as error:
+            tree = ast.parse(path.read_bytes())
+            names = _names_in(tree)
+        except (OSError, SyntaxError, ValueError, RecursionError) as error:
             problems.append(Problem(key, f"{path} cannot be read: {error}"))
             continue
+        problems += [
+            Problem(key, f"{path}:{line} imports `{missing}`, which is not installed", fix=f"install {missing}")
+            for missing, line in _missing_imports(tree, root)
+        ]
         if names is not None and function not in names:
             problems.append(_no_function(key, module, function, path, names))
     if problems:
@@ -155,6 +161,21 @@ def _names_in(tree: ast.Module) -> set[str] | None:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
     return None if "*" in names or "__getattr__" in names else names
+
+
+def _missing_imports(tree: ast.Module, root: Path) -> Iterator[tuple[str, int]]:
+    """Modules that a hook's file imports in any case and that are nowhere, each with its line; nothing is imported."""
+    for node in tree.body:  # not those inside `try` or a function
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        for name in {name.partition(".")[0] for name in names}:
+            if _file_of(name, root) is not None or (root / name).is_dir() or name in sys.modules:
+                continue
+            if importlib.util.find_spec(name) is None:
+                yield name, node.lineno
 
 
 def _import(key: str, name: str, root: Path) -> ModuleType:

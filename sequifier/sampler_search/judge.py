@@ -6,7 +6,6 @@ What goes wrong with one judgement makes it missing. It is never replaced by a n
 import json
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from sequifier.sampler_search.endpoint import no_key
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
 from sequifier.search.program import run_program
+from sequifier.search.startable import path_with_this_python
 
 BEST = 10.0
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -204,13 +204,11 @@ class ScriptJudge:
 
     def _run(self, told: str) -> str:
         """What the program prints."""
-        # `python` in the command is the one that runs this.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         ended = run_program(
             self._command,
             told,
             cwd=self._root,
-            environment={**os.environ, "PATH": path},
+            environment={**os.environ, "PATH": path_with_this_python()},
             timeout_seconds=self._seconds,
         )
         if ended.code is None:

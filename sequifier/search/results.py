@@ -46,6 +46,7 @@ class Row:
         model_path: of the best model; "" where it is not on disk.
         model_again: the command that makes this model again, where there was one that was not kept.
         batch_changed: the optimizer saw a smaller batch than planned, for lack of memory.
+        masks_changed: it saw the planned batch in smaller pieces, for which dropout drew other masks.
         error: why there is no result, or which of several runs has none.
         runs: numbers of all runs of the configuration.
         n_seeds: runs with a result.
@@ -74,6 +75,7 @@ class Row:
     model_path: str = ""
     model_again: str = ""
     batch_changed: bool = False
+    masks_changed: bool = False
     error: str = ""
     runs: tuple[int, ...] = ()
     n_seeds: int = 0
@@ -267,6 +269,7 @@ class _Rows:
         mean = _mean(values)
         model_path, model_again = self._model(first)
         seconds = [self._seconds[record.run] for record in known if record.run in self._seconds]
+        keeps = self._plan.config.oom_keep_effective_batch
         return replace(
             row,
             metric=mean,
@@ -279,7 +282,8 @@ class _Rows:
             seconds=_mean(seconds),
             model_path=model_path,
             model_again=model_again,
-            batch_changed=any(map(self._is_batch_changed, known)),
+            batch_changed=not keeps and any(map(self._is_smaller, known)),
+            masks_changed=keeps and any(self._is_smaller(record) and self._drops(record) for record in known),
             error=_error(first, known),
             epochs=sum(len(record.curve) for record in known),
             test_metric=self._test_metric(numbers),
@@ -311,10 +315,13 @@ class _Rows:
             return None
         return sum(self._planned[number].config.training_spec.epochs for number in numbers)
 
-    def _is_batch_changed(self, record: Record) -> bool:
-        if self._plan.config.oom_keep_effective_batch or record.run not in self._planned:
-            return False
-        return record.batch_size < self._planned[record.run].config.training_spec.batch_size
+    def _is_smaller(self, record: Record) -> bool:
+        """Whether a run was trained with a smaller batch than planned."""
+        planned = self._planned.get(record.run)
+        return planned is not None and record.batch_size < planned.config.training_spec.batch_size
+
+    def _drops(self, record: Record) -> bool:
+        return self._planned[record.run].config.training_spec.dropout > 0
 
     def _test_metric(self, numbers: Sequence[int]) -> float | None:
         if self._test is None or self._test["run"] not in numbers:

@@ -190,7 +190,7 @@ class _Attempts:
             if decision.action == "halve":
                 self._halvings += 1
                 self._cut(halved(self._batch, keep_effective=config.oom_keep_effective_batch), "ran out of memory")
-                resume = "never"
+                resume, why = "never", why + self._masks()
             else:
                 self._crashed, resume = True, "matching"
             self._attempt += 1
@@ -274,6 +274,9 @@ class _Attempts:
             try:
                 metrics |= measure(script, self._trained(files, metrics))
             except RunError as failure:
+                if is_disk_full(failure):
+                    self.note("interrupted", error=failure.in_one_line())
+                    raise _NoRoomError(failure.what) from failure
                 return self.note("failed", error=failure.in_one_line(), files=files)
             try:
                 self._search.check_data()  # the program may have read them
@@ -309,7 +312,12 @@ class _Attempts:
         if batch is None:
             return None
         self._cut(batch, "did not fit in memory in a run that needs no more")
-        return f"starts with a batch of {batch.batch_size}: larger ones did not fit in runs that need no more"
+        fits = f"starts with a batch of {batch.batch_size}: larger ones did not fit in runs that need no more"
+        return fits + self._masks()
+
+    def _masks(self) -> str:
+        """What a smaller batch changes though the optimizer sees the same windows."""
+        return OTHER_MASKS if self._run.config.training_spec.dropout else ""
 
     def _cut(self, batch: Batch, why: str) -> None:
         """Rewrite the run file with a smaller batch; the planned one stays in a comment."""
@@ -343,6 +351,9 @@ def _disk_full(error: RunError, task: Task, search: Search, agenda: Agenda) -> R
         fix=f"free about {size_text(needed)} for {left}, then run the same command again: it goes on where it stopped",
     )
 
+
+OTHER_MASKS = "; dropout draws its masks for each smaller batch, so they are not those of the planned batch"
+"""Said in the ledger of a run with dropout that trains with a smaller batch than planned."""
 
 _ENDED: Mapping[str, State] = {
     "interrupted": "interrupted",

@@ -19,7 +19,7 @@ from sequifier.artifacts.metadata import read_metadata
 from sequifier.config.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
-from sequifier.errors import DataError, RunError, SequifierError
+from sequifier.errors import ConfigError, DataError, RunError, SequifierError
 from sequifier.prepare import Shared, score
 from sequifier.run import run
 
@@ -209,3 +209,23 @@ def test_a_file_that_vanishes_ends_a_run_as_an_input_of_all(
         run(config, emit=silent, data="0" * 16)
     assert caught.value.is_shared
     assert json.dumps(caught.value.in_one_line())
+
+
+def test_what_no_run_could_do_without_is_missed_before_the_first_one(shop: Path, search_config: WriteConfig) -> None:
+    script = {"command": f"{sys.executable} measure.py", "metrics": {"worth": "maximize"}}
+    path = search_config(evaluation_script=script)
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(ConfigError, match=r"measure\.py does not exist"):
+            api.search(load(SearchConfig, path).config, emit=silent, **options)
+    with pytest.raises(ConfigError, match=r"measure\.py does not exist"):
+        api.check_config(load(SearchConfig, path).config)
+    (shop / "hook.py").write_text("import no_such_library\n\ndef f(experiment, **context):\n    pass\n")
+    hooked = load(SearchConfig, search_config(hooks={"after_epoch": ["hook:f"]})).config
+    with pytest.raises(ConfigError, match=r"hook\.py:1 imports `no_such_library`, which is not installed"):
+        api.search(hooked, emit=silent)
+    for split in SPLITS:
+        (shop / split).rename(shop / "away")
+        with pytest.raises(ConfigError, match=f"no such file or folder: {split}"):
+            api.search(load(SearchConfig, search_config()).config, emit=silent)
+        (shop / "away").rename(shop / split)
+    assert not read_ledger(shop / "logs/tune")

@@ -15,6 +15,7 @@ from sequifier.errors import RunError
 from sequifier.search.agenda import Agenda, Forecast
 from sequifier.search.plan import Plan, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
+from sequifier.search.results import results
 from sequifier.search.runner import Search, run_search
 
 Event = dict[str, Any]
@@ -128,6 +129,41 @@ def test_a_batch_that_never_fits_is_given_up_and_the_search_goes_on(tmp_path: Pa
         assert [batch for _, _, batch in script.asked] == [25, 13, 7, 4, 4]
         assert states(ledger) == ["oom", "finished"]
         assert "after 3 halvings" in (ledger.latest()[0].error or "")
+
+
+def test_smaller_pieces_of_a_batch_with_dropout_are_said_to_draw_other_masks(tmp_path: Path) -> None:
+    config = search(training={"batch_size": [25, 8], "dropout": 0.1}, project_root=str(tmp_path))
+    plan = make_plan(config, metadata())
+    write_run_files(plan)
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        play(plan, ledger, Script([STAGE, OOM], [STAGE, finished()], [STAGE, finished()]))
+        notes = [record.error or "" for record in ledger.records if record.run == 0]
+        assert "dropout draws its masks for each smaller batch" in notes[1]
+        rows = [row for row in results(plan, ledger.records) if row.run is not None]
+        assert [(row.run, row.masks_changed) for row in rows] == [(0, True), (1, False)]
+
+
+SHARED: Event = {"event": "failed", "kind": "shared", "stage": "load", "error": "the data changed: a, now b"}
+
+
+def test_what_every_run_would_meet_ends_the_search_once(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        plan = planned(tmp_path)
+        with pytest.raises(RunError, match=r"the search ends in demo-run-0, because every run .*: the data changed"):
+            play(plan, ledger, Script([STAGE, SHARED]))
+        assert states(ledger) == ["interrupted"], "the other one is still planned"
+        script = Script([STAGE, finished()], [STAGE, finished()])
+        assert play(planned(tmp_path, ledger.records), ledger, script) == "complete"
+        assert [resume for _, resume, _ in script.asked] == ["matching", "never"]
+
+
+def test_a_split_of_the_users_own_that_changed_between_runs_ends_the_search(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        first = finished(inputs={"training_data_path": "aaaa"})
+        second = finished(inputs={"training_data_path": "bbbb"})
+        with pytest.raises(RunError, match="training_data_path holds other data than when demo-run-0 was trained"):
+            play(planned(tmp_path), ledger, Script([STAGE, first], [STAGE, second]))
+        assert states(ledger) == ["finished", "interrupted"]
 
 
 def test_an_error_is_never_retried_and_says_how_to_reproduce_it(tmp_path: Path) -> None:

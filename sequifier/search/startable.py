@@ -1,0 +1,117 @@
+"""Whether a program of the user's can be started, found out without starting it."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from sequifier.errors import ConfigError, Problem, did_you_mean
+
+_TAKES_A_FILE = (
+    (re.compile(r"(python|pypy)[\d.]*"), re.compile(r"-[bBdEiIOPqsSuvx]+")),
+    (re.compile(r"bash|sh|dash|zsh|ksh"), re.compile(r"-[euxv]+")),
+    (re.compile(r"node|ruby|perl|Rscript|julia|lua|php"), None),
+)
+"""Programs whose first word that is no option is a file to run, and their options that take no value."""
+_HEAD_BYTES = 256
+
+
+def path_with_this_python() -> str:
+    """A PATH on which `python` is the one that runs this."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def check_startable(key: str, command: str, root: Path, *, path: str | None = None) -> None:
+    """Check a command before anything is spent on what it will measure.
+
+    Args:
+        key: field of the config that holds the command.
+        command: its words, quoted as for a shell.
+        root: the working folder it will have.
+        path: its PATH; None is that of this process.
+
+    Raises:
+        ConfigError: it cannot be started: the program or the script it runs is missing, a folder or not executable.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConfigError([Problem(key, f"cannot be split into words: {error}: {command}")]) from error
+    if not words:
+        raise ConfigError([Problem(key, "names no program")])
+    wrong = _wrong_program(words[0], root, path) or _wrong_script(words, root)
+    if wrong is not None:
+        what, fix = wrong
+        raise ConfigError([Problem(key, f"`{command}` cannot be started: {what}", fix=fix)])
+
+
+def _wrong_program(word: str, root: Path, path: str | None) -> tuple[str, str] | None:
+    """What is wrong with the program, and how to mend it."""
+    if "/" not in word:
+        if shutil.which(word, path=path) is not None:
+            return None
+        fix = f"write ./{word}" if (root / word).is_file() else "install it, or give its path"
+        return f"there is no program `{word}` on the PATH", fix
+    file = root / word
+    if not file.exists():
+        return f"{file} does not exist", _similar(file)
+    if file.is_dir():
+        return f"{file} is a folder", "name the program in it"
+    if not os.access(file, os.X_OK):
+        return f"{file} is not executable", f"chmod +x {word}, or write the program that runs it in front of it"
+    return _wrong_head(file, root, path)
+
+
+def _wrong_head(file: Path, root: Path, path: str | None) -> tuple[str, str] | None:
+    """What is wrong with the first line of a script that is started itself."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+    except OSError:
+        return None  # it may be executed and not read
+    if not head.startswith(b"#!"):
+        is_text = not head or (b"\0" not in head and all(byte > 8 for byte in head))
+        fix = "begin it with a line such as #!/usr/bin/env python3, or write the program that runs it in front of it"
+        return (f"{file} is a script without a first line that names its program", fix) if is_text else None
+    line = head[2:].split(b"\n")[0].decode(errors="replace")
+    words = [word for word in re.split(r"[ \t]+", line) if word]
+    if not words:
+        return f"the first line of {file} names no program", "write #!/usr/bin/env python3, for example"
+    if Path(words[0]).name == "env":
+        named = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), "")
+        found = named and shutil.which(named, path=path) is not None
+    else:
+        named = words[0]
+        found = os.access(root / named, os.X_OK)
+    if found:
+        return None
+    fix = "write the file with Unix line ends" if "\r" in named else "install it, or correct that line"
+    return f"the first line of {file} names {named!r}, which is not there", fix
+
+
+def _wrong_script(words: list[str], root: Path) -> tuple[str, str] | None:
+    """What is wrong with the file that an interpreter would run."""
+    name, rest = Path(words[0]).name, words[1:]
+    known = [flags for program, flags in _TAKES_A_FILE if program.fullmatch(name)]
+    if not known:
+        return None
+    while rest and known[0] is not None and known[0].fullmatch(rest[0]):
+        rest = rest[1:]
+    if not rest or rest[0].startswith("-"):
+        return None  # code in the command, a module, or an option that we do not know
+    file = root / rest[0]
+    if not file.exists():
+        return f"{file} does not exist", _similar(file)
+    if file.is_dir() and not (file / "__main__.py").is_file():
+        return f"{file} is a folder", "name the script in it"
+    if not os.access(file, os.R_OK):
+        return f"{file} cannot be read", f"chmod +r {rest[0]}"
+    return None
+
+
+def _similar(file: Path) -> str:
+    siblings = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+    near = did_you_mean(file.name, siblings) if siblings else ""
+    return near if near.startswith("did you mean") else "paths are seen from project_root"

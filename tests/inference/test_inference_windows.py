@@ -144,3 +144,26 @@ def test_the_last_event_of_each_raw_sequence_is_embedded(trained: Path) -> None:
     found = pl.read_csv(result.predictions)
     assert found["sequenceId"].to_list() == last["customer"].to_list()
     assert found["itemPosition"].to_list() == last["visit"].to_list()
+
+
+@given(sequences, st.integers(1, 5), st.integers(1, 4))
+def test_a_slice_of_few_events_loses_none_where_another_event_is_before_it(
+    pairs: list[tuple[int, int]], seq_length: int, length: int
+) -> None:
+    length = min(length, seq_length)
+    offsets, n_context = laid_out(pairs)
+    windows = split_windows(
+        offsets, n_context, seq_length=seq_length, stride=1, mode="distribute", prediction_length=length
+    )
+    for number, (own, context) in enumerate(pairs):
+        of_sequence = windows.sequence == number
+        begin = int(offsets[number]) + context
+        shown = {
+            int(end) - step
+            for end, wanted in zip(windows.end[of_sequence], windows.wanted[of_sequence], strict=True)
+            for step in range(wanted)
+        }
+        assert all(begin <= row < offsets[number + 1] for row in shown), "own events alone"
+        expected = min(own, length) if context else min(own - 1, length)
+        assert len(shown) >= expected
+        assert (windows.first[of_sequence] >= begin - (context > 0)).all()

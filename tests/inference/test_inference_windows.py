@@ -110,7 +110,7 @@ def test_with_its_history_each_event_of_the_split_is_predicted_once(trained: Pat
 def test_embeddings_stand_at_the_last_event_that_they_saw(trained: Path) -> None:
     (result,) = infer(model("one", "best-embedding"), model_type="embedding", data_path="data/shop-split0.parquet")
     found = pl.read_csv(result.predictions)
-    assert result.predictions == Path("outputs/embeddings/sequifier-one-best-embedding-1-embeddings.csv")
+    assert result.predictions == Path("outputs/embeddings/sequifier-one-best-embedding-1-shop-split0-embeddings.csv")
     assert found.columns == ["sequenceId", "subsequenceId", "itemPosition", *(str(d) for d in range(8))]
     predicted = pl.read_csv(infer(model("one"), data_path="data/shop-split0.parquet")[0].predictions)
     assert (found["itemPosition"] == predicted["itemPosition"] - 1).all()

@@ -5,8 +5,8 @@ for ever (its issue 27969), and a dead network disk does the same. A process tha
 minutes is taken for stalled. Time in which it was stopped or the machine slept does not count, and neither does what a
 user's own code waits for (`not_counted`).
 
-A worker sends these figures with its heartbeat and its search decides; `preprocess`, `train` and `infer` are watched by
-a thread of their own (`Watch`). Standard library only.
+A worker sends these figures with its heartbeat and its search decides; `preprocess`, `train`, `infer` and
+the planning of a search are watched by a thread of their own (`Watch`). Standard library only.
 """
 
 import os

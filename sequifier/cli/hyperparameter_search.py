@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,6 +52,7 @@ def command(
     from sequifier.cli.tables import print_next, print_results
     from sequifier.config.load import load
     from sequifier.config.search import SearchConfig
+    from sequifier.stall import Watch
 
     flags = given(seed, randomize, search_strategy=strategy, n_samples=n_samples)
     loaded = load(SearchConfig, config_path, section=config_section, defines=defines, flags=flags)
@@ -60,14 +61,24 @@ def command(
     def confirm(plan: "Plan", n_runs: int) -> bool:
         return not asks or ask(f"Train {n_runs} runs?")
 
-    with located(loaded), SearchProgress(verbose) as progress:
+    with (
+        located(loaded),
+        SearchProgress(verbose) as progress,
+        Watch(lambda line: progress("log", line=line)) as watch,
+    ):
+
+        def emit(event: str, **fields: Any) -> None:
+            if event == "planned":
+                watch.stop()  # from here on this process waits for its worker
+            progress(event, **fields)
+
         result = api.search(
             loaded.config,
             dry_run=dry_run,
             write_all=write_all,
             retry_failed=retry_failed,
             confirm=confirm,
-            emit=progress,
+            emit=emit,
         )
     if dry_run:
         if not write_all and len(result.plan.runs) > api.DRY_RUN_FILES:

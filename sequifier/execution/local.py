@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.errors import RunError
-from sequifier.search.retry import describe_death
+from sequifier.search.retry import describe_death, ending, last_words
 from sequifier.stall import STALL_SECONDS, Activity, Idle
 from sequifier.streams import hold_descriptors
 
@@ -266,8 +266,11 @@ class LocalExecutor:
         if not self._is_ready:
             self._failed_starts += 1
             if self._failed_starts > 1:
-                last = printed.strip().splitlines()[-1] if printed.strip() else f"exit code {code}"
-                raise RunError(f"the worker that trains cannot start: {last}", where=str(self._log_path))
+                raise RunError(
+                    f"the worker that trains cannot start: {last_words(printed) or ending(code)}",
+                    where=str(self._log_path),
+                    fix="if memory, threads or files are short, raise the limits (ulimit -a shows them)",
+                )
         return {
             "event": "died",
             "signal": -code if code < 0 else None,

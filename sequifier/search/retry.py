@@ -1,5 +1,6 @@
 """What a failed attempt means, and what follows from it."""
 
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _OOM_WORDS = (
 )
 """What a dying process prints, in small letters, when memory ran out where no exception could be caught."""
 
+_SAYS_WHY = re.compile(r"^\w*(Error|Exception)\b|memory allocation|Thread creation failed|terminate called|bad_alloc")
 _LAST_LINES = 5
 _ENDED_BY_US = ("silent_seconds", "stalled_seconds")
 
@@ -144,9 +146,19 @@ def describe_death(event: Mapping[str, Any]) -> str:
             f"{event['doing']} never ended"
         )
     number = event["signal"]
-    how = f"exit code {event['code']}" if number is None else _signal_name(number)
-    printed = event["stderr"].strip().splitlines()
-    return f"the worker died ({how})" + (f": {printed[-1]}" if printed else "")
+    said = last_words(event["stderr"])
+    return f"the worker died ({ending(event['code'] if number is None else -number)})" + (f": {said}" if said else "")
+
+
+def ending(code: int) -> str:
+    """A process's exit code in words; below 0 it is the signal that ended it."""
+    return f"exit code {code}" if code >= 0 else _signal_name(-code)
+
+
+def last_words(printed: str) -> str:
+    """The line in which a dying process said why: its last error, else its last line."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if _SAYS_WHY.search(line)), lines[-1] if lines else "")
 
 
 def _signal_name(number: int) -> str:

@@ -102,3 +102,10 @@ def test_hooks_do_not_count() -> None:
     with not_counted():
         assert not stall.counts()
     assert stall.counts()
+
+
+def test_the_planning_of_a_search_too(search_config: WriteConfig) -> None:
+    path = str(search_config())
+    done = hang("sequifier.search.plan", "make_plan", "native", "hyperparameter-search", "--config-path", path)
+    assert done.returncode == 1, done.stderr
+    assert "error: nothing moved for" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.search.retry import Batch, Decision, cut, decide, halved
+from sequifier.search.retry import Batch, Decision, cut, decide, ending, halved, last_words
 
 
 def died(
@@ -129,3 +129,25 @@ def test_a_batch_is_cut_at_once_as_it_is_halved_step_by_step(planned: int, accum
         if batch.batch_size > 1:
             batch = halved(batch, keep_effective=True)
     assert cut(Batch(planned, accumulation), batch.batch_size, keep_effective=True) == batch
+
+
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ("Traceback (most recent call last):\n  File x\nImportError: no torch\n", "ImportError: no torch"),
+        (
+            "memory allocation of 64 bytes failed\nskipping backtrace printing to avoid potential recursion\n",
+            "memory allocation of 64 bytes failed",
+        ),
+        ("libgomp: Thread creation failed: Resource temporarily unavailable\n\n", "libgomp: Thread creation failed"),
+        ("a first line\nlast words\n", "last words"),
+        ("", ""),
+    ],
+)
+def test_the_line_that_says_why_is_found_among_the_last_ones(printed: str, why: str) -> None:
+    assert last_words(printed).startswith(why)
+    assert bool(last_words(printed)) == bool(why)
+
+
+def test_an_exit_code_is_a_number_or_the_name_of_a_signal() -> None:
+    assert (ending(3), ending(-11), ending(-9)) == ("exit code 3", "SIGSEGV", "SIGKILL")

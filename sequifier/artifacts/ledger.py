@@ -50,6 +50,7 @@ class Record(BaseModel):
     run: int = Field(ge=0)
     name: str
     identity: str  # of the planned config and the data, see config/identity.py
+    merge_key: str = ""  # of its normal form, see config/normal_form.py; "" in older ledgers
     data: str  # fingerprint of the data set
     state: State
     attempt: int = Field(1, ge=1)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sequifier.artifacts.ledger import Record, latest_by_run
 from sequifier.config.identity import identity
+from sequifier.config.train import TrainConfig
 from sequifier.search.plan import Plan
 
 
@@ -15,14 +16,19 @@ def configurations(plan: Plan, records: Sequence[Record]) -> list[tuple[int, ...
     """
     latest = latest_by_run(records)
     key_of: dict[int, str] = {}
-    originals = {}
-    for run in plan.runs:
-        if run.config.seed == plan.seed:
-            key = run.identity
-        else:
-            key = identity(run.config.model_copy(update={"seed": plan.seed}), plan.fingerprint)
+    originals: dict[str, TrainConfig] = {}
+    same: dict[str, str] = {}  # merge key -> key of the configuration
+    for run in sorted(plan.runs, key=lambda run: run.config.seed != plan.seed):
+        key, merge_key = run.identity, run.merge_key
+        if run.config.seed != plan.seed:  # after those of the search's own seed: it is one of them, where there is one
+            key, merge_key = (
+                identity(config.model_copy(update={"seed": plan.seed}), plan.fingerprint)
+                for config in (run.config, run.normal)
+            )
+            key = key if key in originals else same.get(merge_key, key)
         key_of[run.number] = key
         originals[key] = run.config
+        same.setdefault(merge_key, key)
     others = {number: record for number, record in latest.items() if number not in key_of}
     repeated = {
         identity(config.model_copy(update={"seed": seed}), plan.fingerprint): key

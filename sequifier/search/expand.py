@@ -26,6 +26,7 @@ from sequifier.config.identity import (
 )
 from sequifier.config.metric_names import training_metric
 from sequifier.config.model import ModelSpec
+from sequifier.config.normal_form import normal_inputs, normal_model, normal_training
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling
@@ -77,6 +78,9 @@ class Expanded:
         parameters: trainable numbers of the model.
         changes: why it is not quite what the cell says: reverted n_kv_heads, settings that cannot matter.
         warnings: what is odd but allowed.
+        normal: the run in normal form, see config/normal_form.py.
+        merge_key: the identity of the normal form: equal for runs that train alike, however they are written.
+        spelled_out: settings that the normal form leaves out.
     """
 
     config: TrainConfig
@@ -84,6 +88,18 @@ class Expanded:
     parameters: int
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
+    normal: TrainConfig
+    merge_key: str
+    spelled_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """A part of a run in normal form."""
+
+    value: Any  # root columns, `ModelSpec` or `TrainingSpec`
+    differing: Mapping[str, Any]
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,7 @@ class Expander:
         self._with_steps: dict[tuple[_Key, _Key], _Training] = {}
         self._roots: dict[_Key, _Root] = {}
         self._parameters: dict[tuple[_Key, _Key], int] = {}
+        self._normal: dict[tuple[str, _Key, _Key], _Normal] = {}
         self._fitting: set[tuple[_Key, _Key]] = set()  # root, and what the training says by target
 
     def expand(self, cell: Cell) -> Expanded:
@@ -179,12 +196,39 @@ class Expander:
             raise
         except ConfigError as error:
             raise ConfigError([self._in_lists(problem, cell) for problem in error.problems]) from error
+        config = root.config.model_copy(update={MODEL: model.spec, TRAINING: training.spec})
+        parts = []
+        for part, at, plain_part in ((ROOT, (), root), (MODEL, at_model, model), (TRAINING, at_training, training)):
+            if (part, at_root, at) not in self._normal:
+                self._normal[part, at_root, at] = _normal_part(part, config, plain_part.differing, self._data)
+            parts.append(self._normal[part, at_root, at])
+        return self._expanded(config, root.differing, model, training, parts, self._parameters[at_root, at_model])
+
+    def _expanded(
+        self,
+        config: TrainConfig,
+        root: Mapping[str, Any],
+        model: _Model,
+        training: _Training,
+        normal: Sequence[_Normal],
+        parameters: int,
+    ) -> Expanded:
+        fingerprint = self._data.fingerprint
+        identity = identity_of(root, model.differing, training.differing, fingerprint)
+        of_root, of_model, of_training = normal
+        spelled_out = tuple(reason for part in normal for reason in part.reasons)
+        update = {"input_columns": of_root.value, MODEL: of_model.value, TRAINING: of_training.value}
         return Expanded(
-            config=root.config.model_copy(update={MODEL: model.spec, TRAINING: training.spec}),
-            identity=identity_of(root.differing, model.differing, training.differing, self._data.fingerprint),
-            parameters=self._parameters[at_root, at_model],
+            config=config,
+            identity=identity,
+            parameters=parameters,
             changes=model.changes,
             warnings=training.warnings,
+            normal=config.model_copy(update=update) if spelled_out else config,
+            merge_key=identity_of(of_root.differing, of_model.differing, of_training.differing, fingerprint)
+            if spelled_out
+            else identity,
+            spelled_out=spelled_out,
         )
 
     def expand_values(self, given: Mapping[str, Any]) -> Expanded:
@@ -208,13 +252,9 @@ class Expander:
         if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
             training = _stepped(training.spec, self._steps_of(root))
         config = root.model_copy(update={TRAINING: training.spec})
-        return Expanded(
-            config=config,
-            identity=identity_of(differing(config), model.differing, training.differing, self._data.fingerprint),
-            parameters=parameter_count(architecture(config, self._data)),
-            changes=model.changes,
-            warnings=training.warnings,
-        )
+        parameters = parameter_count(architecture(config, self._data))
+        normal = _normal_parts(config, self._data)
+        return self._expanded(config, differing(config), model, training, normal, parameters)
 
     def _in_lists(self, problem: Problem, cell: Cell) -> Problem:
         """A problem of a cell at the key of the search config, with the list entries that met there.
@@ -297,6 +337,42 @@ class Expander:
         return resolve(TrainConfig.model_validate(values | {MODEL: model.spec, TRAINING: training.spec}), self._data)
 
 
+def merge_key_of(config: TrainConfig, data: DataSchema) -> str:
+    """The identity of the normal form of a run, resolved and in canonical form."""
+    root, model, training = (part.differing for part in _normal_parts(config, data))
+    return identity_of(root, model, training, data.fingerprint)
+
+
+def _normal_parts(config: TrainConfig, data: DataSchema) -> list[_Normal]:
+    parts = {
+        ROOT: differing(config),
+        MODEL: differing(config.model_spec),
+        TRAINING: _counted(config.training_spec),
+    }
+    return [_normal_part(part, config, counted, data) for part, counted in parts.items()]
+
+
+def _normal_part(part: str, config: TrainConfig, plain_part: Mapping[str, Any], data: DataSchema) -> _Normal:
+    """A part of a resolved run in normal form; `plain_part` is what `differing` says of it as it is."""
+    assert config.input_columns and config.seq_length and config.target_column_types
+    inputs = normal_inputs(config.input_columns, {column: data.kind(column) for column in config.input_columns})
+    if part == ROOT:
+        if inputs == config.input_columns:
+            return _Normal(inputs, plain_part, ())
+        reason = "a model reads categorical input columns before real ones"
+        return _Normal(inputs, differing(config.model_copy(update={"input_columns": inputs})), (reason,))
+    spec: ModelSpec | TrainingSpec
+    if part == MODEL:
+        spec, found = config.model_spec, normal_model(config.model_spec, inputs)
+    else:
+        spec = config.training_spec
+        found = normal_training(config.training_spec, config.seq_length, config.target_column_types)
+    if not found.reasons:
+        return _Normal(spec, plain_part, ())
+    spec = spec.model_copy(update=found.update)
+    return _Normal(spec, _counted(spec) if isinstance(spec, TrainingSpec) else differing(spec), tuple(found.reasons))
+
+
 def _axes(dimension: Dimension, place: int) -> Sequence[Axis]:
     return dimension.alternatives[place].axes
 
@@ -318,16 +394,21 @@ def _model(values: Mapping[str, Any]) -> _Model:
 
 def _training(values: Mapping[str, Any]) -> _Training:
     """A training from its values, in canonical form; lengths in optimizer steps are still to be filled in."""
-    spec = canonical_training(_validated(TrainingSpec, TRAINING, values))
+    spec = _validated(TrainingSpec, TRAINING, values)
     if problem := momentum_error(spec.optimizer, spec.scheduler):
         raise ConfigError([Problem(f"{TRAINING}.scheduler", problem)])
-    return _stepped(spec, 0) if spec.scheduler_step_on == "epoch" else _Training(spec, differing(spec), ())
+    return _stepped(spec, 0) if spec.scheduler_step_on == "epoch" else _Training(spec, _counted(spec), ())
 
 
 def _stepped(spec: TrainingSpec, steps: int) -> _Training:
     """A training with the lengths of its schedule, for a run of so many optimizer steps."""
     spec, warnings = _with_length(spec, steps=steps)
-    return _Training(spec, differing(spec), warnings)
+    return _Training(spec, _counted(spec), warnings)
+
+
+def _counted(spec: TrainingSpec) -> dict[str, Any]:
+    """What counts in the identity. Schema 1 takes `layer_autocast: false` for true; the run is as the cell says."""
+    return differing(canonical_training(spec))
 
 
 def _fixed_fields(section: ModelSampling | TrainingSampling, searchable: list[str]) -> dict[str, Any]:

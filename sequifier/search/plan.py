@@ -9,21 +9,25 @@ import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.config import identity as identities
 from sequifier.config.dump import dump_yaml
-from sequifier.config.identity import plain
+from sequifier.config.identity import canonical, plain
 from sequifier.config.metric_names import script_problems
-from sequifier.config.resolve import DataSchema
+from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, RunError
 from sequifier.search.differences import differences, same_values
-from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf
+from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf, merge_key_of
 from sequifier.search.recall import Recall
+from sequifier.search.run_files import read_document
 from sequifier.search.space import Space, build_space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
@@ -41,7 +45,9 @@ class PlannedRun:
         number: from 0, the same for the whole life of the search.
         name: [hp_search_name]-run-[number].
         config: resolved and canonical; what its run file says.
-        identity: of config and data.
+        identity: of config and data; of a run that the ledger knows the one that it has there.
+        normal: the config in normal form, see config/normal_form.py.
+        merge_key: the identity of the normal form.
         changed: the searched fields in which runs of this search differ, as plain values by field name.
         parameters: trainable numbers of the model.
         path: of the run file.
@@ -52,6 +58,8 @@ class PlannedRun:
     name: str
     config: TrainConfig
     identity: str
+    normal: TrainConfig = field(compare=False)
+    merge_key: str
     changed: Mapping[str, Any]
     parameters: int
     path: Path
@@ -221,7 +229,7 @@ def make_plan(
     # never gets one.
     configurations = [record for record in known.values() if record.seed == seed]
     counted = sum(record.state in DONE | FAILED or recall.find(record) is not None for record in configurations)
-    walk = Walk(config, space, expander, known, counted)
+    walk = Walk(config, space, expander, known, counted, lambda: _old_keys(known.values(), folder, data))
     walk.start_with(start_runs(config, expander))
     if config.search_strategy == "bayesian":
         walk.check(space.extremes())
@@ -330,6 +338,18 @@ def _same_data(records: Sequence[Record], data: DataSchema) -> None:
             )
 
 
+def _old_keys(records: Iterable[Record], folder: Path, data: DataSchema) -> dict[str, str]:
+    """Merge key -> identity of the records of an older version, which do not say it, by their run files."""
+    found = {}
+    for record in records:
+        document = {} if record.merge_key else read_document(folder / f"{record.name}.yaml")
+        with suppress(ValidationError, ConfigError):  # a file that somebody edited says nothing
+            config = canonical(resolve(TrainConfig.model_validate(document), data)) if document else None
+            if config is not None and identities.identity(config, data.fingerprint) == record.identity:
+                found[merge_key_of(config, data)] = record.identity
+    return found
+
+
 def _seed(config: SearchConfig, records: Sequence[Record]) -> int:
     """The training seed: the config's, else that of the runs there are, else a new one."""
     if config.seed is not None:
@@ -383,6 +403,8 @@ def planned_run(
         name=name,
         config=expanded.config.model_copy(update={"model_name": name}),
         identity=expanded.identity,
+        normal=expanded.normal,
+        merge_key=expanded.merge_key,
         changed=changed,
         parameters=expanded.parameters,
         path=folder / f"{name}.yaml",

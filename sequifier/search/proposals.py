@@ -39,7 +39,9 @@ class Proposer:
         self._folder = run_folder(config)
         self._recall = Recall(self._space, self._expander, self._folder)
         self._strategy = Bayesian(self._space, draw_seed(config, plan.seed), maximize=config.direction == "maximize")
-        self._first = [run.identity for run in start_runs(config, self._expander)][: config.n_samples]
+        first = start_runs(config, self._expander)[: config.n_samples]
+        self._first = [run.identity for run in first]
+        self._first_alike = {key for run in first for key in (run.identity, run.merge_key)}
         self._refused: dict[str, set[Cell]] = {}
 
     @property
@@ -56,7 +58,7 @@ class Proposer:
         latest = latest_by_run(records)
         configurations = [record for record in latest.values() if record.seed == self._plan.seed]
         told: list[Told] = []
-        taken = set(self._first)
+        taken, alike = set(self._first), set(self._first_alike)
         for record in configurations:
             found = self._recall.find(record)
             if found is None and not _is_settled(record):
@@ -64,11 +66,12 @@ class Proposer:
                 # space, then nobody will train it.
                 continue
             taken.add(record.identity)
+            alike |= {record.identity, record.merge_key}
             if found is not None and (outcome := _told(record, found[0], self._config.metric)) is not None:
                 told.append(outcome)
         if self._config.n_samples is not None and len(taken) >= self._config.n_samples:
             return None
-        expanded = self._first_new(taken, told)
+        expanded = self._first_new(len(taken), alike, told)
         if expanded is None:
             return None
         lost = next((record for record in configurations if record.identity == expanded.identity), None)
@@ -76,8 +79,8 @@ class Proposer:
         number = max(numbers, default=-1) + 1 if lost is None else lost.run
         return planned_run(self._config, self._folder, number, expanded, self._changed(expanded), lost)
 
-    def _first_new(self, taken: set[str], told: Sequence[Told]) -> Expanded | None:
-        for tried, cell in enumerate(self._strategy.candidates(len(taken), told)):
+    def _first_new(self, n_taken: int, alike: set[str], told: Sequence[Told]) -> Expanded | None:
+        for tried, cell in enumerate(self._strategy.candidates(n_taken, told)):
             if not self._space.is_finite and tried >= MAX_REPETITIONS:
                 return None
             try:
@@ -86,7 +89,7 @@ class Proposer:
                 reason = "; ".join(problem.message for problem in error.problems)
                 self._refused.setdefault(reason, set()).add(cell)
                 continue
-            if expanded.identity not in taken:
+            if not {expanded.identity, expanded.merge_key} & alike:
                 return expanded
         return None
 

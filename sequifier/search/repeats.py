@@ -77,13 +77,16 @@ def seeded(
         taken: other new runs, whose numbers are in use.
     """
     known = {record.identity: record for record in latest_by_run(records).values()}
+    by_merge_key = {record.merge_key: record for record in known.values() if record.merge_key}
     used = [run.number for run in (*plan.runs, *taken)] + [record.run for record in known.values()]
     next_number = max(used, default=-1) + 1
     result = []
     for run in runs:
         config = run.config.model_copy(update={"seed": plan.seed + offset})
         key = identity(config, plan.fingerprint)
-        record = known.get(key)
+        normal = run.normal.model_copy(update={"seed": config.seed})
+        merge_key = key if run.normal == run.config else identity(normal, plan.fingerprint)
+        record = known.get(key) or known.get(merge_key) or by_merge_key.get(merge_key)
         number = next_number if record is None else record.run
         next_number += record is None
         name = f"{plan.config.hp_search_name}-run-{number}"
@@ -93,7 +96,9 @@ def seeded(
                 number=number,
                 name=name,
                 config=config.model_copy(update={"model_name": name}),
-                identity=key,
+                identity=key if record is None else record.identity,
+                normal=normal,
+                merge_key=merge_key,
                 path=run.path.with_name(f"{name}.yaml"),
                 record=record,
             )

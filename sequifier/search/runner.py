@@ -217,6 +217,7 @@ class _Attempts:
             run=self._run.number,
             name=self._run.name,
             identity=self._run.identity,
+            merge_key=self._run.merge_key,
             data=self._search.plan.fingerprint,
             state=state,
             attempt=self._attempt,

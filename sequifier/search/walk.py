@@ -1,6 +1,7 @@
 """What a plan keeps of the runs it comes across: distinct ones, in order, with what was merged and refused."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sequifier.artifacts.ledger import Record
@@ -27,6 +28,8 @@ class Walk:
         expander: of that space.
         known: the ledger by identity.
         counted: how many configurations of the ledger count in n_samples.
+        old_keys: gives merge key -> identity of records that do not say their merge key; called once, when a run is
+            met that the ledger does not know.
 
     Attributes:
         found: the runs of the plan by identity, in order of proposal.
@@ -35,7 +38,13 @@ class Walk:
     """
 
     def __init__(
-        self, config: SearchConfig, space: Space, expander: Expander, known: Mapping[str, Record], counted: int
+        self,
+        config: SearchConfig,
+        space: Space,
+        expander: Expander,
+        known: Mapping[str, Record],
+        counted: int,
+        old_keys: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._config, self._space, self._expander = config, space, expander
         self._known, self._counted = known, counted
@@ -43,6 +52,9 @@ class Walk:
         self._problems: dict[tuple[str, str], Problem] = {}
         self._visited: dict[str, Expanded] = {}
         self._given: set[str] = set()
+        self._old_keys = old_keys
+        self._asked_old_keys = False
+        self._standing = {record.merge_key: identity for identity, record in known.items() if record.merge_key}
         self._n_new = self._repetitions = 0
         self._exhausted = False
         self._left_out: dict[Cell, str] = {}  # why
@@ -57,7 +69,7 @@ class Walk:
 
     def start_with(self, runs: Iterable[Expanded]) -> None:
         """Take the runs that come first."""
-        for index, run in enumerate(runs):
+        for index, run in enumerate(map(self._own, runs)):
             if run.identity in self._visited:
                 self.notes.append(f"start_with[{index}] says the same as an entry before it")
             elif not self._add(run):
@@ -128,6 +140,7 @@ class Walk:
         if expanded is None:
             self._repetitions += 1 if not self._space.is_finite else 0
             return
+        expanded = self._own(expanded)
         if expanded.identity not in self._visited:
             self._repetitions = 0
             self._add(expanded)
@@ -137,6 +150,19 @@ class Walk:
             self._given.remove(expanded.identity)  # the cell that start_with names
         else:
             self._merge(cell, expanded)
+
+    def _own(self, expanded: Expanded) -> Expanded:
+        """A run under the identity of the one that stands for it: in the ledger, or the first that trains alike."""
+        identity, merge_key = expanded.identity, expanded.merge_key
+        if identity in self._known or identity in self._visited:
+            self._standing.setdefault(merge_key, identity)
+            return expanded
+        if not self._asked_old_keys:
+            self._asked_old_keys = True
+            self._standing = {**self._old_keys(), **self._standing}
+        stored = merge_key if merge_key in self._known else identity
+        standing = self._standing.setdefault(merge_key, stored)
+        return expanded if standing == identity else replace(expanded, identity=standing)
 
     def _expand(self, cell: Cell) -> Expanded | None:
         try:
@@ -163,7 +189,9 @@ class Walk:
     def _merge(self, cell: Cell, expanded: Expanded) -> None:
         if expanded.identity not in self.found:
             return
-        reasons = expanded.changes or self.found[expanded.identity].changes or ("the same values are given twice",)
+        other = self.found[expanded.identity]
+        reasons = expanded.changes or other.changes
+        reasons = reasons or expanded.spelled_out or other.spelled_out or ("the same values are given twice",)
         values = {field_of(key): plain(value) for key, value in self._space.values(cell).items()}
         self.merged.append((values, expanded.identity, "; ".join(reasons)))
 

@@ -32,6 +32,7 @@ def record_of(run: PlannedRun, state: State) -> Record:
         run=run.number,
         name=run.name,
         identity=run.identity,
+        merge_key=run.merge_key,
         data=FINGERPRINT,
         state=state,
         batch_size=run.config.training_spec.batch_size,

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.format_version import check_format
+from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.reading import read_json
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.config.preprocess import FillNull
@@ -31,6 +32,8 @@ class Reading(StrictModel):
     """
 
     fill_null: dict[str, FillNull] = Field(default_factory=dict)  # column -> what its missing values became
+    numbers: dict[str, NumberStyle] = Field(default_factory=dict)  # columns of text whose numbers are not plain
+    dates: str = ""  # how positions are written, where they are text but not ISO 8601: DD/MM/YYYY
 
     def check(self, types: Mapping[str, str]) -> None:
         """Check that the rules fit columns of these types.

@@ -19,6 +19,7 @@ from sequifier.artifacts.atomic import atomic_path, write_text
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
+from sequifier.preprocess.raw_columns import LookAgain
 from sequifier.preprocess.read import Table
 from sequifier.preprocess.working_folder import DEALT
 
@@ -106,6 +107,8 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
         if count:
             what = "null values"
             if key == POSITION and table.position_is_text:
+                if table.is_sample:
+                    raise LookAgain  # they may be written in another way than the first one
                 what = f"values that are no {'64-bit integer' if table.position_type == 'Int64' else 'date'}"
             raise DataError(
                 f"column `{column}` has {count:,} {what} in {n_rows:,} rows",

@@ -43,7 +43,8 @@ from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import learn
 from sequifier.preprocess.prepared import prepare_parts
-from sequifier.preprocess.read import SAMPLE_ROWS, Source, Table, find_source, open_table, unreadable
+from sequifier.preprocess.raw_columns import NOTHING_KNOWN, SAMPLE_ROWS, Known, LookAgain, known_of
+from sequifier.preprocess.read import Source, Table, find_source, open_table, unreadable
 from sequifier.preprocess.split import (
     Split,
     between_sequences,
@@ -126,6 +127,7 @@ class _Data:
     types: dict[str, StoredType]
     sequence_type: Literal["Int64", "String"]
     position_type: PositionType
+    known: Known = NOTHING_KNOWN
 
 
 def _from_table(
@@ -144,7 +146,7 @@ def _from_table(
         else learn(parts, split.in_training(), table.types, config, report)
     )
     encoded = _encode(parts, encoding, folder, report)
-    return _Data(encoding, split, encoded, table.types, table.sequence_type, table.position_type)
+    return _Data(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.known)
 
 
 def _from_text(
@@ -204,23 +206,39 @@ def _read(
     declared: dict[str, TypeName] = dict(config.column_types)
     if stored:
         declared = {column: name for column, name in stored.column_types.items() if column in (selected or ())}
-    is_csv = source.format == "csv"
-    for sample_rows in (SAMPLE_ROWS, None) if is_csv else (None,):
+    for sample_rows in (SAMPLE_ROWS, None) if source.format == "csv" else (None,):
         try:
-            table = open_table(source, config, declared, selected, sample_rows=sample_rows)
+            table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_known(stored))
             check_settings(config, table.types, str(source.path))
+            if not table.is_sample:
+                _report_notes(table, report)
             parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
+        except LookAgain:
+            assert sample_rows is not None, "everything has been looked at"
         except (pl.exceptions.PolarsError, OSError) as error:
             if sample_rows is None:
                 raise unreadable(source, error) from error
         else:
             break
-    for note in table.notes:
-        report(f"note: {note}")
+    if table.is_sample:
+        _report_notes(table, report)
     n_rows = sum(int(part.offsets[-1]) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
     report(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
     return table, parts
+
+
+def _known(stored: Metadata | None) -> Known:
+    """How the metadata to encode with read its columns."""
+    if stored is None:
+        return NOTHING_KNOWN
+    reading = stored.sequifier.reading
+    return known_of(stored.real_columns, reading.numbers, reading.dates)
+
+
+def _report_notes(table: Table, report: Report) -> None:
+    for note in table.notes:
+        report(f"note: {note}")
 
 
 def _share_out(
@@ -346,6 +364,6 @@ def _metadata(config: PreprocessConfig, data: _Data, paths: list[str], hashes: l
             sequences=np.count_nonzero(own, axis=1).tolist(),
             column_hashes=hashes,
             fingerprint=data_fingerprint(encoding.columns, id_maps, encoding.statistics, hashes),
-            reading=Reading(fill_null=config.fill_null),
+            reading=Reading(fill_null=config.fill_null, numbers=dict(data.known.numbers), dates=data.known.dates),
         ),
     )

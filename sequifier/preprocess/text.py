@@ -22,9 +22,10 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
 from sequifier.config.preprocess import CHAR, PreprocessConfig
 from sequifier.errors import DataError
+from sequifier.preprocess.csv_file import is_utf16
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import COUNT, VALUE, choose_vocabulary
-from sequifier.preprocess.read import Source, is_utf16
+from sequifier.preprocess.read import Source
 
 BYTES_PER_CHARACTER = 64
 """Memory that a character takes at most while a part is encoded and written."""

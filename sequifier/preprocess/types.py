@@ -1,7 +1,6 @@
 """Which type each column is read with and stored as, from the types found in the files and those declared.
 
-Text, booleans and integers are categorical and floats are real, unless `column_types` says otherwise. Positions may be
-integers, dates or datetimes; sequences are named by integers or text.
+Text, booleans and integers are categorical and floats are real, unless `column_types` says otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,6 @@ from typing import Literal
 
 import polars as pl
 
-from sequifier.artifacts.events import POSITION
 from sequifier.config.preprocess import TypeName
 from sequifier.errors import DataError
 
@@ -60,12 +58,6 @@ _ALLOWED: Mapping[RawKind, tuple[TypeName, ...]] = {
     "boolean": ("categorical", "Boolean", "String"),
     "nothing but nulls": ("categorical", "real", "Int64", "Float64", "String", "Boolean"),
 }
-DATE_FORMAT = "%Y-%m-%d"
-DATETIME_FORMATS = tuple(
-    f"%Y-%m-%d{between}{clock}"
-    for between in ("T", " ")
-    for clock in ("%H:%M:%S%.f", "%H:%M", "%H:%M:%S%.f%#z", "%H:%M%#z")
-)
 
 
 def raw_kind(dtype: pl.DataType) -> RawKind:
@@ -83,6 +75,8 @@ def raw_kind(dtype: pl.DataType) -> RawKind:
             return "text"
         case pl.Int128():
             return "large integer"
+        case pl.Decimal() if dtype.scale == 0:
+            return "integer"
         case _ if dtype.is_integer():
             return "integer"
         case _ if dtype.is_numeric():
@@ -155,83 +149,8 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
             return declared
 
 
-def typed(column: str, raw: pl.DataType, stored: StoredType) -> pl.Expr:
+def typed(values: pl.Expr, raw: pl.DataType, stored: StoredType) -> pl.Expr:
     """A feature with the type it is stored as."""
-    values = pl.col(column)
     # Fractions would be cut off silently: they stay until the values have been checked.
     keep = raw == POLARS_TYPES[stored] or (stored == "Int64" and raw == pl.Float64)
     return values if keep else values.cast(POLARS_TYPES[stored])
-
-
-def sequence_type(column: str, raw: pl.DataType, *, path: Path) -> Literal["Int64", "String"]:
-    """What sequenceId is stored as.
-
-    Raises:
-        DataError: neither integers nor text.
-    """
-    match raw_kind(raw):
-        case "integer":
-            return "Int64"
-        case "text" | "nothing but nulls":
-            return "String"
-        case _:
-            raise DataError(
-                f"the sequence column `{column}` holds {raw}; a sequence is named by an integer or a text",
-                where=str(path),
-                fix="write it as one of these",
-            )
-
-
-def position(
-    column: str, raw: pl.DataType, raw_files: Sequence[pl.LazyFrame], *, path: Path
-) -> tuple[pl.Expr, PositionType]:
-    """How itemPosition is obtained from the raw column, and what it is then. What cannot be one becomes null.
-
-    Text is taken for what its first value is: where that is an integer or a date, the others are to be too.
-
-    Raises:
-        DataError: neither integers nor dates.
-    """
-    values = pl.col(POSITION)
-    match raw_kind(raw):
-        case "integer":
-            return values, "Int64"
-        case "date":
-            return values, "Date"
-        case "datetime us":
-            return values, "Datetime(us)"
-        case "datetime ns":
-            return values, "Datetime(ns)"
-        case "nothing but nulls":
-            return values.cast(pl.Int64), "Int64"
-        case "text":
-            return _parsed_text(column, raw_files, path)
-        case _:
-            raise DataError(
-                f"the position column `{column}` holds {raw}; positions are integers, dates or datetimes",
-                where=str(path),
-                fix="write it as one of these, for instance as the number of the event in its sequence",
-            )
-
-
-def _parsed_text(column: str, raw_files: Sequence[pl.LazyFrame], path: Path) -> tuple[pl.Expr, PositionType]:
-    """Dates only as ISO 8601: 03/04/2013 is in March or in April, and nobody would notice the wrong choice."""
-    text = pl.col(POSITION)
-    examples = (rows.select(text.drop_nulls().head(1)).collect() for rows in raw_files)
-    example = next((frame.item() for frame in examples if frame.height), None)
-    if example is None:
-        return text.cast(pl.Int64), "Int64"
-    shown = pl.Series([example])
-    if shown.cast(pl.Int64, strict=False).null_count() == 0:
-        return text.cast(pl.Int64, strict=False), "Int64"
-    if shown.str.to_date(DATE_FORMAT, strict=False).null_count() == 0:
-        return text.str.to_date(DATE_FORMAT, strict=False), "Date"
-    for format in DATETIME_FORMATS:
-        if shown.str.to_datetime(format, strict=False, time_unit="us").null_count() == 0:
-            parsed = text.str.to_datetime(format, strict=False, time_unit="us")
-            return parsed.dt.replace_time_zone(None), "Datetime(us)"
-    raise DataError(
-        f"the position column `{column}` holds `{example}`, which is neither a 64-bit integer nor a date",
-        where=str(path),
-        fix="write integers, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
-    )

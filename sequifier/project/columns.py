@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.config.preprocess import FillNull, TypeName
-from sequifier.project.raw_table import Kind, RawTable, Reading, unreadable
+from sequifier.project.raw_table import RawTable, unreadable
+from sequifier.project.readings import Kind, Reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -185,7 +186,7 @@ def choose(column: str, facts: Facts, reading: Reading, *, is_target: bool) -> C
 
     A target is never left out for what can be predicted nonetheless: that is for the caller to refuse.
     """
-    reason = _useless(column, facts, is_target=is_target)
+    reason = reading.doubt or _useless(column, facts, is_target=is_target)
     if reason:
         return Choice(column, facts, "left out", reason)
     match facts.kind:

@@ -22,7 +22,8 @@ from sequifier.errors import DataError
 from sequifier.project import sizes as rules
 from sequifier.project.columns import Choice, Facts, choose, lengths_text, look, shown_value, without_rare
 from sequifier.project.keys import Keys, find_keys, find_targets
-from sequifier.project.raw_table import RawTable, Reading, open_raw, readings, unreadable
+from sequifier.project.raw_table import RawTable, open_raw, unreadable
+from sequifier.project.readings import Reading, readings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +32,9 @@ SORTED_BYTES = 2 << 30
 """Size of the largest table whose repeated positions are numbered: that takes a sort in memory."""
 
 CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
+
+LARGEST_WHOLE = 2**53
+"""Above this, a float is not one integer but several."""
 
 _SLOW_MINUTES = 20
 _FEW_TARGETS = 200
@@ -230,24 +234,35 @@ class _Writer:
             changes.append(
                 "an empty row is left out" if self.n_empty == 1 else f"{self.n_empty:,} empty rows are left out"
             )
-        repaired = {column: reading.repair for column, reading in self.readings.items() if reading.repair}
-        needed = {choice.column for choice in self.used} | {sequence, order}
-        changes += [f"`{column}`: {repair}" for column, repair in repaired.items() if column in needed]
         if sequence is None:
             sequence = _free_name("sequenceId", self.facts)
             rows = rows.with_columns(pl.lit(1, pl.Int64).alias(sequence))
             changes.append(f"the column `{sequence}`, always 1, is new, because the table is one single series")
-        elif self.facts[sequence].kind not in ("integer", "text"):
+        elif self.facts[sequence].kind not in ("integer", "text") and not self._is_whole(sequence):
             rows = rows.with_columns(pl.col(sequence).cast(pl.String))
             changes.append(f"`{sequence}` is written as text, because a sequence is named by text or integers")
-        if self.facts[order].kind == "number":
+        if self.facts[order].kind == "number" and not self._is_whole(order):
             rows = rows.with_columns(_whole(order, self.facts[order], self.table))
             unit = "" if self.facts[order].is_whole else " millionths"
             changes.append(f"`{order}` is written as integers{unit and ', in' + unit}, because positions are integers")
         if self.keys.lengths.n_repeated:
             rows, order, change = self._numbered(rows, sequence, order)
             changes.append(change)
+        if changes and self.table.format == "csv":
+            changes += self._remarks
         return (rows if changes else None), sequence, order, changes
+
+    def _is_whole(self, column: str) -> bool:
+        """Numbers without a fraction, which `preprocess` takes for integers where they are keys."""
+        facts = self.facts[column]
+        return facts.kind == "number" and facts.is_whole and max(abs(facts.lowest), abs(facts.highest)) <= LARGEST_WHOLE
+
+    @property
+    def _remarks(self) -> list[str]:
+        """How values are written that are not plain, of the columns that are used."""
+        needed = {choice.column for choice in self.used} | {self.keys.sequence, self.keys.order}
+        found = {column: reading.remark or reading.doubt for column, reading in self.readings.items()}
+        return [f"`{column}`: {remark}" for column, remark in found.items() if remark and column in needed]
 
     def _numbered(self, rows: "pl.LazyFrame", sequence: str, order: str) -> "tuple[pl.LazyFrame, str, str]":
         """Positions that tell events apart: their numbers, in the order of the table where the old ones are equal."""
@@ -330,6 +345,9 @@ class _Writer:
         if changes:
             yield "`preprocess` needs a changed copy of the table, which is written into the project:"
             yield from (f"  {change}" for change in changes)
+        elif self._remarks:
+            yield "how values are written (`preprocess` reads them so):"
+            yield from (f"  {remark}" for remark in self._remarks)
         yield f"windows of {_counted(seq_length, 'event')}; {split.why}"
         n_validation = int(sum(self.keys.lengths.counts) * split.ratios[1])
         if n_validation < _FEW_TARGETS:

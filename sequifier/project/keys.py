@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from sequifier.errors import DataError, SequifierError, nearest
 from sequifier.project.columns import Facts, is_id_like, shown_value, words_of
-from sequifier.project.raw_table import RawTable, Reading
+from sequifier.project.raw_table import RawTable
+from sequifier.project.readings import Reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -230,11 +231,11 @@ def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, ord
 def _check_order(table: RawTable, order: str, facts: Sources, reading: Reading) -> None:
     found = facts[order]
     where = f"{table.path}, --order {order}"
-    if reading.dates:
+    if reading.doubt:
         raise DataError(
-            f"the dates in `{order}` can be read in several ways: {' or '.join(reading.dates)} all fit",
+            f"`{order}` cannot order events: {reading.doubt}",
             where=where,
-            fix="write them like 2013-01-31 (year, month, day), so that nobody has to guess",
+            fix="write dates like 2013-01-31 (year, month, day), so that nobody has to guess",
         )
     is_orderable = found.kind in ("integer", "date", "datetime", "number") or reading.is_as_text
     if not is_orderable:

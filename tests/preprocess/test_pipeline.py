@@ -219,23 +219,23 @@ def test_digits_declared_as_text_keep_their_zeros(project: Project) -> None:
     path = project.write_text("sequenceId,itemPosition,zip\n1,1,007\n1,2,7\n1,3,010\n")
     assert project.run(path, column_types={"zip": "String"}, split_ratios=[1]).categories("zip") == ["007", "010", "7"]
     assert not any("zeros" in line for line in project.lines)
-    assert project.run(path, split_ratios=[1]).categories("zip") == [7, 10]
+    assert project.run(path, split_ratios=[1]).categories("zip") == ["007", "010", "7"]
     assert (
-        "note: column `zip` holds `007`, which is read as the integer 7; if the zeros matter, "
-        "declare column_types.zip: String"
+        "note: column `zip` holds `007`, so it is kept as text, with its zeros; "
+        "to read integers, declare column_types.zip: Int64"
     ) in project.lines
+    assert project.run(path, column_types={"zip": "Int64"}, split_ratios=[1]).categories("zip") == [7, 10]
     project.run(path, column_types={"zip": "real"}, split_ratios=[1])
     assert not any("zeros" in line for line in project.lines)
 
 
-def test_sequences_whose_names_lose_their_zeros_are_noted(project: Project) -> None:
-    path = project.write_text("sequenceId,itemPosition,a\n10,01,0\n010,02,-0.5\n10,03,2\n")
-    project.run(path, split_ratios=[1])
-    noted = [line for line in project.lines if "zeros" in line]
-    assert noted == [
-        "note: column `sequenceId` holds `010`, which is read as the integer 10; if the zeros matter, "
-        "write the events as Parquet with text in this column"
-    ]
+def test_sequences_keep_the_zeros_of_their_names(project: Project) -> None:
+    path = project.write_text("sequenceId,itemPosition,a\n10,01,0\n010,02,-0.5\n10,03,2\n10,04,1\n010,05,1\n")
+    metadata = project.run(path, split_ratios=[1])
+    assert (metadata.sequifier.sequence_type, metadata.sequifier.position_type) == ("String", "Int64")
+    assert project.split(0)["sequenceId"].to_list() == ["010", "010", "10", "10", "10"]
+    assert project.split(0)["itemPosition"].to_list() == [2, 5, 1, 3, 4]
+    assert any("column `sequenceId` holds `010`, so it is kept as text" in line for line in project.lines)
 
 
 def test_whole_floats_may_be_declared_categorical(project: Project) -> None:
@@ -264,11 +264,11 @@ def test_types_are_agreed_over_all_csv_files(project: Project) -> None:
 
 
 def test_numbers_spoilt_by_a_word_are_noted(project: Project) -> None:
-    rows = [f"1,{i},{i / 4}" for i in range(300)] + ["1,300,NA"]
+    rows = [f"1,{i},{i / 4}" for i in range(300)] + ["1,300,broken"]
     path = project.write_text("\n".join(["sequenceId,itemPosition,amount", *rows]) + "\n")
     metadata = project.run(path, split_ratios=[1])
     assert metadata.kind("amount") == "categorical"
-    assert any("`NA`" in line and "fill_null" in line for line in project.lines)
+    assert any("`broken`" in line and "row 301" in line and "fill_null" in line for line in project.lines)
 
 
 def test_whole_sequences_go_to_splits_when_splitting_between_them(project: Project) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from sequifier.project.columns import Facts, choose, is_id_like, percent, words_of
-from sequifier.project.raw_table import Reading
+from sequifier.project.readings import Reading
 
 
 def integers(*, distinct: int, lowest: int = 0, highest: int | None = None, rows: int = 10_000) -> Facts:

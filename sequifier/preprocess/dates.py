@@ -1,0 +1,297 @@
+"""Dates in text: which way to write dates all values of a column share, and which moment each stands for.
+
+Years have four digits. Whether 03/04/2013 is in March or in April is decided by all values of the column together, and
+where they do not decide it, nothing is guessed. A time zone is an offset, or one of the names of UTC.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from sequifier.preprocess.numbers import is_mark, stripped
+
+ISO_DATE = "%Y-%m-%d"
+ISO_DATETIMES = tuple(
+    f"%Y-%m-%d{between}{clock}"
+    for between in ("T", " ")
+    for clock in ("%H:%M:%S%.f", "%H:%M", "%H:%M:%S%.f%#z", "%H:%M%#z")
+)
+FIRST_YEAR, LAST_YEAR = 1000, 9999
+
+DateKind = Literal["date", "datetime us", "datetime ns"]
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)"
+)
+_WEEKDAY = (
+    r"(?:(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:r(?:s(?:day)?)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)"
+    r"\.?,?\s+)?"
+)
+_CLOCK = (
+    r"(?P<H>[0-9]{1,2})[:.](?P<M>[0-9]{2})(?:[:.](?P<S>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?"
+    r"(?:\s*(?P<half>[ap])\.?m\.?)?"
+)
+_ZONE = r"(?:\s*(?P<utc>z|utc|gmt|ut)?\s*(?:(?P<sign>[+-])(?P<oh>[0-9]{2})(?::?(?P<om>[0-9]{2}))?)?(?:\s*\([^()]*\))?)"
+_TIME = rf"(?:(?:t|\s*,\s*|\s+(?:at\s+)?|_|:){_CLOCK}{_ZONE})?"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One way to write dates.
+
+    Attributes:
+        shown: for messages; DD and MM of an ambiguous one are filled in by `DateStyle`.
+        pattern: with groups y, m (or mon), d, or a, b, y where the order of day and month is open.
+    """
+
+    shown: str
+    pattern: str
+
+    @property
+    def is_open(self) -> bool:
+        return "(?P<a>" in self.pattern
+
+
+def _numeric(sep: str) -> str:
+    return rf"(?P<a>[0-9]{{1,2}})[{sep}](?P<b>[0-9]{{1,2}})[{sep}](?P<y>[0-9]{{4}})"
+
+
+_FORMS: Mapping[str, _Form] = {
+    form.shown: form
+    for form in (
+        *(
+            _Form(
+                f"YYYY{sep}MM{sep}DD",
+                rf"(?P<y>[0-9]{{4}})[{sep}](?P<m>[0-9]{{1,2}})[{sep}](?P<d>[0-9]{{1,2}}){_TIME}",
+            )
+            for sep in "-/."
+        ),
+        _Form(
+            "YYYYMMDDThhmmss",
+            r"(?P<y>[0-9]{4})(?P<m>[0-9]{2})(?P<d>[0-9]{2})[t\s_](?P<H>[0-9]{2}):?(?P<M>[0-9]{2})"
+            rf"(?::?(?P<S>[0-9]{{2}})(?:[.,](?P<f>[0-9]{{1,9}}))?)?(?P<half>[ap]m)?{_ZONE}",
+        ),
+        *(_Form(f"?{sep}?{sep}YYYY", _numeric(sep) + _TIME) for sep in "/-."),
+        _Form(
+            "DD Mon YYYY",
+            rf"{_WEEKDAY}(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?[\s./-]+(?P<mon>{_MONTH})\.?,?[\s./-]+(?P<y>[0-9]{{4}}){_TIME}",
+        ),
+        _Form(
+            "Mon DD, YYYY",
+            rf"{_WEEKDAY}(?P<mon>{_MONTH})[.\s/-]+(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?,?[\s/-]+(?P<y>[0-9]{{4}}){_TIME}",
+        ),
+        _Form("YYYY Mon DD", rf"(?P<y>[0-9]{{4}})[\s./-]+(?P<mon>{_MONTH})[\s./-]+(?P<d>[0-9]{{1,2}}){_TIME}"),
+        _Form(
+            "Mon DD hh:mm:ss YYYY",
+            rf"{_WEEKDAY}(?P<mon>{_MONTH})\s+(?P<d>[0-9]{{1,2}})\s+{_CLOCK}{_ZONE}\s+(?P<y>[0-9]{{4}})",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class DateStyle:
+    """How a column writes its dates.
+
+    Attributes:
+        form: a key of the forms.
+        day_first: where the form leaves the order of day and month open.
+        kind: a date where no value has a time of day; nanoseconds where some have more than six digits.
+        iso: what polars parses by itself, if it is that.
+    """
+
+    form: str
+    day_first: bool = True
+    kind: DateKind = "datetime us"
+    iso: str = ""
+
+    @property
+    def shown(self) -> str:
+        """In letters: DD/MM/YYYY."""
+        first, second = ("DD", "MM") if self.day_first else ("MM", "DD")
+        return self.form.replace("?", first, 1).replace("?", second, 1)
+
+
+@dataclass(frozen=True)
+class DateLook:
+    """What a text column holds as dates.
+
+    Attributes:
+        style: None where it does not hold any, or where nothing decides.
+        n_values: values apart from missing ones.
+        n_odd: of those, not written in this style.
+        why: why there is no style, though most of the values look like dates.
+        note: how day and month were told apart.
+    """
+
+    style: DateStyle | None
+    n_values: int
+    n_odd: int = 0
+    why: str = ""
+    note: str = ""
+
+
+def iso_style(example: str) -> DateStyle | None:
+    """The style of a date in ISO 8601 that polars parses by itself."""
+    shown = pl.Series([example])
+    if not re.match(r"\d{4}-", example):
+        return None
+    if shown.str.to_date(ISO_DATE, strict=False).null_count() == 0:
+        return DateStyle("YYYY-MM-DD", kind="date", iso=ISO_DATE)
+    for format in ISO_DATETIMES:
+        if shown.str.to_datetime(format, strict=False, time_unit="us").null_count() == 0:
+            return DateStyle("YYYY-MM-DD", iso=format)
+    return None
+
+
+def look_for_dates(text: pl.Expr) -> dict[str, pl.Expr]:
+    """Counts by form over a column. Ask for them where a value is like a date, see `is_like_a_date`."""
+    value = stripped(text)
+    counts: dict[str, pl.Expr] = {"known": text.count(), "marks": is_mark(text).sum()}
+    for name, form in _FORMS.items():
+        found = _groups(value, form)
+        counts[f"{name} n"] = value.str.contains(_whole(form)).sum()
+        counts[f"{name} times"] = found.struct.field("H").is_not_null().sum()
+        zone = pl.coalesce(found.struct.field("utc"), found.struct.field("sign")).is_not_null()
+        counts[f"{name} zones"] = zone.sum()
+        counts[f"{name} max digits"] = found.struct.field("f").str.len_bytes().max()
+        if form.is_open:
+            for part in "ab":
+                counts[f"{name} max {part}"] = found.struct.field(part).cast(pl.Int64, strict=False).max()
+    return counts
+
+
+def is_like_a_date(text: str) -> bool:
+    """Whether one value is written in one of the forms, or is a date that is refused for a reason."""
+    value = text.strip()
+    return any(re.search(_whole(form).replace("(?i)", ""), value, re.IGNORECASE) for form in _FORMS.values()) or bool(
+        why_not(value)
+    )
+
+
+def decide_dates(counts: Mapping[str, Any], known: str = "") -> DateLook:
+    """The style of most values, from the counts of `look_for_dates`.
+
+    Args:
+        counts: of all values.
+        known: the style (`DateStyle.shown`) that a metadata file or a model stored; it decides the order of day and
+            month where the values do not.
+    """
+    n_values = counts["known"] - counts["marks"]
+    name = max(_FORMS, key=lambda name: counts[f"{name} n"])
+    n = counts[f"{name} n"]
+    if not n:
+        return DateLook(None, n_values, n_values)
+    kind: DateKind = "date"
+    if counts[f"{name} times"]:
+        kind = "datetime ns" if (counts[f"{name} max digits"] or 0) > 6 else "datetime us"
+    zones = counts[f"{name} zones"]
+    if 0 < zones < n:
+        why = f"{zones:,} of its dates have a time zone (or UTC), {n - zones:,} have none"
+        return DateLook(None, n_values, n_values - n, why)
+    if not _FORMS[name].is_open:
+        return DateLook(DateStyle(name, kind=kind), n_values, n_values - n)
+    day_first, month_first = DateStyle(name, True, kind), DateStyle(name, False, kind)
+    both = f"{day_first.shown} and {month_first.shown}"
+    a, b = counts[f"{name} max a"], counts[f"{name} max b"]
+    if a > 12 and b > 12:
+        return DateLook(
+            None, n_values, n_values - n, f"its dates are written in two ways, {both}: both parts exceed 12"
+        )
+    if a <= 12 and b <= 12 and name != "?.?.YYYY" and known not in (day_first.shown, month_first.shown):
+        return DateLook(None, n_values, n_values - n, f"the dates can be read in several ways: {both} fit all of them")
+    style = month_first if b > 12 or (a <= 12 and known == month_first.shown) else day_first
+    note = ""
+    if a > 12 or b > 12:
+        note = f"its {'first' if style.day_first else 'second'} part goes up to {max(a, b)}"
+    return DateLook(style, n_values, n_values - n, note=note)
+
+
+def date(text: pl.Expr, style: DateStyle) -> pl.Expr:
+    """The date or datetime (UTC) that each text stands for; null where it is written otherwise or does not exist."""
+    unit: Any = "ns" if style.kind == "datetime ns" else "us"
+    if style.iso == ISO_DATE:
+        parsed = text.str.to_date(ISO_DATE, strict=False)
+    elif style.iso:
+        parsed = text.str.to_datetime(style.iso, strict=False, time_unit=unit).dt.replace_time_zone(None)
+        # Polars cuts off what a microsecond cannot hold.
+        is_long = (
+            text.str.contains(r"[.][0-9]{7}")
+            if "%#z" in style.iso
+            else text.str.len_bytes() > len("2024-03-28T10:00:00.123456")
+        )
+        parsed = pl.when(~is_long).then(parsed)
+    else:
+        parsed = _moment(_groups(stripped(text), _FORMS[style.form]), style, unit)
+        if style.kind == "date":
+            parsed = parsed.cast(pl.Date)
+    return pl.when(parsed.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(parsed)
+
+
+def why_not(text: str) -> str:
+    """What keeps a text that looks like a date from being read; empty where it does not look like one."""
+    value = text.strip()
+    number, name = r"\d{1,2}", rf"(?:{_MONTH})"
+    end = r"(?:[T\s,:].*)?$"
+    if re.match(rf"{number}([-/.])(?:{number}|{name})\1{number}{end}", value, re.IGNORECASE) or re.match(
+        rf"{_WEEKDAY}(?:{number}[\s-]+{name},?|{name}\s+{number},?)[\s-]+'?\d\d(?:\s+\d.*)?$", value, re.IGNORECASE
+    ):
+        return "the year has two digits, and it could be any of its parts and of any century"
+    if re.match(r"(?:\d{3}|0\d{3})[-/.]\d{1,2}[-/.]\d{1,2}(?!\d)", value):
+        return f"the year is below {FIRST_YEAR}"
+    zone = re.search(rf"(?:^\d|{_MONTH}).*:\d\d(?:[.,]\d+)?\s*([A-Z][A-Z/_]+)(?:\s+\d{{4}})?$", value, re.IGNORECASE)
+    if zone and zone[1].upper() not in ("UTC", "GMT", "UT", "AM", "PM"):
+        return f"its time zone `{zone[1]}` is not an offset from UTC like -05:00"
+    if re.match(r"\d{4}-?W\d\d", value):
+        return "it is a week of a year"
+    if re.match(r"\d{4}[-/]\d{1,2}$", value):
+        return "the day is missing"
+    return ""
+
+
+def _whole(form: _Form) -> str:
+    return rf"(?i)^(?:{form.pattern})$"
+
+
+def _groups(value: pl.Expr, form: _Form) -> pl.Expr:
+    return value.str.extract_groups(_whole(form))
+
+
+def _moment(found: pl.Expr, style: DateStyle, unit: Any) -> pl.Expr:
+    """The groups of a form as a moment in UTC."""
+    form = _FORMS[style.form]
+
+    def part(name: str, default: str = "00") -> pl.Expr:
+        return found.struct.field(name).fill_null(default)
+
+    day, month = "d", "m"
+    if form.is_open:
+        day, month = ("a", "b") if style.day_first else ("b", "a")
+    if "(?P<mon>" in form.pattern:
+        short = found.struct.field("mon").str.to_lowercase().str.slice(0, 3)
+        month_text = short.replace_strict(_MONTHS, [f"{number:02}" for number in range(1, 13)], default=None)
+    else:
+        month_text = found.struct.field(month)
+    hour = part("H").cast(pl.Int64, strict=False)
+    half = found.struct.field("half").str.to_lowercase()
+    is_in_half = half.is_null() | hour.is_between(1, 12)
+    hour = pl.when(half.is_null()).then(hour).otherwise(hour % 12 + pl.when(half == "p").then(12).otherwise(0))
+    text = pl.concat_str(
+        [
+            *(found.struct.field("y"), pl.lit("-"), month_text, pl.lit("-"), found.struct.field(day), pl.lit(" ")),
+            *(hour.cast(pl.String).str.zfill(2), pl.lit(":"), part("M"), pl.lit(":"), part("S")),
+            *(pl.lit("."), part("f", "0")),
+        ]
+    )
+    local = text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit=unit)
+    minutes = part("oh").cast(pl.Int64) * 60 + part("om").cast(pl.Int64)
+    is_offset = (part("oh").cast(pl.Int64) <= 18) & (part("om").cast(pl.Int64) < 60)
+    offset = pl.duration(minutes=pl.when(found.struct.field("sign") == "-").then(-minutes).otherwise(minutes))
+    return pl.when(is_in_half & is_offset).then(
+        (local - offset.fill_null(pl.duration(minutes=0))).cast(pl.Datetime(unit))
+    )

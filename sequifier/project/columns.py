@@ -23,6 +23,9 @@ off by 10 % at times), and counted where it is at most EXACT_VALUES."""
 
 EXACT_VALUES = 200_000
 
+COLUMNS_AT_ONCE = 100
+"""Columns that are counted in one pass: its memory grows with the square of their number."""
+
 FEW_VALUES = 20
 MANY_VALUES = 1000
 """Categories above which the rare ones are left out."""
@@ -136,33 +139,24 @@ def look(table: RawTable, rows: "pl.LazyFrame", readings: Mapping[str, Reading])
 
     Args:
         table: for errors.
-        rows: the typed rows.
+        rows: the rows as they are in the files.
         readings: of each column.
     """
     import polars as pl
 
     try:
         n_rows = int(rows.select(pl.len()).collect(engine="streaming").item())
-        expressions = []
-        for number, (column, reading) in enumerate(readings.items()):
-            values = pl.col(column)
-            if reading.kind == "number":
-                values = pl.when(values.is_finite()).then(values)
-                expressions.append((values == values.floor()).all().alias(f"{number} is_whole"))
-            if reading.kind == "other":
-                expressions.append(values.is_null().sum().alias(f"{number} n_missing"))
-                continue
-            distinct = values.drop_nulls().n_unique() if n_rows <= EXACT_ROWS else values.approx_n_unique()
-            named = {"n_missing": values.is_null().sum(), "n_distinct": distinct}
-            named |= {"lowest": values.min(), "highest": values.max()}
-            expressions += [expression.alias(f"{number} {what}") for what, expression in named.items()]
-        counted = rows.select(expressions).collect(engine="streaming").row(0, named=True)
+        counted: dict[str, dict[str, Any]] = {}
+        names = list(readings)
+        for start in range(0, len(names), COLUMNS_AT_ONCE):
+            some = {column: readings[column] for column in names[start : start + COLUMNS_AT_ONCE]}
+            counted |= _counted(typed(rows, some), some, n_rows)
         estimated = set(readings) if n_rows > EXACT_ROWS else set()
-        for number, column in enumerate(readings):
-            if column in estimated and counted.get(f"{number} n_distinct", EXACT_VALUES + 1) <= EXACT_VALUES:
+        for column in readings:
+            if column in estimated and counted[column].get("n_distinct", EXACT_VALUES + 1) <= EXACT_VALUES:
                 # Unlike n_unique(), this holds no more than the different values in memory.
-                unique = rows.select(column).drop_nulls().unique().select(pl.len())
-                counted[f"{number} n_distinct"] = unique.collect(engine="streaming").item()
+                unique = typed(rows, {column: readings[column]}).drop_nulls().unique().select(pl.len())
+                counted[column]["n_distinct"] = unique.collect(engine="streaming").item()
                 estimated.remove(column)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(table.path, error) from error
@@ -170,15 +164,45 @@ def look(table: RawTable, rows: "pl.LazyFrame", readings: Mapping[str, Reading])
         column: Facts(
             reading.kind,
             n_rows,
-            counted[f"{number} n_missing"],
-            min(counted.get(f"{number} n_distinct", 0), n_rows - counted[f"{number} n_missing"]),
-            counted.get(f"{number} lowest"),
-            counted.get(f"{number} highest"),
-            bool(counted.get(f"{number} is_whole")),
+            counted[column]["n_missing"],
+            min(counted[column].get("n_distinct", 0), n_rows - counted[column]["n_missing"]),
+            counted[column].get("lowest"),
+            counted[column].get("highest"),
+            bool(counted[column].get("is_whole")),
             column in estimated,
         )
-        for number, (column, reading) in enumerate(readings.items())
+        for column, reading in readings.items()
     }
+
+
+def typed(rows: "pl.LazyFrame", readings: Mapping[str, Reading]) -> "pl.LazyFrame":
+    """Some columns of the rows, with their types."""
+    return rows.select(reading.expression.alias(column) for column, reading in readings.items())
+
+
+def _counted(rows: "pl.LazyFrame", readings: Mapping[str, Reading], n_rows: int) -> dict[str, dict[str, Any]]:
+    """What is counted of some columns in one pass."""
+    import polars as pl
+
+    expressions = []
+    for number, (column, reading) in enumerate(readings.items()):
+        values = pl.col(column)
+        if reading.kind == "number":
+            values = pl.when(values.is_finite()).then(values)
+            expressions.append((values == values.floor()).all().alias(f"{number} is_whole"))
+        if reading.kind == "other":
+            expressions.append(values.is_null().sum().alias(f"{number} n_missing"))
+            continue
+        distinct = values.drop_nulls().n_unique() if n_rows <= EXACT_ROWS else values.approx_n_unique()
+        named = {"n_missing": values.is_null().sum(), "n_distinct": distinct}
+        named |= {"lowest": values.min(), "highest": values.max()}
+        expressions += [expression.alias(f"{number} {what}") for what, expression in named.items()]
+    found: dict[str, dict[str, Any]] = {column: {} for column in readings}
+    columns = list(readings)
+    for name, value in rows.select(expressions).collect(engine="streaming").row(0, named=True).items():
+        number_text, what = name.split(" ", 1)
+        found[columns[int(number_text)]][what] = value
+    return found
 
 
 def choose(column: str, facts: Facts, reading: Reading, *, is_target: bool) -> Choice:

@@ -20,7 +20,7 @@ from sequifier.config.base import NAME_BYTES
 from sequifier.config.dump import inline
 from sequifier.errors import DataError
 from sequifier.project import sizes as rules
-from sequifier.project.columns import Choice, Facts, choose, lengths_text, look, shown_value, without_rare
+from sequifier.project.columns import Choice, Facts, choose, lengths_text, look, shown_value, typed, without_rare
 from sequifier.project.keys import Keys, find_keys, find_targets
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
 from sequifier.project.readings import Reading, readings
@@ -84,8 +84,9 @@ def propose(data: Path, *, sequence: str, order: str, targets: Sequence[str], na
     """
     table = open_raw(data)
     found = readings(table)
-    rows, empty = _typed(table, found)
-    facts = look(table, rows, found)
+    raw, empty = _without_empty_rows(table)
+    facts = look(table, raw, found)
+    rows = typed(raw, found)
     if not next(iter(facts.values())).n_rows:
         raise DataError("the table has no rows", where=str(table.path), fix="give a table with one row for each event")
     keys = find_keys(table, rows, facts, found, (sequence, order))
@@ -106,8 +107,8 @@ def propose(data: Path, *, sequence: str, order: str, targets: Sequence[str], na
     )
 
 
-def _typed(table: RawTable, found: dict[str, Reading]) -> "tuple[pl.LazyFrame, int]":
-    """The rows with their types, and how many rows without any value were left out."""
+def _without_empty_rows(table: RawTable) -> "tuple[pl.LazyFrame, int]":
+    """The rows as they are in the files, and how many rows without any value were left out."""
     import polars as pl
 
     rows, empty = table.rows, 0
@@ -118,7 +119,7 @@ def _typed(table: RawTable, found: dict[str, Reading]) -> "tuple[pl.LazyFrame, i
         except (pl.exceptions.PolarsError, OSError) as error:
             raise unreadable(table.path, error) from error
         rows = rows.filter(is_empty.not_()) if empty else rows
-    return rows.select(reading.expression.alias(column) for column, reading in found.items()), empty
+    return rows, empty
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _SEPARATORS = ",;\t|"
 _HEADER_BYTES = 1 << 16
+_WIDE = 100  # columns
+_HELD_BYTES = 128 << 20
+"""Size of the largest file with many columns that is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def open_raw(path: Path) -> RawTable:
                 )
         rows = pl.concat(scans, how="vertical_relaxed")
         names = list(rows.collect_schema())
+        if len(names) > _WIDE and sum(file.stat().st_size for file in files) <= _HELD_BYTES:
+            rows = rows.collect().lazy()  # its columns are gone through in several passes
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(path, error) from error
     is_spaced = False

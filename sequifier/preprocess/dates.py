@@ -292,6 +292,4 @@ def _moment(found: pl.Expr, style: DateStyle, unit: Any) -> pl.Expr:
     minutes = part("oh").cast(pl.Int64) * 60 + part("om").cast(pl.Int64)
     is_offset = (part("oh").cast(pl.Int64) <= 18) & (part("om").cast(pl.Int64) < 60)
     offset = pl.duration(minutes=pl.when(found.struct.field("sign") == "-").then(-minutes).otherwise(minutes))
-    return pl.when(is_in_half & is_offset).then(
-        (local - offset.fill_null(pl.duration(minutes=0))).cast(pl.Datetime(unit))
-    )
+    return pl.when(is_in_half & is_offset).then(local - offset.cast(pl.Duration(unit)))

@@ -4,7 +4,7 @@ Both are learnt part by part and merged; the result does not depend on how the s
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from sequifier.preprocess.types import StoredType
 
 VALUE, COUNT = "value", "count"
 MANY_CATEGORIES = 100_000
+MANY_COLUMNS = 20
 _T = TypeVar("_T")
 
 
@@ -30,6 +31,8 @@ def learn(
     types: Mapping[str, StoredType],
     config: PreprocessConfig,
     report: Callable[[str], None],
+    *,
+    are_looked_at: bool = False,
 ) -> Encoding:
     """Vocabularies, of all rows or those of split 0, and statistics of split 0.
 
@@ -39,6 +42,7 @@ def learn(
         types: feature -> what it is stored as.
         config: vocabulary_from, min_count, max_categories.
         report: takes lines for the user.
+        are_looked_at: columns of text that hold numbers have been reported already.
 
     Raises:
         DataError: the spread of a real column cannot be computed.
@@ -63,7 +67,7 @@ def learn(
             from_all = config.vocabulary_from == "all"
             counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
             vocabularies[column] = choose_vocabulary(column, counts, config)
-            _note_oddities(column, vocabularies[column], report)
+            _note_oddities(column, vocabularies[column], report, are_looked_at=are_looked_at)
     return Encoding(tuple(types), vocabularies, statistics)
 
 
@@ -81,18 +85,33 @@ def _of_column(setting: int | dict[str, int] | _T, column: str, default: _T) -> 
     return setting.get(column, default) if isinstance(setting, dict) else setting
 
 
-def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], None]) -> None:
+def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Iterator[str]:
+    """What each column was taken for, in one line for each kind."""
+    words = {"Int64": "integers", "String": "text", "Boolean": "true or false"}
+    categorical = [
+        f"{column} ({words[types[column]]}, {len(values):,} values)" for column, values in encoding.vocabularies.items()
+    ]
+    real = [f"{column} ({found['mean']:.4g} ± {found['std']:.4g})" for column, found in encoding.statistics.items()]
+    for kind, columns in (("categorical", categorical), ("real", real)):
+        if columns:
+            others = len(columns) - MANY_COLUMNS
+            shown = columns if others <= 0 else [*columns[:MANY_COLUMNS], f"and {others:,} more"]
+            yield f"{kind}: {', '.join(shown)}"
+
+
+def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], None], *, are_looked_at: bool) -> None:
     """Columns that are probably numbers."""
     n = len(categories)
     if categories.dtype == pl.Int64 and n > MANY_CATEGORIES:
         report(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
-    if categories.dtype == pl.String and n >= 100:
+    if categories.dtype == pl.String and n >= 100 and not are_looked_at:
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
         if 0 < len(others) <= n // 100:
             shown = ", ".join(f"`{value}`" for value in others.head(3))
             report(
                 f"note: column `{column}` is categorical because of the text {shown}; its {n - len(others):,} other "
-                "values are numbers. To make it real, empty those cells and set fill_null"
+                f"values are numbers. If it is to be a number, empty those cells, set column_types.{column}: real and "
+                f"fill_null.{column}"
             )
 
 

@@ -19,6 +19,7 @@ from sequifier.preprocess.check import Problems, prepare
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
+from sequifier.preprocess.raw_columns import Known, known_of
 from sequifier.preprocess.read import Source, Table, find_source, open_table, unreadable
 from sequifier.preprocess.text import id_of_code_point, read_texts
 from sequifier.preprocess.types import POLARS_TYPES, StoredType
@@ -70,7 +71,8 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
     source = find_source(config)
     declared: dict[str, TypeName] = dict(types)
     try:
-        table = _open(source, config, declared)
+        known = known_of(file.statistics, file.reading.numbers, file.reading.dates)
+        table = _open(source, config, declared, known)
         with TemporaryDirectory(prefix="sequifier-") as folder:
             problems = Problems()
             for rows in read_parts(table, config, Path(folder), memory_bytes):
@@ -104,14 +106,14 @@ def _is_text(path: Path) -> bool:
     return not any(file.suffix.lower() in (".csv", ".parquet", ".pq") for file in files)
 
 
-def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName]) -> Table:
+def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], known: Known) -> Table:
     """The typed table; what it should have been is said by the model, not by a preprocess config.
 
     Raises:
         DataError: no rows, or a column is missing or of another type.
     """
     try:
-        return open_table(source, config, types, list(types), sample_rows=None)
+        return open_table(source, config, types, list(types), sample_rows=None, known=known)
     except DataError as error:
         if source.format == "csv" and not any(_has_rows(file) for file in source.files):
             raise DataError("there are no rows", where=str(source.path), fix="check data_path") from error

@@ -41,7 +41,7 @@ from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.encode import Encoding
-from sequifier.preprocess.learn import learn
+from sequifier.preprocess.learn import kinds_of_columns, learn
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.raw_columns import NOTHING_KNOWN, SAMPLE_ROWS, Known, LookAgain, known_of
 from sequifier.preprocess.read import Source, Table, find_source, open_table, unreadable
@@ -143,8 +143,17 @@ def _from_table(
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
         if stored
-        else learn(parts, split.in_training(), table.types, config, report)
+        else learn(
+            parts,
+            split.in_training(),
+            table.types,
+            config,
+            report,
+            are_looked_at=source.format == "csv" and not table.is_sample,
+        )
     )
+    for line in kinds_of_columns(table.types, encoding):
+        report(line)
     encoded = _encode(parts, encoding, folder, report)
     return _Data(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.known)
 

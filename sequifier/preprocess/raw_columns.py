@@ -146,11 +146,14 @@ def agree(
         dtype = _common(column, schemas, declared.get(column), path=path, is_csv=is_csv, is_key=column in keys)
         if is_csv and known.numbers.get(column, PLAIN) != PLAIN:
             dtype = pl.String()  # 1.234 may be a thousand
+            if is_sample:
+                raise LookAgain
         agreed[column] = RawColumn(dtype, dtype)
         is_looked_at = is_csv or column == keys[1] or declared.get(column) in (*_NUMBERS, "Boolean")
         if dtype == pl.String and is_looked_at and declared.get(column) != "String":
             texts.append(column)
-            if is_sample and len({raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}) > 1:
+            kinds = {raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}
+            if is_sample and (len(kinds) > 1 or declared.get(column, "categorical") != "categorical"):
                 raise LookAgain
     # Integers may be codes, whose zeros in front are to be kept. Positions are integers with and without.
     integers = [column for column in columns if column != keys[1] and column not in declared and is_csv]
@@ -291,7 +294,7 @@ def _not_numbers(doubt: _Doubt) -> DataError:
         f"column `{column}` should be {doubt.declared}, but {look.n_odd:,} of its {look.n_known:,} values are text: "
         f"`{text}`" + (f" ({look.why})" if look.why else ""),
         where=where,
-        fix=f"correct them, or leave those cells empty and set fill_null.{column}",
+        fix=f"correct them, leave those cells empty and set fill_null.{column}, or declare the column categorical",
     )
 
 

@@ -94,7 +94,7 @@ def test_raw_events_are_continued(away: Path) -> None:
     ("content", "expected"),
     [
         ("customer,visit,item\nx,1,item1\n", "column `price`"),
-        ("customer,visit,item,price\nx,1,item1,cheap\n", "should be Float64, but its values are text"),
+        ("customer,visit,item,price\nx,1,item1,cheap\n", "should be Float64, but 1 of its 1 values are text: `cheap`"),
         ("customer,visit,item,price\nx,1,item1,\nx,2,item2,11.5\n", "column `price` has 1 null values"),
         ("customer,visit,item,price\nx,1,item1,10\nx,1,item2,11.5\n", "repeat the sequenceId and itemPosition"),
         ("who,visit,item,price\nx,1,item1,10\n", "column `customer`"),

@@ -268,6 +268,14 @@ def search(
         return SearchResult(session.plan, notes.rows(session.plan, ledger.records), ended, saved, planner.refused)
 
 
+def verdict(rows: "Sequence[Row]") -> list[str]:
+    """What a ranked table says of the order of its rows, in sentences to print below it."""
+    from sequifier.search.verdict import Ranked, verdict_lines
+
+    ranked = [row for row in rows if row.rank is not None]
+    return verdict_lines([Ranked(row.standard_error_by, row.n_seeds, row.indistinguishable) for row in ranked])
+
+
 def sampler_search(
     config: "SamplerSearchConfig",
     *,
@@ -525,6 +533,8 @@ class _Session:
 
     def _score_winner(self) -> None:
         """Score the best run once on the test split, when there is one."""
+        from sequifier.artifacts.sequence_losses import OF_TEST
+
         splits = self._planner.metadata.split_paths
         rows = self._notes.rows(self.plan, self._ledger.records)
         winner = next((row for row in rows if row.rank == 1), None)
@@ -534,7 +544,8 @@ class _Session:
         if not run_file.exists() or not winner.model_path.endswith(".onnx"):
             return
         model = self._planner.config.root / winner.model_path
-        metrics = self._executor.score(run_file, model, splits[2], data=self.plan.fingerprint)
+        sums = self._notes.folder / OF_TEST
+        metrics = self._executor.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._notes.keep_test(winner.run, metrics)
 
 

@@ -16,6 +16,7 @@ from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, check_planned, read_metadata
 from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
+from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_digest, content_stat
 from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.names import ignored_fields
@@ -27,11 +28,10 @@ from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
-from sequifier.export.models import finite
 from sequifier.model.build import build_model
 from sequifier.training.baselines import baselines
 from sequifier.training.compiling import compiles
-from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.evaluate import Evaluation, Objective, evaluate
 from sequifier.training.loop import EVALUATION_BATCHES, Emit
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
@@ -48,7 +48,7 @@ class Shared:
     """What several runs in one process share: a warm worker keeps one."""
 
     events: EventCache = field(default_factory=EventCache)
-    baselines: dict[tuple[Any, ...], dict[str, dict[str, float]]] = field(default_factory=dict)
+    baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
     digests: dict[tuple[Path, tuple[int, int]], str] = field(default_factory=dict)  # path, size and time -> of content
 
 
@@ -64,7 +64,7 @@ class Prepared:
     valid: Split
     objective: Objective
     state: TrainState
-    baselines: dict[str, dict[str, float]]
+    baselines: dict[str, Evaluation]
     baseline_seconds: float  # 0 where an earlier run of this process had computed them
     warnings: list[str]
     inputs: dict[str, str]  # digests of splits whose content the metadata do not describe, by config field
@@ -145,7 +145,13 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
 
 
 def score(
-    config: TrainConfig, model_path: Path, split_path: str, *, data: str | None = None, shared: Shared | None = None
+    config: TrainConfig,
+    model_path: Path,
+    split_path: str,
+    *,
+    data: str | None = None,
+    sums: Path | None = None,
+    shared: Shared | None = None,
 ) -> dict[str, float]:
     """Evaluate an exported model on another split, exactly as it was evaluated in training.
 
@@ -154,6 +160,7 @@ def score(
         model_path: the ONNX file; its weights are used.
         split_path: the encoded events.
         data: as `prepare`.
+        sums: file to write: the sums by sampling unit of the model and of the baselines on that split.
         shared: as `run`.
 
     Returns:
@@ -161,14 +168,20 @@ def score(
     """
     import onnx
 
-    ready = prepare(config.model_copy(update={"validation_data_path": split_path}), shared or Shared(), data=data)
+    def emit(event: str, **fields: Any) -> None: ...
+
+    config = config.model_copy(update={"validation_data_path": split_path})
+    ready = prepare(config, shared or Shared(), None if sums is None else emit, data=data)
     model = ready.state.model
     with reading("the model", model_path, fix="train the run again", error=ModelError):
         weights = load_model(model_path)[0].graph.initializer
         model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
     batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
     result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)
-    return finite({**result.metrics, "standard_error": result.standard_error})
+    if sums is not None:
+        of_baselines = {name: found.units for name, found in ready.baselines.items()}
+        write_unit_sums(sums, {ONE_MODEL: result.units, **of_baselines})
+    return result.scores
 
 
 def _prepare_torch(config: TrainConfig, seed: int) -> None:
@@ -378,7 +391,7 @@ def _baseline_scores(
     metadata: Metadata,
     config: TrainConfig,
     emit: Emit,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Evaluation]:
     spec = config.training_spec
     assert config.input_columns
     key = (
@@ -388,12 +401,9 @@ def _baseline_scores(
         config.seq_length,  # what a window shows of the past
         spec.evaluation_stride,
         frozenset(config.input_columns),
-        repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights)),
+        repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
     )
     if key not in shared.baselines:
         emit("stage", stage="baselines")
-        scores = baselines(train, valid, objective, metadata.n_classes, config.input_columns)
-        shared.baselines[key] = {
-            name: finite({**score.metrics, "standard_error": score.standard_error}) for name, score in scores.items()
-        }
+        shared.baselines[key] = baselines(train, valid, objective, metadata.n_classes, config.input_columns)
     return shared.baselines[key]

@@ -13,7 +13,7 @@ from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.reading import object_or_none, reading
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
-from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
+from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_unit_sums
 from sequifier.config.active import run_line
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
@@ -207,7 +207,8 @@ def _recorded(
     say(run_line(config))
     for warning in ready.warnings:
         say(f"warning: {warning}")
-    name, best = min(ready.baselines.items(), key=lambda item: item[1]["val_loss"])
+    scores_of_baselines = {name: found.scores for name, found in ready.baselines.items()}
+    name, best = min(scores_of_baselines.items(), key=lambda item: item[1]["val_loss"])
     say(f"to beat: validation loss {best['val_loss']:.4f}{accuracies(best)} ({name})")
     for entry in progress.entries():
         record.add_metrics(with_class_names(entry, ready.metadata.id_maps))
@@ -243,6 +244,8 @@ def _recorded(
     files: dict[str, str] = {}
     if state.best_units is not None:
         write_unit_sums(record.path / SEQUENCE_LOSSES, {ONE_MODEL: state.best_units})
+        of_baselines = {name: found.units for name, found in ready.baselines.items()}
+        write_unit_sums(record.path / OF_BASELINES, of_baselines)
         files["sequence_losses"] = str((record.path / SEQUENCE_LOSSES).relative_to(root))
     if ended == "pruned":
         # Nothing goes on from it, but `sequifier export` makes its best weights a model.
@@ -268,7 +271,7 @@ def _recorded(
         metrics=finite(progress.best_metrics),
         skill=skill(
             progress.best_value,
-            [scores[config.metric] for scores in ready.baselines.values() if config.metric in scores],
+            [scores[config.metric] for scores in scores_of_baselines.values() if config.metric in scores],
             maximize=config.direction == "maximize",
         ),
         curve=[entry[config.metric] for entry in progress.history],
@@ -278,7 +281,7 @@ def _recorded(
         throughput=progress.throughput(),
         peak_memory_bytes=peak_memory_bytes(ready.device.type),
         files={"record": str(record.path.relative_to(root)), **files},
-        baselines=ready.baselines,
+        baselines=scores_of_baselines,
         seed=config.seed,
         batch_size=spec.batch_size,
         accumulation_steps=spec.accumulation_steps,

@@ -30,6 +30,8 @@ FILE = "sequence_losses.npz"
 """In the record of a run: its own sums."""
 OF_BASELINES = "baseline_losses.npz"
 """In the record of a run, and in the folder of a search: the sums of the baselines."""
+OF_TEST = "test_losses.npz"
+"""In the folder of a search: the sums of the winner, and of the baselines, on the test split."""
 ONE_MODEL = ""
 """The name of the model in a file of one model."""
 
@@ -139,6 +141,6 @@ def read_unit_sums(path: Path) -> dict[str, dict[str, Units]]:
 
 
 def _units(total: NDArray[Any], count: NDArray[Any], by: str) -> Units:
-    if total.ndim != 1 or total.shape != count.shape or by not in get_args(By):
+    if total.ndim != 1 or total.shape != count.shape or by not in get_args(By) or not (count >= 0).all():
         raise ValueError("total and count are not one number for each unit")
     return Units(total.astype(np.float64), count.astype(np.float64), by)  # type: ignore[arg-type]

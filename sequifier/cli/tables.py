@@ -33,6 +33,8 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
         rows: best first.
         metric: what ranks them.
     """
+    from sequifier import api
+
     out = console()
     out.width = _WIDTH
     keys = dict.fromkeys(key for row in rows for key in row.changed)
@@ -55,7 +57,7 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
             "-" if row.run is None else str(row.run),
             *(Text(row.changed.get(key, "")) for key in changed),  # `[kind]` is no markup
             _number(row.metric, 4),
-            _number(row.standard_error, 4),
+            "-" if row.standard_error is None and row.metric is not None else _number(row.standard_error, 4),
             *(of_model if has_models else ()),
             _number(row.seconds, 1),
             _remark(row),
@@ -65,6 +67,8 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
     out.print(table)
     if len(rows) > _SHOWN:
         out.print(f"... {len(rows) - _SHOWN} more rows in results.csv")
+    for line in api.verdict(rows):
+        out.print(line, soft_wrap=True)
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:
@@ -86,8 +90,14 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
     if baselines and winner.metric is not None:
         best = (max if maximize else min)(row.metric for row in baselines if row.metric is not None)
         lead = winner.metric - best if maximize else best - winner.metric
-        if lead < 2 * (winner.standard_error or 0.0):
-            out.print("warning: the best run does not beat the best baseline by two standard errors", style="yellow")
+        if lead <= 0:
+            out.print("warning: the best run is not better than the best baseline", style="yellow")
+        elif winner.beats_baselines is False:
+            out.print(
+                "warning: the best run is not significantly better than every baseline (paired t tests at 97.5 %, "
+                "corrected for the choice of the best run)",
+                style="yellow",
+            )
     if winner.test_metric is not None:
         out.print(f"the best run on the test split, scored once: {winner.test_metric:.4f}")
     if result.saved is not None and result.saved.saved:
@@ -143,5 +153,5 @@ def _remark(row: "Row") -> str:
     if row.masks_changed:
         remarks.append("other dropout masks")
     if row.indistinguishable:
-        remarks.append("cannot be told from the best")
+        remarks.append("indistinguishable")
     return " " + ", ".join(remarks)

@@ -139,7 +139,9 @@ class LocalExecutor:
         }
         yield from self._do(command, timeout_seconds)
 
-    def score(self, config_path: Path, model_path: Path, split_path: str, *, data: str) -> dict[str, float]:
+    def score(
+        self, config_path: Path, model_path: Path, split_path: str, *, data: str, sums: Path | None = None
+    ) -> dict[str, float]:
         """Evaluate an exported model on another split.
 
         Args:
@@ -147,6 +149,7 @@ class LocalExecutor:
             model_path: the ONNX file.
             split_path: the encoded events, as the metadata names them.
             data: as `run`.
+            sums: file to write: see `run.score`.
 
         Returns:
             The metrics of `run.score`.
@@ -155,8 +158,8 @@ class LocalExecutor:
             RunError: it could not be done.
         """
         event: dict[str, Any] = {}
-        command = {"command": "score", "config": str(config_path), "data": data}
-        command |= {"model": str(model_path), "split": split_path}
+        command: dict[str, Any] = {"command": "score", "config": str(config_path), "data": data}
+        command |= {"model": str(model_path), "split": split_path, "sums": None if sums is None else str(sums)}
         for _ in range(2):  # once more after a crash, as a run
             for event in self._do(command, None):
                 if event["event"] == "scored":

@@ -6,8 +6,8 @@ standard input closes, and on Linux the kernel kills it with its parent, however
 
 Commands: {"command": "run", "config": FILE, "data": FINGERPRINT, "resume": HOW, "until_epoch": N or null,
 "thresholds": {EPOCH: VALUE}}, with HOW as in training/checkpoints.py and the limits as in run.Limits; {"command":
-"score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE}; and {"command": "stop"}: end the run after
-the current epoch; no other run is asked for then. Data with another fingerprint are refused.
+"score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE, "sums": FILE or null}; and {"command":
+"stop"}: end the run after the current epoch; no other run is asked for then. Data with another fingerprint are refused.
 Events: ready, started, stage, log, step, epoch, and as the last of a command finished, scored or failed; between them a
 heartbeat every BEAT_SECONDS from a thread of its own, whatever the others are busy with: with the processor time and
 the bytes of this process so far, whether doing nothing counts, and what the main thread is doing.
@@ -135,8 +135,15 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
             return
         config = load(TrainConfig, Path(command["config"])).config
         if command["command"] == "score":
-            model, data = Path(command["model"]), command["data"]
-            emit("scored", metrics=score(config, model, command["split"], data=data, shared=shared))
+            metrics = score(
+                config,
+                Path(command["model"]),
+                command["split"],
+                data=command["data"],
+                sums=None if command["sums"] is None else Path(command["sums"]),
+                shared=shared,
+            )
+            emit("scored", metrics=metrics)
             return
         thresholds = {int(epoch): value for epoch, value in command["thresholds"].items()}
         result = run(

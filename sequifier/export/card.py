@@ -187,7 +187,10 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
         word = "better" if better >= 0 else "worse"
         yield f"Skill: `{config.metric}` is {abs(better):.1f} % {word} than that of the best baseline."
     if error is not None:
-        yield f"The standard error of `val_loss`, over sequences, is {_number(error)}."
+        yield (
+            f"The standard error of `val_loss` is {_number(error)} (over sequences; of fewer than 5 sequences over "
+            "blocks of targets)."
+        )
 
 
 def _number(value: Any) -> str:

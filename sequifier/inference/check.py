@@ -11,7 +11,6 @@ from sequifier.config.inference import InferConfig
 from sequifier.config.paths import find_input
 from sequifier.errors import ConfigError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Wanted
-from sequifier.inference.names import output_name
 from sequifier.inference.runtime import read_model
 from sequifier.inference.sampling import find_sampler, find_seed, rules_by_target
 from sequifier.inference.source import Source, find_source
@@ -35,7 +34,6 @@ class Job:
         source: the events.
         wanted: what is computed.
         seed: of the dropout.
-        name: of the outputs.
     """
 
     path: Path
@@ -44,7 +42,6 @@ class Job:
     source: Source
     wanted: Wanted
     seed: int
-    name: str
 
 
 def check_jobs(config: InferConfig, report: Report) -> list[Job]:
@@ -82,8 +79,7 @@ def check_jobs(config: InferConfig, report: Report) -> list[Job]:
             config.inference_batch_size or int(file.config.get("inference_batch_size", 64)),
             seed,
         )
-        name = output_name(path, file, source.path, config.root)
-        jobs.append(Job(path, file, targets, source, wanted, seed, name))
+        jobs.append(Job(path, file, targets, source, wanted, seed))
     _check_file_names([job.path for job in jobs])
     return jobs
 

@@ -8,7 +8,7 @@ from sequifier.report.analysis import Analysis, InGroup
 from sequifier.report.charts import bar, columns, span
 from sequifier.report.groups import BestRange, Group, is_logarithmic, text_of, top_count
 from sequifier.report.page import copied
-from sequifier.report.ranking import Configuration
+from sequifier.report.ranking import Configuration, verdict
 from sequifier.report.recommend import CLEARLY
 from sequifier.report.scale import number
 from sequifier.report.table import is_number, own_number, run_label
@@ -51,6 +51,7 @@ def runs_table(analysis: Analysis) -> str:
         f"<p>{n_ranked:,} configurations with a result, the best first.{beat}{more}</p>"
         "<div class='scroll tall' tabindex='0' role='region' aria-label='Runs'><table class='sortable'>"
         f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{body}</tbody></table></div>"
+        + "".join(f"<p class='note'>{escape(line)}</p>" for line in verdict(analysis.rows))
         + (f"<ul class='note'>{names}</ul>" if names else "")
     )
 
@@ -60,7 +61,9 @@ def _run_row(row: Configuration, analysis: Analysis, several: bool) -> str:
     kind = " class='best'" if row.rank == 1 else "" if row.rank is not None else " class='dim'"
     tags = [f'<span class="tag{" bad" if first.has_failed else ""}">{escape(row.state)}</span>']
     if row.is_indistinguishable:
-        tags.append('<span class="tag same" title="cannot be told from the best">as good</span>')
+        tags.append(
+            '<span class="tag same" title="statistically indistinguishable from the best">indistinguishable</span>'
+        )
     if row.n_seeds > 1:
         tags.append(f'<span class="tag">{row.n_seeds} seeds</span>')
     cells = [
@@ -68,7 +71,7 @@ def _run_row(row: Configuration, analysis: Analysis, several: bool) -> str:
         _cell(first.number, "n", own_number(first)),
         *([f"<td>{escape(first.search)}</td>"] if several else []),
         _cell(row.value, "n", number(row.value)),
-        _cell(row.standard_error, "n", number(row.standard_error) if row.standard_error is not None else ""),
+        _cell(row.standard_error, "n", _error(row)),
         *(_setting(row, name) for name in table.parameters),
         _cell(row.n_parameters, "n", "" if row.n_parameters is None else f"{row.n_parameters:,}")
         if table.kind == "training"
@@ -78,6 +81,12 @@ def _run_row(row: Configuration, analysis: Analysis, several: bool) -> str:
         f"<td>{copied(first.command, f'the command for {run_label(table, first)}') if first.command else ''}</td>",
     ]
     return f'<tr data-key="r{first.number}"{kind}>{"".join(cells)}</tr>'
+
+
+def _error(row: Configuration) -> str:
+    if row.standard_error is None:
+        return "-" if row.rank is not None else ""
+    return number(row.standard_error)
 
 
 def _why(error: str) -> str:

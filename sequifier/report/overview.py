@@ -1,12 +1,15 @@
 """What a search has come to: how many trials in which state, what it cost, and whether the winner holds on new data."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from sequifier.artifacts.sequence_losses import OF_TEST, ONE_MODEL, read_unit_sums
 from sequifier.report.ranking import Configuration, measured
 from sequifier.report.table import Table, Trial, finite
 from sequifier.search.pruning import Progress, saved_epochs
+from sequifier.search.student import half_width
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Overview:
         best: the value of the winner; None without one.
         best_run: its number.
         skill: by which share the best baseline is beaten.
-        beats_baseline: by two standard errors; None where that is not known.
+        best_half_width: of the 95 % interval of the best; None where that is not known.
+        beats_baseline: whether the winner beats each baseline, paired (search/comparison.py); None where that is not
+            known.
         wall_seconds: from the first line of the ledger to the last, pauses included.
     """
 
@@ -59,6 +64,7 @@ class Overview:
     best: float | None
     best_run: int | None
     best_error: float | None
+    best_half_width: float | None
     skill: float | None
     baseline: float | None
     baseline_name: str | None
@@ -77,7 +83,7 @@ class OverTuning:
         test: the same on the test split.
         gap: by how much the test is worse; negative when it is better.
         error: standard error of the gap, both splits taken as independent samples; None where it is not known.
-        is_over_tuned: worse by more than two standard errors; None where that is not known.
+        is_over_tuned: worse by more than t(degrees, .975) standard errors; None where that is not known.
         is_winner: the run that was scored is the best one now.
     """
 
@@ -94,9 +100,9 @@ def overview(table: Table, rows: Sequence[Configuration]) -> Overview:
     """Counts, the best and the costs."""
     best = next((row for row in rows if row.rank == 1), None)
     baseline = table.best_baseline
-    beats = None
-    if best is not None and best.value is not None and baseline is not None and best.standard_error is not None:
-        beats = table.sign * (baseline[1] - best.value) >= 2 * best.standard_error
+    beats = None if best is None else best.beats_baselines
+    if best is not None and best.value is not None and baseline is not None:
+        beats = False if table.sign * (baseline[1] - best.value) <= 0 else beats
     return Overview(
         states=dict(Counter(trial.state for trial in table.trials)),
         n_trials=len(table.trials),
@@ -105,6 +111,7 @@ def overview(table: Table, rows: Sequence[Configuration]) -> Overview:
         best=None if best is None else best.value,
         best_run=None if best is None else best.first.number,
         best_error=None if best is None else best.standard_error,
+        best_half_width=None if best is None else half_width(best.standard_error, best.degrees),
         skill=None if best is None else best.skill,
         baseline=None if baseline is None else baseline[1],
         baseline_name=None if baseline is None else baseline[0].removeprefix("baseline: "),
@@ -151,19 +158,35 @@ def over_tuning(table: Table, rows: Sequence[Configuration]) -> OverTuning | Non
     if test is None or trial is None or trial.value is None or not isinstance(scores, dict):
         return None
     gap = table.sign * (test - trial.value)
-    error = None
-    both = finite(trial.metrics.get("standard_error")), finite(scores.get("standard_error"))
-    if table.metric == "val_loss" and both[0] is not None and both[1] is not None:
-        error = (both[0] ** 2 + both[1] ** 2) ** 0.5
+    error, degrees = _error_of_gap(table, trial, scores, rows)
+    least = half_width(error, degrees)
     return OverTuning(
         run=trial.number,
         validation=trial.value,
         test=test,
         gap=gap,
         error=error,
-        is_over_tuned=None if error is None else gap > 2 * error,
+        is_over_tuned=None if least is None else gap > least,
         is_winner=any(row.rank == 1 and trial.number in row.trials for row in rows),
     )
+
+
+def _error_of_gap(
+    table: Table, trial: Trial, scores: Mapping[str, Any], rows: Sequence[Configuration]
+) -> tuple[float | None, float | None]:
+    """Standard error and degrees of freedom of test less validation: two independent samples (Welch 1947)."""
+    own = {} if trial.sequence_losses is None else read_unit_sums(trial.sequence_losses).get(ONE_MODEL, {})
+    tested = read_unit_sums(table.folder / OF_TEST).get(ONE_MODEL, {})
+    found = own.get(table.metric), tested.get(table.metric)
+    if found[0] is not None and found[1] is not None and found[0].standard_error and found[1].standard_error:
+        parts = [(units.standard_error or 0.0, units.degrees) for units in found if units is not None]
+        total = sum(error**2 for error, _ in parts)
+        return total**0.5, total**2 / sum(error**4 / degrees for error, degrees in parts)
+    both = finite(trial.metrics.get("standard_error")), finite(scores.get("standard_error"))
+    if table.metric != "val_loss" or both[0] is None or both[1] is None:
+        return None, None
+    degrees = next((row.degrees for row in rows if trial.number in row.trials), None)
+    return (both[0] ** 2 + both[1] ** 2) ** 0.5, degrees
 
 
 def _wall_seconds(table: Table) -> float | None:

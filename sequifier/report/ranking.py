@@ -1,14 +1,19 @@
-"""Trials -> configurations from best to worst, and which of them cannot be told from the best."""
+"""Trials -> configurations from best to worst, with their standard errors and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import stdev
 
+import numpy as np
+
 from sequifier.artifacts.ledger import DONE
+from sequifier.artifacts.sequence_losses import Units
 from sequifier.report.table import Table, Trial, by, mean_of
-from sequifier.search.comparison import SequenceLosses, compare, error_over_seeds
-from sequifier.search.results import COMPARED, skill
+from sequifier.search.certainty import beats_on_test, certainty, either
+from sequifier.search.comparison import Comparison, compare, error_over_seeds
+from sequifier.search.results import skill
 from sequifier.search.run_files import Setting
+from sequifier.search.verdict import Ranked, verdict_lines
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,13 @@ class Configuration:
         first: the trial that stands for it: the first one with a result.
         parameters: in which configurations differ.
         value: the mean over trials with a result.
-        standard_error: of that mean over seeds or samples; with one, of val_loss over sequences. None: unknown.
+        standard_error: of that mean, over sampling units and seeds; None where it is not known.
+        standard_error_by: as in `search.results.Row`.
+        degrees: of freedom of the standard error; None where they are not known.
         skill: by which share of it the best baseline is beaten.
         n_seeds: trials with a result.
-        is_indistinguishable: cannot be told from the best; None for the best, and where it is not known.
+        is_indistinguishable: statistically, from the best; None for the best, and where it is not known.
+        beats_baselines: each of them, paired; None where that is not known.
         n_parameters: of the model.
         seconds: mean over its trials.
     """
@@ -35,9 +43,12 @@ class Configuration:
     parameters: Mapping[str, Setting] = field(default_factory=dict)
     value: float | None = None
     standard_error: float | None = None
+    standard_error_by: str = ""
+    degrees: float | None = None
     skill: float | None = None
     n_seeds: int = 0
     is_indistinguishable: bool | None = None
+    beats_baselines: bool | None = None
     n_parameters: int | None = None
     seconds: float | None = None
 
@@ -66,6 +77,12 @@ def ranked(table: Table) -> list[Configuration]:
     return [*_compared(with_result, table), *without]
 
 
+def verdict(rows: Sequence[Configuration]) -> list[str]:
+    """What the table says of the order of its rows, in sentences."""
+    with_result = [row for row in rows if row.rank is not None]
+    return verdict_lines([Ranked(row.standard_error_by, row.n_seeds, row.is_indistinguishable) for row in with_result])
+
+
 def measured(trials: Sequence[Trial]) -> list[Trial]:
     """Those with a result, pruned ones among them."""
     return [trial for trial in trials if trial.state in DONE and trial.value is not None]
@@ -81,9 +98,9 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
     values = [trial.value for trial in done if trial.value is not None]
     first = (done or trials)[0]
     value = mean_of(values)
-    error: float | None = None
+    error, over = None, ""
     if len(values) > 1:
-        error = error_over_seeds(values)
+        error, over = error_over_seeds(values), "seeds"
     elif table.metric in ("val_loss", "score"):
         error = first.metrics.get("standard_error")
         if error is None and first.spread is not None and (first.n_samples or 0) > 1:
@@ -96,6 +113,7 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
         parameters={name: first.settings[name] for name in table.parameters if name in first.settings},
         value=value,
         standard_error=error,
+        standard_error_by="prompts" if table.kind == "sampler" and error is not None else over,
         skill=None if value is None or baseline is None else skill(value, baseline[1], maximize=table.maximize),
         n_seeds=len(values),
         n_parameters=first.n_parameters,
@@ -104,39 +122,42 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
 
 
 def _compared(rows: list[Configuration], table: Table) -> list[Configuration]:
-    """The rows with what their sequence losses, or the scores of their prompts, tell."""
-    if table.kind == "training" and table.metric != "val_loss":
-        return rows
-    trials = by(table.trials, lambda trial: trial.configuration)
-    losses: list[dict[int, SequenceLosses]] = []
-    for row in rows[:COMPARED]:
-        found = {}
-        for trial in measured(trials[row.first.configuration]):
-            arrays = _losses(trial, table)
-            if arrays is not None:
-                found[trial.seed or 0] = arrays
-        losses.append(found)
+    """The rows with what their units (sequences, or prompts) say."""
+    trials = _grouped(table)
     result = []
-    for row, told in zip(rows[:COMPARED], compare(losses), strict=True):
-        if row.n_seeds == 1 and told.standard_error is not None and table.kind == "training":
-            row = replace(row, standard_error=told.standard_error)
-        result.append(replace(row, is_indistinguishable=told.is_indistinguishable))
-    return [*result, *rows[COMPARED:]]
+    for row, told in zip(rows, _comparisons(rows, trials, table), strict=True):
+        if table.kind == "training":
+            if told.standard_error is not None:
+                row = replace(row, standard_error=told.standard_error, standard_error_by=str(told.by))
+            elif row.standard_error_by != "seeds" and _has_file(trials[row.first.configuration]):
+                row = replace(row, standard_error=None)  # its units are too few
+        is_same = None if row.rank == 1 or told.is_worse is None else not told.is_worse
+        better = told.beats_baselines
+        if table.kind == "training" and table.test.get("run") in row.trials:
+            better = either(better, beats_on_test(table.folder, table.metric, maximize=table.maximize))
+        row = replace(row, degrees=told.degrees, is_indistinguishable=is_same, beats_baselines=better)
+        result.append(row)
+    return result
 
 
-def _losses(trial: Trial, table: Table) -> SequenceLosses | None:
-    """What is drawn from with replacement: the loss of each sequence, or the score of each prompt."""
+def _comparisons(
+    rows: Sequence[Configuration], trials: Mapping[str, Sequence[Trial]], table: Table
+) -> list[Comparison]:
     if table.kind == "sampler":
-        import numpy as np
+        scores = [np.array(row.first.by_prompt, dtype=np.float64) for row in rows]
+        return compare(
+            ({} if len(each) < 2 else {0: Units(each, np.ones(len(each)), "sequences")} for each in scores),
+            maximize=table.maximize,
+        )
+    files = (
+        {trial.seed or 0: trial.sequence_losses for trial in measured(trials[row.first.configuration])} for row in rows
+    )
+    baselines = [name for name, scores in table.baselines.items() if table.metric in scores]
+    return certainty(files, table.metric, maximize=table.maximize, folder=table.folder, baselines=baselines)
 
-        scores = table.sign * np.array(trial.by_prompt)
-        return (scores, np.ones(len(scores), dtype=np.int64)) if len(scores) > 1 else None
-    from sequifier.artifacts.sequence_losses import ONE_MODEL, read_unit_sums
 
-    if trial.sequence_losses is None:
-        return None
-    units = read_unit_sums(trial.sequence_losses).get(ONE_MODEL, {}).get("val_loss")
-    return None if units is None else (units.total, units.count)
+def _has_file(trials: Sequence[Trial]) -> bool:
+    return any(trial.sequence_losses is not None and trial.sequence_losses.exists() for trial in trials)
 
 
 @dataclass(frozen=True)

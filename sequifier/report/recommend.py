@@ -11,6 +11,7 @@ from sequifier.report.interactions import Interaction
 from sequifier.report.overview import OverTuning, Overview
 from sequifier.report.ranking import Configuration, SeedNoise
 from sequifier.report.table import Table, run_label
+from sequifier.search.student import half_width
 
 CLEARLY = 0.05
 """p-value and share above which an interaction is worth a sentence."""
@@ -92,7 +93,7 @@ def _without_result(found: Findings) -> Iterator[Recommendation]:
 def _winner(found: Findings) -> Iterator[Recommendation]:
     best, overview, table = found.rows[0], found.overview, found.table
     assert best.value is not None
-    name = f"{table.metric} {_plain(best.value)}{_error(best.standard_error)}"
+    name = f"{table.metric} {_plain(best.value)}{_error(best)}"
     figures = {"run": best.first.number, table.metric: best.value, "standard_error": best.standard_error}
     settings = ", ".join(f"{key} {text_of(value)}" for key, value in best.parameters.items())
     yield Recommendation(
@@ -105,7 +106,7 @@ def _winner(found: Findings) -> Iterator[Recommendation]:
     better = f"{abs(100 * overview.skill):.1f} % {'better' if overview.skill >= 0 else 'worse'} than"
     line = f"That is {better} the best baseline ({overview.baseline_name}, {_plain(overview.baseline)})"
     if overview.beats_baseline is False:
-        line += ", not by the two standard errors that would make it sure: a model may not be worth its trouble yet"
+        line += ", which is not significant (paired t test at 97.5 %, corrected for the choice of the best run)"
     yield Recommendation("winner", line + ".", {"skill": overview.skill, "baseline": overview.baseline})
 
 
@@ -115,10 +116,10 @@ def _doubt(found: Findings) -> Iterator[Recommendation]:
     if not same:
         return
     runs = _listed([run_label(found.table, row.first) for row in same])
-    several = "configurations" if len(same) > 1 else "configuration"
+    several = "configurations are" if len(same) > 1 else "configuration is"
     yield Recommendation(
         "doubt",
-        f"{len(same)} other {several} cannot be told from the best ({runs}): the order among them is chance.",
+        f"{len(same)} other {several} statistically indistinguishable from the best ({runs}).",
         {"indistinguishable": len(same), "compared": len(told)},
     )
 
@@ -140,7 +141,7 @@ def _cheaper(found: Findings) -> Iterator[Recommendation]:
             yield Recommendation(
                 "smaller",
                 f"{_capital(run_label(found.table, least.first))} is {own / less:.1f} times {word} ({_count(less)} "
-                f"against {_count(own)} {unit}) and cannot be told from the best.",
+                f"against {_count(own)} {unit}) and statistically indistinguishable from the best.",
                 {"run": least.first.number, cost: less, f"best_{cost}": own},
             )
 
@@ -160,8 +161,8 @@ def _groups(found: Findings) -> Iterator[Recommendation]:
         if group.paired_difference is None or group.paired_error is None or group.n_pairs < 3:
             continue
         gain = -table.sign * group.paired_difference
-        sure = abs(group.paired_difference) > 2 * group.paired_error
-        verdict = ("better" if gain > 0 else "worse") if sure else "not different beyond doubt"
+        sure = abs(group.paired_difference) > (half_width(group.paired_error, group.n_pairs - 1) or 0.0)
+        verdict = ("better" if gain > 0 else "worse") if sure else "not significantly different"
         yield Recommendation(
             "group",
             f"With everything else the same, {group.name} is {verdict}: {group.paired_difference:+.3g} ± "
@@ -186,8 +187,8 @@ def _important(found: Findings) -> Iterator[Recommendation]:
     if first.low < CLEARLY:
         yield Recommendation(
             "important",
-            f"Which parameter matters most cannot be told from {found.importances.n_trials} runs: for "
-            f"{first.parameter}{linked}, the first in line, the 95 % interval is {_percent(first.low)} to "
+            f"{found.importances.n_trials} runs do not show which parameter matters most: the importance of "
+            f"{first.parameter}{linked}, ranked first, has a 95 % interval of {_percent(first.low)} to "
             f"{_percent(first.high)}.",
             figures,
         )
@@ -288,7 +289,7 @@ def _seeds(found: Findings) -> Iterator[Recommendation]:
         if found.table.kind == "training" and any(row.is_indistinguishable for row in found.rows):
             yield Recommendation(
                 "seeds",
-                "Every configuration was trained with one seed, so how much of the order is luck is not known: "
+                "Every configuration was trained with one seed: the verdict is about the trained models. "
                 "confirm_top: 3 trains the best again with further seeds.",
                 figures,
             )
@@ -309,11 +310,11 @@ def _over_tuning(found: Findings) -> Iterator[Recommendation]:
         return
     worse = f"{abs(told.gap):.3g} {'worse' if told.gap > 0 else 'better'} than on the validation split"
     verdict = ""
-    if told.error is not None:
+    if told.is_over_tuned is not None:
         verdict = (
-            ": more than two standard errors, so part of its lead is over-tuning or the splits differ"
+            ": significant (t test, 95 %), so part of its lead is over-tuning or the splits differ"
             if told.is_over_tuned
-            else ", within two standard errors: no sign of over-tuning"
+            else ", not significant (t test, 95 %): no sign of over-tuning"
         )
     winner = next(trial for trial in found.table.trials if trial.number == told.run)
     yield Recommendation(
@@ -363,8 +364,14 @@ def _plain(value: float | None) -> str:
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def _error(error: float | None) -> str:
-    return "" if error is None else f" ± {error:.4f}"
+def _error(row: Configuration) -> str:
+    """The standard error, and the 95 % interval that follows from it."""
+    if row.standard_error is None or row.value is None:
+        return ""
+    half = half_width(row.standard_error, row.degrees)
+    by = " by blocks" if row.standard_error_by == "blocks" else ""
+    interval = "" if half is None else f", 95 % interval {_plain(row.value - half)} to {_plain(row.value + half)}"
+    return f" ± {row.standard_error:.4f} (se{by}{interval})"
 
 
 def _percent(share: float) -> str:

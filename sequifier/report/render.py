@@ -78,7 +78,7 @@ def _header(analysis: Analysis) -> str:
         f"{running}{f' Data {escape(table.data)}.' if table.data else ''}"
     )
     best = f"{number(overview.best)}" if overview.best is not None else "–"
-    error = f"± {number(overview.best_error)}, " if overview.best_error is not None else ""
+    error = f"± {number(overview.best_error)} (se), " if overview.best_error is not None else ""
     run = f"{error}run {overview.best_run}" if overview.best_run is not None else "no run has a result yet"
     told = [
         ("Best " + table.metric, best, run),
@@ -90,9 +90,7 @@ def _header(analysis: Analysis) -> str:
         ),
     ]
     if overview.skill is not None and overview.baseline is not None:
-        sure = {True: "beyond two standard errors", False: "within two standard errors", None: ""}[
-            overview.beats_baseline
-        ]
+        sure = {True: "significant", False: "not significant", None: ""}[overview.beats_baseline]
         told.insert(
             1,
             (
@@ -334,11 +332,10 @@ def _certainty(analysis: Analysis) -> str:
     if told:
         items.append(
             (
-                "Cannot be told from the best",
+                "Statistically indistinguishable from the best",
                 f"{len(same)} of {len(told)}",
-                "by drawing validation sequences again"
-                if analysis.table.kind == "training"
-                else "by drawing prompts again",
+                f"paired t tests over {'validation ' if analysis.table.kind == 'training' else ''}"
+                f"{_UNITS.get(rows[0].standard_error_by, 'units')}, 95 % for all together",
             )
         )
     seeds = analysis.seeds
@@ -356,7 +353,7 @@ def _certainty(analysis: Analysis) -> str:
         items.append(("Best ahead of the second", number(seeds.gap), ""))
     check = analysis.over_tuning
     if check is not None:
-        error = f"± {number(check.error)} " if check.error is not None else ""
+        error = f"± {number(check.error)} (se), " if check.error is not None else ""
         items.append(
             (
                 "Test less validation",
@@ -367,11 +364,14 @@ def _certainty(analysis: Analysis) -> str:
     text = (
         ""
         if seeds.deviation is not None
-        else "<p>Each configuration was trained with one seed, so the luck of a seed is not known.</p>"
+        else "<p>Each configuration was trained with one seed: the verdict is about the trained models.</p>"
     )
     if analysis.table.kind == "sampler":
         text = ""
     return f"{text}{figures(items)}" if items or text else ""
+
+
+_UNITS = {"blocks": "blocks of targets", "sequences": "sequences", "groups": "sequences", "prompts": "prompts"}
 
 
 def _budget(analysis: Analysis) -> str:

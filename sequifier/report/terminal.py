@@ -11,7 +11,7 @@ from rich.text import Text
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import text_of
 from sequifier.report.importance import Importances
-from sequifier.report.ranking import Configuration
+from sequifier.report.ranking import Configuration, verdict
 from sequifier.report.scale import number, seconds_text
 from sequifier.report.table import Table, own_number, run_label
 
@@ -28,6 +28,7 @@ def print_summary(console: Console, analysis: Analysis) -> None:
     console.print(_head(analysis))
     for part in (
         ranked_table(analysis.table, analysis.rows),
+        _verdict(analysis),
         _importance(analysis),
         _ranges(analysis),
         _groups(analysis),
@@ -78,7 +79,7 @@ def ranked_table(
     for row in shown:
         remarks = [] if row.state == "finished" else [row.state]
         remarks += [f"{row.n_seeds} seeds"] if row.n_seeds > 1 else []
-        remarks += ["cannot be told from the best"] if row.is_indistinguishable else []
+        remarks += ["indistinguishable"] if row.is_indistinguishable else []
         size = [] if table.kind != "training" else ["" if row.n_parameters is None else f"{row.n_parameters:,}"]
         grid.add_row(
             str(row.rank),
@@ -86,7 +87,7 @@ def ranked_table(
             *([row.first.search] if several else []),
             *(Text(text_of(row.parameters[name]) if name in row.parameters else "") for name in names),
             number(row.value),
-            "" if row.standard_error is None else number(row.standard_error),
+            "-" if row.standard_error is None else number(row.standard_error),
             *size,
             "" if row.seconds is None else f"{row.seconds:.1f}",
             " " + ", ".join(remarks),
@@ -96,6 +97,11 @@ def ranked_table(
     if n_ranked > len(shown):
         return Group(grid, Text(f"... {n_ranked - len(shown):,} more with a result", style="dim"))
     return grid
+
+
+def _verdict(analysis: Analysis) -> RenderableType | None:
+    lines = verdict(analysis.rows)
+    return Text("\n".join(lines), style="dim") if lines else None
 
 
 def status_line(table: Table, rows: Sequence[Configuration]) -> str:

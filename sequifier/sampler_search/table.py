@@ -6,8 +6,9 @@ import numpy as np
 
 from sequifier.artifacts.ledger import latest_by_run
 from sequifier.artifacts.sampler_results import SamplerRecord
-from sequifier.search.comparison import SequenceLosses, compare
-from sequifier.search.results import COMPARED, Row
+from sequifier.artifacts.sequence_losses import Units
+from sequifier.search.comparison import compare
+from sequifier.search.results import Row
 from sequifier.search.space import shown
 
 
@@ -22,11 +23,11 @@ def rows_of(records: Sequence[SamplerRecord]) -> list[Row]:
         (record for record in latest if record.state == "finished" and record.mean_score is not None),
         key=lambda record: (-(record.mean_score or 0.0), record.run),
     )
-    told = compare([_losses(record) for record in scored[:COMPARED]]) if scored else []
-    rows = []
-    for rank, record in enumerate(scored, start=1):
-        comparison = told[rank - 1] if rank <= len(told) else None
-        rows.append(_row(record, rank, None if comparison is None else comparison.is_indistinguishable))
+    told = compare([prompt_units(record.seed, record.by_prompt) for record in scored], maximize=True)
+    rows = [
+        _row(record, rank, None if rank == 1 or comparison.is_worse is None else not comparison.is_worse)
+        for rank, (record, comparison) in enumerate(zip(scored, told, strict=True), start=1)
+    ]
     return [*rows, *(_row(record, None, None) for record in latest if record not in scored)]
 
 
@@ -39,6 +40,7 @@ def _row(record: SamplerRecord, rank: int | None, indistinguishable: bool | None
         changed={"sampler": record.sampler_type} | {key: shown(value) for key, value in record.parameters.items()},
         metric=record.mean_score,
         standard_error=record.standard_error,
+        standard_error_by="" if record.standard_error is None else "prompts",
         seconds=record.seconds.get("total"),
         error=record.error or "",
         runs=(record.run,),
@@ -48,9 +50,9 @@ def _row(record: SamplerRecord, rank: int | None, indistinguishable: bool | None
     )
 
 
-def _losses(record: SamplerRecord) -> dict[int, SequenceLosses]:
-    """The scores of the prompts as losses of sequences, which is what is resampled; none where one is missing."""
-    scores = [score for score in record.by_prompt if score is not None]
-    if len(scores) < max(len(record.by_prompt), 2):
+def prompt_units(seed: int, scores: Sequence[float | None]) -> dict[int, Units]:
+    """The scores of the prompts, which are the sampling units; none where one is missing."""
+    known = [score for score in scores if score is not None]
+    if len(known) < max(len(scores), 2):
         return {}
-    return {record.seed: (-np.array(scores), np.ones(len(scores), np.int64))}
+    return {seed: Units(np.array(known, np.float64), np.ones(len(known)), "sequences")}

@@ -39,16 +39,44 @@ class Notes:
         header = [f"The search {config.hp_search_name} as it was started last, written by sequifier."]
         write_text(self.folder / CONFIG_FILE, dump_yaml(values, header=header))
 
-    def keep_baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Remember the baselines of a run, of each the better one: runs that read more have stronger baselines."""
+    def keep_baselines(self, scores: Mapping[str, Mapping[str, float]], record: Path | None = None) -> None:
+        """Remember the baselines of a run, of each the better one: runs that read more have stronger baselines.
+
+        Args:
+            scores: name -> metrics.
+            record: of the run; the sums of its baselines move from there to the folder of the search.
+        """
         better = {
             name: dict(values)
             for name, values in scores.items()
             if name not in self.baselines or values["val_loss"] < self.baselines[name]["val_loss"]
         }
+        if record is not None:
+            self._keep_sums(scores, better, record)
         if better:
             self.baselines |= better
             write_text(self.folder / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
+
+    def _keep_sums(
+        self, scores: Mapping[str, Mapping[str, float]], better: Mapping[str, Mapping[str, float]], record: Path
+    ) -> None:
+        """Keep the sums that belong to the baselines that are kept; those of a run itself are not read again."""
+        from sequifier.artifacts.sequence_losses import (
+            OF_BASELINES,
+            read_unit_sums,
+            write_unit_sums,
+        )  # numpy loads here
+
+        given = read_unit_sums(record / OF_BASELINES)
+        kept = {name: sums for name, sums in read_unit_sums(self.folder / OF_BASELINES).items() if name not in better}
+        taken = {
+            name: given[name]
+            for name, values in scores.items()
+            if name in given and name not in kept and values == better.get(name, self.baselines.get(name))
+        }
+        if taken:
+            write_unit_sums(self.folder / OF_BASELINES, kept | taken)
+        (record / OF_BASELINES).unlink(missing_ok=True)
 
     def is_scored(self, run: int) -> bool:
         """Whether this run has its test score."""

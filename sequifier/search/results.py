@@ -20,9 +20,6 @@ from sequifier.search.space import shown
 BASELINE = "baseline"
 """The state of a baseline's row."""
 
-COMPARED = 100
-"""Rows whose sequence losses are compared with those of the best: nobody wonders about the ones behind."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -36,7 +33,9 @@ class Row:
         state: of the run, or "baseline".
         changed: what tells this configuration from the others, by field name, as text.
         metric: the value that ranks, the mean over seeds; None without a result.
-        standard_error: of that mean over seeds; with one seed, of val_loss over sequences. None when it is unknown.
+        standard_error: of that mean, over sampling units and seeds; None when it is not known.
+        standard_error_by: what the units are: sequences, blocks, groups (of the jackknife), prompts; `seeds` where only
+            the seeds are known; "" where nothing is.
         skill: by which share of it the best baseline is beaten; None without a result or a baseline.
         best_val_loss: at the best epoch, the mean over seeds.
         best_epoch: from 1.
@@ -51,8 +50,9 @@ class Row:
         runs: numbers of all runs of the configuration.
         n_seeds: runs with a result.
         n_failed: runs that failed or did not fit in memory.
-        indistinguishable: whether it cannot be told from the best; None for the best itself, behind the first
-            `COMPARED` rows, and where sequence losses are missing.
+        indistinguishable: whether it is statistically indistinguishable from the best, see comparison.py; None for the
+            best itself, and where that is not known.
+        beats_baselines: whether it beats each of them, paired; None where that is not known.
         epochs: trained, in all runs together.
         planned_epochs: asked for, in all runs together; None for runs that the config does not ask for any more.
         test_metric: the metric on the test split; only the winner has one.
@@ -66,6 +66,7 @@ class Row:
     changed: Mapping[str, str] = field(default_factory=dict)
     metric: float | None = None
     standard_error: float | None = None
+    standard_error_by: str = ""
     skill: float | None = None
     best_val_loss: float | None = None
     best_epoch: int | None = None
@@ -81,6 +82,7 @@ class Row:
     n_seeds: int = 0
     n_failed: int = 0
     indistinguishable: bool | None = None
+    beats_baselines: bool | None = None
     epochs: int | None = None
     planned_epochs: int | None = None
     test_metric: float | None = None
@@ -131,16 +133,15 @@ def results(
             name=name,
             state=BASELINE,
             metric=value,
-            standard_error=_standard_error((baselines or {})[name], metric),
             best_val_loss=(baselines or {})[name].get("val_loss"),
             metrics=(baselines or {})[name],
         )
         for name, value in scores.items()
     ]
     rows = _Rows(plan, records, best_baseline, test).all()
+    against_itself = _with_errors(against_itself, plan)
     ranked = _ranked([row for row in rows if row.metric is not None], plan)
-    if metric == "val_loss":
-        ranked = _compared(ranked, plan, latest_by_run(records))
+    ranked = _compared(ranked, plan, latest_by_run(records), list(scores))
     without = [row for row in rows if row.metric is None]
     return [*_with_baselines(ranked, against_itself, maximize=maximize), *without]
 
@@ -200,17 +201,24 @@ def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") 
         outcome = [_number(row.best_val_loss), row.best_epoch, *(_number(row.metric) for _ in ranked_by)]
         varied = [row.changed.get(key, "") for key in changed]
         cost = [row.parameters, _number(row.seconds), row.model_path]
-        told = None if row.indistinguishable is None else str(row.indistinguishable).lower()
         seeds = [row.n_seeds, " ".join(map(str, row.runs))] if row.runs else [None, None]
-        sure = [_number(row.standard_error), told, *seeds, row.epochs, row.planned_epochs, _number(row.test_metric)]
+        sure = [
+            _number(row.standard_error),
+            _claim(row.indistinguishable),
+            *seeds,
+            row.epochs,
+            row.planned_epochs,
+            _number(row.test_metric),
+        ]
+        last = [row.model_again, row.standard_error_by, _claim(row.beats_baselines)]
         measured = [_number(row.metrics.get(name)) for name in others]
-        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure, row.model_again, *measured])
+        writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure, *last, *measured])
     write_text(path, text.getvalue())
 
 
 _BEHIND = (
     *("standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs", "test_metric"),
-    "model_again",
+    *("model_again", "standard_error_by", "beats_baselines"),
 )
 """Columns of results.csv behind those of v1."""
 
@@ -274,6 +282,7 @@ class _Rows:
             row,
             metric=mean,
             standard_error=self._error(values, first),
+            standard_error_by="seeds" if len(values) > 1 else "",
             skill=None
             if mean is None or self._best_baseline is None
             else skill(mean, self._best_baseline, maximize=maximize),
@@ -358,27 +367,53 @@ def _with_baselines(ranked: Sequence[Row], baselines: Sequence[Row], *, maximize
     return [*table, *waiting]
 
 
-def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record]) -> list[Row]:
-    """The rows with what their sequence losses tell."""
-    from sequifier.artifacts.sequence_losses import ONE_MODEL, read_unit_sums  # numpy loads here
-    from sequifier.search.comparison import compare
+def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record], baselines: Sequence[str]) -> list[Row]:
+    """The rows with their standard errors and verdicts."""
+    from sequifier.search.certainty import beats_on_test, certainty, either  # numpy loads here
 
-    root = plan.config.root
-    losses = []
-    for row in ranked[:COMPARED]:
+    metric, maximize = plan.config.metric, plan.config.direction == "maximize"
+    root, folder = plan.config.root, plan.config.root / "logs" / plan.config.hp_search_name
+
+    def files(row: Row) -> dict[int, Path | None]:
+        measured = [latest[number] for number in row.runs if number in latest]
         found = {}
-        for record in (latest[number] for number in row.runs if number in latest):
-            path = record.files.get("sequence_losses") if record.state in DONE else None
-            units = None if path is None else read_unit_sums(root / path).get(ONE_MODEL, {}).get("val_loss")
-            if units is not None:
-                found[record.seed] = (units.total, units.count)
-        losses.append(found)
-    table = []
-    for row, told in zip(ranked[:COMPARED], compare(losses), strict=True):
-        if row.n_seeds == 1 and told.standard_error is not None:
-            row = replace(row, standard_error=told.standard_error)
-        table.append(replace(row, indistinguishable=told.is_indistinguishable))
-    return [*table, *ranked[COMPARED:]]
+        for record in measured:
+            if record.state in DONE and metric_of(record, metric) is not None:
+                path = record.files.get("sequence_losses")
+                found[record.seed] = None if path is None else root / path
+        return found
+
+    told = certainty(map(files, ranked), metric, maximize=maximize, folder=folder, baselines=baselines)
+    rows = []
+    for row, comparison in zip(ranked, told, strict=True):
+        if comparison.standard_error is not None:
+            by = str(comparison.by)
+            row = replace(row, standard_error=comparison.standard_error, standard_error_by=by)
+        elif row.standard_error_by != "seeds" and any(
+            path is not None and path.exists() for path in files(row).values()
+        ):
+            row = replace(row, standard_error=None)  # its units are too few
+        is_same = None if row.rank == 1 or comparison.is_worse is None else not comparison.is_worse
+        better = comparison.beats_baselines
+        if row.test_metric is not None:  # the test split did not choose the winner
+            better = either(better, beats_on_test(folder, metric, maximize=maximize))
+        rows.append(replace(row, indistinguishable=is_same, beats_baselines=better))
+    return rows
+
+
+def _with_errors(baselines: Sequence[Row], plan: Plan) -> list[Row]:
+    """The rows of baselines with the standard errors of their sums, or those that were recorded with val_loss."""
+    from sequifier.search.certainty import units_of_baselines  # numpy loads here
+
+    metric = plan.config.metric
+    known = units_of_baselines(plan.config.root / "logs" / plan.config.hp_search_name, metric)
+    rows = []
+    for row in baselines:
+        units = known.get(row.name)
+        error = _standard_error(row.metrics, metric) if units is None else units.standard_error
+        by = "" if units is None or error is None else units.by
+        rows.append(replace(row, standard_error=error, standard_error_by=by))
+    return rows
 
 
 def _sign(maximize: bool) -> int:
@@ -415,3 +450,7 @@ def _standard_error(metrics: Mapping[str, float], metric: str) -> float | None:
 
 def _number(value: float | None) -> Any:
     return None if value is None else repr(value)
+
+
+def _claim(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()

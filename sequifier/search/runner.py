@@ -64,7 +64,7 @@ class Search:
         executor: trains run files.
         emit: is told of `run_started`, the run's own events, `run_retried` and `run_ended`.
         should_stop: asked between runs.
-        on_baselines: gets the baselines of each result: they are the same for all runs.
+        on_baselines: gets the baselines of each result, and the record of its run, which has their sums.
         check_data: raises RunError when the data are not the planned ones any more.
     """
 
@@ -73,7 +73,7 @@ class Search:
     executor: Executor
     emit: Emit
     should_stop: Callable[[], bool]
-    on_baselines: Callable[[Mapping[str, Mapping[str, float]]], None]
+    on_baselines: Callable[[Mapping[str, Mapping[str, float]], Path | None], None]
     check_data: Callable[[], None] = lambda: None
 
 
@@ -266,7 +266,9 @@ class _Attempts:
                     error=f"validation targets {n_targets}, but {other.name} has {other.n_targets}: "
                     "their losses cannot be compared; use evaluation_context: full",
                 )
-        self._search.on_baselines(result["baselines"])
+        record = result["files"].get("record")
+        folder = None if record is None else self._search.plan.config.root / record
+        self._search.on_baselines(result["baselines"], folder)
         state, error = _ENDED.get(result["ended"], "finished"), result["error"]
         files = {"config": str(self._run.path), **result["files"]}
         metrics = result["metrics"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -45,6 +46,12 @@ class Evaluation:
     n_targets: dict[str, int]  # known targets
     units: dict[str, Units]  # val_loss and the metric that ranks, by sampling unit
     predicted_classes: dict[str, Tensor]  # categorical target -> (K,) float64: how often each class was predicted
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The metrics and the standard error of val_loss, where they are finite."""
+        found = {**self.metrics, "standard_error": self.standard_error}
+        return {name: value for name, value in found.items() if isfinite(value)}
 
 
 class Tally:

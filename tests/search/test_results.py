@@ -185,7 +185,7 @@ def test_confirmed_configurations_rank_by_their_mean_before_the_others() -> None
         assert above == ([1, 2] if confirm_top == 0 else [1]), "a baseline stands before the first row it beats"
 
 
-def test_what_cannot_be_told_from_the_best_is_found_in_the_losses_of_the_same_sequences(tmp_path: Path) -> None:
+def test_what_is_indistinguishable_from_the_best_is_found_in_the_losses_of_the_same_sequences(tmp_path: Path) -> None:
     plan = planned(project_root=str(tmp_path))
     hardness, targets = np.random.default_rng(0).normal(2.0, 0.5, 200), np.full(200, 5.0)
     noise = [np.random.default_rng(seed).normal(0, 0.05, 200) for seed in (1, 2)]
@@ -205,6 +205,56 @@ def test_what_cannot_be_told_from_the_best_is_found_in_the_losses_of_the_same_se
         [np.std(mean) / 200**0.5 for mean in means], rel=0.1
     )
     assert rows[3].standard_error == 0.5, "what the run recorded, where its sequence losses are missing"
+
+
+def with_units(plan: Plan, run: int, totals: dict[str, np.ndarray], counts: np.ndarray, **fields: Any) -> Record:
+    """A finished run whose sums by sequence are on disk."""
+    file = f"logs/demo-run-{run}/0/sequence_losses.npz"
+    units = {metric: Units(total, counts, "sequences") for metric, total in totals.items()}
+    write_unit_sums(plan.config.root / file, {ONE_MODEL: units})
+    metrics = {metric: found.value for metric, found in units.items()} | fields.pop("metrics", {})
+    files = {"sequence_losses": file}
+    value = metrics.get("val_loss", 1.0)
+    return record(plan, run, "finished", best_val_loss=value, files=files, metrics=metrics, **fields)
+
+
+def test_a_single_sequence_has_no_standard_error_and_no_verdict(tmp_path: Path) -> None:
+    plan = planned(project_root=str(tmp_path))
+    losses = (1.0, 1.5, 4.0)
+    records = [
+        with_units(plan, run, {"val_loss": np.array([loss * 50])}, np.array([50.0]), metrics={"standard_error": 0.0})
+        for run, loss in enumerate(losses)
+    ]
+    rows = [row for row in results(plan, records, BASELINES) if row.rank]
+    assert [(row.standard_error, row.indistinguishable, row.beats_baselines) for row in rows] == [(None,) * 3] * 3
+    write_results(tmp_path / "results.csv", rows)
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["standard_error"] for row in csv.DictReader(file)} == {""}
+
+
+def test_any_metric_that_ranks_has_its_errors_and_beats_baselines_in_pairs(tmp_path: Path) -> None:
+    metric = "val_kind_accuracy"
+    plan = planned(project_root=str(tmp_path), metric=metric, direction="maximize")
+    draw, counts = np.random.default_rng(0), np.full(40, 20.0)
+    easy = draw.uniform(0.2, 0.8, 40)
+    hits = {run: (easy + worth + draw.normal(0, 0.01, 40)) * counts for run, worth in ((0, 0.0), (1, 0.001), (2, 0.1))}
+    records = [with_units(plan, run, {metric: total}, counts) for run, total in hits.items()]
+    weak, strong = (
+        Units((easy - 0.05) * counts, counts, "sequences"),
+        Units((easy + 0.09) * counts, counts, "sequences"),
+    )
+    write_unit_sums(
+        plan.config.root / "logs/demo/baseline_losses.npz", {"weak": {metric: weak}, "ok": {metric: strong}}
+    )
+    scores = {"weak": {"val_loss": 1.0, metric: weak.value}, "ok": {"val_loss": 1.0, metric: strong.value}}
+    rows = results(plan, records, scores)
+    claims = {row.run: (row.indistinguishable, row.beats_baselines) for row in rows if row.rank}
+    assert claims == {2: (None, True), 1: (False, False), 0: (False, False)}
+    errors = {row.name: row.standard_error for row in rows}
+    assert errors["weak"] == pytest.approx(np.std(easy, ddof=1) / 40**0.5, rel=1e-6)
+    assert {row.standard_error_by for row in rows if row.metric is not None} == {"sequences"}
+    del scores["ok"]
+    assert [row.beats_baselines for row in results(plan, records, scores) if row.rank] == [True] * 3
 
 
 def test_the_winner_has_its_test_metric() -> None:
@@ -264,7 +314,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
     assert list(rows[0]) == [
         *("run", "name", "state", "best_val_loss", "best_epoch", "param.dropout", "parameters", "seconds"),
         *("model_path", "standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs"),
-        *("test_metric", "model_again", "val_kind_accuracy"),
+        *("test_metric", "model_again", "standard_error_by", "beats_baselines", "val_kind_accuracy"),
     ]
     assert rows[0] == {
         "run": "0",
@@ -284,6 +334,8 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "planned_epochs": "10",
         "test_metric": "0.31",
         "model_again": "",
+        "standard_error_by": "",
+        "beats_baselines": "",
         "val_kind_accuracy": "",
     }
     assert (rows[1]["run"], rows[1]["name"], rows[1]["state"]) == ("", "what follows what", "baseline")

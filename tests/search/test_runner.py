@@ -83,7 +83,7 @@ def play(plan: Plan, ledger: Ledger, script: Script, *, retry_failed: bool = Fal
             executor=script,
             emit=lambda event, **fields: None,
             should_stop=lambda: False,
-            on_baselines=lambda scores: None,
+            on_baselines=lambda scores, record: None,
         ),
         Agenda(plan, ledger, retry_failed=retry_failed),
     )
@@ -253,7 +253,7 @@ def test_with_asha_the_progress_is_in_epochs(tmp_path: Path) -> None:
 
     with Ledger.open(tmp_path / "ledger") as ledger:
         agenda = Agenda(plan, ledger, retry_failed=False)
-        run_search(Search(plan, ledger, script, emit, lambda: False, lambda scores: None), agenda)
+        run_search(Search(plan, ledger, script, emit, lambda: False, lambda scores, record: None), agenda)
         assert agenda.forecast() == Forecast(trained=6, expected=6, waiting=0)
     assert said == [
         "0/~6 epochs",

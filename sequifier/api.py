@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sequifier.artifacts.reading import reading
 from sequifier.errors import ModelError, RunError
 
 if TYPE_CHECKING:
@@ -172,6 +171,7 @@ def export(
     Raises:
         RunError, ModelError, ConfigError: nothing was written, or each file whole or not at all.
     """
+    from sequifier.artifacts.reading import reading
     from sequifier.export.card import write_card
     from sequifier.export.checkpoints import open_checkpoint
     from sequifier.export.models import Exports, export_models
@@ -389,12 +389,11 @@ class _Planner:
     """Plans a search on its data, and plans again when its ledger has grown."""
 
     def __init__(self, config: "SearchConfig") -> None:
-        from sequifier.artifacts.metadata import read_metadata
+        from sequifier.artifacts.metadata import find_metadata, read_metadata
         from sequifier.artifacts.shard_folder import content_stat
-        from sequifier.config.paths import find_input
 
         self.config = config
-        self._path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+        self._path = find_metadata(config.metadata_config_path, config.project_root)
         self._stat = content_stat(self._path)
         self.metadata = read_metadata(self._path)
         self.proposes = config.search_strategy == "bayesian"

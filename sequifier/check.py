@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.config.active import config_hash
 from sequifier.config.names import ignored_fields
 from sequifier.config.paths import find_input
@@ -176,7 +176,7 @@ def _metadata(config: Any) -> tuple[Path, Metadata] | None:
     if path is None:
         return None
     try:
-        found = find_input(path, config.project_root, "metadata_config_path")
+        found = find_metadata(path, config.project_root)
     except ConfigError:
         return None
     return found, read_metadata(found)

@@ -65,7 +65,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.source}: " if self.source else ""
-        key = f"`{self.key}`: " if self.key else ""
+        name = self.key.replace("\n", "\\n")  # a key may hold anything
+        key = f"`{name}`: " if name else ""
         fix = f"\n    fix: {self.fix}" if self.fix else ""
         return f"{place}{key}{self.message}{fix}"
 

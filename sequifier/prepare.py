@@ -13,7 +13,7 @@ import torch
 
 from sequifier.artifacts.events import Events, n_rows_of
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.artifacts.metadata import Metadata, check_planned, read_metadata
+from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
 from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
@@ -228,7 +228,7 @@ def _read_by_every_run() -> Iterator[None]:
 
 
 def _metadata(config: TrainConfig, data: str | None) -> Metadata:
-    path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+    path = find_metadata(config.metadata_config_path, config.project_root)
     metadata = read_metadata(path)
     if data is not None:
         check_planned(metadata, data, path)

@@ -13,12 +13,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sequifier.artifacts.atomic import sync_folder
 from sequifier.artifacts.reading import NestingError, parse_json, reading
@@ -68,6 +69,12 @@ class Record(BaseModel):
     files: dict[str, str] = Field(default_factory=dict)  # what (`best_onnx`, ...) -> path below project_root
     inputs: dict[str, str] = Field(default_factory=dict)  # config field of a split that `data` does not cover -> digest
     time: str = Field(default_factory=now)
+
+    @field_validator("time")
+    @classmethod
+    def _a_moment(cls, time: str) -> str:
+        datetime.fromisoformat(time).astimezone(UTC)
+        return time
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -151,10 +158,14 @@ class Ledger:
         return self._latest.get(run)
 
     def close(self) -> None:
-        """Let another process write."""
+        """Let another process write. Where nothing was written, no trace of the attempt is left."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        if not self.path.exists():
+            with suppress(OSError):  # other files are in the folder
+                (self.path.parent / LOCK_FILE).unlink()
+                self.path.parent.rmdir()
         os.close(self._lock)
 
     def __enter__(self) -> Self:
@@ -213,13 +224,13 @@ def _parse(content: bytes, path: Path, kind: type[AnyRecord]) -> tuple[list[AnyR
             _check_kind(values, path, number, kind)
         try:
             records.append(kind.model_validate(values))
-        except ValidationError as error:
+        except Exception as error:
             raise _damaged(path, number, error) from error
         whole += len(line)
     return records, whole
 
 
-def _damaged(path: Path, number: int, error: ValueError) -> RunError:
+def _damaged(path: Path, number: int, error: Exception) -> RunError:
     return RunError(
         f"line {number} of the ledger is damaged: {'; '.join(str(error).splitlines()[:3])}",
         where=f"{path}:{number}",

@@ -17,8 +17,9 @@ from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.reading import read_json
 from sequifier.config.base import ColumnType, StrictModel
+from sequifier.config.paths import find_input
 from sequifier.config.preprocess import FillNull
-from sequifier.errors import DataError, did_you_mean
+from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
 FORMAT_VERSION = 1
 Category = str | int | bool
@@ -212,6 +213,22 @@ def write_metadata(metadata: Metadata, path: Path) -> None:
         RunError: the folder cannot be written to, or the disk is full.
     """
     write_text(path, json.dumps(metadata.model_dump(), indent=4, ensure_ascii=False) + "\n")
+
+
+def find_metadata(path: str, project_root: str) -> Path:
+    """The metadata file that a config names in `metadata_config_path`.
+
+    Raises:
+        ConfigError: there is none, or it is something else, as far as its name says that.
+    """
+    key = "metadata_config_path"
+    found = find_input(path, project_root, key)
+    is_config = found.suffix in (".yaml", ".yml")
+    if found.is_dir() or is_config or found.suffix in (".csv", ".parquet", ".arrow", ".pt"):
+        kind = "a folder" if found.is_dir() else "a config" if is_config else "a table"
+        fix = "name the JSON file that `sequifier preprocess` wrote: configs/metadata_configs/[name].json"
+        raise ConfigError([Problem(key, f"{path} is {kind}, not a metadata file", fix=fix)])
+    return found
 
 
 def read_metadata(path: Path) -> Metadata:

@@ -1,5 +1,7 @@
 """Too little memory, as libraries say it: one line for the user instead of a traceback."""
 
+from sequifier.errors import RunError
+
 MORE_MEMORY = "allow this process more memory (`ulimit -v`, the limit of its container or job), or end other programs"
 
 _WORDS = (
@@ -10,6 +12,35 @@ _WORDS = (
     "bad_alloc",
     "failed to spawn",  # polars, which panics
 )
+
+
+_NEEDED_MB = {
+    "make": 640,
+    "preprocess": 640,
+    "infer": 1024,
+    **dict.fromkeys(("train", "hyperparameter-search", "sampler-search", "export"), 1792),
+}
+"""Address space in which the libraries of a command start (measured on 2 cores: more cores need more)."""
+
+
+def check_address_space(command: str) -> None:
+    """Refuse a limit with which a library would abort the process, where nothing can be reported.
+
+    Raises:
+        RunError: the limit (`ulimit -v`) is too small.
+    """
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = _NEEDED_MB.get(command, 0) << 20
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise RunError(
+            f"there is not enough memory: this process may use {limit >> 20:,} MB of addresses (`ulimit -v`), and the "
+            f"libraries of `{command}` need {needed >> 20:,} MB to start",
+            fix=MORE_MEMORY,
+        )
 
 
 def out_of_memory(error: BaseException) -> str | None:

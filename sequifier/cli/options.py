@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sequifier.cli.memory import check_address_space
 from sequifier.cli.output import echo
 from sequifier.errors import ConfigError
 
@@ -22,6 +23,11 @@ class ListOption(click.Option):
 
 class Command(click.Command):
     """A command whose `ListOption` flags take every word up to the next flag."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command, with the memory that its libraries need."""
+        check_address_space(self.name or "")
+        return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat a list flag before each of its words, which is the form that click knows."""

@@ -35,6 +35,7 @@ from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 PLACEHOLDER = "PLEASE FILL"
+MOST_KEYS = 10  # inside each other
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def load(
     """
     merged = _read(path, model, seen=())
     sections = merged.values.pop("sections", None)
+    problems = [] if section is not None else _section_problems(merged, sections)
     if section is not None:
         merged.merge(_section(merged, sections, section, path))
-    problems = [problem for word in defines if (problem := _define(merged, model, word))]
+    problems += [problem for word in defines if (problem := _define(merged, model, word))]
     for key, value in (flags or {}).items():
         merged.put(tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}")
     in_one_piece = getattr(model, "in_one_piece", None)  # of a config that can be spread over two files
@@ -139,7 +141,7 @@ def load(
     except ValidationError as error:
         further, repaired = look_further(error, model, merged, path)
         for found in (*problems_of(error, model, merged), *further):
-            if found.key not in unfilled:
+            if found.key not in unfilled and found not in problems:
                 problems.append(found)
     problems += _root_problems(merged)
     if problems or merged.problems:
@@ -197,6 +199,20 @@ def _root_problems(merged: Merged) -> Iterator[Problem]:
     root = merged.values.get("project_root", ".")
     if isinstance(root, str) and PLACEHOLDER not in root and (found := root_problem(root)) is not None:
         yield Problem("project_root", found[0], merged.source(("project_root",)), found[1])
+
+
+def _section_problems(merged: Merged, sections: Any) -> list[Problem]:
+    """What is wrong with sections although none is used."""
+    if sections is None:
+        return []
+    what = "should be `key: value` lines, got"
+    if not isinstance(sections, dict):
+        return [Problem("sections", f"{what} {shown(sections)}", merged.source(("sections",)))]
+    return [
+        Problem(f"sections.{name}", f"{what} {shown(values)}", merged.source(("sections", name)))
+        for name, values in sections.items()
+        if not isinstance(values, dict | None)
+    ]
 
 
 def _section(merged: Merged, sections: Any, name: str, path: Path) -> Merged:
@@ -283,6 +299,8 @@ def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None
     path = tuple(key.split("."))
     if not equals or not all(path):
         return Problem("", f"`{word}` is not key=value", "-D", "write -D training_spec.epochs=3")
+    if len(path) > MOST_KEYS:
+        return Problem("", f"a key of {len(path):,} parts, where configs have {MOST_KEYS} at most", "-D")
     length = len(path) - 1
     if path[length] in (known := renames(model.__name__, path[:length])):
         new = known[path[length]]

@@ -29,6 +29,7 @@ from sequifier.config.base import (
 from sequifier.config.merged import Merged
 from sequifier.config.model import ModelSpec
 from sequifier.config.over_base import in_one_piece
+from sequifier.config.paths import inside_project
 from sequifier.config.searched import (
     KeyPath,
     Range,
@@ -398,6 +399,11 @@ class SearchConfig(ProjectConfig):
     @classmethod
     def _usable_in_file_names(cls, name: str) -> str:
         return usable_name(name, longest=NAME_BYTES - len("-run-100000"))
+
+    @field_validator("model_config_write_path")
+    @classmethod
+    def _inside_the_project(cls, path: str) -> str:
+        return inside_project(path)
 
     @field_validator("hooks")
     @classmethod

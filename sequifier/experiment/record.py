@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal
 
@@ -42,6 +42,14 @@ def show(line: str) -> None:
             print(printable(line), flush=True)
         except UnicodeEncodeError as error:  # a terminal without the letters
             print(printable(line).encode(error.encoding, "backslashreplace").decode(error.encoding), flush=True)
+
+
+def local_now() -> datetime:
+    """The time here with its offset; in UTC where TZ names no offset that there is."""
+    try:
+        return datetime.now().astimezone()
+    except (ValueError, OverflowError):
+        return datetime.now(UTC)
 
 
 class Record(Artifacts):
@@ -106,7 +114,7 @@ class Record(Artifacts):
 
     def seconds(self) -> float:
         """How long the run has lasted."""
-        return (datetime.now().astimezone() - self._started).total_seconds()
+        return (local_now() - self._started).total_seconds()
 
     # Life of a record
 
@@ -122,7 +130,7 @@ class Record(Artifacts):
             reuse: use a folder of this name again.
             latest: whether a link `latest` points to the folder.
         """
-        started = datetime.now().astimezone()
+        started = local_now()
         self.metadata = {
             "name": parent.name,
             "status": "running",
@@ -165,7 +173,7 @@ class Record(Artifacts):
         """
         if self._log is None:
             return
-        ended = datetime.now().astimezone()
+        ended = local_now()
         self.metadata |= {
             "status": status,
             "end_time": ended.isoformat(timespec="seconds"),
@@ -201,7 +209,7 @@ class Record(Artifacts):
             echo: whether it is shown.
         """
         line = printable(str(message))
-        stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+        stamp = local_now().strftime("%Y-%m-%d %H:%M:%S")
         with self._lock:
             if self._log is not None:
                 self._log.write("".join(f"{stamp}  {part}\n" for part in line.splitlines() or [""]))

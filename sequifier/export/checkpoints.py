@@ -15,9 +15,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from sequifier.artifacts.checkpoint import epoch_checkpoints, read_checkpoint, resume_path, step_checkpoints
-from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.config.architecture import Architecture, architecture
-from sequifier.config.paths import find_input
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, ModelError, RunError, did_you_mean
 from sequifier.export.models import OF_THE_MACHINE, Exports, Version
@@ -164,7 +163,7 @@ def _metadata_of(config: TrainConfig, fingerprint: str, path: Path) -> Metadata:
     """Vocabularies and statistics of the data that the run saw."""
     given = config.metadata_config_path
     try:
-        place = find_input(given, config.project_root, "metadata_config_path")
+        place = find_metadata(given, config.project_root)
     except ConfigError as error:
         raise RunError(
             f"the metadata of the data that the run was trained on, {given}, is not in {config.project_root}",

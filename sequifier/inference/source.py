@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from sequifier.artifacts.events import SUFFIXES
-from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
 from sequifier.config.architecture import Target
@@ -155,7 +155,7 @@ def _window_source(
     if config.metadata_config_path is None:
         report(f"note: no metadata describes {path}; its encoding is taken to be the model's")
     else:
-        place = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+        place = find_metadata(config.metadata_config_path, config.project_root)
         recoding = read_recoding(place, file, columns)
         if recoding is None:
             _check_same_encoding(file, model_path, read_metadata(place), path, evaluated)
@@ -187,10 +187,10 @@ def _columns(file: ModelFile, evaluated: list[Target]) -> list[str]:
 def metadata_of(config: InferConfig, file: ModelFile) -> Metadata | None:
     """What the config names, else what the model was trained on, where that is still there."""
     if config.metadata_config_path is not None:
-        return read_metadata(find_input(config.metadata_config_path, config.project_root, "metadata_config_path"))
+        return read_metadata(find_metadata(config.metadata_config_path, config.project_root))
     try:
         trained_on = str(file.config.get("metadata_config_path"))
-        return read_metadata(find_input(trained_on, config.project_root, "metadata_config_path"))
+        return read_metadata(find_metadata(trained_on, config.project_root))
     except ConfigError:
         return None  # the model was moved away from its project; it knows its own encoding
 

@@ -33,10 +33,10 @@ from sequifier.artifacts.metadata import (
     SequifierMetadata,
     category_text,
     data_fingerprint,
+    find_metadata,
     read_metadata,
     write_metadata,
 )
-from sequifier.config.paths import find_input
 from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.check import Part, check_settings
@@ -177,7 +177,7 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
     """The metadata to encode with, if any."""
     if config.metadata_config_path is None:
         return None
-    path = find_input(config.metadata_config_path, config.project_root, "metadata_config_path")
+    path = find_metadata(config.metadata_config_path, config.project_root)
     stored = read_metadata(path)
     if path.resolve() == output.resolve():
         raise DataError(

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from sequifier.config.base import Named
 from sequifier.config.names import OptimizerEntry, check_optimizer, optimizer_entry
-from sequifier.errors import RunError
+from sequifier.errors import ConfigError, Problem
 from sequifier.model.attention import StackedLinear
 from sequifier.model.embedding import RealEmbedding
 
@@ -86,7 +86,7 @@ def construct(
             groups = _groups(parameters, _linear_weights(model), undecayed)
             optimizer = optimizer_class(groups, lr=learning_rate, **options, **fused)
     except (ValueError, TypeError) as error:
-        raise RunError(f"{name} refuses its options: {error}", where="training_spec.optimizer") from error
+        raise ConfigError([Problem("training_spec.optimizer", f"{name} refuses its options: {error}")]) from error
     for group in optimizer.param_groups:
         group.setdefault("lr", learning_rate)  # A2Grad has none, but a schedule sets one
     if entry.moves_padding:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer, lr_scheduler
 from sequifier.config.base import Named
 from sequifier.config.names import NESTING, check_scheduler, scheduler_parts
 from sequifier.config.schedules import StepOn, resolve_auto
-from sequifier.errors import RunError
+from sequifier.errors import ConfigError, Problem
 
 PER_GROUP_RATES = ("max_lr", "base_lr")
 """Options that are a rate of their own: a group that trains at half the learning rate takes half of these too."""
@@ -126,7 +126,8 @@ def build_schedule(
             lambda stand_in: _scheduler(named, stand_in), optimizer, step_on=step_on, warmup_steps=warmup_steps
         )
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise RunError(f"{named.name} refuses its options: {error}", where="training_spec.scheduler") from error
+        what = f"{named.name} refuses its options: {error}"
+        raise ConfigError([Problem("training_spec.scheduler", what)]) from error
 
 
 def _scheduler(named: Named, stand_in: "_StandIn") -> lr_scheduler.LRScheduler:

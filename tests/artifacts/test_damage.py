@@ -23,9 +23,9 @@ from sequifier.artifacts.metadata import Metadata, SequifierMetadata, data_finge
 from sequifier.artifacts.sampler_results import read_search_results
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, read_unit_sums, write_unit_sums
 from sequifier.artifacts.shard_folder import Shard, ShardIndex, read_index, write_index
+from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.errors import DataError, ModelError, SequifierError
 from sequifier.experiment.record import read_record
-from sequifier.inference.torch_model import _read as read_torch_model
 from sequifier.report.collect import _results, read_curves
 from sequifier.report.collect_samplers import is_sampler_ledger
 from sequifier.report.trackers import read_evaluations

@@ -210,3 +210,24 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RunError, match="cannot write the ledger"):
         Ledger.open(tmp_path / "file" / "search")
+
+
+def test_a_search_that_never_began_leaves_no_trace(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="wrong metric"), Ledger.open(tmp_path / "s"):
+        raise RunError("wrong metric")
+    assert not (tmp_path / "s").exists()
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "notes.txt").touch()
+    Ledger.open(tmp_path / "t").close()
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("time", ["", "yesterday", "2026-13-01", "0001-01-01T00:00:00+14:00"])
+def test_a_record_of_no_moment_is_damage(tmp_path: Path, time: str) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(record(1))
+    path = tmp_path / LEDGER_FILE
+    line = json.dumps({**json.loads(path.read_text()), "time": time}) + "\n"
+    path.write_text(line)
+    with pytest.raises(RunError, match="line 1 of the ledger is damaged"):
+        read_ledger(tmp_path)

@@ -10,10 +10,11 @@ from sequifier.artifacts.metadata import (
     Metadata,
     SequifierMetadata,
     data_fingerprint,
+    find_metadata,
     read_metadata,
     write_metadata,
 )
-from sequifier.errors import DataError
+from sequifier.errors import ConfigError, DataError
 
 
 def small(**changes: Any) -> Metadata:
@@ -141,3 +142,16 @@ def test_the_fingerprint_depends_on_every_part_of_the_content() -> None:
     assert len(expected) == 16
     for index, part in enumerate(changed):
         assert data_fingerprint(*parts[:index], part, *parts[index + 1 :]) != expected
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("configs", "a folder"), ("train.yaml", "a config"), ("data.csv", "a table"), ("none.json", "no such")],
+)
+def test_what_is_not_metadata_by_its_name_is_a_problem_of_the_config(path: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    for name in ("train.yaml", "data.csv"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ConfigError, match=kind) as caught:
+        find_metadata(path, str(tmp_path))
+    assert caught.value.problems[0].key == "metadata_config_path"

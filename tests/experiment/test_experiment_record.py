@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from experiment_files import folders, last, start, write_experiment
 
 from sequifier.errors import ConfigError, RunError
 from sequifier.experiment import Experiment, file_namespace, folder, folder_path, random_string, run_experiment
+from sequifier.experiment.record import local_now
 
 
 def quiet(base: Path, **options: Any) -> Experiment:
@@ -349,3 +350,13 @@ def test_a_folder_called_latest_is_a_warning(tmp_path: Path) -> None:
         e["x"] = 1
     assert "warning: `latest` does not point to this folder" in e.log_path.read_text()
     assert {path.name for path in (tmp_path / "exp").iterdir()} == {"latest", e.path.name}
+
+
+def test_a_time_zone_that_there_is_not_counts_as_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XYZ-25:99")
+    time.tzset()
+    try:
+        assert local_now().utcoffset() == timedelta(0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sequifier.config.base import Named
 from sequifier.config.names import known_names
-from sequifier.errors import RunError
+from sequifier.errors import ConfigError
 from sequifier.model.transformer import Transformer
 from sequifier.training.optimizers import MuonWithAdamW, build_optimizer, evaluation_mode
 from sequifier.training.trial import REQUIRED_IN_TRIAL, TrialModel, reloaded, resumed_differs, trial_steps
@@ -187,7 +187,7 @@ def test_a_learning_rate_of_zero_stops_both_parts_of_muon(model: TrialModel) -> 
 
 
 def test_muon_without_blocks_says_so() -> None:
-    with pytest.raises(RunError, match=r"no linear layer below `blocks\.` in Linear"):
+    with pytest.raises(ConfigError, match=r"no linear layer below `blocks\.` in Linear"):
         build(nn.Linear(2, 2), "Muon")
 
 
@@ -244,6 +244,6 @@ def test_a_schedule_free_run_resumes_to_the_bit_with_evaluations_in_between(mode
 
 
 def test_a_value_that_the_library_refuses_is_a_users_error(model: TrialModel) -> None:
-    with pytest.raises(RunError, match="AdamW refuses its options: Invalid beta parameter") as caught:
+    with pytest.raises(ConfigError, match="AdamW refuses its options: Invalid beta parameter") as caught:
         build(model, "AdamW", betas=[1.5, 0.9])
-    assert caught.value.where == "training_spec.optimizer"
+    assert caught.value.problems[0].key == "training_spec.optimizer"

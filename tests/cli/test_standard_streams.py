@@ -190,3 +190,11 @@ def test_too_little_memory_is_one_line(error: Exception) -> None:
     except ImportError as second:
         assert out_of_memory(second)
     assert out_of_memory(ValueError("x")) is None
+
+
+@pytest.mark.parametrize("command", ["preprocess", "train", "infer", "hyperparameter-search", "make x --data x.csv"])
+def test_a_limit_under_which_libraries_abort_is_refused_before(command: str, tmp_path: Path) -> None:
+    done = shell(f"ulimit -v 400000; {SEQUIFIER} {command}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("error: there is not enough memory: this process may use 390 MB")
+    assert shell(f"ulimit -v 400000; {SEQUIFIER} {command.split()[0]} --help").returncode == 0

@@ -10,6 +10,10 @@ from sequifier.config.names import check_optimizer, check_scheduler
 LayerKind = Literal["linear", "decoder", "embedding", "norm"]
 Format = Literal["float32", "bfloat16", "float16"]
 
+ENOUGH_NUMBERS = 100_000
+"""In a batch smaller than this, converting takes longer than a processor's matrix unit saves: bfloat16 against float32
+took 0.88 of the speed at 49,000 (width 64, 16 windows of 48), 1.11 at 74,000 (128, 12) and 1.17 at 197,000 (64, 64)."""
+
 
 class TrainingSpec(StrictModel):
     """How one model is trained."""

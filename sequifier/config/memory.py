@@ -1,0 +1,149 @@
+"""How much memory a training run needs at its peak, as formulas: a plan prints it before anything was trained.
+
+Counted are the tensors that the backward pass needs again, by the way each layer is computed (`model/fused.py`,
+`model/short_attention.py`, torch's own operations), and what only passes. Two things were measured (docs/decisions,
+013): what a first step loads of the libraries, and how much more the heap takes than the tensors in it.
+Shapes: N steps of all windows of a batch, D model width, F width of the feed-forward part, H heads, T steps.
+"""
+
+from sequifier.config.architecture import Architecture
+from sequifier.config.base import Named
+from sequifier.config.size import matrices, parameter_count, qkv_width
+from sequifier.config.train import TrainConfig
+from sequifier.config.training import ENOUGH_NUMBERS, Format
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+FIRST_STEP = 80 << 20
+"""Code and work space of torch, MKL and oneDNN that the first step of a process touches, on a CPU."""
+
+HEAP = 1.2
+"""By how much freed blocks of other sizes make the heap larger than the tensors that live in it."""
+
+LOGIT_COPIES = 6
+"""Tensors of (N, classes): logits, log-probabilities, two gradients, and blocks of that size that the heap keeps."""
+
+SHORT_STEPS = 128
+"""Steps of the longest window whose attention is written out in bfloat16, as `model/short_attention.py` says."""
+
+OPTIMIZER_COPIES = {"SGD": 0, "SignSGD": 0, "Lion": 1, "Muon": 1, "Adagrad": 1, "RMSprop": 1, "AdEMAMix": 3}
+"""Numbers that an optimizer keeps for each parameter, where they are not 2 as for Adam."""
+
+
+def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_unit: bool = False) -> int:
+    """`memory_estimate` of a run file: how far the process of a run grows beyond what it has with its data.
+
+    Args:
+        config: of the run.
+        architecture: of its model, by `config.architecture.architecture`.
+        has_matrix_unit: whether the processor multiplies bfloat16 matrices in hardware (AMX).
+    """
+    spec = config.training_spec
+    given = spec.layer_type_dtypes
+    numbers = spec.batch_size * architecture.seq_length * architecture.dim_model
+    if given is None and spec.layer_autocast and has_matrix_unit and numbers >= ENOUGH_NUMBERS:
+        given = {"linear": "bfloat16"}
+    return memory_estimate(
+        architecture,
+        batch_size=spec.batch_size,
+        optimizer_copies=_optimizer_copies(spec.optimizer),
+        products=(given or {}).get("linear", "float32"),
+    )
+
+
+def memory_estimate(
+    architecture: Architecture, *, batch_size: int, optimizer_copies: int = 2, products: Format = "float32"
+) -> int:
+    """Bytes by which a process grows while it trains on a CPU: weights, their copies and the tensors of a step.
+
+    Within 20 % of the measured peak from about 100 MB on (tests/training/test_memory_estimate.py). What the process has
+    already, Python with its libraries and the data, comes on top: about 450 MB in a search's worker. On a GPU the
+    libraries' part does not count.
+
+    Args:
+        architecture: the model.
+        batch_size: windows in one forward pass (after any cut into micro-batches).
+        optimizer_copies: numbers that the optimizer keeps for each parameter: 2 for Adam, 1 for Muon, 0 for SGD.
+        products: number format of the products in the blocks.
+    """
+    shape = architecture
+    weights = 4 * parameter_count(shape) * (2 + optimizer_copies)  # one more for the best weights so far
+    steps = batch_size * shape.seq_length
+    kept = shape.num_layers * (_attention(shape, products) + _feed_forward(shape, products))
+    kept += 4 * (3 * shape.dim_model + (sum(shape.embedding_widths) if shape.joint_embedding else 0))
+    if shape.dropout:
+        kept += 4 * shape.dim_model
+    logits = 4 * sum(target.output_width for target in shape.targets)
+    activations = HEAP * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
+    # While the logits live no gradient of a weight does; in a wide model with a small batch there are more of those.
+    in_step = max(activations, 4 * parameter_count(shape))
+    return round(FIRST_STEP + weights + in_step + LOGIT_COPIES * steps * logits)
+
+
+def _attention(shape: Architecture, products: Format) -> int:
+    """Bytes that one attention keeps for each step of each window, its norm and residual included."""
+    size, width = BYTES[products], shape.dim_model
+    kept = _norm(shape, products)
+    kept += size * width * (shape.dropout > 0)  # which numbers of the branch are dropped
+    kept += size * width  # what goes into the last product
+    if _is_written_out(shape, products):
+        of_weights = shape.n_head * shape.seq_length * (2 if shape.dropout else 1)
+        return kept + size * (3 * width + of_weights)
+    if products == "bfloat16":  # torch's kernel gets float32 copies
+        return kept + 4 * (width + qkv_width(shape)) + size * width
+    if shape.positional_encoding == "rope":
+        kept += size * (qkv_width(shape) - shape.n_kv_heads * width // shape.n_head)
+    return kept + size * qkv_width(shape)
+
+
+def _feed_forward(shape: Architecture, products: Format) -> int:
+    """The same of one feed-forward part."""
+    size = BYTES[products]
+    gated = shape.activation_fn == "swiglu"
+    if _is_fused(shape, products):
+        hidden = 3 if gated else 2
+    else:
+        hidden = 4 if gated else 1 if shape.activation_fn == "relu" else 2
+    dropped = (shape.dim_feedforward + shape.dim_model) if shape.dropout else 0
+    return _norm(shape, products) + size * (hidden * shape.dim_feedforward + dropped)
+
+
+def _norm(shape: Architecture, products: Format) -> int:
+    """What a norm keeps, with the operand of the product behind it."""
+    size = BYTES[products]
+    if _is_fused(shape, products):
+        return size * shape.dim_model
+    return shape.dim_model * (4 + 4 if size == 4 else 4 + size)
+
+
+def _passing(shape: Architecture, products: Format) -> int:
+    """Bytes for each step that the largest part of the backward pass needs beside what was kept."""
+    size = BYTES[products]
+    passing = size * 3 * shape.dim_feedforward + 4 * 3 * shape.dim_model
+    if _is_written_out(shape, products):
+        of_weights = 2 * shape.n_head * shape.seq_length
+        return max(passing, size * of_weights + 4 * 3 * shape.dim_model)
+    return passing
+
+
+def _copies_of_weights(shape: Architecture, products: Format) -> int:
+    """Matrices with the norms folded in, or in a shorter format."""
+    in_block = (qkv_width(shape) + shape.dim_model) * shape.dim_model
+    in_block += matrices(shape) * shape.dim_model * shape.dim_feedforward
+    copied = _is_fused(shape, products) or products != "float32"
+    return shape.num_layers * in_block * BYTES[products] if copied else 0
+
+
+def _is_fused(shape: Architecture, products: Format) -> bool:
+    return shape.norm_first and shape.normalization == "rmsnorm" and products != "float16"
+
+
+def _is_written_out(shape: Architecture, products: Format) -> bool:
+    """Whether the weights of attention exist in full."""
+    return shape.dropout > 0 or (products == "bfloat16" and shape.seq_length <= SHORT_STEPS)
+
+
+def _optimizer_copies(optimizer: Named) -> int:
+    if optimizer.name == "SGD":
+        return 1 if optimizer.options.get("momentum") else 0
+    return OPTIMIZER_COPIES.get(optimizer.name, 2)

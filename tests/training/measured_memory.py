@@ -1,0 +1,91 @@
+"""Train a model of a given shape for some steps and print by how many bytes the process grew, and what was estimated.
+
+Run by test_memory_estimate.py in a process of its own: a heap that was used before hides what is needed.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sequifier.artifacts.events import Events
+from sequifier.config.architecture import Architecture, Target
+from sequifier.config.memory import run_memory
+from sequifier.config.train import TrainConfig
+from sequifier.dataset.batches import Split
+from sequifier.dataset.windows import evaluation_windows, training_windows
+from sequifier.model.build import build_model
+from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.losses import build_losses
+from sequifier.training.memory import keep_freed_memory, peak_memory_bytes, reset_peak_memory
+from sequifier.training.optimizers import build_optimizer
+from sequifier.training.precision import build_precision
+from sequifier.training.schedules import build_schedule
+from sequifier.training.state import TrainState
+from sequifier.training.step import train_step
+
+
+def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> tuple[int, int]:
+    """Bytes measured and estimated."""
+    torch.set_num_threads(1)
+    width = changes.get("dim_model", 128)
+    shape = replace(
+        Architecture(
+            categorical=(("kind", n_classes),),
+            real=("size",),
+            embedding_widths=(width - width // 2, width // 2),
+            targets=(Target("kind", "categorical", n_classes),),
+            seq_length=64,
+            prediction_length=1,
+            dim_model=width,
+            n_head=4,
+            n_kv_heads=4,
+            num_layers=3,
+            dim_feedforward=4 * width,
+            joint_embedding=False,
+            activation_fn="swiglu",
+            normalization="rmsnorm",
+            norm_first=True,
+            positional_encoding="rope",
+            rope_theta=1e4,
+            dropout=0.0,
+        ),
+        **changes,
+    )
+    root = {"metadata_config_path": "m", "model_name": "m", "target_columns": ["kind"]}
+    config = TrainConfig.model_validate({**root, "training_spec": training})
+    spec, T = config.training_spec, shape.seq_length
+    generator = np.random.default_rng(0)
+    offsets = np.arange(0, (spec.batch_size + 1) * (T + 1), T + 1)
+    columns = {
+        "kind": generator.integers(1, n_classes, offsets[-1]).astype(np.int32),
+        "size": generator.normal(size=offsets[-1]).astype(np.float32),
+    }
+    none = np.zeros(spec.batch_size, dtype=np.int64)
+    events = Events(np.arange(spec.batch_size), offsets, none, np.arange(offsets[-1]), columns)
+    inputs = {"categorical": ["kind"], "real": ["size"], "targets": ["kind"], "seq_length": T}
+    device = torch.device("cpu")
+    train = Split(events, training_windows(offsets, none, seq_length=T, stride=T), **inputs, device=device)
+    valid = Split(events, evaluation_windows(offsets, none, seq_length=T, stride=T // 2), **inputs, device=device)
+    keep_freed_memory()
+    reset_peak_memory("cpu")
+    before = peak_memory_bytes("cpu")
+    model = build_model(shape)
+    optimizer = build_optimizer(spec.optimizer, model, learning_rate=1e-4, decay_all=False)
+    schedule = build_schedule(spec.scheduler, optimizer, epochs=1, steps=9, step_on="epoch", warmup_steps=0)
+    state = TrainState(model, optimizer, schedule, build_precision(spec, "cpu", batch_numbers=0))
+    objective = Objective(build_losses(shape.targets, {}), {"kind": 1.0}, {})
+    for _ in range(2):
+        model.train()
+        for _ in range(3):
+            train_step(state, train, np.arange(spec.batch_size), objective, config)
+        evaluate(model, valid, objective, batch_size=2 * spec.batch_size)
+        state.best_weights = state.weights()
+    return peak_memory_bytes("cpu") - before, run_memory(config, shape)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*json.loads(sys.argv[1]))))

@@ -232,6 +232,7 @@ def search(
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search.agenda import Agenda
     from sequifier.search.keeping import remove_surplus
+    from sequifier.search.machines import difference_warning
     from sequifier.search.notes import Notes
     from sequifier.search.plan import write_run_files
     from sequifier.search.results import savings
@@ -265,7 +266,8 @@ def search(
                 notes.write_results(plan, ledger.records)
             ended = session.run(agenda) if waiting or planner.proposes else "complete"
         saved = None if config.pruner.type == "none" else savings(session.plan, ledger.records)
-        return SearchResult(session.plan, notes.rows(session.plan, ledger.records), ended, saved, planner.refused)
+        rows, difference = notes.rows(session.plan, ledger.records), difference_warning(ledger.records)
+        return SearchResult(session.plan, rows, ended, saved, planner.refused, difference)
 
 
 def verdict(rows: "Sequence[Row]") -> list[str]:
@@ -383,6 +385,7 @@ class SearchResult:
     ended: Ended
     saved: "Savings | None" = None  # by the pruner
     refused: Mapping[str, int] = field(default_factory=dict)  # why proposals were no valid runs, and how many
+    difference: str | None = None  # in what ranked runs differ besides their settings
 
 
 class _Planner:

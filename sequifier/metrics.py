@@ -1,6 +1,7 @@
 """How good predictions are, in one place for training, inference and scores.
 
 Everything is a sum over target positions, in float64, so that results do not depend on how positions were batched.
+Where a device has no float64, sums are on the CPU.
 Shapes: M target positions, K known classes.
 """
 
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sequifier.model.device import in_double, sums_device
 
 CALIBRATION_BINS = 15
 """Bins of equal width for the calibration error; the number that Guo et al. 2017 use."""
@@ -52,19 +55,20 @@ class CategoricalScores:
 
     def at_positions(self) -> "dict[str, AtPositions]":
         """What each metric is made of: values at the positions, some summed by class (K) or by bin of confidence."""
-        hit = (self.rank == 0).double()
+        rank, truth, predicted = (each.to(sums_device(each.device)) for each in (self.rank, self.truth, self.predicted))
+        hit = (rank == 0).double()
         one = torch.ones_like(hit)
-        confidence = self.confidence.double()
+        confidence = in_double(self.confidence)
         # Bin b holds the confidences of (b / bins, (b + 1) / bins].
         bins = (confidence * CALIBRATION_BINS).ceil().long().sub(1).clamp(0, CALIBRATION_BINS - 1)
         return {
-            "log_loss": AtPositions(self.log_loss.double()),
+            "log_loss": AtPositions(in_double(self.log_loss)),
             "accuracy": AtPositions(hit),
-            "top5": AtPositions((self.rank < 5).double()),
-            "mrr": AtPositions((self.rank + 1).double().reciprocal()),
-            "class_hits": AtPositions(hit, self.truth, self.n_classes),
-            "class_predicted": AtPositions(one, self.predicted, self.n_classes),
-            "class_actual": AtPositions(one, self.truth, self.n_classes),
+            "top5": AtPositions((rank < 5).double()),
+            "mrr": AtPositions((rank + 1).double().reciprocal()),
+            "class_hits": AtPositions(hit, truth, self.n_classes),
+            "class_predicted": AtPositions(one, predicted, self.n_classes),
+            "class_actual": AtPositions(one, truth, self.n_classes),
             "bin_surplus": AtPositions(confidence - hit, bins, CALIBRATION_BINS),
         }
 
@@ -78,7 +82,7 @@ class AtPositions:
     """Values at target positions that are summed, all together or by cell.
 
     Attributes:
-        value: (M,) float64.
+        value: (M,) float64, on `sums_device` of the device that predicted.
         cell: (M,) the class or bin of each; None where there is one sum.
         n_cells: how many there are.
     """
@@ -128,7 +132,7 @@ def categorical_sums(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 def real_errors(value: Tensor, target: Tensor) -> dict[str, AtPositions]:
     """Absolute and squared errors of one real target, both (M,) standardised."""
-    error = value.double() - target.double()
+    error = in_double(value) - in_double(target)
     return {"mae": AtPositions(error.abs()), "rmse": AtPositions(error.square())}
 
 

@@ -29,6 +29,7 @@ from sequifier.dataset.cache import EventCache
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.model.build import build_model
+from sequifier.model.device import choose_device
 from sequifier.training.baselines import baselines
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
@@ -50,6 +51,7 @@ class Shared:
     events: EventCache = field(default_factory=EventCache)
     baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
     digests: dict[tuple[Path, tuple[int, int]], str] = field(default_factory=dict)  # path, size and time -> of content
+    said: set[str] = field(default_factory=set)  # what need not be said again
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     config = resolve(config, metadata)
     if config.training_spec.sampling_interval_steps is not None:
         check_sampling(metadata, config, config.training_spec.sampling_prompt)
-    device = find_device(config.training_spec.device)
+    device, of_device = find_device(config.training_spec.device)
     seed = config.seed
     assert seed is not None
     _prepare_torch(config, seed)
@@ -113,6 +115,9 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     _check_targets(valid, config, "validation")
     config, warnings = _with_schedule_lengths(config, len(train))
     warnings += why_mapped
+    if of_device is not None and of_device not in shared.said:
+        shared.said.add(of_device)
+        warnings.append(of_device)
     if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
         warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
     shape = architecture(config, metadata)
@@ -194,21 +199,16 @@ def _prepare_torch(config: TrainConfig, seed: int) -> None:
     torch.manual_seed(seed)  # dropout alone draws from torch's default generator
 
 
-def find_device(name: str) -> torch.device:
-    """The device of this name; auto takes the best there is.
+def find_device(name: str) -> tuple[torch.device, str | None]:
+    """The device of this name, and what to say of the choice, as `model.device.choose_device`.
 
     Raises:
         ConfigError: there is no such device here.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[name]:
-        reason = "this torch was built without CUDA" if name == "cuda" and not torch.version.cuda else "none was found"
-        raise ConfigError(
-            [Problem("training_spec.device", f"`{name}` is not available here: {reason}", fix="use `auto` or `cpu`")]
-        )
-    return torch.device(name)
+    try:
+        return choose_device(name)
+    except ValueError as error:
+        raise ConfigError([Problem("training_spec.device", str(error), fix="use `auto` or `cpu`")]) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from sequifier import ARITHMETIC, __version__
 from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.metadata import Metadata
@@ -21,10 +22,11 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks, load_hooks
-from sequifier.experiment.machine import installed_versions
+from sequifier.experiment.machine import installed_versions, machine
 from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
 from sequifier.export.models import OF_THE_MACHINE, Version, export_models, finite
 from sequifier.metrics import skill
+from sequifier.model.device import device_name
 from sequifier.params import frozen_scope, param_scope
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
@@ -72,6 +74,7 @@ class RunResult:
     seed: int
     batch_size: int
     accumulation_steps: int
+    facts: dict[str, Any]  # what else results depend on: device, products, torch, cpu_threads, sequifier, arithmetic
     inputs: dict[str, str]  # digests of splits that the data fingerprint does not cover, by config field
     error: str | None = None  # why it diverged
 
@@ -285,6 +288,7 @@ def _recorded(
         seed=config.seed,
         batch_size=spec.batch_size,
         accumulation_steps=spec.accumulation_steps,
+        facts=_facts(ready),
         inputs=ready.inputs,
         error=error,
     )
@@ -329,11 +333,27 @@ def _how(ready: Prepared) -> str:
     return ", ".join(words)
 
 
+def _facts(ready: Prepared) -> dict[str, Any]:
+    """What a result depends on besides config and data."""
+    precision = ready.state.precision
+    linear, decoder = (str(dtype).removeprefix("torch.") for dtype in (precision.linear, precision.decoder))
+    return {
+        "device": device_name(ready.device, str(machine()["processor"])),
+        "products": linear if linear == decoder else f"{linear}, decoder {decoder}",
+        "torch": torch.__version__,
+        "cpu_threads": torch.get_num_threads(),
+        "sequifier": __version__,
+        "arithmetic": ARITHMETIC,
+    }
+
+
 def _described_config(ready: Prepared, config_hash: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
+    facts = _facts(ready)
     header = [
         f"resolved config of one run; config hash {config_hash}",
         f"data {ready.metadata.fingerprint}; device {_how(ready)}; {torch.get_num_threads()} threads",
+        f"{facts['device']}; arithmetic {facts['arithmetic']}",
         versions,
     ]
     return dump_yaml(ready.config.model_dump(mode="json"), header=header)

@@ -66,6 +66,13 @@ class Record(BaseModel):
     seconds: dict[str, float] = Field(default_factory=dict)  # of each stage, and in `total`
     peak_memory_bytes: int | None = None
     error: str | None = None
+    # What a result depends on besides its settings; None in records of versions that did not store it.
+    device: str | None = None  # the GPU with its driver, or the processor
+    products: str | None = None  # number format of the products of matrices
+    torch: str | None = None  # version
+    cpu_threads: int | None = None
+    sequifier: str | None = None  # version
+    arithmetic: int | None = None  # see `sequifier.ARITHMETIC`
     files: dict[str, str] = Field(default_factory=dict)  # what (`best_onnx`, ...) -> path below project_root
     inputs: dict[str, str] = Field(default_factory=dict)  # config field of a split that `data` does not cover -> digest
     time: str = Field(default_factory=now)

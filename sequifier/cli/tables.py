@@ -78,6 +78,8 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
     for row in result.rows:
         if row.error and row.state != "pruned":
             out.print(f"run {row.run} {row.state}: {row.error}", markup=False)
+    if result.difference is not None:
+        out.print(f"warning: {result.difference}", style="yellow", markup=False)
     if result.refused:
         out.print(refused_text(result.refused), markup=False)
     ranked = [row for row in result.rows if row.rank is not None]

@@ -17,6 +17,7 @@ from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 from sequifier.generation.module import ModulePredictor
 from sequifier.model.build import build_model
+from sequifier.model.device import choose_device
 
 Array = NDArray[Any]
 
@@ -107,12 +108,10 @@ class TorchModel:
 
 
 def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[name]:
-        raise ModelError(f"device {name}: torch finds none here", fix="use device: auto")
-    return torch.device(name)
+    try:
+        return choose_device(name)[0]
+    except ValueError as error:
+        raise ModelError(f"device {error}", fix="use device: auto") from error
 
 
 def _reason(error: Exception) -> str:

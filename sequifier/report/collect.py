@@ -20,6 +20,7 @@ from sequifier.experiment.record import DATA, METRICS
 from sequifier.plain_file import read_bytes
 from sequifier.report.searches import find_ranking, is_running
 from sequifier.report.table import Curve, Table, Trial, finite, with_parameters
+from sequifier.search.machines import difference_warning
 from sequifier.search.notes import CONFIG_FILE
 from sequifier.search.results import metric_of
 from sequifier.search.run_files import Setting, all_settings, read_document, read_run_files
@@ -100,6 +101,7 @@ def collect_search(
         started=records[0].time,
         ended=records[-1].time,
         curve_metric=trained_by,
+        difference=difference_warning(records),
     )
     return with_parameters(table, leave_out=NO_PARAMETERS)
 

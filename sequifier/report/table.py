@@ -131,6 +131,7 @@ class Table:
         started: ISO time of the first record, "" without one.
         ended: of the last.
         curve_metric: what `Trial.curve` is.
+        difference: in what ranked runs differ besides their settings, in words; None: in nothing.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Table:
     started: str = ""
     ended: str = ""
     curve_metric: str = "val_loss"
+    difference: str | None = None
 
     @property
     def maximize(self) -> bool:

@@ -39,6 +39,8 @@ def print_summary(console: Console, analysis: Analysis) -> None:
             console.print()
             console.print(part)
     console.print()
+    if analysis.table.difference is not None:
+        console.print(Text(f"warning: {analysis.table.difference}", style="yellow"))
     for each in analysis.recommendations:
         console.print(Text("• " + each.text))
 

@@ -300,6 +300,7 @@ class _Attempts:
             curve=result["curve"],
             seconds=result["seconds"],
             peak_memory_bytes=result["peak_memory_bytes"],
+            **result.get("facts", {}),
             files=files,
         )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
 from sequifier.dataset.batches import Split, in_batches
 from sequifier.metrics import MADE_OF, AtPositions, CategoricalScores, means, real_errors
+from sequifier.model.device import in_double
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
 
@@ -74,7 +75,8 @@ class Tally:
             measured: what its metrics are made of, as `CategoricalScores.at_positions` or `real_errors` give it.
             unit: (M,) their sampling units, as `Split.target_unit` gives them.
         """
-        parts = {"loss": AtPositions(loss.double()), **measured}
+        parts = {"loss": AtPositions(in_double(loss)), **measured}
+        unit = unit.to(parts["loss"].value.device)
         sums, by_unit, n_units = self._sums[target], self._by_unit[target], len(self._split.units)
         for name, found in parts.items():
             _add(sums, name, found.sum())
@@ -185,8 +187,8 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
 def _looked_at(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, AtPositions]]:
     """The criterion at each position, (M,) float64, and what the metrics are made of."""
     if prediction.dim() == 1:
-        return criterion.per_position(prediction, truth).double(), real_errors(prediction, truth)
+        return in_double(criterion.per_position(prediction, truth)), real_errors(prediction, truth)
     scores = CategoricalScores.of(prediction, truth)
     # What training minimises is mostly the log-loss itself, which takes a walk over all logits.
     loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth)
-    return loss.double(), scores.at_positions()
+    return in_double(loss), scores.at_positions()

@@ -10,6 +10,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.order import epoch_order
 from sequifier.errors import RunError
+from sequifier.model.device import in_double, sums_device
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
 from sequifier.training.memory import peak_memory_bytes
 from sequifier.training.optimizers import evaluation_mode
@@ -114,7 +115,7 @@ def train_epoch(
     order = epoch_order(len(train), seed=seed, epoch=epoch)
     n_steps = -(-len(order) // spec.step_size)
     # Sums stay on the device: reading one waits for the step.
-    loss_sum = state.epoch_loss = state.epoch_loss.to(train.device)
+    loss_sum = state.epoch_loss = state.epoch_loss.to(sums_device(train.device))
     after_step = calls.hooks.get("after_step")
     state.model.train()
     calls.emit("stage", stage="training")
@@ -125,7 +126,7 @@ def train_epoch(
             return
         loss = train_step(state, train, chosen, objective, config)
         in_step = int((train.windows.last[chosen] - train.windows.counted[chosen] + 1).sum())
-        loss_sum += loss.double() * in_step
+        loss_sum += in_double(loss) * in_step
         progress.positions += in_step
         progress.windows += len(chosen)
         progress.step += 1

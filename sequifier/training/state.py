@@ -61,7 +61,7 @@ class TrainState:
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] | None = None
     best_units: dict[str, Units] | None = None  # val_loss and the metric that ranks, by sampling unit
-    # Loss of the epoch that has begun, summed over its target positions, float64 on the device.
+    # Loss of the epoch that has begun, summed over its target positions, float64 on its `sums_device`.
     epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def begin_epoch(self) -> None:

@@ -19,6 +19,7 @@ import torch
 import yaml
 from shop import TINY_SEARCH, WriteConfig, merged
 
+from sequifier import ARITHMETIC
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
 
 COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search"]
@@ -83,6 +84,11 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
         data = json.loads((shop / f"logs/tune-run-{number}/latest/experiment_data.json").read_text())
         assert data["results"]["best_val_loss"] == record.best_val_loss, "to the last digit"
         assert f"the run before: {record.best_val_loss!r} (the same)" in again.stderr
+        facts = data["results"]["facts"]
+        assert (facts["arithmetic"], facts["torch"], facts["products"]) == (ARITHMETIC, torch.__version__, "float32")
+        assert facts["device"] and facts["cpu_threads"] > 0
+        assert {key: getattr(record, key) for key in facts} == facts, "the ledger says the same"
+    assert "ranked together differ" not in done.stdout
 
     before = (shop / "logs/tune/ledger.jsonl").read_bytes()
     second = search(search_config())
@@ -95,6 +101,11 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
     assert third.returncode == 0
     assert sorted(latest(shop)) == [0, 1, 2]
     assert (shop / "logs/tune/ledger.jsonl").read_bytes().startswith(before), "only the new run was added"
+
+    whole = (shop / "logs/tune/ledger.jsonl").read_text()
+    (shop / "logs/tune/ledger.jsonl").write_text(whole.replace(f'"arithmetic": {ARITHMETIC}', '"arithmetic": 1', 1))
+    fourth = search(grown)
+    assert f"differ in more than their settings: arithmetic ({ARITHMETIC}: 2 runs; 1: 1 run)" in fourth.stdout
 
 
 SCORE = """

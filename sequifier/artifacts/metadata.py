@@ -7,6 +7,7 @@ the file depends on time, machine or file names beyond the split paths: equal co
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.format_version import check_format
+from sequifier.artifacts.labels import read_summary, write_summary
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.reading import read_json
 from sequifier.config.base import ColumnType, StrictModel
@@ -83,7 +85,7 @@ class Metadata(StrictModel):
     """The whole file. A column is categorical when it has a vocabulary, else real."""
 
     n_classes: dict[str, int]  # categories and the unknown one (id 0)
-    id_maps: dict[str, dict[str, int]]  # category as text -> id, in id order from 1; see `categories`
+    id_maps: Mapping[str, Mapping[str, int]]  # category as text -> id, in id order from 1; see `categories`
     split_paths: list[str]  # relative to project_root
     column_types: dict[str, Literal["Int64", "String", "Boolean", "Float64"]]
     selected_columns_statistics: dict[str, Statistics]  # real columns: of split 0
@@ -212,7 +214,15 @@ def write_metadata(metadata: Metadata, path: Path) -> None:
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
     """
-    write_text(path, json.dumps(metadata.model_dump(), indent=4, ensure_ascii=False) + "\n")
+    id_maps = {column: dict(ids) for column, ids in metadata.id_maps.items()}
+    rest = metadata.model_dump(exclude={"id_maps"})
+    content = {"n_classes": rest.pop("n_classes"), "id_maps": id_maps, **rest}
+    write_text(path, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+
+
+def summarise_metadata(metadata: Metadata, path: Path) -> None:
+    """Make a large metadata file quick to read, once it has its name; without effect where that is not possible."""
+    write_summary(path, list(metadata.id_maps), metadata.model_dump(exclude={"id_maps"}))
 
 
 def find_metadata(path: str, project_root: str) -> Path:
@@ -238,6 +248,12 @@ def read_metadata(path: Path) -> Metadata:
         DataError: the file is missing, is not a metadata file of this version, or was changed after it was written.
     """
     again = "run `sequifier preprocess` again to write it"
+    known = read_summary(path, fix=again)
+    if known is not None:
+        with suppress(ValidationError):  # of another version: the JSON itself says what is wrong
+            ours = SequifierMetadata.model_validate(known["sequifier"])
+            if ours.format_version == FORMAT_VERSION:
+                return Metadata.model_construct(**{**known, "sequifier": ours})
     content = read_json("the metadata", path, fix=again)
     if isinstance(content, dict) and "id_maps" in content and "sequifier" not in content:
         raise DataError("this metadata was written by Sequifier v1", where=str(path), fix=again)

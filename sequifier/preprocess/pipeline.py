@@ -35,6 +35,7 @@ from sequifier.artifacts.metadata import (
     data_fingerprint,
     find_metadata,
     read_metadata,
+    summarise_metadata,
     write_metadata,
 )
 from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
@@ -104,6 +105,7 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
             hashes = _write(files, data, [root / path for path in paths], config)
             metadata = _metadata(config, data, paths, hashes)
             write_metadata(metadata, temporary)
+        summarise_metadata(metadata, metadata_path)
     unit = "characters" if source.format == "text" else "rows"
     for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
         report(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")

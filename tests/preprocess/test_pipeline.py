@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from small_project import Project
 
+from sequifier.artifacts import labels, metadata
 from sequifier.artifacts.events import read_events
 
 RATIOS = [0.6, 0.2, 0.2]
@@ -316,3 +317,16 @@ def test_data_path_is_looked_for_in_the_working_folder_first(
     assert sum(project.run(path, split_ratios=[1]).sequifier.rows) == 22
     Path("events.parquet").unlink()
     assert sum(project.run(path, split_ratios=[1]).sequifier.rows) == 10
+
+
+def test_a_large_metadata_file_gets_a_summary_and_is_read_by_it(
+    project: Project, events: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "LARGE_BYTES", 10)
+    written = project.run(project.write(events), split_ratios=RATIOS)
+    (path,) = project.root.rglob("metadata_configs/*.json")
+    assert path.with_name(f"{path.name}.summary").exists()
+    read: list[Path] = []
+    monkeypatch.setattr(metadata, "read_json", lambda what, path, fix: read.append(path))
+    assert metadata.read_metadata(path).n_classes == written.n_classes
+    assert read == []

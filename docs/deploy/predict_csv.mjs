@@ -6,13 +6,18 @@ import { readFileSync, writeFileSync } from "node:fs";
 import * as ort from "onnxruntime-node";
 
 const BATCH = 256;
-// type of an input -> an array of n paddings, and how a value is read from text
+const number = (text) => (text === "" ? NaN : Number(text)); // an empty cell is a missing value
+const boolean = (text) => {
+  if (!/^(true|false)$/i.test(text)) throw new Error(`"${text}" is neither true nor false`);
+  return text.toLowerCase() === "true" ? 1 : 0;
+};
+// type of an input -> an array of n paddings, and how a value is read from the text of a cell
 const VALUES = {
   string: [(n) => new Array(n).fill(""), (text) => text],
-  int64: [(n) => new BigInt64Array(n), BigInt],
-  float32: [(n) => new Float32Array(n), Number],
-  float64: [(n) => new Float64Array(n), Number],
-  bool: [(n) => new Uint8Array(n), (text) => (text.toLowerCase() === "true" ? 1 : 0)],
+  int64: [(n) => new BigInt64Array(n), (text) => (text === "" ? -(2n ** 63n) : BigInt(text))],
+  float32: [(n) => new Float32Array(n), number],
+  float64: [(n) => new Float64Array(n), number],
+  bool: [(n) => new Uint8Array(n), boolean],
 };
 
 const [modelPath, eventsPath, predictionsPath, sequenceColumn, positionColumn] = process.argv.slice(2);

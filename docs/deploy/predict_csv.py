@@ -12,12 +12,21 @@ import numpy as np
 import onnxruntime
 
 BATCH = 256
-VALUES = {  # type of an input -> how a value is read from text, what padding is, type of the array
-    "tensor(string)": (str, "", object),
-    "tensor(int64)": (int, 0, np.int64),
-    "tensor(float)": (float, 0, np.float32),
-    "tensor(double)": (float, 0, np.float64),
-    "tensor(bool)": (lambda text: text.lower() == "true", False, np.bool_),
+
+
+def boolean(text: str) -> bool:
+    """True or false; a boolean cannot be missing."""
+    if text.lower() not in ("true", "false"):
+        sys.exit(f"`{text}` is neither true nor false")
+    return text.lower() == "true"
+
+
+VALUES = {  # type of an input -> how a value is read from the text of a cell, which may be empty; type of the array
+    "tensor(string)": (str, object),
+    "tensor(int64)": (lambda text: int(text or -(2**63)), np.int64),
+    "tensor(float)": (lambda text: float(text or "nan"), np.float32),
+    "tensor(double)": (lambda text: float(text or "nan"), np.float64),
+    "tensor(bool)": (boolean, np.bool_),
 }
 
 model_path, events_path, predictions_path = (Path(path) for path in sys.argv[1:])
@@ -46,10 +55,10 @@ with predictions_path.open("w", newline="", encoding="utf-8") as file:
         histories = [sequences[name][-length:] for name in batch]
         inputs = {"n_events": np.array([len(history) for history in histories], np.int64)}
         for column in columns:
-            read, padding, dtype = VALUES[column.type]
-            values = np.full((len(batch), length), padding, dtype)  # short histories stand at the right end
-            for place, history in zip(values, histories, strict=True):
-                place[length - len(history) :] = [read(row[column.name]) for row in history]
+            read, dtype = VALUES[column.type]
+            values = np.full((len(batch), length), "" if dtype is object else 0, dtype)
+            for place, history in zip(values, histories, strict=True):  # short histories stand at the right end
+                place[length - len(history) :] = [read(row[column.name] or "") for row in history]
             inputs[column.name] = values
         outputs = dict(zip(names, model.run(None, inputs), strict=True))
         # Of `prediction_length` outputs, the last one is the event that nobody has seen.

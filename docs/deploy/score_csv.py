@@ -10,12 +10,12 @@ import onnxruntime
 import polars as pl
 
 BATCH = 4096
-TYPES = {  # type of an input -> type of the column, of its array, and what padding is
+TYPES = {  # type of an input -> type of the column, of its array, and what stands for a missing value; padding too
     "tensor(string)": (pl.String, "object", ""),
-    "tensor(int64)": (pl.Int64, "int64", 0),
-    "tensor(float)": (pl.Float64, "float32", 0.0),
-    "tensor(double)": (pl.Float64, "float64", 0.0),
-    "tensor(bool)": (pl.Boolean, "bool", False),
+    "tensor(int64)": (pl.Int64, "int64", -(2**63)),
+    "tensor(float)": (pl.Float64, "float32", float("nan")),
+    "tensor(double)": (pl.Float64, "float64", float("nan")),
+    "tensor(bool)": (pl.Boolean, "bool", False),  # for padding alone: a boolean cannot be missing
 }
 
 model_path, events_path, scores_path = sys.argv[1:]
@@ -28,9 +28,13 @@ sequence, position = data["sequence_column"], data["position_column"]
 
 types = {name: TYPES[column.type][0] for name, column in columns.items()}
 events = pl.scan_csv(events_path, schema_overrides=types, try_parse_dates=True).select(sequence, position, *columns)
+booleans = [name for name, dtype in types.items() if dtype == pl.Boolean]
+if booleans and events.select(pl.col(booleans).has_nulls()).collect().transpose().to_series().any():
+    sys.exit(f"{', '.join(booleans)}: a boolean cannot be missing")
 missing = length - pl.col("n_events")
 histories = (
-    events.sort(sequence, position)
+    events.with_columns(pl.col(name).fill_null(TYPES[column.type][2]) for name, column in columns.items())
+    .sort(sequence, position)
     .group_by(sequence, maintain_order=True)
     .agg(pl.len().clip(upper_bound=length).cast(pl.Int64).alias("n_events"), pl.col(*columns).tail(length))
     # Short histories stand at the right end of their row.

@@ -11,6 +11,7 @@ from sequifier.config.inference import InferConfig
 from sequifier.config.paths import find_input
 from sequifier.errors import ConfigError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Wanted
+from sequifier.inference.names import output_name
 from sequifier.inference.runtime import read_model
 from sequifier.inference.sampling import find_sampler, find_seed, rules_by_target
 from sequifier.inference.source import Source, find_source
@@ -34,6 +35,7 @@ class Job:
         source: the events.
         wanted: what is computed.
         seed: of the dropout.
+        name: of the outputs.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Job:
     source: Source
     wanted: Wanted
     seed: int
+    name: str
 
 
 def check_jobs(config: InferConfig, report: Report) -> list[Job]:
@@ -79,7 +82,8 @@ def check_jobs(config: InferConfig, report: Report) -> list[Job]:
             config.inference_batch_size or int(file.config.get("inference_batch_size", 64)),
             seed,
         )
-        jobs.append(Job(path, file, targets, source, wanted, seed))
+        name = output_name(path, file, source.path, config.root)
+        jobs.append(Job(path, file, targets, source, wanted, seed, name))
     _check_file_names([job.path for job in jobs])
     return jobs
 

@@ -22,6 +22,7 @@ from sequifier.inference.check import Job, check_jobs
 from sequifier.inference.compute import Chunk, run_continuations, run_windows
 from sequifier.inference.decode import label_series, original_units, probability_headers
 from sequifier.inference.evaluate import CategoricalTally, RealTally
+from sequifier.inference.names import claim, link
 from sequifier.inference.reader import EncodeRaw, Reader
 from sequifier.inference.runtime import Model, open_model
 from sequifier.inference.tables import Table, file_name
@@ -89,8 +90,7 @@ def infer(
 
 def _infer(config: InferConfig, job: Job, reader: Reader, report: Report) -> Inference:
     model = open_model(job.path, job.file, config, seed=job.seed)
-    outputs = config.root / "outputs"
-    evaluation_path = outputs / "predictions" / f"{job.path.stem}-evaluation.json"
+    evaluation_path = config.root / "outputs" / "predictions" / f"{job.name}-evaluation.json"
     with ExitStack() as files:
         written = _Written(config, job, files)
         n_sequences = 0
@@ -106,11 +106,16 @@ def _infer(config: InferConfig, job: Job, reader: Reader, report: Report) -> Inf
                 fix="give events of sequences with two events or more",
             )
         evaluation = written.finish()
+        claim(job.name, job.path, job.source.path, config.root)
         if evaluation:
             with files.enter_context(atomic_path(evaluation_path)).open("w", encoding="utf-8") as file:
                 file.write(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n")
     if not evaluation:
         evaluation_path.unlink(missing_ok=True)  # of predictions that are no more
+    if job.name != job.path.stem:
+        tables = [table.path for table in (written.main, *written.probabilities.values())]
+        named = {path.with_name(path.name.replace(job.name, job.path.stem, 1)): path for path in tables}
+        link(named | {evaluation_path.with_name(f"{job.path.stem}-evaluation.json"): evaluation_path})
     unknown = {column: count for column, count in reader.unknown.items() if count}
     result = Inference(
         written.main.path, [table.path for table in written.probabilities.values()], evaluation, written.n_rows, unknown
@@ -169,12 +174,12 @@ class _Written:
     def __init__(self, config: InferConfig, job: Job, files: ExitStack) -> None:
         self._config, self._job, self.n_rows = config, job, 0
         self._shard, self._is_empty = -1, False
-        stem, kind = job.path.stem, "embeddings" if job.wanted.embedding else "predictions"
+        kind = "embeddings" if job.wanted.embedding else "predictions"
         outputs = config.root / "outputs"
 
         def table(kind: str, target: str = "") -> Table:
-            shard_name = (lambda shard: f"{stem}-{shard}-{kind}") if job.source.is_folder else None
-            name = f"{stem}-{file_name(target)}-{kind}" if target else f"{stem}-{kind}"
+            shard_name = (lambda shard: f"{job.path.stem}-{shard}-{kind}") if job.source.is_folder else None
+            name = f"{job.name}-{file_name(target)}-{kind}" if target else f"{job.name}-{kind}"
             return Table(files, outputs / kind / name, config.write_format, shard_name)
 
         self.main = table(kind)

@@ -52,6 +52,8 @@ class Table:
     def finish(self) -> None:
         """Write what is left to write, so that only names are missing when `files` is closed."""
         self._open.close()
+        if self.path.is_symlink():  # to the outputs of another input; a folder cannot replace a link
+            self.path.unlink()
 
 
 class _GrowingFile:

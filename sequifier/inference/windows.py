@@ -49,11 +49,21 @@ def split_windows(
     mode: Literal["distribute", "exact"],
     prediction_length: int,
 ) -> Windows:
-    """Those that `preprocess` counts in the own events of each sequence; the last event of each is predicted last."""
+    """Those that `preprocess` counts in the own events of each sequence; the last event of each is predicted last.
+
+    Where a slice has no more than P events, its first one is among those predicted: then the event before the slice is
+    an input too, where there is one. So is it for a slice of one event.
+    """
     index = training_windows(offsets, n_context, seq_length=seq_length, stride=stride, mode=mode)
     end, first = index.last.astype(np.int64), index.first.astype(np.int64)
+    own = offsets[:-1] + n_context
+    single = own[(offsets[1:] - own == 1) & (n_context > 0)]
+    end = np.concatenate([end, single])
+    order = np.argsort(end, kind="stable")
+    end, first = end[order], np.concatenate([first, single])[order]
     sequence = np.searchsorted(offsets, end, side="right") - 1
-    # The first event of a sequence has nothing before it, so a short window predicts fewer than P.
+    first = np.where(end - first < prediction_length, np.maximum(offsets[sequence], first - 1), first)
+    # The first event of a sequence has nothing before it, so a short window may predict fewer than P.
     return Windows(sequence, first, end, np.minimum(prediction_length, end - first))
 
 

@@ -53,7 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected(project: Path) -> pl.DataFrame:
     """The predictions of `infer`, headed as the outputs of the graph."""
-    (path,) = (project / "outputs" / "predictions").glob("*.parquet")
+    (path,) = (project / "outputs" / "predictions").glob("*-new-predictions.parquet")
     names = {name: f"{name}_{'value' if name in ('load', 'clock') else 'label'}" for name in machines.COLUMNS}
     return pl.read_parquet(path).select(pl.col("sequenceId").alias("machine"), *names).rename(names).sort("machine")
 

@@ -110,7 +110,7 @@ def test_with_its_history_each_event_of_the_split_is_predicted_once(trained: Pat
 def test_embeddings_stand_at_the_last_event_that_they_saw(trained: Path) -> None:
     (result,) = infer(model("one", "best-embedding"), model_type="embedding", data_path="data/shop-split0.parquet")
     found = pl.read_csv(result.predictions)
-    assert result.predictions == Path("outputs/embeddings/sequifier-one-best-embedding-1-embeddings.csv")
+    assert result.predictions == Path("outputs/embeddings/sequifier-one-best-embedding-1-shop-split0-embeddings.csv")
     assert found.columns == ["sequenceId", "subsequenceId", "itemPosition", *(str(d) for d in range(8))]
     predicted = pl.read_csv(infer(model("one"), data_path="data/shop-split0.parquet")[0].predictions)
     assert (found["itemPosition"] == predicted["itemPosition"] - 1).all()
@@ -144,3 +144,26 @@ def test_the_last_event_of_each_raw_sequence_is_embedded(trained: Path) -> None:
     found = pl.read_csv(result.predictions)
     assert found["sequenceId"].to_list() == last["customer"].to_list()
     assert found["itemPosition"].to_list() == last["visit"].to_list()
+
+
+@given(sequences, st.integers(1, 5), st.integers(1, 4))
+def test_a_slice_of_few_events_loses_none_where_another_event_is_before_it(
+    pairs: list[tuple[int, int]], seq_length: int, length: int
+) -> None:
+    length = min(length, seq_length)
+    offsets, n_context = laid_out(pairs)
+    windows = split_windows(
+        offsets, n_context, seq_length=seq_length, stride=1, mode="distribute", prediction_length=length
+    )
+    for number, (own, context) in enumerate(pairs):
+        of_sequence = windows.sequence == number
+        begin = int(offsets[number]) + context
+        shown = {
+            int(end) - step
+            for end, wanted in zip(windows.end[of_sequence], windows.wanted[of_sequence], strict=True)
+            for step in range(wanted)
+        }
+        assert all(begin <= row < offsets[number + 1] for row in shown), "own events alone"
+        expected = min(own, length) if context else min(own - 1, length)
+        assert len(shown) >= expected
+        assert (windows.first[of_sequence] >= begin - (context > 0)).all()

@@ -100,13 +100,13 @@ def test_a_folder_of_shards_gives_a_folder(trained: Path, suffix: str) -> None:
     paths = shards("data/shards", 2, per_shard=3, suffix=suffix)
     assert len(paths) > 10, "so that the order of the names is not that of the numbers"
     (result,) = infer(model("one"), data_path="data/shards", output_probabilities=True)
-    assert result.predictions == Path("outputs/predictions/sequifier-one-best-1-predictions")
+    assert result.predictions == Path("outputs/predictions/sequifier-one-best-1-shards-predictions")
     names = [f"sequifier-one-best-1-{k}-predictions.csv" for k in range(len(paths))]
     assert sorted(path.name for path in result.predictions.iterdir()) == sorted(names)
     parts = [pl.read_csv(result.predictions / name) for name in names]
     assert_frame_equal(pl.concat(parts), expected, rel_tol=1e-5)
     assert result.evaluation["item"] == pytest.approx(whole.evaluation["item"], rel=1e-5)
-    folder = Path("outputs/probabilities/sequifier-one-best-1-item-probabilities")
+    folder = Path("outputs/probabilities/sequifier-one-best-1-shards-item-probabilities")
     assert result.probabilities == [folder]
     parts = [pl.read_csv(folder / f"sequifier-one-best-1-{k}-probabilities.csv") for k in range(len(paths))]
     assert_frame_equal(pl.concat(parts), wide, rel_tol=1e-4)
@@ -130,7 +130,7 @@ def test_pt_shards_are_predicted_like_the_file_of_the_same_split(trained: Path, 
     (again,) = infer(model("one"), data_path="data/shop-split2", read_format="pt", **values)
     assert again.evaluation == result.evaluation
     (one,) = infer(model("one"), data_path="data/shop-split2/shop-split2-0.pt", **values)
-    assert one.predictions.name == "sequifier-one-best-1-predictions.csv"
+    assert one.predictions.name == "sequifier-one-best-1-shop-split2-0-predictions.csv"
 
 
 def test_a_pt_shard_that_is_damaged_leaves_nothing(trained: Path) -> None:

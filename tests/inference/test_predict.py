@@ -35,12 +35,17 @@ def by_hand(name: str, split: int) -> tuple[pl.DataFrame, dict[str, np.ndarray[A
     item_of = {number: item for item, number in metadata["id_maps"]["item"].items()}
     statistics = metadata["selected_columns_statistics"]["price"]
     session = onnxruntime.InferenceSession(model(name))
-    events = pl.read_parquet(f"data/shop-split{split}.parquet").filter(~pl.col("isContext"))
+    length = next(value.shape[1] for value in session.get_outputs() if value.name == "item_id")
     rows, probabilities = [], []
-    for own in events.partition_by("sequenceId", maintain_order=True):
-        for last in last_rows(own.height) if own.height > 1 else []:
+    for events in pl.read_parquet(f"data/shop-split{split}.parquet").partition_by("sequenceId", maintain_order=True):
+        before, own = events.filter(pl.col("isContext")), events.filter(~pl.col("isContext"))
+        for last in last_rows(own.height):
             inputs = own[max(0, last - L) : last]
+            if inputs.height < length:  # the first event of the slice is predicted too
+                inputs = pl.concat([before[-1:], inputs])
             n = inputs.height
+            if n == 0:
+                continue
             item, price = np.zeros((1, L), np.int64), np.zeros((1, L), np.float32)
             item[0, L - n :], price[0, L - n :] = inputs["item"].to_numpy(), inputs["price"].to_numpy()
             feed = {"item": item, "price": price, "n_events": np.array([n])}

@@ -25,7 +25,7 @@ def test_a_pt_model_predicts_and_embeds_what_the_onnx_ones_do(trained: Path) -> 
     assert torch_one.evaluation["item"] == pytest.approx(onnx.evaluation["item"], rel=1e-4)
     (by_onnx,) = infer(model("one", "best-embedding"), model_type="embedding", **DATA)
     (by_torch,) = infer(PT, model_type="embedding", **DATA)
-    assert by_torch.predictions.name == "sequifier-one-best-1-embeddings.csv"
+    assert by_torch.predictions.name == "sequifier-one-best-1-shop-split0-embeddings.csv"
     assert_frame_equal(pl.read_csv(by_torch.predictions), pl.read_csv(by_onnx.predictions), rel_tol=1e-3, abs_tol=1e-5)
 
 

@@ -1,0 +1,91 @@
+"""What the outputs of a model are called, so that those of one input never replace those of another.
+
+MODEL for the default split of the data that the model was trained on, MODEL-INPUT for anything else; INPUT is the name
+of the file or folder without its ending. `outputs/inputs/NAME.txt` says which input has the name.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.model_file import ModelFile
+from sequifier.inference.tables import file_name
+
+
+def default_split(file: ModelFile) -> str:
+    """The name of the split that `infer` predicts where no other is named: the test split, else the last."""
+    n_splits = len(rows) if isinstance(rows := file.data.get("rows"), list) else 3
+    data = Path(str(file.config.get("metadata_config_path"))).stem
+    return f"{data}-split{min(2, n_splits - 1)}"
+
+
+def output_name(model: Path, file: ModelFile, source: Path, root: Path) -> str:
+    """The name that the outputs of a model and an input have in common.
+
+    Args:
+        model: the model file.
+        file: what it says about itself.
+        source: the file or folder of events.
+        root: the project's folder.
+    """
+    place, stem = source.resolve(), source.name if source.is_dir() else source.stem
+    if stem == default_split(file) and place.parent == (root / "data").resolve():
+        return model.stem
+    input = _shown(place, root)
+    names = _names(model.stem, place, stem)
+    return next(name for name in names if _input_of(name, root) in (None, input))
+
+
+def claim(name: str, model: Path, source: Path, root: Path) -> None:
+    """Note which input has a name.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if name != model.stem:
+        write_text(_note(name, root), _shown(source.resolve(), root) + "\n")
+
+
+def link(plain: Mapping[Path, Path]) -> None:
+    """Let names without an input lead to the newest outputs, unless the default split has them.
+
+    Sequifier v1 knew no other names; a script that reads them finds what was predicted last.
+
+    Args:
+        plain: name without an input -> the outputs; the first are the predictions or embeddings.
+    """
+    first = next(iter(plain))
+    bare = first.name.removesuffix(".csv").removesuffix(".parquet")
+    formats = [first.with_name(bare + ending) for ending in ("", ".csv", ".parquet")]
+    if any(path.exists() and not path.is_symlink() for path in formats):
+        return
+    for name, outputs in plain.items():
+        with suppress(OSError):  # a file system without links does without
+            if name.is_symlink():
+                name.unlink()
+            if outputs.exists():
+                name.symlink_to(outputs.name)
+
+
+def _names(model: str, place: Path, stem: str) -> Iterator[str]:
+    yield f"{model}-{file_name(stem)}"
+    yield f"{model}-{file_name(f'{place.parent.name}-{stem}')}"
+    yield f"{model}-{file_name(stem)}-{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"
+
+
+def _shown(place: Path, root: Path) -> str:
+    folder = root.resolve()
+    return str(place.relative_to(folder) if place.is_relative_to(folder) else place)
+
+
+def _note(name: str, root: Path) -> Path:
+    return root / "outputs" / "inputs" / f"{name}.txt"
+
+
+def _input_of(name: str, root: Path) -> str | None:
+    try:
+        return _note(name, root).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, ValueError):
+        return None

@@ -21,6 +21,6 @@ def printable(text: str) -> str:
 
 @cache
 def _escapes() -> dict[int, str]:
-    # In JSON inside a page, `\u009b` is still the same character; controls below 0x20 are escaped there already.
+    # In JSON, `\u009b` is still the same character; controls below 0x20 are escaped there already.
     codes = (code for first, last in _UNPRINTABLE for code in range(first, last + 1))
-    return {code: f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" for code in codes}
+    return {code: f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}" for code in codes}

@@ -3,6 +3,7 @@
 import sys
 from importlib import import_module
 from io import StringIO
+from traceback import format_exception
 from typing import Any
 
 import click
@@ -89,20 +90,27 @@ def _run() -> int:
     except SequifierError as error:
         return _fail(str(error))
     except click.Abort as error:
-        if isinstance(error.__cause__, EOFError):  # click takes it for the end of what somebody types
-            raise error.__cause__ from None
-        return _interrupted()
+        # click takes an EOFError for the end of what somebody types.
+        return _unforeseen(error.__cause__) if isinstance(error.__cause__, EOFError) else _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
-    except BaseException as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic in polars is not an Exception
         if (reason := out_of_memory(error)) is None:
-            raise
+            return _unforeseen(error)
         return _fail(f"there is not enough memory: {reason}\n  fix:   {MORE_MEMORY}")
     return code if isinstance(code, int) else 0
 
 
 def _fail(message: str) -> int:
     echo(f"error: {message}", err=True, color="red")
+    return 1
+
+
+def _unforeseen(error: BaseException) -> int:
+    """Show the traceback of a mistake in this program, or in code of the user's."""
+    echo("".join(format_exception(error)), err=True, nl=False)
     return 1
 
 

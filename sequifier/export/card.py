@@ -21,6 +21,7 @@ from sequifier.errors import SequifierError
 from sequifier.export.checkpoints import Checkpoint
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
+from sequifier.printable import printable
 
 SHOWN_CATEGORIES = 8
 
@@ -36,7 +37,7 @@ def write_card(checkpoint: Checkpoint, version: Version) -> Path:
         RunError: the file cannot be written.
     """
     path = checkpoint.root / "models" / f"{checkpoint.config.model_name}-card.md"
-    write_text(path, "\n".join(line.rstrip() for line in _lines(checkpoint, version)) + "\n")
+    write_text(path, printable("\n".join(line.rstrip() for line in _lines(checkpoint, version)) + "\n"))
     return path
 
 
@@ -45,9 +46,10 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     columns = raw_columns(shape, metadata)
     record = _record(checkpoint.root / "logs" / config.model_name, checkpoint.content["fingerprint"])
     models = _models(checkpoint.root / "models", config.model_name)
-    targets = ", ".join(f"`{target.name}`" for target in shape.targets)
-    reads = ", ".join(f"`{name}`" for name in shape.input_columns)
-    yield f"# {config.model_name}"
+    targets = ", ".join(_code(target.name) for target in shape.targets)
+    reads = ", ".join(_code(name) for name in shape.input_columns)
+    name = config.model_name
+    yield f"# {name if re.fullmatch(r'[A-Za-z0-9 .-]+', name) else _code(name)}"
     yield ""
     yield f"Predicts {targets} of the next {_events(shape.prediction_length)} from {reads} of up to the last "
     yield f"{_events(shape.seq_length)} of a sequence. A causal transformer, {parameter_count(shape):,} parameters."
@@ -77,7 +79,7 @@ def _events(count: int) -> str:
 
 def _file_row(path: Path) -> list[str]:
     content = path.read_bytes()
-    return [f"`{path.name}`", f"{len(content):,}", f"`{hashlib.sha256(content).hexdigest()}`"]
+    return [_code(path.name), f"{len(content):,}", f"`{hashlib.sha256(content).hexdigest()}`"]
 
 
 def _models(folder: Path, name: str) -> list[Path]:
@@ -102,9 +104,10 @@ def _record(parent: Path, fingerprint: str) -> dict[str, Any]:
 
 def _data(metadata: Metadata) -> Iterator[str]:
     about = metadata.sequifier
-    yield f"One row is one event; `{about.sequence_column}` names its sequence ({about.sequence_type}), "
-    yield f"`{about.position_column}` orders its events ({about.position_type}). Split {about.split_method} in ratios "
-    yield f"{', '.join(f'{ratio:g}' for ratio in about.split_ratios)}; fingerprint `{metadata.fingerprint}`."
+    yield f"One row is one event; {_code(about.sequence_column)} names its sequence ({about.sequence_type}), "
+    yield f"{_code(about.position_column)} orders its events ({about.position_type}). "
+    ratios = ", ".join(f"{ratio:g}" for ratio in about.split_ratios)
+    yield f"Split {about.split_method} in ratios {ratios}; fingerprint `{metadata.fingerprint}`."
     yield ""
     names = ["training", "validation", "test"]
     rows = [
@@ -128,7 +131,7 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
         else:
             values = _categories(column)
         classes = "" if column.is_real else f"{len(column.categories):,}"
-        rows.append([f"`{name}`", " and ".join(uses), metadata.column_types[name], classes, values])
+        rows.append([_code(name), " and ".join(uses), metadata.column_types[name], classes, values])
     yield from _table(["column", "use", "type", "categories", "values"], rows)
     yield ""
     yield "A category that is not among these is unknown (id 0); class 0 is never predicted."
@@ -137,7 +140,7 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
 def _categories(column: RawColumn) -> str:
     if column.kind is np.int64 and len(column.categories) > SHOWN_CATEGORIES:
         return f"{min(column.categories)} to {max(column.categories)}"
-    shown = [f"`{category_text(category)}`" for category in column.categories[:SHOWN_CATEGORIES]]
+    shown = [_code(category_text(category)) for category in column.categories[:SHOWN_CATEGORIES]]
     return ", ".join(shown + ["..."] * (len(column.categories) > SHOWN_CATEGORIES))
 
 
@@ -166,11 +169,11 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     config, results = checkpoint.config, record.get("results")
     baselines: dict[str, dict[str, float]] = results.get("baselines", {}) if isinstance(results, dict) else {}
     yield f"On the validation split, of the {version.name} weights (epoch {version.epoch}), beside baselines."
-    yield f"The best weights and the rank in a search are chosen by `{config.metric}` ({config.direction})."
+    yield f"The best weights and the rank in a search are chosen by {_code(config.metric)} ({config.direction})."
     yield ""
     names = [name for name in version.metrics if name == "val_loss" or name.startswith("val_")]
     rows = [
-        [f"`{name}`", _number(version.metrics[name]), *(_number(scores.get(name)) for scores in baselines.values())]
+        [_code(name), _number(version.metrics[name]), *(_number(scores.get(name)) for scores in baselines.values())]
         for name in names
     ]
     yield from _table(["metric", "model", *baselines], rows)
@@ -185,7 +188,7 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     if best:
         better = 100 * sign * (best - value) / abs(best)
         word = "better" if better >= 0 else "worse"
-        yield f"Skill: `{config.metric}` is {abs(better):.1f} % {word} than that of the best baseline."
+        yield f"Skill: {_code(config.metric)} is {abs(better):.1f} % {word} than that of the best baseline."
     if error is not None:
         yield (
             f"The standard error of `val_loss` is {_number(error)} (over sequences; of fewer than 5 sequences over "
@@ -214,7 +217,11 @@ def _usage(models: Sequence[Path], shape: Architecture, columns: Mapping[str, Ra
 
 
 def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
-    yield from ("import numpy as np, onnxruntime", "", f'model = onnxruntime.InferenceSession("models/{path.name}")')
+    yield from (
+        "import numpy as np, onnxruntime",
+        "",
+        f"model = onnxruntime.InferenceSession({_literal(f'models/{path.name}')})",
+    )
     yield "inputs = {  # one sequence of which one event is known"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
     for name in shape.input_columns:
@@ -230,7 +237,7 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn])
 
 def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
     yield from ("import json, numpy as np, onnxruntime", "")
-    yield f'model = onnxruntime.InferenceSession("models/{path.name}")'
+    yield f"model = onnxruntime.InferenceSession({_literal(f'models/{path.name}')})"
     yield "stored = model.get_modelmeta().custom_metadata_map"
     yield 'labels, scale = json.loads(stored["vocabularies"]), json.loads(stored["statistics"])'
     yield "inputs = {  # one sequence of which one event is known: ids from 1, or (value - mean) / std"
@@ -246,6 +253,13 @@ def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
             yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
         else:
             yield f'print({name}, outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"])'
+
+
+def _code(text: str) -> str:
+    """Text that Markdown shows as it is: fenced by more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text or not text.strip() else ""
+    return fence + space + text.replace("\n", " ") + space + fence
 
 
 def _literal(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.printable import printable
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, run_folder
 from sequifier.search.pruning import Progress, Savings, saved_epochs
@@ -213,7 +214,7 @@ def write_results(path: Path, rows: Sequence[Row], *, metric: str = "val_loss") 
         last = [row.model_again, row.standard_error_by, _claim(row.beats_baselines)]
         measured = [_number(row.metrics.get(name)) for name in others]
         writer.writerow([row.run, row.name, row.state, *outcome, *varied, *cost, *sure, *last, *measured])
-    write_text(path, text.getvalue())
+    write_text(path, printable(text.getvalue()))
 
 
 _BEHIND = (

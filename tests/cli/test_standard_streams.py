@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from rich.table import Table
 
-from sequifier.cli.main import cli
+from sequifier.cli.main import cli, main
 from sequifier.cli.memory import out_of_memory
 from sequifier.cli.output import console, echo
 from sequifier.printable import printable
@@ -125,6 +125,28 @@ def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
     assert printable("é中😀\n\tשלום") == "é中😀\n\tשלום"
     assert printable(HOSTILE) == r"\x1b[31mred\x07\u009b2J\u202eback\x0d\u2028\ud800"
     assert printable(printable(HOSTILE)) == printable(HOSTILE)
+
+
+def test_json_stays_json() -> None:
+    everything = "".join(map(chr, range(0x2100))) + "\ufeff\ud800"
+    assert json.loads(printable(json.dumps(everything, ensure_ascii=False))) == everything
+
+
+@pytest.mark.parametrize("error", [EOFError("\x1b[2J"), RuntimeError("\x1b[2J")])
+def test_a_mistake_of_ours_is_shown_as_one(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sequifier.api.visualize_training", fail)
+    monkeypatch.setattr(sys, "argv", ["sequifier", "visualize-training", "x"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    shown = capfd.readouterr().err
+    assert shown.endswith(f"{type(error).__name__}: \\x1b[2J\n")
+    assert "interrupted" not in shown
 
 
 def test_every_way_to_print_makes_text_printable(capsys: pytest.CaptureFixture[str]) -> None:

@@ -255,7 +255,7 @@ def search(
         agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
         waiting = agenda.waiting()
         if waiting or planner.proposes:
-            planner.check_splits()
+            planner.check_inputs()
         _emit_plan(emit, plan, waiting, ledger.records)
         session = _Session(planner, plan, ledger, notes, emit)
         if waiting and not confirm(plan, len(waiting)):
@@ -410,14 +410,19 @@ class _Planner:
 
         return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
 
-    def check_splits(self) -> None:
-        """Look whether the files that every run reads are there, the test split included.
+    def check_inputs(self) -> None:
+        """Look whether what every run needs is still there: the planned metadata, splits and evaluation script.
 
         Raises:
-            ConfigError: one is not.
+            ConfigError: a file is not there, the test split included.
+            DataError: the metadata are not the planned ones, or cannot be read.
         """
+        from sequifier.artifacts.metadata import check_planned, read_metadata
+        from sequifier.artifacts.shard_folder import content_stat
+        from sequifier.check import check_programs
         from sequifier.config.paths import find_input
 
+        check_programs(self.config)
         splits, config = self.metadata.split_paths, self.config
         wanted = [
             ("training_data_path", config.training_data_path or splits[0]),
@@ -426,19 +431,9 @@ class _Planner:
         ]
         for key, path in wanted:
             find_input(path, config.project_root, key)
-
-    def check_data(self) -> None:
-        """Look whether the metadata are still the planned ones.
-
-        Raises:
-            DataError: they are not, or cannot be read.
-        """
-        from sequifier.artifacts.metadata import check_planned, read_metadata
-        from sequifier.artifacts.shard_folder import content_stat
-
-        if self._path.exists() and content_stat(self._path) == self._stat:
-            return
-        check_planned(read_metadata(self._path), self.metadata.fingerprint, self._path)
+        if not self._path.exists() or (stat := content_stat(self._path)) != self._stat:
+            check_planned(read_metadata(self._path), self.metadata.fingerprint, self._path)
+            self._stat = stat
 
     @property
     def refused(self) -> dict[str, int]:
@@ -515,7 +510,7 @@ class _Session:
                 self._emit,
                 interrupt.is_set,
                 self._notes.keep_baselines,
-                self._planner.check_data,
+                self._planner.check_inputs,
             )
             ended = run_search(search, agenda)
             self.plan = self._planner.plan(self._ledger.records)

@@ -81,6 +81,10 @@ class ConfigError(SequifierError):
         place = f" in {where}" if where else ""
         super().__init__(f"{count}{place}\n" + "\n".join(f"  {problem}" for problem in problems))
 
+    def in_one_line(self) -> str:
+        """The problems one after another."""
+        return "; ".join(" ".join(str(problem).split()) for problem in self.problems)
+
 
 def nearest(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """The known words that look most like `word`, best first; matching ignores case."""

@@ -69,7 +69,7 @@ class Prepared:
     baselines: dict[str, Evaluation]
     baseline_seconds: float  # 0 where an earlier run of this process had computed them
     warnings: list[str]
-    inputs: dict[str, str]  # digests of splits whose content the metadata do not describe, by config field
+    inputs: dict[str, str]  # what runs must have in common beside the data fingerprint: field -> value or digest
 
     def check_unchanged(self) -> None:
         """Look whether splits that are mapped from disk are still what they were when they were checked.
@@ -77,7 +77,7 @@ class Prepared:
         Raises:
             DataError: somebody wrote into the file.
         """
-        with _read_by_every_run():
+        with _shared_by_all_runs():
             for split in (self.train, self.valid):
                 if isinstance(split.events, MappedEvents):
                     split.events.file.check_unchanged()
@@ -95,16 +95,17 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     Raises:
         ConfigError, DataError: as `run`.
     """
-    with _read_by_every_run():
+    with _shared_by_all_runs():
         metadata = _metadata(config, data)
     config = resolve(config, metadata)
     if config.training_spec.sampling_interval_steps is not None:
         check_sampling(metadata, config, config.training_spec.sampling_prompt)
-    device, of_device = find_device(config.training_spec.device)
+    with _shared_by_all_runs():
+        device, of_device = find_device(config.training_spec.device)
     seed = config.seed
     assert seed is not None
     _prepare_torch(config, seed)
-    with _read_by_every_run():
+    with _shared_by_all_runs():
         mapped, why_mapped = _map_from_disk(config, metadata)
         train_events = _read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
         valid_events = _read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
@@ -212,8 +213,8 @@ def find_device(name: str) -> tuple[torch.device, str | None]:
 
 
 @contextmanager
-def _read_by_every_run() -> Iterator[None]:
-    """Errors inside are about inputs that every run of a search reads."""
+def _shared_by_all_runs() -> Iterator[None]:
+    """Errors inside are about something that every run of a search needs: data, a device."""
     try:
         yield
     except SequifierError as error:
@@ -285,8 +286,13 @@ def _described(config: TrainConfig, metadata: Metadata) -> dict[Path, dict[str, 
 
 
 def _undescribed(config: TrainConfig, metadata: Metadata, shared: Shared) -> dict[str, str]:
-    """Digests of the splits that the user chose, which the data fingerprint says nothing of."""
-    found: dict[str, str] = {}
+    """What runs must have in common and the data fingerprint says nothing of.
+
+    Digests of the splits that the user chose, and how the metadata say that windows are cut.
+    """
+    found: dict[str, str] = {"subsequence_start_mode": metadata.sequifier.subsequence_start_mode}
+    if config.training_spec.evaluation_context == "split":
+        found["stride_by_split"] = repr(metadata.sequifier.stride_by_split)
     for key in DATA_PATHS:
         path = _path(config, key).resolve()
         if path not in _described(config, metadata):

@@ -19,7 +19,7 @@ from sequifier.config.active import run_line
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.train import TrainConfig
-from sequifier.errors import ModelError
+from sequifier.errors import ModelError, RunError
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks, load_hooks
 from sequifier.experiment.machine import installed_versions, machine
@@ -75,7 +75,7 @@ class RunResult:
     batch_size: int
     accumulation_steps: int
     facts: dict[str, Any]  # what else results depend on: device, products, torch, cpu_threads, sequifier, arithmetic
-    inputs: dict[str, str]  # digests of splits that the data fingerprint does not cover, by config field
+    inputs: dict[str, str]  # what runs must have in common beside the data fingerprint: field -> value or digest
     error: str | None = None  # why it diverged
 
 
@@ -118,8 +118,12 @@ def run(
         with reading("the checkpoint", root / "checkpoints", fix=fix, error=ModelError):
             ready.state.restore(checkpoint)
     # A folder that cannot be written to is better found now than after the training.
-    for folder in ("models", "checkpoints"):
-        check_writable(root / folder)
+    try:
+        for folder in ("models", "checkpoints"):
+            check_writable(root / folder)
+    except RunError as error:
+        error.is_shared = True
+        raise
     values = config.model_dump(mode="json")
     experiment = Experiment(
         root / "logs",

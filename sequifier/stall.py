@@ -33,6 +33,7 @@ STALL_SECONDS = 300.0
 LOOK_SECONDS = 2.0
 _BUSY = 0.01  # of one core
 _GRACE_SECONDS = 5.0
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PACKAGE = str(Path(__file__).parent)
 _COUNTERS = ("rchar:", "read_bytes:", "write_bytes:")  # what the page cache gave, what disks gave and took
 
@@ -44,7 +45,7 @@ _not_counted = 0
 class Activity:
     """What a process has done since it started."""
 
-    cpu_seconds: float  # of all its threads, and of children that ended
+    cpu_seconds: float  # of all its threads and of what it started, such as compilers
     moved: int  # bytes read and written on Linux; elsewhere blocks and pages
 
 
@@ -62,8 +63,8 @@ class Meter:
 
     def now(self) -> Activity:
         """What it has done until now."""
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = time.process_time() + children.ru_utime + children.ru_stime
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = time.process_time() + ended.ru_utime + ended.ru_stime + self._started(os.getpid())
         if self._file < 0:
             own = resource.getrusage(resource.RUSAGE_SELF)
             return Activity(cpu, own.ru_inblock + own.ru_oublock + own.ru_majflt)
@@ -72,6 +73,21 @@ class Meter:
         moved = sum(int(words[words.index(name) + 1]) for name in _COUNTERS) - self._own
         self._own += len(content)
         return Activity(cpu, moved)
+
+    def _started(self, process: int) -> float:
+        """Processor seconds of a process's living children and theirs (Linux)."""
+        seconds = 0.0
+        with suppress(OSError, ValueError, IndexError):  # one that ends meanwhile
+            for thread in Path(f"/proc/{process}/task").iterdir():
+                for child in map(int, self._read(thread / "children").split()):
+                    fields = self._read(Path(f"/proc/{child}/stat")).rpartition(")")[2].split()
+                    seconds += sum(map(int, fields[11:15])) / _TICKS + self._started(child)
+        return seconds
+
+    def _read(self, path: Path) -> str:
+        content = path.read_bytes()
+        self._own += len(content)
+        return content.decode("utf-8", "replace")
 
 
 class Idle:
@@ -93,7 +109,8 @@ class Idle:
         here = self.seconds + min(clock - self._last, 2 * self._look_seconds)
         self._last = clock
         before = self._before
-        if before is None or now.moved != before.moved or now.cpu_seconds - before.cpu_seconds >= _BUSY * here:
+        worked = 0.0 if before is None else now.cpu_seconds - before.cpu_seconds  # below 0: a child ended
+        if before is None or now.moved != before.moved or worked >= _BUSY * here or worked < 0:
             self._before, self.seconds = now, 0.0
         elif counts:
             self.seconds = here

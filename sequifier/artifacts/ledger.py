@@ -74,7 +74,7 @@ class Record(BaseModel):
     sequifier: str | None = None  # version
     arithmetic: int | None = None  # see `sequifier.ARITHMETIC`
     files: dict[str, str] = Field(default_factory=dict)  # what (`best_onnx`, ...) -> path below project_root
-    inputs: dict[str, str] = Field(default_factory=dict)  # config field of a split that `data` does not cover -> digest
+    inputs: dict[str, str] = Field(default_factory=dict)  # what runs have in common beside `data`
     time: str = Field(default_factory=now)
 
     @field_validator("time")

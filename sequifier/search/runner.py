@@ -65,7 +65,8 @@ class Search:
         emit: is told of `run_started`, the run's own events, `run_retried` and `run_ended`.
         should_stop: asked between runs.
         on_baselines: gets the baselines of each result, and the record of its run, which has their sums.
-        check_data: raises RunError when the data are not the planned ones any more.
+        check_inputs: raises when the data are not the planned ones any more, or a file that every run needs is gone;
+            called before each run and after its evaluation script.
     """
 
     plan: Plan
@@ -74,7 +75,7 @@ class Search:
     emit: Emit
     should_stop: Callable[[], bool]
     on_baselines: Callable[[Mapping[str, Mapping[str, float]], Path | None], None]
-    check_data: Callable[[], None] = lambda: None
+    check_inputs: Callable[[], None] = lambda: None
 
 
 def run_search(search: Search, agenda: Agenda) -> Outcome:
@@ -90,6 +91,10 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
     while (task := agenda.next()) is not None:
         if search.should_stop():
             return "stopped"
+        try:
+            search.check_inputs()
+        except SequifierError as error:
+            raise _no_input(search.plan, task.run, error.in_one_line()) from error
         waiting, known = agenda.waiting(), list(agenda.runs.values())
         forecast = agenda.forecast()
         epochs_left = None if forecast is None else forecast.expected - forecast.trained
@@ -197,14 +202,9 @@ class _Attempts:
             self._search.emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
 
     def _no_input(self, reason: str) -> RunError:
-        """The error that ends a search whose inputs changed or are gone; its run keeps what it has."""
+        """As the function below; the run keeps what it has."""
         self.note("interrupted", error=reason)
-        planned = f"data {self._search.plan.fingerprint}"
-        return RunError(
-            f"the search ends in {self._run.name}, because every run would meet the same problem: {reason}",
-            fix=f"restore what the search was planned on ({planned}) and run the same command again: it goes on where "
-            "it stopped; for other data choose another hp_search_name",
-        )
+        return _no_input(self._search.plan, self._run, reason)
 
     def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
         """Write a record of this attempt."""
@@ -257,7 +257,7 @@ class _Attempts:
             ):
                 key = changed[0]
                 raise self._no_input(
-                    f"{key} holds other data than when {other.name} was trained (content {inputs[key]}, then "
+                    f"{key} is not what it was when {other.name} was trained ({inputs[key]}, then "
                     f"{other.inputs[key]}): their losses cannot be compared"
                 )
             if other.n_targets not in (None, n_targets):
@@ -282,7 +282,7 @@ class _Attempts:
                     raise _NoRoomError(failure.what) from failure
                 return self.note("failed", error=failure.in_one_line(), files=files)
             try:
-                self._search.check_data()  # the program may have read them
+                self._search.check_inputs()  # the program may have read them
             except SequifierError as failure:
                 raise self._no_input(failure.in_one_line()) from failure
         if result["ended"] == "paused":
@@ -338,6 +338,15 @@ class _Attempts:
         }
         config = self._run.config.model_copy(update={"training_spec": planned.model_copy(update=cut)})
         write_text(self._run.path, run_file(replace(self._run, config=config), self._search.plan, comments=comments))
+
+
+def _no_input(plan: Plan, run: PlannedRun, reason: str) -> RunError:
+    """The error that ends a search whose inputs changed or are gone."""
+    return RunError(
+        f"the search ends in {run.name}, because every run would meet the same problem: {reason}",
+        fix=f"restore what the search was planned on (data {plan.fingerprint}) and run the same command again: it goes "
+        "on where it stopped; for other data choose another hp_search_name",
+    )
 
 
 class _NoRoomError(RunError):

@@ -97,6 +97,20 @@ def test_what_measuring_itself_reads_is_left_out(tmp_path: Path) -> None:
         assert meter.now().moved - before >= 10_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what children do")
+def test_a_compiler_that_works_for_this_process_is_work() -> None:
+    meter = Meter()
+    nothing = meter.now()
+    busy = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(5)"
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert meter.now().cpu_seconds - nothing.cpu_seconds >= 0.25  # in ticks of 0.01
+        before = meter.now().moved
+        assert meter.now().moved == before, "looking at it is left out"
+        child.kill()
+
+
 def test_hooks_do_not_count() -> None:
     assert stall.counts()
     with not_counted():

@@ -111,7 +111,7 @@ def test_splits_that_the_metadata_do_not_describe_are_told_apart_by_their_conten
     config = load(TrainConfig, train_config(training_data_path="data/own.parquet", training_spec={"epochs": 1})).config
     shared = Shared()
     first = run(config, emit=silent, shared=shared)
-    assert first.inputs.keys() == {"training_data_path"}
+    assert first.inputs.keys() == {"training_data_path", "subsequence_start_mode"}
     events = read_events(own, ["item", "price"], expected_hashes=None)
     events.columns["item"] = np.sort(events.columns["item"])
     write_events(own, [events], "parquet")
@@ -151,10 +151,7 @@ def test_a_search_ends_when_its_data_change_and_resumes_when_they_are_back(
     assert "run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     records = latest_by_run(read_ledger(shop / "logs/tune"))
-    assert [(record.state, record.data) for record in records.values()] == [
-        ("finished", planned),
-        ("interrupted", planned),
-    ]
+    assert [(record.state, record.data) for record in records.values()] == [("finished", planned)], "one is planned"
     assert not [*(shop / "models").glob("*run-1*")]
 
     (shop / "swapping.py").write_text("def swap(experiment, **context):\n    pass\n")

@@ -7,6 +7,7 @@ training seed alone; ranks, ranges and comparisons are over configurations, impo
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, TypeGuard, TypeVar
@@ -166,6 +167,11 @@ class Table:
         """Brings a value to a scale on which less is better."""
         return -1 if self.maximize else 1
 
+    @cached_property
+    def has_several_searches(self) -> bool:
+        """Whether the trials are of more than one search: numbers alone do not name them then."""
+        return len({trial.search for trial in self.trials}) > 1
+
     @property
     def complete(self) -> list[Trial]:
         """The trials that say what their settings are worth."""
@@ -197,8 +203,7 @@ def with_parameters(table: Table, *, leave_out: Iterable[str] = ()) -> Table:
 
 def run_label(table: Table, trial: Trial) -> str:
     """What a trial is called in a sentence: `run 4`, and by its name where several searches are in one table."""
-    several = any(other.search != trial.search for other in table.trials)
-    return trial.name if several else f"run {trial.number}"
+    return trial.name if table.has_several_searches else f"run {trial.number}"
 
 
 def own_number(trial: Trial) -> str:

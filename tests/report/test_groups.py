@@ -12,7 +12,7 @@ import yaml
 
 from sequifier.report.groups import best_ranges, group_performance, levels_of, top_count, value_performance
 from sequifier.report.ranking import ranked
-from sequifier.report.table import Table, Trial
+from sequifier.report.table import Table, Trial, run_label
 
 
 def frame_of(project: Path, name: str = "wide") -> pl.DataFrame:
@@ -160,3 +160,19 @@ def test_levels_are_values_or_quarters() -> None:
     assert [quarters.count(name) for name in dict.fromkeys(quarters)] == [10, 10, 10, 10]
     assert quarters[0] == "0 to 9"
     assert [top_count(n) for n in (1, 4, 5, 8, 198)] == [1, 1, 2, 2, 50]
+
+
+def test_naming_the_runs_looks_at_each_of_them_once() -> None:
+    class Counted(tuple[Trial, ...]):
+        walks = 0
+
+        def __iter__(self) -> Any:
+            Counted.walks += 1
+            return super().__iter__()
+
+    trials = Counted(
+        Trial("t", row, f"t-run-{row}", "finished", settings={}, configuration=str(row), value=1.0) for row in range(30)
+    )
+    table = Table("t", "training", "val_loss", "minimize", trials, ())
+    assert [run_label(table, table.trials[row]) for row in range(30)] == [f"run {row}" for row in range(30)]
+    assert Counted.walks == 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from sequifier.artifacts.events import Events, n_rows_of
@@ -23,6 +24,7 @@ from sequifier.config.names import ignored_fields
 from sequifier.config.paths import find_input
 from sequifier.config.resolve import resolve
 from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.size import machine_memory, parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
@@ -121,7 +123,10 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         warnings.append(of_device)
     if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
         warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
+    warnings += _padding_warnings(config, train_events, valid_events)
     shape = architecture(config, metadata)
+    if device.type == "cpu":
+        _check_weights_fit(shape)
     spec = config.training_spec
     objective = Objective(
         losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
@@ -301,6 +306,34 @@ def _undescribed(config: TrainConfig, metadata: Metadata, shared: Shared) -> dic
                 shared.digests[place] = content_digest(path)
             found[key] = shared.digests[place]
     return found
+
+
+def _padding_warnings(config: TrainConfig, *splits: Events | MappedEvents) -> list[str]:
+    """Windows that are longer than every sequence."""
+    assert config.seq_length
+    longest = max(int(np.diff(np.asarray(events.offsets)).max(initial=0)) for events in splits)
+    if config.seq_length <= longest:
+        return []
+    return [
+        f"seq_length {config.seq_length:,} exceeds the longest sequence, of {longest:,} events: every window begins "
+        f"with padding, which costs time and memory; {longest} is enough"
+    ]
+
+
+def _check_weights_fit(shape: Architecture) -> None:
+    """Refuse a model whose weights alone exceed the memory: the system would end the process, without a word.
+
+    Raises:
+        ConfigError: they do.
+    """
+    weights, available = 4 * parameter_count(shape), machine_memory()
+    if weights > available:
+        of_classes = dict(shape.categorical) | {t.name: t.n_classes for t in shape.targets}
+        most = max(of_classes, key=of_classes.__getitem__, default="")
+        classes = f" (column `{most}` has {of_classes[most]:,} classes)" if of_classes.get(most) else ""
+        message = f"the model's weights take {size_text(weights)}{classes}; this machine has {size_text(available)}"
+        fix = "a smaller model, or fewer categories: min_count or max_categories in the preprocess config"
+        raise ConfigError([Problem("model_spec", message, fix=fix)])
 
 
 def _training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:

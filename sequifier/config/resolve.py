@@ -12,7 +12,13 @@ from sequifier.errors import ConfigError, Problem
 
 
 class WindowSettings(Protocol):
-    """How preprocess was told to cut windows."""
+    """How preprocess was told to cut windows, and what it cut them from."""
+
+    @property
+    def rows(self) -> list[int]: ...
+
+    @property
+    def sequences(self) -> list[int]: ...
 
     @property
     def seq_length(self) -> int: ...

@@ -1,5 +1,7 @@
 """How large a model is, as a formula: plans and estimates need no torch. What training it takes: `config/memory.py`."""
 
+import os
+
 from sequifier.config.architecture import Architecture
 
 
@@ -37,6 +39,11 @@ def qkv_width(shape: Architecture) -> int:
 def matrices(shape: Architecture) -> int:
     """Matrices of one feed-forward part."""
     return 3 if shape.activation_fn == "swiglu" else 2
+
+
+def machine_memory() -> int:
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def size_text(n_bytes: float) -> str:

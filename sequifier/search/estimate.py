@@ -68,7 +68,8 @@ def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool 
     ]
     for several in (sizes, others):
         if several:
-            more = plan.n_to_propose * config.repeats + config.confirm_top * CONFIRMING_SEEDS
+            confirmed = min(config.confirm_top, len(plan.runs) + plan.n_to_propose)
+            more = plan.n_to_propose * config.repeats + confirmed * CONFIRMING_SEEDS
             several += [sum(several) / len(several)] * more
     keep = config.keep_models
     kept = len(sizes) if keep == "all" else 1 if keep == "best" else keep

@@ -7,7 +7,7 @@ goes; search/proposals.py gives the rest one by one.
 
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,11 @@ from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
 from sequifier.search.walk import Walk
 
-MAX_GRID = 100_000
-"""Cells of a grid; nobody trains more, and all of them are validated first."""
+MAX_RUNS = 100_000
+"""Runs of a search; nobody trains more, and all of them are validated first."""
+
+MANY_STEPS = 4
+"""Window lengths per mean length of a sequence from which a plan says that windows are mostly padding."""
 
 
 @dataclass(frozen=True)
@@ -211,16 +214,7 @@ def make_plan(
             raise ConfigError(problems)
     seed = _seed(config, records)
     space = build_space(config)
-    if config.search_strategy == "grid" and space.size > MAX_GRID:
-        raise ConfigError(
-            [
-                Problem(
-                    "search_strategy",
-                    f"the grid has {space.size:,} cells, more than anybody can train",
-                    fix="use search_strategy: sample with n_samples, or give fewer values",
-                )
-            ]
-        )
+    _check_number(config, space)
     known = {record.identity: record for record in latest_by_run(records).values()}
     expander = Expander(config, space, data, seed=seed, steps_of=steps_of)
     folder = run_folder(config)
@@ -268,6 +262,7 @@ def make_plan(
         notes=(
             *space.notes,
             *walk.notes,
+            *_padding_notes([expanded.config for expanded in walk.found.values()], data),
             *(
                 f"{warning} ({_runs(found)})"
                 for warning, found in _by_reason(walk.found, numbers, lambda expanded: expanded.warnings).items()
@@ -335,6 +330,36 @@ def _same_data(records: Sequence[Record], data: DataSchema) -> None:
                 f"the data changed: {record.name} was trained on data {record.data}, the metadata says "
                 f"{data.fingerprint}; their results cannot be compared",
                 fix="choose another hp_search_name for the new data, or preprocess the old data again",
+            )
+
+
+def _check_number(config: SearchConfig, space: Space) -> None:
+    """Refuse what nobody can train, before time and memory are spent on it."""
+    if config.search_strategy == "grid":
+        configurations = space.size
+    else:
+        assert config.n_samples is not None
+        configurations = min(config.n_samples, space.size) if space.is_finite else config.n_samples
+    if configurations > MAX_RUNS:
+        if config.search_strategy == "grid":
+            key, what = "search_strategy", f"the grid has {configurations:,} cells"
+            fix = "use search_strategy: sample with n_samples, or give fewer values"
+        else:
+            key, what, fix = "n_samples", f"{configurations:,} configurations", f"at most {MAX_RUNS:,}"
+        raise ConfigError([Problem(key, f"{what}, more than anybody can train", fix=fix)])
+    if configurations * config.repeats > MAX_RUNS:
+        message = f"{configurations:,} configurations x {config.repeats:,} are more runs than anybody can train"
+        raise ConfigError([Problem("repeats", message, fix=f"at most {MAX_RUNS // configurations:,}, 3 to 5 will do")])
+
+
+def _padding_notes(configs: Sequence[TrainConfig], data: DataSchema) -> Iterator[str]:
+    """Windows that are far longer than the sequences they are cut from."""
+    mean = data.sequifier.rows[0] / max(data.sequifier.sequences[0], 1)
+    for seq_length in sorted({config.seq_length for config in configs if config.seq_length is not None}):
+        if seq_length >= MANY_STEPS * mean and seq_length > data.sequifier.seq_length:
+            yield (
+                f"seq_length {seq_length:,}: the training sequences have {mean:.4g} events on average, so most of each "
+                f"window is padding, which costs time and memory and changes nothing"
             )
 
 

@@ -17,6 +17,7 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError
 from sequifier.search import walk
+from sequifier.search.estimate import disk_use
 from sequifier.search.expand import Expander
 from sequifier.search.plan import Changed, Difference, Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.proposals import Proposer
@@ -282,6 +283,34 @@ def test_a_grid_too_large_to_run_is_refused() -> None:
     fields = ("batch_size", "warmup_steps", "max_steps")
     with pytest.raises(ConfigError, match="the grid has 1,000,000,000 cells"):
         plan(search(training={field: {"low": 1, "high": 1000} for field in fields}))
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ({"repeats": 10**9}, "repeats`: 2 configurations x 1,000,000,000 are more runs than anybody can train"),
+        ({"search_strategy": "sample", "n_samples": 10**9}, "n_samples`: 1,000,000,000 configurations"),
+        ({"search_strategy": "bayesian", "n_samples": 10**9}, "n_samples`: 1,000,000,000 configurations"),
+        ({"search_strategy": "bayesian", "n_samples": 10, "repeats": 10**6}, "repeats`: 10 configurations x 1,000,000"),
+    ],
+)
+def test_more_runs_than_anybody_can_train_are_refused_before_any_is_planned(root: dict[str, Any], message: str) -> None:
+    dropout: Any = [0.1, 0.2] if root.get("search_strategy") is None else {"low": 0, "high": 0.5}
+    with pytest.raises(ConfigError, match=message):
+        plan(search(training={"dropout": dropout}, **root))
+
+
+def test_many_samples_and_confirmations_of_a_small_space_are_what_there_is() -> None:
+    config = search(training={"dropout": [0.1, 0.2]}, search_strategy="sample", n_samples=10**9, confirm_top=10**9)
+    found = plan(config)
+    assert len(found.runs) == 2
+    assert disk_use(found).others < 10**8
+
+
+def test_windows_far_longer_than_the_sequences_are_noted() -> None:
+    found = plan(search(seq_length=[8, 5000]))  # 80 events in 4 sequences
+    (note,) = [note for note in found.notes if "padding" in note]
+    assert note.startswith("seq_length 5,000: the training sequences have 20 events on average, so most of each window")
 
 
 def test_n_samples_is_ignored_for_a_grid_with_a_note() -> None:

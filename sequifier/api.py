@@ -247,7 +247,7 @@ def search(
         records = read_ledger(folder)
         plan = planner.plan(records)
         write_run_files(plan, limit=None if write_all else DRY_RUN_FILES)
-        _emit_plan(emit, plan, [run for run in plan.runs if run.record is None], records)
+        _emit_plan(emit, planner, plan, [run for run in plan.runs if run.record is None], records)
         return SearchResult(plan, [], "planned")
     with Ledger.open(folder) as ledger:
         plan = planner.plan(ledger.records)
@@ -256,7 +256,7 @@ def search(
         waiting = agenda.waiting()
         if waiting or planner.proposes:
             planner.check_inputs()
-        _emit_plan(emit, plan, waiting, ledger.records)
+        _emit_plan(emit, planner, plan, waiting, ledger.records)
         session = _Session(planner, plan, ledger, notes, emit)
         if waiting and not confirm(plan, len(waiting)):
             ended: Ended = "stopped"
@@ -323,11 +323,15 @@ def sampler_search(
 
 
 def _emit_plan(
-    emit: Callable[..., None], plan: "Plan", to_run: "Sequence[PlannedRun]", records: "Sequence[Record]"
+    emit: Callable[..., None],
+    planner: "_Planner",
+    plan: "Plan",
+    to_run: "Sequence[PlannedRun]",
+    records: "Sequence[Record]",
 ) -> None:
-    """Tell of a plan, with what is left of it in seconds and bytes."""
+    """Report a plan, with what is left of it in seconds and bytes."""
     from sequifier.artifacts.disk import free_bytes
-    from sequifier.search.estimate import disk_use, seconds_left
+    from sequifier.search.estimate import disk_use, memory_use, seconds_left
 
     emit(
         "planned",
@@ -335,6 +339,7 @@ def _emit_plan(
         to_run=to_run,
         disk=disk_use(plan, records) if plan.runs else None,
         free_bytes=free_bytes(plan.config.root),
+        memory=memory_use(to_run, planner.metadata),
         seconds_left=seconds_left(to_run, plan.runs, records),
     )
 

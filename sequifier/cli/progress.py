@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sequifier.cli.output import console
-from sequifier.config.size import size_text
+from sequifier.config.size import machine_memory, size_text
 
 
 class Shown:
@@ -117,6 +117,8 @@ class SearchProgress(Shown):
     def _planned(self, fields: dict[str, Any]) -> None:
         for line in plan_lines(fields["plan"], fields["to_run"]):
             self._say(line)
+        for line in memory_lines(fields["memory"]):
+            self._say(line)
         for line in needs_lines(fields["plan"], fields["disk"], fields["free_bytes"], fields["seconds_left"]):
             self._say(line)
         self._said_expected = fields["seconds_left"] is not None
@@ -168,6 +170,18 @@ def position_text(fields: dict[str, Any]) -> str:
     several = "1 run waits" if forecast.waiting == 1 else f"{forecast.waiting} runs wait"
     waiting = f", {several}" if forecast.waiting else ""
     return f"{forecast.trained:>{len(str(forecast.expected))}}/~{forecast.expected} epochs{waiting}"
+
+
+def memory_lines(memory: tuple[int, int] | None) -> list[str]:
+    """What training needs of memory, and a warning where this machine has less."""
+    if memory is None:
+        return []
+    least, most = memory
+    amount = size_text(most) if size_text(least) == size_text(most) else f"{size_text(least)} to {size_text(most)}"
+    lines = [f"  memory of training about {amount}, beside the libraries and the data"]
+    if most > (available := machine_memory()):
+        lines.append(f"  warning: this machine has {size_text(available)}; runs that do not fit end as oom")
+    return lines
 
 
 def needs_lines(plan: Any, disk: Any, free_bytes: int, seconds_left: float | None) -> list[str]:

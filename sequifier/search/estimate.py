@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.config.architecture import architecture
+from sequifier.config.memory import run_memory
+from sequifier.config.resolve import DataSchema
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import CONFIRMING_SEEDS
 from sequifier.search.results import model_files
@@ -77,6 +80,17 @@ def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool 
     waiting = len(sizes) // config.repeats if config.repeats > 1 else 0
     passing = sizes[kept : max(kept + config.confirm_top, waiting) + 1]
     return DiskUse(round(sum(sizes[:kept])), round(sum(passing)), round(sum(others)))
+
+
+def memory_use(runs: Iterable[PlannedRun], data: DataSchema) -> tuple[int, int] | None:
+    """The least and the most bytes that training needs at its peak, of these runs; None of no runs.
+
+    Args:
+        runs: to come.
+        data: the data set.
+    """
+    needs = [run_memory(run.config, architecture(run.config, data)) for run in runs]
+    return (min(needs), max(needs)) if needs else None
 
 
 def seconds_left(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.cli.progress import SearchProgress, needs_lines, position_text
+from sequifier.cli.progress import SearchProgress, memory_lines, needs_lines, position_text
 from sequifier.cli.tables import refused_text
 from sequifier.config.size import size_text
 from sequifier.search.agenda import Forecast
@@ -31,6 +31,19 @@ def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
     assert "models of the best run about 2.0 MB (and up to 1.0 MB more meanwhile)" in best
     assert "models of the 3 best runs about" in needs_lines(plan(3), use, 10**9, None)[0]
     assert needs_lines(plan(), None, 10**9, 720.0) == ["  about 12 min for what is left, by what the runs so far took"]
+
+
+def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sequifier.cli.progress.machine_memory", lambda: 16_000_000_000)
+    assert memory_lines(None) == []
+    assert memory_lines((34_000_000, 34_100_000)) == [
+        "  memory of training about 34 MB, beside the libraries and the data"
+    ]
+    several, warning = memory_lines((34_000_000, 20_000_000_000))
+    assert several.startswith("  memory of training about 34 MB to 20.0 GB,")
+    assert warning == "  warning: this machine has 16.0 GB; runs that do not fit end as oom"
 
 
 def test_more_than_is_free_is_a_warning() -> None:

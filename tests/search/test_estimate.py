@@ -7,7 +7,9 @@ import pytest
 from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record
-from sequifier.search.estimate import disk_use, seconds_left
+from sequifier.config.architecture import architecture
+from sequifier.config.memory import run_memory
+from sequifier.search.estimate import disk_use, memory_use, seconds_left
 from sequifier.search.plan import Plan, PlannedRun, make_plan
 from sequifier.search.repeats import with_repeats
 
@@ -72,3 +74,12 @@ def test_time_is_known_after_the_first_run_and_shared_out_by_parameters(tmp_path
     expected = 8.0 * sum(work[run.number] for run in waiting) / work[first.number]
     assert seconds_left(waiting, plan.runs, records) == pytest.approx(expected)
     assert seconds_left(waiting, plan.runs, records, epochs_left=3) == pytest.approx(expected / 4)
+
+
+def test_the_memory_of_the_smallest_and_the_largest_run_is_estimated() -> None:
+    plan = make_plan(search(model={"num_layers": [1, 2, 8]}, training={"batch_size": [8, 512]}), metadata())
+    found = memory_use(plan.runs, metadata())
+    assert found is not None
+    needs = [run_memory(run.config, architecture(run.config, metadata())) for run in plan.runs]
+    assert found == (min(needs), max(needs)) and found[0] < found[1]
+    assert memory_use([], metadata()) is None

@@ -20,7 +20,8 @@ from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.raw_columns import Known, known_of
-from sequifier.preprocess.read import Source, Table, find_source, open_table, unreadable
+from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.text import id_of_code_point, read_texts
 from sequifier.preprocess.types import POLARS_TYPES, StoredType
 

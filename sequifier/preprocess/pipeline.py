@@ -45,7 +45,8 @@ from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import kinds_of_columns, learn
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.raw_columns import NOTHING_KNOWN, SAMPLE_ROWS, Known, LookAgain, known_of
-from sequifier.preprocess.read import Source, Table, find_source, open_table, unreadable
+from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.split import (
     Split,
     between_sequences,
@@ -57,7 +58,7 @@ from sequifier.preprocess.split import (
 )
 from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characters, read_texts
 from sequifier.preprocess.types import PositionType, StoredType
-from sequifier.preprocess.working_folder import working_folder
+from sequifier.preprocess.working_folder import METADATA_FOLDER, working_folder
 
 Report = Callable[[str], None]
 
@@ -87,7 +88,7 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
     """
     source = find_source(config)
     root = config.root
-    metadata_path = root / "configs" / "metadata_configs" / f"{source.name}.json"
+    metadata_path = root / METADATA_FOLDER / f"{source.name}.json"
     stored = _stored_metadata(config, metadata_path)
     if stored:
         config = _with_stored_fills(config, stored)

@@ -4,7 +4,6 @@ Files are read in the order of their paths. Types are agreed over all files befo
 that is an integer in one CSV file and a fraction in the next is real in both.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Literal
 import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
-from sequifier.config.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import keys
@@ -21,32 +19,8 @@ from sequifier.preprocess import types as column_types
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.raw_columns import NOTHING_KNOWN, Known, LookAgain, Schema, agree, file_schema
+from sequifier.preprocess.source import Source, check_is_raw
 from sequifier.preprocess.types import PositionType, StoredType
-
-RawFormat = Literal["csv", "parquet", "text"]
-
-_SUFFIXES: Mapping[RawFormat, tuple[str, ...]] = {"csv": (".csv",), "parquet": (".parquet", ".pq"), "text": (".txt",)}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the raw events are."""
-
-    path: Path  # the file or folder
-    files: tuple[Path, ...]  # sorted
-    format: RawFormat
-    left_out: tuple[Path, ...] = ()  # files of the folder that are not of the format
-
-    @property
-    def name(self) -> str:
-        """What the splits and the metadata are named after."""
-        return self.path.name if self.path.is_dir() else self.path.stem
-
-
-def _is_raw(item: Path, folder: Path) -> bool:
-    """Not hidden, and no split of an earlier run, which lies there when data/ itself is preprocessed."""
-    is_hidden = any(part.startswith(".") for part in item.parts)
-    return not is_hidden and re.fullmatch(rf"{re.escape(folder.name)}-split\d+\.\w+", item.name) is None
 
 
 @dataclass(frozen=True)
@@ -93,40 +67,6 @@ class Table:
         raise AssertionError(f"{column} has a value in every row")
 
 
-def find_source(config: PreprocessConfig) -> Source:
-    """The raw files that `data_path` stands for: working folder first, then project_root.
-
-    Raises:
-        ConfigError: nothing is there.
-        DataError: there is no file of `read_format`.
-    """
-    path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
-    format = config.read_format
-    if path.is_file():
-        suffix = path.suffix.lower()
-        # A table may have any ending, and any file may be a text; Parquet is never something else.
-        other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
-        if other != format and "parquet" in (format, other):
-            raise DataError(
-                f"`{path.name}` is not a {format} file",
-                where=f"data_path: {config.data_path}",
-                fix=f"set read_format: {other}",
-            )
-        return Source(path, (path,), format)
-    everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
-    files = tuple(item for item in everything if item.suffix.lower() in _SUFFIXES[format])
-    if not files and format == "text":
-        files = tuple(everything)  # source code, for instance
-    if not files:
-        found = sorted({item.suffix for item in everything})
-        raise DataError(
-            f"no {format} file ({', '.join(_SUFFIXES[format])}) in `{config.data_path}`",
-            where=str(path),
-            fix=f"the folder holds {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
-        )
-    return Source(path, files, format, tuple(sorted(set(everything) - set(files))))
-
-
 def open_table(
     source: Source,
     config: PreprocessConfig,
@@ -155,6 +95,8 @@ def open_table(
     schemas = [_file_schema(source, file, sample_rows) for file in source.files]
     sequence_column, position_column = config.sequence_column, config.position_column
     names = {sequence_column: SEQUENCE, position_column: POSITION}
+    for file, schema in zip(source.files, schemas, strict=True):
+        check_is_raw(file, schema)
     features, notes = _features(source, schemas, config, selected)
     for column in declared:
         if column not in features:

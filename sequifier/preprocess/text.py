@@ -25,7 +25,7 @@ from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import COUNT, VALUE, choose_vocabulary
-from sequifier.preprocess.read import Source
+from sequifier.preprocess.source import Source
 
 BYTES_PER_CHARACTER = 64
 """Memory that a character takes at most while a part is encoded and written."""

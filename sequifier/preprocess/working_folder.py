@@ -7,12 +7,14 @@ left behind is emptied.
 """
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sequifier import __version__
@@ -20,11 +22,12 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.metadata import Metadata
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, RunError
-from sequifier.preprocess.read import Source
+from sequifier.preprocess.source import Source
 
 DEALT = "dealt-"
 """Marks of files that have been dealt out: this and the number of the last one."""
 
+METADATA_FOLDER = Path("configs", "metadata_configs")
 STATE, LOCK = "state", "lock"
 
 _NOT_PART_OF_IT = {"continue_preprocessing", "n_cores", "process_by_file", "project_root", "user"}
@@ -64,6 +67,7 @@ def working_folder(
         ) from error
     try:
         _take(lock, path)
+        _clear_up(config.root, source.name)
         found = state.read_text(encoding="utf-8") if state.exists() else None
         if found == same and config.continue_preprocessing:
             n_files = max((int(mark.name.removeprefix(DEALT)) + 1 for mark in path.rglob(f"{DEALT}*")), default=0)
@@ -83,6 +87,16 @@ def working_folder(
         _remove(path)
     finally:
         os.close(lock)
+
+
+def _clear_up(root: Path, name: str) -> None:
+    """Remove what killed processes left of splits and metadata that they were writing; the lock says they are gone."""
+    for folder, ours in ((root / "data", rf"{re.escape(name)}-split\d+"), (root / METADATA_FOLDER, re.escape(name))):
+        for item in folder.glob(f".{glob.escape(name)}*.tmp*"):
+            if not re.fullmatch(rf"\.{ours}\.\d+(?:\.[0-9a-f]+)?\.tmp(?:\.\w+)?", item.name):
+                continue
+            with suppress(OSError):  # what cannot be removed does no harm
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
 
 
 def _remove(path: Path) -> None:

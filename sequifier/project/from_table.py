@@ -143,13 +143,15 @@ class _Writer:
 
     def proposal(self, name: str, project: Path) -> Proposal:
         """The whole of it."""
+        from sequifier.preprocess.source import named_after
+
         counts = self.keys.lengths.counts
         split = rules.choose_split(counts)
         seq_length = rules.choose_seq_length(counts, split)
         n_outputs = sum(choice.n_categories for choice in self.used if choice.column in self.targets)
         stride = rules.choose_stride(counts, seq_length, split)
         sizes = rules.choose_sizes(counts, seq_length, stride, split, n_outputs)
-        stem = self.table.path.name if self.table.path.is_dir() else self.table.path.stem
+        stem = named_after(self.table.path)
         copy, sequence, order, changes = self._copy()
         copied = f"data/{stem}.parquet"
         time = f"roughly {_minutes(sizes.minutes)} on two processor cores without a GPU"

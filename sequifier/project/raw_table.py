@@ -64,10 +64,12 @@ def open_raw(path: Path) -> RawTable:
     import polars as pl
 
     from sequifier.preprocess.csv_file import scan_csv
+    from sequifier.preprocess.source import check_is_raw, check_kind
 
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"there is no file `{path}`", where="--data", fix="give the path of a CSV or Parquet file")
+    check_kind(path, "--data")
     files = _files(path)
     format: Literal["csv", "parquet"] = "parquet" if _begins_with(files[0], b"PAR1") else "csv"
     repairs = []
@@ -90,6 +92,7 @@ def open_raw(path: Path) -> RawTable:
                     where=str(path),
                     fix="give a folder whose files are parts of one table, or a single file",
                 )
+            check_is_raw(file, schema)
         rows = pl.concat(scans, how="vertical_relaxed")
         names = list(rows.collect_schema())
         if len(names) > _WIDE and sum(file.stat().st_size for file in files) <= _HELD_BYTES:

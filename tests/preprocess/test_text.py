@@ -14,7 +14,7 @@ from small_project import Project
 from sequifier.artifacts.metadata import Metadata
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
-from sequifier.preprocess.read import find_source
+from sequifier.preprocess.source import find_source
 from sequifier.preprocess.text import read_texts
 
 SMALLEST = {"seq_length": 2, "text_sequence_length": 5}

@@ -1,0 +1,114 @@
+"""Where the raw events are: one file, or the files of a folder."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.config.paths import find_input
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.errors import DataError
+
+RawFormat = Literal["csv", "parquet", "text"]
+
+_SUFFIXES: Mapping[RawFormat, tuple[str, ...]] = {"csv": (".csv",), "parquet": (".parquet", ".pq"), "text": (".txt",)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the raw events are."""
+
+    path: Path  # the file or folder
+    files: tuple[Path, ...]  # sorted
+    format: RawFormat
+    left_out: tuple[Path, ...] = ()  # files of the folder that are not of the format
+
+    @property
+    def name(self) -> str:
+        """What the splits and the metadata are named after."""
+        return named_after(self.path)
+
+
+def named_after(path: Path) -> str:
+    """The name of a file or folder, also where it is written as `.` or `..`."""
+    path = path if path.name not in ("", "..") else path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def check_kind(path: Path, key: str) -> None:
+    """Refuse what can be read only once, or without an end.
+
+    Raises:
+        DataError: the path is a pipe, a device or a socket.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        kind = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+        raise DataError(
+            f"`{path}` is {kind}, and data are read more than once",
+            where=key,
+            fix="write the data to a file, and give its path",
+        )
+
+
+def check_is_raw(file: Path, columns: Iterable[str]) -> None:
+    """Refuse what a `preprocess` has written already.
+
+    Raises:
+        DataError: the file is an encoded split, or holds windows of Sequifier v1.
+    """
+    found = set(columns)
+    is_split = re.search(r"-split\d+", f"{file.parent.name}/{file.name}") is not None
+    what = ""
+    if is_split and {SEQUENCE, POSITION, CONTEXT} <= found:
+        what = "an encoded split that `sequifier preprocess` wrote"
+    elif {"subsequenceId", "inputCol"} <= found:
+        what = "a split of encoded windows that Sequifier v1 wrote"
+    if what:
+        raise DataError(
+            f"`{file.name}` is {what}, not a table of raw events",
+            where=str(file),
+            fix="give the table that it was made from; `infer` reads such a split itself: leave out read_format: raw",
+        )
+
+
+def _is_raw(item: Path, folder: Path) -> bool:
+    """Not hidden, and no split of an earlier run, which lies there when data/ itself is preprocessed."""
+    is_hidden = any(part.startswith(".") for part in item.parts)
+    return not is_hidden and re.fullmatch(rf"{re.escape(named_after(folder))}-split\d+\.\w+", item.name) is None
+
+
+def find_source(config: PreprocessConfig) -> Source:
+    """The raw files that `data_path` stands for: working folder first, then project_root.
+
+    Raises:
+        ConfigError: nothing is there.
+        DataError: there is no file of `read_format`.
+    """
+    path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
+    format = config.read_format
+    check_kind(path, f"data_path: {config.data_path}")
+    if path.is_file():
+        suffix = path.suffix.lower()
+        # A table may have any ending, and any file may be a text; Parquet is never something else.
+        other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
+        if other != format and "parquet" in (format, other):
+            raise DataError(
+                f"`{path.name}` is not a {format} file",
+                where=f"data_path: {config.data_path}",
+                fix=f"set read_format: {other}",
+            )
+        return Source(path, (path,), format)
+    everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
+    files = tuple(item for item in everything if item.suffix.lower() in _SUFFIXES[format])
+    if not files and format == "text":
+        files = tuple(everything)  # source code, for instance
+    if not files:
+        found = sorted({item.suffix for item in everything})
+        raise DataError(
+            f"no {format} file ({', '.join(_SUFFIXES[format])}) in `{config.data_path}`",
+            where=str(path),
+            fix=f"the folder holds {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
+        )
+    return Source(path, files, format, tuple(sorted(set(everything) - set(files))))

@@ -13,7 +13,7 @@ import polars as pl
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.config.preprocess import TypeName
 from sequifier.errors import DataError
-from sequifier.preprocess.csv_file import check_csv, scan_csv
+from sequifier.preprocess.csv_file import check_csv, may_have_zeros_in_front, scan_csv
 from sequifier.preprocess.look import count, first_where, look_for_numbers
 from sequifier.preprocess.numbers import PLAIN, NumberLook, boolean, first_look, integer, is_mark, number, stripped
 from sequifier.preprocess.types import common_type, raw_kind
@@ -160,7 +160,7 @@ def agree(
     integers = [column for column in integers if agreed[column].dtype == pl.Int64()]
     untouched = {file: scan_csv(file) if is_csv else pl.scan_parquet(file, glob=False) for file in files}
     if is_sample:
-        _check_zeros(untouched.values(), integers)
+        _check_zeros(untouched, integers)
         return agreed
     if texts or integers:
         rows = pl.concat(rows.select(pl.col(*texts, *integers).cast(pl.String)) for rows in untouched.values())
@@ -188,12 +188,13 @@ def _common(
     return common
 
 
-def _check_zeros(files: Iterable[pl.LazyFrame], integers: Sequence[str]) -> None:
-    """Raises LookAgain: some first integer of a file has zeros in front."""
-    for rows in files if integers else ():
-        first = rows.select(integers).head(SAMPLE_ROWS)
-        if first.select(pl.any_horizontal(pl.all().str.contains(_PADDED).any())).collect().item():
-            raise LookAgain
+def _check_zeros(files: Mapping[Path, pl.LazyFrame], integers: Sequence[str]) -> None:
+    """Raises LookAgain: some integer of a file has zeros in front."""
+    for file, rows in files.items() if integers else ():
+        if may_have_zeros_in_front(file):
+            padded = rows.select(pl.any_horizontal(pl.col(integers).str.contains(_PADDED).any()))
+            if padded.collect(engine="streaming").item():
+                raise LookAgain
 
 
 @dataclass(frozen=True)

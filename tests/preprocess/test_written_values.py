@@ -244,6 +244,14 @@ def test_nanoseconds_are_kept(project: Project) -> None:
     assert np.diff(project.split(0)["itemPosition"].to_numpy()).astype(int).tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("n_before", [0, 3000])
+def test_codes_keep_their_zeros_wherever_they_are(project: Project, n_before: int) -> None:
+    path = project.write_text(columns([*(["17"] * n_before), "007", "12"]))
+    metadata = project.run(path, split_ratios=[1.0])
+    assert {"007", "12"} <= set(metadata.id_maps["x"])
+    assert project.run(path, split_ratios=[1.0], column_types={"x": "Int64"}).id_maps["x"]["7"] == 1
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_dirty_numbers_are_read_in_the_sample_and_behind_it(project: Project, late: bool) -> None:
     plain = ["0.5"] * (1500 if late else 0)

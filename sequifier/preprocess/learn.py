@@ -22,6 +22,9 @@ from sequifier.preprocess.types import StoredType
 VALUE, COUNT = "value", "count"
 MANY_CATEGORIES = 100_000
 MANY_COLUMNS = 20
+MISSING = ("na", "n/a", "#n/a", "null", "nan", "<na>", "nat", "\\n", "(null)")
+"""Texts in lower case that hardly name a category."""
+
 _T = TypeVar("_T")
 
 
@@ -104,6 +107,13 @@ def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], N
     n = len(categories)
     if categories.dtype == pl.Int64 and n > MANY_CATEGORIES:
         report(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
+    if categories.dtype == pl.String:
+        marks = categories.filter(categories.str.to_lowercase().is_in(MISSING))
+        if len(marks):
+            report(
+                f"note: column `{column}`: `{marks[0]}` is a category like any other; "
+                f"if it stands for missing values, empty those cells and set fill_null.{column}"
+            )
     if categories.dtype == pl.String and n >= 100 and not are_looked_at:
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
         if 0 < len(others) <= n // 100:

@@ -9,6 +9,7 @@ import polars as pl
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.preprocess.numbers import NumberLook, decide, first_look, needs_second_look, second_look
 
+LONGEST_SHOWN = 80
 CELLS_AT_ONCE = 4_000_000
 COLUMNS_AT_ONCE = 50
 """More expressions in one query take memory with the square of their number."""
@@ -72,8 +73,14 @@ def first_where(files: Mapping[Path, pl.LazyFrame], column: str, wanted: pl.Expr
         first = numbered.filter(pl.col("wanted")).head(1).collect()
         if first.height:
             value = first["raw"].item()
-            return "" if value is None else str(value), f"{path}, first in row {first['row'].item():,}"
+            return "" if value is None else shown_text(str(value)), f"{path}, first in row {first['row'].item():,}"
     return "", ""
+
+
+def shown_text(text: str) -> str:
+    """A text of the data in a line of a message: short, and without line feeds and the like."""
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "..."
 
 
 def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:

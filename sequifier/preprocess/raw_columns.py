@@ -148,6 +148,10 @@ def agree(
             dtype = pl.String()  # 1.234 may be a thousand
             if is_sample:
                 raise LookAgain
+        if is_csv and column == keys[0] and dtype == pl.Float64():
+            dtype = pl.String()  # 1.0 is the integer 1, and 1e5 a name
+            if is_sample:
+                raise LookAgain
         agreed[column] = RawColumn(dtype, dtype)
         is_looked_at = is_csv or column == keys[1] or declared.get(column) in (*_NUMBERS, "Boolean")
         if dtype == pl.String and is_looked_at and declared.get(column) != "String":
@@ -219,7 +223,10 @@ class _Doubt:
         if self.look.n_marks:
             mark, where = self.first(lambda text: is_mark(text) & (stripped(text) != ""))
             if mark:
-                notes.append(f"`{mark}` ({where}) counts as missing, as the other values are numbers")
+                notes.append(
+                    f"`{mark}` ({where}) counts as missing, as the other values are numbers "
+                    f"(column_types.{self.column}: String would keep it)"
+                )
         note = f"column `{self.column}`: {'; '.join(notes)}" if notes else ""
         return RawColumn(pl.String(), dtype, value, style if style != PLAIN else None, note)
 
@@ -230,7 +237,7 @@ def _decided_key(doubt: _Doubt) -> RawColumn:
             return doubt.parsed(pl.Null(), _unless_mark)
         case "integer":
             return doubt.parsed(pl.Int64(), integer)
-        case "number" if doubt.look.style == PLAIN:
+        case "number" if doubt.look.style == PLAIN and not doubt.first(lambda text: text.str.contains("[eE]"))[0]:
             return doubt.parsed(pl.Float64(), partial(number, style=PLAIN))
         case "code":
             return replace(_AS_IT_IS, note=_zeros_note(doubt, "write the sequences as Parquet"))

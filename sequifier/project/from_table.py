@@ -262,10 +262,14 @@ class _Writer:
 
     @property
     def _remarks(self) -> list[str]:
-        """How values are written that are not plain, of the columns that are used."""
+        """How values are written that are not plain, of the columns that are used or would be as numbers."""
         needed = {choice.column for choice in self.used} | {self.keys.sequence, self.keys.order}
         found = {column: reading.remark or reading.doubt for column, reading in self.readings.items()}
-        return [f"`{column}`: {remark}" for column, remark in found.items() if remark and column in needed]
+        return [
+            f"`{column}`: {remark}"
+            for column, remark in found.items()
+            if remark and (column in needed or self.readings[column].kind == "text")
+        ]
 
     def _numbered(self, rows: "pl.LazyFrame", sequence: str, order: str) -> "tuple[pl.LazyFrame, str, str]":
         """Positions that tell events apart: their numbers, in the order of the table where the old ones are equal."""

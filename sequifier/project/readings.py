@@ -142,8 +142,10 @@ def _dates(table: RawTable, column: str, look: "DateLook") -> Reading | None:
 
 
 def _first(table: RawTable, raw: "pl.Expr", wanted: "pl.Expr") -> str:
+    from sequifier.preprocess.look import shown_text
+
     found = table.rows.select(raw.alias("value"), wanted.alias("wanted")).filter("wanted").head(1).collect()
-    return str(found["value"].item()) if found.height else ""
+    return shown_text(str(found["value"].item())) if found.height else ""
 
 
 def _native_reading(column: str, dtype: "pl.DataType") -> Reading:

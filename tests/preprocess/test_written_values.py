@@ -329,3 +329,9 @@ def test_line_ends_byte_order_marks_and_quotes_in_the_header(project: Project, e
     metadata = project.run(path, split_ratios=[1.0])
     assert metadata.categories('a "b"') == ["x", "y"]
     assert metadata.sequifier.sequence_type == "Int64"
+
+
+def test_names_in_scientific_notation_stay_names(project: Project) -> None:
+    path = project.write_text("sequenceId,itemPosition,kind\n1e5,1,a\n1e5,2,b\n10e4,1,a\n10e4,2,b\n")
+    project.run(path, split_ratios=[1.0])
+    assert project.split(0)["sequenceId"].unique().sort().to_list() == ["10e4", "1e5"]

@@ -38,6 +38,7 @@ class Grid:
     split_ratios: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
     stride: int | None = None  # events between the windows of every split; None: seq_length
     inference_batch_size: int = 10  # what the models of 1.0 are made for
+    products: str = "float32"  # number format of the products in the blocks, the same for every release
 
     @property
     def n_runs(self) -> int:
@@ -96,9 +97,17 @@ def write_ours(root: Path, grid: Grid) -> None:
                 "learning_rate": grid.rates,
                 "batch_size": grid.batch_size,
                 "dropout": grid.dropout,
+                **formats_ours(grid),
             },
         },
     )
+
+
+def formats_ours(grid: Grid) -> dict[str, Any]:
+    """Our fields of number formats, which would else follow from the machine; predictions are in float32, as usual."""
+    if grid.products == "float32":
+        return {"layer_autocast": False}
+    return {"layer_type_dtypes": {"linear": grid.products, "decoder": "float32"}}
 
 
 def write_v1(root: Path, grid: Grid) -> None:
@@ -167,6 +176,8 @@ def write_v1(root: Path, grid: Grid) -> None:
                 "optimizer": [{"name": "Adam"}],
                 "scheduler": [{"name": "StepLR", "step_size": 1, "gamma": 0.99}] * len(grid.rates),
                 "continue_training": False,
+                "layer_autocast": grid.products != "float32",
+                "layer_type_dtypes": None if grid.products == "float32" else {"linear": grid.products},
             },
         },
     )

@@ -110,7 +110,8 @@ class Model(nn.Module):
         self.head = nn.Linear(WIDTH, n_characters, bias=False)
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
-                nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * LAYERS) if name.endswith(("out", "down")) else 1))
+                ends_branch = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * LAYERS) if ends_branch else 1))
         self.head.weight = self.characters.weight
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -1,24 +1,27 @@
 """How fast does a model train? Windows per second beside a careful plain loop and, with --peers, earlier releases.
 
-Three sizes, windows of 48 events of 3 categorical and 2 real columns, one categorical target, AdamW or Adam. Ours takes
-products in bfloat16 where the machine has a unit for them, as is its default; then float32 is measured too. The plain
-loop and earlier releases compute in float32.
+Three sizes, windows of 48 events of 3 categorical and 2 real columns, one categorical target, AdamW or Adam. First
+float32 against float32; then bfloat16, where the machine multiplies it in hardware or with --bfloat16, against the
+plain loop and 1.0 under their autocast. Each comparison has one number format.
 
 The plain loop is what a careful person writes in eager torch: one matrix for queries, keys and values, one for both
 halves of the SwiGLU, causal attention without a mask, fused AdamW, data held as tensors. It has a process of its own,
-whose steps alternate with ours, so that the ratio holds when the speed of the machine drifts.
+whose steps alternate with ours, so that the ratio holds when the speed of the machine drifts. In bfloat16 it takes its
+blocks under torch.autocast and its head in float32, as ours does.
 
 Earlier releases run in environments of their own (peers.py) on the same table. They do not say how long they trained,
 so a search of one model is timed with one epoch and with many, in processes of their own, and ours in the same way:
 the difference is training with validation on a fiftieth of the rows, start-up and compilation apart. The second figure
-is that of the longer search as a whole, with its start, compilation and export.
+is that of the longer search as a whole, with its start, compilation and export. Counted are the windows that each
+release trains: 1.0 leaves out the last batch of an epoch where it is not full, 896 of 1,000 windows remain with batches
+of 128. 3.1 has no autocast on one CPU, so it is measured in float32 alone.
 
-Utilisation is the rate of the model's own products, 6 x windows/s x T x (P + L x T x D), by the machine's best float32
-matrix product in the same process. P: weights of the linear layers; T steps, L layers, D width; 6 = a product and a
-sum, forward and twice backward; T x D for attention that sees half the steps, for queries with keys and again with
-values (Chowdhery et al. 2022, appendix B, with half the attention because it is causal).
+Utilisation is the rate of the model's own products, 6 x windows/s x T x (P + L x T x D), by the machine's best matrix
+product of the same number format in the same process. P: weights of the linear layers; T steps, L layers, D width; 6 =
+a product and a sum, forward and twice backward; T x D for attention that sees half the steps, for queries with keys and
+again with values (Chowdhery et al. 2022, appendix B, with half the attention because it is causal).
 
-    python benchmarks/training.py [--rounds 20] [--peers 2] [--compile]
+    python benchmarks/training.py [--rounds 20] [--peers 2] [--compile] [--bfloat16 | --float32]
 """
 
 import argparse
@@ -38,11 +41,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from peers import OURS, PEERS, Grid, Write, new_project, peer, sequifier, write_ours, write_v1, write_v3
+from peers import OURS, PEERS, Grid, Write, formats_ours, new_project, peer, sequifier, write_ours, write_v1, write_v3
 from torch import Tensor, nn
 
 from sequifier.config.train import TrainConfig
 from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.training.precision import has_matrix_unit
 from sequifier.training.step import train_step
 from sequifier.training.threads import set_threads
 
@@ -65,14 +69,21 @@ class Size:
     def __str__(self) -> str:
         return f"width {self.width} x {self.layers}, batch {self.batch_size}"
 
-    def grid(self, epochs: int) -> Grid:
+    def grid(self, epochs: int, products: str = "float32") -> Grid:
         """A search of this model alone."""
         shape = {"width": self.width, "layers": self.layers, "heads": self.heads, "batch_size": self.batch_size}
-        return Grid([1e-3], [0.0], [4 * self.width], epochs, **shape, columns=COLUMNS, split_ratios=SPLIT_RATIOS)
+        common = {"columns": COLUMNS, "split_ratios": SPLIT_RATIOS, "products": products}
+        return Grid([1e-3], [0.0], [4 * self.width], epochs, **shape, **common)
 
 
 Take = Callable[[int], float]
 """Takes so many steps and says how many seconds they took."""
+
+LEAVES_PARTIAL_BATCH = {"1.0.0.6"}
+"""Releases that train full batches alone."""
+
+HAS_AUTOCAST = {"1.0.0.6"}
+"""Releases that compute under autocast on one device."""
 
 SIZES = [Size(64, 2, 4, 128, 40), Size(128, 4, 4, 128, 10), Size(256, 6, 8, 64, 4)]
 
@@ -90,7 +101,7 @@ def write_table(path: Path, n_sequences: int = N_SEQUENCES, n_events: int = N_EV
     path.write_text("\n".join(lines) + "\n")
 
 
-def prepared(root: Path, size: Size, *, compiled: bool, autocast: bool = True) -> Prepared:
+def prepared(root: Path, size: Size, products: str, *, compiled: bool) -> Prepared:
     """Our model of this size, ready to train."""
     config = {
         "project_root": str(root),
@@ -103,7 +114,7 @@ def prepared(root: Path, size: Size, *, compiled: bool, autocast: bool = True) -
             "learning_rate": 1e-3,
             "optimizer": {"name": "AdamW"},
             "torch_compile": compiled,
-            "layer_autocast": autocast,
+            **formats_ours(size.grid(1, products)),
         },
     }
     return prepare(TrainConfig.model_validate(config), Shared())
@@ -132,8 +143,9 @@ class PlainBlock(nn.Module):
 class PlainModel(nn.Module):
     """Embeddings side by side, positions, blocks, one head."""
 
-    def __init__(self, n_classes: list[int], widths: list[int], size: Size) -> None:
+    def __init__(self, n_classes: list[int], widths: list[int], size: Size, products: str) -> None:
         super().__init__()
+        self.is_short = products == "bfloat16"
         self.categories = nn.ModuleList(
             nn.Embedding(classes, width) for classes, width in zip(n_classes, widths, strict=False)
         )
@@ -148,9 +160,10 @@ class PlainModel(nn.Module):
         parts = [embed(categories[..., number]) for number, embed in enumerate(self.categories)]
         parts += [embed(reals[..., number, None]) for number, embed in enumerate(self.reals)]
         x = torch.cat(parts, dim=-1) + self.positions
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.is_short):
+            for block in self.blocks:
+                x = block(x)
+        return self.head(self.norm(x.float()))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -178,13 +191,13 @@ def plain_data(ready: Prepared) -> PlainData:
     )
 
 
-def plain_loop(pipe: Connection, data: PlainData, size: Size, device: torch.device) -> None:
+def plain_loop(pipe: Connection, data: PlainData, size: Size, products: str, device: torch.device) -> None:
     """The plain loop, in a process that nothing of ours has set up: takes steps, says how long they took."""
     set_threads(None)
     categories, reals, starts = (
         torch.from_numpy(values).to(device) for values in (data.categories, data.reals, data.starts)
     )
-    model = PlainModel(data.n_classes, data.widths, size).to(device)
+    model = PlainModel(data.n_classes, data.widths, size, products).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     steps = torch.arange(STEPS, device=device)
     while (n_steps := pipe.recv()) is not None:
@@ -202,11 +215,11 @@ def plain_loop(pipe: Connection, data: PlainData, size: Size, device: torch.devi
 
 
 @contextmanager
-def plain_steps(ready: Prepared, size: Size) -> Iterator[Take]:
+def plain_steps(ready: Prepared, size: Size, products: str) -> Iterator[Take]:
     """Steps of the plain loop."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=plain_loop, args=(theirs, plain_data(ready), size, ready.device), daemon=True
+        target=plain_loop, args=(theirs, plain_data(ready), size, products, ready.device), daemon=True
     )
     process.start()
 
@@ -254,10 +267,10 @@ def alternate(loops: dict[str, Take], rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def matrix_rate(device: torch.device) -> float:
-    """Floating-point operations per second of a float32 product of two square matrices; the best of 20."""
+def matrix_rate(device: torch.device, products: str) -> float:
+    """Floating-point operations per second of a product of two square matrices in a format; the best of 20."""
     n = 2048 if device.type == "cpu" else 8192
-    a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
+    a, b = (torch.randn(n, n, device=device).to(getattr(torch, products)) for _ in range(2))
     best = float("inf")
     for _ in range(20):
         began = finished(device)
@@ -272,46 +285,54 @@ def operations_per_window(ready: Prepared, size: Size) -> float:
     return 6 * STEPS * (linear + size.layers * STEPS * size.width)
 
 
-def measure_steps(folder: Path, size: Size, rounds: int, *, compiled: bool) -> None:
-    """Print our windows per second, the plain loop's, and the utilisation."""
+def measure_steps(folder: Path, size: Size, products: str, rounds: int, *, compiled: bool) -> None:
+    """Print our windows per second, the plain loop's, and the utilisation, both in one number format."""
     root = new_project(write_table, folder, size.grid(1), write_ours, OURS)
-    ready = prepared(root, size, compiled=compiled)
-    rate = matrix_rate(ready.device)
-    loops = {"ours": our_steps(ready, size)}
-    if ready.state.precision.linear != torch.float32:
-        loops["float32"] = our_steps(prepared(root, size, compiled=compiled, autocast=False), size)
-    with plain_steps(ready, size) as plain:
-        seconds = alternate(loops | {"plain loop": plain}, rounds)
+    ready = prepared(root, size, products, compiled=compiled)
+    rate = matrix_rate(ready.device, products)
+    with plain_steps(ready, size, products) as plain:
+        seconds = alternate({"ours": our_steps(ready, size), "plain loop": plain}, rounds)
     speeds = {name: size.batch_size / statistics.median(values) for name, values in seconds.items()}
-    for name in loops:
-        pairs = zip(seconds[name], seconds["plain loop"], strict=True)
-        ratio = statistics.median(plain / ours for ours, plain in pairs)
-        used = speeds[name] * operations_per_window(ready, size) / rate
-        print(
-            f"{size!s:24} {name:8} {speeds[name]:6.0f} windows/s, plain loop {speeds['plain loop']:6.0f}, "
-            f"ours / plain loop {ratio:.2f}; {100 * used:.0f} % of {rate / 1e9:.0f} GFLOP/s",
-            flush=True,
-        )
+    ratios = [plain / ours for ours, plain in zip(seconds["ours"], seconds["plain loop"], strict=True)]
+    used = speeds["ours"] * operations_per_window(ready, size) / rate
+    print(
+        f"{size!s:24} {products:8} ours {speeds['ours']:6.0f} windows/s, plain loop {speeds['plain loop']:6.0f}, "
+        f"ours / plain loop {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}); "
+        f"{100 * used:.0f} % of {rate / 1e9:.0f} GFLOP/s in {products}",
+        flush=True,
+    )
 
 
-def speeds_of(folder: Path, size: Size, write_configs: Write, program: list[str], rounds: int) -> tuple[float, float]:
-    """Windows per second of further epochs, and of the whole command with many epochs; the best of some rounds."""
+def trained_windows(size: Size, *, leaves_partial_batch: bool) -> int:
+    """Windows that an epoch trains."""
     windows = N_SEQUENCES * len(range(0, round(N_EVENTS * SPLIT_RATIOS[0]) - STEPS - 1 + STEPS, STEPS))
+    return windows // size.batch_size * size.batch_size if leaves_partial_batch else windows
+
+
+def speeds_of(
+    folder: Path, size: Size, products: str, release: str, write_configs: Write, program: list[str], rounds: int
+) -> tuple[float, float]:
+    """Windows per second of further epochs, and of the whole command with many epochs; the best of some rounds."""
+    windows = trained_windows(size, leaves_partial_batch=release in LEAVES_PARTIAL_BATCH)
     seconds: dict[int, list[float]] = {1: [], size.epochs: []}
     for number in range(rounds + 1):  # the first only fills caches of compiled code
         for epochs, found in seconds.items():
-            root = new_project(write_table, folder / f"{number}-{epochs}", size.grid(epochs), write_configs, program)
+            place, grid = folder / f"{number}-{epochs}", size.grid(epochs, products)
+            root = new_project(write_table, place, grid, write_configs, program)
             found.append(sequifier(program, "hyperparameter-search", root))
     one, many = (min(found[1:]) for found in seconds.values())
     return windows * (size.epochs - 1) / (many - one), windows * size.epochs / many
 
 
-def measure_peers(folder: Path, size: Size, rounds: int) -> None:
-    """Print windows per second of whole processes, ours and those of earlier releases."""
+def measure_peers(folder: Path, size: Size, products: str, rounds: int) -> None:
+    """Print windows per second of whole processes, ours and those of earlier releases, all in one number format."""
     programs: dict[str, tuple[Write, list[str]]] = {"ours": (write_ours, OURS)}
     for version, write_configs in zip(PEERS, (write_v1, write_v3), strict=True):
-        programs[version] = (write_configs, peer(version))
-    found = {name: speeds_of(folder / name, size, *program, rounds) for name, program in programs.items()}
+        if products == "float32" or version in HAS_AUTOCAST:
+            programs[version] = (write_configs, peer(version))
+    found = {
+        name: speeds_of(folder / name, size, products, name, *program, rounds) for name, program in programs.items()
+    }
     for kind, what in enumerate(("further epochs", "whole command")):
         speeds = {name: speed[kind] for name, speed in found.items()}
         others = ", ".join(
@@ -319,24 +340,32 @@ def measure_peers(folder: Path, size: Size, rounds: int) -> None:
             for name, speed in speeds.items()
             if name != "ours"
         )
-        print(f"{size!s:24} {what:14} ours {speeds['ours']:6.0f} windows/s; {others}", flush=True)
+        print(f"{size!s:24} {products:8} {what:14} ours {speeds['ours']:6.0f} windows/s; {others}", flush=True)
 
 
 def main() -> None:
-    """Print a line for each size."""
+    """Print a line for each size and number format."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=20)
     options.add_argument("--peers", type=int, default=0, metavar="ROUNDS", help="measure earlier releases too")
     options.add_argument("--compile", action="store_true", help="compile our model")
+    which = options.add_mutually_exclusive_group()
+    which.add_argument("--bfloat16", action="store_true", help="measure bfloat16 on a CPU without a unit for it, too")
+    which.add_argument("--float32", action="store_true", help="leave bfloat16 out")
     given = options.parse_args()
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}")
+    has_unit = torch.cuda.is_available() or has_matrix_unit()
+    formats = ["float32", "bfloat16"] if given.bfloat16 or (has_unit and not given.float32) else ["float32"]
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}; bfloat16 in hardware: {'yes' if has_unit else 'no'}")
     with tempfile.TemporaryDirectory() as temporary:
-        for size in SIZES:
-            measure_steps(Path(temporary) / f"steps{size.width}", size, given.rounds, compiled=given.compile)
-        if given.peers:
-            print("processes of their own, validation and checkpoints included")
+        for products in formats:
             for size in SIZES:
-                measure_peers(Path(temporary) / f"peers{size.width}", size, given.peers)
+                place = Path(temporary) / f"steps-{products}-{size.width}"
+                measure_steps(place, size, products, given.rounds, compiled=given.compile)
+        if given.peers:
+            print("processes of their own, validation and checkpoints included; windows as each release trains them")
+            for products in formats:
+                for size in SIZES:
+                    measure_peers(Path(temporary) / f"peers-{products}-{size.width}", size, products, given.peers)
 
 
 if __name__ == "__main__":

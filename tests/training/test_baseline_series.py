@@ -77,9 +77,12 @@ def test_seasonal_means_are_those_of_the_earlier_periods_that_may_be_read() -> N
 
 def test_autocorrelation_is_that_of_the_definition_and_does_not_cross_sequences() -> None:
     generator = np.random.default_rng(1)
-    sequences = [generator.normal(size=size).astype(np.float32).astype(np.float64) for size in (30, 7, 12)]
-    found, n_pairs = autocorrelation(series_of(*sequences), "price", 8, difference=False)
-    centred = [values - values.mean() for values in sequences]
+    sequences = [generator.normal(size=size) for size in (30, 7, 12)]
+    found, n_pairs = autocorrelation(sequences, 8)
+    centred = [
+        values - np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
+        for values in sequences
+    ]
     variance = sum((values**2).sum() for values in centred) / 49
     for lag in range(1, 9):
         pairs = [(values[:-lag] * values[lag:]) for values in centred if len(values) > lag]
@@ -88,13 +91,22 @@ def test_autocorrelation_is_that_of_the_definition_and_does_not_cross_sequences(
 
 
 @pytest.mark.parametrize("trend", [0.0, 0.05])
-def test_the_period_of_a_seasonal_series_is_found(trend: float) -> None:
-    time = np.arange(900)
-    noise = np.random.default_rng(2).normal(size=900)
-    values = np.sin(2 * np.pi * time / 24) + 0.4 * np.sin(2 * np.pi * time / 12) + 0.2 * noise + trend * time
+@pytest.mark.parametrize("walk", [0.0, 0.3])
+def test_the_period_of_a_seasonal_series_is_found(trend: float, walk: float) -> None:
+    time, generator = np.arange(900), np.random.default_rng(2)
+    values = np.sin(2 * np.pi * time / 24) + 0.4 * np.sin(2 * np.pi * time / 12) + 0.2 * generator.normal(size=900)
+    values += trend * time + walk * np.cumsum(generator.normal(size=900))
     events = series_of(values / values.std())
     assert find_period(events, "price", 200) == 24
     assert find_period(events, "price", 20) != 24, "a period that no window shows is of no use"
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.95])
+def test_noise_and_an_autoregression_have_no_period(slope: float) -> None:
+    generator, values = np.random.default_rng(4), [0.0]
+    for noise in generator.normal(size=20_000):
+        values.append(slope * values[-1] + noise)
+    assert find_period(series_of(np.array(values)), "price", 12) is None
 
 
 def test_a_constant_or_short_series_has_no_period() -> None:

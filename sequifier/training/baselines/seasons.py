@@ -3,51 +3,63 @@
 Shapes: N rows of a split, S sequences, P lags.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 
-_ROWS = 1 << 20
+_ROWS = 1 << 18
 """Values that are looked at, about; of more, whole sequences spread evenly, and of a longer one its end."""
-_NEARLY = 0.9
-"""Of equal peaks, which multiples of a period are, the first is the period: those of at least this fraction."""
+_NEARLY = 0.8
+_FEWEST = 3
+"""Pairs of values of the longest lag that is looked at."""
 
 
 def find_period(events: Events | MappedEvents, column: str, longest: int) -> int | None:
-    """The lag, 2 to `longest`, of the highest peak of the autocorrelation of the training events; None without a peak.
+    """The period of the training events, 2 to `longest`; None where the autocorrelation r shows none.
 
-    A peak is a local maximum above 1.96 / sqrt(pairs), the 5 % bound of white noise (Box, Jenkins and Reinsel 2008,
-    section 2.1.6). A trend can hide all peaks; then the first differences are looked at, as in Box and Jenkins.
+    Of a season of p events, r is high at lag p and low half a period before and after it: the period has a large rise
+    r(p) - (r(p / 2) + r(3 p / 2)) / 2. A decline of r adds nothing to that where it is linear, and makes it negative
+    where it is convex, as that of an autoregression. The rise is summed over the series about its linear trend and its
+    first differences, which keep a season below slow waves. Odd multiples of a period rise as high, so the period is
+    the first peak of at least `_NEARLY` of the highest. It must exceed 1.96 of its standard errors in white noise, where
+    r has a variance of 1 / pairs (Box, Jenkins and Reinsel 2008, section 2.1.6).
     """
-    correlation, n_pairs = autocorrelation(events, column, longest + 1, difference=False)
-    found = _first_peak(correlation, n_pairs, longest)
-    if found is None:
-        found = _first_peak(*autocorrelation(events, column, longest + 1, difference=True), longest)
-    return found
+    furthest = -(-3 * longest // 2)
+    series = _series(events, column, furthest)
+    period = np.arange(1, longest + 1)
+    before, after = period // 2, -(-3 * period // 2)
+    rise, error = np.zeros(longest), np.zeros(longest)
+    # Differences of white noise have a correlation of -1/2 at lag 1, half of a period of 2 or 3.
+    for values, shortest in ((series, 2), ([np.diff(values) for values in series], 4)):
+        r, n_pairs = autocorrelation(values, furthest)
+        variance = 1 / np.maximum(n_pairs, 1)
+        rise += np.where(period >= shortest, r[period] - (r[before] + r[after]) / 2, 0.0)
+        error += np.sqrt(variance[period] + (variance[before] + variance[after]) / 4)
+        rise[n_pairs[after] < _FEWEST] = 0.0
+    next_one = np.append(rise[1:], 0.0)
+    peaks = np.flatnonzero((rise[1:] > rise[:-1]) & (rise[1:] >= next_one[1:])) + 1
+    peaks = peaks[rise[peaks] > 1.96 * error[peaks]]
+    if not len(peaks):
+        return None
+    return int(period[peaks[rise[peaks] >= _NEARLY * rise[peaks].max()][0]])
 
 
-def autocorrelation(
-    events: Events | MappedEvents, column: str, longest: int, *, difference: bool
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def autocorrelation(series: list[NDArray[np.float64]], longest: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The autocorrelation at lags 0 to `longest` and the pairs it is a mean of, (P + 1,) each.
 
-    Pairs do not cross from one sequence to the next; each sequence is taken about its own mean.
+    Pairs do not cross from one sequence to the next; each sequence is taken about its own linear trend.
     """
-    series = _series(events, column, longest, difference=difference)
     lengths = np.array([len(values) for values in series], dtype=np.int64)
-    lags = np.arange(longest + 1)
-    n_pairs = np.maximum(lengths[:, None] - lags, 0).sum(axis=0) if len(lengths) < 1 << 12 else _pairs(lengths, lags)
+    n_pairs = np.array([np.maximum(lengths - lag, 0).sum() for lag in range(longest + 1)], dtype=np.int64)
     # The zeros between two sequences are as many as the longest lag.
     padded = np.zeros(int((lengths + longest).sum()) + 1)
     begin = 0
     for values in series:
-        padded[begin : begin + len(values)] = values - values.mean()
+        padded[begin : begin + len(values)] = _without_trend(values)
         begin += len(values) + longest
-    size = 1 << (2 * len(padded)).bit_length()
+    size = 1 << (len(padded) + longest).bit_length()  # nor does a lag reach round the end
     products = np.fft.irfft(np.abs(np.fft.rfft(padded, size)) ** 2, size)[: longest + 1]
     variance = products[0] / max(int(n_pairs[0]), 1)
     if variance <= 0:
@@ -55,12 +67,14 @@ def autocorrelation(
     return products / np.maximum(n_pairs, 1) / variance, n_pairs
 
 
-def _pairs(lengths: NDArray[np.int64], lags: NDArray[np.int64]) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.array([np.maximum(lengths - lag, 0).sum() for lag in lags], dtype=np.int64)
-    return found
+def _without_trend(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = values - values.mean()
+    time = np.arange(len(values)) - (len(values) - 1) / 2
+    detrended: NDArray[np.float64] = values - time * (time @ values) / max(float(time @ time), 1.0)
+    return detrended
 
 
-def _series(events: Events | MappedEvents, column: str, longest: int, *, difference: bool) -> list[NDArray[Any]]:
+def _series(events: Events | MappedEvents, column: str, longest: int) -> list[NDArray[np.float64]]:
     begins, ends = events.offsets[:-1] + events.n_context, events.offsets[1:]
     long_enough = np.flatnonzero(ends - begins > 3)
     if not len(long_enough):
@@ -69,20 +83,7 @@ def _series(events: Events | MappedEvents, column: str, longest: int, *, differe
     n_kept = max(_ROWS // typical, 1)
     if len(long_enough) > n_kept:
         long_enough = long_enough[np.linspace(0, len(long_enough) - 1, n_kept).astype(np.int64)]
-    series = [
+    return [
         events.columns[column][max(int(begins[s]), int(ends[s]) - _ROWS) : int(ends[s])].astype(np.float64)
         for s in long_enough
     ]
-    return [np.diff(values) for values in series] if difference else series
-
-
-def _first_peak(correlation: NDArray[np.float64], n_pairs: NDArray[np.int64], longest: int) -> int | None:
-    inner = correlation[1:-1]  # lags 1 to longest
-    rises, falls = inner > correlation[:-2], inner >= correlation[2:]
-    peaks = np.flatnonzero(rises & falls) + 1
-    peaks = peaks[(peaks >= 2) & (peaks <= longest) & (n_pairs[peaks] >= 3)]
-    peaks = peaks[correlation[peaks] > 1.96 / np.sqrt(n_pairs[peaks])]
-    if not len(peaks):
-        return None
-    height = correlation[peaks]
-    return int(peaks[height >= _NEARLY * height.max()][0])

@@ -310,3 +310,22 @@ def test_unknown_categories_of_the_validation_split_do_not_count(shop: Path, tra
     validation = pl.read_parquet(shop / "data" / "shop-split1.parquet").filter(~pl.col("isContext"))
     assert counts["price"] == len(validation)
     assert counts["item"] == int((validation["item"] != 0).sum())
+
+
+def test_computing_the_baselines_is_a_stage_that_runs_on_one_data_set_share(train_config: WriteConfig) -> None:
+    config = load(TrainConfig, train_config(training_spec={"epochs": 1})).config
+    shared, stages = Shared(), []
+
+    def noted(event: str, **fields: Any) -> None:
+        if event == "stage":
+            stages.append(fields["stage"])
+
+    first = run(config, emit=noted, shared=shared, resume="never")
+    assert stages[:3] == ["load", "baselines", "training"]
+    assert first.seconds["baselines"] > 0
+    stages.clear()
+    again = run(config, emit=noted, shared=shared, resume="never")
+    assert stages[:2] == ["load", "training"]
+    assert again.baselines == first.baselines
+    shorter = config.model_copy(update={"seq_length": 2})
+    assert run(shorter, emit=noted, shared=shared, resume="never").baselines != first.baselines, "other events are seen"

@@ -3,6 +3,8 @@
 Shapes: N rows of a split, S sequences, P lags.
 """
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +25,8 @@ def find_period(events: Events | MappedEvents, column: str, longest: int) -> int
     r(p) - (r(p / 2) + r(3 p / 2)) / 2. A decline of r adds nothing to that where it is linear, and makes it negative
     where it is convex, as that of an autoregression. The rise is summed over the series about its linear trend and its
     first differences, which keep a season below slow waves. Odd multiples of a period rise as high, so the period is
-    the first peak of at least `_NEARLY` of the highest. It must exceed 1.96 of its standard errors in white noise, where
-    r has a variance of 1 / pairs (Box, Jenkins and Reinsel 2008, section 2.1.6).
+    the first peak of at least `_NEARLY` of the highest. A peak must exceed what white noise, whose r has a variance of
+    1 / pairs (Box, Jenkins and Reinsel 2008, section 2.1.6), reaches at any of the lags in 5 % of series (Bonferroni).
     """
     furthest = -(-3 * longest // 2)
     series = _series(events, column, furthest)
@@ -40,7 +42,7 @@ def find_period(events: Events | MappedEvents, column: str, longest: int) -> int
         rise[n_pairs[after] < _FEWEST] = 0.0
     next_one = np.append(rise[1:], 0.0)
     peaks = np.flatnonzero((rise[1:] > rise[:-1]) & (rise[1:] >= next_one[1:])) + 1
-    peaks = peaks[rise[peaks] > 1.96 * error[peaks]]
+    peaks = peaks[rise[peaks] > NormalDist().inv_cdf(1 - 0.05 / longest) * error[peaks]]
     if not len(peaks):
         return None
     return int(period[peaks[rise[peaks] >= _NEARLY * rise[peaks].max()][0]])

@@ -105,7 +105,7 @@ def _winner(found: Findings) -> Iterator[Recommendation]:
         return
     better = f"{abs(100 * overview.skill):.1f} % {'better' if overview.skill >= 0 else 'worse'} than"
     line = f"That is {better} the best baseline ({overview.baseline_name}, {_plain(overview.baseline)})"
-    if overview.beats_baseline is False:
+    if overview.beats_baseline is False and overview.skill > 0:
         line += ", which is not significant (paired t test at 97.5 %, corrected for the choice of the best run)"
     yield Recommendation("winner", line + ".", {"skill": overview.skill, "baseline": overview.baseline})
 

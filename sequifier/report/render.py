@@ -90,7 +90,8 @@ def _header(analysis: Analysis) -> str:
         ),
     ]
     if overview.skill is not None and overview.baseline is not None:
-        sure = {True: "significant", False: "not significant", None: ""}[overview.beats_baseline]
+        known = None if overview.skill <= 0 else overview.beats_baseline
+        sure = {True: "significant", False: "not significant", None: ""}[known]
         told.insert(
             1,
             (

@@ -9,7 +9,7 @@ all. For runs i and j with sums S and targets c of unit u:
 with (sum c_u)^2 / sum(c_u^2) - 1 degrees of freedom. Of R runs, i is worse when D > t(degrees, 1 - 0.05 / (R - 1)) se
 for some j (all j up to R = 200, else the 200 best). The runs that are not called worse contain the best trained model
 in 95 % of searches, whichever run was chosen as the best: the comparison with the best of Hsu 1996 (Multiple
-Comparisons, chapter 5) by Bonferroni's bound. docs/decisions/012-statistics-of-a-result.md has the simulations.
+Comparisons, chapter 5) by Bonferroni's bound. docs/decisions/014-statistics-of-a-result.md has the simulations.
 
 Shapes: U units, J runs that one is compared with, r training seeds.
 """

@@ -31,7 +31,7 @@ def verdict_lines(rows: Sequence[Ranked]) -> list[str]:
     if compared:
         others = "other configurations are" if len(compared) > 1 else "other configuration is"
         lines.append(f"{len(same)} of {len(compared)} {others} {SAME} (paired t tests, 95 % for all together).")
-    if same and by != "prompts" and any(row.n_seeds == 1 for row in (rows[0], *same)):
+    if compared and by != "prompts" and any(row.n_seeds == 1 for row in (rows[0], *compared)):
         lines.append(_ONE_SEED)
     return lines
 

@@ -1,4 +1,4 @@
-"""Simulated searches for the verdict on a result, and the figures of docs/decisions/012-statistics-of-a-result.md.
+"""Simulated searches for the verdict on a result, and the figures of docs/decisions/014-statistics-of-a-result.md.
 
 Print all of them (about ten minutes): python tests/search/verdict_simulations.py
 """

@@ -59,6 +59,7 @@ def test_preprocess_leaves_a_wait_in_python_as_an_error_of_its_own(shop: Path) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_infer_too(shop: Path) -> None:
     config = shop / "configs/infer.yaml"
     config.write_text("model_path: models/none.onnx\n")
@@ -118,6 +119,7 @@ def test_hooks_do_not_count() -> None:
     assert stall.counts()
 
 
+@pytest.mark.slow
 def test_the_planning_of_a_search_too(search_config: WriteConfig) -> None:
     path = str(search_config())
     done = hang("sequifier.search.plan", "make_plan", "native", "hyperparameter-search", "--config-path", path)

@@ -80,7 +80,7 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
     assert calm.returncode == 0, calm.stderr
     losses = {record.run: record.best_val_loss for record in read_ledger(shop / "logs/calm")}
 
-    path = search_config(**runs_of(len(KINDS), run_timeout_minutes=0.12))
+    path = search_config(**runs_of(len(KINDS), run_timeout_minutes=0.2))
     full = failing_search(path, KINDS, tmp_path / "already failed")
     number = KINDS.index("full disk")
     assert full.returncode == 1, full.stderr
@@ -130,7 +130,7 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
     assert "out of memory during export" in errors["out of memory at export"]
     assert "ValueError: the flux is out of bounds" in errors["exception"]
     assert "nan" in errors["NaN loss"]
-    assert "ended in training after run_timeout_minutes: 0.12" in errors["hangs in a step"]
+    assert "ended in training after run_timeout_minutes: 0.2" in errors["hangs in a step"]
     for record in records.values():
         if record.state in ("failed", "oom"):
             command = f"sequifier train --config-path configs/hp_search/{record.name}.yaml"

@@ -154,7 +154,7 @@ for number in range(1000):
     figures = {"cpu_seconds": 1.0 + (0.09 if BUSY else 0.00001) * number, "moved": READ * number, "counts": COUNTS}
     send("heartbeat", **figures, doing="reading a.parquet")
     time.sleep(0.05)
-    if number == 60:
+    if number == 30:
         send("finished", result={})
 """
 

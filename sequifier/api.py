@@ -1,5 +1,6 @@
 """The commands as functions: config in, result out. The only place that joins the stages."""
 
+import glob
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sequifier.search.proposals import Proposer
     from sequifier.search.pruning import Savings
     from sequifier.search.results import Row
+    from sequifier.search.verify import Verified
 
 Report = Callable[[str], None]
 Ended = Literal["planned", "complete", "stopped", "budget"]
@@ -111,6 +113,36 @@ def train(
 
     with Interrupt() as interrupt:
         return run(config, emit=emit, resume=resume, should_stop=interrupt.is_set, check=check)
+
+
+def verify(config: "TrainConfig", *, emit: Callable[..., None]) -> "Verified":
+    """Train a run of a search again and compare its validation loss with the ledger; see `search.verify`.
+
+    It is trained under the name NAME-verify, whose record in `logs/` stays; no model and no checkpoint does.
+
+    Raises:
+        RunError: the ledger has no finished run of this name.
+        ConfigError, DataError: as `train`.
+    """
+    from sequifier.artifacts.metadata import find_metadata, read_metadata
+    from sequifier.config.resolve import resolve
+    from sequifier.search.verify import changed, compared, stored
+
+    record = stored(config)
+    metadata = read_metadata(find_metadata(config.metadata_config_path, config.project_root))
+    if (other := changed(resolve(config, metadata), metadata, record)) is not None:
+        return other
+    name = f"{config.model_name}-verify"
+    exports = dict.fromkeys(("export_generative_model", "export_embedding_model", "export_end_to_end"), False)
+    again = config.model_copy(update={"model_name": name, **exports})
+    try:
+        result = train(again, resume="never", emit=emit)
+    finally:
+        for path in (config.root / "checkpoints").glob(f"{glob.escape(name)}-*.pt"):
+            path.unlink()
+    if result.ended == "interrupted":
+        raise KeyboardInterrupt
+    return compared(record, result.best_val_loss, result.facts)
 
 
 def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":

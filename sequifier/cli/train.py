@@ -8,6 +8,9 @@ import click
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
 from sequifier.cli.output import echo
 
+DIFFERS = 1
+"""Exit code of --verify: not the same."""
+
 
 @click.command("train", cls=Command)
 @config_options("configs/train.yaml")
@@ -20,6 +23,12 @@ from sequifier.cli.output import echo
     default=None,
     help="Go on from the last checkpoint, or begin afresh. Default: go on with a run that did not end.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Train a search's run file again and compare with the ledger: same (exit code 0), or how far off and what "
+    "changed (1). Replaces nothing.",
+)
 @with_seed_options
 def command(
     config_path: Path,
@@ -31,9 +40,10 @@ def command(
     input_columns: tuple[str, ...],
     max_steps: int | None,
     resume: bool | None,
+    verify: bool,
     seed: int | None,
     randomize: bool,
-) -> None:
+) -> int:
     """Train one model on the events that preprocess encoded.
 
     Writes logs/NAME/, checkpoints/NAME-epoch-N.pt and models/sequifier-NAME-best-E.onnx.
@@ -69,6 +79,10 @@ def command(
             watch.heard()
             progress(event, **fields)
 
+        if verify:
+            verified = api.verify(loaded.config, emit=emit)
+            echo(verified.line)
+            return 0 if verified.is_same else DIFFERS
         result = api.train(loaded.config, config_path=loaded.path, resume=mode, emit=emit)
     if result.ended == "interrupted":
         raise KeyboardInterrupt
@@ -76,3 +90,4 @@ def command(
     for path in result.files.values():
         if path.startswith("models/"):
             echo(root / path)
+    return 0

@@ -39,27 +39,52 @@ def check_owner(config: TrainConfig, data: DataSchema) -> None:
     Raises:
         RunError: a search has a result under this name, of another run.
     """
-    match = _RUN_NAME.fullmatch(config.model_name)
-    folder = config.root / "logs" / match[1] if match else None
-    if match is None or folder is None or not (folder / "ledger.jsonl").exists():
+    record = record_of(config)
+    if record is None or record.state not in DONE:
         return
-    records = [record for record in latest_by_run(read_ledger(folder)).values() if record.name == config.model_name]
-    if not records or records[0].state not in DONE:
+    differing = list(changes(config, data, record))
+    if not differing:
         return
-    (record,) = records
-    trained = config.root / record.files.get("record", "") / CONFIG
-    header = trained.read_text(encoding="utf-8") if trained.is_file() else ""
-    if identity(config, data.fingerprint) in {record.identity, *_HASH.findall(header)}:
-        return
-    differing = [*_differing(config, data, record, trained)]
     more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-    what = f" ({'; '.join(differing[:_SHOWN])}{more})" if differing else ""
+    what = f" ({'; '.join(differing[:_SHOWN])}{more})" if any(differing) else ""
+    folder = _ledger_folder(config)
+    assert folder is not None
     raise RunError(
-        f"`{record.name}` is a run of the search `{match[1]}` with other settings{what}: training under its name "
+        f"`{record.name}` is a run of the search `{folder.name}` with other settings{what}: training under its name "
         "would replace its model",
         where=str(folder / "ledger.jsonl"),
         fix="choose another model_name, for example with --model-name",
     )
+
+
+def record_of(config: TrainConfig) -> Record | None:
+    """The last record of the run of this name in the ledger of its search; None where there is none."""
+    folder = _ledger_folder(config)
+    if folder is None:
+        return None
+    records = latest_by_run(read_ledger(folder)).values()
+    return next((record for record in records if record.name == config.model_name), None)
+
+
+def changes(config: TrainConfig, data: DataSchema, record: Record) -> list[str]:
+    """What makes this another run than the recorded one; empty for the same run, planned or with a smaller batch.
+
+    Args:
+        config: resolved.
+        data: metadata of its data set.
+        record: of the run.
+    """
+    trained = config.root / record.files.get("record", "") / CONFIG
+    header = trained.read_text(encoding="utf-8") if trained.is_file() else ""
+    if identity(config, data.fingerprint) in {record.identity, *_HASH.findall(header)}:
+        return []
+    return [*_differing(config, data, record, trained)] or [""]
+
+
+def _ledger_folder(config: TrainConfig) -> Path | None:
+    match = _RUN_NAME.fullmatch(config.model_name)
+    folder = config.root / "logs" / match[1] if match else None
+    return folder if folder is not None and (folder / "ledger.jsonl").exists() else None
 
 
 def _differing(config: TrainConfig, data: DataSchema, record: Record, trained: Path) -> Iterator[str]:

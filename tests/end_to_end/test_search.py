@@ -37,8 +37,8 @@ def search(path: Path, *flags: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-def train(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sequifier", "train", "--config-path", str(path)]
+def train(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sequifier", "train", "--config-path", str(path), *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False)
 
 
@@ -89,6 +89,17 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
         assert facts["device"] and facts["cpu_threads"] > 0
         assert {key: getattr(record, key) for key in facts} == facts, "the ledger says the same"
     assert "ranked together differ" not in done.stdout
+
+    models = sorted((shop / "models").iterdir())
+    checkpoints = sorted((shop / "checkpoints").iterdir())
+    verified = train(shop / "configs/hp_search/tune-run-0.yaml", "--verify")
+    assert verified.returncode == 0, verified.stderr
+    assert verified.stdout == f"same: validation loss {records[0].best_val_loss!r}, as in the ledger\n"
+    other = train(shop / "configs/hp_search/tune-run-0.yaml", "--verify", "-D", "training_spec.dropout=0.3")
+    assert other.returncode == 1
+    assert "not the same run: config changed (training_spec.dropout" in other.stdout
+    assert sorted((shop / "models").iterdir()) == models, "nothing was replaced or added"
+    assert sorted((shop / "checkpoints").iterdir()) == checkpoints
 
     before = (shop / "logs/tune/ledger.jsonl").read_bytes()
     second = search(search_config())

@@ -1,9 +1,8 @@
 """The card of a run's models: what they were trained on, how good they are, how to call them. Plain Markdown."""
 
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from sequifier.config.identity import identity
 from sequifier.config.size import parameter_count
 from sequifier.errors import SequifierError
 from sequifier.export.checkpoints import Checkpoint
+from sequifier.export.markdown import block, code, literal, table, text
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
 from sequifier.printable import printable
@@ -46,15 +46,14 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     columns = raw_columns(shape, metadata)
     record = _record(checkpoint.root / "logs" / config.model_name, checkpoint.content["fingerprint"])
     models = _models(checkpoint.root / "models", config.model_name)
-    targets = ", ".join(_code(target.name) for target in shape.targets)
-    reads = ", ".join(_code(name) for name in shape.input_columns)
-    name = config.model_name
-    yield f"# {name if re.fullmatch(r'[A-Za-z0-9 .-]+', name) else _code(name)}"
+    targets = ", ".join(code(target.name) for target in shape.targets)
+    reads = ", ".join(code(name) for name in shape.input_columns)
+    yield f"# {text(config.model_name)}"
     yield ""
     yield f"Predicts {targets} of the next {_events(shape.prediction_length)} from {reads} of up to the last "
     yield f"{_events(shape.seq_length)} of a sequence. A causal transformer, {parameter_count(shape):,} parameters."
     yield from ("", "## Files", "")
-    yield from _table(["file in models/", "bytes", "SHA-256"], [_file_row(path) for path in models])
+    yield from table(["file in models/", "bytes", "SHA-256"], [_file_row(path) for path in models])
     yield from ("", "## Data", "")
     yield from _data(metadata)
     yield from ("", "## Schema", "")
@@ -63,12 +62,14 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     yield from _metrics(checkpoint, version, record)
     yield from ("", "## How to call it", "")
     yield from _usage(models, shape, columns)
-    yield from ("", "## Config", "", "```yaml")
-    yield dump_yaml(config.model_dump(mode="json"), header=[]).strip()
-    yield from ("```", "", "## Versions", "")
+    yield from ("", "## Config", "")
+    yield from block("yaml", [dump_yaml(config.model_dump(mode="json"), header=[]).strip()])
+    yield from ("", "## Versions", "")
     versions = record.get("versions") or {}
     yield (
-        "Trained with " + (", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown versions") + "."
+        "Trained with "
+        + (", ".join(text(f"{name} {value}") for name, value in versions.items()) or "unknown versions")
+        + "."
     )
     yield f"Config hash `{identity(config, metadata.fingerprint)}`, data `{metadata.fingerprint}`."
 
@@ -79,7 +80,7 @@ def _events(count: int) -> str:
 
 def _file_row(path: Path) -> list[str]:
     content = path.read_bytes()
-    return [_code(path.name), f"{len(content):,}", f"`{hashlib.sha256(content).hexdigest()}`"]
+    return [code(path.name), f"{len(content):,}", f"`{hashlib.sha256(content).hexdigest()}`"]
 
 
 def _models(folder: Path, name: str) -> list[Path]:
@@ -104,17 +105,17 @@ def _record(parent: Path, fingerprint: str) -> dict[str, Any]:
 
 def _data(metadata: Metadata) -> Iterator[str]:
     about = metadata.sequifier
-    yield f"One row is one event; {_code(about.sequence_column)} names its sequence ({about.sequence_type}), "
-    yield f"{_code(about.position_column)} orders its events ({about.position_type}). "
-    ratios = ", ".join(f"{ratio:g}" for ratio in about.split_ratios)
-    yield f"Split {about.split_method} in ratios {ratios}; fingerprint `{metadata.fingerprint}`."
+    yield f"One row is one event; {code(about.sequence_column)} names its sequence ({about.sequence_type}), "
+    yield f"{code(about.position_column)} orders its events ({about.position_type}). "
+    yield f"Split {about.split_method} in ratios "
+    yield f"{', '.join(f'{ratio:g}' for ratio in about.split_ratios)}; fingerprint `{metadata.fingerprint}`."
     yield ""
     names = ["training", "validation", "test"]
     rows = [
         [names[number] if number < len(names) else f"split {number}", f"{rows:,}", f"{sequences:,}"]
         for number, (rows, sequences) in enumerate(zip(about.rows, about.sequences, strict=True))
     ]
-    yield from _table(["split", "events", "sequences"], rows)
+    yield from table(["split", "events", "sequences"], rows)
 
 
 def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterator[str]:
@@ -131,8 +132,8 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
         else:
             values = _categories(column)
         classes = "" if column.is_real else f"{len(column.categories):,}"
-        rows.append([_code(name), " and ".join(uses), metadata.column_types[name], classes, values])
-    yield from _table(["column", "use", "type", "categories", "values"], rows)
+        rows.append([code(name), " and ".join(uses), metadata.column_types[name], classes, values])
+    yield from table(["column", "use", "type", "categories", "values"], rows)
     yield ""
     yield "A category that is not among these is unknown (id 0); class 0 is never predicted."
 
@@ -140,7 +141,7 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
 def _categories(column: RawColumn) -> str:
     if column.kind is np.int64 and len(column.categories) > SHOWN_CATEGORIES:
         return f"{min(column.categories)} to {max(column.categories)}"
-    shown = [_code(category_text(category)) for category in column.categories[:SHOWN_CATEGORIES]]
+    shown = [code(category_text(category)) for category in column.categories[:SHOWN_CATEGORIES]]
     return ", ".join(shown + ["..."] * (len(column.categories) > SHOWN_CATEGORIES))
 
 
@@ -169,14 +170,14 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     config, results = checkpoint.config, record.get("results")
     baselines: dict[str, dict[str, float]] = results.get("baselines", {}) if isinstance(results, dict) else {}
     yield f"On the validation split, of the {version.name} weights (epoch {version.epoch}), beside baselines."
-    yield f"The best weights and the rank in a search are chosen by {_code(config.metric)} ({config.direction})."
+    yield f"The best weights and the rank in a search are chosen by {code(config.metric)} ({config.direction})."
     yield ""
     names = [name for name in version.metrics if name == "val_loss" or name.startswith("val_")]
     rows = [
-        [_code(name), _number(version.metrics[name]), *(_number(scores.get(name)) for scores in baselines.values())]
+        [code(name), _number(version.metrics[name]), *(_number(scores.get(name)) for scores in baselines.values())]
         for name in names
     ]
-    yield from _table(["metric", "model", *baselines], rows)
+    yield from table(["metric", "model", *map(text, baselines)], rows)
     yield ""
     value = version.metrics.get(config.metric)
     known = [scores[config.metric] for scores in baselines.values() if config.metric in scores]
@@ -188,7 +189,7 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     if best:
         better = 100 * sign * (best - value) / abs(best)
         word = "better" if better >= 0 else "worse"
-        yield f"Skill: {_code(config.metric)} is {abs(better):.1f} % {word} than that of the best baseline."
+        yield f"Skill: {code(config.metric)} is {abs(better):.1f} % {word} than that of the best baseline."
     if error is not None:
         yield (
             f"The standard error of `val_loss` is {_number(error)} (over sequences; of fewer than 5 sequences over "
@@ -207,12 +208,9 @@ def _usage(models: Sequence[Path], shape: Architecture, columns: Mapping[str, Ra
         yield "No ONNX model of this run is left; `sequifier export` writes one."
         return
     yield "`sequifier infer` takes CSV and Parquet. Without Sequifier, onnxruntime and numpy are enough:"
-    yield from ("", "```python")
-    if raw:
-        yield from _raw_call(raw[0], shape, columns)
-    else:
-        yield from _encoded_call(onnx[0], shape)
-    yield from ("```", "", "Values stand at the right end of their row, the last event last; what is left of the ")
+    yield ""
+    yield from block("python", _raw_call(raw[0], shape, columns) if raw else _encoded_call(onnx[0], shape))
+    yield from ("", "Values stand at the right end of their row, the last event last; what is left of the ")
     yield f"`{EVENT_COUNT}` real ones does not matter. docs/deploy.md of Sequifier says more."
 
 
@@ -220,16 +218,18 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn])
     yield from (
         "import numpy as np, onnxruntime",
         "",
-        f"model = onnxruntime.InferenceSession({_literal(f'models/{path.name}')})",
+        f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})",
     )
     yield "inputs = {  # one sequence of which one event is known"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
     for name in shape.input_columns:
         column = columns[name]
-        value = _literal(column.mean if column.is_real else next(iter(column.categories), ""))
+        first = next(iter(column.categories), "")
+        is_text = column.input_kind is np.str_
+        value = literal(column.mean if column.is_real else category_text(first) if is_text else first)
         dtype = column.numpy_type.__name__.rstrip("_")
-        padding = {"str": '""', "bool": "False"}.get(column.kind.__name__.rstrip("_"), "0")
-        yield f"    {_literal(name)}: np.array([[{padding}] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
+        padding = {"str": '""', "bool": "False"}.get(column.input_kind.__name__.rstrip("_"), "0")
+        yield f"    {literal(name)}: np.array([[{padding}] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
     yield "}"
     yield "for output, value in zip(model.get_outputs(), model.run(None, inputs)):"
     yield "    print(output.name, value[0])"
@@ -237,40 +237,19 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn])
 
 def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
     yield from ("import json, numpy as np, onnxruntime", "")
-    yield f"model = onnxruntime.InferenceSession({_literal(f'models/{path.name}')})"
+    yield f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})"
     yield "stored = model.get_modelmeta().custom_metadata_map"
     yield 'labels, scale = json.loads(stored["vocabularies"]), json.loads(stored["statistics"])'
     yield "inputs = {  # one sequence of which one event is known: ids from 1, or (value - mean) / std"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
     kinds = {**{name: ("1", "int64") for name, _ in shape.categorical}, **dict.fromkeys(shape.real, ("0", "float32"))}
     for name, (value, dtype) in kinds.items():
-        yield f"    {_literal(name)}: np.array([[0] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
+        yield f"    {literal(name)}: np.array([[0] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
     yield "}"
     yield "outputs = dict(zip([output.name for output in model.get_outputs()], model.run(None, inputs)))"
     for target in shape.targets:
-        name, output = _literal(target.name), _literal(target.output_names[-1])
+        name, output = literal(target.name), literal(target.output_names[-1])
         if target.kind == "categorical":
             yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
         else:
             yield f'print({name}, outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"])'
-
-
-def _code(text: str) -> str:
-    """Text that Markdown shows as it is: fenced by more backticks than it has in a row."""
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if "`" in text or not text.strip() else ""
-    return fence + space + text.replace("\n", " ") + space + fence
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield _row(header)
-    yield _row(["---"] * len(header))
-    yield from map(_row, rows)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"

@@ -18,7 +18,6 @@ from shop import TINY_RUN, WriteConfig, merged, preprocess_shop, shop_rows, writ
 from sequifier import api
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.train import TrainConfig
-from sequifier.export.card import _code
 from sequifier.run import run as run_training
 from sequifier.training.limits import Limits
 
@@ -267,14 +266,3 @@ def printed(card: str, capfd: pytest.CaptureFixture[str]) -> str:
     capfd.readouterr()
     exec(code, {})
     return capfd.readouterr().out
-
-
-@pytest.mark.parametrize("text", ["a", "`", "a`b``c", "``` <img src=x>", "<b>", "", " ", "a\nb", "|"])
-def test_a_card_shows_names_as_they_are(text: str) -> None:
-    shown = _code(text)
-    fence = shown[: len(shown) - len(shown.lstrip("`"))]
-    inside = shown[len(fence) : -len(fence)]
-    assert fence and shown.endswith(fence)
-    assert fence not in inside.split(" ")
-    assert not re.search(rf"(?<!`){fence}(?!`)", inside), "nothing inside ends it"
-    assert "\n" not in shown

@@ -106,6 +106,14 @@ class Reader:
                     where=str(path),
                     fix=ENCODE_AGAIN,
                 )
+            # Windows of v1 mark so what is to be generated.
+            if not is_categorical and not self.source.holds_windows and not np.isfinite(values).all():
+                raise DataError(
+                    f"column `{column}` holds {values[~np.isfinite(values)][0]}, which is not a number; an encoded "
+                    "column has none of these",
+                    where=str(path),
+                    fix=ENCODE_AGAIN,
+                )
             if is_categorical and len(values) and (values.min() < 0 or values.max() >= n_classes[column]):
                 wrong = values.max() if values.max() >= n_classes[column] else values.min()
                 raise DataError(

@@ -20,6 +20,7 @@ from sequifier.artifacts.event_parts import at_last_sequence
 from sequifier.artifacts.events import SEQUENCE, Events, Format, format_of, no_rows, reading
 from sequifier.errors import DataError
 from sequifier.inference.recoding import Recoding, recode
+from sequifier.plain_file import check_is_file
 
 SUBSEQUENCE, START, COLUMN = "subsequenceId", "startItemPosition", "inputCol"
 _KEYS = [SEQUENCE, SUBSEQUENCE, START]
@@ -46,6 +47,7 @@ def holds_windows(path: Path, format: Format | None) -> bool:
     """Whether this is a file of windows. One that cannot be read is none: reading it as events says what is wrong."""
     try:
         format = format or format_of(path)
+        check_is_file(path)
         return format in ("csv", "parquet") and {*_KEYS, COLUMN} <= set(_scan(path, format).collect_schema())
     except (DataError, OSError, pl.exceptions.PolarsError):
         return False

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import Metadata, Statistics
+from sequifier.errors import DataError
 from sequifier.preprocess.types import POLARS_TYPES
 
 
@@ -50,11 +51,21 @@ class Encoding:
 
         Returns:
             (N,) int32 ids, unknown and null being 0, or float32 z, null being 0 (the mean).
+
+        Raises:
+            DataError: a value is too far from the mean for float32.
         """
         if column in self.vocabularies:
             return encode_categories(values, self.vocabularies[column])
         mean, std = self.statistics[column]["mean"], self.statistics[column]["std"]
-        return encode_reals(values.to_numpy(), mean=mean, std=std)
+        z = encode_reals(values.to_numpy(), mean=mean, std=std)
+        if not (is_finite := np.isfinite(z)).all():
+            raise DataError(
+                f"column `{column}` holds {values[int(np.argmin(is_finite))]:g}: its distance from the mean ({mean:g}) "
+                f"in standard deviations ({std:g}) exceeds float32",
+                fix="correct the value, or make it a missing one",
+            )
+        return z
 
 
 def encode_categories(values: pl.Series, categories: pl.Series) -> NDArray[np.int32]:
@@ -75,5 +86,6 @@ def encode_categories(values: pl.Series, categories: pl.Series) -> NDArray[np.in
 
 def encode_reals(values: NDArray[np.float64], *, mean: float, std: float) -> NDArray[np.float32]:
     """z = (x - mean) / std in float32; NaN becomes the mean, which is 0."""
-    z: NDArray[Any] = ((values - mean) / std).astype(np.float32)
+    with np.errstate(over="ignore"):
+        z: NDArray[Any] = ((values - mean) / std).astype(np.float32)
     return np.where(np.isnan(z), np.float32(0), z) if np.isnan(z).any() else z

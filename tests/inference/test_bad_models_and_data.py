@@ -1,5 +1,6 @@
 """What does not fit is said before anything is written."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -163,6 +164,8 @@ def test_what_does_not_fit_is_said(
         (lambda events: events.with_columns(pl.col("item") - 2), "has id -1; the model knows ids 0 to 6"),
         (lambda events: events.with_columns(pl.col("item").cast(pl.Float32)), "`item` holds numbers"),
         (lambda events: events.with_columns(price=pl.col("item")), "`price` holds ids"),
+        (lambda events: events.with_columns(price=pl.lit(float("nan"), pl.Float32)), "`price` holds nan"),
+        (lambda events: events.with_columns(price=pl.lit(float("-inf"), pl.Float32)), "`price` holds -inf"),
     ],
 )
 def test_events_that_the_model_cannot_read_are_named(
@@ -173,6 +176,15 @@ def test_events_that_the_model_cannot_read_are_named(
         infer(model("one"), data_path="data/foreign.parquet")
     assert "foreign.parquet" in str(caught.value)
     assert caught.value.fix
+    assert outputs() == []
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".arrow"])
+@pytest.mark.parametrize("read_format", [None, "raw"])
+def test_a_pipe_is_not_waited_for(trained: Path, suffix: str, read_format: str | None) -> None:
+    os.mkfifo(f"data/pipe{suffix}")
+    with pytest.raises(DataError, match="pipe or a device"):
+        infer(model("one"), data_path=f"data/pipe{suffix}", read_format=read_format)
     assert outputs() == []
 
 

@@ -98,6 +98,7 @@ def test_raw_events_are_continued(away: Path) -> None:
         ("customer,visit,item,price\nx,1,item1,\nx,2,item2,11.5\n", "column `price` has 1 null values"),
         ("customer,visit,item,price\nx,1,item1,10\nx,1,item2,11.5\n", "repeat the sequenceId and itemPosition"),
         ("who,visit,item,price\nx,1,item1,10\n", "column `customer`"),
+        ("customer,visit,item,price\nx,1,item1,1e300\nx,2,item1,10\n", "column `price` holds 1e\\+300"),
         ("customer,visit,item,price\n", "no rows"),
         ("", "no rows"),
     ],

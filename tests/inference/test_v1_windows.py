@@ -247,7 +247,6 @@ def change_step(value: float, step: str = "3", column: str = "item") -> Callable
             {"autoregression": True},
             "no known event before the first one that is to be generated",
         ),
-        (lambda rows: rows, {"metadata_config_path": "v1/visits.csv"}, "it is not JSON"),
     ],
 )
 def test_windows_that_cannot_be_read_are_named_and_nothing_is_written(

@@ -19,7 +19,7 @@ from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_digest, content_stat
-from sequifier.config.architecture import Architecture, architecture
+from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.names import ignored_fields
 from sequifier.config.paths import find_input
 from sequifier.config.resolve import resolve
@@ -185,7 +185,8 @@ def score(
     ready = prepare(config, shared or Shared(), None if sums is None else emit, data=data)
     model = ready.state.model
     with reading("the model", model_path, fix="train the run again", error=ModelError):
-        weights = load_model(model_path)[0].graph.initializer
+        initializers = load_model(model_path)[0].graph.initializer
+        weights = [weight for weight in initializers if weight.name != DROPOUT_RATIO]
         model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
     batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
     result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)

@@ -14,6 +14,7 @@ from sequifier.errors import ConfigError, Problem, did_you_mean
 
 EVENT_COUNT = "n_events"  # the exported model's input beside the columns
 EMBEDDING = "embedding"  # the output of an exported embedding model
+DROPOUT_RATIO = "dropout_ratio"  # the optional input of a model that is exported with dropout
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,14 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     if config.export_end_to_end:
         outputs += [name for target in targets for name in target.end_to_end_names]
     problems += _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
+    if config.export_with_dropout and DROPOUT_RATIO in inputs:
+        problems.append(
+            Problem(
+                "input_columns",
+                f"input column `{DROPOUT_RATIO}` has the name of an input that a model exported with dropout has",
+                fix="rename the column in the raw data and preprocess again, or leave out export_with_dropout",
+            )
+        )
     if spec.prediction_length > seq_length:
         problems.append(
             Problem("model_spec.prediction_length", f"{spec.prediction_length} exceeds seq_length: {seq_length}")

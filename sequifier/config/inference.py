@@ -197,7 +197,8 @@ class InferConfig(ProjectConfig):
         False,
         description="Keep dropout active (Monte Carlo dropout).",
         json_schema_extra=about(
-            interacts="needs a .pt model that was trained with dropout",
+            interacts="needs a model trained with dropout: a .pt file, or an ONNX file exported with "
+            "export_with_dropout",
             change="the spread of several calls is to show how sure the model is",
         ),
     )

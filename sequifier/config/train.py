@@ -220,10 +220,10 @@ class TrainConfig(ProjectConfig):
     )
     export_with_dropout: bool = Field(
         False,
-        description="Keep dropout active in the exported model.",
+        description="Keep dropout active in exported ONNX models: each call draws anew. The optional input "
+        "`dropout_ratio` replaces the ratio of training; 0 turns dropout off.",
         json_schema_extra=about(
-            not_yet=True,
-            interacts="training_spec.dropout above 0",
+            interacts="training_spec.dropout above 0; infer turns dropout off unless infer_with_dropout is true",
             change="predictions outside of Sequifier should vary with dropout",
         ),
     )

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from sequifier.artifacts.model_file import END_TO_END, add_properties, write_model
+from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, write_model
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.graph import ML_DOMAIN, GraphWriter, Value
@@ -29,6 +29,7 @@ def export_end_to_end(
     *,
     properties: Mapping[str, str],
     seed: int,
+    with_dropout: bool = False,
 ) -> Parity:
     """Write a model that takes raw values, after running it against our own encoding and torch.
 
@@ -39,12 +40,15 @@ def export_end_to_end(
         columns: input and target columns by name, see `raw_columns`.
         properties: `artifacts.model_file.model_properties`.
         seed: of the windows that are compared.
+        with_dropout: keep dropout active in the graph; it is compared with the ratio at 0.
 
     Raises:
         ModelError: the graph does not compute what torch does, or two names collide.
         RunError: the file cannot be written.
     """
-    graph = build_end_to_end_graph(architecture, model.state_dict(), columns, metadata_props=properties)
+    graph = build_end_to_end_graph(
+        architecture, model.state_dict(), columns, metadata_props=properties, with_dropout=with_dropout
+    )
     parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns)
     add_properties(graph, {"parity": parity.as_json()})
     write_model(path, graph)
@@ -57,6 +61,7 @@ def build_end_to_end_graph(
     columns: Mapping[str, RawColumn],
     *,
     metadata_props: Mapping[str, str],
+    with_dropout: bool = False,
 ) -> onnx.ModelProto:
     """The graph from raw values to labels.
 
@@ -76,7 +81,9 @@ def build_end_to_end_graph(
                 f"column `{clash[0]}` has the name of {what} in the exported model",
                 fix="rename it in the raw data and preprocess again",
             )
-    writer = GraphWriter(state_dict, [*shape.input_columns, *outputs, EVENT_COUNT])
+    writer = GraphWriter(
+        state_dict, [*shape.input_columns, *outputs, EVENT_COUNT], dropout=shape.dropout if with_dropout else None
+    )
     for name in shape.input_columns:
         writer.input(name, columns[name].input_kind, shape.seq_length)
     is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
@@ -85,7 +92,7 @@ def build_end_to_end_graph(
     _write_heads(writer, shape, columns, hidden)
     assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
     model = writer.finish("end-to-end")
-    add_properties(model, {**metadata_props, END_TO_END: "true"})
+    add_properties(model, {**metadata_props, END_TO_END: "true", **({DROPOUT: "active"} if with_dropout else {})})
     return model
 
 

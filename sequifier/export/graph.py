@@ -11,6 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from sequifier.config.architecture import DROPOUT_RATIO
+
 OPSET = 20
 IR_VERSION = 9  # of the same release as the opset; the default of a new onnx package may be too new for a runtime
 ML_DOMAIN = "ai.onnx.ml"
@@ -26,11 +28,15 @@ class GraphWriter:
     Args:
         state_dict: the weights by torch name. `weight` puts one into the graph, unchanged, under that name.
         reserved: names of inputs and outputs, which no other value may take.
+        dropout: the ratio that `drop` drops, unless a caller sets the input DROPOUT_RATIO; None: it drops nothing.
     """
 
-    def __init__(self, state_dict: Mapping[str, Tensor], reserved: Collection[str]) -> None:
+    def __init__(
+        self, state_dict: Mapping[str, Tensor], reserved: Collection[str], *, dropout: float | None = None
+    ) -> None:
         self._state_dict = state_dict
-        self._taken = {*state_dict, *reserved}
+        self._taken = {*state_dict, *reserved, DROPOUT_RATIO}
+        self._dropout = dropout
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -86,6 +92,15 @@ class GraphWriter:
         y = self.product(x, self.weight(f"{module}.weight"))
         return self.add("Add", y, self.weight(f"{module}.bias")) if bias else y
 
+    def drop(self, x: Value) -> Value:
+        """`model.dropout.drop`, as in training."""
+        if self._dropout is None:
+            return x
+        in_training = self.add("Constant", value=numpy_helper.from_array(np.array(True)))  # a scalar, of no dimension
+        dropped, kept = self.add_split("Dropout", x, DROPOUT_RATIO, in_training, n_outputs=2)
+        # onnxruntime removes a Dropout node when it loads a model, unless its second output is used.
+        return self.add("Where", kept, dropped, self.number(0.0))
+
     def product(self, x: Value, weight: Value) -> Value:
         """x times the transpose of a weight, (..., D) and (F, D) -> (..., F)."""
         return self.add("MatMul", x, self.add("Transpose", weight, perm=[1, 0]))
@@ -96,9 +111,11 @@ class GraphWriter:
 
     def finish(self, name: str) -> onnx.ModelProto:
         """The model of everything added."""
-        graph = helper.make_graph(
-            self._nodes, name, self._inputs, self._outputs, initializer=list(self._weights.values())
-        )
+        inputs, initializers = list(self._inputs), list(self._weights.values())
+        if self._dropout is not None:  # an initializer that is an input too is a default value
+            inputs.append(helper.make_tensor_value_info(DROPOUT_RATIO, TensorProto.FLOAT, []))
+            initializers.append(numpy_helper.from_array(np.array(self._dropout, np.float32), DROPOUT_RATIO))
+        graph = helper.make_graph(self._nodes, name, inputs, self._outputs, initializer=initializers)
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == ML_DOMAIN for node in self._nodes):
             opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))

@@ -102,6 +102,7 @@ def export_models(
     seed, endings = config.seed or 0, (exports or Exports.of(config)).endings()
     # Takes a look at every vocabulary, so only where a graph needs it: a search exports after each run.
     columns = raw_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {}
+    with_dropout = config.export_with_dropout and architecture.dropout > 0
     for version in versions:
         model.load_state_dict(version.weights)
         properties = model_properties(
@@ -121,10 +122,20 @@ def export_models(
                 with atomic_path(path) as temporary:
                     temporary.write_bytes(same.read_bytes())
             elif kind == END_TO_END:
-                export_end_to_end(path, architecture, model, columns, properties=properties, seed=seed)
+                export_end_to_end(
+                    path, architecture, model, columns, properties=properties, seed=seed, with_dropout=with_dropout
+                )
             elif suffix == "onnx":
                 embedding = kind == EMBEDDING
-                export_onnx(path, architecture, model, properties=properties, seed=seed, embedding=embedding)
+                export_onnx(
+                    path,
+                    architecture,
+                    model,
+                    properties=properties,
+                    seed=seed,
+                    embedding=embedding,
+                    with_dropout=with_dropout,
+                )
             else:
                 write_torch_model(path, version.weights, properties)
             written.append((version, kind + suffix, path))

@@ -1,7 +1,8 @@
 """The ONNX graph of a model, written node by node from its architecture and weights.
 
-It computes what `Transformer` computes in eval mode, with the last `prediction_length` steps alone where nothing else
-is needed. Initializers are exactly the weights of the state dict, names and values.
+It computes what `Transformer` computes in eval mode, or on request with dropout as in training; the last
+`prediction_length` steps alone where nothing else is needed. Initializers are exactly the weights of the state dict,
+names and values, beside the ratio of dropout.
 Shapes: N batch, T steps of the window, P prediction_length, D model width, H heads, K heads of keys and values,
 G heads that share keys (H // K), E width of a head.
 """
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from torch import Tensor, nn
 
-from sequifier.artifacts.model_file import add_properties, write_model
+from sequifier.artifacts.model_file import DROPOUT, add_properties, write_model
 from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.graph import GraphWriter, Value
@@ -32,6 +33,7 @@ def export_onnx(
     properties: Mapping[str, str],
     seed: int,
     embedding: bool = False,
+    with_dropout: bool = False,
 ) -> Parity:
     """Write a model as ONNX after running it against torch.
 
@@ -44,12 +46,15 @@ def export_onnx(
         properties: `artifacts.model_file.model_properties`.
         seed: of the windows that are compared.
         embedding: export the vectors of the steps instead of predictions.
+        with_dropout: keep dropout active in the graph; it is compared with the ratio at 0.
 
     Raises:
         ModelError: the graph does not compute what torch does.
         RunError: the file cannot be written.
     """
-    graph = build_graph(architecture, model.state_dict(), embedding=embedding, metadata_props=properties)
+    graph = build_graph(
+        architecture, model.state_dict(), embedding=embedding, metadata_props=properties, with_dropout=with_dropout
+    )
     parity = check(graph, architecture, model.state_dict(), seed=seed, embedding=embedding)
     add_properties(graph, {"parity": parity.as_json()})
     write_model(path, graph)
@@ -62,12 +67,14 @@ def build_graph(
     *,
     embedding: bool = False,
     metadata_props: Mapping[str, str],
+    with_dropout: bool = False,
 ) -> onnx.ModelProto:
     """The graph that predicts, or the one that embeds.
 
     Inputs are each input column under its own name, (N, T) int64 ids or float32 standardised values, and `n_events`,
     (N,) int64: how many of the last steps are real events. Outputs are `<target>_probabilities` (N, P, n_classes),
-    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D).
+    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D). With dropout the scalar
+    `dropout_ratio` is an input that may be left out: its default is the ratio of training.
 
     Raises:
         ModelError: a column is called like a weight.
@@ -80,7 +87,8 @@ def build_graph(
             f"column `{clash[0]}` has the name of a weight in the exported model",
             fix="rename it in the raw data and preprocess again",
         )
-    writer, shape = GraphWriter(state_dict, [*columns, EVENT_COUNT]), architecture
+    shape = architecture
+    writer = GraphWriter(state_dict, [*columns, EVENT_COUNT], dropout=shape.dropout if with_dropout else None)
     inputs = {name: writer.input(name, np.int64, shape.seq_length) for name, _ in shape.categorical}
     inputs |= {name: writer.input(name, np.float32, shape.seq_length) for name in shape.real}
     is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
@@ -91,7 +99,7 @@ def build_graph(
         _write_heads(writer, shape, hidden)
     assert writer.weights == wanted, f"weights without a place in the graph: {writer.weights ^ wanted}"
     model = writer.finish("embedding" if embedding else "predictions")
-    add_properties(model, metadata_props)
+    add_properties(model, {**metadata_props, **({DROPOUT: "active"} if with_dropout else {})})
     return model
 
 
@@ -134,6 +142,7 @@ class _Backbone:
             self._write_rotation()
         else:
             x = writer.add("Add", x, writer.weight("positions.weight"))
+        x = writer.drop(x)
         self.mask = self._write_mask(is_event)
         for index in range(shape.num_layers):
             # Past the keys and values of the last block, only the predicted steps matter.
@@ -212,14 +221,14 @@ class _Backbone:
         """(N, T, D) -> (N, steps, D)."""
         writer = self.writer
         attended = self._norm(x, f"{module}.attention_norm") if self.shape.norm_first else x
-        mixed = self._attention(attended, f"{module}.attention", steps)
+        mixed = writer.drop(self._attention(attended, f"{module}.attention", steps))
         x = writer.add("Add", self._last(x, steps, axis=1), mixed)
         if self.shape.norm_first:
             transformed = self._feed_forward(self._norm(x, f"{module}.feed_forward_norm"), f"{module}.feed_forward")
-            return writer.add("Add", x, transformed)
+            return writer.add("Add", x, writer.drop(transformed))
         x = self._norm(x, f"{module}.attention_norm")
         transformed = self._feed_forward(x, f"{module}.feed_forward")
-        return self._norm(writer.add("Add", x, transformed), f"{module}.feed_forward_norm")
+        return self._norm(writer.add("Add", x, writer.drop(transformed)), f"{module}.feed_forward_norm")
 
     def _attention(self, x: Value, module: str, steps: int) -> Value:
         """(N, T, D) -> (N, steps, D)."""
@@ -234,7 +243,7 @@ class _Backbone:
         scores = writer.add("MatMul", q, writer.add("Unsqueeze", k, shared))  # (N, K, G, steps, T)
         scores = writer.add("Mul", scores, writer.number(E**-0.5))
         scores = writer.add("Add", scores, self._last(self.mask, steps, axis=3))
-        shares = writer.add("Softmax", scores, axis=-1)
+        shares = writer.drop(writer.add("Softmax", scores, axis=-1))
         y = writer.add("MatMul", shares, writer.add("Unsqueeze", v, shared))  # (N, K, G, steps, E)
         y = writer.add("Transpose", y, perm=[0, 3, 1, 2, 4])
         y = writer.add("Reshape", y, writer.integers([0, steps, shape.dim_model]))
@@ -268,7 +277,7 @@ class _Backbone:
             hidden = writer.add("Mul", writer.add("Mul", gate, writer.add("Sigmoid", gate)), hidden)
         else:
             hidden = writer.add({"gelu": "Gelu", "relu": "Relu"}[self.shape.activation_fn], hidden)
-        return writer.linear(hidden, f"{module}.down", bias=False)
+        return writer.linear(writer.drop(hidden), f"{module}.down", bias=False)
 
     def _norm(self, x: Value, module: str) -> Value:
         writer, epsilon = self.writer, EPSILON[self.shape.normalization]

@@ -139,11 +139,11 @@ def check_kind(config: InferConfig, file: ModelFile, path: Path) -> None:
                 fix="train with export_embedding_model: true, and give the model with `embedding` in its name",
             )
     if config.infer_with_dropout:
-        if path.suffix == ".onnx":
+        if path.suffix == ".onnx" and not file.has_dropout and file.architecture.dropout > 0:
             raise ModelError(
                 "infer_with_dropout: this ONNX file has no dropout",
                 where=str(path),
-                fix="train with export_pt: true, and give the .pt file",
+                fix="train with export_with_dropout: true, or with export_pt: true and give the .pt file",
             )
         if file.architecture.dropout == 0:
             raise ModelError(

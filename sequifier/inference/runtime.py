@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile, read_model_file
-from sequifier.config.architecture import EVENT_COUNT
+from sequifier.config.architecture import DROPOUT_RATIO, EVENT_COUNT
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 
@@ -73,7 +73,10 @@ def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int) -
         from sequifier.inference.torch_model import TorchModel
 
         return TorchModel(path, file, config, seed=seed)
-    return OnnxModel(path, file, device=config.device, deterministic=config.enforce_determinism)
+    dropout_seed = seed if config.infer_with_dropout else None
+    return OnnxModel(
+        path, file, device=config.device, deterministic=config.enforce_determinism, dropout_seed=dropout_seed
+    )
 
 
 class OnnxModel:
@@ -84,15 +87,26 @@ class OnnxModel:
         file: what it says about itself.
         device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
         deterministic: take deterministic kernels only.
+        dropout_seed: of the dropout of a graph that has it; None: it drops nothing.
 
     Raises:
         ModelError: the file is damaged, or the device is missing.
     """
 
-    def __init__(self, path: Path, file: ModelFile, *, device: str = "auto", deterministic: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: ModelFile,
+        *,
+        device: str = "auto",
+        deterministic: bool = False,
+        dropout_seed: int | None = None,
+    ) -> None:
         import onnxruntime
 
-        self._path = path
+        self._path, self._seed, self._calls = path, dropout_seed, 0
+        self._set_seed = onnxruntime.set_seed
+        self._off = {DROPOUT_RATIO: np.zeros((), np.float32)} if file.has_dropout and dropout_seed is None else {}
         available = onnxruntime.get_available_providers()
         wanted = ["CUDAExecutionProvider"] if device in ("auto", "cuda") else []
         if device == "cuda" and "CUDAExecutionProvider" not in available:
@@ -127,13 +141,17 @@ class OnnxModel:
         feed = {name: np.ascontiguousarray(columns[name], dtype=kind) for name, kind in self._types.items()}
         feed[EVENT_COUNT] = n_events.astype(np.int64, copy=False)
         n_parts = min(self._n_threads, max(1, len(n_events) // _LEAST_ROWS))
+        if self._seed is not None:  # one generator draws for all threads, so in no order
+            n_parts = 1
+            self._set_seed(int(np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)[0] >> 1))
+            self._calls += 1
         try:
             if self._pool is None or n_parts == 1:
-                found = self._session.run(list(outputs), feed)
+                found = self._session.run(list(outputs), feed | self._off)
             else:
                 cuts = [len(n_events) * part // n_parts for part in range(n_parts + 1)]
                 feeds = [{name: rows[slice(*cut)] for name, rows in feed.items()} for cut in pairwise(cuts)]
-                parts = list(self._pool.map(lambda rows: self._session.run(list(outputs), rows), feeds))
+                parts = list(self._pool.map(lambda rows: self._session.run(list(outputs), rows | self._off), feeds))
                 found = [np.concatenate(values) for values in zip(*parts, strict=True)]
             return dict(zip(outputs, found, strict=True))
         except Exception as error:

@@ -240,18 +240,18 @@ def test_an_entry_of_a_list_has_the_place_of_its_line(tmp_path: Path) -> None:
 
 
 def test_a_message_does_not_repeat_its_key(tmp_path: Path) -> None:
-    message = problems(write(tmp_path, MINIMAL + "export_with_dropout: true\n"))
-    assert "4: `export_with_dropout`: true is not available in this version" in message
+    message = problems(write(tmp_path, MINIMAL + "training_spec:\n  distributed: true\n"))
+    assert "5: `training_spec.distributed`: true is not available in this version" in message
 
 
 def test_all_that_is_not_available_is_named_whatever_else_is_wrong(tmp_path: Path) -> None:
-    text = "export_with_dropout: true\nseed: -1\ntraining_spec:\n  epochs: 0\n"
+    text = "seed: -1\ntraining_spec:\n  epochs: 0\n"
     message = problems(write(tmp_path, MINIMAL + text + "  distributed: true\n  world_size: 2\n"))
-    assert "5 problems" in message
-    for line, key in ((4, "export_with_dropout"), (8, "training_spec.distributed")):
+    assert "4 problems" in message
+    for line, key in ((4, "seed"), (7, "training_spec.distributed")):
         assert f"train.yaml:{line}: `{key}`: " in message
-    assert "train.yaml:9: `training_spec.world_size`: 2 is not available in this version" in message
-    assert message.count("not available in this version; leave it out (default: ") == 3
+    assert "train.yaml:8: `training_spec.world_size`: 2 is not available in this version" in message
+    assert message.count("not available in this version; leave it out (default: ") == 2
 
 
 def test_files_that_inherit_in_a_circle_are_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 import torch
@@ -105,3 +106,35 @@ def test_a_pipe_or_a_pickle_with_code_is_no_model(trained: Path) -> None:
     with pytest.raises(ModelError, match="it holds pathlib") as caught:
         infer(str(path))
     assert "weights_only" not in str(caught.value)
+
+
+def test_a_graph_with_dropout_drops_when_it_is_asked_to_and_has_its_seed(trained: Path) -> None:
+    options = {"export_with_dropout": True, "export_pt": True, "export_embedding_model": True}
+    train(trained, model_name="wet", **options)
+
+    def values(path: str, seed: int = 3, **more: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        (result,) = infer(path, seed=seed, **DATA, **more)
+        return pl.read_csv(result.predictions)["price"].to_numpy()
+
+    still = values(model("wet"))
+    np.testing.assert_allclose(values("models/sequifier-wet-best-1.pt"), still, rtol=1e-5)
+    first = values(model("wet"), infer_with_dropout=True)
+    np.testing.assert_array_equal(values(model("wet"), infer_with_dropout=True), first)
+    assert (values(model("wet"), seed=4, infer_with_dropout=True) != first).mean() > 0.9
+    np.testing.assert_array_equal(values(model("wet")), still)
+    many = np.stack([values(model("wet"), seed=seed, infer_with_dropout=True) for seed in range(8)])
+    assert np.abs(many.mean(0) - still).mean() < np.abs(many - still).mean()
+    embedding = model("wet", "best-embedding")
+    first, second = (
+        pl.read_csv(infer(embedding, model_type="embedding", seed=seed, infer_with_dropout=True)[0].predictions)["0"]
+        for seed in (1, 2)
+    )
+    assert (first != second).all()
+
+
+def test_a_model_trained_without_dropout_is_exported_without(trained: Path) -> None:
+    train(trained, model_name="dry", export_with_dropout=True, training_spec={"dropout": 0.0})
+    session = onnxruntime.InferenceSession(model("dry"))
+    assert session.get_overridable_initializers() == []
+    with pytest.raises(ModelError, match="trained without dropout"):
+        infer(model("dry"), infer_with_dropout=True)

@@ -34,7 +34,7 @@ def rows(n_machines: int, days: tuple[int, int], *, seed: int, strange: bool = F
         n_machines: sequences.
         days: the fewest and the most events of one.
         seed: of everything.
-        strange: some states and codes are new.
+        strange: some states and codes are new, and some values are missing.
     """
     draw, lines = random.Random(seed), []
     for machine in range(n_machines):
@@ -48,7 +48,10 @@ def rows(n_machines: int, days: tuple[int, int], *, seed: int, strange: bool = F
             clock = 1_704_067_200 + 86_400 * day + draw.randrange(60)
             load = 20 * state + draw.gauss(0, 3)
             alarm = str(name == "störung 3").lower()
-            lines.append(f"m{machine:05d},{when},{name},{code},{alarm},{load:.3f},{clock}")
+            values = [name, str(code), alarm, f"{load:.3f}", str(clock)]
+            if strange:
+                values = ["" if draw.random() < 0.03 else value for value in values]
+            lines.append(",".join([f"m{machine:05d}", str(when), *values]))
     draw.shuffle(lines)
     return lines
 
@@ -69,6 +72,7 @@ def train(root: Path, **values: Any) -> None:
         "position_column": "day",
         "seq_length": 8,
         "column_types": {"clock": "real"},
+        "fill_null": {"state": "unknown", "code": CODES[0], "alarm": "unknown", "load": 7.5, "clock": "mean"},
     }
     preprocess(PreprocessConfig.model_validate(encoding), report=lambda line: None)
     config = TrainConfig.model_validate(merged(RUN | {"project_root": str(root)}, values))

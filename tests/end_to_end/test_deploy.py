@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines: list[str] = []
     (inference,) = api.infer(config, report=lines.append)
     assert inference.n_predictions == N_ROWS
-    assert set(inference.unknown) == {"state", "code"}
+    assert set(inference.unknown) == {"state", "code", "alarm"}
     return root
 
 

@@ -84,7 +84,7 @@ def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> t
             train_step(state, train, np.arange(spec.batch_size), objective, config)
         evaluate(model, valid, objective, batch_size=2 * spec.batch_size)
         state.best_weights = state.weights()
-    return peak_memory_bytes("cpu") - before, run_memory(config, shape)
+    return peak_memory_bytes("cpu") - before, run_memory(config, shape, has_matrix_unit=False)
 
 
 if __name__ == "__main__":

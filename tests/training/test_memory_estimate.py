@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from shapes import small
 
+from sequifier.config import memory
 from sequifier.config.memory import memory_estimate, run_memory
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
@@ -43,6 +44,18 @@ def test_memory_grows_with_the_batch_and_with_what_the_optimizer_keeps() -> None
     saved = memory_estimate(shape, batch_size=1) - memory_estimate(shape, batch_size=1, optimizer_copies=0)
     assert saved == 2 * 4 * parameter_count(shape)
     assert memory_estimate(shape, batch_size=1000, products="bfloat16") < one
+
+
+def test_the_machine_says_whether_it_has_a_matrix_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "cpuinfo"
+    monkeypatch.setattr(memory, "CPU_INFO", place)
+    assert not memory.machine_has_matrix_unit(), "a system without such a file"
+    for flags, expected in (
+        ("flags\t: fpu amx_bf16 avx512_fp16 amx_tile amx_int8\n", True),
+        ("flags\t: avx2\n", False),
+    ):
+        place.write_text(flags)
+        assert memory.machine_has_matrix_unit() == expected
 
 
 def test_a_run_file_says_what_the_estimate_needs() -> None:

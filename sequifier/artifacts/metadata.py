@@ -101,6 +101,7 @@ class Metadata(StrictModel):
         if set(self.n_classes) | set(self.selected_columns_statistics) != columns:
             raise ValueError("each column needs either an id map or statistics")
         for column, ids in self.id_maps.items():
+            # The length first: a list of the ids up to a damaged number could take all memory.
             if len(ids) != self.n_classes[column] - 1 or sorted(ids.values()) != list(range(1, len(ids) + 1)):
                 raise ValueError(f"the ids of column {column} are not 1 to n_classes - 1")
         for column, type_name in self.column_types.items():

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sequifier.check import Checked
     from sequifier.config.sources import Valued
 
+FILE = click.Path(path_type=Path, readable=False)  # the reader of configs says more
+
 KINDS = ("preprocess", "train", "infer", "hyperparameter_search", "sampler_search")
 """As in config/kinds.py, which loads pydantic; a test compares them."""
 
@@ -40,7 +42,11 @@ def command() -> None:
 
 
 @command.command("show", cls=Command)
-@click.option("--config-path", type=click.Path(path_type=Path), help="The YAML config; without it, that of --kind.")
+@click.option(
+    "--config-path",
+    type=click.Path(path_type=Path, readable=False),
+    help="The YAML config; without it, that of --kind.",
+)
 @kind_option
 @define_option
 @section_option
@@ -112,7 +118,7 @@ def _print_table(rows: "Sequence[Valued]") -> None:
 
 
 @command.command("validate", cls=Command)
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
+@click.argument("files", nargs=-1, type=FILE, metavar="[FILE...]")
 @kind_option
 @define_option
 @section_option

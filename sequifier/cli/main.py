@@ -98,6 +98,9 @@ def _run() -> int:
         raise
     except BaseException as error:  # a panic in polars is not an Exception
         if (reason := out_of_memory(error)) is None:
+            if isinstance(error, OSError) and error.filename:
+                fix = "make sure that it exists, and that you may read and write it"
+                return _fail(f"{error.strerror}: {error.filename}\n  fix:   {fix}")
             return _unforeseen(error)
         return _fail(f"there is not enough memory: {reason}\n  fix:   {MORE_MEMORY}")
     return code if isinstance(code, int) else 0

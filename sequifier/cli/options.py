@@ -54,7 +54,7 @@ def config_options(default: str) -> Callable[[Function], Function]:
             [
                 click.option(
                     "--config-path",
-                    type=click.Path(path_type=Path),
+                    type=click.Path(path_type=Path, readable=False),  # the reader says more
                     default=Path(default),
                     show_default=True,
                     help="The YAML config.",

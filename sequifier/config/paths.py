@@ -56,6 +56,8 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
         places = [given, root / given] if working_folder_first else [root / given, given]
     for place in places:
         if place.exists():
+            if not (place.is_file() or place.is_dir()):  # opening a pipe would wait for ever
+                raise ConfigError([Problem(key, f"{path} is a pipe or a device, not a file or folder")])
             return place
     looked = " and ".join(dict.fromkeys(str(place) for place in places))
     looked = f" (looked for {looked})" if looked != path else ""

@@ -17,6 +17,10 @@ from sequifier.errors import Problem, did_you_mean, nearest
 _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
 
 
+MOST_ERRORS = 200
+"""More are counted: nobody reads them, and near names are looked for anew for each."""
+
+
 def in_order(problems: list[Problem], path: Path) -> list[Problem]:
     """Problems as they follow in the file, each with a place: those of the whole file first, other files' last."""
 
@@ -31,7 +35,8 @@ def in_order(problems: list[Problem], path: Path) -> list[Problem]:
 def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) -> list[Problem]:
     """Pydantic's errors in the words of the file."""
     by_path: dict[KeyPath, list[Any]] = {}
-    for detail in error.errors(include_url=False):
+    every = error.errors(include_url=False)
+    for detail in every[:MOST_ERRORS]:
         if detail["type"] != "default_factory_not_called":  # follows from another problem, which is reported itself
             path = path_in(merged.values, detail["loc"], is_missing=detail["type"] == "missing")
             if not path and detail["loc"] and detail["loc"][0] in model.model_fields:
@@ -52,6 +57,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) 
             problem = _problem(details[0], path, model, merged)
         if not any(known.key == problem.key for known in problems):
             problems.append(problem)
+    if len(every) > MOST_ERRORS:
+        problems.append(Problem("", f"and {len(every) - MOST_ERRORS:,} more problems, of other keys"))
     return problems
 
 

@@ -116,7 +116,7 @@ def parse(text: str, *, name: str = "") -> Document:
 def parse_file(path: Path) -> Document:
     """Parse a YAML file; see `parse`."""
     try:
-        if path.parent != Path("/dev/fd"):  # a shell's <(command), which is open
+        if path.parent != Path("/dev/fd") and path != Path("/dev/stdin"):  # these are open: a shell's <(command)
             check_is_file(path)
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from sequifier.artifacts.metadata import (
     Metadata,
@@ -155,3 +156,9 @@ def test_what_is_not_metadata_by_its_name_is_a_problem_of_the_config(path: str, 
     with pytest.raises(ConfigError, match=kind) as caught:
         find_metadata(path, str(tmp_path))
     assert caught.value.problems[0].key == "metadata_config_path"
+
+
+@pytest.mark.parametrize("n_classes", [10**9, 10**18, 0, -1, 2])
+def test_a_damaged_number_of_classes_is_an_error_at_once(n_classes: int) -> None:
+    with pytest.raises(ValidationError, match="the ids of column word are not 1 to n_classes - 1"):
+        small(n_classes={"code": 3, "flag": 3, "word": n_classes})

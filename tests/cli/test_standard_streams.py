@@ -149,6 +149,20 @@ def test_a_mistake_of_ours_is_shown_as_one(
     assert "interrupted" not in shown
 
 
+def test_a_file_that_may_not_be_used_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise PermissionError(13, "Permission denied", "configs/train.yaml")
+
+    monkeypatch.setattr("pathlib.Path.exists", fail)
+    monkeypatch.setattr(sys, "argv", ["sequifier", "config", "validate", "configs/train.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capfd.readouterr().err.startswith("error: Permission denied: configs/train.yaml\n")
+
+
 def test_every_way_to_print_makes_text_printable(capsys: pytest.CaptureFixture[str]) -> None:
     echo(HOSTILE)
     echo(HOSTILE, err=True, color="red")

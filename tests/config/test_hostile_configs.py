@@ -1,11 +1,13 @@
 """Configs that somebody could write by mistake or on purpose: each is one error with file and line."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sequifier.config.load import load
+from sequifier.config.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
@@ -83,3 +85,17 @@ def test_numbers_that_are_none_are_refused(ratios: str, tmp_path: Path) -> None:
 
 def test_a_problem_is_printed_on_one_line() -> None:
     assert str(Problem("a\nb", "x", "f.yaml:1")) == "f.yaml:1: `a\\nb`: x"
+
+
+def test_of_thousands_of_problems_the_first_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    found = problems(TrainConfig, TRAIN + "".join(f"key_{number}: 1\n" for number in range(5000)), tmp_path)
+    assert len(found) == 201
+    assert "f.yaml: and 4,800 more problems, of other keys" in found
+
+
+def test_inputs_are_files_or_folders(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero", "/dev/null"):
+        with pytest.raises(ConfigError, match="is a pipe or a device"):
+            find_input(path, ".", "data_path")
+    assert find_input(str(tmp_path), ".", "data_path") == tmp_path

@@ -1,5 +1,6 @@
 """Raw events, encoded by the schema inside the model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,8 +9,12 @@ from polars.testing import assert_frame_equal
 from shop import preprocess_shop, write_shop
 from trained_shop import infer, model, train
 
+from sequifier.artifacts.metadata import Reading
+from sequifier.artifacts.model_file import read_model_file
+from sequifier.artifacts.number_style import NumberStyle
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
+from sequifier.preprocess.new_events import encode_new_events
 from sequifier.preprocess.pipeline import preprocess
 
 RAW = {"read_format": "raw", "data_path": "data/new.csv"}
@@ -129,3 +134,26 @@ def test_a_text_file_is_continued_by_a_model_of_characters(tmp_path: Path, monke
     assert result.unknown == {"char": 1}
     (result,) = infer(model("words"), **options)
     assert pl.read_parquet(result.predictions).equals(found[:1])
+
+
+def test_numbers_and_missing_cells_are_read_as_preprocess_reads_them(away: Path) -> None:
+    write_shop(away / "data" / "new.csv", rows())
+    expected = pl.read_csv(infer(model("one"), **RAW)[0].predictions)
+    header, *lines = (away / "data" / "new.csv").read_text().splitlines()
+    dressed = [f'"{a}","{b}","{c}","${float(d):,.2f} "' for a, b, c, d in (line.split(",") for line in lines)]
+    (away / "data" / "new.csv").write_bytes("\r".join([header, *dressed]).encode())
+    assert_frame_equal(pl.read_csv(infer(model("one"), **RAW)[0].predictions), expected)
+
+
+def test_what_a_model_remembers_decides_for_values_that_fit_two_styles(away: Path) -> None:
+    file = read_model_file(Path(model("one")))
+    path = away / "data" / "new.csv"
+    path.write_text("customer,visit,item,price\nx,03/04/2024,item1,1.234\nx,01/05/2024,item1,2.345\n")
+    with pytest.raises(DataError, match="several ways: DD/MM/YYYY and MM/DD/YYYY"):
+        list(encode_new_events(path, file))
+    german = Reading(numbers={"price": NumberStyle(thousands=".", decimal=",")}, dates="MM/DD/YYYY")
+    (events,) = encode_new_events(path, replace(file, reading=german))
+    assert [str(day) for day in events.positions] == ["2024-01-05", "2024-03-04"]
+    price = file.statistics["price"]
+    expected = [(value - price["mean"]) / price["std"] for value in (2345, 1234)]
+    assert events.columns["price"].tolist() == pytest.approx(expected, rel=1e-5)

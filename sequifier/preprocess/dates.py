@@ -36,7 +36,9 @@ _CLOCK = (
     r"(?P<H>[0-9]{1,2})[:.](?P<M>[0-9]{2})(?:[:.](?P<S>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?"
     r"(?:\s*(?P<half>[ap])\.?m\.?)?"
 )
-_ZONE = r"(?:\s*(?P<utc>z|utc|gmt|ut)?\s*(?:(?P<sign>[+-])(?P<oh>[0-9]{2})(?::?(?P<om>[0-9]{2}))?)?(?:\s*\([^()]*\))?)"
+_NAMED = r"(?:\s+[a-z]{2,5}|\[[^\[\]]*\]|\s*\([^()]*\))?"  # beside an offset, as Go, Java and JavaScript write it
+_OFFSET = rf"(?P<sign>[+-])(?P<oh>[0-9]{{2}})(?::?(?P<om>[0-9]{{2}}))?{_NAMED}"
+_ZONE = rf"(?:\s*(?:(?P<utc>z|utc|gmt|ut)(?:\[[^\[\]]*\])?)?\s*(?:{_OFFSET})?)"
 _TIME = rf"(?:(?:t|\s*,\s*|\s+(?:at\s+)?|_|:){_CLOCK}{_ZONE})?"
 
 

@@ -182,6 +182,9 @@ def test_offsets_are_taken_off(moment: datetime, minutes: int, has_colon: bool) 
         (["03/04/2024"], "MM/DD/YYYY", "MM/DD/YYYY", date(2024, 3, 4)),
         (["03/04/2024"], "DD/MM/YYYY", "DD/MM/YYYY", date(2024, 4, 3)),
         (["2024-03-28", "2024-03-28 10:00"], "", "YYYY-MM-DD", datetime(2024, 3, 28)),
+        (["2024-03-28 10:00:00 +0200 CEST"], "", "YYYY-MM-DD", datetime(2024, 3, 28, 8)),
+        (["2024-03-28T10:00:00+01:00[Europe/Paris]"], "", "YYYY-MM-DD", datetime(2024, 3, 28, 9)),
+        (["Thu Mar 28 10:00:00 +0000 2024"], "", "Mon DD hh:mm:ss YYYY", datetime(2024, 3, 28, 10)),
         (["01-OCT-2019 12.00.00.000000 AM"], "", "DD Mon YYYY", datetime(2019, 10, 1)),
     ],
 )
@@ -208,6 +211,8 @@ def events(values: list[str]) -> str:
         (["03/04/2024", "03/05/2024"], ["`03/04/2024`", "several ways", "2013-01-31"]),
         (["28/03/2024", "03/29/2024"], ["two ways", "row 1"]),
         (["2024-03-28 10:00 EST", "2024-03-28 11:00 EST"], ["time zone `EST`", "row 1"]),
+        (["2024-03-28T10:00[Europe/Paris]", "2024-03-28T11:00[Europe/Paris]"], ["neither", "row 1"]),
+        (["2024-03-28 10:00 (EST)", "2024-03-28 11:00 (EST)"], ["neither", "row 1"]),
         (["2024-03-28 10:00", "2024-03-28 11:00+01:00"], ["1 of its dates have a time zone", "row 1"]),
         (["2024-W13-4", "2024-W13-5"], ["a week of a year"]),
         (["2024-03", "2024-04"], ["the day is missing"]),

@@ -167,3 +167,10 @@ def test_a_known_chain_is_predicted_almost_as_well_as_its_entropy_allows() -> No
     assert losses[2] == pytest.approx(true, rel=0.02)
     assert losses[3] == pytest.approx(true, rel=0.03)
     assert losses[1] > 1.2 * true
+
+
+def test_a_single_event_says_nothing_of_the_next() -> None:
+    counts, _, _ = counted([[1, 2]], 4)
+    contexts = counts.look_up([np.array([1]), np.array([5]), np.array([5])], np.array([3]))
+    for scores in counts.scores(contexts, np.array([3])):
+        assert float(scores.log_loss) == pytest.approx(log(4), rel=1e-3)

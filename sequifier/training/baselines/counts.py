@@ -265,7 +265,10 @@ def _affine(counts: Floats, distinct: Floats, lower: Floats) -> tuple[Floats, Fl
 
 
 def _discount(counts: Floats, total: Floats, distinct: Floats, lower: Floats) -> float:
-    """The D of the largest leaving-one-out likelihood. Each term is the log of a line in D, so it has one maximum."""
+    """The D of the largest leaving-one-out likelihood. Each term is the log of a line in D, so it has one maximum.
+
+    Where no history occurs twice, nothing says that counts are worth anything: the largest D.
+    """
     step = max(len(counts) // _LIKELIHOOD_ENTRIES, 1)
     here = np.flatnonzero(total[::step] > 1.0) * step
     counts = counts[here]
@@ -273,7 +276,7 @@ def _discount(counts: Floats, total: Floats, distinct: Floats, lower: Floats) ->
     low, high = _DISCOUNTS
     for _ in range(16):
         middle = (low + high) / 2
-        if (counts * slope / (constant + middle * slope)).sum() > 0:
+        if (counts * slope / (constant + middle * slope)).sum() >= 0:
             low = middle
         else:
             high = middle

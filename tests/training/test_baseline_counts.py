@@ -65,7 +65,7 @@ def counted(sequences: list[list[int]], n_classes: int, max_order: int = 3) -> t
 sequences = st.lists(st.lists(st.integers(1, 4), min_size=2, max_size=12), min_size=1, max_size=5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(sequences)
 def test_probabilities_are_those_of_the_formula(given_sequences: list[list[int]]) -> None:
     counts, history, truth = counted(given_sequences, 5)
@@ -77,7 +77,7 @@ def test_probabilities_are_those_of_the_formula(given_sequences: list[list[int]]
         np.testing.assert_allclose(np.exp(-scores.log_loss.numpy()), expected, rtol=1e-10)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(sequences)
 def test_the_discount_has_the_largest_leaving_one_out_likelihood(given_sequences: list[list[int]]) -> None:
     counts, _, _ = counted(given_sequences, 5)
@@ -94,7 +94,7 @@ def test_the_discount_has_the_largest_leaving_one_out_likelihood(given_sequences
 
         found = likelihood(discounts[order])
         assert counts.orders[order].log_likelihood == pytest.approx(found)
-        assert found >= max(likelihood(discount) for discount in np.linspace(0.05, 1, 12)) - 1e-3 * abs(found)
+        assert found >= max(likelihood(discount) for discount in np.linspace(0.05, 1, 12)) - 1e-3 * abs(found) - 1e-4
 
 
 def random_case(seed: int) -> tuple[NGrams, list[Any], NDArray[np.int64]]:

@@ -451,13 +451,13 @@ class _Planner:
         """Look whether what every run needs is still there: the planned metadata, splits and evaluation script.
 
         Raises:
-            ConfigError: a file is not there, the test split included.
-            DataError: the metadata are not the planned ones, or cannot be read.
+            ConfigError: a file that the config names is not there.
+            DataError: nor is one that the metadata name, the test split included; or the metadata are not the planned
+                ones, or cannot be read.
         """
-        from sequifier.artifacts.metadata import check_planned, read_metadata
+        from sequifier.artifacts.metadata import check_planned, find_split, read_metadata
         from sequifier.artifacts.shard_folder import content_stat
         from sequifier.check import check_programs
-        from sequifier.config.paths import find_input
 
         check_programs(self.config)
         splits, config = self.metadata.split_paths, self.config
@@ -467,7 +467,7 @@ class _Planner:
             *[("metadata_config_path", path) for path in splits[2:3]],  # scores the winner
         ]
         for key, path in wanted:
-            find_input(path, config.project_root, key)
+            find_split(self.metadata, path, config.project_root, key)
         if not self._path.exists() or (stat := content_stat(self._path)) != self._stat:
             check_planned(read_metadata(self._path), self.metadata.fingerprint, self._path)
             self._stat = stat

@@ -14,7 +14,7 @@ import torch
 
 from sequifier.artifacts.events import Events, n_rows_of
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
+from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, find_split, read_metadata
 from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
@@ -274,7 +274,7 @@ def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
 def _read_split(
     config: TrainConfig, key: DataPath, metadata: Metadata, cache: EventCache, *, mapped: bool
 ) -> Events | MappedEvents:
-    path = _path(config, key)
+    path = find_split(metadata, getattr(config, key), config.project_root, key)
     hashes = _described(config, metadata).get(path.resolve())
     return cache.read(
         path,

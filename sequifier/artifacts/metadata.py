@@ -185,6 +185,25 @@ def data_fingerprint(
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def find_split(metadata: Metadata, path: str, project_root: str, key: str) -> Path:
+    """The file or folder of a split, which the metadata or the config field `key` names.
+
+    Raises:
+        DataError: the metadata name it and it is not there.
+        ConfigError: the config names it and it is not there.
+    """
+    try:
+        return find_input(path, project_root, key)
+    except ConfigError as error:
+        if path not in metadata.split_paths:
+            raise
+        raise DataError(
+            f"{path} does not exist, though the metadata name it",
+            where=str(Path(project_root) / path),
+            fix="run `sequifier preprocess` again to write it",
+        ) from error
+
+
 def check_planned(metadata: Metadata, planned: str, path: Path) -> None:
     """Refuse other data than a run or a search was planned on.
 

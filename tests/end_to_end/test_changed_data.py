@@ -222,7 +222,7 @@ def test_what_no_run_could_do_without_is_missed_before_the_first_one(shop: Path,
         api.search(hooked, emit=silent)
     for split in SPLITS:
         (shop / split).rename(shop / "away")
-        with pytest.raises(ConfigError, match=f"no such file or folder: {split}"):
+        with pytest.raises(DataError, match=f"{split} does not exist, though the metadata name it\n.*\n.*preprocess"):
             api.search(load(SearchConfig, search_config()).config, emit=silent)
         (shop / "away").rename(shop / split)
     assert not read_ledger(shop / "logs/tune")

@@ -79,8 +79,8 @@ def assert_moved_alike(model: Transformer, other: Transformer, start: Transforme
             (ours.attention.qkv.weight, joined, before.attention.qkv.weight),
             (ours.attention.out.weight, theirs.attention.out.weight, before.attention.out.weight),
         ):
-            # The five rounds of the iteration are taken in bfloat16.
-            assert_rounded(one - first, (two - first).double(), 5, torch.bfloat16)
+            # Three steps of five rounds of three products, in bfloat16. A stack taken as one matrix is off by 0.7.
+            assert_rounded(one - first, (two - first).double(), 3 * 5 * 3, torch.bfloat16)
 
 
 @pytest.mark.parametrize("n_kv_heads", KV_HEADS)

@@ -289,8 +289,8 @@ def _seeds(found: Findings) -> Iterator[Recommendation]:
         if found.table.kind == "training" and any(row.is_indistinguishable for row in found.rows):
             yield Recommendation(
                 "seeds",
-                "Every configuration was trained with one seed: the verdict is about the trained models. "
-                "confirm_top: 3 trains the best again with further seeds.",
+                "How much the training seed changes is not known: confirm_top: 3 trains the best again with further "
+                "seeds.",
                 figures,
             )
     elif seeds.gap is not None:

@@ -362,11 +362,7 @@ def _certainty(analysis: Analysis) -> str:
                 f"{error}run {check.run}",
             )
         )
-    text = (
-        ""
-        if seeds.deviation is not None
-        else "<p>Each configuration was trained with one seed: the verdict is about the trained models.</p>"
-    )
+    text = "" if seeds.deviation is not None else "<p>No configuration was trained with several seeds.</p>"
     if analysis.table.kind == "sampler":
         text = ""
     return f"{text}{figures(items)}" if items or text else ""

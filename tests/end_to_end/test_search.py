@@ -72,6 +72,9 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
     assert [float(row["best_val_loss"]) for row in ranked] == sorted(r.best_val_loss or 0 for r in records.values())
     assert [row["name"] for row in rows if row["name"].startswith("baseline: unigram")]
     assert ranked[0]["model_path"] in done.stdout
+    assert {row["standard_error_by"] for row in rows if row["standard_error"]} == {"sequences"}
+    assert all(row["beats_baselines"] in ("true", "false") for row in ranked), "the sums of the baselines were kept"
+    assert not [*(shop / "logs").glob("tune-run-*/*/baseline_losses.npz")], "once for the search, not in each run"
     assert "baseline: bigram back-off" in done.stdout
     for row in ranked:
         session = onnxruntime.InferenceSession(shop / row["model_path"])

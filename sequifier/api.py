@@ -75,6 +75,13 @@ def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
     return preprocess(config, report=report)
 
 
+def write_given_metadata(config: "TrainConfig | SearchConfig") -> str:
+    """Write the metadata that a config gives instead of a file; see `artifacts.given_metadata`."""
+    from sequifier.artifacts.given_metadata import write_given_metadata
+
+    return write_given_metadata(config)
+
+
 def train(
     config: "TrainConfig",
     *,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sequifier.cli.options import Command, config_options, given, located, with_seed_options
+from sequifier.cli.options import Command, config_options, given, load_with_metadata, located, with_seed_options
 from sequifier.cli.output import ask, echo
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ FAILED_RUNS = 3
 @click.option("--n-samples", type=click.IntRange(min=1), help="How many distinct configurations to run.")
 @click.option("--retry-failed", is_flag=True, help="Run failed runs again.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
+@click.option(
+    "-sm",
+    "--skip-metadata",
+    is_flag=True,
+    help="Take splits, columns, classes and id maps from the config, without a metadata file.",
+)
 @with_seed_options
 def command(
     config_path: Path,
@@ -36,6 +42,7 @@ def command(
     n_samples: int | None,
     retry_failed: bool,
     yes: bool,
+    skip_metadata: bool,
     seed: int | None,
     randomize: bool,
 ) -> int:
@@ -50,12 +57,13 @@ def command(
     from sequifier import api
     from sequifier.cli.progress import SearchProgress
     from sequifier.cli.tables import print_next, print_results
-    from sequifier.config.load import load
     from sequifier.config.search import SearchConfig
     from sequifier.stall import Watch
 
     flags = given(seed, randomize, search_strategy=strategy, n_samples=n_samples)
-    loaded = load(SearchConfig, config_path, section=config_section, defines=defines, flags=flags)
+    loaded = load_with_metadata(
+        SearchConfig, config_path, skip=skip_metadata, section=config_section, defines=defines, flags=flags
+    )
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 
     def confirm(plan: "Plan", n_runs: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +107,35 @@ def given(seed: int | None, randomize: bool, **flags: Any) -> dict[str, Any]:
     if randomize:
         values["seed"] = None
     return values
+
+
+def load_with_metadata(
+    model: Any, path: Path, *, skip: bool, section: str | None, defines: tuple[str, ...], flags: dict[str, Any]
+) -> Any:
+    """Load the config of a training or a search.
+
+    Args:
+        model: of the config.
+        path: of the file.
+        skip: write the metadata that the config itself gives, and take them instead of a file.
+        section: as in `config.load.load`.
+        defines: as there.
+        flags: as there.
+    """
+    from sequifier.config.load import load
+
+    if not skip:
+        return load(model, path, section=section, defines=defines, flags=flags)
+    loaded = load(model, path, section=section, defines=defines, flags=flags | {"metadata_config_path": "(given)"})
+    from sequifier import api
+
+    try:
+        written = api.write_given_metadata(loaded.config)
+    except ConfigError as error:
+        raise loaded.located(error) from error
+    config = loaded.config.model_copy(update={"metadata_config_path": written})
+    # The note on keys without effect is about those that count here.
+    return replace(loaded, config=config, notes=tuple(note for note in loaded.notes if note.key))
 
 
 @contextmanager

@@ -5,7 +5,15 @@ from typing import Any, Literal
 
 import click
 
-from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+from sequifier.cli.options import (
+    Command,
+    ListOption,
+    config_options,
+    given,
+    load_with_metadata,
+    located,
+    with_seed_options,
+)
 from sequifier.cli.output import echo
 
 DIFFERS = 1
@@ -29,6 +37,12 @@ DIFFERS = 1
     help="Train a search's run file again and compare with the ledger: same (exit code 0), or how far off and what "
     "changed (1). Replaces nothing.",
 )
+@click.option(
+    "-sm",
+    "--skip-metadata",
+    is_flag=True,
+    help="Take splits, columns, classes and id maps from the config, without a metadata file.",
+)
 @with_seed_options
 def command(
     config_path: Path,
@@ -41,6 +55,7 @@ def command(
     max_steps: int | None,
     resume: bool | None,
     verify: bool,
+    skip_metadata: bool,
     seed: int | None,
     randomize: bool,
 ) -> int:
@@ -53,7 +68,6 @@ def command(
         sequifier train --config-path configs/train.yaml -D training_spec.epochs=3
     """
     from sequifier.cli.progress import TrainingProgress
-    from sequifier.config.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.stall import Watch
 
@@ -65,7 +79,9 @@ def command(
         input_columns=input_columns,
         **{"training_spec.max_steps": max_steps},
     )
-    loaded = load(TrainConfig, config_path, section=config_section, defines=defines, flags=flags)
+    loaded = load_with_metadata(
+        TrainConfig, config_path, skip=skip_metadata, section=config_section, defines=defines, flags=flags
+    )
     from sequifier import api  # torch loads here: a broken config is reported before
 
     mode: Literal["always", "never"] | None = None if resume is None else "always" if resume else "never"

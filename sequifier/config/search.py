@@ -223,16 +223,24 @@ class SearchConfig(ProjectConfig):
         ),
     )
     categorical_columns: Any = Field(
-        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     real_columns: Any = Field(
-        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     n_classes: Any = Field(
-        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     id_maps: Any = Field(
-        None, description="Derived from the metadata; accepted and unused.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     target_columns: Columns = _as_in_training("target_columns")
     target_column_types: dict[str, ColumnType] | None = _as_in_training("target_column_types")

@@ -99,19 +99,29 @@ class TrainConfig(ProjectConfig):
         ),
     )
     column_types: dict[str, str] | None = Field(
-        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     categorical_columns: NameList | None = Field(
-        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     real_columns: NameList | None = Field(
-        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     n_classes: dict[str, int] | None = Field(
-        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     id_maps: dict[str, dict[str, int]] | None = Field(
-        None, description="Derived from the metadata; taken as given.", json_schema_extra=about(unused=True)
+        None,
+        description="From the metadata; counts with --skip-metadata alone.",
+        json_schema_extra=about(unused=True),
     )
     seq_length: int | None = Field(
         None,

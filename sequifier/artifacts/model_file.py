@@ -7,7 +7,7 @@ One writer and one reader. Without this package, five lines read them:
     vocabularies = json.loads(properties["vocabularies"])   # {column: [category of id 1, of id 2, ...]}
 
 The last property, `sha256`, is the SHA-256 of all bytes of the file before it: graph, weights and properties. Any tool
-can check it, since it is always as long: `head -c -75 MODEL.onnx | sha256sum`.
+can check it, since it is always as long: `head -c -76 MODEL.onnx | sha256sum`.
 """
 
 import hashlib

@@ -92,3 +92,8 @@ def options_of(command: str) -> set[str]:
     commands = [found, *(found.commands.values() if isinstance(found, click.Group) else ())]
     parameters = [parameter for one in commands for parameter in one.params]
     return {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = sorted(path.name[:3] for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert numbers == [f"{number:03}" for number in range(1, len(numbers) + 1)]

@@ -19,6 +19,13 @@ def check_is_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
 
 
+def kind_of_stream(path: Path) -> str:
+    """What a path is that can be read only once, or without an end: `a pipe`; empty for files, folders and nothing."""
+    if not path.exists() or path.is_file() or path.is_dir():
+        return ""
+    return "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a file.
 

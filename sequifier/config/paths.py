@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
+from sequifier.plain_file import kind_of_stream
 
 
 def root_problem(project_root: str) -> tuple[str, str] | None:
@@ -47,7 +48,7 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
         working_folder_first: look under the working folder first.
 
     Raises:
-        ConfigError: there is no such file; the error names every place.
+        ConfigError: there is no such file (the error names every place), or it is a pipe, a socket or a device.
     """
     given, root = Path(path).expanduser(), Path(project_root).expanduser()
     if given.is_absolute() or (root.parts and given.parts[: len(root.parts)] == root.parts):
@@ -56,8 +57,9 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
         places = [given, root / given] if working_folder_first else [root / given, given]
     for place in places:
         if place.exists():
-            if not (place.is_file() or place.is_dir()):  # opening a pipe would wait for ever
-                raise ConfigError([Problem(key, f"{path} is a pipe or a device, not a file or folder")])
+            if kind := kind_of_stream(place):  # opening a pipe would wait for ever
+                what = f"{path} is {kind}, not a file or folder; it is read more than once"
+                raise ConfigError([Problem(key, what, fix="write the data to a file, and give its path")])
             return place
     looked = " and ".join(dict.fromkeys(str(place) for place in places))
     looked = f" (looked for {looked})" if looked != path else ""

@@ -37,21 +37,6 @@ def named_after(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
-def check_kind(path: Path, key: str) -> None:
-    """Refuse what can be read only once, or without an end.
-
-    Raises:
-        DataError: the path is a pipe, a device or a socket.
-    """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        kind = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
-        raise DataError(
-            f"`{path}` is {kind}, and data are read more than once",
-            where=key,
-            fix="write the data to a file, and give its path",
-        )
-
-
 def check_is_raw(file: Path, columns: Iterable[str]) -> None:
     """Refuse what a `preprocess` has written already.
 
@@ -88,7 +73,6 @@ def find_source(config: PreprocessConfig) -> Source:
     """
     path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
     format = config.read_format
-    check_kind(path, f"data_path: {config.data_path}")
     if path.is_file():
         suffix = path.suffix.lower()
         # A table may have any ending, and any file may be a text; Parquet is never something else.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sequifier.errors import DataError
+from sequifier.plain_file import kind_of_stream
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,12 +65,17 @@ def open_raw(path: Path) -> RawTable:
     import polars as pl
 
     from sequifier.preprocess.csv_file import scan_csv
-    from sequifier.preprocess.source import check_is_raw, check_kind
+    from sequifier.preprocess.source import check_is_raw
 
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"there is no file `{path}`", where="--data", fix="give the path of a CSV or Parquet file")
-    check_kind(path, "--data")
+    if kind := kind_of_stream(path):
+        raise DataError(
+            f"`{path}` is {kind}, not a file or folder; it is read more than once",
+            where="--data",
+            fix="write the data to a file, and give its path",
+        )
     files = _files(path)
     format: Literal["csv", "parquet"] = "parquet" if _begins_with(files[0], b"PAR1") else "csv"
     repairs = []

@@ -183,7 +183,7 @@ def test_events_that_the_model_cannot_read_are_named(
 @pytest.mark.parametrize("read_format", [None, "raw"])
 def test_a_pipe_is_not_waited_for(trained: Path, suffix: str, read_format: str | None) -> None:
     os.mkfifo(f"data/pipe{suffix}")
-    with pytest.raises(DataError, match="is a pipe"):
+    with pytest.raises(ConfigError, match="is a pipe"):
         infer(model("one"), data_path=f"data/pipe{suffix}", read_format=read_format)
     assert outputs() == []
 

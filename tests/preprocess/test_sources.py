@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from small_project import Project
 
-from sequifier.errors import DataError
+from sequifier.errors import DataError, SequifierError
 from sequifier.project.make import OwnTable, make
 
 EVENTS = pl.DataFrame({"sequenceId": [1] * 9, "itemPosition": range(9), "kind": list("abcabcabc")})
@@ -27,7 +27,7 @@ def test_a_pipe_or_a_device_is_named(project: Project, reader: str, tmp_path: Pa
     pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)
     for path, kind in ((pipe, "a pipe"), (Path("/dev/zero"), "a device")):
-        with pytest.raises(DataError, match=f"`{path}` is {kind}, and data are read more than once"):
+        with pytest.raises(SequifierError, match=f"{path}`? is {kind}, not a file or folder"):
             if reader == "preprocess":
                 project.run(path, read_format="csv")
             else:

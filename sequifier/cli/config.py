@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sequifier.cli.options import Command, ListOption, given, with_seed_options
+from sequifier.cli.options import CONFIG_FILE, Command, ListOption, given, with_seed_options
 from sequifier.cli.output import console, echo
 from sequifier.errors import ConfigError, Problem, RunError, SequifierError
 
 if TYPE_CHECKING:
     from sequifier.check import Checked
     from sequifier.config.sources import Valued
-
-FILE = click.Path(path_type=Path, readable=False)  # the reader of configs says more
 
 KINDS = ("preprocess", "train", "infer", "hyperparameter_search", "sampler_search")
 """As in config/kinds.py, which loads pydantic; a test compares them."""
@@ -42,11 +40,7 @@ def command() -> None:
 
 
 @command.command("show", cls=Command)
-@click.option(
-    "--config-path",
-    type=click.Path(path_type=Path, readable=False),
-    help="The YAML config; without it, that of --kind.",
-)
+@click.option("--config-path", type=CONFIG_FILE, help="The YAML config; without it, the default file of --kind.")
 @kind_option
 @define_option
 @section_option
@@ -118,7 +112,7 @@ def _print_table(rows: "Sequence[Valued]") -> None:
 
 
 @command.command("validate", cls=Command)
-@click.argument("files", nargs=-1, type=FILE, metavar="[FILE...]")
+@click.argument("files", nargs=-1, type=CONFIG_FILE, metavar="[FILE...]")
 @kind_option
 @define_option
 @section_option

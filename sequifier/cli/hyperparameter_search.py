@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sequifier.cli.options import Command, config_options, given, load_with_metadata, located, with_seed_options
+from sequifier.cli.options import (
+    Command,
+    config_options,
+    given,
+    load_with_metadata,
+    located,
+    skip_metadata_option,
+    with_seed_options,
+)
 from sequifier.cli.output import ask, echo
 
 if TYPE_CHECKING:
@@ -24,12 +32,7 @@ FAILED_RUNS = 3
 @click.option("--n-samples", type=click.IntRange(min=1), help="How many distinct configurations to run.")
 @click.option("--retry-failed", is_flag=True, help="Run failed runs again.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
-@click.option(
-    "-sm",
-    "--skip-metadata",
-    is_flag=True,
-    help="Take splits, columns, classes and id maps from the config, without a metadata file.",
-)
+@skip_metadata_option
 @with_seed_options
 def command(
     config_path: Path,

@@ -14,6 +14,8 @@ from sequifier.errors import ConfigError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+CONFIG_FILE = click.Path(path_type=Path, readable=False)  # the reader of configs says more
+
 
 class ListOption(click.Option):
     """A flag that takes one or more words, and may be repeated: `-D a=1 b=2 -D c=3`."""
@@ -55,7 +57,7 @@ def config_options(default: str) -> Callable[[Function], Function]:
             [
                 click.option(
                     "--config-path",
-                    type=click.Path(path_type=Path, readable=False),  # the reader says more
+                    type=CONFIG_FILE,
                     default=Path(default),
                     show_default=True,
                     help="The YAML config.",
@@ -107,6 +109,14 @@ def given(seed: int | None, randomize: bool, **flags: Any) -> dict[str, Any]:
     if randomize:
         values["seed"] = None
     return values
+
+
+skip_metadata_option = click.option(
+    "-sm",
+    "--skip-metadata",
+    is_flag=True,
+    help="Take splits, columns, classes and id maps from the config, without a metadata file.",
+)
 
 
 def load_with_metadata(

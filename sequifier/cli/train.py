@@ -12,6 +12,7 @@ from sequifier.cli.options import (
     given,
     load_with_metadata,
     located,
+    skip_metadata_option,
     with_seed_options,
 )
 from sequifier.cli.output import echo
@@ -37,12 +38,7 @@ DIFFERS = 1
     help="Train a search's run file again and compare with the ledger: same (exit code 0), or how far off and what "
     "changed (1). Replaces nothing.",
 )
-@click.option(
-    "-sm",
-    "--skip-metadata",
-    is_flag=True,
-    help="Take splits, columns, classes and id maps from the config, without a metadata file.",
-)
+@skip_metadata_option
 @with_seed_options
 def command(
     config_path: Path,

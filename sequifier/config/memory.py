@@ -33,16 +33,14 @@ OPTIMIZER_COPIES = {"SGD": 0, "SignSGD": 0, "Lion": 1, "Muon": 1, "Adagrad": 1, 
 """Numbers that an optimizer keeps for each parameter, where they are not 2 as for Adam."""
 
 
-def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_unit: bool | None = None) -> int:
+def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_unit: bool) -> int:
     """`memory_estimate` of a run file: how far the process of a run grows beyond what it has with its data.
 
     Args:
         config: of the run.
         architecture: of its model, by `config.architecture.architecture`.
-        has_matrix_unit: whether the processor multiplies bfloat16 matrices in hardware (AMX); None: this machine's.
+        has_matrix_unit: whether the processor multiplies bfloat16 matrices in hardware (AMX).
     """
-    if has_matrix_unit is None:
-        has_matrix_unit = machine_has_matrix_unit()
     spec = config.training_spec
     given = spec.layer_type_dtypes
     numbers = spec.batch_size * architecture.seq_length * architecture.dim_model

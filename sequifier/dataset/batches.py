@@ -18,7 +18,7 @@ from sequifier.dataset.gather import Batch, Shown, gather_for
 from sequifier.dataset.units import UnitIndex, unit_index
 from sequifier.dataset.windows import RowNumbers, WindowIndex
 
-__all__ = ["Batch", "Split", "in_batches"]
+__all__ = ["Batch", "Split", "in_batches", "rows_from"]
 
 _AT_A_TIME = 1 << 20
 """Rows or windows looked at at a time, so that looking takes little memory."""
@@ -112,7 +112,7 @@ class Split:
         if self.units.by == "sequences":
             units = np.repeat(self._unit_of_window[chosen], counts)
         else:
-            units = self.units.of(_rows_from(self.windows.counted[chosen], counts))
+            units = self.units.of(rows_from(self.windows.counted[chosen], counts))
         return torch.from_numpy(units).to(self.device)
 
     @cached_property
@@ -138,7 +138,7 @@ class Split:
         return True
 
 
-def _rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """`counts` rows from each of `begins` on, one after the other."""
     rows: NDArray[np.int64] = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     return rows

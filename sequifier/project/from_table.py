@@ -33,9 +33,6 @@ SORTED_BYTES = 2 << 30
 
 CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
 
-LARGEST_WHOLE = 2**53
-"""Above this, a float is not one integer but several."""
-
 _SLOW_MINUTES = 20
 _FEW_TARGETS = 200
 
@@ -257,6 +254,8 @@ class _Writer:
 
     def _is_whole(self, column: str) -> bool:
         """Numbers without a fraction, which `preprocess` takes for integers where they are keys."""
+        from sequifier.preprocess.keys import LARGEST_WHOLE
+
         facts = self.facts[column]
         return facts.kind == "number" and facts.is_whole and max(abs(facts.lowest), abs(facts.highest)) <= LARGEST_WHOLE
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config.architecture import architecture
-from sequifier.config.memory import run_memory
+from sequifier.config.memory import machine_has_matrix_unit, run_memory
 from sequifier.config.resolve import DataSchema
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import CONFIRMING_SEEDS
@@ -89,7 +89,8 @@ def memory_use(runs: Iterable[PlannedRun], data: DataSchema) -> tuple[int, int] 
         runs: to come.
         data: the data set.
     """
-    needs = [run_memory(run.config, architecture(run.config, data)) for run in runs]
+    has_matrix_unit = machine_has_matrix_unit()  # a file that is long on a machine of many cores
+    needs = [run_memory(run.config, architecture(run.config, data), has_matrix_unit=has_matrix_unit) for run in runs]
     return (min(needs), max(needs)) if needs else None
 
 

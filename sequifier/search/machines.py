@@ -13,7 +13,7 @@ FACTS = {
     "sequifier": "sequifier",
     "arithmetic": "arithmetic",
 }
-"""Field of a record -> what the warning calls it."""
+"""What a result depends on besides data and config: field of a record -> its name in a warning."""
 
 UNKNOWN = "not recorded"
 """Of a run whose record is older than the field."""

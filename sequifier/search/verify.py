@@ -8,10 +8,8 @@ from sequifier.artifacts.ledger import Record
 from sequifier.config.resolve import DataSchema
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
+from sequifier.search.machines import FACTS
 from sequifier.search.owned import changes, record_of
-
-_FACTS = ("device", "products", "torch", "cpu_threads", "sequifier", "arithmetic")
-"""What a result depends on besides data and config, in records of runs."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def compared(record: Record, loss: float | None, facts: Mapping[str, Any]) -> Ve
 
 
 def _environment(record: Record, facts: Mapping[str, Any]) -> Iterator[str]:
-    for name in _FACTS:
+    for name in FACTS:
         before, now = getattr(record, name), facts.get(name)
         if before is not None and before != now:
             yield f"{name} {before} -> {now}"

@@ -8,7 +8,7 @@ from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record
 from sequifier.config.architecture import architecture
-from sequifier.config.memory import run_memory
+from sequifier.config.memory import machine_has_matrix_unit, run_memory
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
 from sequifier.search.plan import Plan, PlannedRun, make_plan
 from sequifier.search.repeats import with_repeats
@@ -80,6 +80,7 @@ def test_the_memory_of_the_smallest_and_the_largest_run_is_estimated() -> None:
     plan = make_plan(search(model={"num_layers": [1, 2, 8]}, training={"batch_size": [8, 512]}), metadata())
     found = memory_use(plan.runs, metadata())
     assert found is not None
-    needs = [run_memory(run.config, architecture(run.config, metadata())) for run in plan.runs]
+    unit = machine_has_matrix_unit()
+    needs = [run_memory(run.config, architecture(run.config, metadata()), has_matrix_unit=unit) for run in plan.runs]
     assert found == (min(needs), max(needs)) and found[0] < found[1]
     assert memory_use([], metadata()) is None

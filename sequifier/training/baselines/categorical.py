@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.metrics import AtPositions, CategoricalScores
+from sequifier.metrics import CategoricalScores
 from sequifier.training.baselines.counts import NGrams
-from sequifier.training.baselines.history import Column, Rows, Targets, read
+from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.losses import TargetLoss
 
 NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
@@ -25,9 +25,6 @@ _CHOSEN_ON = 1 << 18
 """Training targets on which the column of a target that is not an input is chosen, about."""
 _DENSE = 1 << 22
 """Probabilities at a time for a criterion that needs all of a row's."""
-
-Found = tuple[str, Tensor, dict[str, AtPositions]]
-"""Name of a baseline, its loss at each target (M,), and what the metrics are made of."""
 
 
 class CategoricalBaselines:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sequifier.dataset.batches import rows_from
 from sequifier.metrics import CategoricalScores
 
 Rows = NDArray[np.int64]
@@ -202,7 +203,7 @@ class NGrams:
             table[found] *= order.backoff[context[found], None]
             first, last = order.begin[context[found]], order.begin[context[found] + 1]
             row = np.repeat(found, last - first)
-            entry = np.repeat(last - np.cumsum(last - first), last - first) + np.arange(len(row))
+            entry = rows_from(first, last - first)
             table[row, order.entry_keys[entry] % self._base - 1] = order.probability[entry]
         return table
 

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
-from sequifier.dataset.batches import Split
+from sequifier.dataset.batches import Split, rows_from
+from sequifier.metrics import AtPositions
 
 Rows = NDArray[np.int64]
 Column = NDArray[Any] | MappedColumn
+Found = tuple[str, Tensor, dict[str, AtPositions]]
+"""Name of a baseline, its loss at each target (M,), and what the metrics are made of."""
 
 _BLOCK = 1 << 16
 """Rows of a training block that is kept or left out as a whole."""
@@ -83,8 +87,7 @@ def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
             for values in (windows.last, windows.first, windows.counted)
         )
         counts = last - counted + 1
-        rows = np.repeat(counted - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        yield Targets(rows, np.repeat(first, counts), np.repeat(last - split.seq_length, counts))
+        yield Targets(rows_from(counted, counts), np.repeat(first, counts), np.repeat(last - split.seq_length, counts))
 
 
 def read(column: Column, rows: Rows) -> NDArray[Any]:

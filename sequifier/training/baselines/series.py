@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.metrics import AtPositions, real_errors
-from sequifier.training.baselines.history import Column, Rows, Targets, read
+from sequifier.metrics import real_errors
+from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
 from sequifier.training.losses import TargetLoss
@@ -43,9 +42,6 @@ _REGRESSED = 1 << 17
 """Training targets of a ridge map, over all columns."""
 _GATHERED = 1 << 22
 """Values of windows gathered at a time."""
-
-Found = tuple[str, Tensor, dict[str, AtPositions]]
-"""Name of a baseline, its loss at each target (M,), and what the metrics are made of."""
 
 
 class WindowRidge:

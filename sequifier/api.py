@@ -128,17 +128,16 @@ def verify(config: "TrainConfig", *, emit: Callable[..., None]) -> "Verified":
     It is trained under the name NAME-verify, whose record in `logs/` stays; no model and no checkpoint does.
 
     Raises:
-        RunError: the ledger has no finished run of this name.
+        RunError: the ledger has no finished run of this name, or its config or data changed since.
         ConfigError, DataError: as `train`.
     """
     from sequifier.artifacts.metadata import find_metadata, read_metadata
     from sequifier.config.resolve import resolve
-    from sequifier.search.verify import changed, compared, stored
+    from sequifier.search.verify import check_same, compared, stored
 
     record = stored(config)
     metadata = read_metadata(find_metadata(config.metadata_config_path, config.project_root))
-    if (other := changed(resolve(config, metadata), metadata, record)) is not None:
-        return other
+    check_same(resolve(config, metadata), metadata, record)
     name = f"{config.model_name}-verify"
     exports = dict.fromkeys(("export_generative_model", "export_embedding_model", "export_end_to_end"), False)
     again = config.model_copy(update={"model_name": name, **exports})

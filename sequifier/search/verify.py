@@ -46,22 +46,29 @@ def stored(config: TrainConfig) -> Record:
     return record
 
 
-def changed(config: TrainConfig, data: DataSchema, record: Record) -> Verified | None:
-    """What makes it another run, if anything does: then training it would say nothing.
+def check_same(config: TrainConfig, data: DataSchema, record: Record) -> None:
+    """Check that a run is still the one in the ledger: training another one would show nothing.
 
     Args:
         config: resolved.
         data: metadata of its data set.
         record: of the run.
+
+    Raises:
+        RunError: its config or its data changed.
     """
     found = changes(config, data, record)
     if not found:
-        return None
+        return
     details = f" ({'; '.join(found)})" if any(found) else ""
     what = [
         name for name, holds in (("data", record.data != data.fingerprint), ("config", _has_settings(found))) if holds
     ]
-    return Verified(False, f"not the same run: {' and '.join(what)} changed{details}; nothing was trained")
+    raise RunError(
+        f"not the same run: {' and '.join(what)} changed{details}; nothing was trained",
+        where=f"{record.name} in the ledger of its search",
+        fix="verify the run file as the search wrote it, on the data of the search",
+    )
 
 
 def compared(record: Record, loss: float | None, facts: Mapping[str, Any]) -> Verified:

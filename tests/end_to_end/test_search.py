@@ -100,7 +100,7 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
     assert verified.stdout == f"same: validation loss {records[0].best_val_loss!r}, as in the ledger\n"
     other = train(shop / "configs/hp_search/tune-run-0.yaml", "--verify", "-D", "training_spec.dropout=0.3")
     assert other.returncode == 1
-    assert "not the same run: config changed (training_spec.dropout" in other.stdout
+    assert "error: not the same run: config changed (training_spec.dropout" in other.stderr
     assert sorted((shop / "models").iterdir()) == models, "nothing was replaced or added"
     assert sorted((shop / "checkpoints").iterdir()) == checkpoints
 

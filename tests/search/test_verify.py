@@ -10,7 +10,7 @@ from test_edited_searches import record_of, started
 from sequifier.artifacts.ledger import Record
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
-from sequifier.search.verify import changed, compared, stored
+from sequifier.search.verify import check_same, compared, stored
 
 FACTS = {"device": "cpu", "products": "float32", "torch": "2.13", "cpu_threads": 1, "sequifier": "4", "arithmetic": 2}
 
@@ -44,15 +44,14 @@ def test_the_stored_loss_is_the_same_or_so_far_off(run: tuple[TrainConfig, Recor
 def test_another_config_or_other_data_are_named_before_anything_is_trained(run: tuple[TrainConfig, Record]) -> None:
     config, _ = run
     record = stored(config)
-    assert changed(config, metadata(), record) is None
-    data = changed(config, metadata("fedcba9876543210"), record)
-    assert data is not None and not data.is_same
-    assert data.line.startswith("not the same run: data changed (data 0123456789abcdef -> fedcba9876543210")
+    check_same(config, metadata(), record)
+    with pytest.raises(RunError, match=r"not the same run: data changed \(data 0123456789abcdef -> fedcba9876543210"):
+        check_same(config, metadata("fedcba9876543210"), record)
     trained = config.root / "record"
     trained.mkdir()
     other = config.model_copy(update={"seed": 5})
-    found = changed(other, metadata(), record)
-    assert found is not None and found.line.startswith("not the same run: config changed")
+    with pytest.raises(RunError, match="not the same run: config changed"):
+        check_same(other, metadata(), record)
 
 
 def test_only_a_finished_run_of_a_search_can_be_verified(run: tuple[TrainConfig, Record]) -> None:

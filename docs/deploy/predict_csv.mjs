@@ -1,7 +1,7 @@
 // The next event of each sequence of a CSV file, in JavaScript. Needs onnxruntime-node alone:
 //   npm install --ignore-scripts onnxruntime-node
 //   node predict_csv.mjs MODEL-end-to-end.onnx EVENTS.csv PREDICTIONS.csv SEQUENCE_COLUMN POSITION_COLUMN
-// The table is plain: no quotes, no commas inside values.
+// The table is plain: no quotes, no commas inside values, numbers like 1234.5 whatever the table of training has.
 import { readFileSync, writeFileSync } from "node:fs";
 import * as ort from "onnxruntime-node";
 
@@ -33,8 +33,15 @@ for (const row of rows) {
   if (!sequences.has(id)) sequences.set(id, []);
   sequences.get(id).push(row);
 }
-const isNumber = rows.every((row) => /^-?\d+$/.test(row[at[positionColumn]])); // dates in ISO 8601 sort as text
-const key = (row) => (isNumber ? Number(row[at[positionColumn]]) : row[at[positionColumn]]);
+const positions = rows.map((row) => row[at[positionColumn]]);
+const isNumber = positions.every((text) => /^-?\d+$/.test(text));
+// Dates in ISO 8601 sort as text, those that are written otherwise do not.
+const MOMENT = /^(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(.*)$/; // and its time zone
+const zones = new Set(positions.map((text) => MOMENT.exec(text)?.[2]));
+if (!isNumber && (zones.size > 1 || zones.has(undefined)))
+  throw new Error("write all dates like 2013-01-31 or 2013-01-31T17:05:00, and in one time zone");
+const moment = (text) => MOMENT.exec(text)[1].replace("T", " ");
+const key = (row) => (isNumber ? Number(row[at[positionColumn]]) : moment(row[at[positionColumn]]));
 for (const events of sequences.values()) events.sort((a, b) => (key(a) < key(b) ? -1 : 1));
 
 const shown = model.outputNames.filter((name) => /_(label|value)$/.test(name));

@@ -5,6 +5,7 @@ python predict_csv.py models/sequifier-NAME-best-end-to-end-5.onnx events.csv pr
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 BATCH = 256
+MOMENT = re.compile(r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(.*)")  # and its time zone
 
 
 def boolean(text: str) -> bool:
@@ -19,6 +21,15 @@ def boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         sys.exit(f"`{text}` is neither true nor false")
     return text.lower() == "true"
+
+
+def moment(text: str) -> str:
+    """A date or datetime in ISO 8601: it sorts as text, which one that is written otherwise does not."""
+    found = MOMENT.fullmatch(text)
+    zones.add(found[2] if found else text)
+    if not found or len(zones) > 1:
+        sys.exit(f"`{text}`: write all dates like 2013-01-31 or 2013-01-31T17:05:00, and in one time zone")
+    return found[1].replace("T", " ")
 
 
 VALUES = {  # type of an input -> how a value is read from the text of a cell, which may be empty; type of the array
@@ -35,16 +46,20 @@ columns = [column for column in model.get_inputs() if column.name != "n_events"]
 length = columns[0].shape[1]  # events that the model sees at once
 names = [output.name for output in model.get_outputs()]
 
-data = json.loads(model.get_modelmeta().custom_metadata_map["data"])  # how the table was called in training
-number = {"Int64": int}  # dates in ISO 8601 and names sort as text
+properties = model.get_modelmeta().custom_metadata_map
+data = json.loads(properties["data"])  # how the table was called in training
+styles = json.loads(properties.get("reading", "{}")).get("numbers", {})  # of numbers like 1.234,50 in that table
+if styled := [column.name for column in columns if column.name in styles]:
+    sys.exit(f"{', '.join(styled)}: training read numbers like 1.234,50 there, and this script reads 1234.50 alone")
 sequences: dict[str, list[dict[str, str]]] = {}
 with events_path.open(newline="", encoding="utf-8") as file:
     for row in csv.DictReader(file):
         sequences.setdefault(row[data["sequence_column"]], []).append(row)
-position = number.get(data["position_type"], str)
+zones: set[str] = set()
+position = int if data["position_type"] == "Int64" else moment
 for events in sequences.values():
     events.sort(key=lambda row: position(row[data["position_column"]]))
-ids = sorted(sequences, key=number.get(data["sequence_type"], str))
+ids = sorted(sequences, key=int if data["sequence_type"] == "Int64" else str)
 
 shown = [name for name in names if name.endswith(("_label", "_value"))]
 with predictions_path.open("w", newline="", encoding="utf-8") as file:

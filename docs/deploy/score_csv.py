@@ -10,6 +10,7 @@ import onnxruntime
 import polars as pl
 
 BATCH = 4096
+MOMENT = r"^(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(.*)$"  # and its time zone
 TYPES = {  # type of an input -> type of the column, of its array, and what stands for a missing value; padding too
     "tensor(string)": (pl.String, "object", ""),
     "tensor(int64)": (pl.Int64, "int64", -(2**63)),
@@ -23,11 +24,22 @@ model = onnxruntime.InferenceSession(model_path)
 columns = {column.name: column for column in model.get_inputs() if column.name != "n_events"}
 length = next(iter(columns.values())).shape[1]
 names = [output.name for output in model.get_outputs()]
-data = json.loads(model.get_modelmeta().custom_metadata_map["data"])
+properties = model.get_modelmeta().custom_metadata_map
+data = json.loads(properties["data"])
 sequence, position = data["sequence_column"], data["position_column"]
+styles = json.loads(properties.get("reading", "{}")).get("numbers", {})
+if styled := [name for name in columns if name in styles]:
+    sys.exit(f"{', '.join(styled)}: training read numbers like 1.234,50 there, and this script reads 1234.50 alone")
 
 types = {name: TYPES[column.type][0] for name, column in columns.items()}
-events = pl.scan_csv(events_path, schema_overrides=types, try_parse_dates=True).select(sequence, position, *columns)
+keys = {sequence: data["sequence_type"], position: data["position_type"]}
+types_of_keys = {name: pl.Int64 if dtype == "Int64" else pl.String for name, dtype in keys.items()}
+events = pl.scan_csv(events_path, schema_overrides=types | types_of_keys).select(sequence, position, *columns)
+if keys[position] != "Int64":  # dates in ISO 8601 sort as text, those that are written otherwise do not
+    zones = pl.col(position).str.extract(MOMENT, 2)
+    if events.select(zones.has_nulls() | (zones.n_unique() > 1)).collect().item():
+        sys.exit(f"{position}: write all dates like 2013-01-31 or 2013-01-31T17:05:00, and in one time zone")
+    events = events.with_columns(pl.col(position).str.extract(MOMENT, 1).str.replace("T", " "))
 booleans = [name for name, dtype in types.items() if dtype == pl.Boolean]
 if booleans and events.select(pl.col(booleans).has_nulls()).collect().transpose().to_series().any():
     sys.exit(f"{', '.join(booleans)}: a boolean cannot be missing")

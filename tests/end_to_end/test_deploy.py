@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from shapes import lively, small
 
 from sequifier import api
+from sequifier.artifacts.metadata import Reading
 from sequifier.artifacts.model_file import model_properties
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
@@ -86,7 +87,7 @@ def test_polars_scores_a_csv_with_the_labels_of_infer(project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("predict_csv.py", {"csv", "json", "sys", "pathlib", "numpy", "onnxruntime"}),
+        ("predict_csv.py", {"csv", "json", "re", "sys", "pathlib", "numpy", "onnxruntime"}),
         ("score_csv.py", {"json", "sys", "onnxruntime", "polars"}),
     ],
 )
@@ -95,6 +96,39 @@ def test_the_scripts_import_what_they_say(name: str, needed: set[str]) -> None:
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported == needed
+
+
+@pytest.mark.parametrize("name", ["predict_csv.py", "score_csv.py"])
+def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) -> None:
+    """Dates that do not sort as text, and numbers whose points are no decimal points."""
+
+    def run(days: list[str], **reading: object) -> str:
+        column = RawColumn(np.float32, (), 2.0, 1.0)
+        target = Target("price", "real", 0)
+        shape = small(categorical=(), real=("price",), embedding_widths=(16,), targets=(target,), seq_length=4)
+        data = {"sequence_column": "who", "position_column": "day", "sequence_type": "String", "position_type": "Date"}
+        properties = model_properties(
+            shape,
+            vocabularies={},
+            statistics={"price": {"mean": 2.0, "std": 1.0}},
+            data=data,
+            config={},
+            metrics={},
+            reading=Reading.model_validate(reading),
+        )
+        model, table = tmp_path / "model.onnx", tmp_path / "events.csv"
+        export_end_to_end(model, shape, lively(shape), {"price": column}, properties=properties, seed=0)
+        table.write_text("who,day,price\n" + "".join(f"a,{day},{price}.234\n" for price, day in enumerate(days)))
+        done = quiet(sys.executable, DEPLOY / name, model, table, tmp_path / "out")
+        return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+    assert run(["2013-01-30", "2013-01-31 10:00", "2013-02-01"]) == ""
+    assert run(["2013-01-30 10:00:00 UTC", "2013-01-30 10:00:00.5 UTC"]) == ""
+    for days in (["30/01/2013", "01/02/2013"], ["2013-01-30T10:00+01:00", "2013-01-30T10:30+02:00"]):
+        assert "write all dates like 2013-01-31" in run(days, dates="DD/MM/YYYY")
+    assert "price: training read numbers like 1.234,50" in run(
+        ["2013-01-30"], numbers={"price": {"thousands": ".", "decimal": ","}}
+    )
 
 
 def test_each_script_is_in_the_guide() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from sequifier.artifacts.ledger import DONE
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.report.table import Table, Trial, by, mean_of
-from sequifier.search.certainty import beats_on_test, certainty, either
+from sequifier.search.certainty import certainty, standard_error
 from sequifier.search.comparison import Comparison, compare, error_over_seeds
 from sequifier.search.results import skill
 from sequifier.search.run_files import Setting
@@ -123,41 +123,36 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
 
 def _compared(rows: list[Configuration], table: Table) -> list[Configuration]:
     """The rows with what their units (sequences, or prompts) say."""
+    if table.kind == "sampler":
+        scores = [np.array(row.first.by_prompt, dtype=np.float64) for row in rows]
+        units = ({} if len(each) < 2 else {0: Units(each, np.ones(len(each)), "sequences")} for each in scores)
+        return [_with(row, found) for row, found in zip(rows, compare(units, maximize=table.maximize), strict=True)]
     trials = _grouped(table)
+    files = [
+        {trial.seed or 0: trial.sequence_losses for trial in measured(trials[row.first.configuration])} for row in rows
+    ]
+    compared = certainty(
+        files,
+        table.metric,
+        maximize=table.maximize,
+        folder=table.folder,
+        baselines=[name for name, scores in table.baselines.items() if table.metric in scores],
+        tested=next((place for place, row in enumerate(rows) if table.test.get("run") in row.trials), None),
+    )
     result = []
-    for row, told in zip(rows, _comparisons(rows, trials, table), strict=True):
-        if table.kind == "training":
-            if told.standard_error is not None:
-                row = replace(row, standard_error=told.standard_error, standard_error_by=str(told.by))
-            elif row.standard_error_by != "seeds" and _has_file(trials[row.first.configuration]):
-                row = replace(row, standard_error=None)  # its units are too few
-        is_same = None if row.rank == 1 or told.is_worse is None else not told.is_worse
-        better = told.beats_baselines
-        if table.kind == "training" and table.test.get("run") in row.trials:
-            better = either(better, beats_on_test(table.folder, table.metric, maximize=table.maximize))
-        row = replace(row, degrees=told.degrees, is_indistinguishable=is_same, beats_baselines=better)
-        result.append(row)
+    for row, paths, found in zip(rows, files, compared, strict=True):
+        error, by = standard_error(found, paths, row.standard_error, row.standard_error_by)
+        result.append(_with(replace(row, standard_error=error, standard_error_by=by), found))
     return result
 
 
-def _comparisons(
-    rows: Sequence[Configuration], trials: Mapping[str, Sequence[Trial]], table: Table
-) -> list[Comparison]:
-    if table.kind == "sampler":
-        scores = [np.array(row.first.by_prompt, dtype=np.float64) for row in rows]
-        return compare(
-            ({} if len(each) < 2 else {0: Units(each, np.ones(len(each)), "sequences")} for each in scores),
-            maximize=table.maximize,
-        )
-    files = (
-        {trial.seed or 0: trial.sequence_losses for trial in measured(trials[row.first.configuration])} for row in rows
+def _with(row: Configuration, found: Comparison) -> Configuration:
+    return replace(
+        row,
+        degrees=found.degrees,
+        is_indistinguishable=found.is_indistinguishable,
+        beats_baselines=found.beats_baselines,
     )
-    baselines = [name for name, scores in table.baselines.items() if table.metric in scores]
-    return certainty(files, table.metric, maximize=table.maximize, folder=table.folder, baselines=baselines)
-
-
-def _has_file(trials: Sequence[Trial]) -> bool:
-    return any(trial.sequence_losses is not None and trial.sequence_losses.exists() for trial in trials)
 
 
 @dataclass(frozen=True)

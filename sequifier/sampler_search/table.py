@@ -23,10 +23,10 @@ def rows_of(records: Sequence[SamplerRecord]) -> list[Row]:
         (record for record in latest if record.state == "finished" and record.mean_score is not None),
         key=lambda record: (-(record.mean_score or 0.0), record.run),
     )
-    told = compare([prompt_units(record.seed, record.by_prompt) for record in scored], maximize=True)
+    compared = compare([prompt_units(record.seed, record.by_prompt) for record in scored], maximize=True)
     rows = [
-        _row(record, rank, None if rank == 1 or comparison.is_worse is None else not comparison.is_worse)
-        for rank, (record, comparison) in enumerate(zip(scored, told, strict=True), start=1)
+        _row(record, rank, comparison.is_indistinguishable)
+        for rank, (record, comparison) in enumerate(zip(scored, compared, strict=True), start=1)
     ]
     return [*rows, *(_row(record, None, None) for record in latest if record not in scored)]
 

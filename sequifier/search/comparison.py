@@ -51,6 +51,7 @@ class Comparison:
         by: what the units are; None without a standard error.
         is_worse: than some other configuration. None where it is not known: of a single configuration, and where the
             units of the configuration or of all others are missing.
+        is_indistinguishable: statistically, from the best; None for the best itself, and where `is_worse` is not known.
         beats_baselines: each of them; None where that is not known.
     """
 
@@ -58,6 +59,7 @@ class Comparison:
     degrees: float | None = None
     by: By | None = None
     is_worse: bool | None = None
+    is_indistinguishable: bool | None = None
     beats_baselines: bool | None = None
 
 
@@ -115,7 +117,9 @@ def compare(
     tails |= {place: against.smallest_tail(seeds) for place, seeds in best}
     if len(tails) > 1:
         for place, tail in tails.items():
-            result[place] = replace(result[place], is_worse=tail * (len(tails) - 1) < LEVEL)
+            is_worse = tail * (len(tails) - 1) < LEVEL
+            is_same = None if place == 0 else not is_worse
+            result[place] = replace(result[place], is_worse=is_worse, is_indistinguishable=is_same)
     for place, tail in of_baselines.items():
         level = BEATS / len(tails) if place == 0 else BEATS  # the winner was chosen among all
         result[place] = replace(result[place], beats_baselines=tail < level)

@@ -370,7 +370,7 @@ def _with_baselines(ranked: Sequence[Row], baselines: Sequence[Row], *, maximize
 
 def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record], baselines: Sequence[str]) -> list[Row]:
     """The rows with their standard errors and verdicts."""
-    from sequifier.search.certainty import beats_on_test, certainty, either  # numpy loads here
+    from sequifier.search.certainty import certainty, standard_error  # numpy loads here
 
     metric, maximize = plan.config.metric, plan.config.direction == "maximize"
     root, folder = plan.config.root, plan.config.root / "logs" / plan.config.hp_search_name
@@ -384,21 +384,14 @@ def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record], b
                 found[record.seed] = None if path is None else root / path
         return found
 
-    told = certainty(map(files, ranked), metric, maximize=maximize, folder=folder, baselines=baselines)
+    of_rows = [files(row) for row in ranked]
+    tested = next((place for place, row in enumerate(ranked) if row.test_metric is not None), None)
+    compared = certainty(of_rows, metric, maximize=maximize, folder=folder, baselines=baselines, tested=tested)
     rows = []
-    for row, comparison in zip(ranked, told, strict=True):
-        if comparison.standard_error is not None:
-            by = str(comparison.by)
-            row = replace(row, standard_error=comparison.standard_error, standard_error_by=by)
-        elif row.standard_error_by != "seeds" and any(
-            path is not None and path.exists() for path in files(row).values()
-        ):
-            row = replace(row, standard_error=None)  # its units are too few
-        is_same = None if row.rank == 1 or comparison.is_worse is None else not comparison.is_worse
-        better = comparison.beats_baselines
-        if row.test_metric is not None:  # the test split did not choose the winner
-            better = either(better, beats_on_test(folder, metric, maximize=maximize))
-        rows.append(replace(row, indistinguishable=is_same, beats_baselines=better))
+    for row, paths, found in zip(ranked, of_rows, compared, strict=True):
+        error, by = standard_error(found, paths, row.standard_error, row.standard_error_by)
+        row = replace(row, standard_error=error, standard_error_by=by)
+        rows.append(replace(row, indistinguishable=found.is_indistinguishable, beats_baselines=found.beats_baselines))
     return rows
 
 

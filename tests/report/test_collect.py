@@ -146,6 +146,7 @@ def test_a_search_is_running_while_somebody_holds_its_ledger(tmp_path: Path) -> 
     with Ledger.open(folder):
         assert is_running(folder)
     assert not is_running(folder), "this process lives on, but let go of it"
+    folder.mkdir(exist_ok=True)  # nothing was written, so nothing was left
     (folder / LOCK_FILE).write_text("process 4194000\n")
     assert not is_running(folder)
     (folder / LOCK_FILE).write_text("")

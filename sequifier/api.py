@@ -95,7 +95,7 @@ def train(
 
     Args:
         config: a null seed is drawn here, and recorded.
-        config_path: the file it was loaded from; of a search's run file it is said when the data are not the planned.
+        config_path: the file it was loaded from. A search's run file gives a warning when the data are not the planned.
         resume: None follows `continue_training`.
         emit: is told of what happens.
     """

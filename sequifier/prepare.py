@@ -229,7 +229,11 @@ def _shared_by_all_runs() -> Iterator[None]:
     except OSError as error:  # a file that vanished between two looks at it
         if error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT):
             raise
-        missing = DataError(f"the data cannot be read: {error.strerror or error}", where=str(error.filename or ""))
+        missing = DataError(
+            f"the data cannot be read: {error.strerror or error}",
+            where=str(error.filename or ""),
+            fix="restore the file, or run `sequifier preprocess` again",
+        )
         missing.is_shared = True
         raise missing from error
 

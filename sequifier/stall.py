@@ -25,10 +25,10 @@ from typing import Any, Self
 from sequifier.errors import RunError
 
 SAID_SECONDS = 60.0
-"""After so long a command says what it waits for."""
+"""Seconds without progress after which a command reports what it waits for."""
 
 STALL_SECONDS = 300.0
-"""After so long it is ended."""
+"""Seconds without progress after which it is ended."""
 
 LOOK_SECONDS = 2.0
 _BUSY = 0.01  # of one core

@@ -88,10 +88,12 @@ def _missing(config: TrainConfig | SearchConfig, kinds: Mapping[str, bool]) -> I
                 "n_classes", f"does not say how many classes `{column}` has", fix="the known ones and one more"
             )
         elif ids is not None and sorted(ids.values()) != list(range(1, len(ids) + 1)):
-            yield Problem(f"id_maps.{column}", "its ids are not 1, 2, 3 and so on")
+            yield Problem(f"id_maps.{column}", "its ids are not 1, 2, 3 and so on", fix="number the classes from 1")
         elif ids is not None and len(ids) != n_classes - 1:
             yield Problem(
-                f"n_classes.{column}", f"is {n_classes:,}, but id_maps has {len(ids):,} classes, and 1 is unknown"
+                f"n_classes.{column}",
+                f"is {n_classes:,}, but id_maps has {len(ids):,} classes, and 1 is unknown",
+                fix=f"write {len(ids) + 1:,}",
             )
         elif ids is None and n_classes > MOST_UNNAMED_CLASSES:
             yield Problem(

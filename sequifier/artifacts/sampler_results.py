@@ -152,7 +152,7 @@ def read_search_results(path: Path) -> dict[str, Any]:
     content = read_json("the results", path, fix=f"give one of logs/NAME/{RESULT_FILES}", error=RunError)
     if not isinstance(content, dict) or not all(key in content for key in _KEYS):
         raise RunError(
-            f"this is no result file of a sampler search: it must have {', '.join(_KEYS)}",
+            f"this is not a result file of a sampler search: it must have {', '.join(_KEYS)}",
             where=str(path),
             fix=f"give one of logs/NAME/{RESULT_FILES}",
         )

@@ -75,7 +75,7 @@ def read_index(folder: Path) -> ShardIndex:
     again = "run `sequifier preprocess` again"
     if not path.exists():
         raise DataError(
-            f"{folder.name} is no split: a folder of shards has a {INDEX}, and this one has none",
+            f"{folder.name} is not a split: a folder of shards has a {INDEX}, and this one does not",
             where=str(folder),
             fix=f"give the file or folder of a split, or {again}",
         )

@@ -513,7 +513,7 @@ class SearchConfig(ProjectConfig):
                     yield problem(place, f"`{field}` is linked already, in {by}{fix}", fields)
                 elif field not in free:
                     yield problem(
-                        place, f"`{field}` is no field that can be searched; {did_you_mean(field, free)}", fields
+                        place, f"`{field}` is not a field that can be searched; {did_you_mean(field, free)}", fields
                     )
                 linked.setdefault(field, f"links[{index}]")
 

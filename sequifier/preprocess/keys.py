@@ -146,7 +146,7 @@ def _from_text(column: str, files: Files, path: Path, *, is_sample: bool, known:
         raise DataError(
             f"the position column `{column}` holds `{text_shown}`, but {look.why}",
             where=where,
-            fix="write them like 2013-01-31 (year, month, day), so that nobody has to guess",
+            fix="write them like 2013-01-31 (year, month, day), which has one meaning",
         )
     why = look.why or why_not(text_shown)
     raise DataError(

@@ -109,7 +109,7 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
             if key == POSITION and table.position_is_text:
                 if table.is_sample:
                     raise LookAgain  # they may be written in another way than the first one
-                what = f"values that are no {'64-bit integer' if table.position_type == 'Int64' else 'date'}"
+                what = f"values that are not a {'64-bit integer' if table.position_type == 'Int64' else 'date'}"
             raise DataError(
                 f"column `{column}` has {count:,} {what} in {n_rows:,} rows",
                 where=table.first_without(key),

@@ -235,7 +235,7 @@ def _check_order(table: RawTable, order: str, facts: Sources, reading: Reading) 
         raise DataError(
             f"`{order}` cannot order events: {reading.doubt}",
             where=where,
-            fix="write dates like 2013-01-31 (year, month, day), so that nobody has to guess",
+            fix="write dates like 2013-01-31 (year, month, day), which have one meaning",
         )
     is_orderable = found.kind in ("integer", "date", "datetime", "number") or reading.is_as_text
     if not is_orderable:

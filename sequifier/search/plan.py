@@ -346,9 +346,9 @@ def _check_number(config: SearchConfig, space: Space) -> None:
             fix = "use search_strategy: sample with n_samples, or give fewer values"
         else:
             key, what, fix = "n_samples", f"{configurations:,} configurations", f"at most {MAX_RUNS:,}"
-        raise ConfigError([Problem(key, f"{what}, more than anybody can train", fix=fix)])
+        raise ConfigError([Problem(key, f"{what}, more than can be trained", fix=fix)])
     if configurations * config.repeats > MAX_RUNS:
-        message = f"{configurations:,} configurations x {config.repeats:,} are more runs than anybody can train"
+        message = f"{configurations:,} configurations x {config.repeats:,} are more runs than can be trained"
         raise ConfigError([Problem("repeats", message, fix=f"at most {MAX_RUNS // configurations:,}, 3 to 5 will do")])
 
 
@@ -359,7 +359,7 @@ def _padding_notes(configs: Sequence[TrainConfig], data: DataSchema) -> Iterator
         if seq_length >= MANY_STEPS * mean and seq_length > data.sequifier.seq_length:
             yield (
                 f"seq_length {seq_length:,}: the training sequences have {mean:.4g} events on average, so most of each "
-                f"window is padding, which costs time and memory and changes nothing"
+                f"window is padding, which costs time and memory and changes no result"
             )
 
 

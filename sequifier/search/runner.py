@@ -344,8 +344,8 @@ def _no_input(plan: Plan, run: PlannedRun, reason: str) -> RunError:
     """The error that ends a search whose inputs changed or are gone."""
     return RunError(
         f"the search ends in {run.name}, because every run would meet the same problem: {reason}",
-        fix=f"restore what the search was planned on (data {plan.fingerprint}) and run the same command again: it goes "
-        "on where it stopped; for other data choose another hp_search_name",
+        fix=f"restore what the search was planned on (data {plan.fingerprint}) and run the same command again, which "
+        "resumes; for other data choose another hp_search_name",
     )
 
 
@@ -366,7 +366,7 @@ def _disk_full(error: RunError, task: Task, search: Search, agenda: Agenda) -> R
 
 
 OTHER_MASKS = "; dropout draws its masks for each smaller batch, so they are not those of the planned batch"
-"""Said in the ledger of a run with dropout that trains with a smaller batch than planned."""
+"""Note in the ledger on a run with dropout that trains with a smaller batch than planned."""
 
 _ENDED: Mapping[str, State] = {
     "interrupted": "interrupted",

@@ -38,9 +38,11 @@ def check_startable(key: str, command: str, root: Path, *, path: str | None = No
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ConfigError([Problem(key, f"cannot be split into words: {error}: {command}")]) from error
+        raise ConfigError(
+            [Problem(key, f"cannot be split into words: {error}: {command}", fix="quote it as for a shell")]
+        ) from error
     if not words:
-        raise ConfigError([Problem(key, "names no program")])
+        raise ConfigError([Problem(key, "names no program", fix="write a program and its arguments")])
     wrong = _wrong_program(words[0], root, path) or _wrong_script(words, root)
     if wrong is not None:
         what, fix = wrong

@@ -65,11 +65,11 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + GOOD + ",7,a,1\n", {}, ["`sequenceId` has 1 null", "events.csv, first in row 13 (empty)"]),
         (HEADER + GOOD + "4,,a,1\n", {}, ["`itemPosition` has 1 null", "row 13 (empty)"]),
         (HEADER + GOOD + "4,1,a,1\n4,1,b,2\n3,2,a,1\n", {}, ["3 of 15 rows repeat", "sequenceId=3 itemPosition=2"]),
-        (HEADER + "1,2013-01-31,a,1\n1,31.1.2013,a,1\n", {}, ["1 values that are no date", "row 2 (`31.1.2013`)"]),
-        (HEADER + GOOD + "5,x1,a,1\n4,7,a,1\n", {}, ["`itemPosition` has 1 values that are no 64-bit integer",
+        (HEADER + "1,2013-01-31,a,1\n1,31.1.2013,a,1\n", {}, ["1 values that are not a date", "row 2 (`31.1.2013`)"]),
+        (HEADER + GOOD + "5,x1,a,1\n4,7,a,1\n", {}, ["`itemPosition` has 1 values that are not a 64-bit integer",
                                                   "row 13 (`x1`)"]),
-        (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["1 values that are no 64-bit integer", f"row 13 (`{2**64}`)"]),
-        (HEADER + "5,x1,a,1\n" + GOOD, {}, ["1 values that are no 64-bit integer", "row 1 (`x1`)"]),
+        (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["1 values that are not a 64-bit integer", f"row 13 (`{2**64}`)"]),
+        (HEADER + "5,x1,a,1\n" + GOOD, {}, ["1 values that are not a 64-bit integer", "row 1 (`x1`)"]),
         (HEADER + "5,x1,a,1\n", {}, ["`itemPosition` holds `x1`", "neither a 64-bit integer nor a date", "row 1"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` holds `03/04/2013`", "2013-01-31"]),
         (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` holds Float64", "integers, dates or datetimes"]),
@@ -197,7 +197,7 @@ def test_sequences_named_by_integers_beyond_64_bits_are_named_by_text(project: P
 def test_a_bad_position_after_the_sample_is_named(project: Project) -> None:
     rows = "".join(f"3,{step},a,1\n" for step in range(6, 2000))
     message = error(project, HEADER + GOOD + rows + "3,2OOO,a,1\n")
-    assert "1 values that are no 64-bit integer" in message
+    assert "1 values that are not a 64-bit integer" in message
     assert "row 2,007 (`2OOO`)" in message
 
 

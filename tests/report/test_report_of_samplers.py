@@ -125,7 +125,7 @@ def test_a_result_file_says_the_same_as_the_ledger(folder: Path) -> None:
     assert by_file.importances == by_ledger.importances and by_file.ranges == by_ledger.ranges
     assert any(row.is_indistinguishable for row in by_ledger.rows), "by its prompts"
     (folder / "other.json").write_text("{}")
-    with pytest.raises(RunError, match="no result file"):
+    with pytest.raises(RunError, match="not a result file"):
         read_search(str(folder / "other.json"))
 
 

@@ -256,7 +256,7 @@ def test_a_result_file_is_a_reading_of_the_ledger(text_project: Path) -> None:
     result = search()
     assert results_of(result.results) == search_results(records())
     (text_project / "other.json").write_text("{}")
-    with pytest.raises(RunError, match="no result file"):
+    with pytest.raises(RunError, match="not a result file"):
         read_search_results(text_project / "other.json")
     with pytest.raises(RunError, match="cannot read"):
         read_search_results(text_project / "none.json")

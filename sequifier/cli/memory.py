@@ -15,12 +15,11 @@ _WORDS = (
 
 
 _NEEDED_MB = {
-    "make": 640,
-    "preprocess": 640,
-    "infer": 1024,
+    **dict.fromkeys(("make", "preprocess", "infer"), 1536),
     **dict.fromkeys(("train", "hyperparameter-search", "sampler-search", "export"), 1792),
 }
-"""Address space in which the libraries of a command start (measured on 2 cores: more cores need more)."""
+"""Address space in which the libraries of a command start and work, measured on 2 cores: more cores need more. With
+less, polars aborts the process whenever one of its threads gets no memory (seen up to 1,300 MB in `infer`)."""
 
 
 def check_address_space(command: str) -> None:

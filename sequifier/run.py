@@ -29,6 +29,7 @@ from sequifier.metrics import skill
 from sequifier.model.device import device_name
 from sequifier.params import frozen_scope, param_scope
 from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.shares import percent
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
 from sequifier.training.limits import NO_LIMITS, Limits
 from sequifier.training.log_lines import (
@@ -372,8 +373,8 @@ def _last_line(result: RunResult, previous: float | None) -> str:
     line = f"best validation loss {result.best_val_loss!r} in epoch {result.best_epoch} of {result.last_epoch}"
     line += f" (step {result.best_step})"
     if baseline:
-        below = 100 * (1 - result.best_val_loss / baseline)
-        line += f", {abs(below):.1f} % {'below' if below >= 0 else 'above'} the best baseline"
+        below = 1 - result.best_val_loss / baseline
+        line += f", {percent(below)} {'below' if below >= 0 else 'above'} the best baseline"
     if previous is not None:
         same = "the same" if previous == result.best_val_loss else f"{result.best_val_loss - previous:+.3g}"
         line += f"; the run before: {previous!r} ({same})"

@@ -42,3 +42,8 @@ def console(*, err: bool = False, **options: Any) -> "Console":
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     return PrintableConsole(stderr=err, highlight=False, **options)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 run`, `2,000 runs`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

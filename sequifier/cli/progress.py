@@ -9,7 +9,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from sequifier.cli.output import console
+from sequifier.cli.output import console, counted
 from sequifier.config.size import machine_memory, size_text
 
 
@@ -214,21 +214,23 @@ def needs_lines(plan: Any, disk: Any, free_bytes: int, seconds_left: float | Non
 def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
     """A plan in a few lines."""
     config = plan.config
-    cells = "a space without end" if plan.n_cells is None else f"{plan.n_cells:,} cells"
+    cells = "a space without end" if plan.n_cells is None else counted(plan.n_cells, "cell")
     n_runs = len(plan.runs) + plan.n_to_propose
     lines = [
-        f"{config.hp_search_name}: {config.search_strategy} over {cells}, {n_runs:,} runs, seed {plan.seed}, "
+        f"{config.hp_search_name}: {config.search_strategy} over {cells}, {counted(n_runs, 'run')}, seed {plan.seed}, "
         f"data {plan.fingerprint}"
     ]
     merged = Counter(cell.reason for cell in plan.merged)
-    lines += [f"  {count:,} cells are the same run as another: {reason}" for reason, count in merged.items()]
+    lines += [
+        f"  {counted(count, 'cell')} {'is' if count == 1 else 'are'} the same run as another: {reason}"
+        for reason, count in merged.items()
+    ]
     lines += [f"  runs {_listed(runs)}: {reason}" for reason, runs in plan.changes.items()]
     lines += [f"  note: {note}" for note in plan.notes]
     sizes = [run.parameters for run in plan.runs]
     if sizes:
-        lines.append(
-            f"  models of {min(sizes):,} to {max(sizes):,} parameters, run files in {plan.runs[0].path.parent}/"
-        )
+        size = f"{max(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+        lines.append(f"  models of {size} parameters, run files in {plan.runs[0].path.parent}/")
     difference = plan.difference()
     if difference.kept or difference.gone or difference.undrawn:
         counts = {
@@ -240,7 +242,8 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
         }
         lines += [f"  {len(runs):,} {what}: {_listed(runs)}" for what, runs in counts.items() if runs]
     if not to_run and not plan.n_to_propose:
-        lines.append(f"  nothing is left to run: {n_runs:,} runs are done")
+        done = f": {counted(n_runs, 'run')} {'is' if n_runs == 1 else 'are'} done" if n_runs else ""
+        lines.append(f"  nothing is left to run{done}")
     else:
         lines.append(f"  {len(to_run) + plan.n_to_propose:,} to run")
     return lines

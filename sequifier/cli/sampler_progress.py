@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sequifier.cli.output import counted
 from sequifier.cli.progress import Shown, duration, value_text
 
 
@@ -73,12 +74,12 @@ def plan_lines(setup: Any, n_left: int) -> list[str]:
         n_left: configurations that are still to be tried.
     """
     config, source = setup.config, setup.source
-    cells = f"{setup.space.size:,} cells" if setup.space.is_finite else "a space without end"
+    cells = counted(setup.space.size, "cell") if setup.space.is_finite else "a space without end"
     weights = ", ".join(f"{name} {weight:g}" for name, weight in setup.weights.items())
     per_run = f"{len(source.prompts)} prompts x {config.samples_per_config} samples"
     lines = [
         f"{config.sampler_search_name}: {config.search_strategy} over {cells} of {', '.join(config.sampler_types)}, "
-        f"{setup.n_wanted:,} configurations of {per_run}, seed {setup.seed}",
+        f"{counted(setup.n_wanted, 'configuration')} of {per_run}, seed {setup.seed}",
         f"  model {source.name}",
         f"  score, 0 to 10: {weights}",
     ]

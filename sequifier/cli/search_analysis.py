@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from sequifier.cli.options import Command
-from sequifier.cli.output import console, echo
+from sequifier.cli.output import console, counted, echo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,12 +103,12 @@ def command(
         if export_optuna is not None:
             for table in report.tables:
                 trials = api.export_optuna(str(table.folder), export_optuna, metric=metric, direction=direction)
-                echo(f"{_counted(trials, 'trial')} written to {export_optuna}", err=as_json)
+                echo(f"{counted(trials, 'trial')} written to {export_optuna}", err=as_json)
         if tensorboard is not None:
-            said = f"{_counted(report.write_tensorboard(tensorboard), 'run')} written to {tensorboard}"
+            said = f"{counted(report.write_tensorboard(tensorboard), 'run')} written to {tensorboard}"
             echo(f"{said}, to see them: tensorboard --logdir {tensorboard}", err=as_json)
         if mlflow is not None:
-            said, store = f"{_counted(report.write_mlflow(mlflow), 'run')} written to {mlflow}", mlflow / "mlflow.db"
+            said, store = f"{counted(report.write_mlflow(mlflow), 'run')} written to {mlflow}", mlflow / "mlflow.db"
             echo(f"{said}, to see them: mlflow ui --backend-store-uri sqlite:///{store}", err=as_json)
         if not single:
             return
@@ -135,10 +135,6 @@ def command(
         says(f"\nbest: {best}, to use it: {report.export(best)}")
     if following is not None:
         says(f"\nnext search: {following}, to start it: {report.export_next(following)}")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) -> "Report":

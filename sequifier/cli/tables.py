@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sequifier.cli.output import console
+from sequifier.shares import percent
 
 if TYPE_CHECKING:
     from sequifier.api import SearchResult
@@ -49,7 +50,7 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
     table.add_column("", no_wrap=True)
     for row in rows[:_SHOWN]:
         of_model = (
-            "" if row.skill is None else f"{100 * row.skill:+.1f} %",
+            "" if row.skill is None else percent(row.skill, signed=True),
             "" if row.parameters is None else f"{row.parameters:,}",
         )
         table.add_row(
@@ -74,7 +75,6 @@ def print_rows(rows: "Sequence[Row]", metric: str) -> None:
 def print_next(result: "SearchResult", config_path: Path) -> None:
     """Print where the results are, whether the winner beats the baselines, and the next commands."""
     out = console(soft_wrap=True)
-    root, name = result.plan.config.root, result.plan.config.hp_search_name
     for row in result.rows:
         if row.error and row.state != "pruned":
             out.print(f"run {row.run} {row.state}: {row.error}", markup=False)
@@ -83,9 +83,21 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
     if result.refused:
         out.print(refused_text(result.refused), markup=False)
     ranked = [row for row in result.rows if row.rank is not None]
+    if ranked:
+        _print_winner(result, ranked)
+    failed = [row for row in result.rows if row.state in ("failed", "oom")]
+    if failed:
+        out.print(
+            f"{len(failed)} failed: sequifier hyperparameter-search --config-path {config_path} --retry-failed",
+            markup=False,
+        )
+
+
+def _print_winner(result: "SearchResult", ranked: "Sequence[Row]") -> None:
+    """Print whether the winner beats the baselines, where its files are, and how to make them again."""
+    out = console(soft_wrap=True)
+    root, name = result.plan.config.root, result.plan.config.hp_search_name
     baselines = [row for row in result.rows if row.run is None and row.metric is not None]
-    if not ranked:
-        return
     winner = ranked[0]
     kept = next((row for row in ranked if row.model_path), None)
     maximize = result.plan.config.direction == "maximize"
@@ -114,12 +126,6 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"
         out.print(f"{several} not on disk; to make one again: {again[0].model_again}", markup=False)
-    failed = [row for row in result.rows if row.state in ("failed", "oom")]
-    if failed:
-        out.print(
-            f"{len(failed)} failed: sequifier hyperparameter-search --config-path {config_path} --retry-failed",
-            markup=False,
-        )
 
 
 def refused_text(refused: Mapping[str, int]) -> str:

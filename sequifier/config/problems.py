@@ -149,9 +149,12 @@ def _allowed(detail: Any) -> str:
 
 def _fix_of(given: Any, model: type[BaseModel], path: KeyPath) -> str:
     """What to do about a value that its type tells nothing of."""
-    if given is None:
-        return "leave the line out: its default then counts"
     parent = plain_type(annotation_at(model, path[:-1]))
+    if given is None:
+        field = getattr(parent, "model_fields", {}).get(path[-1])
+        if field is not None and field.is_required():
+            return 'write a value; a name that is called null or ~ stands in quotes: "null"'
+        return "leave the line out: its default then counts"
     if isinstance(given, list) and hasattr(parent, "searchable") and path[-1] not in parent.searchable():
         return "it cannot be searched: write one value, which holds for all runs"
     return ""

@@ -22,6 +22,7 @@ from sequifier.export.markdown import block, code, literal, table, text
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
 from sequifier.printable import printable
+from sequifier.shares import percent
 
 SHOWN_CATEGORIES = 8
 
@@ -187,9 +188,9 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     error = version.metrics.get("standard_error")
     best, sign = (min(known), 1) if config.direction == "minimize" else (max(known), -1)
     if best:
-        better = 100 * sign * (best - value) / abs(best)
+        better = sign * (best - value) / abs(best)
         word = "better" if better >= 0 else "worse"
-        yield f"Skill: {code(config.metric)} is {abs(better):.1f} % {word} than that of the best baseline."
+        yield f"Skill: {code(config.metric)} is {percent(better)} {word} than that of the best baseline."
     if error is not None:
         yield (
             f"The standard error of `val_loss` is {_number(error)} (over sequences; of fewer than 5 sequences over "

@@ -12,6 +12,7 @@ from sequifier.report.overview import OverTuning, Overview
 from sequifier.report.ranking import Configuration, SeedNoise
 from sequifier.report.table import Table, run_label
 from sequifier.search.student import half_width
+from sequifier.shares import percent
 
 CLEARLY = 0.05
 """p-value and share above which an interaction is worth a sentence."""
@@ -103,7 +104,7 @@ def _winner(found: Findings) -> Iterator[Recommendation]:
     )
     if overview.baseline is None or overview.skill is None:
         return
-    better = f"{abs(100 * overview.skill):.1f} % {'better' if overview.skill >= 0 else 'worse'} than"
+    better = f"{percent(overview.skill)} {'better' if overview.skill >= 0 else 'worse'} than"
     line = f"That is {better} the best baseline ({overview.baseline_name}, {_plain(overview.baseline)})"
     if overview.beats_baseline is False and overview.skill > 0:
         line += ", which is not significant (paired t test at 97.5 %, corrected for the choice of the best run)"

@@ -12,6 +12,7 @@ from sequifier.report.page import Page, copied, figures, section
 from sequifier.report.ranking import Configuration
 from sequifier.report.scale import number, seconds_text
 from sequifier.report.table import Trial, run_label
+from sequifier.shares import percent
 
 MOST_CURVES = 200
 MOST_LINES = 400
@@ -96,7 +97,7 @@ def _header(analysis: Analysis) -> str:
             1,
             (
                 "Over the best baseline",
-                f"{100 * overview.skill:+.1f} %",
+                percent(overview.skill, signed=True),
                 f"baseline {number(overview.baseline)}{', ' if sure else ''}{sure}",
             ),
         )

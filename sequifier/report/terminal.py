@@ -14,6 +14,7 @@ from sequifier.report.importance import Importances
 from sequifier.report.ranking import Configuration, verdict
 from sequifier.report.scale import number, seconds_text
 from sequifier.report.table import Table, own_number, run_label
+from sequifier.shares import percent
 
 SHOWN_ROWS = 15
 SHOWN_PARAMETERS = 10
@@ -124,7 +125,7 @@ def _head(analysis: Analysis) -> RenderableType:
     line += f"{found.n_complete:,} {'runs trained to their end' if table.kind == 'training' else 'of them scored'}"
     if found.skill is not None and found.baseline is not None:
         better = "better" if found.skill >= 0 else "worse"
-        line += f"; {abs(100 * found.skill):.1f} % {better} than the best baseline ({number(found.baseline)})"
+        line += f"; {percent(found.skill)} {better} than the best baseline ({number(found.baseline)})"
     return Group(*lines, Text(line))
 
 

@@ -11,8 +11,8 @@ from sequifier.search.plan import Plan
 def configurations(plan: Plan, records: Sequence[Record]) -> list[tuple[int, ...]]:
     """The numbers of all runs, those that differ by their training seed alone together, in order of the first one.
 
-    A run of the ledger that the plan does not have is recognised by its identity, as long as the plan has another run
-    of its configuration.
+    A run of the ledger that the plan does not have is recognised by its identity, where the plan has another run of its
+    configuration, else by what its run file says.
     """
     latest = latest_by_run(records)
     key_of: dict[int, str] = {}
@@ -35,8 +35,9 @@ def configurations(plan: Plan, records: Sequence[Record]) -> list[tuple[int, ...
         for seed in {record.seed for record in others.values()} - {plan.seed}
         for key, config in originals.items()
     }
+    settings = {run.record.run: repr(sorted(run.settings.items())) for run in plan.earlier if run.settings}
     for number, record in others.items():
-        key_of[number] = repeated.get(record.identity, record.identity)
+        key_of[number] = repeated.get(record.identity) or settings.get(number, record.identity)
     found: dict[str, list[int]] = {}
     for number in sorted(key_of):
         found.setdefault(key_of[number], []).append(number)

@@ -24,10 +24,11 @@ from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, RunError
+from sequifier.search.comparable import check_comparable
 from sequifier.search.differences import differences, same_values
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf, merge_key_of
 from sequifier.search.recall import Recall
-from sequifier.search.run_files import read_document
+from sequifier.search.run_files import all_settings, read_document
 from sequifier.search.space import Space, build_space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
@@ -76,10 +77,12 @@ class EarlierRun:
     Attributes:
         record: its last ledger record.
         changed: as in `PlannedRun`; empty where its run file is gone.
+        settings: all that its run file says but for the training seed: equal for repeats; empty where it is gone.
     """
 
     record: Record
     changed: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def make_plan(
         ConfigError: cells that are no valid runs, a grid too large to run.
         RunError: the ledger is of other data.
     """
-    _same_data(records, data)
+    check_comparable(config, records, data)
     if config.evaluation_script is not None:
         kinds = {target: data.kind(target) for target in config.target_columns if target in data.columns}
         if problems := list(script_problems(config.metric, config.direction, config.evaluation_script.metrics, kinds)):
@@ -254,9 +257,14 @@ def make_plan(
         for (identity, expanded), values in zip(walk.found.items(), differing.now, strict=True)
     ]
     new = [run for run in runs if run.record is None]
+    documents = zip(earlier, differing.documents, strict=True)
+    settings = all_settings(records, {record.run: document for record, document in documents if document})
     return Plan(
         runs=tuple(sorted(runs, key=lambda run: run.number)),
-        earlier=tuple(EarlierRun(record, values) for record, values in zip(earlier, differing.before, strict=True)),
+        earlier=tuple(
+            EarlierRun(record, values, settings.get(record.run, {}))
+            for record, values in zip(earlier, differing.before, strict=True)
+        ),
         merged=tuple(Merged(values, numbers[identity], reason) for values, identity, reason in walk.merged),
         changes=_by_reason(walk.found, numbers, lambda expanded: expanded.changes),
         notes=(
@@ -321,16 +329,6 @@ def run_file(run: PlannedRun, plan: Plan, *, comments: Mapping[str, str] | None 
     for name in (*FROM_METADATA, "target_column_types"):
         del values[name]
     return dump_yaml(values, header=header, comments=comments)
-
-
-def _same_data(records: Sequence[Record], data: DataSchema) -> None:
-    for record in records:
-        if record.data != data.fingerprint:
-            raise RunError(
-                f"the data changed: {record.name} was trained on data {record.data}, the metadata says "
-                f"{data.fingerprint}; their results cannot be compared",
-                fix="choose another hp_search_name for the new data, or preprocess the old data again",
-            )
 
 
 def _check_number(config: SearchConfig, space: Space) -> None:

@@ -21,13 +21,21 @@ def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     Confirmations that the ledger knows are part of it too.
     """
     added: list[PlannedRun] = []
+    undrawn = set(plan.undrawn)
     seeds = {record.seed for record in records}
     for offset in range(1, plan.config.repeats + CONFIRMING_SEEDS):
         wanted = offset < plan.config.repeats
         if not wanted and plan.seed + offset not in seeds:
             continue  # nobody was confirmed: thousands of identities need not be computed to see it
-        added += [run for run in seeded(plan, plan.runs, offset, records, taken=added) if wanted or run.record]
-    return replace(plan, runs=tuple(sorted((*plan.runs, *added), key=lambda run: run.number)))
+        repeats = seeded(plan, plan.runs, offset, records, taken=added)
+        undrawn |= {
+            repeat.number
+            for run, repeat in zip(plan.runs, repeats, strict=True)
+            if run.number in plan.undrawn and repeat.record is not None
+        }
+        added += [run for run in repeats if wanted or run.record]
+    runs = tuple(sorted((*plan.runs, *added), key=lambda run: run.number))
+    return replace(plan, runs=runs, undrawn=frozenset(undrawn))
 
 
 def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:

@@ -120,7 +120,7 @@ class Walk:
         if self._exhausted and self.n_configurations < self._wanted:
             self.notes.append(
                 f"the space is exhausted: n_samples is {self._wanted}, but there are only {len(self._visited)} "
-                f"distinct configurations; each runs once"
+                f"distinct configurations"
             )
         elsewhere = self._counted - sum(identity in self._known for identity in self.found)
         if elsewhere > 0:

@@ -13,6 +13,7 @@ from sequifier.artifacts.ledger import Record, State
 from sequifier.cli.progress import needs_lines, plan_lines
 from sequifier.cli.tables import print_next, print_results
 from sequifier.config.search import SearchConfig
+from sequifier.errors import ConfigError
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keeping import surplus
 from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
@@ -152,3 +153,56 @@ def test_a_run_that_left_the_space_before_it_had_a_result_does_not_count(tmp_pat
     records = [record_of(first.runs[0], "finished"), record_of(first.runs[1], "interrupted")]
     second = started(asked({"low": 1e-5, "high": 1e-4}), records)
     assert [run.number for run in second.new] == [2, 3]
+
+
+def test_repeats_of_a_value_that_was_taken_out_stay_one_configuration(tmp_path: Path) -> None:
+    def asked(rates: list[float]) -> SearchConfig:
+        return search(training={"learning_rate": rates}, project_root=str(tmp_path), repeats=2)
+
+    first = started(asked([1e-3, 5e-4]), [])
+    # Runs 0 and 2 have the first rate. One seed of it was lucky: it is no configuration that is better than the mean.
+    losses = {0: 1.0, 1: 1.5, 2: 3.0, 3: 1.7}
+    records = [
+        record_of(run, "finished").model_copy(
+            update={"best_val_loss": losses[run.number], "metrics": {"val_loss": losses[run.number]}}
+        )
+        for run in first.runs
+    ]
+    rows = results(started(asked([5e-4]), records), records)
+    assert [(row.rank, row.runs, row.metric) for row in rows] == [(1, (1, 3), 1.6), (2, (0, 2), 2.0)]
+    assert [row.changed for row in rows] == [{"learning_rate": "0.0005"}, {"learning_rate": "0.001"}]
+
+
+def test_repeats_of_runs_that_are_not_sampled_this_time_are_not_sampled_either(tmp_path: Path) -> None:
+    def asked(low: float) -> SearchConfig:
+        root = {"project_root": str(tmp_path), "search_strategy": "sample", "n_samples": 3, "repeats": 2}
+        return search(training={"learning_rate": {"low": low, "high": 1e-2, "log": True}}, **root)
+
+    records = [record_of(run, "finished") for run in started(asked(1e-4), []).runs]
+    difference = started(asked(1e-5), records).difference()
+    assert (difference.kept, difference.undrawn) == ((), (0, 1, 2, 3, 4, 5))
+
+
+def test_other_targets_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    config = search(training={"dropout": [0.0, 0.1]}, project_root=str(tmp_path))
+    records = [
+        record_of(run, "finished").model_copy(update={"n_targets": {"kind": 9}}) for run in started(config, []).runs
+    ]
+    other = config.model_copy(update={"target_columns": ["length"]})
+    with pytest.raises(ConfigError, match=r"demo-run-0 predicted kind, these runs would predict length") as caught:
+        started(other, records)
+    assert caught.value.problems[0].key == "target_columns"
+
+
+def test_one_is_not_said_as_many_and_a_search_without_results_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), [])
+    lines = plan_lines(first, list(first.runs))
+    assert lines[0].startswith("demo: grid over 1 cell, 1 run, seed 1010,")
+    assert any(" parameters, run files" in line and " to " not in line for line in lines)
+    records = [record_of(first.runs[0], "failed").model_copy(update={"error": "no"})]
+    second = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), records)
+    assert plan_lines(second, [])[-1] == "  nothing is left to run: 1 run is done"
+    print_next(SearchResult(second, results(second, records), "complete", savings(second, records)), Path("s.yaml"))
+    assert "1 failed: sequifier hyperparameter-search --config-path s.yaml --retry-failed" in capsys.readouterr().out

@@ -256,6 +256,36 @@ def why_not(text: str) -> str:
     return ""
 
 
+def year_last(rows: pl.LazyFrame, column: str) -> str:
+    """How a column of integers writes dates whose year stands last, DDMMYYYY for 28032024; empty where it does not.
+
+    As integers they go by the day of the month, or by the month. A counter has few of the leading digits and many of
+    the last ones, days have it the other way round.
+    """
+    text = rows.select(pl.col(column).cast(pl.String)).drop_nulls()
+    first = text.head(1).collect()
+    if not first.height or not re.fullmatch("[0-9]{5,8}", first.item()):
+        return ""
+    size, year = (8, "%Y") if len(first.item()) > 6 else (6, "%y")
+    digits = pl.when(pl.col(column).str.contains("^[0-9]{5,8}$")).then(pl.col(column).str.zfill(size))
+    dates = {shown: digits.str.to_date(f"{format}{year}", strict=False) for shown, format in _YEAR_LAST.items()}
+    is_date = {shown: dates[shown].dt.year().is_between(1900, 2099).fill_null(False) for shown in dates}
+    if not any(first.select(is_date[shown]).item() for shown in dates):
+        return ""
+    is_year_first = digits.str.to_date(f"{year}%m%d", strict=False).is_not_null()
+    every = {shown: is_date[shown].all() for shown in dates} | {"year first": is_year_first.all()}
+    n_days, n_years = digits.str.slice(0, 4).n_unique(), digits.str.slice(4).n_unique()
+    found = text.select(**every, n_days=n_days, n_years=n_years).collect(engine="streaming").row(0, named=True)
+    if found["year first"] or found["n_days"] < max(_LEAST_DAYS, found["n_years"] + 1):
+        return ""
+    return next((shown + "Y" * (size - 4) for shown in dates if found[shown]), "")
+
+
+_YEAR_LAST = {"DDMM": "%d%m", "MMDD": "%m%d"}
+_LEAST_DAYS = 10
+"""Different days from which on integers that could be dates are taken for some."""
+
+
 def _whole(form: _Form) -> str:
     return rf"(?i)^(?:{form.pattern})$"
 

@@ -21,6 +21,7 @@ from sequifier.preprocess.dates import (
     iso_style,
     look_for_dates,
     why_not,
+    year_last,
 )
 from sequifier.preprocess.look import count, first_where
 from sequifier.preprocess.numbers import integer, is_mark
@@ -95,6 +96,7 @@ def position(column: str, raw: RawColumn, files: Files, *, path: Path, is_sample
     values = raw.value(pl.col(POSITION))
     match raw_kind(raw.dtype):
         case "integer":
+            _check_no_dates(column, files)
             return Position(values, "Int64")
         case "date":
             return Position(values, "Date")
@@ -122,12 +124,26 @@ def _fraction(files: Files, key: str, values: pl.Expr) -> tuple[str, str]:
     return first_where(files, key, values.is_not_null() & values.is_not_nan() & is_whole.not_())
 
 
+def _check_no_dates(column: str, files: Files) -> None:
+    """Raises DataError: the integers are dates like 28032024, which do not stand in the order of time."""
+    rows = pl.concat(file.select(pl.col(POSITION).cast(pl.String)) for file in files.values())
+    if written := year_last(rows, POSITION):
+        example, where = first_where(files, POSITION, pl.col(POSITION).is_not_null())
+        raise DataError(
+            f"the position column `{column}` holds `{example}`: its integers are dates that are written {written}, and "
+            "as integers they do not stand in the order of time",
+            where=where,
+            fix="write dates like 2013-01-31 (year, month, day)",
+        )
+
+
 def _from_text(column: str, files: Files, path: Path, *, is_sample: bool, known: str) -> Position:
     text = pl.col(POSITION).cast(pl.String)
     example, _ = first_where(files, POSITION, text.is_not_null() & is_mark(text).not_())
     if not example:
         return Position(integer(text), "Int64")
     if is_sample and pl.Series([example]).cast(pl.Int64, strict=False).null_count() == 0:
+        _check_no_dates(column, files)
         return Position(text.cast(pl.Int64, strict=False), "Int64")
     style = iso_style(example)
     if style is not None and (is_sample or _fits(files, text, style)):
@@ -138,6 +154,7 @@ def _from_text(column: str, files: Files, path: Path, *, is_sample: bool, known:
     look = decide_dates(count(rows, [POSITION], look_for_dates)[POSITION], known)
     n_integers = int(rows.select(integer(pl.col(POSITION)).count()).collect(engine="streaming").item())
     if 2 * n_integers >= look.n_values:
+        _check_no_dates(column, files)
         return Position(integer(text), "Int64")
     if look.style is not None:
         return _in_style(column, text, look.style, look.note)

@@ -90,7 +90,7 @@ def find_keys(
     order = order_given or _guessed_order(table, facts, sequence_given)
     if not order_given:
         notes.append(f"--order was not given: `{order}` is taken, the only column that looks like it")
-    _check_order(table, order, facts, readings[order])
+    _check_order(table, rows, order, facts, readings[order])
     sequence: str | None = sequence_given
     if sequence_given == ONE_SERIES:
         sequence = None
@@ -228,12 +228,16 @@ def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, ord
     )
 
 
-def _check_order(table: RawTable, order: str, facts: Sources, reading: Reading) -> None:
-    found = facts[order]
+def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sources, reading: Reading) -> None:
+    from sequifier.preprocess.dates import year_last
+
+    found, doubt = facts[order], reading.doubt
     where = f"{table.path}, --order {order}"
-    if reading.doubt:
+    if found.kind in ("integer", "text") and (written := year_last(rows, order)):
+        doubt = f"its integers are dates that are written {written}, and do not stand in the order of time"
+    if doubt:
         raise DataError(
-            f"`{order}` cannot order events: {reading.doubt}",
+            f"`{order}` cannot order events: {doubt}",
             where=where,
             fix="write dates like 2013-01-31 (year, month, day), which have one meaning",
         )

@@ -214,6 +214,9 @@ def events(values: list[str]) -> str:
         (["2024-03-28T10:00[Europe/Paris]", "2024-03-28T11:00[Europe/Paris]"], ["neither", "row 1"]),
         (["2024-03-28 10:00 (EST)", "2024-03-28 11:00 (EST)"], ["neither", "row 1"]),
         (["2024-03-28 10:00", "2024-03-28 11:00+01:00"], ["1 of its dates have a time zone", "row 1"]),
+        ([f"{day:02}022024" for day in range(1, 15)], ["1022024`", "DDMMYYYY", "row 1", "2013-01-31"]),
+        ([f"2{day:02}2024" for day in range(1, 15)], ["`2012024`", "MMDDYYYY"]),
+        ([f"{day:02}1299" for day in range(13, 28)], ["`131299`", "DDMMYY,"]),
         (["2024-W13-4", "2024-W13-5"], ["a week of a year"]),
         (["2024-03", "2024-04"], ["the day is missing"]),
     ],
@@ -224,6 +227,22 @@ def test_dates_without_one_meaning_are_refused(project: Project, values: list[st
     for part in parts:
         assert part in str(raised.value), str(raised.value)
     assert project.files() == set()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [20240200 + day for day in range(1, 15)],
+        [240200 + day for day in range(1, 15)],
+        [10012000 + step for step in range(40)],  # a counter, each of whose numbers could be a date of another year
+        [2012024 + 10000 * day for day in range(9)],  # too few to tell
+        [45292 + day for day in range(40)],  # days of a spreadsheet
+    ],
+)
+def test_other_integers_are_no_dates(project: Project, values: list[int]) -> None:
+    written = [str(value) for value in values]
+    project.run(project.write_text(events(written)), position_column="when", split_ratios=[1.0])
+    assert project.split(0)["itemPosition"].to_list() == values
 
 
 def test_the_order_of_day_and_month_is_reported_and_stored(project: Project) -> None:

@@ -369,3 +369,9 @@ def test_a_date_that_has_no_one_meaning_cannot_order_events(tmp_path) -> None:
     rows = [(user, f"{28 + user}-03-{24 + i}", "ab"[i % 2]) for user in range(3) for i in range(9)]
     with pytest.raises(DataError, match=r"`day` cannot order events: it holds `28-03-24`: the year has two digits"):
         look(tmp_path, write(tmp_path, csv_of(rows, "user,day,x")), sequence="user", order="day", targets=["x"])
+
+
+def test_integers_that_are_dates_with_the_year_last_cannot_order_events(tmp_path) -> None:
+    rows = [(user, f"{3 + i:02}02{2024 + i % 2}", "ab"[i % 2]) for user in range(3) for i in range(12)]
+    with pytest.raises(DataError, match=r"`day` cannot order events: its integers are dates .* written DDMMYYYY"):
+        look(tmp_path, write(tmp_path, csv_of(rows, "user,day,x")), sequence="user", order="day", targets=["x"])

@@ -92,7 +92,7 @@ def same_values(
         same = waiting.get(repr([value_at(document, key, None) for key in keys])) if document else None
         if same:
             now = same.pop(0)
-            yield index, now, _settings(document, configs[now])
+            yield index, now, counted_settings(document, configs[now])
 
 
 def searched_keys(space: Space) -> list[str]:
@@ -100,8 +100,13 @@ def searched_keys(space: Space) -> list[str]:
     return [key for dimension in space.dimensions for key in dimension.keys if key not in FROM_METADATA]
 
 
-def _settings(document: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """What differs, of what counts in the identity of a run."""
+def counted_settings(document: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """What differs, of what counts in the identity of a run: dotted key -> (value in the file, planned value).
+
+    Args:
+        document: a run file; what it does not say is as planned.
+        config: of the planned run.
+    """
     counted = [
         *(name for name in TrainConfig.model_fields if name not in (*ROOT_LEFT_OUT, *SECTIONS)),
         *(f"model_spec.{name}" for name in ModelSpec.model_fields),

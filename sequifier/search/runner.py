@@ -14,9 +14,9 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
 from sequifier.artifacts.ledger import Ledger, Record, State, now
 from sequifier.config.size import size_text
-from sequifier.config.yaml12 import parse_file
 from sequifier.errors import RunError, SequifierError
 from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
+from sequifier.search.edited import batch_in, edited
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keeping import remove_surplus
 from sequifier.search.objectives import TrainedRun, measure
@@ -151,10 +151,22 @@ class _Attempts:
             self._attempt = 1
         else:
             self._attempt = record.attempt if is_paused(record) else record.attempt + 1
-        self._batch = _batch_in(task.run.path)
+        self._batch = self._as_planned()
         own = [record.batch_size for record in search.ledger.records if record.run == task.run.number]
         self._halvings = sum(after < before for before, after in pairwise(own))
         self._crashed = False
+
+    def _as_planned(self) -> Batch:
+        """The batch to begin with: the planned one, or what was found to fit; the run file says what was planned.
+
+        A file that was damaged or edited is written again: its result would stand in the table under other settings.
+        """
+        other = edited(self._run, self._search.plan.fingerprint)
+        if other is None:
+            return batch_in(self._run.path)
+        write_text(self._run.path, run_file(self._run, self._search.plan))
+        self._search.emit("log", line=f"{self._run.path} {other}; written again as planned")
+        return batch_in(self._run.path)
 
     def until_settled(self) -> Record:
         """Attempt the run until it has a result or is given up; returns its last record."""
@@ -375,9 +387,3 @@ _ENDED: Mapping[str, State] = {
     "diverged": "diverged",
 }
 """How a run ended -> its state in the ledger; every other end is `finished`."""
-
-
-def _batch_in(path: Path) -> Batch:
-    """The batch that a run file asks for: the planned one, or what was found to fit."""
-    spec = parse_file(path).values["training_spec"]
-    return Batch(spec["batch_size"], spec["accumulation_steps"], spec["effective_batch_size"])

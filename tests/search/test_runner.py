@@ -1,6 +1,7 @@
 """The loop of a search against an executor that plays a script: no torch, no process."""
 
 import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -465,3 +466,27 @@ def test_asking_for_the_next_run_reads_the_ledger_a_few_times_however_many_runs_
             assert ledger.last(0) == ledger.latest()[0]
             reads[n_runs] = len(calls)
     assert reads[50] == reads[5]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"learning_rate: \S+", "learning_rate: 0.5"),
+        (r"batch_size: 25", "batch_size: 5"),
+        (r"seed: \d+", "seed: 3"),
+        (r"(?s).*", "garbage"),
+        (r"(?s).*", ""),
+    ],
+)
+def test_the_edited_file_of_a_waiting_run_is_written_again_as_planned(tmp_path: Path, old: str, new: str) -> None:
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            play(planned(tmp_path), ledger, Script([STAGE, {"event": "ctrl-c"}]))
+        again = planned(tmp_path, ledger.records)
+        path = again.runs[0].path
+        before = path.read_text()
+        path.write_text(re.sub(old, new, before, count=1))
+        assert path.read_text() != before
+        play(again, ledger, Script([STAGE, finished()], [STAGE, finished()]))
+        assert path.read_text() == before
+        assert ledger.latest()[0].batch_size == 25

@@ -14,6 +14,7 @@ import polars as pl
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.errors import DataError
 from sequifier.preprocess.dates import (
+    FIRST_YEAR,
     DateStyle,
     date,
     decide_dates,
@@ -98,12 +99,9 @@ def position(column: str, raw: RawColumn, files: Files, *, path: Path, is_sample
         case "integer":
             _check_no_dates(column, files)
             return Position(values, "Int64")
-        case "date":
-            return Position(values, "Date")
-        case "datetime us":
-            return Position(values, "Datetime(us)")
-        case "datetime ns":
-            return Position(values, "Datetime(ns)")
+        case "date" | "datetime us" | "datetime ns" as kind:
+            _check_years(column, files)
+            return Position(values, _DATE_TYPES[kind])
         case "nothing but nulls":
             return Position(values.cast(pl.Int64), "Int64")
         case "text":
@@ -122,6 +120,17 @@ def _fraction(files: Files, key: str, values: pl.Expr) -> tuple[str, str]:
     values = values.cast(pl.Float64)
     is_whole = (values == values.floor()) & (values.abs() <= LARGEST_WHOLE)
     return first_where(files, key, values.is_not_null() & values.is_not_nan() & is_whole.not_())
+
+
+def _check_years(column: str, files: Files) -> None:
+    """Raises DataError: a program that wrote the dates took the 24 of 28-03-24 for the year 24."""
+    found, where = first_where(files, POSITION, pl.col(POSITION).dt.year() < FIRST_YEAR)
+    if found:
+        raise DataError(
+            f"the position column `{column}` holds {found}: the year is below {FIRST_YEAR}",
+            where=where,
+            fix="correct the year where the dates are written",
+        )
 
 
 def _check_no_dates(column: str, files: Files) -> None:

@@ -229,6 +229,16 @@ def test_dates_without_one_meaning_are_refused(project: Project, values: list[st
     assert project.files() == set()
 
 
+@pytest.mark.parametrize("first", [date(24, 3, 28), datetime(24, 3, 28, 10)])
+def test_years_of_two_digits_are_refused_in_a_column_of_dates(project: Project, first: date) -> None:
+    """As a program writes them that took the 24 of 28-03-24 for the year."""
+    when = [first.replace(year=2024), first]
+    frame = pl.DataFrame({"sequenceId": [1, 1], "when": when, "kind": ["a", "b"]})
+    with pytest.raises(DataError, match=r"`when` holds 0024-03-28.*: the year is below 1000") as raised:
+        project.run(project.write(frame), position_column="when", split_ratios=[1.0])
+    assert "first in row 2" in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "values",
     [

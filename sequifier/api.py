@@ -3,18 +3,17 @@
 import glob
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sequifier.errors import ModelError, RunError
+from sequifier.errors import ModelError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from sequifier.artifacts.events import Events
-    from sequifier.artifacts.ledger import Ledger, Record
+    from sequifier.artifacts.ledger import Record
     from sequifier.artifacts.metadata import Metadata
     from sequifier.artifacts.model_file import ModelFile
     from sequifier.check import Checked
@@ -23,21 +22,18 @@ if TYPE_CHECKING:
     from sequifier.config.sampler_search import SamplerSearchConfig
     from sequifier.config.search import SearchConfig
     from sequifier.config.train import TrainConfig
+    from sequifier.execution.session import Ended, Planner
     from sequifier.inference.predict import Inference
     from sequifier.report.report import Report as SearchReport
     from sequifier.run import RunResult
     from sequifier.sampler_search.session import SamplerSearchResult
     from sequifier.sampler_search.setup import Setup
-    from sequifier.search.agenda import Agenda
-    from sequifier.search.notes import Notes
     from sequifier.search.plan import Plan, PlannedRun
-    from sequifier.search.proposals import Proposer
     from sequifier.search.pruning import Savings
     from sequifier.search.results import Row
     from sequifier.search.verify import Verified
 
 Report = Callable[[str], None]
-Ended = Literal["planned", "complete", "stopped", "budget"]
 DRY_RUN_FILES = 1_000
 """Run files that a dry run writes."""
 
@@ -62,8 +58,9 @@ def make(
 def check_config(config: "BaseModel") -> "Checked":
     """Everything that can be known to be wrong before a command runs; see `check.check`."""
     from sequifier.check import check
+    from sequifier.execution.session import Planner, StepCounter
 
-    return check(config, plan_search=lambda search: _Planner(search).plan(()), steps_of=_StepCounter)
+    return check(config, plan_search=lambda search: Planner(search).plan(()), steps_of=StepCounter)
 
 
 def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
@@ -265,8 +262,8 @@ def search(
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.artifacts.ledger import Ledger, read_ledger
-    from sequifier.check import check_programs
     from sequifier.config.active import log_line
+    from sequifier.execution.session import Planner, Session
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search.agenda import Agenda
     from sequifier.search.keeping import remove_surplus
@@ -274,12 +271,13 @@ def search(
     from sequifier.search.notes import Notes
     from sequifier.search.plan import write_run_files
     from sequifier.search.results import savings
+    from sequifier.search.startable import check_programs
 
     check_hooks(config.hooks, config.root)
     check_programs(config)
     emit("log", line=log_line(config))
     folder = config.root / "logs" / config.hp_search_name
-    planner = _Planner(config)
+    planner = Planner(config)
     notes = Notes(folder)
     if dry_run:
         records = read_ledger(folder)
@@ -295,7 +293,7 @@ def search(
         if waiting or planner.proposes:
             planner.check_inputs()
         _emit_plan(emit, planner, plan, waiting, ledger.records)
-        session = _Session(planner, plan, ledger, notes, emit)
+        session = Session(planner, plan, ledger, notes, emit)
         if waiting and not confirm(plan, len(waiting)):
             ended: Ended = "stopped"
         else:
@@ -340,10 +338,10 @@ def sampler_search(
         ConfigError, DataError, ModelError, RunError: before anything is spent; RunError also when endpoint or judge
             stop answering.
     """
-    from sequifier.check import check_programs
     from sequifier.config.active import log_line
     from sequifier.execution.interrupt import Interrupt
     from sequifier.sampler_search.session import Session
+    from sequifier.search.startable import check_programs
 
     check_programs(config)
     emit("note", line=log_line(config))
@@ -362,7 +360,7 @@ def sampler_search(
 
 def _emit_plan(
     emit: Callable[..., None],
-    planner: "_Planner",
+    planner: "Planner",
     plan: "Plan",
     to_run: "Sequence[PlannedRun]",
     records: "Sequence[Record]",
@@ -425,197 +423,7 @@ class SearchResult:
 
     plan: "Plan"
     rows: "list[Row]"  # the ranked table
-    ended: Ended
+    ended: "Ended"
     saved: "Savings | None" = None  # by the pruner
     refused: Mapping[str, int] = field(default_factory=dict)  # why proposals were no valid runs, and how many
     difference: str | None = None  # in what ranked runs differ besides their settings
-
-
-class _Planner:
-    """Plans a search on its data, and plans again when its ledger has grown."""
-
-    def __init__(self, config: "SearchConfig") -> None:
-        from sequifier.artifacts.metadata import find_metadata, read_metadata
-        from sequifier.artifacts.shard_folder import content_stat
-
-        self.config = config
-        self._path = find_metadata(config.metadata_config_path, config.project_root)
-        self._stat = content_stat(self._path)
-        self.metadata = read_metadata(self._path)
-        self.proposes = config.search_strategy == "bayesian"
-        self._steps_of = _StepCounter(self.metadata)
-        self._proposer: Proposer | None = None
-
-    def plan(self, records: "Sequence[Record]") -> "Plan":
-        """The plan with all repeats."""
-        from sequifier.search.plan import make_plan
-        from sequifier.search.repeats import with_repeats
-
-        return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
-
-    def check_inputs(self) -> None:
-        """Look whether what every run needs is still there: the planned metadata, splits and evaluation script.
-
-        Raises:
-            ConfigError: a file that the config names is not there.
-            DataError: nor is one that the metadata name, the test split included; or the metadata are not the planned
-                ones, or cannot be read.
-        """
-        from sequifier.artifacts.metadata import check_planned, find_split, read_metadata
-        from sequifier.artifacts.shard_folder import content_stat
-        from sequifier.check import check_programs
-
-        check_programs(self.config)
-        splits, config = self.metadata.split_paths, self.config
-        wanted = [
-            ("training_data_path", config.training_data_path or splits[0]),
-            ("validation_data_path", config.validation_data_path or splits[min(1, len(splits) - 1)]),
-            *[("metadata_config_path", path) for path in splits[2:3]],  # scores the winner
-        ]
-        for key, path in wanted:
-            find_split(self.metadata, path, config.project_root, key)
-        if not self._path.exists() or (stat := content_stat(self._path)) != self._stat:
-            check_planned(read_metadata(self._path), self.metadata.fingerprint, self._path)
-            self._stat = stat
-
-    @property
-    def refused(self) -> dict[str, int]:
-        """Why proposals were no valid runs, and how many for each reason."""
-        return {} if self._proposer is None else self._proposer.refused
-
-    def propose(self, plan: "Plan", records: "Sequence[Record]") -> "PlannedRun | None":
-        """The next run of a strategy that learns from results, its run file written."""
-        if not self.proposes:
-            return None
-        from sequifier.search.plan import write_run_files
-        from sequifier.search.proposals import Proposer
-
-        if self._proposer is None:
-            self._proposer = Proposer(plan, self.metadata, steps_of=self._steps_of)
-        proposed = self._proposer.next(records)
-        if proposed is not None:
-            write_run_files(replace(plan, runs=(proposed,)))
-        return proposed
-
-
-class _Session:
-    """One process working on a search: trains, confirms the best, scores the winner."""
-
-    def __init__(
-        self, planner: _Planner, plan: "Plan", ledger: "Ledger", notes: "Notes", emit: Callable[..., None]
-    ) -> None:
-        from sequifier.config.identity import plain
-        from sequifier.execution.local import LocalExecutor
-        from sequifier.search.recording import logged, search_experiment
-
-        self._planner, self._ledger, self._notes = planner, ledger, notes
-        parameters = plain(plan.config) | {"seed": plan.seed}
-        self._record = search_experiment(plan.config.root, plan.config.hp_search_name, parameters)
-        self._emit = logged(self._record, emit)
-        self._executor = LocalExecutor(notes.folder / "worker.log", stall_seconds=60 * plan.config.stall_minutes)
-        self.plan = plan
-
-    def run(self, agenda: "Agenda") -> "Ended":
-        """Work through the agenda, then confirm and score; record and results are written whatever happens."""
-        from sequifier.search.recording import summary
-
-        with self._record:
-            try:
-                ended = self._work(agenda)
-            except BaseException:
-                self._executor.close()
-                with suppress(RunError):  # what ended the search is to be said; the next start writes the table
-                    self._notes.write_results(self.plan, self._ledger.records)
-                raise
-            self._executor.close()
-            self._notes.write_results(self.plan, self._ledger.records)
-            found = summary(self._notes.rows(self.plan, self._ledger.records), ended)
-            self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
-        return ended
-
-    def _work(self, agenda: "Agenda") -> "Ended":
-        from sequifier.execution.interrupt import Interrupt
-        from sequifier.search.agenda import Agenda
-        from sequifier.search.keeping import remove_surplus
-        from sequifier.search.plan import write_run_files
-        from sequifier.search.repeats import with_confirmations
-        from sequifier.search.runner import Search, run_search
-
-        self._executor.start()
-        device = dict(self._planner.config.training_hyperparameter_sampling)["device"]
-        if device not in ("auto", "cpu"):
-            self._executor.check(device)
-        with Interrupt(self._executor.stop) as interrupt:
-            search = Search(
-                self.plan,
-                self._ledger,
-                self._executor,
-                self._emit,
-                interrupt.is_set,
-                self._notes.keep_baselines,
-                self._planner.check_inputs,
-            )
-            ended = run_search(search, agenda)
-            self.plan = self._planner.plan(self._ledger.records)
-            if ended == "complete" and self._planner.proposes and self._planner.config.repeats > 1:
-                write_run_files(self.plan)  # further seeds of what was proposed
-                repeating = Agenda(self.plan, self._ledger, retry_failed=False)
-                ended = run_search(replace(search, plan=self.plan), repeating)
-            if ended == "complete" and self._planner.config.confirm_top:
-                self.plan = with_confirmations(self.plan, self._ledger.records)
-                write_run_files(self.plan)
-                confirming = Agenda(self.plan, self._ledger, retry_failed=False, prunes=False)
-                ended = run_search(replace(search, plan=self.plan), confirming)
-            if ended == "complete":
-                remove_surplus(self.plan, self._ledger.records)
-                self._score_winner()
-        return ended
-
-    def _score_winner(self) -> None:
-        """Score the best run once on the test split, when there is one."""
-        from sequifier.artifacts.sequence_losses import OF_TEST
-
-        splits = self._planner.metadata.split_paths
-        rows = self._notes.rows(self.plan, self._ledger.records)
-        winner = next((row for row in rows if row.rank == 1), None)
-        if len(splits) < 3 or winner is None or winner.run is None or self._notes.is_scored(winner.run):
-            return
-        run_file = Path(winner.run_file)  # that of a run which the config no longer asks for may be gone
-        if not run_file.exists() or not winner.model_path.endswith(".onnx"):
-            return
-        model = self._planner.config.root / winner.model_path
-        sums = self._notes.folder / OF_TEST
-        metrics = self._executor.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
-        self._notes.keep_test(winner.run, metrics)
-
-
-class _StepCounter:
-    """Optimizer steps of a run, for schedules that count them; reads the training split when first asked."""
-
-    def __init__(self, metadata: "Metadata") -> None:
-        self._metadata = metadata
-        self._counted: dict[tuple[object, ...], int] = {}
-        self._events: dict[Path, Events] = {}
-
-    def __call__(self, config: "TrainConfig") -> int:
-        from sequifier.artifacts.events import read_events
-        from sequifier.config.paths import find_input
-        from sequifier.dataset.windows import training_windows
-
-        assert config.training_data_path and config.seq_length and config.window_stride
-        path = find_input(config.training_data_path, config.project_root, "training_data_path")
-        if path not in self._events:
-            self._events[path] = read_events(path, [], expected_hashes=None)
-        key = (path, config.seq_length, config.window_stride)
-        if key not in self._counted:
-            events = self._events[path]
-            self._counted[key] = len(
-                training_windows(
-                    events.offsets,
-                    events.n_context,
-                    seq_length=config.seq_length,
-                    stride=config.window_stride,
-                    mode=self._metadata.sequifier.subsequence_start_mode,
-                )
-            )
-        return config.training_spec.optimizer_steps(self._counted[key])

@@ -25,7 +25,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.expand import StepsOf
 from sequifier.search.plan import Plan
-from sequifier.search.startable import check_startable, path_with_this_python
+from sequifier.search.startable import check_programs
 
 PlanSearch = Callable[[SearchConfig], Plan]
 INPUTS = ("metadata_config_path", "training_data_path", "validation_data_path", "model_path", "data_path")
@@ -97,19 +97,6 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
         tuple(facts),
         tuple(notes),
     )
-
-
-def check_programs(config: SearchConfig | SamplerSearchConfig) -> None:
-    """Check that the user's program, which measures each result, can be started.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    if isinstance(config, SamplerSearchConfig):
-        if config.judge.type == "script" and config.judge.command is not None:
-            check_startable("judge.command", config.judge.command, config.root, path=path_with_this_python())
-    elif config.evaluation_script is not None:
-        check_startable("evaluation_script.command", config.evaluation_script.command, config.root)
 
 
 def _check_run(

@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean
 
 _TAKES_A_FILE = (
@@ -21,6 +23,19 @@ _HEAD_BYTES = 256
 def path_with_this_python() -> str:
     """A PATH on which `python` is the one that runs this."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def check_programs(config: SearchConfig | SamplerSearchConfig) -> None:
+    """Check that the user's program, which measures each result, can be started.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if isinstance(config, SamplerSearchConfig):
+        if config.judge.type == "script" and config.judge.command is not None:
+            check_startable("judge.command", config.judge.command, config.root, path=path_with_this_python())
+    elif config.evaluation_script is not None:
+        check_startable("evaluation_script.command", config.evaluation_script.command, config.root)
 
 
 def check_startable(key: str, command: str, root: Path, *, path: str | None = None) -> None:

@@ -288,7 +288,7 @@ def test_a_script_judges_and_configurations_without_a_score_fail(text_project: P
 
 
 def test_the_check_ends_a_search_whose_judge_is_broken_before_anything_is_generated(text_project: Path) -> None:
-    values = {"judge": {"type": "script", "command": "python no-such-file.py"}}
+    values = {"judge": {"type": "script", "command": "python -c 'raise SystemExit(2)'"}}
     with pytest.raises(RunError, match="the judge does not answer as it should: judge script failed: exit code 2"):
         search(**values)
     assert records() == []

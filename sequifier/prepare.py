@@ -7,28 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events, n_rows_of
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, find_split, read_metadata
+from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
 from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
-from sequifier.artifacts.shard_folder import content_digest, content_stat
+from sequifier.artifacts.shard_folder import content_stat
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.names import ignored_fields
-from sequifier.config.paths import find_input
 from sequifier.config.resolve import resolve
 from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.size import machine_memory, parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
-from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.model.build import build_model
 from sequifier.model.device import choose_device
@@ -42,6 +39,19 @@ from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
 from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
+from sequifier.training.splits import (
+    DATA_PATHS,
+    Digests,
+    check_targets,
+    cut,
+    evaluation_index,
+    find_data,
+    map_from_disk,
+    padding_warnings,
+    read_split,
+    training_index,
+    undescribed,
+)
 from sequifier.training.state import TrainState
 from sequifier.training.threads import set_threads
 
@@ -52,7 +62,7 @@ class Shared:
 
     events: EventCache = field(default_factory=EventCache)
     baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
-    digests: dict[tuple[Path, tuple[int, int]], str] = field(default_factory=dict)  # path, size and time -> of content
+    digests: Digests = field(default_factory=dict)
     said: set[str] = field(default_factory=set)  # what need not be said again
 
 
@@ -108,14 +118,14 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     assert seed is not None
     _prepare_torch(config, seed)
     with _shared_by_all_runs():
-        mapped, why_mapped = _map_from_disk(config, metadata)
-        train_events = _read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
-        valid_events = _read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
-        inputs = _undescribed(config, metadata, shared)
-    train = _split(train_events, _training_index(train_events, config, metadata), config, metadata, device)
-    valid = _split(valid_events, _evaluation_index(valid_events, config, metadata), config, metadata, device)
-    _check_targets(train, config, "training")
-    _check_targets(valid, config, "validation")
+        mapped, why_mapped = map_from_disk(config, metadata)
+        train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
+        valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
+        inputs = undescribed(config, metadata, shared.digests)
+    train = cut(train_events, training_index(train_events, config, metadata), config, metadata, device)
+    valid = cut(valid_events, evaluation_index(valid_events, config, metadata), config, metadata, device)
+    check_targets(train, config, "training")
+    check_targets(valid, config, "validation")
     config, warnings = _with_schedule_lengths(config, len(train))
     warnings += why_mapped
     if of_device is not None and of_device not in shared.said:
@@ -123,7 +133,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         warnings.append(of_device)
     if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
         warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
-    warnings += _padding_warnings(config, train_events, valid_events)
+    warnings += padding_warnings(config, train_events, valid_events)
     shape = architecture(config, metadata)
     if device.type == "cpu":
         _check_weights_fit(shape)
@@ -246,85 +256,6 @@ def _metadata(config: TrainConfig, data: str | None) -> Metadata:
     return metadata
 
 
-DataPath = Literal["training_data_path", "validation_data_path"]
-DATA_PATHS: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
-
-
-def _path(config: TrainConfig, key: DataPath) -> Path:
-    return find_input(getattr(config, key), config.project_root, key)
-
-
-def _map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[str]]:
-    """Whether the splits stay on disk, and what to say of it when nobody asked for it."""
-    spec = config.training_spec
-    if not spec.load_full_data_to_ram or spec.max_ram_gb is None:
-        return not spec.load_full_data_to_ram, []
-    found = {_path(config, key) for key in DATA_PATHS}
-    rows = [n_rows_of(path, config.read_format) for path in found]
-    # While a split is read: its id and position twice, each column twice, of four bytes.
-    needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
-    if needed <= spec.max_ram_gb:
-        return False, []
-    warning = f"reading the splits would take about {needed:.3g} GB, max_ram_gb is {spec.max_ram_gb:g}: "
-    return True, [warning + "they are mapped from disk instead, which changes no result"]
-
-
-def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
-    """Inputs and targets, in stored order."""
-    wanted = {*(config.input_columns or ()), *config.target_columns}
-    return [column for column in metadata.columns if column in wanted]
-
-
-def _read_split(
-    config: TrainConfig, key: DataPath, metadata: Metadata, cache: EventCache, *, mapped: bool
-) -> Events | MappedEvents:
-    path = find_split(metadata, getattr(config, key), config.project_root, key)
-    hashes = _described(config, metadata).get(path.resolve())
-    return cache.read(
-        path,
-        _columns(config, metadata),
-        expected_hashes=hashes,
-        format=config.read_format,
-        mapped=mapped,
-    )
-
-
-def _described(config: TrainConfig, metadata: Metadata) -> dict[Path, dict[str, str]]:
-    """The splits whose content the metadata describe, with its hashes."""
-    known = [(config.root / split).resolve() for split in metadata.split_paths]
-    return dict(zip(known, metadata.sequifier.column_hashes, strict=True))
-
-
-def _undescribed(config: TrainConfig, metadata: Metadata, shared: Shared) -> dict[str, str]:
-    """What runs must have in common and the data fingerprint says nothing of.
-
-    Digests of the splits that the user chose, and how the metadata say that windows are cut.
-    """
-    found: dict[str, str] = {"subsequence_start_mode": metadata.sequifier.subsequence_start_mode}
-    if config.training_spec.evaluation_context == "split":
-        found["stride_by_split"] = repr(metadata.sequifier.stride_by_split)
-    for key in DATA_PATHS:
-        path = _path(config, key).resolve()
-        if path not in _described(config, metadata):
-            place = (path, content_stat(path))
-            if place not in shared.digests:
-                shared.digests[place] = content_digest(path)
-            found[key] = shared.digests[place]
-    return found
-
-
-def _padding_warnings(config: TrainConfig, *splits: Events | MappedEvents) -> list[str]:
-    """Windows that are longer than every sequence."""
-    assert config.seq_length
-    longest = max(int(np.diff(np.asarray(events.offsets)).max(initial=0)) for events in splits)
-    if config.seq_length <= longest:
-        return []
-    return [
-        f"seq_length {config.seq_length:,} exceeds the longest sequence, of {longest:,} events: every window begins "
-        f"with padding, which costs time and memory; {longest} is enough"
-    ]
-
-
 def _check_weights_fit(shape: Architecture) -> None:
     """Refuse a model whose weights alone exceed the memory: the system would end the process, without a word.
 
@@ -339,72 +270,6 @@ def _check_weights_fit(shape: Architecture) -> None:
         message = f"the model's weights take {size_text(weights)}{classes}; this machine has {size_text(available)}"
         fix = "a smaller model, or fewer categories: min_count or max_categories in the preprocess config"
         raise ConfigError([Problem("model_spec", message, fix=fix)])
-
-
-def _training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    assert config.seq_length and config.window_stride
-    return training_windows(
-        events.offsets,
-        events.n_context,
-        seq_length=config.seq_length,
-        stride=config.window_stride,
-        mode=metadata.sequifier.subsequence_start_mode,
-    )
-
-
-def _evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    assert config.seq_length
-    spec = config.training_spec
-    if spec.evaluation_context == "split":
-        strides = metadata.sequifier.stride_by_split
-        windows = training_windows(
-            events.offsets,
-            events.n_context,
-            seq_length=config.seq_length,
-            stride=strides[min(1, len(strides) - 1)],
-            mode=metadata.sequifier.subsequence_start_mode,
-        )
-        return windows.in_int64()
-    stride = spec.evaluation_stride or max(config.seq_length // 2, 1)
-    return evaluation_windows(events.offsets, events.n_context, seq_length=config.seq_length, stride=stride)
-
-
-def _split(
-    events: Events | MappedEvents, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
-) -> Split:
-    assert config.input_columns and config.seq_length
-    kinds = {column: metadata.kind(column) for column in config.input_columns}
-    return Split(
-        events,
-        windows,
-        categorical=[column for column, kind in kinds.items() if kind == "categorical"],
-        real=[column for column, kind in kinds.items() if kind == "real"],
-        targets=config.target_columns,
-        seq_length=config.seq_length,
-        device=device,
-    )
-
-
-def _check_targets(split: Split, config: TrainConfig, name: str) -> None:
-    for target in config.target_columns:
-        if len(split) == 0 or int(split.n_known_targets(target).sum()) == 0:
-            raise DataError(
-                f"the {name} split has no event of `{target}` to predict",
-                fix="a target needs an event before it and a known value; give that split more events",
-            )
-        weights = (config.training_spec.class_weights or {}).get(target)
-        if weights is not None and 0 in weights[1:]:
-            counts = split.n_targets_of_class(target, len(weights))
-            if not any(count and weight for count, weight in zip(counts[1:], weights[1:], strict=True)):
-                raise ConfigError(
-                    [
-                        Problem(
-                            f"training_spec.class_weights.{target}",
-                            f"every class of `{target}` that the {name} split has to predict has the weight 0",
-                            fix="give one of them more",
-                        )
-                    ]
-                )
 
 
 def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainConfig, list[str]]:
@@ -440,7 +305,7 @@ def _baseline_scores(
     assert config.input_columns
     key = (
         metadata.fingerprint,
-        *((path, content_stat(path)) for path in (_path(config, key) for key in DATA_PATHS)),
+        *((path, content_stat(path)) for path in (find_data(config, key) for key in DATA_PATHS)),
         spec.evaluation_context,
         config.seq_length,  # what a window shows of the past
         spec.evaluation_stride,

@@ -29,7 +29,8 @@ from sequifier.sampler_search.setup import Setup, check, set_up
 from sequifier.sampler_search.table import rows_of
 from sequifier.search.notes import CONFIG_FILE
 from sequifier.search.recording import search_experiment
-from sequifier.search.results import Row, write_results
+from sequifier.search.results import Row
+from sequifier.search.results_file import write_results
 
 EXPORT_FILE = "best.yaml"
 

@@ -18,7 +18,8 @@ from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keeping import surplus
 from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
-from sequifier.search.results import results, savings, write_results
+from sequifier.search.results import results, savings
+from sequifier.search.results_file import write_results
 
 
 def started(config: SearchConfig, records: list[Record]) -> Plan:

@@ -14,7 +14,8 @@ from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sum
 from sequifier.config.identity import identity
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, make_plan
-from sequifier.search.results import metric_of, results, savings, skill, write_results
+from sequifier.search.results import metric_of, results, savings, skill
+from sequifier.search.results_file import write_results
 
 BASELINES = {
     "most frequent": {"val_loss": 2.0, "val_kind_accuracy": 0.25},

@@ -1,0 +1,176 @@
+"""The splits of a run: where they are, how they are read, and how they are cut into windows."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from sequifier.artifacts.events import Events, n_rows_of
+from sequifier.artifacts.mapped import MappedEvents
+from sequifier.artifacts.metadata import Metadata, find_split
+from sequifier.artifacts.shard_folder import content_digest, content_stat
+from sequifier.config.paths import find_input
+from sequifier.config.train import TrainConfig
+from sequifier.dataset.batches import Split
+from sequifier.dataset.cache import EventCache
+from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
+from sequifier.errors import ConfigError, DataError, Problem
+
+Digests = dict[tuple[Path, tuple[int, int]], str]
+"""Path, size and time of a split -> digest of its content."""
+
+DataPath = Literal["training_data_path", "validation_data_path"]
+DATA_PATHS: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
+
+
+def find_data(config: TrainConfig, key: DataPath) -> Path:
+    """The file or folder of a split that a config names."""
+    return find_input(getattr(config, key), config.project_root, key)
+
+
+def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[str]]:
+    """Whether the splits stay on disk, and what to say of it when nobody asked for it."""
+    spec = config.training_spec
+    if not spec.load_full_data_to_ram or spec.max_ram_gb is None:
+        return not spec.load_full_data_to_ram, []
+    found = {find_data(config, key) for key in DATA_PATHS}
+    rows = [n_rows_of(path, config.read_format) for path in found]
+    # While a split is read: its id and position twice, each column twice, of four bytes.
+    needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
+    if needed <= spec.max_ram_gb:
+        return False, []
+    warning = f"reading the splits would take about {needed:.3g} GB, max_ram_gb is {spec.max_ram_gb:g}: "
+    return True, [warning + "they are mapped from disk instead, which changes no result"]
+
+
+def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
+    """Inputs and targets, in stored order."""
+    wanted = {*(config.input_columns or ()), *config.target_columns}
+    return [column for column in metadata.columns if column in wanted]
+
+
+def read_split(
+    config: TrainConfig, key: DataPath, metadata: Metadata, cache: EventCache, *, mapped: bool
+) -> Events | MappedEvents:
+    """The events of a split, checked against the metadata where these describe it."""
+    path = find_split(metadata, getattr(config, key), config.project_root, key)
+    hashes = _described(config, metadata).get(path.resolve())
+    return cache.read(
+        path,
+        _columns(config, metadata),
+        expected_hashes=hashes,
+        format=config.read_format,
+        mapped=mapped,
+    )
+
+
+def _described(config: TrainConfig, metadata: Metadata) -> dict[Path, dict[str, str]]:
+    """The splits whose content the metadata describe, with its hashes."""
+    known = [(config.root / split).resolve() for split in metadata.split_paths]
+    return dict(zip(known, metadata.sequifier.column_hashes, strict=True))
+
+
+def undescribed(config: TrainConfig, metadata: Metadata, digests: Digests) -> dict[str, str]:
+    """What runs must have in common besides the data fingerprint.
+
+    Digests of the splits that the user chose, and how the metadata say that windows are cut.
+    """
+    found: dict[str, str] = {"subsequence_start_mode": metadata.sequifier.subsequence_start_mode}
+    if config.training_spec.evaluation_context == "split":
+        found["stride_by_split"] = repr(metadata.sequifier.stride_by_split)
+    for key in DATA_PATHS:
+        path = find_data(config, key).resolve()
+        if path not in _described(config, metadata):
+            place = (path, content_stat(path))
+            if place not in digests:
+                digests[place] = content_digest(path)
+            found[key] = digests[place]
+    return found
+
+
+def padding_warnings(config: TrainConfig, *splits: Events | MappedEvents) -> list[str]:
+    """Windows that are longer than every sequence."""
+    assert config.seq_length
+    longest = max(int(np.diff(np.asarray(events.offsets)).max(initial=0)) for events in splits)
+    if config.seq_length <= longest:
+        return []
+    return [
+        f"seq_length {config.seq_length:,} exceeds the longest sequence, of {longest:,} events: every window begins "
+        f"with padding, which costs time and memory; {longest} is enough"
+    ]
+
+
+def training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
+    """The training windows of a split."""
+    assert config.seq_length and config.window_stride
+    return training_windows(
+        events.offsets,
+        events.n_context,
+        seq_length=config.seq_length,
+        stride=config.window_stride,
+        mode=metadata.sequifier.subsequence_start_mode,
+    )
+
+
+def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
+    """The windows on which a split is evaluated."""
+    assert config.seq_length
+    spec = config.training_spec
+    if spec.evaluation_context == "split":
+        strides = metadata.sequifier.stride_by_split
+        windows = training_windows(
+            events.offsets,
+            events.n_context,
+            seq_length=config.seq_length,
+            stride=strides[min(1, len(strides) - 1)],
+            mode=metadata.sequifier.subsequence_start_mode,
+        )
+        return windows.in_int64()
+    stride = spec.evaluation_stride or max(config.seq_length // 2, 1)
+    return evaluation_windows(events.offsets, events.n_context, seq_length=config.seq_length, stride=stride)
+
+
+def cut(
+    events: Events | MappedEvents, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
+) -> Split:
+    """A split with its windows, ready to be gathered into batches."""
+    assert config.input_columns and config.seq_length
+    kinds = {column: metadata.kind(column) for column in config.input_columns}
+    return Split(
+        events,
+        windows,
+        categorical=[column for column, kind in kinds.items() if kind == "categorical"],
+        real=[column for column, kind in kinds.items() if kind == "real"],
+        targets=config.target_columns,
+        seq_length=config.seq_length,
+        device=device,
+    )
+
+
+def check_targets(split: Split, config: TrainConfig, name: str) -> None:
+    """Check that there is something to predict.
+
+    Raises:
+        DataError: the split has no known value of a target.
+        ConfigError: all classes that it has have the weight 0.
+    """
+    for target in config.target_columns:
+        if len(split) == 0 or int(split.n_known_targets(target).sum()) == 0:
+            raise DataError(
+                f"the {name} split has no event of `{target}` to predict",
+                fix="a target needs an event before it and a known value; give that split more events",
+            )
+        weights = (config.training_spec.class_weights or {}).get(target)
+        if weights is not None and 0 in weights[1:]:
+            counts = split.n_targets_of_class(target, len(weights))
+            if not any(count and weight for count, weight in zip(counts[1:], weights[1:], strict=True)):
+                raise ConfigError(
+                    [
+                        Problem(
+                            f"training_spec.class_weights.{target}",
+                            f"every class of `{target}` that the {name} split has to predict has the weight 0",
+                            fix="give one of them more",
+                        )
+                    ]
+                )

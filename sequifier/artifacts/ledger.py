@@ -115,13 +115,8 @@ class Ledger:
         Raises:
             RunError: another process writes to it, the folder cannot be written to, or the ledger is damaged.
         """
+        lock = _locked(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunError(f"cannot write the ledger: {error.strerror}", where=str(folder)) from error
-        try:
-            _take(lock, folder)
             return cls(folder, lock)
         except BaseException:
             os.close(lock)
@@ -254,6 +249,26 @@ def _check_kind(values: dict[str, Any], path: Path, number: int, kind: type[Reco
             where=f"{path}:{number}",
             fix="choose another name",
         )
+
+
+def _locked(folder: Path) -> int:
+    """Make and lock the lock file; its descriptor."""
+    path = folder / LOCK_FILE
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"cannot write the ledger: {error.strerror}", where=str(folder)) from error
+        try:
+            _take(lock, folder)
+            # Who held it before may have written nothing and removed it: then others lock the next file of this name.
+            if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
 def _take(lock: int, folder: Path) -> None:

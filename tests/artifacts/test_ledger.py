@@ -1,5 +1,6 @@
 """The ledger survives what happens to searches: crashes, kills, a second process, a full disk."""
 
+import fcntl
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sequifier.artifacts import ledger as ledger_module
-from sequifier.artifacts.ledger import LEDGER_FILE, Ledger, Record, State, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Ledger, Record, State, latest_by_run, read_ledger
 from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
 
@@ -221,3 +222,22 @@ def test_a_record_of_no_moment_is_damage(tmp_path: Path, time: str) -> None:
     path.write_text(line)
     with pytest.raises(RunError, match="line 1 of the ledger is damaged"):
         read_ledger(tmp_path)
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_not_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, taken = fcntl.flock, []
+
+    def removed_at_first(descriptor: int, operation: int) -> None:
+        flock(descriptor, operation)
+        taken.append(descriptor)
+        if len(taken) == 1:  # the process that held it ends without a record
+            (tmp_path / LOCK_FILE).unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removed_at_first)
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(record())
+        with pytest.raises(RunError, match="another process"):
+            Ledger.open(tmp_path)
+    assert len(taken) == 2

@@ -20,11 +20,16 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 FIRST_STEP = 80 << 20
 """Code and work space of torch, MKL and oneDNN that the first step of a process touches, on a CPU."""
 
-HEAP = 1.2
-"""By how much freed blocks of other sizes make the heap larger than the tensors that live in it."""
+HEAP = {"float32": 1.2, "bfloat16": 1.4, "float16": 1.4}
+"""By how much freed blocks of other sizes make the heap larger than the tensors that live in it. After steps in a
+shorter format, validation in float32 needs blocks of other sizes."""
 
-LOGIT_COPIES = 6
-"""Tensors of (N, classes): logits, log-probabilities, two gradients, and blocks of that size that the heap keeps."""
+SHORT_FIRST_STEP = 20 << 20
+"""What the first step touches besides with products in a shorter format."""
+
+LOGIT_COPIES = 5.5
+"""Tensors of (N, classes): logits, log-probabilities, two gradients, and one or two blocks of that size that the heap
+keeps."""
 
 SHORT_STEPS = 128
 """Steps of the longest window whose attention is written out in bfloat16, as `model/short_attention.py` says."""
@@ -85,10 +90,11 @@ def memory_estimate(
     if shape.dropout:
         kept += 4 * shape.dim_model
     logits = 4 * sum(target.output_width for target in shape.targets)
-    activations = HEAP * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
+    activations = HEAP[products] * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
     # While the logits live no gradient of a weight does; in a wide model with a small batch there are more of those.
     in_step = max(activations, 4 * parameter_count(shape))
-    return round(FIRST_STEP + weights + in_step + LOGIT_COPIES * steps * logits)
+    libraries = FIRST_STEP + (0 if products == "float32" else SHORT_FIRST_STEP)
+    return round(libraries + weights + in_step + LOGIT_COPIES * steps * logits)
 
 
 def _attention(shape: Architecture, products: Format) -> int:

@@ -11,7 +11,7 @@ import torch
 from polars.testing import assert_frame_equal
 from trained_shop import infer, model, train
 
-from sequifier.errors import ModelError
+from sequifier.errors import ConfigError, ModelError
 
 PT = "models/sequifier-one-best-1.pt"
 DATA = {"data_path": "data/shop-split0.parquet"}
@@ -99,7 +99,7 @@ def test_a_pt_model_that_was_changed_is_refused_and_an_older_one_is_read(trained
 def test_a_pipe_or_a_pickle_with_code_is_no_model(trained: Path) -> None:
     path = Path("models/sequifier-pipe-best-1.pt")
     os.mkfifo(path)
-    with pytest.raises(ModelError, match="it is a pipe or a device"):
+    with pytest.raises(ConfigError, match=r"is a pipe, not a file"):
         infer(str(path))
     path.unlink()
     torch.save({"sequifier_version": Path("x")}, path)

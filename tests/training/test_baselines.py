@@ -204,7 +204,7 @@ def test_every_row_is_scored_on_the_targets_of_the_model() -> None:
     for evaluation in found.values():
         assert evaluation.n_targets == {"kind": int((VALID.columns["kind"][rows] != 0).sum()), "price": own.sum()}
     price = VALID.columns["price"].astype(np.float64)
-    row = found["baseline: bigram back-off, last value"]
+    row = found["baseline: trigram back-off, last value"]
     assert row.metrics["val_price_loss"] == pytest.approx(np.mean((price[rows] - price[rows - 1]) ** 2))
     assert row.metrics["val_loss"] == pytest.approx(row.metrics["val_kind_loss"] + row.metrics["val_price_loss"])
 
@@ -216,6 +216,15 @@ def test_the_best_of_each_target_is_a_row_when_no_other_row_is_it() -> None:
     alone = scored(TRAIN, VALID, inputs=["kind"], targets=["kind"])
     assert EACH_BEST not in alone
     assert list(alone) == [f"baseline: {name}" for name in categorical.NAMES]
+
+
+def test_more_inputs_never_make_the_best_baseline_of_a_real_target_weaker() -> None:
+    alone = scored(TRAIN, VALID, inputs=["kind"], targets=["price"])
+    both = scored(TRAIN, VALID, inputs=["kind", "price"], targets=["price"])
+    assert alone.keys() - both.keys() == set()
+    assert min(row.metrics["val_loss"] for row in both.values()) <= min(
+        row.metrics["val_loss"] for row in alone.values()
+    )
 
 
 def test_a_window_of_two_events_allows_no_more_than_a_trigram() -> None:

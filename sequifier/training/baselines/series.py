@@ -3,7 +3,8 @@
 An input is continued from its own past: the last value, AR(1), the mean of the same season over earlier periods
 (SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window about its last
 value, shared by columns (NLinear of Zeng et al. 2023, "Are transformers effective for time series forecasting?",
-https://arxiv.org/abs/2205.13504). A target that is not an input is predicted from the last event's inputs.
+https://arxiv.org/abs/2205.13504). A target that is not an
+input is predicted from the last event's real inputs, and any target from the last event's category.
 Shapes: M targets, T steps of the window, F features.
 """
 
@@ -129,12 +130,11 @@ class RealBaselines:
             self._autoregression = _line(previous, truth)
             self.period = find_period(events, target, seq_length)
             self._n_periods = 0 if self.period is None else min(seq_length // self.period, _PERIODS)
-        else:
-            few = slice(0, None, max(len(training) // _REGRESSED, 1))
-            if real:
-                self._linear = _LastEventRidge(events, real[:LONGEST_WINDOW], training[few], truth[few])
-            if categorical:
-                self._groups = _GroupMeans.best(events, categorical, n_classes, training[few], truth[few])
+        few = slice(0, None, max(len(training) // _REGRESSED, 1))
+        if categorical:
+            self._groups = _GroupMeans.best(events, categorical, n_classes, training[few], truth[few])
+        if real and target not in real:
+            self._linear = _LastEventRidge(events, real[:LONGEST_WINDOW], training[few], truth[few])
 
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss

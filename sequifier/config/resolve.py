@@ -12,7 +12,7 @@ from sequifier.errors import ConfigError, Problem
 
 
 class WindowSettings(Protocol):
-    """How preprocess was told to cut windows, and what it cut them from."""
+    """The settings by which preprocess cuts windows, and the number of events that it cut them from."""
 
     @property
     def rows(self) -> list[int]: ...

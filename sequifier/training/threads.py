@@ -18,7 +18,7 @@ def set_threads(cpu_threads: int | None) -> None:
         cpu_threads: how many; None is one for each processor.
 
     Raises:
-        ConfigError: the system does not let this process have so many; OpenMP would end it without a word of ours.
+        ConfigError: the system does not allow this process that number of threads; OpenMP would abort it.
     """
     global _started
     wanted = cpu_threads or os.cpu_count() or 1

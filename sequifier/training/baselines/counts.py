@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 _DISCOUNTS = (0.05, 1.0)
 """Range of D. Without singletons the likelihood asks for 0, and then what never occurred would be impossible."""
 _LIKELIHOOD_ENTRIES = 1 << 20
-"""Entries that D is fitted on; of more, so many spread evenly."""
+"""Entries that D is fitted on, spread evenly where there are more."""
 
 
 @dataclass(frozen=True)

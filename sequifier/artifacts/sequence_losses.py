@@ -99,7 +99,7 @@ class Units:
     def degrees(self) -> float:
         """Degrees of freedom: units of unequal size count as fewer."""
         if self.by == "blocks":
-            return self.n - 1
+            return float(self.n - 1)
         return float(self.count.sum() ** 2 / np.square(self.count).sum() - 1)
 
     def pairs_with(self, other: "Units") -> bool:

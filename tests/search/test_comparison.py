@@ -1,5 +1,6 @@
 """Verdicts and standard errors: against the formulas written out, and against simulated searches."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import verdict_simulations as simulated
 from numpy.typing import NDArray
 
-from sequifier.artifacts.sequence_losses import Units
+from sequifier.artifacts.sequence_losses import By, Units
 from sequifier.search.comparison import Comparison, beats, compare, difference, error_over_seeds
 from sequifier.search.student import half_width, t_quantile
 
@@ -142,6 +143,13 @@ def test_seeds_that_disagree_make_the_best_less_certain() -> None:
     sure = compare([{0: units(0.01)}, {0: units(0.0, seed=1)}])[1]
     unsure = compare([{0: units(0.01), 1: units(-0.02)}, {0: units(0.0, seed=1), 1: units(0.01, seed=1)}])[1]
     assert (sure.is_worse, unsure.is_worse) == (True, False)
+
+
+@pytest.mark.parametrize("by", ["sequences", "blocks", "groups"])
+def test_several_seeds_are_compared_whatever_the_units_are(by: By) -> None:
+    best = {seed: replace(units(0.1, seed=seed), by=by) for seed in (1, 2)}
+    worse = {seed: replace(units(seed=seed), by=by) for seed in (1, 2)}
+    assert [found.is_worse for found in compare([best, worse])] == [False, True]
 
 
 def test_seeds_are_compared_in_pairs() -> None:

@@ -43,6 +43,26 @@ def events_of(sizes: Sequence[int], *, seed: int, context: int = 0) -> Events:
     )
 
 
+def evaluated(
+    valid: Events, inputs: list[str], targets: list[str], seq_length: int, stride: int, context: str
+) -> Split:
+    """The split as a run evaluates it."""
+    windows = (
+        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
+        if context == "full"
+        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
+    )
+    return Split(
+        valid,
+        windows,
+        categorical=[name for name in inputs if name in N_CLASSES],
+        real=[name for name in inputs if name not in N_CLASSES],
+        targets=targets,
+        seq_length=seq_length,
+        device=torch.device("cpu"),
+    )
+
+
 def scored(
     train: Events,
     valid: Events,
@@ -56,20 +76,7 @@ def scored(
 ) -> dict[str, Evaluation]:
     shapes = [Target(name, "categorical" if name in N_CLASSES else "real", N_CLASSES.get(name, 0)) for name in targets]
     objective = Objective(build_losses(shapes, criterion or {}), dict.fromkeys(targets, 1.0), {})
-    windows = (
-        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
-        if context == "full"
-        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
-    )
-    split = Split(
-        valid,
-        windows,
-        categorical=[name for name in inputs if name in N_CLASSES],
-        real=[name for name in inputs if name not in N_CLASSES],
-        targets=targets,
-        seq_length=seq_length,
-        device=torch.device("cpu"),
-    )
+    split = evaluated(valid, inputs, targets, seq_length, stride, context)
     return baselines(train, split, objective, N_CLASSES, inputs)
 
 
@@ -160,20 +167,7 @@ def scored_window(
     from sequifier.training.baselines import series
     from sequifier.training.baselines.history import evaluated_targets, read, training_targets
 
-    windows = (
-        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
-        if context == "full"
-        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
-    )
-    split = Split(
-        valid,
-        windows,
-        categorical=[name for name in inputs if name in N_CLASSES],
-        real=[name for name in inputs if name not in N_CLASSES],
-        targets=targets,
-        seq_length=seq_length,
-        device=torch.device("cpu"),
-    )
+    split = evaluated(valid, inputs, targets, seq_length, stride, context)
     training = training_targets(train, seq_length, at_most=1 << 20)
     shapes = [Target(name, "categorical" if name in N_CLASSES else "real", N_CLASSES.get(name, 0)) for name in targets]
     losses = build_losses(shapes, {})
@@ -188,7 +182,7 @@ def scored_window(
             ridge = series.WindowRidge(train, [target], training, seq_length) if target in reals else None
             fitted = series.RealBaselines(train, target, reals, categories, N_CLASSES, training, seq_length, ridge)
         for part in evaluated_targets(split, 1 << 20):
-            mine = part[part.begin == windows.last[window] - seq_length]
+            mine = part[part.begin == split.windows.last[window] - seq_length]
             truth = read(valid.columns[target], mine.rows)
             mine, truth = (mine[truth != 0], truth[truth != 0]) if target in N_CLASSES else (mine, truth)
             for number, (name, loss, _) in enumerate(fitted.scored(valid.columns, mine, truth, losses[target])):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sequifier.config.kinds import KINDS, kind_of, reference
-from sequifier.config.reference import annotate
+from sequifier.config.help.reference import annotate, reference
+from sequifier.config.loading.kinds import KINDS, kind_of
 from sequifier.project.make import configs
 
 ROOT = Path(__file__).parents[1]

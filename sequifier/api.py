@@ -65,7 +65,7 @@ def check_config(config: "BaseModel") -> "Checked":
 
 def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
     """Encode a table of events; returns the metadata file. See `preprocess.pipeline.preprocess`."""
-    from sequifier.config.active import log_line
+    from sequifier.config.loading.active import log_line
     from sequifier.preprocess.pipeline import preprocess
 
     report(log_line(config))
@@ -152,7 +152,7 @@ def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
     """Predict with exported models; see `inference.predict.infer`. The record is `logs/infer/[stamp__id]/`."""
     from dataclasses import asdict
 
-    from sequifier.config.active import log_line
+    from sequifier.config.loading.active import log_line
     from sequifier.experiment.experiment import Experiment
     from sequifier.inference.check import check_jobs
     from sequifier.inference.predict import infer
@@ -262,7 +262,7 @@ def search(
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.artifacts.ledger import Ledger, read_ledger
-    from sequifier.config.active import log_line
+    from sequifier.config.loading.active import log_line
     from sequifier.execution.session import Planner, Session
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search.agenda import Agenda
@@ -338,7 +338,7 @@ def sampler_search(
         ConfigError, DataError, ModelError, RunError: before anything is spent; RunError also when endpoint or judge
             stop answering.
     """
-    from sequifier.config.active import log_line
+    from sequifier.config.loading.active import log_line
     from sequifier.execution.interrupt import Interrupt
     from sequifier.sampler_search.session import Session
     from sequifier.search.startable import check_programs

@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
-from sequifier.config.active import config_hash
-from sequifier.config.names import ignored_fields
-from sequifier.config.paths import find_input
+from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.catalogue.torch_names import ignored_fields
+from sequifier.config.loading.active import config_hash
+from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.resolve import resolve
 from sequifier.config.sampler_search import SamplerSearchConfig
-from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem

@@ -19,9 +19,9 @@ from sequifier.artifacts.reading import reading
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_stat
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
-from sequifier.config.names import ignored_fields
+from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.resolve import resolve
-from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.size import machine_memory, parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split

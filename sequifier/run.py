@@ -15,9 +15,9 @@ from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.reading import object_or_none, reading
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_unit_sums
-from sequifier.config.active import run_line
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
+from sequifier.config.loading.active import run_line
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
 from sequifier.experiment.experiment import Experiment

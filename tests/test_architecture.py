@@ -234,7 +234,7 @@ OTHER_READERS = {
     "artifacts/reading.py",  # the one way
     "artifacts/torch_file.py",  # the one way, for torch
     "artifacts/sequence_losses.py",  # inside `reading`
-    "config/names.py",  # of this package
+    "config/catalogue/torch_names.py",  # of this package
     "execution/local.py",  # from a pipe of our own worker
     "execution/worker.py",
     "experiment/cache.py",  # inside `except Exception`

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from sequifier.cli.main import COMMANDS, cli
-from sequifier.config.kinds import KINDS, kind_of
-from sequifier.config.load import load
+from sequifier.config.loading.kinds import KINDS, kind_of
+from sequifier.config.loading.load import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "configs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

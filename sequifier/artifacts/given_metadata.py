@@ -13,7 +13,7 @@ import numpy as np
 
 from sequifier.artifacts.events import ColumnHashes, Events, format_of, read_events
 from sequifier.artifacts.metadata import Metadata, SequifierMetadata, data_fingerprint, write_metadata
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem

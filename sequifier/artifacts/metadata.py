@@ -19,7 +19,7 @@ from sequifier.artifacts.labels import read_summary, write_summary
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.reading import read_json
 from sequifier.config.base import ColumnType, StrictModel
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import FillNull
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 

@@ -14,10 +14,10 @@ from sequifier.errors import ConfigError, Problem, RunError, SequifierError
 
 if TYPE_CHECKING:
     from sequifier.check import Checked
-    from sequifier.config.sources import Valued
+    from sequifier.config.loading.sources import Valued
 
 KINDS = ("preprocess", "train", "infer", "hyperparameter_search", "sampler_search")
-"""As in config/kinds.py, which loads pydantic; a test compares them."""
+"""As in config/loading/kinds.py, which loads pydantic; a test compares them."""
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Which config it is, where its keys do not tell.")
 define_option = click.option(
@@ -68,9 +68,9 @@ def show(
     """
     from sequifier import api
     from sequifier.cli.options import located
-    from sequifier.config.kinds import KINDS, kind_of
-    from sequifier.config.load import load
-    from sequifier.config.sources import DEFAULT, values_with_sources
+    from sequifier.config.loading.kinds import KINDS, kind_of
+    from sequifier.config.loading.load import load
+    from sequifier.config.loading.sources import DEFAULT, values_with_sources
 
     if config_path is None and kind is None:
         raise click.UsageError("give --config-path FILE, or --kind for the default file of that kind")
@@ -161,9 +161,9 @@ def _validated(
         ConfigError: everything that is wrong, in whichever section.
     """
     from sequifier import api
-    from sequifier.config.kinds import KINDS, kind_of
-    from sequifier.config.load import load, section_names
-    from sequifier.config.problems import in_order
+    from sequifier.config.loading.kinds import KINDS, kind_of
+    from sequifier.config.loading.load import load, section_names
+    from sequifier.config.loading.problems import in_order
 
     kind = kind or kind_of(path)
     names: list[str | None] = [section] if section is not None else [None, *section_names(path)]
@@ -192,7 +192,7 @@ def _validated(
 def _hidden(error: ConfigError) -> Iterator[Problem]:
     """What the files say against the rest of a config, beside its wrong values."""
     from sequifier import api
-    from sequifier.config.load import Repaired
+    from sequifier.config.loading.load import Repaired
 
     if not isinstance(error.repaired, Repaired):
         return
@@ -215,7 +215,7 @@ def explain(field: str) -> None:
         sequifier config explain training_spec.learning_rate
         sequifier config explain AdamW
     """
-    from sequifier.config.explain import explain
+    from sequifier.config.help.explain import explain
 
     echo(explain(field))
 
@@ -241,13 +241,13 @@ def reference(json_schema: bool, kind: str | None, output: Path | None) -> None:
     """
     if kind is not None and not json_schema:
         raise click.UsageError("--kind goes with --json-schema")
-    from sequifier.config.kinds import reference
+    from sequifier.config.help.reference import reference
 
     if not json_schema:
         _write(reference(), output)
         return
-    from sequifier.config.json_schema import json_schema as schema_of
-    from sequifier.config.json_schema import json_schemas
+    from sequifier.config.help.json_schema import json_schema as schema_of
+    from sequifier.config.help.json_schema import json_schemas
 
     if kind is None and output is not None:
         for known in KINDS:

@@ -40,7 +40,7 @@ def command(
     """
     from sequifier import api
     from sequifier.config.inference import InferConfig
-    from sequifier.config.load import load
+    from sequifier.config.loading.load import load
     from sequifier.stall import Watch
 
     flags = given(

@@ -128,11 +128,11 @@ def load_with_metadata(
         model: of the config.
         path: of the file.
         skip: write the metadata that the config itself gives, and take them instead of a file.
-        section: as in `config.load.load`.
+        section: as in `config.loading.load.load`.
         defines: as there.
         flags: as there.
     """
-    from sequifier.config.load import load
+    from sequifier.config.loading.load import load
 
     if not skip:
         return load(model, path, section=section, defines=defines, flags=flags)

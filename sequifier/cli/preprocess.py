@@ -30,7 +30,7 @@ def command(
         sequifier preprocess --config-path configs/preprocess.yaml --data-path data/events.csv
     """
     from sequifier import api
-    from sequifier.config.load import load
+    from sequifier.config.loading.load import load
     from sequifier.config.preprocess import PreprocessConfig
     from sequifier.stall import Watch
 

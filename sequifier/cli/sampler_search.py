@@ -64,7 +64,7 @@ def command(
     from sequifier import api
     from sequifier.cli.sampler_progress import SamplerProgress
     from sequifier.cli.tables import print_rows
-    from sequifier.config.load import load
+    from sequifier.config.loading.load import load
     from sequifier.config.sampler_search import SamplerSearchConfig
 
     flags = given(

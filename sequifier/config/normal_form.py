@@ -10,8 +10,8 @@ from typing import Any
 
 from sequifier.config.architecture import automatic_widths
 from sequifier.config.base import ColumnType, Named
+from sequifier.config.catalogue.torch_names import Family, options_of
 from sequifier.config.model import ModelSpec
-from sequifier.config.names import Family, options_of
 from sequifier.config.training import TrainingSpec
 
 _LOSSES: dict[ColumnType, str] = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType
-from sequifier.config.metric_names import metric_problems
-from sequifier.config.names import check_criterion
+from sequifier.config.catalogue.metric_names import metric_problems
+from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
 

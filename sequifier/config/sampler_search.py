@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import Columns, Command, ProjectConfig, StrictModel, about, usable_name
 from sequifier.config.inference import Sampler
-from sequifier.config.merged import Merged
+from sequifier.config.loading.merged import Merged
 from sequifier.config.searched import Range, Searched, ValuesOf, problem, relocated
 from sequifier.errors import ConfigError, Problem, did_you_mean
 
@@ -586,7 +586,7 @@ class SamplerSearchConfig(ProjectConfig):
 
 
 def _strength(source: str) -> float:
-    """How strong a source of a value is, see config/load.py."""
+    """How strong a source of a value is, see config/loading/load.py."""
     if source.startswith("--"):
         return math.inf
     return 2 if source == "-D" else 1 if "(section " in source else 0

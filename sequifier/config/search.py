@@ -26,10 +26,10 @@ from sequifier.config.base import (
     plain_type,
     usable_name,
 )
-from sequifier.config.merged import Merged
+from sequifier.config.loading.merged import Merged
+from sequifier.config.loading.paths import inside_project
+from sequifier.config.loading.search_base import in_one_piece
 from sequifier.config.model import ModelSpec
-from sequifier.config.over_base import in_one_piece
-from sequifier.config.paths import inside_project
 from sequifier.config.searched import (
     KeyPath,
     Range,
@@ -435,7 +435,7 @@ class SearchConfig(ProjectConfig):
 
     @classmethod
     def in_one_piece(cls, merged: Merged, path: Path) -> Merged:
-        """The self-contained form of a file with `base_config_path`; see config/over_base.py."""
+        """The self-contained form of a file with `base_config_path`; see config/loading/search_base.py."""
         return in_one_piece(merged, path, set(cls.model_fields))
 
     def place(self, field: str) -> KeyPath:

@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
 
 from sequifier.config.base import Named, StrictModel, about, plain_type
-from sequifier.config.names import Option, check_optimizer, check_scheduler, options_of, resolve_name
+from sequifier.config.catalogue.torch_names import Option, check_optimizer, check_scheduler, options_of, resolve_name
 
 KeyPath = tuple[str | int, ...]
 

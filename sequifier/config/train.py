@@ -6,8 +6,8 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, about, usable_name
+from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
-from sequifier.config.names import check_criterion
 from sequifier.config.searched import problem
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sequifier.config.base import Fraction, Named, NameList, StrictModel, about
-from sequifier.config.names import check_optimizer, check_scheduler
+from sequifier.config.catalogue.torch_names import check_optimizer, check_scheduler
 
 LayerKind = Literal["linear", "decoder", "embedding", "norm"]
 Format = Literal["float32", "bfloat16", "float16"]

@@ -190,7 +190,7 @@ class StepCounter:
 
     def __call__(self, config: "TrainConfig") -> int:
         from sequifier.artifacts.events import read_events
-        from sequifier.config.paths import find_input
+        from sequifier.config.loading.paths import find_input
         from sequifier.dataset.windows import training_windows
 
         assert config.training_data_path and config.seq_length and config.window_stride

@@ -112,7 +112,7 @@ def _listen(commands: "queue.Queue[dict[str, Any]]", stop: threading.Event) -> N
 
 def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: Any) -> None:
     from sequifier.artifacts.disk import is_disk_full, place_of
-    from sequifier.config.load import load
+    from sequifier.config.loading.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
     from sequifier.prepare import find_device, score

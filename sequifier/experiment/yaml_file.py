@@ -59,7 +59,7 @@ def from_config(path: Path) -> ExperimentConfig:
     Raises:
         ConfigError: everything that is wrong in it.
     """
-    from sequifier.config.yaml12 import parse_file
+    from sequifier.config.loading.yaml12 import parse_file
 
     document = parse_file(path)
     given = document.values if document.values is not None else {}

@@ -8,7 +8,7 @@ from typing import Any
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.architecture import EMBEDDING, Target
 from sequifier.config.inference import InferConfig
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.errors import ConfigError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Wanted
 from sequifier.inference.names import output_name

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig, Sampler
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.sampler_search import MAX_TOKENS
-from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.generation.samplers import GREEDY, Rules
 

@@ -17,7 +17,7 @@ from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 from sequifier.inference.recoding import Recoding, read_recoding
 from sequifier.inference.v1_windows import columns_of, holds_windows

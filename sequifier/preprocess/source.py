@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.config.help.reference import annotate
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.reference import annotate
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.reading import json_lines
-from sequifier.config.metric_names import HIGHER_IS_BETTER
+from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
 from sequifier.report.charts import SERIES, Line, learning_curves

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.config.sampler_search import MAX_TOKENS, SamplerSearchConfig
 from sequifier.errors import ConfigError, ModelError, Problem
 from sequifier.generation.generate import Generated, Histories, choose, generate

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.sampler_search.client import RequestFailedError

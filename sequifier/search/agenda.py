@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
-from sequifier.config.metric_names import training_metric
+from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.pruning import Progress, asha_next, expected_epochs, median_thresholds
 

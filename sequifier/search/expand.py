@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from sequifier.config.architecture import architecture
 from sequifier.config.base import plain_type
+from sequifier.config.catalogue.metric_names import training_metric
+from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.identity import (
     MODEL_DEFAULTS,
     canonical_attention,
@@ -24,11 +26,9 @@ from sequifier.config.identity import (
     differing,
     identity_of,
 )
-from sequifier.config.metric_names import training_metric
 from sequifier.config.model import ModelSpec
 from sequifier.config.normal_form import normal_inputs, normal_model, normal_training
 from sequifier.config.resolve import DataSchema, resolve
-from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling
 from sequifier.config.searched import Range
 from sequifier.config.size import parameter_count

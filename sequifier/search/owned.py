@@ -7,9 +7,9 @@ from typing import Any
 
 from sequifier.artifacts.ledger import DONE, Record, latest_by_run, read_ledger
 from sequifier.config.identity import identity, plain
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.resolve import DataSchema
 from sequifier.config.train import TrainConfig
-from sequifier.config.yaml12 import parse_file
 from sequifier.errors import RunError, SequifierError
 from sequifier.experiment.record import CONFIG
 

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config import identity as identities
+from sequifier.config.catalogue.metric_names import script_problems
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import canonical, plain
-from sequifier.config.metric_names import script_problems
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

@@ -13,7 +13,7 @@ from typing import Any
 
 from sequifier.artifacts.ledger import Record
 from sequifier.config.identity import plain
-from sequifier.config.yaml12 import parse_file
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander
 from sequifier.search.run_files import value_at

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.artifacts.ledger import Record, latest_by_run
-from sequifier.config.metric_names import HIGHER_IS_BETTER
-from sequifier.config.yaml12 import parse_file
+from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.search.space import shown
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sequifier.config.load import Loaded
-from sequifier.config.merged import Merged
-from sequifier.config.paths import find_input
-from sequifier.config.problems import problems_of
+from sequifier.config.loading.load import Loaded
+from sequifier.config.loading.merged import Merged
+from sequifier.config.loading.paths import find_input
+from sequifier.config.loading.problems import problems_of
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig, run_values, searchable_fields, train_key
 from sequifier.config.train import TrainConfig
-from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander
 

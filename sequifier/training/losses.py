@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sequifier.config.base import Named
-from sequifier.config.names import check_criterion
+from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.errors import ConfigError, Problem, RunError
 
 DEFAULT_CRITERION = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}

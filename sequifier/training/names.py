@@ -1,4 +1,4 @@
-"""Write `config/names.json` from the installed torch and pytorch_optimizer: `python -m sequifier.training.names`.
+"""Write `config/catalogue/torch_names.json` from the installed libraries: `python -m sequifier.training.names`.
 
 Options, types and defaults are read from signatures; whether an optimizer can be used is found by using it.
 The tables below say what no signature tells; `generate` fails when one of them is no longer true.
@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from sequifier.config import names as config_names
-from sequifier.config.names import AUTO_OPTIONS, read_optimizer_entry
+from sequifier.config.catalogue import torch_names as config_names
+from sequifier.config.catalogue.torch_names import AUTO_OPTIONS, read_optimizer_entry
 from sequifier.training.losses import CATEGORICAL, REAL
 from sequifier.training.trial import try_optimizer
 
-PATH = Path(config_names.__file__).with_name("names.json")
+PATH = Path(config_names.__file__).with_name("torch_names.json")
 
 RESERVED = {
     "optimizers": {
@@ -204,7 +204,7 @@ def _criteria() -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _described(name: str, described: type, family: str) -> dict[str, Any]:
-    """The options of a class as names.json holds them."""
+    """The options of a class as torch_names.json holds them."""
     options = {}
     for parameter in inspect.signature(described, eval_str=True, locals=vars(collections.abc)).parameters.values():
         fixed = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -282,12 +282,12 @@ def _plain(default: Any, kind: str) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """The installed libraries that names.json describes; "2.13.0+cpu" and "2.13.0+cu130" are the same."""
+    """The installed libraries that torch_names.json describes; "2.13.0+cpu" and "2.13.0+cu130" are the same."""
     return {name: version(name).partition("+")[0] for name in ("torch", "pytorch_optimizer")}
 
 
 def generate() -> dict[str, Any]:
-    """The content of names.json for the installed libraries.
+    """The content of torch_names.json for the installed libraries.
 
     Raises:
         RuntimeError: a table of this module no longer says what the libraries do.
@@ -311,12 +311,12 @@ def generate() -> dict[str, Any]:
 
 
 def text(content: Mapping[str, Any]) -> str:
-    """names.json as it is written: one option per line."""
+    """torch_names.json as it is written: one option per line."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def main() -> None:
-    """Rewrite names.json."""
+    """Rewrite torch_names.json."""
     PATH.write_text(text(generate()), encoding="utf-8")
     print(f"wrote {PATH}")
 

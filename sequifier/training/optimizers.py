@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sequifier.config.base import Named
-from sequifier.config.names import OptimizerEntry, check_optimizer, optimizer_entry
+from sequifier.config.catalogue.torch_names import OptimizerEntry, check_optimizer, optimizer_entry
 from sequifier.errors import ConfigError, Problem
 from sequifier.model.attention import StackedLinear
 from sequifier.model.embedding import RealEmbedding
@@ -63,7 +63,7 @@ def construct(
     learning_rate: float,
     decay_all: bool,
 ) -> Optimizer:
-    """`build_optimizer` for an entry that need not be in names.json: what its generator tries.
+    """`build_optimizer` for an entry that need not be in torch_names.json: what its generator tries.
 
     Args:
         name: the class, as its library spells it.

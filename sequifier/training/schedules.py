@@ -13,8 +13,8 @@ import torch
 from torch.optim import Optimizer, lr_scheduler
 
 from sequifier.config.base import Named
-from sequifier.config.names import NESTING, check_scheduler, scheduler_parts
-from sequifier.config.schedules import StepOn, resolve_auto
+from sequifier.config.catalogue.schedules import StepOn, resolve_auto
+from sequifier.config.catalogue.torch_names import NESTING, check_scheduler, scheduler_parts
 from sequifier.errors import ConfigError, Problem
 
 PER_GROUP_RATES = ("max_lr", "base_lr")

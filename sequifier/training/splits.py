@@ -10,7 +10,7 @@ from sequifier.artifacts.events import Events, n_rows_of
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
-from sequifier.config.paths import find_input
+from sequifier.config.loading.paths import find_input
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sequifier.config.names import OptimizerEntry
+from sequifier.config.catalogue.torch_names import OptimizerEntry
 from sequifier.training.optimizers import construct
 
 REQUIRED_IN_TRIAL: dict[str, dict[str, Any]] = {"Ranger21": {"num_iterations": 50}}

@@ -10,10 +10,11 @@ import pytest
 from command_line import Run
 
 from sequifier.cli import config as command
-from sequifier.config.active import active_values, config_hash
+from sequifier.config.help.reference import reference
 from sequifier.config.identity import identity
-from sequifier.config.kinds import KINDS, reference
-from sequifier.config.load import load
+from sequifier.config.loading.active import active_values, config_hash
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 
 ROOT = Path(__file__).parents[2]

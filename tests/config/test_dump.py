@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sequifier.config.dump import dump_yaml
-from sequifier.config.yaml12 import parse
+from sequifier.config.loading.yaml12 import parse
 
 scalars = (
     st.none()

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sequifier.config.base import Named, field_about, plain_type
-from sequifier.config.explain import Place, all_fields
-from sequifier.config.kinds import KINDS, reference
-from sequifier.config.reference import describe
+from sequifier.config.help.explain import Place, all_fields
+from sequifier.config.help.reference import describe, reference
+from sequifier.config.loading.kinds import KINDS
 
 FIELDS = list(all_fields())
 UNBOUNDED = {"world_size", "num_workers", "device_max_concat_length"}  # accepted without effect

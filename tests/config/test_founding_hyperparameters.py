@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sequifier.config.active import active_values, default_of, leaves
 from sequifier.config.base import field_about
-from sequifier.config.explain import explain
+from sequifier.config.help.explain import explain
+from sequifier.config.help.reference import describe, field_at, reference
 from sequifier.config.inference import InferConfig
-from sequifier.config.kinds import KINDS, reference
-from sequifier.config.load import load
+from sequifier.config.loading.active import active_values, default_of, leaves
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.reference import describe, field_at
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 

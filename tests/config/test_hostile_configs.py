@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sequifier.config.load import load
-from sequifier.config.paths import find_input
+from sequifier.config.loading.load import load
+from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sequifier.config.json_schema import DRAFT, json_schema, json_schemas
-from sequifier.config.kinds import KINDS, kind_of
-from sequifier.config.yaml12 import parse, parse_file
+from sequifier.config.help.json_schema import DRAFT, json_schema, json_schemas
+from sequifier.config.loading.kinds import KINDS, kind_of
+from sequifier.config.loading.yaml12 import parse, parse_file
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "sequifier" / "project" / "templates").glob("*-*.yaml"))

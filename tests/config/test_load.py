@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sequifier.config.inference import InferConfig
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

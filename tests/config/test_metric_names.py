@@ -2,7 +2,7 @@
 
 import pytest
 
-from sequifier.config.metric_names import metric_problems, script_problems, training_metric
+from sequifier.config.catalogue.metric_names import metric_problems, script_problems, training_metric
 
 KINDS = {"kind": "categorical", "length": "real"}
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sequifier.config.base import Named
-from sequifier.config.names import (
+from sequifier.config.catalogue.torch_names import (
     check_criterion,
     check_optimizer,
     check_scheduler,
@@ -27,7 +27,8 @@ def scheduler(name: str, **options: object) -> Named:
 
 def test_checking_names_imports_no_torch() -> None:
     code = (
-        "import sys; from sequifier.config.base import Named; from sequifier.config.names import check_optimizer; "
+        "import sys; from sequifier.config.base import Named; "
+        "from sequifier.config.catalogue.torch_names import check_optimizer; "
         "check_optimizer(Named(name='AdamW')); assert not {'torch', 'pytorch_optimizer'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,8 +4,8 @@ import pytest
 from pydantic import Field
 
 from sequifier.config.base import Named, StrictModel, about
-from sequifier.config.reference import COLUMN, annotate, hyperparameters
-from sequifier.config.yaml12 import parse
+from sequifier.config.help.reference import COLUMN, annotate, hyperparameters
+from sequifier.config.loading.yaml12 import parse
 
 
 class Oven(StrictModel):

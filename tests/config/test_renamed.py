@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from sequifier.config.inference import InferConfig
-from sequifier.config.kinds import KINDS
-from sequifier.config.load import load
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.load import load
+from sequifier.config.loading.old_names import ELSEWHERE, EVERYWHERE, MODEL, ROOT, SECTIONS, TRAINING
 from sequifier.config.model import ModelSpec
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.renamed import ELSEWHERE, EVERYWHERE, MODEL, ROOT, SECTIONS, TRAINING
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec

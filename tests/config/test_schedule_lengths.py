@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sequifier.config.base import Named
-from sequifier.config.names import check_optimizer, check_scheduler
-from sequifier.config.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.catalogue.torch_names import check_optimizer, check_scheduler
 
 EPOCHS, STEPS = 10, 205  # 20.5 steps an epoch: max_steps may end a run anywhere
 

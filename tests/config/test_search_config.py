@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.model import ModelSpec
 from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling, searchable_fields
 from sequifier.config.searched import Range

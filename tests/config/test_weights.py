@@ -8,7 +8,7 @@ import pytest
 from shop import WriteConfig
 
 from sequifier import api
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from sequifier.config.dump import dump_yaml
 from sequifier.config.inference import InferConfig
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

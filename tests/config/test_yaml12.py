@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.config.yaml12 import dotted, parse, parse_file
+from sequifier.config.loading.yaml12 import dotted, parse, parse_file
 from sequifier.errors import ConfigError
 
 

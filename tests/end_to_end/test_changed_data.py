@@ -16,7 +16,7 @@ from sequifier import api
 from sequifier.artifacts.events import read_events, write_events
 from sequifier.artifacts.ledger import latest_by_run, read_ledger
 from sequifier.artifacts.metadata import read_metadata
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, RunError, SequifierError

@@ -16,7 +16,7 @@ from shop import WriteConfig
 
 from sequifier import api
 from sequifier.artifacts.checkpoint import read_checkpoint
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError

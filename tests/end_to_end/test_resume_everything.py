@@ -18,7 +18,7 @@ from forked_runs import Moment, RunServer
 from shop import TINY_RUN, merged
 
 from sequifier.artifacts.checkpoint import read_checkpoint
-from sequifier.config.names import known_names, options_of
+from sequifier.config.catalogue.torch_names import known_names, options_of
 from sequifier.training.trial import REQUIRED_IN_TRIAL
 
 EPOCHS = 3

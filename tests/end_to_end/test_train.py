@@ -14,7 +14,7 @@ from rounding import rounding
 from shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 from sequifier import ARITHMETIC, api
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
 from sequifier.prepare import Shared, prepare

@@ -8,7 +8,7 @@ import pytest
 from shop import WriteConfig, preprocess_shop
 
 from sequifier import api
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.run import RunResult, run
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

@@ -13,7 +13,7 @@ from shop import WriteConfig
 
 from sequifier import api
 from sequifier.config.inference import InferConfig
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError

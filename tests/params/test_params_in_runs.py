@@ -14,7 +14,7 @@ from shop import WriteConfig
 
 from sequifier.cli.main import cli
 from sequifier.config.inference import InferConfig
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from sequifier.artifacts.metadata import read_metadata
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.errors import DataError, SequifierError
 from sequifier.project import columns, keys
 from sequifier.project.make import CONFIGS, OwnTable, make

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from sequifier import api
 from sequifier.cli.make import command
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, SequifierError

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from synthetic import write_search
 
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError

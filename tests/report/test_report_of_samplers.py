@@ -12,7 +12,7 @@ import yaml
 
 from sequifier.artifacts.sampler_results import SCORE, SamplerLedger, SamplerRecord, infer_command, search_results
 from sequifier.config.inference import InferConfig
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import RunError
 from sequifier.inference.sampling import find_sampler

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from sequifier.artifacts.ledger import Ledger, Record
 from sequifier.cli.main import cli
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
 from sequifier.search.notes import CONFIG_FILE, Notes

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.sampler_search import SAMPLERS, SamplerSearchConfig
 from sequifier.config.searched import Range
 from sequifier.errors import ConfigError

@@ -11,7 +11,7 @@ from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.config.identity import identity
-from sequifier.config.load import load
+from sequifier.config.loading.load import load
 from sequifier.config.resolve import resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

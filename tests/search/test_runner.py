@@ -11,7 +11,7 @@ from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Ledger, Record
 from sequifier.cli.progress import position_text
-from sequifier.config.yaml12 import parse_file
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.agenda import Agenda, Forecast
 from sequifier.search.plan import Plan, make_plan, write_run_files

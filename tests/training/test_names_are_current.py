@@ -1,4 +1,4 @@
-"""names.json says what the installed libraries are."""
+"""torch_names.json says what the installed libraries are."""
 
 import json
 import warnings
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sequifier.config.names import AUTO_OPTIONS, known_names, options_of
+from sequifier.config.catalogue.torch_names import AUTO_OPTIONS, known_names, options_of
 from sequifier.training.losses import FUNCTIONS
 from sequifier.training.names import PATH, generate, text, versions
 

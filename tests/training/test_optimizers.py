@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sequifier.config.base import Named
-from sequifier.config.names import known_names
+from sequifier.config.catalogue.torch_names import known_names
 from sequifier.errors import ConfigError
 from sequifier.model.transformer import Transformer
 from sequifier.training.optimizers import MuonWithAdamW, build_optimizer, evaluation_mode

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from sequifier.config.base import Named
-from sequifier.config.names import known_names
+from sequifier.config.catalogue.torch_names import known_names
 from sequifier.errors import ConfigError
 from sequifier.training.schedules import Schedule, build_schedule
 

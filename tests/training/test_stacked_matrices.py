@@ -13,7 +13,7 @@ from test_loop import config_of, events_of, objective_of, split_of, state_of
 from torch import Tensor, nn
 
 from sequifier.config.base import Named
-from sequifier.config.names import known_names, optimizer_entry
+from sequifier.config.catalogue.torch_names import known_names, optimizer_entry
 from sequifier.model.attention import StackedLinear
 from sequifier.model.build import build_model
 from sequifier.model.embedding import RealEmbedding

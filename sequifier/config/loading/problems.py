@@ -9,9 +9,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from sequifier.config.base import Named, plain_type
-from sequifier.config.merged import Merged
-from sequifier.config.renamed import ELSEWHERE, ELSEWHERE_IN, new_place
-from sequifier.config.yaml12 import KeyPath, dotted
+from sequifier.config.loading.merged import Merged
+from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, new_place
+from sequifier.config.loading.yaml12 import KeyPath, dotted
 from sequifier.errors import Problem, did_you_mean, nearest
 
 _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`

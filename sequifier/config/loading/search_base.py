@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sequifier.config.load import read_base
-from sequifier.config.merged import Merged
-from sequifier.config.problems import problems_of
+from sequifier.config.loading.load import read_base
+from sequifier.config.loading.merged import Merged
+from sequifier.config.loading.problems import problems_of
+from sequifier.config.loading.yaml12 import KeyPath
 from sequifier.config.train import TrainConfig
-from sequifier.config.yaml12 import KeyPath
 from sequifier.errors import ConfigError, Problem, did_you_mean
 
 SECTIONS = {"model_spec": "model_hyperparameter_sampling", "training_spec": "training_hyperparameter_sampling"}

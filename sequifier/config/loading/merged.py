@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sequifier.config.renamed import maps_in, renames
-from sequifier.config.yaml12 import KeyPath, dotted
+from sequifier.config.loading.old_names import maps_in, renames
+from sequifier.config.loading.yaml12 import KeyPath, dotted
 from sequifier.errors import Problem
 
 

@@ -6,7 +6,7 @@ No torch here: a search resolves and checks every schedule before anything train
 from typing import Any, Literal
 
 from sequifier.config.base import Named
-from sequifier.config.names import AUTO, AUTO_OPTIONS, NESTING, optimizer_entry, scheduler_parts
+from sequifier.config.catalogue.torch_names import AUTO, AUTO_OPTIONS, NESTING, optimizer_entry, scheduler_parts
 
 StepOn = Literal["epoch", "batch"]
 

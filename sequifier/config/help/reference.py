@@ -17,11 +17,12 @@ from pydantic_core import PydanticUndefined
 
 from sequifier.config.base import Named, field_about, plain_type
 from sequifier.config.dump import inline
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.yaml12 import parse
 from sequifier.config.model import ModelSpec
 from sequifier.config.search import Section, searchable_fields
 from sequifier.config.searched import ValuesOf
 from sequifier.config.training import TrainingSpec
-from sequifier.config.yaml12 import parse
 
 COLUMN = 40
 """Where comments start; a line that reaches this far gets its comment on the next one."""
@@ -75,6 +76,11 @@ def full_comment(field: FieldInfo) -> str:
     default = f"default {found.default}" if found.default else "mandatory"
     change = f" When to change: {found.change}." if found.change else ""
     return f"{summary(field)} {default[0].upper()}{default[1:]}; {found.values}.{change}"
+
+
+def reference() -> str:
+    """Every field of every config, as Markdown."""
+    return hyperparameters({f"{kind}.yaml": model for kind, model in KINDS.items()})
 
 
 def hyperparameters(models: Mapping[str, type[BaseModel]]) -> str:

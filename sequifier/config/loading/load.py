@@ -16,9 +16,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sequifier.config.base import Named, allows_none, field_about, plain_type
-from sequifier.config.merged import NOT_GIVEN, Merged, value_at
-from sequifier.config.paths import root_problem
-from sequifier.config.problems import (
+from sequifier.config.loading.merged import NOT_GIVEN, Merged, value_at
+from sequifier.config.loading.old_names import renames
+from sequifier.config.loading.paths import root_problem
+from sequifier.config.loading.problems import (
     annotation_at,
     as_written,
     in_order,
@@ -28,9 +29,8 @@ from sequifier.config.problems import (
     problems_of,
     shown,
 )
-from sequifier.config.renamed import renames
-from sequifier.config.written_names import in_file, names_as_written, takes_names
-from sequifier.config.yaml12 import KeyPath, dotted, parse_file, parse_words
+from sequifier.config.loading.written_names import in_file, names_as_written, takes_names
+from sequifier.config.loading.yaml12 import KeyPath, dotted, parse_file, parse_words
 from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -1,7 +1,7 @@
 """Optimizers, schedulers and criteria that a config may name, and their options.
 
-Everything is read from `names.json`, which `python -m sequifier.training.names` writes by trying each class of the
-installed libraries; so a config is checked without importing torch. Names match without regard to case, and v1's
+Everything is read from `torch_names.json`, which `python -m sequifier.training.names` writes by trying each class of
+the installed libraries; so a config is checked without importing torch. Names match without regard to case, and v1's
 names are understood.
 """
 
@@ -20,7 +20,7 @@ Family = Literal["optimizers", "schedulers", "criteria"]
 SINGULAR = {"optimizers": "optimizer", "schedulers": "scheduler", "criteria": "criterion"}
 
 AUTO = "auto"
-"""Stands for a length of the run in a scheduler's options; see `sequifier.config.schedules`."""
+"""Stands for a length of the run in a scheduler's options; see `sequifier.config.catalogue.schedules`."""
 
 AUTO_OPTIONS = ("T_max", "T_0", "total_steps", "total_iters", "epochs", "steps_per_epoch")
 
@@ -171,7 +171,7 @@ def optimizer_entry(name: str) -> OptimizerEntry:
 
 
 def read_optimizer_entry(entry: Mapping[str, Any]) -> OptimizerEntry:
-    """An entry as names.json holds it."""
+    """An entry as torch_names.json holds it."""
     return OptimizerEntry(
         library=entry["from"],
         options=_options(entry),
@@ -188,7 +188,7 @@ def read_optimizer_entry(entry: Mapping[str, Any]) -> OptimizerEntry:
 
 @cache
 def _names() -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return json.loads(Path(__file__).with_name("torch_names.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def _options(entry: Mapping[str, Any]) -> dict[str, Option]:

@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sequifier.config.base import Named, field_about, list_of_one
+from sequifier.config.catalogue.torch_names import Family, known_names
+from sequifier.config.help.reference import describe, is_model
 from sequifier.config.identity import plain
-from sequifier.config.kinds import KINDS
-from sequifier.config.names import Family, known_names
-from sequifier.config.over_base import SEARCHED_AT_ROOT, SECTIONS
-from sequifier.config.reference import describe, is_model
-from sequifier.config.renamed import renames
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.old_names import renames
+from sequifier.config.loading.search_base import SEARCHED_AT_ROOT, SECTIONS
 from sequifier.config.sampler_search import ALIASES, SamplerSearchConfig
 from sequifier.config.searched import Range, ValuesOf
 

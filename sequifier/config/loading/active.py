@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 from sequifier.config.base import Named, field_about
 from sequifier.config.dump import inline
 from sequifier.config.identity import ROOT_LEFT_OUT, identity, plain
+from sequifier.config.loading.yaml12 import KeyPath, dotted
 from sequifier.config.train import TrainConfig
-from sequifier.config.yaml12 import KeyPath, dotted
 
 LONGEST = 100
 """Characters of one value in a log line."""

@@ -7,14 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from sequifier.config.inference import InferConfig
-from sequifier.config.load import read_values
+from sequifier.config.loading.load import read_values
+from sequifier.config.loading.old_names import renames
+from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.reference import hyperparameters
-from sequifier.config.renamed import renames
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
-from sequifier.config.yaml12 import parse_file
 from sequifier.errors import ConfigError, Problem
 
 KINDS: dict[str, type[BaseModel]] = {
@@ -74,8 +73,3 @@ def best_kinds(values: Mapping[str, Any]) -> list[str]:
     }
     most = max(known.values())
     return [kind for kind, number in known.items() if number == most] if most else []
-
-
-def reference() -> str:
-    """Every field of every config, as Markdown."""
-    return hyperparameters({f"{kind}.yaml": model for kind, model in KINDS.items()})

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sequifier.config.active import leaves
 from sequifier.config.base import field_about
 from sequifier.config.dump import inline
-from sequifier.config.load import Loaded
-from sequifier.config.yaml12 import KeyPath, dotted
+from sequifier.config.loading.active import leaves
+from sequifier.config.loading.load import Loaded
+from sequifier.config.loading.yaml12 import KeyPath, dotted
 
 DEFAULT = "default"
 

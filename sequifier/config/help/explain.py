@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from pydantic.fields import FieldInfo
 
+from sequifier.config.catalogue.torch_names import SINGULAR, Family, Option, known_names, options_of, resolve_name
 from sequifier.config.dump import inline
-from sequifier.config.kinds import KINDS
-from sequifier.config.names import SINGULAR, Family, Option, known_names, options_of, resolve_name
-from sequifier.config.reference import Described, describe, models_in
-from sequifier.config.renamed import ELSEWHERE, EVERYWHERE, ROOT, SECTIONS
+from sequifier.config.help.reference import Described, describe, models_in
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.old_names import ELSEWHERE, EVERYWHERE, ROOT, SECTIONS
 from sequifier.config.search import ModelSampling, Section, TrainingSampling, searchable_fields, train_key
 from sequifier.errors import SequifierError, did_you_mean, nearest
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import settings
-from shop import TINY_RUN, TINY_SEARCH, WriteConfig, merged, preprocess_shop, shop_rows, write_shop
-from time_limit import pytest_addoption, pytest_configure, pytest_runtest_protocol, pytest_unconfigure  # noqa: F401
+
+from tests.support.shop import TINY_RUN, TINY_SEARCH, WriteConfig, merged, preprocess_shop, shop_rows, write_shop
+
+pytest_plugins = ["tests.support.time_limit"]
 
 settings.register_profile("sequifier", deadline=None)  # a machine that is busy with other things is not a fault
 settings.load_profile("sequifier")

@@ -37,8 +37,8 @@ def test_a_hanging_test_is_ended_and_shown(wait: str, tmp_path: Path) -> None:
     file = tmp_path / "test_hanging.py"
     file.write_text(HANGING.format(wait=wait))
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
-    command = [sys.executable, "-m", "pytest", "-p", "time_limit", "--fast-limit", "3", str(file)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.time_limit", "--fast-limit", "3", str(file)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment, check=False
     )

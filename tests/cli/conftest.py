@@ -3,9 +3,9 @@
 import sys
 
 import pytest
-from command_line import Done, Run
 
 from sequifier.cli.main import main
+from tests.support.command_line import Done, Run
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from command_line import Run
-from shop import TINY_RUN, WriteConfig, merged, shop_rows, write_shop
+
+from tests.support.command_line import Run
+from tests.support.shop import TINY_RUN, WriteConfig, merged, shop_rows, write_shop
 
 PREPROCESS = "data_path: data/shop.csv\nsequence_column: customer\nposition_column: visit\nseq_length: 8\n"
 

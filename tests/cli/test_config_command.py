@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Run
 
 from sequifier.cli import config as command
 from sequifier.config.help.reference import reference
@@ -16,6 +15,7 @@ from sequifier.config.loading.active import active_values, config_hash
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
+from tests.support.command_line import Run
 
 ROOT = Path(__file__).parents[2]
 RUN = "metadata_config_path: m.json\nmodel_name: first\ntarget_columns: [item]\n"

@@ -11,15 +11,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from command_line import Run
-from rounding import rounding
-from shop import TINY_RUN, WriteConfig, merged, preprocess_shop, shop_rows, write_shop
 
 from sequifier import api
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.train import TrainConfig
 from sequifier.run import run as run_training
 from sequifier.training.limits import Limits
+from tests.support.command_line import Run
+from tests.support.rounding import rounding
+from tests.support.shop import TINY_RUN, WriteConfig, merged, preprocess_shop, shop_rows, write_shop
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import sys
 
 import click
 import pytest
-from command_line import Run
 
 from sequifier import __version__
 from sequifier.cli.main import COMMANDS, cli
+from tests.support.command_line import Run
 
 HEAVY = {"torch", "pydantic", "rich", "polars", "numpy", "onnx", "onnxruntime", "yaml", "optuna"}
 

@@ -8,11 +8,11 @@ from typing import Any
 import onnx
 import polars as pl
 import pytest
-from command_line import Run
-from shop import TINY_RUN, merged, preprocess_shop, shop_rows, write_shop
 
 from sequifier import api
 from sequifier.config.train import TrainConfig
+from tests.support.command_line import Run
+from tests.support.shop import TINY_RUN, merged, preprocess_shop, shop_rows, write_shop
 
 ONNX, PT = "models/sequifier-tiny-best-1.onnx", "models/sequifier-tiny-best-1.pt"
 SPLIT = Path("data/shop-split2.parquet")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Run
 
 from sequifier import api
+from tests.support.command_line import Run
 
 CONFIGS = {
     "preprocess": "data_path: data/shop.csv\nseq_length: 8\nselected_columns: [a]\n",

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from shop import WriteConfig
 
 from sequifier import stall
 from sequifier.stall import Activity, Idle, Meter, not_counted
+from tests.support.shop import WriteConfig
 
 HANGING = """
 import ctypes, sys, time

@@ -1,11 +1,11 @@
 """A formula against torch."""
 
 import pytest
-from shapes import pairwise, small
 
 from sequifier.config.architecture import Architecture, Target
 from sequifier.config.size import parameter_count
 from sequifier.model.build import build_model
+from tests.support.shapes import pairwise, small
 
 MORE_SHAPES = [
     small(num_layers=5, dim_feedforward=7, seq_length=13),

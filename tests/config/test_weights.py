@@ -5,13 +5,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from shop import WriteConfig
 
 from sequifier import api
 from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
+from tests.support.shop import WriteConfig
 
 
 def problem_of(path: Path, config: type = TrainConfig) -> str:

@@ -1,6 +1,6 @@
 """Kills a search again and again with SIGKILL, and compares what comes of it with a search that nobody disturbed.
 
-    python tests/end_to_end/kill_hundred_times.py [--kills 100] [--seed 0]
+    python -m tests.end_to_end.kill_hundred_times [--kills 100] [--seed 0]
 
 A search of 12 runs is started, killed at a random moment 3 to 10 seconds later and started again with the same command,
 as often as asked; then it may finish. It is made long enough to be still at work after the last kill. In the end every
@@ -20,10 +20,8 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from shop import preprocess_shop, shop_rows, write_shop
-
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from tests.support.shop import preprocess_shop, shop_rows, write_shop
 
 N_RUNS = 12
 FROM_SECONDS, TO_SECONDS = 3.0, 10.0

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 from sequifier import api
 from sequifier.artifacts.events import read_events, write_events
@@ -22,6 +21,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, RunError, SequifierError
 from sequifier.prepare import Shared, score
 from sequifier.run import run
+from tests.support.shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 METADATA = Path("configs/metadata_configs/shop.json")
 SPLITS = [Path(f"data/shop-split{number}.parquet") for number in range(3)]

@@ -8,12 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import machines
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from shapes import lively, small
 
 from sequifier import api
 from sequifier.artifacts.metadata import Reading
@@ -23,6 +21,8 @@ from sequifier.config.inference import InferConfig
 from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import export_onnx
 from sequifier.export.raw_columns import RawColumn
+from tests.support import machines
+from tests.support.shapes import lively, small
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"

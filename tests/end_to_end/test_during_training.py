@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from shop import WriteConfig
 
 from sequifier import api
 from sequifier.artifacts.checkpoint import read_checkpoint
@@ -21,6 +20,7 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError
 from sequifier.run import RunResult, run
+from tests.support.shop import WriteConfig
 
 OF_THE_CLOCK = ("seconds", "windows_per_second", "events_per_second", "peak_memory_bytes")
 

@@ -11,9 +11,9 @@ from typing import Any
 import onnxruntime
 import pytest
 import yaml
-from shop import WriteConfig
 
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from tests.support.shop import WriteConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as Linux has them")
 

@@ -17,10 +17,10 @@ import optuna
 import pytest
 import torch
 import yaml
-from shop import TINY_SEARCH, WriteConfig, merged
 
 from sequifier import ARITHMETIC
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from tests.support.shop import TINY_SEARCH, WriteConfig, merged
 
 COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search"]
 

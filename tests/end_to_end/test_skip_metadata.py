@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from shop import TINY_RUN, TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
 
 from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
@@ -14,6 +13,7 @@ from sequifier.cli.options import load_with_metadata
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
+from tests.support.shop import TINY_RUN, TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
 
 
 @pytest.fixture

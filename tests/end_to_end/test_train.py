@@ -10,8 +10,6 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from rounding import rounding
-from shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 from sequifier import ARITHMETIC, api
 from sequifier.config.loading.load import load
@@ -19,6 +17,8 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
 from sequifier.prepare import Shared, prepare
 from sequifier.run import RunResult, run
+from tests.support.rounding import rounding
+from tests.support.shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 
 def quiet(event: str, **fields: Any) -> None:

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import lively, small
 
 from sequifier import api
 from sequifier.artifacts.events import read_events
@@ -25,6 +24,7 @@ from sequifier.export.onnx import export_onnx
 from sequifier.export.parity import open_session
 from sequifier.export.raw_columns import NO_INTEGER, raw_columns
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.shapes import lively, small
 
 L = 4
 KNOWN: dict[str, list[Any]] = {

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import WriteConfig, preprocess_shop
 
 from sequifier import api
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.run import RunResult, run
+from tests.support.shop import WriteConfig, preprocess_shop
 
 
 def train(path: Path) -> RunResult:

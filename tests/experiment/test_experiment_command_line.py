@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NewType, Optional
 
 import pytest
-from experiment_files import folders, last, start, write, write_experiment
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sequifier.errors import ConfigError
 from sequifier.experiment import Experiment, get_experiment
 from sequifier.experiment.convert import convert, is_known
+from tests.support.experiment_files import folders, last, start, write, write_experiment
 
 
 class Colour(enum.Enum):

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiment_files import HEADER, last, start, write, write_experiment
 
 from sequifier.errors import ConfigError, RunError
 from sequifier.experiment import Experiment, get_experiment, run_experiment
+from tests.support.experiment_files import HEADER, last, start, write, write_experiment
 
 EXTEND = (
     "experiment = Experiment.extend({parent!r}, base_path=folder_path(__file__), "

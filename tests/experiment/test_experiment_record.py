@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from experiment_files import folders, last, start, write_experiment
 
 from sequifier.errors import ConfigError, RunError
 from sequifier.experiment import Experiment, file_namespace, folder, folder_path, random_string, run_experiment
 from sequifier.experiment.record import local_now
+from tests.support.experiment_files import folders, last, start, write_experiment
 
 
 def quiet(base: Path, **options: Any) -> Experiment:

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from experiment_files import folders, last, start, write
 
 from sequifier.experiment import Experiment, get_experiment
+from tests.support.experiment_files import folders, last, start, write
 
 PAGE = Path(__file__).parents[2] / "docs" / "experiments.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -7,9 +7,9 @@ import types
 from pathlib import Path
 
 import pytest
-from experiment_files import HEADER, folders, last, start, write, write_experiment
 
 from sequifier.experiment import Experiment, run_experiment
+from tests.support.experiment_files import HEADER, folders, last, start, write, write_experiment
 
 TEMPLATE = '''"""Experiment description - saved as metadata."""
 from sequifier.experiment import Experiment

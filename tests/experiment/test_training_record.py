@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import WriteConfig
 
 from sequifier import api
 from sequifier.config.inference import InferConfig
@@ -19,6 +18,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.experiment import Experiment
 from sequifier.run import _previous_loss
+from tests.support.shop import WriteConfig
 
 FILES = {"experiment_log.txt", "experiment_meta.json", "experiment_data.json", "metrics.jsonl", "config.yaml", "code"}
 HOOKS = """

@@ -9,7 +9,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from shapes import describe, lively, pairwise, small, windows
 
 from sequifier.artifacts.model_file import DROPOUT
 from sequifier.config.architecture import Architecture, Target
@@ -17,6 +16,7 @@ from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import build_graph, export_onnx
 from sequifier.export.parity import TOLERANCE, open_session
 from sequifier.export.raw_columns import RawColumn
+from tests.support.shapes import describe, lively, pairwise, small, windows
 
 OFF = {"dropout_ratio": np.zeros((), np.float32)}
 Feed = dict[str, np.ndarray]

@@ -12,8 +12,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rounding import rounding
-from shapes import describe, lively, pairwise, small
 
 from sequifier.artifacts.metadata import Reading
 from sequifier.artifacts.model_file import model_properties, read_model_file
@@ -24,6 +22,8 @@ from sequifier.export.onnx import build_graph
 from sequifier.export.parity import TOLERANCE, check, open_session
 from sequifier.export.raw_columns import RawColumn, raw_columns
 from sequifier.preprocess.encode import encode_categories, encode_reals
+from tests.support.rounding import rounding
+from tests.support.shapes import describe, lively, pairwise, small
 
 COLUMNS = {
     "kind": RawColumn(np.str_, ("a b", "for", "größer", "in", "", "事")),

@@ -10,8 +10,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from rounding import rounding
-from shapes import describe, lively, pairwise, small, windows
 
 from sequifier.artifacts.model_file import model_properties
 from sequifier.config.architecture import Architecture, Target
@@ -20,6 +18,8 @@ from sequifier.export.graph import OPSET
 from sequifier.export.onnx import build_graph, export_onnx
 from sequifier.export.parity import TOLERANCE, open_session
 from sequifier.model.transformer import Transformer
+from tests.support.rounding import rounding
+from tests.support.shapes import describe, lively, pairwise, small, windows
 
 NO_PROPERTIES: dict[str, str] = {}
 

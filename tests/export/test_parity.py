@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from shapes import lively, small
 
 from sequifier.errors import ModelError
 from sequifier.export.onnx import build_graph
 from sequifier.export.parity import TOLERANCE, check
 from sequifier.model.build import build_model
+from tests.support.shapes import lively, small
 
 
 def pairs_of_one_shape(weights: dict[str, torch.Tensor]) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trained_shop import train
+
+from tests.support.trained_shop import train
 
 
 @pytest.fixture(scope="session")

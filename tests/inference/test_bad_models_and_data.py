@@ -9,10 +9,10 @@ import onnx
 import polars as pl
 import pytest
 import torch
-from shop import preprocess_shop, write_shop
-from trained_shop import infer, model, train
 
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
+from tests.support.shop import preprocess_shop, write_shop
+from tests.support.trained_shop import infer, model, train
 
 METADATA = "configs/metadata_configs/shop.json"
 

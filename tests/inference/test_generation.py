@@ -9,10 +9,10 @@ import onnxruntime
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from shop import preprocess_shop
-from trained_shop import infer, model, train
 
 from sequifier.inference.predict import Inference
+from tests.support.shop import preprocess_shop
+from tests.support.trained_shop import infer, model, train
 
 L = 8  # seq_length of the shop
 KEYS = ["sequenceId", "itemPosition"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from trained_shop import infer, model
 
 from sequifier.inference.windows import continuations, full_windows, last_windows, split_windows
+from tests.support.trained_shop import infer, model
 
 L = 8
 sequences = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)).filter(lambda pair: pair[0] > 0), min_size=1)

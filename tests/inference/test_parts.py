@@ -7,14 +7,14 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from shop import preprocess_shop
-from trained_shop import infer, model
 
 from sequifier.artifacts.event_parts import read_event_parts
 from sequifier.artifacts.events import Events, read_events
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference import predict
+from tests.support.shop import preprocess_shop
+from tests.support.trained_shop import infer, model
 
 
 def no_raw(path: Path, file: object) -> Iterator[Events]:

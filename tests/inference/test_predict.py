@@ -11,11 +11,11 @@ import onnxruntime
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from rounding import rounding
-from shop import preprocess_shop
-from trained_shop import infer, model, train
 
 from sequifier.errors import DataError
+from tests.support.rounding import rounding
+from tests.support.shop import preprocess_shop
+from tests.support.trained_shop import infer, model, train
 
 L = 8  # seq_length and stride of the shop
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from shop import preprocess_shop, write_shop
-from trained_shop import infer, model
+
+from tests.support.shop import preprocess_shop, write_shop
+from tests.support.trained_shop import infer, model
 
 PLAIN = Path("outputs/predictions/sequifier-one-best-1-predictions.csv")
 EVALUATION = Path("outputs/predictions/sequifier-one-best-1-evaluation.json")

@@ -6,8 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from shop import preprocess_shop, write_shop
-from trained_shop import infer, model, train
 
 from sequifier.artifacts.metadata import Reading
 from sequifier.artifacts.model_file import read_model_file
@@ -16,6 +14,8 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.new_events import encode_new_events
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.shop import preprocess_shop, write_shop
+from tests.support.trained_shop import infer, model, train
 
 RAW = {"read_format": "raw", "data_path": "data/new.csv"}
 Row = tuple[str, int, str, float]

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
-from trained_shop import infer, model, train
 
 from sequifier.errors import ConfigError, ModelError
+from tests.support.trained_shop import infer, model, train
 
 PT = "models/sequifier-one-best-1.pt"
 DATA = {"data_path": "data/shop-split0.parquet"}

@@ -10,8 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from shop import preprocess_shop
-from trained_shop import infer, model, train
 
 from sequifier import api
 from sequifier.artifacts.events import Events
@@ -19,6 +17,8 @@ from sequifier.config.inference import InferConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError
 from sequifier.inference import predict
+from tests.support.shop import preprocess_shop
+from tests.support.trained_shop import infer, model, train
 
 RECORDED = Path(__file__).parent / "v1"
 METADATA = "configs/metadata_configs/visits.json"

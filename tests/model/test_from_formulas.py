@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from from_formulas import predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import describe, lively, pairwise, windows
 
 from sequifier.config.architecture import Architecture
+from tests.support.from_formulas import predictions
+from tests.support.shapes import describe, lively, pairwise, windows
 
 N_EVENTS = st.lists(st.integers(1, 8), min_size=1, max_size=4)
 # float32 against float64, through two layers with weights of about 0.3: sums of 24 products, some units of 1e-7 each.

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from rounding import assert_rounded
 from torch import Tensor, nn
 
 from sequifier.model.block import Block
 from sequifier.model.feed_forward import ACTIVATIONS, FeedForward
 from sequifier.model.fused import can_fuse, normed, normed_feed_forward, normed_linear
+from tests.support.rounding import assert_rounded
 
 
 def feed_forward(activation_fn: str, *, dropout: float = 0.0, dtype: torch.dtype = torch.float32) -> FeedForward:

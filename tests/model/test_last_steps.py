@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from shapes import describe, lively, pairwise, small, windows
 
 from sequifier.config.architecture import Architecture
 from sequifier.model.build import build_model
+from tests.support.shapes import describe, lively, pairwise, small, windows
 
 # Products of other sizes round differently: a few units in the last place of numbers around 1.
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 import torch
-from shapes import small, windows
 
 from sequifier.model.build import build_model
+from tests.support.shapes import small, windows
 
 INPUTS = {
     "categories": {"real": (), "embedding_widths": (10, 6)},

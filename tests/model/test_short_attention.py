@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from rounding import assert_rounded
 from torch import Tensor
 
 from sequifier.model.attention import CausalSelfAttention, padding_mask
 from sequifier.model.short_attention import short_attention
+from tests.support.rounding import assert_rounded
 
 
 def heads(*shape: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:

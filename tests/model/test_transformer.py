@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from shapes import OPTIONS, describe, lively, pairwise, small, windows
 
 from sequifier.config.architecture import Architecture
 from sequifier.model.build import build_model, draw_weights
+from tests.support.shapes import OPTIONS, describe, lively, pairwise, small, windows
 
 SEEING = [
     small(n_kv_heads=n_kv_heads, positional_encoding=encoding)

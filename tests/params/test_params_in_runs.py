@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from shop import WriteConfig
 
 from sequifier.cli.main import cli
 from sequifier.config.inference import InferConfig
@@ -20,6 +19,7 @@ from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.params import frozen, param_scope
+from tests.support.shop import WriteConfig
 
 HOOKS = """
 from concurrent.futures import ThreadPoolExecutor

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_project import Project
+
+from tests.support.small_project import Project
 
 
 @pytest.fixture

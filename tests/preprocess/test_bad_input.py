@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from small_project import Project
 
 from sequifier.errors import ConfigError, DataError, RunError
+from tests.support.small_project import Project
 
 HEADER = "sequenceId,itemPosition,kind,price\n"
 GOOD = "".join(f"{sequence},{step},{'ab'[step % 2]},{step}.5\n" for sequence in (3, 4) for step in range(6))

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from small_project import Project
 
 from sequifier.preprocess import partition
+from tests.support.small_project import Project
 
 
 def table(n_sequences: int = 60, *, text_ids: bool) -> pl.DataFrame:

@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from small_project import Project
 
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.errors import DataError, RunError
 from sequifier.preprocess import partition, prepared
+from tests.support.small_project import Project
 
 SETTINGS: dict[str, Any] = {"read_format": "csv", "memory_bytes": 4000, "continue_preprocessing": True}
 Writes = Callable[[int | None], list[str]]

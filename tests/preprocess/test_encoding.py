@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_project import Project
 
 from sequifier.errors import DataError
 from sequifier.preprocess.encode import encode_categories, encode_reals
 from sequifier.preprocess.learn import choose_categories, count_values, mean_and_std, moments
+from tests.support.small_project import Project
 
 categories = st.one_of(
     st.lists(st.text(max_size=3), min_size=1, max_size=40),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from small_project import Project
 
 from sequifier.artifacts import labels, metadata
 from sequifier.artifacts.events import read_events
+from tests.support.small_project import Project
 
 RATIOS = [0.6, 0.2, 0.2]
 

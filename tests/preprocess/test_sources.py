@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_project import Project
 
 from sequifier.errors import DataError, SequifierError
 from sequifier.project.make import OwnTable, make
+from tests.support.small_project import Project
 
 EVENTS = pl.DataFrame({"sequenceId": [1] * 9, "itemPosition": range(9), "kind": list("abcabcabc")})
 

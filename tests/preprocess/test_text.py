@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_project import Project
 
 from sequifier.artifacts.metadata import Metadata
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.source import find_source
 from sequifier.preprocess.text import read_texts
+from tests.support.small_project import Project
 
 SMALLEST = {"seq_length": 2, "text_sequence_length": 5}
 ONE_PIECE = 1  # memory_bytes: a part is then one sequence

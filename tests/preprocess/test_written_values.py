@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_project import Project
 
 from sequifier.errors import DataError
 from sequifier.preprocess.dates import date as parsed_date
 from sequifier.preprocess.dates import decide_dates, look_for_dates
 from sequifier.preprocess.look import count, look_for_numbers
 from sequifier.preprocess.numbers import integer, number
+from tests.support.small_project import Project
 
 
 def columns(rows: list[str], header: str = "sequenceId,itemPosition,kind,x") -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from shop import TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
-from synthetic import write_search
 
 from sequifier.report.read import read_search
 from sequifier.report.table import Table
+from tests.support.shop import TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
+from tests.support.synthetic_search import write_search
 
 STATES = {5: "pruned", 11: "failed", 17: "oom", 23: "diverged", 29: "pruned"}
 

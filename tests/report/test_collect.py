@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import write_search
 
 from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Ledger, Record
 from sequifier.errors import RunError
@@ -20,6 +19,7 @@ from sequifier.report.ranking import ranked, seed_noise
 from sequifier.report.read import read_search
 from sequifier.report.searches import is_running, newest_search
 from sequifier.report.table import Table
+from tests.support.synthetic_search import write_search
 
 
 def test_a_ranked_real_search_is_as_in_its_results(real_project: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from synthetic import write_search
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Ledger
 from sequifier.errors import RunError
@@ -22,6 +21,7 @@ from sequifier.report.read import read_search
 from sequifier.report.render import render
 from sequifier.report.table import Table, Trial
 from sequifier.report.terminal import print_summary
+from tests.support.synthetic_search import write_search
 
 
 def everything(table: Table) -> tuple[Analysis, str, str]:

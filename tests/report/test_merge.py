@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic import write_search
 
 from sequifier.errors import RunError
 from sequifier.report.analysis import analyse
@@ -16,6 +15,7 @@ from sequifier.report.read import read_search
 from sequifier.report.render import render
 from sequifier.report.table import Table
 from sequifier.report.terminal import print_summary
+from tests.support.synthetic_search import write_search
 
 ONE = {"learning_rate": [1e-3, 1e-2], "dropout": [0.0, 0.1]}
 OTHER = {"learning_rate": [1e-3, 1e-4], "dropout": [0.0, 0.1]}

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from synthetic import write_search
 
 from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
@@ -19,6 +18,7 @@ from sequifier.report.export import export_best, export_next
 from sequifier.report.next_search import next_search
 from sequifier.report.read import read_search
 from sequifier.report.table import Table
+from tests.support.synthetic_search import write_search
 
 
 @pytest.fixture(scope="module")

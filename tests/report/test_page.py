@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import write_search
 
 from sequifier.report.curves_page import visualize
 from sequifier.report.report import read_report
+from tests.support.synthetic_search import write_search
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")

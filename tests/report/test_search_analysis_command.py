@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from synthetic import write_search
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Ledger
 from sequifier.cli import search_analysis
 from sequifier.cli.main import cli
 from sequifier.errors import RunError
+from tests.support.synthetic_search import write_search
 
 
 def run(*words: str) -> Result:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from synthetic import write_search
 
 from sequifier.cli.main import cli
 from sequifier.errors import RunError
@@ -18,6 +17,7 @@ from sequifier.report.table import Table
 from sequifier.report.trackers import plain_name, read_evaluations, tracked_runs, varied
 from sequifier.report.trackers_mlflow import write_mlflow
 from sequifier.report.trackers_tensorboard import write_tensorboard
+from tests.support.synthetic_search import write_search
 
 
 def test_series_are_the_lines_of_the_record(wide: Table) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from synthetic import write_search
 from test_report_of_samplers import records
 
 from sequifier.artifacts.ledger import LEDGER_FILE
@@ -21,6 +20,7 @@ from sequifier.report.table import Table
 from sequifier.report.trackers import tracked_runs
 from sequifier.report.trackers_mlflow import STORE, write_mlflow
 from sequifier.search.space import shown
+from tests.support.synthetic_search import write_search
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import write_search
 from test_report_of_samplers import records
 
 from sequifier.artifacts.sampler_results import SamplerLedger
@@ -15,6 +14,7 @@ from sequifier.report.read import read_search
 from sequifier.report.table import Table
 from sequifier.report.trackers import tracked_runs, varied
 from sequifier.report.trackers_tensorboard import EVENTS, write_tensorboard
+from tests.support.synthetic_search import write_search
 
 pytest.importorskip("tensorboard", reason="the extra `trackers` is not installed")
 from tensorboard import context

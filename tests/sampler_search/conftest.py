@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shop import TINY_RUN, merged
-from trained_text import train_text, write_search
 
 from sequifier import api
 from sequifier.config.train import TrainConfig
+from tests.support.shop import TINY_RUN, merged
+from tests.support.trained_text import train_text, write_search
 
 
 @pytest.fixture(scope="session")

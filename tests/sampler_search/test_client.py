@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from completions_server import Server, serving
 
 from sequifier.sampler_search.client import HIDDEN, LONGEST_WAIT, Client, RequestFailedError, find_key, hidden
+from tests.support.completions_server import Server, serving
 
 KEY = "sk-very-secret-0123456789"
 

@@ -13,8 +13,6 @@ from typing import Any
 import openai
 import pytest
 import yaml
-from completions_server import CharacterModel, Server, chat_of, serving
-from trained_text import HELD_OUT
 
 from sequifier import api
 from sequifier.artifacts.ledger import read_ledger
@@ -28,6 +26,8 @@ from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.remote import tokens_of
 from sequifier.sampler_search.session import SamplerSearchResult
 from sequifier.sampler_search.space import Configuration
+from tests.support.completions_server import CharacterModel, Server, chat_of, serving
+from tests.support.trained_text import HELD_OUT
 
 KEY, JUDGE_KEY = "local-key-31415926", "sk-judge-27182818"
 LOGS = Path("logs/sampler-search")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trained_text import config_of
 
 from sequifier.errors import ConfigError
 from sequifier.sampler_search.evaluate import Evaluation, evaluate, usable_weights
@@ -14,6 +13,7 @@ from sequifier.sampler_search.judge import Judgement
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.scores import distinct, mean_divergence
 from sequifier.sampler_search.space import Configuration
+from tests.support.trained_text import config_of
 
 FOUND = Configuration("temperature", {"temperature": 1.0})
 

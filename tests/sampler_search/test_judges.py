@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from completions_server import Server, chat_of, serving
 
 from sequifier.config.sampler_search import Endpoint
 from sequifier.config.sampler_search import Judge as JudgeConfig
@@ -14,6 +13,7 @@ from sequifier.errors import ConfigError
 from sequifier.sampler_search.judge import NO_SCORE, Judgement, open_judge
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
+from tests.support.completions_server import Server, chat_of, serving
 
 FOUND = Configuration("min_p", {"temperature": 1.2, "min_p": 0.05})
 PROMPTS = [Prompt("the cat ", "sees"), Prompt("a dog ")]

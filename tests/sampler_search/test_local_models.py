@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from trained_text import config_of
 
 from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.sampler_search.local import LocalModel
 from sequifier.sampler_search.scores import SMOOTHING
 from sequifier.sampler_search.space import Configuration
+from tests.support.trained_text import config_of
 
 GREEDY = Configuration("temperature", {"temperature": 0.0})
 PLAIN = Configuration("temperature", {"temperature": 1.0})

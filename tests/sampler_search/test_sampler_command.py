@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from trained_text import write_search
 
 from sequifier.cli.main import main
+from tests.support.trained_text import write_search
 
 LOGS = Path("logs/sampler-search")
 RANGES = {"min_p": {"temperature": [1.0, 1.1], "min_p": [0.01, 0.03], "max_tokens": [8]}}

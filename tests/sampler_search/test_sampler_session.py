@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from trained_text import config_of, search, write_search
 
 from sequifier import api
 from sequifier.artifacts.ledger import read_ledger
@@ -27,6 +26,7 @@ from sequifier.errors import ConfigError, RunError
 from sequifier.report.read import read_search
 from sequifier.sampler_search.search import Agenda
 from sequifier.sampler_search.setup import set_up
+from tests.support.trained_text import config_of, search, write_search
 
 COMMAND = [sys.executable, "-m", "sequifier", "sampler-search"]
 LOGS = Path("logs/sampler-search")

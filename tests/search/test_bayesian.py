@@ -10,11 +10,11 @@ from typing import Any
 
 import optuna
 import pytest
-from searches import search
 
 from sequifier.search.bayesian import ASKED_AGAIN, STARTUP, Bayesian
 from sequifier.search.space import Cell, Space, build_space
 from sequifier.search.strategies import Sample, Strategy, Told
+from tests.support.searches import search
 
 Values = dict[str, Any]
 DECAY = {"low": 1e-5, "high": 1e-1, "log": True}

@@ -5,12 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-import verdict_simulations as simulated
 from numpy.typing import NDArray
 
 from sequifier.artifacts.sequence_losses import By, Units
 from sequifier.search.comparison import Comparison, beats, compare, difference, error_over_seeds
 from sequifier.search.student import half_width, t_quantile
+from tests.support import verdict_simulations as simulated
 
 Floats = NDArray[np.float64]
 N = 400

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.api import SearchResult
 from sequifier.artifacts.ledger import Record, State
@@ -20,6 +19,7 @@ from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results, savings
 from sequifier.search.results_file import write_results
+from tests.support.searches import FINGERPRINT, metadata, search
 
 
 def started(config: SearchConfig, records: list[Record]) -> Plan:

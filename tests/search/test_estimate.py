@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record
 from sequifier.config.architecture import architecture
@@ -12,6 +11,7 @@ from sequifier.config.memory import machine_has_matrix_unit, run_memory
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
 from sequifier.search.plan import Plan, PlannedRun, make_plan
 from sequifier.search.repeats import with_repeats
+from tests.support.searches import FINGERPRINT, metadata, search
 
 
 def planned(root: Path, **values: Any) -> Plan:

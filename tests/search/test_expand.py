@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.config.architecture import architecture
 from sequifier.config.identity import canonical, identity
@@ -14,6 +13,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.search.expand import Expanded, Expander
 from sequifier.search.space import build_space
+from tests.support.searches import FINGERPRINT, metadata, search
 
 
 def expand_all(config: SearchConfig, **options: Any) -> list[Expanded]:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searches import metadata, search
 from test_edited_searches import record_of, started
 from test_plan import plan
 
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import make_plan
 from sequifier.search.proposals import Proposer
+from tests.support.searches import metadata, search
 
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "optimizer": (

@@ -158,8 +158,8 @@ import signal
 import sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_objectives import trained
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.search.test_objectives import trained
 from sequifier.config.search import EvaluationScript
 from sequifier.search.objectives import measure
 measure(EvaluationScript(command={sleeping.command!r}, metrics={{"f1": "maximize"}}), trained(Path({str(tmp_path)!r})))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.config.identity import identity
@@ -21,6 +20,7 @@ from sequifier.search.estimate import disk_use
 from sequifier.search.expand import Expander
 from sequifier.search.plan import Changed, Difference, Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.proposals import Proposer
+from tests.support.searches import FINGERPRINT, metadata, search
 
 
 def plan(config: SearchConfig, records: list[Record] | None = None) -> Plan:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.config.search import SearchConfig
@@ -15,6 +14,7 @@ from sequifier.search.bayesian import STARTUP
 from sequifier.search.plan import PlannedRun, make_plan, run_file, write_run_files
 from sequifier.search.proposals import Proposer
 from sequifier.search.space import MAX_EXTREMES, build_space
+from tests.support.searches import FINGERPRINT, metadata, search
 
 ADAMW = {"name": "AdamW", "weight_decay": {"low": 1e-5, "high": 1e-1, "log": True}}
 

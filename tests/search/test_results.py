@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
@@ -16,6 +15,7 @@ from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, make_plan
 from sequifier.search.results import metric_of, results, savings, skill
 from sequifier.search.results_file import write_results
+from tests.support.searches import FINGERPRINT, metadata, search
 
 BASELINES = {
     "most frequent": {"val_loss": 2.0, "val_kind_accuracy": 0.25},

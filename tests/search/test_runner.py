@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searches import FINGERPRINT, metadata, search
 
 from sequifier.artifacts.ledger import Ledger, Record
 from sequifier.cli.progress import position_text
@@ -18,6 +17,7 @@ from sequifier.search.plan import Plan, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results
 from sequifier.search.runner import Search, run_search
+from tests.support.searches import FINGERPRINT, metadata, search
 
 Event = dict[str, Any]
 

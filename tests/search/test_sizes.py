@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searches import metadata, search
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.search.plan import PlannedRun, make_plan
 from sequifier.search.retry import Batch
 from sequifier.search.sizes import first_batch
+from tests.support.searches import metadata, search
 
 SMALL, MIDDLE, LARGE = 0, 1, 2
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searches import search
 
 from sequifier.config.base import Named
 from sequifier.config.searched import Range
 from sequifier.search.space import Alternative, Axis, Continuous, Dimension, Space, Steps, build_space, numbers, shown
+from tests.support.searches import search
 
 
 def cells(space: Space) -> list[dict[str, Any]]:

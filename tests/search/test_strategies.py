@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searches import search
 
 from sequifier.search.space import Alternative as Choice
 from sequifier.search.space import Cell, Dimension, Space, build_space
 from sequifier.search.strategies import Grid, Sample, Strategy, Told, permuted
+from tests.support.searches import search
 
 
 def proposals(strategy: Strategy, count: int) -> list[Cell]:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from searches import metadata, search
 from test_edited_searches import record_of, started
 
 from sequifier.artifacts.ledger import Record
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 from sequifier.search.verify import check_same, compared, stored
+from tests.support.searches import metadata, search
 
 FACTS = {"device": "cpu", "products": "float32", "torch": "2.13", "cpu_threads": 1, "sequifier": "4", "arithmetic": 2}
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from shop import WriteConfig
 from test_loop import config_of
 
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ConfigError
 from sequifier.training.compiling import compiles
+from tests.support.shop import WriteConfig
 
 
 def shape() -> Architecture:

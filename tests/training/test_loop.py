@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rounding import rounding
 from torch import Tensor
 
 from sequifier.artifacts.events import Events
@@ -22,6 +21,7 @@ from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
 from sequifier.training.step import batch_loss, train_step
+from tests.support.rounding import rounding
 
 N_CLASSES = 6
 TARGETS = (Target("kind", "categorical", N_CLASSES), Target("size", "real", 0))

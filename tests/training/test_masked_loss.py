@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from from_formulas import predictions
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from shapes import describe, lively, pairwise
 from torch import Tensor, nn
 
 from sequifier.artifacts.events import Events
@@ -28,6 +26,8 @@ from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
+from tests.support.from_formulas import predictions
+from tests.support.shapes import describe, lively, pairwise
 
 SIZES = st.lists(st.integers(1, 16), min_size=1, max_size=4)
 CRITERIA: dict[str, nn.Module] = {

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shapes import small
 
 from sequifier.config import memory
 from sequifier.config.memory import memory_estimate, run_memory
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
+from tests.support.shapes import small
 
+ROOT = Path(__file__).parents[2]
 BFLOAT16 = {"linear": "bfloat16", "decoder": "float32"}
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
@@ -30,9 +31,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a part of a process is known on Linux alone")
 @pytest.mark.parametrize("case", CASES)
 def test_the_estimate_is_within_a_fifth_of_the_measured_peak(case: str) -> None:
-    script = Path(__file__).with_name("measured_memory.py")
-    command = [sys.executable, str(script), json.dumps(CASES[case])]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-m", "tests.support.measured_memory", json.dumps(CASES[case])]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     measured, estimated = json.loads(printed)
     assert 0.8 < estimated / measured < 1.2, f"{estimated / 1e6:.0f} MB estimated, {measured / 1e6:.0f} MB measured"
 

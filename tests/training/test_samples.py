@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shop import TINY_RUN, merged
 
 from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.config.architecture import architecture
@@ -17,6 +16,7 @@ from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.pipeline import preprocess
 from sequifier.training.samples import check_sampling, sample_text
+from tests.support.shop import TINY_RUN, merged
 
 
 def tiny(metadata: Metadata, **values: Any) -> tuple[Transformer, TrainConfig]:

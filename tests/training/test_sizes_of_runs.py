@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import TINY_RUN, merged, preprocess_shop, shop_rows, write_shop
 
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.prepare import Shared, prepare
+from tests.support.shop import TINY_RUN, merged, preprocess_shop, shop_rows, write_shop
 
 
 @pytest.fixture

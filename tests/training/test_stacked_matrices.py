@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import test_loop
 import torch
-from rounding import assert_rounded
-from shapes import pairwise, small
 from test_loop import config_of, events_of, objective_of, split_of, state_of
 from torch import Tensor, nn
 
@@ -22,6 +20,8 @@ from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision
 from sequifier.training.step import train_step
 from sequifier.training.trial import reloaded
+from tests.support.rounding import assert_rounded
+from tests.support.shapes import pairwise, small
 
 KV_HEADS = [4, 2, 1]  # mha, gqa, mqa
 ROWS = {4: (16, 16, 16), 2: (16, 8, 8), 1: (16, 4, 4)}

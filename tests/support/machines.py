@@ -5,12 +5,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from shop import merged
-
 from sequifier import api
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.shop import merged
 
 STATES = ("idle", "läuft", "störung 3", "aus")
 CODES = (7, -12, 3_000_000_000, 2**53 + 1)  # beyond 32 bits, and beyond what a float64 holds

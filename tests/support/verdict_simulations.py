@@ -1,6 +1,6 @@
 """Simulated searches for the verdict on a result, and the figures of docs/decisions/014-statistics-of-a-result.md.
 
-Print all of them (about ten minutes): python tests/search/verdict_simulations.py
+Print all of them (about ten minutes): python -m tests.support.verdict_simulations
 """
 
 from collections.abc import Callable, Iterator

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from shop import TINY_RUN, merged
-
 from sequifier import api
 from sequifier.config.inference import InferConfig
 from sequifier.config.train import TrainConfig
 from sequifier.inference.predict import Inference
+from tests.support.shop import TINY_RUN, merged
 
 
 def train(root: Path, **values: Any) -> None:

@@ -1,6 +1,6 @@
 """A search as a real one leaves it, without training: planned by the real planner, results drawn from a formula.
 
-Run it to look at a report: python tests/report/synthetic.py FOLDER [runs] [epochs]
+Run it to look at a report: python -m tests.support.synthetic_search FOLDER [runs] [epochs]
 """
 
 import json
@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 
-if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parents[1] / "search")]
-from searches import metadata, search
-
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, State
 from sequifier.artifacts.sequence_losses import FILE, ONE_MODEL, Units, write_unit_sums
 from sequifier.config.train import TrainConfig
 from sequifier.experiment.record import CONFIG, DATA, METRICS
 from sequifier.search.notes import Notes
 from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from tests.support.searches import metadata, search
 
 TRAINING: dict[str, Any] = {
     "epochs": 100,

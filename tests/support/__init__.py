@@ -1,0 +1,1 @@
+"""Data, configs, projects, servers and checks that several tests share."""

@@ -265,9 +265,9 @@ def search(
     from sequifier.config.loading.active import log_line
     from sequifier.execution.session import Planner, Session
     from sequifier.experiment.hooks import check_hooks
+    from sequifier.results.environment import difference_warning
     from sequifier.search.agenda import Agenda
     from sequifier.search.keeping import remove_surplus
-    from sequifier.search.machines import difference_warning
     from sequifier.search.notes import Notes
     from sequifier.search.plan import write_run_files
     from sequifier.search.results import savings
@@ -308,7 +308,7 @@ def search(
 
 def verdict(rows: "Sequence[Row]") -> list[str]:
     """What a ranked table says of the order of its rows, in sentences to print below it."""
-    from sequifier.search.verdict import Ranked, verdict_lines
+    from sequifier.results.verdict import Ranked, verdict_lines
 
     ranked = [row for row in rows if row.rank is not None]
     return verdict_lines([Ranked(row.standard_error_by, row.n_seeds, row.indistinguishable) for row in ranked])
@@ -389,7 +389,7 @@ def export_optuna(
 ) -> int:
     """Write a search into an Optuna storage; returns the number of trials. See `report.optuna_export`."""
     from sequifier.report.optuna_export import export_optuna
-    from sequifier.report.searches import find_search
+    from sequifier.results.find import find_search
 
     return export_optuna(find_search(search), url, metric=metric, direction=direction)
 

@@ -36,18 +36,21 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"config", "artifacts", "dataset", "model", "metrics", "generation"},
     "export": {"config", "artifacts", "model"},
     "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
-    "search": {"config", "artifacts", "experiment"},
-    "report": {"config", "search", "artifacts", "experiment"},
-    "sampler_search": {"config", "artifacts", "experiment", "search", "inference", "generation", "metrics"},
+    "results": {"config", "artifacts", "experiment"},
+    "search": {"config", "artifacts", "experiment", "results"},
+    "report": {"config", "search", "artifacts", "experiment", "results"},
+    "sampler_search": {
+        *("config", "artifacts", "experiment", "results", "search", "inference", "generation", "metrics"),
+    },
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
     "run": {
         *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),
         *("training", "export", "inference", "prepare"),
     },
-    "check": {"config", "artifacts", "experiment", "search"},
+    "check": {"config", "artifacts", "experiment", "results", "search"},
     "cli": {"api", "config"},
 }
-ALLOWED["execution"] = ALLOWED["run"] | {"run", "search", "sampler_search"}
+ALLOWED["execution"] = ALLOWED["run"] | {"run", "results", "search", "sampler_search"}
 ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}
 ALLOWED["__init__"] = set()
 ALLOWED["__main__"] = {"cli"}
@@ -62,6 +65,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "config": {"torch", "polars"},
     "model": {"polars", "onnx", "onnxruntime", "yaml"},
     "preprocess": {"torch"},
+    "results": {"torch", "polars", "onnx", "onnxruntime"},
     "search": {"torch", "polars", "onnx", "onnxruntime"},
     "report": {"torch", "polars", "onnx", "onnxruntime"},
 }
@@ -71,6 +75,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "config": HEAVY,
     "experiment": HEAVY,
     "artifacts": HEAVY,
+    "results": HEAVY,
     "search": HEAVY,
     "report": HEAVY,
     "project": HEAVY,
@@ -220,7 +225,7 @@ def test_a_heavy_import_is_found(source: str, file: str) -> None:
     assert [imported for imported in imports_of(source, file) if breaks_a_library_rule(imported)]
 
 
-@pytest.mark.parametrize("part", ["search", "config", "experiment", "project", "cli"])
+@pytest.mark.parametrize("part", ["results", "search", "config", "experiment", "project", "cli"])
 def test_importing_a_light_package_loads_no_heavy_library(part: str) -> None:
     files = [path.relative_to(ROOT).with_suffix("").parts for path in sorted((PACKAGE / part).rglob("*.py"))]
     modules = [".".join(parts).removesuffix(".__init__") for parts in files]

@@ -83,6 +83,10 @@ class Record(BaseModel):
         datetime.fromisoformat(time).astimezone(UTC)
         return time
 
+    def value_of(self, metric: str) -> float | None:
+        """The value of a metric at the best epoch."""
+        return self.metrics.get(metric, self.best_val_loss if metric == "val_loss" else None)
+
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 

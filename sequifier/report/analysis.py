@@ -11,9 +11,9 @@ from sequifier.report.importance import Importances, importances
 from sequifier.report.interactions import Interaction, interactions
 from sequifier.report.merge import Comparison, compare_searches, merged
 from sequifier.report.overview import OverTuning, Overview, over_tuning, overview
-from sequifier.report.ranking import Configuration, SeedNoise, ranked, seed_noise
 from sequifier.report.recommend import Findings, Recommendation, recommendations
-from sequifier.report.table import Table, by, finite
+from sequifier.results.ranking import Configuration, SeedNoise, ranked, seed_noise
+from sequifier.results.trials import Table, by, finite
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from sequifier.report.groups import top_count
-from sequifier.report.ranking import Configuration
-from sequifier.report.table import Table, Trial
+from sequifier.results.ranking import Configuration
+from sequifier.results.trials import Table, Trial
 
 OVERFIT_SHARE = 0.05
 """A run whose last value is worse than its best by this share of what it learned has learned too much."""

@@ -8,10 +8,10 @@ from sequifier.report.analysis import Analysis, InGroup
 from sequifier.report.charts import bar, columns, span
 from sequifier.report.groups import BestRange, Group, is_logarithmic, text_of, top_count
 from sequifier.report.page import copied
-from sequifier.report.ranking import Configuration, verdict
 from sequifier.report.recommend import CLEARLY
 from sequifier.report.scale import number
-from sequifier.report.table import is_number, own_number, run_label
+from sequifier.results.ranking import Configuration, verdict
+from sequifier.results.trials import is_number, own_number, run_label
 
 MOST_ROWS = 1000
 """Rows of the table; more are in results.csv, and a browser is slow with them."""

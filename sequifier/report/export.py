@@ -11,8 +11,8 @@ from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import text_of
 from sequifier.report.next_search import next_search
-from sequifier.report.table import Table, Trial
-from sequifier.search.run_files import read_document
+from sequifier.results.run_files import read_document
+from sequifier.results.trials import Table, Trial
 
 
 def export_best(analysis: Analysis, tables: Sequence[Table], path: Path) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from sequifier.report.optuna_export import LOG_FROM
-from sequifier.report.ranking import Configuration
-from sequifier.report.table import Table, Trial, by, is_continuous, is_number
-from sequifier.search.run_files import Setting
+from sequifier.results.ranking import Configuration
+from sequifier.results.run_files import Setting
+from sequifier.results.trials import Table, Trial, by, is_continuous, is_number
 
 TOP_SHARE = 0.25
 """The configurations whose values are called good."""

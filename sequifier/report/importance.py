@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from sequifier.errors import RunError
 from sequifier.report.groups import ABSENT, is_logarithmic, levels_of
-from sequifier.report.table import Table, Trial, is_continuous, is_number
-from sequifier.search.run_files import Setting
+from sequifier.results.run_files import Setting
+from sequifier.results.trials import Table, Trial, is_continuous, is_number
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.report.groups import ABSENT, levels_of
-from sequifier.report.table import Table
+from sequifier.results.trials import Table
 
 Floats = NDArray[np.float64]
 

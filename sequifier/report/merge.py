@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sequifier.errors import RunError
-from sequifier.report.collect import NO_PARAMETERS
 from sequifier.report.groups import TOP_SHARE, top_count
-from sequifier.report.ranking import Configuration, ranked
-from sequifier.report.table import Table, Trial, with_parameters
+from sequifier.results.ranking import Configuration, ranked
+from sequifier.results.training import NO_PARAMETERS
+from sequifier.results.trials import Table, Trial, with_parameters
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from sequifier.config.search import LINKED, SearchConfig
 from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import BestRange, is_logarithmic, text_of, top_count
-from sequifier.report.ranking import Configuration
 from sequifier.report.recommend import unimportant
-from sequifier.report.table import is_number
-from sequifier.search.run_files import Setting
-from sequifier.search.space import shown
+from sequifier.results.ranking import Configuration
+from sequifier.results.run_files import Setting
+from sequifier.results.settings import shown
+from sequifier.results.trials import is_number
 
 SECTIONS = ("model_hyperparameter_sampling", "training_hyperparameter_sampling")
 ROOT_FIELDS = ("input_columns", "column_types", "seq_length", "window_stride")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.errors import RunError
-from sequifier.report.collect_samplers import is_sampler_ledger
-from sequifier.report.searches import find_ranking
-from sequifier.search.results import metric_of
-from sequifier.search.run_files import Setting, read_run_files, varied_settings
+from sequifier.results.find import find_ranking
+from sequifier.results.run_files import Setting, read_run_files, varied_settings
+from sequifier.results.samplers import is_sampler_ledger
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -144,7 +143,7 @@ def _trial(
 ) -> "FrozenTrial":
     from optuna.trial import TrialState, create_trial
 
-    value = metric_of(record, metric)
+    value = record.value_of(metric)
     states = {"pruned": TrialState.PRUNED, "planned": TrialState.WAITING}
     state = states.get(record.state, TrialState.RUNNING)
     if record.state in _ENDED_WITHOUT_VALUE:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sequifier.artifacts.sequence_losses import OF_TEST, ONE_MODEL, read_unit_sums
-from sequifier.report.ranking import Configuration, measured
-from sequifier.report.table import Table, Trial, finite
+from sequifier.results.ranking import Configuration, measured
+from sequifier.results.student import half_width
+from sequifier.results.trials import Table, Trial, finite
 from sequifier.search.pruning import Progress, saved_epochs
-from sequifier.search.student import half_width
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Overview:
         best_run: its number.
         skill: by which share the best baseline is beaten.
         best_half_width: of the 95 % interval of the best; None where that is not known.
-        beats_baseline: whether the winner beats each baseline, paired (search/comparison.py); None where that is not
+        beats_baseline: whether the winner beats each baseline, paired (results/comparison.py); None where that is not
             known.
         wall_seconds: from the first line of the ledger to the last, pauses included.
     """

@@ -9,9 +9,9 @@ from sequifier.report.groups import BestRange, Groups, text_of
 from sequifier.report.importance import Importance, Importances
 from sequifier.report.interactions import Interaction
 from sequifier.report.overview import OverTuning, Overview
-from sequifier.report.ranking import Configuration, SeedNoise
-from sequifier.report.table import Table, run_label
-from sequifier.search.student import half_width
+from sequifier.results.ranking import Configuration, SeedNoise
+from sequifier.results.student import half_width
+from sequifier.results.trials import Table, run_label
 from sequifier.shares import percent
 
 CLEARLY = 0.05

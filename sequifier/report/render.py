@@ -9,9 +9,9 @@ from sequifier.report.curves import best_so_far
 from sequifier.report.drawn_tables import groups_table, importance_table, interaction_part, ranges_table, runs_table
 from sequifier.report.groups import top_count
 from sequifier.report.page import Page, copied, figures, section
-from sequifier.report.ranking import Configuration
 from sequifier.report.scale import number, seconds_text
-from sequifier.report.table import Trial, run_label
+from sequifier.results.ranking import Configuration
+from sequifier.results.trials import Trial, run_label
 from sequifier.shares import percent
 
 MOST_CURVES = 200

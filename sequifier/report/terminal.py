@@ -11,9 +11,9 @@ from rich.text import Text
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import text_of
 from sequifier.report.importance import Importances
-from sequifier.report.ranking import Configuration, verdict
 from sequifier.report.scale import number, seconds_text
-from sequifier.report.table import Table, own_number, run_label
+from sequifier.results.ranking import Configuration, verdict
+from sequifier.results.trials import Table, own_number, run_label
 from sequifier.shares import percent
 
 SHOWN_ROWS = 15

@@ -14,8 +14,8 @@ from sequifier.artifacts.ledger import DONE, FAILED
 from sequifier.artifacts.reading import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
-from sequifier.report.table import Table, Trial, finite
-from sequifier.search.run_files import Setting
+from sequifier.results.run_files import Setting
+from sequifier.results.trials import Table, Trial, finite
 
 EXTRA = "pip install 'sequifier[trackers]'"
 MADE_BY = "sequifier_ledger"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sequifier.errors import RunError
-from sequifier.report.table import Table
 from sequifier.report.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs
-from sequifier.search.space import shown
+from sequifier.results.settings import shown
+from sequifier.results.trials import Table
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run

@@ -11,10 +11,10 @@ from typing import Any
 
 from sequifier.artifacts.atomic import atomic_path, write_text
 from sequifier.errors import RunError
-from sequifier.report.table import Table, is_number
 from sequifier.report.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs, varied
-from sequifier.search.run_files import Setting
-from sequifier.search.space import shown
+from sequifier.results.run_files import Setting
+from sequifier.results.settings import shown
+from sequifier.results.trials import Table, is_number
 
 EVENTS = "events.out.tfevents.sequifier"
 """Always the same name, so that a second export replaces the first."""

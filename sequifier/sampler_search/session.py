@@ -22,12 +22,12 @@ from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import RunError
 from sequifier.experiment.experiment import Experiment
+from sequifier.results.find import CONFIG_FILE
 from sequifier.sampler_search.local import LocalModel
 from sequifier.sampler_search.remote import RemoteModel
 from sequifier.sampler_search.search import Agenda, Outcome, SamplerSearch
 from sequifier.sampler_search.setup import Setup, check, set_up
 from sequifier.sampler_search.table import rows_of
-from sequifier.search.notes import CONFIG_FILE
 from sequifier.search.recording import search_experiment
 from sequifier.search.results import Row
 from sequifier.search.results_file import write_results

@@ -7,9 +7,9 @@ import numpy as np
 from sequifier.artifacts.ledger import latest_by_run
 from sequifier.artifacts.sampler_results import SamplerRecord
 from sequifier.artifacts.sequence_losses import Units
-from sequifier.search.comparison import compare
+from sequifier.results.comparison import compare
+from sequifier.results.settings import shown
 from sequifier.search.results import Row
-from sequifier.search.space import shown
 
 
 def rows_of(records: Sequence[SamplerRecord]) -> list[Row]:

@@ -9,8 +9,8 @@ from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT, plain
 from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
+from sequifier.results.run_files import read_document, value_at
 from sequifier.search.expand import FROM_METADATA
-from sequifier.search.run_files import read_document, value_at
 from sequifier.search.space import Space
 
 SECTIONS = ("model_spec", "training_spec")

@@ -35,7 +35,8 @@ from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
-from sequifier.search.space import Axis, Cell, Dimension, Space, shown
+from sequifier.results.settings import shown
+from sequifier.search.space import Axis, Cell, Dimension, Space
 
 StepsOf = Callable[[TrainConfig], int]
 """Optimizer steps of a run, which depend on its data."""

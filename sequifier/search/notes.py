@@ -12,12 +12,10 @@ from sequifier.artifacts.reading import object_or_none
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
+from sequifier.results.find import CONFIG_FILE
 from sequifier.search.plan import Plan
 from sequifier.search.results import Row, results
 from sequifier.search.results_file import write_results
-
-CONFIG_FILE = "search.yaml"
-"""What the search was asked for, in one piece."""
 
 
 class Notes:

@@ -14,7 +14,6 @@ from sequifier.search.differences import field_of, searched_keys, values_of
 from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder
 from sequifier.search.recall import Recall
-from sequifier.search.results import metric_of
 from sequifier.search.space import Cell, build_space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Told
@@ -104,7 +103,7 @@ def _is_settled(record: Record) -> bool:
 
 def _told(record: Record, cell: Cell, metric: str) -> Told | None:
     """What a record says of its cell; None while it says nothing."""
-    value = metric_of(record, metric)
+    value = record.value_of(metric)
     match record.state:
         case "finished" if value is not None:
             return Told(cell, "finished", value=value)

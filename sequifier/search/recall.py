@@ -15,8 +15,8 @@ from sequifier.artifacts.ledger import Record
 from sequifier.config.identity import plain
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import ConfigError
+from sequifier.results.run_files import value_at
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander
-from sequifier.search.run_files import value_at
 from sequifier.search.space import Alternative, Axis, Cell, Continuous, Dimension, Space
 
 MAX_TRIED = 2_000

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.experiment.experiment import Experiment
+from sequifier.results.settings import shown
 from sequifier.search.results import Row
-from sequifier.search.space import shown
 
 Emit = Callable[..., None]
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from sequifier.artifacts.ledger import DONE, Record, latest_by_run
 from sequifier.config.identity import identity
 from sequifier.search.plan import Plan, PlannedRun
-from sequifier.search.results import metric_of
 
 CONFIRMING_SEEDS = 2
 """Seeds that a confirmed configuration gets beyond those it has."""
@@ -62,7 +61,7 @@ def to_confirm(plan: Plan, records: Sequence[Record]) -> list[int]:
         if record.seed == plan.seed
         and record.state in DONE
         and number not in gone
-        and (value := metric_of(record, plan.config.metric)) is not None
+        and (value := record.value_of(plan.config.metric)) is not None
     }
     return sorted(measured, key=measured.__getitem__)[: plan.config.confirm_top]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.results.settings import shown
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, run_folder
 from sequifier.search.pruning import Progress, Savings, saved_epochs
-from sequifier.search.space import shown
 
 BASELINE = "baseline"
 """The state of a baseline's row."""
@@ -84,22 +84,6 @@ class Row:
     planned_epochs: int | None = None
     test_metric: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-def metric_of(record: Record, metric: str) -> float | None:
-    """The value of a metric at a run's best epoch."""
-    return record.metrics.get(metric, record.best_val_loss if metric == "val_loss" else None)
-
-
-def skill(value: float, baseline: float, *, maximize: bool) -> float | None:
-    """The share of the baseline's value by which a result is better; negative when it is worse.
-
-    None for a baseline of 0, of which there is no share.
-    """
-    if baseline == 0:
-        return None
-    gain = value - baseline if maximize else baseline - value
-    return gain / abs(baseline)
 
 
 def results(
@@ -192,10 +176,12 @@ class _Rows:
         return [self._row(numbers) for numbers in configurations(self._plan, self._records)]
 
     def _row(self, numbers: tuple[int, ...]) -> Row:
+        from sequifier.results.ranking import skill  # numpy loads here
+
         metric, maximize = self._plan.config.metric, self._plan.config.direction == "maximize"
         known = [self._latest[number] for number in numbers if number in self._latest]
-        measured = [record for record in known if record.state in DONE and metric_of(record, metric) is not None]
-        values = [value for record in measured if (value := metric_of(record, metric)) is not None]
+        measured = [record for record in known if record.state in DONE and record.value_of(metric) is not None]
+        values = [value for record in measured if (value := record.value_of(metric)) is not None]
         first = (measured or known or [None])[0]  # type: ignore[list-item]
         planned = next((self._planned[number] for number in numbers if number in self._planned), None)
         number = numbers[0] if first is None else first.run
@@ -255,7 +241,7 @@ class _Rows:
         return "", f"sequifier train --config-path {self._run_file(record.run, record)}"
 
     def _error(self, values: Sequence[float], first: Record) -> float | None:
-        from sequifier.search.comparison import error_over_seeds  # numpy loads here
+        from sequifier.results.comparison import error_over_seeds  # numpy loads here
 
         metric = self._plan.config.metric
         return error_over_seeds(values) if len(values) > 1 else _standard_error(first.metrics, metric)
@@ -310,7 +296,7 @@ def _with_baselines(ranked: Sequence[Row], baselines: Sequence[Row], *, maximize
 
 def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record], baselines: Sequence[str]) -> list[Row]:
     """The rows with their standard errors and verdicts."""
-    from sequifier.search.certainty import certainty, standard_error  # numpy loads here
+    from sequifier.results.certainty import certainty, standard_error  # numpy loads here
 
     metric, maximize = plan.config.metric, plan.config.direction == "maximize"
     root, folder = plan.config.root, plan.config.root / "logs" / plan.config.hp_search_name
@@ -319,7 +305,7 @@ def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record], b
         measured = [latest[number] for number in row.runs if number in latest]
         found = {}
         for record in measured:
-            if record.state in DONE and metric_of(record, metric) is not None:
+            if record.state in DONE and record.value_of(metric) is not None:
                 path = record.files.get("sequence_losses")
                 found[record.seed] = None if path is None else root / path
         return found
@@ -337,7 +323,7 @@ def _compared(ranked: Sequence[Row], plan: Plan, latest: Mapping[int, Record], b
 
 def _with_errors(baselines: Sequence[Row], plan: Plan) -> list[Row]:
     """The rows of baselines with the standard errors of their sums, or those that were recorded with val_loss."""
-    from sequifier.search.certainty import units_of_baselines  # numpy loads here
+    from sequifier.results.certainty import units_of_baselines  # numpy loads here
 
     metric = plan.config.metric
     known = units_of_baselines(plan.config.root / "logs" / plan.config.hp_search_name, metric)

@@ -16,10 +16,9 @@ from itertools import accumulate, combinations, product
 from typing import Any, overload
 
 from sequifier.config.base import Named
-from sequifier.config.dump import inline
-from sequifier.config.identity import plain
 from sequifier.config.search import LINKED, SearchConfig, is_whole, searchable_fields, train_key
 from sequifier.config.searched import Range, Searched, exact, searched_options, takes_whole_numbers
+from sequifier.results.settings import shown
 
 Uniform = Callable[[], float]
 """Gives numbers in [0, 1)."""
@@ -461,12 +460,3 @@ def _repeated(config: SearchConfig, names: Sequence[str], count: int) -> Iterato
         elif len(lists[name]) == 1 and (config.is_given(name) or lists[name][0] is not None):
             how = "given once" if config.is_given(name) else "left out"
             yield f"{name} is {how}: {shown(lists[name][0])} goes with each of the {count} values of {anchor}"
-
-
-def shown(value: Any) -> str:
-    """A value in a table or a message: `AdamW(weight_decay=0.01)`, else as in YAML."""
-    value = plain(value)
-    if isinstance(value, dict) and "name" in value:
-        options = ", ".join(f"{key}={shown(below)}" for key, below in value.items() if key != "name")
-        return f"{value['name']}({options})" if options else str(value["name"])
-    return str(value) if isinstance(value, str) else inline(value)

@@ -8,7 +8,7 @@ from sequifier.artifacts.ledger import Record
 from sequifier.config.resolve import DataSchema
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
-from sequifier.search.machines import FACTS
+from sequifier.results.environment import FACTS
 from sequifier.search.owned import changes, record_of
 
 

@@ -15,7 +15,7 @@ from sequifier.config.loading.load import load
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
-from sequifier.report.read import read_search
+from sequifier.results.read import read_search
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sequifier.report.read import read_search
-from sequifier.report.table import Table
+from sequifier.results.read import read_search
+from sequifier.results.trials import Table
 from tests.support.shop import TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
 from tests.support.synthetic_search import write_search
 

@@ -15,10 +15,10 @@ from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Ledger, Record
 from sequifier.errors import RunError
 from sequifier.report.curves import pareto
 from sequifier.report.overview import budget, over_tuning, overview
-from sequifier.report.ranking import ranked, seed_noise
-from sequifier.report.read import read_search
-from sequifier.report.searches import is_running, newest_search
-from sequifier.report.table import Table
+from sequifier.results.find import is_running, newest_search
+from sequifier.results.ranking import ranked, seed_noise
+from sequifier.results.read import read_search
+from sequifier.results.trials import Table
 from tests.support.synthetic_search import write_search
 
 

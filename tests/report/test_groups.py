@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from sequifier.report.groups import best_ranges, group_performance, levels_of, top_count, value_performance
-from sequifier.report.ranking import ranked
-from sequifier.report.table import Table, Trial, run_label
+from sequifier.results.ranking import ranked
+from sequifier.results.trials import Table, Trial, run_label
 
 
 def frame_of(project: Path, name: str = "wide") -> pl.DataFrame:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sequifier.errors import RunError
 from sequifier.report import importance
 from sequifier.report.importance import group_mean_deviation, importances, study_of, top_quantile
-from sequifier.report.table import Table, Trial
+from sequifier.results.trials import Table, Trial
 
 
 def table_of(trials: list[Trial], names: list[str], direction: Any = "minimize") -> Table:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sequifier.report.interactions import interactions
-from sequifier.report.table import Table, Trial
+from sequifier.results.trials import Table, Trial
 
 
 def table_of(kind: str, n: int = 80) -> Table:

@@ -10,11 +10,11 @@ from rich.console import Console
 from sequifier.errors import RunError
 from sequifier.report.analysis import analyse
 from sequifier.report.merge import merged
-from sequifier.report.ranking import ranked
-from sequifier.report.read import read_search
 from sequifier.report.render import render
-from sequifier.report.table import Table
 from sequifier.report.terminal import print_summary
+from sequifier.results.ranking import ranked
+from sequifier.results.read import read_search
+from sequifier.results.trials import Table
 from tests.support.synthetic_search import write_search
 
 ONE = {"learning_rate": [1e-3, 1e-2], "dropout": [0.0, 0.1]}

@@ -16,8 +16,8 @@ from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis, analyse
 from sequifier.report.export import export_best, export_next
 from sequifier.report.next_search import next_search
-from sequifier.report.read import read_search
-from sequifier.report.table import Table
+from sequifier.results.read import read_search
+from sequifier.results.trials import Table
 from tests.support.synthetic_search import write_search
 
 

@@ -11,7 +11,8 @@ from sequifier.cli.main import cli
 from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
-from sequifier.search.notes import CONFIG_FILE, Notes
+from sequifier.results.find import CONFIG_FILE
+from sequifier.search.notes import Notes
 
 
 def test_a_search_is_exported_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

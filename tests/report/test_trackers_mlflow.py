@@ -15,11 +15,11 @@ from test_report_of_samplers import records
 from sequifier.artifacts.ledger import LEDGER_FILE
 from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
-from sequifier.report.read import read_search
-from sequifier.report.table import Table
 from sequifier.report.trackers import tracked_runs
 from sequifier.report.trackers_mlflow import STORE, write_mlflow
-from sequifier.search.space import shown
+from sequifier.results.read import read_search
+from sequifier.results.settings import shown
+from sequifier.results.trials import Table
 from tests.support.synthetic_search import write_search
 
 pytestmark = [

@@ -10,10 +10,10 @@ from test_report_of_samplers import records
 
 from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
-from sequifier.report.read import read_search
-from sequifier.report.table import Table
 from sequifier.report.trackers import tracked_runs, varied
 from sequifier.report.trackers_tensorboard import EVENTS, write_tensorboard
+from sequifier.results.read import read_search
+from sequifier.results.trials import Table
 from tests.support.synthetic_search import write_search
 
 pytest.importorskip("tensorboard", reason="the extra `trackers` is not installed")

@@ -23,7 +23,7 @@ from sequifier.artifacts.sampler_results import (
 )
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ConfigError, RunError
-from sequifier.report.read import read_search
+from sequifier.results.read import read_search
 from sequifier.sampler_search.search import Agenda
 from sequifier.sampler_search.setup import set_up
 from tests.support.trained_text import config_of, search, write_search

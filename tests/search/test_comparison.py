@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sequifier.artifacts.sequence_losses import By, Units
-from sequifier.search.comparison import Comparison, beats, compare, difference, error_over_seeds
-from sequifier.search.student import half_width, t_quantile
+from sequifier.results.comparison import Comparison, beats, compare, difference, error_over_seeds
+from sequifier.results.student import half_width, t_quantile
 from tests.support import verdict_simulations as simulated
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, read_ledger
-from sequifier.search.machines import difference_warning
+from sequifier.results.environment import difference_warning
 
 HERE: dict[str, Any] = {
     "device": "Some CPU (AVX2)",

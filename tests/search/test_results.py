@@ -11,9 +11,10 @@ import pytest
 from sequifier.artifacts.ledger import Record, State
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
 from sequifier.config.identity import identity
+from sequifier.results.ranking import skill
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, make_plan
-from sequifier.search.results import metric_of, results, savings, skill
+from sequifier.search.results import results, savings
 from sequifier.search.results_file import write_results
 from tests.support.searches import FINGERPRINT, metadata, search
 
@@ -140,9 +141,9 @@ def test_a_run_that_left_the_space_stays_in_the_table() -> None:
 def test_a_metric_is_the_logged_one_and_val_loss_the_best() -> None:
     plan = planned()
     with_metrics = record(plan, 0, "finished", best_val_loss=1.0, metrics={"val_kind_accuracy": 0.5})
-    assert metric_of(with_metrics, "val_loss") == 1.0
-    assert metric_of(with_metrics, "val_kind_accuracy") == 0.5
-    assert metric_of(with_metrics, "val_kind_top5") is None
+    assert with_metrics.value_of("val_loss") == 1.0
+    assert with_metrics.value_of("val_kind_accuracy") == 0.5
+    assert with_metrics.value_of("val_kind_top5") is None
 
 
 def test_runs_that_differ_by_their_seed_alone_are_one_configuration() -> None:

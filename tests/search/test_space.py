@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sequifier.config.base import Named
 from sequifier.config.searched import Range
-from sequifier.search.space import Alternative, Axis, Continuous, Dimension, Space, Steps, build_space, numbers, shown
+from sequifier.results.settings import shown
+from sequifier.search.space import Alternative, Axis, Continuous, Dimension, Space, Steps, build_space, numbers
 from tests.support.searches import search
 
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from sequifier.search.student import half_width, t_quantile, t_tail
+from sequifier.results.student import half_width, t_quantile, t_tail
 
 
 @pytest.mark.parametrize(

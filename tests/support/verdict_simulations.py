@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.sequence_losses import Units
-from sequifier.search.comparison import Comparison, compare
-from sequifier.search.student import half_width
+from sequifier.results.comparison import Comparison, compare
+from sequifier.results.student import half_width
 
 Floats = NDArray[np.float64]
 R = 20

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeGuard, TypeVar
 
 from sequifier.artifacts.ledger import FAILED
 from sequifier.config.search import LINKED
-from sequifier.search.run_files import Setting, varied_names
+from sequifier.results.run_files import Setting, varied_names
 
 Key = TypeVar("Key", bound=Hashable)
 Kind = Literal["training", "sampler"]

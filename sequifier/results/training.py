@@ -18,13 +18,11 @@ from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT
 from sequifier.errors import DataError, RunError
 from sequifier.experiment.record import DATA, METRICS
 from sequifier.plain_file import read_bytes
-from sequifier.report.searches import find_ranking, is_running
-from sequifier.report.table import Curve, Table, Trial, finite, with_parameters
-from sequifier.search.machines import difference_warning
-from sequifier.search.notes import CONFIG_FILE
-from sequifier.search.results import metric_of
-from sequifier.search.run_files import Setting, all_settings, read_document, read_run_files
-from sequifier.search.space import shown
+from sequifier.results.environment import difference_warning
+from sequifier.results.find import CONFIG_FILE, find_ranking, is_running
+from sequifier.results.run_files import Setting, all_settings, read_document, read_run_files
+from sequifier.results.settings import shown
+from sequifier.results.trials import Curve, Table, Trial, finite, with_parameters
 
 NO_PARAMETERS = ROOT_LEFT_OUT | TRAINING_LEFT_OUT | {"metric", "direction"}
 """Settings that change no result, or the results' meaning."""
@@ -128,7 +126,7 @@ def _trial(
         state=record.state,
         settings=settings,
         configuration=_hash(repr(sorted(counted.items()))) if counted else record.identity,
-        value=finite(metric_of(record, metric)) if record.state in DONE else None,
+        value=finite(record.value_of(metric)) if record.state in DONE else None,
         group="" if not document else ALL_COLUMNS if columns is None else shown(columns),
         group_size=len(columns) if isinstance(columns, list) else None,
         seed=record.seed,

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Record
 from sequifier.errors import RunError, did_you_mean
-from sequifier.search.notes import CONFIG_FILE
-from sequifier.search.run_files import direction_of, read_document
+from sequifier.results.run_files import direction_of, read_document
+
+CONFIG_FILE = "search.yaml"
+"""What the search was asked for, in one piece."""
 
 
 @dataclass(frozen=True)

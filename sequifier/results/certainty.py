@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sequifier.artifacts.sequence_losses import OF_BASELINES, OF_TEST, ONE_MODEL, Units, read_unit_sums
-from sequifier.search.comparison import Comparison, beats, compare
+from sequifier.results.comparison import Comparison, beats, compare
 
 Files = Mapping[int, Path | None]
 """Training seed -> the sums of that run; None without a file."""

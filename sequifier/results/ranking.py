@@ -8,12 +8,11 @@ import numpy as np
 
 from sequifier.artifacts.ledger import DONE
 from sequifier.artifacts.sequence_losses import Units
-from sequifier.report.table import Table, Trial, by, mean_of
-from sequifier.search.certainty import certainty, standard_error
-from sequifier.search.comparison import Comparison, compare, error_over_seeds
-from sequifier.search.results import skill
-from sequifier.search.run_files import Setting
-from sequifier.search.verdict import Ranked, verdict_lines
+from sequifier.results.certainty import certainty, standard_error
+from sequifier.results.comparison import Comparison, compare, error_over_seeds
+from sequifier.results.run_files import Setting
+from sequifier.results.trials import Table, Trial, by, mean_of
+from sequifier.results.verdict import Ranked, verdict_lines
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,17 @@ def _with(row: Configuration, found: Comparison) -> Configuration:
         is_indistinguishable=found.is_indistinguishable,
         beats_baselines=found.beats_baselines,
     )
+
+
+def skill(value: float, baseline: float, *, maximize: bool) -> float | None:
+    """The share of the baseline's value by which a result is better; negative when it is worse.
+
+    None for a baseline of 0, of which there is no share.
+    """
+    if baseline == 0:
+        return None
+    gain = value - baseline if maximize else baseline - value
+    return gain / abs(baseline)
 
 
 @dataclass(frozen=True)

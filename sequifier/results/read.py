@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from sequifier.report.collect import collect_search
-from sequifier.report.collect_samplers import collect_result_file, collect_sampler_ledger, is_sampler_ledger
-from sequifier.report.searches import find_search
-from sequifier.report.table import Table
+from sequifier.results.find import find_search
+from sequifier.results.samplers import collect_result_file, collect_sampler_ledger, is_sampler_ledger
+from sequifier.results.training import collect_search
+from sequifier.results.trials import Table
 
 
 def read_search(

@@ -8,10 +8,9 @@ from sequifier.artifacts.ledger import LEDGER_FILE, read_ledger
 from sequifier.artifacts.reading import json_lines
 from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, of_search, read_search_results
 from sequifier.errors import RunError, did_you_mean
-from sequifier.report.searches import is_running
-from sequifier.report.table import Direction, Table, Trial, finite, with_parameters
-from sequifier.search.notes import CONFIG_FILE
-from sequifier.search.run_files import Setting, read_document
+from sequifier.results.find import CONFIG_FILE, is_running
+from sequifier.results.run_files import Setting, read_document
+from sequifier.results.trials import Direction, Table, Trial, finite, with_parameters
 
 MINIMIZED = ("mae", "ngram_divergence", "repetition", "standard_error")
 """What measures begin with of which less is better."""

@@ -8,7 +8,7 @@ from sequifier.artifacts.ledger import Record, latest_by_run
 from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import ConfigError
-from sequifier.search.space import shown
+from sequifier.results.settings import shown
 
 SECTIONS = ("model_spec", "training_spec")
 _NO_SETTINGS = frozenset({"model_name", "seed", "effective_batch_size"})

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.sequence_losses import By, Units
-from sequifier.search.student import t_tail
+from sequifier.results.student import t_tail
 
 Floats = NDArray[np.float64]
 Seeds = Mapping[int, Units]

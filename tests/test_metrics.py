@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sequifier import metrics
-from sequifier.metrics import CALIBRATION_BINS, CategoricalScores, categorical_sums, means
+from sequifier.metrics import predictions as metrics
+from sequifier.metrics.predictions import CALIBRATION_BINS, CategoricalScores, categorical_sums, means
 
 
 def macro_f1(truth: Sequence[int], predicted: Sequence[int]) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sequifier.config.sampler_search import JUDGE, SamplerSearchConfig
 from sequifier.errors import ConfigError, Problem
-from sequifier.sampler_search import scores as measure
+from sequifier.metrics import sequences as measure
 from sequifier.sampler_search.judge import BEST, Judgement
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration

@@ -21,9 +21,9 @@ from sequifier.generation.streams import uniforms
 from sequifier.inference.check import NO_CHECKSUM, check_kind, find_targets
 from sequifier.inference.decode import original_units
 from sequifier.inference.runtime import open_model, read_model
+from sequifier.metrics.sequences import likelihood
 from sequifier.sampler_search.held_out import HeldOutReader, as_inference
 from sequifier.sampler_search.prompts import Generation, Prompt, as_text, is_text
-from sequifier.sampler_search.scores import likelihood
 from sequifier.sampler_search.space import Configuration
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
 from sequifier.dataset.batches import Split, in_batches
-from sequifier.metrics import MADE_OF, AtPositions, CategoricalScores, means, real_errors
+from sequifier.metrics.predictions import MADE_OF, AtPositions, CategoricalScores, means, real_errors
 from sequifier.model.device import in_double
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss

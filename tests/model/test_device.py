@@ -53,7 +53,9 @@ def test_float64_is_on_the_cpu_where_the_device_has_none() -> None:
     assert in_double(on_mps).dtype == torch.float64 and moved == [torch.device("cpu")]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("file", ["metrics.py", "training/evaluate.py", "training/loop.py", "training/step.py"])
+@pytest.mark.parametrize(
+    "file", ["metrics/predictions.py", "training/evaluate.py", "training/loop.py", "training/step.py"]
+)
 def test_what_trains_and_measures_makes_float64_by_that_function_alone(file: str) -> None:
     """`.double()` of something on the device ends in a TypeError on mps."""
     moved_before = {"rank == 0", "rank < 5", "rank + 1"}  # in `CategoricalScores.at_positions`

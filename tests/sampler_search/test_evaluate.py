@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequifier.errors import ConfigError
+from sequifier.metrics.sequences import distinct, mean_divergence
 from sequifier.sampler_search.evaluate import Evaluation, evaluate, usable_weights
 from sequifier.sampler_search.judge import Judgement
 from sequifier.sampler_search.prompts import Generation, Prompt
-from sequifier.sampler_search.scores import distinct, mean_divergence
 from sequifier.sampler_search.space import Configuration
 from tests.support.trained_text import config_of
 

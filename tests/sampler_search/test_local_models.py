@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 
 from sequifier.errors import ConfigError, DataError, ModelError
+from sequifier.metrics.sequences import SMOOTHING
 from sequifier.sampler_search.local import LocalModel
-from sequifier.sampler_search.scores import SMOOTHING
 from sequifier.sampler_search.space import Configuration
 from tests.support.trained_text import config_of
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.sampler_search import scores
-from sequifier.sampler_search.scores import (
+from sequifier.metrics import sequences as scores
+from sequifier.metrics.sequences import (
     SMOOTHING,
     closeness,
     distinct,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sequifier.config.base import Named
-from sequifier.metrics import CategoricalScores
+from sequifier.metrics.predictions import CategoricalScores
 from sequifier.training.baselines.categorical import _history, _loss
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Targets

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.metrics import CategoricalScores
+from sequifier.metrics.predictions import CategoricalScores
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.losses import TargetLoss

@@ -14,7 +14,7 @@ from torch import Tensor
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.batches import Split, rows_from
-from sequifier.metrics import AtPositions
+from sequifier.metrics.predictions import AtPositions
 
 Rows = NDArray[np.int64]
 Column = NDArray[Any] | MappedColumn

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.metrics import real_errors
+from sequifier.metrics.predictions import real_errors
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period

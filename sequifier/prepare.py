@@ -29,7 +29,7 @@ from sequifier.dataset.cache import EventCache
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.model.build import build_model
 from sequifier.model.device import choose_device
-from sequifier.training.baselines import baselines
+from sequifier.training.baselines.scores import baselines
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
 from sequifier.training.loop import EVALUATION_BATCHES, Emit

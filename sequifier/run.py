@@ -25,7 +25,7 @@ from sequifier.experiment.hooks import Hook, bind_hooks, load_hooks
 from sequifier.experiment.machine import installed_versions, machine
 from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
 from sequifier.export.models import OF_THE_MACHINE, Version, export_models, finite
-from sequifier.metrics.predictions import skill
+from sequifier.metrics.skill import skill
 from sequifier.model.device import device_name
 from sequifier.params import frozen_scope, param_scope
 from sequifier.prepare import Prepared, Shared, prepare

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "preprocess": {"config", "artifacts"},
     "dataset": {"artifacts"},
     "model": set(),  # model/build.py: config, see below
-    "metrics": {"model"},
+    "metrics": {"config"},
     "generation": {"model"},
     "training": {"config", "artifacts", "dataset", "model", "metrics", "generation"},
     "export": {"config", "artifacts", "model"},

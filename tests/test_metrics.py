@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sequifier.metrics import predictions as metrics
-from sequifier.metrics.predictions import CALIBRATION_BINS, CategoricalScores, categorical_sums, means
+from sequifier.config.metric_names import CATEGORICAL_METRICS, HIGHER_IS_BETTER, REAL_METRICS
+from sequifier.metrics.predictions import CALIBRATION_BINS, METRICS, Sums, at_positions, metrics_of
+from sequifier.training import predictions
+from sequifier.training.predictions import CategoricalScores
 
 
 def macro_f1(truth: Sequence[int], predicted: Sequence[int]) -> float:
@@ -44,11 +46,19 @@ def drawn(n: int, n_classes: int, *, seed: int, spread: float = 2.0) -> tuple[Te
     return spread * torch.randn(n, n_classes, generator=generator), target
 
 
+def metrics(logits: Tensor, target: Tensor) -> dict[str, float]:
+    return metrics_of(CategoricalScores.of(logits, target).predictions())
+
+
+def test_every_declared_metric_has_a_definition() -> None:
+    assert set(METRICS) == {*CATEGORICAL_METRICS, *REAL_METRICS} and set(METRICS) >= HIGHER_IS_BETTER
+
+
 @given(n=st.integers(1, 60), n_classes=st.integers(1, 9), seed=st.integers(0, 10**6), spread=st.floats(0.1, 8))
 @settings(max_examples=60, deadline=None)
 def test_every_metric_is_what_its_definition_gives(n: int, n_classes: int, seed: int, spread: float) -> None:
     logits, target = drawn(n, n_classes, seed=seed, spread=spread)
-    found = means(categorical_sums(logits, target), n)
+    found = metrics(logits, target)
     probability = logits.double().softmax(dim=1)
     predicted = (probability.argmax(dim=1) + 1).tolist()
     truth = target.tolist()
@@ -76,15 +86,14 @@ def test_every_metric_is_what_its_definition_gives(n: int, n_classes: int, seed:
 @settings(max_examples=40, deadline=None)
 def test_metrics_do_not_depend_on_how_positions_are_cut(cuts: list[int], n_classes: int, at_a_time: int) -> None:
     logits, target = drawn(80, n_classes, seed=1)
-    whole = means(categorical_sums(logits, target), 80)
-    sums: dict[str, Tensor] = {}
+    whole = metrics(logits, target)
+    sums = Sums()
     edges = [0, *sorted(cuts), 80]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(metrics._LOGITS_AT_A_TIME, "cpu", at_a_time)
+        patch.setitem(predictions._LOGITS_AT_A_TIME, "cpu", at_a_time)
         for begin, end in pairwise(edges):
-            for name, value in categorical_sums(logits[begin:end], target[begin:end]).items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-    assert means(sums, 80) == pytest.approx(whole, rel=1e-12)
+            sums.add(at_positions(CategoricalScores.of(logits[begin:end], target[begin:end]).predictions()))
+    assert sums.metrics() == pytest.approx(whole, rel=1e-12)
 
 
 @pytest.mark.parametrize("n_classes", [3, 700, 20_000])
@@ -96,14 +105,14 @@ def test_the_log_loss_is_cross_entropy_to_the_last_bit(n_classes: int) -> None:
 
 def test_ties_count_against_the_truth() -> None:
     logits, target = torch.zeros(4, 3), torch.tensor([1, 2, 3, 1])
-    found = means(categorical_sums(logits, target), 4)
+    found = metrics(logits, target)
     assert (found["accuracy"], found["mrr"], found["macro_f1"]) == (0.0, 1 / 3, 0.0)
     assert found["calibration_error"] == pytest.approx(1 / 3)
 
 
 def test_a_perfect_and_sure_model_has_perfect_scores() -> None:
     target = torch.tensor([1, 2, 3, 2])
-    found = means(categorical_sums(100.0 * F.one_hot(target - 1, 5).float(), target), 4)
+    found = metrics(100.0 * F.one_hot(target - 1, 5).float(), target)
     best = {"log_loss": 0.0, "accuracy": 1.0, "top5": 1.0, "mrr": 1.0, "macro_f1": 1.0, "calibration_error": 0.0}
     assert found == best
 
@@ -112,4 +121,4 @@ def test_classes_that_do_not_occur_have_no_part_in_macro_f1() -> None:
     # Truth 1 1 2, predicted 1 2 2, of a hundred classes: F1 of both is 2/3.
     logits = torch.full((3, 100), -5.0)
     logits[[0, 1, 2], [0, 1, 1]] = 5.0
-    assert means(categorical_sums(logits, torch.tensor([1, 1, 2])), 3)["macro_f1"] == pytest.approx(2 / 3)
+    assert metrics(logits, torch.tensor([1, 1, 2]))["macro_f1"] == pytest.approx(2 / 3)

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.event_parts import ROWS_PER_PART
 from sequifier.artifacts.events import POSITION, SEQUENCE, Events
-from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference.check import Job, check_jobs
 from sequifier.inference.compute import Chunk, run_continuations, run_windows
 from sequifier.inference.decode import label_series, original_units, probability_headers
-from sequifier.inference.evaluate import CategoricalTally, RealTally
+from sequifier.inference.evaluate import class_predictions, value_predictions
 from sequifier.inference.names import claim, link
 from sequifier.inference.reader import EncodeRaw, Reader
 from sequifier.inference.runtime import Model, open_model
@@ -36,6 +35,7 @@ from sequifier.inference.windows import (
     stored_continuations,
     stored_windows,
 )
+from sequifier.metrics.predictions import Predictions, Sums, at_positions
 
 Report = Callable[[str], None]
 
@@ -192,7 +192,7 @@ class _Written:
             for name in self.probabilities
         }
         self._labels = {name: label_series(job.file.vocabularies[name]) for name in shown}
-        self._tallies = {target.name: _tally(target, job.file) for target in job.source.evaluated}
+        self._evaluated = [(target, Sums()) for target in job.source.evaluated]
 
     def begin(self, shard: int, events: Events) -> None:
         """A new part."""
@@ -220,19 +220,26 @@ class _Written:
         for name, table in self.probabilities.items():
             table.add(self._shard, keys | dict(zip(self._headers[name], chunk.probabilities[name].T, strict=True)))
         known = np.flatnonzero(chunk.row < self._events.offsets[chunk.sequence + 1])
-        for name, tally in self._tallies.items():
-            truth = self._events.columns[name][chunk.row[known]]
-            if isinstance(tally, RealTally):
-                tally.add(chunk.values[name][known], truth)
+        for target, sums in self._evaluated:
+            truth, values = self._events.columns[target.name][chunk.row[known]], chunk.values[target.name][known]
+            found: Predictions
+            if target.kind == "real":
+                found = value_predictions(values, truth)
             else:
-                tally.add(chunk.values[name][known], chunk.probabilities[name][known], truth)
+                found = class_predictions(values, chunk.probabilities[target.name][known], truth)
+            sums.add(at_positions(found))
 
     def finish(self) -> dict[str, dict[str, float]]:
         """All rows are added; returns the evaluation."""
         self._end_shard()
         for table in (self.main, *self.probabilities.values()):
             table.finish()
-        return {name: tally.metrics() for name, tally in self._tallies.items()}
+        return {target.name: self._metrics(target, sums) for target, sums in self._evaluated}
+
+    def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:
+        """The metrics of a target in its own units, by name, then the number of events."""
+        std = self._job.file.statistics[target.name]["std"] if target.kind == "real" else 1.0
+        return dict(sorted(sums.metrics(std=std).items())) | {"n": sums.count}
 
     def _end_shard(self) -> None:
         """A shard of which nothing is predicted gets tables too."""
@@ -250,12 +257,6 @@ class _Written:
         if target.kind == "real":
             return original_units(values, self._job.file.statistics[target.name])
         return self._labels[target.name].gather(pl.Series(values)) if self._config.map_to_id else values
-
-
-def _tally(target: Target, file: ModelFile) -> RealTally | CategoricalTally:
-    if target.kind == "real":
-        return RealTally(file.statistics[target.name]["std"])
-    return CategoricalTally(target.n_classes)
 
 
 def _positions(events: Events, chunk: Chunk) -> NDArray[Any]:

@@ -1,80 +1,182 @@
-"""How good predictions are, in one place for training, inference and scores.
+"""Metrics of predictions: one row of `METRICS` each, for training, inference and sampler searches alike.
 
-Everything is a sum over target positions, in float64, so that results do not depend on how positions were batched.
-Where a device has no float64, sums are on the CPU.
-Shapes: M target positions, K known classes.
+A metric is made of sums over target positions in float64, so it does not depend on how positions were batched. The
+definitions use what NumPy arrays and torch tensors have in common: training takes the sums on its device, inference
+without loading torch. To add a metric, declare its name in `config/metric_names.py` (kind of target, direction) and
+write its row here.
+Shapes: M target positions, K known classes, U sampling units.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from sequifier.model.device import in_double, sums_device
+from sequifier.config.metric_names import CATEGORICAL_METRICS, REAL_METRICS
+
+Array = Any  # of NumPy or of torch
 
 CALIBRATION_BINS = 15
 """Bins of equal width for the calibration error; the number that Guo et al. 2017 use."""
-_LOGITS_AT_A_TIME = {"cpu": 1 << 18}
-"""Logits looked at together, by device: on a CPU few enough that what is made of them stays in the cache. 256 positions
-of 100,000 classes took 40 ms instead of 178 on 2 cores; elsewhere it is memory that this bounds."""
-_ELSEWHERE = 1 << 26
 
 
 @dataclass(frozen=True)
-class CategoricalScores:
-    """How well each position of a categorical target is predicted, found in one walk over the logits.
+class ClassPredictions:
+    """Predictions of a categorical target beside the true classes, (M,) each: classes are integers, the rest float64.
 
     Attributes:
         n_classes: K.
-        truth: (M,) index of the true class, 0 to K-1.
-        log_loss: (M,) nats; what `F.cross_entropy` gives, bit for bit.
-        predicted: (M,) index of the class with the largest logit.
-        confidence: (M,) its probability.
-        rank: (M,) classes with a logit at least as large as the true one's, itself left out. So ties count against
-            the truth: a model that gives all classes the same logit knows nothing.
+        truth: true class, 0 to K - 1.
+        predicted: predicted class, 0 to K - 1.
+        hit: 1 where the prediction counts as correct, else 0.
+        log_loss: of the true class, in nats.
+        rank: number of other classes with a logit at least as large as the true one's; None where classes were drawn.
+        confidence: probability of the predicted class; None where classes were drawn.
+        loss: the training criterion; None outside training.
     """
 
     n_classes: int
-    truth: Tensor
-    log_loss: Tensor
-    predicted: Tensor
-    confidence: Tensor
-    rank: Tensor
+    truth: Array
+    predicted: Array
+    hit: Array
+    log_loss: Array
+    rank: Array | None = None
+    confidence: Array | None = None
+    loss: Array | None = None
 
-    @classmethod
-    def of(cls, logits: Tensor, target: Tensor) -> "CategoricalScores":
-        """Look at logits (M, K) of classes 1..K, and at the true class ids (M,), 1..K."""
-        n_classes = logits.shape[1]
-        truth = target.long() - 1
-        rows = max(1, _LOGITS_AT_A_TIME.get(logits.device.type, _ELSEWHERE) // n_classes)
-        parts = [_looked_at(logits[i : i + rows], truth[i : i + rows]) for i in range(0, max(len(truth), 1), rows)]
-        columns = parts[0] if len(parts) == 1 else [torch.cat(column) for column in zip(*parts, strict=True)]
-        return cls(n_classes, truth, *columns)
+    metrics: ClassVar = CATEGORICAL_METRICS
 
-    def at_positions(self) -> "dict[str, AtPositions]":
-        """What each metric is made of: values at the positions, some summed by class (K) or by bin of confidence."""
-        rank, truth, predicted = (each.to(sums_device(each.device)) for each in (self.rank, self.truth, self.predicted))
-        hit = (rank == 0).double()
-        one = torch.ones_like(hit)
-        confidence = in_double(self.confidence)
-        # Bin b holds the confidences of (b / bins, (b + 1) / bins].
-        bins = (confidence * CALIBRATION_BINS).ceil().long().sub(1).clamp(0, CALIBRATION_BINS - 1)
-        return {
-            "log_loss": AtPositions(in_double(self.log_loss)),
-            "accuracy": AtPositions(hit),
-            "top5": AtPositions((rank < 5).double()),
-            "mrr": AtPositions((rank + 1).double().reciprocal()),
-            "class_hits": AtPositions(hit, truth, self.n_classes),
-            "class_predicted": AtPositions(one, predicted, self.n_classes),
-            "class_actual": AtPositions(one, truth, self.n_classes),
-            "bin_surplus": AtPositions(confidence - hit, bins, CALIBRATION_BINS),
-        }
 
-    def sums(self) -> dict[str, Tensor]:
-        """Sums over the positions, float64: scalars, and those of each class (K,) and each bin of confidence."""
-        return {name: found.sum() for name, found in self.at_positions().items()}
+@dataclass(frozen=True)
+class ValuePredictions:
+    """Predictions of a real target, (M,) float64.
+
+    Attributes:
+        error: predicted less true value, both standardised.
+        loss: the training criterion; None outside training.
+    """
+
+    error: Array
+    loss: Array | None = None
+
+    metrics: ClassVar = REAL_METRICS
+
+
+Predictions = ClassPredictions | ValuePredictions
+Of = Callable[[Any], Array]
+"""What to read from `ClassPredictions` or `ValuePredictions`."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum that a metric is made of.
+
+    Attributes:
+        value: summed over the positions, (M,).
+        cell: class or bin of each position, (M,), where each has a sum of its own.
+        n_cells: number of classes or bins.
+    """
+
+    value: Of
+    cell: Of | None = None
+    n_cells: Callable[[Any], int] = lambda found: 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        sums: name -> a sum that it is made of.
+        finish: (sums, number of positions) -> the metric. None: the mean of its one sum.
+        needs: the field of the predictions that it cannot do without.
+        in_units: it is an error, and multiplied by the standard deviation of the target to have its units.
+    """
+
+    sums: Mapping[str, Sum]
+    finish: Callable[[Mapping[str, Array], int], float] | None = None
+    needs: str = ""
+    in_units: bool = False
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over positions, and so has a value at each of them."""
+        return self.finish is None
+
+    def of(self, sums: Mapping[str, Array], count: int, *, std: float = 1.0) -> float:
+        """The metric from its sums over `count` positions; `std` is that of a real target."""
+        if self.finish is None:
+            (name,) = self.sums
+            value = float(sums[name]) / count
+        else:
+            value = self.finish(sums, count)
+        return value * std if self.in_units else value
+
+
+def _one(found: ClassPredictions) -> Array:
+    return 0 * found.hit + 1
+
+
+def _n_classes(found: ClassPredictions) -> int:
+    return found.n_classes
+
+
+def _bin_of_confidence(found: ClassPredictions) -> Array:
+    """Bin b holds the confidences of (b / bins, (b + 1) / bins]."""
+    ceiling = -(-found.confidence * CALIBRATION_BINS // 1)  # type: ignore[operator]
+    return (ceiling - 1).clip(0, CALIBRATION_BINS - 1)
+
+
+def _macro_f1(sums: Mapping[str, Array], count: int) -> float:
+    """The F1 score of each class, averaged over the classes that occur in truth or predictions.
+
+    As scikit-learn's `f1_score(average="macro", zero_division=0)`.
+    """
+    both = sums["class_predicted"] + sums["class_actual"]
+    occurs = both > 0
+    return float((2 * sums["class_hits"][occurs] / both[occurs]).mean())
+
+
+def _calibration_error(sums: Mapping[str, Array], count: int) -> float:
+    """How far confidence is from accuracy, averaged over the bins: the expected calibration error.
+
+    Source: Guo et al. 2017, section 3, https://arxiv.org/abs/1706.04599.
+    """
+    return float(abs(sums["bin_surplus"]).sum()) / count
+
+
+def _root_mean(sums: Mapping[str, Array], count: int) -> float:
+    squares = max(float(sums["rmse"]), 0.0)  # a jackknife's difference of sums may be rounded to less
+    return (squares / count) ** 0.5
+
+
+METRICS: Mapping[str, Metric] = {
+    "loss": Metric({"loss": Sum(lambda found: found.loss)}, needs="loss"),
+    "log_loss": Metric({"log_loss": Sum(lambda found: found.log_loss)}),
+    "accuracy": Metric({"accuracy": Sum(lambda found: found.hit)}),
+    "top5": Metric({"top5": Sum(lambda found: found.rank < 5)}, needs="rank"),
+    "mrr": Metric({"mrr": Sum(lambda found: 1 / (found.rank + 1))}, needs="rank"),  # mean reciprocal rank
+    "macro_f1": Metric(
+        {
+            "class_hits": Sum(lambda found: found.hit, lambda found: found.truth, _n_classes),
+            "class_predicted": Sum(_one, lambda found: found.predicted, _n_classes),
+            "class_actual": Sum(_one, lambda found: found.truth, _n_classes),
+        },
+        _macro_f1,
+    ),
+    "calibration_error": Metric(
+        {
+            "bin_surplus": Sum(
+                lambda found: found.confidence - found.hit, _bin_of_confidence, lambda found: CALIBRATION_BINS
+            )
+        },
+        _calibration_error,
+        needs="confidence",
+    ),
+    "mae": Metric({"mae": Sum(lambda found: abs(found.error))}, in_units=True),
+    "rmse": Metric({"rmse": Sum(lambda found: found.error**2)}, _root_mean, in_units=True),
+}
 
 
 @dataclass(frozen=True)
@@ -84,106 +186,78 @@ class AtPositions:
     Attributes:
         value: (M,) float64, on `sums_device` of the device that predicted.
         cell: (M,) the class or bin of each; None where there is one sum.
-        n_cells: how many there are.
+        n_cells: number of cells.
     """
 
-    value: Tensor
-    cell: Tensor | None = None
+    value: Array
+    cell: Array | None = None
     n_cells: int = 1
 
-    def sum(self) -> Tensor:
+    def sum(self) -> Array:
         """A scalar, or (n_cells,)."""
         return self.value.sum() if self.cell is None else _sum_by(self.cell, self.value, self.n_cells)
 
-    def by_unit(self, unit: Tensor, n_units: int) -> Tensor:
+    def by_unit(self, unit: Array, n_units: int) -> Array:
         """The same sums for each unit, (n_units,) or (n_units, n_cells); `unit` is (M,)."""
         if self.cell is None:
             return _sum_by(unit, self.value, n_units)
-        return _sum_by(unit * self.n_cells + self.cell, self.value, n_units * self.n_cells).view(n_units, -1)
+        found = _sum_by(unit * self.n_cells + self.cell, self.value, n_units * self.n_cells)
+        return found.reshape(n_units, self.n_cells)
 
 
-def _looked_at(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """log_loss, predicted, confidence and rank of some positions."""
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
-    log_probability = F.log_softmax(logits, dim=1)
-    predicted = logits.max(dim=1).indices
-    rank = (logits >= logits.gather(1, truth[:, None])).sum(dim=1, dtype=torch.int32) - 1
-    log_loss = -log_probability.gather(1, truth[:, None])[:, 0]
-    return log_loss, predicted, log_probability.gather(1, predicted[:, None])[:, 0].exp(), rank
+def at_positions(found: Predictions) -> dict[str, AtPositions]:
+    """The values that the metrics of these predictions are sums of, by name of the sum."""
+    parts = {}
+    for name in found.metrics:
+        metric = METRICS[name]
+        if not metric.needs or getattr(found, metric.needs) is not None:
+            for key, each in metric.sums.items():
+                cell = None if each.cell is None else each.cell(found)
+                parts[key] = AtPositions(_in_double(each.value(found)), cell, each.n_cells(found))
+    return parts
 
 
-def _sum_by(index: Tensor, value: Tensor, size: int) -> Tensor:
-    return torch.zeros(size, dtype=torch.float64, device=index.device).index_add_(0, index, value)
+@dataclass
+class Sums:
+    """The sums of one target's metrics, fed part by part; they stay on their device, since reading one waits for it.
 
-
-def categorical_sums(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Sums over positions for one categorical target.
-
-    Args:
-        logits: (M, K) of classes 1..K.
-        target: (M,) class ids 1..K.
-
-    Returns:
-        What `means` makes metrics of, see `CategoricalScores.sums`.
+    Attributes:
+        count: positions so far.
+        by_name: name -> the sum, a scalar or (n_cells,).
     """
-    return CategoricalScores.of(logits, target).sums()
+
+    count: int = 0
+    by_name: dict[str, Array] = field(default_factory=dict)
+
+    def add(self, parts: Mapping[str, AtPositions]) -> None:
+        """Add positions, as `at_positions` gives them."""
+        self.count += len(next(iter(parts.values())).value)
+        for name, part in parts.items():
+            self.by_name[name] = self.by_name[name] + part.sum() if name in self.by_name else part.sum()
+
+    def metrics(self, *, std: float = 1.0) -> dict[str, float]:
+        """Every metric that can be made of the sums; none without positions. `std` is that of a real target."""
+        if not self.count:
+            return {}
+        return {
+            name: metric.of(self.by_name, self.count, std=std)
+            for name, metric in METRICS.items()
+            if metric.sums.keys() <= self.by_name.keys()
+        }
 
 
-def real_errors(value: Tensor, target: Tensor) -> dict[str, AtPositions]:
-    """Absolute and squared errors of one real target, both (M,) standardised."""
-    error = in_double(value) - in_double(target)
-    return {"mae": AtPositions(error.abs()), "rmse": AtPositions(error.square())}
+def metrics_of(found: Predictions, *, std: float = 1.0) -> dict[str, float]:
+    """The metrics of predictions that are there all at once; `std` is that of a real target."""
+    sums = Sums()
+    sums.add(at_positions(found))
+    return sums.metrics(std=std)
 
 
-def real_sums(value: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Their sums over the positions, float64."""
-    return {name: found.sum() for name, found in real_errors(value, target).items()}
+def _in_double(values: Array) -> Array:
+    return values.astype(np.float64, copy=False) if isinstance(values, np.ndarray) else values.double()
 
 
-def means(sums: Mapping[str, Tensor], count: int, *, std: float = 1.0) -> dict[str, float]:
-    """Metrics from sums over `count` positions.
-
-    Args:
-        sums: as `categorical_sums` and `real_sums` return them; other scalars become their means.
-        count: positions.
-        std: of a real target: brings mae and rmse back to original units.
-
-    Returns:
-        The mean of each scalar, and for a categorical target
-        macro_f1: the F1 score of each class, averaged over the classes that occur in truth or predictions (as
-            scikit-learn's `f1_score(average="macro", zero_division=0)`);
-        mrr: mean reciprocal rank of the true class;
-        calibration_error: expected calibration error, Guo et al. 2017, section 3,
-            https://arxiv.org/abs/1706.04599: how far confidence is from the share of hits, averaged over the bins.
-    """
-    values = {name: float(total) / count for name, total in sums.items() if total.dim() == 0}
-    if "rmse" in values:
-        values["rmse"] = values["rmse"] ** 0.5 * std
-    if "mae" in values:
-        values["mae"] *= std
-    if "class_hits" in sums:
-        both = sums["class_predicted"] + sums["class_actual"]
-        values["macro_f1"] = float((2 * sums["class_hits"] / both)[both > 0].mean())
-    if "bin_surplus" in sums:
-        values["calibration_error"] = float(sums["bin_surplus"].abs().sum()) / count
-    return values
-
-
-MADE_OF: Mapping[str, tuple[str, ...]] = {
-    "rmse": ("rmse",),
-    "macro_f1": ("class_hits", "class_predicted", "class_actual"),
-    "calibration_error": ("bin_surplus",),
-}
-"""Metrics that are not means over positions -> the sums that `means` makes them of."""
-
-
-def skill(value: float | None, baselines: Sequence[float], *, maximize: bool) -> float | None:
-    """The share of the best baseline's value by which a result is better; negative when it is worse.
-
-    None without a result or a baseline, or for a baseline of 0, of which there is no share.
-    """
-    best = (max if maximize else min)(baselines, default=0.0)
-    if value is None or best == 0:
-        return None
-    return (value - best if maximize else best - value) / abs(best)
+def _sum_by(cell: Array, values: Array, n_cells: int) -> Array:
+    if isinstance(values, np.ndarray):
+        return np.bincount(cell.astype(np.int64), weights=values, minlength=n_cells)
+    return values.new_zeros(n_cells).index_add_(0, cell.long(), values)

@@ -18,6 +18,7 @@ import numpy as np
 from sequifier.config.sampler_search import JUDGE, SamplerSearchConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.metrics import sequences as measure
+from sequifier.metrics.predictions import ValuePredictions, metrics_of
 from sequifier.sampler_search.judge import BEST, Judgement
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
@@ -223,7 +224,8 @@ class _Measured:
             for target in targets:
                 truth = self._source.prompts[generation.prompt].values[target]
                 generated = generation.values[target][: len(truth)]
-                errors[target].append(float(np.abs(generated.astype(np.float64) - truth).mean()))
+                found = ValuePredictions(generated.astype(np.float64) - truth)
+                errors[target].append(metrics_of(found)["mae"])
         if targets:
             near = np.mean([[measure.nearness(error) for error in errors[target]] for target in targets], axis=0)
             self.parts["mae"] = near.tolist()

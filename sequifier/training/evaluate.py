@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
 from sequifier.dataset.batches import Split, in_batches
-from sequifier.metrics.predictions import MADE_OF, AtPositions, CategoricalScores, means, real_errors
-from sequifier.model.device import in_double
+from sequifier.metrics.predictions import METRICS, AtPositions, Predictions, Sums, at_positions
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
+from sequifier.training.predictions import CategoricalScores, value_predictions
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,9 @@ class Objective:
         """Target and metric of `ranked_by`; None for val_loss."""
         for target in self.losses:
             metric = self.ranked_by.removeprefix(f"val_{target}_")
-            if metric in _METRICS and self.ranked_by != metric:
+            if metric in METRICS and self.ranked_by != metric:
                 return target, metric
         return None
-
-
-_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "mae", *MADE_OF)
 
 
 @dataclass(frozen=True)
@@ -56,40 +53,39 @@ class Evaluation:
 
 
 class Tally:
-    """The sums of a pass over a split: of every metric, and by sampling unit those that errors are computed from.
-
-    Sums stay on the device: reading one waits for the batch.
-    """
+    """The sums of a pass over a split: of every metric, and by sampling unit those that errors are computed from."""
 
     def __init__(self, split: Split, objective: Objective) -> None:
         self._split, self._objective = split, objective
-        self._sums: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
+        self._sums = {target: Sums() for target in objective.losses}
         self._by_unit: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
 
-    def add(self, target: str, loss: Tensor, measured: Mapping[str, AtPositions], unit: Tensor) -> None:
+    def add(self, target: str, found: Predictions, unit: Tensor) -> None:
         """Count positions of a target whose class is known.
 
         Args:
             target: the column.
-            loss: (M,) the criterion at each position.
-            measured: what its metrics are made of, as `CategoricalScores.at_positions` or `real_errors` give it.
+            found: the predictions with the criterion at each position.
             unit: (M,) their sampling units, as `Split.target_unit` gives them.
         """
-        parts = {"loss": AtPositions(in_double(loss)), **measured}
-        unit = unit.to(parts["loss"].value.device)
-        sums, by_unit, n_units = self._sums[target], self._by_unit[target], len(self._split.units)
-        for name, found in parts.items():
-            _add(sums, name, found.sum())
-        _add(by_unit, "loss", parts["loss"].by_unit(unit, n_units))
+        parts = at_positions(found)
+        self._sums[target].add(parts)
+        unit, n_units = unit.to(parts["loss"].value.device), len(self._split.units)
+        self._add_by_unit(target, {"loss": parts["loss"]}, unit, n_units)
         if self._objective.ranking is not None and self._objective.ranking[0] == target:
-            metric = self._objective.ranking[1]
-            if metric in MADE_OF:
+            metric = METRICS[self._objective.ranking[1]]
+            if not metric.is_mean:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
-            _add(by_unit, "count", AtPositions(torch.ones_like(parts["loss"].value)).by_unit(unit, n_units))
-            for name in MADE_OF.get(metric, (metric,)):
-                if name != "loss":
-                    _add(by_unit, name, parts[name].by_unit(unit, n_units))
+            ranked = {name: parts[name] for name in metric.sums if name != "loss"}
+            count = AtPositions(torch.ones_like(parts["loss"].value))
+            self._add_by_unit(target, {"count": count, **ranked}, unit, n_units)
+
+    def _add_by_unit(self, target: str, parts: Mapping[str, AtPositions], unit: Tensor, n_units: int) -> None:
+        sums = self._by_unit[target]
+        for name, part in parts.items():
+            found = part.by_unit(unit, n_units)
+            sums[name] = sums[name] + found if name in sums else found
 
     @classmethod
     def joined(cls, tallies: Mapping[str, "Tally"]) -> "Tally":
@@ -102,7 +98,7 @@ class Tally:
 
     def loss(self, target: str) -> float:
         """The criterion of a target, summed over its known positions."""
-        return float(self._sums[target]["loss"])
+        return float(self._sums[target].by_name["loss"])
 
     def evaluation(self) -> Evaluation:
         """The metrics, and their sums by sampling unit."""
@@ -112,45 +108,42 @@ class Tally:
         total, count = 0.0, split.unit_targets.astype(np.float64)
         # Targets have different numbers of known positions; each is scaled to its mean before they are added up.
         by_unit = np.zeros(len(count))
-        for target, found in self._sums.items():
-            values = means(found, n_targets[target], std=objective.stds.get(target, 1.0))
+        for target, sums in self._sums.items():
+            values = sums.metrics(std=objective.stds.get(target, 1.0))
             metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
             total += objective.weights[target] * values["loss"]
             share = objective.weights[target] * count.sum() / n_targets[target]
             by_unit += self._by_unit[target]["loss"].cpu().numpy() * share
         units = {"val_loss": Units(by_unit, count, split.units.by)}
         if objective.ranking is not None:
-            units[objective.ranked_by] = self._ranking_units(*objective.ranking, n_targets)
+            units[objective.ranked_by] = self._ranking_units(*objective.ranking)
         error = units["val_loss"].standard_error
         predicted = {
-            target: found["class_predicted"].cpu() for target, found in self._sums.items() if "class_predicted" in found
+            target: sums.by_name["class_predicted"].cpu()
+            for target, sums in self._sums.items()
+            if "class_predicted" in sums.by_name
         }
         return Evaluation(
             {"val_loss": total, **metrics}, float("nan") if error is None else error, n_targets, units, predicted
         )
 
-    def _ranking_units(self, target: str, metric: str, n_targets: Mapping[str, int]) -> Units:
+    def _ranking_units(self, target: str, name: str) -> Units:
         """The units of a metric: its sums, or the pseudo-values of the jackknife where it is not a mean."""
-        found, by = self._by_unit[target], self._split.units.by
-        count, std = found["count"].cpu().numpy(), self._objective.stds.get(target, 1.0)
-        if metric not in MADE_OF:
-            scale = std if metric == "mae" else 1.0
-            return Units(scale * found[metric].cpu().numpy(), count, by)
-        whole = {name: self._sums[target][name].cpu() for name in MADE_OF[metric]}
-        value = means(whole, n_targets[target], std=std)[metric]
+        metric, by = METRICS[name], self._split.units.by
+        found, std = self._by_unit[target], self._objective.stds.get(target, 1.0)
+        count = found["count"].cpu().numpy()
+        if metric.is_mean:
+            scale = std if metric.in_units else 1.0
+            return Units(scale * found[name].cpu().numpy(), count, by)
+        whole, n_targets = {each: self._sums[target].by_name[each].cpu() for each in metric.sums}, int(count.sum())
+        value = metric.of(whole, n_targets, std=std)
         without = np.full(len(count), value)
         for group in np.flatnonzero((count > 0) & (count < count.sum())):
-            left = {name: whole[name] - found[name][group].cpu() for name in whole}
-            if metric == "rmse":
-                left[metric].clamp_(min=0.0)  # rounding of a difference
-            without[group] = means(left, n_targets[target] - int(count[group]), std=std)[metric]
+            left = {each: whole[each] - found[each][group].cpu() for each in whole}
+            without[group] = metric.of(left, n_targets - int(count[group]), std=std)
         # Delete-a-group jackknife (Wolter 2007, section 4.2), shifted so that the mean is the metric itself.
         pseudo = value + (len(count) - 1) * (without.mean() - without)
         return Units(pseudo, np.ones(len(count)), "groups" if by == "sequences" else by)
-
-
-def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
-    sums[name] = sums[name] + value if name in sums else value
 
 
 def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_size: int) -> Evaluation:
@@ -177,18 +170,15 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
                 if not batch.all_known[target]:
                     known = truth != 0
                     truth, owner, prediction = truth[known], owner[known], prediction[known]
-                loss, found = _looked_at(objective.losses[target], prediction, truth)
-                tally.add(target, loss, found, owner)
+                tally.add(target, _compared(objective.losses[target], prediction, truth), owner)
         result = tally.evaluation()
     model.train(was_training)
     return result
 
 
-def _looked_at(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, AtPositions]]:
-    """The criterion at each position, (M,) float64, and what the metrics are made of."""
+def _compared(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> Predictions:
     if prediction.dim() == 1:
-        return in_double(criterion.per_position(prediction, truth)), real_errors(prediction, truth)
+        return value_predictions(prediction, truth, criterion.per_position(prediction, truth))
     scores = CategoricalScores.of(prediction, truth)
-    # What training minimises is mostly the log-loss itself, which takes a walk over all logits.
-    loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth)
-    return in_double(loss), scores.at_positions()
+    # The criterion is mostly the log-loss itself; another one takes one more pass over the logits.
+    return scores.predictions(scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sequifier.config.base import Named
-from sequifier.metrics.predictions import CategoricalScores
 from sequifier.training.baselines.categorical import _history, _loss
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Targets
 from sequifier.training.losses import TargetLoss
+from sequifier.training.predictions import CategoricalScores
 
 
 class PlainCounts:

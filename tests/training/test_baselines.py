@@ -15,7 +15,8 @@ from sequifier.config.base import Named
 from sequifier.dataset.batches import Split
 from sequifier.dataset.windows import evaluation_windows, training_windows
 from sequifier.training import baselines as module
-from sequifier.training.baselines import EACH_BEST, baselines, categorical
+from sequifier.training.baselines import categorical
+from sequifier.training.baselines.scores import EACH_BEST, baselines
 from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.losses import build_losses
 
@@ -185,8 +186,9 @@ def scored_window(
             mine = part[part.begin == split.windows.last[window] - seq_length]
             truth = read(valid.columns[target], mine.rows)
             mine, truth = (mine[truth != 0], truth[truth != 0]) if target in N_CLASSES else (mine, truth)
-            for number, (name, loss, _) in enumerate(fitted.scored(valid.columns, mine, truth, losses[target])):
-                found.append((f"{target} {name} {number}", float(loss.sum())))
+            for number, (name, guess) in enumerate(fitted.scored(valid.columns, mine, truth, losses[target])):
+                assert guess.loss is not None
+                found.append((f"{target} {name} {number}", float(guess.loss.sum())))
     return found
 
 

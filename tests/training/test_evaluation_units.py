@@ -8,7 +8,7 @@ import torch
 from test_loop import events_of, model_of, objective_of, split_of
 
 from sequifier.artifacts.sequence_losses import Units
-from sequifier.training.baselines import baselines
+from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import Evaluation, evaluate
 
 SIZES = [9, 30, 2, 17, 40, 12]

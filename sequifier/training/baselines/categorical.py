@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.metrics.predictions import CategoricalScores
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.losses import TargetLoss
+from sequifier.training.predictions import CategoricalScores
 
 NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
 """By order: the number of events that are looked at."""
@@ -79,7 +79,7 @@ class CategoricalBaselines:
         history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
         contexts = self._counts.look_up(history, targets.rows - targets.begin)
         for number, (scores, loss) in enumerate(_loss(self._counts, contexts, classes, criterion)):
-            yield NAMES[number], loss, scores.at_positions()
+            yield NAMES[number], scores.predictions(loss)
 
 
 def _loss(

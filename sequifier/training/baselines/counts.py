@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from sequifier.dataset.batches import rows_from
-from sequifier.metrics.predictions import CategoricalScores
+from sequifier.training.predictions import CategoricalScores
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.batches import Split, rows_from
-from sequifier.metrics.predictions import AtPositions
+from sequifier.metrics.predictions import Predictions
 
 Rows = NDArray[np.int64]
 Column = NDArray[Any] | MappedColumn
-Found = tuple[str, Tensor, dict[str, AtPositions]]
-"""Name of a baseline, its loss at each target (M,), and what the metrics are made of."""
+Found = tuple[str, Predictions]
+"""Name of a baseline, and its predictions with the criterion at each target."""
 
 _BLOCK = 1 << 16
 """Rows of a training block that is kept or left out as a whole."""

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.metrics.predictions import real_errors
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
 from sequifier.training.losses import TargetLoss
+from sequifier.training.predictions import value_predictions
 
 Floats = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ class RealBaselines:
         for name, prediction in self._predictions(columns, targets):
             # Like a model's, predictions are float32.
             value, target = torch.from_numpy(prediction.astype(np.float32)), torch.from_numpy(truth)
-            yield name, criterion.per_position(value, target).double(), real_errors(value, target)
+            yield name, value_predictions(value, target, criterion.per_position(value, target))
 
     def _predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         yield MEAN, np.full(len(targets), self._mean)

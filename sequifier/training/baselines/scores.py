@@ -1,0 +1,129 @@
+"""What a model must beat: the predictions of standard simple methods.
+
+All are fitted on the training events and scored on exactly the targets, with exactly the criterion, of the model. Each
+reads only what the model may read: the input columns, of the events that the target's window shows. `categorical` and
+`series` say which they are.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.mapped import MappedEvents
+from sequifier.dataset.batches import Split
+from sequifier.training.baselines import categorical, series
+from sequifier.training.baselines.history import evaluated_targets, read, training_targets
+from sequifier.training.evaluate import Evaluation, Objective, Tally
+
+PREFIX = "baseline: "
+EACH_BEST = PREFIX + "best of each target"
+_ROWS = 1 << 18
+"""Targets scored at a time."""
+_FITTED = 1 << 22
+"""Training targets that baselines are fitted on; of more, blocks spread evenly over the split."""
+
+Variant = tuple[str, int]
+"""Name of a baseline and number of the variant; of several, the best on the evaluated split counts."""
+
+
+def baselines(
+    train: Events | MappedEvents,
+    split: Split,
+    objective: Objective,
+    n_classes: Mapping[str, int],
+    inputs: Sequence[str],
+) -> dict[str, Evaluation]:
+    """Score the baselines on the targets of `split`.
+
+    Args:
+        train: training events with the input and target columns.
+        split: the evaluation split; its targets are scored, its events give the history.
+        objective: criteria and weights of the run.
+        n_classes: of categorical columns, the unknown class included.
+        inputs: the columns that the model reads.
+
+    Returns:
+        Baseline name -> what `evaluate` would say of it. With several targets each row takes one method for each, and
+        a last row the best of each target where no other row is that.
+    """
+    reals = [column for column in inputs if column not in n_classes]
+    categories = [column for column in inputs if column in n_classes]
+    training = training_targets(train, split.seq_length, at_most=_FITTED)
+    continued = [target for target in objective.losses if target in reals]
+    ridge = series.WindowRidge(train, continued, training, split.seq_length) if continued else None
+    scores: dict[str, _Scores] = {}
+    for target in objective.losses:
+        fitted: categorical.CategoricalBaselines | series.RealBaselines
+        if target in n_classes:
+            max_order = min(categorical.MAX_ORDER, split.seq_length)
+            fitted = categorical.CategoricalBaselines(train, target, categories, n_classes, training, max_order)
+        else:
+            fitted = series.RealBaselines(
+                train, target, reals, categories, n_classes, training, split.seq_length, ridge
+            )
+        scores[target] = _Scores(fitted, split, objective)
+        if isinstance(train, MappedEvents):
+            train.file.release()
+    best = {target: found.best() for target, found in scores.items()}
+    rows = _rows(scores)
+    if all(row != best for row in rows.values()):
+        rows[EACH_BEST] = best
+    return {
+        name: Tally.joined({target: scores[target].tallies[method] for target, method in row.items()}).evaluation()
+        for name, row in rows.items()
+    }
+
+
+class _Scores:
+    """Method -> its losses on one target."""
+
+    def __init__(
+        self, fitted: categorical.CategoricalBaselines | series.RealBaselines, split: Split, objective: Objective
+    ) -> None:
+        self.target = fitted.target
+        found: dict[Variant, Tally] = {}
+        columns, criterion = split.events.columns, objective.losses[self.target]
+        for targets in evaluated_targets(split, _ROWS):
+            truth = read(columns[self.target], targets.rows)
+            if truth.dtype.kind == "i":
+                known = np.flatnonzero(truth != 0)
+                targets, truth = targets[known], truth[known]
+            if not len(targets):
+                continue
+            unit = torch.from_numpy(split.units.of(targets.rows))
+            n_variants: Counter[str] = Counter()
+            for name, predictions in fitted.scored(columns, targets, truth, criterion):
+                variant = (name, n_variants[name])
+                n_variants[name] += 1
+                if variant not in found:
+                    found[variant] = Tally(split, objective)
+                found[variant].add(self.target, predictions, unit)
+        self.tallies: dict[str, Tally] = {}
+        for (name, _), tally in found.items():
+            if name not in self.tallies or tally.loss(self.target) < self.tallies[name].loss(self.target):
+                self.tallies[name] = tally
+
+    def best(self) -> str:
+        """The method of the least loss."""
+        return min(self.tallies, key=lambda name: self.tallies[name].loss(self.target))
+
+
+def _rows(scores: Mapping[str, _Scores]) -> dict[str, dict[str, str]]:
+    """Name of each row -> target -> method, those without history first.
+
+    A target without a method, such as the seasonal mean of a series without seasons, takes the one before it.
+    """
+    orders = (categorical.NAMES, series.NAMES)
+    used = [[name for name in order if any(name in found.tallies for found in scores.values())] for order in orders]
+    rows = {}
+    for number in range(max(len(names) for names in used)):
+        row, here = {}, [names[min(number, len(names) - 1)] for names in used if names]
+        for target, found in scores.items():
+            order = next(order for order in orders if order[0] in found.tallies)
+            name = next(name for name in here if name in order)
+            row[target] = [known for known in order[: order.index(name) + 1] if known in found.tallies][-1]
+        rows[PREFIX + ", ".join(here)] = row
+    return rows

@@ -1,0 +1,81 @@
+"""A model's predictions, compared with the truth as the metrics need it.
+
+Shapes: M target positions, K known classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
+from sequifier.model.device import in_double, sums_device
+
+_LOGITS_AT_A_TIME = {"cpu": 1 << 18}
+"""Logits looked at together, by device: on a CPU few enough that what is made of them stays in the cache. 256 positions
+of 100,000 classes took 40 ms instead of 178 on 2 cores; elsewhere it is memory that this bounds."""
+_ELSEWHERE = 1 << 26
+
+
+@dataclass(frozen=True)
+class CategoricalScores:
+    """How well each position of a categorical target is predicted, found in one pass over the logits.
+
+    Attributes:
+        n_classes: K.
+        truth: (M,) index of the true class, 0 to K - 1.
+        log_loss: (M,) nats; what `F.cross_entropy` gives, bit for bit.
+        predicted: (M,) index of the class with the largest logit.
+        confidence: (M,) its probability.
+        rank: (M,) number of other classes with a logit at least as large as the true one's. So ties count against the
+            truth: a model that gives all classes the same logit knows nothing.
+    """
+
+    n_classes: int
+    truth: Tensor
+    log_loss: Tensor
+    predicted: Tensor
+    confidence: Tensor
+    rank: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, target: Tensor) -> "CategoricalScores":
+        """Compare logits (M, K) of classes 1 to K with the true class ids (M,), 1 to K."""
+        n_classes = logits.shape[1]
+        truth = target.long() - 1
+        rows = max(1, _LOGITS_AT_A_TIME.get(logits.device.type, _ELSEWHERE) // n_classes)
+        parts = [_compared(logits[i : i + rows], truth[i : i + rows]) for i in range(0, max(len(truth), 1), rows)]
+        columns = parts[0] if len(parts) == 1 else [torch.cat(column) for column in zip(*parts, strict=True)]
+        return cls(n_classes, truth, *columns)
+
+    def predictions(self, loss: Tensor | None = None) -> ClassPredictions:
+        """The same as the metrics take it, on `sums_device`; `loss` is the criterion at each position, (M,)."""
+        rank = in_double(self.rank)
+        truth, predicted = (each.to(sums_device(each.device)) for each in (self.truth, self.predicted))
+        return ClassPredictions(
+            self.n_classes,
+            truth,
+            predicted,
+            hit=in_double(rank == 0),
+            log_loss=in_double(self.log_loss),
+            rank=rank,
+            confidence=in_double(self.confidence),
+            loss=None if loss is None else in_double(loss),
+        )
+
+
+def value_predictions(value: Tensor, target: Tensor, loss: Tensor) -> ValuePredictions:
+    """Predictions of a real target, its truth and the criterion, (M,) each, as the metrics take them."""
+    return ValuePredictions(in_double(value) - in_double(target), in_double(loss))
+
+
+def _compared(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """log_loss, predicted, confidence and rank of some positions."""
+    if logits.dtype in (torch.bfloat16, torch.float16):
+        logits = logits.float()
+    log_probability = F.log_softmax(logits, dim=1)
+    predicted = logits.max(dim=1).indices
+    rank = (logits >= logits.gather(1, truth[:, None])).sum(dim=1, dtype=torch.int32) - 1
+    log_loss = -log_probability.gather(1, truth[:, None])[:, 0]
+    return log_loss, predicted, log_probability.gather(1, predicted[:, None])[:, 0].exp(), rank

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sequifier.execution.session import Ended, Planner
     from sequifier.inference.predict import Inference
     from sequifier.report.report import Report as SearchReport
-    from sequifier.run import RunResult
+    from sequifier.run_record import RunResult
     from sequifier.sampler_search.session import SamplerSearchResult
     from sequifier.sampler_search.setup import Setup
     from sequifier.search.plan import Plan, PlannedRun

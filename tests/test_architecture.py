@@ -45,8 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
     "run": {
         *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),
-        *("training", "export", "inference", "prepare"),
+        *("training", "export", "inference", "prepare", "run_record"),
     },
+    "run_record": {"config", "artifacts", "experiment", "model", "training", "prepare"},
     "check": {"config", "artifacts", "experiment", "results", "search"},
     "cli": {"api", "config"},
 }

@@ -1,7 +1,12 @@
-"""What a training says, in lines."""
+"""The log lines of a training."""
 
 from collections.abc import Mapping
 from typing import Any
+
+
+def digits(loss: float) -> str:
+    """A loss with five significant digits, as log lines show it; files have all of them."""
+    return f"{loss:#.5g}".removesuffix(".")
 
 
 def epoch_line(entry: Mapping[str, Any]) -> str:
@@ -18,13 +23,17 @@ def evaluation_line(entry: Mapping[str, Any]) -> str:
 def step_line(fields: Mapping[str, Any]) -> str:
     """The state of the training after a step."""
     return (
-        f"epoch {fields['epoch']} step {fields['step']}/{fields['steps']}  train loss {fields['train_loss']:.4f}  "
+        f"epoch {fields['epoch']} step {fields['step']}/{fields['steps']}  train loss {digits(fields['train_loss'])}  "
         f"{fields['windows_per_second']:.0f} windows/s"
     )
 
 
 def share_lines(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """For each target the classes predicted most often: target -> class -> share."""
+    """A line for each target: the classes predicted most often, with the fraction of predictions.
+
+    Args:
+        shares: target -> class -> fraction.
+    """
     return [
         f"  {target} is predicted as "
         + ", ".join(f"{_class(name)} {100 * share:.1f} %" for name, share in found.items())
@@ -33,7 +42,7 @@ def share_lines(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def with_class_names(entry: Mapping[str, Any], id_maps: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """An entry of the history as it is shown: with the names of classes instead of their ids."""
+    """An entry of the history with the names of classes instead of their ids."""
     if "class_shares" not in entry:
         return dict(entry)
     names = {target: list(id_maps[target]) for target in entry["class_shares"]}
@@ -45,24 +54,19 @@ def with_class_names(entry: Mapping[str, Any], id_maps: Mapping[str, Mapping[str
 
 
 def accuracies(metrics: Mapping[str, Any]) -> str:
-    """The accuracy of each categorical target, in few characters."""
+    """The accuracy of each categorical target."""
     found = {key: value for key, value in metrics.items() if key.startswith("val_") and key.endswith("_accuracy")}
-    return "".join(f"  {key[4:-9]} {100 * value:.1f} % right" for key, value in found.items())
-
-
-def printable(text: str) -> str:
-    """A text with what a terminal would take as a command written out: only line breaks and tabs are left."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    return "".join(f"  accuracy of {key[4:-9]} {100 * value:.1f} %" for key, value in found.items())
 
 
 def _class(name: str) -> str:
-    """A class, in quotes where it could not be seen."""
+    """A class; white space and what cannot be printed in quotes."""
     return name if name.isprintable() and name == name.strip() != "" else repr(name)
 
 
 def _results(entry: Mapping[str, Any]) -> str:
     return (
-        f"train loss {entry['train_loss']:.4f}  validation loss {entry['val_loss']:.4f}{accuracies(entry)}  "
+        f"train loss {digits(entry['train_loss'])}  validation loss {digits(entry['val_loss'])}{accuracies(entry)}  "
         f"learning rate {entry['learning_rate']:.3g}"
     )
 

@@ -144,7 +144,7 @@ def test_ctrl_c_finishes_the_epoch_and_ends_with_code_130(shop: Path, train_conf
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 130
-    assert "the same command goes on from there" in rest
+    assert "the same command resumes it" in rest
     assert rest.splitlines()[-1] == "interrupted"
     assert "Traceback" not in rest
     assert (shop / "checkpoints" / "tiny-resume.pt").exists()

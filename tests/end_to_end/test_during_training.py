@@ -19,7 +19,8 @@ from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError
-from sequifier.run import RunResult, run
+from sequifier.run import run
+from sequifier.run_record import RunResult
 from tests.support.shop import WriteConfig
 
 OF_THE_CLOCK = ("seconds", "windows_per_second", "events_per_second", "peak_memory_bytes")
@@ -145,7 +146,7 @@ def test_a_run_killed_within_an_epoch_goes_on_from_its_step_as_if_nothing_had_ha
     resumed_at = kill_at - 1 - (kill_at - 1) % interval
     assert read_checkpoint(shop / "checkpoints" / "tiny-resume.pt")["progress"]["step"] == resumed_at
     train(path)
-    assert f"goes on after epoch {(resumed_at) // steps_per_epoch(shop)}, step {resumed_at}" in log(shop)
+    assert f"resumes after epoch {(resumed_at) // steps_per_epoch(shop)}, step {resumed_at}" in log(shop)
     train(train_config(**{**values, "model_name": "whole"}))
     assert entries(shop) == entries(shop, "whole")
     for which in ("best", "last"):

@@ -105,7 +105,7 @@ def check(place: Place, *, resumes_at_step: int = STEPS_PER_EPOCH, **training: A
     finals = [read_checkpoint(place.root / f"checkpoints/{name}-epoch-{EPOCHS}.pt") for name in ("whole", "cut")]
     assert finals[0]["progress"]["step"] == EPOCHS * STEPS_PER_EPOCH
     log = (place.root / "logs/cut/latest/experiment_log.txt").read_text()
-    assert f", step {resumes_at_step}\n" in log[log.index("goes on after epoch 1") :]
+    assert f", step {resumes_at_step}\n" in log[log.index("resumes after epoch 1") :]
 
     assert differences(*finals) == []
     models = [

@@ -20,6 +20,7 @@ import yaml
 
 from sequifier import ARITHMETIC
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from sequifier.training.log_lines import digits
 from tests.support.shop import TINY_SEARCH, WriteConfig, merged
 
 COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search"]
@@ -86,7 +87,7 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
         assert again.returncode == 0, again.stderr
         data = json.loads((shop / f"logs/tune-run-{number}/latest/experiment_data.json").read_text())
         assert data["results"]["best_val_loss"] == record.best_val_loss, "to the last digit"
-        assert f"the run before: {record.best_val_loss!r} (the same)" in again.stderr
+        assert f"previous run: {digits(record.best_val_loss)} (identical)" in again.stderr
         facts = data["results"]["facts"]
         assert (facts["arithmetic"], facts["torch"], facts["products"]) == (ARITHMETIC, torch.__version__, "float32")
         assert facts["device"] and facts["cpu_threads"] > 0

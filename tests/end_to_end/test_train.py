@@ -16,7 +16,8 @@ from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
 from sequifier.prepare import Shared, prepare
-from sequifier.run import RunResult, run
+from sequifier.run import run
+from sequifier.run_record import RunResult
 from tests.support.rounding import rounding
 from tests.support.shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 

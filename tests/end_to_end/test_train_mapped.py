@@ -9,7 +9,8 @@ import pytest
 from sequifier import api
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
-from sequifier.run import RunResult, run
+from sequifier.run import run
+from sequifier.run_record import RunResult
 from tests.support.shop import WriteConfig, preprocess_shop
 
 

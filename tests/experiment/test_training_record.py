@@ -17,7 +17,7 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.experiment import Experiment
-from sequifier.run import _previous_loss
+from sequifier.run_record import previous_loss
 from tests.support.shop import WriteConfig
 
 FILES = {"experiment_log.txt", "experiment_meta.json", "experiment_data.json", "metrics.jsonl", "config.yaml", "code"}
@@ -124,6 +124,6 @@ def test_a_record_without_results_of_a_training_has_no_loss_before(tmp_path: Pat
     folder = tmp_path / "logs" / "infer" / "2026-01-01__00-00-00__abcdef"
     folder.mkdir(parents=True)
     (folder / "experiment_data.json").write_text(json.dumps(data))
-    assert _previous_loss(tmp_path, "infer", but=tmp_path) is None
+    assert previous_loss(tmp_path, "infer", but=tmp_path) is None
     (folder / "experiment_data.json").write_text('{"results": {"best_val_loss": 0.5, "ended": "finished"}}')
-    assert _previous_loss(tmp_path, "infer", but=tmp_path) == 0.5
+    assert previous_loss(tmp_path, "infer", but=tmp_path) == 0.5

@@ -1,0 +1,258 @@
+"""What a run records and prints: its experiment record, its log lines and its result."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from sequifier import ARITHMETIC, __version__
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.reading import object_or_none
+from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
+from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_unit_sums
+from sequifier.config.dump import dump_yaml
+from sequifier.config.identity import identity
+from sequifier.config.loading.active import run_line
+from sequifier.experiment.experiment import Experiment
+from sequifier.experiment.hooks import Hook, bind_hooks
+from sequifier.experiment.machine import installed_versions, machine
+from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
+from sequifier.model.device import device_name
+from sequifier.params import frozen_scope
+from sequifier.prepare import Prepared
+from sequifier.shares import percent
+from sequifier.training.baselines.scores import PREFIX
+from sequifier.training.log_lines import (
+    accuracies,
+    digits,
+    epoch_line,
+    evaluation_line,
+    share_lines,
+    step_line,
+    with_class_names,
+)
+from sequifier.training.loop import Emit
+
+Ended = Literal["finished", "early_stopping", "interrupted", "paused", "pruned", "diverged"]
+UNFINISHED: tuple[Ended, ...] = ("interrupted", "paused")
+"""The run resumes from its checkpoint when it is started again."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a run, as it is stored in its record and in the ledger of a search."""
+
+    name: str
+    ended: Ended
+    best_val_loss: float | None  # None: no evaluation was finite
+    best_epoch: int  # the epoch in or after which the best evaluation was
+    best_step: int  # optimizer steps at the best evaluation
+    last_epoch: int
+    metrics: dict[str, float]  # of the best evaluation
+    skill: float | None  # see `metrics.skill`; of the metric that ranks
+    curve: list[float]  # that metric after each epoch
+    n_targets: dict[str, int]  # evaluated targets of each target column
+    parameters: int  # weights of the model
+    seconds: dict[str, float]  # of each stage, and in total
+    throughput: dict[str, float]  # windows and events per second of training
+    peak_memory_bytes: int
+    files: dict[str, str]  # kind of file -> path below project_root
+    baselines: dict[str, dict[str, float]]  # name -> metrics on the same targets
+    seed: int
+    batch_size: int
+    accumulation_steps: int
+    facts: dict[str, Any]  # what else results depend on: device, products, torch, cpu_threads, sequifier, arithmetic
+    inputs: dict[str, str]  # what comparable runs have in common beside the data fingerprint: field -> value or digest
+    error: str | None = None  # why it diverged
+
+
+@contextmanager
+def open_record(ready: Prepared, hooks: Mapping[str, Sequence[tuple[str, Hook]]], emit: Emit) -> Iterator["RunRecord"]:
+    """Make the record of a run; it is closed with how the block ended.
+
+    Args:
+        ready: the run.
+        hooks: the user's functions, as `load_hooks` returns them. They read the config by `param_scope`, also in
+            threads that they start.
+        emit: receives log lines and events.
+    """
+    config = ready.config
+    values = config.model_dump(mode="json")
+    experiment = Experiment(
+        config.root / "logs",
+        config.model_name,
+        parameters=values,
+        kind="train",
+        echo=lambda line: emit("log", line=line),
+        latest=True,
+    )
+    with frozen_scope(values), experiment:
+        experiment.open(METRICS, "a").close()  # there even if the run ends before its first evaluation
+        yield RunRecord(ready, experiment, bind_hooks(hooks, experiment, config.root), emit)
+
+
+class RunRecord:
+    """The record of a running training: all that it writes to `logs/NAME/TIME/` and prints.
+
+    Args:
+        ready: the run.
+        experiment: its open record.
+        hooks: point -> function that calls the user's hooks.
+        emit: receives events; log lines reach it through the experiment.
+    """
+
+    def __init__(self, ready: Prepared, experiment: Experiment, hooks: Mapping[str, Hook], emit: Emit) -> None:
+        self._ready, self._experiment, self._emit, self.hooks = ready, experiment, emit, hooks
+        self._root = ready.config.root
+        self.log = experiment.log
+        self._previous = previous_loss(self._root, ready.config.model_name, but=experiment.path)
+
+    @property
+    def path(self) -> str:
+        """The folder of the record, below project_root."""
+        return self._below_root(self._experiment.path)
+
+    def begin(self, n_parameters: int) -> None:
+        """Write the config, and print what is trained on which data and what there is to beat."""
+        ready, log = self._ready, self.log
+        config, progress = ready.config, ready.state.progress
+        config_hash = identity(config, ready.metadata.fingerprint)
+        write_text(self._experiment.path / CONFIG, _described_config(ready, config_hash))
+        self._emit("started", record=self.path, parameters=n_parameters)
+        log(
+            f"{config.model_name}: {n_parameters:,} weights, {len(ready.train):,} training windows of "
+            f"{config.seq_length} events, {ready.valid.windows.n_targets:,} validation targets, "
+            f"on {_computation(ready)}"
+        )
+        log(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
+        log(run_line(config))
+        for warning in ready.warnings:
+            log(f"warning: {warning}")
+        name, found = min(ready.baselines.items(), key=lambda item: item[1].scores["val_loss"])
+        loss = digits(found.scores["val_loss"])
+        log(f"best baseline: validation loss {loss}{accuracies(found.scores)} ({name.removeprefix(PREFIX)})")
+        for entry in progress.entries():
+            self._experiment.add_metrics(with_class_names(entry, ready.metadata.id_maps))
+        if progress.step:
+            log(f"resumes after epoch {progress.epoch}, step {progress.step}")
+        self.call("before_training", epoch=progress.epoch)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Record an event of the training loop, and pass it on."""
+        if event in ("epoch", "evaluation"):
+            fields = with_class_names(fields, self._ready.metadata.id_maps)
+            entry = {key: value for key, value in fields.items() if key not in ("epochs", "is_best")}
+            self._experiment.add_metrics(entry)
+            self.log(epoch_line(fields) if event == "epoch" else evaluation_line(fields))
+            for line in share_lines(fields.get("class_shares", {})):
+                self.log(line)
+        elif event == "step" and fields["step"] != fields["steps"]:
+            self.log(step_line(fields), echo=False)
+        self._emit(event, **fields)
+
+    def call(self, point: str, **context: Any) -> None:
+        """Call the user's hooks of a point."""
+        if point in self.hooks:
+            state = self._ready.state
+            self.hooks[point](step=state.progress.step, model=state.model, optimizer=state.optimizer, **context)
+
+    def write_unit_sums(self) -> dict[str, str]:
+        """Write the sums by sampling unit of the best weights and of the baselines; returns the files."""
+        ready, folder = self._ready, self._experiment.path
+        if ready.state.best_units is None:
+            return {}
+        write_unit_sums(folder / SEQUENCE_LOSSES, {ONE_MODEL: ready.state.best_units})
+        write_unit_sums(folder / OF_BASELINES, {name: found.units for name, found in ready.baselines.items()})
+        return {"sequence_losses": self._below_root(folder / SEQUENCE_LOSSES)}
+
+    def finish(self, result: RunResult) -> None:
+        """Store the result, and print it."""
+        self.log(_last_line(result, self._previous))
+        if result.ended not in UNFINISHED:
+            paths = {kind: self._root / path for kind, path in result.files.items()}
+            self.call(
+                "after_training", epoch=result.last_epoch, ended=result.ended, metrics=result.metrics, paths=paths
+            )
+        statuses: dict[Ended, Status] = {**dict.fromkeys(UNFINISHED, "interrupted"), "diverged": "failed"}
+        status = statuses.get(result.ended, "done")
+        self._experiment.finish(status, results=asdict(result), error=result.error)
+
+    def _below_root(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
+
+
+def previous_loss(root: Path, name: str, *, but: Path) -> float | None:
+    """The best validation loss of the run of this name before this one, if it ended.
+
+    Args:
+        root: the project's folder.
+        name: of the model.
+        but: folder of the record of this run.
+    """
+    records = sorted(path for path in (root / "logs" / name).glob(f"[0-9]*/{DATA}") if path.parent != but)
+    if not records:
+        return None
+    # A record that somebody edited is no reason to stop.
+    results = (object_or_none(records[-1]) or {}).get("results")
+    if not isinstance(results, dict):
+        return None  # nor is the record of an inference: a model may be called `infer`
+    loss = results.get("best_val_loss")
+    return loss if isinstance(loss, float) and results.get("ended") not in UNFINISHED else None
+
+
+def facts(ready: Prepared) -> dict[str, Any]:
+    """What a result depends on besides config and data."""
+    precision = ready.state.precision
+    linear, decoder = (str(dtype).removeprefix("torch.") for dtype in (precision.linear, precision.decoder))
+    return {
+        "device": device_name(ready.device, str(machine()["processor"])),
+        "products": linear if linear == decoder else f"{linear}, decoder {decoder}",
+        "torch": torch.__version__,
+        "cpu_threads": torch.get_num_threads(),
+        "sequifier": __version__,
+        "arithmetic": ARITHMETIC,
+    }
+
+
+def _computation(ready: Prepared) -> str:
+    """The device, and in what the computation differs from plain float32 on it."""
+    words = [ready.device.type]
+    if ready.state.precision.linear != torch.float32:
+        words.append(f"products in {str(ready.state.precision.linear).removeprefix('torch.')}")
+    if ready.state.model.is_compiled:
+        words.append("compiled")
+    return ", ".join(words)
+
+
+def _described_config(ready: Prepared, config_hash: str) -> str:
+    """The resolved config as YAML, below comments on what else the run depends on."""
+    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
+    found = facts(ready)
+    header = [
+        f"resolved config of one run; config hash {config_hash}",
+        f"data {ready.metadata.fingerprint}; device {_computation(ready)}; {torch.get_num_threads()} threads",
+        f"{found['device']}; arithmetic {found['arithmetic']}",
+        versions,
+    ]
+    return dump_yaml(ready.config.model_dump(mode="json"), header=header)
+
+
+def _last_line(result: RunResult, previous: float | None) -> str:
+    if result.ended in UNFINISHED:
+        return f"{result.ended} after epoch {result.last_epoch}; the same command resumes it"
+    loss = result.best_val_loss
+    if loss is None:
+        return "no model: the validation loss was never finite"
+    line = f"best validation loss {digits(loss)} in epoch {result.best_epoch} of {result.last_epoch}"
+    line += f" (step {result.best_step})"
+    baseline = min(scores["val_loss"] for scores in result.baselines.values())
+    if baseline:
+        lead = 1 - loss / baseline
+        line += f", {percent(lead)} {'better' if lead >= 0 else 'worse'} than the best baseline"
+    if previous is not None:
+        same = "identical" if previous == loss else f"{loss - previous:+.3g}"
+        line += f"; previous run: {digits(previous)} ({same})"
+    return line

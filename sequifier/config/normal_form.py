@@ -10,11 +10,9 @@ from typing import Any
 
 from sequifier.config.architecture import automatic_widths
 from sequifier.config.base import ColumnType, Named
-from sequifier.config.catalogue.torch_names import Family, options_of
+from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, Family, options_of
 from sequifier.config.model import ModelSpec
 from sequifier.config.training import TrainingSpec
-
-_LOSSES: dict[ColumnType, str] = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
 
 
 @dataclass
@@ -96,7 +94,11 @@ def _put_losses(found: Normal, spec: TrainingSpec, targets: Mapping[str, ColumnT
         shorter, left_out = _without_defaults("criteria", entry)
         if left_out:
             found.reasons.append(_are_defaults(f"criterion.{target}", entry.name, left_out))
-        if not shorter.options and shorter.name == _LOSSES.get(targets.get(target, "real")) and target in targets:
+        if (
+            not shorter.options
+            and shorter.name == DEFAULT_CRITERIA.get(targets.get(target, "real"))
+            and target in targets
+        ):
             found.reasons.append(f"criterion.{target} {entry.name} is the default")
         else:
             criterion[target] = shorter

@@ -1,4 +1,6 @@
-"""One target's criterion, per position and summed.
+"""The losses, and one target's criterion per position and summed.
+
+To add a loss, write its row in `LOSSES` and generate `names.json` anew, in which a config finds its options.
 
 The loss of a step is the sum over its valid target positions divided by their number, which the caller knows from the
 index; so nothing here takes a mean. Class 0 (padding, unknown) is never predicted: the logits are those of classes
@@ -7,17 +9,56 @@ Shapes: M valid target positions, K known classes of one categorical target.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sequifier.config.base import Named
-from sequifier.config.catalogue.torch_names import check_criterion
+from sequifier.config.base import ColumnType, Named
+from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.errors import ConfigError, Problem, RunError
 
-DEFAULT_CRITERION = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
+
+def _nll_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str) -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=-1), target, weight=weight, reduction=reduction)
+
+
+def _multi_margin_loss(
+    logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str, **options: Any
+) -> Tensor:
+    # torch 2.13 leaves the sum of no positions uninitialised.
+    losses = F.multi_margin_loss(logits, target, weight=weight, reduction="none", **options)
+    return losses.sum() if reduction == "sum" else losses
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss that a config may name.
+
+    Attributes:
+        kind: of the targets it is for.
+        function: of prediction and target, with `reduction`, the options of the config, and for a categorical target
+            `weight`; as in torch.nn.functional, on logits.
+        is_log_loss: whether it is the log-loss, but for class weights and options.
+    """
+
+    kind: ColumnType
+    function: Callable[..., Tensor]
+    is_log_loss: bool = False
+
+
+LOSSES: dict[str, Loss] = {
+    "CrossEntropyLoss": Loss("categorical", F.cross_entropy, is_log_loss=True),
+    "NLLLoss": Loss("categorical", _nll_loss, is_log_loss=True),  # torch's takes log-probabilities, ours logits
+    "MultiMarginLoss": Loss("categorical", _multi_margin_loss),
+    "MSELoss": Loss("real", F.mse_loss),
+    "L1Loss": Loss("real", F.l1_loss),
+    "SmoothL1Loss": Loss("real", F.smooth_l1_loss),
+    "HuberLoss": Loss("real", F.huber_loss),
+    "PoissonNLLLoss": Loss("real", F.poisson_nll_loss),
+}
 
 
 class TargetShape(Protocol):
@@ -26,7 +67,7 @@ class TargetShape(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def kind(self) -> Literal["categorical", "real"]: ...
+    def kind(self) -> ColumnType: ...
     @property
     def n_classes(self) -> int: ...
 
@@ -45,14 +86,19 @@ class TargetLoss:
     def __init__(self, criterion: Named, *, class_weights: Tensor | None = None) -> None:
         self.criterion = criterion
         self.class_weights = class_weights
-        self._function = FUNCTIONS[criterion.name]
-        self._is_categorical = criterion.name in CATEGORICAL
+        self._loss = LOSSES[criterion.name]
 
     @property
     def is_log_loss(self) -> bool:
         """Whether it is the log-loss in nats, which every evaluation measures anyway."""
-        plain = self.class_weights is None and not self.criterion.options
-        return plain and self.criterion.name in ("CrossEntropyLoss", "NLLLoss")
+        return self.class_weights is None and not self.criterion.options and self._loss.is_log_loss
+
+    @property
+    def label_smoothing(self) -> float | None:
+        """The label smoothing of a log-loss, with or without class weights; None for another loss."""
+        options = self.criterion.options
+        smoothing = float(options.pop("label_smoothing", 0.0))
+        return smoothing if self._loss.is_log_loss and not options else None
 
     def per_position(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of each position, (M,).
@@ -72,16 +118,13 @@ class TargetLoss:
     def _reduced(self, prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
         if prediction.dtype in (torch.bfloat16, torch.float16):
             prediction = prediction.float()
-        if not self._is_categorical:
-            return self._function(
-                prediction, target.to(prediction.dtype), reduction=reduction, **self.criterion.options
-            )
+        function, options = self._loss.function, self.criterion.options
+        if self._loss.kind == "real":
+            return function(prediction, target.to(prediction.dtype), reduction=reduction, **options)
         if self.class_weights is not None and self.class_weights.device != prediction.device:
             self.class_weights = self.class_weights.to(prediction.device)
         weight = None if self.class_weights is None else self.class_weights.to(prediction.dtype)
-        return self._function(
-            prediction, target.to(torch.int64) - 1, weight=weight, reduction=reduction, **self.criterion.options
-        )
+        return function(prediction, target.to(torch.int64) - 1, weight=weight, reduction=reduction, **options)
 
 
 def build_losses(
@@ -102,7 +145,7 @@ def build_losses(
     """
     losses, problems = {}, []
     for target in targets:
-        named = criterion.get(target.name) or Named(name=DEFAULT_CRITERION[target.kind])
+        named = criterion.get(target.name) or Named(name=DEFAULT_CRITERIA[target.kind])
         weights = (class_weights or {}).get(target.name)
         known_weights = None if weights is None else _known_class_weights(target, weights)
         try:
@@ -139,30 +182,3 @@ def _known_class_weights(target: TargetShape, weights: Sequence[float]) -> Tenso
             f"{target.n_classes - 1} in the order of the metadata's id_maps",
         )
     return torch.tensor(weights[1:], dtype=torch.float32)
-
-
-def _nll_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str) -> Tensor:
-    return F.nll_loss(F.log_softmax(logits, dim=-1), target, weight=weight, reduction=reduction)
-
-
-def _multi_margin_loss(
-    logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str, **options: Any
-) -> Tensor:
-    # torch 2.13 leaves the sum of no positions uninitialised.
-    losses = F.multi_margin_loss(logits, target, weight=weight, reduction="none", **options)
-    return losses.sum() if reduction == "sum" else losses
-
-
-CATEGORICAL: dict[str, Callable[..., Tensor]] = {
-    "CrossEntropyLoss": F.cross_entropy,
-    "NLLLoss": _nll_loss,  # torch's takes log-probabilities, our heads give logits
-    "MultiMarginLoss": _multi_margin_loss,
-}
-REAL: dict[str, Callable[..., Tensor]] = {
-    "MSELoss": F.mse_loss,
-    "L1Loss": F.l1_loss,
-    "SmoothL1Loss": F.smooth_l1_loss,
-    "HuberLoss": F.huber_loss,
-    "PoissonNLLLoss": F.poisson_nll_loss,
-}
-FUNCTIONS = CATEGORICAL | REAL

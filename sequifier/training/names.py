@@ -22,7 +22,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from sequifier.config.catalogue import torch_names as config_names
 from sequifier.config.catalogue.torch_names import AUTO_OPTIONS, read_optimizer_entry
-from sequifier.training.losses import CATEGORICAL, REAL
+from sequifier.training.losses import LOSSES
 from sequifier.training.trial import try_optimizer
 
 PATH = Path(config_names.__file__).with_name("torch_names.json")
@@ -143,7 +143,7 @@ OPTION_ALIASES = {
 FUNCTION = "it needs a Python function, which YAML cannot hold"
 UNSUPPORTED_SCHEDULERS = {"LambdaLR": FUNCTION, "MultiplicativeLR": FUNCTION + "; ExponentialLR multiplies by a number"}
 
-NOT_A_CRITERION = "it does not take (prediction, target) of one target; available: " + ", ".join([*CATEGORICAL, *REAL])
+NOT_A_CRITERION = "it does not take (prediction, target) of one target; available: " + ", ".join(LOSSES)
 
 
 def optimizer_classes() -> dict[str, tuple[str, type[Optimizer]]]:
@@ -195,9 +195,8 @@ def _schedulers() -> dict[str, Any]:
 
 def _criteria() -> tuple[dict[str, Any], dict[str, str]]:
     supported = {
-        name: {"kind": kind, "options": _described(name, getattr(nn, name), "criteria")}
-        for kind, names in (("categorical", CATEGORICAL), ("real", REAL))
-        for name in names
+        name: {"kind": loss.kind, "options": _described(name, getattr(nn, name), "criteria")}
+        for name, loss in LOSSES.items()
     }
     losses = [name for name in vars(nn) if name.endswith("Loss") and name not in supported]
     return supported, dict.fromkeys(sorted(losses), NOT_A_CRITERION)

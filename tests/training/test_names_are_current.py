@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sequifier.config.catalogue.torch_names import AUTO_OPTIONS, known_names, options_of
-from sequifier.training.losses import FUNCTIONS
+from sequifier.training.losses import LOSSES
 from sequifier.training.names import PATH, generate, text, versions
 
 WRITTEN = json.loads(PATH.read_text(encoding="utf-8"))
@@ -28,7 +28,7 @@ def test_names_are_written_anew_without_a_difference() -> None:
 
 
 def test_every_criterion_has_a_function() -> None:
-    assert sorted(known_names("criteria")) == sorted(FUNCTIONS)
+    assert sorted(known_names("criteria")) == sorted(LOSSES)
 
 
 def test_every_option_that_takes_auto_is_a_length_of_some_scheduler() -> None:

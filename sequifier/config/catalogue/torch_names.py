@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sequifier.config.base import Named
+from sequifier.config.base import ColumnType, Named
 from sequifier.errors import did_you_mean
 
 Family = Literal["optimizers", "schedulers", "criteria"]
 SINGULAR = {"optimizers": "optimizer", "schedulers": "scheduler", "criteria": "criterion"}
+
+DEFAULT_CRITERIA: dict[ColumnType, str] = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
 
 AUTO = "auto"
 """Stands for a length of the run in a scheduler's options; see `sequifier.config.catalogue.schedules`."""

@@ -111,9 +111,8 @@ class _Needed:
     def __init__(self, criterion: TargetLoss, n_classes: int) -> None:
         weights = criterion.class_weights
         self.weights = np.ones(n_classes) if weights is None else weights.cpu().double().numpy()
-        options = dict(criterion.criterion.options)
-        self.smoothing = float(options.pop("label_smoothing", 0.0))
-        self.all_classes = bool(options) or criterion.criterion.name not in ("CrossEntropyLoss", "NLLLoss")
+        self.smoothing = criterion.label_smoothing or 0.0
+        self.all_classes = criterion.label_smoothing is None
 
 
 def _dense_loss(counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion: TargetLoss) -> Tensor:

@@ -1,4 +1,4 @@
-"""A split, seen through an index of windows; no Python runs per window.
+"""The events of a split, gathered into batches by an index of windows; no Python loop runs over windows.
 
 Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M target positions of a batch.
 """
@@ -21,7 +21,7 @@ from sequifier.dataset.windows import RowNumbers, WindowIndex
 __all__ = ["Batch", "Split", "in_batches", "rows_from"]
 
 _AT_A_TIME = 1 << 20
-"""Rows or windows looked at at a time, so that looking takes little memory."""
+"""Rows or windows that are examined together, which bounds the memory."""
 
 
 class Split:
@@ -34,7 +34,7 @@ class Split:
         real: real input columns, in the order of the model.
         targets: target columns.
         seq_length: inputs of a window (T).
-        device: where batches are wanted; the columns are held there too when they are in memory and fit.
+        device: of the batches; columns in memory are copied there once, when they fit.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Split:
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
         self._gather = gather_for(events, Shown(tuple(categorical), tuple(real), tuple(targets), seq_length), device)
-        # What holds for the whole split need not be looked at in each batch.
+        # Properties of the whole split need not be checked in each batch.
         self._none_padded = self._no_window(lambda last, first, counted: last - seq_length < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
         self._known_before = {target: _known_before(events.columns[target]) for target in targets}
@@ -59,7 +59,10 @@ class Split:
         return len(self.windows)
 
     def n_known_targets(self, target: str, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
-        """How many known targets each window has: the divisor of its loss. From the index, without a batch."""
+        """Return the number of known targets of each window, (B,): the divisor of its loss.
+
+        It follows from the index, without a batch.
+        """
         known = self._known_before[target]
         if known is None and self._all_counted and not isinstance(chosen, slice):
             return np.full(len(chosen), self.seq_length)
@@ -70,7 +73,7 @@ class Split:
         return n_known
 
     def n_targets_of_class(self, target: str, n_classes: int) -> NDArray[np.int64]:
-        """(n_classes,) How many events of each class are targets of a window, each counted once."""
+        """Return the number of events of each class that are targets of a window, (n_classes,); each counts once."""
         opens = np.zeros(len(self.events.columns[target]) + 1, dtype=np.int32)
         np.add.at(opens, self.windows.counted, 1)
         np.subtract.at(opens, self.windows.last.astype(np.int64) + 1, 1)
@@ -107,7 +110,7 @@ class Split:
         return unit_index(self.windows)
 
     def target_unit(self, chosen: NDArray[np.int64]) -> Tensor:
-        """(M,) the number of the sampling unit that each target position of the batch of `chosen` belongs to."""
+        """Return the sampling unit of each target position in the batch of `chosen`, (M,)."""
         counts = (self.windows.last[chosen] - self.windows.counted[chosen] + 1).astype(np.int64)
         if self.units.by == "sequences":
             units = np.repeat(self._unit_of_window[chosen], counts)
@@ -117,7 +120,7 @@ class Split:
 
     @cached_property
     def unit_targets(self) -> NDArray[np.int64]:
-        """(U,) targets of each sampling unit; those with an unknown category are among them."""
+        """Number of targets of each sampling unit, (U,), including those with an unknown category."""
         found = np.zeros(len(self.units), dtype=np.int64)
         for chosen in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
             found += np.bincount(self.target_unit(chosen).cpu().numpy(), minlength=len(found))
@@ -125,11 +128,11 @@ class Split:
 
     @cached_property
     def _unit_of_window(self) -> NDArray[np.int64]:
-        """(W,) for units that are whole sequences."""
+        """Sampling unit of each window, (W,); for units that are whole sequences."""
         return self.units.of(self.windows.first)
 
     def _no_window(self, condition: Callable[[RowNumbers, RowNumbers, RowNumbers], NDArray[np.bool_]]) -> bool:
-        """Whether `condition(last, first, counted)` holds for none."""
+        """Return whether `condition(last, first, counted)` holds for no window."""
         windows = self.windows
         for start in range(0, len(windows), _AT_A_TIME):
             here = slice(start, start + _AT_A_TIME)
@@ -139,19 +142,19 @@ class Split:
 
 
 def rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`counts` rows from each of `begins` on, one after the other."""
+    """Return runs of consecutive rows, joined: `counts[i]` rows from `begins[i]` on."""
     rows: NDArray[np.int64] = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     return rows
 
 
 def in_batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Cut an order of windows into batches; the last one may be smaller."""
+    """Cut an order of windows into batches of `size`; the last one may be smaller."""
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
 
 def _known_before(column: NDArray[Any] | MappedColumn) -> NDArray[Any] | None:
-    """(N + 1,) How many known ids lie before each row; None when all are known or the column is real."""
+    """Return the number of known ids before each row, (N + 1,); None when all are known or the column is real."""
     parts = range(0, len(column), _AT_A_TIME)
     if column.dtype.kind != "i" or all((column[start : start + _AT_A_TIME] != 0).all() for start in parts):
         return None

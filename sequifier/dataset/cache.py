@@ -1,4 +1,4 @@
-"""Splits that stay in memory, or mapped, from one run to the next."""
+"""Splits that stay in memory, or mapped, between the runs of one process."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from sequifier.artifacts.mapped import MappedEvents, map_events
 from sequifier.artifacts.shard_folder import content_stat
 
 _KEPT = 6
-"""Splits of three feature sets; older ones are dropped."""
+"""Number of splits: those of three feature sets. The oldest is dropped."""
 
 
 class EventCache:
-    """Reads or maps a split once, as long as its file stays the same."""
+    """Reads or maps each split once, until its file changes."""
 
     def __init__(self) -> None:
         self._events: dict[tuple[object, ...], Events | MappedEvents] = {}
@@ -26,7 +26,7 @@ class EventCache:
         format: Format | None,
         mapped: bool = False,
     ) -> Events | MappedEvents:
-        """As `read_events` or `map_events`; a file is known again by its path, size and time of change."""
+        """Return the events as `read_events` or `map_events` does; path, size and modification time identify a file."""
         hashes = tuple((expected_hashes or {}).items())
         key = (mapped, str(path.resolve()), content_stat(path), tuple(columns), hashes)
         if key not in self._events:

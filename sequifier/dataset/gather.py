@@ -1,6 +1,6 @@
-"""Windows gathered into batches: by the host, from memory or from mapped files, or by the device that holds the data.
+"""Gathering windows into batches: on the host, from memory or mapped files, or on the device that holds the columns.
 
-Both give the same numbers in the same layout, so whatever is computed from them is the same, bit for bit.
+Both return the same numbers in the same memory layout, so results are equal bit for bit.
 Shapes: N rows of the split, B windows of a batch, T input steps, C categorical and R real input columns, M target
 positions of a batch.
 """
@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of a split, gathered on its device."""
+    """Windows of a split, on its device."""
 
     categories: Tensor  # (B, T, C) int32 ids; each column of it is contiguous
     reals: Tensor  # (B, T, R) float32; each column of it is contiguous
@@ -35,7 +35,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a batch shows: input columns in the order of the model, target columns, and T."""
+    """Columns of a batch: inputs in the order of the model, targets, and the number T of steps."""
 
     categorical: Sequence[str]
     real: Sequence[str]
@@ -44,12 +44,12 @@ class Shown:
 
 
 class Gather(Protocol):
-    """Makes a batch of windows, (B,) each.
+    """Gathers windows, (B,) each, into a batch.
 
     Args:
         last: row of the last target.
         first: first row of the sequence; None when no window has padding.
-        counted: row of the first target that counts; None when all do.
+        counted: row of the first target that counts; None when all targets count.
         all_known: see `Batch`.
     """
 
@@ -59,8 +59,8 @@ class Gather(Protocol):
 class HostGather:
     """Gathers in the memory of the host, then copies to the device.
 
-    A window is a run of rows, which NumPy copies in one piece: some times faster than row by row, and without threads
-    that a busy machine keeps waiting.
+    A window is a run of rows, which NumPy copies in one piece: several times faster than row by row, and without
+    threads, for which a busy machine would have to wait.
     """
 
     def __init__(self, events: Events | MappedEvents, shown: Shown, device: torch.device) -> None:
@@ -104,13 +104,13 @@ class HostGather:
     def _on_device(self, values: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(values)
         if self._device.type == "cuda":
-            # From pinned memory the copy goes on while the host prepares what comes next.
+            # A copy from pinned memory is asynchronous: the host prepares the next batch meanwhile.
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
 
 
 class DeviceGather:
-    """Gathers on the device, which holds all columns."""
+    """Gathers on the device, which holds a copy of all columns."""
 
     def __init__(self, events: Events, shown: Shown, device: torch.device) -> None:
         self._shown, self._device = shown, device
@@ -149,7 +149,7 @@ class DeviceGather:
 
 
 def gather_for(events: Events | MappedEvents, shown: Shown, device: torch.device) -> Gather:
-    """On the device when the columns lie in memory and fit on it."""
+    """Choose where to gather: on the device when the columns are in memory and fit on it, else on the host."""
     if device.type == "cpu" or isinstance(events, MappedEvents):
         return HostGather(events, shown, device)
     n_columns = len(shown.categorical) + len(shown.real) + len(shown.targets)
@@ -159,10 +159,10 @@ def gather_for(events: Events | MappedEvents, shown: Shown, device: torch.device
 
 
 def _runs(column: NDArray[Any] | MappedColumn, length: int) -> Runs:
-    """What reads runs of so many rows."""
+    """Return a function that reads runs of `length` rows by their first rows."""
     if isinstance(column, MappedColumn):
         return column.runs(length)
-    # A column that is shorter has no whole run; its windows are padded, and read by rows.
+    # A shorter column has no whole run: its windows are padded, and read row by row.
     view = sliding_window_view(column, min(length, len(column)))
     return lambda starts: view[starts]
 

@@ -5,20 +5,24 @@ from numpy.typing import NDArray
 
 
 def epoch_order(n_windows: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """A permutation of the windows. Neither the batch size nor the number of workers changes it.
+    """Return a permutation of the windows, which depends neither on the batch size nor on the number of workers.
 
     Args:
-        n_windows: how many windows there are.
+        n_windows: number of windows.
         seed: the run's seed.
         epoch: from 1.
 
     Returns:
-        (n_windows,) window numbers in the order of the epoch.
+        Window numbers in the order of the epoch, (n_windows,).
     """
     return np.random.default_rng([seed, epoch]).permutation(n_windows)
 
 
 def split_evenly(n: int, parts: int) -> list[int]:
-    """Sizes of nearly equal parts, larger ones first: 25 in 2 is [13, 12]. Parts that would be empty are left out."""
+    """Return the sizes of nearly equal parts, larger ones first, without empty ones.
+
+    >>> split_evenly(25, 2)
+    [13, 12]
+    """
     parts = min(parts, n)
     return [n // parts + (part < n % parts) for part in range(parts)]

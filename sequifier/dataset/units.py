@@ -1,6 +1,6 @@
-"""The sampling units of an evaluation split: what its standard errors are computed over (artifacts/sequence_losses.py).
+"""The sampling units of an evaluation split, over which standard errors are computed (artifacts/sequence_losses.py).
 
-They depend on the targets alone, so that every run of a search has the same ones.
+They depend on the targets alone, so all runs of a search have the same units.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class UnitIndex:
     """Units as ranges of rows.
 
     Attributes:
-        starts: (U,) the first row of each unit, ascending; it ends where the next one starts.
-        by: what a unit is.
+        starts: first row of each unit, (U,), ascending; a unit ends where the next one starts.
+        by: kind of unit: sequences or blocks.
     """
 
     starts: NDArray[np.int64]
@@ -28,16 +28,16 @@ class UnitIndex:
         return len(self.starts)
 
     def of(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The unit of each target row."""
+        """Return the unit of each target row."""
         found: NDArray[np.int64] = np.searchsorted(self.starts, rows, side="right") - 1
         return found
 
 
 def unit_index(windows: WindowIndex) -> UnitIndex:
-    """The sequences with a target; of fewer than `FEWEST`, `BLOCKS` contiguous blocks of targets.
+    """Return the sequences with a target as units or, when they are fewer than `FEWEST`, `BLOCKS` contiguous blocks.
 
-    Blocks never cross from one sequence to the next, and each has at least `BLOCK_TARGETS` targets. Where that is not
-    possible the sequences stay the units, and are too few for a standard error.
+    A block is in one sequence and has at least `BLOCK_TARGETS` targets. Where that is impossible, the sequences stay
+    the units; they are then too few for a standard error.
     """
     sequences, place = np.unique(windows.first, return_inverse=True)
     if len(sequences) < FEWEST:
@@ -52,7 +52,7 @@ def unit_index(windows: WindowIndex) -> UnitIndex:
 
 
 def _block_starts(begin: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The first rows of the blocks, divided so that the smallest is as large as can be; None where it is too small."""
+    """Return the first rows of the blocks, the smallest of which is as large as possible; None if it is too small."""
     n_blocks = np.ones(len(lengths), dtype=np.int64)
     for _ in range(BLOCKS - len(lengths)):
         n_blocks[np.argmax(lengths / (n_blocks + 1))] += 1

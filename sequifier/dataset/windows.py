@@ -1,8 +1,8 @@
-"""Which windows a split is read in: an index over its events, never a copy of them.
+"""The windows of a split: an index over its events, never a copy of them.
 
-A window shows `seq_length` (L) input events and asks, after each of them, for the next one; together they are the
-L + 1 rows `last - L ... last`. It is aligned on its last row. Rows before `first` belong to another sequence: they are
-padding. Targets are the rows from `counted` to `last`.
+A window has `seq_length` (L) input events, after each of which the next event is predicted; together they are the
+L + 1 rows `last - L` to `last`. Rows before `first` belong to another sequence: they are padding. The targets are the
+rows from `counted` to `last`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sequifier.errors import DataError
 
 _WINDOWS = 1 << 20
-"""Windows placed at a time, so that the way to an index takes no more memory than the index."""
+"""Windows that are placed together, so that making an index takes no more memory than the index."""
 
 Rows = NDArray[np.int64]
 RowNumbers = NDArray[np.int64] | NDArray[np.int32]
@@ -23,10 +23,10 @@ StartMode = Literal["distribute", "exact"]
 
 @dataclass(frozen=True)
 class WindowIndex:
-    """W windows over the rows of a split, all (W,) row numbers: int64, of training windows int32 where that holds them.
+    """W windows of a split as row numbers, (W,) each: int64, or int32 for training windows where that suffices.
 
-    At a stride of 1 there are as many training windows as events: three times eight bytes each would be more than the
-    columns themselves.
+    At a stride of 1 there are as many training windows as events, and three times eight bytes for each would exceed
+    the columns themselves.
     """
 
     last: RowNumbers  # last target
@@ -38,21 +38,21 @@ class WindowIndex:
 
     @property
     def n_targets(self) -> int:
-        """Targets in all windows; those with an unknown category are still among them."""
+        """Number of targets in all windows, including those with an unknown category."""
         return int((self.last - self.counted + 1).sum())
 
     def in_int64(self) -> "WindowIndex":
-        """The same windows, for sums over many of them."""
+        """Return the same windows in int64, for sums over many of them."""
         return WindowIndex(*(rows.astype(np.int64) for rows in (self.last, self.first, self.counted)))
 
 
 def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows:
-    """First rows of the stored windows (L + 1 rows each) of a slice of n events.
+    """Return the first rows of the windows (L + 1 rows each) of a slice of n events.
 
-    `distribute` spreads them evenly and ends on the last event; `exact` needs a stride that fits.
+    `distribute` spreads them evenly, the last one ending on the last event; `exact` keeps the stride.
 
     Raises:
-        DataError: mode exact, and stride does not divide n - 1 - L.
+        DataError: mode is exact, and stride does not divide n - 1 - L.
     """
     last = n - (seq_length + 1)
     if last < 0:
@@ -61,7 +61,7 @@ def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows
         if last % stride:
             raise DataError(
                 f"{n} events cannot be cut into windows of {seq_length} + 1 at a stride of exactly {stride}",
-                fix="choose a stride that divides the rest, or subsequence_start_mode: distribute",
+                fix=f"choose a stride that divides {last}, or subsequence_start_mode: distribute",
             )
         return np.arange(0, last + 1, stride, dtype=np.int64)
     count = len(np.arange(0, last + stride, stride))
@@ -71,18 +71,18 @@ def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows
 def training_windows(
     offsets: Rows, n_context: Rows, *, seq_length: int, stride: int, mode: StartMode = "distribute"
 ) -> WindowIndex:
-    """Windows over the own events of each sequence, as `window_starts` cuts them; every target counts.
+    """Return windows over the own events of each of S sequences, cut by `window_starts`; every target counts.
 
     Args:
-        offsets: (S + 1,) rows at which sequences begin and end.
-        n_context: (S,) leading rows of each sequence that belong to an earlier split; no window reaches them.
+        offsets: rows at which sequences begin and end, (S + 1,).
+        n_context: number of leading rows of each sequence that belong to an earlier split, (S,); no window has them.
         seq_length: inputs of a window (L).
-        stride: events from one window to the next.
+        stride: events between the starts of consecutive windows.
         mode: see `window_starts`.
     """
     firsts = offsets[:-1] + n_context
     lengths = offsets[1:] - firsts
-    # Sequences of one length have the same starts: a table of millions has only some thousand lengths.
+    # Sequences of equal length have equal starts: millions of sequences have only some thousand lengths.
     ends = {
         int(length): np.minimum(window_starts(int(length), seq_length, stride, mode) + seq_length, length - 1)
         for length in np.unique(lengths[lengths >= 2])
@@ -105,17 +105,17 @@ def training_windows(
 
 
 def evaluation_windows(offsets: Rows, n_context: Rows, *, seq_length: int, stride: int) -> WindowIndex:
-    """Windows in which each own event that has a predecessor is a target exactly once.
+    """Return windows in which each own event that has a predecessor is a target exactly once.
 
-    They advance by `stride` and only their new positions count, so each target sees at least `seq_length - stride + 1`
-    events where that much history exists. Context rows are inputs, never targets. The set of targets depends on the
-    events alone, not on `seq_length` or `stride`.
+    They advance by `stride` and only their new positions count, so each target is predicted from at least
+    `seq_length - stride + 1` events where there are that many. Context rows are inputs, never targets. The set of
+    targets depends on the events alone, not on `seq_length` or `stride`. Arguments as of `training_windows`.
     """
     firsts, ends = offsets[:-1], offsets[1:] - 1
     begin = firsts + np.maximum(n_context, 1)  # the first target of each sequence
     has_target = begin <= ends
     firsts, ends, begin = firsts[has_target], ends[has_target], begin[has_target]
-    # Nothing lies before the sequence, so its first window may count as many targets as it has inputs.
+    # The first window of a sequence has no history before it, so it may count as many targets as it has inputs.
     first_last = np.minimum(np.maximum(begin - 1 + stride, firsts + seq_length), ends)
     more = -(-(ends - first_last) // stride)  # windows after the first, rounded up
     owner = np.repeat(np.arange(len(firsts)), more + 1)

@@ -148,7 +148,8 @@ def _calibration_error(sums: Mapping[str, Array], count: int) -> float:
 
 def _root_mean(sums: Mapping[str, Array], count: int) -> float:
     squares = max(float(sums["rmse"]), 0.0)  # a jackknife's difference of sums may be rounded to less
-    return (squares / count) ** 0.5
+    root: float = (squares / count) ** 0.5
+    return root
 
 
 METRICS: Mapping[str, Metric] = {

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and which it leaves behind."""
+"""The checkpoint from which a run resumes, and the checkpoints that it writes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ from sequifier.errors import ModelError, RunError
 from sequifier.training.state import TrainState
 
 Resume = Literal["auto", "always", "matching", "never"]
-"""auto: go on with a run that did not end, an error if it was another one; always: also from the last checkpoint of a
-run that did end; matching: like auto, but begin afresh if it was another one; never: afresh."""
+"""auto: resume an unfinished run, with an error if its config or data differ; always: resume a finished run too, from
+its last checkpoint; matching: like auto, but start afresh where they differ; never: start afresh."""
 
 MAY_DIFFER = frozenset(
     {
@@ -54,15 +54,20 @@ MAY_DIFFER = frozenset(
         "export_with_dropout",
     }
 )
-"""What may change between a checkpoint and the run that goes on from it."""
+"""Fields that may differ between a checkpoint and the run that resumes from it."""
 
 
 def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume: Resume) -> dict[str, Any] | None:
-    """The checkpoint to go on from, or None to begin afresh; `never` removes the one of an unfinished run.
+    """Return the checkpoint to resume from, or None to start afresh; `never` removes that of an unfinished run.
+
+    Args:
+        config: resolved.
+        fingerprint: of the data.
+        folder: of the checkpoints.
+        resume: when to resume.
 
     Raises:
-        RunError: it belongs to a run with another config, other data, or from before a correction of the arithmetic;
-            the error lists what differs.
+        RunError: the checkpoint has another config, other data or another arithmetic; the error lists what differs.
         ModelError: the file is damaged.
     """
     path = resume_path(folder, config.model_name)
@@ -81,7 +86,7 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
         differing = _differing(content["config"], config.model_dump(mode="json"))
         if content["fingerprint"] != fingerprint:
             differing.append(f"the data ({content['fingerprint']} -> {fingerprint})")
-    # A version from before the number was stored has 1. Half a run of each would be a run of neither.
+    # Versions that did not store the number had 1. A run must not mix two arithmetics.
     arithmetic = content.get("arithmetic", 1)
     if (differing or arithmetic != ARITHMETIC) and resume == "matching":
         return None
@@ -104,13 +109,17 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
 def save_checkpoints(
     state: TrainState, config: TrainConfig, fingerprint: str, architecture: Mapping[str, Any], folder: Path
 ) -> list[Path]:
-    """Write the checkpoints whose turn has come, and always the one that an interrupted run needs.
+    """Write the checkpoints that are due, and always the one from which an interrupted run resumes.
 
     Args:
-        state: after an epoch, or after a step within one that `checkpoint_interval_steps` names.
+        state: after an epoch, or after every `checkpoint_interval_steps` steps.
+        config: resolved.
+        fingerprint: of the data.
+        architecture: of the model, as JSON values.
+        folder: of the checkpoints.
 
     Returns:
-        The files that stay: those of this epoch and of this step.
+        The files of this epoch and of this step, which are kept.
 
     Raises:
         RunError: a file cannot be written.
@@ -133,7 +142,7 @@ def save_checkpoints(
         write_checkpoint(path, content)
     if spec.keep_checkpoints is not None:
         for found, now in zip(_saved(folder, name), (progress.epoch, progress.step), strict=True):
-            # Those of higher numbers are of an earlier run of this name.
+            # Higher numbers are checkpoints of an earlier run of this name.
             for _, old in [entry for entry in found if entry[0] <= now][: -spec.keep_checkpoints]:
                 old.unlink()
     if progress.epoch < spec.epochs:
@@ -142,7 +151,7 @@ def save_checkpoints(
 
 
 def _saved(folder: Path, name: str) -> tuple[list[tuple[int, Path]], list[tuple[int, Path]]]:
-    """The checkpoints of epochs and those of steps, oldest first."""
+    """Return the checkpoints of epochs and the checkpoints of steps, oldest first."""
     return epoch_checkpoints(folder, name), step_checkpoints(folder, name)
 
 

@@ -1,4 +1,4 @@
-"""One pass over an evaluation split: every target predicted once, losses and metrics summed in float64."""
+"""One pass over an evaluation split: every target is predicted once, and losses and metrics are summed in float64."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from sequifier.training.predictions import CategoricalScores, value_predictions
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: each target's criterion, weighted and summed."""
+    """The training objective: the weighted sum of the criteria of all targets."""
 
     losses: Mapping[str, TargetLoss]
     weights: Mapping[str, float]  # of every target
-    stds: Mapping[str, float]  # of every real target, to give errors in original units
-    ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs: units have its sums, too
+    stds: Mapping[str, float]  # standard deviation of every real target, for errors in original units
+    ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs; it is summed by unit too
 
     @property
     def ranking(self) -> tuple[str, str] | None:
@@ -37,23 +37,23 @@ class Objective:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a pass over a split found."""
+    """The result of a pass over a split."""
 
     metrics: dict[str, float]  # val_loss and val_<target>_<metric>
-    standard_error: float  # of val_loss, over `units`; NaN where it is not known
-    n_targets: dict[str, int]  # known targets
-    units: dict[str, Units]  # val_loss and the metric that ranks, by sampling unit
-    predicted_classes: dict[str, Tensor]  # categorical target -> (K,) float64: how often each class was predicted
+    standard_error: float  # of val_loss, over `units`; NaN if unknown
+    n_targets: dict[str, int]  # number of known targets of each target column
+    units: dict[str, Units]  # val_loss and the metric that ranks runs, by sampling unit
+    predicted_classes: dict[str, Tensor]  # categorical target -> number of predictions of each class, (K,) float64
 
     @property
     def scores(self) -> dict[str, float]:
-        """The metrics and the standard error of val_loss, where they are finite."""
+        """The metrics and the standard error of val_loss, as far as they are finite."""
         found = {**self.metrics, "standard_error": self.standard_error}
         return {name: value for name, value in found.items() if isfinite(value)}
 
 
 class Tally:
-    """The sums of a pass over a split: of every metric, and by sampling unit those that errors are computed from."""
+    """The sums of a pass over a split: those of all metrics, and by sampling unit those that standard errors need."""
 
     def __init__(self, split: Split, objective: Objective) -> None:
         self._split, self._objective = split, objective
@@ -61,12 +61,12 @@ class Tally:
         self._by_unit: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
 
     def add(self, target: str, found: Predictions, unit: Tensor) -> None:
-        """Count positions of a target whose class is known.
+        """Add positions of a target whose truth is known.
 
         Args:
             target: the column.
-            found: the predictions with the criterion at each position.
-            unit: (M,) their sampling units, as `Split.target_unit` gives them.
+            found: predictions with the criterion at each position.
+            unit: sampling unit of each position, (M,), as `Split.target_unit` returns it.
         """
         parts = at_positions(found)
         self._sums[target].add(parts)
@@ -89,7 +89,7 @@ class Tally:
 
     @classmethod
     def joined(cls, tallies: Mapping[str, "Tally"]) -> "Tally":
-        """Each target as one of several passes over the same split found it: target -> that pass."""
+        """Join several passes over one split: target -> the pass whose sums it takes."""
         first = next(iter(tallies.values()))
         result = cls(first._split, first._objective)
         for target, tally in tallies.items():
@@ -97,11 +97,11 @@ class Tally:
         return result
 
     def loss(self, target: str) -> float:
-        """The criterion of a target, summed over its known positions."""
+        """Return the criterion of a target, summed over its known positions."""
         return float(self._sums[target].by_name["loss"])
 
     def evaluation(self) -> Evaluation:
-        """The metrics, and their sums by sampling unit."""
+        """Return the metrics, and their sums by sampling unit."""
         split, objective = self._split, self._objective
         metrics: dict[str, float] = {}
         n_targets = {target: int(split.n_known_targets(target).sum()) for target in objective.losses}
@@ -128,7 +128,7 @@ class Tally:
         )
 
     def _ranking_units(self, target: str, name: str) -> Units:
-        """The units of a metric: its sums, or the pseudo-values of the jackknife where it is not a mean."""
+        """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions."""
         metric, by = METRICS[name], self._split.units.by
         found, std = self._by_unit[target], self._objective.stds.get(target, 1.0)
         count = found["count"].cpu().numpy()
@@ -147,13 +147,13 @@ class Tally:
 
 
 def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_size: int) -> Evaluation:
-    """Predict every target of `split`; dropout is off.
+    """Predict every target of `split`, without dropout.
 
     Args:
-        model: left in the mode it was in.
+        model: its mode is restored.
         split: an evaluation index, in which each target counts once.
         objective: criteria and weights.
-        batch_size: windows per forward pass; changes the result only by rounding in the matrix products.
+        batch_size: windows per forward pass; it changes results only by rounding in the matrix products.
     """
     was_training = model.training
     model.eval()
@@ -180,5 +180,5 @@ def _compared(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> Predi
     if prediction.dim() == 1:
         return value_predictions(prediction, truth, criterion.per_position(prediction, truth))
     scores = CategoricalScores.of(prediction, truth)
-    # The criterion is mostly the log-loss itself; another one takes one more pass over the logits.
+    # The criterion is mostly the log-loss itself; any other takes one more pass over the logits.
     return scores.predictions(scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth))

@@ -21,7 +21,7 @@ def evaluation_line(entry: Mapping[str, Any]) -> str:
 
 
 def step_line(fields: Mapping[str, Any]) -> str:
-    """The state of the training after a step."""
+    """The mean loss of an epoch after one of its steps."""
     return (
         f"epoch {fields['epoch']} step {fields['step']}/{fields['steps']}  train loss {digits(fields['train_loss'])}  "
         f"{fields['windows_per_second']:.0f} windows/s"

@@ -18,35 +18,35 @@ from sequifier.training.state import Progress, TrainState
 from sequifier.training.step import train_step
 
 StopReason = Literal["interrupted", "paused", "pruned"]
-"""interrupted: somebody asked to end; paused: at an epoch that was agreed on; pruned: worse than a threshold."""
+"""interrupted: on request; paused: at an agreed epoch; pruned: worse than a threshold."""
 
 EVALUATION_BATCHES = 2
-"""Evaluation batches are so many times larger than training ones: without gradients they need less memory."""
+"""Factor by which evaluation batches are larger than training batches: without gradients they need less memory."""
 SHARES_LOGGED = 5
-"""Of so many classes, those predicted most often, `class_share_log_columns` logs the share."""
+"""Number of classes, the most predicted ones, of which `class_share_log_columns` logs the fraction."""
 
 
 class Emit(Protocol):
-    """Is told what happens: `emit("epoch", epoch=3, val_loss=1.2)`."""
+    """Receives events: `emit("epoch", epoch=3, val_loss=1.2)`."""
 
     def __call__(self, event: str, **fields: Any) -> None: ...
 
 
 class DivergedError(RunError):
-    """The loss is no longer a number."""
+    """The loss is NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class Calls:
-    """What the loop tells others and asks them.
+    """What the loop calls.
 
     Attributes:
-        emit: is told of stages ("stage"), logged steps ("step"), evaluations within an epoch ("evaluation") and epochs
+        emit: receives stages ("stage"), logged steps ("step"), evaluations within an epoch ("evaluation") and epochs
             ("epoch").
-        save: saves checkpoints: called after each epoch, and after each step that `checkpoint_interval_steps` names.
-        stop_reason: asked after each epoch but the last; anything but None ends the training.
-        sample: called after each step that `sampling_interval_steps` names.
-        hooks: point -> what is called there, with `epoch`, `step`, `model`, `optimizer` and what the point adds.
+        save: saves checkpoints, after each epoch and every `checkpoint_interval_steps` steps.
+        stop_reason: called after each epoch but the last; anything but None ends the training.
+        sample: called every `sampling_interval_steps` steps.
+        hooks: point -> function, called with `epoch`, `step`, `model`, `optimizer` and what the point adds.
     """
 
     emit: Emit
@@ -75,7 +75,7 @@ def fit(
         objective: what is minimised.
         config: resolved.
         seed: of the order of windows.
-        calls: what is told and asked on the way.
+        calls: functions that are called on the way.
 
     Returns:
         Why it ended.
@@ -105,10 +105,10 @@ def fit(
 def train_epoch(
     state: TrainState, train: Split, objective: Objective, config: TrainConfig, *, seed: int, calls: Calls
 ) -> Iterator[bool]:
-    """The rest of the running epoch: its training windows in the order of this epoch, from where the state stands.
+    """Train the rest of the running epoch, from the step at which the state is.
 
     Yields:
-        After each optimizer step whether it was the last one of the epoch.
+        After each optimizer step, whether it was the last one of the epoch.
     """
     spec, progress = config.training_spec, state.progress
     epoch = progress.epoch + 1
@@ -135,27 +135,33 @@ def train_epoch(
             after_step(epoch=epoch, step=progress.step, loss=loss, model=state.model, optimizer=state.optimizer)
         is_last = number == n_steps or _steps_used_up(state, config)
         if number % spec.log_interval == 0 or is_last:
-            mean = float(loss_sum) / progress.positions
-            if not math.isfinite(mean):
-                raise DivergedError(
-                    f"the training loss is {mean} in epoch {epoch}, step {progress.step}",
-                    fix="lower learning_rate, or set gradient_clip or warmup_steps",
-                )
-            calls.emit(
-                "step",
-                epoch=epoch,
-                epochs=spec.epochs,
-                step=number,
-                steps=n_steps,
-                train_loss=mean,
-                learning_rate=state.schedule.learning_rate,
-                windows_per_second=progress.windows / (time.perf_counter() - started),
-            )
+            _report_step(state, config, calls, n_steps=n_steps, seconds=time.perf_counter() - started)
         progress.training_seconds = time.perf_counter() - started
         yield is_last
         started = time.perf_counter() - progress.training_seconds
         if is_last:
             return
+
+
+def _report_step(state: TrainState, config: TrainConfig, calls: Calls, *, n_steps: int, seconds: float) -> None:
+    """Emit the mean loss of the running epoch so far; this waits for the device."""
+    progress = state.progress
+    mean = float(state.epoch_loss) / progress.positions
+    if not math.isfinite(mean):
+        raise DivergedError(
+            f"the training loss is {mean} in epoch {progress.running_epoch}, step {progress.step}",
+            fix="lower learning_rate, or set gradient_clip or warmup_steps",
+        )
+    calls.emit(
+        "step",
+        epoch=progress.running_epoch,
+        epochs=config.training_spec.epochs,
+        step=progress.steps_in_epoch,
+        steps=n_steps,
+        train_loss=mean,
+        learning_rate=state.schedule.learning_rate,
+        windows_per_second=progress.windows / seconds,
+    )
 
 
 def _validate(
@@ -168,7 +174,7 @@ def _validate(
     *,
     ends_epoch: bool,
 ) -> None:
-    """Evaluate, keep the weights if they are the best, and tell of it; at the end of an epoch also begin the next."""
+    """Evaluate, keep the weights if they are the best, and report it; at the end of an epoch also begin the next."""
     spec, progress = config.training_spec, state.progress
     began, epoch = time.perf_counter(), progress.epoch + 1
     calls.emit("stage", stage="validation")
@@ -177,22 +183,15 @@ def _validate(
         if not math.isfinite(result.metrics["val_loss"]):
             when = "after" if ends_epoch else f"after step {progress.step}, in"
             raise DivergedError(f"the validation loss is {result.metrics['val_loss']} {when} epoch {epoch}")
-        is_best = _note_best(state, config, epoch, result)
+        is_best = _keep_if_best(state, config, epoch, result)
     within = progress.steps_in_epoch / -(-len(train) // spec.step_size)
-    entry: dict[str, Any] = {
+    entry = {
         "epoch": epoch if ends_epoch else progress.epoch + within,
-        "step": progress.step,
-        "train_loss": float(state.epoch_loss) / progress.positions,
-        **result.metrics,
-        "standard_error": result.standard_error,
-        "learning_rate": state.schedule.learning_rate,
-        "windows_per_second": progress.windows / progress.training_seconds,
-        "events_per_second": progress.positions / progress.training_seconds,
-        "peak_memory_bytes": peak_memory_bytes(train.device.type),
+        **_entry(state, train, result),
         "seconds": {"training": progress.training_seconds, "validation": time.perf_counter() - began},
     }
     if spec.class_share_log_columns:
-        entry["class_shares"] = {target: _shares(result, target) for target in spec.class_share_log_columns}
+        entry["class_shares"] = {target: _class_shares(result, target) for target in spec.class_share_log_columns}
     if ends_epoch:
         state.schedule.step("epoch", result.metrics["val_loss"])
         progress.history.append(entry)
@@ -207,12 +206,28 @@ def _validate(
         calls.emit("stage", stage="training")
 
 
+def _entry(state: TrainState, train: Split, result: Evaluation) -> dict[str, Any]:
+    """What the history keeps of an evaluation."""
+    progress = state.progress
+    return {
+        "step": progress.step,
+        "train_loss": float(state.epoch_loss) / progress.positions,
+        **result.metrics,
+        "standard_error": result.standard_error,
+        "learning_rate": state.schedule.learning_rate,
+        "windows_per_second": progress.windows / progress.training_seconds,
+        "events_per_second": progress.positions / progress.training_seconds,
+        "peak_memory_bytes": peak_memory_bytes(train.device.type),
+    }
+
+
 def _call(calls: Calls, point: str, state: TrainState, epoch: int, **context: Any) -> None:
     if hook := calls.hooks.get(point):
         hook(epoch=epoch, step=state.progress.step, model=state.model, optimizer=state.optimizer, **context)
 
 
-def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evaluation) -> bool:
+def _keep_if_best(state: TrainState, config: TrainConfig, epoch: int, result: Evaluation) -> bool:
+    """Keep the weights if the metric is the best so far; returns whether it is."""
     progress = state.progress
     value = result.metrics[config.metric]
     sign = 1 if config.direction == "minimize" else -1
@@ -225,8 +240,8 @@ def _note_best(state: TrainState, config: TrainConfig, epoch: int, result: Evalu
     return True
 
 
-def _shares(result: Evaluation, target: str) -> list[list[float]]:
-    """The class ids that were predicted most often, with their share of the predictions."""
+def _class_shares(result: Evaluation, target: str) -> list[list[float]]:
+    """Return the class ids that were predicted most often, each with its fraction of the predictions."""
     counts = result.predicted_classes[target]
     shares, index = (counts / counts.sum()).sort(descending=True, stable=True)
     found = zip((index + 1).tolist()[:SHARES_LOGGED], shares.tolist(), strict=False)

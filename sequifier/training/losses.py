@@ -1,10 +1,10 @@
-"""The losses, and one target's criterion per position and summed.
+"""The losses that a config may name, and the criterion of a target.
 
 To add a loss, write its row in `LOSSES` and generate `names.json` anew, in which a config finds its options.
 
-The loss of a step is the sum over its valid target positions divided by their number, which the caller knows from the
-index; so nothing here takes a mean. Class 0 (padding, unknown) is never predicted: the logits are those of classes
-1..K, and target ids 1..K are shifted by one inside.
+The loss of a step is the sum over its valid target positions divided by their number, which the caller takes from the
+index, so no function here computes a mean. Class 0 (padding, unknown) is never predicted: logits are those of classes
+1 to K, and target ids 1 to K are shifted by one.
 Shapes: M valid target positions, K known classes of one categorical target.
 """
 
@@ -62,7 +62,7 @@ LOSSES: dict[str, Loss] = {
 
 
 class TargetShape(Protocol):
-    """What a loss needs to know of a target: `model.build.Target` is one."""
+    """The fields of a target that its loss needs; `model.build.Target` has them."""
 
     @property
     def name(self) -> str: ...
@@ -75,12 +75,12 @@ class TargetShape(Protocol):
 class TargetLoss:
     """The criterion of one target.
 
-    Low-precision predictions are raised to float32 first; float64 stays float64.
+    Predictions in bfloat16 or float16 are converted to float32 first; float64 stays float64.
 
     Args:
         criterion: name and options, as `check_criterion` returns them.
-        class_weights: (K,) weight of classes 1..K, or None. A position's loss is multiplied by the weight of its
-            true class, and the number of positions stays the divisor, as in v1.
+        class_weights: weights of classes 1 to K, (K,), or None. The loss of a position is multiplied by the weight of
+            its true class; the divisor stays the number of positions, as in v1.
     """
 
     def __init__(self, criterion: Named, *, class_weights: Tensor | None = None) -> None:
@@ -90,7 +90,7 @@ class TargetLoss:
 
     @property
     def is_log_loss(self) -> bool:
-        """Whether it is the log-loss in nats, which every evaluation measures anyway."""
+        """Whether the criterion is the log-loss in nats, which every evaluation computes anyway."""
         return self.class_weights is None and not self.criterion.options and self._loss.is_log_loss
 
     @property
@@ -101,16 +101,16 @@ class TargetLoss:
         return smoothing if self._loss.is_log_loss and not options else None
 
     def per_position(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of each position, (M,).
+        """Return the loss of each position, (M,).
 
         Args:
-            prediction: (M, K) logits of classes 1..K, or (M,) standardised values.
-            target: (M,) class ids 1..K of any integer type, or (M,) standardised values.
+            prediction: logits of classes 1 to K, (M, K), or standardised values, (M,).
+            target: class ids 1 to K of any integer type, (M,), or standardised values, (M,).
         """
         return self._reduced(prediction, target, "none")
 
     def sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The sum of `per_position`, a scalar, without a tensor of positions in between."""
+        """Return the sum of `per_position`, a scalar, without a tensor over positions."""
         return self._reduced(prediction, target, "sum")
 
     __call__ = per_position
@@ -132,16 +132,16 @@ def build_losses(
     criterion: Mapping[str, Named],
     class_weights: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, TargetLoss]:
-    """The criterion of each target, by target name and in the order of `targets`.
+    """Return the criterion of each target, in the order of `targets`.
 
     Args:
         targets: name, kind and n_classes (K + 1) of each target.
-        criterion: by target name; one left out is CrossEntropyLoss or MSELoss by its kind.
-        class_weights: by target name, n_classes entries with id 0 first; its entry has no effect.
+        criterion: by target name; a target left out has the default of its kind.
+        class_weights: by target name, n_classes entries, that of id 0 first, which has no effect.
 
     Raises:
-        ConfigError: a criterion that torch refuses, or that is not for such a target.
-        RunError: class weights for a real target, or not n_classes of them.
+        ConfigError: torch refuses a criterion, or it is for another kind of target.
+        RunError: class weights are for a real target, or are not n_classes.
     """
     losses, problems = {}, []
     for target in targets:
@@ -159,7 +159,7 @@ def build_losses(
 
 
 def _try(loss: TargetLoss, target: TargetShape) -> None:
-    """Compute one position: torch checks the range of a loss's options only then.
+    """Compute the loss of one position: only then does torch check the ranges of a loss's options.
 
     Raises:
         ValueError, RuntimeError: torch refuses the options.

@@ -1,4 +1,4 @@
-"""Memory of the process: keeping it between steps, its peak, what counts as out of memory, how that can be provoked."""
+"""Memory of the process: out-of-memory errors, limits, reuse between steps, and the peak."""
 
 import ctypes
 import resource
@@ -26,7 +26,7 @@ _RUNTIME_MARKS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or one that caused it, says that memory ran out."""
+    """Return whether an error, or one of its causes, is an out-of-memory error."""
     import torch
 
     seen: set[int] = set()
@@ -44,17 +44,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def limit_address_space(allowance_bytes: int) -> None:
-    """Let this process grow by at most so much beyond its current size; a larger allocation then fails (Linux)."""
+    """Let this process grow by at most `allowance_bytes`; a larger allocation then fails (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + allowance_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what tensors free for the next ones, instead of giving it back to the system at once.
+    """Let glibc reuse the memory of freed tensors instead of returning it to the system at once.
 
-    By default each tensor of more than some megabytes is mapped anew, and the system clears every page of it: 7,700
-    page faults in a training step of width 64 and 26,000 of width 256, a twelfth of its time.
+    By default each tensor of more than a few megabytes is mapped anew, and the system clears all of its pages: 7,700
+    page faults in a training step at width 64 and 26,000 at width 256, a twelfth of the time.
     """
     libc = _glibc()
     if libc is not None:
@@ -63,7 +63,7 @@ def keep_freed_memory() -> None:
 
 
 def reset_peak_memory(device_type: str) -> None:
-    """Start a new measurement of `peak_memory_bytes`; memory that an earlier run in this process left is given back."""
+    """Reset `peak_memory_bytes`, and return memory of earlier runs of this process to the system."""
     import torch
 
     if device_type == "cuda":
@@ -72,13 +72,13 @@ def reset_peak_memory(device_type: str) -> None:
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
-    # Not allowed everywhere, and absent outside Linux: the peak is then that of the whole process so far.
+    # Not allowed everywhere, and absent outside Linux: the peak is then that of the process since its start.
     with suppress(OSError):
         _CLEAR.write_text("5")
 
 
 def peak_memory_bytes(device_type: str) -> int:
-    """The most memory used since the reset: of the device where it has its own, else of this process."""
+    """Return the peak memory since the reset: of the device if it has its own memory, else of this process."""
     import torch
 
     if device_type == "cuda":
@@ -91,7 +91,7 @@ def peak_memory_bytes(device_type: str) -> int:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it is the one with these settings; other systems map memory in ways of their own."""
+    """Return glibc, which has these settings; None on other systems."""
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""A generated sample of the model in training, as text for the log."""
+"""A sample that the model in training generates, as text for the log."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,20 +29,20 @@ def sample_text(
     max_length: int,
     seed: int,
 ) -> str:
-    """The prompt and what the model generates after it. The model and torch's random generator stay as they were.
+    """Return the prompt and its continuation by the model; the model and torch's random generator stay unchanged.
 
     Args:
-        model: is put into eval mode meanwhile.
+        model: its mode is restored.
         metadata: vocabularies and statistics.
         config: resolved; its columns are those of the model.
-        prompt: see `check_sampling`; None begins with one unknown event, which is not shown.
-        temperature: of the draws; 0 takes the most likely class.
+        prompt: see `check_sampling`; None begins with one unknown event, which is not part of the text.
+        temperature: of sampling; 0 takes the most likely class.
         max_length: events to generate.
-        seed: of the draws.
+        seed: of sampling.
 
     Returns:
-        Characters of a text (`read_format: text`) joined; the labels or numbers of one target with spaces between them;
-        events of several targets as `label,number` with spaces between them.
+        The joined characters of a text (`read_format: text`); the labels or numbers of one target, separated by spaces;
+        events of several targets as `label,number`, separated by spaces.
 
     Raises:
         ConfigError: as `check_sampling`.
@@ -50,30 +50,22 @@ def sample_text(
     check_sampling(metadata, config, prompt)
     inputs = config.input_columns or metadata.columns
     events = _events(metadata, config, prompt)
-    encoded = {column: _encoded(metadata, column, events)[-model.seq_length :] for column in inputs}
-    n_events = len(next(iter(encoded.values())))
     kinds = {target: metadata.kind(target) for target in config.target_columns}
     rules = Rules(temperature=temperature)
+    predictor = ModulePredictor(
+        model,
+        categorical=[column for column in inputs if metadata.kind(column) == "categorical"],
+        real=[column for column in inputs if metadata.kind(column) == "real"],
+        prediction_length=1,
+        outputs=probabilities_and_values(model, {target: target for target in kinds}),
+    )
     was_training = model.training
     model.eval()
     try:
         generated, _ = generate(
-            ModulePredictor(
-                model,
-                categorical=[column for column in inputs if metadata.kind(column) == "categorical"],
-                real=[column for column in inputs if metadata.kind(column) == "real"],
-                prediction_length=1,
-                outputs=probabilities_and_values(model, {target: target for target in kinds}),
-            ),
+            predictor,
             [Generated(target, target, rules if kind == "categorical" else None) for target, kind in kinds.items()],
-            Histories(
-                {
-                    column: np.pad(values, (model.seq_length - n_events, 0))[None]  # (1, seq_length)
-                    for column, values in encoded.items()
-                },
-                np.array([n_events]),
-                np.zeros(1, np.int64),
-            ),
+            _history(metadata, inputs, events, model.seq_length),
             np.array([max_length]),
             seed=seed,
             batch_size=1,
@@ -85,25 +77,33 @@ def sample_text(
     return _as_text(metadata, config, [*events, *new])
 
 
+def _history(metadata: Metadata, inputs: Sequence[str], events: Sequence[Event], seq_length: int) -> Histories:
+    """Encode the last `seq_length` events of the prompt, aligned on the last one."""
+    encoded = {column: _encoded(metadata, column, events)[-seq_length:] for column in inputs}
+    n_events = len(next(iter(encoded.values())))
+    padded = {column: np.pad(values, (seq_length - n_events, 0))[None] for column, values in encoded.items()}
+    return Histories(padded, np.array([n_events]), np.zeros(1, np.int64))  # columns: (1, seq_length)
+
+
 def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> None:
-    """Whether the model can generate, beginning with this prompt.
+    """Check that the model can continue this prompt.
 
     Args:
         metadata: vocabularies.
         config: resolved.
-        prompt: a text (of its characters where the data is text, else of labels or numbers between spaces, for a model
-            that reads one column), or a list of labels or numbers (one column), or of maps with a label or number for
-            each input column.
+        prompt: a string (its characters where the data is text, else labels or numbers separated by spaces, for a model
+            with one input column), or a list of labels or numbers (one column), or a list of maps with a label or
+            number for each input column.
 
     Raises:
-        ConfigError: an input is not predicted, the prompt has another form, or a label that the data does not have.
+        ConfigError: an input column is not a target, the prompt has another form, or the data lacks one of its labels.
     """
     inputs = config.input_columns or metadata.columns
     key = "training_spec.sampling_prompt"
     problems = [
         Problem(
             "training_spec.sampling_interval_steps",
-            f"input column `{column}` is no target, so a sample cannot go on from what was generated",
+            f"input column `{column}` is not a target, so generated events cannot be continued",
             fix=f"add `{column}` to target_columns, or leave it out of input_columns",
         )
         for column in inputs
@@ -117,7 +117,7 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
         values = {repr(event[column]): event[column] for event in events}.values()  # each once
         if metadata.kind(column) == "real":
             wrong = [value for value in values if not _is_number(value)]
-            problems += [Problem(key, f"{value!r} is no number for the real column `{column}`") for value in wrong]
+            problems += [Problem(key, f"{value!r} is not a number (column `{column}` is real)") for value in wrong]
         else:
             known = metadata.id_maps[column]
             unknown = [value for value in values if _key(value) not in known]
@@ -130,7 +130,7 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
 
 
 def _events(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> list[Event]:
-    """The events of a prompt.
+    """Return the events of a prompt.
 
     Raises:
         ValueError: it has another form.
@@ -140,7 +140,7 @@ def _events(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> list[Eve
         return []
     if isinstance(prompt, str):
         if len(inputs) > 1:
-            raise ValueError(f"a text is no prompt for {len(inputs)} input columns; give a list of maps")
+            raise ValueError(f"a string cannot prompt {len(inputs)} input columns; give a list of maps")
         prompt = list(prompt) if _is_text(metadata, inputs) else prompt.split()
     events = []
     for entry in prompt:
@@ -152,7 +152,7 @@ def _events(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> list[Eve
 
 
 def _encoded(metadata: Metadata, column: str, events: Sequence[Event]) -> NDArray[Any]:
-    """(n,) ids or standardised values; one unknown event, or the mean, where there are no events."""
+    """Return ids or standardised values, (n,); without events those of one unknown event (id 0, or the mean)."""
     if metadata.kind(column) == "categorical":
         ids = metadata.id_maps[column]
         return np.array([ids[_key(event[column])] for event in events] or [0], dtype=np.int64)
@@ -171,13 +171,13 @@ def _decoded(metadata: Metadata, target: str, values: NDArray[Any]) -> list[Cate
 def _as_text(metadata: Metadata, config: TrainConfig, events: Sequence[Event]) -> str:
     targets = config.target_columns
     is_text = _is_text(metadata, targets)
-    # A prompt has the inputs alone; targets that are no inputs are not known there.
+    # A prompt has input columns only: other targets are unknown there.
     shown = [",".join(_shown(event[target]) for target in targets if target in event) for event in events]
     return ("" if is_text else " ").join(shown)
 
 
 def _is_text(metadata: Metadata, columns: Sequence[str]) -> bool:
-    """Whether the data is a text: one column of characters."""
+    """Return whether the data is a text: one column of characters."""
     return list(columns) == [CHAR] and all(len(category) == 1 for category in metadata.id_maps.get(CHAR, ["no"]))
 
 

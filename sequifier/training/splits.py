@@ -1,4 +1,4 @@
-"""The splits of a run: where they are, how they are read, and how they are cut into windows."""
+"""The splits of a run: finding, reading and checking them, and cutting them into windows."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,25 +18,25 @@ from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_
 from sequifier.errors import ConfigError, DataError, Problem
 
 Digests = dict[tuple[Path, tuple[int, int]], str]
-"""Path, size and time of a split -> digest of its content."""
+"""Path, size and modification time of a split -> digest of its content."""
 
 DataPath = Literal["training_data_path", "validation_data_path"]
 DATA_PATHS: tuple[DataPath, ...] = ("training_data_path", "validation_data_path")
 
 
 def find_data(config: TrainConfig, key: DataPath) -> Path:
-    """The file or folder of a split that a config names."""
+    """Return the file or folder of a split that a config names."""
     return find_input(getattr(config, key), config.project_root, key)
 
 
 def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[str]]:
-    """Whether the splits stay on disk, and what to say of it when nobody asked for it."""
+    """Return whether the splits are mapped from disk, and a warning if the config did not request it."""
     spec = config.training_spec
     if not spec.load_full_data_to_ram or spec.max_ram_gb is None:
         return not spec.load_full_data_to_ram, []
     found = {find_data(config, key) for key in DATA_PATHS}
     rows = [n_rows_of(path, config.read_format) for path in found]
-    # While a split is read: its id and position twice, each column twice, of four bytes.
+    # Reading a split takes twice its id and position (16 bytes) and twice each column (4 bytes).
     needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
     if needed <= spec.max_ram_gb:
         return False, []
@@ -45,7 +45,7 @@ def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[s
 
 
 def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
-    """Inputs and targets, in stored order."""
+    """Return input and target columns, in stored order."""
     wanted = {*(config.input_columns or ()), *config.target_columns}
     return [column for column in metadata.columns if column in wanted]
 
@@ -53,7 +53,7 @@ def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
 def read_split(
     config: TrainConfig, key: DataPath, metadata: Metadata, cache: EventCache, *, mapped: bool
 ) -> Events | MappedEvents:
-    """The events of a split, checked against the metadata where these describe it."""
+    """Read the events of a split, and compare them with the hashes of the metadata if these describe it."""
     path = find_split(metadata, getattr(config, key), config.project_root, key)
     hashes = _described(config, metadata).get(path.resolve())
     return cache.read(
@@ -66,15 +66,20 @@ def read_split(
 
 
 def _described(config: TrainConfig, metadata: Metadata) -> dict[Path, dict[str, str]]:
-    """The splits whose content the metadata describe, with its hashes."""
+    """Return the column hashes of the splits that the metadata describe."""
     known = [(config.root / split).resolve() for split in metadata.split_paths]
     return dict(zip(known, metadata.sequifier.column_hashes, strict=True))
 
 
 def undescribed(config: TrainConfig, metadata: Metadata, digests: Digests) -> dict[str, str]:
-    """What runs must have in common besides the data fingerprint.
+    """Return what comparable runs have in common besides the data fingerprint, by field.
 
-    Digests of the splits that the user chose, and how the metadata say that windows are cut.
+    These are digests of splits that the metadata do not describe, and how the metadata say that windows are cut.
+
+    Args:
+        config: resolved.
+        metadata: of the data.
+        digests: of earlier runs of this process; new ones are added.
     """
     found: dict[str, str] = {"subsequence_start_mode": metadata.sequifier.subsequence_start_mode}
     if config.training_spec.evaluation_context == "split":
@@ -90,7 +95,7 @@ def undescribed(config: TrainConfig, metadata: Metadata, digests: Digests) -> di
 
 
 def padding_warnings(config: TrainConfig, *splits: Events | MappedEvents) -> list[str]:
-    """Windows that are longer than every sequence."""
+    """Warn of windows that are longer than every sequence."""
     assert config.seq_length
     longest = max(int(np.diff(np.asarray(events.offsets)).max(initial=0)) for events in splits)
     if config.seq_length <= longest:
@@ -102,7 +107,7 @@ def padding_warnings(config: TrainConfig, *splits: Events | MappedEvents) -> lis
 
 
 def training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    """The training windows of a split."""
+    """Return the training windows of a split."""
     assert config.seq_length and config.window_stride
     return training_windows(
         events.offsets,
@@ -114,7 +119,7 @@ def training_index(events: Events | MappedEvents, config: TrainConfig, metadata:
 
 
 def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    """The windows on which a split is evaluated."""
+    """Return the evaluation windows of a split."""
     assert config.seq_length
     spec = config.training_spec
     if spec.evaluation_context == "split":
@@ -134,7 +139,7 @@ def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadat
 def cut(
     events: Events | MappedEvents, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
 ) -> Split:
-    """A split with its windows, ready to be gathered into batches."""
+    """Return a split with its windows, ready to be gathered into batches."""
     assert config.input_columns and config.seq_length
     kinds = {column: metadata.kind(column) for column in config.input_columns}
     return Split(
@@ -149,7 +154,7 @@ def cut(
 
 
 def check_targets(split: Split, config: TrainConfig, name: str) -> None:
-    """Check that there is something to predict.
+    """Check that a split has targets.
 
     Raises:
         DataError: the split has no known value of a target.
@@ -159,7 +164,7 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
         if len(split) == 0 or int(split.n_known_targets(target).sum()) == 0:
             raise DataError(
                 f"the {name} split has no event of `{target}` to predict",
-                fix="a target needs an event before it and a known value; give that split more events",
+                fix="a target needs an event before it and a known value; add events to that split",
             )
         weights = (config.training_spec.class_weights or {}).get(target)
         if weights is not None and 0 in weights[1:]:
@@ -170,7 +175,7 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
                         Problem(
                             f"training_spec.class_weights.{target}",
                             f"every class of `{target}` that the {name} split has to predict has the weight 0",
-                            fix="give one of them more",
+                            fix="give one of them a weight above 0",
                         )
                     ]
                 )

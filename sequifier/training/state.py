@@ -1,4 +1,4 @@
-"""Everything that a resumed run restores: N steps equal k steps, a restart, and N - k more."""
+"""The state that a resumed run restores: N steps equal k steps, a restart and N - k steps."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from sequifier.training.schedules import Schedule
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """The progress of a run: counts, history and the best evaluation."""
 
     epoch: int = 0  # finished epochs
     step: int = 0  # optimizer steps
@@ -25,7 +25,7 @@ class Progress:
     best_metrics: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch, as in metrics.jsonl
     evaluations: list[dict[str, Any]] = field(default_factory=list)  # those within epochs, as in metrics.jsonl
-    # Of the epoch that has begun, all 0 between epochs:
+    # Of the running epoch; all are 0 between epochs:
     steps_in_epoch: int = 0
     windows: int = 0
     positions: int = 0  # target positions
@@ -33,15 +33,15 @@ class Progress:
 
     @property
     def running_epoch(self) -> int:
-        """The epoch that the last step was in, from 1."""
+        """The epoch of the last step, from 1."""
         return self.epoch + (self.steps_in_epoch > 0)
 
     def entries(self) -> list[dict[str, Any]]:
-        """All evaluations in the order in which they were."""
+        """Return all evaluations in the order of their steps."""
         return sorted([*self.history, *self.evaluations], key=lambda entry: entry["step"])
 
     def throughput(self) -> dict[str, float]:
-        """Windows and events per second of training, over all finished epochs."""
+        """Return windows and events per second of training, over all finished epochs."""
         seconds = sum(entry["seconds"]["training"] for entry in self.history)
         return {
             key: sum(entry[key] * entry["seconds"]["training"] for entry in self.history) / seconds
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """A run in progress."""
+    """A run in progress: model, optimizer, schedule and progress."""
 
     model: Transformer
     optimizer: Optimizer
@@ -61,7 +61,7 @@ class TrainState:
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] | None = None
     best_units: dict[str, Units] | None = None  # val_loss and the metric that ranks, by sampling unit
-    # Loss of the epoch that has begun, summed over its target positions, float64 on its `sums_device`.
+    # Loss of the running epoch, summed over its target positions, float64 on `sums_device`.
     epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def begin_epoch(self) -> None:
@@ -72,11 +72,11 @@ class TrainState:
         self.epoch_loss = torch.zeros_like(self.epoch_loss)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the model's weights on the CPU."""
+        """Return a copy of the model's weights on the CPU."""
         return {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
 
     def checkpoint(self) -> dict[str, Any]:
-        """The state as tensors and plain values."""
+        """Return the state as tensors and plain values."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -91,7 +91,7 @@ class TrainState:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go back to the state that `checkpoint` saved, the random numbers included."""
+        """Restore the state that `checkpoint` returned, random generators included."""
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
@@ -114,7 +114,7 @@ def _as_tensors(sums: dict[str, Units]) -> dict[str, dict[str, Any]]:
 
 
 def _as_units(content: Any) -> dict[str, Units]:
-    """The sums in a checkpoint; older ones hold losses and targets of sequences."""
+    """Read the sums of a checkpoint; older checkpoints hold losses and numbers of targets of sequences."""
     if not isinstance(content, dict):
         loss, targets = content
         content = {"val_loss": {"total": loss, "count": targets, "by": "sequences"}}

@@ -1,4 +1,4 @@
-"""One optimizer step: the exact gradient of a batch, whatever it is cut into."""
+"""One optimizer step: the exact gradient of a batch, however it is cut."""
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ FLOAT32 = Precision()
 def train_step(
     state: TrainState, train: Split, chosen: NDArray[np.int64], objective: Objective, config: TrainConfig
 ) -> Tensor:
-    """One optimizer step on the windows `chosen`, in `accumulation_steps` nearly equal batches.
+    """Take one optimizer step on the windows `chosen`, in `accumulation_steps` nearly equal batches.
 
-    The divisor is the number of known targets of the whole step, known beforehand, so the gradient is that of one
-    batch whatever the cuts.
+    The loss is divided by the number of known targets of the whole step, which the index gives beforehand, so the
+    gradient does not depend on how the windows are cut into batches.
 
     Returns:
         The loss of the step, a scalar on the device.
@@ -45,7 +45,7 @@ def train_step(
     if scaler is None:
         state.optimizer.step()
     else:
-        scaler.step(state.optimizer)  # leaves the step out where a gradient has overflowed
+        scaler.step(state.optimizer)  # skips the step if a gradient has overflowed
         scaler.update()
     state.schedule.step("batch")
     return total
@@ -54,7 +54,15 @@ def train_step(
 def batch_loss(
     model: Transformer, batch: Batch, objective: Objective, divisors: dict[str, int], precision: Precision = FLOAT32
 ) -> Tensor:
-    """A batch's part of the step's loss: sums over its known targets, divided by those of the whole step."""
+    """Return a batch's part of the step's loss: sums over its known targets, divided by `divisors`.
+
+    Args:
+        model: predicts the targets.
+        batch: some windows of the step.
+        objective: criteria and weights.
+        divisors: number of known targets of the whole step, by target.
+        precision: number formats of the matrix products.
+    """
     with precision.products(precision.linear):
         hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
     if batch.positions is not None:

@@ -347,7 +347,7 @@ def test_a_sample_of_several_columns_has_events(shop: Path, train_config: WriteC
     [
         ({"target_columns": ["item"]}, "input column `price` is no target"),
         ({"target_columns": ["item"], "input_columns": ["item"], "prompt": ["itme2"]}, "did you mean `item2`"),
-        ({"prompt": "item1"}, "a text is no prompt for 2 input columns"),
+        ({"prompt": "item1"}, "a string cannot prompt 2 input columns"),
     ],
 )
 def test_samples_that_cannot_be_are_refused_before_training(

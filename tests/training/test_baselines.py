@@ -14,8 +14,8 @@ from sequifier.config.architecture import Target
 from sequifier.config.base import Named
 from sequifier.dataset.batches import Split
 from sequifier.dataset.windows import evaluation_windows, training_windows
-from sequifier.training import baselines as module
 from sequifier.training.baselines import categorical
+from sequifier.training.baselines import scores as module
 from sequifier.training.baselines.scores import EACH_BEST, baselines
 from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.losses import build_losses

@@ -91,10 +91,10 @@ def test_model_and_random_generator_stay_as_they_were(shop_metadata: Metadata) -
 @pytest.mark.parametrize(
     ("values", "prompt", "expected"),
     [
-        ({"target_columns": ["item"]}, None, "input column `price` is no target"),
-        ({}, "item1", "no prompt for 2 input columns"),
+        ({"target_columns": ["item"]}, None, "input column `price` is not a target"),
+        ({}, "item1", "cannot prompt 2 input columns"),
         ({}, [{"item": "item1"}], "one entry for each of item, price"),
-        ({}, [{"item": "item1", "price": "cheap"}], "'cheap' is no number for the real column `price`"),
+        ({}, [{"item": "item1", "price": "cheap"}], r"'cheap' is not a number \(column `price` is real\)"),
         ({}, [{"item": "iten1", "price": 1}], "did you mean `item1`"),
         ({"input_columns": ["item"]}, "item1 thing", "no category 'thing'"),
         ({"input_columns": ["item"]}, [["item1"]], r"no category \['item1'\]"),

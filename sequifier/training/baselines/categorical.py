@@ -19,12 +19,12 @@ from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
 
 NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
-"""By order: the number of events that are looked at."""
+"""By order: the number of previous events that are used."""
 MAX_ORDER = len(NAMES) - 1
 _CHOSEN_ON = 1 << 18
-"""Training targets on which the column of a target that is not an input is chosen, about."""
+"""Approximate number of training targets on which the source column of a target that is not an input is chosen."""
 _DENSE = 1 << 22
-"""Probabilities at a time for a criterion that needs all of a row's."""
+"""Probabilities that are computed together for a criterion that needs those of all classes."""
 
 
 class CategoricalBaselines:
@@ -33,11 +33,11 @@ class CategoricalBaselines:
     Args:
         events: the training events.
         target: the target column.
-        inputs: the categorical columns that the model reads. A target that is one of them is counted after its own
-            last events; another one after those of the input whose last event predicts it best.
-        n_classes: of the target and the inputs, the unknown class included.
+        inputs: the categorical columns that the model reads. A target among them is counted after its own previous
+            events, another target after those of the input whose last event predicts it best.
+        n_classes: of the target and the inputs, including the unknown class.
         training: the training targets.
-        max_order: how many events are looked at, at most.
+        max_order: largest number of previous events.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class CategoricalBaselines:
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
     ) -> Iterator[Found]:
-        """What each baseline loses at some targets, whose classes `truth` (M,) are known."""
+        """Yield the name and predictions of each baseline at some targets, whose classes `truth` (M,) are known."""
         classes = truth.astype(np.int64)
         order = self._counts.max_order
         history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
@@ -85,7 +85,7 @@ class CategoricalBaselines:
 def _loss(
     counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion: TargetLoss
 ) -> Iterator[tuple[CategoricalScores, Tensor]]:
-    """What each order predicts, and what the criterion says of it, (M,)."""
+    """Yield the predictions of each order, and the criterion at each target, (M,)."""
     needed = _Needed(criterion, counts.n_classes)
     spread = counts.log_sums(contexts, needed.weights) if needed.smoothing else None
     for number, scores in enumerate(counts.scores(contexts, truth)):
@@ -100,12 +100,12 @@ def _loss(
 
 
 class _Needed:
-    """What a criterion needs to know of a distribution besides the probability of the true class.
+    """What a criterion needs of a distribution besides the probability of the true class.
 
     Attributes:
-        weights: (K,) float64, of the classes.
-        smoothing: the label smoothing, which needs the mean log-probability.
-        all_classes: whether it needs all probabilities.
+        weights: of the classes, (K,) float64.
+        smoothing: label smoothing, which needs the mean log-probability.
+        all_classes: whether the criterion needs all probabilities.
     """
 
     def __init__(self, criterion: TargetLoss, n_classes: int) -> None:
@@ -128,7 +128,7 @@ def _dense_loss(counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion
 
 
 def _history(column: Column, targets: Targets, boundary: int, order: int) -> list[NDArray[Any]]:
-    """The last symbols before each target, the latest first; `boundary` stands before the sequence begins."""
+    """Return the previous symbols of each target, the latest first; `boundary` marks rows before the sequence."""
     found = []
     for lag in range(1, order + 1):
         rows = targets.rows - lag

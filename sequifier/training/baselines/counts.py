@@ -1,4 +1,4 @@
-"""N-gram counts with interpolated absolute discounting, as tables of what occurs: no class costs a table row.
+"""N-gram counts with interpolated absolute discounting, in tables of the n-grams that occur, not of all classes.
 
 p(c | h) = max(n(h, c) - D, 0) / n(h) + D u(h) / n(h) * p(c | h'), with n the counts of the training targets, u(h) the
 number of distinct classes after h, and h' the history h without its oldest event; the unigram backs off to the uniform
@@ -24,9 +24,9 @@ Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _DISCOUNTS = (0.05, 1.0)
-"""Range of D. Without singletons the likelihood asks for 0, and then what never occurred would be impossible."""
+"""Range of D. Without singletons the likelihood is largest at 0, which makes n-grams that never occurred impossible."""
 _LIKELIHOOD_ENTRIES = 1 << 20
-"""Entries that D is fitted on, spread evenly where there are more."""
+"""Entries on which D is fitted; of more entries, as many spread evenly."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,17 @@ class Order:
     """The counts of one length of history.
 
     Attributes:
-        context_keys: (C,) ascending: number of the shorter context * base + oldest symbol.
-        begin: (C + 1,) where the entries of each context begin.
-        entry_keys: (E,) ascending: number of the context * base + class.
-        probability: (E,) p(c | h).
-        lower: (E,) p(c | h').
-        backoff: (C,) D u(h) / n(h), the weight of p(c | h').
-        sorted_probability: (E,) `probability`, ascending within each context.
-        sorted_lower: (E,) `lower`, ascending within each context.
-        best: (C,) the most probable class, and (C,) its probability.
-        best_probability: (C,).
+        context_keys: number of the shorter context * base + oldest symbol, (C,), ascending.
+        parent: number of the shorter context, (C,).
+        begin: first entry of each context, (C + 1,).
+        entry_keys: number of the context * base + class, (E,), ascending.
+        probability: p(c | h), (E,).
+        lower: p(c | h'), (E,).
+        backoff: D u(h) / n(h), the weight of p(c | h'), (C,).
+        sorted_probability: `probability`, ascending within each context, (E,).
+        sorted_lower: `lower`, ascending within each context, (E,).
+        best: the most probable class, (C,).
+        best_probability: its probability, (C,).
         discount: D.
         log_likelihood: leaving-one-out log-likelihood of the training targets.
     """
@@ -67,10 +68,10 @@ class NGrams:
     """Counts of a categorical target after the 0 to `max_order` last symbols of a column.
 
     Args:
-        truth: (M,) class of each training target, 1 to K; unknown ones are left out before.
-        history: `max_order` arrays (M,), symbols 0 to n_symbols - 1, the latest first.
+        truth: class of each training target, 1 to K, (M,), without unknown ones.
+        history: `max_order` arrays of symbols 0 to n_symbols - 1, (M,) each, the latest first.
         n_classes: K.
-        n_symbols: how many symbols the history has.
+        n_symbols: number of symbols of the history.
     """
 
     def __init__(self, truth: NDArray[Any], history: Sequence[NDArray[Any]], n_classes: int, n_symbols: int) -> None:
@@ -110,7 +111,7 @@ class NGrams:
         sorted_probability = probability[by_probability]
         top = begin[1:] - 1
         best, best_probability = class_id[by_probability[top]], sorted_probability[top]
-        # A class that is not listed is at most as probable as the best one below, scaled.
+        # A class without an entry is at most as probable as the best one of the shorter history, scaled.
         unlisted = backoff * below.best_probability[parent]
         better = unlisted > best_probability
         best = np.where(better, below.best[parent], best)
@@ -133,11 +134,11 @@ class NGrams:
         return order, _Below(entry_keys, probability, loo, best, best_probability)
 
     def look_up(self, history: Sequence[NDArray[Any]], n_known: Rows) -> list[Rows]:
-        """The context of each target at each order, (M,) each; -1 where the history never occurred or is not known.
+        """Return the context of each target at each order, (M,) each; -1 if the history never occurred or is unknown.
 
         Args:
             history: as in training, (M,) each.
-            n_known: (M,) how many symbols of its history may be read.
+            n_known: number of symbols of the history that may be read, (M,).
         """
         found = [np.zeros(len(n_known), dtype=np.int64)]
         for number, order in enumerate(self.orders[1:], start=1):
@@ -149,7 +150,7 @@ class NGrams:
         return found
 
     def probabilities(self, contexts: Sequence[Rows], truth: Rows) -> list[Floats]:
-        """p(truth | history) with the uniform distribution first, then by order, (M,) each, as far as `contexts` go."""
+        """Return p(truth | history) for the uniform distribution, then for each order of `contexts`, (M,) each."""
         found = [np.full(len(truth), 1.0 / self.n_classes)]
         for order, context in zip(self.orders, contexts, strict=False):
             keys = context * self._base + truth
@@ -160,18 +161,18 @@ class NGrams:
         return found
 
     def scores(self, contexts: Sequence[Rows], truth: Rows) -> Iterator[CategoricalScores]:
-        """What each order predicts, from the unigram on; exact, without a row of K probabilities.
+        """Yield the exact scores of each order, from the unigram on, without a row of K probabilities.
 
         Args:
             contexts: as `look_up` returns them.
-            truth: (M,) class ids 1 to K.
+            truth: class ids 1 to K, (M,).
         """
         for number in range(self.max_order + 1):
-            longest, n_before = contexts[0], 0  # the contexts of all orders, numbered through
+            longest, n_before = contexts[0], 0  # contexts of all orders with distinct numbers
             for order, context in zip(self.orders[:number], contexts[1 : number + 1], strict=True):
                 n_before += len(order.backoff)
                 longest = np.where(context >= 0, context + n_before, longest)
-            # Targets of one class after one history are scored once.
+            # Targets with equal class and history are scored once.
             _, chosen, place = np.unique(longest * self._base + truth, return_index=True, return_inverse=True)
             here, class_id = [context[chosen] for context in contexts[: number + 1]], truth[chosen]
             probabilities = self.probabilities(here, class_id)
@@ -181,7 +182,7 @@ class NGrams:
             yield CategoricalScores(self.n_classes, *(torch.from_numpy(values[place]) for values in found))
 
     def log_sums(self, contexts: Sequence[Rows], weights: Floats) -> Iterator[Floats]:
-        """The sum over classes of weights[c - 1] * log p(c | history) by order, (M,) each."""
+        """Yield for each order the sum over classes of weights[c - 1] * log p(c | history), (M,)."""
         below = np.full(1, float(weights.sum()) * np.log(1.0 / self.n_classes))
         targets = below[np.zeros(len(contexts[0]), dtype=np.int64)]
         for order, context in zip(self.orders, contexts, strict=True):
@@ -196,7 +197,7 @@ class NGrams:
             yield targets
 
     def dense(self, contexts: Sequence[Rows]) -> Floats:
-        """All probabilities, (M, K), of the order that `contexts` ends with; for few targets at a time."""
+        """Return all probabilities, (M, K), of the last order of `contexts`; for few targets at a time."""
         table = np.full((len(contexts[0]), self.n_classes), 1.0 / self.n_classes)
         for order, context in zip(self.orders, contexts, strict=False):
             found = np.flatnonzero(context >= 0)
@@ -216,10 +217,10 @@ class NGrams:
         return best, probability
 
     def _n_at_least(self, contexts: Sequence[Rows], truth: Rows, probabilities: Sequence[Floats]) -> Rows:
-        """(M,) How many classes are at least as probable as the true one, itself counted.
+        """Return the number of classes that are at least as probable as the true one, itself included, (M,).
 
-        The classes listed at the longest history, then those listed at none but the shorter ones: a class that is
-        not listed keeps its place among the classes of the shorter history.
+        Counted are the classes with an entry at the longest history, then those with an entry at shorter ones only: a
+        class without an entry keeps its rank among the classes of the shorter history.
         """
         count = np.zeros(len(truth), dtype=np.int64)
         least = probabilities[len(contexts)].copy()
@@ -228,8 +229,8 @@ class NGrams:
             context = contexts[number][chosen]
             first, last = order.begin[context], order.begin[context + 1]
             count[chosen] += last - _first_at_least(order.sorted_probability, first, last, least[chosen])
-            # Of a true class that is not listed the value is known; the quotient may be a rounding too large, which
-            # would lose the ties.
+            # The value of a true class without an entry is known; the quotient may exceed it by rounding, which would
+            # lose ties.
             keys = context * self._base + truth[chosen]
             place = np.minimum(np.searchsorted(order.entry_keys, keys), len(order.entry_keys) - 1)
             is_known = (order.entry_keys[place] != keys) & (least[chosen] == probabilities[number + 1][chosen])
@@ -243,7 +244,7 @@ class NGrams:
 
 @dataclass(frozen=True)
 class _Below:
-    """What an order needs of the next shorter one."""
+    """The part of an order that the next longer one needs."""
 
     keys: Rows
     probability: Floats
@@ -253,22 +254,22 @@ class _Below:
 
 
 def _left_out(discount: float, counts: Floats, total: Floats, distinct: Floats, lower: Floats) -> Floats:
-    """(E,) The probability of an event of each entry, counted without that event."""
+    """Return the probability of an event of each entry, counted without that event, (E,)."""
     constant, slope = _affine(counts, distinct, lower)
     alone = total == 1.0
     return np.where(alone, lower, (constant + discount * slope) / np.where(alone, 1.0, total - 1.0))
 
 
 def _affine(counts: Floats, distinct: Floats, lower: Floats) -> tuple[Floats, Floats]:
-    """The leaving-one-out probability times n(h) - 1 as constant + D * slope."""
+    """Return constant and slope of the leaving-one-out probability times n(h) - 1, which is constant + D * slope."""
     repeated = counts > 1.0
     return counts - 1.0, (distinct - ~repeated) * lower - repeated
 
 
 def _discount(counts: Floats, total: Floats, distinct: Floats, lower: Floats) -> float:
-    """The D of the largest leaving-one-out likelihood. Each term is the log of a line in D, so it has one maximum.
+    """Return the D with the largest leaving-one-out likelihood, a sum of logs of lines in D, which has one maximum.
 
-    Where no history occurs twice, nothing says that counts are worth anything: the largest D.
+    Where no history occurs twice, there is no evidence for the counts, and D is the largest of its range.
     """
     step = max(len(counts) // _LIKELIHOOD_ENTRIES, 1)
     here = np.flatnonzero(total[::step] > 1.0) * step
@@ -285,7 +286,7 @@ def _discount(counts: Floats, total: Floats, distinct: Floats, lower: Floats) ->
 
 
 def _sorted_within(values: Floats, owner: Rows, begin: Rows) -> Rows:
-    """(E,) The entries in ascending order of `values` within each context. Most long contexts have one entry."""
+    """Return the entries in ascending order of `values` within each context, (E,); most long contexts have one."""
     found = np.arange(len(values))
     several = np.flatnonzero((np.diff(begin) > 1)[owner])
     by_value = np.argsort(values[several])
@@ -296,7 +297,7 @@ def _sorted_within(values: Floats, owner: Rows, begin: Rows) -> Rows:
 
 
 def _first_at_least(values: Floats, first: Rows, last: Rows, least: Floats) -> Rows:
-    """The first place in [first, last) of an ascending piece of `values` that is at least `least`, else last."""
+    """Return the first index in [first, last) at which the ascending `values` are at least `least`, else `last`."""
     low, high = first.copy(), last.copy()
     searched = np.flatnonzero(low < high)
     while len(searched):

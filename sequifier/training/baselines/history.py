@@ -1,4 +1,4 @@
-"""What a baseline may read: the training events, and before an evaluated target the events that the model sees.
+"""The events that a baseline may read: the training events, and before an evaluated target those of its window.
 
 Shapes: M target positions.
 """
@@ -21,7 +21,7 @@ Found = tuple[str, Predictions]
 """Name of a baseline, and its predictions with the criterion at each target."""
 
 _BLOCK = 1 << 16
-"""Rows of a training block that is kept or left out as a whole."""
+"""Rows of a training block, which is used or left out as a whole."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Targets:
     """Target positions and the events before them.
 
     Attributes:
-        rows: (M,) row of each target.
-        first: (M,) first row of its sequence that may be read.
-        begin: (M,) first step of its window; below `first` the window shows padding, so the model sees that the
-            sequence begins there.
+        rows: row of each target, (M,).
+        first: first row of its sequence that may be read, (M,).
+        begin: first row of its window, (M,); if it is below `first`, the window has padding, from which the model sees
+            that the sequence begins there.
     """
 
     rows: Rows
@@ -47,17 +47,17 @@ class Targets:
 
     @property
     def n_readable(self) -> Rows:
-        """(M,) How many events before each target the model sees; at least 1."""
+        """Number of events that the model sees before each target, (M,), at least 1."""
         return self.rows - np.maximum(self.first, self.begin)
 
 
 def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most: int) -> Targets:
-    """The training targets: own events of each sequence but its first.
+    """Return the training targets: the own events of each sequence except the first.
 
     Args:
-        events: the training split; its context belongs to another one and is not read.
-        seq_length: how many events before a target a window shows.
-        at_most: how many to return, about; of more events, blocks spread evenly over the split are taken.
+        events: the training split; its context belongs to another split and is not read.
+        seq_length: number of events before a target in its window.
+        at_most: approximate number to return; of more events, blocks spread evenly over the split are used.
     """
     begins, ends = events.offsets[:-1] + events.n_context, events.offsets[1:]
     n_rows = int(events.offsets[-1])
@@ -78,7 +78,7 @@ def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most:
 
 
 def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
-    """The targets of an evaluation split, about `size` at a time."""
+    """Yield the targets of an evaluation split, in parts of about `size`."""
     windows, at_a_time = split.windows, max(size // split.seq_length, 1)
     for start in range(0, len(windows), at_a_time):
         last, first, counted = (
@@ -90,7 +90,7 @@ def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
 
 
 def read(column: Column, rows: Rows) -> NDArray[Any]:
-    """The values of these rows, which are in ascending order: nearly all rows of a range are read as a range."""
+    """Return the values of rows in about ascending order; nearly all rows of a range are read as one range."""
     if not len(rows):
         return column[:0]
     low, high = int(rows.min()), int(rows.max()) + 1

@@ -1,4 +1,4 @@
-"""Ridge regression from sums of products, its penalty by generalised cross-validation.
+"""Ridge regression from sums of products, with the penalty chosen by generalised cross-validation.
 
 Shapes: M rows, F features.
 """
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _PENALTIES = np.logspace(-2, 7, 19)
-"""Squared weights' factors that are tried; features are standardised or differences of standardised values."""
+"""Penalties that are tried; features are standardised, or differences of standardised values."""
 
 
 @dataclass
 class Products:
-    """Sums over rows, from which a regression on the first features follows without the rows.
+    """Sums over rows, from which a regression on the first features is computed without the rows.
 
     Attributes:
-        moments: (F + 2, F + 2) sums of products of (1, features, target).
+        moments: sums of products of (1, features, target), (F + 2, F + 2).
     """
 
     n_features: int
@@ -34,7 +34,7 @@ class Products:
         self.moments += rows.T @ rows
 
     def solve(self, n_features: int) -> tuple[Floats, float]:
-        """Weights of the first features, (n_features,), and the intercept, which is not penalised.
+        """Return the weights of the first features, (n_features,), and the intercept, which is not penalised.
 
         The penalty minimises the generalised cross-validation score, Golub, Heath and Wahba 1979,
         https://doi.org/10.1080/00401706.1979.10489751, equation 1.4.

@@ -1,8 +1,7 @@
-"""What a model must beat: the predictions of standard simple methods.
+"""Baselines: the scores of standard simple methods, which a model must beat.
 
-All are fitted on the training events and scored on exactly the targets, with exactly the criterion, of the model. Each
-reads only what the model may read: the input columns, of the events that the target's window shows. `categorical` and
-`series` say which they are.
+All are fitted on the training events, and scored on the targets and with the criterion of the model. Each reads only
+what the model may read: the input columns, in the events of the target's window. `categorical` and `series` list them.
 """
 
 from collections import Counter
@@ -21,12 +20,12 @@ from sequifier.training.evaluate import Evaluation, Objective, Tally
 PREFIX = "baseline: "
 EACH_BEST = PREFIX + "best of each target"
 _ROWS = 1 << 18
-"""Targets scored at a time."""
+"""Targets that are scored together."""
 _FITTED = 1 << 22
-"""Training targets that baselines are fitted on; of more, blocks spread evenly over the split."""
+"""Training targets on which baselines are fitted; of more targets, blocks spread evenly over the split are used."""
 
 Variant = tuple[str, int]
-"""Name of a baseline and number of the variant; of several, the best on the evaluated split counts."""
+"""Name of a baseline and number of its variant; of several variants, the best on the evaluated split counts."""
 
 
 def baselines(
@@ -42,12 +41,12 @@ def baselines(
         train: training events with the input and target columns.
         split: the evaluation split; its targets are scored, its events give the history.
         objective: criteria and weights of the run.
-        n_classes: of categorical columns, the unknown class included.
+        n_classes: of categorical columns, including the unknown class.
         inputs: the columns that the model reads.
 
     Returns:
-        Baseline name -> what `evaluate` would say of it. With several targets each row takes one method for each, and
-        a last row the best of each target where no other row is that.
+        Baseline name -> its evaluation, like that of a model. With several targets each row has one method for each
+        target, and a last row has the best method of each target, unless another row is the same.
     """
     reals = [column for column in inputs if column not in n_classes]
     categories = [column for column in inputs if column in n_classes]
@@ -78,7 +77,7 @@ def baselines(
 
 
 class _Scores:
-    """Method -> its losses on one target."""
+    """The sums of all methods on one target."""
 
     def __init__(
         self, fitted: categorical.CategoricalBaselines | series.RealBaselines, split: Split, objective: Objective
@@ -107,14 +106,14 @@ class _Scores:
                 self.tallies[name] = tally
 
     def best(self) -> str:
-        """The method of the least loss."""
+        """Return the method with the lowest loss."""
         return min(self.tallies, key=lambda name: self.tallies[name].loss(self.target))
 
 
 def _rows(scores: Mapping[str, _Scores]) -> dict[str, dict[str, str]]:
-    """Name of each row -> target -> method, those without history first.
+    """Return the rows of the table: name -> target -> method, methods without history first.
 
-    A target without a method, such as the seasonal mean of a series without seasons, takes the one before it.
+    A target that lacks a method, such as the seasonal mean of a series without seasons, takes the one before it.
     """
     orders = (categorical.NAMES, series.NAMES)
     used = [[name for name in order if any(name in found.tallies for found in scores.values())] for order in orders]

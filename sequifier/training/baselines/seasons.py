@@ -12,21 +12,22 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 
 _ROWS = 1 << 18
-"""Values that are looked at, about; of more, whole sequences spread evenly, and of a longer one its end."""
+"""Approximate number of values that are used: of more, whole sequences spread evenly, or the end of a longer one."""
 _NEARLY = 0.8
+"""Fraction of the highest peak that the first peak of a period must reach."""
 _FEWEST = 3
-"""Pairs of values of the longest lag that is looked at."""
+"""Smallest number of pairs of values at a lag that is used."""
 
 
 def find_period(events: Events | MappedEvents, column: str, longest: int) -> int | None:
-    """The period of the training events, 2 to `longest`; None where the autocorrelation r shows none.
+    """Return the period of the training events, 2 to `longest`; None if the autocorrelation r shows none.
 
-    Of a season of p events, r is high at lag p and low half a period before and after it: the period has a large rise
-    r(p) - (r(p / 2) + r(3 p / 2)) / 2. A decline of r adds nothing to that where it is linear, and makes it negative
-    where it is convex, as that of an autoregression. The rise is summed over the series about its linear trend and its
-    first differences, which keep a season below slow waves. Odd multiples of a period rise as high, so the period is
-    the first peak of at least `_NEARLY` of the highest. A peak must exceed what white noise, whose r has a variance of
-    1 / pairs (Box, Jenkins and Reinsel 2008, section 2.1.6), reaches at any of the lags in 5 % of series (Bonferroni).
+    For a season of p events, r is high at lag p and low half a period before and after it: the period has a large rise
+    r(p) - (r(p / 2) + r(3 p / 2)) / 2. A linear decline of r adds nothing to it, and a convex one, as of an
+    autoregression, makes it negative. The rise is summed over the detrended series and its first differences, which
+    show a season below slow waves. Odd multiples of a period rise as high, so the period is the first peak of at least
+    `_NEARLY` of the highest. A peak must exceed the level that white noise, whose r has a variance of 1 / pairs (Box,
+    Jenkins and Reinsel 2008, section 2.1.6), reaches at any of the lags in 5 % of series (Bonferroni).
     """
     furthest = -(-3 * longest // 2)
     series = _series(events, column, furthest)
@@ -49,19 +50,19 @@ def find_period(events: Events | MappedEvents, column: str, longest: int) -> int
 
 
 def autocorrelation(series: list[NDArray[np.float64]], longest: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The autocorrelation at lags 0 to `longest` and the pairs it is a mean of, (P + 1,) each.
+    """Return the autocorrelation at lags 0 to `longest` and its number of pairs, (P + 1,) each.
 
-    Pairs do not cross from one sequence to the next; each sequence is taken about its own linear trend.
+    A pair is within one sequence, from which its own linear trend is subtracted.
     """
     lengths = np.array([len(values) for values in series], dtype=np.int64)
     n_pairs = np.array([np.maximum(lengths - lag, 0).sum() for lag in range(longest + 1)], dtype=np.int64)
-    # The zeros between two sequences are as many as the longest lag.
+    # Between two sequences there are as many zeros as the longest lag.
     padded = np.zeros(int((lengths + longest).sum()) + 1)
     begin = 0
     for values in series:
         padded[begin : begin + len(values)] = _without_trend(values)
         begin += len(values) + longest
-    size = 1 << (len(padded) + longest).bit_length()  # nor does a lag reach round the end
+    size = 1 << (len(padded) + longest).bit_length()  # so that no lag wraps around
     products = np.fft.irfft(np.abs(np.fft.rfft(padded, size)) ** 2, size)[: longest + 1]
     variance = products[0] / max(int(n_pairs[0]), 1)
     if variance <= 0:

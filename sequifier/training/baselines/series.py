@@ -1,10 +1,10 @@
 """Baselines of real targets.
 
-An input is continued from its own past: the last value, AR(1), the mean of the same season over earlier periods
-(SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window about its last
-value, shared by columns (NLinear of Zeng et al. 2023, "Are transformers effective for time series forecasting?",
-https://arxiv.org/abs/2205.13504). A target that is not an
-input is predicted from the last event's real inputs, and any target from the last event's category.
+A target that is an input is predicted from its own past: the last value, AR(1), the mean of the same season over
+earlier periods (SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window
+minus its last value, shared by columns (NLinear of Zeng et al. 2023, "Are transformers effective for time series
+forecasting?", https://arxiv.org/abs/2205.13504). Another target is predicted from the last event's real inputs, and any
+target from the last event's category.
 Shapes: M targets, T steps of the window, F features.
 """
 
@@ -36,20 +36,20 @@ MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
 )
 NAMES = (MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
 LONGEST_WINDOW = 336
-"""Values that the ridge map reads; DLinear and NLinear were published with this look-back."""
+"""Largest number of values that the ridge map reads: the look-back of the published DLinear and NLinear."""
 _PERIODS = 8
-"""Earlier periods that the seasonal mean may average, at most."""
+"""Largest number of earlier periods in a seasonal mean."""
 _REGRESSED = 1 << 17
-"""Training targets of a ridge map, over all columns."""
+"""Training targets of a ridge map, in all columns together."""
 _GATHERED = 1 << 22
-"""Values of windows gathered at a time."""
+"""Values of windows that are gathered together."""
 
 
 class WindowRidge:
-    """A ridge map from the window about its last value to the step that follows, one for all columns.
+    """A ridge map from the window minus its last value to the next step, one for all columns.
 
-    A target may have fewer values before it in its window than another. So maps of several lengths are fitted, each on
-    the training targets that have that many, and a target takes the longest map that it has the values for.
+    Targets differ in the number of values before them in their window. So maps of several lengths are fitted, each on
+    the training targets with that many values, and a target uses the longest map for which it has the values.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class WindowRidge:
         ]
 
     def __call__(self, column: Column, targets: Targets) -> Floats:
-        """(M,) predictions."""
+        """Return predictions, (M,)."""
         longest = int(self._sizes[-1])
         parts = [np.empty(0)]
         for part in _parts(targets, longest):
@@ -101,10 +101,10 @@ class RealBaselines:
         events: the training events.
         target: the target column.
         real, categorical: the columns that the model reads.
-        n_classes: of the categorical columns, the unknown class included.
+        n_classes: of the categorical columns, including the unknown class.
         training: the training targets.
-        seq_length: how many events the model reads.
-        ridge: the map that the targets among the inputs share.
+        seq_length: number of events that the model reads.
+        ridge: the map shared by targets that are inputs.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class RealBaselines:
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
     ) -> Iterator[Found]:
-        """What each baseline loses at some targets. A name that comes several times has as many variants."""
+        """Yield the name and predictions of each baseline at some targets; a name may have several variants."""
         for name, prediction in self._predictions(columns, targets):
-            # Like a model's, predictions are float32.
+            # Predictions are float32, as a model's are.
             value, target = torch.from_numpy(prediction.astype(np.float32)), torch.from_numpy(truth)
             yield name, value_predictions(value, target, criterion.per_position(value, target))
 
@@ -166,7 +166,7 @@ class RealBaselines:
 
 
 def _seasonal_means(column: Column, targets: Targets, last: Floats, period: int, n_periods: int) -> Iterator[Floats]:
-    """The mean of 1, 2, ... n_periods earlier values of the same season, as far as they may be read; else `last`."""
+    """Yield the means of 1 to n_periods earlier values of the same season that may be read; without any, `last`."""
     total, count = np.zeros(len(targets)), np.zeros(len(targets))
     for number in range(1, n_periods + 1):
         readable = np.flatnonzero(targets.n_readable >= number * period)
@@ -196,9 +196,9 @@ class _LastEventRidge:
 
 
 class _GroupMeans:
-    """The mean after each category of the last event, drawn towards the overall mean where events are few.
+    """The mean after each category of the last event, shrunk towards the overall mean where events are few.
 
-    The weight of the overall mean, in events, is the ratio of the variance within categories to that between them
+    The weight of the overall mean, in events, is the ratio of the variance within to the variance between categories
     (Buehlmann and Straub 1970, credibility).
     """
 
@@ -224,7 +224,7 @@ class _GroupMeans:
         targets: Targets,
         truth: Floats,
     ) -> "_GroupMeans":
-        """Of the column that explains most."""
+        """Return the means by the column that explains most of the variance."""
         found = (cls(name, read(events.columns[name], targets.rows - 1), truth, n_classes[name]) for name in columns)
         return max(found, key=lambda groups: groups.explained)
 
@@ -234,7 +234,7 @@ class _GroupMeans:
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Intercept and slope of the least squares line; a constant x gives the mean."""
+    """Return intercept and slope of the least squares line; for a constant x the mean and 0."""
     deviation = x - x.mean()
     variance = float(deviation @ deviation)
     slope = float(deviation @ (y - y.mean())) / variance if variance > 0 else 0.0
@@ -242,7 +242,7 @@ def _line(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def _sizes(longest: int) -> Rows:
-    """Window lengths 1 to `longest` for which a map is fitted, each about 1.4 times the one before."""
+    """Return the window lengths, 1 to `longest`, for which a map is fitted, each about 1.4 times the one before."""
     found, size = {1, longest}, 1.0
     while size < longest:
         found.add(int(size))
@@ -257,7 +257,7 @@ def _parts(targets: Targets, width: int) -> Iterator[Targets]:
 
 
 def _differences(column: Column, targets: Targets, last: Floats, longest: int) -> Floats:
-    """(M, longest - 1) the values before the last one less the last one, the latest first; 0 where none may be read."""
+    """Return earlier values minus the last one, (M, longest - 1), the latest first; 0 where no value may be read."""
     lags = np.arange(2, longest + 1)
     rows = targets.rows[:, None] - lags
     readable = lags <= targets.n_readable[:, None]

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sequifier.config.metric_names import CATEGORICAL_METRICS, HIGHER_IS_BETTER, REAL_METRICS
 from torch import Tensor
 
+from sequifier.config.catalogue.metric_names import CATEGORICAL_METRICS, HIGHER_IS_BETTER, REAL_METRICS
 from sequifier.metrics.predictions import CALIBRATION_BINS, METRICS, Sums, at_positions, metrics_of
 from sequifier.training import predictions
 from sequifier.training.predictions import CategoricalScores

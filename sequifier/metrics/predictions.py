@@ -2,8 +2,8 @@
 
 A metric is made of sums over target positions in float64, so it does not depend on how positions were batched. The
 definitions use what NumPy arrays and torch tensors have in common: training takes the sums on its device, inference
-without loading torch. To add a metric, declare its name in `config/metric_names.py` (kind of target, direction) and
-write its row here.
+without loading torch. To add a metric, declare its name in `config/catalogue/metric_names.py` (kind of target,
+direction) and write its row here.
 Shapes: M target positions, K known classes, U sampling units.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sequifier.config.metric_names import CATEGORICAL_METRICS, REAL_METRICS
+from sequifier.config.catalogue.metric_names import CATEGORICAL_METRICS, REAL_METRICS
 
 Array = Any  # of NumPy or of torch
 

@@ -1,6 +1,6 @@
 """The losses that a config may name, and the criterion of a target.
 
-To add a loss, write its row in `LOSSES` and generate `names.json` anew, in which a config finds its options.
+To add a loss, write its row in `LOSSES` and generate `torch_names.json` anew, in which a config finds its options.
 
 The loss of a step is the sum over its valid target positions divided by their number, which the caller takes from the
 index, so no function here computes a mean. Class 0 (padding, unknown) is never predicted: logits are those of classes

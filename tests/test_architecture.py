@@ -248,7 +248,6 @@ OTHER_READERS = {
     "experiment/values.py",  # of what it just wrote
     "params/bottom.py",  # the standard library alone, inside `except Exception`
     "project/python_functions.py",  # a user's script
-    "training/trial.py",  # of what it just wrote
 }
 
 

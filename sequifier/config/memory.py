@@ -1,7 +1,7 @@
 """How much memory a training run needs at its peak, as formulas: a plan prints it before anything was trained.
 
-Counted are the tensors that the backward pass needs again, by the way each layer is computed (`model/fused.py`,
-`model/short_attention.py`, torch's own operations), and what only passes. Two things were measured (docs/decisions,
+Counted are the tensors that the backward pass needs again, by the way each layer is computed (`model/cpu/fused.py`,
+`model/cpu/short_attention.py`, torch's own operations), and what only passes. Two things were measured (docs/decisions,
 013): what a first step loads of the libraries, and how much more the heap takes than the tensors in it.
 Shapes: N steps of all windows of a batch, D model width, F width of the feed-forward part, H heads, T steps.
 """
@@ -32,7 +32,7 @@ LOGIT_COPIES = 5.5
 keeps."""
 
 SHORT_STEPS = 128
-"""Steps of the longest window whose attention is written out in bfloat16, as `model/short_attention.py` says."""
+"""Steps of the longest window whose attention is written out in bfloat16, as `model/cpu/short_attention.py` says."""
 
 OPTIMIZER_COPIES = {"SGD": 0, "SignSGD": 0, "Lion": 1, "Muon": 1, "Adagrad": 1, "RMSprop": 1, "AdEMAMix": 3}
 """Numbers that an optimizer keeps for each parameter, where they are not 2 as for Adam."""

@@ -93,7 +93,7 @@ class GraphWriter:
         return self.add("Add", y, self.weight(f"{module}.bias")) if bias else y
 
     def drop(self, x: Value) -> Value:
-        """`model.dropout.drop`, as in training."""
+        """`model.cpu.dropout.drop`, as in training."""
         if self._dropout is None:
             return x
         in_training = self.add("Constant", value=numpy_helper.from_array(np.array(True)))  # a scalar, of no dimension

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sequifier.model.fused import product_format
+from sequifier.model.cpu.fused import product_format
+from sequifier.model.cpu.short_attention import LONGEST, short_attention
 from sequifier.model.positions import rotate
-from sequifier.model.short_attention import LONGEST, short_attention
 
 
 def padding_mask(is_event: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ Shapes: B batch, T steps, D model width.
 from torch import Tensor, nn
 
 from sequifier.model.attention import CausalSelfAttention
-from sequifier.model.dropout import drop
+from sequifier.model.cpu.dropout import drop
+from sequifier.model.cpu.fused import can_fuse, normed_feed_forward, normed_linear
 from sequifier.model.feed_forward import FeedForward
-from sequifier.model.fused import can_fuse, normed_feed_forward, normed_linear
 from sequifier.model.norms import build_norm
 
 

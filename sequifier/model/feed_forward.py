@@ -10,7 +10,7 @@ Shapes: B batch, T steps, D model width, F hidden width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sequifier.model.dropout import drop
+from sequifier.model.cpu.dropout import drop
 
 ACTIVATIONS = ("swiglu", "gelu", "relu")
 

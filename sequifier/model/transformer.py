@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from sequifier.model.attention import padding_mask
 from sequifier.model.block import Block
-from sequifier.model.dropout import drop
+from sequifier.model.cpu.dropout import drop
+from sequifier.model.cpu.fused import can_fuse, normed
 from sequifier.model.embedding import EventEmbedding
-from sequifier.model.fused import can_fuse, normed
 from sequifier.model.heads import Heads
 from sequifier.model.last_steps import block_of_last_steps
 from sequifier.model.norms import build_norm

@@ -14,7 +14,7 @@ from sequifier.errors import ConfigError, Problem
 
 LONG_RUN = 1e14
 """Operations of a run from which on `auto` compiles: some 10 minutes of two cores. Compiling takes 8 to 40 s and saves
-about 6 % of a step beside the functions of `model/fused.py` (docs/decisions/005-a-fast-step.md)."""
+about 6 % of a step beside the functions of `model/cpu/fused.py` (docs/decisions/005-a-fast-step.md)."""
 
 
 def compiles(spec: TrainingSpec, shape: Architecture, *, n_windows: int, device_type: str) -> bool:

@@ -17,9 +17,9 @@ import torch
 
 from sequifier.artifacts.checkpoint import read_checkpoint
 from sequifier.config.catalogue.torch_names import known_names, options_of
-from sequifier.training.trial import REQUIRED_IN_TRIAL
 from tests.support.forked_runs import Moment, RunServer
 from tests.support.shop import TINY_RUN, merged
+from tools.trial import REQUIRED_IN_TRIAL
 
 EPOCHS = 3
 STEPS_PER_EPOCH = 10

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.model.dropout import drop, keep_mask
+from sequifier.model.cpu.dropout import drop, keep_mask
 
 
 @given(share=st.floats(0.001, 0.99), seed=st.integers(0, 2**31))

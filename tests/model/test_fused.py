@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from sequifier.model.block import Block
+from sequifier.model.cpu.fused import can_fuse, normed, normed_feed_forward, normed_linear
 from sequifier.model.feed_forward import ACTIVATIONS, FeedForward
-from sequifier.model.fused import can_fuse, normed, normed_feed_forward, normed_linear
 from tests.support.rounding import assert_rounded
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sequifier.model.attention import CausalSelfAttention, padding_mask
-from sequifier.model.short_attention import short_attention
+from sequifier.model.cpu.short_attention import short_attention
 from tests.support.rounding import assert_rounded
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sequifier.config.catalogue.torch_names import AUTO_OPTIONS, known_names, options_of
 from sequifier.training.losses import LOSSES
-from sequifier.training.names import PATH, generate, text, versions
+from tools.torch_names import PATH, generate, text, versions
 
 WRITTEN = json.loads(PATH.read_text(encoding="utf-8"))
 
@@ -24,7 +24,7 @@ def test_names_are_those_of_the_pinned_versions() -> None:
 def test_names_are_written_anew_without_a_difference() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert text(generate()) == PATH.read_text(encoding="utf-8"), "run python -m sequifier.training.names"
+        assert text(generate()) == PATH.read_text(encoding="utf-8"), "run python -m tools.torch_names"
 
 
 def test_every_criterion_has_a_function() -> None:

@@ -11,7 +11,7 @@ from sequifier.config.catalogue.torch_names import known_names
 from sequifier.errors import ConfigError
 from sequifier.model.transformer import Transformer
 from sequifier.training.optimizers import MuonWithAdamW, build_optimizer, evaluation_mode
-from sequifier.training.trial import REQUIRED_IN_TRIAL, TrialModel, reloaded, resumed_differs, trial_steps
+from tools.trial import REQUIRED_IN_TRIAL, TrialModel, reloaded, resumed_differs, trial_steps
 
 REPRESENTATIVE = (
     "Adam", "AdamW", "SGD", "RAdam", "Muon", "Adafactor", "AdEMAMix", "QHAdam", "Lion", "ScheduleFreeAdamW",

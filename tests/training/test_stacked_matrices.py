@@ -19,9 +19,9 @@ from sequifier.model.transformer import Transformer
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision
 from sequifier.training.step import train_step
-from sequifier.training.trial import reloaded
 from tests.support.rounding import assert_rounded
 from tests.support.shapes import pairwise, small
+from tools.trial import reloaded
 
 KV_HEADS = [4, 2, 1]  # mha, gqa, mqa
 ROWS = {4: (16, 16, 16), 2: (16, 8, 8), 1: (16, 4, 4)}

@@ -1,6 +1,6 @@
 """Optimizers, schedulers and criteria that a config may name, and their options.
 
-Everything is read from `torch_names.json`, which `python -m sequifier.training.names` writes by trying each class of
+Everything is read from `torch_names.json`, which `python -m tools.torch_names` writes by trying each class of
 the installed libraries; so a config is checked without importing torch. Names match without regard to case, and v1's
 names are understood.
 """

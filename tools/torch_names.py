@@ -1,4 +1,4 @@
-"""Write `config/catalogue/torch_names.json` from the installed libraries: `python -m sequifier.training.names`.
+"""Write `config/catalogue/torch_names.json` from the installed libraries: `python -m tools.torch_names`.
 
 Options, types and defaults are read from signatures; whether an optimizer can be used is found by using it.
 The tables below say what no signature tells; `generate` fails when one of them is no longer true.
@@ -23,7 +23,7 @@ from torch.optim import Optimizer, lr_scheduler
 from sequifier.config.catalogue import torch_names as config_names
 from sequifier.config.catalogue.torch_names import AUTO_OPTIONS, read_optimizer_entry
 from sequifier.training.losses import LOSSES
-from sequifier.training.trial import try_optimizer
+from tools.trial import try_optimizer
 
 PATH = Path(config_names.__file__).with_name("torch_names.json")
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sequifier.model.dropout import keep_mask
+from sequifier.model.cpu.dropout import keep_mask
 from sequifier.model.feed_forward import FeedForward
 
 aten = torch.ops.aten

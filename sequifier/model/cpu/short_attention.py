@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sequifier.model.dropout import keep_mask
+from sequifier.model.cpu.dropout import keep_mask
 
 LONGEST = 128
 """Steps of the longest window for which this is the faster way in bfloat16: measured at 48, 128 and 256."""

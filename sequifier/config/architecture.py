@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from sequifier.config.base import ColumnType
+from sequifier.config.catalogue.layers import ActivationName, NormName
 from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -64,8 +65,8 @@ class Architecture:
     num_layers: int
     dim_feedforward: int
     joint_embedding: bool
-    activation_fn: str  # swiglu, gelu or relu
-    normalization: str  # rmsnorm or layer_norm
+    activation_fn: ActivationName
+    normalization: NormName
     norm_first: bool
     positional_encoding: str  # learned or rope
     rope_theta: float

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sequifier.config.architecture import Architecture
 from sequifier.config.base import Named
-from sequifier.config.size import matrices, parameter_count, qkv_width
+from sequifier.config.catalogue.layers import ACTIVATION_COSTS, NORM_COSTS
+from sequifier.config.size import parameter_count, qkv_width
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import ENOUGH_NUMBERS, Format
 
@@ -116,11 +117,8 @@ def _attention(shape: Architecture, products: Format) -> int:
 def _feed_forward(shape: Architecture, products: Format) -> int:
     """The same of one feed-forward part."""
     size = BYTES[products]
-    gated = shape.activation_fn == "swiglu"
-    if _is_fused(shape, products):
-        hidden = 3 if gated else 2
-    else:
-        hidden = 4 if gated else 1 if shape.activation_fn == "relu" else 2
+    costs = ACTIVATION_COSTS[shape.activation_fn]
+    hidden = costs.n_kept_fused if _is_fused(shape, products) else costs.n_kept
     dropped = (shape.dim_feedforward + shape.dim_model) if shape.dropout else 0
     return _norm(shape, products) + size * (hidden * shape.dim_feedforward + dropped)
 
@@ -146,13 +144,13 @@ def _passing(shape: Architecture, products: Format) -> int:
 def _copies_of_weights(shape: Architecture, products: Format) -> int:
     """Matrices with the norms folded in, or in a shorter format."""
     in_block = (qkv_width(shape) + shape.dim_model) * shape.dim_model
-    in_block += matrices(shape) * shape.dim_model * shape.dim_feedforward
+    in_block += ACTIVATION_COSTS[shape.activation_fn].n_matrices * shape.dim_model * shape.dim_feedforward
     copied = _is_fused(shape, products) or products != "float32"
     return shape.num_layers * in_block * BYTES[products] if copied else 0
 
 
 def _is_fused(shape: Architecture, products: Format) -> bool:
-    return shape.norm_first and shape.normalization == "rmsnorm" and products != "float16"
+    return shape.norm_first and NORM_COSTS[shape.normalization].is_fused and products != "float16"
 
 
 def _is_written_out(shape: Architecture, products: Format) -> bool:

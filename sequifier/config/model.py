@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sequifier.config.base import StrictModel, about
+from sequifier.config.catalogue.layers import ActivationName, NormName
 
 
 class ModelSpec(StrictModel):
@@ -85,7 +86,7 @@ class ModelSpec(StrictModel):
             change="a column with many classes deserves more width than a flag",
         ),
     )
-    activation_fn: Literal["swiglu", "gelu", "relu"] = Field(
+    activation_fn: ActivationName = Field(
         "swiglu",
         description="Non-linearity of the feed-forward part.",
         json_schema_extra=about(
@@ -111,7 +112,7 @@ class ModelSpec(StrictModel):
             change="n_head / 4 is a common choice for gqa",
         ),
     )
-    normalization: Literal["rmsnorm", "layer_norm"] = Field(
+    normalization: NormName = Field(
         "rmsnorm",
         description="Kind of normalisation.",
         json_schema_extra=about(

@@ -3,14 +3,14 @@
 import os
 
 from sequifier.config.architecture import Architecture
+from sequifier.config.catalogue.layers import ACTIVATION_COSTS, NORM_COSTS
 
 
 def parameter_count(architecture: Architecture) -> int:
     """The number of trainable parameters, exactly as torch counts them."""
     shape = architecture
     width = shape.dim_model
-    kinds_of_norm = {"rmsnorm": width, "layer_norm": 2 * width}
-    norm = kinds_of_norm[shape.normalization]
+    norm = NORM_COSTS[shape.normalization].n_vectors * width
 
     n_categorical = len(shape.categorical)
     real_widths = shape.embedding_widths[n_categorical:]
@@ -24,7 +24,7 @@ def parameter_count(architecture: Architecture) -> int:
     positions = shape.seq_length * width if shape.positional_encoding == "learned" else 0
 
     attention = width * qkv_width(shape) + width * width
-    feed_forward = matrices(shape) * width * shape.dim_feedforward
+    feed_forward = ACTIVATION_COSTS[shape.activation_fn].n_matrices * width * shape.dim_feedforward
     block = attention + feed_forward + 2 * norm
     final_norm = norm if shape.norm_first else 0
     heads = sum((width + 1) * target.output_width for target in shape.targets)
@@ -34,11 +34,6 @@ def parameter_count(architecture: Architecture) -> int:
 def qkv_width(shape: Architecture) -> int:
     """Width of queries, keys and values together."""
     return (shape.n_head + 2 * shape.n_kv_heads) * (shape.dim_model // shape.n_head)
-
-
-def matrices(shape: Architecture) -> int:
-    """Matrices of one feed-forward part."""
-    return 3 if shape.activation_fn == "swiglu" else 2
 
 
 def machine_memory() -> int:

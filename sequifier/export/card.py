@@ -1,4 +1,4 @@
-"""The card of a run's models: what they were trained on, how good they are, how to call them. Plain Markdown."""
+"""The model card of a run, in plain Markdown: training data, metrics, how to call the models."""
 
 import hashlib
 import re
@@ -31,8 +31,8 @@ def write_card(checkpoint: Checkpoint, version: Version) -> Path:
     """Write `models/[model_name]-card.md`.
 
     Args:
-        checkpoint: of the run.
-        version: whose metrics are shown, the best one where there is one.
+        checkpoint: a checkpoint of the run.
+        version: the weights whose metrics are shown: the best ones where there are some.
 
     Raises:
         RunError: the file cannot be written.
@@ -85,14 +85,14 @@ def _file_row(path: Path) -> list[str]:
 
 
 def _models(folder: Path, name: str) -> list[Path]:
-    """The model files of exactly this run, `best` first."""
+    """Return the model files of this run, `best` first, without those of runs whose names begin with its name."""
     kinds = f"(?:{EMBEDDING}|{END_TO_END})?"
     pattern = re.compile(rf"sequifier-{re.escape(name)}-(?:best|last){kinds}-(?:step-)?\d+\.(?:onnx|pt)")
     return sorted(path for path in folder.glob("sequifier-*") if pattern.fullmatch(path.name))
 
 
 def _record(parent: Path, fingerprint: str) -> dict[str, Any]:
-    """What the newest record of this run says: versions, results. Empty where there is none on these data."""
+    """Return the newest record of this run on these data: versions, results. Empty where there is none."""
     folder = parent / "latest"
     found: dict[str, Any] = {}
     for name in ("experiment_meta.json", "experiment_data.json"):
@@ -106,8 +106,8 @@ def _record(parent: Path, fingerprint: str) -> dict[str, Any]:
 
 def _data(metadata: Metadata) -> Iterator[str]:
     about = metadata.sequifier
-    yield f"One row is one event; {code(about.sequence_column)} names its sequence ({about.sequence_type}), "
-    yield f"{code(about.position_column)} orders its events ({about.position_type}). "
+    yield f"One row is one event; {code(about.sequence_column)} ({about.sequence_type}) identifies its sequence, "
+    yield f"{code(about.position_column)} ({about.position_type}) orders the events of a sequence. "
     yield f"Split {about.split_method} in ratios "
     yield f"{', '.join(f'{ratio:g}' for ratio in about.split_ratios)}; fingerprint `{metadata.fingerprint}`."
     yield ""
@@ -136,7 +136,7 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
         rows.append([code(name), " and ".join(uses), metadata.column_types[name], classes, values])
     yield from table(["column", "use", "type", "categories", "values"], rows)
     yield ""
-    yield "A category that is not among these is unknown (id 0); class 0 is never predicted."
+    yield "Any other category is unknown (id 0), which is never predicted."
 
 
 def _categories(column: RawColumn) -> str:
@@ -147,14 +147,14 @@ def _categories(column: RawColumn) -> str:
 
 
 def _ranges(checkpoint: Checkpoint, real: list[str]) -> dict[str, str]:
-    """Smallest and largest training values, where the split is still there."""
+    """Return the smallest and largest training values, if the training split still exists."""
     path = checkpoint.root / checkpoint.metadata.split_paths[0]
     if not real or not path.exists():
         return {}
     try:
         events = read_events(path, real, expected_hashes=checkpoint.metadata.sequifier.column_hashes[0])
     except SequifierError:
-        return {}  # the split was changed since: its values are not those of the training
+        return {}  # the split was changed after the training
     found = {}
     for name in real:
         statistics = checkpoint.metadata.selected_columns_statistics[name]
@@ -170,8 +170,8 @@ def _ends(values: Any) -> tuple[float, float]:
 def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]) -> Iterator[str]:
     config, results = checkpoint.config, record.get("results")
     baselines: dict[str, dict[str, float]] = results.get("baselines", {}) if isinstance(results, dict) else {}
-    yield f"On the validation split, of the {version.name} weights (epoch {version.epoch}), beside baselines."
-    yield f"The best weights and the rank in a search are chosen by {code(config.metric)} ({config.direction})."
+    yield f"Metrics of the {version.name} weights (epoch {version.epoch}) and of baselines, on the validation split."
+    yield f"{code(config.metric)} ({config.direction}) selects the best weights, and ranks the runs of a search."
     yield ""
     names = [name for name in version.metrics if name == "val_loss" or name.startswith("val_")]
     rows = [
@@ -183,17 +183,17 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     value = version.metrics.get(config.metric)
     known = [scores[config.metric] for scores in baselines.values() if config.metric in scores]
     if not known or value is None:
-        yield "No baselines: the run left no record that says them."
+        yield "No baselines: the record of the run no longer exists."
         return
     error = version.metrics.get("standard_error")
     best, sign = (min(known), 1) if config.direction == "minimize" else (max(known), -1)
     if best:
         better = sign * (best - value) / abs(best)
         word = "better" if better >= 0 else "worse"
-        yield f"Skill: {code(config.metric)} is {percent(better)} {word} than that of the best baseline."
+        yield f"Skill: {code(config.metric)} is {percent(better)} {word} than the value of the best baseline."
     if error is not None:
         yield (
-            f"The standard error of `val_loss` is {_number(error)} (over sequences; of fewer than 5 sequences over "
+            f"The standard error of `val_loss` is {_number(error)} (over sequences; with fewer than 5 sequences, over "
             "blocks of targets)."
         )
 
@@ -206,13 +206,13 @@ def _usage(models: Sequence[Path], shape: Architecture, columns: Mapping[str, Ra
     onnx = [path for path in models if path.suffix == ".onnx" and f"{EMBEDDING}-" not in path.name]
     raw = [path for path in onnx if f"{END_TO_END}-" in path.name]
     if not onnx:
-        yield "No ONNX model of this run is left; `sequifier export` writes one."
+        yield "This run has no ONNX model; `sequifier export` writes one."
         return
-    yield "`sequifier infer` takes CSV and Parquet. Without Sequifier, onnxruntime and numpy are enough:"
+    yield "`sequifier infer` reads CSV and Parquet. Without Sequifier, onnxruntime and numpy are enough:"
     yield ""
     yield from block("python", _raw_call(raw[0], shape, columns) if raw else _encoded_call(onnx[0], shape))
-    yield from ("", "Values stand at the right end of their row, the last event last; what is left of the ")
-    yield f"`{EVENT_COUNT}` real ones does not matter. docs/deploy.md of Sequifier says more."
+    yield from ("", "Each row has its events at the right end, the last event last; the values to the left of the ")
+    yield f"`{EVENT_COUNT}` events do not matter. More: docs/deploy.md of Sequifier."
 
 
 def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
@@ -221,7 +221,7 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn])
         "",
         f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})",
     )
-    yield "inputs = {  # one sequence of which one event is known"
+    yield "inputs = {  # one sequence with one event"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
     for name in shape.input_columns:
         column = columns[name]
@@ -241,7 +241,7 @@ def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
     yield f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})"
     yield "stored = model.get_modelmeta().custom_metadata_map"
     yield 'labels, scale = json.loads(stored["vocabularies"]), json.loads(stored["statistics"])'
-    yield "inputs = {  # one sequence of which one event is known: ids from 1, or (value - mean) / std"
+    yield "inputs = {  # one sequence with one event: ids from 1, or (value - mean) / std"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
     kinds = {**{name: ("1", "int64") for name, _ in shape.categorical}, **dict.fromkeys(shape.real, ("0", "float32"))}
     for name, (value, dtype) in kinds.items():

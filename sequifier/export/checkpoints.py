@@ -1,7 +1,7 @@
-"""The checkpoint of an old, pruned or interrupted run, ready to become a model without training.
+"""Reading a checkpoint of a finished, pruned or interrupted run, to export a model from it.
 
-A checkpoint holds weights, config and shape. Vocabularies and statistics are in the metadata of the data, which must
-be those that the run was trained on.
+A checkpoint has weights, config and shape. Vocabularies and statistics are in the metadata of the data, which must be
+the data of the training.
 """
 
 import re
@@ -24,15 +24,15 @@ from sequifier.export.models import OF_THE_MACHINE, Exports, Version
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint and what belongs to it.
+    """One checkpoint, with the metadata of its data.
 
     Attributes:
         path: the file.
         content: as it was written.
         root: the project's folder.
-        config: of the run, resolved.
-        metadata: of the data that it was trained on.
-        architecture: of the model.
+        config: the run's config, resolved.
+        metadata: metadata of the training data.
+        architecture: shape of the model.
     """
 
     path: Path
@@ -44,15 +44,15 @@ class Checkpoint:
 
     @property
     def ending(self) -> int | str:
-        """How a model's name ends: the last epoch trained, or `step-[n]` within an epoch, which no run leaves."""
+        """The end of a model's file name: the last epoch trained, or `step-[n]` for a checkpoint within an epoch."""
         progress = self.content["progress"]
         return f"step-{progress['step']}" if progress["steps_in_epoch"] else int(progress["epoch"])
 
     def versions(self, last_weights: Mapping[str, Tensor]) -> list[Version]:
-        """The best weights, where an evaluation found some, and the last ones, where they are finite.
+        """Return the best weights, where an evaluation found some, and the last ones, where they are finite.
 
         Args:
-            last_weights: the checkpoint's own, as they count in an evaluation.
+            last_weights: weights of the checkpoint, as an evaluation uses them.
 
         Raises:
             ModelError: there are neither.
@@ -69,7 +69,7 @@ class Checkpoint:
             found.append(Version("last", last_weights, progress["epoch"] + is_within, metrics))
         if not found:
             raise ModelError(
-                "the weights are not finite, and no evaluation before gave any that are",
+                "the weights are not finite, and no earlier evaluation saved weights that are",
                 where=str(self.path),
                 fix="the run diverged: train it with a smaller learning rate",
             )
@@ -80,13 +80,14 @@ def open_checkpoint(source: str, project_root: str | None, exports: Exports) -> 
     """Find and read a checkpoint with its metadata.
 
     Args:
-        source: the path of a checkpoint, or the name of a run: the checkpoint of an unfinished run, else its furthest.
-        project_root: None for the folder above the checkpoint's, or the working folder.
-        exports: what is to be written, which decides what names must not collide.
+        source: the path of a checkpoint, or the name of a run: the checkpoint with which an unfinished run resumes,
+            else the one after the most steps.
+        project_root: None for the folder above the checkpoint's folder, or the working folder.
+        exports: the files to write, which decide which names must not collide.
 
     Raises:
         RunError: there is no such run or checkpoint, or the data were preprocessed again since.
-        ModelError: the file is no checkpoint, or is damaged.
+        ModelError: the file is not a checkpoint, or is damaged.
         ConfigError: names of columns and outputs collide.
     """
     path = _find(source, Path(project_root or ".").expanduser())
@@ -98,7 +99,7 @@ def open_checkpoint(source: str, project_root: str | None, exports: Exports) -> 
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(
-            f"the checkpoint's config is not one of this version: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"the checkpoint's config is not valid in this version: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             where=str(path),
             fix="export it with the version of Sequifier that trained it",
         ) from error
@@ -132,12 +133,12 @@ def _no_checkpoint(name: str, root: Path, folder: Path) -> RunError:
     known = sorted({*_runs(folder)})
     if (root / "logs" / name / "ledger.jsonl").is_file():
         runs = [run for run in known if re.fullmatch(re.escape(name) + r"-run-\d+", run)]
-        which = ", ".join(runs[:5]) if runs else "none of its runs left a checkpoint"
+        which = ", ".join(runs[:5]) if runs else "none of its runs has a checkpoint"
         return RunError(f"`{name}` is a search, not a run", where=str(folder), fix=f"name one of its runs: {which}")
     models = sorted(path.name for path in (root / "models").glob(f"sequifier-{name}-best-*"))
-    left = f"; its models are still there: {', '.join(models)}" if models else ""
+    left = f"; it has models: {', '.join(models)}" if models else ""
     return RunError(
-        f"the run `{name}` left no checkpoint{left}",
+        f"the run `{name}` has no checkpoint{left}",
         where=str(folder),
         fix=did_you_mean(name, known) if known else "train it again, and do not remove checkpoints/",
     )
@@ -153,29 +154,29 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = read_checkpoint(path)
     except ModelError as error:
-        raise ModelError(error.what, where=error.where, fix="give a file of checkpoints/, or another one") from error
+        raise ModelError(error.what, where=error.where, fix="name another file in checkpoints/") from error
     if missing := {"model", "config", "fingerprint", "progress", "best_weights"} - set(content):
         raise ModelError(f"the checkpoint lacks {', '.join(sorted(missing))}", where=str(path))
     return content
 
 
 def _metadata_of(config: TrainConfig, fingerprint: str, path: Path) -> Metadata:
-    """Vocabularies and statistics of the data that the run saw."""
+    """Read the vocabularies and statistics of the data that the run was trained on."""
     given = config.metadata_config_path
     try:
         place = find_metadata(given, config.project_root)
     except ConfigError as error:
         raise RunError(
-            f"the metadata of the data that the run was trained on, {given}, is not in {config.project_root}",
+            f"the metadata of the run's training data, {given}, is not in {config.project_root}",
             where=str(path),
             fix="preprocess the same data again, or name the project's folder with --project-root",
         ) from error
     metadata = read_metadata(place)
     if metadata.fingerprint != fingerprint:
         raise RunError(
-            f"the data were preprocessed again since: the run was trained on {fingerprint}, {given} is of "
-            f"{metadata.fingerprint}, so their ids and units may mean something else",
+            f"the data were preprocessed again after the training: the run was trained on {fingerprint}, {given} "
+            f"describes {metadata.fingerprint}, so ids and units may have changed",
             where=str(path),
-            fix="preprocess the run's data again, as they were then",
+            fix="preprocess the original data again, with the config of that time",
         )
     return metadata

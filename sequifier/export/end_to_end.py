@@ -1,6 +1,6 @@
-"""The ONNX graph that takes raw values and gives labels and original units: no Python is needed to call it.
+"""The ONNX graph from raw values to labels and original units, so that a caller needs no encoding of its own.
 
-Around the graph of `export.onnx`, vocabularies (ai.onnx.ml LabelEncoder) and statistics of the columns.
+It has the vocabularies (ai.onnx.ml LabelEncoder) and statistics of the columns around the nodes of `export.backbone`.
 Shapes: N batch, T steps of the window, P prediction_length.
 """
 
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, write_model
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
-from sequifier.export.graph import ML_DOMAIN, GraphWriter, Value
-from sequifier.export.onnx import write_backbone, write_choice, write_is_event, write_value
+from sequifier.export.backbone import write_backbone, write_is_event
+from sequifier.export.graph import ML_DOMAIN, GraphWriter
+from sequifier.export.onnx import write_choice, write_value
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
+from sequifier.model.graph import Value
 
 
 def export_end_to_end(
@@ -31,7 +33,7 @@ def export_end_to_end(
     seed: int,
     with_dropout: bool = False,
 ) -> Parity:
-    """Write a model that takes raw values, after running it against our own encoding and torch.
+    """Write a model that takes raw values, after comparing the graph with our own encoding and torch.
 
     Args:
         path: the file; it appears whole or not at all.
@@ -39,7 +41,7 @@ def export_end_to_end(
         model: a `Transformer` on any device, in any precision; the weights in the file are float32.
         columns: input and target columns by name, see `raw_columns`.
         properties: `artifacts.model_file.model_properties`.
-        seed: of the windows that are compared.
+        seed: seed of the windows that are compared.
         with_dropout: keep dropout active in the graph; it is compared with the ratio at 0.
 
     Raises:
@@ -63,7 +65,7 @@ def build_end_to_end_graph(
     metadata_props: Mapping[str, str],
     with_dropout: bool = False,
 ) -> onnx.ModelProto:
-    """The graph from raw values to labels.
+    """Build the graph from raw values to labels.
 
     Inputs are each input column under its own name, (N, T) text, int64, bool, float32 or float64 as in the raw table,
     and `n_events`, (N,) int64: how many of the last steps are real events. Missing values are filled as in training;
@@ -71,7 +73,7 @@ def build_end_to_end_graph(
     `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units.
 
     Raises:
-        ModelError: a column is called like a weight or an output.
+        ModelError: a column has the name of a weight or an output.
     """
     shape = architecture
     outputs = [name for target in shape.targets for name in target.end_to_end_names]
@@ -97,7 +99,7 @@ def build_end_to_end_graph(
 
 
 def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value, steps: int) -> Value:
-    """(N, T) raw values -> ids or standardised values. `write_backbone` makes what is no number the mean."""
+    """Add the encoding of a column, (N, T) raw values -> ids or standardised values, which may be NaN or infinite."""
     if column.is_real:
         exact = writer.add("Cast", name, to=TensorProto.DOUBLE)
         is_known = writer.add("LessOrEqual", writer.add("Abs", exact), _double(writer, np.finfo(np.float64).max))
@@ -130,10 +132,10 @@ def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value
 
 
 def _carried_forward(writer: GraphWriter, values: Value, is_known: Value, otherwise: Value, steps: int) -> Value:
-    """(N, T): each step has the value of the last step up to it that is known, `otherwise` before the first one."""
+    """Fill each step of (N, T) with the last known value up to it, `otherwise` before the first known one."""
     numbers = writer.constant(np.arange(steps, dtype=np.float32))
     numbers = writer.add("Where", is_known, numbers, writer.number(-1.0))
-    # ONNX has no running maximum; a maximum over all steps before is the same. Without a known step it is -1.
+    # ONNX has no running maximum; pooling over all steps so far is the same. Without a known step it is -1.
     channel = writer.integers([1])
     pooled = writer.add(
         "MaxPool", writer.add("Unsqueeze", numbers, channel), kernel_shape=[steps], pads=[steps - 1, 0], strides=[1]
@@ -145,7 +147,7 @@ def _carried_forward(writer: GraphWriter, values: Value, is_known: Value, otherw
 
 
 def _write_heads(writer: GraphWriter, shape: Architecture, columns: Mapping[str, RawColumn], hidden: Value) -> None:
-    """(N, P, D) -> the outputs of each target."""
+    """Add the outputs of each target, from (N, P, D)."""
     P = shape.prediction_length
     for index, target in enumerate(shape.targets):
         column = columns[target.name]

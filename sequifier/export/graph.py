@@ -1,6 +1,6 @@
 """A small writer of ONNX graphs: nodes in order, weights under their torch names, constants as nodes.
 
-Opset 20: the oldest with Gelu. See docs/decisions/002-onnx-graph-built-directly.md.
+Opset 20 is the oldest with Gelu. See docs/decisions/002-onnx-graph-built-directly.md.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from sequifier.config.architecture import DROPOUT_RATIO
+from sequifier.model.graph import Value
 
 OPSET = 20
 IR_VERSION = 9  # of the same release as the opset; the default of a new onnx package may be too new for a runtime
@@ -19,16 +20,14 @@ ML_DOMAIN = "ai.onnx.ml"
 ML_OPSET = 3  # of the same release
 BATCH = "batch"
 
-Value = str  # the name of a tensor in the graph
-
 
 class GraphWriter:
     """Collects the nodes of one graph.
 
     Args:
-        state_dict: the weights by torch name. `weight` puts one into the graph, unchanged, under that name.
-        reserved: names of inputs and outputs, which no other value may take.
-        dropout: the ratio that `drop` drops, unless a caller sets the input DROPOUT_RATIO; None: it drops nothing.
+        state_dict: the weights by torch name. `weight` adds one to the graph, unchanged, under that name.
+        reserved: names of inputs and outputs, which no other value may have.
+        dropout: default of the input DROPOUT_RATIO, the fraction that `drop` drops; None: `drop` does nothing.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class GraphWriter:
         return name
 
     def output(self, name: str, value: Value, kind: type[np.generic], *shape: int) -> None:
-        """Declare `value`, (batch, *shape), as an output of that name."""
+        """Declare `value`, (batch, *shape), as an output with this name."""
         self._nodes.append(helper.make_node("Identity", [value], [name], name=f"{name} output"))
         self._outputs.append(_value_info(name, kind, shape))
 
@@ -69,48 +68,48 @@ class GraphWriter:
         return outputs
 
     def constant(self, array: np.ndarray[Any, Any]) -> Value:
-        """A constant tensor: a node, not an initializer, so that initializers are weights alone."""
+        """Add a constant tensor: a node, not an initializer, so that all initializers are weights."""
         return self.add("Constant", value=numpy_helper.from_array(np.ascontiguousarray(array)))
 
     def integers(self, values: Sequence[int]) -> Value:
-        """A constant list of integers: a shape, axes, a slice."""
+        """Add a constant list of integers: a shape, axes, a slice."""
         return self.constant(np.array(values, dtype=np.int64))
 
     def number(self, value: float) -> Value:
-        """A constant float32 scalar."""
+        """Add a constant float32 scalar."""
         return self.constant(np.array(value, dtype=np.float32))
 
     def weight(self, name: str) -> Value:
-        """A weight, in float32 and exactly as in the state dict."""
+        """Add a weight, in float32 and with the values of the state dict."""
         if name not in self._weights:
             array = self._state_dict[name].detach().float().cpu().contiguous().numpy()
             self._weights[name] = numpy_helper.from_array(array, name)
         return name
 
     def linear(self, x: Value, module: str, *, bias: bool) -> Value:
-        """`torch.nn.Linear` over the last dimension. Runtimes transpose the weight once, when they load the model."""
+        """Add `torch.nn.Linear` over the last dimension. Runtimes transpose its weight once, as they load the model."""
         y = self.product(x, self.weight(f"{module}.weight"))
         return self.add("Add", y, self.weight(f"{module}.bias")) if bias else y
 
     def drop(self, x: Value) -> Value:
-        """`model.cpu.dropout.drop`, as in training."""
+        """Add `model.cpu.dropout.drop`, as in training."""
         if self._dropout is None:
             return x
-        in_training = self.add("Constant", value=numpy_helper.from_array(np.array(True)))  # a scalar, of no dimension
+        in_training = self.add("Constant", value=numpy_helper.from_array(np.array(True)))  # a scalar, not (1,)
         dropped, kept = self.add_split("Dropout", x, DROPOUT_RATIO, in_training, n_outputs=2)
         # onnxruntime removes a Dropout node when it loads a model, unless its second output is used.
         return self.add("Where", kept, dropped, self.number(0.0))
 
     def product(self, x: Value, weight: Value) -> Value:
-        """x times the transpose of a weight, (..., D) and (F, D) -> (..., F)."""
+        """Add x times the transpose of a weight, (..., D) and (F, D) -> (..., F)."""
         return self.add("MatMul", x, self.add("Transpose", weight, perm=[1, 0]))
 
     def last_steps(self, x: Value, count: int, *, axis: int) -> Value:
-        """The last `count` entries along an axis."""
+        """Add the last `count` entries of x along an axis."""
         return self.add("Slice", x, self.integers([-count]), self.integers([2**62]), self.integers([axis]))
 
     def finish(self, name: str) -> onnx.ModelProto:
-        """The model of everything added."""
+        """Return the model of everything that was added."""
         inputs, initializers = list(self._inputs), list(self._weights.values())
         if self._dropout is not None:  # an initializer that is an input too is a default value
             inputs.append(helper.make_tensor_value_info(DROPOUT_RATIO, TensorProto.FLOAT, []))
@@ -128,7 +127,7 @@ class GraphWriter:
 
     def _fresh(self, operator: str) -> str:
         name = f"{operator}_{len(self._nodes)}"
-        while name in self._taken:  # a column of the user's may be called so
+        while name in self._taken:  # a column of the user's table may have this name
             name = f"_{name}"
         return name
 

@@ -1,7 +1,7 @@
 """Markdown in which names and values of the data are text, whatever they contain.
 
-A backtick in a category would end a code span, a pipe a cell and a line of backticks a block; what followed would be
-Markdown or HTML. So all text that is not plain is written as character references.
+A backtick in a category would end a code span, a pipe would end a cell, a line of backticks a block; the rest would be
+read as Markdown or HTML. So all text that is not plain is written as character references.
 """
 
 import json
@@ -14,7 +14,7 @@ _LONGEST = 200  # characters of a value
 
 
 def text(value: str) -> str:
-    """Text that is to be read as it is.
+    """Escape text.
 
     >>> text("a_b *c*")
     'a&#95;b &#42;c&#42;'
@@ -23,7 +23,7 @@ def text(value: str) -> str:
 
 
 def code(value: str) -> str:
-    """A name or a value, set apart from the text around it.
+    """Return a name or a value as a code span.
 
     >>> code("item 1"), code("`<b>"), code("")
     ('`item 1`', '<code>&#96;&#60;b&#62;</code>', '`""`')
@@ -37,7 +37,7 @@ def code(value: str) -> str:
 
 
 def literal(value: Any) -> str:
-    """A value as Python writes it, without a character that Markdown or HTML reads."""
+    """Return a value as a Python literal without characters that Markdown or HTML interprets."""
     if not isinstance(value, str):
         return repr(value)
     written = json.dumps(value, ensure_ascii=False)
@@ -45,14 +45,14 @@ def literal(value: Any) -> str:
 
 
 def block(language: str, lines: Iterable[str]) -> Iterator[str]:
-    """A block of code. Its fence is longer than any line of backticks in it."""
+    """Return a block of code. Its fence is longer than any run of backticks in it."""
     found = "\n".join(lines)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", found)), default=0))
     yield from (f"{fence}{language}", found, fence)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table of cells that are Markdown already."""
+    """Return a table of cells that are Markdown already."""
     yield _row(header)
     yield _row(["---"] * len(header))
     yield from map(_row, rows)
@@ -63,6 +63,6 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _visible(value: str) -> str:
-    """The value in one line; a character that cannot be seen by its number."""
+    """Return the value in one line; invisible characters are written as their numbers."""
     short = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in short)

@@ -1,4 +1,4 @@
-"""The model files that a run leaves."""
+"""The model files of a run."""
 
 import math
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from sequifier.model.transformer import Transformer
 
 EMBEDDING, END_TO_END = "-embedding", "-end-to-end"  # in the names of files
 OF_THE_MACHINE = ("windows_per_second", "events_per_second", "peak_memory_bytes")
-"""What an epoch's entry says of the machine: no part of a model file."""
+"""Fields of an epoch's entry that depend on the machine: not stored in a model file."""
 
 
 @dataclass(frozen=True)
 class Exports:
-    """Which files a model is written to."""
+    """Which kinds and formats of files are written."""
 
     predictions: bool
     embedding: bool
@@ -37,7 +37,7 @@ class Exports:
 
     @classmethod
     def of(cls, config: TrainConfig) -> Self:
-        """What a run was asked for."""
+        """Return the exports that a config requests."""
         return cls(
             config.export_generative_model,
             config.export_embedding_model,
@@ -47,7 +47,7 @@ class Exports:
         )
 
     def endings(self) -> list[tuple[str, str]]:
-        """(what stands behind `best` or `last`, suffix) of each file."""
+        """Return (part of the name after `best` or `last`, suffix) of each file."""
         kinds = [kind for kind, wanted in (("", self.predictions), (EMBEDDING, self.embedding)) if wanted]
         formats = [suffix for suffix, wanted in (("onnx", self.onnx), ("pt", self.pt)) if wanted]
         found = [(kind, suffix) for kind in kinds for suffix in formats]
@@ -56,7 +56,7 @@ class Exports:
 
 @dataclass(frozen=True)
 class Version:
-    """The weights of one epoch."""
+    """Weights of one epoch, the best or the last one."""
 
     name: str  # best or last
     weights: Mapping[str, Tensor]
@@ -75,23 +75,23 @@ def export_models(
     root: Path,
     exports: Exports | None = None,
 ) -> dict[str, str]:
-    """Write `models/sequifier-[model_name]-{best,last}[-embedding]-[last_epoch].{onnx,pt}` and
-    `-{best,last}-end-to-end-[last_epoch].onnx`, as far as they are asked for.
+    """Write the model files that are requested.
 
-    Versions of the same weights are exported once and copied.
+    They are `models/sequifier-[model_name]-{best,last}[-embedding]-[last_epoch].{onnx,pt}` and
+    `-{best,last}-end-to-end-[last_epoch].onnx`. Versions of the same weights are exported once and copied.
 
     Args:
-        model: takes the weights of each version in turn.
+        model: the weights of each version are loaded into it in turn.
         architecture: its shape.
-        versions: what to export.
+        versions: the weights to export.
         config: resolved.
-        metadata: vocabularies and statistics to put into the files.
+        metadata: vocabularies and statistics, which are stored in the files.
         last_epoch: the last epoch trained; `step-[n]` for weights from within an epoch.
         root: the project's folder.
-        exports: what to write; None: what the config asks for.
+        exports: the files to write; None: those that the config requests.
 
     Returns:
-        What -> path below root: `best_onnx`, `last_onnx`, `best-embedding_onnx`, ...
+        Kind of file -> path below root: `best_onnx`, `last_onnx`, `best-embedding_onnx`, ...
 
     Raises:
         ModelError: an exported graph does not compute what torch does, or two of its names collide.
@@ -100,7 +100,7 @@ def export_models(
     files: dict[str, str] = {}
     written: list[tuple[Version, str, Path]] = []
     seed, endings = config.seed or 0, (exports or Exports.of(config)).endings()
-    # Takes a look at every vocabulary, so only where a graph needs it: a search exports after each run.
+    # This reads every vocabulary, so only a graph that needs it pays: a search exports after each run.
     columns = raw_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {}
     with_dropout = config.export_with_dropout and architecture.dropout > 0
     for version in versions:
@@ -144,11 +144,11 @@ def export_models(
 
 
 def _same(one: Version, other: Version) -> bool:
-    """Whether two versions have equal weights; of one epoch, they may be those of different steps."""
+    """Whether two versions have equal weights. One epoch may have weights of different steps."""
     pairs = ((value, other.weights[name]) for name, value in one.weights.items())
     return one.epoch == other.epoch and all(torch.equal(value.float(), same.float()) for value, same in pairs)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among the values that JSON can hold."""
+    """Return the finite numbers among the values: JSON has no others."""
     return {key: value for key, value in values.items() if isinstance(value, (int, float)) and math.isfinite(value)}

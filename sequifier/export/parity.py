@@ -1,8 +1,8 @@
-"""Whether an exported graph computes what torch computes.
+"""Comparison of an exported graph with the torch model.
 
-onnxruntime and torch run the same random windows: a full batch, a padded one and a single row, unknown categories among
-them. A graph that takes raw values gets raw ones, and torch what our own encoding makes of them. Predictions may differ
-by `TOLERANCE`, float32 rounding with room to spare: see docs/decisions/002-onnx-graph-built-directly.md.
+onnxruntime and torch run the same random windows: a full batch, a padded one and a single row, with unknown categories
+among them. A graph that takes raw values gets raw ones, and torch gets them as our own code encodes them. Predictions
+may differ by `TOLERANCE`, far above the rounding of float32: see docs/decisions/002-onnx-graph-built-directly.md.
 """
 
 import json
@@ -23,8 +23,8 @@ from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
 
 TOLERANCE = 1e-3
-ERRORS_ONLY = 3
-SHARE_MISSING = 0.2
+ERRORS_ONLY = 3  # severity from which onnxruntime logs
+FRACTION_MISSING = 0.2
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +37,7 @@ class Parity:
     largest_difference: float
 
     def as_json(self) -> str:
-        """As the text that a model file holds."""
+        """Return the text that is stored in a model file."""
         return json.dumps(asdict(self))
 
 
@@ -52,14 +52,14 @@ def check(
 ) -> Parity:
     """Compare a graph with the torch model of the same weights, in float32 on the CPU.
 
-    A difference is |a - b| / (|b| + scale) with b torch's number. The scale is 1 for standardised values and for
-    embeddings, and 1 / n_classes for probabilities, so that thousands of small ones are compared as well.
+    A difference is |a - b| / (|b| + scale), where b is torch's number. The scale is 1 for standardised values and for
+    embeddings, and 1 / n_classes for probabilities, so that small probabilities of many classes count as well.
 
     Args:
         graph: from `build_graph`.
         architecture: the shape of the model.
         state_dict: its weights, on any device, in any precision.
-        seed: of the random windows.
+        seed: seed of the random windows.
         embedding: whether `graph` is the embedding graph.
         raw: the columns of a graph from `build_end_to_end_graph`; values are compared as standardised ones, labels by
             their ids.
@@ -68,15 +68,15 @@ def check(
         ModelError: onnxruntime cannot run the graph, or an output differs by more than the tolerance.
     """
     shape = architecture
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced; a training run must not notice
+    with torch.random.fork_rng(devices=[]):  # a training run goes on after this, with the random state that it had
         reference = build_model(shape).eval()
     reference.load_state_dict(state_dict)
     try:
         session = open_session(graph.SerializeToString())
-    except Exception as error:  # onnxruntime raises its own, undocumented kinds
+    except Exception as error:  # onnxruntime's exceptions are undocumented
         raise ModelError(f"onnxruntime cannot load the exported model: {error}") from error
     generator = np.random.default_rng(seed)
-    # Of a graph with dropout, what it computes without is compared.
+    # A graph with dropout is compared at ratio 0.
     off = {value.name: np.zeros((), np.float32) for value in session.get_overridable_initializers()}
     largest = 0.0
     for case, n_events in _cases(shape.seq_length).items():
@@ -84,7 +84,7 @@ def check(
         given = feed
         if raw is not None:
             given = feed | {name: _raw_values(raw[name], feed[name], generator) for name in shape.input_columns}
-            # Rounded to the type of the column, and where there is no unknown value changed.
+            # Encoded again: raw values are rounded to the column's type, and booleans have no unknown value.
             is_event = _is_event(shape, feed)
             feed |= {name: raw[name].encoded(given[name], is_event) for name in shape.input_columns}
         given = _with_anything_in_padding(shape, given)
@@ -101,22 +101,22 @@ def check(
                 raise ModelError(
                     f"the exported model differs from torch in `{name}` by {difference:.2g} "
                     f"(at most {TOLERANCE:g}) on a {case} batch",
-                    fix="this is a fault of the export, not of the data; the checkpoint holds the trained model",
+                    fix="this is a bug of the export, not a fault in the data; the checkpoint has the trained model",
                 )
             largest = max(largest, difference)
     return Parity(TOLERANCE, largest)
 
 
 def open_session(graph: bytes) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on one CPU thread that prints errors alone."""
+    """Load a graph into onnxruntime, on one CPU thread; only errors are printed."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
-    options.intra_op_num_threads = 1  # a handful of rows: starting threads would take longer
+    options.intra_op_num_threads = 1  # for a few rows, starting threads would take longer
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _cases(seq_length: int) -> dict[str, list[int]]:
-    """Batches by the number of real events in each row."""
+    """Return the number of real events in each row of each batch."""
     return {
         "full": [seq_length] * 3,
         "padded": sorted({1, (seq_length + 1) // 2, max(1, seq_length - 1), seq_length}),
@@ -125,7 +125,7 @@ def _cases(seq_length: int) -> dict[str, list[int]]:
 
 
 def _random_windows(shape: Architecture, n_events: list[int], generator: np.random.Generator) -> dict[str, Array]:
-    """Inputs by name. Padding holds random values too, since torch does not depend on them."""
+    """Return inputs by name. Padding has random values too, which do not change torch's predictions."""
     size = (len(n_events), shape.seq_length)
     ids = {name: generator.integers(0, n_classes, size) for name, n_classes in shape.categorical}
     values = {name: generator.standard_normal(size, np.float32) for name in shape.real}
@@ -133,22 +133,22 @@ def _random_windows(shape: Architecture, n_events: list[int], generator: np.rand
 
 
 def _raw_values(column: RawColumn, numbers: Array, generator: np.random.Generator) -> Array:
-    """Raw values for ids or standardised values, some of them missing."""
+    """Decode ids or standardised values to raw values, and make some of them missing."""
     values = column.decoded(numbers)
     missing = np.nan if column.is_real else column.missing
     if missing is not None:
-        values[generator.random(values.shape) < SHARE_MISSING] = missing
+        values[generator.random(values.shape) < FRACTION_MISSING] = missing
     return values
 
 
 def _is_event(shape: Architecture, feed: Mapping[str, Array]) -> Array:
-    """(N, T) bool."""
+    """Return which steps are events, (N, T) bool."""
     found: Array = np.arange(shape.seq_length, 0, -1) <= feed[EVENT_COUNT][:, None]
     return found
 
 
 def _with_anything_in_padding(shape: Architecture, given: Mapping[str, Array]) -> dict[str, Array]:
-    """The same events beside padding of the worst kind."""
+    """Return the same events with padding that would show in the result if it counted: NaN and ids out of range."""
     is_event = _is_event(shape, given)
     worst: dict[str, Any] = {"f": np.nan, "i": np.iinfo(np.int64).max, "O": "?", "b": True}
     changed = {
@@ -159,19 +159,21 @@ def _with_anything_in_padding(shape: Architecture, given: Mapping[str, Array]) -
 
 
 def _encoded_outputs(shape: Architecture, ours: dict[str, Array], raw: Mapping[str, RawColumn]) -> dict[str, Array]:
-    """Labels and values in original units as the ids and standardised values that the first graph gives."""
+    """Convert labels and values in original units to ids and standardised values, under the names of `build_graph`."""
     found = {}
     for target in shape.targets:
         column, values = raw[target.name], ours[target.end_to_end_names[0]]
-        # A value that is no number stays what it is: the comparison is to find it.
+        # NaN and infinities stay: the comparison must find them.
         numbers = (values.astype(np.float64) - column.mean) / column.std if column.is_real else column.label_ids(values)
         found[target.output_names[-1]] = numbers
     return found
 
 
 def _rounded_away(shape: Architecture, raw: Mapping[str, RawColumn]) -> list[str]:
-    """Outputs in units in which a standard deviation cannot be told from rounding, such as those of a column that is
-    always 1e18: nothing can be compared."""
+    """Return outputs that cannot be compared: rounding of the original units is as large as the standard deviation.
+
+    An example is a column with the constant value 1e18.
+    """
     return [
         target.output_names[0]
         for target in shape.targets
@@ -181,7 +183,7 @@ def _rounded_away(shape: Architecture, raw: Mapping[str, RawColumn]) -> list[str
 
 @torch.no_grad()
 def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], embedding: bool) -> dict[str, Array]:
-    """The float outputs that the graph should give. `<target>_id` follows from the probabilities."""
+    """Return the float outputs that the graph should have. `<target>_id` follows from the probabilities."""
     size = (len(feed[EVENT_COUNT]), shape.seq_length)
     categories = torch.zeros(*size, len(shape.categorical), dtype=torch.int64)
     reals = torch.zeros(*size, len(shape.real))
@@ -190,7 +192,7 @@ def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], 
     for index, name in enumerate(shape.real):
         reals[..., index] = torch.from_numpy(feed[name])
     is_event = torch.from_numpy(_is_event(shape, feed))
-    # Without padding torch takes its causal fast path: the graph is compared with both.
+    # Without padding torch computes without a mask: the graph is compared with both ways.
     hidden = model(categories, reals, None if is_event.all() else is_event)[:, -shape.prediction_length :]
     hidden = torch.where(is_event[:, -shape.prediction_length :, None], hidden, torch.nan)  # padding has no meaning
     if embedding:
@@ -206,7 +208,7 @@ def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], 
 
 
 def _difference(name: str, ours: dict[str, Array], expected: Array, shape: Architecture) -> float:
-    """The largest relative difference at real events."""
+    """Return the largest relative difference at real events."""
     is_event = ~np.isnan(expected)
     scale, wrong_choice = 1.0, 0.0
     for target in shape.targets:

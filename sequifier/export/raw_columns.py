@@ -1,7 +1,7 @@
-"""What a model that takes raw values knows of each column: its type, its vocabulary or its statistics.
+"""The columns of a model that takes raw values: type, vocabulary or statistics, and treatment of missing values.
 
-The same filling and encoding as in `preprocess`, here on arrays and without polars: the exported graph is compared with
-it, and tests compare both with `preprocess`.
+Values are filled and encoded as in `preprocess`, here on arrays and without polars. The exported graph is compared with
+this code, and tests compare both with `preprocess`.
 Shapes: N windows, T steps of the window.
 """
 
@@ -19,29 +19,30 @@ from sequifier.config.preprocess import FillNull
 
 Array = np.ndarray[Any, Any]
 FAR_FROM_ZERO = 1000.0
-"""A real column whose mean is more standard deviations than this from 0 is float64 in and out. In float32 it would be
-rounded by more than 6e-5 deviations: minutes of a Unix time."""
+"""A real column whose mean is more standard deviations than this from 0 is float64 as an input and output. float32
+would round it by more than 6e-5 deviations, a Unix time by minutes."""
 SCALES_OF_FLOAT32 = (1e-30, 1e30)
-"""A column whose deviation is outside is float64 too."""
+"""A column whose standard deviation is outside this range is float64 too."""
 
 NO_TEXT, NO_INTEGER = "", -(2**63)
-"""What a missing text and a missing integer are, unless the vocabulary has them; a missing number is NaN."""
+"""A missing text and a missing integer, unless the vocabulary has these values; a missing real number is NaN."""
 YES, NO = ("true", "True", "TRUE"), ("false", "False", "FALSE")
-"""How true and false are written in a table, so in the text input of a boolean column that has a fill rule."""
+"""Spellings of true and false in a table, and in the text input of a boolean column that has a fill rule."""
 
 _KINDS: Mapping[str, type[np.generic]] = {"String": np.str_, "Int64": np.int64, "Boolean": np.bool_}
 
 
 @dataclass(frozen=True)
 class RawColumn:
-    """One column as it was in the raw table.
+    """One column of the raw table.
 
     Attributes:
         kind: str_, int64 or bool_ for categories, float32 or float64 for real values.
         categories: in id order, the first has id 1; empty for a real column.
-        mean: of a real column.
-        std: the same.
-        fill: what a missing value becomes; None: it was refused in training, and is the mean or unknown.
+        mean: mean of a real column.
+        std: its standard deviation.
+        fill: replacement of a missing value; None: preprocess refused missing values, and here they become the mean or
+            unknown.
     """
 
     kind: type[np.generic]
@@ -52,14 +53,14 @@ class RawColumn:
 
     @property
     def input_kind(self) -> type[np.generic]:
-        """The type of its values as an input. A boolean cannot be missing: text can."""
+        """Type of its values as an input. A boolean that may be missing is text, because ONNX booleans cannot be."""
         return np.str_ if self.kind is np.bool_ and self.fill is not None else self.kind
 
     @cached_property
     def ids(self) -> dict[Category, int]:
-        """The id of each value of a categorical input that has one, and of the value that stands for a missing one.
+        """Ids of a categorical input by value, the value of a missing one included.
 
-        That id is -1 where the last known value is to be carried forward.
+        The id of a missing value is -1 where the last known value is carried forward.
         """
         ids: dict[Category, int] = dict(zip(self.categories, count(1), strict=False))
         if self.kind is np.bool_ and self.input_kind is np.str_:
@@ -72,28 +73,28 @@ class RawColumn:
         return ids
 
     def label_ids(self, labels: Array) -> Array:
-        """Labels that the graph returned -> int64 ids, 0 for one that is in no vocabulary."""
+        """Convert labels that the graph returned to int64 ids, 0 for a label that is not in the vocabulary."""
         ids = dict(zip(self.categories, count(1), strict=False))
         return np.array([ids.get(label, 0) for label in labels.ravel().tolist()], np.int64).reshape(labels.shape)
 
     @property
     def missing(self) -> str | int | None:
-        """The category that stands for a missing value; None for booleans, and for real values, where it is NaN."""
+        """The category of a missing value; None for booleans, and for real values, where it is NaN."""
         if self.input_kind is np.str_:
             return NO_TEXT
         return NO_INTEGER if self.input_kind is np.int64 else None
 
     @property
     def is_real(self) -> bool:
-        """Whether its values are measured, not counted off."""
+        """Whether its values are real numbers, not categories."""
         return self.kind in (np.float32, np.float64)
 
     def encoded(self, values: Array, is_event: Array | None = None) -> Array:
-        """Raw values -> int64 ids, 0 for what is unknown, or float32 standardised values, 0 for the mean.
+        """Encode raw values: to int64 ids, 0 for unknown values, or to float32 standardised values, 0 for the mean.
 
         Args:
             values: (N, T) of the input's type.
-            is_event: (N, T) bool; only events are carried forward. None: all are.
+            is_event: (N, T) bool; values of events alone are carried forward. None: every step is an event.
         """
         numbers: Array
         if self.is_real:
@@ -115,8 +116,10 @@ class RawColumn:
         return np.where(last < 0, numbers.dtype.type(0), np.take_along_axis(numbers, np.maximum(last, 0), axis=1))
 
     def decoded(self, numbers: Array) -> Array:
-        """Ids or standardised values -> raw ones. Id 0 becomes a value that is not in the vocabulary; a column of true
-        and false has none, and gets one of them."""
+        """Decode ids or standardised values. Id 0 becomes a value that is not in the vocabulary.
+
+        A column with both true and false has no such value: id 0 becomes one of the two.
+        """
         if self.is_real:
             return (numbers.astype(np.float64) * self.std + self.mean).astype(self.kind)
         found: Array = self._by_id[numbers]
@@ -131,12 +134,12 @@ class RawColumn:
 
     @property
     def rounding(self) -> float:
-        """How far rounding moves a value near the mean, in standard deviations; 0 for categories."""
+        """Rounding error of a value near the mean, in standard deviations; 0 for categories."""
         return float(np.spacing(np.array(abs(self.mean), self.kind))) / self.std if self.is_real else 0.0
 
     @property
     def numpy_type(self) -> type[np.generic]:
-        """Of an array of its values as an input: text is kept as objects."""
+        """Type of an array of its values as an input: text is stored as objects."""
         return np.object_ if self.input_kind is np.str_ else self.input_kind
 
     def _unknown(self) -> Category:
@@ -147,7 +150,7 @@ class RawColumn:
 
 
 def raw_columns(architecture: Architecture, metadata: Metadata) -> dict[str, RawColumn]:
-    """The input and target columns of a model."""
+    """Return the input and target columns of a model by name."""
     found, fills = {}, metadata.sequifier.reading.fill_null
     for name in dict.fromkeys([*architecture.input_columns, *(target.name for target in architecture.targets)]):
         if name in metadata.id_maps:

@@ -3,26 +3,27 @@
 Sources: Vaswani et al. 2017, section 3.2, https://arxiv.org/abs/1706.03762; groups of heads that share keys and values:
 Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
 Differs: left padding is masked per sequence, because our windows are aligned on their last event. No biases.
-Shapes: B batch, T steps of the window, D model width, H heads, K heads of keys and values, E width of a head (D // H).
+Shapes: B batch, T steps of the window, S steps that are returned, D model width, H heads, K heads of keys and values,
+E width of a head (D // H).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sequifier.model.cpu.fused import product_format
-from sequifier.model.cpu.short_attention import LONGEST, short_attention
+from sequifier.model.cpu.short_attention import is_faster, short_attention
+from sequifier.model.cpu.switch import is_on, product_format
 from sequifier.model.positions import rotate
 
 
 def padding_mask(is_event: Tensor) -> Tensor:
-    """Which steps each step may attend to: itself and the real events before it.
+    """Return which steps each step may attend to: itself and the real events before it.
 
     Args:
         is_event: (B, T) bool, False on left padding.
 
     Returns:
-        (B, 1, T, T) bool, True = may attend; the 1 stands for the heads.
+        (B, 1, T, T) bool, True = may attend; the 1 is the axis of the heads.
     """
     step = torch.arange(is_event.shape[1], device=is_event.device)
     mask = (step[:, None] >= step) & is_event[:, None, None, :]
@@ -34,8 +35,8 @@ class StackedLinear(nn.Linear):
     """Several linear layers of the same input as one, without biases: one product for all of them.
 
     Attributes:
-        rows: of each layer's matrix in `weight`, from top to bottom. An optimizer that treats a matrix as a whole
-            (Muon) must treat each of them for itself.
+        rows: number of rows of each layer's matrix in `weight`, from top to bottom. An optimizer that treats a matrix
+            as a whole (Muon) must treat each of them by itself.
     """
 
     def __init__(self, in_features: int, rows: tuple[int, ...]) -> None:
@@ -55,25 +56,41 @@ class CausalSelfAttention(nn.Module):
         self.n_head, self.n_kv_heads = n_head, n_kv_heads
         self.head_width = dim_model // n_head
         self.dropout = dropout
-        of_queries, of_keys = n_head * self.head_width, n_kv_heads * self.head_width
-        self.qkv = StackedLinear(dim_model, (of_queries, of_keys, of_keys))  # queries, keys, values
+        query_rows, key_rows = n_head * self.head_width, n_kv_heads * self.head_width
+        self.qkv = StackedLinear(dim_model, (query_rows, key_rows, key_rows))  # queries, keys, values
         self.out = nn.Linear(dim_model, dim_model, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None, n_last: int | None = None
+    ) -> Tensor:
         """Mix each step with itself and the steps before it.
 
         Args:
             x: step vectors, (B, T, D).
             mask: `padding_mask`, or None when every step is a real event, which is faster.
             rotation: (T, 1, E/2, 2) rows of `rotation_table`, or None without rotary positions.
+            n_last: S, below T, to compute the last steps alone; None for all.
 
         Returns:
-            (B, T, D). Row t depends on x[:, : t + 1] alone; rows of padding carry no meaning.
+            (B, S, D). A row depends on its step and those before it alone; rows of padding carry no meaning.
         """
-        return self.mix(self.qkv(x), mask, rotation)
+        if n_last is None:
+            return self.mix(self.qkv(x), mask, rotation)
+        H, K, E, T = self.n_head, self.n_kv_heads, self.head_width, x.shape[1]
+        query_weight, key_value_weight = torch.split(self.qkv.weight, [H * E, 2 * K * E])
+        q = F.linear(x[:, -n_last:], query_weight).view(len(x), n_last, H, E)
+        k, v = torch.split(F.linear(x, key_value_weight).view(len(x), T, 2 * K, E), K, dim=2)  # (B, T, K, E)
+        if rotation is not None:
+            q, k = rotate(q, rotation[-n_last:]), rotate(k, rotation)
+        if mask is not None:
+            mask = mask[..., -n_last:, :]
+        elif n_last > 1:  # the last step alone may attend to all
+            mask = torch.ones(n_last, T, dtype=torch.bool, device=x.device).tril(T - n_last)
+        mixed: Tensor = self.out(self._attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask))
+        return mixed
 
     def mix(self, qkv: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
-        """`forward` from the queries, keys and values on, (B, T, (H + 2K) * E) -> (B, T, D)."""
+        """Return `forward` of all steps from their queries, keys and values, (B, T, (H + 2K) * E) -> (B, T, D)."""
         H, K = self.n_head, self.n_kv_heads
         heads = qkv.view(*qkv.shape[:-1], H + 2 * K, self.head_width)  # (B, T, H + 2K, E)
         if rotation is None:
@@ -86,25 +103,22 @@ class CausalSelfAttention(nn.Module):
         return mixed
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, H or K, T, E) each -> (B, T, D)."""
+        """Queries (B, H, S, E), keys and values (B, K, T, E) -> (B, S, D)."""
         dropout = self.dropout if self.training else 0.0
-        products = product_format(q)
-        if q.device.type != "cpu":
-            return fused_attention(q, k, v, mask, dropout)
-        is_short = q.shape[2] <= LONGEST and products == torch.bfloat16
-        if (dropout or is_short) and not torch.compiler.is_compiling():
-            shared = self.n_head // self.n_kv_heads
-            k, v = (heads.repeat_interleave(shared, dim=1) if shared > 1 else heads for heads in (k, v))
-            return short_attention(q, k, v, mask, dropout, products)
-        if products != torch.bfloat16:
-            return fused_attention(q, k, v, mask, dropout)
-        with torch.autocast("cpu", enabled=False):  # torch's bfloat16 gradient takes ten times as long on a CPU
-            return fused_attention(q.float(), k.float(), v.float(), mask, dropout)
+        if is_on("attention", q) and q.shape[2] == k.shape[2]:
+            products = product_format(q)
+            if is_faster(q, dropout, products):
+                return short_attention(q, k, v, mask, dropout, products)
+            if products == torch.bfloat16:  # the gradient of torch's kernel takes ten times as long in it
+                with torch.autocast("cpu", enabled=False):
+                    return torch_attention(q.float(), k.float(), v.float(), mask, dropout)
+        return torch_attention(q, k, v, mask, dropout)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Torch's kernel: queries (B, H, T, E), keys and values (B, K, T, E) -> (B, T, H * E)."""
+def torch_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Queries (B, H, S, E), keys and values (B, K, T, E) -> (B, S, H * E). Without a mask: causal, or S is 1."""
+    is_causal = mask is None and q.shape[2] == k.shape[2]
     y = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, attn_mask=mask, is_causal=is_causal, dropout_p=dropout, enable_gqa=q.shape[1] != k.shape[1]
     )
     return y.transpose(1, 2).flatten(2)

@@ -1,8 +1,8 @@
 """One transformer block: attention, then feed-forward, each with its norm and its residual.
 
-Pre-norm (`norm_first`) normalises what goes into each part; post-norm, as in Vaswani et al. 2017, normalises the sum
-behind it. Why pre-norm trains more easily: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
-Shapes: B batch, T steps, D model width.
+Pre-norm (`norm_first`) normalises the input of each part; post-norm, as in Vaswani et al. 2017, normalises the sum
+after it. Why pre-norm trains more easily: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
+Shapes: B batch, T steps, S steps that are returned, D model width.
 """
 
 from torch import Tensor, nn
@@ -39,21 +39,39 @@ class Block(nn.Module):
             dim_model=dim_model, dim_feedforward=dim_feedforward, activation_fn=activation_fn, dropout=dropout
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
-        """(B, T, D) -> (B, T, D); `mask` and `rotation` as in `CausalSelfAttention`."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, rotation: Tensor | None = None, n_last: int | None = None
+    ) -> Tensor:
+        """Mix the steps, then transform each: (B, T, D) -> (B, S, D).
+
+        Args:
+            x: step vectors.
+            mask: as in `CausalSelfAttention`.
+            rotation: as in `CausalSelfAttention`.
+            n_last: S, below T, to compute the last steps alone; None for all. In training mode other numbers are
+                dropped then.
+        """
+        if n_last is None and self._can_fuse(x):
+            return self._fused(x, mask, rotation)
+        last = x if n_last is None else x[:, -n_last:]
         if self.norm_first:
-            if can_fuse(self.attention_norm, x):
-                qkv = normed_linear(x, self.attention_norm, self.attention.qkv)
-                x = x + self.drop(self.attention.mix(qkv, mask, rotation))
-            else:
-                x = x + self.drop(self.attention(self.attention_norm(x), mask, rotation))
-            if can_fuse(self.feed_forward_norm, x):
-                return x + self.drop(normed_feed_forward(x, self.feed_forward_norm, self.feed_forward))
+            x = last + self.drop(self.attention(self.attention_norm(x), mask, rotation, n_last))
             return x + self.drop(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.drop(self.attention(x, mask, rotation)))
+        x = self.attention_norm(last + self.drop(self.attention(x, mask, rotation, n_last)))
         normed: Tensor = self.feed_forward_norm(x + self.drop(self.feed_forward(x)))
         return normed
 
+    def _can_fuse(self, x: Tensor) -> bool:
+        has_gradient = self.feed_forward.activation.gradient is not None
+        return self.norm_first and has_gradient and can_fuse(self.attention_norm, x)
+
+    def _fused(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None) -> Tensor:
+        """Compute what `forward` does in pre-norm order, each norm together with the matrices behind it."""
+        assert isinstance(self.attention_norm, nn.RMSNorm) and isinstance(self.feed_forward_norm, nn.RMSNorm)
+        qkv = normed_linear(x, self.attention_norm, self.attention.qkv)
+        x = x + self.drop(self.attention.mix(qkv, mask, rotation))
+        return x + self.drop(normed_feed_forward(x, self.feed_forward_norm, self.feed_forward))
+
     def drop(self, branch: Tensor) -> Tensor:
-        """Dropout of what is added to the residual stream."""
+        """Apply dropout to a branch before it is added to the residual stream."""
         return drop(branch, self.dropout, training=self.training)

@@ -1,6 +1,6 @@
-"""From an architecture to a model with its weights drawn; where configs stop.
+"""Building a model from an architecture, with random weights. The only file of this package that knows configs.
 
-`Architecture`, `Target` and `architecture()` live in `config/architecture.py`, which search can import without torch.
+`Architecture`, `Target` and `architecture()` are in `config/architecture.py`, which search can import without torch.
 """
 
 import math
@@ -15,13 +15,13 @@ from sequifier.model.feed_forward import FeedForward
 from sequifier.model.positions import LearnedPositions
 from sequifier.model.transformer import Transformer
 
-EMBEDDING_SPREAD = 0.06
+EMBEDDING_STD = 0.06
 
 __all__ = ["Architecture", "Target", "architecture", "build_model", "draw_weights"]
 
 
 def build_model(architecture: Architecture, generator: torch.Generator | None = None) -> Transformer:
-    """A model on the CPU, its weights drawn from `generator` (torch's default one when None)."""
+    """Build a model on the CPU, with weights sampled from `generator` (torch's default one when None)."""
     shape = architecture
     model = Transformer(
         n_classes=[n_classes for _, n_classes in shape.categorical],
@@ -48,14 +48,14 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
 
 @torch.no_grad()
 def draw_weights(model: Transformer, generator: torch.Generator | None = None) -> None:
-    """Draw all weights anew. Equal generators give equal weights.
+    """Sample all weights anew. Equal generators give equal weights.
 
-    Linear layers: normal with variance 1 / (3 x inputs), the spread of torch's default, so that one learning rate suits
-    several widths; those that end a residual branch are divided by sqrt(2 x blocks), as in GPT-2; biases 0. Embeddings
-    and positions: normal with a spread of 0.06, small beside what training adds. On the tokens of Python's standard
-    library, validation log-loss of the token after 400 steps (120 for width 128), torch's default in brackets: width
-    64, learned positions, learning rate 2e-3: 1.00 (0.99) and 5e-4: 1.13 (1.22); width 128, rope: 1.10 (1.15);
-    post-norm: 1.13 (1.11).
+    Linear layers: normal with variance 1 / (3 x inputs), the variance of torch's default, so that one learning rate
+    suits several widths; layers at the end of a residual branch are divided by sqrt(2 x blocks), as in GPT-2; biases
+    are 0. Embeddings and positions: normal with a standard deviation of 0.06, small beside what training adds. On the
+    tokens of Python's standard library, validation log-loss of the token after 400 steps (120 for width 128), torch's
+    default in brackets: width 64, learned positions, learning rate 2e-3: 1.00 (0.99) and 5e-4: 1.13 (1.22); width 128,
+    rope: 1.10 (1.15); post-norm: 1.13 (1.11).
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -63,13 +63,13 @@ def draw_weights(model: Transformer, generator: torch.Generator | None = None) -
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=EMBEDDING_SPREAD, generator=generator)
+            nn.init.normal_(module.weight, std=EMBEDDING_STD, generator=generator)
             module.weight[0] = 0.0  # id 0: padding and unknown
         elif isinstance(module, LearnedPositions):
-            nn.init.normal_(module.weight, std=EMBEDDING_SPREAD, generator=generator)
+            nn.init.normal_(module.weight, std=EMBEDDING_STD, generator=generator)
     for real in model.embedding.real:
         if isinstance(real, RealEmbedding):
-            nn.init.normal_(real.weight, std=EMBEDDING_SPREAD, generator=generator)
+            nn.init.normal_(real.weight, std=EMBEDDING_STD, generator=generator)
     ends_of_branches = math.sqrt(2 * len(model.blocks))
     for module in model.modules():
         if isinstance(module, CausalSelfAttention):

@@ -1,4 +1,4 @@
-"""Which device computes, what it is called, and where sums in float64 are: some devices have no such numbers."""
+"""The device of a run: its choice, its name, and where float64 sums are computed for devices that have no float64."""
 
 import re
 from pathlib import Path
@@ -11,19 +11,19 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(name: str) -> tuple[torch.device, str | None]:
-    """The device of this name, and what to say of the choice.
+    """Return the device of this name, and a note on the choice, or None.
 
     Args:
-        name: cpu, cuda, mps or auto. auto takes cuda where it is there, and else the CPU: mps has not been tested.
+        name: cpu, cuda, mps or auto. auto is cuda where it is available, and else the CPU: mps has not been tested.
 
     Raises:
-        ValueError: there is no such device here; the message says why.
+        ValueError: there is no such device here; the message has the reason.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda"), "device auto takes cuda, which has not been tested with this version yet"
+            return torch.device("cuda"), "device auto chose cuda, which has not been tested with this version yet"
         if torch.backends.mps.is_available():
-            return torch.device("cpu"), "device auto takes the CPU: mps is there and has not been tested yet"
+            return torch.device("cpu"), "device auto chose the CPU: mps is available, but has not been tested yet"
         return torch.device("cpu"), None
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[name]:
@@ -33,21 +33,21 @@ def choose_device(name: str) -> tuple[torch.device, str | None]:
 
 
 def sums_device(device: torch.device) -> torch.device:
-    """Where float64 sums of what `device` computes are: there, or on the CPU where it has no float64."""
+    """Return where results of `device` are summed in float64: there, or on the CPU if `device` has no float64."""
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
 def in_double(values: Tensor) -> Tensor:
-    """The values as float64, on `sums_device` of their device."""
+    """Convert values to float64, on `sums_device` of their device."""
     return values.to(sums_device(values.device)).double()
 
 
 def device_name(device: torch.device, processor: str) -> str:
-    """What results depend on: the GPU with its driver, or the processor with the instructions that torch uses.
+    """Return the hardware that results depend on: GPU and driver, or processor and torch's instruction set.
 
     Args:
-        device: that trains.
-        processor: what this machine calls it.
+        device: the device that trains.
+        processor: name of this machine's processor.
     """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, driver {_driver()}"

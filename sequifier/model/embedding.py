@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class RealEmbedding(nn.Linear):
-    """The embedding of a real value, (..., 1) -> (..., W): the value times a learned vector, and another added.
+    """The embedding of a real value, (..., 1) -> (..., W): the value times a learned vector, plus another one.
 
-    Its weight is no matrix that mixes features, so weight decay leaves it alone as it does the vectors of categories.
+    Its weight is not a matrix that mixes features, so it has no weight decay, like the vectors of categories.
     """
 
     def __init__(self, width: int) -> None:
@@ -20,7 +20,7 @@ class RealEmbedding(nn.Linear):
 
 
 class EventEmbedding(nn.Module):
-    """Embed each column, put the parts side by side, and mix them if asked.
+    """Embed each column, concatenate the parts, and mix them if `joint` is set.
 
     A category has a learned vector; id 0 (padding, unknown) is zero and stays zero. A real value goes through a linear
     layer; with a width of 1 it stays as it is.
@@ -63,8 +63,8 @@ class EventEmbedding(nn.Module):
             reals: standardised values, (B, T, R) float32.
 
         Returns:
-            (B, T, D), float32 or better, also where autocast takes products in a shorter format: it begins the
-            residual stream, to which every block adds.
+            (B, T, D), float32 or better, also where autocast computes products in a shorter format: it is the start
+            of the residual stream, to which every block adds.
         """
         parts = [embed(ids) for embed, ids in zip(self.categorical, categories.unbind(-1), strict=True)]
         parts += [embed(value[..., None]) for embed, value in zip(self.real, reals.unbind(-1), strict=True)]

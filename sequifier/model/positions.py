@@ -1,7 +1,7 @@
-"""Where in the window a step is: a learned vector for each step, or a rotation of queries and keys.
+"""Positional encodings: a learned vector for each step of the window, or a rotation of queries and keys.
 
 Rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864, in their original form, which rotates neighbouring
-pairs of dimensions (Llama rotates halves; the models are the same up to an order of the weights). A pair is a complex
+pairs of dimensions (Llama rotates halves; the models are the same up to the order of the weights). A pair is a complex
 number, and one complex product is 2 to 5 times as fast on a CPU as the usual four real ones (torch 2.13).
 Shapes: B batch, T steps, D model width, H heads, E width of a head.
 """
@@ -23,10 +23,10 @@ class LearnedPositions(nn.Module):
 
 
 def rotation_table(*, steps: int, head_width: int, theta: float) -> Tensor:
-    """Cosine and sine of the angle by which each pair of dimensions turns at each step.
+    """Return cosine and sine of the angle by which each pair of dimensions is rotated at each step.
 
-    Pair i turns by `theta ** (-2 i / E)` radians per step. Angles are taken in float64: at step 100,000 float32 would
-    be off by 0.004 radians.
+    Pair i is rotated by `theta ** (-2 i / E)` radians per step. Angles are computed in float64: at step 100,000 the
+    error of float32 would be 0.004 radians.
 
     Args:
         steps: T, length of the table.
@@ -34,7 +34,7 @@ def rotation_table(*, steps: int, head_width: int, theta: float) -> Tensor:
         theta: base of the frequencies.
 
     Returns:
-        (T, 1, E / 2, 2) float32; the 1 stands for the heads.
+        (T, 1, E / 2, 2) float32; the 1 is the axis of the heads.
 
     Raises:
         ValueError: an odd head width.
@@ -47,7 +47,7 @@ def rotation_table(*, steps: int, head_width: int, theta: float) -> Tensor:
 
 
 def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair of dimensions by the angle of its step.
+    """Rotate each pair of dimensions by the angle of its step.
 
     Args:
         heads: queries or keys, (B, T, H, E).
@@ -56,7 +56,7 @@ def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
     Returns:
         (B, T, H, E) of the same type. Products of a rotated query and key depend on their distance alone.
     """
-    # Complex numbers exist in float32 at the lowest; under autocast heads are bfloat16.
+    # torch has no complex numbers of a shorter format than float32, and under autocast heads are bfloat16.
     pairs = torch.view_as_complex(torch.unflatten(heads.float(), -1, (-1, 2)))  # (B, T, H, E/2)
-    turned = torch.view_as_real(pairs * torch.view_as_complex(rotation.float()))
-    return turned.flatten(-2).type_as(heads)
+    rotated = torch.view_as_real(pairs * torch.view_as_complex(rotation.float()))
+    return rotated.flatten(-2).type_as(heads)

@@ -14,7 +14,6 @@ from sequifier.model.cpu.dropout import drop
 from sequifier.model.cpu.fused import can_fuse, normed
 from sequifier.model.embedding import EventEmbedding
 from sequifier.model.heads import Heads
-from sequifier.model.last_steps import block_of_last_steps
 from sequifier.model.norms import build_norm
 from sequifier.model.positions import LearnedPositions, rotation_table
 
@@ -22,7 +21,7 @@ POSITIONAL_ENCODINGS = ("learned", "rope")
 
 
 class Transformer(nn.Module):
-    """A causal transformer over windows of events. `model.build.build_model` makes one from an architecture.
+    """A causal transformer over windows of events. `model.build.build_model` builds one from an architecture.
 
     A window is aligned on its last event and padded on the left. No step sees a later one or padding.
 
@@ -38,12 +37,12 @@ class Transformer(nn.Module):
         num_layers: blocks.
         dim_feedforward: hidden width of the feed-forward parts.
         joint_embedding: whether a linear layer mixes the column embeddings.
-        activation_fn: swiglu, gelu or relu.
-        normalization: rmsnorm or layer_norm.
-        norm_first: pre-norm, with a norm behind the last block; otherwise post-norm.
+        activation_fn: a name in `model.activations`.
+        normalization: a name in `model.norms`.
+        norm_first: pre-norm, with a norm after the last block; otherwise post-norm.
         positional_encoding: learned or rope.
         rope_theta: base of rope's frequencies.
-        dropout: share of numbers dropped, in the embedding, attention, feed-forward and residual branches alike.
+        dropout: fraction of numbers dropped, in the embedding, attention, feed-forward and residual branches alike.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Transformer(nn.Module):
         super().__init__()
         if positional_encoding not in POSITIONAL_ENCODINGS:
             raise ValueError(
-                f"positional_encoding {positional_encoding!r} is none of {', '.join(POSITIONAL_ENCODINGS)}"
+                f"positional_encoding {positional_encoding!r} is not one of {', '.join(POSITIONAL_ENCODINGS)}"
             )
         self.seq_length = seq_length
         self.dropout = dropout
@@ -88,7 +87,7 @@ class Transformer(nn.Module):
         else:
             self.positions = LearnedPositions(seq_length=seq_length, dim_model=dim_model)
         self.rotation: Tensor | None
-        self.register_buffer("rotation", rotation, persistent=False)  # not a weight: no file holds it
+        self.register_buffer("rotation", rotation, persistent=False)  # not a weight: no file stores it
         self.blocks = nn.ModuleList(
             Block(
                 dim_model=dim_model,
@@ -102,7 +101,7 @@ class Transformer(nn.Module):
             )
             for _ in range(num_layers)
         )
-        # Post-norm blocks end with a norm of their own.
+        # Post-norm blocks end with a norm already.
         self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
         self.heads = Heads(dim_model=dim_model, target_classes=target_classes)
         self._compiled: list[Callable[..., Tensor]] = []
@@ -117,7 +116,7 @@ class Transformer(nn.Module):
             categories: ids in column order, (B, T, C) int32 or int64; T at most seq_length.
             reals: standardised values in column order, (B, T, R) float32.
             is_event: (B, T) bool, False on left padding; None when the batch has no padding, which is faster.
-            n_last: how many of the last steps are wanted; None for all.
+            n_last: number of last steps to return; None for all.
 
         Returns:
             (B, T, D), or (B, n_last, D) where T is more. A row depends on its step and those before it alone; rows of
@@ -130,14 +129,12 @@ class Transformer(nn.Module):
         x = drop(x, self.dropout, training=self.training)
         mask = None if is_event is None else padding_mask(is_event)
         rotation = None if self.rotation is None else self.rotation[:steps]
+        n_last = None if n_last is None or n_last >= steps else n_last
         use_compiled = self.training and mask is None and len(x) == self._compiled_batch
-        n_whole = len(self.blocks) if n_last is None or n_last >= steps else len(self.blocks) - 1
-        for block in (self._compiled if use_compiled else [*self.blocks])[:n_whole]:
+        *blocks, last_block = self._compiled if use_compiled else self.blocks
+        for block in blocks:
             x = block(x, mask, rotation)
-        if n_last is not None and n_whole < len(self.blocks):
-            last_block = self.blocks[-1]
-            assert isinstance(last_block, Block)
-            x = block_of_last_steps(last_block, x, n_last, mask, rotation)
+        x = last_block(x, mask, rotation, n_last)
         hidden: Tensor = normed(x, self.norm) if can_fuse(self.norm, x) else self.norm(x)
         return hidden
 
@@ -147,11 +144,11 @@ class Transformer(nn.Module):
         return bool(self._compiled)
 
     def compile_blocks(self, batch_size: int) -> None:
-        """Compile the blocks for training batches of that many full windows; all others run as before.
+        """Compile the blocks for training batches of this number of full windows; all other batches run uncompiled.
 
         Another model of the same shape in this process uses the same code, and another process torch's cache on disk.
         """
-        # Its own pool of processes would outlive a search that is killed.
+        # torch's pool of compiling processes would outlive a search that is killed.
         torch._inductor.config.compile_threads = 1
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         self._compiled = [torch.compile(block, dynamic=False) for block in self.blocks]

@@ -167,7 +167,7 @@ def test_the_project_may_be_elsewhere(run: Run, runs: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("dome", "the run `dome` left no checkpoint\n.*checkpoints\n.*did you mean `done`"),
+        ("dome", "the run `dome` has no checkpoint\n.*checkpoints\n.*did you mean `done`"),
         ("checkpoints/done-epoch-7.pt", "there is no such checkpoint\n.*\n.*did you mean `done-epoch-"),
         ("models/sequifier-done-best-2.onnx", "cannot read the checkpoint"),
         ("data/shop-split0.parquet", "cannot read the checkpoint"),
@@ -194,7 +194,7 @@ def test_data_that_were_preprocessed_again_are_refused(run: Run, runs: Path) -> 
     before = sorted((runs / "models").iterdir())
     done = run("export", "done")
     assert done.code == 1
-    assert "the data were preprocessed again since: the run was trained on" in done.err
+    assert "the data were preprocessed again after the training: the run was trained on" in done.err
     assert sorted((runs / "models").iterdir()) == before
 
 

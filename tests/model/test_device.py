@@ -30,7 +30,7 @@ def test_auto_takes_cuda_and_never_mps(there) -> None:
     assert choose_device("auto") == (torch.device("cpu"), None)
     there("mps")
     found, note = choose_device("auto")
-    assert found.type == "cpu" and "mps is there and has not been tested" in note
+    assert found.type == "cpu" and "mps is available, but has not been tested" in note
     assert choose_device("mps") == (torch.device("mps"), None), "named, it is taken"
     there("cuda", "mps")
     found, note = choose_device("auto")

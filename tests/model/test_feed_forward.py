@@ -51,5 +51,5 @@ def test_dropout_acts_in_training_alone(x: Tensor) -> None:
 
 
 def test_another_activation_is_refused() -> None:
-    with pytest.raises(ValueError, match="'tanh' is none of swiglu, gelu, relu"):
+    with pytest.raises(ValueError, match="'tanh' is not one of swiglu, gelu, relu"):
         layer("tanh")

@@ -32,5 +32,5 @@ def test_the_epsilon_of_rmsnorm_does_not_depend_on_the_precision() -> None:
 
 
 def test_another_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="'batch_norm' is none of rmsnorm, layer_norm"):
+    with pytest.raises(ValueError, match="'batch_norm' is not one of rmsnorm, layer_norm"):
         build_norm("batch_norm", 4)

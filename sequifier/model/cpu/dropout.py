@@ -1,9 +1,9 @@
-"""Dropout that does not take longer than the layer it stands behind.
+"""Dropout with a fast generator of random numbers.
 
-Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html. On a CPU torch draws each kept or dropped number
-with a serial generator, which doubles the time of a training step. Here SFC64 (of numpy, Doty-Humphrey's generator)
-draws 16 bits a number, seeded for each call from torch's default generator: so a run that goes on from a checkpoint
-drops what it would have dropped. The share dropped is exact to 1 / 65536.
+Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html. On a CPU torch samples the numbers to drop with
+a serial generator, which doubles the time of a training step. Here SFC64 (numpy's, by Doty-Humphrey) generates 16 bits
+for each number. Each call seeds it from torch's default generator, so a resumed run drops the same numbers as an
+uninterrupted one. The fraction dropped is exact to 1 / 65536.
 """
 
 from collections.abc import Sequence
@@ -13,29 +13,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sequifier.model.cpu.switch import is_on
+
 LEVELS = 1 << 16
 
 
-def drop(x: Tensor, share: float, *, training: bool) -> Tensor:
-    """Set that share of the numbers of x to zero and scale the others up, in training; x otherwise."""
-    if not training or share == 0:
+def drop(x: Tensor, fraction: float, *, training: bool) -> Tensor:
+    """Set this fraction of the numbers of x to zero and scale the others up, in training; else return x."""
+    if not training or fraction == 0:
         return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.dropout(x, share)
-    return x * keep_mask(x.shape, share, x.dtype)
+    if is_on("dropout", x) and not torch.compiler.is_compiling():
+        return x * keep_mask(x.shape, fraction, x.dtype)
+    return F.dropout(x, fraction)
 
 
-def keep_mask(shape: Sequence[int], share: float, dtype: torch.dtype) -> Tensor:
-    """What to multiply with: 0 for about `share` of the numbers, 1 / (1 - share) for the others, on the CPU.
+def keep_mask(shape: Sequence[int], fraction: float, dtype: torch.dtype) -> Tensor:
+    """Return the factors of dropout on the CPU: 0 for about `fraction` of them, 1 / (1 - fraction) for the others.
 
     Args:
-        shape: of the mask.
-        share: of numbers dropped, from 0 to below 1.
+        shape: shape of the mask.
+        fraction: fraction of numbers dropped, from 0 to below 1.
         dtype: a floating-point format.
     """
     mask = torch.empty(shape, dtype=dtype)
     seed = int(torch.empty((), dtype=torch.int64).random_())
-    drawn = np.random.SFC64(seed).random_raw(-(-mask.numel() // 4)).view(np.int16)[: mask.numel()]
-    dropped = min(round(share * LEVELS), LEVELS - 1)
-    torch.ge(torch.from_numpy(drawn).view(shape), dropped - LEVELS // 2, out=mask)
+    bits = np.random.SFC64(seed).random_raw(-(-mask.numel() // 4)).view(np.int16)[: mask.numel()]
+    dropped = min(round(fraction * LEVELS), LEVELS - 1)
+    torch.ge(torch.from_numpy(bits).view(shape), dropped - LEVELS // 2, out=mask)
     return mask.mul_(LEVELS / (LEVELS - dropped))

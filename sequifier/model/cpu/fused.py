@@ -1,71 +1,46 @@
-"""RMSNorm with the linear layers behind it as one differentiable function each, in fewer passes over memory.
+"""RMSNorm fused with the linear layers after it: one differentiable function each, with fewer passes over memory.
 
-Eager torch makes a pass over all rows for every product and sum between the matrix products of a block, about twenty in
-training for a norm and a SwiGLU. Here the norm's weight is folded into the matrices behind it (diag(w) W is one small
-product instead of one over all rows), and results are written where numbers lie that are no longer needed. The
-mathematics is that of RMSNorm (Zhang & Sennrich 2019, section 4, for the gradient) and of `feed_forward.py`.
-What it gains: docs/decisions/005-a-fast-step.md. Used on a CPU; elsewhere, and inside torch.compile, `block.py` takes
-torch's own operations. Inside `torch.autocast` the operands of products, and what lies between two of them, are
-bfloat16; sums over rows and all that leaves to the residual stream or to the weights are float32.
-Shapes: N rows (steps of all windows), D model width, F width of what follows.
+Between the matrix products of a block, eager torch passes over all rows once for every elementwise operation, about
+twenty times in training for a norm and a SwiGLU. Here the norm's weight is folded into the matrices after it (diag(w) W
+is one small product instead of one over all rows), and results overwrite tensors that are no longer needed. The
+formulas are those of RMSNorm (Zhang & Sennrich 2019, section 4, for the gradient) and of `feed_forward.py`. What this
+gains: docs/decisions/005-a-fast-step.md.
+Inside `torch.autocast` the operands of products, and the tensors between two products, are bfloat16; sums over rows,
+and results for the residual stream or the weights, are float32.
+Shapes: N rows (steps of all windows), D model width, F width of the linear layer.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sequifier.model.activations import Activation
 from sequifier.model.cpu.dropout import keep_mask
+from sequifier.model.cpu.switch import is_on, product_format
 from sequifier.model.feed_forward import FeedForward
-
-aten = torch.ops.aten
-
-
-@dataclass(frozen=True)
-class Activation:
-    """A non-linearity of one argument and its gradient."""
-
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]  # (gradient, input)
-
-
-ACTIVATIONS = {
-    "swiglu": Activation(F.silu, aten.silu_backward),
-    "gelu": Activation(F.gelu, aten.gelu_backward),
-    "relu": Activation(F.relu, lambda gradient, x: aten.threshold_backward(gradient, x, 0)),
-}
-"""By `activation_fn`; of swiglu the part that is applied to the gate."""
 
 
 def can_fuse(norm: nn.Module, x: Tensor) -> TypeGuard[nn.RMSNorm]:
-    """Whether the functions below may take the place of torch's operations on x."""
+    """Whether the functions below may replace torch's operations on x. torch.compile cannot trace them."""
     return (
-        not torch.compiler.is_compiling()
+        is_on("norms", x)
+        and not torch.compiler.is_compiling()
         and isinstance(norm, nn.RMSNorm)
-        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and product_format(x) in (torch.float32, torch.bfloat16)
     )
 
 
-def product_format(x: Tensor) -> torch.dtype:
-    """The number format in which products with x are taken: autocast's where it is on, else that of x."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
 def normed(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    """`norm(x)`: (..., D) -> (..., D)."""
+    """Return `norm(x)`: (..., D) -> (..., D)."""
     y: Tensor = _Normed.apply(x.flatten(0, -2), norm.weight, norm.eps)  # type: ignore[no-untyped-call]
     return y.view_as(x)
 
 
 def normed_linear(x: Tensor, norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
-    """`linear(norm(x))` for a layer without bias: (..., D) -> (..., F)."""
+    """Return `linear(norm(x))` for a layer without bias: (..., D) -> (..., F)."""
     y: Tensor = _NormedLinear.apply(  # type: ignore[no-untyped-call]
         x.flatten(0, -2), norm.weight, linear.weight, norm.eps, product_format(x)
     )
@@ -73,12 +48,12 @@ def normed_linear(x: Tensor, norm: nn.RMSNorm, linear: nn.Linear) -> Tensor:
 
 
 def normed_feed_forward(x: Tensor, norm: nn.RMSNorm, layer: FeedForward) -> Tensor:
-    """`layer(norm(x))`: (..., D) -> (..., D). Dropout draws from torch's default generator."""
-    gate = layer.gate.weight if layer.activation_fn == "swiglu" else None
+    """Return `layer(norm(x))`: (..., D) -> (..., D). Dropout is seeded from torch's default generator."""
+    gate = layer.gate.weight if layer.activation.is_gated else None
     weights = (norm.weight, layer.up.weight, gate, layer.down.weight)
     dropout = layer.dropout if layer.training else 0.0
     y: Tensor = _NormedFeedForward.apply(  # type: ignore[no-untyped-call]
-        x.flatten(0, -2), *weights, norm.eps, layer.activation_fn, dropout, product_format(x)
+        x.flatten(0, -2), *weights, norm.eps, layer.activation, dropout, product_format(x)
     )
     return y.view_as(x)
 
@@ -130,17 +105,17 @@ class _NormedFeedForward(torch.autograd.Function):
         gate: Tensor | None,
         down: Tensor,
         eps: float,
-        activation_fn: str,
+        activation: Activation,
         dropout: float,
         products: torch.dtype,
     ) -> Tensor:
-        ctx.activation = ACTIVATIONS[activation_fn]
+        ctx.activation = activation
         normed, scale = normalise(x, eps, products)
         up_folded, down_short = (up * norm_weight).to(products), down.to(products)
         gate_folded = None if gate is None else (gate * norm_weight).to(products)
         ups = normed @ up_folded.t()  # (N, F)
         gates = None if gate_folded is None else normed @ gate_folded.t()  # (N, F)
-        activated = ctx.activation.forward(ups if gates is None else gates)
+        activated = activation.function(ups if gates is None else gates)
         hidden = activated if gates is None else activated * ups
         kept = None  # (N, F): 0 where dropped, else 1 / (1 - dropout)
         if dropout:
@@ -165,10 +140,10 @@ class _NormedFeedForward(torch.autograd.Function):
             dhidden.mul_(kept)
         ddown = (dy.t() @ hidden).to(up.dtype)
         if gates is None:
-            dups, dgates = ctx.activation.backward(dhidden, ups), None
+            dups, dgates = ctx.activation.gradient(dhidden, ups), None
         else:
             dups = torch.mul(activated, dhidden, out=hidden)
-            dgates = ctx.activation.backward(dhidden.mul_(ups), gates)
+            dgates = ctx.activation.gradient(dhidden.mul_(ups), gates)
         dup, dnorm = unfold(normed, dups, up, norm_weight)
         dnormed = dups @ up_folded
         dgate = None
@@ -181,20 +156,23 @@ class _NormedFeedForward(torch.autograd.Function):
 
 
 def normalise(x: Tensor, eps: float, products: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x / sqrt(mean(x ** 2) + eps) of each row, (N, D), and what the rows of x were multiplied with, (N, 1)."""
+    """Return x / sqrt(mean(x ** 2) + eps) of each row, (N, D), and the factor of each row, (N, 1)."""
     scale = (x * x).mean(-1, keepdim=True).add_(eps).rsqrt_()
     return (x * scale).to(products), scale
 
 
 def normalise_backward(gradient: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
-    """The gradient of x from that of `normed`, which it may overwrite: scale * (g - normed * mean(g * normed))."""
+    """Return the gradient of x, scale * (g - normed * mean(g * normed)), from the gradient g of `normed`.
+
+    It may overwrite g.
+    """
     gradient = gradient.to(scale.dtype)
     along = (gradient * normed).mean(-1, keepdim=True)
     return gradient.addcmul_(normed, along, value=-1).mul_(scale)
 
 
 def unfold(normed: Tensor, dy: Tensor, weight: Tensor, norm_weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of a weight (F, D) and of the norm's weight folded into it, (D,), from dy (N, F)."""
+    """Return the gradients of a weight (F, D) and of the norm's weight folded into it, (D,), from dy (N, F)."""
     # In this order of the operands oneDNN's bfloat16 product is up to twice as fast as dy.t() @ normed.
     dfolded = (normed.t() @ dy).t().to(weight.dtype)
     return dfolded * norm_weight, (dfolded * weight).sum(0)

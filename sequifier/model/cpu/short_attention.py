@@ -1,8 +1,8 @@
-"""Attention as batched products, in one differentiable function: on a CPU, for short windows or with dropout.
+"""Attention as batched products, in one differentiable function, for short windows or with dropout.
 
-Torch's fused attention never writes the weights of steps to memory, which pays for long windows. On a CPU its gradient
+Torch's fused attention never writes the attention weights to memory, which pays for long windows. On a CPU its gradient
 in bfloat16 takes ten times as long as in float32 (torch 2.13), and it cannot drop weights. What this gains:
-docs/decisions/005-a-fast-step.md. The mathematics is that of `attention.py`.
+docs/decisions/005-a-fast-step.md. The formulas are the same as in `attention.py`.
 Shapes: B batch, H heads, T steps, E width of a head.
 """
 
@@ -15,7 +15,13 @@ from torch.autograd.function import once_differentiable
 from sequifier.model.cpu.dropout import keep_mask
 
 LONGEST = 128
-"""Steps of the longest window for which this is the faster way in bfloat16: measured at 48, 128 and 256."""
+"""Steps of the longest window for which this is faster in bfloat16: measured at 48, 128 and 256."""
+
+
+def is_faster(q: Tensor, dropout: float, products: torch.dtype) -> bool:
+    """Whether `short_attention` is faster than torch's kernel. torch.compile cannot trace it."""
+    is_short = q.shape[2] <= LONGEST and products == torch.bfloat16
+    return (dropout > 0 or is_short) and not torch.compiler.is_compiling()
 
 
 def short_attention(
@@ -25,15 +31,17 @@ def short_attention(
 
     Args:
         q: queries, (B, H, T, E).
-        k: keys, likewise.
+        k: keys, (B, K, T, E), of H heads or of groups of them.
         v: values, likewise.
         mask: (B, 1, T, T) bool, True = may attend; None: each step sees itself and those before it.
-        dropout: share of weights dropped, drawn from torch's default generator.
-        products: format of the products; the softmax is taken in float32 or better.
+        dropout: fraction of weights dropped, by torch's default generator.
+        products: format of the products; the softmax is computed in float32 or better.
 
     Returns:
         (B, T, H * E) in the format of products.
     """
+    if q.shape[1] != k.shape[1]:
+        k, v = (heads.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for heads in (k, v))
     y: Tensor = _ShortAttention.apply(q, k, v, mask, dropout, products)  # type: ignore[no-untyped-call]
     return y
 

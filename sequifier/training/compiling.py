@@ -1,7 +1,7 @@
-"""Whether compiling a model repays what it takes.
+"""Whether the blocks of a model are compiled.
 
-The answer depends on the config and the data alone, never on a clock: compiled sums differ in their last digits, and a
-run must give the same numbers again.
+The answer depends on the config and the data alone, never on measured time: compiled sums differ in their last digits,
+and a repeated run must give the same numbers.
 """
 
 import os
@@ -13,8 +13,8 @@ from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
 
 LONG_RUN = 1e14
-"""Operations of a run from which on `auto` compiles: some 10 minutes of two cores. Compiling takes 8 to 40 s and saves
-about 6 % of a step beside the functions of `model/cpu/fused.py` (docs/decisions/005-a-fast-step.md)."""
+"""Floating-point operations of a run from which `auto` compiles: about 10 minutes on two cores. Compiling takes 8 to
+40 s and saves about 6 % of a step that uses `model/cpu/fused.py` (docs/decisions/005-a-fast-step.md)."""
 
 
 def compiles(spec: TrainingSpec, shape: Architecture, *, n_windows: int, device_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where a run must stop before its last epoch."""
+"""Reasons to stop a run before its last epoch, as a search sets them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from sequifier.training.state import Progress
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a run must stop before its last epoch.
+    """When a run must stop before its last epoch.
 
     Attributes:
-        until_epoch: pause after this epoch.
-        thresholds: epoch -> the metric's worst best value so far with which the run may go on after it.
+        until_epoch: the run is paused after this epoch.
+        thresholds: epoch -> the run is pruned after it when its best value so far is worse than this.
     """
 
     until_epoch: int | None = None
     thresholds: Mapping[int, float] = field(default_factory=dict)
 
     def reached(self, progress: Progress, direction: str) -> StopReason | None:
-        """Why the run must stop after the epoch that just ended, or None."""
+        """Return why the run must stop after the epoch that just ended, or None."""
         threshold = self.thresholds.get(progress.epoch)
         if threshold is not None and progress.best_value is not None:
             lead = threshold - progress.best_value

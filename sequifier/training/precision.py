@@ -1,10 +1,10 @@
-"""In which number format layers compute while training.
+"""The number formats in which the layers of a model compute during training.
 
 Mixed precision (Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740): weights, the optimizer's state, losses
-and the statistics of the norms stay in float32; products of matrices are taken in a shorter format. float16, whose
-smallest numbers are not small enough for gradients, has the loss scaled up and gradients scaled down again (section
-3.2 there); bfloat16 has the range of float32. Validation and export are in float32 always: what is compared and
-deployed does not depend on how it was trained.
+and the statistics of the norms stay in float32; products of matrices are computed in a shorter format. With float16,
+whose smallest numbers are not small enough for gradients, the loss is scaled up and the gradients down again (section
+3.2 there); bfloat16 has the range of float32. Validation and export always use float32, so that the models that are
+compared and deployed do not depend on the format of their training.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -24,8 +24,8 @@ class Precision:
 
     Attributes:
         device_type: cpu, cuda or mps.
-        linear: of the products in the blocks and the embedding.
-        decoder: of the products that give the predictions.
+        linear: format of the products in the blocks and the embedding.
+        decoder: format of the products in the heads.
         scaler: scales the loss; None unless a format is float16.
     """
 
@@ -35,19 +35,19 @@ class Precision:
     scaler: torch.amp.GradScaler | None = None
 
     def products(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
-        """Within it products are taken in that format."""
+        """Return a context in which products are computed in that format."""
         if dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device_type, dtype)
 
 
 def formats(spec: TrainingSpec, device_type: str, *, batch_numbers: int) -> dict[LayerKind, Format]:
-    """The format of each kind of layer: as given; else bfloat16 products where they are faster, float32 elsewhere.
+    """Return the format of each kind of layer: as configured; else bfloat16 where it is faster, float32 elsewhere.
 
-    The answer depends on the config and the machine's kind alone, so that a run gives the same numbers again.
+    The answer depends on the config and the kind of machine alone, so that a repeated run gives the same numbers.
 
     Args:
-        spec: the formats given, and whether there may be others.
+        spec: `layer_type_dtypes` and `layer_autocast`.
         device_type: cpu, cuda or mps.
         batch_numbers: windows of a batch x steps x model width.
     """
@@ -69,7 +69,7 @@ def has_matrix_unit() -> bool:
 
 
 def build_precision(spec: TrainingSpec, device_type: str, *, batch_numbers: int) -> Precision:
-    """The precision of a run on a device; arguments as in `formats`."""
+    """Build the precision of a run; arguments as in `formats`."""
     kinds = {kind: DTYPES[name] for kind, name in formats(spec, device_type, batch_numbers=batch_numbers).items()}
     linear = kinds.get("linear", torch.float32)
     decoder = kinds.get("decoder", linear)
@@ -78,9 +78,11 @@ def build_precision(spec: TrainingSpec, device_type: str, *, batch_numbers: int)
 
 
 def kept_in_float32(spec: TrainingSpec) -> str | None:
-    """A warning that names the kinds of layer for which a shorter format was asked and is not taken."""
-    wanted = spec.layer_type_dtypes or {}
-    kinds = [kind for kind in ("embedding", "norm") if wanted.get(kind, "float32") != "float32"]
+    """Return a warning that names the kinds of layer whose configured shorter format is not used, or None."""
+    configured = spec.layer_type_dtypes or {}
+    kinds = [kind for kind in ("embedding", "norm") if configured.get(kind, "float32") != "float32"]
     if not kinds:
         return None
-    return f"layer_type_dtypes: kept in float32: {', '.join(kinds)}; only products of matrices gain from less"
+    return (
+        f"layer_type_dtypes: kept in float32: {', '.join(kinds)}; only products of matrices gain from a shorter format"
+    )

@@ -1,8 +1,8 @@
 """Learning-rate schedules by name, with a linear warm-up on top of any of them.
 
 Torch's schedulers compute the next rate from the last one, so a factor written into the optimizer would compound.
-Here a scheduler moves a stand-in optimizer that holds rates and momenta only; the real optimizer gets the stand-in's
-rate times the warm-up factor. The stand-in's `step` does nothing, so torch's check of the order of calls is met.
+Here a scheduler changes a stand-in optimizer that holds rates and momenta alone; the real optimizer gets the stand-in's
+rate times the warm-up factor. The stand-in's `step` does nothing: torch checks that it is called before a scheduler's.
 """
 
 import copy
@@ -18,7 +18,7 @@ from sequifier.config.catalogue.torch_names import NESTING, check_scheduler, sch
 from sequifier.errors import ConfigError, Problem
 
 PER_GROUP_RATES = ("max_lr", "base_lr")
-"""Options that are a rate of their own: a group that trains at half the learning rate takes half of these too."""
+"""Options that are learning rates: a group with half the learning rate gets half of these too."""
 
 
 class Schedule:
@@ -27,9 +27,9 @@ class Schedule:
     The rate of optimizer step n (from 0) is the scheduler's rate times min(1, (n + 1) / warmup_steps).
 
     Args:
-        scheduler: makes torch's scheduler on the stand-in optimizer.
-        optimizer: the real one, as built; its rates are set at once, for the first step.
-        step_on: when the scheduler advances.
+        scheduler: builds torch's scheduler on the stand-in optimizer.
+        optimizer: the real one, as built; its rates for the first step are set at once.
+        step_on: whether the scheduler advances after each optimizer step or each epoch.
         warmup_steps: length of the warm-up in optimizer steps; 0 for none.
     """
 
@@ -47,22 +47,22 @@ class Schedule:
         self.optimizer_steps = 0
         self._stand_in = _StandIn(optimizer)
         self._scheduler = scheduler(self._stand_in)
-        # Only a scheduler that cycles the momentum leaves its bounds in the groups.
+        # A scheduler that cycles the momentum, and no other, writes its bounds into the groups.
         self._cycled = [name for name in self._stand_in.momenta if "max_momentum" in self._stand_in.param_groups[0]]
         self._stand_in.step()
         self._apply()
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next optimizer step, of the first parameter group."""
+        """Learning rate of the next optimizer step, in the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, kind: Literal["epoch", "batch"], metric: float | None = None) -> None:
-        """Tell that an optimizer step ("batch") or an epoch has ended.
+        """Set the rates after an optimizer step ("batch") or an epoch. Call it after both, whatever `step_on` is.
 
         Args:
-            kind: what has ended; both are told, whatever `step_on` is.
-            metric: at the end of an epoch, what ReduceLROnPlateau watches; others do not look at it.
+            kind: what has ended.
+            metric: at the end of an epoch, the value that ReduceLROnPlateau watches; other schedulers ignore it.
         """
         if kind == "batch":
             self.optimizer_steps += 1
@@ -76,7 +76,7 @@ class Schedule:
         self._apply()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, in plain values that load with weights_only."""
+        """Return what a resumed run restores, in plain values that load with weights_only."""
         return {
             "optimizer_steps": self.optimizer_steps,
             "scheduler": copy.deepcopy(self._scheduler.state_dict()),
@@ -84,7 +84,7 @@ class Schedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the scheduler's lengths and factors are those of the state."""
+        """Resume from a `state_dict`, with its lengths and factors of the scheduler."""
         self.optimizer_steps = state["optimizer_steps"]
         self._scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
         for group, values in zip(self._stand_in.param_groups, state["groups"], strict=True):
@@ -92,7 +92,7 @@ class Schedule:
         self._apply()
 
     def _is_complete(self) -> bool:
-        # OneCycleLR ends with its last step; asked for one more it turns back, or fails.
+        # OneCycleLR ends with its last step; one more would raise the rate again, or fail.
         scheduler = self._scheduler
         return isinstance(scheduler, lr_scheduler.OneCycleLR) and scheduler.last_epoch >= scheduler.total_steps - 1
 
@@ -107,10 +107,10 @@ class Schedule:
 def build_schedule(
     named: Named, optimizer: Optimizer, *, epochs: int, steps: int, step_on: StepOn, warmup_steps: int
 ) -> Schedule:
-    """The schedule of a run.
+    """Build the schedule of a run.
 
     Args:
-        named: name and options; `auto` is resolved here where it still stands.
+        named: name and options; `auto` is resolved here where it is left.
         optimizer: with the run's learning rate in each group.
         epochs: epochs of the run.
         steps: optimizer steps of the run.
@@ -118,7 +118,7 @@ def build_schedule(
         warmup_steps: optimizer steps of linear warm-up.
 
     Raises:
-        RunError: torch refuses the options, or the optimizer has no momentum to cycle.
+        ConfigError: torch refuses the options, or the optimizer has no momentum to cycle.
     """
     try:
         named = resolve_auto(check_scheduler(named), epochs, steps, step_on)
@@ -144,7 +144,7 @@ def _scheduler(named: Named, stand_in: "_StandIn") -> lr_scheduler.LRScheduler:
 
 
 class _StandIn(Optimizer):
-    """Holds what a scheduler reads and writes, per group of the real optimizer: rate, and momentum or betas."""
+    """What a scheduler reads and writes in each group of the real optimizer: rate, and momentum or betas."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         groups = optimizer.param_groups
@@ -157,9 +157,9 @@ class _StandIn(Optimizer):
         super().__init__(held, {name: groups[0][name] for name in kept})
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Nothing: the real optimizer moves the parameters."""
+        """Do nothing: the real optimizer changes the parameters."""
         return None
 
     def values(self) -> list[dict[str, Any]]:
-        """Every group without its parameter."""
+        """Return the groups without their parameters."""
         return [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]

@@ -1,4 +1,4 @@
-"""How many threads torch computes with."""
+"""The number of threads that torch computes with."""
 
 import os
 import threading
@@ -8,14 +8,14 @@ import torch
 from sequifier.errors import ConfigError, Problem
 
 _started = 1
-"""As many as this process has had at once: OpenMP keeps its own."""
+"""The largest number of threads that this process has had: OpenMP keeps its threads."""
 
 
 def set_threads(cpu_threads: int | None) -> None:
-    """Set the threads of torch: the one place, for `train` and for workers alike.
+    """Set the number of torch's threads. `train` and workers both call this, and nothing else sets it.
 
     Args:
-        cpu_threads: how many; None is one for each processor.
+        cpu_threads: number of threads; None is one for each processor.
 
     Raises:
         ConfigError: the system does not allow this process that number of threads; OpenMP would abort it.
@@ -27,7 +27,7 @@ def set_threads(cpu_threads: int | None) -> None:
         problem = Problem(
             "cpu_threads",
             f"{wanted} threads cannot be started here, only {found}",
-            fix="set cpu_threads to a smaller number, or raise the limit (ulimit -u, ulimit -v, that of the container)",
+            fix="set cpu_threads to a smaller number, or raise the limit (ulimit -u, ulimit -v, the container's)",
         )
         wrong = ConfigError([problem])
         wrong.is_shared = True
@@ -37,7 +37,7 @@ def set_threads(cpu_threads: int | None) -> None:
 
 
 def _can_start(count: int) -> int:
-    """How many further threads can be started, up to `count`; none is left behind."""
+    """Return how many more threads can be started, at most `count`. All of them end before it returns."""
     end = threading.Event()
     threads: list[threading.Thread] = []
     try:

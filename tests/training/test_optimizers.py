@@ -10,7 +10,8 @@ from sequifier.config.base import Named
 from sequifier.config.catalogue.torch_names import known_names
 from sequifier.errors import ConfigError
 from sequifier.model.transformer import Transformer
-from sequifier.training.optimizers import MuonWithAdamW, build_optimizer, evaluation_mode
+from sequifier.training.muon import MuonWithAdamW
+from sequifier.training.optimizers import build_optimizer, evaluation_mode
 from tools.trial import REQUIRED_IN_TRIAL, TrialModel, reloaded, resumed_differs, trial_steps
 
 REPRESENTATIVE = (

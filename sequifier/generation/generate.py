@@ -1,8 +1,8 @@
-"""Autoregression: predict the next event, put it behind the window, go on from there.
+"""Autoregression: predict the next event, append it to the window, predict the event after it.
 
-The model is any callable, so an ONNX session and a torch module generate alike. It needs to predict every column that
-it reads. All sequences of a batch advance together; one that has all its events leaves the batch.
-Shapes: S sequences, B of a batch, L seq_length, P prediction_length, K known classes, M generated events.
+The model is any callable, so an ONNX session and a torch module generate alike. It must predict every column that it
+reads. All sequences of a batch advance together; a sequence that has all its events leaves the batch.
+Shapes: S sequences, B sequences of a batch, L seq_length, P prediction_length, K known classes, M generated events.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +21,8 @@ Predict = Callable[[Mapping[str, Array], Array, Sequence[str]], Mapping[str, Arr
 """(column -> (B, L) ids or standardised values, aligned on the last event; (B,) how many of the last steps are events;
 names of outputs) -> output -> (B, P, K + 1) probabilities by id or (B, P) values; the last of P is the next event."""
 
-
 _STEPS_TOGETHER = 32
+"""Steps whose random numbers are computed in one call, which takes less time."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Generated:
 
     Attributes:
         name: the column.
-        output: what the model calls its probabilities or values.
-        rules: how a class is chosen; None for a real target.
+        output: name of the model's output with its probabilities or values.
+        rules: how a class is sampled; None for a real target.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Generated:
 
 @dataclass(frozen=True)
 class Histories:
-    """What the sequences begin with.
+    """The events that sequences are continued from.
 
     Attributes:
         columns: input column -> (S, L), the last event at the right end.
         n_events: (S,) how many of the last positions are events, at least one.
-        numbers: (S,) the numbers of the sequences, to which their random numbers belong.
+        numbers: (S,) the numbers of the sequences, which select their random numbers.
     """
 
     columns: Mapping[str, Array]
@@ -67,25 +67,25 @@ def generate(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Generate events for each sequence.
 
-    What is drawn for an event depends on the seed, the number of its sequence and its place among the generated events,
-    so the result does not depend on the batch size.
+    The random number of an event depends on the seed, the number of its sequence and its place among the generated
+    events alone, so the result does not depend on the batch size.
 
     Args:
         predict: the model.
         targets: every target of the model, in its order.
         histories: S sequences.
-        n_steps: (S,) events to generate.
-        seed: of the draws.
-        batch_size: sequences per call.
-        keep_probabilities: return those of the categorical targets too.
+        n_steps: (S,) numbers of events to generate.
+        seed: seed of the sampling.
+        batch_size: sequences per call of the model.
+        keep_probabilities: also return the probabilities of the categorical targets.
 
     Returns:
-        Target -> (M,) ids or standardised values: the events of the first sequence, then those of the second, and so
-        on; and categorical target -> (M, K + 1) the model's probabilities, before any rule.
+        Target -> (M,) ids or standardised values, sequence after sequence; and categorical target -> (M, K + 1) the
+        model's probabilities, before any rule.
     """
     missing = [name for name in histories.columns if name not in {target.name for target in targets}]
     if missing:
-        raise ValueError(f"input {missing[0]!r} is not predicted, so there is nothing to go on with")
+        raise ValueError(f"input {missing[0]!r} is not predicted, so it has no value in the generated events")
     order = np.argsort(-n_steps, kind="stable")  # sequences of similar length share a batch
     order = order[: np.count_nonzero(n_steps)]
     first = np.cumsum(n_steps) - n_steps
@@ -112,7 +112,7 @@ def generate(
 
 
 class _Steps:
-    """A batch on its way: buffers hold history and generated events, and the window moves over them."""
+    """A batch of sequences: buffers hold their histories and generated events, and the window moves over them."""
 
     def __init__(
         self,
@@ -137,11 +137,11 @@ class _Steps:
         """Predict one event of the first sequences.
 
         Args:
-            step: events generated so far.
-            n_active: sequences that go on.
+            step: number of events generated so far.
+            n_active: number of sequences that need more events.
 
         Returns:
-            For each target its values (n_active,) and what the model gave for them.
+            For each target its values (n_active,) and the model's output for them.
         """
         window = {name: buffer[:n_active, step : step + self._length] for name, buffer in self._buffers.items()}
         n_events = np.minimum(self._n_events[:n_active] + step, self._length)
@@ -158,7 +158,7 @@ class _Steps:
         return results
 
     def _uniforms(self, stream: int, step: int) -> NDArray[np.float64]:
-        """(B,) the random numbers of a step; those of some steps are made together, which takes less time."""
+        """Return the random numbers of a step, (B,)."""
         if step % _STEPS_TOGETHER == 0:
             steps = np.arange(step, step + _STEPS_TOGETHER)[:, None]
             self._random[stream] = uniforms(self._seed, self._numbers, steps, stream)
@@ -167,7 +167,7 @@ class _Steps:
 
 
 def choose(probabilities: Array, rules: Rules, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Class ids (B,) for probabilities (B, K + 1) and random numbers (B,)."""
+    """Sample class ids (B,) from probabilities (B, K + 1) with random numbers (B,)."""
     if rules.temperature == 0:
         best: NDArray[np.int64] = probabilities[:, 1:].argmax(axis=1) + 1
         return best

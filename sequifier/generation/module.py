@@ -1,4 +1,4 @@
-"""A torch model as a callable on arrays: what an ONNX session gives, from weights in memory.
+"""A torch model as a callable on arrays, as an ONNX session is.
 
 Shapes: B windows, T steps of the window, P prediction_length.
 """
@@ -26,7 +26,7 @@ class ModulePredictor:
         categorical: names of its categorical inputs, in its order.
         real: names of its real inputs, in its order.
         prediction_length: P.
-        outputs: makes the outputs; `probabilities_and_values` or one of the caller's.
+        outputs: computes the outputs; `probabilities_and_values` or a function of the caller.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ModulePredictor:
         Args:
             columns: input column -> (B, T) ids or standardised values, aligned on the last event.
             n_events: (B,) how many of the last steps are events.
-            outputs: names of the outputs wanted.
+            outputs: names of the outputs to return.
 
         Returns:
             Output -> (B, P, ...). Steps of padding carry no meaning.
@@ -78,11 +78,11 @@ def _as_array(values: Tensor) -> Array:
 
 
 def probabilities_and_values(model: Transformer, output_of: Mapping[str, str]) -> Outputs:
-    """The predictions of each target: probabilities by id, that of id 0 being 0, or standardised values.
+    """Return a function from vectors to the predictions of each target: probabilities by id (0 for id 0), or values.
 
     Args:
-        model: whose heads are used.
-        output_of: target -> what its output is called.
+        model: the model with the heads.
+        output_of: target -> name of its output.
     """
 
     def outputs(hidden: Tensor) -> dict[str, Tensor]:

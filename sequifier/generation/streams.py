@@ -1,7 +1,7 @@
-"""Random numbers that belong to a place, not to a moment: one for each (seed, sequence, step, stream).
+"""Random numbers as a function of (seed, sequence, step, stream).
 
-A draw is then the same whatever is drawn beside it: it depends on no batch size, order or number of models.
-The generator is Philox4x32-10 (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405), here for whole arrays.
+A number does not depend on what else is sampled: the batch size, the order, the number of models. The generator is
+counter-based: Philox4x32-10 (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405), here for whole arrays.
 """
 
 import numpy as np
@@ -18,16 +18,16 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 def uniforms(
     seed: int, sequences: NDArray[np.int64], steps: NDArray[np.int64] | int, stream: int
 ) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1).
+    """Return uniform random numbers in [0, 1).
 
     Args:
         seed: below 2**64.
         sequences: numbers of the sequences, not negative.
         steps: where in its sequence each number is used, below 2**32; broadcast with `sequences`.
-        stream: tells apart several numbers of one place, for instance one for each column; below 2**32.
+        stream: distinguishes several numbers for one step, for instance one for each column; below 2**32.
 
     Returns:
-        A pure function of the arguments, of the shape of both together.
+        Numbers of the broadcast shape of `sequences` and `steps`.
     """
     number, step = np.broadcast_arrays(sequences.astype(np.uint64), np.asarray(steps, dtype=np.uint64))
     counter = (number & _LOW, number >> _HALF, step, np.full_like(number, stream))
@@ -37,7 +37,7 @@ def uniforms(
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[np.uint64, np.uint64]) -> tuple[Words, ...]:
-    """Philox4x32-10: four words for each counter."""
+    """Return four words for each counter, by Philox4x32-10."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):

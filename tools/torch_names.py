@@ -1,7 +1,7 @@
 """Write `config/catalogue/torch_names.json` from the installed libraries: `python -m tools.torch_names`.
 
-Options, types and defaults are read from signatures; whether an optimizer can be used is found by using it.
-The tables below say what no signature tells; `generate` fails when one of them is no longer true.
+Options, types and defaults are read from signatures; whether an optimizer can be used is found by a trial.
+The tables below have what no signature shows; `generate` fails when one of them is no longer true.
 """
 
 import collections.abc
@@ -54,7 +54,7 @@ RESERVED = {
         "ignore_index": "is settled: padding and unknown (id 0) never count",
     },
 }
-"""Keyword arguments that a config does not set, and why."""
+"""Keyword arguments that a config cannot set, and why."""
 
 OUR_DEFAULTS: dict[str, dict[str, Any]] = {
     "AdEMAMix": {"weight_decouple": True},  # as in the paper, and in v1
@@ -67,10 +67,10 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     "Muon": {"adjust_lr_fn": ["original", "match_rms_adamw"]},
     "MultiMarginLoss": {"p": [1, 2]},
 }
-"""Allowed values that an annotation does not list."""
+"""Allowed values that no annotation lists."""
 
 AT_LEAST_1 = (*AUTO_OPTIONS, "T_mult", "step_size", "step_size_up", "step_size_down")
-"""Lengths in a scheduler: torch divides by them, some only in the middle of a run."""
+"""Lengths in a scheduler that torch divides by, in some schedulers only in the middle of a run."""
 
 MATRICES_ONLY = ("Muon", "AdaGO", "AdaMuon", "MuonClip", "NorMuon")
 
@@ -111,13 +111,13 @@ UNSUPPORTED_OPTIMIZERS = {
     "SCIONLight": NOT_PLAIN,
     "ScalableShampoo": NOT_PLAIN + "; Shampoo and SOAP are of the same kind",
 }
-"""Why an optimizer that fails its trial cannot be used."""
+"""Optimizers that fail their trial, and why."""
 
 GONE = {
     "RangerQH": "no library of today has it; use Ranger or QHAdam",
     "RangerVA": "no library of today has it; use Ranger",
 }
-"""Names of v1 whose class is gone."""
+"""Names of v1 whose class no longer exists."""
 
 OPTIMIZER_ALIASES = {
     "A2GradUni": {"name": "A2Grad", "options": {"variant": "uni"}},
@@ -147,7 +147,7 @@ NOT_A_CRITERION = "it does not take (prediction, target) of one target; availabl
 
 
 def optimizer_classes() -> dict[str, tuple[str, type[Optimizer]]]:
-    """Every optimizer class by name, with its library; torch.optim's come first and win."""
+    """Return every optimizer class by name, with its library. Of equal names, torch.optim's counts."""
     import pytorch_optimizer
 
     found: dict[str, tuple[str, type[Optimizer]]] = {}
@@ -167,7 +167,7 @@ def _optimizers() -> tuple[dict[str, Any], dict[str, str]]:
             entry["matrices_only"] = True
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the libraries' own making, in a trial that nobody watches
+                warnings.simplefilter("ignore")  # of the libraries, about their own code
                 entry |= try_optimizer(name, read_optimizer_entry(entry))
         except Exception as error:
             if name not in UNSUPPORTED_OPTIMIZERS:
@@ -203,7 +203,7 @@ def _criteria() -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _described(name: str, described: type, family: str) -> dict[str, Any]:
-    """The options of a class as torch_names.json holds them."""
+    """Return the options of a class as they are in the file."""
     options = {}
     for parameter in inspect.signature(described, eval_str=True, locals=vars(collections.abc)).parameters.values():
         fixed = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -281,15 +281,15 @@ def _plain(default: Any, kind: str) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """The installed libraries that torch_names.json describes; "2.13.0+cpu" and "2.13.0+cu130" are the same."""
+    """Return the versions of the installed libraries; "2.13.0+cpu" and "2.13.0+cu130" are the same."""
     return {name: version(name).partition("+")[0] for name in ("torch", "pytorch_optimizer")}
 
 
 def generate() -> dict[str, Any]:
-    """The content of torch_names.json for the installed libraries.
+    """Return the content of the file for the installed libraries.
 
     Raises:
-        RuntimeError: a table of this module no longer says what the libraries do.
+        RuntimeError: a table of this module no longer agrees with the libraries.
     """
     optimizers, unsupported_optimizers = _optimizers()
     criteria, unsupported_criteria = _criteria()
@@ -310,12 +310,12 @@ def generate() -> dict[str, Any]:
 
 
 def text(content: Mapping[str, Any]) -> str:
-    """torch_names.json as it is written: one option per line."""
+    """Return the text of the file: one option per line."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def main() -> None:
-    """Rewrite torch_names.json."""
+    """Write the file."""
     PATH.write_text(text(generate()), encoding="utf-8")
     print(f"wrote {PATH}")
 

@@ -1,6 +1,7 @@
-"""Whether an optimizer can be used, found by using it.
+"""A trial of an optimizer: can Sequifier use it?
 
-It is built, stepped, saved, loaded with weights_only and stepped again, and must then be where an uninterrupted run is.
+It is built, stepped, saved, loaded with weights_only and stepped again; the weights must then equal those of a run that
+was not interrupted.
 """
 
 import io
@@ -43,7 +44,7 @@ class TrialModel(nn.Module):
 
 
 def trial_steps(model: TrialModel, optimizer: Optimizer, first: int, last: int) -> None:
-    """Steps `first` to `last` (exclusive) on batches that depend on the step's number alone."""
+    """Take steps `first` to `last` (exclusive) on batches that depend on the number of the step alone."""
     for step in range(first, last):
         generator = torch.Generator().manual_seed(step)
         ids, target = torch.randint(0, 7, (20,), generator=generator), torch.randint(0, 6, (20,), generator=generator)
@@ -53,7 +54,7 @@ def trial_steps(model: TrialModel, optimizer: Optimizer, first: int, last: int) 
 
 
 def reloaded(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state after torch.save and torch.load with weights_only."""
+    """Return a state after torch.save and torch.load with weights_only."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
@@ -61,7 +62,7 @@ def reloaded(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resumed_differs(build: Callable[[nn.Module], Optimizer], steps: int = TRIAL_STEPS) -> bool:
-    """Whether `steps`, a save, a load into a new optimizer and `steps` differ from twice `steps` in any bit."""
+    """Whether `steps`, a save, a load into a new optimizer and `steps` again differ from twice `steps` in any bit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = TrialModel()
@@ -84,7 +85,7 @@ def resumed_differs(build: Callable[[nn.Module], Optimizer], steps: int = TRIAL_
 
 
 def try_optimizer(name: str, entry: OptimizerEntry) -> dict[str, Any]:
-    """What only using an optimizer shows. Raises whatever goes wrong."""
+    """Return the fields of an optimizer's entry that its signature does not show. Raises any error of the trial."""
 
     def build(model: nn.Module, learning_rate: float = 1e-3) -> Optimizer:
         options = REQUIRED_IN_TRIAL.get(name, {})
@@ -106,9 +107,9 @@ def try_optimizer(name: str, entry: OptimizerEntry) -> dict[str, Any]:
 
     before = (random.getstate(), str(np.random.get_state()))
     if resumed_differs(build):
-        raise ValueError("a resumed run differs from one without a break")
+        raise ValueError("a resumed run differs from an uninterrupted one")
     if before != (random.getstate(), str(np.random.get_state())):
-        raise ValueError("it draws from a generator that a checkpoint does not hold")
+        raise ValueError("it uses a random generator that a checkpoint does not store")
     straight = trained(1e-3, 1e-3)
     assert all(bool(parameter.isfinite().all()) for parameter in straight.parameters()), name
     found: dict[str, Any] = {}

@@ -22,6 +22,70 @@ from numpy.typing import NDArray
 Logits = NDArray[np.float64]
 
 
+def _exponential(below: Logits, temperature: float) -> NDArray[np.float64]:
+    with np.errstate(over="ignore", under="ignore"):  # a tiny temperature leaves the most likely class alone
+        weights: NDArray[np.float64] = np.exp(below / temperature)
+    return weights
+
+
+def _top_n_sigma(below: Logits, n: float, temperature: float) -> None:
+    # Dividing by a temperature scales distance and deviation alike, so either may be compared.
+    below[below < -n * below.std(axis=1, keepdims=True)] = -np.inf
+
+
+def _top_k(below: Logits, k: int, temperature: float) -> None:
+    if k < below.shape[1]:
+        threshold = np.partition(below, -k, axis=1)[:, -k]
+        _keep_largest(below, threshold, np.full(len(below), k))
+
+
+def _top_p(below: Logits, p: float, temperature: float) -> None:
+    if p == 1:
+        return
+    falling = -np.sort(-below, axis=1)
+    cumulative = _exponential(falling, temperature).cumsum(axis=1)
+    is_below_p = cumulative < p * cumulative[:, -1:]
+    count = is_below_p.sum(axis=1) + 1
+    _keep_largest(below, falling[np.arange(len(falling)), count - 1], count)
+
+
+def _min_p(below: Logits, p: float, temperature: float) -> None:
+    below[_exponential(below, temperature) < p] = -np.inf
+
+
+def _keep_largest(below: Logits, threshold: NDArray[np.float64], count: NDArray[Any]) -> None:
+    """Set all but the `count` largest logits of each row to -inf, in place; `threshold` is the smallest kept one."""
+    above = below > threshold[:, None]
+    equal = below == threshold[:, None]
+    first_equal = equal & (equal.cumsum(axis=1) <= (count - above.sum(axis=1))[:, None])
+    below[~(above | first_equal)] = -np.inf
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A rule that leaves out unlikely classes.
+
+    Attributes:
+        apply: (logits minus the largest of the row (B, K), the rule's value, temperature): sets the logits of classes
+            that are left out to -inf.
+        low: smallest value of the rule.
+        high: largest value.
+    """
+
+    apply: Callable[[Logits, Any, float], None]
+    low: float = 0
+    high: float = np.inf
+
+
+FILTERS = {
+    "top_n_sigma": Filter(_top_n_sigma),
+    "top_k": Filter(_top_k, low=1),
+    "top_p": Filter(_top_p, high=1),
+    "min_p": Filter(_min_p, high=1),
+}
+"""By the field of `Rules`, in the order in which they act."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """How a class is sampled; None is off.
@@ -106,67 +170,3 @@ def _weights(logits: Logits, rules: Rules) -> NDArray[np.float64]:
         if value is not None:
             rule.apply(below, value, rules.temperature)
     return _exponential(below, rules.temperature)
-
-
-def _exponential(below: Logits, temperature: float) -> NDArray[np.float64]:
-    with np.errstate(over="ignore", under="ignore"):  # a tiny temperature leaves the most likely class alone
-        weights: NDArray[np.float64] = np.exp(below / temperature)
-    return weights
-
-
-def _top_n_sigma(below: Logits, n: float, temperature: float) -> None:
-    # Dividing by a temperature scales distance and deviation alike, so either may be compared.
-    below[below < -n * below.std(axis=1, keepdims=True)] = -np.inf
-
-
-def _top_k(below: Logits, k: int, temperature: float) -> None:
-    if k < below.shape[1]:
-        threshold = np.partition(below, -k, axis=1)[:, -k]
-        _keep_largest(below, threshold, np.full(len(below), k))
-
-
-def _top_p(below: Logits, p: float, temperature: float) -> None:
-    if p == 1:
-        return
-    falling = -np.sort(-below, axis=1)
-    cumulative = _exponential(falling, temperature).cumsum(axis=1)
-    is_below_p = cumulative < p * cumulative[:, -1:]
-    count = is_below_p.sum(axis=1) + 1
-    _keep_largest(below, falling[np.arange(len(falling)), count - 1], count)
-
-
-def _min_p(below: Logits, p: float, temperature: float) -> None:
-    below[_exponential(below, temperature) < p] = -np.inf
-
-
-def _keep_largest(below: Logits, threshold: NDArray[np.float64], count: NDArray[Any]) -> None:
-    """Set all but the `count` largest logits of each row to -inf, in place; `threshold` is the smallest kept one."""
-    above = below > threshold[:, None]
-    equal = below == threshold[:, None]
-    first_equal = equal & (equal.cumsum(axis=1) <= (count - above.sum(axis=1))[:, None])
-    below[~(above | first_equal)] = -np.inf
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A rule that leaves out unlikely classes.
-
-    Attributes:
-        apply: (logits minus the largest of the row (B, K), the rule's value, temperature): sets the logits of classes
-            that are left out to -inf.
-        low: smallest value of the rule.
-        high: largest value.
-    """
-
-    apply: Callable[[Logits, Any, float], None]
-    low: float = 0
-    high: float = np.inf
-
-
-FILTERS = {
-    "top_n_sigma": Filter(_top_n_sigma),
-    "top_k": Filter(_top_k, low=1),
-    "top_p": Filter(_top_p, high=1),
-    "min_p": Filter(_min_p, high=1),
-}
-"""By the field of `Rules`, in the order in which they act."""

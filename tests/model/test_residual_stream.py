@@ -39,7 +39,7 @@ def test_the_stream_between_blocks_is_float32(inputs: str, normalization: str, p
         with torch.autocast("cpu", products):
             found.append(model(*windows(shape)).dtype)
             found.append(model.eval()(*windows(shape), n_last=1).dtype)
-        assert len(found) == 2 * 2 + 1 + 2 + 1
+        assert len(found) == 2 * (2 * 2 + 1)
         assert set(found) == {torch.float32}, (encoding, joint, norm_first, dropout)
 
 

@@ -101,7 +101,7 @@ def train(
 
     share_processors()
     from sequifier.run import run  # torch loads here
-    from sequifier.search.owned import check_owner, planned_data
+    from sequifier.search.stored_run import check_owner, planned_data
 
     if config.seed is None:
         config = config.model_copy(update={"seed": secrets.randbelow(2**31)})
@@ -267,18 +267,18 @@ def search(
     from sequifier.experiment.hooks import check_hooks
     from sequifier.results.environment import difference_warning
     from sequifier.search.agenda import Agenda
-    from sequifier.search.keeping import remove_surplus
-    from sequifier.search.notes import Notes
+    from sequifier.search.folder import SearchFolder
+    from sequifier.search.keep_models import remove_surplus
     from sequifier.search.plan import write_run_files
+    from sequifier.search.program_check import check_programs
     from sequifier.search.results import savings
-    from sequifier.search.startable import check_programs
 
     check_hooks(config.hooks, config.root)
     check_programs(config)
     emit("log", line=log_line(config))
     folder = config.root / "logs" / config.hp_search_name
     planner = Planner(config)
-    notes = Notes(folder)
+    notes = SearchFolder(folder)
     if dry_run:
         records = read_ledger(folder)
         plan = planner.plan(records)
@@ -341,7 +341,7 @@ def sampler_search(
     from sequifier.config.loading.active import log_line
     from sequifier.execution.interrupt import Interrupt
     from sequifier.sampler_search.session import Session
-    from sequifier.search.startable import check_programs
+    from sequifier.search.program_check import check_programs
 
     check_programs(config)
     emit("note", line=log_line(config))

@@ -25,7 +25,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.expand import StepsOf
 from sequifier.search.plan import Plan
-from sequifier.search.startable import check_programs
+from sequifier.search.program_check import check_programs
 
 PlanSearch = Callable[[SearchConfig], Plan]
 INPUTS = ("metadata_config_path", "training_data_path", "validation_data_path", "model_path", "data_path")

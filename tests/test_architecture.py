@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "stall": set(),
     "streams": set(),
     "params": set(),
+    "processes": set(),
     "config": set(),
     # config inside `from_config` only, see below; the others: 001
     "experiment": {"config", "artifacts.atomic", "artifacts.reading"},
@@ -37,10 +38,11 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"config", "artifacts", "model"},
     "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
     "results": {"config", "artifacts", "experiment"},
-    "search": {"config", "artifacts", "experiment", "results"},
+    "search": {"config", "artifacts", "experiment", "processes", "results"},
     "report": {"config", "search", "artifacts", "experiment", "results"},
     "sampler_search": {
-        *("config", "artifacts", "experiment", "results", "search", "inference", "generation", "metrics"),
+        *("config", "artifacts", "experiment", "processes", "results", "search", "inference", "generation"),
+        "metrics",
     },
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
     "run": {
@@ -51,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "check": {"config", "artifacts", "experiment", "results", "search"},
     "cli": {"api", "config"},
 }
-ALLOWED["execution"] = ALLOWED["run"] | {"run", "results", "search", "sampler_search"}
+ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run", "results", "search", "sampler_search"}
 ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}
 ALLOWED["__init__"] = set()
 ALLOWED["__main__"] = {"cli"}

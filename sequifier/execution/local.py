@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.errors import RunError
-from sequifier.search.retry import describe_death, ending, last_words
+from sequifier.processes import describe_death, ending, last_words
 from sequifier.stall import STALL_SECONDS, Activity, Idle
 from sequifier.streams import hold_descriptors
 

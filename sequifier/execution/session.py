@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sequifier.config.search import SearchConfig
     from sequifier.config.train import TrainConfig
     from sequifier.search.agenda import Agenda
-    from sequifier.search.notes import Notes
+    from sequifier.search.folder import SearchFolder
     from sequifier.search.plan import Plan, PlannedRun
     from sequifier.search.proposals import Proposer
 
@@ -54,7 +54,7 @@ class Planner:
         """
         from sequifier.artifacts.metadata import check_planned, find_split, read_metadata
         from sequifier.artifacts.shard_folder import content_stat
-        from sequifier.search.startable import check_programs
+        from sequifier.search.program_check import check_programs
 
         check_programs(self.config)
         splits, config = self.metadata.split_paths, self.config
@@ -93,7 +93,7 @@ class Session:
     """One process working on a search: trains, confirms the best, scores the winner."""
 
     def __init__(
-        self, planner: Planner, plan: "Plan", ledger: "Ledger", notes: "Notes", emit: Callable[..., None]
+        self, planner: Planner, plan: "Plan", ledger: "Ledger", notes: "SearchFolder", emit: Callable[..., None]
     ) -> None:
         from sequifier.config.identity import plain
         from sequifier.execution.local import LocalExecutor
@@ -127,7 +127,7 @@ class Session:
     def _work(self, agenda: "Agenda") -> "Ended":
         from sequifier.execution.interrupt import Interrupt
         from sequifier.search.agenda import Agenda
-        from sequifier.search.keeping import remove_surplus
+        from sequifier.search.keep_models import remove_surplus
         from sequifier.search.plan import write_run_files
         from sequifier.search.repeats import with_confirmations
         from sequifier.search.runner import Search, run_search

@@ -15,12 +15,12 @@ from sequifier.artifacts.reading import parse_json
 from sequifier.config.sampler_search import OPENAI, Endpoint
 from sequifier.config.sampler_search import Judge as JudgeConfig
 from sequifier.errors import ConfigError, RunError
+from sequifier.processes import run_program
 from sequifier.sampler_search.client import Client, RequestFailedError, find_key, hidden
 from sequifier.sampler_search.endpoint import no_key
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
-from sequifier.search.program import run_program
-from sequifier.search.startable import path_with_this_python
+from sequifier.search.program_check import path_with_this_python
 
 BEST = 10.0
 OPENAI_KEY = "OPENAI_API_KEY"

@@ -22,8 +22,8 @@ from sequifier.sampler_search.prompts import Generation
 from sequifier.sampler_search.remote import RemoteModel
 from sequifier.sampler_search.setup import Setup, identity_of, no_answer
 from sequifier.sampler_search.space import Configuration, cell_of, configuration
-from sequifier.search.strategies import Told
-from sequifier.search.walk import MAX_REPETITIONS
+from sequifier.search.distinct_runs import MAX_REPETITIONS
+from sequifier.search.strategies import Observation
 
 Outcome = Literal["complete", "stopped"]
 
@@ -94,11 +94,11 @@ class Agenda:
         open_ones = ("running", "interrupted", "failed") if self._retry_failed else ("running", "interrupted")
         return sum(record.state in open_ones for record in mine) + max(self._setup.n_wanted - len(mine), 0)
 
-    def _told(self, record: SamplerRecord) -> Told:
+    def _told(self, record: SamplerRecord) -> Observation:
         cell = cell_of(self._setup.space, Configuration(record.sampler_type, record.parameters))
         if record.state == "finished":
-            return Told(cell, "finished", value=record.mean_score)
-        return Told(cell, "failed")
+            return Observation(cell, "finished", value=record.mean_score)
+        return Observation(cell, "failed")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from sequifier.config.sampler_search import MAX_TOKENS, WHOLE, SamplerSearchConf
 from sequifier.config.searched import Range
 from sequifier.search.bayesian import Bayesian
 from sequifier.search.space import Alternative, Axis, Cell, Continuous, Dimension, Space, numbers
-from sequifier.search.strategies import Grid, Sample, Strategy, Told, permuted
+from sequifier.search.strategies import Grid, Observation, Sample, Strategy, permuted
 
 SAMPLER_TYPE = "sampler_type"
 _PARAMETERS = ("temperature", "top_n_sigma", "top_k", "top_p", "min_p", MAX_TOKENS)
@@ -101,7 +101,7 @@ class InTurn:
             for each in self._dimension.alternatives
         ]
 
-    def candidates(self, number: int, told: Sequence[Told] = ()) -> Iterator[Cell]:
+    def candidates(self, number: int, told: Sequence[Observation] = ()) -> Iterator[Cell]:
         """The proposals from `number` on; of a finite space then those before it. Results do not move a sample."""
         if not self._space.is_finite:
             return islice(self._in_turn(), number, None)

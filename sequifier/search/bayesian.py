@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.search.space import Axis, Cell, Continuous, Dimension, Space, Steps
-from sequifier.search.strategies import Sample, Strategy, Told
+from sequifier.search.strategies import Observation, Sample, Strategy
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -51,7 +51,7 @@ class Bayesian:
         self._parameters = [_of_dimension(dimension) for dimension in space.dimensions]
         self._beginning = Sample(space, seed) if beginning is None else beginning
 
-    def candidates(self, number: int, told: Sequence[Told]) -> Iterator[Cell]:
+    def candidates(self, number: int, told: Sequence[Observation]) -> Iterator[Cell]:
         """See `Strategy`: what TPE proposes, asked up to 1 + `ASKED_AGAIN` times, then cells as `Sample` draws them."""
         if self._parameters and sum(each.outcome != "failed" for each in told) >= STARTUP:
             with _quiet():
@@ -62,7 +62,7 @@ class Bayesian:
                 yield cell
         yield from self._beginning.candidates(number, told)
 
-    def _study(self, number: int, told: Sequence[Told]) -> "Study":
+    def _study(self, number: int, told: Sequence[Observation]) -> "Study":
         import optuna
 
         digest = hashlib.blake2b(f"{self._seed}:{number}".encode(), digest_size=4).digest()
@@ -75,7 +75,7 @@ class Bayesian:
         study.add_trials([self._trial(each) for each in told])
         return study
 
-    def _trial(self, told: Told) -> "FrozenTrial":
+    def _trial(self, told: Observation) -> "FrozenTrial":
         from optuna.trial import TrialState, create_trial
 
         params = self._params(told.cell)

@@ -5,8 +5,8 @@ from pathlib import Path
 from sequifier.config.identity import identity
 from sequifier.results.run_files import read_document, value_at
 from sequifier.search.differences import counted_settings
+from sequifier.search.out_of_memory import Batch
 from sequifier.search.plan import PlannedRun
-from sequifier.search.retry import Batch
 
 _BATCH = ("batch_size", "accumulation_steps", "effective_batch_size")
 """Fields of training_spec that a retry rewrites."""

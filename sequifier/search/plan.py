@@ -27,12 +27,12 @@ from sequifier.errors import ConfigError, Problem, RunError
 from sequifier.results.run_files import all_settings, read_document
 from sequifier.search.comparable import check_comparable
 from sequifier.search.differences import differences, same_values
+from sequifier.search.distinct_runs import DistinctRuns
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf, merge_key_of
 from sequifier.search.recall import Recall
 from sequifier.search.space import Space, build_space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
-from sequifier.search.walk import Walk
 
 MAX_RUNS = 100_000
 """Runs of a search; nobody trains more, and all of them are validated first."""
@@ -226,35 +226,35 @@ def make_plan(
     # never gets one.
     configurations = [record for record in known.values() if record.seed == seed]
     counted = sum(record.state in DONE | FAILED or recall.find(record) is not None for record in configurations)
-    walk = Walk(config, space, expander, known, counted, lambda: _old_keys(known.values(), folder, data))
-    walk.start_with(start_runs(config, expander))
+    distinct = DistinctRuns(config, space, expander, known, counted, lambda: _old_keys(known.values(), folder, data))
+    distinct.start_with(start_runs(config, expander))
     if config.search_strategy == "bayesian":
-        walk.check(space.extremes())
+        distinct.check(space.extremes())
     else:
-        walk.through(_strategy(config, space, seed).candidates(0, ()))
-    drawn = frozenset(walk.found)
+        distinct.through(_strategy(config, space, seed).candidates(0, ()))
+    drawn = frozenset(distinct.found)
     if config.search_strategy != "grid":
         others = [record for record in configurations if record.identity not in drawn]
-        walk.recall(found[1] for record in others if (found := recall.find(record)) is not None)
-    walk.explain()
+        distinct.recall(found[1] for record in others if (found := recall.find(record)) is not None)
+    distinct.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
     next_number = max(numbers.values(), default=-1) + 1
-    for identity in walk.found:
+    for identity in distinct.found:
         if identity not in numbers:
             numbers[identity] = next_number
             next_number += 1
-    earlier = [record for identity, record in known.items() if identity not in walk.found]
+    earlier = [record for identity, record in known.items() if identity not in distinct.found]
     differing = differences(
         space,
-        [expanded.config for expanded in walk.found.values()],
+        [expanded.config for expanded in distinct.found.values()],
         [folder / f"{record.name}.yaml" for record in earlier],
         # What a bayesian search will vary is not known yet.
         keep_equal=config.search_strategy == "bayesian",
     )
     runs = [
         planned_run(config, folder, numbers[identity], expanded, values, known.get(identity))
-        for (identity, expanded), values in zip(walk.found.items(), differing.now, strict=True)
+        for (identity, expanded), values in zip(distinct.found.items(), differing.now, strict=True)
     ]
     new = [run for run in runs if run.record is None]
     documents = zip(earlier, differing.documents, strict=True)
@@ -265,15 +265,15 @@ def make_plan(
             EarlierRun(record, values, settings.get(record.run, {}))
             for record, values in zip(earlier, differing.before, strict=True)
         ),
-        merged=tuple(Merged(values, numbers[identity], reason) for values, identity, reason in walk.merged),
-        changes=_by_reason(walk.found, numbers, lambda expanded: expanded.changes),
+        merged=tuple(Merged(values, numbers[identity], reason) for values, identity, reason in distinct.merged),
+        changes=_by_reason(distinct.found, numbers, lambda expanded: expanded.changes),
         notes=(
             *space.notes,
-            *walk.notes,
-            *_padding_notes([expanded.config for expanded in walk.found.values()], data),
+            *distinct.notes,
+            *_padding_notes([expanded.config for expanded in distinct.found.values()], data),
             *(
                 f"{warning} ({_runs(found)})"
-                for warning, found in _by_reason(walk.found, numbers, lambda expanded: expanded.warnings).items()
+                for warning, found in _by_reason(distinct.found, numbers, lambda expanded: expanded.warnings).items()
             ),
         ),
         n_cells=space.size if space.is_finite else None,
@@ -284,9 +284,11 @@ def make_plan(
             Changed(earlier[before].run, new[now].number, settings)
             for before, now, settings in same_values(space, differing.documents, [run.config for run in new])
         ),
-        n_to_propose=_to_propose(config, walk),
+        n_to_propose=_to_propose(config, distinct),
         undrawn=frozenset(
-            numbers[identity] for identity in walk.found if config.search_strategy == "sample" and identity not in drawn
+            numbers[identity]
+            for identity in distinct.found
+            if config.search_strategy == "sample" and identity not in drawn
         ),
     )
 
@@ -384,10 +386,10 @@ def _strategy(config: SearchConfig, space: Space, seed: int) -> Strategy:
     return Grid(space) if config.search_strategy == "grid" else Sample(space, draw_seed(config, seed))
 
 
-def _to_propose(config: SearchConfig, walk: Walk) -> int:
+def _to_propose(config: SearchConfig, distinct: DistinctRuns) -> int:
     if config.search_strategy != "bayesian" or config.n_samples is None:
         return 0
-    return max(config.n_samples - walk.n_configurations, 0)
+    return max(config.n_samples - distinct.n_configurations, 0)
 
 
 def _by_reason(

@@ -11,13 +11,13 @@ from sequifier.config.resolve import DataSchema
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import Bayesian
 from sequifier.search.differences import field_of, searched_keys, values_of
+from sequifier.search.distinct_runs import MAX_REPETITIONS
 from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder
 from sequifier.search.recall import Recall
 from sequifier.search.space import Cell, build_space
 from sequifier.search.start_with import start_runs
-from sequifier.search.strategies import Told
-from sequifier.search.walk import MAX_REPETITIONS
+from sequifier.search.strategies import Observation
 
 
 class Proposer:
@@ -56,7 +56,7 @@ class Proposer:
         """
         latest = latest_by_run(records)
         configurations = [record for record in latest.values() if record.seed == self._plan.seed]
-        told: list[Told] = []
+        told: list[Observation] = []
         taken, alike = set(self._first), set(self._first_alike)
         for record in configurations:
             found = self._recall.find(record)
@@ -78,7 +78,7 @@ class Proposer:
         number = max(numbers, default=-1) + 1 if lost is None else lost.run
         return planned_run(self._config, self._folder, number, expanded, self._changed(expanded), lost)
 
-    def _first_new(self, n_taken: int, alike: set[str], told: Sequence[Told]) -> Expanded | None:
+    def _first_new(self, n_taken: int, alike: set[str], told: Sequence[Observation]) -> Expanded | None:
         for tried, cell in enumerate(self._strategy.candidates(n_taken, told)):
             if not self._space.is_finite and tried >= MAX_REPETITIONS:
                 return None
@@ -101,16 +101,16 @@ def _is_settled(record: Record) -> bool:
     return record.state in DONE | FAILED
 
 
-def _told(record: Record, cell: Cell, metric: str) -> Told | None:
+def _told(record: Record, cell: Cell, metric: str) -> Observation | None:
     """What a record says of its cell; None while it says nothing."""
     value = record.value_of(metric)
     match record.state:
         case "finished" if value is not None:
-            return Told(cell, "finished", value=value)
+            return Observation(cell, "finished", value=value)
         case "diverged":
-            return Told(cell, "diverged")
+            return Observation(cell, "diverged")
         case "pruned" | "interrupted" if record.curve:  # one that waits at a rung says as much as one that was cut
-            return Told(cell, "pruned", curve=tuple(record.curve))
+            return Observation(cell, "pruned", curve=tuple(record.curve))
         case "finished" | "pruned" | "failed" | "oom":
-            return Told(cell, "failed")
+            return Observation(cell, "failed")
     return None

@@ -15,14 +15,14 @@ from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
 from sequifier.artifacts.ledger import Ledger, Record, State, now
 from sequifier.config.size import size_text
 from sequifier.errors import RunError, SequifierError
+from sequifier.processes import describe_death
 from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
 from sequifier.search.edited import batch_in, edited
 from sequifier.search.estimate import disk_use, seconds_left
-from sequifier.search.keeping import remove_surplus
-from sequifier.search.objectives import TrainedRun, measure
+from sequifier.search.evaluation_script import TrainedRun, measure
+from sequifier.search.keep_models import remove_surplus
+from sequifier.search.out_of_memory import Batch, decide, first_batch, halved, is_shared, no_room
 from sequifier.search.plan import Plan, PlannedRun, run_file
-from sequifier.search.retry import Batch, decide, describe_death, halved, is_shared, no_room
-from sequifier.search.sizes import first_batch
 
 Outcome = Literal["complete", "stopped", "budget"]
 

@@ -22,7 +22,7 @@ ROUNDS = 6
 
 
 @dataclass(frozen=True)
-class Told:
+class Observation:
     """What became of a cell.
 
     Attributes:
@@ -42,7 +42,7 @@ class Told:
 class Strategy(Protocol):
     """What proposes cells: a function of the space, a seed, a number and what earlier cells came to."""
 
-    def candidates(self, number: int, told: Sequence[Told]) -> Iterator[Cell]:
+    def candidates(self, number: int, told: Sequence[Observation]) -> Iterator[Cell]:
         """Cells for proposal `number`, from 0, the preferred one first: whoever asks takes the first that is new.
 
         Args:
@@ -58,7 +58,7 @@ class Grid:
     def __init__(self, space: Space) -> None:
         self._space = space
 
-    def candidates(self, number: int = 0, told: Sequence[Told] = ()) -> Iterator[Cell]:
+    def candidates(self, number: int = 0, told: Sequence[Observation] = ()) -> Iterator[Cell]:
         """The cells from an index on. A grid does not depend on results."""
         return (self._space[index] for index in range(number, self._space.size))
 
@@ -73,7 +73,7 @@ class Sample:
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
 
-    def candidates(self, number: int = 0, told: Sequence[Told] = ()) -> Iterator[Cell]:
+    def candidates(self, number: int = 0, told: Sequence[Observation] = ()) -> Iterator[Cell]:
         """The proposals from `number` on; of a finite space then those before it. Results do not move a sample."""
         if not self._space.is_finite:
             return map(self.proposal, count(number))

@@ -9,7 +9,7 @@ from sequifier.config.resolve import DataSchema
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 from sequifier.results.environment import FACTS
-from sequifier.search.owned import changes, record_of
+from sequifier.search.stored_run import changes, record_of
 
 
 @dataclass(frozen=True)

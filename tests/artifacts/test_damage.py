@@ -30,7 +30,7 @@ from sequifier.report.trackers import read_evaluations
 from sequifier.results.run_files import direction_of, read_document
 from sequifier.results.samplers import is_sampler_ledger
 from sequifier.results.training import _results, read_curves
-from sequifier.search.notes import Notes
+from sequifier.search.folder import SearchFolder
 
 
 class Program:
@@ -226,12 +226,12 @@ OPTIONAL: dict[str, tuple[str, Callable[[Path], Any], Callable[[Path], Any]]] = 
     "baselines": (
         "baselines.json",
         write_json({"mean": {"val_loss": 1.0}}),
-        lambda path: Notes(path.parent).baselines,
+        lambda path: SearchFolder(path.parent).baselines,
     ),
     "test score": (
         "test.json",
         write_json({"run": 1, "metrics": {"val_loss": 1.0}}),
-        lambda path: Notes(path.parent).test,
+        lambda path: SearchFolder(path.parent).test,
     ),
     "sequence losses": (
         "sequence_losses.npz",

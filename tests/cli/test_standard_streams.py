@@ -83,7 +83,7 @@ import os, sys
 for number in (0, 1, 2):
     os.close(number)
 sys.stdin = sys.stdout = sys.stderr = None
-from sequifier.search.program import run_program
+from sequifier.processes import run_program
 ended = run_program(sys.argv[1], "told", cwd=".", environment=dict(os.environ), timeout_seconds=30)
 open("found.json", "w").write(__import__("json").dumps([ended.output, ended.errors, ended.code]))
 """

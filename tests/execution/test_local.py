@@ -14,7 +14,8 @@ import pytest
 from sequifier.errors import RunError
 from sequifier.execution import local
 from sequifier.execution.local import LocalExecutor
-from sequifier.search.retry import describe_death, is_out_of_memory
+from sequifier.processes import describe_death
+from sequifier.search.out_of_memory import is_out_of_memory
 
 Event = dict[str, Any]
 

@@ -12,7 +12,7 @@ from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
 from sequifier.results.find import CONFIG_FILE
-from sequifier.search.notes import Notes
+from sequifier.search.folder import SearchFolder
 
 
 def test_a_search_is_exported_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +65,6 @@ def test_the_config_beside_the_ledger_says_what_was_asked_for(
     Path("base.yaml").write_text("metadata_config_path: m.json\nmodel_name: b\ntarget_columns: [a]\n")
     Path("asked.yaml").write_text(text)
     config = load(SearchConfig, Path("asked.yaml")).config
-    Notes(Path()).keep_config(config)
+    SearchFolder(Path()).keep_config(config)
     kept = load(SearchConfig, Path(CONFIG_FILE)).config
     assert kept == config.model_copy(update={"base_config_path": None, "overrides": {}})

@@ -21,7 +21,7 @@ from sequifier.sampler_search.space import (
     configuration,
 )
 from sequifier.search.space import Cell, Space
-from sequifier.search.strategies import Strategy, Told
+from sequifier.search.strategies import Observation, Strategy
 
 
 def search(**values: Any) -> SamplerSearchConfig:
@@ -132,13 +132,13 @@ def planted(found: Configuration) -> float:
 
 def tried_until(strategy: Strategy, space: Space, surface: Callable[[Configuration], float], good: float) -> int:
     """Configurations until one is at least that good; 100 at most."""
-    told: list[Told] = []
+    told: list[Observation] = []
     tried: set[Cell] = set()
     while len(told) < 100:
         cell = next(cell for cell in strategy.candidates(len(told), told) if cell not in tried)
         tried.add(cell)
         value = surface(configuration(space, cell))
-        told.append(Told(cell, "finished", value=value))
+        told.append(Observation(cell, "finished", value=value))
         if value >= good:
             break
     return len(told)
@@ -158,9 +158,9 @@ def test_bayesian_begins_as_random_does_and_then_prefers_the_best_sampler() -> N
     space = space_of()
     random, bayesian = (build_strategy(search(search_strategy=name), space, 3) for name in ("random", "bayesian"))
     assert next(iter(bayesian.candidates(4, []))) == next(iter(random.candidates(4, [])))
-    told: list[Told] = []
+    told: list[Observation] = []
     for number in range(40):
         cell = next(iter(bayesian.candidates(number, told)))
-        told.append(Told(cell, "finished", value=planted(configuration(space, cell))))
+        told.append(Observation(cell, "finished", value=planted(configuration(space, cell))))
     later = Counter(configuration(space, each.cell).sampler_type for each in told[20:])
     assert later["min_p"] > 10

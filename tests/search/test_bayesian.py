@@ -13,7 +13,7 @@ import pytest
 
 from sequifier.search.bayesian import ASKED_AGAIN, STARTUP, Bayesian
 from sequifier.search.space import Cell, Space, build_space
-from sequifier.search.strategies import Sample, Strategy, Told
+from sequifier.search.strategies import Observation, Sample, Strategy
 from tests.support.searches import search
 
 Values = dict[str, Any]
@@ -85,18 +85,22 @@ def on_whole(values: Values) -> float:
 
 
 def searched(
-    strategy: Strategy, space: Space, surface: Callable[[Values], float], n_runs: int, told: list[Told] | None = None
-) -> list[Told]:
+    strategy: Strategy,
+    space: Space,
+    surface: Callable[[Values], float],
+    n_runs: int,
+    told: list[Observation] | None = None,
+) -> list[Observation]:
     """What a search comes to that tries the first new candidate each time."""
     told = list(told or [])
     while len(told) < n_runs:
         tried = {each.cell for each in told}
         cell = next(cell for cell in strategy.candidates(len(told), told) if cell not in tried)
-        told.append(Told(cell, "finished", value=surface(space.values(cell))))
+        told.append(Observation(cell, "finished", value=surface(space.values(cell))))
     return told
 
 
-def best(told: list[Told]) -> float:
+def best(told: list[Observation]) -> float:
     return min(each.value for each in told if each.value is not None)
 
 
@@ -110,16 +114,16 @@ def test_it_beats_a_sample_of_as_many_runs(make: Callable[[], Space], surface: C
 
 
 @pytest.fixture
-def told() -> list[Told]:
+def told() -> list[Observation]:
     space = mixed()
     return searched(Sample(space, 5), space, on_mixed, 14)
 
 
-def first(strategy: Strategy, number: int, told: list[Told], count: int = 5) -> list[Cell]:
+def first(strategy: Strategy, number: int, told: list[Observation], count: int = 5) -> list[Cell]:
     return list(islice(strategy.candidates(number, told), count))
 
 
-def test_a_proposal_follows_from_seed_number_and_results_alone(told: list[Told]) -> None:
+def test_a_proposal_follows_from_seed_number_and_results_alone(told: list[Observation]) -> None:
     space = mixed()
     strategy = Bayesian(space, 1, maximize=False)
     asked = first(strategy, 14, told)
@@ -127,7 +131,7 @@ def test_a_proposal_follows_from_seed_number_and_results_alone(told: list[Told])
     assert first(strategy, 14, told) == asked == first(Bayesian(mixed(), 1, maximize=False), 14, told)
     assert first(Bayesian(space, 2, maximize=False), 14, told) != asked
     assert first(strategy, 15, told) != asked
-    better = [*told[:-1], Told(told[-1].cell, "finished", value=-1.0)]
+    better = [*told[:-1], Observation(told[-1].cell, "finished", value=-1.0)]
     assert first(strategy, 14, better) != asked
 
 
@@ -138,33 +142,33 @@ def test_a_search_that_goes_on_equals_one_that_was_not_interrupted() -> None:
     assert resumed == whole_search
 
 
-def test_the_first_proposals_are_those_of_a_sample(told: list[Told]) -> None:
+def test_the_first_proposals_are_those_of_a_sample(told: list[Observation]) -> None:
     space = mixed()
-    few = [*told[: STARTUP - 1], *(Told(each.cell, "failed") for each in told[STARTUP - 1 :])]
+    few = [*told[: STARTUP - 1], *(Observation(each.cell, "failed") for each in told[STARTUP - 1 :])]
     assert first(Bayesian(space, 1, maximize=False), 14, few) == first(Sample(space, 1), 14, [])
 
 
-def test_what_failed_says_nothing_about_its_cell(told: list[Told]) -> None:
+def test_what_failed_says_nothing_about_its_cell(told: list[Observation]) -> None:
     space = mixed()
     strategy = Bayesian(space, 1, maximize=False)
-    failed = Told(Sample(space, 8).proposal(0), "failed")
+    failed = Observation(Sample(space, 8).proposal(0), "failed")
     assert first(strategy, 14, [*told, failed]) == first(strategy, 14, told)
 
 
-def test_what_diverged_counts_as_the_worst(told: list[Told]) -> None:
+def test_what_diverged_counts_as_the_worst(told: list[Observation]) -> None:
     space = mixed()
-    diverged = [Told(told[0].cell, "diverged"), *told[1:]]
-    worst = [Told(told[0].cell, "finished", value=1e9), *told[1:]]
+    diverged = [Observation(told[0].cell, "diverged"), *told[1:]]
+    worst = [Observation(told[0].cell, "finished", value=1e9), *told[1:]]
     assert first(Bayesian(space, 1, maximize=False), 14, diverged) == first(
         Bayesian(space, 1, maximize=False), 14, worst
     )
-    least = [Told(told[0].cell, "finished", value=-1e9), *told[1:]]
+    least = [Observation(told[0].cell, "finished", value=-1e9), *told[1:]]
     assert first(Bayesian(space, 1, maximize=True), 14, diverged) == first(Bayesian(space, 1, maximize=True), 14, least)
 
 
-def test_the_direction_is_respected(told: list[Told]) -> None:
+def test_the_direction_is_respected(told: list[Observation]) -> None:
     space = mixed()
-    negative = [Told(each.cell, "finished", value=-(each.value or 0.0)) for each in told]
+    negative = [Observation(each.cell, "finished", value=-(each.value or 0.0)) for each in told]
     assert first(Bayesian(space, 1, maximize=True), 14, negative) == first(Bayesian(space, 1, maximize=False), 14, told)
 
 
@@ -173,7 +177,7 @@ def test_runs_that_were_cut_short_are_learned_from() -> None:
     sample = Sample(space, 5)
     cells = list(islice(sample.candidates(), 20))
     values = [on_linked(space.values(cell)) for cell in cells]
-    cut = [Told(cell, "pruned", curve=(value + 1, value)) for cell, value in zip(cells, values, strict=True)]
+    cut = [Observation(cell, "pruned", curve=(value + 1, value)) for cell, value in zip(cells, values, strict=True)]
     proposed = [first(Bayesian(space, seed, maximize=False), 20, cut, 1)[0] for seed in range(20)]
     drawn = [sample.proposal(20 + number) for number in range(20)]
     assert median(on_linked(space.values(cell)) for cell in proposed) < median(
@@ -181,7 +185,7 @@ def test_runs_that_were_cut_short_are_learned_from() -> None:
     )
 
 
-def test_after_asking_again_every_cell_has_its_turn(told: list[Told]) -> None:
+def test_after_asking_again_every_cell_has_its_turn(told: list[Observation]) -> None:
     space = space_of(training={"dropout": [0.0, 0.1, 0.2, 0.3], "batch_size": [8, 16, 32]})
     results = searched(Sample(space, 5), space, lambda values: values["training_spec.dropout"], 11)
     found = list(Bayesian(space, 1, maximize=False).candidates(11, results))
@@ -191,7 +195,7 @@ def test_after_asking_again_every_cell_has_its_turn(told: list[Told]) -> None:
 
 def test_a_space_of_one_cell_is_proposed_as_it_is() -> None:
     space = space_of()
-    done = [Told(space[0], "finished", value=1.0)] * STARTUP
+    done = [Observation(space[0], "finished", value=1.0)] * STARTUP
     assert list(Bayesian(space, 1, maximize=False).candidates(0, done)) == [space[0]]
 
 
@@ -245,7 +249,9 @@ def test_a_range_is_proposed_at_the_number_that_is_written_down() -> None:
             assert draws == tuple(each.share_of(each.at(share)) for each, share in zip(ranges, draws, strict=True))
 
 
-def test_optuna_is_as_quiet_or_loud_for_others_as_before(told: list[Told], capsys: pytest.CaptureFixture[str]) -> None:
+def test_optuna_is_as_quiet_or_loud_for_others_as_before(
+    told: list[Observation], capsys: pytest.CaptureFixture[str]
+) -> None:
     optuna.logging.set_verbosity(optuna.logging.DEBUG)
     try:
         first(Bayesian(mixed(), 1, maximize=False), 14, told)

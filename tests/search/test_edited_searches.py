@@ -14,7 +14,7 @@ from sequifier.cli.tables import print_next, print_results
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
 from sequifier.search.estimate import disk_use, seconds_left
-from sequifier.search.keeping import surplus
+from sequifier.search.keep_models import surplus
 from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results, savings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sequifier.search.space import Alternative as Choice
 from sequifier.search.space import Cell, Dimension, Space, build_space
-from sequifier.search.strategies import Grid, Sample, Strategy, Told, permuted
+from sequifier.search.strategies import Grid, Observation, Sample, Strategy, permuted
 from tests.support.searches import search
 
 
@@ -67,7 +67,7 @@ def test_a_proposal_is_a_function_of_seed_and_number() -> None:
 
 def test_results_move_neither_a_sample_nor_a_grid() -> None:
     space = product_of(4, 4)
-    told = [Told(cell, "finished", value=float(score)) for score, cell in enumerate(space)]
+    told = [Observation(cell, "finished", value=float(score)) for score, cell in enumerate(space)]
     for strategy in (Grid(space), Sample(space, 1)):
         assert list(strategy.candidates(5, told)) == list(strategy.candidates(5, ()))
 

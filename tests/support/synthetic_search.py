@@ -15,7 +15,7 @@ from sequifier.artifacts.ledger import LEDGER_FILE, Record, State
 from sequifier.artifacts.sequence_losses import FILE, ONE_MODEL, Units, write_unit_sums
 from sequifier.config.train import TrainConfig
 from sequifier.experiment.record import CONFIG, DATA, METRICS
-from sequifier.search.notes import Notes
+from sequifier.search.folder import SearchFolder
 from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
 from tests.support.searches import metadata, search
 
@@ -76,7 +76,7 @@ def write_search(
         state = (states or {}).get(run.number, "finished")
         lines += _records(root, plan, run, state, draw, hardness)
     (folder / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    notes = Notes(folder)
+    notes = SearchFolder(folder)
     notes.keep_config(config)
     notes.keep_baselines(BASELINES)
     return plan

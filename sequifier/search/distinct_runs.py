@@ -19,7 +19,7 @@ MAX_PROBLEMS = 20
 """Different problems of cells that are reported at once."""
 
 
-class Walk:
+class DistinctRuns:
     """Goes through the runs of `start_with`, then through cells.
 
     Args:

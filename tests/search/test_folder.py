@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sequifier.artifacts.sequence_losses import OF_BASELINES, Units, read_unit_sums, write_unit_sums
-from sequifier.search.notes import Notes
+from sequifier.search.folder import SearchFolder
 
 
 def record_of(root: Path, **losses: float) -> tuple[dict[str, dict[str, float]], Path]:
@@ -18,7 +18,7 @@ def record_of(root: Path, **losses: float) -> tuple[dict[str, dict[str, float]],
 
 
 def test_the_better_one_of_each_name_is_kept_with_its_own_sums(tmp_path: Path) -> None:
-    notes = Notes(tmp_path)
+    notes = SearchFolder(tmp_path)
     notes.keep_baselines(*record_of(tmp_path / "0", bigram=2.0, unigram=3.0))
     notes.keep_baselines(*record_of(tmp_path / "1", bigram=2.5, unigram=2.9, ridge=4.0))
     notes.keep_baselines({"bigram": {"val_loss": 2.2}}, None)
@@ -31,10 +31,29 @@ def test_the_better_one_of_each_name_is_kept_with_its_own_sums(tmp_path: Path) -
 
 
 def test_sums_that_were_lost_are_taken_from_the_next_run(tmp_path: Path) -> None:
-    Notes(tmp_path).keep_baselines(*record_of(tmp_path / "0", bigram=2.0))
+    SearchFolder(tmp_path).keep_baselines(*record_of(tmp_path / "0", bigram=2.0))
     (tmp_path / OF_BASELINES).write_bytes(b"damaged")
-    Notes(tmp_path).keep_baselines(*record_of(tmp_path / "1", bigram=2.0))
+    SearchFolder(tmp_path).keep_baselines(*record_of(tmp_path / "1", bigram=2.0))
     assert read_unit_sums(tmp_path / OF_BASELINES)["bigram"]["val_loss"].value == 2.0
     (tmp_path / OF_BASELINES).unlink()
-    Notes(tmp_path).keep_baselines(*record_of(tmp_path / "2", bigram=2.4))
+    SearchFolder(tmp_path).keep_baselines(*record_of(tmp_path / "2", bigram=2.4))
     assert read_unit_sums(tmp_path / OF_BASELINES) == {}, "sums of a weaker baseline are not those that are shown"
+
+
+def test_of_each_baseline_the_better_one_of_all_runs_is_kept(tmp_path: Path) -> None:
+    """A run with a short window reads less than another; the table compares with the strongest."""
+    notes = SearchFolder(tmp_path)
+    notes.keep_baselines({"baseline: unigram": {"val_loss": 2.0}, "baseline: bigram back-off": {"val_loss": 1.5}})
+    notes.keep_baselines({"baseline: unigram": {"val_loss": 2.1}, "baseline: trigram back-off": {"val_loss": 1.2}})
+    notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 1.4}})
+    expected = {"baseline: unigram": 2.0, "baseline: bigram back-off": 1.4, "baseline: trigram back-off": 1.2}
+    assert {name: values["val_loss"] for name, values in SearchFolder(tmp_path).baselines.items()} == expected
+
+
+def test_baselines_under_older_names_are_still_read(tmp_path: Path) -> None:
+    old = {"baseline: what follows what, last value": {"val_loss": 1.5, "standard_error": 0.1}}
+    (tmp_path / "baselines.json").write_text(json.dumps(old), encoding="utf-8")
+    notes = SearchFolder(tmp_path)
+    assert notes.baselines == old
+    notes.keep_baselines({"baseline: 4-gram back-off, ridge": {"val_loss": 1.2}})
+    assert list(SearchFolder(tmp_path).baselines) == [*old, "baseline: 4-gram back-off, ridge"]

@@ -8,7 +8,7 @@ import pytest
 
 from sequifier.config.search import EvaluationScript
 from sequifier.errors import ConfigError
-from sequifier.search.startable import check_startable
+from sequifier.search.program_check import check_startable
 
 SHEBANG = "#!/usr/bin/env python3\n"
 

@@ -18,7 +18,7 @@ from sequifier.config.search import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.experiment.record import META
 from sequifier.params import PARAMS_FILE
-from sequifier.search.program import Ended, run_program
+from sequifier.processes import Ended, run_program
 
 ENVIRONMENT = {
     "SEQUIFIER_RUN": "number of the run",

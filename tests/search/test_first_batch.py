@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from sequifier.artifacts.ledger import Record, State
+from sequifier.search.out_of_memory import Batch, first_batch
 from sequifier.search.plan import PlannedRun, make_plan
-from sequifier.search.retry import Batch
-from sequifier.search.sizes import first_batch
 from tests.support.searches import metadata, search
 
 SMALL, MIDDLE, LARGE = 0, 1, 2

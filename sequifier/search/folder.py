@@ -18,7 +18,7 @@ from sequifier.search.results import Row, results
 from sequifier.search.results_file import write_results
 
 
-class Notes:
+class SearchFolder:
     """What a search keeps beside its ledger: its config, baselines, the winner's test score, the table."""
 
     def __init__(self, folder: Path) -> None:

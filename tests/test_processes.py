@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sequifier.search import program
+from sequifier import processes
 
 
 def test_a_child_with_a_session_of_its_own_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "_REST_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "_REST_SECONDS", 0.5)
     script = tmp_path / "program.py"
     script.write_text(
         "import subprocess, sys, time\n"
@@ -21,7 +21,7 @@ def test_a_child_with_a_session_of_its_own_holds_nobody_up(tmp_path: Path, monke
         "time.sleep(60)\n"
     )
     began = time.monotonic()
-    ended = program.run_program(
+    ended = processes.run_program(
         f"{sys.executable} {script}", "told", cwd=tmp_path, environment=dict(os.environ), timeout_seconds=2
     )
     os.kill(int(ended.output), signal.SIGKILL)

@@ -1,12 +1,15 @@
 """What a failed attempt means, and what follows from it."""
 
-import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from sequifier.artifacts.disk import WORDS
+from sequifier.artifacts.ledger import DONE, Record
+from sequifier.processes import describe_death
+from sequifier.search.plan import PlannedRun
 
 _OOM_WORDS = (
     "memory allocation of",  # Rust: polars
@@ -20,7 +23,6 @@ _OOM_WORDS = (
 )
 """What a dying process prints, in small letters, when memory ran out where no exception could be caught."""
 
-_SAYS_WHY = re.compile(r"^\w*(Error|Exception)\b|memory allocation|Thread creation failed|terminate called|bad_alloc")
 _LAST_LINES = 5
 _ENDED_BY_US = ("silent_seconds", "stalled_seconds")
 
@@ -134,33 +136,54 @@ def _half(batch_size: int, keep_effective: bool) -> int:
     return (batch_size + keep_effective) // 2
 
 
-def describe_death(event: Mapping[str, Any]) -> str:
-    """How a worker died, in words."""
-    silent_seconds = event.get("silent_seconds")
-    if silent_seconds is not None:
-        return f"the worker gave no sign of life for {silent_seconds:.0f} s, so it was ended"
-    if event.get("stalled_seconds") is not None:
-        seconds = f"{event['stalled_seconds']:.0f} s"
-        return (
-            f"the worker did nothing for {seconds} (no event, no processor time, nothing read), so it was ended: "
-            f"{event['doing']} never ended"
-        )
-    number = event["signal"]
-    said = last_words(event["stderr"])
-    return f"the worker died ({ending(event['code'] if number is None else -number)})" + (f": {said}" if said else "")
+def first_batch(
+    run: PlannedRun, records: Sequence[Record], runs: Mapping[int, PlannedRun], *, keep_effective: bool
+) -> Batch | None:
+    """How the first attempt of a run should cut its batch.
+
+    Args:
+        run: about to be attempted for the first time.
+        records: of the search so far, oldest first.
+        runs: the runs that the records belong to, by number; others are passed over.
+        keep_effective: the optimizer still sees the planned batch in each step, see `retry.halved`.
+
+    Returns:
+        The batch to start with, smaller than planned; None when nothing is known against the planned one.
+    """
+    planned = run.config.training_spec
+    failed: list[tuple[int, int]] = []  # a batch size that did not fit, and the one that was tried last
+    fitted = 0  # the largest batch size with which a run that needs as much as this one had a result
+    for number, attempts in _by_run(records).items():
+        other = runs.get(number)
+        if other is None or number == run.number:
+            continue
+        sizes = [record.batch_size for record in attempts]
+        if _needs_as_much(run, other):
+            halved = [size for size, after in pairwise(sizes) if after < size]
+            failed += [(size, sizes[-1]) for size in halved]
+        if _needs_as_much(other, run):
+            fitted = max([fitted, *(record.batch_size for record in attempts if record.state in DONE)])
+    reached = [last for size, last in failed if size <= planned.batch_size]
+    start = max(min(reached, default=planned.batch_size), min(fitted, planned.batch_size))
+    if start >= planned.batch_size:
+        return None
+    batch = Batch(planned.batch_size, planned.accumulation_steps, planned.effective_batch_size)
+    return cut(batch, start, keep_effective=keep_effective)
 
 
-def ending(code: int) -> str:
-    """A process's exit code in words; below 0 it is the signal that ended it."""
-    return f"exit code {code}" if code >= 0 else _signal_name(-code)
+def _needs_as_much(run: PlannedRun, other: PlannedRun) -> bool:
+    """Whether a window needs at least as much memory in `run` as in `other`, as far as three numbers tell."""
+    return all(mine >= theirs for mine, theirs in zip(_needs(run), _needs(other), strict=True))
 
 
-def last_words(printed: str) -> str:
-    """The line in which a dying process said why: its last error, else its last line."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if _SAYS_WHY.search(line)), lines[-1] if lines else "")
+def _needs(run: PlannedRun) -> tuple[int, int, int]:
+    model, seq_length = run.config.model_spec, run.config.seq_length
+    assert seq_length is not None, "planned configs are resolved"
+    return run.parameters, seq_length, model.dim_model * model.num_layers
 
 
-def _signal_name(number: int) -> str:
-    known = {each.value: each.name for each in signal.Signals}
-    return known.get(number, f"signal {number}")  # real-time signals have no names
+def _by_run(records: Iterable[Record]) -> dict[int, list[Record]]:
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.run, []).append(record)
+    return found

@@ -14,7 +14,7 @@ import pytest
 
 from sequifier.config.search import EvaluationScript
 from sequifier.errors import RunError
-from sequifier.search.objectives import ENVIRONMENT, TrainedRun, measure
+from sequifier.search.evaluation_script import ENVIRONMENT, TrainedRun, measure
 
 
 def trained(root: Path) -> TrainedRun:
@@ -161,7 +161,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.search.test_objectives import trained
 from sequifier.config.search import EvaluationScript
-from sequifier.search.objectives import measure
+from sequifier.search.evaluation_script import measure
 measure(EvaluationScript(command={sleeping.command!r}, metrics={{"f1": "maximize"}}), trained(Path({str(tmp_path)!r})))
 """
     with subprocess.Popen([sys.executable, "-c", search], stderr=subprocess.DEVNULL) as process:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sequifier.artifacts.ledger import Record, State
-from sequifier.search.keeping import remove_surplus, surplus
+from sequifier.search.keep_models import remove_surplus, surplus
 from sequifier.search.plan import Plan, make_plan
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results

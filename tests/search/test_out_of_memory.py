@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.search.retry import Batch, Decision, cut, decide, ending, halved, last_words
+from sequifier.processes import ending, last_words
+from sequifier.search.out_of_memory import Batch, Decision, cut, decide, halved
 
 
 def died(

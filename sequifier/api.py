@@ -2,8 +2,7 @@
 
 import glob
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from sequifier.artifacts.events import Events
-    from sequifier.artifacts.ledger import Record
     from sequifier.artifacts.metadata import Metadata
     from sequifier.artifacts.model_file import ModelFile
     from sequifier.check import Checked
@@ -22,15 +20,15 @@ if TYPE_CHECKING:
     from sequifier.config.sampler_search import SamplerSearchConfig
     from sequifier.config.search import SearchConfig
     from sequifier.config.train import TrainConfig
-    from sequifier.execution.session import Ended, Planner
     from sequifier.inference.predict import Inference
     from sequifier.report.report import Report as SearchReport
     from sequifier.run_record import RunResult
     from sequifier.sampler_search.session import SamplerSearchResult
     from sequifier.sampler_search.setup import Setup
-    from sequifier.search.plan import Plan, PlannedRun
-    from sequifier.search.pruning import Savings
+    from sequifier.search.executor import Executor
+    from sequifier.search.plan import Plan
     from sequifier.search.results import Row
+    from sequifier.search.session import SearchResult
     from sequifier.search.verify import Verified
 
 Report = Callable[[str], None]
@@ -58,7 +56,8 @@ def make(
 def check_config(config: "BaseModel") -> "Checked":
     """Everything that can be known to be wrong before a command runs; see `check.check`."""
     from sequifier.check import check
-    from sequifier.execution.session import Planner, StepCounter
+    from sequifier.search.optimizer_steps import StepCounter
+    from sequifier.search.planner import Planner
 
     return check(config, plan_search=lambda search: Planner(search).plan(()), steps_of=StepCounter)
 
@@ -246,6 +245,7 @@ def search(
     write_all: bool = False,
     retry_failed: bool = False,
     confirm: Callable[["Plan", int], bool] = lambda plan, n_runs: True,
+    executor: "Executor | None" = None,
     emit: Callable[..., None],
 ) -> "SearchResult":
     """Plan a search and train what is left of it.
@@ -256,54 +256,29 @@ def search(
         write_all: in a dry run, write all run files instead of the first 1,000.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends it there.
+        executor: trains the runs; None for one worker process on this machine.
         emit: is told of what happens, see `search.runner.Search`.
 
     Raises:
         ConfigError, DataError, RunError: before anything trains.
     """
-    from sequifier.artifacts.ledger import Ledger, read_ledger
     from sequifier.config.loading.active import log_line
-    from sequifier.execution.session import Planner, Session
+    from sequifier.execution.interrupt import Interrupt
+    from sequifier.execution.local import LocalExecutor
     from sequifier.experiment.hooks import check_hooks
-    from sequifier.results.environment import difference_warning
-    from sequifier.search.agenda import Agenda
-    from sequifier.search.folder import SearchFolder
-    from sequifier.search.keep_models import remove_surplus
-    from sequifier.search.plan import write_run_files
+    from sequifier.search import session
     from sequifier.search.program_check import check_programs
-    from sequifier.search.results import savings
 
     check_hooks(config.hooks, config.root)
     check_programs(config)
     emit("log", line=log_line(config))
-    folder = config.root / "logs" / config.hp_search_name
-    planner = Planner(config)
-    notes = SearchFolder(folder)
     if dry_run:
-        records = read_ledger(folder)
-        plan = planner.plan(records)
-        write_run_files(plan, limit=None if write_all else DRY_RUN_FILES)
-        _emit_plan(emit, planner, plan, [run for run in plan.runs if run.record is None], records)
-        return SearchResult(plan, [], "planned")
-    with Ledger.open(folder) as ledger:
-        plan = planner.plan(ledger.records)
-        write_run_files(plan)
-        agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
-        waiting = agenda.waiting()
-        if waiting or planner.proposes:
-            planner.check_inputs()
-        _emit_plan(emit, planner, plan, waiting, ledger.records)
-        session = Session(planner, plan, ledger, notes, emit)
-        if waiting and not confirm(plan, len(waiting)):
-            ended: Ended = "stopped"
-        else:
-            notes.keep_config(config)
-            if remove_surplus(plan, ledger.records):  # keep_models may have said something else before
-                notes.write_results(plan, ledger.records)
-            ended = session.run(agenda) if waiting or planner.proposes else "complete"
-        saved = None if config.pruner.type == "none" else savings(session.plan, ledger.records)
-        rows, difference = notes.rows(session.plan, ledger.records), difference_warning(ledger.records)
-        return SearchResult(session.plan, rows, ended, saved, planner.refused, difference)
+        return session.dry_run(config, limit=None if write_all else DRY_RUN_FILES, emit=emit)
+    if executor is None:
+        log_path = config.root / "logs" / config.hp_search_name / "worker.log"
+        executor = LocalExecutor(log_path, stall_seconds=60 * config.stall_minutes)
+    interrupt = Interrupt(executor.stop)
+    return session.search(config, executor, interrupt, retry_failed=retry_failed, confirm=confirm, emit=emit)
 
 
 def verdict(rows: "Sequence[Row]") -> list[str]:
@@ -358,28 +333,6 @@ def sampler_search(
             return session.run(interrupt.is_set)
 
 
-def _emit_plan(
-    emit: Callable[..., None],
-    planner: "Planner",
-    plan: "Plan",
-    to_run: "Sequence[PlannedRun]",
-    records: "Sequence[Record]",
-) -> None:
-    """Report a plan, with what is left of it in seconds and bytes."""
-    from sequifier.artifacts.disk import free_bytes
-    from sequifier.search.estimate import disk_use, memory_use, seconds_left
-
-    emit(
-        "planned",
-        plan=plan,
-        to_run=to_run,
-        disk=disk_use(plan, records) if plan.runs else None,
-        free_bytes=free_bytes(plan.config.root),
-        memory=memory_use(to_run, planner.metadata),
-        seconds_left=seconds_left(to_run, plan.runs, records),
-    )
-
-
 def export_optuna(
     search: str,
     url: str,
@@ -415,15 +368,3 @@ def visualize_training(
     from sequifier.report.curves_page import visualize
 
     return visualize(names, metric=metric, log_scale=log_scale, path=path)
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """A search, as far as it has come."""
-
-    plan: "Plan"
-    rows: "list[Row]"  # the ranked table
-    ended: "Ended"
-    saved: "Savings | None" = None  # by the pruner
-    refused: Mapping[str, int] = field(default_factory=dict)  # why proposals were no valid runs, and how many
-    difference: str | None = None  # in what ranked runs differ besides their settings

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"config", "artifacts", "model"},
     "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
     "results": {"config", "artifacts", "experiment"},
-    "search": {"config", "artifacts", "experiment", "processes", "results"},
+    "search": {"config", "artifacts", "experiment", "processes", "dataset.windows", "results"},
     "report": {"config", "search", "artifacts", "experiment", "results"},
     "sampler_search": {
         *("config", "artifacts", "experiment", "processes", "results", "search", "inference", "generation"),
@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "check": {"config", "artifacts", "experiment", "results", "search"},
     "cli": {"api", "config"},
 }
-ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run", "results", "search", "sampler_search"}
+ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run"}
 ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}
 ALLOWED["__init__"] = set()
 ALLOWED["__main__"] = {"cli"}

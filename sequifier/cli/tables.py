@@ -11,8 +11,8 @@ from sequifier.cli.output import console
 from sequifier.shares import percent
 
 if TYPE_CHECKING:
-    from sequifier.api import SearchResult
     from sequifier.search.results import Row
+    from sequifier.search.session import SearchResult
 
 _REASONS = 3
 _SHOWN = 30

@@ -21,10 +21,10 @@ from sequifier.search.results_file import write_results
 class SearchFolder:
     """What a search keeps beside its ledger: its config, baselines, the winner's test score, the table."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.baselines: dict[str, dict[str, float]] = _read_baselines(folder / "baselines.json")
-        self.test: dict[str, Any] = _read_test(folder / "test.json")
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.baselines: dict[str, dict[str, float]] = _read_baselines(path / "baselines.json")
+        self.test: dict[str, Any] = _read_test(path / "test.json")
 
     def keep_config(self, config: SearchConfig) -> None:
         """Write down what was asked for last, in one piece, for readers of the ledger."""
@@ -36,7 +36,7 @@ class SearchFolder:
                 name: value for name, value in values[section].items() if value is not None or name in given
             }
         header = [f"The search {config.hp_search_name} as it was started last, written by sequifier."]
-        write_text(self.folder / CONFIG_FILE, dump_yaml(values, header=header))
+        write_text(self.path / CONFIG_FILE, dump_yaml(values, header=header))
 
     def keep_baselines(self, scores: Mapping[str, Mapping[str, float]], record: Path | None = None) -> None:
         """Remember the baselines of a run, of each the better one: runs that read more have stronger baselines.
@@ -54,7 +54,7 @@ class SearchFolder:
             self._keep_sums(scores, better, record)
         if better:
             self.baselines |= better
-            write_text(self.folder / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
+            write_text(self.path / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
 
     def _keep_sums(
         self, scores: Mapping[str, Mapping[str, float]], better: Mapping[str, Mapping[str, float]], record: Path
@@ -67,14 +67,14 @@ class SearchFolder:
         )  # numpy loads here
 
         given = read_unit_sums(record / OF_BASELINES)
-        kept = {name: sums for name, sums in read_unit_sums(self.folder / OF_BASELINES).items() if name not in better}
+        kept = {name: sums for name, sums in read_unit_sums(self.path / OF_BASELINES).items() if name not in better}
         taken = {
             name: given[name]
             for name, values in scores.items()
             if name in given and name not in kept and values == better.get(name, self.baselines.get(name))
         }
         if taken:
-            write_unit_sums(self.folder / OF_BASELINES, kept | taken)
+            write_unit_sums(self.path / OF_BASELINES, kept | taken)
         (record / OF_BASELINES).unlink(missing_ok=True)
 
     def is_scored(self, run: int) -> bool:
@@ -84,7 +84,7 @@ class SearchFolder:
     def keep_test(self, run: int, metrics: Mapping[str, float]) -> None:
         """Remember the winner's score on the test split."""
         self.test = {"run": run, "metrics": dict(metrics)}
-        write_text(self.folder / "test.json", json.dumps(self.test, indent=1) + "\n")
+        write_text(self.path / "test.json", json.dumps(self.test, indent=1) + "\n")
 
     def rows(self, plan: Plan, records: Sequence[Record]) -> list[Row]:
         """The ranked table."""
@@ -92,7 +92,7 @@ class SearchFolder:
 
     def write_results(self, plan: Plan, records: Sequence[Record]) -> None:
         """Write results.csv."""
-        write_results(self.folder / "results.csv", self.rows(plan, records), metric=plan.config.metric)
+        write_results(self.path / "results.csv", self.rows(plan, records), metric=plan.config.metric)
 
 
 def _scores(values: Any) -> dict[str, float] | None:

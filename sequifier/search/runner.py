@@ -3,7 +3,7 @@
 It sees run files, events and the ledger, never a model: the executor is passed in.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,32 +20,12 @@ from sequifier.search.agenda import PAUSED, Agenda, Task, is_paused
 from sequifier.search.edited import batch_in, edited
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.evaluation_script import TrainedRun, measure
+from sequifier.search.executor import Executor
 from sequifier.search.keep_models import remove_surplus
 from sequifier.search.out_of_memory import Batch, decide, first_batch, halved, is_shared, no_room
 from sequifier.search.plan import Plan, PlannedRun, run_file
 
 Outcome = Literal["complete", "stopped", "budget"]
-
-
-class Executor(Protocol):
-    """What trains a run file somewhere else."""
-
-    def run(
-        self,
-        config_path: Path,
-        *,
-        data: str,
-        resume: str,
-        until_epoch: int | None = None,
-        thresholds: Mapping[int, float] | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """The events of a run; the last one is `finished`, `failed`, `died` or `timeout`."""
-        ...
-
-    def close(self) -> None:
-        """End what is running at once; the next run starts clean."""
-        ...
 
 
 class Emit(Protocol):

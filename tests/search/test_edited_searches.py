@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.api import SearchResult
 from sequifier.artifacts.ledger import Record, State
 from sequifier.cli.progress import needs_lines, plan_lines
 from sequifier.cli.tables import print_next, print_results
@@ -19,6 +18,7 @@ from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results, savings
 from sequifier.search.results_file import write_results
+from sequifier.search.session import SearchResult
 from tests.support.searches import FINGERPRINT, metadata, search
 
 

@@ -1,0 +1,88 @@
+"""What a search asks of the place where its runs train: this machine, another one, or a test.
+
+A search hands over run files and receives events; it never sees a model or a process. Each command is an iterator or a
+call that returns when the command has ended. An event is a dict with its name under "event":
+
+- `ready`, `started`, `stage` (stage), `log` (line), `step`, `epoch` while a run trains;
+- as the last event of `run` one of
+    - `finished` with `result`, the fields of `run.RunResult` as plain values;
+    - `failed` with `kind` ("oom", "disk": the disk is full, "shared": every other run would fail like this, "error"),
+      `stage`, `error` and `where`;
+    - `timeout` with `seconds`;
+    - `died` with `signal`, `code`, `kernel_oom` (the kernel's out-of-memory killer struck meanwhile), `stderr`, and
+      `silent_seconds` or `stalled_seconds` with `doing` where the executor ended it.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Executor(Protocol):
+    """Trains and scores run files, one after another."""
+
+    def start(self) -> None:
+        """Begin to load whatever the first run needs, without waiting for it. Does nothing when it is loaded.
+
+        Raises:
+            RunError: it cannot be started.
+        """
+        ...
+
+    def check(self, device: str) -> None:
+        """Make sure that runs can train on a device.
+
+        Raises:
+            RunError: they cannot.
+        """
+        ...
+
+    def run(
+        self,
+        config_path: Path,
+        *,
+        data: str,
+        resume: str,
+        until_epoch: int | None = None,
+        thresholds: Mapping[int, float] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Train one run and yield its events, up to the last one.
+
+        Args:
+            config_path: the run file.
+            data: fingerprint of the data that the run was planned on; other data are refused.
+            resume: "never" to begin at step 0, "matching" to resume from the run's own checkpoint where one fits.
+            until_epoch: pause after this epoch.
+            thresholds: epoch -> the worst value of the metric with which the run continues after it.
+            timeout_seconds: time limit of this attempt.
+
+        Raises:
+            RunError: nothing can be started at all, so that the search ends.
+        """
+        ...
+
+    def score(
+        self, config_path: Path, model_path: Path, split_path: str, *, data: str, sums: Path | None = None
+    ) -> dict[str, float]:
+        """Evaluate an exported model on another split; returns its metrics.
+
+        Args:
+            config_path: run file of the model.
+            model_path: the ONNX file.
+            split_path: the encoded events, as the metadata name them.
+            data: as for `run`.
+            sums: file for the sums of losses by sampling unit.
+
+        Raises:
+            RunError: it could not be done.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Ask for an early end: the current run is saved and ends after its epoch. Called from a signal handler."""
+        ...
+
+    def close(self) -> None:
+        """End what is running at once; the next run starts clean."""
+        ...

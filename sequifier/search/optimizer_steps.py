@@ -1,0 +1,42 @@
+"""The optimizer steps of a planned run, for learning rate schedules that count them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sequifier.artifacts.metadata import Metadata
+from sequifier.config.loading.paths import find_input
+from sequifier.config.train import TrainConfig
+
+if TYPE_CHECKING:
+    from sequifier.artifacts.events import Events
+
+
+class StepCounter:
+    """Counts the optimizer steps of runs on one data set; reads a training split when it is first asked about it."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        self._n_windows: dict[tuple[Path, int, int], int] = {}
+        self._events: dict[Path, Events] = {}
+
+    def __call__(self, config: TrainConfig) -> int:
+        """The number of steps of a resolved run, all its epochs together."""
+        from sequifier.artifacts.events import read_events  # numpy loads here
+        from sequifier.dataset.windows import training_windows
+
+        assert config.training_data_path and config.seq_length and config.window_stride
+        path = find_input(config.training_data_path, config.project_root, "training_data_path")
+        if path not in self._events:
+            self._events[path] = read_events(path, [], expected_hashes=None)
+        key = (path, config.seq_length, config.window_stride)
+        if key not in self._n_windows:
+            events = self._events[path]
+            windows = training_windows(
+                events.offsets,
+                events.n_context,
+                seq_length=config.seq_length,
+                stride=config.window_stride,
+                mode=self._metadata.sequifier.subsequence_start_mode,
+            )
+            self._n_windows[key] = len(windows)
+        return config.training_spec.optimizer_steps(self._n_windows[key])

@@ -1,0 +1,238 @@
+"""One start of a search: its plan, the training of what is left, the confirmation and the test score of the best.
+
+What trains (an executor) and what asks for an early end (an interrupt) are handed in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from sequifier.artifacts.disk import free_bytes
+from sequifier.artifacts.ledger import Ledger, Record, read_ledger
+from sequifier.config.identity import plain
+from sequifier.config.search import SearchConfig
+from sequifier.errors import RunError
+from sequifier.results.environment import difference_warning
+from sequifier.search.agenda import Agenda
+from sequifier.search.estimate import disk_use, memory_use, seconds_left
+from sequifier.search.executor import Executor
+from sequifier.search.folder import SearchFolder
+from sequifier.search.keep_models import remove_surplus
+from sequifier.search.plan import Plan, PlannedRun, write_run_files
+from sequifier.search.planner import Planner
+from sequifier.search.pruning import Savings
+from sequifier.search.recording import Emit, logged, search_experiment, summary
+from sequifier.search.repeats import with_confirmations
+from sequifier.search.results import Row, savings
+from sequifier.search.runner import Search, run_search
+
+Ended = Literal["planned", "complete", "stopped", "budget"]
+
+
+class Interrupt(Protocol):
+    """Notices, while it is entered, that somebody asks for an early end."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def is_set(self) -> bool:
+        """Whether somebody asked for an early end."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A search, as far as it has come.
+
+    Attributes:
+        plan: with all confirmations.
+        rows: the ranked table.
+        ended: why this start ended.
+        saved: by the pruner.
+        refused: why proposed cells are not valid runs, and how many for each reason.
+        difference: in what ranked runs differ besides their settings.
+    """
+
+    plan: Plan
+    rows: list[Row]
+    ended: Ended
+    saved: Savings | None = None
+    refused: Mapping[str, int] = field(default_factory=dict)
+    difference: str | None = None
+
+
+def dry_run(config: SearchConfig, *, limit: int | None, emit: Emit) -> SearchResult:
+    """Plan a search and write its run files; train nothing.
+
+    Args:
+        config: the search.
+        limit: write at most this many run files.
+        emit: receives `planned`.
+
+    Raises:
+        ConfigError, DataError, RunError: the plan cannot be made or written.
+    """
+    planner = Planner(config)
+    records = read_ledger(_folder(config))
+    plan = planner.plan(records)
+    write_run_files(plan, limit=limit)
+    _emit_plan(emit, planner, plan, [run for run in plan.runs if run.record is None], records)
+    return SearchResult(plan, [], "planned")
+
+
+def search(
+    config: SearchConfig,
+    executor: Executor,
+    interrupt: Interrupt,
+    *,
+    retry_failed: bool,
+    confirm: Callable[[Plan, int], bool],
+    emit: Emit,
+) -> SearchResult:
+    """Plan a search and train what is left of it.
+
+    Args:
+        config: the search.
+        executor: trains the runs.
+        interrupt: entered while runs train; when it is set, the search ends after the current run.
+        retry_failed: run failed runs again.
+        confirm: gets the plan and the number of runs that would train; False ends the search there.
+        emit: receives `planned`, and the events of `runner.Search`.
+
+    Raises:
+        ConfigError, DataError: before anything trains.
+        RunError: also when the search cannot continue; the same command resumes it.
+    """
+    planner = Planner(config)
+    folder = SearchFolder(_folder(config))
+    with Ledger.open(folder.path) as ledger:
+        plan = planner.plan(ledger.records)
+        write_run_files(plan)
+        agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
+        waiting = agenda.waiting()
+        is_open = bool(waiting) or planner.proposes
+        if is_open:
+            planner.check_inputs()
+        _emit_plan(emit, planner, plan, waiting, ledger.records)
+        ended: Ended = "complete"
+        if waiting and not confirm(plan, len(waiting)):
+            ended = "stopped"
+        else:
+            folder.keep_config(config)
+            if remove_surplus(plan, ledger.records):  # keep_models may have had another value before
+                folder.write_results(plan, ledger.records)
+            if is_open:
+                session = _Session(planner, plan, ledger, folder, executor, emit)
+                ended, plan = session.run(agenda, interrupt), session.plan
+        return SearchResult(
+            plan,
+            folder.rows(plan, ledger.records),
+            ended,
+            None if config.pruner.type == "none" else savings(plan, ledger.records),
+            planner.refused,
+            difference_warning(ledger.records),
+        )
+
+
+class _Session:
+    """Trains what is on an agenda, confirms the best configurations and scores the winner."""
+
+    def __init__(
+        self, planner: Planner, plan: Plan, ledger: Ledger, folder: SearchFolder, executor: Executor, emit: Emit
+    ) -> None:
+        self._planner, self._ledger, self._folder, self._executor = planner, ledger, folder, executor
+        parameters = plain(plan.config) | {"seed": plan.seed}
+        self._record = search_experiment(plan.config.root, plan.config.hp_search_name, parameters)
+        self._emit = logged(self._record, emit)
+        self.plan = plan
+
+    def run(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
+        """Work through the agenda, then confirm and score; record and results are written whatever happens."""
+        with self._record:
+            try:
+                ended = self._work(agenda, interrupt)
+            except BaseException:
+                self._executor.close()
+                with suppress(RunError):  # the first error is the one to show; the next start writes the table
+                    self._folder.write_results(self.plan, self._ledger.records)
+                raise
+            self._executor.close()
+            self._folder.write_results(self.plan, self._ledger.records)
+            found = summary(self._folder.rows(self.plan, self._ledger.records), ended)
+            self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
+        return ended
+
+    def _work(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
+        config = self._planner.config
+        self._executor.start()
+        device = dict(config.training_hyperparameter_sampling)["device"]
+        if device not in ("auto", "cpu"):
+            self._executor.check(device)
+        with interrupt:
+            ended = self._train(agenda, interrupt)
+            self.plan = self._planner.plan(self._ledger.records)
+            if ended == "complete" and self._planner.proposes and config.repeats > 1:
+                write_run_files(self.plan)  # further seeds of what was proposed
+                ended = self._train(Agenda(self.plan, self._ledger, retry_failed=False), interrupt)
+            if ended == "complete" and config.confirm_top:
+                self.plan = with_confirmations(self.plan, self._ledger.records)
+                write_run_files(self.plan)
+                ended = self._train(Agenda(self.plan, self._ledger, retry_failed=False, prunes=False), interrupt)
+            if ended == "complete":
+                remove_surplus(self.plan, self._ledger.records)
+                self._score_winner()
+        return ended
+
+    def _train(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
+        search = Search(
+            self.plan,
+            self._ledger,
+            self._executor,
+            self._emit,
+            interrupt.is_set,
+            self._folder.keep_baselines,
+            self._planner.check_inputs,
+        )
+        return run_search(search, agenda)
+
+    def _score_winner(self) -> None:
+        """Score the best run once on the test split, when there is one."""
+        from sequifier.artifacts.sequence_losses import OF_TEST  # numpy loads here
+
+        splits = self._planner.metadata.split_paths
+        rows = self._folder.rows(self.plan, self._ledger.records)
+        winner = next((row for row in rows if row.rank == 1), None)
+        if len(splits) < 3 or winner is None or winner.run is None or self._folder.is_scored(winner.run):
+            return
+        run_file = Path(winner.run_file)  # of a run which the config no longer asks for it may be gone
+        if not run_file.exists() or not winner.model_path.endswith(".onnx"):
+            return
+        model = self._planner.config.root / winner.model_path
+        sums = self._folder.path / OF_TEST
+        metrics = self._executor.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
+        self._folder.keep_test(winner.run, metrics)
+
+
+def _folder(config: SearchConfig) -> Path:
+    return config.root / "logs" / config.hp_search_name
+
+
+def _emit_plan(
+    emit: Emit, planner: Planner, plan: Plan, to_run: Sequence[PlannedRun], records: Sequence[Record]
+) -> None:
+    """Emit a plan, with the time, disk and memory that the rest of it needs."""
+    emit(
+        "planned",
+        plan=plan,
+        to_run=to_run,
+        disk=disk_use(plan, records) if plan.runs else None,
+        free_bytes=free_bytes(plan.config.root),
+        memory=memory_use(to_run, planner.metadata),
+        seconds_left=seconds_left(to_run, plan.runs, records),
+    )

@@ -1,0 +1,160 @@
+"""A whole search whose runs train in an engine of the test's own: no worker process, no torch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sequifier import api
+from sequifier.artifacts.ledger import read_ledger
+from sequifier.artifacts.metadata import write_metadata
+from sequifier.config.loading.yaml12 import parse_file
+from sequifier.config.search import SearchConfig
+from sequifier.search.executor import Executor
+from tests.support.searches import FINGERPRINT, metadata, search
+
+SPLITS = [f"data/x-split{number}.parquet" for number in range(3)]
+
+
+class Engine:
+    """Trains in this process: the loss of a run follows from its width and falls with every epoch."""
+
+    def __init__(self, root: Path, *, stop_in: str = "") -> None:
+        self.root, self.stop_in = root, stop_in
+        self.calls: list[str] = []
+        self.trained: dict[str, int] = {}  # epochs of each run
+        self.is_stopping = False
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def check(self, device: str) -> None:
+        self.calls.append(f"check {device}")
+
+    def run(
+        self,
+        config_path: Path,
+        *,
+        data: str,
+        resume: str,
+        until_epoch: int | None = None,
+        thresholds: Mapping[int, float] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        assert data == FINGERPRINT
+        config = parse_file(config_path).values
+        name, epochs = config["model_name"], config["training_spec"]["epochs"]
+        self.calls.append(name)
+        yield {"event": "stage", "stage": "training"}
+        last, ended = until_epoch or epochs, "paused" if until_epoch and until_epoch < epochs else "finished"
+        if name == self.stop_in:
+            self.stop()
+            last, ended = 1, "interrupted"
+        self.trained[name] = last
+        curve = [self.loss(config, epoch) for epoch in range(1, last + 1)]
+        for epoch, loss in enumerate(curve, start=1):
+            yield {"event": "epoch", "epoch": epoch, "epochs": epochs, "val_loss": loss}
+        model = self.root / "models" / f"sequifier-{name}-best-{last}.onnx"
+        model.parent.mkdir(exist_ok=True)
+        model.write_bytes(b"a model")
+        result = {
+            "ended": ended,
+            "best_val_loss": curve[-1],
+            "best_epoch": last,
+            "last_epoch": last,
+            "n_targets": {"kind": 20},
+            "inputs": {},
+            "metrics": {"val_loss": curve[-1]},
+            "curve": curve,
+            "seconds": {"total": 0.5, "training": 0.5},
+            "peak_memory_bytes": 1,
+            "files": {"best_onnx": f"models/{model.name}"},
+            "baselines": {"baseline: unigram": {"val_loss": 2.0}},
+            "error": None,
+        }
+        yield {"event": "finished", "result": result}
+
+    def score(
+        self, config_path: Path, model_path: Path, split_path: str, *, data: str, sums: Path | None = None
+    ) -> dict[str, float]:
+        assert model_path.read_bytes() == b"a model"
+        self.calls.append(f"score {config_path.stem} on {split_path}")
+        return {"val_loss": 1.25}
+
+    def stop(self) -> None:
+        self.is_stopping = True
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def loss(self, config: Mapping[str, Any], epoch: int) -> float:
+        return 1.0 + 8 / int(config["model_spec"]["dim_model"]) + 1 / epoch + int(config["seed"]) % 7 / 1000
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    path = tmp_path / "configs" / "metadata_configs" / "x.json"
+    path.parent.mkdir(parents=True)
+    write_metadata(metadata().model_copy(update={"split_paths": SPLITS}), path)
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        (tmp_path / split).touch()
+    return tmp_path
+
+
+def widths(project: Path, **root: Any) -> SearchConfig:
+    """Three widths, the widest of which is the best; `cuda` is the device that the engine says it has."""
+    model = {"dim_model": [8, 16, 32], "n_head": [2, 2, 2], "dim_feedforward": 16, "num_layers": 1}
+    training = {"epochs": 9, "batch_size": 16, "learning_rate": 0.01, "device": "cuda"}
+    return search(model=model, training=training, project_root=str(project), seed=3, **root)
+
+
+def run(config: SearchConfig, engine: Executor) -> tuple[Any, list[str]]:
+    events: list[str] = []
+    return api.search(config, executor=engine, emit=lambda event, **fields: events.append(event)), events
+
+
+def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(project: Path) -> None:
+    engine = Engine(project)
+    result, events = run(widths(project, confirm_top=1), engine)
+    runs = [f"demo-run-{number}" for number in range(5)]
+    assert engine.calls == ["start", "check cuda", *runs, f"score demo-run-2 on {SPLITS[2]}", "close"]
+    assert events.count("epoch") == 5 * 9
+    assert result.ended == "complete"
+    best = result.rows[0]
+    assert (best.run, best.n_seeds, best.changed, best.test_metric) == (2, 3, {"dim_model": "32"}, 1.25)
+    assert (project / "logs/demo/results.csv").read_text().count("finished") == 3, "three seeds are one row"
+    assert run(widths(project, confirm_top=1), Engine(project))[0].ended == "complete", "nothing is left"
+
+
+def test_a_pruner_pauses_and_resumes_the_runs_of_any_engine(project: Path) -> None:
+    engine = Engine(project)
+    result, _ = run(widths(project, pruner={"type": "asha", "min_epochs": 1, "reduction": 3}), engine)
+    assert engine.trained == {"demo-run-0": 1, "demo-run-1": 1, "demo-run-2": 9}
+    assert [row.state for row in result.rows if row.run is not None] == ["finished", "pruned", "pruned"]
+    assert result.saved is not None and result.saved.trained == 11
+
+
+def test_an_engine_that_is_stopped_ends_the_search_which_resumes_with_another_one(project: Path) -> None:
+    result, _ = run(widths(project), Engine(project, stop_in="demo-run-1"))
+    assert result.ended == "stopped"
+    assert [record.state for record in read_ledger(project / "logs/demo")][-1] == "interrupted"
+    engine = Engine(project)
+    result, _ = run(widths(project), engine)
+    assert [call for call in engine.calls if call.startswith("demo")] == ["demo-run-1", "demo-run-2"]
+    assert result.ended == "complete"
+
+
+def test_an_engine_that_fails_is_closed_and_the_results_so_far_are_written(project: Path) -> None:
+    class Broken(Engine):
+        def run(self, config_path: Path, **rest: Any) -> Iterator[dict[str, Any]]:
+            if config_path.stem == "demo-run-1":
+                raise OSError("the engine is gone")
+            return super().run(config_path, **rest)
+
+    engine = Broken(project)
+    with pytest.raises(OSError, match="the engine is gone"):
+        run(widths(project), engine)
+    assert engine.calls[-1] == "close"
+    assert "demo-run-0" in (project / "logs/demo/results.csv").read_text()

@@ -63,7 +63,7 @@ def main() -> None:
         write(Path("data/tokens.parquet"))
         data = {"data_path": "data/tokens.parquet", "read_format": "parquet", "seq_length": 24}
         data |= {"selected_columns": ["kind"], "max_rows": chosen.rows}
-        preprocess(PreprocessConfig.model_validate(data), report=print)
+        preprocess(PreprocessConfig.model_validate(data), log=print)
         for number, cell in enumerate(cells):
             training = {"epochs": EPOCHS, "device": "cpu", "continue_training": False, "save_interval_epochs": EPOCHS}
             training |= {name: cell[name] for name in ("learning_rate", "batch_size", "dropout")}

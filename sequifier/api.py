@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sequifier.callbacks import Emit, Log
 from sequifier.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sequifier.config.search import SearchConfig
     from sequifier.config.train import TrainConfig
     from sequifier.inference.predict import Inference
-    from sequifier.report.report import Report as SearchReport
+    from sequifier.report.report import Report
     from sequifier.run_record import RunResult
     from sequifier.sampler_search.session import SamplerSearchResult
     from sequifier.sampler_search.setup import Setup
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from sequifier.search.session import SearchResult
     from sequifier.search.verify import Verified
 
-Report = Callable[[str], None]
 DRY_RUN_FILES = 1_000
 """Run files that a dry run writes."""
 
@@ -62,13 +62,13 @@ def check_config(config: "BaseModel") -> "Checked":
     return check(config, plan_search=lambda search: Planner(search).plan(()), steps_of=StepCounter)
 
 
-def preprocess(config: "PreprocessConfig", *, report: Report) -> Path:
+def preprocess(config: "PreprocessConfig", *, log: Log) -> Path:
     """Encode a table of events; returns the metadata file. See `preprocess.pipeline.preprocess`."""
     from sequifier.config.loading.active import log_line
     from sequifier.preprocess.pipeline import preprocess
 
-    report(log_line(config))
-    return preprocess(config, report=report)
+    log(log_line(config))
+    return preprocess(config, log=log)
 
 
 def write_given_metadata(config: "TrainConfig | SearchConfig") -> str:
@@ -83,7 +83,7 @@ def train(
     *,
     config_path: Path | None = None,
     resume: Literal["auto", "always", "never"] | None = None,
-    emit: Callable[..., None],
+    emit: Emit,
 ) -> "RunResult":
     """Train one model; see `run.run`.
 
@@ -93,7 +93,7 @@ def train(
         config: a null seed is drawn here, and recorded.
         config_path: the file it was loaded from. A search's run file gives a warning when the data are not the planned.
         resume: None follows `continue_training`.
-        emit: is told of what happens.
+        emit: receives events, see `run.run`.
     """
     from sequifier.execution.interrupt import Interrupt
     from sequifier.execution.threads import share_processors
@@ -118,7 +118,7 @@ def train(
         return run(config, emit=emit, resume=resume, should_stop=interrupt.is_set, check=check)
 
 
-def verify(config: "TrainConfig", *, emit: Callable[..., None]) -> "Verified":
+def verify(config: "TrainConfig", *, emit: Emit) -> "Verified":
     """Train a run of a search again and compare its validation loss with the ledger; see `search.verify`.
 
     It is trained under the name NAME-verify, whose record in `logs/` stays; no model and no checkpoint does.
@@ -147,7 +147,7 @@ def verify(config: "TrainConfig", *, emit: Callable[..., None]) -> "Verified":
     return compared(record, result.best_val_loss, result.facts)
 
 
-def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
+def infer(config: "InferConfig", *, log: Log) -> "list[Inference]":
     """Predict with exported models; see `inference.predict.infer`. The record is `logs/infer/[stamp__id]/`."""
     from dataclasses import asdict
 
@@ -162,18 +162,18 @@ def infer(config: "InferConfig", *, report: Report) -> "list[Inference]":
         return encode_new_events(path, file)
 
     notes = [log_line(config)]
-    report(notes[0])
+    log(notes[0])
 
     def note(line: str) -> None:
         notes.append(line)
-        report(line)
+        log(line)
 
     jobs = check_jobs(config, note)  # what is wrong in the config leaves no record
     values = config.model_dump(mode="json")
-    with Experiment(config.root / "logs", "infer", parameters=values, kind="infer", echo=report, latest=True) as record:
+    with Experiment(config.root / "logs", "infer", parameters=values, kind="infer", echo=log, latest=True) as record:
         for line in notes:
             record.log(line, echo=False)
-        found = infer(config, encode_raw=encode_raw, report=record.log, jobs=jobs)
+        found = infer(config, encode_raw=encode_raw, log=record.log, jobs=jobs)
         record["results"] = {"models": [asdict(inference) for inference in found]}
     return found
 
@@ -186,7 +186,7 @@ def export(
     embedding: bool = False,
     card: bool = False,
     project_root: str | None = None,
-    report: Report,
+    log: Log,
 ) -> list[Path]:
     """Export a run from its checkpoint, without training: the best weights, and those of the checkpoint itself.
 
@@ -197,7 +197,7 @@ def export(
         embedding: also the model that embeds.
         card: also a page about the models.
         project_root: None for the checkpoint's own, or the working folder.
-        report: takes lines for the user.
+        log: receives lines for the user.
 
     Returns:
         The files written.
@@ -223,7 +223,7 @@ def export(
         with evaluation_mode(optimizer):  # schedule-free optimizers train on other weights than they stand for
             last = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
         versions = found.versions(last)
-    report(f"{found.path}: " + ", ".join(f"{version.name} weights of epoch {version.epoch}" for version in versions))
+    log(f"{found.path}: " + ", ".join(f"{version.name} weights of epoch {version.epoch}" for version in versions))
     files = export_models(
         model,
         found.architecture,
@@ -246,7 +246,7 @@ def search(
     retry_failed: bool = False,
     confirm: Callable[["Plan", int], bool] = lambda plan, n_runs: True,
     executor: "Executor | None" = None,
-    emit: Callable[..., None],
+    emit: Emit,
 ) -> "SearchResult":
     """Plan a search and train what is left of it.
 
@@ -257,7 +257,7 @@ def search(
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends it there.
         executor: trains the runs; None for one worker process on this machine.
-        emit: is told of what happens, see `search.runner.Search`.
+        emit: receives events, see `search.runner.Search`.
 
     Raises:
         ConfigError, DataError, RunError: before anything trains.
@@ -295,7 +295,7 @@ def sampler_search(
     check_only: bool = False,
     retry_failed: bool = False,
     confirm: Callable[["Setup", int], bool] = lambda setup, n_left: True,
-    emit: Callable[..., None],
+    emit: Emit,
 ) -> "SamplerSearchResult":
     """Search for the sampler that continues sequences best, and try what is left of the search.
 
@@ -307,7 +307,7 @@ def sampler_search(
         check_only: end after the check.
         retry_failed: try failed configurations again.
         confirm: gets the search and the number of configurations that would be tried; False ends it there.
-        emit: is told of what happens, see `sampler_search.session.Session`.
+        emit: receives events, see `sampler_search.session.Session`.
 
     Raises:
         ConfigError, DataError, ModelError, RunError: before anything is spent; RunError also when endpoint or judge
@@ -354,7 +354,7 @@ def read_report(
     metric: str | None = None,
     direction: Literal["minimize", "maximize"] | None = None,
     fanova: bool = False,
-) -> "SearchReport":
+) -> "Report":
     """Read and analyse searches, finished or running; see `report.report.read_report`."""
     from sequifier.report.report import read_report
 

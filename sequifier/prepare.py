@@ -18,6 +18,7 @@ from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.reading import reading
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_stat
+from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import ignored_fields
@@ -32,7 +33,7 @@ from sequifier.model.device import choose_device
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
-from sequifier.training.loop import EVALUATION_BATCHES, Emit
+from sequifier.training.loop import EVALUATION_BATCHES
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer

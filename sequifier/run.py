@@ -7,6 +7,7 @@ from sequifier.artifacts.atomic import check_writable
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.reading import reading
+from sequifier.callbacks import Emit
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
 from sequifier.experiment.hooks import load_hooks
@@ -17,7 +18,7 @@ from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import UNFINISHED, Ended, RunRecord, RunResult, facts, open_record
 from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
 from sequifier.training.limits import NO_LIMITS, Limits
-from sequifier.training.loop import Calls, DivergedError, Emit, StopReason, fit
+from sequifier.training.loop import Calls, DivergedError, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
 from sequifier.training.optimizers import evaluation_mode
 from sequifier.training.samples import sample_text

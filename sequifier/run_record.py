@@ -13,6 +13,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.reading import object_or_none
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_unit_sums
+from sequifier.callbacks import Emit
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.loading.active import run_line
@@ -34,7 +35,6 @@ from sequifier.training.log_lines import (
     step_line,
     with_class_names,
 )
-from sequifier.training.loop import Emit
 
 Ended = Literal["finished", "early_stopping", "interrupted", "paused", "pruned", "diverged"]
 UNFINISHED: tuple[Ended, ...] = ("interrupted", "paused")

@@ -37,12 +37,12 @@ def command(
     """
     from sequifier import api
 
-    def report(line: str) -> None:
+    def log(line: str) -> None:
         if verbose is not False:
             echo(line, err=True)
 
     written = api.export(
-        source, end_to_end=end_to_end, pt=pt, embedding=embedding, card=card, project_root=project_root, report=report
+        source, end_to_end=end_to_end, pt=pt, embedding=embedding, card=card, project_root=project_root, log=log
     )
     for path in written:
         echo(path)

@@ -53,10 +53,10 @@ def command(
     )
     loaded = load(InferConfig, config_path, section=config_section, defines=defines, flags=flags)
 
-    def report(line: str) -> None:
+    def log(line: str) -> None:
         if verbose is not False:
             echo(line, err=True)
 
-    with located(loaded), Watch(report):
-        for inference in api.infer(loaded.config, report=report):
+    with located(loaded), Watch(log):
+        for inference in api.infer(loaded.config, log=log):
             echo(inference.predictions)

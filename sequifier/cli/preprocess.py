@@ -37,9 +37,9 @@ def command(
     flags = given(seed, randomize, data_path=data_path, selected_columns=selected_columns)
     loaded = load(PreprocessConfig, config_path, section=config_section, defines=defines, flags=flags)
 
-    def report(line: str) -> None:
+    def log(line: str) -> None:
         if verbose is not False:
             echo(line, err=True)
 
-    with located(loaded), Watch(report):
-        echo(api.preprocess(loaded.config, report=report))
+    with located(loaded), Watch(log):
+        echo(api.preprocess(loaded.config, log=log))

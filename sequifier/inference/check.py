@@ -1,11 +1,12 @@
 """Whether config, models and data fit together; found before anything is predicted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input
@@ -16,7 +17,6 @@ from sequifier.inference.runtime import read_model
 from sequifier.inference.sampling import find_sampler, find_seed, rules_by_target
 from sequifier.inference.source import Source, find_source
 
-Report = Callable[[str], None]
 _SUFFIXES = (".onnx", ".pt")
 NO_CHECKSUM = (
     "note: {path} was exported before model files had a checksum, so that damage to it may go unnoticed; export it "
@@ -47,7 +47,7 @@ class Job:
     name: str
 
 
-def check_jobs(config: InferConfig, report: Report) -> list[Job]:
+def check_jobs(config: InferConfig, log: Log) -> list[Job]:
     """One job for each model.
 
     Raises:
@@ -57,7 +57,7 @@ def check_jobs(config: InferConfig, report: Report) -> list[Job]:
         raise ConfigError(problems)
     sampler = find_sampler(config)
     draws = config.infer_with_dropout or config.sampler is not None or bool(config.sample_from_distribution_columns)
-    seed = find_seed(config, sampler, report) if draws else 0
+    seed = find_seed(config, sampler, log) if draws else 0
     jobs = []
     for given in dict.fromkeys(config.model_path):
         path = find_input(given, config.project_root, "model_path")
@@ -67,16 +67,16 @@ def check_jobs(config: InferConfig, report: Report) -> list[Job]:
             )
         file = read_model(path)
         if not file.has_checksum:
-            report(NO_CHECKSUM.format(path=path))
+            log(NO_CHECKSUM.format(path=path))
         targets = find_targets(config, file)
         check_kind(config, file, path)
         _check_given(config, file)
-        source = find_source(config, file, path, [] if config.model_type == "embedding" else targets, report)
+        source = find_source(config, file, path, [] if config.model_type == "embedding" else targets, log)
         evaluated = {target.name for target in source.evaluated}
         shown = {target.name for target in targets if config.output_probabilities}
         wanted = Wanted(
             file.architecture,
-            rules_by_target(config, sampler, file.architecture.targets, report),
+            rules_by_target(config, sampler, file.architecture.targets, log),
             tuple(t.name for t in file.architecture.targets if t.kind == "categorical" and t.name in evaluated | shown),
             config.model_type == "embedding",
             config.inference_batch_size or int(file.config.get("inference_batch_size", 64)),

@@ -1,7 +1,7 @@
 """`infer`: events in, predictions in original labels and units or embeddings out, one model after another."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.event_parts import ROWS_PER_PART
 from sequifier.artifacts.events import POSITION, SEQUENCE, Events
+from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
@@ -36,8 +37,6 @@ from sequifier.inference.windows import (
     stored_windows,
 )
 from sequifier.metrics.predictions import Predictions, Sums, at_positions
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def infer(
     config: InferConfig,
     *,
     encode_raw: EncodeRaw,
-    report: Report,
+    log: Log,
     rows_per_part: int = ROWS_PER_PART,
     jobs: list[Job] | None = None,
 ) -> list[Inference]:
@@ -72,7 +71,7 @@ def infer(
     Args:
         config: what to predict.
         encode_raw: encodes raw events, for `read_format: raw`.
-        report: takes lines for the user.
+        log: receives lines for the user.
         rows_per_part: rows of encoded files that are in memory at once; the result does not depend on it.
         jobs: what `check_jobs` gave for the config, if that was asked already.
 
@@ -82,13 +81,11 @@ def infer(
         RunError: a file cannot be written.
     """
     if jobs is None:
-        jobs = check_jobs(config, report)
-    return [
-        _infer(config, job, Reader(job.source, job.file, config, encode_raw, rows_per_part), report) for job in jobs
-    ]
+        jobs = check_jobs(config, log)
+    return [_infer(config, job, Reader(job.source, job.file, config, encode_raw, rows_per_part), log) for job in jobs]
 
 
-def _infer(config: InferConfig, job: Job, reader: Reader, report: Report) -> Inference:
+def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference:
     model = open_model(job.path, job.file, config, seed=job.seed)
     evaluation_path = config.root / "outputs" / "predictions" / f"{job.name}-evaluation.json"
     with ExitStack() as files:
@@ -120,7 +117,7 @@ def _infer(config: InferConfig, job: Job, reader: Reader, report: Report) -> Inf
     result = Inference(
         written.main.path, [table.path for table in written.probabilities.values()], evaluation, written.n_rows, unknown
     )
-    _report(result, config, job, reader, report)
+    _report(result, config, job, reader, log)
     return result
 
 
@@ -271,18 +268,18 @@ def _positions(events: Events, chunk: Chunk) -> NDArray[Any]:
     return positions
 
 
-def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, report: Report) -> None:
+def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, log: Log) -> None:
     for column, count in result.unknown.items():
-        report(f"note: column `{column}`: {count:,} of {reader.n_rows:,} values are unknown to the model (id 0)")
+        log(f"note: column `{column}`: {count:,} of {reader.n_rows:,} values are unknown to the model (id 0)")
     what = "embeddings" if job.wanted.embedding else "predictions"
     source, shape = job.source, job.file.architecture
     read = f"{reader.n_windows:,} windows" if reader.n_windows else f"{reader.n_own:,} events"
-    report(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
+    log(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
     by_window = not (config.autoregression or source.is_raw or config.evaluation_context == "full")
     if by_window and source.stride > 1:
         which = "the last event" if shape.prediction_length == 1 else "the last events"
-        report(f"  {which} of each window, a window every {source.stride} events")
+        log(f"  {which} of each window, a window every {source.stride} events")
     for place in result.probabilities:
-        report(f"probabilities in {place}")
+        log(f"probabilities in {place}")
     for name, metrics in result.evaluation.items():
-        report(f"{name}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))
+        log(f"{name}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))

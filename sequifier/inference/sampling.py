@@ -1,12 +1,13 @@
 """Which targets are drawn, and by which rules: from the config to `generation`."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig, Sampler
 from sequifier.config.loading.paths import find_input
@@ -47,7 +48,7 @@ def find_sampler(config: InferConfig) -> Sampler:
 
 
 def rules_by_target(
-    config: InferConfig, sampler: Sampler, targets: Sequence[Target], report: Callable[[str], None]
+    config: InferConfig, sampler: Sampler, targets: Sequence[Target], log: Log
 ) -> dict[str, Rules | None]:
     """How each target of a model is chosen: the most likely class, or a drawn one; None for a real target.
 
@@ -66,7 +67,7 @@ def rules_by_target(
         raise ConfigError(problems)
     for name in names or ():
         if known[name].kind == "real":
-            report(f"note: {key}: `{name}` is real; its predicted value is taken as it is")
+            log(f"note: {key}: `{name}` is real; its predicted value is taken as it is")
     if names is None:
         names = list(known) if config.sampler is not None else []
     drawn = Rules(
@@ -80,11 +81,11 @@ def rules_by_target(
     return {name: None if known[name].kind == "real" else of_target for name, of_target in rules.items()}
 
 
-def find_seed(config: InferConfig, sampler: Sampler, report: Callable[[str], None]) -> int:
+def find_seed(config: InferConfig, sampler: Sampler, log: Log) -> int:
     """The seed of all draws; null draws one, which is reported."""
     for seed in (sampler.seed, config.seed):
         if seed is not None:
             return seed
     seed = secrets.randbelow(2**31)
-    report(f"seed: {seed}")
+    log(f"seed: {seed}")
     return seed

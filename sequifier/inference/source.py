@@ -6,7 +6,6 @@ Raw events are encoded by what the model file carries.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from sequifier.artifacts.events import SUFFIXES
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
+from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input
@@ -54,9 +54,7 @@ class Source:
     recoding: Recoding | None = None
 
 
-def find_source(
-    config: InferConfig, file: ModelFile, model_path: Path, targets: list[Target], report: Callable[[str], None]
-) -> Source:
+def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets: list[Target], log: Log) -> Source:
     """The events that a config names, checked against a model; nothing of them is read yet.
 
     Raises:
@@ -69,7 +67,7 @@ def find_source(
         path = find_input(config.data_path, config.project_root, "data_path")
         files = _shards(path, config) if path.is_dir() else (path,)
         if holds_windows(files[0], config.read_format):
-            return _window_source(config, path, files, file, model_path, targets, report)
+            return _window_source(config, path, files, file, model_path, targets, log)
     metadata = metadata_of(config, file)
     if config.data_path is None and metadata is None:
         raise ConfigError(
@@ -88,7 +86,7 @@ def find_source(
     root = config.root
     described = _describing(path, root, metadata)
     if described is None:
-        report(f"note: no metadata describes {path}; its encoding is taken to be the model's")
+        log(f"note: no metadata describes {path}; its encoding is taken to be the model's")
         evaluated = targets if config.evaluate else []
         return Source(path, files, path.is_dir(), False, _columns(file, evaluated), evaluated, None, 1, "distribute")
     metadata, number = described
@@ -96,7 +94,7 @@ def find_source(
     _check_same_encoding(file, model_path, metadata, path, evaluated)
     if config.evaluate and len(evaluated) < len(targets):
         names = ", ".join(target.name for target in targets if target not in evaluated)
-        report(f"note: {path} does not have {names}: nothing to compare these predictions with")
+        log(f"note: {path} does not have {names}: nothing to compare these predictions with")
     return Source(
         path,
         files,
@@ -127,7 +125,7 @@ def _window_source(
     file: ModelFile,
     model_path: Path,
     targets: list[Target],
-    report: Callable[[str], None],
+    log: Log,
 ) -> Source:
     """Windows that v1 stored. What they are encoded with is what the metadata of the config says, if there is one."""
     assert config.read_format != "raw"
@@ -153,7 +151,7 @@ def _window_source(
             )
     recoding = None
     if config.metadata_config_path is None:
-        report(f"note: no metadata describes {path}; its encoding is taken to be the model's")
+        log(f"note: no metadata describes {path}; its encoding is taken to be the model's")
     else:
         place = find_metadata(config.metadata_config_path, config.project_root)
         recoding = read_recoding(place, file, columns)

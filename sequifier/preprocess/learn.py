@@ -4,7 +4,7 @@ Both are learnt part by part and merged; the result does not depend on how the s
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import Statistics
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
@@ -33,7 +34,7 @@ def learn(
     n_training: Sequence[NDArray[np.int64]],
     types: Mapping[str, StoredType],
     config: PreprocessConfig,
-    report: Callable[[str], None],
+    log: Log,
     *,
     are_looked_at: bool = False,
 ) -> Encoding:
@@ -44,7 +45,7 @@ def learn(
         n_training: for each part (S,), how many first rows of each sequence are in split 0.
         types: feature -> what it is stored as.
         config: vocabulary_from, min_count, max_categories.
-        report: takes lines for the user.
+        log: receives lines for the user.
         are_looked_at: columns of text that hold numbers have been reported already.
 
     Raises:
@@ -70,7 +71,7 @@ def learn(
             from_all = config.vocabulary_from == "all"
             counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
             vocabularies[column] = choose_vocabulary(column, counts, config)
-            _note_oddities(column, vocabularies[column], report, are_looked_at=are_looked_at)
+            _note_oddities(column, vocabularies[column], log, are_looked_at=are_looked_at)
     return Encoding(tuple(types), vocabularies, statistics)
 
 
@@ -102,15 +103,15 @@ def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Ite
             yield f"{kind}: {', '.join(shown)}"
 
 
-def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], None], *, are_looked_at: bool) -> None:
+def _note_oddities(column: str, categories: pl.Series, log: Log, *, are_looked_at: bool) -> None:
     """Columns that are probably numbers."""
     n = len(categories)
     if categories.dtype == pl.Int64 and n > MANY_CATEGORIES:
-        report(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
+        log(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
     if categories.dtype == pl.String:
         marks = categories.filter(categories.str.to_lowercase().is_in(MISSING))
         if len(marks):
-            report(
+            log(
                 f"note: column `{column}`: `{marks[0]}` is a category like any other; "
                 f"if it stands for missing values, empty those cells and set fill_null.{column}"
             )
@@ -118,7 +119,7 @@ def _note_oddities(column: str, categories: pl.Series, report: Callable[[str], N
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
         if 0 < len(others) <= n // 100:
             shown = ", ".join(f"`{value}`" for value in others.head(3))
-            report(
+            log(
                 f"note: column `{column}` is categorical because of the text {shown}; its {n - len(others):,} other "
                 f"values are numbers. If it is to be a number, empty those cells, set column_types.{column}: real and "
                 f"fill_null.{column}"

@@ -38,6 +38,7 @@ from sequifier.artifacts.metadata import (
     summarise_metadata,
     write_metadata,
 )
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.check import Part, check_settings
@@ -60,13 +61,11 @@ from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characte
 from sequifier.preprocess.types import PositionType, StoredType
 from sequifier.preprocess.working_folder import METADATA_FOLDER, working_folder
 
-Report = Callable[[str], None]
-
 MEMORY_BYTES = 256 << 20
 """Decoded size of the raw rows above which they are processed in parts."""
 
 
-def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = MEMORY_BYTES) -> Path:
+def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY_BYTES) -> Path:
     """Encode a table of events.
 
     Writes data/NAME-split<i>.<format>, or a folder data/NAME-split<i> of shards, and then
@@ -75,7 +74,7 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
 
     Args:
         config: what to read and how.
-        report: takes lines for the user.
+        log: receives lines for the user.
         memory_bytes: decoded size of the rows that are in memory at once; the result does not depend on it.
 
     Returns:
@@ -92,11 +91,11 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
     stored = _stored_metadata(config, metadata_path)
     if stored:
         config = _with_stored_fills(config, stored)
-    with working_folder(source, config, stored, memory_bytes, report) as folder:
+    with working_folder(source, config, stored, memory_bytes, log) as folder:
         data = (
-            _from_text(source, config, stored, memory_bytes, report)
+            _from_text(source, config, stored, memory_bytes, log)
             if source.format == "text"
-            else _from_table(source, config, stored, folder, memory_bytes, report)
+            else _from_table(source, config, stored, folder, memory_bytes, log)
         )
         ending = f".{config.write_format}" if config.merge_output else ""  # a folder has none
         paths = [f"data/{source.name}-split{i}{ending}" for i in range(len(config.split_ratios))]
@@ -109,7 +108,7 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
         summarise_metadata(metadata, metadata_path)
     unit = "characters" if source.format == "text" else "rows"
     for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
-        report(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")
+        log(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")
     return metadata_path
 
 
@@ -139,10 +138,10 @@ def _from_table(
     stored: Metadata | None,
     folder: Path,
     memory_bytes: int,
-    report: Report,
+    log: Log,
 ) -> _Data:
-    table, parts = _read(source, config, stored, folder, memory_bytes, report)
-    split = _share_out(parts, config, report)
+    table, parts = _read(source, config, stored, folder, memory_bytes, log)
+    split = _share_out(parts, config, log)
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
         if stored
@@ -151,27 +150,25 @@ def _from_table(
             split.in_training(),
             table.types,
             config,
-            report,
+            log,
             are_looked_at=source.format == "csv" and not table.is_sample,
         )
     )
     for line in kinds_of_columns(table.types, encoding):
-        report(line)
-    encoded = _encode(parts, encoding, folder, report)
+        log(line)
+    encoded = _encode(parts, encoding, folder, log)
     return _Data(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.known)
 
 
-def _from_text(
-    source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int, report: Report
-) -> _Data:
+def _from_text(source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int, log: Log) -> _Data:
     types: dict[str, StoredType] = {CHAR: "String"}
     check_settings(config, types, str(source.path))
     if source.left_out:
         endings = ", ".join(sorted({path.suffix or path.name for path in source.left_out}))
-        report(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
+        log(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
     texts = read_texts(source, config, memory_bytes)
-    split = _share_out(texts.parts, config, report, text_of_sequence=texts.text_of_sequence)
-    encoding = learn_characters(texts, split.in_training(), config, stored, report)
+    split = _share_out(texts.parts, config, log, text_of_sequence=texts.text_of_sequence)
+    encoding = learn_characters(texts, split.in_training(), config, stored, log)
     ids = id_of_code_point(encoding)
     return _Data(encoding, split, [partial(part.encoded, ids) for part in texts.parts], types, "Int64", "Int64")
 
@@ -211,7 +208,7 @@ def _read(
     stored: Metadata | None,
     folder: Path,
     memory_bytes: int,
-    report: Report,
+    log: Log,
 ) -> tuple[Table, list[Part]]:
     """Sorted and checked parts. CSV types are guessed from the first rows, and from all where that fails."""
     selected = config.selected_columns or (stored.columns if stored else None)
@@ -223,7 +220,7 @@ def _read(
             table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_known(stored))
             check_settings(config, table.types, str(source.path))
             if not table.is_sample:
-                _report_notes(table, report)
+                _log_notes(table, log)
             parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
         except LookAgain:
             assert sample_rows is not None, "everything has been looked at"
@@ -233,10 +230,10 @@ def _read(
         else:
             break
     if table.is_sample:
-        _report_notes(table, report)
+        _log_notes(table, log)
     n_rows = sum(int(part.offsets[-1]) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
-    report(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
+    log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
     return table, parts
 
 
@@ -248,15 +245,15 @@ def _known(stored: Metadata | None) -> Known:
     return known_of(stored.real_columns, reading.numbers, reading.dates)
 
 
-def _report_notes(table: Table, report: Report) -> None:
+def _log_notes(table: Table, log: Log) -> None:
     for note in table.notes:
-        report(f"note: {note}")
+        log(f"note: {note}")
 
 
 def _share_out(
     parts: Sequence[Part | TextPart],
     config: PreprocessConfig,
-    report: Report,
+    log: Log,
     *,
     text_of_sequence: NDArray[np.int64] | None = None,
 ) -> Split:
@@ -266,7 +263,7 @@ def _share_out(
     if config.split_method == "between_sequence":
         seed = secrets.randbelow(2**31) if config.seed is None else config.seed
         if config.seed is None:
-            report(f"seed: {seed}")
+            log(f"seed: {seed}")
         bounds = between_sequences(ids, n_rows, config.split_ratios, seed)
     elif text_of_sequence is not None:
         bounds = within_texts(n_rows, text_of_sequence, config.split_ratios)
@@ -279,7 +276,7 @@ def _share_out(
     return Split(bounds, part_ends, config.stored_context_events, seed)
 
 
-def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report) -> list[Callable[[], Events]]:
+def _encode(parts: list[Part], encoding: Encoding, folder: Path, log: Log) -> list[Callable[[], Events]]:
     """What gives the encoded rows of each part: memory, or a file where there are several parts."""
     encoded: list[Callable[[], Events]] = []
     unknown = dict.fromkeys(encoding.vocabularies, 0)
@@ -305,7 +302,7 @@ def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report)
             encoded.append(lambda events=events: events)  # type: ignore[misc]
     for column, count in unknown.items():
         if count:
-            report(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
+            log(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
     return encoded
 
 

@@ -9,7 +9,7 @@ Shapes: S sequences of a part, N its characters.
 """
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import CHAR, PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
@@ -141,7 +142,7 @@ def learn_characters(
     in_training: Sequence[NDArray[np.int64]],
     config: PreprocessConfig,
     stored: Metadata | None,
-    report: Callable[[str], None],
+    log: Log,
 ) -> Encoding:
     """The vocabulary of characters, sorted by code point; and a line on what there is.
 
@@ -150,7 +151,7 @@ def learn_characters(
         in_training: for each part (S,), how many first characters of each sequence are in split 0.
         config: vocabulary_from, min_count, max_categories.
         stored: metadata with the vocabulary to use instead.
-        report: takes lines for the user.
+        log: receives lines for the user.
 
     Raises:
         DataError: the stored metadata describes something else than characters.
@@ -171,13 +172,13 @@ def learn_characters(
         frame = pl.DataFrame({VALUE: list(map(chr, present.tolist())), COUNT: usable[present]})
         encoding = Encoding((CHAR,), {CHAR: choose_vocabulary(CHAR, [frame], config)}, {})
     n_files = len(texts.source.files)
-    report(
+    log(
         f"{texts.source.path}: {f'{n_files:,} files, ' if n_files > 1 else ''}{counts.sum():,} characters, "
         f"{np.count_nonzero(counts):,} different ones, in {len(texts.text_of_sequence):,} sequences of up to "
         f"{config.text_sequence_length:,}"
     )
     if unknown := int(counts[id_of_code_point(encoding) == 0].sum()):
-        report(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
+        log(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
     return encoding
 
 

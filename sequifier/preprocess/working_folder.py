@@ -13,13 +13,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sequifier import __version__
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.metadata import Metadata
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, RunError
 from sequifier.preprocess.source import Source
@@ -39,7 +40,7 @@ def working_folder(
     config: PreprocessConfig,
     stored: Metadata | None,
     memory_bytes: int,
-    report: Callable[[str], None],
+    log: Log,
 ) -> Iterator[Path]:
     """The folder, locked; removed at the end, unless the work is interrupted and is to be continued.
 
@@ -48,7 +49,7 @@ def working_folder(
         config: their settings.
         stored: metadata to encode with.
         memory_bytes: size of the parts.
-        report: takes lines for the user.
+        log: receives lines for the user.
 
     Raises:
         RunError: the disk is read-only, or another process works on the same data.
@@ -71,10 +72,10 @@ def working_folder(
         found = state.read_text(encoding="utf-8") if state.exists() else None
         if found == same and config.continue_preprocessing:
             n_files = max((int(mark.name.removeprefix(DEALT)) + 1 for mark in path.rglob(f"{DEALT}*")), default=0)
-            report(f"going on with an interrupted run: {n_files:,} of {len(source.files):,} files have been read")
+            log(f"going on with an interrupted run: {n_files:,} of {len(source.files):,} files have been read")
         else:
             if found is not None and config.continue_preprocessing:
-                report("note: files or settings are not those of the interrupted run; everything is read again")
+                log("note: files or settings are not those of the interrupted run; everything is read again")
             _empty(path)
             write_text(state, same)
         try:

@@ -3,7 +3,7 @@
 Shapes: S sequences, P prompts, L seq_length, H events that are compared.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.sampler_search import SamplerSearchConfig
@@ -30,7 +31,6 @@ from sequifier.sampler_search.prompts import (
 )
 
 Array = NDArray[Any]
-Report = Callable[[str], None]
 
 _ROWS_PER_PART = 1 << 20
 
@@ -66,11 +66,11 @@ class HeldOutReader:
         file: the model.
         path: of the model.
         seed: of the choice of places.
-        report: takes lines for the user.
+        log: receives lines for the user.
     """
 
-    def __init__(self, config: SamplerSearchConfig, file: ModelFile, path: Path, *, seed: int, report: Report) -> None:
-        self._config, self._file, self._path, self._seed, self._report = config, file, path, seed, report
+    def __init__(self, config: SamplerSearchConfig, file: ModelFile, path: Path, *, seed: int, log: Log) -> None:
+        self._config, self._file, self._path, self._seed, self._log = config, file, path, seed, log
         self._inference = as_inference(config, file)
         self._targets = find_targets(self._inference, file)
         self._seq_length = file.architecture.seq_length
@@ -127,7 +127,7 @@ class HeldOutReader:
 
     def _places(self, ids: Sequence[str | int] | None) -> HeldOut:
         config, length = self._config, self._config.generated_length
-        offsets, n_context, sequence_ids = self._outline(self._reader(self._report))
+        offsets, n_context, sequence_ids = self._outline(self._reader(self._log))
         horizon = config.horizon or length or self._seq_length
         if ids is not None:
             places = places_of(
@@ -139,7 +139,7 @@ class HeldOutReader:
                 wanted = horizon
                 horizon = fitting_horizon(offsets, n_context, wanted=wanted, n_prompts=config.n_prompts)
                 if horizon < wanted:
-                    self._report(f"note: {horizon} events are generated: held-out sequences are too short for {wanted}")
+                    self._log(f"note: {horizon} events are generated: held-out sequences are too short for {wanted}")
             places = choose_places(
                 offsets,
                 n_context,
@@ -160,10 +160,10 @@ class HeldOutReader:
                 fix="set a smaller horizon or max_tokens, or another data_path",
             )
         if count < wanted:
-            self._report(f"note: the data has {count} places of {horizon} events, not n_prompts {wanted}")
+            self._log(f"note: the data has {count} places of {horizon} events, not n_prompts {wanted}")
 
-    def _reader(self, report: Report) -> Reader:
-        source = find_source(self._inference, self._file, self._path, self._targets, report)
+    def _reader(self, log: Log) -> Reader:
+        source = find_source(self._inference, self._file, self._path, self._targets, log)
         if source.hashes is None and not source.evaluated:
             raise DataError("the data has none of the model's targets", where=str(source.path))
         if not any(target.kind == "categorical" for target in source.evaluated):

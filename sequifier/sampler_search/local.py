@@ -4,7 +4,7 @@ Shapes: P prompts, L seq_length, H events that are compared, T generated events,
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.callbacks import Log
 from sequifier.config.loading.paths import find_input
 from sequifier.config.sampler_search import MAX_TOKENS, SamplerSearchConfig
 from sequifier.errors import ConfigError, ModelError, Problem
@@ -27,7 +28,6 @@ from sequifier.sampler_search.prompts import Generation, Prompt, as_text, is_tex
 from sequifier.sampler_search.space import Configuration
 
 Array = NDArray[Any]
-Report = Callable[[str], None]
 
 _KEPT_NUMBERS = 1 << 26
 """Predictions of the truth that stay in memory (256 MB); where there are more, each configuration asks again."""
@@ -43,7 +43,7 @@ class LocalModel:
     Args:
         config: of the search; it has a model_path.
         seed: of prompts and draws.
-        report: takes lines for the user.
+        log: receives lines for the user.
 
     Attributes:
         prompts: P.
@@ -58,7 +58,7 @@ class LocalModel:
         ConfigError, DataError, ModelError: model, data and config do not fit.
     """
 
-    def __init__(self, config: SamplerSearchConfig, *, seed: int, report: Report) -> None:
+    def __init__(self, config: SamplerSearchConfig, *, seed: int, log: Log) -> None:
         assert config.model_path is not None
         path = find_input(config.model_path, config.project_root, "model_path")
         if path.suffix not in (".onnx", ".pt"):
@@ -67,7 +67,7 @@ class LocalModel:
         self.name, self._seed, self._batch_size = config.model_path, seed, config.inference_batch_size
         self._file = read_model(path)
         if not self._file.has_checksum:
-            report(NO_CHECKSUM.format(path=path))
+            log(NO_CHECKSUM.format(path=path))
         inference = as_inference(config, self._file)
         check_kind(inference, self._file, path)
         if not any(target.kind == "categorical" for target in find_targets(inference, self._file)):
@@ -76,8 +76,8 @@ class LocalModel:
                 where=str(path),
                 fix="use a model with a categorical target, and name it where target_columns is given",
             )
-        self.is_true_history = _is_true_history(config, self._file, path, report)
-        self._data = HeldOutReader(config, self._file, path, seed=seed, report=report).read()
+        self.is_true_history = _is_true_history(config, self._file, path, log)
+        self._data = HeldOutReader(config, self._file, path, seed=seed, log=log).read()
         if self.is_true_history and not self._data.truths:
             what = "the model cannot continue a text: events are drawn behind true ones (history: true)"
             raise ConfigError([Problem("test_prompts", what, fix="name sequences of the data")])
@@ -253,7 +253,7 @@ def rules_of(found: Configuration) -> Rules:
     return Rules(**values)
 
 
-def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, report: Report) -> bool:
+def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, log: Log) -> bool:
     targets = [target.name for target in file.architecture.targets]
     missing = [name for name in file.architecture.input_columns if name not in targets]
     if missing and config.history == "generated":
@@ -263,7 +263,7 @@ def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, r
             fix="leave history out, or use a model whose input_columns are all among its target_columns",
         )
     if missing and config.history is None:
-        report(
+        log(
             f"note: the model reads {', '.join(missing)}, which it does not predict: each event is drawn behind the "
             "true ones (history: true)"
         )

@@ -6,10 +6,11 @@ Shapes: P prompts, H words or characters that are compared.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from sequifier.callbacks import Log
 from sequifier.config.loading.paths import find_input
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import ConfigError, DataError, Problem
@@ -18,8 +19,6 @@ from sequifier.sampler_search.endpoint import EndpointModel, check_samplers, fin
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
 from sequifier.search.strategies import permuted
-
-Report = Callable[[str], None]
 
 TARGET = "text"
 MAX_TOKENS = 512
@@ -36,7 +35,7 @@ class RemoteModel:
     Args:
         config: of the search; it has an endpoint.
         seed: of prompts and draws.
-        report: takes lines for the user.
+        log: receives lines for the user.
 
     Raises:
         ConfigError, DataError: prompts and config do not fit, or the server does not know a sampler.
@@ -46,7 +45,7 @@ class RemoteModel:
     real_targets: Sequence[str] = ()
     has_likelihood = False
 
-    def __init__(self, config: SamplerSearchConfig, *, seed: int, report: Report) -> None:
+    def __init__(self, config: SamplerSearchConfig, *, seed: int, log: Log) -> None:
         assert config.endpoint is not None
         self._config, self._endpoint, self._seed = config, config.endpoint, seed
         self.name = f"{config.endpoint.model} at {config.endpoint.base_url}"
@@ -57,7 +56,7 @@ class RemoteModel:
         if config.test_prompts is not None:
             self.prompts = [Prompt(str(text)) for text in config.test_prompts]
         else:
-            self.prompts = self._places(report)
+            self.prompts = self._places(log)
         client = open_client(config.endpoint, config.root)
         self.server = find_server(config.endpoint, client)
         check_samplers(config, self.server, is_said=config.endpoint.server is not None)
@@ -100,7 +99,7 @@ class RemoteModel:
         tokens = tokens_of(text, self._config.tokens)
         return Generation(prompt, sample, text, {TARGET: tokens}, {}, {TARGET: tokens})
 
-    def _places(self, report: Report) -> list[Prompt]:
+    def _places(self, log: Log) -> list[Prompt]:
         """Prompts, and what came after them, cut out of a text."""
         config = self._config
         assert config.data_path is not None
@@ -118,7 +117,7 @@ class RemoteModel:
                 fix="set a smaller prompt_length or horizon, or give a longer text",
             )
         if len(cuts) < config.n_prompts:
-            report(f"note: the text has room for {len(cuts)} prompts, not for n_prompts {config.n_prompts}")
+            log(f"note: the text has room for {len(cuts)} prompts, not for n_prompts {config.n_prompts}")
         count = min(config.n_prompts, len(cuts))
         chosen = [cuts[permuted(number, len(cuts), key=f"{self._seed}:prompts")] for number in range(count)]
         prompts = []

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sequifier.artifacts.ledger import State, latest_by_run
 from sequifier.artifacts.sampler_results import SCORE, SamplerLedger, SamplerRecord, of_search
+from sequifier.callbacks import Emit
 from sequifier.errors import RunError
 from sequifier.sampler_search.client import RequestFailedError
 from sequifier.sampler_search.evaluate import Evaluation, evaluate
@@ -116,7 +117,7 @@ class SamplerSearch:
     setup: Setup
     ledger: SamplerLedger
     folder: Path
-    emit: Callable[..., None]
+    emit: Emit
     should_stop: Callable[[], bool]
     _failures: dict[str, list[Trial]] = field(default_factory=dict)  # which -> whose requests failed in a row
 

@@ -17,6 +17,7 @@ from sequifier.artifacts.sampler_results import (
     write_export,
     write_search_results,
 )
+from sequifier.callbacks import Emit
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
@@ -68,12 +69,12 @@ class Session:
         ConfigError, DataError, ModelError, RunError: it cannot begin; nothing is spent.
     """
 
-    def __init__(self, config: SamplerSearchConfig, *, retry_failed: bool, emit: Callable[..., None]) -> None:
+    def __init__(self, config: SamplerSearchConfig, *, retry_failed: bool, emit: Emit) -> None:
         self._emit, self.folder = emit, config.root / "logs" / config.sampler_search_name
         self._ledger = SamplerLedger.open(self.folder)
         try:
             seed = self._seed(config)
-            self.setup: Setup = set_up(config, seed=seed, report=lambda line: emit("note", line=line))
+            self.setup: Setup = set_up(config, seed=seed, log=lambda line: emit("note", line=line))
             self._agenda = Agenda(self.setup, retry_failed=retry_failed)
         except BaseException:
             self._ledger.close()
@@ -168,7 +169,7 @@ class Session:
         return values
 
 
-def _logged(record: Experiment, emit: Callable[..., None]) -> Callable[..., None]:
+def _logged(record: Experiment, emit: Emit) -> Emit:
     """`emit`, and a line in the record for each configuration that ends."""
 
     def told(event: str, **fields: Any) -> None:

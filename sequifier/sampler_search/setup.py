@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sequifier.callbacks import Log
 from sequifier.config.sampler_search import JUDGE, SamplerSearchConfig
 from sequifier.errors import RunError
 from sequifier.sampler_search.client import RequestFailedError
@@ -16,8 +17,6 @@ from sequifier.sampler_search.remote import RemoteModel
 from sequifier.sampler_search.space import Configuration, build_space, build_strategy, configuration
 from sequifier.search.space import Space
 from sequifier.search.strategies import Strategy
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Setup:
         return len(self.source.prompts) * self.config.samples_per_config
 
 
-def set_up(config: SamplerSearchConfig, *, seed: int, report: Report) -> Setup:
+def set_up(config: SamplerSearchConfig, *, seed: int, log: Log) -> Setup:
     """Load the model, choose the prompts, open the judge; nothing is generated.
 
     Raises:
@@ -69,15 +68,15 @@ def set_up(config: SamplerSearchConfig, *, seed: int, report: Report) -> Setup:
     judge = open_judge(config.judge, config.root, endpoint=config.endpoint)
     source: LocalModel | RemoteModel
     if config.endpoint is not None:
-        source = RemoteModel(config, seed=seed, report=report)
+        source = RemoteModel(config, seed=seed, log=log)
     else:
-        source = LocalModel(config, seed=seed, report=report)
+        source = LocalModel(config, seed=seed, log=log)
     weights = usable_weights(config, source)
     space = build_space(config)
     if config.search_strategy == "grid" and "n_samples" in config.model_fields_set:
-        report("note: a grid is tried as a whole: n_samples is not used")
+        log("note: a grid is tried as a whole: n_samples is not used")
     elif space.is_finite and config.search_strategy != "grid" and space.size < config.n_samples:
-        report(f"note: there are {space.size} configurations, not n_samples {config.n_samples}: each is tried once")
+        log(f"note: there are {space.size} configurations, not n_samples {config.n_samples}: each is tried once")
     evaluation = _hash(
         {
             "schema": 1,

@@ -1,15 +1,14 @@
 """The record of a search, beside its ledger: what was asked for, what happened when, and what came of it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sequifier.callbacks import Emit
 from sequifier.experiment.experiment import Experiment
 from sequifier.results.settings import shown
 from sequifier.search.results import Row
-
-Emit = Callable[..., None]
 
 
 def search_experiment(root: Path, name: str, parameters: Mapping[str, Any]) -> Experiment:

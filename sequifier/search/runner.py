@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
 from sequifier.artifacts.ledger import Ledger, Record, State, now
+from sequifier.callbacks import Emit
 from sequifier.config.size import size_text
 from sequifier.errors import RunError, SequifierError
 from sequifier.processes import describe_death
@@ -26,12 +27,6 @@ from sequifier.search.out_of_memory import Batch, decide, first_batch, halved, i
 from sequifier.search.plan import Plan, PlannedRun, run_file
 
 Outcome = Literal["complete", "stopped", "budget"]
-
-
-class Emit(Protocol):
-    """Is told what happens."""
-
-    def __call__(self, event: str, **fields: Any) -> None: ...
 
 
 @dataclass(frozen=True)

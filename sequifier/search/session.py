@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from sequifier.artifacts.disk import free_bytes
 from sequifier.artifacts.ledger import Ledger, Record, read_ledger
+from sequifier.callbacks import Emit
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
@@ -24,7 +25,7 @@ from sequifier.search.keep_models import remove_surplus
 from sequifier.search.plan import Plan, PlannedRun, write_run_files
 from sequifier.search.planner import Planner
 from sequifier.search.pruning import Savings
-from sequifier.search.recording import Emit, logged, search_experiment, summary
+from sequifier.search.recording import logged, search_experiment, summary
 from sequifier.search.repeats import with_confirmations
 from sequifier.search.results import Row, savings
 from sequifier.search.runner import Search, run_search

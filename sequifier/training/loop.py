@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from sequifier.callbacks import Emit
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.order import epoch_order
@@ -24,12 +25,6 @@ EVALUATION_BATCHES = 2
 """Factor by which evaluation batches are larger than training batches: without gradients they need less memory."""
 SHARES_LOGGED = 5
 """Number of classes, the most predicted ones, of which `class_share_log_columns` logs the fraction."""
-
-
-class Emit(Protocol):
-    """Receives events: `emit("epoch", epoch=3, val_loss=1.2)`."""
-
-    def __call__(self, event: str, **fields: Any) -> None: ...
 
 
 class DivergedError(RunError):

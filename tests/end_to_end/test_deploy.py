@@ -46,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
     lines: list[str] = []
-    (inference,) = api.infer(config, report=lines.append)
+    (inference,) = api.infer(config, log=lines.append)
     assert inference.n_predictions == N_ROWS
     assert set(inference.unknown) == {"state", "code", "alarm"}
     return root

@@ -104,7 +104,7 @@ def test_a_search_and_an_inference_leave_records(shop: Path, search_config: Writ
 
     said: list[str] = []
     values = {"model_path": best.model_path, "data_path": "data/shop-split2.parquet"}
-    (inference,) = api.infer(InferConfig.model_validate(values), report=said.append)
+    (inference,) = api.infer(InferConfig.model_validate(values), log=said.append)
     record = Experiment.load(shop / "logs" / "infer" / "latest")
     assert record.metadata["status"] == "done"
     assert record.parameters["model_path"] == [values["model_path"]]
@@ -115,7 +115,7 @@ def test_a_search_and_an_inference_leave_records(shop: Path, search_config: Writ
         line for text in said for line in text.splitlines()
     ]
     with pytest.raises(ConfigError):
-        api.infer(InferConfig.model_validate(values | {"data_path": "data/missing.parquet"}), report=said.append)
+        api.infer(InferConfig.model_validate(values | {"data_path": "data/missing.parquet"}), log=said.append)
     assert len(list((shop / "logs" / "infer").glob("2*"))) == 1, "what is wrong in the config leaves no record"
 
 

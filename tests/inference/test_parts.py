@@ -23,7 +23,7 @@ def no_raw(path: Path, file: object) -> Iterator[Events]:
 
 def infer_in_parts(path: str, rows_per_part: int, **values: Any) -> predict.Inference:
     config = InferConfig.model_validate({"model_path": path, "device": "cpu"} | values)
-    (result,) = predict.infer(config, encode_raw=no_raw, report=lambda line: None, rows_per_part=rows_per_part)
+    (result,) = predict.infer(config, encode_raw=no_raw, log=lambda line: None, rows_per_part=rows_per_part)
     return result
 
 

@@ -250,7 +250,7 @@ def test_a_sequence_of_one_event_has_no_prediction_and_no_sequences_are_an_error
 def test_predicting_loads_no_torch(trained: Path, values: dict[str, Any]) -> None:
     code = (
         "import sys; from sequifier import api; from sequifier.config.inference import InferConfig;"
-        f"api.infer(InferConfig(model_path={model('one')!r}, **{values!r}), report=print); print(sorted(sys.modules))"
+        f"api.infer(InferConfig(model_path={model('one')!r}, **{values!r}), log=print); print(sorted(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

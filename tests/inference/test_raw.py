@@ -121,7 +121,7 @@ def test_a_text_file_is_continued_by_a_model_of_characters(tmp_path: Path, monke
     Path("data").mkdir()
     Path("data/words.txt").write_text("to be or not to be " * 60)
     text = {"data_path": "data/words.txt", "read_format": "text", "seq_length": 5, "text_sequence_length": 100}
-    preprocess(PreprocessConfig.model_validate(text), report=lambda line: None)
+    preprocess(PreprocessConfig.model_validate(text), log=lambda line: None)
     metadata = "configs/metadata_configs/words.json"
     train(tmp_path, model_name="words", metadata_config_path=metadata, target_columns=["char"])
     Path("data/prompt.txt").write_text("not to z")

@@ -123,7 +123,7 @@ def test_a_window_file_read_in_parts_gives_the_same(visits: Path, suffix: str, v
     expected, evaluation = pl.read_csv(whole.predictions), whole.evaluation
     config = InferConfig.model_validate({"model_path": model("both"), "device": "cpu"} | options)
     for rows_per_part in (1, 40):
-        (parts,) = predict.infer(config, encode_raw=no_raw, report=lambda line: None, rows_per_part=rows_per_part)
+        (parts,) = predict.infer(config, encode_raw=no_raw, log=lambda line: None, rows_per_part=rows_per_part)
         assert_frame_equal(pl.read_csv(parts.predictions), expected, rel_tol=1e-5)
         assert parts.evaluation["item"] == pytest.approx(evaluation["item"], rel=1e-5)
 

@@ -267,7 +267,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 config = PreprocessConfig(project_root={str(project.root)!r}, data_path={str(path)!r}, read_format="parquet",
                           write_format={write_format!r}, seq_length=4, merge_output={write_format != "pt"})
 try:
-    preprocess(config, report=lambda line: None, memory_bytes={memory_bytes})
+    preprocess(config, log=lambda line: None, memory_bytes={memory_bytes})
 except RunError as error:
     print(error)
 """

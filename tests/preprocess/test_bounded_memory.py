@@ -70,7 +70,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.preprocess.pipeline import preprocess
 config = PreprocessConfig(project_root={str(project.root)!r}, data_path={str(path)!r}, read_format="parquet",
                           seq_length=4, fill_null={{"price": "mean"}})
-preprocess(config, report=print, memory_bytes=8000)
+preprocess(config, log=print, memory_bytes=8000)
 """
         environment = os.environ | {"POLARS_MAX_THREADS": threads, "PYTHONHASHSEED": threads}
         subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True)

@@ -99,7 +99,7 @@ def killed(path):
 partition.atomic_path = killed
 config = PreprocessConfig(project_root={str(project.root)!r}, data_path={str(folder)!r}, seq_length=4,
                           continue_preprocessing=True)
-pipeline.preprocess(config, report=print, memory_bytes=4000)
+pipeline.preprocess(config, log=print, memory_bytes=4000)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
     project.run(folder, **SETTINGS)

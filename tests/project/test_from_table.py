@@ -341,7 +341,7 @@ def test_preprocess_reads_what_make_saw(values, kind, fill, tmp_path) -> None:
     assert configs["preprocess.yaml"].fill_null == ({"x": fill} if fill else {})
     assert any("`day`: its dates are not written like 2013-01-31 (but as DD/MM/YYYY)" in line for line in lines)
     config = configs["preprocess.yaml"].model_copy(update={"data_path": str(data), "project_root": str(tmp_path)})
-    metadata = read_metadata(preprocess(config, report=lambda line: None))
+    metadata = read_metadata(preprocess(config, log=lambda line: None))
     assert metadata.column_types["x"] == kind
     assert metadata.sequifier.position_type == "Date"
 

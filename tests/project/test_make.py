@@ -99,7 +99,7 @@ def test_the_text_example_learns_to_write(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path / "trial")
     Path("data/topics.txt").write_text("To be, or not to be, that is the question.\r\n" * 400, newline="")
     preprocess_config = load(PreprocessConfig, Path("configs/preprocess.yaml")).config
-    api.preprocess(preprocess_config, report=lambda line: None)
+    api.preprocess(preprocess_config, log=lambda line: None)
     small = ["training_spec.epochs=10", "model_spec.num_layers=1", "training_spec.warmup_steps=10"]
     result = api.train(load(TrainConfig, Path("configs/train.yaml"), defines=small).config, emit=lambda *a, **k: None)
     assert result.best_val_loss is not None and result.best_val_loss < 0.2  # the text repeats itself

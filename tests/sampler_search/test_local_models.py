@@ -21,7 +21,7 @@ PLACES = [(prompt, sample) for sample in range(2) for prompt in range(4)]
 
 
 def model(**values: Any) -> LocalModel:
-    return LocalModel(config_of(**values), seed=5, report=lambda line: None)
+    return LocalModel(config_of(**values), seed=5, log=lambda line: None)
 
 
 class Loop:
@@ -84,7 +84,7 @@ def test_draws_depend_on_seed_prompt_and_sample_alone(text_project: Path) -> Non
     }
     more = model(n_prompts=6, inference_batch_size=3)
     assert {(each.prompt, each.sample): each.text for each in more.generate(PLAIN, PLACES)} == all_texts
-    other = LocalModel(config_of(), seed=6, report=lambda line: None)
+    other = LocalModel(config_of(), seed=6, log=lambda line: None)
     assert {(each.prompt, each.sample): each.text for each in other.generate(PLAIN, PLACES)} != all_texts
 
 
@@ -136,14 +136,14 @@ def test_held_out_sequences_that_are_too_short_are_an_error_or_set_the_length(te
     with pytest.raises(DataError, match="no held-out sequence has 100000 events"):
         model(max_tokens=100_000)
     lines: list[str] = []
-    LocalModel(config_of(n_prompts=10_000), seed=5, report=lines.append)
+    LocalModel(config_of(n_prompts=10_000), seed=5, log=lines.append)
     assert any("not n_prompts 10000" in line for line in lines)
 
 
 def test_a_model_of_several_columns_generates_all_of_them(shop_models: Path) -> None:
     lines: list[str] = []
     config = config_of(model_path="models/both.onnx", max_tokens=None, n_prompts=6)
-    source = LocalModel(config, seed=5, report=lines.append)
+    source = LocalModel(config, seed=5, log=lines.append)
     assert any("events are generated: held-out sequences are too short" in line for line in lines)
     assert source.real_targets == ["price"] and not source.is_true_history
     for each in source.generate(PLAIN, PLACES):
@@ -164,7 +164,7 @@ def test_sequences_are_named_by_their_ids(shop_models: Path) -> None:
 def test_a_model_that_reads_what_it_does_not_predict_draws_behind_the_truth(shop_models: Path) -> None:
     lines: list[str] = []
     config = config_of(model_path="models/item.onnx", max_tokens=None, n_prompts=4)
-    source = LocalModel(config, seed=5, report=lines.append)
+    source = LocalModel(config, seed=5, log=lines.append)
     assert any("reads price, which it does not predict" in line for line in lines) and source.is_true_history
     first = {(each.prompt, each.sample): each.tokens["item"] for each in source.generate(PLAIN, PLACES)}
     assert {place: first[place] for place in PLACES[5:]} == {

@@ -219,7 +219,7 @@ def test_infer_takes_the_export_whole_or_by_sampler(text_project: Path) -> None:
             "device": "cpu",
             "autoregression": True,
         }
-        inference = api.infer(InferConfig.model_validate(config), report=lambda line: None)[0]
+        inference = api.infer(InferConfig.model_validate(config), log=lambda line: None)[0]
         return inference.predictions.read_text()
 
     assert predicted(f"{result.best}:min_p") == predicted({"temperature": 0.9, "min_p": 0.08})
@@ -322,6 +322,6 @@ def test_ctrl_c_finishes_the_configuration_and_the_same_command_goes_on(text_pro
 
 def test_proposals_follow_from_the_ledger_alone(text_project: Path) -> None:
     search(n_samples=2)
-    setup = set_up(config_of(n_samples=4), seed=42, report=lambda line: None)
+    setup = set_up(config_of(n_samples=4), seed=42, log=lambda line: None)
     trials = [Agenda(setup, retry_failed=False).next(records()) for _ in range(2)]
     assert trials[0] == trials[1] and trials[0] is not None and trials[0].number == 2

@@ -73,7 +73,7 @@ def train(root: Path, **values: Any) -> None:
         "column_types": {"clock": "real"},
         "fill_null": {"state": "unknown", "code": CODES[0], "alarm": "unknown", "load": 7.5, "clock": "mean"},
     }
-    preprocess(PreprocessConfig.model_validate(encoding), report=lambda line: None)
+    preprocess(PreprocessConfig.model_validate(encoding), log=lambda line: None)
     config = TrainConfig.model_validate(merged(RUN | {"project_root": str(root)}, values))
     api.train(config, emit=lambda event, **fields: None)
 

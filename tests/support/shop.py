@@ -37,7 +37,7 @@ def preprocess_shop(root: Path, **values: Any) -> Path:
         "position_column": "visit",
         "seq_length": 8,
     }
-    return preprocess(PreprocessConfig.model_validate(config | values), report=lambda line: None)
+    return preprocess(PreprocessConfig.model_validate(config | values), log=lambda line: None)
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Project:
         values = {"project_root": str(self.root), "data_path": str(path), "seq_length": 4} | fields
         self.lines = []
         config = PreprocessConfig.model_validate(values)
-        self.metadata_path = preprocess(config, report=self.lines.append, memory_bytes=memory_bytes)
+        self.metadata_path = preprocess(config, log=self.lines.append, memory_bytes=memory_bytes)
         return self.metadata
 
     @property

@@ -24,4 +24,4 @@ def model(name: str, which: str = "best") -> str:
 def infer(path: str | list[str], lines: list[str] | None = None, **values: Any) -> list[Inference]:
     """Predict; what is reported goes to `lines`."""
     config = InferConfig.model_validate({"model_path": path, "device": "cpu"} | values)
-    return api.infer(config, report=(lines if lines is not None else []).append)
+    return api.infer(config, log=(lines if lines is not None else []).append)

@@ -42,7 +42,7 @@ def train_text(root: Path, text: str) -> None:
                 "split_ratios": [0.8, 0.1, 0.1],
             }
         ),
-        report=lambda line: None,
+        log=lambda line: None,
     )
     config = {
         "project_root": str(root),

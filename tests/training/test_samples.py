@@ -34,7 +34,7 @@ def text_metadata(tmp_path: Path) -> Metadata:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "words.txt").write_text("to be or not to be " * 40)
     values = {"project_root": str(tmp_path), "data_path": "data/words.txt", "read_format": "text", "seq_length": 5}
-    return read_metadata(preprocess(PreprocessConfig.model_validate(values), report=lambda line: None))
+    return read_metadata(preprocess(PreprocessConfig.model_validate(values), log=lambda line: None))
 
 
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "max_length": 12, "seed": 3}

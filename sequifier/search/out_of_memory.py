@@ -1,15 +1,22 @@
-"""What a failed attempt means, and what follows from it."""
+"""Runs that ran out of memory: how that is noticed, how a batch is cut, and with which batch later runs start.
+
+The ledger shows which batch sizes did not fit: those that were halved. A run that needs at least as much memory per
+window is not expected to fit where another one did not, so it starts with the size that fitted there. Three numbers
+that memory grows with say which run needs more; all of them must be at least as large. Runs that differ both ways are
+not compared, and a larger run that did fit overrules.
+"""
 
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
-from sequifier.artifacts.disk import WORDS
 from sequifier.artifacts.ledger import DONE, Record
-from sequifier.processes import describe_death
 from sequifier.search.plan import PlannedRun
+
+LAST_LINES = 5
+"""Lines at the end of the standard error of a process that died among which its reason is looked for."""
 
 _OOM_WORDS = (
     "memory allocation of",  # Rust: polars
@@ -21,9 +28,8 @@ _OOM_WORDS = (
     "cannot allocate memory",
     "memoryerror",
 )
-"""What a dying process prints, in small letters, when memory ran out where no exception could be caught."""
+"""What a dying process prints, in lower case, when memory ran out where no exception could be caught."""
 
-_LAST_LINES = 5
 _ENDED_BY_US = ("silent_seconds", "stalled_seconds")
 
 
@@ -36,87 +42,23 @@ class Batch:
     effective_batch_size: int | None = None
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What follows from a failure."""
-
-    action: Literal["halve", "resume", "give_up"]
-    state: Literal["failed", "oom"]  # of the run, if it is given up
-    reason: str
-
-
 def is_out_of_memory(event: Mapping[str, Any]) -> bool:
-    """Whether the last event of an attempt says that memory ran out."""
+    """Whether an attempt ran out of memory, from its last event; see executor.py."""
     if event["event"] == "failed":
         return bool(event["kind"] == "oom")
     if event["event"] == "timeout" or any(event.get(key) is not None for key in _ENDED_BY_US):
-        return False  # we ended it, not the lack of memory
+        return False  # the executor ended it
     if event["kernel_oom"] and event["signal"] == signal.SIGKILL:
         return True
-    printed = event["stderr"].lower().splitlines()[-_LAST_LINES:]
+    printed = event["stderr"].lower().splitlines()[-LAST_LINES:]
     return any(word in line for line in printed for word in _OOM_WORDS)
-
-
-def no_room(event: Mapping[str, Any]) -> bool:
-    """Whether the last event of an attempt says that a file found no room: then no run could go on."""
-    if event["event"] == "failed":
-        return bool(event["kind"] == "disk")
-    printed = event["stderr"].splitlines()[-_LAST_LINES:] if event["event"] == "died" else []
-    return any(words in line for line in printed for words in WORDS)
-
-
-def is_shared(event: Mapping[str, Any]) -> bool:
-    """Whether an attempt failed for something that every other run would meet too: other data, a missing split."""
-    return bool(event["event"] == "failed" and event["kind"] == "shared")
-
-
-def decide(
-    event: Mapping[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, crashed_before: bool
-) -> Decision:
-    """Judge the last event of an attempt that brought no result.
-
-    | what happened                        | then                                               |
-    |--------------------------------------|----------------------------------------------------|
-    | out of memory in training/validation | halve the batch, up to max_retries times; then oom |
-    | out of memory in load or export      | oom: there the batch cannot matter                 |
-    | an error                             | failed                                             |
-    | a crash, a silent or stalled worker  | once again from the last checkpoint; then failed   |
-    | over the time limit                  | failed                                             |
-
-    Args:
-        event: `failed`, `died` or `timeout`, as `execution.local` gives it.
-        stage: load, baselines, training, validation or export.
-        batch_size: of this attempt.
-        halvings: how often the batch was halved before.
-        max_retries: how often it may be halved.
-        crashed_before: whether the run was already started again after a crash.
-    """
-    if is_out_of_memory(event):
-        where = {
-            "load": "while loading the data or the model",
-            "baselines": "while computing the baselines",
-            "export": "during export",
-        }.get(stage)
-        if where is not None:
-            return Decision("give_up", "oom", f"out of memory {where}: a smaller batch would not help")
-        if batch_size == 1:
-            return Decision("give_up", "oom", "out of memory with a batch of 1: the model or seq_length is too large")
-        if halvings >= max_retries:
-            return Decision("give_up", "oom", f"out of memory with a batch of {batch_size}, after {halvings} halvings")
-        return Decision("halve", "oom", f"out of memory with a batch of {batch_size}")
-    if event["event"] == "failed":
-        return Decision("give_up", "failed", event["error"])
-    if event["event"] == "timeout":
-        minutes = f"{event['seconds'] / 60:.4g}"
-        return Decision("give_up", "failed", f"ended in {stage} after run_timeout_minutes: {minutes}")
-    return Decision("give_up" if crashed_before else "resume", "failed", describe_death(event))
 
 
 def halved(batch: Batch, *, keep_effective: bool) -> Batch:
     """The next smaller batch.
 
     Args:
-        batch: that ran out of memory, larger than 1.
+        batch: the one that ran out of memory, larger than 1.
         keep_effective: the optimizer still sees the same windows in each step: 25 becomes two parts of 13 and 12.
     """
     return cut(batch, _half(batch.batch_size, keep_effective), keep_effective=keep_effective)
@@ -139,16 +81,16 @@ def _half(batch_size: int, keep_effective: bool) -> int:
 def first_batch(
     run: PlannedRun, records: Sequence[Record], runs: Mapping[int, PlannedRun], *, keep_effective: bool
 ) -> Batch | None:
-    """How the first attempt of a run should cut its batch.
+    """The batch for the first attempt of a run, given what did not fit before.
 
     Args:
-        run: about to be attempted for the first time.
-        records: of the search so far, oldest first.
-        runs: the runs that the records belong to, by number; others are passed over.
-        keep_effective: the optimizer still sees the planned batch in each step, see `retry.halved`.
+        run: the run to attempt.
+        records: the ledger, oldest first.
+        runs: the runs of the records, by number; records of other runs are ignored.
+        keep_effective: the optimizer still sees the planned batch in each step, see `halved`.
 
     Returns:
-        The batch to start with, smaller than planned; None when nothing is known against the planned one.
+        A batch smaller than planned; None when nothing speaks against the planned one.
     """
     planned = run.config.training_spec
     failed: list[tuple[int, int]] = []  # a batch size that did not fit, and the one that was tried last
@@ -172,7 +114,7 @@ def first_batch(
 
 
 def _needs_as_much(run: PlannedRun, other: PlannedRun) -> bool:
-    """Whether a window needs at least as much memory in `run` as in `other`, as far as three numbers tell."""
+    """Whether a window needs at least as much memory in `run` as in `other`, judged by three numbers."""
     return all(mine >= theirs for mine, theirs in zip(_needs(run), _needs(other), strict=True))
 
 

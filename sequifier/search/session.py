@@ -18,6 +18,7 @@ from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
 from sequifier.results.environment import difference_warning
 from sequifier.search.agenda import Agenda
+from sequifier.search.attempts import Search
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
 from sequifier.search.executor import Executor
 from sequifier.search.folder import SearchFolder
@@ -28,7 +29,7 @@ from sequifier.search.pruning import Savings
 from sequifier.search.recording import logged, search_experiment, summary
 from sequifier.search.repeats import with_confirmations
 from sequifier.search.results import Row, savings
-from sequifier.search.runner import Search, run_search
+from sequifier.search.runner import run_search
 
 Ended = Literal["planned", "complete", "stopped", "budget"]
 

@@ -1,108 +1,118 @@
-"""What a failure means: a table of how attempts end."""
+"""Batches after memory ran out: how one is cut, and with which one later runs start."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.processes import ending, last_words
-from sequifier.search.out_of_memory import Batch, Decision, cut, decide, halved
+from sequifier.artifacts.ledger import Record, State
+from sequifier.search.out_of_memory import Batch, cut, first_batch, halved
+from sequifier.search.plan import PlannedRun, make_plan
+from tests.support.searches import metadata, search
+
+SMALL, MIDDLE, LARGE = 0, 1, 2
 
 
-def died(
-    *,
-    signal: int | None = None,
-    code: int = 1,
-    kernel_oom: bool = False,
-    stderr: str = "",
-    silent_seconds: float | None = None,
-) -> dict[str, Any]:
-    values = {"signal": signal, "code": code, "kernel_oom": kernel_oom, "stderr": stderr}
-    return {"event": "died", "silent_seconds": silent_seconds, **values}
+def planned(tmp_path: Path, batch_size: int = 128, **training: Any) -> dict[int, PlannedRun]:
+    """Three runs, each needing more memory than the one before."""
+    config = search(
+        model={"dim_model": [8, 16, 32], "n_head": [2, 2, 2], "dim_feedforward": 32, "num_layers": 1},
+        training={"batch_size": batch_size, **training},
+        project_root=str(tmp_path),
+    )
+    runs = {run.number: run for run in make_plan(config, metadata()).runs}
+    assert [runs[number].config.model_spec.dim_model for number in (SMALL, MIDDLE, LARGE)] == [8, 16, 32]
+    return runs
 
 
-TIMEOUT: dict[str, Any] = {"event": "timeout", "seconds": 90.0}
-WORDS = [
-    "memory allocation of 4096 bytes failed\n",
-    "libgomp: Thread creation failed: Resource temporarily unavailable\n",
-    "libgomp: Out of memory allocating 4096 bytes\n",
-    "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n",
-    "RuntimeError: [enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory\n",
-    "[E:onnxruntime] Failed to allocate memory for requested buffer of size 1024\n",
-    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
-    "OSError: [Errno 12] Cannot allocate memory\n",
-    "MemoryError\n",
-]
+def attempts(run: int, *sizes: int, ended: State = "finished") -> list[Record]:
+    """The records of a run that was attempted with these batch sizes."""
+    states: list[tuple[State, int]] = [*(("running", size) for size in sizes), (ended, sizes[-1])]
+    return [
+        Record(run=run, name=f"run-{run}", identity=str(run), data="d", state=state, batch_size=size, seed=0)
+        for state, size in states
+    ]
 
 
-def failed(kind: str) -> dict[str, Any]:
-    return {"event": "failed", "kind": kind, "stage": "training", "error": "why"}
+def start(run: int, records: list[Record], runs: dict[int, PlannedRun], *, keep_effective: bool = True) -> Batch | None:
+    return first_batch(runs[run], records, runs, keep_effective=keep_effective)
 
 
-def judge(event: dict[str, Any], **known: Any) -> Decision:
-    usual: dict[str, Any] = {
-        "stage": "training",
-        "batch_size": 64,
-        "halvings": 0,
-        "max_retries": 3,
-        "crashed_before": False,
-    }
-    return decide(event, **(usual | known))
+def test_nothing_is_known_at_first_and_nothing_is_concluded_from_what_fitted(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, [], runs) is None
+    assert start(LARGE, attempts(SMALL, 128), runs) is None
 
 
-@pytest.mark.parametrize(
-    ("event", "known", "action", "state"),
-    [
-        (failed("oom"), {}, "halve", "oom"),
-        (failed("oom"), {"stage": "validation"}, "halve", "oom"),
-        (failed("oom"), {"stage": "load"}, "give_up", "oom"),
-        (failed("oom"), {"stage": "export"}, "give_up", "oom"),
-        (failed("oom"), {"halvings": 3}, "give_up", "oom"),
-        (failed("oom"), {"batch_size": 1}, "give_up", "oom"),
-        (failed("oom"), {"max_retries": 0}, "give_up", "oom"),
-        (failed("error"), {}, "give_up", "failed"),
-        *((died(signal=6, stderr=words), {}, "halve", "oom") for words in WORDS),
-        *((died(code=1, stderr=words), {"stage": "export"}, "give_up", "oom") for words in WORDS[:2]),
-        (died(signal=6, stderr=WORDS[0] + "another line\n" * 9), {}, "resume", "failed"),
-        (died(signal=9, kernel_oom=True), {}, "halve", "oom"),
-        (died(signal=9, kernel_oom=True), {"stage": "load"}, "give_up", "oom"),
-        (died(signal=11, kernel_oom=True), {}, "resume", "failed"),
-        (died(signal=9), {}, "resume", "failed"),
-        (died(signal=9), {"crashed_before": True}, "give_up", "failed"),
-        (died(signal=11), {}, "resume", "failed"),
-        (died(signal=11), {"crashed_before": True}, "give_up", "failed"),
-        (died(signal=11), {"stage": "load"}, "resume", "failed"),
-        (died(code=3), {}, "resume", "failed"),
-        (died(code=3), {"crashed_before": True}, "give_up", "failed"),
-        (died(signal=9, silent_seconds=60.2), {}, "resume", "failed"),
-        (died(signal=9, silent_seconds=60.2, kernel_oom=True, stderr=WORDS[0]), {}, "resume", "failed"),
-        (died(signal=9, silent_seconds=60.2), {"crashed_before": True}, "give_up", "failed"),
-        (TIMEOUT, {}, "give_up", "failed"),
-        (TIMEOUT, {"stage": "load", "batch_size": 1}, "give_up", "failed"),
-    ],
-)
-def test_only_out_of_memory_halves_the_batch(
-    event: dict[str, Any], known: dict[str, Any], action: str, state: str
-) -> None:
-    decision = judge(event, **known)
-    assert (decision.action, decision.state) == (action, state)
-    assert decision.reason
+def test_a_run_that_needs_more_starts_from_the_size_that_fitted(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    records = attempts(SMALL, 128, 64, 32)
+    assert start(MIDDLE, records, runs) == Batch(32, 4)
+    assert start(LARGE, records, runs) == Batch(32, 4)
+    assert start(LARGE, records, runs, keep_effective=False) == Batch(32, 1)
 
 
-def test_a_crash_is_described_by_its_signal_and_last_words() -> None:
-    decision = judge(died(signal=11, stderr="boom\nsegmentation fault\n"), crashed_before=True)
-    assert decision.reason == "the worker died (SIGSEGV): segmentation fault"
+def test_a_run_that_needs_less_starts_as_planned(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(SMALL, attempts(LARGE, 128, 64), runs) is None
 
 
-def test_a_silent_worker_and_one_that_takes_too_long_are_told_apart() -> None:
-    silent = judge(died(signal=9, silent_seconds=60.2), crashed_before=True)
-    assert silent.reason == "the worker gave no sign of life for 60 s, so it was ended"
-    assert judge(TIMEOUT).reason == "ended in training after run_timeout_minutes: 1.5"
+def test_of_several_the_smallest_size_counts(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    records = attempts(SMALL, 128, 64) + attempts(MIDDLE, 64, 32)
+    assert start(LARGE, records, runs) == Batch(32, 4)
 
 
-def test_a_signal_without_a_name_is_described_all_the_same() -> None:
-    assert judge(died(signal=40), crashed_before=True).reason == "the worker died (signal 40)"
+def test_a_batch_that_was_never_seen_to_fail_is_tried(tmp_path: Path) -> None:
+    records = attempts(SMALL, 128, 64)
+    assert start(LARGE, records, planned(tmp_path, 100)) is None
+    assert start(LARGE, records, planned(tmp_path, 64)) is None
+    assert start(LARGE, records, planned(tmp_path, 128)) == Batch(64, 2)
+    assert start(LARGE, records, planned(tmp_path, 150)) == Batch(64, 3, 150)
+
+
+def test_a_run_that_never_fitted_saves_the_next_one_its_attempts(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, attempts(SMALL, 128, 64, 32, 16, ended="oom"), runs) == Batch(16, 8)
+
+
+@pytest.mark.parametrize("ended", ["oom", "failed"])
+def test_a_failure_that_no_batch_could_prevent_says_nothing_about_batches(tmp_path: Path, ended: State) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, attempts(SMALL, 128, ended=ended), runs) is None
+
+
+def test_what_fitted_for_a_larger_run_overrules(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    records = attempts(SMALL, 128, 64, 32) + attempts(LARGE, 64)
+    assert start(MIDDLE, records, runs) == Batch(64, 2)
+    assert start(MIDDLE, attempts(SMALL, 128, 64) + attempts(LARGE, 128), runs) is None
+
+
+def test_runs_that_cannot_be_compared_say_nothing_about_each_other(tmp_path: Path) -> None:
+    config = search(
+        model={"dim_model": [8, 32], "n_head": [2, 2], "dim_feedforward": 32},
+        training={"batch_size": 128},
+        seq_length=[8, 4],
+        project_root=str(tmp_path),
+    )
+    runs = {run.number: run for run in make_plan(config, metadata()).runs}
+    shapes = {(run.config.seq_length, run.config.model_spec.dim_model): run.number for run in runs.values()}
+    narrow_and_long, wide_and_short = shapes[8, 8], shapes[4, 32]
+    assert start(wide_and_short, attempts(narrow_and_long, 128, 64), runs) is None
+    assert start(narrow_and_long, attempts(wide_and_short, 128, 64), runs) is None
+
+
+def test_records_of_runs_that_left_the_search_are_passed_over(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    assert start(LARGE, attempts(99, 128, 64), runs) is None
+
+
+def test_a_planned_accumulation_is_kept(tmp_path: Path) -> None:
+    runs = planned(tmp_path, 25, accumulation_steps=2)
+    assert start(LARGE, attempts(SMALL, 25, 13), runs) == Batch(13, 4, 50)
 
 
 @given(batch=st.integers(2, 5000), accumulation=st.integers(1, 8))
@@ -130,25 +140,3 @@ def test_a_batch_is_cut_at_once_as_it_is_halved_step_by_step(planned: int, accum
         if batch.batch_size > 1:
             batch = halved(batch, keep_effective=True)
     assert cut(Batch(planned, accumulation), batch.batch_size, keep_effective=True) == batch
-
-
-@pytest.mark.parametrize(
-    ("printed", "why"),
-    [
-        ("Traceback (most recent call last):\n  File x\nImportError: no torch\n", "ImportError: no torch"),
-        (
-            "memory allocation of 64 bytes failed\nskipping backtrace printing to avoid potential recursion\n",
-            "memory allocation of 64 bytes failed",
-        ),
-        ("libgomp: Thread creation failed: Resource temporarily unavailable\n\n", "libgomp: Thread creation failed"),
-        ("a first line\nlast words\n", "last words"),
-        ("", ""),
-    ],
-)
-def test_the_line_that_says_why_is_found_among_the_last_ones(printed: str, why: str) -> None:
-    assert last_words(printed).startswith(why)
-    assert bool(last_words(printed)) == bool(why)
-
-
-def test_an_exit_code_is_a_number_or_the_name_of_a_signal() -> None:
-    assert (ending(3), ending(-11), ending(-9)) == ("exit code 3", "SIGSEGV", "SIGKILL")

@@ -13,10 +13,11 @@ from sequifier.cli.progress import position_text
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.agenda import Agenda, Forecast
+from sequifier.search.attempts import Search
 from sequifier.search.plan import Plan, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results
-from sequifier.search.runner import Search, run_search
+from sequifier.search.runner import run_search
 from tests.support.searches import FINGERPRINT, metadata, search
 
 Event = dict[str, Any]

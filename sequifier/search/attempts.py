@@ -1,0 +1,288 @@
+"""One task of a search, from its first attempt to its result: retries, smaller batches, records in the ledger."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.disk import is_disk_full as is_no_space_error
+from sequifier.artifacts.ledger import Ledger, Record, State
+from sequifier.callbacks import Emit
+from sequifier.errors import RunError, SequifierError
+from sequifier.processes import describe_death
+from sequifier.search.agenda import PAUSED, Task, is_paused
+from sequifier.search.edited import batch_in, edited
+from sequifier.search.evaluation_script import TrainedRun, measure
+from sequifier.search.executor import Executor
+from sequifier.search.failures import decide, is_disk_full, is_shared
+from sequifier.search.out_of_memory import Batch, first_batch, halved
+from sequifier.search.plan import Plan, PlannedRun, run_file
+
+OTHER_MASKS = "; dropout draws its masks for each smaller batch, so they are not those of the planned batch"
+"""Note in the ledger on a run with dropout that trains with a smaller batch than planned."""
+
+_STATES: Mapping[str, State] = {
+    "interrupted": "interrupted",
+    "paused": "interrupted",
+    "pruned": "pruned",
+    "diverged": "diverged",
+}
+"""How a run ended -> its state in the ledger; every other end is `finished`."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all runs of a search share.
+
+    Attributes:
+        plan: with its run files written.
+        ledger: open; every change of state is in it before it counts.
+        executor: trains run files.
+        emit: receives `run_started`, the run's own events, `run_retried` and `run_ended`.
+        should_stop: asked between runs.
+        on_baselines: receives the baselines of each result, and the record of its run, which has their sums.
+        check_inputs: raises when the data are not the planned ones any more, or a file that every run needs is gone;
+            called before each run and after its evaluation script.
+    """
+
+    plan: Plan
+    ledger: Ledger
+    executor: Executor
+    emit: Emit
+    should_stop: Callable[[], bool]
+    on_baselines: Callable[[Mapping[str, Mapping[str, float]], Path | None], None]
+    check_inputs: Callable[[], None] = lambda: None
+
+
+class DiskFullError(RunError):
+    """A run found the disk full."""
+
+
+def inputs_error(plan: Plan, run: PlannedRun, reason: str) -> RunError:
+    """The error that ends a search whose inputs changed or are gone."""
+    return RunError(
+        f"the search ends in {run.name}, because every run would meet the same problem: {reason}",
+        fix=f"restore what the search was planned on (data {plan.fingerprint}) and run the same command again, which "
+        "resumes; for other data choose another hp_search_name",
+    )
+
+
+class Attempts:
+    """One task, from its first attempt to its last.
+
+    Args:
+        task: what to train.
+        search: that it belongs to.
+        known: all runs of the search by number, from which a first batch size follows.
+    """
+
+    def __init__(self, task: Task, search: Search, known: Mapping[int, PlannedRun]) -> None:
+        self._task, self._run, self._search, self._known = task, task.run, search, known
+        record = task.run.record
+        if record is None:
+            self._attempt = 1
+        else:
+            self._attempt = record.attempt if is_paused(record) else record.attempt + 1
+        self._batch = self._batch_of_file()
+        sizes = [record.batch_size for record in search.ledger.records if record.run == task.run.number]
+        self._halvings = sum(after < before for before, after in pairwise(sizes))
+        self._crashed = False
+
+    def until_settled(self) -> Record:
+        """Attempt the run until it has a result or is given up; returns its last record.
+
+        Raises:
+            DiskFullError: the disk is full.
+            RunError: every other run would fail like this one.
+        """
+        # An interrupted run resumes from its checkpoint; a failed one begins again.
+        unfinished = self._run.record is not None and self._run.record.state in ("running", "interrupted")
+        resume, why = ("matching" if unfinished else "never"), None
+        config = self._search.plan.config
+        if self._run.record is None:
+            why = self._start_smaller()
+        while True:
+            self.note("running", error=why)
+            last, stage = self._train(resume)
+            if last["event"] == "finished":
+                return self._finish(last["result"])
+            # After a failure nothing is left behind for the next attempt.
+            self._search.executor.close()
+            if is_disk_full(last):
+                reason = last.get("error") or describe_death(last)
+                with suppress(RunError):  # a full ledger still says `running`, from which a run resumes as well
+                    self.note("interrupted", error=f"the disk is full: {reason}")
+                raise DiskFullError(reason, where=last.get("where", ""))
+            if is_shared(last):
+                raise self._inputs_error(last["error"])
+            decision = decide(
+                last,
+                stage=stage,
+                batch_size=self._batch.batch_size,
+                halvings=self._halvings,
+                max_retries=config.max_retries,
+                crashed_before=self._crashed,
+            )
+            if decision.action == "give_up":
+                reproduce = f"sequifier train --config-path {self._run.path}"
+                return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}")
+            why = f"attempt {self._attempt}: {decision.reason}"
+            if decision.action == "halve":
+                self._halvings += 1
+                self._cut(halved(self._batch, keep_effective=config.oom_keep_effective_batch), "ran out of memory")
+                resume, why = "never", why + self._masks()
+            else:
+                self._crashed, resume = True, "matching"
+            self._attempt += 1
+            self._search.emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
+
+    def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
+        """Append a record of this attempt to the ledger."""
+        seed = self._run.config.seed
+        assert seed is not None
+        before = self._run.record
+        if state in ("running", "interrupted") and "curve" not in fields and before is not None:
+            fields["curve"] = before.curve  # what a pruner goes by, should the search die now
+        record = Record(
+            run=self._run.number,
+            name=self._run.name,
+            identity=self._run.identity,
+            merge_key=self._run.merge_key,
+            data=self._search.plan.fingerprint,
+            state=state,
+            attempt=self._attempt,
+            batch_size=self._batch.batch_size,
+            accumulation_steps=self._batch.accumulation_steps,
+            seed=seed,
+            error=error,
+            **fields,
+        )
+        self._search.ledger.append(record)
+        return record
+
+    def _train(self, resume: str) -> tuple[dict[str, Any], str]:
+        """Train once and pass the events on; returns the last one and the stage in which it came."""
+        stage, event = "load", {}
+        minutes = self._search.plan.config.run_timeout_minutes
+        for event in self._search.executor.run(
+            self._run.path,
+            data=self._search.plan.fingerprint,
+            resume=resume,
+            until_epoch=self._task.until_epoch,
+            thresholds=self._task.thresholds,
+            timeout_seconds=None if minutes is None else 60 * minutes,
+        ):
+            if event["event"] == "stage":
+                stage = event["stage"]
+            elif event["event"] not in ("finished", "failed", "died", "timeout"):
+                self._search.emit(event["event"], **{key: value for key, value in event.items() if key != "event"})
+        return event, stage
+
+    def _finish(self, result: dict[str, Any]) -> Record:
+        """Record a result, after the evaluation script has measured it."""
+        plan, run = self._search.plan, self._run
+        n_targets, inputs = result["n_targets"], result["inputs"]
+        if problem := self._incomparable(inputs, n_targets):
+            return self.note("failed", error=problem)
+        record = result["files"].get("record")
+        self._search.on_baselines(result["baselines"], None if record is None else plan.config.root / record)
+        state, error = _STATES.get(result["ended"], "finished"), result["error"]
+        files = {"config": str(run.path), **result["files"]}
+        metrics = result["metrics"]
+        script = plan.config.evaluation_script
+        if script is not None and state == "finished":
+            trained = TrainedRun(run.number, run.name, run.path, files, metrics, plan.config.root)
+            try:
+                metrics |= measure(script, trained)
+            except RunError as failure:
+                if is_no_space_error(failure):
+                    self.note("interrupted", error=failure.in_one_line())
+                    raise DiskFullError(failure.what) from failure
+                return self.note("failed", error=failure.in_one_line(), files=files)
+            try:
+                self._search.check_inputs()  # the program may have read them
+            except SequifierError as failure:
+                raise self._inputs_error(failure.in_one_line()) from failure
+        if result["ended"] == "paused":
+            error = f"{PAUSED} {result['last_epoch']}"
+        elif result["ended"] == "pruned":
+            error = f"behind the median after epoch {result['last_epoch']}"
+        return self.note(
+            state,
+            error=error,
+            best_val_loss=result["best_val_loss"],
+            best_epoch=result["best_epoch"] or None,
+            n_targets=n_targets,
+            inputs=inputs,
+            metrics=metrics,
+            curve=result["curve"],
+            seconds=result["seconds"],
+            peak_memory_bytes=result["peak_memory_bytes"],
+            **result.get("facts", {}),
+            files=files,
+        )
+
+    def _incomparable(self, inputs: Mapping[str, str], n_targets: Mapping[str, int]) -> str:
+        """Why a result cannot be ranked with those of other runs; empty where it can.
+
+        Raises:
+            RunError: the inputs changed since another run was trained.
+        """
+        for other in self._search.ledger.latest().values():
+            changed = sorted(key for key in inputs.keys() & other.inputs.keys() if inputs[key] != other.inputs[key])
+            for key in changed:
+                raise self._inputs_error(
+                    f"{key} is not what it was when {other.name} was trained ({inputs[key]}, then "
+                    f"{other.inputs[key]}): their losses cannot be compared"
+                )
+            if other.n_targets not in (None, n_targets):
+                return (
+                    f"validation targets {n_targets}, but {other.name} has {other.n_targets}: their losses cannot be "
+                    "compared; use evaluation_context: full"
+                )
+        return ""
+
+    def _inputs_error(self, reason: str) -> RunError:
+        """The error that ends the search; the run stays unfinished."""
+        self.note("interrupted", error=reason)
+        return inputs_error(self._search.plan, self._run, reason)
+
+    def _batch_of_file(self) -> Batch:
+        """The batch in the run file: the planned one, or the one that was found to fit.
+
+        A file that was damaged or edited is written again: its result would be in the table under other settings.
+        """
+        problem = edited(self._run, self._search.plan.fingerprint)
+        if problem is not None:
+            write_text(self._run.path, run_file(self._run, self._search.plan))
+            self._search.emit("log", line=f"{self._run.path} {problem}; written again as planned")
+        return batch_in(self._run.path)
+
+    def _start_smaller(self) -> str | None:
+        """Begin with the batch that fitted for runs that need no more memory; returns why, if so."""
+        keep = self._search.plan.config.oom_keep_effective_batch
+        batch = first_batch(self._run, self._search.ledger.records, self._known, keep_effective=keep)
+        if batch is None:
+            return None
+        self._cut(batch, "did not fit in memory in a run that needs no more")
+        fits = f"starts with a batch of {batch.batch_size}: larger ones did not fit in runs that need no more"
+        return fits + self._masks()
+
+    def _masks(self) -> str:
+        """How a smaller batch changes a run although the optimizer sees the same windows."""
+        return OTHER_MASKS if self._run.config.training_spec.dropout else ""
+
+    def _cut(self, batch: Batch, why: str) -> None:
+        """Rewrite the run file with a smaller batch; the planned one stays in a comment."""
+        self._batch = batch
+        planned = self._run.config.training_spec
+        comments = {
+            "training_spec.batch_size": f"was {planned.batch_size}, which {why}",
+            "training_spec.accumulation_steps": f"was {planned.accumulation_steps}",
+        }
+        spec = planned.model_copy(update=asdict(batch))
+        config = self._run.config.model_copy(update={"training_spec": spec})
+        write_text(self._run.path, run_file(replace(self._run, config=config), self._search.plan, comments=comments))

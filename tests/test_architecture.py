@@ -244,8 +244,8 @@ OTHER_READERS = {
     "artifacts/torch_file.py",  # the one way, for torch
     "artifacts/sequence_losses.py",  # inside `reading`
     "config/catalogue/torch_names.py",  # of this package
-    "execution/local.py",  # from a pipe of our own worker
     "execution/worker.py",
+    "execution/worker_events.py",  # from a pipe of our own worker
     "experiment/cache.py",  # inside `except Exception`
     "experiment/reproduce.py",  # of installed packages
     "experiment/values.py",  # of what it just wrote

@@ -1,4 +1,4 @@
-"""Ctrl-C: once asks to end after the current epoch, twice ends at once."""
+"""Ctrl-C: the first one asks for an end after the current epoch, the second one ends at once."""
 
 import signal
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def is_set(self) -> bool:
-        """Whether somebody asked to end."""
+        """Whether SIGINT was received."""
         return self._is_set
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""How the threads of a matrix product wait for each other; to be said before torch is loaded."""
+"""How the threads of a matrix product wait for each other; to be set before torch is loaded."""
 
 import os
 import time
@@ -9,24 +9,24 @@ _LOOKS, _SECONDS_BETWEEN = 5, 0.004
 
 
 def share_processors() -> None:
-    """Let waiting threads give up their processor; does nothing when the user has set how they wait.
+    """Let waiting threads give up their processor; do nothing when the user has set how they wait.
 
-    GNU OpenMP lets them spin for milliseconds, which is harmless on an idle machine only. Measured on 2 cores,
-    milliseconds of a step of width 64 x 2 by the number of spins:
+    GNU OpenMP lets them spin for milliseconds, which does no harm on an idle machine only. Measured on 2 cores,
+    milliseconds of a step of width 64 and 2 layers by the number of spins:
 
         spins                        3,000   10,000   30,000   by default
         alone                           50       43       40           40
         beside a training like it       86      119      218            -
 
-    By default the second is six times the first (measured at another size). So they spin longer when nobody else works
-    as this process begins. One that begins later takes 3,000, which keeps its share beside either.
+    By default the second row is six times the first (measured at another size). So threads spin longer when no other
+    process works while this one starts; a process that starts later takes 3,000 spins, which keeps its share of time.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS_BESIDE_OTHERS if _others_work() else SPINS_ALONE
 
 
 def _others_work() -> bool:
-    """Whether, at most of a few looks, tasks besides this one wait for half of the processors or more."""
+    """Whether tasks of others occupy half of the processors or more, in the majority of a few samples."""
     busy = 0
     for _ in range(_LOOKS):
         try:

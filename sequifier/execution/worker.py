@@ -1,16 +1,20 @@
 """The warm worker: a child process that trains one run after another.
 
 `python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS` reads commands from standard input and writes
-events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are paid once. It ends when
-standard input closes, and on Linux the kernel kills it with its parent, however that died.
+events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are loaded once. The worker ends
+when standard input closes, and on Linux the kernel kills it when its parent dies, however that died.
 
-Commands: {"command": "run", "config": FILE, "data": FINGERPRINT, "resume": HOW, "until_epoch": N or null,
-"thresholds": {EPOCH: VALUE}}, with HOW as in training/checkpoints.py and the limits as in run.Limits; {"command":
-"score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE, "sums": FILE or null}; and {"command":
-"stop"}: end the run after the current epoch; no other run is asked for then. Data with another fingerprint are refused.
-Events: ready, started, stage, log, step, epoch, and as the last of a command finished, scored or failed; between them a
-heartbeat every BEAT_SECONDS from a thread of its own, whatever the others are busy with: with the processor time and
-the bytes of this process so far, whether doing nothing counts, and what the main thread is doing.
+Commands; data with another fingerprint are refused:
+
+- {"command": "run", "config": FILE, "data": FINGERPRINT, "resume": HOW, "until_epoch": N or null,
+  "thresholds": {EPOCH: VALUE}}: HOW as in training/checkpoints.py, the limits as in training/limits.py;
+- {"command": "score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE, "sums": FILE or null};
+- {"command": "check", "device": NAME}: whether runs can train on it;
+- {"command": "stop"}: end the run after the current epoch; no other run follows.
+
+Events are those of search/executor.py; the last one of a command is finished, scored, checked or failed. A thread of
+its own sends a heartbeat every BEAT_SECONDS, whatever the others do: with the processor time and the bytes read and
+written by this process so far, whether idle time counts, and what the main thread is doing.
 """
 
 import faulthandler
@@ -38,11 +42,11 @@ MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 def main() -> None:
     """Serve commands until standard input closes."""
     _die_with_parent()
-    # Ctrl-C reaches the whole process group; what it means is for the parent to say.
+    # Ctrl-C reaches the whole process group; the parent decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = _Channel(int(sys.argv[1]))
     emit = channel.emit
-    faulthandler.register(signal.SIGUSR1)  # the parent asks a stalled worker where it stands
+    faulthandler.register(signal.SIGUSR1)  # by which the parent asks a stalled worker for its stacks
     threading.Thread(target=channel.beat, args=(float(sys.argv[3]),), daemon=True).start()
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     stop = threading.Event()
@@ -71,7 +75,7 @@ def main() -> None:
 class _Channel:
     """Writes events, from any thread."""
 
-    _HEARTBEAT = b'{"event": "heartbeat"}\n'  # made beforehand: when memory runs out nothing can be made
+    _HEARTBEAT = b'{"event": "heartbeat"}\n'  # made beforehand, for when memory runs out
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -82,7 +86,7 @@ class _Channel:
         self._write(json.dumps({"event": event, **fields}).encode() + b"\n")
 
     def beat(self, seconds: float) -> None:
-        """Send a heartbeat again and again, with what this process has done so far; see sequifier/stall.py."""
+        """Send heartbeats for ever, with the activity of this process so far; see sequifier/stall.py."""
         meter = Meter()
         while True:
             time.sleep(seconds)
@@ -107,7 +111,7 @@ def _listen(commands: "queue.Queue[dict[str, Any]]", stop: threading.Event) -> N
             stop.set()
         else:
             commands.put(command)
-    os._exit(0)  # the parent is gone, or has no more work: nothing is worth finishing
+    os._exit(0)  # the parent died or has no more work: there is nothing to finish
 
 
 def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: Any) -> None:
@@ -156,7 +160,7 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
             data=command["data"],
         )
         emit("finished", result=asdict(result))
-    except BaseException as error:  # sys.exit in a user's hook and a panic in polars are no Exception
+    except BaseException as error:  # sys.exit in a user's hook and a panic in polars are not an Exception
         message = error.in_one_line() if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"
         kind = "oom" if is_out_of_memory(error) else "disk" if is_disk_full(error) else "error"
         if kind == "error" and isinstance(error, SequifierError) and error.is_shared:
@@ -180,7 +184,7 @@ def _warm_up() -> None:
     try:
         set_threads(None)
     except ConfigError:
-        torch.set_num_threads(1)  # a run that needs more says so itself
+        torch.set_num_threads(1)  # a run that needs more raises the same error
     torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # type: ignore[no-untyped-call]
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sequifier.errors import RunError
-from sequifier.execution import local
 from sequifier.execution.local import LocalExecutor
+from sequifier.execution.worker_events import AwakeTime
 from sequifier.processes import describe_death
 from sequifier.search.out_of_memory import is_out_of_memory
 
@@ -231,7 +231,7 @@ def test_the_start_of_a_worker_does_not_count_as_the_time_of_a_run(executor_of: 
 def test_time_in_which_the_search_itself_was_stopped_does_not_count(
     executor_of: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited = local._Waited()
+    waited = AwakeTime()
     clock = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: clock + 3600)
     assert 1.0 < waited.seconds() < 3.0, "an hour with Ctrl-Z is no silence"

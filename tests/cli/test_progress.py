@@ -19,18 +19,18 @@ def plan(keep_models: str | int = "all") -> Any:
 def test_the_position_is_in_runs_or_where_they_wait_for_each_other_in_epochs() -> None:
     fields = {"n_done": 2, "n_runs": 12, "forecast": None}
     assert position_text(fields) == " 3/12"
-    assert position_text(fields | {"forecast": Forecast(7, 40, 5)}) == " 7/~40 epochs, 5 runs wait"
+    assert position_text(fields | {"forecast": Forecast(7, 40, 5)}) == " 7/~40 epochs, 5 runs paused"
 
 
 def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
     use = DiskUse(models=2_000_000, passing=0, others=34_000_000)
     assert needs_lines(plan(), use, 12_300_000_000, None) == [
-        "  on disk in the end: models about 2.0 MB, checkpoints and records 34 MB; 12.3 GB are free"
+        "  disk: about 2.0 MB of models, 34 MB of checkpoints and records; 12.3 GB free"
     ]
     (best,) = needs_lines(plan("best"), DiskUse(2_000_000, 1_000_000, 0), 10**9, None)
-    assert "models of the best run about 2.0 MB (and up to 1.0 MB more meanwhile)" in best
-    assert "models of the 3 best runs about" in needs_lines(plan(3), use, 10**9, None)[0]
-    assert needs_lines(plan(), None, 10**9, 720.0) == ["  about 12 min for what is left, by what the runs so far took"]
+    assert "about 2.0 MB of models of the best run (up to 1.0 MB more while it runs)" in best
+    assert " of models of the best 3 runs," in needs_lines(plan(3), use, 10**9, None)[0]
+    assert needs_lines(plan(), None, 10**9, 720.0) == ["  time left: about 12 min, estimated from the runs so far"]
 
 
 def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less(
@@ -38,17 +38,15 @@ def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_les
 ) -> None:
     monkeypatch.setattr("sequifier.cli.progress.machine_memory", lambda: 16_000_000_000)
     assert memory_lines(None) == []
-    assert memory_lines((34_000_000, 34_100_000)) == [
-        "  memory of training about 34 MB, beside the libraries and the data"
-    ]
+    assert memory_lines((34_000_000, 34_100_000)) == ["  memory: about 34 MB for training, besides libraries and data"]
     several, warning = memory_lines((34_000_000, 20_000_000_000))
-    assert several.startswith("  memory of training about 34 MB to 20.0 GB,")
+    assert several.startswith("  memory: about 34 MB to 20.0 GB for")
     assert warning == "  warning: this machine has 16.0 GB; runs that do not fit end as oom"
 
 
 def test_more_than_is_free_is_a_warning() -> None:
     *_, warning = needs_lines(plan(), DiskUse(2_000_000, 0, 1_000_000), 1_000_000, None)
-    assert warning == "  warning: that is more than is free; keep_models: best needs less"
+    assert warning == "  warning: this is more than the free disk space; keep_models: best needs less"
 
 
 def test_the_expected_time_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +54,7 @@ def test_the_expected_time_is_said_once(capsys: pytest.CaptureFixture[str]) -> N
     run = SimpleNamespace(number=1, changed={"dropout": 0.1}, config=None)
     for seconds in (None, 600.0, 300.0):
         show("run_started", run=run, until_epoch=None, n_done=0, n_runs=3, forecast=None, seconds_left=seconds)
-    assert capsys.readouterr().err.splitlines() == ["  about 10 min for what is left, by what the first run took"]
+    assert capsys.readouterr().err.splitlines() == ["  time left: about 10 min, estimated from the first run"]
 
 
 def test_what_was_passed_over_is_said_with_the_commonest_reasons() -> None:

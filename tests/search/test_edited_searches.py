@@ -133,14 +133,14 @@ def test_a_sample_drawn_anew_keeps_the_runs_that_its_space_still_holds(tmp_path:
     assert wider.difference().gone == ()
     assert [run.changed for run in wider.runs] == [run.changed for run in first.runs]
     lines = plan_lines(wider, [])
-    assert "  3 not sampled this time, their results stay: 0, 1, 2" in lines
-    assert lines[-1] == "  nothing is left to run: 3 runs are done"
+    assert "  not sampled this time (results are kept): 3 runs (0, 1, 2)" in lines
+    assert lines[-1] == "  nothing is left to train: 3 runs are done"
     more = started(asked({"low": 1e-5, "high": 1e-2, "log": True}, 5), records)
     assert [run.number for run in more.new] == [3, 4]
     narrow = {"low": 1e-9, "high": 2e-9}
     gone = started(asked(narrow), records)
     assert gone.difference().gone == (0, 1, 2)
-    assert "  3 no longer part of the config, their results stay: 0, 1, 2" in plan_lines(gone, [])
+    assert "  no longer part of the config (results are kept): 3 runs (0, 1, 2)" in plan_lines(gone, [])
     rows = results(gone, records)
     assert [set(row.changed) for row in rows] == [{"learning_rate", "dropout"}] * 3
 
@@ -200,10 +200,10 @@ def test_one_is_not_said_as_many_and_a_search_without_results_says_how_to_go_on(
 ) -> None:
     first = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), [])
     lines = plan_lines(first, list(first.runs))
-    assert lines[0].startswith("demo: grid over 1 cell, 1 run, seed 1010,")
-    assert any(" parameters, run files" in line and " to " not in line for line in lines)
+    assert lines[0].startswith("demo: grid search over 1 cell, 1 run, seed 1010,")
+    assert any(" parameters; run files" in line and " to " not in line for line in lines)
     records = [record_of(first.runs[0], "failed").model_copy(update={"error": "no"})]
     second = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), records)
-    assert plan_lines(second, [])[-1] == "  nothing is left to run: 1 run is done"
+    assert plan_lines(second, [])[-1] == "  nothing is left to train: 1 run is done"
     print_next(SearchResult(second, results(second, records), "complete", savings(second, records)), Path("s.yaml"))
     assert "1 failed: sequifier hyperparameter-search --config-path s.yaml --retry-failed" in capsys.readouterr().out

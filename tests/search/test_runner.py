@@ -260,10 +260,10 @@ def test_with_asha_the_progress_is_in_epochs(tmp_path: Path) -> None:
     assert said == [
         "0/~6 epochs",
         "1/~6 epochs, 1 run waits",
-        "2/~6 epochs, 2 runs wait",
-        "3/~6 epochs, 3 runs wait",
-        "4/~6 epochs, 4 runs wait",
-        "5/~6 epochs, 3 runs wait",
+        "2/~6 epochs, 2 runs paused",
+        "3/~6 epochs, 3 runs paused",
+        "4/~6 epochs, 4 runs paused",
+        "5/~6 epochs, 3 runs paused",
     ]
 
 

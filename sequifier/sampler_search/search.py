@@ -52,7 +52,7 @@ class Trial:
     attempt: int = 1
 
 
-class Agenda:
+class TrialQueue:
     """What is tried next.
 
     Args:
@@ -80,8 +80,8 @@ class Agenda:
         if len(mine) >= self._setup.n_wanted:
             return None
         taken = {record.identity for record in mine}
-        told = [self._told(record) for record in mine]
-        candidates = self._setup.strategy.candidates(len(mine), told)
+        observations = [self._observation(record) for record in mine]
+        candidates = self._setup.strategy.candidates(len(mine), observations)
         for cell in candidates if self._setup.space.is_finite else islice(candidates, MAX_REPETITIONS):
             found = configuration(self._setup.space, cell)
             identity = identity_of(self._setup, found)
@@ -95,7 +95,7 @@ class Agenda:
         open_ones = ("running", "interrupted", "failed") if self._retry_failed else ("running", "interrupted")
         return sum(record.state in open_ones for record in mine) + max(self._setup.n_wanted - len(mine), 0)
 
-    def _told(self, record: SamplerRecord) -> Observation:
+    def _observation(self, record: SamplerRecord) -> Observation:
         cell = cell_of(self._setup.space, Configuration(record.sampler_type, record.parameters))
         if record.state == "finished":
             return Observation(cell, "finished", value=record.mean_score)
@@ -110,7 +110,7 @@ class SamplerSearch:
         setup: of the search.
         ledger: open; every change of state is in it before it counts.
         folder: logs/[name].
-        emit: is told of `trial_started` and `trial_ended`.
+        emit: receives `trial_started` and `trial_ended`.
         should_stop: asked between configurations.
     """
 
@@ -121,7 +121,7 @@ class SamplerSearch:
     should_stop: Callable[[], bool]
     _failures: dict[str, list[Trial]] = field(default_factory=dict)  # which -> whose requests failed in a row
 
-    def run(self, agenda: Agenda) -> Outcome:
+    def run(self, agenda: TrialQueue) -> Outcome:
         """Try what is on the agenda.
 
         Raises:

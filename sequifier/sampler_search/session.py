@@ -26,7 +26,7 @@ from sequifier.experiment.experiment import Experiment
 from sequifier.results.find import CONFIG_FILE
 from sequifier.sampler_search.local import LocalModel
 from sequifier.sampler_search.remote import RemoteModel
-from sequifier.sampler_search.search import Agenda, Outcome, SamplerSearch
+from sequifier.sampler_search.search import Outcome, SamplerSearch, TrialQueue
 from sequifier.sampler_search.setup import Setup, check, set_up
 from sequifier.sampler_search.table import rows_of
 from sequifier.search.recording import search_experiment
@@ -75,7 +75,7 @@ class Session:
         try:
             seed = self._seed(config)
             self.setup: Setup = set_up(config, seed=seed, log=lambda line: emit("note", line=line))
-            self._agenda = Agenda(self.setup, retry_failed=retry_failed)
+            self._agenda = TrialQueue(self.setup, retry_failed=retry_failed)
         except BaseException:
             self._ledger.close()
             raise

@@ -101,7 +101,7 @@ class InTurn:
             for each in self._dimension.alternatives
         ]
 
-    def candidates(self, number: int, told: Sequence[Observation] = ()) -> Iterator[Cell]:
+    def candidates(self, number: int, observations: Sequence[Observation] = ()) -> Iterator[Cell]:
         """The proposals from `number` on; of a finite space then those before it. Results do not move a sample."""
         if not self._space.is_finite:
             return islice(self._in_turn(), number, None)

@@ -1,6 +1,6 @@
-"""What a search runs next: the plan's runs in order, a strategy's proposals, or what a pruner promotes.
+"""What a search trains next: the plan's runs in order, a strategy's proposals, or the runs that a pruner promotes.
 
-Every answer is a function of plan and ledger alone, so a search that was killed goes on as if it had not been.
+Every answer is a function of plan and ledger alone, so a search that was killed resumes as if it had not been.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,13 @@ Propose = Callable[[], PlannedRun | None]
 
 @dataclass(frozen=True)
 class Task:
-    """A run to train, and how far."""
+    """A run to train.
+
+    Attributes:
+        run: with its last record.
+        until_epoch: pause after it; None trains to the end.
+        thresholds: epoch -> the worst value with which the run continues.
+    """
 
     run: PlannedRun
     until_epoch: int | None = None
@@ -26,12 +32,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How far a search with asha is: in epochs, because runs wait for each other.
+    """The progress of a search with asha: in epochs, because most runs are paused.
 
     Attributes:
         trained: epochs of all runs together.
-        expected: the same in the end, as far as it can be known.
-        waiting: runs that wait at a rung to be compared.
+        expected: the same at the end, an estimate.
+        waiting: runs that are paused at a rung.
     """
 
     trained: int
@@ -44,10 +50,10 @@ class Agenda:
 
     Args:
         plan: the runs known so far.
-        ledger: what became of them.
+        ledger: their records.
         retry_failed: hand out failed runs again, once each.
-        propose: asks a strategy for one more run when all known ones are settled.
-        prunes: whether the config's pruner has a say.
+        propose: gives one more run of a strategy when all known ones are settled.
+        prunes: whether the config's pruner decides.
     """
 
     def __init__(
@@ -63,7 +69,7 @@ class Agenda:
         self._pruner = plan.config.pruner.type if prunes else "none"
         self._proposes = plan.config.search_strategy == "bayesian"
         scripted = {} if plan.config.evaluation_script is None else plan.config.evaluation_script.metrics
-        # Curves are of the metric that runs train by, which is not the one of an evaluation script.
+        # Curves are of the metric that runs are trained by, which is never one of an evaluation script.
         _, direction = training_metric(plan.config.metric, plan.config.direction, scripted)
         self._maximize = direction == "maximize"
         self.runs = {run.number: run for run in plan.runs}
@@ -100,7 +106,7 @@ class Agenda:
         return len(self.waiting()) + max(self._n_wanted - len(self.runs), 0)
 
     def abandoned(self) -> list[PlannedRun]:
-        """Runs that were paused and never promoted."""
+        """Runs that are paused."""
         return [
             self._with_record(run)
             for run in self.runs.values()
@@ -108,7 +114,7 @@ class Agenda:
         ]
 
     def forecast(self) -> Forecast | None:
-        """How far the search is, in epochs; None without asha."""
+        """The progress in epochs; None without asha."""
         if self._pruner != "asha":
             return None
         pruner = self._config.pruner
@@ -121,7 +127,7 @@ class Agenda:
 
     def _first_waiting(self) -> PlannedRun | None:
         waiting = self.waiting()
-        # What was begun is finished first.
+        # Runs that were started are finished first.
         begun = [run for run in waiting if _state(run.record) in ("running", "interrupted")]
         return next(iter(begun or waiting), None)
 
@@ -133,8 +139,8 @@ class Agenda:
             reduction=pruner.reduction,
             min_epochs=pruner.min_epochs,
             maximize=self._maximize,
-            # Known runs are all compared at the first rung before one is promoted; a strategy's next proposal
-            # learns from promoted ones.
+            # A planned search compares all runs at the first rung before it promotes one; a strategy's next proposal
+            # learns from promoted runs.
             start_first=not self._proposes,
             more_to_come=more_to_come,
         )
@@ -187,7 +193,7 @@ PAUSED = "paused after epoch"
 
 
 def is_paused(record: Record) -> bool:
-    """Whether a run waits at a rung, instead of having been interrupted."""
+    """Whether a run is paused at a rung, not interrupted."""
     return record.state == "interrupted" and (record.error or "").startswith(PAUSED)
 
 

@@ -1,16 +1,17 @@
-"""Bayesian search: cells like those that did well, by the tree-structured Parzen estimator (TPE) of Optuna.
+"""Bayesian search: cells like the best ones so far, by the tree-structured Parzen estimator (TPE) of Optuna.
 
 Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4; Watanabe 2023,
 https://arxiv.org/abs/2304.11127, for the multivariate form that Optuna has.
 
-What Optuna sees of a space: each dimension is one parameter, with those of its options below it, which exist only where
-their entry was chosen. A linked group is a choice without order, and so is a list of words. A list of numbers is known
-by rank, smallest first, and a range by share, so that neighbours count as alike. On the surfaces of its test, median of
-the best of 40 runs over 20 seeds: three whole numbers that interact 0.033 -> 0.012 (`Sample`: 0.044), groups and short
-lists 0.05 -> 0.10 (0.30; neighbouring cells differ by 0.05), words and ranges 0.13 either way (0.28). Optuna 5.0.
+A space as Optuna sees it: each dimension is one parameter; the options of an entry are conditional parameters, which
+exist only where the entry was chosen. A linked group is categorical, and so is a list of strings. A list of numbers is
+ordinal (its rank, smallest first), and a range is a proportion of it, so that neighbours count as similar. On the
+surfaces of its test, median of the best of 40 runs over 20 seeds: three integers that interact 0.033 -> 0.012
+(`Sample`: 0.044), groups and short lists 0.05 -> 0.10 (0.30; neighbouring cells differ by 0.05), strings and ranges
+0.13 either way (0.28). Optuna 5.0.
 
-A study is built in memory for every proposal, from what is told and a seed of its own, so that proposals do not depend
-on what a process remembers: 10 ms for 40 runs, 40 ms for 200. Optuna is imported when first asked.
+A study is built in memory for every proposal, from the observations and a seed of its own, so that proposals do not
+depend on the state of a process: 10 ms for 40 runs, 40 ms for 200. Optuna is imported by the first proposal.
 """
 
 import hashlib
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 STARTUP = 10
-"""Results, pruned ones included, before which cells are drawn as `Sample` does: fewer say little."""
+"""Results, pruned ones included, before which cells are drawn as by `Sample`."""
 
 ASKED_AGAIN = 20
-"""How often a proposal that is known already is asked for again."""
+"""How often TPE is asked again after a cell that was proposed before."""
 
 
 class Bayesian:
-    """Cells that results so far speak for.
+    """Cells that TPE proposes from the results so far.
 
     Args:
         space: to search.
@@ -51,43 +52,43 @@ class Bayesian:
         self._parameters = [_of_dimension(dimension) for dimension in space.dimensions]
         self._beginning = Sample(space, seed) if beginning is None else beginning
 
-    def candidates(self, number: int, told: Sequence[Observation]) -> Iterator[Cell]:
+    def candidates(self, number: int, observations: Sequence[Observation]) -> Iterator[Cell]:
         """See `Strategy`: what TPE proposes, asked up to 1 + `ASKED_AGAIN` times, then cells as `Sample` draws them."""
-        if self._parameters and sum(each.outcome != "failed" for each in told) >= STARTUP:
+        if self._parameters and sum(each.outcome != "failed" for each in observations) >= STARTUP:
             with _quiet():
-                study = self._study(number, told)
+                study = self._study(number, observations)
             for _ in range(1 + ASKED_AGAIN):
                 with _quiet():
                     cell = self._cell(study.ask())
                 yield cell
-        yield from self._beginning.candidates(number, told)
+        yield from self._beginning.candidates(number, observations)
 
-    def _study(self, number: int, told: Sequence[Observation]) -> "Study":
+    def _study(self, number: int, observations: Sequence[Observation]) -> "Study":
         import optuna
 
         digest = hashlib.blake2b(f"{self._seed}:{number}".encode(), digest_size=4).digest()
-        # Constant liar: what was asked for and turned down, being known, is not asked for again and again.
+        # Constant liar: a cell that was rejected as known is not proposed again and again.
         sampler = optuna.samplers.TPESampler(
             seed=int.from_bytes(digest, "big"), n_startup_trials=STARTUP, multivariate=True, group=True,
             constant_liar=True,
         )  # fmt: skip
         study = optuna.create_study(sampler=sampler, direction="maximize" if self._maximize else "minimize")
-        study.add_trials([self._trial(each) for each in told])
+        study.add_trials([self._trial(each) for each in observations])
         return study
 
-    def _trial(self, told: Observation) -> "FrozenTrial":
+    def _trial(self, observation: Observation) -> "FrozenTrial":
         from optuna.trial import TrialState, create_trial
 
-        params = self._params(told.cell)
+        params = self._params(observation.cell)
         distributions = {parameter.name: parameter.distribution for parameter in params}
         values = {parameter.name: value for parameter, value in params.items()}
-        match told.outcome:
+        match observation.outcome:
             case "finished":
-                outcome: dict[str, Any] = {"value": told.value}
+                outcome: dict[str, Any] = {"value": observation.value}
             case "diverged":
                 outcome = {"value": -math.inf if self._maximize else math.inf}
             case "pruned":
-                curve = dict(enumerate(told.curve, start=1))
+                curve = dict(enumerate(observation.curve, start=1))
                 outcome = {"state": TrialState.PRUNED, "intermediate_values": curve, "value": None}
             case "failed":
                 outcome = {"state": TrialState.FAIL}
@@ -101,7 +102,7 @@ class Bayesian:
             places, shares = [], []
             for axis, parameter in zip(alternative.axes, parameters.axes[place], strict=True):
                 if isinstance(axis.values, Continuous):
-                    # The share of the number as it will be written down, so that it can be told again from there.
+                    # The proportion of the number as it will be written, rounded, so that it can be read back from there.
                     shares.append(axis.values.share_of(axis.values.at(parameter.ask_share(trial))))
                     places.append(0)
                 else:
@@ -119,13 +120,13 @@ class Bayesian:
             place, index = dimension.parts(digit)
             alternative = dimension.alternatives[place]
             if parameters.place:
-                values[parameters.place] = parameters.place.told(place)
+                values[parameters.place] = parameters.place.value_of(place)
             shares = iter(draws)
             for axis, parameter, position in zip(
                 alternative.axes, parameters.axes[place], alternative.places(index), strict=True
             ):
                 drawn = isinstance(axis.values, Continuous)
-                values[parameter] = min(max(next(shares), 0.0), 1.0) if drawn else parameter.told(position)
+                values[parameter] = min(max(next(shares), 0.0), 1.0) if drawn else parameter.value_of(position)
         return values
 
 
@@ -135,7 +136,7 @@ class _Parameter:
 
     Attributes:
         name: unique in the study.
-        kind: share: a place in a range, 0 to 1; rank: a number of a list, known by its rank; choice: without order.
+        kind: share: a proportion of a range, 0 to 1; rank: the rank of a number in a list; choice: categorical.
         size: number of values.
         order: of a rank: the index of each value, smallest first; empty where the values are in order.
     """
@@ -147,7 +148,7 @@ class _Parameter:
 
     @property
     def distribution(self) -> "BaseDistribution":
-        """As Optuna describes it."""
+        """Its distribution in Optuna."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.kind == "share":
@@ -155,7 +156,7 @@ class _Parameter:
         return IntDistribution(0, self.size - 1) if self.kind == "rank" else CategoricalDistribution(range(self.size))
 
     def ask_share(self, trial: "Trial") -> float:
-        """A place in a range."""
+        """A proportion of a range."""
         return trial.suggest_float(self.name, 0.0, 1.0)
 
     def ask(self, trial: "Trial") -> int:
@@ -165,14 +166,14 @@ class _Parameter:
         rank = trial.suggest_int(self.name, 0, self.size - 1)
         return self.order[rank] if self.order else rank
 
-    def told(self, index: int) -> int:
-        """An index as the study knows it."""
+    def value_of(self, index: int) -> int:
+        """The value of an index in the study."""
         return self.order.index(index) if self.order else index
 
 
 @dataclass(frozen=True)
 class _Parameters:
-    """Those of one dimension: which alternative (None where there is one), and the axes of each."""
+    """The parameters of one dimension: the alternative (None where there is only one), and the axes of each."""
 
     place: _Parameter | None
     axes: tuple[tuple[_Parameter, ...], ...]
@@ -200,7 +201,7 @@ def _of_axis(name: str, axis: Axis) -> _Parameter:
 
 
 def _of_values(name: str, values: Sequence[Any]) -> _Parameter:
-    """A list: by rank where it holds different numbers, else a choice."""
+    """A list: ordinal where it holds different numbers, else categorical."""
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if len(values) < 3 or not numbers or len(set(values)) < len(values):
         return _Parameter(name, "choice", len(values))

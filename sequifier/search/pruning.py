@@ -1,12 +1,12 @@
-"""Which runs are worth more epochs: asha and median, as rules over the curves measured so far. Pure.
+"""Which runs get more epochs: ASHA and the median rule, as functions of the curves measured so far. Pure.
 
-Asha: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2,
-https://arxiv.org/abs/1810.05934. Differs: runs come one after another, so its promotion rule is asked once per task;
-a run is judged by its best epoch so far, as the table judges it; and when nothing new is left to start, the best run
-of every rung goes on, so that a few runs too have one that is trained to its end.
+ASHA: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2,
+https://arxiv.org/abs/1810.05934. Differs: runs train one after another, so the promotion rule is asked once per task;
+a run is judged by its best epoch so far, as in the ranked table; and when no run is left to start, the best run of
+every rung is promoted, so that one run is trained to its end even where there are few.
 
 Median: Golovin et al. 2017, "Google Vizier", section 3.2.2, https://doi.org/10.1145/3097983.3098043. Differs: compares
-with the median of best values, not of running averages, because the best epoch is what a run is ranked by.
+with the median of best values, not of running averages, because runs are ranked by their best epoch.
 
 A curve is the metric after each epoch, from epoch 1; None and NaN are epochs without a value.
 """
@@ -20,7 +20,7 @@ from statistics import median
 Curve = Sequence[float | None]
 
 FEWEST_OTHERS = 3
-"""Finished runs below which a median says nothing."""
+"""With fewer finished runs there is no median to compare with."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Progress:
     Attributes:
         number: of the run.
         max_epochs: its own `epochs`.
-        curve: of the epochs that it has behind it; empty for a run to be started, or started anew.
-        is_settled: it gets no more epochs: finished, pruned, failed, ...
-        is_lost: it is settled without having been trained to its end, and not by a decision (failed, oom, diverged):
-            its place on a rung goes to another run.
+        curve: of the epochs trained so far; empty for a run that starts, or starts again.
+        is_settled: whether it gets no more epochs: finished, pruned, failed, ...
+        is_lost: whether it ended early without a decision (failed, oom, diverged): its place on a rung goes to another
+            run.
     """
 
     number: int
@@ -44,8 +44,8 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Task:
-    """Train run `number` until `until_epoch` epochs are behind it: the next rung, or its end."""
+class Promotion:
+    """Train run `number` up to `until_epoch`: the next rung, or its last epoch."""
 
     number: int
     until_epoch: int
@@ -53,12 +53,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Savings:
-    """What pruning spared.
+    """The epochs that pruning saved.
 
     Attributes:
-        planned: epochs that the runs would have had.
-        trained: epochs that they had.
-        saved: epochs that pruned runs did not need; early stopping and failures are not counted.
+        planned: epochs of the runs as planned.
+        trained: epochs that were trained.
+        saved: epochs that pruned runs were not trained for; early stopping and failures are not counted.
         cut: number of each pruned run -> the epoch after which it ended.
     """
 
@@ -69,7 +69,7 @@ class Savings:
 
 
 def rungs(max_epochs: int, *, reduction: int, min_epochs: int) -> tuple[int, ...]:
-    """The epochs after which a run waits to be compared: min_epochs x reduction^k, below its end."""
+    """The epochs after which a run is paused to be compared: min_epochs x reduction^k, below its last one."""
     found, epoch = [], min_epochs
     while epoch < max_epochs:
         found.append(epoch)
@@ -85,53 +85,53 @@ def asha_next(
     maximize: bool,
     start_first: bool = False,
     more_to_come: bool = False,
-) -> Task | None:
-    """What to train next. The answer follows from the curves alone, so a resumed search goes on as it would have.
+) -> Promotion | None:
+    """What to train next. It follows from the curves alone, so a resumed search makes the same decisions.
 
-    In this order: a run that stopped between two rungs; the best waiting run among the top 1/reduction of a rung, from
-    the highest rung down; the next run to start; the best run of a rung where it still waits.
+    In this order: a run that stopped between two rungs; the best paused run among the top 1/reduction of a rung, from
+    the highest rung down; the next run to start; the best run of a rung if it is still paused there.
 
     Args:
         runs: all known ones, in order of number.
-        reduction: one of so many runs goes on from each rung.
+        reduction: the best 1/reduction of the runs at a rung are promoted.
         min_epochs: the lowest rung, in epochs.
         maximize: larger values are better.
         start_first: start all runs before the first one is promoted. Promoting at once, as the paper does, has a run
             trained to its end early; but where later runs are better than earlier ones, as in a grid from low to high
             learning rates, too many are promoted (81 real runs of 9 epochs: 42 % of the epochs instead of 26 %).
-        more_to_come: further runs will be proposed when None is returned; nothing is promoted for want of others.
+        more_to_come: further runs will be proposed when None is returned, so no run is promoted for lack of others.
 
     Returns:
-        The task; None when runs that still wait need no more epochs.
+        None when no run gets more epochs.
     """
     levels = {run.number: rungs(run.max_epochs, reduction=reduction, min_epochs=min_epochs) for run in runs}
     open_runs = [run for run in runs if not run.is_settled]
     for run in open_runs:
         if run.curve and len(run.curve) not in levels[run.number]:
-            return Task(run.number, _next_level(run, levels[run.number]))
+            return Promotion(run.number, _next_level(run, levels[run.number]))
     every_rung = sorted({epoch for epochs in levels.values() for epoch in epochs}, reverse=True)
     ranked = {epoch: _ranked(runs, levels, epoch, maximize=maximize) for epoch in every_rung}
     promoted = (_waiting(ranked[epoch], epoch, len(ranked[epoch]) // reduction) for epoch in every_rung)
     started = (run for run in open_runs if not run.curve)
     for run in filter(None, chain(started, promoted) if start_first else chain(promoted, started)):
-        return Task(run.number, _next_level(run, levels[run.number]))
+        return Promotion(run.number, _next_level(run, levels[run.number]))
     if more_to_come:
         return None
     for epoch in every_rung:
         best = _waiting(ranked[epoch], epoch, 1)
         if best is not None:
-            return Task(best.number, _next_level(best, levels[best.number]))
+            return Promotion(best.number, _next_level(best, levels[best.number]))
     return None
 
 
 def expected_epochs(runs: Sequence[Progress], *, reduction: int, min_epochs: int) -> float:
-    """The epochs that asha will have trained in the end, those behind the runs included.
+    """The epochs that ASHA will have trained in the end, those trained so far included.
 
-    Every run that may come to a rung has the same chance of a place on it, whatever its curve says so far.
+    Every run that may reach a rung has the same chance of a promotion, whatever its curve is so far.
 
     Args:
         runs: all known ones.
-        reduction: one of so many runs goes on from each rung.
+        reduction: the best 1/reduction of the runs at a rung are promoted.
         min_epochs: the lowest rung, in epochs.
     """
     levels = {run.number: rungs(run.max_epochs, reduction=reduction, min_epochs=min_epochs) for run in runs}
@@ -143,13 +143,13 @@ def expected_epochs(runs: Sequence[Progress], *, reduction: int, min_epochs: int
     chance = dict.fromkeys((run.number for run in open_runs), 1.0)
     for epoch in sorted({epoch for epochs in levels.values() for epoch in epochs}):
         here = [run for run in runs if epoch in levels[run.number] and not run.is_lost]
-        gone_on = sum(len(run.curve) > epoch for run in here)
+        promoted = sum(len(run.curve) > epoch for run in here)
         ended = sum(run.is_settled and len(run.curve) == epoch for run in here)
         coming = [run for run in here if not run.is_settled and len(run.curve) <= epoch]
         several = sum(chance[run.number] for run in coming)
         if several:
             # Chances are floats: nine times a third are three.
-            places = max(math.floor((gone_on + ended + several) / reduction + 1e-6), 1) - gone_on
+            places = max(math.floor((promoted + ended + several) / reduction + 1e-6), 1) - promoted
             for run in coming:
                 chance[run.number] *= min(max(places / several, 0.0), 1.0)
                 above = next((level for level in levels[run.number] if level > epoch), run.max_epochs)
@@ -158,16 +158,16 @@ def expected_epochs(runs: Sequence[Progress], *, reduction: int, min_epochs: int
 
 
 def median_thresholds(curves: Iterable[Curve], *, min_epochs: int, maximize: bool) -> dict[int, float]:
-    """The value that a run must have reached after each epoch: the median of what others had reached by then.
+    """The value that a run must have reached after each epoch: the median of the best values of others by then.
 
     Args:
-        curves: of the other runs, finished ones.
+        curves: of the other, finished runs.
         min_epochs: epochs that every run gets.
         maximize: larger values are better.
 
     Returns:
-        Epoch -> the worst value that goes on; a run whose best value so far is worse stops there. No entry where fewer
-        than three others were trained so far.
+        Epoch -> the worst value with which a run continues; one whose best value so far is worse stops there. No entry
+        where fewer than three others were trained to that epoch.
     """
     best = [best_so_far(curve, maximize=maximize) for curve in curves]
     thresholds = {}
@@ -183,7 +183,7 @@ def saved_epochs(runs: Iterable[Progress], pruned: Collection[int]) -> Savings:
 
     Args:
         runs: those that were started and not lost.
-        pruned: the numbers of those that were cut.
+        pruned: the numbers of the pruned ones.
     """
     planned = trained = saved = 0
     cut = {}
@@ -222,7 +222,7 @@ def _ranked(
 
 
 def _waiting(ranked: Sequence[Progress], epoch: int, places: int) -> Progress | None:
-    """The best of the first `places` runs that is still at this rung."""
+    """The best of the first `places` runs that is still paused at this rung."""
     for run in ranked[:places]:
         if len(run.curve) == epoch and not run.is_settled:
             return run

@@ -1,6 +1,6 @@
-"""Which cell of a space comes next. A strategy sees cells and scores, never a config or a model.
+"""Strategies: which cell of a space is tried next. They see cells and scores, never a config or a model.
 
-Bayesian search is in search/bayesian.py.
+`Grid` and `Sample` are here, `Bayesian` is in search/bayesian.py.
 
 `Sample` walks a pseudo-random permutation of the cells: proposal i is the image of i, so none comes twice, nothing is
 remembered, a longer sample begins with the shorter one, and a space of 10^12 cells costs as much as one of ten. The
@@ -23,14 +23,14 @@ ROUNDS = 6
 
 @dataclass(frozen=True)
 class Observation:
-    """What became of a cell.
+    """The result of a cell.
 
     Attributes:
-        cell: that was tried.
-        outcome: finished: `value` counts; diverged: worse than any value; pruned: cut short with `curve`; failed: no
-            result, which says nothing about the cell.
-        value: of a finished one.
-        curve: the metric after each epoch that a pruned one had, at least one.
+        cell: the one that was tried.
+        outcome: finished with `value`; diverged: worse than any value; pruned after `curve`; failed: no result, which
+            says nothing about the cell.
+        value: the metric, where it finished.
+        curve: the metric after each epoch, at least one, where it was pruned.
     """
 
     cell: Cell
@@ -40,14 +40,14 @@ class Observation:
 
 
 class Strategy(Protocol):
-    """What proposes cells: a function of the space, a seed, a number and what earlier cells came to."""
+    """Proposes cells, as a function of the space, a seed, a number and the results of earlier cells."""
 
-    def candidates(self, number: int, told: Sequence[Observation]) -> Iterator[Cell]:
-        """Cells for proposal `number`, from 0, the preferred one first: whoever asks takes the first that is new.
+    def candidates(self, number: int, observations: Sequence[Observation]) -> Iterator[Cell]:
+        """Cells for proposal `number`, the preferred one first: the caller takes the first one that is new.
 
         Args:
-            number: how many configurations were proposed before.
-            told: what became of them, as far as it is known, in order of proposal.
+            number: of configurations proposed before.
+            observations: their results so far, in order of proposal.
         """
         ...
 
@@ -58,7 +58,7 @@ class Grid:
     def __init__(self, space: Space) -> None:
         self._space = space
 
-    def candidates(self, number: int = 0, told: Sequence[Observation] = ()) -> Iterator[Cell]:
+    def candidates(self, number: int = 0, observations: Sequence[Observation] = ()) -> Iterator[Cell]:
         """The cells from an index on. A grid does not depend on results."""
         return (self._space[index] for index in range(number, self._space.size))
 
@@ -73,7 +73,7 @@ class Sample:
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
 
-    def candidates(self, number: int = 0, told: Sequence[Observation] = ()) -> Iterator[Cell]:
+    def candidates(self, number: int = 0, observations: Sequence[Observation] = ()) -> Iterator[Cell]:
         """The proposals from `number` on; of a finite space then those before it. Results do not move a sample."""
         if not self._space.is_finite:
             return map(self.proposal, count(number))

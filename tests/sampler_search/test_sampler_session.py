@@ -24,7 +24,7 @@ from sequifier.artifacts.sampler_results import (
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ConfigError, RunError
 from sequifier.results.read import read_search
-from sequifier.sampler_search.search import Agenda
+from sequifier.sampler_search.search import TrialQueue
 from sequifier.sampler_search.setup import set_up
 from tests.support.trained_text import config_of, search, write_search
 
@@ -323,5 +323,5 @@ def test_ctrl_c_finishes_the_configuration_and_the_same_command_goes_on(text_pro
 def test_proposals_follow_from_the_ledger_alone(text_project: Path) -> None:
     search(n_samples=2)
     setup = set_up(config_of(n_samples=4), seed=42, log=lambda line: None)
-    trials = [Agenda(setup, retry_failed=False).next(records()) for _ in range(2)]
+    trials = [TrialQueue(setup, retry_failed=False).next(records()) for _ in range(2)]
     assert trials[0] == trials[1] and trials[0] is not None and trials[0].number == 2

@@ -132,16 +132,16 @@ def planted(found: Configuration) -> float:
 
 def tried_until(strategy: Strategy, space: Space, surface: Callable[[Configuration], float], good: float) -> int:
     """Configurations until one is at least that good; 100 at most."""
-    told: list[Observation] = []
+    observations: list[Observation] = []
     tried: set[Cell] = set()
-    while len(told) < 100:
-        cell = next(cell for cell in strategy.candidates(len(told), told) if cell not in tried)
+    while len(observations) < 100:
+        cell = next(cell for cell in strategy.candidates(len(observations), observations) if cell not in tried)
         tried.add(cell)
         value = surface(configuration(space, cell))
-        told.append(Observation(cell, "finished", value=value))
+        observations.append(Observation(cell, "finished", value=value))
         if value >= good:
             break
-    return len(told)
+    return len(observations)
 
 
 def test_bayesian_finds_a_planted_optimum_in_fewer_configurations_than_random() -> None:
@@ -158,9 +158,9 @@ def test_bayesian_begins_as_random_does_and_then_prefers_the_best_sampler() -> N
     space = space_of()
     random, bayesian = (build_strategy(search(search_strategy=name), space, 3) for name in ("random", "bayesian"))
     assert next(iter(bayesian.candidates(4, []))) == next(iter(random.candidates(4, [])))
-    told: list[Observation] = []
+    observations: list[Observation] = []
     for number in range(40):
-        cell = next(iter(bayesian.candidates(number, told)))
-        told.append(Observation(cell, "finished", value=planted(configuration(space, cell))))
-    later = Counter(configuration(space, each.cell).sampler_type for each in told[20:])
+        cell = next(iter(bayesian.candidates(number, observations)))
+        observations.append(Observation(cell, "finished", value=planted(configuration(space, cell))))
+    later = Counter(configuration(space, each.cell).sampler_type for each in observations[20:])
     assert later["min_p"] > 10

@@ -89,19 +89,19 @@ def searched(
     space: Space,
     surface: Callable[[Values], float],
     n_runs: int,
-    told: list[Observation] | None = None,
+    observations: list[Observation] | None = None,
 ) -> list[Observation]:
     """What a search comes to that tries the first new candidate each time."""
-    told = list(told or [])
-    while len(told) < n_runs:
-        tried = {each.cell for each in told}
-        cell = next(cell for cell in strategy.candidates(len(told), told) if cell not in tried)
-        told.append(Observation(cell, "finished", value=surface(space.values(cell))))
-    return told
+    observations = list(observations or [])
+    while len(observations) < n_runs:
+        tried = {each.cell for each in observations}
+        cell = next(cell for cell in strategy.candidates(len(observations), observations) if cell not in tried)
+        observations.append(Observation(cell, "finished", value=surface(space.values(cell))))
+    return observations
 
 
-def best(told: list[Observation]) -> float:
-    return min(each.value for each in told if each.value is not None)
+def best(observations: list[Observation]) -> float:
+    return min(each.value for each in observations if each.value is not None)
 
 
 @pytest.mark.parametrize(("make", "surface"), [(mixed, on_mixed), (linked, on_linked), (whole, on_whole)])
@@ -114,24 +114,24 @@ def test_it_beats_a_sample_of_as_many_runs(make: Callable[[], Space], surface: C
 
 
 @pytest.fixture
-def told() -> list[Observation]:
+def observations() -> list[Observation]:
     space = mixed()
     return searched(Sample(space, 5), space, on_mixed, 14)
 
 
-def first(strategy: Strategy, number: int, told: list[Observation], count: int = 5) -> list[Cell]:
-    return list(islice(strategy.candidates(number, told), count))
+def first(strategy: Strategy, number: int, observations: list[Observation], count: int = 5) -> list[Cell]:
+    return list(islice(strategy.candidates(number, observations), count))
 
 
-def test_a_proposal_follows_from_seed_number_and_results_alone(told: list[Observation]) -> None:
+def test_a_proposal_follows_from_seed_number_and_results_alone(observations: list[Observation]) -> None:
     space = mixed()
     strategy = Bayesian(space, 1, maximize=False)
-    asked = first(strategy, 14, told)
-    first(strategy, 3, told[:12])  # what was asked meanwhile leaves no trace
-    assert first(strategy, 14, told) == asked == first(Bayesian(mixed(), 1, maximize=False), 14, told)
-    assert first(Bayesian(space, 2, maximize=False), 14, told) != asked
-    assert first(strategy, 15, told) != asked
-    better = [*told[:-1], Observation(told[-1].cell, "finished", value=-1.0)]
+    asked = first(strategy, 14, observations)
+    first(strategy, 3, observations[:12])  # what was asked meanwhile leaves no trace
+    assert first(strategy, 14, observations) == asked == first(Bayesian(mixed(), 1, maximize=False), 14, observations)
+    assert first(Bayesian(space, 2, maximize=False), 14, observations) != asked
+    assert first(strategy, 15, observations) != asked
+    better = [*observations[:-1], Observation(observations[-1].cell, "finished", value=-1.0)]
     assert first(strategy, 14, better) != asked
 
 
@@ -142,34 +142,36 @@ def test_a_search_that_goes_on_equals_one_that_was_not_interrupted() -> None:
     assert resumed == whole_search
 
 
-def test_the_first_proposals_are_those_of_a_sample(told: list[Observation]) -> None:
+def test_the_first_proposals_are_those_of_a_sample(observations: list[Observation]) -> None:
     space = mixed()
-    few = [*told[: STARTUP - 1], *(Observation(each.cell, "failed") for each in told[STARTUP - 1 :])]
+    few = [*observations[: STARTUP - 1], *(Observation(each.cell, "failed") for each in observations[STARTUP - 1 :])]
     assert first(Bayesian(space, 1, maximize=False), 14, few) == first(Sample(space, 1), 14, [])
 
 
-def test_what_failed_says_nothing_about_its_cell(told: list[Observation]) -> None:
+def test_what_failed_says_nothing_about_its_cell(observations: list[Observation]) -> None:
     space = mixed()
     strategy = Bayesian(space, 1, maximize=False)
     failed = Observation(Sample(space, 8).proposal(0), "failed")
-    assert first(strategy, 14, [*told, failed]) == first(strategy, 14, told)
+    assert first(strategy, 14, [*observations, failed]) == first(strategy, 14, observations)
 
 
-def test_what_diverged_counts_as_the_worst(told: list[Observation]) -> None:
+def test_what_diverged_counts_as_the_worst(observations: list[Observation]) -> None:
     space = mixed()
-    diverged = [Observation(told[0].cell, "diverged"), *told[1:]]
-    worst = [Observation(told[0].cell, "finished", value=1e9), *told[1:]]
+    diverged = [Observation(observations[0].cell, "diverged"), *observations[1:]]
+    worst = [Observation(observations[0].cell, "finished", value=1e9), *observations[1:]]
     assert first(Bayesian(space, 1, maximize=False), 14, diverged) == first(
         Bayesian(space, 1, maximize=False), 14, worst
     )
-    least = [Observation(told[0].cell, "finished", value=-1e9), *told[1:]]
+    least = [Observation(observations[0].cell, "finished", value=-1e9), *observations[1:]]
     assert first(Bayesian(space, 1, maximize=True), 14, diverged) == first(Bayesian(space, 1, maximize=True), 14, least)
 
 
-def test_the_direction_is_respected(told: list[Observation]) -> None:
+def test_the_direction_is_respected(observations: list[Observation]) -> None:
     space = mixed()
-    negative = [Observation(each.cell, "finished", value=-(each.value or 0.0)) for each in told]
-    assert first(Bayesian(space, 1, maximize=True), 14, negative) == first(Bayesian(space, 1, maximize=False), 14, told)
+    negative = [Observation(each.cell, "finished", value=-(each.value or 0.0)) for each in observations]
+    assert first(Bayesian(space, 1, maximize=True), 14, negative) == first(
+        Bayesian(space, 1, maximize=False), 14, observations
+    )
 
 
 def test_runs_that_were_cut_short_are_learned_from() -> None:
@@ -185,7 +187,7 @@ def test_runs_that_were_cut_short_are_learned_from() -> None:
     )
 
 
-def test_after_asking_again_every_cell_has_its_turn(told: list[Observation]) -> None:
+def test_after_asking_again_every_cell_has_its_turn(observations: list[Observation]) -> None:
     space = space_of(training={"dropout": [0.0, 0.1, 0.2, 0.3], "batch_size": [8, 16, 32]})
     results = searched(Sample(space, 5), space, lambda values: values["training_spec.dropout"], 11)
     found = list(Bayesian(space, 1, maximize=False).candidates(11, results))
@@ -223,8 +225,8 @@ def everything() -> Space:
 
 
 def proposals(space: Space, seed: int) -> Iterator[Cell]:
-    told = searched(Sample(space, seed), space, lambda values: values["training_spec.learning_rate"], 12)
-    return islice(Bayesian(space, seed, maximize=False).candidates(12, told), 1 + ASKED_AGAIN)
+    observations = searched(Sample(space, seed), space, lambda values: values["training_spec.learning_rate"], 12)
+    return islice(Bayesian(space, seed, maximize=False).candidates(12, observations), 1 + ASKED_AGAIN)
 
 
 def test_every_proposal_is_a_cell_of_its_space() -> None:
@@ -250,11 +252,11 @@ def test_a_range_is_proposed_at_the_number_that_is_written_down() -> None:
 
 
 def test_optuna_is_as_quiet_or_loud_for_others_as_before(
-    told: list[Observation], capsys: pytest.CaptureFixture[str]
+    observations: list[Observation], capsys: pytest.CaptureFixture[str]
 ) -> None:
     optuna.logging.set_verbosity(optuna.logging.DEBUG)
     try:
-        first(Bayesian(mixed(), 1, maximize=False), 14, told)
+        first(Bayesian(mixed(), 1, maximize=False), 14, observations)
         assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
     finally:
         optuna.logging.set_verbosity(optuna.logging.INFO)

@@ -11,7 +11,7 @@ import pytest
 
 from sequifier.search.pruning import (
     Progress,
-    Task,
+    Promotion,
     asha_next,
     best_so_far,
     expected_epochs,
@@ -31,11 +31,11 @@ def replay(
     maximize: bool = False,
     start_first: bool = False,
     lost: Sequence[int] = (),
-) -> tuple[list[Task], list[int]]:
+) -> tuple[list[Promotion], list[int]]:
     """The tasks in the order asha gives them, and how far each run came. Runs in `lost` fail in their second task."""
     done = [0] * len(curves)
     failed: set[int] = set()
-    tasks: list[Task] = []
+    tasks: list[Promotion] = []
     while True:
         runs = [
             Progress(
@@ -110,7 +110,7 @@ def test_equal_runs_go_on_in_order_of_number() -> None:
 def test_a_run_is_judged_by_its_best_epoch() -> None:
     curves = [[5.0, 1.0, 4.0, *flat(4.0, 6)], flat(2.0), flat(3.0)]
     runs = [Progress(number, 9, curve[:3]) for number, curve in enumerate(curves)]
-    assert asha_next(runs, reduction=3, min_epochs=3, maximize=False) == Task(0, 9)
+    assert asha_next(runs, reduction=3, min_epochs=3, maximize=False) == Promotion(0, 9)
 
 
 def test_a_run_without_a_value_is_not_promoted() -> None:
@@ -133,15 +133,15 @@ def test_a_run_that_ended_by_itself_keeps_its_place() -> None:
 
 def test_a_run_that_was_interrupted_between_rungs_goes_on_first() -> None:
     runs = [Progress(0, 27, (2.0,)), Progress(1, 27, (1.0, 0.9, 0.8, 0.7)), Progress(2, 27, ())]
-    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Task(1, 9)
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Promotion(1, 9)
     at_its_end = Progress(0, 3, (2.0, 1.0, 0.5))
-    assert asha_next([at_its_end], reduction=3, min_epochs=1, maximize=False) == Task(0, 3)
+    assert asha_next([at_its_end], reduction=3, min_epochs=1, maximize=False) == Promotion(0, 3)
 
 
 def test_nothing_is_promoted_for_want_of_others_while_more_are_to_come() -> None:
     runs = [Progress(0, 9, (2.0,)), Progress(1, 9, (1.0,))]
     assert asha_next(runs, reduction=3, min_epochs=1, maximize=False, more_to_come=True) is None
-    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Task(1, 3)
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Promotion(1, 3)
 
 
 def test_all_runs_can_be_started_before_the_first_is_promoted() -> None:

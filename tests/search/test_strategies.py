@@ -67,9 +67,9 @@ def test_a_proposal_is_a_function_of_seed_and_number() -> None:
 
 def test_results_move_neither_a_sample_nor_a_grid() -> None:
     space = product_of(4, 4)
-    told = [Observation(cell, "finished", value=float(score)) for score, cell in enumerate(space)]
+    observations = [Observation(cell, "finished", value=float(score)) for score, cell in enumerate(space)]
     for strategy in (Grid(space), Sample(space, 1)):
-        assert list(strategy.candidates(5, told)) == list(strategy.candidates(5, ()))
+        assert list(strategy.candidates(5, observations)) == list(strategy.candidates(5, ()))
 
 
 def test_what_is_asked_for_a_later_number_comes_around_to_the_cells_before_it() -> None:

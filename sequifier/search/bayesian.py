@@ -102,7 +102,7 @@ class Bayesian:
             places, shares = [], []
             for axis, parameter in zip(alternative.axes, parameters.axes[place], strict=True):
                 if isinstance(axis.values, Continuous):
-                    # The proportion of the number as it will be written, rounded, so that it can be read back from there.
+                    # The proportion of the number as it will be written, rounded, so that it can be read back.
                     shares.append(axis.values.share_of(axis.values.at(parameter.ask_share(trial))))
                     places.append(0)
                 else:

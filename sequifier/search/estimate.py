@@ -1,4 +1,4 @@
-"""What the rest of a search will take: time from what its runs took so far, disk from the sizes of its models."""
+"""What the rest of a search needs: time, from the runs so far; disk and memory, from the sizes of its models."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from sequifier.search.repeats import CONFIRMING_SEEDS
 from sequifier.search.results import model_files
 
 _FIXED_PARAMETERS = 20_000
-"""Work of an epoch that does not grow with the model (gathering, losses, Python), in parameters of equal cost."""
+"""Cost of an epoch that does not grow with the model (gathering, losses, Python), in weights of equal cost."""
 
 _MODEL_BYTES = (4, 16_000)
-"""Of one exported file: for each parameter (float32), and for its graph and vocabularies."""
+"""Bytes of one exported file: for each weight (float32), and for its graph and vocabularies."""
 
 _CHECKPOINT_BYTES = (16, 48_000)
-"""Of one checkpoint: for each parameter (weights, the best ones, two moments of Adam), and for its tables."""
+"""Bytes of one checkpoint: for each weight (now, at the best epoch, two moments of Adam), and for its tables."""
 
 _RECORD_BYTES = 32_000
-"""What a run leaves besides: its log, metrics and config."""
+"""Bytes of the log, metrics and config of a run."""
 
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Bytes that a search is expected to leave.
+    """Bytes that a search is expected to write.
 
     Attributes:
-        models: exported ones that `keep_models` keeps.
-        passing: exported ones that are there at times and removed in the end.
-        others: checkpoints and records.
+        models: of exported models that `keep_models` keeps.
+        passing: of exported models that exist for a time and are removed in the end.
+        others: of checkpoints and records.
     """
 
     models: int
@@ -40,17 +40,17 @@ class DiskUse:
 
     @property
     def most(self) -> int:
-        """All that can be there at one time."""
+        """The most bytes that can exist at one time."""
         return self.models + self.passing + self.others
 
 
 def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool = False) -> DiskUse:
-    """The disk that a search needs; models as large as those that were measured, where there are some.
+    """The disk that a search needs; the sizes of models that exist already correct the estimate.
 
     Args:
-        plan: of the search. What a bayesian search will propose counts like the mean of the runs known.
+        plan: of the search. Each run that a bayesian search has yet to propose counts like the mean of the known ones.
         records: its ledger.
-        to_come_alone: leave out what runs with a result have written already.
+        to_come_alone: leave out runs that have a result.
     """
     config, latest = plan.config, latest_by_run(records)
     n_files = 2 * (config.export_generative_model + config.export_embedding_model)  # the best and the last weights
@@ -76,20 +76,20 @@ def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool 
             several += [sum(several) / len(several)] * more
     keep = config.keep_models
     kept = len(sizes) if keep == "all" else 1 if keep == "best" else keep
-    # One that is removed was written first; and what waits for further seeds stays until they are trained.
+    # A model is written before it is removed, and one that waits for further seeds stays until they are trained.
     waiting = len(sizes) // config.repeats if config.repeats > 1 else 0
     passing = sizes[kept : max(kept + config.confirm_top, waiting) + 1]
     return DiskUse(round(sum(sizes[:kept])), round(sum(passing)), round(sum(others)))
 
 
 def memory_use(runs: Iterable[PlannedRun], data: DataSchema) -> tuple[int, int] | None:
-    """The least and the most bytes that training needs at its peak, of these runs; None of no runs.
+    """The least and the most bytes that one of these runs needs at its peak; None without runs.
 
     Args:
         runs: to come.
         data: the data set.
     """
-    has_matrix_unit = machine_has_matrix_unit()  # a file that is long on a machine of many cores
+    has_matrix_unit = machine_has_matrix_unit()  # reads a file that is long on a machine with many cores
     needs = [run_memory(run.config, architecture(run.config, data), has_matrix_unit=has_matrix_unit) for run in runs]
     return (min(needs), max(needs)) if needs else None
 
@@ -103,13 +103,13 @@ def seconds_left(
 ) -> float | None:
     """Seconds for the waiting runs; None before anything was measured.
 
-    An epoch costs what its model's parameters cost on average so far.
+    An epoch of a run costs its number of weights times the mean cost of a weight so far.
 
     Args:
-        waiting: runs to come; what they have trained already is left out.
+        waiting: runs to come; the epochs that they have trained already are left out.
         known: all runs.
         records: the ledger.
-        epochs_left: of all of them together, where a pruner will not let all train to their end.
+        epochs_left: of all waiting runs together, where a pruner will not train all of them to their end.
     """
     waiting = list(waiting)
     size = {run.number: run.parameters + _FIXED_PARAMETERS for run in known}
@@ -138,12 +138,12 @@ def _bytes(size: tuple[int, int], run: PlannedRun) -> float:
 
 
 def _measured(plan: Plan, records: Iterable[Record], expected: Callable[[PlannedRun], float]) -> float:
-    """By which factor model files on disk are larger than expected."""
+    """The factor by which model files on disk are larger than expected."""
     planned = {run.number: run for run in plan.runs}
-    there = said = 0.0
+    measured = predicted = 0.0
     for record in records:
         paths = [plan.config.root / path for path in model_files(record).values()]
         if record.run in planned and paths and all(path.exists() for path in paths):
-            there += sum(path.stat().st_size for path in paths)
-            said += expected(planned[record.run])
-    return there / said if said else 1.0
+            measured += sum(path.stat().st_size for path in paths)
+            predicted += expected(planned[record.run])
+    return measured / predicted if predicted else 1.0

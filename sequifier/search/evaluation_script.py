@@ -1,8 +1,8 @@
 """Metrics that a user's own program measures on a trained model: `evaluation_script`.
 
-The program is started in project_root after each run, without a shell. It gets the run as JSON on standard input and
-in the environment variables of `ENVIRONMENT`, and prints its metrics as one JSON object in the last line of its
-standard output. Whatever goes wrong is a reason for which the run has failed.
+The program is started in project_root after each run, without a shell. It receives the run as JSON on standard input
+and in the environment variables of `ENVIRONMENT`, and prints its metrics as one JSON object in the last line of its
+standard output. If anything goes wrong, the run has failed.
 """
 
 import json
@@ -28,14 +28,14 @@ ENVIRONMENT = {
     "SEQUIFIER_RECORD": "folder of its record: metrics.jsonl, log, config",
     "SEQUIFIER_PROJECT_ROOT": "folder of the project, which is also the working folder",
     "SEQUIFIER_METRICS": "its metrics at the best epoch, as JSON",
-    PARAMS_FILE: "its config as JSON, in which `param_scope` of the program begins",
+    PARAMS_FILE: "its config as JSON, from which `param_scope` in the program starts",
 }
-"""Environment variables that the program gets. Paths are absolute."""
+"""Environment variables of the program. Paths are absolute."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What the program is told of a run.
+    """A trained run, as the program receives it.
 
     Attributes:
         number: of the run.
@@ -57,14 +57,14 @@ class TrainedRun:
 def measure(script: EvaluationScript, run: TrainedRun) -> dict[str, float]:
     """Run the program on a trained model.
 
-    It is killed with everything it started when its time is up, when this call is left by an exception, and when this
-    process dies.
+    The program is killed with everything it started when its time is up, when this call is left by an exception, and
+    when this process dies.
 
     Returns:
         The metrics that the config names, all of them finite.
 
     Raises:
-        RunError: it failed, took too long, or did not print all metrics.
+        RunError: the program failed, took too long, or did not print all metrics.
     """
     described = _described(run)
     ended = run_program(
@@ -98,9 +98,9 @@ def _described(run: TrainedRun) -> dict[str, Any]:
 
 
 def _environment(described: Mapping[str, Any]) -> dict[str, str]:
-    told = {**described, "params": str(Path(described["record"]) / META) if described["record"] else ""}
-    values = {name: told[name.removeprefix("SEQUIFIER_").lower()] for name in ENVIRONMENT}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    values = {**described, "params": str(Path(described["record"]) / META) if described["record"] else ""}
+    given = {name: values[name.removeprefix("SEQUIFIER_").lower()] for name in ENVIRONMENT}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
 
 
 def _metrics(script: EvaluationScript, text: str) -> dict[str, float]:
@@ -111,10 +111,10 @@ def _metrics(script: EvaluationScript, text: str) -> dict[str, float]:
     except ValueError:
         values = None
     if not isinstance(values, dict):
-        raise _failure(script, f"the last line of its output is no JSON object: {last[:200]!r}")
+        raise _failure(script, f"the last line of its output is not a JSON object: {last[:200]!r}")
     for name in script.metrics:
         if name not in values:
-            raise _failure(script, f"it printed no `{name}`, only {', '.join(values) or 'an empty object'}")
+            raise _failure(script, f"it did not print `{name}`, only {', '.join(values) or 'an empty object'}")
         value = values[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise _failure(script, f"its `{name}` is {json.dumps(value)}, not a finite number")

@@ -1,4 +1,4 @@
-"""Whether a program of the user's can be started, found out without starting it."""
+"""Checks whether a user's program can be started, without starting it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _TAKES_A_FILE = (
     (re.compile(r"bash|sh|dash|zsh|ksh"), re.compile(r"-[euxv]+")),
     (re.compile(r"node|ruby|perl|Rscript|julia|lua|php"), None),
 )
-"""Programs whose first word that is no option is a file to run, and their options that take no value."""
+"""Programs whose first argument that is not an option is a file to run, and their options that take no value."""
 _HEAD_BYTES = 256
 
 
@@ -39,13 +39,13 @@ def check_programs(config: SearchConfig | SamplerSearchConfig) -> None:
 
 
 def check_startable(key: str, command: str, root: Path, *, path: str | None = None) -> None:
-    """Check a command before anything is spent on what it will measure.
+    """Check a command before anything is trained that it would measure.
 
     Args:
         key: field of the config that holds the command.
-        command: its words, quoted as for a shell.
-        root: the working folder it will have.
-        path: its PATH; None is that of this process.
+        command: the program and its arguments, quoted as for a shell.
+        root: its working folder.
+        path: its PATH; None for the one of this process.
 
     Raises:
         ConfigError: it cannot be started: the program or the script it runs is missing, a folder or not executable.
@@ -57,7 +57,7 @@ def check_startable(key: str, command: str, root: Path, *, path: str | None = No
             [Problem(key, f"cannot be split into words: {error}: {command}", fix="quote it as for a shell")]
         ) from error
     if not words:
-        raise ConfigError([Problem(key, "names no program", fix="write a program and its arguments")])
+        raise ConfigError([Problem(key, "does not name a program", fix="write a program and its arguments")])
     wrong = _wrong_program(words[0], root, path) or _wrong_script(words, root)
     if wrong is not None:
         what, fix = wrong
@@ -65,7 +65,7 @@ def check_startable(key: str, command: str, root: Path, *, path: str | None = No
 
 
 def _wrong_program(word: str, root: Path, path: str | None) -> tuple[str, str] | None:
-    """What is wrong with the program, and how to mend it."""
+    """What is wrong with the program, and how to fix it."""
     if "/" not in word:
         if shutil.which(word, path=path) is not None:
             return None
@@ -82,20 +82,20 @@ def _wrong_program(word: str, root: Path, path: str | None) -> tuple[str, str] |
 
 
 def _wrong_head(file: Path, root: Path, path: str | None) -> tuple[str, str] | None:
-    """What is wrong with the first line of a script that is started itself."""
+    """What is wrong with the first line of a script that is started by its own name."""
     try:
         with file.open("rb") as opened:
             head = opened.read(_HEAD_BYTES)
     except OSError:
-        return None  # it may be executed and not read
+        return None  # it may be executed but not read
     if not head.startswith(b"#!"):
         is_text = not head or (b"\0" not in head and all(byte > 8 for byte in head))
         fix = "begin it with a line such as #!/usr/bin/env python3, or write the program that runs it in front of it"
-        return (f"{file} is a script without a first line that names its program", fix) if is_text else None
+        return (f"{file} is a script whose first line does not name its program", fix) if is_text else None
     line = head[2:].split(b"\n")[0].decode(errors="replace")
     words = [word for word in re.split(r"[ \t]+", line) if word]
     if not words:
-        return f"the first line of {file} names no program", "write #!/usr/bin/env python3, for example"
+        return f"the first line of {file} does not name a program", "write #!/usr/bin/env python3, for example"
     if Path(words[0]).name == "env":
         named = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), "")
         found = named and shutil.which(named, path=path) is not None
@@ -105,7 +105,7 @@ def _wrong_head(file: Path, root: Path, path: str | None) -> tuple[str, str] | N
     if found:
         return None
     fix = "write the file with Unix line ends" if "\r" in named else "install it, or correct that line"
-    return f"the first line of {file} names {named!r}, which is not there", fix
+    return f"the first line of {file} names {named!r}, which does not exist", fix
 
 
 def _wrong_script(words: list[str], root: Path) -> tuple[str, str] | None:
@@ -117,7 +117,7 @@ def _wrong_script(words: list[str], root: Path) -> tuple[str, str] | None:
     while rest and known[0] is not None and known[0].fullmatch(rest[0]):
         rest = rest[1:]
     if not rest or rest[0].startswith("-"):
-        return None  # code in the command, a module, or an option that we do not know
+        return None  # code in the command, a module, or an unknown option
     file = root / rest[0]
     if not file.exists():
         return f"{file} does not exist", _similar(file)
@@ -131,4 +131,4 @@ def _wrong_script(words: list[str], root: Path) -> tuple[str, str] | None:
 def _similar(file: Path) -> str:
     siblings = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
     near = did_you_mean(file.name, siblings) if siblings else ""
-    return near if near.startswith("did you mean") else "paths are seen from project_root"
+    return near if near.startswith("did you mean") else "paths are relative to project_root"

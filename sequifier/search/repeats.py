@@ -11,13 +11,13 @@ from sequifier.config.identity import identity
 from sequifier.search.plan import Plan, PlannedRun
 
 CONFIRMING_SEEDS = 2
-"""Seeds that a confirmed configuration gets beyond those it has."""
+"""Further seeds that a confirmed configuration is trained with."""
 
 
 def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     """The plan with `repeats` runs of each configuration: all configurations first, then all with the next seed.
 
-    Confirmations that the ledger knows are part of it too.
+    It has the confirmations in the ledger too.
     """
     added: list[PlannedRun] = []
     undrawn = set(plan.undrawn)
@@ -25,7 +25,7 @@ def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     for offset in range(1, plan.config.repeats + CONFIRMING_SEEDS):
         wanted = offset < plan.config.repeats
         if not wanted and plan.seed + offset not in seeds:
-            continue  # nobody was confirmed: thousands of identities need not be computed to see it
+            continue  # nothing was confirmed: thousands of identities need not be computed to see it
         repeats = seeded(plan, plan.runs, offset, records, taken=added)
         undrawn |= {
             repeat.number
@@ -51,7 +51,7 @@ def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:
 def to_confirm(plan: Plan, records: Sequence[Record]) -> list[int]:
     """The numbers of the `confirm_top` best runs so far, best first, among those that the config asks for.
 
-    The best are those of the search's own seed: what confirming them shows does not change which are confirmed.
+    Only runs with the search's own seed count, so that the results of confirmations do not change which are confirmed.
     """
     sign = 1 if plan.config.direction == "minimize" else -1
     gone = {run.record.run for run in plan.earlier}
@@ -74,12 +74,12 @@ def seeded(
     *,
     taken: Sequence[PlannedRun] = (),
 ) -> list[PlannedRun]:
-    """Runs with another training seed, numbered as the ledger knows them or after all others.
+    """Runs with another training seed, with their numbers in the ledger or numbers after all others.
 
     Args:
-        plan: that the runs belong to.
-        runs: trained with the search's seed.
-        offset: added to it.
+        plan: the plan of the runs.
+        runs: runs with the search's seed.
+        offset: added to that seed.
         records: the ledger.
         taken: other new runs, whose numbers are in use.
     """

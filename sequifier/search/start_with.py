@@ -49,11 +49,11 @@ def _run_of_values(values: dict[str, Any], key: str, expander: Expander) -> Expa
 
 
 def _run_of_file(path: str, key: str, config: SearchConfig, expander: Expander) -> Expanded:
-    """The run of a `train.yaml`: what a search may vary is taken from it, all else is the search's own."""
+    """The run of a `train.yaml`: the fields that a search may vary are taken from it, all others from the search."""
     file = find_input(path, config.project_root, key)
     document = parse_file(file)
     if not isinstance(document.values, dict):
-        raise ConfigError([Problem(key, f"{path} is no run file: it has no `key: value` lines")])
+        raise ConfigError([Problem(key, f"{path} is not a run file: it has no `key: value` lines")])
     run = Merged(document.values, {known: f"{file}:{line}" for known, line in document.lines.items() if known})
     targets = run.values.get("target_columns", config.target_columns)
     if targets not in (config.target_columns, *config.target_columns):
@@ -73,7 +73,7 @@ def _searchable(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for section in ("model_spec", "training_spec"):
         fields = dict(values.get(section) or {})
         if fields.get("effective_batch_size") is not None:
-            # Rewritten to fit into memory: the batch of its optimizer steps was planned, not its pieces.
+            # A batch that was cut to fit into memory: the batch of an optimizer step was planned, not its pieces.
             fields |= {"batch_size": fields["effective_batch_size"], "accumulation_steps": 1}
         yield section, {name: value for name, value in fields.items() if f"{section}.{name}" in keys}
     yield from ((name, value) for name, value in values.items() if name in keys)

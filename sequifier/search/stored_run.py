@@ -1,4 +1,4 @@
-"""Whether a `train` config belongs to a search: its run file names the planned data, its ledger the run's name."""
+"""The run of a search that a `train` config names: its planned data, its record, whether it is still the same run."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ def check_owner(config: TrainConfig, data: DataSchema) -> None:
         data: metadata of its data set.
 
     Raises:
-        RunError: a search has a result under this name, of another run.
+        RunError: a search has a result under this name, which is of another run.
     """
     record = record_of(config)
     if record is None or record.state not in DONE:
@@ -58,7 +58,7 @@ def check_owner(config: TrainConfig, data: DataSchema) -> None:
 
 
 def record_of(config: TrainConfig) -> Record | None:
-    """The last record of the run of this name in the ledger of its search; None where there is none."""
+    """The last record of the run with this name in the ledger of its search, or None."""
     folder = _ledger_folder(config)
     if folder is None:
         return None
@@ -67,7 +67,7 @@ def record_of(config: TrainConfig) -> Record | None:
 
 
 def changes(config: TrainConfig, data: DataSchema, record: Record) -> list[str]:
-    """What makes this another run than the recorded one; empty for the same run, planned or with a smaller batch.
+    """How this run differs from the recorded one; empty for the same run, as planned or with a smaller batch.
 
     Args:
         config: resolved.
@@ -88,7 +88,7 @@ def _ledger_folder(config: TrainConfig) -> Path | None:
 
 
 def _differing(config: TrainConfig, data: DataSchema, record: Record, trained: Path) -> Iterator[str]:
-    """What differs from the run as it was trained, as far as its record is still there."""
+    """The differences from the run as it was trained, as far as its record still exists."""
     if record.data != data.fingerprint:
         yield f"data {record.data} -> {data.fingerprint}"
     try:

@@ -271,7 +271,7 @@ def search(
 
     check_hooks(config.hooks, config.root)
     check_programs(config)
-    emit("log", line=log_line(config))
+    emit("config", line=log_line(config))
     if dry_run:
         return session.dry_run(config, limit=None if write_all else DRY_RUN_FILES, emit=emit)
     if executor is None:

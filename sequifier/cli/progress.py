@@ -104,6 +104,8 @@ class SearchProgress(ProgressDisplay):
             return
         show = {
             "log": lambda fields: self._print(fields["line"]),
+            "config": self._detail,
+            "run_log": self._detail,
             "planned": self._planned,
             "run_started": self._started,
             "run_retried": self._retried,
@@ -113,6 +115,11 @@ class SearchProgress(ProgressDisplay):
         }.get(event)
         if show is not None:
             show(fields)
+
+    def _detail(self, fields: dict[str, Any]) -> None:
+        # These lines are in the record of the search or run; on the terminal only with `verbose`, but warnings always.
+        if self._verbose or fields["line"].startswith("warning:"):
+            self._print(f"    {fields['line']}")
 
     def _planned(self, fields: dict[str, Any]) -> None:
         for line in plan_lines(fields["plan"], fields["to_run"]):

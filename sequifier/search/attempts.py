@@ -41,7 +41,7 @@ class Search:
         plan: with its run files written.
         ledger: open; every change of state is in it before it counts.
         executor: trains run files.
-        emit: receives `run_started`, the run's own events, `run_retried` and `run_ended`.
+        emit: receives `run_started`, the run's own events (its log lines as `run_log`), `run_retried` and `run_ended`.
         should_stop: asked between runs.
         on_baselines: receives the baselines of each result, and the record of its run, which has their sums.
         check_inputs: raises when the data are not the planned ones any more, or a file that every run needs is gone;
@@ -178,7 +178,8 @@ class Attempts:
             if event["event"] == "stage":
                 stage = event["stage"]
             elif event["event"] not in ("finished", "failed", "died", "timeout"):
-                self._search.emit(event["event"], **{key: value for key, value in event.items() if key != "event"})
+                name = "run_log" if event["event"] == "log" else event["event"]
+                self._search.emit(name, **{key: value for key, value in event.items() if key != "event"})
         return event, stage
 
     def _finish(self, result: dict[str, Any]) -> Record:

@@ -1,4 +1,4 @@
-"""`train --verify`: whether a run of a search, trained again, comes to the validation loss in the ledger."""
+"""`train --verify`: whether a run of a search, trained again, has the validation loss in the ledger."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from sequifier.search.stored_run import changes, record_of
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        is_same: the loss is the stored one to the last digit.
-        line: for a person.
+        is_same: whether the loss is the stored one to the last digit.
+        line: the result in words.
     """
 
     is_same: bool
@@ -34,7 +34,7 @@ def stored(config: TrainConfig) -> Record:
     record = record_of(config)
     if record is None:
         raise RunError(
-            f"no ledger has a run called `{config.model_name}`: there is nothing to verify",
+            f"no ledger has a run named `{config.model_name}`: there is nothing to verify",
             where=str(config.root / "logs"),
             fix="give the run file of a search: --config-path configs/hp_search/NAME-run-0.yaml",
         )
@@ -72,12 +72,12 @@ def check_same(config: TrainConfig, data: DataSchema, record: Record) -> None:
 
 
 def compared(record: Record, loss: float | None, facts: Mapping[str, Any]) -> Verified:
-    """The stored loss beside the new one, and what the environment has to do with the difference.
+    """Compare the stored loss with the new one, to the last digit, and name what changed in the environment.
 
     Args:
         record: of the run.
-        loss: of the new training; None: it ended without a finite one.
-        facts: of the new training.
+        loss: of the new training; None where it ended without a finite one.
+        facts: of the new training: device, versions, ...
     """
     assert record.best_val_loss is not None
     if loss == record.best_val_loss:
@@ -86,13 +86,14 @@ def compared(record: Record, loss: float | None, facts: Mapping[str, Any]) -> Ve
     if environment:
         why = f"environment changed: {'; '.join(environment)}"
     else:
-        why = "data, config and environment are the same as far as the ledger says"
+        why = "data, config and environment are the same as far as the ledger shows"
     if loss is None:
         return Verified(False, f"no finite validation loss, in the ledger {record.best_val_loss!r}; {why}")
     off = loss - record.best_val_loss
-    relative = f" ({abs(off / record.best_val_loss):.2g} of it)" if record.best_val_loss else ""
+    relative = f" (relative {abs(off / record.best_val_loss):.2g})" if record.best_val_loss else ""
     return Verified(
-        False, f"off by {off:+.3g}{relative}: validation loss {loss!r}, in the ledger {record.best_val_loss!r}; {why}"
+        False,
+        f"differs by {off:+.3g}{relative}: validation loss {loss!r}, in the ledger {record.best_val_loss!r}; {why}",
     )
 
 

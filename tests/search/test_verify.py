@@ -33,8 +33,8 @@ def test_the_stored_loss_is_the_same_or_so_far_off(run: tuple[TrainConfig, Recor
     off = compared(record, 1.5, FACTS)
     assert not off.is_same
     assert off.line == (
-        "off by +0.5 (0.5 of it): validation loss 1.5, in the ledger 1.0; data, config and environment are the same as "
-        "far as the ledger says"
+        "differs by +0.5 (relative 0.5): validation loss 1.5, in the ledger 1.0; data, config and environment are the "
+        "same as far as the ledger shows"
     )
     other = compared(record, 1.0000001, FACTS | {"torch": "2.14", "arithmetic": 3})
     assert "environment changed: torch 2.13 -> 2.14; arithmetic 2 -> 3" in other.line
@@ -59,5 +59,5 @@ def test_only_a_finished_run_of_a_search_can_be_verified(run: tuple[TrainConfig,
     with pytest.raises(RunError, match="`demo-run-1` is failed"):
         stored(config.model_copy(update={"model_name": "demo-run-1"}))
     for name in ("demo-run-7", "alone"):
-        with pytest.raises(RunError, match=f"no ledger has a run called `{name}`"):
+        with pytest.raises(RunError, match=f"no ledger has a run named `{name}`"):
             stored(config.model_copy(update={"model_name": name}))

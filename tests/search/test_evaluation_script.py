@@ -120,7 +120,7 @@ def test_a_command_that_does_not_exist_is_said(tmp_path: Path) -> None:
 
 
 def test_a_command_is_no_shell_line(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no JSON object: '> out\.txt; x'"):
+    with pytest.raises(RunError, match=r"not a JSON object: '> out\.txt; x'"):
         measure(script(tmp_path, "", command="echo '>' out.txt\\; x"), trained(tmp_path))
     assert not (tmp_path / "out.txt").exists()
 
@@ -159,7 +159,7 @@ import sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from tests.search.test_objectives import trained
+from tests.search.test_evaluation_script import trained
 from sequifier.config.search import EvaluationScript
 from sequifier.search.evaluation_script import measure
 measure(EvaluationScript(command={sleeping.command!r}, metrics={{"f1": "maximize"}}), trained(Path({str(tmp_path)!r})))
@@ -176,6 +176,6 @@ measure(EvaluationScript(command={sleeping.command!r}, metrics={{"f1": "maximize
 
 @pytest.mark.parametrize("printed", ["'[' * 100000", "'{\"f1\":' * 100000", "'9' * 5000", "'\\x1b[31m'"])
 def test_what_no_parser_takes_is_one_error(tmp_path: Path, printed: str) -> None:
-    with pytest.raises(RunError, match="no JSON object") as caught:
+    with pytest.raises(RunError, match="not a JSON object") as caught:
         measure(script(tmp_path, f"print({printed})"), trained(tmp_path))
     assert "\x1b" not in str(caught.value)

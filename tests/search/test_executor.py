@@ -8,12 +8,13 @@ import pytest
 
 from sequifier import api
 from sequifier.artifacts.ledger import read_ledger
-from sequifier.artifacts.metadata import write_metadata
+from sequifier.artifacts.metadata import data_fingerprint, write_metadata
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.search.executor import Executor
-from tests.support.searches import FINGERPRINT, metadata, search
+from tests.support.searches import metadata, search
 
+METADATA = "configs/metadata_configs/x.json"
 SPLITS = [f"data/x-split{number}.parquet" for number in range(3)]
 
 
@@ -42,7 +43,7 @@ class Engine:
         thresholds: Mapping[int, float] | None = None,
         timeout_seconds: float | None = None,
     ) -> Iterator[dict[str, Any]]:
-        assert data == FINGERPRINT
+        assert parse_file(self.root / METADATA).values["sequifier"]["fingerprint"] == data
         config = parse_file(config_path).values
         name, epochs = config["model_name"], config["training_spec"]["epochs"]
         self.calls.append(name)
@@ -94,9 +95,15 @@ class Engine:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    path = tmp_path / "configs" / "metadata_configs" / "x.json"
+    path = tmp_path / METADATA
     path.parent.mkdir(parents=True)
-    write_metadata(metadata().model_copy(update={"split_paths": SPLITS}), path)
+    two = metadata()
+    by_split: dict[str, Any] = {"stride_by_split": [8] * 3, "split_ratios": [0.6, 0.2, 0.2], "rows": [60, 20, 20]}
+    hashes: list[dict[str, str]] = [{}, {}, {}]
+    fingerprint = data_fingerprint(two.columns, two.id_maps, two.selected_columns_statistics, hashes)
+    by_split |= {"sequences": [4] * 3, "column_hashes": hashes, "fingerprint": fingerprint}
+    three = two.sequifier.model_copy(update=by_split)
+    write_metadata(two.model_copy(update={"split_paths": SPLITS, "sequifier": three}), path)
     (tmp_path / "data").mkdir()
     for split in SPLITS:
         (tmp_path / split).touch()

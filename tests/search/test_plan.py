@@ -15,7 +15,7 @@ from sequifier.config.resolve import resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError
-from sequifier.search import walk
+from sequifier.search import distinct_runs
 from sequifier.search.estimate import disk_use
 from sequifier.search.expand import Expander
 from sequifier.search.plan import Changed, Difference, Plan, PlannedRun, make_plan, write_run_files
@@ -243,7 +243,7 @@ def test_a_sample_of_as_many_as_there_are_says_nothing() -> None:
 
 
 def test_a_range_without_end_that_gives_few_values_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "MAX_REPETITIONS", 50)
+    monkeypatch.setattr(distinct_runs, "MAX_REPETITIONS", 50)
     layers = {"low": 1, "high": 4, "log": True}
     found = plan(search(search_strategy="sample", n_samples=9, model={"num_layers": layers}))
     assert sorted(run.config.model_spec.num_layers for run in found.runs) == [1, 2, 3, 4]

@@ -71,7 +71,7 @@ def test_what_can_be_started_passes(project: Path, command: str) -> None:
         ("./no_head", "whose first line does not name its program"),
         ("./empty", "whose first line does not name its program"),
         ("python 'score.py", "No closing quotation"),
-        ("''", "does not name a program"),
+        ("''", "no program"),
     ],
 )
 def test_what_cannot_is_named_with_what_to_do(project: Path, command: str, what: str) -> None:

@@ -259,7 +259,7 @@ def test_with_asha_the_progress_is_in_epochs(tmp_path: Path) -> None:
         assert agenda.forecast() == Forecast(trained=6, expected=6, waiting=0)
     assert said == [
         "0/~6 epochs",
-        "1/~6 epochs, 1 run waits",
+        "1/~6 epochs, 1 run paused",
         "2/~6 epochs, 2 runs paused",
         "3/~6 epochs, 3 runs paused",
         "4/~6 epochs, 4 runs paused",

@@ -340,8 +340,8 @@ def export_optuna(
     metric: str | None = None,
     direction: Literal["minimize", "maximize"] | None = None,
 ) -> int:
-    """Write a search into an Optuna storage; returns the number of trials. See `report.optuna_export`."""
-    from sequifier.report.optuna_export import export_optuna
+    """Write a search into an Optuna storage; returns the number of trials. See `report.exports.optuna`."""
+    from sequifier.report.exports.optuna import export_optuna
     from sequifier.results.find import find_search
 
     return export_optuna(find_search(search), url, metric=metric, direction=direction)

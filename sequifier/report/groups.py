@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from sequifier.report.optuna_export import LOG_FROM
 from sequifier.results.ranking import Configuration
 from sequifier.results.run_files import Setting
 from sequifier.results.trials import Table, Trial, by, is_continuous, is_number
@@ -15,6 +14,9 @@ TOP_SHARE = 0.25
 
 BINS = 4
 """Parts with equally many trials, into which a continuous parameter is cut."""
+
+LOG_FROM = 100
+"""Positive numbers that span this factor were hardly meant on a linear scale."""
 
 ABSENT = "–"
 """The level of trials that do not have a parameter."""

@@ -167,7 +167,7 @@ def study_of(table: Table) -> "Study":
     """The complete trials as an Optuna study in memory: few values are categories, many numbers a range."""
     import optuna
 
-    from sequifier.report.optuna_export import distribution
+    from sequifier.report.exports.optuna import distribution
 
     trials = table.complete
     values: dict[str, list[Setting]] = {}

@@ -123,14 +123,14 @@ class Report:
         return export_next(self.analysis, path)
 
     def write_tensorboard(self, folder: Path) -> int:
-        """Write each search as TensorBoard event files; returns the number of runs. See `trackers_tensorboard`."""
-        from sequifier.report.trackers_tensorboard import write_tensorboard
+        """Write each search as TensorBoard event files; returns the number of runs. See `exports.tensorboard`."""
+        from sequifier.report.exports.tensorboard import write_tensorboard
 
         return sum(write_tensorboard(table, folder) for table in self.tables)
 
     def write_mlflow(self, folder: Path) -> int:
-        """Write each search into a local MLflow store; returns the number of runs. See `trackers_mlflow`."""
-        from sequifier.report.trackers_mlflow import write_mlflow
+        """Write each search into a local MLflow store; returns the number of runs. See `exports.mlflow`."""
+        from sequifier.report.exports.mlflow import write_mlflow
 
         return sum(write_mlflow(table, folder) for table in self.tables)
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from sequifier.artifacts.ledger import Ledger, Record, State
 from sequifier.errors import RunError
-from sequifier.report.optuna_export import distribution, export_optuna
+from sequifier.report.exports.optuna import distribution, export_optuna
 from sequifier.results.find import find_search
 
 OPTIMIZERS = ["{name: AdamW, weight_decay: 0.1}", "{name: SGD}", "{name: AdamW, weight_decay: 0.001}"]

@@ -18,7 +18,7 @@ from sequifier.errors import RunError
 from sequifier.inference.sampling import find_sampler
 from sequifier.report.analysis import analyse, as_json
 from sequifier.report.export import export_best, export_next
-from sequifier.report.optuna_export import export_optuna
+from sequifier.report.exports.optuna import export_optuna
 from sequifier.report.render import render
 from sequifier.results.read import read_search
 

@@ -12,12 +12,11 @@ from click.testing import CliRunner
 from sequifier.cli.main import cli
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
-from sequifier.report.trackers import plain_name, read_evaluations, tracked_runs, varied
-from sequifier.report.trackers_mlflow import write_mlflow
-from sequifier.report.trackers_tensorboard import write_tensorboard
+from sequifier.report.exports.mlflow import write_mlflow
+from sequifier.report.exports.tensorboard import write_tensorboard
+from sequifier.report.exports.trackers import plain_name, read_evaluations, tracked_runs, varied
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
-from tests.support.synthetic_search import write_search
 
 
 def test_series_are_the_lines_of_the_record(wide: Table) -> None:

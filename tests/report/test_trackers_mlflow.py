@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_report_of_samplers import records
 
 from sequifier.artifacts.ledger import LEDGER_FILE
 from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
-from sequifier.report.trackers import tracked_runs
-from sequifier.report.trackers_mlflow import STORE, write_mlflow
+from sequifier.report.exports.mlflow import STORE, write_mlflow
+from sequifier.report.exports.trackers import tracked_runs
 from sequifier.results.read import read_search
 from sequifier.results.settings import shown
 from sequifier.results.trials import Table
-from tests.support.synthetic_search import write_search
+from tests.report.test_report_of_samplers import records
 
 pytestmark = [
     pytest.mark.slow,

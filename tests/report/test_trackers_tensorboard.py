@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report_of_samplers import records
 
 from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
-from sequifier.report.trackers import tracked_runs, varied
-from sequifier.report.trackers_tensorboard import EVENTS, write_tensorboard
+from sequifier.report.exports.tensorboard import EVENTS, write_tensorboard
+from sequifier.report.exports.trackers import tracked_runs, varied
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
-from tests.support.synthetic_search import write_search
+from tests.report.test_report_of_samplers import records
 
 pytest.importorskip("tensorboard", reason="the extra `trackers` is not installed")
 from tensorboard import context

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.errors import RunError
+from sequifier.report.groups import is_logarithmic
 from sequifier.results.find import find_ranking
 from sequifier.results.run_files import Setting, read_run_files, varied_settings
 from sequifier.results.samplers import is_sampler_ledger
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 MADE_BY = "sequifier_ledger"
 """User attribute of a study: the ledger that it was made from. Only such a study is ever replaced."""
-
-LOG_FROM = 100
-"""Positive numbers that span this factor were hardly meant on a linear scale."""
 
 _ENDED_WITHOUT_VALUE = ("failed", "oom", "diverged", "finished")
 
@@ -128,7 +126,7 @@ def distribution(values: Collection[Setting]) -> "BaseDistribution":
     if len(numbers) < len(values):
         return CategoricalDistribution(sorted(values, key=repr))
     low, high = min(numbers), max(numbers)
-    is_log = low > 0 and high / low >= LOG_FROM
+    is_log = is_logarithmic(low, high)
     if all(isinstance(value, int) for value in numbers):
         return IntDistribution(int(low), int(high), log=is_log)
     return FloatDistribution(float(low), float(high), log=is_log)

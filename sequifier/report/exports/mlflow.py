@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sequifier.errors import RunError
-from sequifier.report.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs
+from sequifier.report.exports.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs
 from sequifier.results.settings import shown
 from sequifier.results.trials import Table
 

@@ -12,7 +12,7 @@ from sequifier.experiment.record import LOG
 from sequifier.report.analysis import Analysis, analyse, as_json
 from sequifier.report.export import export_best, export_next, next_command, next_yaml
 from sequifier.report.merge import merged
-from sequifier.report.render import render
+from sequifier.report.page.render import render
 from sequifier.results.find import newest_search
 from sequifier.results.ranking import Configuration, ranked
 from sequifier.results.read import read_search

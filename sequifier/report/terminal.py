@@ -11,7 +11,7 @@ from rich.text import Text
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import text_of
 from sequifier.report.importance import Importances
-from sequifier.report.scale import number, seconds_text
+from sequifier.report.numbers import number, seconds_text
 from sequifier.results.ranking import Configuration, verdict
 from sequifier.results.trials import Table, own_number, run_label
 from sequifier.shares import percent

@@ -17,7 +17,7 @@ from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
 from sequifier.report.analysis import Analysis, analyse, as_json
 from sequifier.report.export import next_yaml
-from sequifier.report.render import render
+from sequifier.report.page.render import render
 from sequifier.report.terminal import print_summary
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table, Trial

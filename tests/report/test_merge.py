@@ -10,7 +10,7 @@ from rich.console import Console
 from sequifier.errors import RunError
 from sequifier.report.analysis import analyse
 from sequifier.report.merge import merged
-from sequifier.report.render import render
+from sequifier.report.page.render import render
 from sequifier.report.terminal import print_summary
 from sequifier.results.ranking import ranked
 from sequifier.results.read import read_search

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.report.curves_page import visualize
+from sequifier.report.page.learning_curves import visualize
 from sequifier.report.report import read_report
 from tests.support.synthetic_search import write_search
 

@@ -19,7 +19,7 @@ from sequifier.inference.sampling import find_sampler
 from sequifier.report.analysis import analyse, as_json
 from sequifier.report.export import export_best, export_next
 from sequifier.report.exports.optuna import export_optuna
-from sequifier.report.render import render
+from sequifier.report.page.render import render
 from sequifier.results.read import read_search
 
 RANGES = {"top_p": ("top_p", 0.8, 0.99), "min_p": ("min_p", 0.005, 0.15), "top_k": ("top_k", 5, 100)}

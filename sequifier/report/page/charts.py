@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from sequifier.report.scale import Scale, fitted, tick_text
+from sequifier.report.page.scale import Scale, fitted, tick_text
 
 WIDTH, HEIGHT = 720, 340
 SMALL_WIDTH, SMALL_HEIGHT = 470, 280

@@ -10,10 +10,10 @@ from sequifier.artifacts.reading import json_lines
 from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
-from sequifier.report.charts import SERIES, Line, learning_curves
-from sequifier.report.page import Page, section
-from sequifier.report.render import READOUT, curve_values
-from sequifier.report.scale import number
+from sequifier.report.numbers import number
+from sequifier.report.page.charts import SERIES, Line, learning_curves
+from sequifier.report.page.frame import Page, section
+from sequifier.report.page.render import READOUT, curve_values
 from sequifier.results.find import find_search
 from sequifier.results.training import read_curves
 from sequifier.results.trials import Trial, finite

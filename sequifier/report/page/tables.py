@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from sequifier.report.analysis import Analysis, InGroup
-from sequifier.report.charts import bar, columns, span
 from sequifier.report.groups import BestRange, Group, is_logarithmic, text_of, top_count
-from sequifier.report.page import copied
+from sequifier.report.numbers import number
+from sequifier.report.page.charts import bar, columns, span
+from sequifier.report.page.frame import copied
 from sequifier.report.recommend import CLEARLY
-from sequifier.report.scale import number
 from sequifier.results.ranking import Configuration, verdict
 from sequifier.results.trials import is_number, own_number, run_label
 

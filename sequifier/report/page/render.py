@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from sequifier.report.analysis import Analysis
-from sequifier.report.charts import Axis, Line, Point, learning_curves, parallel_coordinates, scatter, stacked
 from sequifier.report.curves import best_so_far
-from sequifier.report.drawn_tables import groups_table, importance_table, interaction_part, ranges_table, runs_table
 from sequifier.report.groups import top_count
-from sequifier.report.page import Page, copied, figures, section
-from sequifier.report.scale import number, seconds_text
+from sequifier.report.numbers import number, seconds_text
+from sequifier.report.page.charts import Axis, Line, Point, learning_curves, parallel_coordinates, scatter, stacked
+from sequifier.report.page.frame import Page, copied, figures, section
+from sequifier.report.page.tables import groups_table, importance_table, interaction_part, ranges_table, runs_table
 from sequifier.results.ranking import Configuration
 from sequifier.results.trials import Trial, run_label
 from sequifier.shares import percent

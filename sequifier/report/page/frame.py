@@ -58,8 +58,8 @@ class Page:
 
     def html(self) -> str:
         """The whole page."""
-        folder = files("sequifier.report")
-        template = (folder / "page.html").read_text(encoding="utf-8")
+        folder = files("sequifier.report.page")
+        template = (folder / "templates" / "page.html").read_text(encoding="utf-8")
         script = (folder / "page.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         links = "".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, title, _ in self._sections)

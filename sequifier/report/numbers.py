@@ -1,0 +1,30 @@
+"""Numbers as a person reads them."""
+
+import math
+
+
+def number(value: float | None, *, digits: int = 4) -> str:
+    """A number as a person reads it: 0.6105, 1,234, 3.2e-05."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
+        return f"{int(value):,}"
+    if not 1e-3 <= abs(value) < 1e6:
+        mantissa, _, power = f"{value:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{digits if abs(value) < 100 else 1}f}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

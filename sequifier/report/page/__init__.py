@@ -1,0 +1,1 @@
+"""Pages that need no network: the report on a search, and learning curves of any runs."""

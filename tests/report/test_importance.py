@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequifier.errors import RunError
-from sequifier.report import importance
-from sequifier.report.importance import group_mean_deviation, importances, study_of, top_quantile
+from sequifier.report.fanova import FANOVA_TREES, study_of
+from sequifier.report.importance import importances
+from sequifier.report.ped_anova import top_quantile
 from sequifier.results.trials import Table, Trial
 
 
@@ -115,14 +116,16 @@ def test_the_deviation_of_group_means_is_that_of_a_group_by() -> None:
     part = [sum(row >= edge for edge in edges) for row in range(97)]
     means = quarters.with_columns(part=pl.Series(part)).group_by("part").agg(pl.col("loss").mean())["loss"]
     assert found["learning_rate"] == pytest.approx(means.std(ddof=0))
-    assert group_mean_deviation(["a", "a", "b"], [1.0, 3.0, 6.0]) == 2.0
+    four = zip("aabb", [1.0, 3.0, 5.0, 7.0], strict=True)
+    few = [Trial("t", row, "r", "finished", settings={"x": x}, value=value) for row, (x, value) in enumerate(four)]
+    assert importances(table_of(few, ["x"]), draws=2).parameters[0].group_deviation == 2.0
 
 
 def test_fanova_is_optunas() -> None:
     pytest.importorskip("sklearn")
     names = ["learning_rate", "dim_model", "optimizer"]
     table = table_of(planted(40), [*names, "optimizer.weight_decay"])
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=importance.FANOVA_TREES, seed=0)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=FANOVA_TREES, seed=0)
     expected = evaluator.evaluate(study_of(replace(table, parameters=tuple(names))), params=names)
     found = {each.parameter: each for each in importances(table, fanova=True, draws=2).parameters}
     assert {name: found[name].fanova for name in names} == pytest.approx(expected)

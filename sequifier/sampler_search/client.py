@@ -1,44 +1,45 @@
-"""JSON over HTTP with nothing but the standard library: retries, Retry-After, a rate limit, and a key that stays here.
+"""JSON over HTTP: retries with Retry-After, a rate limit, limits of time and size, and a key that is never shown.
 
-Redirects are refused: the key would be sent on to whoever they name.
+Connections, proxies and TLS are httpx2's. Redirects are not followed: they would send the key to another host.
 """
 
-import http.client
 import json
 import math
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+import httpx2
 
 from sequifier.artifacts.reading import parse_json
 
 MAX_BYTES = 32 * 2**20
-"""A longer answer is none."""
+"""Size above which an answer is refused."""
 
 LONGEST_WAIT = 300.0
-"""Seconds that Retry-After may ask for; a longer wait counts as a failure."""
+"""Seconds that Retry-After may request; a longer wait counts as a failure."""
 
 _FIRST_WAIT, _LAST_WAIT = 1.0, 30.0
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _USELESS = frozenset({401, 403, 404, 405, 501})
 _SHOWN = 300
 _KEY_LIKE = re.compile(r"(?i)bearer\s+\S+|\bsk-[\w*.-]{4,}")
+_WITHOUT_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
+_INCOMPLETE = (httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.DecodingError)
 HIDDEN = "[hidden]"
 
 
 class RequestFailedError(Exception):
-    """A request came to nothing, all its retries included.
+    """A request failed, including its retries.
 
     Attributes:
-        is_useless: further requests will come to nothing too: no such address, or a key that is not accepted.
+        is_useless: further requests will fail too: the address does not exist, or the key is not accepted.
     """
 
     def __init__(self, message: str, *, is_useless: bool = False) -> None:
@@ -47,16 +48,16 @@ class RequestFailedError(Exception):
 
 
 class Client:
-    """One server.
+    """A client of one server.
 
     Args:
-        base_url: to which paths are added.
+        base_url: address that paths are appended to.
         key: sent as a bearer token; never shown.
-        timeout_seconds: for one request, its answer included.
-        retries: further attempts after a failure that may pass.
-        requests_per_minute: attempts are spread out to no more than this.
-        sleep: waits; takes seconds.
-        clock: seconds that only grow.
+        timeout_seconds: limit of one request, including its answer.
+        retries: further attempts after a temporary failure.
+        requests_per_minute: rate limit, attempts included; None for no limit.
+        sleep: waits for a number of seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -73,36 +74,48 @@ class Client:
         self._base_url, self._key, self._timeout, self._retries = base_url, key, timeout_seconds, retries
         self._distance = 0.0 if requests_per_minute is None else 60.0 / requests_per_minute
         self._sleep, self._clock, self._next_start = sleep, clock, clock()
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if urlsplit(base_url).hostname in ("localhost", "127.0.0.1", "::1"):
-            handlers.append(urllib.request.ProxyHandler({}))
-        self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str) -> Any:
-        """The JSON at a path.
+        """Return the JSON at a path.
 
         Raises:
-            RequestFailedError: there is none.
+            RequestFailedError: no attempt returned JSON.
         """
         return self._until_answered(path, None)
 
     def post(self, path: str, body: Mapping[str, Any], *, parse: Callable[[Any], Any] = lambda answer: answer) -> Any:
-        """Send JSON and read the answer.
+        """Send JSON and return the answer.
 
         Args:
             path: below the base address.
-            body: to send.
-            parse: takes what is wanted from the answer; a ValueError, KeyError, IndexError or TypeError makes the
-                answer one that failed, and it is asked for again.
+            body: sent as JSON.
+            parse: extracts the result from the answer. An attempt whose answer raises ValueError, KeyError, IndexError
+                or TypeError counts as failed and is repeated.
 
         Raises:
-            RequestFailedError: no attempt got an answer that can be used.
+            RequestFailedError: no attempt returned a usable answer.
         """
         return self._until_answered(path, json.dumps(body).encode(), parse)
 
     def hide(self, text: str) -> str:
-        """A text of the server's without the key, or anything that looks like one: some servers repeat it."""
+        """Remove the key, and anything that looks like one, from a text of the server: some servers repeat it."""
         return hidden(text, self._key)
+
+    @cached_property
+    def _http(self) -> httpx2.Client:
+        """One connection per request, so that none has to be closed; proxies as the environment names them.
+
+        Raises:
+            RequestFailedError: the proxy is of an unknown kind, or the key has characters that no header can hold.
+        """
+        headers = {"Accept": "application/json", "User-Agent": "sequifier"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        single_use = httpx2.Limits(max_keepalive_connections=0)
+        try:
+            return httpx2.Client(headers=headers, timeout=self._timeout, limits=single_use, mounts=_WITHOUT_PROXY)
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise RequestFailedError(f"no request can be made: {self.hide(str(error))}", is_useless=True) from None
 
     def _until_answered(
         self, path: str, body: bytes | None, parse: Callable[[Any], Any] = lambda answer: answer
@@ -113,18 +126,18 @@ class Client:
             try:
                 return parse(self._answer(path, body))
             except _AttemptFailedError as failure:
-                reason, asked_wait = str(failure), failure.wait
+                reason, requested_wait = str(failure), failure.wait
                 if failure.is_final or attempt == self._retries:
                     raise RequestFailedError(self._described(path, reason), is_useless=failure.is_useless) from None
-                if asked_wait is not None and asked_wait > LONGEST_WAIT:
-                    reason += f", and asks to wait {asked_wait:.0f} seconds"
+                if requested_wait is not None and requested_wait > LONGEST_WAIT:
+                    reason += f", and asks to wait {requested_wait:.0f} seconds"
                     raise RequestFailedError(self._described(path, reason)) from None
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 if attempt == self._retries:
                     reason = self.hide(f"its answer cannot be used: {error or type(error).__name__}")
                     raise RequestFailedError(self._described(path, reason)) from None
-                asked_wait = None
-            self._sleep(wait if asked_wait is None else asked_wait)
+                requested_wait = None
+            self._sleep(wait if requested_wait is None else requested_wait)
             wait = min(2 * wait, _LAST_WAIT)
         raise AssertionError("the last attempt returns or raises")
 
@@ -138,58 +151,47 @@ class Client:
         self._next_start = max(now, self._next_start) + self._distance
 
     def _answer(self, path: str, body: bytes | None) -> Any:
-        """One attempt."""
-        headers = {"Accept": "application/json", "User-Agent": "sequifier"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(self._base_url + path, data=body, headers=headers)
+        """Make one attempt."""
+        method, headers = ("GET", {}) if body is None else ("POST", {"Content-Type": "application/json"})
         try:
-            with self._opener.open(request, timeout=self._timeout) as response:
+            with self._http.stream(method, self._base_url + path, content=body, headers=headers) as response:
+                if not response.is_success:
+                    raise self._refused(response)
                 content = self._read(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error) from None
-        except TimeoutError:
+        except httpx2.TimeoutException:
             raise self._too_slow() from None
-        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-            if isinstance(getattr(error, "reason", None), TimeoutError):
-                raise self._too_slow() from None
-            raise _AttemptFailedError(f"no connection: {self.hide(_reason(error))}") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            what = "its answer is incomplete" if isinstance(error, _INCOMPLETE) else "no connection"
+            raise _AttemptFailedError(f"{what}: {self.hide(str(error) or type(error).__name__)}") from None
         try:
             return parse_json(content)
         except ValueError:
             shown = self.hide(content[:80].decode(errors="replace"))
-            raise _AttemptFailedError(f"its answer is no JSON: {shown!r}") from None
+            raise _AttemptFailedError(f"its answer is not JSON: {shown!r}") from None
 
-    def _read(self, response: Any) -> bytes:
-        """The answer, in time: a server that sends a byte now and then would never time out by itself."""
-        ends, parts, size = self._clock() + self._timeout, [], 0
-        while part := response.read1(1 << 16):
-            parts.append(part)
-            size += len(part)
-            if size > MAX_BYTES:
+    def _read(self, response: httpx2.Response) -> bytes:
+        """Read the answer in time: httpx2 limits each read alone, and a server may send a byte now and then."""
+        ends, content = self._clock() + self._timeout, bytearray()
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > MAX_BYTES:
                 raise _AttemptFailedError(f"its answer has more than {MAX_BYTES >> 20} MB")
             if self._clock() > ends:
                 raise self._too_slow()
-        missing = response.length  # what was announced and did not come
-        if missing:
-            raise _AttemptFailedError(f"its answer was cut off, {missing} bytes before its end")
-        return b"".join(parts)
+        return bytes(content)
 
-    def _refused(self, error: urllib.error.HTTPError) -> "_AttemptFailedError":
+    def _refused(self, response: httpx2.Response) -> "_AttemptFailedError":
+        status = response.status_code
         try:
-            said = error.read(1 << 16).decode(errors="replace")
-        except (OSError, http.client.HTTPException):
-            said = ""
-        said = " ".join(self.hide(_message(said)).split())[:_SHOWN]
-        reason = f"status {error.code}" + (f": {said}" if said else "")
+            text = next(response.iter_bytes(1 << 16), b"").decode(errors="replace")
+        except httpx2.HTTPError:
+            text = ""
+        text = " ".join(self.hide(_message(text)).split())[:_SHOWN]
         return _AttemptFailedError(
-            reason,
-            wait=_retry_after(error.headers.get("Retry-After")) if error.code in _AGAIN else None,
-            is_final=error.code not in _AGAIN,
-            is_useless=error.code in _USELESS or 300 <= error.code < 400,
+            f"status {status}" + (f": {text}" if text else ""),
+            wait=_retry_after(response.headers.get("Retry-After")) if status in _RETRIED else None,
+            is_final=status not in _RETRIED,
+            is_useless=status in _USELESS or response.is_redirect,
         )
 
     def _too_slow(self) -> "_AttemptFailedError":
@@ -204,24 +206,15 @@ class _AttemptFailedError(Exception):
         self.wait, self.is_final, self.is_useless = wait, is_final, is_useless
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any, **named: Any) -> None:
-        return None
-
-
 def hidden(text: str, key: str | None) -> str:
-    """A text without a key, or anything that looks like one."""
+    """Remove a key, and anything that looks like one, from a text."""
     if key:
         text = text.replace(key, HIDDEN)
     return _KEY_LIKE.sub(HIDDEN, text)
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "") or error or type(error).__name__)
-
-
 def _message(body: str) -> str:
-    """What an error says: the message of OpenAI's form, else the text."""
+    """The message of an error in OpenAI's form, else the whole text."""
     try:
         content = parse_json(body)
         found = content["error"]
@@ -231,7 +224,7 @@ def _message(body: str) -> str:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds to wait, from a number of them or a date (RFC 9110, section 10.2.3)."""
+    """Seconds to wait, from a number or a date (RFC 9110, section 10.2.3)."""
     if header is None:
         return None
     try:
@@ -247,7 +240,7 @@ def _retry_after(header: str | None) -> float | None:
 
 
 def find_key(name: str, root: Path) -> str | None:
-    """A key from the environment, else from the lines `NAME=value` of `.env` in the project; None without one."""
+    """Find a key in the environment, else in the lines `NAME=value` of `.env` in the project; None without one."""
     if value := os.environ.get(name, "").strip():
         return value
     try:

@@ -118,6 +118,29 @@ def test_nobody_at_the_address_is_said_so() -> None:
         gone.get("/models")
 
 
+def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, server.base_url.removesuffix("/v1"))
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server.faults = [(200, {}, '{"data": 1}')]
+    assert Client("http://models.invalid/v1", timeout_seconds=5, retries=0).get("/models") == {"data": 1}
+    assert server.requests[0][0] == "http://models.invalid/v1/models"
+    with serving(Server()) as other:
+        assert client(other, []).get("/models")["data"]
+        assert [path for path, _, _ in other.requests] == ["/v1/models"]
+    assert len(server.requests) == 1
+
+
+def test_a_proxy_that_cannot_be_used_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "gopher://127.0.0.1:1")
+    with pytest.raises(RequestFailedError, match=r"no request can be made: .*gopher") as caught:
+        Client("http://models.invalid/v1", timeout_seconds=1, retries=3).get("/models")
+    assert caught.value.is_useless
+
+
 def test_the_key_is_sent_and_never_shown(server: Server) -> None:
     server.key = KEY
     assert client(server, [], key=KEY).post("/completions", BODY, parse=text_of) == "said"

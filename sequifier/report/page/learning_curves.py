@@ -1,8 +1,6 @@
 """Learning curves of any runs, or of whole searches, on one page."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
@@ -12,16 +10,15 @@ from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
 from sequifier.report.numbers import number
 from sequifier.report.page.charts import SERIES, Line, learning_curves
-from sequifier.report.page.frame import Page, section
-from sequifier.report.page.render import READOUT, curve_values
+from sequifier.report.page.frame import DrawnRun, fill, readable, section
+from sequifier.report.page.tables import curve_values
 from sequifier.results.find import find_search
-from sequifier.results.training import read_curves
 from sequifier.results.trials import Trial, finite
 
 FOLDER = Path("outputs")
 MOST = 300
 WITH_TRAINING = 8
-"""Runs whose training loss is drawn too; of more, it would hide the curves."""
+"""Runs whose training losses are drawn too; those of more runs would hide the curves."""
 
 
 def visualize(
@@ -30,13 +27,13 @@ def visualize(
     """Draw learning curves; returns the page's path.
 
     Args:
-        names: of runs below logs/, paths of their records, or searches, which stand for all their runs.
+        names: runs below logs/, paths of their records, or searches, which stand for all their runs.
         metric: of metrics.jsonl.
-        log_scale: draw it on a logarithmic scale.
+        log_scale: use a logarithmic scale.
         path: of the page; None: outputs/curves-[names].html.
 
     Raises:
-        RunError: there is no such run, none has the metric, or the page cannot be written.
+        RunError: a run does not exist, no run has the metric, or the page cannot be written.
     """
     runs = [run for name in names for run in _runs(name, metric)]
     runs = list({run.record: run for run in runs}.values())
@@ -80,10 +77,10 @@ def _runs(name: str, metric: str) -> list[Trial]:
 
 def _run(name: str, record: Path, metric: str) -> Trial:
     curve, train = read_curves(record, metric)
-    return Trial("", 0, name, "", curve=curve, train_curve=train, record=record, metrics=_last(record))
+    return Trial("", 0, name, "", curve=curve, train_curve=train, record=record, metrics=_first(record))
 
 
-def _last(record: Path) -> dict[str, float]:
+def _first(record: Path) -> dict[str, float]:
     """The metrics of the first whole line: which there are."""
     values = next(json_lines(record / METRICS), {})
     return {name: value for name, value in values.items() if finite(value) is not None}
@@ -92,15 +89,18 @@ def _last(record: Path) -> dict[str, float]:
 def _page(runs: Sequence[Trial], names: Sequence[str], metric: str, *, log_scale: bool, maximize: bool) -> str:
     shown = list(runs[:MOST])
     sign = -1 if maximize else 1
-    with_training = metric == "val_loss" and len(shown) <= WITH_TRAINING
-    lines = []
+    has_training = metric == "val_loss" and len(shown) <= WITH_TRAINING
+    lines, rows = [], []
     for place, run in enumerate(shown):
-        kind = f"s{place}" if place < SERIES else "rest"
-        lines.append(Line(f"r{place}", run.name, run.curve, kind, title=_said(run, metric, sign)))
-        if with_training:
-            lines.append(Line(f"r{place}", f"{run.name}, training", run.train_curve, kind, is_dashed=True))
-    title = f"Learning curves of {', '.join(names)}"
-    drawn = learning_curves(
+        key, colour = f"r{place}", f"s{place}" if place < SERIES else ""
+        epoch, best = _best(run, sign)
+        hint = f"{run.name}: best {metric} {number(best)} in epoch {epoch}"
+        lines.append(Line(key, run.name, run.curve, colour or "rest", hint=hint))
+        if has_training:
+            lines.append(Line(key, f"{run.name}, training", run.train_curve, colour, is_dashed=True))
+        values = (best, epoch, _last(run.curve), _last(run.train_curve), len(run.curve))
+        rows.append({"key": key, "colour": colour, "name": run.name, "values": values})
+    chart = learning_curves(
         lines,
         title=f"{metric} after each epoch of {len(shown)} runs",
         metric=metric,
@@ -108,57 +108,23 @@ def _page(runs: Sequence[Trial], names: Sequence[str], metric: str, *, log_scale
         log=log_scale,
         right=150,
     )
-    page = Page(title)
-    more = f" The best {len(shown)} of {len(runs)} are drawn." if len(runs) > len(shown) else ""
-    dashed = " Dashed is the training loss." if with_training else ""
-    several = "runs" if len(runs) != 1 else "run"
-    page.header(
-        f"<h1>{escape(', '.join(names))}</h1></div><p class='about'>{escape(metric)} after each epoch of {len(runs)} "
-        f"{several}, on the validation split.{dashed}{more} {drawn.note}</p>"
-    )
-    page.chart(
-        "curves",
-        drawn.scales,
-        metric,
-        [(f"r{place}", run.name, run.curve, run.train_curve) for place, run in enumerate(shown)],
-    )
-    chart = (
-        '<figure class="curves" data-chart="curves"><div class="plot" tabindex="0" role="group" '
-        f'aria-label="Learning curves; the arrow keys walk through runs and epochs">{drawn.svg}</div>'
-        f"{READOUT}</figure>"
-    )
-    rows = [replace(run, number=place) for place, run in enumerate(shown)]
-    table = _table(rows, metric, sign)
-    page.add("curves", "Curves", section("curves", "Curves", chart))
-    page.add(
-        "runs", "Runs", section("runs", "Runs", table + curve_values(rows[:10], metric, name=lambda run: run.name))
-    )
-    page.footer(f"sequifier visualize-training {','.join(names)}{' --log-scale' if log_scale else ''}")
-    return page.html()
-
-
-def _table(runs: Sequence[Trial], metric: str, sign: int) -> str:
-    body = []
-    for place, run in enumerate(runs):
-        epoch, best = _best(run, sign)
-        last = next((value for value in reversed(run.curve) if value is not None), None)
-        train = next((value for value in reversed(run.train_curve) if value is not None), None)
-        kind = f"k-s{place}" if place < SERIES else ""
-        numbers = "".join(
-            f'<td class="n" data-v="{"" if value is None else repr(value)}">{number(value)}</td>'
-            for value in (best, epoch, last, train, len(run.curve))
-        )
-        body.append(
-            f'<tr data-key="r{place}"><th scope="row"><span class="swatch {kind}"></span>{escape(run.name)}</th>'
-            f"{numbers}</tr>"
-        )
-    heads = "".join(
-        f'<th scope="col" class="n">{escape(head)}</th>'
-        for head in (f"best {metric}", "in epoch", "last", "last training loss", "epochs")
-    )
-    return (
-        "<div class='scroll tall' tabindex='0' role='region' aria-label='Runs'><table class='sortable'><thead><tr>"
-        f"<th scope='col'>run</th>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    drawn = [DrawnRun(f"r{place}", run.name, run.curve, run.train_curve) for place, run in enumerate(shown)]
+    values = curve_values([(run.name, run) for run in shown[:10]])
+    return fill(
+        "learning_curves.html",
+        title=f"Learning curves of {', '.join(names)}",
+        sections=[
+            *section("curves", "Curves", "Curves", "curve_chart.html", chart=chart),
+            *section("runs", "Runs", "Runs", "curve_table.html", rows=rows, values=values, metric=metric),
+        ],
+        charts={"curves": readable(chart, metric, drawn)},
+        command=f"sequifier visualize-training {','.join(names)}{' --log-scale' if log_scale else ''}",
+        names=names,
+        metric=metric,
+        n_runs=len(runs),
+        n_shown=len(shown),
+        has_training=has_training,
+        note=chart.note,
     )
 
 
@@ -167,6 +133,5 @@ def _best(run: Trial, sign: int) -> tuple[int, float]:
     return epoch, sign * value
 
 
-def _said(run: Trial, metric: str, sign: int) -> str:
-    epoch, value = _best(run, sign)
-    return f"{run.name}: best {metric} {number(value)} in epoch {epoch}"
+def _last(curve: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(curve) if value is not None), None)

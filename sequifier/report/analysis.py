@@ -1,24 +1,38 @@
-"""Everything that is to be said of a search, as numbers: tables in, one `Analysis` out. Nothing here draws."""
+"""The analysis of a search as numbers. Terminal, JSON and page are made from it alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from sequifier.report.curves import CurveFacts, Pareto, curve_facts, pareto
-from sequifier.report.groups import BestRange, Group, Groups, best_ranges, group_performance, value_performance
-from sequifier.report.importance import Importances, importances
-from sequifier.report.interactions import Interaction, interactions
-from sequifier.report.merge import Comparison, compare_searches, merged
-from sequifier.report.overview import OverTuning, Overview, over_tuning, overview
-from sequifier.report.recommend import Findings, Recommendation, recommendations
-from sequifier.results.ranking import Configuration, SeedNoise, ranked, seed_noise
-from sequifier.results.trials import Table, by, finite
+from sequifier.report.curves import CurveFacts, Pareto
+from sequifier.report.groups import BestRange, Group, Groups
+from sequifier.report.importance import Importances
+from sequifier.report.interactions import Interaction
+from sequifier.report.merge import Comparison
+from sequifier.report.overview import OverTuning, Overview
+from sequifier.results.ranking import Configuration, SeedNoise
+from sequifier.results.trials import Table, finite
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding.
+
+    Attributes:
+        kind: winner, doubt, smaller, group, important, range, interaction, curves, seeds, over-tuning, failures, next.
+        text: one sentence, or two.
+        figures: the numbers behind it, by name.
+    """
+
+    kind: str
+    text: str
+    figures: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class InGroup:
-    """Importance and ranges within one sampler: its parameters are its own."""
+    """Importance and ranges within one sampler, whose parameters other samplers do not have."""
 
     name: str
     importances: Importances
@@ -27,13 +41,14 @@ class InGroup:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a search has found.
+    """The analysis of a search, or of several together.
 
     Attributes:
         table: the trials.
         rows: configurations from best to worst, then those without a result.
-        values: parameter -> the results by its values.
-        in_groups: of sampler searches: importance and ranges within each sampler.
+        values: setting -> the results by its values.
+        in_groups: importance and ranges within each sampler; empty for training searches.
+        recommendations: the findings, the most useful first.
         comparison: of several searches; None for one.
     """
 
@@ -50,73 +65,16 @@ class Analysis:
     fronts: tuple[Pareto, ...]
     seeds: SeedNoise
     over_tuning: OverTuning | None
-    recommendations: tuple[Recommendation, ...]
+    recommendations: tuple[Finding, ...] = ()
     comparison: Comparison | None = None
 
 
-def analyse(tables: Sequence[Table], *, fanova: bool = False) -> Analysis:
-    """Analyse a search, or several together.
-
-    Args:
-        tables: one or more; several are merged.
-        fanova: compute fANOVA too, which needs scikit-learn and some seconds.
-
-    Raises:
-        RunError: several searches whose results do not mean the same, or no scikit-learn.
-    """
-    table = merged(tables) if len(tables) > 1 else tables[0]
-    rows = ranked(table)
-    found = Findings(
-        table=table,
-        rows=rows,
-        overview=overview(table, rows),
-        groups=group_performance(table),
-        importances=(matters := importances(table, fanova=fanova)),
-        ranges=best_ranges(table, rows),
-        interactions=interactions(table, [each.parameter for each in matters.parameters]),
-        curves=curve_facts(table, rows),
-        fronts=pareto(table, rows),
-        seeds=seed_noise(table, rows),
-        over_tuning=over_tuning(table, rows),
-    )
-    return Analysis(
-        table=table,
-        rows=tuple(rows),
-        overview=found.overview,
-        groups=found.groups,
-        importances=found.importances,
-        ranges=tuple(found.ranges),
-        values={name: value_performance(table, name) for name in table.parameters},
-        in_groups=tuple(_in_groups(table)) if table.kind == "sampler" else (),
-        interactions=tuple(found.interactions),
-        curves=found.curves,
-        fronts=tuple(found.fronts),
-        seeds=found.seeds,
-        over_tuning=found.over_tuning,
-        recommendations=tuple(recommendations(found)),
-        comparison=compare_searches(tables, rows) if len(tables) > 1 else None,
-    )
-
-
 def as_json(analysis: Analysis) -> dict[str, Any]:
-    """All numbers as plain values. Floats as they are; NaN and infinity, which JSON has not, as null."""
+    """Return all numbers as plain values; NaN and infinity, which JSON does not have, as null."""
     found: dict[str, Any] = _plain(analysis)
     table = found.pop("table")
     table.pop("document")
     return {**{key: table.pop(key) for key in ("name", "kind", "metric", "direction")}, **found, "table": table}
-
-
-def _in_groups(table: Table) -> list[InGroup]:
-    result = []
-    for name, trials in by(table.trials, lambda trial: trial.group).items():
-        names = tuple(
-            parameter
-            for parameter in table.parameters
-            if len({repr(trial.settings.get(parameter)) for trial in trials}) > 1
-        )
-        own = replace(table, trials=tuple(trials), parameters=names)
-        result.append(InGroup(name, importances(own), tuple(best_ranges(own, ranked(own)))))
-    return result
 
 
 def _plain(value: Any) -> Any:

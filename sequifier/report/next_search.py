@@ -18,7 +18,7 @@ from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import BestRange, is_logarithmic, top_count
 from sequifier.report.narrowing import Evidence, n_values, narrow_field, narrow_group, rounded, without_none
-from sequifier.report.recommend import unimportant
+from sequifier.report.setting_findings import unimportant
 
 SECTIONS = ("model_hyperparameter_sampling", "training_hyperparameter_sampling")
 ROOT_FIELDS = ("input_columns", "column_types", "seq_length", "window_stride")

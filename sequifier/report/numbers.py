@@ -28,3 +28,8 @@ def seconds_text(seconds: float | None) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def in_percent(share: float) -> str:
+    """A fraction in whole percent."""
+    return f"{100 * share:.0f} %"

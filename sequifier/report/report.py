@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from sequifier.artifacts.atomic import write_text
 from sequifier.errors import RunError
 from sequifier.experiment.record import LOG
-from sequifier.report.analysis import Analysis, analyse, as_json
+from sequifier.report.analyse import analyse
+from sequifier.report.analysis import Analysis, as_json
 from sequifier.report.export import export_best, export_next, next_command, next_yaml
 from sequifier.report.merge import merged
 from sequifier.report.page.render import render

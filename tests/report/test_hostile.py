@@ -15,7 +15,8 @@ from rich.console import Console
 from sequifier.artifacts.ledger import LEDGER_FILE, Ledger
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
-from sequifier.report.analysis import Analysis, analyse, as_json
+from sequifier.report.analyse import analyse
+from sequifier.report.analysis import Analysis, as_json
 from sequifier.report.export import next_yaml
 from sequifier.report.page.render import render
 from sequifier.report.terminal import print_summary
@@ -60,7 +61,7 @@ def test_one_run(tmp_path: Path) -> None:
     analysis, page, text = everything(read_search(str(tmp_path / "logs" / "wide")))
     assert analysis.table.parameters == () and analysis.overview.n_configurations == 1
     assert "Nothing differs between the trials" in page and "nothing differs" in text
-    assert analysis.recommendations[0].text.startswith("Run 0 is the best")
+    assert analysis.recommendations[0].text.startswith("Run 0 is best")
 
 
 @pytest.mark.parametrize("state", ["failed", "oom"])
@@ -68,7 +69,7 @@ def test_all_failed(tmp_path: Path, state: Any) -> None:
     write_search(tmp_path, n_runs=4, epochs=3, states=dict.fromkeys(range(4), state))
     analysis, page, text = everything(read_search(str(tmp_path / "logs" / "wide")))
     assert analysis.overview.best is None and analysis.overview.budget.wasted == 80
-    assert "every one that ended has failed" in text and "no run has a result yet" in page
+    assert "every run that ended has failed" in text and "no run has a result yet" in page
     assert f"4 of 4 runs ended without a result (4 {state})" in text
 
 

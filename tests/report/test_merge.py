@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from sequifier.errors import RunError
-from sequifier.report.analysis import analyse
+from sequifier.report.analyse import analyse
 from sequifier.report.merge import merged
 from sequifier.report.page.render import render
 from sequifier.report.terminal import print_summary
@@ -102,7 +102,7 @@ def test_runs_of_several_searches_are_called_by_their_names(two: tuple[Table, Ta
     names = {trial.name for table in two for trial in table.trials}
     best = found.rows[0].first
     assert best.name in names and best.search == "other" and best.name != f"other-run-{best.number}"
-    assert found.recommendations[0].text.startswith(f"{best.name} is the best: val_loss ")
+    assert found.recommendations[0].text.startswith(f"{best.name} is best: val_loss ")
     console = Console(file=StringIO(), width=200)
     print_summary(console, found)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
@@ -112,4 +112,4 @@ def test_runs_of_several_searches_are_called_by_their_names(two: tuple[Table, Ta
     page = render(found)
     assert f'aria-label="Copy the command for {best.name}"' in page or f"the command for {best.name}" in page
     alone = analyse([first])
-    assert alone.recommendations[0].text.startswith(f"Run {alone.rows[0].first.number} is the best")
+    assert alone.recommendations[0].text.startswith(f"Run {alone.rows[0].first.number} is best")

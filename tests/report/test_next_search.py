@@ -13,7 +13,8 @@ from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
-from sequifier.report.analysis import Analysis, analyse
+from sequifier.report.analyse import analyse
+from sequifier.report.analysis import Analysis
 from sequifier.report.export import export_best, export_next
 from sequifier.report.next_search import next_search
 from sequifier.results.read import read_search

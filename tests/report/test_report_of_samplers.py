@@ -16,7 +16,8 @@ from sequifier.config.loading.load import load
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import RunError
 from sequifier.inference.sampling import find_sampler
-from sequifier.report.analysis import analyse, as_json
+from sequifier.report.analyse import analyse
+from sequifier.report.analysis import as_json
 from sequifier.report.export import export_best, export_next
 from sequifier.report.exports.optuna import export_optuna
 from sequifier.report.page.render import render

@@ -53,7 +53,7 @@ def test_files_are_written_where_they_are_asked_for(project: Path, tmp_path: Pat
     assert done.exit_code == 0, done.exception
     for path in (page, best, following):
         assert path.stat().st_size > 500 and str(path) in done.output
-    assert "This page asks nothing of a network." in page.read_text()
+    assert "This page makes no network request." in page.read_text()
 
 
 def test_searches_are_read_one_by_one_or_compared(

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from sequifier import __version__
 from sequifier.printable import printable
 from sequifier.report.groups import text_of
-from sequifier.report.numbers import number, seconds_text
+from sequifier.report.numbers import in_percent, number, seconds_text
 from sequifier.report.page.charts import Chart
 from sequifier.results.run_files import Setting
 from sequifier.results.trials import own_number
@@ -128,7 +128,7 @@ def _environment() -> Environment:
     made.filters |= {
         "number": number,
         "own_number": own_number,
-        "percent": lambda share: f"{100 * share:.0f} %",
+        "percent": in_percent,
         "place": lambda place: f"{place:.1f}",
         "seconds": seconds_text,
         "sortable": _sortable,

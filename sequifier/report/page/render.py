@@ -6,7 +6,7 @@ from sequifier.report.numbers import number, seconds_text
 from sequifier.report.page.chart_sections import curves_section, parallel_section, trade_offs_section
 from sequifier.report.page.frame import Section, fill, section
 from sequifier.report.page.tables import group_rows, interaction_map, range_row
-from sequifier.report.recommend import CLEARLY
+from sequifier.report.setting_findings import CLEARLY
 from sequifier.results.ranking import verdict
 from sequifier.results.trials import run_label
 from sequifier.shares import percent

@@ -1,0 +1,48 @@
+"""Sentences that are read in a terminal and on the page: two numbers, and what to do."""
+
+from dataclasses import replace
+
+from sequifier.report.analyse import analyse
+from sequifier.results.trials import Table, Trial
+
+
+def found(trials: list[Trial], baseline: float | None = None) -> list[str]:
+    names = tuple(dict.fromkeys(name for trial in trials for name in trial.settings))
+    table = Table("t", "training", "val_loss", "minimize", tuple(trials), names)
+    if baseline is not None:
+        table = replace(table, baselines={"baseline: bigram": {"val_loss": baseline}})
+    return [each.text for each in analyse([table]).recommendations]
+
+
+def run(number: int, value: float, curve: tuple[float, ...] = ()) -> Trial:
+    settings = {"dim_model": 8 * (1 + number)}
+    return Trial("t", number, f"t-run-{number}", "finished", settings, str(number), value=value, curve=curve)
+
+
+def test_the_best_is_compared_with_the_best_baseline() -> None:
+    trials = [run(0, 2.5), run(1, 3.0)]
+    assert found(trials, 3.125)[:2] == [
+        "Run 0 is best: val_loss 2.5000, with dim_model 8.",
+        "It beats the best baseline (bigram, 3.1250) by 20.0 %.",
+    ]
+    assert found(trials, 2.0)[1] == (
+        "It is 25.0 % worse than the best baseline (bigram, 2): use the baseline, or search other settings."
+    )
+
+
+def test_one_curve_is_not_counted() -> None:
+    falling, rising = (3.0, 2.0, 1.0), (3.0, 1.0, 2.0)
+    assert "The best run improved until its last epoch: train for more epochs." in found([run(0, 1.0, falling)])
+    assert "The best run got worse after its best epoch (median: after 67 % of the epochs): use fewer epochs, " in (
+        " ".join(found([run(0, 1.0, rising)]))
+    )
+    several = [run(number, 1.0 + number, falling) for number in range(8)]
+    assert "2 of the best 2 runs improved until their last epoch: train for more epochs." in found(several)
+
+
+def test_a_range_that_ends_where_the_best_are_is_extended() -> None:
+    trials = [run(number, 1.0 + number) for number in range(12)]
+    assert (
+        "The best quarter has dim_model between 8 and 24, at the lower end of the searched values: search below 8 too."
+        in found(trials)
+    )

@@ -158,7 +158,7 @@ def test_exporting_again_replaces_the_study(project: Path) -> None:
 
 def test_a_study_of_somebody_else_is_left_alone(project: Path) -> None:
     optuna.create_study(study_name="demo", storage=URL).ask()
-    with pytest.raises(RunError, match="a study `demo` that is no export of this search"):
+    with pytest.raises(RunError, match="a study `demo` that is not an export of this search"):
         export_optuna(Path("logs/demo"), URL)
     assert len(load(URL).trials) == 1
 

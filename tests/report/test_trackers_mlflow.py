@@ -96,7 +96,7 @@ def test_another_experiment_of_this_name_is_left_alone(project: Path) -> None:
     folder = project / "store"
     folder.mkdir()
     client(folder).create_experiment("wide")
-    with pytest.raises(RunError, match="no export of this search") as caught:
+    with pytest.raises(RunError, match="not an export of this search") as caught:
         write_mlflow(table_of(project), folder)
     assert caught.value.where == str(folder / STORE)
     assert runs_of(folder, "wide") == {}

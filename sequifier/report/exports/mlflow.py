@@ -85,7 +85,7 @@ def _experiment(client: "MlflowClient", table: Table, path: Path) -> str:
         return str(client.create_experiment(table.name, artifact_location=place, tags=tags))
     if found.tags.get(MADE_BY) != source:
         raise RunError(
-            f"the store has an experiment `{table.name}` that is no export of this search",
+            f"the store has an experiment `{table.name}` that is not an export of this search",
             where=str(path),
             fix="choose another folder, or rename the experiment",
         )

@@ -95,7 +95,7 @@ def _make_room(storage: "RDBStorage", name: str, ledger: str, url: str) -> None:
             continue
         if summary.user_attrs.get(MADE_BY) != ledger:
             raise RunError(
-                f"the storage has a study `{name}` that is no export of this search",
+                f"the storage has a study `{name}` that is not an export of this search",
                 where=url,
                 fix="choose another file, or delete the study",
             )

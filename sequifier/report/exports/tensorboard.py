@@ -1,23 +1,24 @@
 """A search as TensorBoard event files: DIR/SEARCH/RUN/, with the table of settings and results (HParams) beside them.
 
-TensorFlow is not needed: records are written with TensorBoard's own writer. Format of hyperparameters:
+Written with torch's writer. The messages of HParams are built here: TensorBoard's own functions for them need
+TensorFlow, and torch's `add_hparams` knows neither failed runs nor times. Format:
 https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.atomic import atomic_path, write_text
+from sequifier.artifacts.atomic import write_text
 from sequifier.errors import RunError
 from sequifier.report.exports.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs, varied
 from sequifier.results.run_files import Setting
 from sequifier.results.settings import shown
 from sequifier.results.trials import Table, is_number
 
-EVENTS = "events.out.tfevents.sequifier"
-"""Always the same name, so that a second export replaces the first."""
+SUFFIX = ".sequifier"
+"""End of the names of our event files; a second export removes them and writes others."""
 
 _SUCCESS, _FAILURE, _RUNNING = 1, 2, 3  # of tensorboard.plugins.hparams.api_pb2.Status
 _STATUS = {"finished": _SUCCESS, "pruned": _SUCCESS, "diverged": _FAILURE, "failed": _FAILURE, "oom": _FAILURE}
@@ -34,46 +35,50 @@ def write_tensorboard(table: Table, folder: Path) -> int:
         The number of runs.
 
     Raises:
-        RunError: TensorBoard is not installed, the folder cannot be written to, or it has something else of this name.
+        RunError: TensorBoard is not installed, the folder cannot be written to, or its subfolder of this name is not an
+            export of this search.
     """
     try:
-        import tensorboard.summary.writer.record_writer  # noqa: F401
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
         raise missing("tensorboard") from error
     place = folder / plain_name(table.name)
     _claim(place, str(table.source.absolute()))
     runs = tracked_runs(table)
-    names = {plain_name(run.trial.name): run for run in runs}
-    _remove_others(place, names)
-    parameters = [name for name in varied(table) if any(name in run.settings for run in runs)]
-    kinds = {name: _kind([run.settings[name] for run in runs if name in run.settings]) for name in parameters}
+    names = [name for name in varied(table) if any(name in run.settings for run in runs)]
+    kinds = {name: _kind([run.settings[name] for run in runs if name in run.settings]) for name in names}
     started = min((run.started for run in runs if run.started), default=0.0)
-    _write(place / EVENTS, started, [(0, started, [_experiment(table, runs, kinds, started)])])
-    for name, run in names.items():
-        _write(place / name / EVENTS, run.started, _events(run, kinds))
+    try:
+        _remove_earlier(place)
+        _write(place, [(0, started, [_experiment(table, runs, kinds, started)])])
+        for run in runs:
+            _write(place / plain_name(run.trial.name), _events(run, kinds))
+    except OSError as error:
+        raise RunError(f"the event files cannot be written: {error.strerror}", where=str(place)) from error
     return len(runs)
 
 
 def _claim(place: Path, source: str) -> None:
-    """Make the search's folder, or know it again; somebody else's is left alone."""
+    """Make the search's folder, or recognise it; a folder of something else is left alone."""
     mark = place / f"{MADE_BY}.txt"
     if place.exists() and any(place.iterdir()):
         with suppress(OSError):
             if mark.read_text(encoding="utf-8").strip() == source:
                 return
         raise RunError(
-            "the folder has something that is no export of this search", where=str(place), fix="choose another folder"
+            "the folder has something that is not an export of this search",
+            where=str(place),
+            fix="choose another folder",
         )
     write_text(mark, source + "\n")
 
 
-def _remove_others(place: Path, names: Iterable[str]) -> None:
-    """Remove what an earlier export wrote of runs that are no more."""
-    for path in place.glob(f"*/{EVENTS}"):
-        if path.parent.name not in names:
-            path.unlink()
-            with suppress(OSError):
-                path.parent.rmdir()
+def _remove_earlier(place: Path) -> None:
+    """Remove the event files of an earlier export."""
+    for path in [*place.glob(f"*{SUFFIX}"), *place.glob(f"*/*{SUFFIX}")]:
+        path.unlink()
+        with suppress(OSError):  # not empty
+            path.parent.rmdir()
 
 
 def _events(run: TrackedRun, kinds: Mapping[str, str]) -> list[tuple[int, float, list[Any]]]:
@@ -96,16 +101,14 @@ def _events(run: TrackedRun, kinds: Mapping[str, str]) -> list[tuple[int, float,
     return found
 
 
-def _write(path: Path, started: float, events: Sequence[tuple[int, float, list[Any]]]) -> None:
-    from tensorboard.compat.proto.event_pb2 import Event
+def _write(folder: Path, events: Sequence[tuple[int, float, list[Any]]]) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.record_writer import RecordWriter
+    from torch.utils.tensorboard import FileWriter
 
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        writer = RecordWriter(file)
-        writer.write(Event(wall_time=started, file_version="brain.Event:2").SerializeToString())
-        for step, time, values in events:
-            writer.write(Event(wall_time=time, step=step, summary=Summary(value=values)).SerializeToString())
+    writer = FileWriter(str(folder), filename_suffix=SUFFIX)
+    for step, time, values in events:
+        writer.add_summary(Summary(value=values), step, time)
+    writer.close()
 
 
 def _kind(values: Sequence[Setting]) -> str:

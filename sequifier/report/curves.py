@@ -1,4 +1,4 @@
-"""What learning curves say: who was still learning, who had learned too much, and who is best for its size or time."""
+"""Learning curves: which runs still improved or overfit at their end; and Pareto fronts of the metric against costs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from sequifier.results.ranking import Configuration
 from sequifier.results.trials import Table, Trial
 
 OVERFIT_SHARE = 0.05
-"""A run whose last value is worse than its best by this share of what it learned has learned too much."""
+"""A run has overfit when its last value is worse than its best by this fraction of its improvement."""
 
 FEWEST_EPOCHS = 3
-"""Below which a curve has no shape."""
+"""Epochs below which a curve is not judged."""
 
 
 @dataclass(frozen=True)
 class CurveFacts:
-    """The shapes of the curves of the best quarter.
+    """The curves of the best quarter.
 
     Attributes:
-        n_trials: those with a curve of three epochs or more.
-        n_still_learning: best in their last epoch.
-        n_overfit: worse at the end than at their best by a twentieth of what they had learned.
-        median_best_epoch: as a share of the epochs trained.
-        max_epochs: of all trials.
+        n_trials: number of curves of three epochs or more.
+        n_still_learning: number of curves that are best in their last epoch.
+        n_overfit: number of curves that end worse than their best by 5 % of their improvement.
+        median_best_epoch: the best epoch as a fraction of the trained epochs.
+        max_epochs: largest number of epochs of a trial.
     """
 
     n_trials: int
@@ -36,7 +36,7 @@ class CurveFacts:
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """A configuration that no other one beats in both."""
+    """A Pareto-optimal configuration."""
 
     run: int
     cost: float
@@ -45,12 +45,12 @@ class ParetoPoint:
 
 @dataclass(frozen=True)
 class Pareto:
-    """Configurations for which none is both better and cheaper, the cheapest first.
+    """The configurations for which no other one is both better and cheaper.
 
     Attributes:
-        cost: "parameters" or "seconds".
-        front: those.
-        n: configurations with a result whose cost is known.
+        cost: "parameters" (of the model) or "seconds".
+        front: the configurations, the cheapest first.
+        n: number of configurations with a result whose cost is known.
     """
 
     cost: str
@@ -59,7 +59,7 @@ class Pareto:
 
 
 def curve_facts(table: Table, rows: Sequence[Configuration]) -> CurveFacts:
-    """The shapes of the best curves that were trained to their end."""
+    """Judge the curves of the best quarter that were trained to their end."""
     with_result = [row for row in rows if row.rank is not None]
     top = [row.first for row in with_result[: top_count(len(with_result))] if row.first.is_complete]
     curves = [[value for value in trial.curve if value is not None] for trial in top]
@@ -75,7 +75,7 @@ def curve_facts(table: Table, rows: Sequence[Configuration]) -> CurveFacts:
 
 
 def pareto(table: Table, rows: Sequence[Configuration]) -> list[Pareto]:
-    """The fronts of the metric against the model's size, and against what a run took."""
+    """Return the Pareto fronts of the metric against the number of parameters, and against the seconds of a run."""
     complete = [row for row in rows if row.value is not None and row.state != "pruned"]
     costs: dict[str, Callable[[Configuration], float | None]] = {
         "parameters": lambda row: row.n_parameters,
@@ -85,7 +85,7 @@ def pareto(table: Table, rows: Sequence[Configuration]) -> list[Pareto]:
 
 
 def best_so_far(table: Table, trials: Sequence[Trial]) -> list[tuple[int, float]]:
-    """The best value after each trial that improved on it: (number, value)."""
+    """Return (number, value) of each trial that improved on all earlier ones."""
     found: list[tuple[int, float]] = []
     for trial in trials:
         if trial.value is not None and (not found or table.sign * (trial.value - found[-1][1]) < 0):

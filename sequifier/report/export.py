@@ -1,4 +1,4 @@
-"""What is taken along from a search: the best run as a train.yaml, the best samplers, the next search."""
+"""Files made from an analysis: the best run as a train.yaml, the best samplers, the next search."""
 
 import shlex
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from sequifier.results.trials import Table, Trial
 
 
 def export_best(analysis: Analysis, tables: Sequence[Table], path: Path) -> str:
-    """Write the best of a search, atomically; returns what to do with it.
+    """Write the best of a search, atomically; returns the command that uses it.
 
-    Of a training search that is its run file under a name of its own, `[run]-best`, ready for `sequifier train`; of a
-    sampler search the file that `sequifier infer` takes: best_overall, best_by_sampler, search_metadata.
+    For a training search this is the run file of the best run, renamed to `[run]-best`, ready for `sequifier train`.
+    For a sampler search it is the file that `sequifier infer` reads: best_overall, best_by_sampler, search_metadata.
 
     Args:
         analysis: of the searches.
-        tables: as analysed.
-        path: of the YAML.
+        tables: the analysed searches.
+        path: of the YAML file.
 
     Raises:
-        RunError: no run has a result, its run file is gone, or the file cannot be written.
+        RunError: no run has a result, the run file is missing, or the file cannot be written.
     """
     best = next((row for row in analysis.rows if row.rank == 1), None)
     if best is None:
-        raise RunError("no run has a result, so there is none to export", where=str(analysis.table.source))
+        raise RunError("no run has a result, so there is nothing to export", where=str(analysis.table.source))
     own = next(table for table in tables if table.name == best.first.search)
     if analysis.table.kind == "sampler":
         write_export(path, [_results(table) for table in tables])
@@ -40,7 +40,7 @@ def export_best(analysis: Analysis, tables: Sequence[Table], path: Path) -> str:
     document = read_document(file) or read_document(own.folder.absolute().parent.parent / file)
     if not document:
         raise RunError(
-            f"the run file of run {best.first.number} is gone",
+            f"the run file of run {best.first.number} is missing",
             where=str(file),
             fix="write it again: sequifier hyperparameter-search --dry-run with the search's config",
         )
@@ -65,7 +65,7 @@ def export_next(analysis: Analysis, path: Path) -> str:
 
 
 def next_command(analysis: Analysis, path: Path) -> str:
-    """The command that starts the next search."""
+    """Return the command that starts the next search."""
     command = "sampler-search" if analysis.table.kind == "sampler" else "hyperparameter-search"
     return _with_config(command, path)
 
@@ -75,15 +75,15 @@ def _with_config(command: str, path: Path) -> str:
 
 
 def next_yaml(analysis: Analysis) -> tuple[str, str]:
-    """The name of the next search, and its config as text with what led to it on top.
+    """Return the name of the next search, and its config as YAML with the ranges that it narrows as comments.
 
     Raises:
         RunError: see `next_search.next_search`.
     """
     values = next_search(analysis)
     header = [
-        f"The search after {analysis.table.name}, written by sequifier: narrowed to where the best quarter",
-        f"of its {sum(row.rank is not None for row in analysis.rows)} configurations lies.",
+        f"The search after {analysis.table.name}, written by sequifier: narrowed to the best quarter of its",
+        f"{sum(row.rank is not None for row in analysis.rows)} configurations with a result.",
         *(
             f"{each.parameter}: {text_of(each.low)} to {text_of(each.high)} of {text_of(each.tried_low)} to "
             f"{text_of(each.tried_high)}"
@@ -96,7 +96,7 @@ def next_yaml(analysis: Analysis) -> tuple[str, str]:
 
 
 def _results(table: Table) -> dict[str, object]:
-    """A table as the result file of its search says it."""
+    """Return a sampler search in the form of its result file."""
     scored = [trial for trial in table.trials if trial.is_complete]
     scored.sort(key=lambda trial: (table.sign * (trial.value or 0.0), trial.number))
     return {

@@ -1,10 +1,10 @@
-"""Pairs of parameters that do together what neither does alone.
+"""Interactions: pairs of settings whose joint effect is not the sum of their separate effects.
 
-Two models of the same ranks are compared: one that adds up the effects of both parameters, and one with a mean for each
-combination of their values. What the second explains beyond the first is the interaction. How much of it chance would
-give is found by shuffling the residuals of the first (Freedman and Lane 1983, https://doi.org/10.2307/1391660).
+Two models of the ranks are compared: one adds up the effects of both settings, the other has a mean for each
+combination of their values. The interaction is what the second model explains beyond the first. Its p-value is of a
+permutation test on the residuals of the first model (Freedman and Lane 1983, https://doi.org/10.2307/1391660).
 
-Ranks instead of values, so that a loss that exploded counts for its place alone.
+Ranks instead of values, so that a loss that exploded counts by its rank alone.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ Floats = NDArray[np.float64]
 
 PERMUTATIONS = 499
 MOST_NUMBERS = 2_000_000
-"""Shuffled residuals of a pair; of very many trials there are fewer shuffles, down to 199."""
+"""Permuted residuals of a pair; with very many trials there are fewer permutations, down to 199."""
 
 MOST_PARAMETERS = 6
-"""Pairs are made of the most important ones."""
+"""Settings of which pairs are tested, the most important ones."""
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """What two parameters do together.
+    """The interaction of two settings.
 
     Attributes:
-        parameters: the two.
-        together: share of the variance of ranks that their combinations explain.
-        added: what they explain when their effects are added up.
-        share: the difference.
-        p_value: how often chance does as much or more.
-        n_cells: combinations that occur.
-        cells: (level of the first, level of the second, mean value, trials), for the map.
+        parameters: names of the settings.
+        together: fraction of the variance of the ranks that their combinations explain.
+        added: fraction that the sum of their effects explains.
+        share: the difference of the two.
+        p_value: of the permutation test.
+        n_cells: number of combinations that occur.
+        cells: (level of the first, level of the second, mean value, number of trials).
     """
 
     parameters: tuple[str, str]
@@ -51,12 +51,15 @@ class Interaction:
 
 
 def interactions(table: Table, names: Sequence[str], *, seed: int = 0) -> list[Interaction]:
-    """The interactions of all pairs, the strongest first; those with too few trials to tell are left out.
+    """Test the interactions of all pairs; pairs with too few trials are left out.
 
     Args:
-        table: of the trials.
-        names: parameters, the most important first.
-        seed: of the shuffles.
+        table: the trials.
+        names: settings, the most important first.
+        seed: of the permutations.
+
+    Returns:
+        The interactions, the strongest first.
     """
     trials = table.complete
     values = np.array([table.sign * (trial.value or 0.0) for trial in trials])
@@ -86,14 +89,14 @@ def _interaction(
     n, pairs = len(ranks), list(zip(one, other, strict=True))
     cells = list(dict.fromkeys(pairs))
     if n < 2 * len(cells):
-        return None  # hardly two trials in each combination
+        return None  # fewer than two trials per combination
     added, together = _basis(one, other), _cell_basis(pairs, cells)
     if together.shape[1] <= added.shape[1]:
-        return None  # no combination says more than its parts
+        return None  # the combinations have no degree of freedom of their own
     total = float(((ranks - ranks.mean()) ** 2).sum())
     residuals = ranks - added @ (added.T @ ranks)
     explained = float(((together.T @ residuals) ** 2).sum())
-    # Shuffled residuals are no longer orthogonal to the effects that were added up, so these are taken out again.
+    # Permuted residuals are no longer orthogonal to the additive effects, so these are removed again.
     shuffled = residuals[shuffles].T  # (n, permutations)
     shuffled = shuffled - added @ (added.T @ shuffled)
     by_chance = ((together.T @ shuffled) ** 2).sum(axis=0)
@@ -115,14 +118,14 @@ def _cell(cell: tuple[str, str], pairs: Sequence[tuple[str, str]], values: Float
 
 
 def _basis(one: Sequence[str], other: Sequence[str]) -> Floats:
-    """An orthonormal basis of everything that adds up an effect of each, (n, rank)."""
+    """Return an orthonormal basis of the additive model, (n, rank)."""
     design = np.concatenate([_indicators(one), _indicators(other)], axis=1)
     basis, sizes, _ = np.linalg.svd(design, full_matrices=False)
     return basis[:, sizes > 1e-9 * sizes[0]]
 
 
 def _cell_basis(pairs: Sequence[tuple[str, str]], cells: Sequence[tuple[str, str]]) -> Floats:
-    """The same of everything that has a value for each combination, (n, cells)."""
+    """Return an orthonormal basis of the model with a mean per combination, (n, cells)."""
     place = {cell: number for number, cell in enumerate(cells)}
     indicators = np.eye(len(cells))[[place[pair] for pair in pairs]]
     scaled: Floats = indicators / np.sqrt(indicators.sum(axis=0))
@@ -135,7 +138,7 @@ def _indicators(levels: Sequence[str]) -> Floats:
 
 
 def _ranks(values: Floats) -> Floats:
-    """Ranks from 0, equal values with the mean of theirs."""
+    """Return ranks from 0; equal values have the mean of their ranks."""
     order = np.argsort(values, kind="stable")
     ranks = np.empty(len(values))
     ranks[order] = np.arange(len(values))

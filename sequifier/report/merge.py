@@ -1,7 +1,7 @@
-"""Several searches as one table, and what each of them contributed.
+"""Several searches as one table, and the contribution of each.
 
-They can be ranked together when they mean the same by a result: the same metric, direction and kind, and for training
-searches the same data and the same validation targets.
+Searches are comparable when they have the same metric, direction and kind, and training searches also the same data and
+validation targets.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ class Share:
 
     Attributes:
         name: of the search.
-        n_trials: its own, those that an earlier search has too among them.
-        n_complete: with a result, trained to the end.
-        n_shared: trials that an earlier search of the list has too: counted once in the merged table.
-        best: its best value; None without one.
-        best_run: the number of that run.
-        rank: of its best configuration among all.
-        in_top: configurations of the best quarter of all that it found first.
-        seconds: spent.
-        seconds_per_trial: of those with a result; None without one.
+        n_trials: number of its trials.
+        n_complete: number of completed trials with a result.
+        n_shared: number of trials that an earlier search of the list has too; the merged table has them once.
+        best: its best result; None without one.
+        best_run: number of the best trial.
+        rank: rank of its best configuration among all searches.
+        in_top: number of configurations in the best quarter of all searches that it found first.
+        seconds: time spent.
+        seconds_per_trial: time spent per completed trial; None without one.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Share:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several searches beside each other, in the order in which they were named."""
+    """The contributions of several searches, in the order in which they were named."""
 
     searches: tuple[Share, ...]
     top_share: float = TOP_SHARE
 
 
 def merged(tables: Sequence[Table]) -> Table:
-    """All trials in one table, numbered anew, a run that two searches have counted once.
+    """Merge searches into one table: trials are renumbered, and a run that two searches share is counted once.
 
     Raises:
-        RunError: their results do not mean the same.
+        RunError: the searches are not comparable.
     """
     first = tables[0]
     for table in tables[1:]:
@@ -91,10 +91,10 @@ def merged(tables: Sequence[Table]) -> Table:
 
 
 def compare_searches(tables: Sequence[Table], rows: Sequence[Configuration]) -> Comparison:
-    """What each search contributed.
+    """Return the contribution of each search.
 
     Args:
-        tables: as given to `merged`.
+        tables: the searches, as for `merged`.
         rows: the ranked configurations of the merged table.
     """
     with_result = [row for row in rows if row.rank is not None]
@@ -129,7 +129,7 @@ def compare_searches(tables: Sequence[Table], rows: Sequence[Configuration]) -> 
 
 
 def _check_comparable(first: Table, other: Table) -> None:
-    """Raise where a result of one search is no result of the other."""
+    """Raise where the results of two searches are not comparable."""
     where = f"{first.source} and {other.source}"
     if first.kind != other.kind:
         raise RunError(f"a {first.kind} search cannot be compared with a {other.kind} search", where=where)

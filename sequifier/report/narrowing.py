@@ -8,6 +8,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sequifier.report.groups import BestRange, text_of
@@ -73,13 +74,13 @@ def narrow_field(name: str, values: Any, found: BestRange | None, evidence: Evid
     if not isinstance(values, list):
         return values
     if name in ("optimizer", "scheduler"):
-        entries = [entry for entry in values if evidence.keeps(lambda row, entry=entry: _uses(row, name, entry))]
+        entries = [entry for entry in values if evidence.keeps(partial(_uses, name=name, entry=entry))]
         return [_narrow_entry(name, entry, evidence.best) for entry in entries] or values
     winner = evidence.ranked[0]
     kept = [
         value
         for value in values
-        if evidence.keeps(lambda row, value=value: _has_value(row, name, value)) or _has_value(winner, name, value)
+        if evidence.keeps(partial(_has_value, name=name, value=value)) or _has_value(winner, name, value)
     ]
     if len(values) < 2 or not kept:
         return values

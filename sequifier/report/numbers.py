@@ -1,10 +1,10 @@
-"""Numbers as a person reads them."""
+"""Numbers as text for people."""
 
 import math
 
 
 def number(value: float | None, *, digits: int = 4) -> str:
-    """A number as a person reads it: 0.6105, 1,234, 3.2e-05."""
+    """Return a number for people: 0.6105, 1,234, 3.2e-05."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -20,7 +20,7 @@ def number(value: float | None, *, digits: int = 4) -> str:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Return seconds for people: 3.2 s, 12 min, 1.5 h."""
     if seconds is None:
         return "–"
     if seconds < 10:
@@ -31,5 +31,5 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def in_percent(share: float) -> str:
-    """A fraction in whole percent."""
+    """Return a fraction in whole percent."""
     return f"{100 * share:.0f} %"

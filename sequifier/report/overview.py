@@ -1,4 +1,4 @@
-"""What a search has come to: how many trials in which state, what it cost, and whether the winner holds on new data."""
+"""A search in a few numbers: states of its trials, the best, its costs, and the best on the test split."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from sequifier.search.pruning import Progress, saved_epochs
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds of training by what came of them. They add up to `total`.
+    """Seconds of training by the outcome of the trials; the parts add up to `total`.
 
     Attributes:
         total: of all trials.
-        useful: of trials trained to their end.
-        pruned: of trials that were cut: spent, so that others could be spared.
-        retried: of attempts that were begun again.
+        useful: of completed trials.
+        pruned: of pruned trials.
+        retried: of attempts that were started again.
         wasted: of trials that ended without a result.
-        open: of trials that are not over.
-        epochs_trained: of trials with a result.
-        epochs_planned: theirs, had none been cut.
-        epochs_saved: by pruning.
+        open: of trials that have not ended.
+        epochs_trained: epochs of trials with a result.
+        epochs_planned: epochs of these trials without pruning.
+        epochs_saved: epochs that pruning saved.
     """
 
     total: float
@@ -45,16 +45,18 @@ class Overview:
 
     Attributes:
         states: state -> trials.
-        n_trials: of all.
-        n_configurations: different ones.
-        n_complete: trials trained to their end, with a result.
-        best: the value of the winner; None without one.
-        best_run: its number.
-        skill: by which share the best baseline is beaten.
-        best_half_width: of the 95 % interval of the best; None where that is not known.
-        beats_baseline: whether the winner beats each baseline, paired (results/comparison.py); None where that is not
-            known.
+        n_trials: number of trials.
+        n_configurations: number of different configurations.
+        n_complete: number of completed trials with a result.
+        best: result of the best configuration; None without one.
+        best_run: number of its trial.
+        best_error: its standard error.
+        best_half_width: half the width of its 95 % interval; None where it is not known.
+        skill: fraction by which it is better than the best baseline.
+        baseline, baseline_name: the best baseline.
+        beats_baseline: whether it is significantly better than every baseline (paired); None where that is not known.
         wall_seconds: from the first line of the ledger to the last, pauses included.
+        budget: where the time went.
     """
 
     states: dict[str, int]
@@ -75,16 +77,16 @@ class Overview:
 
 @dataclass(frozen=True)
 class OverTuning:
-    """The winner on the validation split, which chose it, and on the test split, which did not.
+    """The best run on the validation split, by which it was chosen, and on the test split.
 
     Attributes:
-        run: that was scored.
-        validation: its metric there.
-        test: the same on the test split.
-        gap: by how much the test is worse; negative when it is better.
-        error: standard error of the gap, both splits taken as independent samples; None where it is not known.
-        is_over_tuned: worse by more than t(degrees, .975) standard errors; None where that is not known.
-        is_winner: the run that was scored is the best one now.
+        run: number of the scored run.
+        validation: metric on the validation split.
+        test: metric on the test split.
+        gap: how much worse the test split is; negative when it is better.
+        error: standard error of the gap, with the splits as independent samples; None where it is not known.
+        is_over_tuned: whether the gap is above t(degrees, .975) standard errors; None where that is not known.
+        is_winner: whether the scored run is still the best one.
     """
 
     run: int
@@ -97,7 +99,7 @@ class OverTuning:
 
 
 def overview(table: Table, rows: Sequence[Configuration]) -> Overview:
-    """Counts, the best and the costs."""
+    """Count the trials, and find the best and the costs."""
     best = next((row for row in rows if row.rank == 1), None)
     baseline = table.best_baseline
     beats = None if best is None else best.beats_baselines
@@ -122,7 +124,7 @@ def overview(table: Table, rows: Sequence[Configuration]) -> Overview:
 
 
 def budget(trials: Sequence[Trial]) -> Budget:
-    """What the time went into."""
+    """Sum the time by the outcome of the trials."""
     spent = dict.fromkeys(("useful", "pruned", "wasted", "open"), 0.0)
     for trial in trials:
         if trial.has_failed:
@@ -151,7 +153,7 @@ def budget(trials: Sequence[Trial]) -> Budget:
 
 
 def over_tuning(table: Table, rows: Sequence[Configuration]) -> OverTuning | None:
-    """Whether the winner is as good on events that did not choose it; None when it was not scored there."""
+    """Compare the best run on both splits; None when it was not scored on the test split."""
     scores = table.test.get("metrics")
     test = finite(scores.get(table.metric)) if isinstance(scores, dict) else None
     trial = next((trial for trial in measured(table.trials) if trial.number == table.test.get("run")), None)

@@ -1,4 +1,4 @@
-"""A report on searches: read once, analysed when somebody asks, handed on as text, JSON, YAML or a page."""
+"""A report on searches: read once, analysed on demand, written as text, JSON, YAML or a page."""
 
 import json
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 NEXT_FILE = "configs/{name}.yaml"
-"""Where the page tells to save the next search."""
+"""Path of the next search in the command on the page."""
 
 
 class Report:
-    """One search, or several together.
+    """A report on one search, or on several together.
 
     Args:
-        tables: one for each search.
+        tables: one per search.
         fanova: compute fANOVA too.
     """
 
@@ -42,7 +42,7 @@ class Report:
         """All trials.
 
         Raises:
-            RunError: several searches whose results do not mean the same.
+            RunError: the results of several searches are not comparable.
         """
         return merged(self.tables) if len(self.tables) > 1 else self.tables[0]
 
@@ -53,7 +53,7 @@ class Report:
 
     @cached_property
     def analysis(self) -> Analysis:
-        """All numbers; takes the longest.
+        """All numbers; the slowest step.
 
         Raises:
             RunError: as `table`, or fANOVA without scikit-learn.
@@ -62,17 +62,17 @@ class Report:
 
     @property
     def is_running(self) -> bool:
-        """Whether a process works on one of the searches."""
+        """Whether one of the searches is running."""
         return any(table.is_running for table in self.tables)
 
     def print_summary(self, console: "Console") -> None:
-        """Say what was found."""
+        """Print the summary."""
         from sequifier.report.terminal import print_summary
 
         print_summary(console, self.analysis)
 
     def watched(self, console: "Console") -> "RenderableType":
-        """The ranked table under the state of the search, as large as the terminal."""
+        """Return the state of the search and the ranked table, as large as the terminal."""
         from rich.console import Group
         from rich.text import Text
 
@@ -81,17 +81,17 @@ class Report:
         return Group(Text(self.status(), style="bold"), Text(""), fitting_table(console, self.table, self.rows))
 
     def status(self) -> str:
-        """The state of the search in one line."""
+        """Return the state of the search in one line."""
         from sequifier.report.terminal import status_line
 
         return status_line(self.table, self.rows)
 
     def fingerprint(self) -> object:
-        """Differs when anything has changed that a watcher would see."""
+        """Return a value that differs when anything has changed that `--watch` shows."""
         return [(trial.name, trial.state, len(trial.curve), trial.value) for trial in self.table.trials]
 
     def json(self) -> str:
-        """All numbers as one JSON object."""
+        """Return all numbers as one JSON object."""
         return json.dumps(as_json(self.analysis), indent=1, ensure_ascii=False, allow_nan=False)
 
     def write_html(self, path: Path, *, command: str = "", refresh: int | None = None) -> None:
@@ -99,8 +99,8 @@ class Report:
 
         Args:
             path: of the file.
-            command: that made it.
-            refresh: seconds after which a browser reads it again.
+            command: that wrote the page.
+            refresh: seconds after which a browser reads the file again; None: never.
 
         Raises:
             RunError: the folder cannot be written to.
@@ -108,7 +108,7 @@ class Report:
         write_text(path, render(self.analysis, next_search=self.next_search(), source=command, refresh=refresh))
 
     def next_search(self) -> tuple[str, str] | None:
-        """The YAML of the next search and the command that starts it; None where there is nothing to go by."""
+        """Return the YAML of the next search and the command that starts it; None without a result."""
         try:
             name, text = next_yaml(self.analysis)
         except RunError:
@@ -136,10 +136,10 @@ class Report:
         return sum(write_mlflow(table, folder) for table in self.tables)
 
     def log(self, number: int) -> str:
-        """The log of a run.
+        """Return the log of a run.
 
         Raises:
-            RunError: there is no such run, or it has no log.
+            RunError: the run does not exist, or has no log.
         """
         trial = next((trial for trial in self.table.trials if trial.number == number), None)
         if trial is None:
@@ -163,13 +163,13 @@ def read_report(
 
     Args:
         names: of searches below logs/, or paths of their folders, ledgers or result files.
-        latest: the search that was worked on last, before the named ones.
-        metric: what ranks; None: what each search ranks by.
-        direction: which way it is better; None: the same.
+        latest: read the most recent search before the named ones.
+        metric: that ranks; None: the metric of each search.
+        direction: minimize or maximize; None: the direction of the metric.
         fanova: compute fANOVA too.
 
     Raises:
-        RunError: there is no such search, it is empty or damaged, or it has no such metric.
+        RunError: a search does not exist, is empty or damaged, or does not have the metric.
     """
     every = [*([str(newest_search())] if latest else []), *names]
     different = list(dict.fromkeys(every))
@@ -186,5 +186,5 @@ def _log(trial: Trial) -> str:
     raise RunError(
         f"run {trial.number} has no log",
         where=str(path or trial.name),
-        fix=f"it ended before it began: {trial.error}" if trial.error else "it has not begun",
+        fix=f"it failed before its start: {trial.error}" if trial.error else "it has not started",
     )

@@ -27,6 +27,7 @@ from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.errors import DataError, ModelError, SequifierError
 from sequifier.experiment.record import read_record
 from sequifier.report.exports.trackers import read_evaluations
+from sequifier.results.run_files import direction_of, read_document
 from sequifier.results.samplers import is_sampler_ledger
 from sequifier.results.training import _results, read_curves
 from sequifier.search.folder import SearchFolder

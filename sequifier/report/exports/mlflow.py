@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STORE = "mlflow.db"
 DIGEST = "sequifier_digest"
-"""Tag of a run: hash of all that was written of it; empty while it is being written."""
+"""Tag of a run: hash of its content; empty while it is being written."""
 
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100  # the most that MLflow takes in one call
 _STATUS = {
@@ -44,9 +44,9 @@ def write_mlflow(table: Table, folder: Path) -> int:
         The number of runs.
 
     Raises:
-        RunError: MLflow is not installed, the store cannot be written to, or it has another experiment of this name.
+        RunError: MLflow is not installed, the store cannot be written to, or has another experiment of this name.
     """
-    # Nothing that is known here leaves this machine.
+    # No data leaves this machine.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         from mlflow.exceptions import MlflowException
@@ -54,7 +54,7 @@ def write_mlflow(table: Table, folder: Path) -> int:
         from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
         raise missing("mlflow-skinny") from error
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it logs each table that it creates
     runs = tracked_runs(table)
     path = folder.absolute() / STORE
     try:
@@ -71,7 +71,7 @@ def write_mlflow(table: Table, folder: Path) -> int:
 
 
 def _experiment(client: "MlflowClient", table: Table, path: Path) -> str:
-    """The id of the search's experiment; somebody else's of this name is left alone."""
+    """Return the id of the search's experiment; another experiment of this name is left alone."""
     source = str(table.source.absolute())
     found: Experiment | None = client.get_experiment_by_name(table.name)
     if found is None:
@@ -97,7 +97,7 @@ def _experiment(client: "MlflowClient", table: Table, path: Path) -> str:
 
 
 def _keep(client: "MlflowClient", experiment: str, runs: Sequence[TrackedRun]) -> set[str]:
-    """Delete what an earlier export wrote and is no more so; the names of the runs that have not changed."""
+    """Delete the exported runs that have changed since; returns the names of those that have not."""
     digests = {run.trial.name: _digest(run) for run in runs}
     kept = set()
     for old in _all_runs(client, experiment):
@@ -151,9 +151,9 @@ def _write(client: "MlflowClient", experiment: str, run: TrackedRun) -> None:
 
 
 def _note(run: TrackedRun) -> str:
-    """The description that MLflow shows above a run."""
+    """Return the description that MLflow shows above a run."""
     model = run.files.get("model")
-    lines = [f"Model: `{model}`" if model else "", f"Again: `{run.trial.command}`" if run.trial.command else ""]
+    lines = [f"Model: `{model}`" if model else "", f"Command: `{run.trial.command}`" if run.trial.command else ""]
     return "\n\n".join(line for line in [*lines, run.trial.error] if line)
 
 
@@ -162,5 +162,5 @@ def _digest(run: TrackedRun) -> str:
 
 
 def _key(name: str) -> str:
-    """A name as MLflow takes it; slashes make groups."""
+    """Return a name that MLflow accepts; slashes make groups."""
     return "/".join(map(plain_name, name.split("/")))

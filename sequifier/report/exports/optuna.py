@@ -1,6 +1,6 @@
-"""A search as an Optuna study, so that Optuna's dashboard, plots and importances can be used on it.
+"""A search as an Optuna study, for Optuna's dashboard, plots and importances.
 
-The ledger stays the truth: a study is a copy of the moment, and exporting again replaces it.
+The study is a snapshot of the ledger; a second export replaces it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MADE_BY = "sequifier_ledger"
-"""User attribute of a study: the ledger that it was made from. Only such a study is ever replaced."""
+"""User attribute of a study: the ledger that it was made from. Only such a study is replaced."""
 
 _ENDED_WITHOUT_VALUE = ("failed", "oom", "diverged", "finished")
 
@@ -31,22 +31,22 @@ def export_optuna(
 ) -> int:
     """Write a finished or running search into an Optuna storage, as a study named like the search.
 
-    Trials are runs in order of number, with the settings in which they differ as parameters, the metric after each
-    epoch as intermediate values, and run, files, seconds and the rest as user attributes. Finished and diverged runs
-    with a result are COMPLETE, pruned ones PRUNED, failed ones FAIL, interrupted and running ones RUNNING.
+    Trials are runs in order of number: the settings in which they differ are parameters, the metric after each epoch is
+    an intermediate value, and run, files, seconds and other facts are user attributes. Finished and diverged runs with
+    a result are COMPLETE, pruned ones PRUNED, failed ones FAIL, interrupted and running ones RUNNING.
 
     Args:
         folder: of the ledger, named like the search, `logs/[hp_search_name]`.
         url: of the storage: `sqlite:///study.db`.
-        metric: what ranks; None: see `searches.find_ranking`.
-        direction: minimize or maximize; None: the same.
+        metric: value of the trials; None: see `searches.find_ranking`.
+        direction: minimize or maximize; None: the direction of the metric.
 
     Returns:
         The number of trials.
 
     Raises:
-        RunError: there is no ledger or no such metric, it is a sampler search, the storage cannot be opened, or it has
-            another study of this name.
+        RunError: the ledger or the metric does not exist, it is a sampler search, the storage cannot be opened, or it
+            has another study of this name.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -87,7 +87,7 @@ def export_optuna(
 
 
 def _make_room(storage: "RDBStorage", name: str, ledger: str, url: str) -> None:
-    """Delete an earlier export of the same search; somebody else's study of this name is left alone."""
+    """Delete an earlier export of the same search; another study of this name is left alone."""
     import optuna
 
     for summary in optuna.get_all_study_summaries(storage=storage):
@@ -105,7 +105,7 @@ def _make_room(storage: "RDBStorage", name: str, ledger: str, url: str) -> None:
 def _trials(
     records: Sequence[Record], settings: Mapping[int, Mapping[str, Setting]], metric: str
 ) -> "list[FrozenTrial]":
-    """One trial for each run."""
+    """Return one trial per run."""
     values: dict[str, set[Setting]] = {}
     for found in settings.values():
         for name, value in found.items():
@@ -119,7 +119,7 @@ def _trials(
 
 
 def distribution(values: Collection[Setting]) -> "BaseDistribution":
-    """The smallest space that a parameter's values come from."""
+    """Return the smallest distribution that contains the values of a parameter."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -163,7 +163,7 @@ def _trial(
 
 
 def _attributes(record: Record) -> dict[str, Any]:
-    """What Optuna has no place for; absent where it is unknown."""
+    """Return the facts that Optuna has no field for; unknown ones are left out."""
     attributes = {
         "run": record.run,
         "name": record.name,
@@ -181,5 +181,5 @@ def _attributes(record: Record) -> dict[str, Any]:
 
 
 def _local(time: str) -> datetime:
-    """A ledger's time as Optuna keeps them: local, without a zone."""
+    """Return a ledger's time in Optuna's form: local, without a time zone."""
     return datetime.fromisoformat(time).astimezone().replace(tzinfo=None)

@@ -39,7 +39,7 @@ def write_tensorboard(table: Table, folder: Path) -> int:
             export of this search.
     """
     try:
-        import torch.utils.tensorboard  # noqa: F401
+        import tensorboard  # noqa: F401
     except ImportError as error:
         raise missing("tensorboard") from error
     place = folder / plain_name(table.name)
@@ -82,7 +82,7 @@ def _remove_earlier(place: Path) -> None:
 
 
 def _events(run: TrackedRun, kinds: Mapping[str, str]) -> list[tuple[int, float, list[Any]]]:
-    """What is written of a run: (step, time, values)."""
+    """Return the events of a run: (step, time, values)."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.text.summary_v2 import text_pb
 
@@ -112,7 +112,7 @@ def _write(folder: Path, events: Sequence[tuple[int, float, list[Any]]]) -> None
 
 
 def _kind(values: Sequence[Setting]) -> str:
-    """How TensorBoard keeps the values of a setting."""
+    """Return the field that TensorBoard stores the values of a setting in."""
     if all(isinstance(value, bool) for value in values):
         return "bool_value"
     return "number_value" if all(is_number(value) for value in values) else "string_value"
@@ -123,7 +123,7 @@ def _as(kind: str, value: Setting) -> Setting:
 
 
 def _experiment(table: Table, runs: Sequence[TrackedRun], kinds: Mapping[str, str], started: float) -> Any:
-    """Which settings and results the table shows."""
+    """Return the columns of the HParams table: settings and results."""
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
     types = {
@@ -173,7 +173,7 @@ def _session_end(status: int, time: float) -> Any:
 
 
 def _hparams(tag: str, content: Any) -> Any:
-    """A value that carries a message of the hyperparameter plugin; its number says nothing."""
+    """Return a value that carries a message of the HParams plugin; its tensor is empty."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
 

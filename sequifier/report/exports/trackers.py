@@ -1,6 +1,6 @@
-"""What a tracker is told of a search: of each run its series, settings and results, from the table and the records.
+"""The runs of a search as trackers (TensorBoard, MLflow) receive them: series, settings and results of each.
 
-A tracker's copy is of the moment, as an Optuna study is: the ledger stays the truth, and exporting again replaces it.
+A tracker's copy is a snapshot; a second export replaces it.
 """
 
 import re
@@ -19,7 +19,7 @@ from sequifier.results.trials import Table, Trial, finite
 
 EXTRA = "pip install 'sequifier[trackers]'"
 MADE_BY = "sequifier_ledger"
-"""Names, in a tracker's folder or store, the file that a copy was made from. Only such a copy is ever replaced."""
+"""Names, in a tracker's folder or store, the file that a copy was made from. Only such a copy is replaced."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Evaluation:
 
     Attributes:
         step: optimizer steps so far.
-        time: seconds since 1970: when the run began, and its seconds of training and evaluation.
-        values: every number of the line; `epoch` too, which is a fraction within an epoch.
+        time: seconds since 1970: the start of the run plus its seconds of training and evaluation.
+        values: every number of the line, `epoch` included, which is a fraction within an epoch.
     """
 
     step: int
@@ -43,13 +43,13 @@ class TrackedRun:
 
     Attributes:
         trial: the run.
-        settings: everything that was set, with the seed.
-        evaluations: in order of steps; empty for samplers, and where the record is gone.
-        results: `best/METRIC` at the best epoch, `test/METRIC` of the winner on the test split, and what it took; of
-            a sampler its score and measures under their own names.
+        settings: all settings, and the seed.
+        evaluations: in order of steps; empty for samplers, and where the record is missing.
+        results: `best/METRIC` at the best epoch, `test/METRIC` of the best run on the test split, and the costs; for a
+            sampler its score and measures under their own names.
         started: seconds since 1970; 0 where it is not known.
-        ended: the same; None while it has not ended.
-        files: what (`record`, `model`) -> absolute path.
+        ended: seconds since 1970; None while the run has not ended.
+        files: `record` and `model` -> absolute path.
     """
 
     trial: Trial
@@ -62,7 +62,7 @@ class TrackedRun:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What is neither a number nor a setting; absent where there is none."""
+        """Texts that are neither numbers nor settings; empty ones are left out."""
         trial = self.trial
         texts = {
             "state": trial.state,
@@ -76,12 +76,12 @@ class TrackedRun:
 
 
 def trial_group(trial: Trial) -> str:
-    """What the group of a trial is called."""
+    """Return the name of a trial's group: sampler or feature_set."""
     return "sampler" if "sampler" in trial.settings else "feature_set"
 
 
 def tracked_runs(table: Table) -> list[TrackedRun]:
-    """The runs of one search, in order of number.
+    """Return the runs of one search, in order of number.
 
     Args:
         table: of one search, not of several together.
@@ -90,18 +90,18 @@ def tracked_runs(table: Table) -> list[TrackedRun]:
 
 
 def varied(table: Table) -> list[str]:
-    """The settings in which runs differ, those that always change together too; and the seed where it differs."""
+    """Return the settings in which runs differ, linked ones included, and the seed where it differs."""
     names = [name for first in table.parameters for name in (first, *table.linked.get(first, ()))]
     return [*names, *(["seed"] if len({trial.seed for trial in table.trials}) > 1 else [])]
 
 
 def plain_name(name: str) -> str:
-    """A name that every tracker and every file system takes: letters, digits, `_`, `-`, `.` and spaces."""
+    """Return a name that every tracker and file system accepts: letters, digits, `_`, `-`, `.` and spaces."""
     return re.sub(r"[^\w. -]", "_", name).strip(". ") or "_"
 
 
 def missing(package: str) -> RunError:
-    """The error for a tracker whose package is not installed."""
+    """Return the error for a tracker whose package is not installed."""
     return RunError(f"this needs the package {package}, which is not installed", fix=EXTRA)
 
 
@@ -123,13 +123,13 @@ def _tracked(table: Table, trial: Trial) -> TrackedRun:
 
 
 def read_evaluations(record: Path, started: float) -> tuple[Evaluation, ...]:
-    """The series of a run.
+    """Read the series of a run.
 
-    A run that went on has everything in its last record; a step that is there twice counts as it was written last.
+    The last record of a resumed run has the whole series; of a step that occurs twice, the later line counts.
 
     Args:
-        record: its folder.
-        started: seconds since 1970.
+        record: folder of the record.
+        started: start of the run, in seconds since 1970.
     """
     found: dict[int, Evaluation] = {}
     earlier_epochs = evaluating = 0.0
@@ -148,7 +148,7 @@ def read_evaluations(record: Path, started: float) -> tuple[Evaluation, ...]:
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a line; those of a map under `map/name`."""
+    """Return the finite numbers of a line; those of a map are named `map/name`."""
     flat = {name: value for name, value in entry.items() if name != "step"}
     seconds = entry.get("seconds")
     flat |= {f"seconds/{part}": value for part, value in (seconds if isinstance(seconds, dict) else {}).items()}

@@ -256,7 +256,7 @@ def _half(value: int) -> str:
 
 
 def at(place: float) -> str:
-    """A place as an SVG attribute."""
+    """Return a place as an SVG attribute."""
     return f"{place:.1f}"
 
 
@@ -278,7 +278,7 @@ def _labels(labels: Sequence[tuple[float, float, str, str]], most: int) -> list[
 
 
 def short(text: str, most: int = 16) -> str:
-    """Cut a text to at most so many characters."""
+    """Cut a text to at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

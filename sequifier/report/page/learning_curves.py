@@ -13,6 +13,7 @@ from sequifier.report.page.charts import SERIES, Line, learning_curves
 from sequifier.report.page.frame import DrawnRun, fill, readable, section
 from sequifier.report.page.tables import curve_values
 from sequifier.results.find import find_search
+from sequifier.results.training import read_curves
 from sequifier.results.trials import Trial, finite
 
 FOLDER = Path("outputs")
@@ -98,8 +99,8 @@ def _page(runs: Sequence[Trial], names: Sequence[str], metric: str, *, log_scale
         lines.append(Line(key, run.name, run.curve, colour or "rest", hint=hint))
         if has_training:
             lines.append(Line(key, f"{run.name}, training", run.train_curve, colour, is_dashed=True))
-        values = (best, epoch, _last(run.curve), _last(run.train_curve), len(run.curve))
-        rows.append({"key": key, "colour": colour, "name": run.name, "values": values})
+        numbers = (best, epoch, _last(run.curve), _last(run.train_curve), len(run.curve))
+        rows.append({"key": key, "colour": colour, "name": run.name, "numbers": numbers})
     chart = learning_curves(
         lines,
         title=f"{metric} after each epoch of {len(shown)} runs",

@@ -53,7 +53,8 @@ def parallel_coordinates(axes: Sequence[Axis], traces: Sequence[Trace], *, title
     curves = []
     for row, trace in sorted(enumerate(traces), key=lambda item: order[item[1].kind]):
         points = [
-            None if (y := column[row]) is None else (70 + place * step, y) for place, column in enumerate(columns)
+            None if (at_row := column[row]) is None else (70 + place * step, at_row)
+            for place, column in enumerate(columns)
         ]
         if path := path_of(points, bridge=True):
             curves.append(Curve(f"line k-{trace.kind}", trace.key, path, trace.hint))

@@ -1,25 +1,25 @@
-"""Scales and ticks: from values to places in a drawing."""
+"""Scales and ticks: values -> places in a chart."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOG_SPAN = 50
-"""Positive values that span this factor are drawn on a logarithmic scale."""
+"""Factor between the largest and the smallest positive value from which a scale is logarithmic."""
 
 CLIP_QUANTILE = 0.95
 CLIP_FACTOR = 3.0
-"""What lies this many times further out than most values is cut off, so that it does not flatten all others."""
+"""A scale leaves out values this many times further out than the quantile, which would flatten all others."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From [low, high] to [start, end] in units of the drawing.
+    """A map from [low, high] to [start, end] in units of the chart.
 
     Attributes:
-        low, high: of the values; low < high.
-        start, end: their places.
-        is_log: logarithmic; low is above 0 then.
+        low, high: ends of the values; low < high.
+        start, end: places of low and high.
+        is_log: whether it is logarithmic; low is above 0 then.
     """
 
     low: float
@@ -29,18 +29,18 @@ class Scale:
     is_log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The place of a value; what lies outside is at the nearest end."""
+        """Return the place of a value; a value outside is put at the nearest end."""
         share = self.share(min(max(value, self.low), self.high))
         return self.start + share * (self.end - self.start)
 
     def share(self, value: float) -> float:
-        """How far a value is from low, 0, to high, 1."""
+        """Return the position of a value between low (0) and high (1)."""
         if self.is_log:
             return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Round values between low and high."""
+        """Return round values between low and high."""
         return _log_ticks(self.low, self.high, count) if self.is_log else _linear_ticks(self.low, self.high, count)
 
 
@@ -53,15 +53,15 @@ def fitted(
     clip: int = 0,
     pad: float = 0.04,
 ) -> Scale:
-    """A scale that all values fit on.
+    """Return a scale that fits the values.
 
     Args:
         values: finite; an empty list gives 0 to 1.
-        start: the place of the lowest.
-        end: of the highest.
-        log: None decides by their span; without effect where one is not above 0.
-        clip: 1 cuts off far values at the top, -1 at the bottom, 0 none.
-        pad: share that is left free at both ends.
+        start: place of the lowest value.
+        end: place of the highest value.
+        log: logarithmic; None decides by the span. Without effect where a value is not above 0.
+        clip: 1 leaves out outliers at the top, -1 at the bottom, 0 none.
+        pad: fraction left free at both ends.
     """
     if not values:
         return Scale(0.0, 1.0, start, end)
@@ -80,7 +80,7 @@ def fitted(
 
 
 def tick_text(value: float) -> str:
-    """A number at an axis."""
+    """Return a number as an axis shows it."""
     if value == 0:
         return "0"
     if abs(value) >= 1e5 or abs(value) < 1e-3:

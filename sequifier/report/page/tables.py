@@ -102,7 +102,7 @@ class MapCell(NamedTuple):
     """The mean of one combination; `heat` is 1 for the best and 0 for the worst."""
 
     mean: float
-    count: int
+    n_runs: int
     heat: float
 
 

@@ -252,7 +252,7 @@ OTHER_READERS = {
     "experiment/cache.py",  # inside `except Exception`
     "experiment/reproduce.py",  # of installed packages
     "experiment/values.py",  # of what it just wrote
-    "params/bottom.py",  # the standard library alone, inside `except Exception`
+    "params/current.py",  # the standard library alone, inside `except Exception`
     "project/python_functions.py",  # a user's script
 }
 

@@ -1,4 +1,4 @@
-"""Scoped parameters: read anywhere by a dotted name with a default, set for the length of a `with` block.
+"""Scoped parameters: read anywhere by a dotted name with a default, set for the duration of a `with` block.
 
     from sequifier.params import auto_param, param_scope
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from sequifier.params import scopes as _scopes
 from sequifier.params.auto import auto_param
-from sequifier.params.bottom import PARAMS_FILE
+from sequifier.params.current import PARAMS_FILE
 from sequifier.params.path import Path
 from sequifier.params.path import put as _put
 from sequifier.params.scopes import CurrentScope, Scope, frozen_scope, param_scope
@@ -30,6 +30,7 @@ __all__ = [
     "CurrentScope",
     "Path",
     "Scope",
+    "as_dict",
     "auto_param",
     "clear",
     "empty",
@@ -46,27 +47,32 @@ __all__ = [
 
 
 def empty(*words: str | Mapping[str, Any], **values: Any) -> Scope:
-    """A scope in which nothing from around it holds; its own values are given as to `param_scope`."""
+    """Return a scope that hides the values around it; the arguments are those of `param_scope`."""
     return _scopes.empty(None, *words, **values)
 
 
 def frozen() -> None:
-    """Let threads that start from now on begin with what holds now. A second call replaces the first."""
+    """Make the current values the starting values of threads that start from now on; a second call replaces them."""
     _scopes.frozen(None)
 
 
 def keys() -> list[str]:
-    """The keys that have a value."""
+    """Return the keys that have a value."""
     return _scopes.keys(None)
 
 
+def as_dict() -> dict[str, Any]:
+    """Return the current values by dotted key, as a new dict."""
+    return _scopes.as_dict(None)
+
+
 def clear() -> None:
-    """Let nothing hold until the end of the innermost scope."""
+    """Remove all values until the end of the innermost scope."""
     _scopes.clear(None)
 
 
 def get(key: str, default: Any = None) -> Any:
-    """The value of a key, or the default; text becomes what the default is."""
+    """Return the value of a key, or the default; a string is converted to the type of the default."""
     return _scopes.get(None, key, default)
 
 
@@ -76,5 +82,5 @@ def put(key: str, value: Any) -> None:
 
 
 def update(*words: str | Mapping[str, Any], **values: Any) -> None:
-    """Set keys until the end of the innermost scope, given as to `param_scope`."""
+    """Set keys until the end of the innermost scope; the arguments are those of `param_scope`."""
     _scopes.update(None, *words, **values)

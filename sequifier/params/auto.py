@@ -6,12 +6,12 @@ from types import MethodType
 from typing import Any, NamedTuple, TypeVar, overload
 
 from sequifier.params.convert import convert
-from sequifier.params.current import newest_level, resolve
+from sequifier.params.current import innermost, start
 from sequifier.params.level import MISSING, Level, find
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
-_LAZY = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+_innermost = innermost.get
 
 
 @overload
@@ -21,16 +21,18 @@ def auto_param(namespace: str | None = None, /) -> Callable[[Target], Target]: .
 def auto_param(namespace: Any = None, /) -> Any:
     """Bind the parameters of a function or class to the keys `namespace.*`.
 
-    What the call itself gives, by position or by name, comes first, then the scope in which it is called, then the
-    default. Text becomes what the default is, see `convert`. A parameter without a default may come from a scope too.
+    A value comes from the call itself, by position or by name; else from the scope in which the call is made; else it
+    is the default. A string from the scope is converted to the type of the default, see `convert`. A parameter
+    without a default may come from a scope too.
 
     Args:
-        namespace: None, or `@auto_param` without parentheses, is the name of the function; "" means keys without dots.
+        namespace: None, or `@auto_param` without parentheses, means the name of the function; "" means keys without
+            dots.
 
     Returns:
-        A decorator. What it returns is what it was given: a class is the same class with its `__init__` bound, or its
-        `__new__` where it has only that; async functions, generators and async generators are still such to `inspect`
-        and `asyncio`, and take their values when they are called, not when they begin to run.
+        A decorator. A class remains the same class; its `__init__` is bound, or its `__new__` where it has only that.
+        Async functions, generators and async generators remain such for `inspect` and `asyncio`; their values are
+        read when they are called, not when they begin to run.
     """
     if callable(namespace):
         return _bound(namespace, _name(namespace))
@@ -47,14 +49,21 @@ def _bound(target: Any, namespace: str) -> Any:
     if isinstance(target, staticmethod | classmethod):
         return type(target)(_bound(target.__func__, namespace))
     function = _bound_function(target, namespace)
-    is_lazy = getattr(getattr(target, "__code__", None), "co_flags", 0) & _LAZY
-    return _Lazy(target, function) if is_lazy else function
+    return _Lazy(target, function) if _is_lazy(target) else function
+
+
+def _is_lazy(target: Any) -> bool:
+    """Whether a call of a function does not run it yet."""
+    import inspect
+
+    kinds = inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction
+    return inspect.isfunction(target) and any(is_kind(target) for is_kind in kinds)
 
 
 class _Parameter(NamedTuple):
     name: str
     key: str
-    default: Any  # MISSING: it has none
+    default: Any  # MISSING where there is none
 
 
 def _bound_function(function: Callable[..., Any], namespace: str) -> Callable[..., Any]:
@@ -62,7 +71,7 @@ def _bound_function(function: Callable[..., Any], namespace: str) -> Callable[..
 
     kinds = inspect.Parameter
     prefix = f"{namespace}." if namespace else ""
-    nameless: list[_Parameter] = []  # those that can be given by position only
+    nameless: list[_Parameter] = []  # positional-only
     named: list[_Parameter] = []
     by_name_only: list[_Parameter] = []
     for name, found in inspect.signature(function).parameters.items():
@@ -74,14 +83,12 @@ def _bound_function(function: Callable[..., Any], namespace: str) -> Callable[..
         elif found.kind is kinds.KEYWORD_ONLY:
             by_name_only.append(parameter)
     n_nameless, n_named = len(nameless), len(named)
-    # After n arguments by position, the rest of these may be filled in by name.
+    # The parameters that may be passed by name after n positional arguments.
     left = [(*named[max(n - n_nameless, 0) :], *by_name_only) for n in range(n_nameless + n_named + 1)]
 
     @functools.wraps(function)
     def bound(*arguments: Any, **by_name: Any) -> Any:
-        level = newest_level.get()
-        if level.is_watched:
-            level = resolve(level)
+        level = _innermost() or start()
         n = len(arguments)
         if n < n_nameless:
             arguments += _by_position(level, nameless[n:])
@@ -103,7 +110,7 @@ def _bound_function(function: Callable[..., Any], namespace: str) -> Callable[..
 
 
 def _by_position(level: Level, parameters: list[_Parameter]) -> tuple[Any, ...]:
-    """Values for parameters without usable names, up to the first that has none."""
+    """Return values for positional-only parameters, up to the first without one."""
     values = []
     for _, key, default in parameters:
         value = find(level, key)
@@ -116,9 +123,9 @@ def _by_position(level: Level, parameters: list[_Parameter]) -> tuple[Any, ...]:
 
 
 class _Lazy:
-    """An async function, a generator or an async generator, its parameters bound when it is called.
+    """An async function, a generator or an async generator whose parameters are bound when it is called.
 
-    `inspect` and `asyncio` take it for one because it has what a function has, the code and its flags above all.
+    `inspect` and `asyncio` recognise it by the attributes of a function, above all its code.
     """
 
     def __init__(self, function: Callable[..., Any], bound: Callable[..., Any]) -> None:
@@ -149,7 +156,7 @@ def _bound_class(cls: type[Any], namespace: str) -> type:
 
 
 def _own_init(cls: type[Any]) -> Callable[..., None]:
-    """`__init__` of the class, or one that calls the inherited, which depends on the order of a subclass's parents."""
+    """Return the class's own `__init__`, or one that calls `super()`, which depends on the parents of a subclass."""
     if "__init__" in vars(cls):
         return cls.__init__  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Text from a command line as the type of a default: `param_scope("train.lr=5e-4").train.lr | 0.1` is a float."""
+"""Strings from a command line, converted to the type of a default: `param_scope("lr=5e-4").lr | 0.1` is a float."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ TRUE_WORDS = frozenset({"y", "yes", "t", "true", "on", "1"})
 FALSE_WORDS = frozenset({"n", "no", "f", "false", "off", "0"})
 
 _MAX_DIGITS = 4300
-"""Of a whole number written with an exponent: as many as Python itself takes from text by default."""
+"""Largest number of digits of an integer written with an exponent: Python's own limit for strings."""
 
 
 def convert(text: str, default: Any) -> Any:
-    """Text as the type of a default.
+    """Return a string as the type of a default.
 
     Args:
-        text: what somebody wrote.
-        default: a bool takes the words above in any case; an int whole numbers, `1e3` and `2.0` among them; a float
-            all that `float` takes. For any other type text stays text.
+        text: the string.
+        default: a bool accepts the words above in any case, an int accepts integers, also `1e3` and `2.0`, a float
+            accepts what `float` accepts. For a default of any other type the string is not converted.
 
     Returns:
-        The value, or the text itself where it does not convert.
+        The value, or the string itself where it cannot be converted.
     """
     if isinstance(default, bool):
         word = text.strip().lower()
         return True if word in TRUE_WORDS else False if word in FALSE_WORDS else text
     if isinstance(default, int):
-        return _whole_number(text)
+        return _integer(text)
     if isinstance(default, float):
         try:
             return float(text)
@@ -33,7 +33,7 @@ def convert(text: str, default: Any) -> Any:
     return text
 
 
-def _whole_number(text: str) -> int | str:
+def _integer(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
@@ -46,5 +46,5 @@ def _whole_number(text: str) -> int | str:
         return text
     if not number.is_finite() or abs(number.adjusted()) > _MAX_DIGITS:
         return text
-    whole = int(number)
-    return whole if whole == number else text
+    integer = int(number)
+    return integer if integer == number else text

@@ -4,22 +4,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sequifier.params.convert import convert
-from sequifier.params.current import current, level_of, newest_level, resolve, write
-from sequifier.params.level import MISSING, Level, find, flat, flattened, new_level, over
+from sequifier.params.current import current, innermost, level_of, replace, start
+from sequifier.params.level import MISSING, Level, Unread, find, flat, flattened, new_level, over
 
 if TYPE_CHECKING:
     from sequifier.params.scopes import Scope
 
-_MAX_KEPT = 1000
-"""Paths that a path keeps, so that reaching them again takes no call; names made up at run time have no end."""
+_MAX_CACHED = 1000
+"""The number of paths that a path caches as attributes, so that the next access takes no call. There is a limit because
+programs may make up names without end."""
 
-_newest = newest_level.get
+_innermost = innermost.get
 
 
-class Path:
-    """A key that is not read yet.
+class Path(Unread):
+    """The key of a parameter, which is read by `|` or a call.
 
-    All attributes of its own are dunder names, and dunder names are no keys, so that any other name is a key.
+    Its own attributes have dunder names, which are not keys, so that any other name can be a key.
     """
 
     __slots__ = ("__dict__", "__key__", "__scope__")
@@ -27,14 +28,14 @@ class Path:
     __scope__: "Scope | None"
 
     def __init__(self, scope: "Scope | None", key: str) -> None:
-        object.__setattr__(self, "__scope__", scope)  # None: what is current when it is read
+        object.__setattr__(self, "__scope__", scope)  # None: the innermost scope at the time of reading
         object.__setattr__(self, "__key__", key)
 
     def __getattr__(self, name: str) -> "Path":
-        return kept(self.__dict__, name, self.__scope__, f"{self.__key__}.{checked(name)}")
+        return cached_path(self.__dict__, name, self.__scope__, f"{self.__key__}.{checked(name)}")
 
     def __getitem__(self, key: object) -> "Path":
-        """The path of a key below this one."""
+        """Return the path of a key below this one."""
         return Path(self.__scope__, f"{self.__key__}.{key}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -46,18 +47,13 @@ class Path:
     def __delattr__(self, name: str) -> None:
         raise no_deletion(f"{self.__key__}.{name}")
 
-    __iter__ = None  # else Python would try the keys 0, 1, 2 and so on for ever
+    __iter__ = None  # else Python would try the keys 0, 1, 2, ... without end
     __contains__ = None
 
     def __or__(self, default: Any) -> Any:
-        """The value, or the default where there is none. Text becomes what the default is, see `convert`."""
+        """Return the value, or the default where there is none; a string is converted to the default's type."""
         scope = self.__scope__
-        if scope is None:
-            level = _newest()
-            if level.is_watched:
-                level = resolve(level)
-        else:
-            level = level_at(scope)
+        level = (_innermost() or start()) if scope is None else level_at(scope)
         value = level.values.get(self.__key__, MISSING)
         if value is MISSING:
             if level.rest is None:
@@ -70,18 +66,18 @@ class Path:
         return value
 
     def __call__(self, default: Any = MISSING) -> Any:
-        """The value, as `|` gives it.
+        """Return the value, as `|` does.
 
         Raises:
-            KeyError: there is none, and no default.
+            KeyError: there is neither a value nor a default.
         """
         value = self | default
         if value is MISSING:
-            raise no_value(self.__scope__, self.__key__)
+            raise _no_value(self.__scope__, self.__key__)
         return value
 
     def __bool__(self) -> bool:
-        """Whether there is a value that counts as true."""
+        """Whether there is a value that is true."""
         return bool(self | False)
 
     def __repr__(self) -> str:
@@ -93,7 +89,7 @@ class Path:
 
 
 class Method(Path):
-    """A method of a scope. Its name can be a key all the same: `param_scope.keys | 3`, `param_scope.frozen.n(2)`."""
+    """A method of a scope. Its name can still be a key: `param_scope.keys | 3`, `param_scope.frozen.n(2)`."""
 
     __slots__ = ("__function__",)
     __function__: Callable[..., Any]
@@ -113,58 +109,56 @@ class Method(Path):
         return Method, (self.__scope__, self.__function__)
 
 
-def kept(paths: dict[str, Any], name: str, scope: "Scope | None", key: str) -> Path:
-    """A new path, kept in the attributes of the one above it if these are not too many."""
+def cached_path(paths: dict[str, Any], name: str, scope: "Scope | None", key: str) -> Path:
+    """Return a new path, and cache it in the attributes of the one above it."""
     path = Path(scope, key)
-    if len(paths) < _MAX_KEPT:
+    if len(paths) < _MAX_CACHED:
         paths[name] = path
     return path
 
 
 def level_at(scope: "Scope | None") -> Level:
-    """The level that a scope reads: its own where it is entered, else its values over what holds."""
+    """Return the level that a scope reads: its own where it is entered, else its values over the current ones."""
     if scope is None:
         return current()
     level = level_of(scope)
     if level is not None:
         return level
-    if scope.__is_empty__:
-        return new_level(scope.__given__)
-    return new_level(*over(current(), scope.__given__))
+    return new_level(scope.__given__) if scope.__is_empty__ else over(current(), scope.__given__, scope)
 
 
 def put(scope: "Scope | None", key: str, value: Any, /) -> None:
     """Set a key until the end of the scope."""
-    lay(scope, flattened({f"{key}": value}))
+    set_values(scope, flattened({f"{key}": value}))
 
 
-def lay(scope: "Scope | None", values: dict[str, Any]) -> None:
-    """Lay values over those of a scope until its end; None is the innermost one."""
+def set_values(scope: "Scope | None", values: dict[str, Any]) -> None:
+    """Set keys until the end of a scope; None is the innermost one."""
     if scope is None or level_of(scope) is not None:
         level = level_at(scope)
-        write(level, level.values | values, level.rest)
+        replace(level, new_level(level.values | values, level.rest, level.owner, level.outer))
     else:
         object.__setattr__(scope, "__given__", scope.__given__ | values)
 
 
 def checked(name: str) -> str:
-    """A name that can be written as an attribute.
+    """Return a name that can be a key as an attribute.
 
     Raises:
-        AttributeError: one for which Python's own protocols look: copying, pickling, inspecting.
+        AttributeError: Python's own protocols look for this name: copying, pickling, inspecting.
     """
     if name[:2] == "__" and name[-2:] == "__":
-        raise AttributeError(f"`{name}` is no attribute; a parameter of this name is reached by [{name!r}]")
+        raise AttributeError(f"`{name}` is not an attribute; write [{name!r}] for a parameter of this name")
     return name
 
 
 def no_deletion(key: str) -> AttributeError:
-    """The error for `del param_scope.key`."""
-    return AttributeError(f"`{key}` cannot be deleted; the end of its scope takes it away")
+    """Return the error for `del param_scope.key`."""
+    return AttributeError(f"`{key}` cannot be deleted; it is removed at the end of its scope")
 
 
-def no_value(scope: "Scope | None", key: str) -> KeyError:
-    """The error for a parameter that has to be given."""
+def _no_value(scope: "Scope | None", key: str) -> KeyError:
+    """Return the error for a required parameter without a value."""
     from sequifier.errors import nearest
 
     known = list(flat(level_at(scope)))

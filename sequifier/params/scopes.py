@@ -1,93 +1,68 @@
-"""`param_scope`: parameters by dotted key, for as long as a `with` block lasts."""
+"""`param_scope`: parameters by dotted key for the duration of a `with` block."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from opcode import opmap
-from sys import _getframe
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
-from sequifier.params.bottom import freeze
-from sequifier.params.current import GENERATOR, enter, is_left_in, leave, level_of, newest_level, write
-from sequifier.params.level import FEW, MISSING, Home, Level, find, flat, flattened
-from sequifier.params.path import Method, Path, checked, kept, lay, level_at, no_deletion, no_value, put
+from sequifier.params.current import freeze, innermost, leave, level_of, replace, start
+from sequifier.params.level import MISSING, find, flat, flattened, new_level, over
+from sequifier.params.path import Method, Path, cached_path, checked, level_at, no_deletion, put, set_values
 
-_newest = newest_level.get
-_set_newest = newest_level.set
-
-_EXIT_STACK = contextlib.ExitStack.enter_context.__code__
-"""Enters a scope for somebody else, who may be a generator."""
+_innermost = innermost.get
+_set_innermost = innermost.set
 
 
 class Scope:
-    """Parameters that hold in a `with` block; made by calling `param_scope`.
+    """Parameters of a `with` block, made by calling `param_scope`.
 
-    In its block it reads what held when it was entered, its own values over that, and what was written to it since.
-    Before and after, it reads its own values over the current ones. It may be entered again, also while it is entered,
-    and in several threads at once.
+    Inside its block a scope reads the values that were current when it was entered, its own values over them, and what
+    was written to it since. Before and after, it reads its own values over the current ones. It may be entered again,
+    also inside its own block and in several threads at once.
     """
 
-    __slots__ = ("__given__", "__homes__")
+    __slots__ = ("__given__",)
     __given__: dict[str, Any]
-    __homes__: list[Home]  # generators in which it is entered; not there for want of any
-    __is_empty__ = False  # whether nothing from around it holds
+    __is_empty__ = False  # whether it hides the values around it
+
+    @property
+    def __scope__(self) -> "Scope | None":
+        """The scope that the methods read and write; None for the innermost one."""
+        return self
 
     def __enter__(self) -> Self:
-        outer, code = _newest(), _getframe(1).f_code
-        if outer.is_watched or code.co_flags & GENERATOR or code is _EXIT_STACK:
-            _enter(self, _getframe(1))
-            return self
-        # What `enter` does, in line: this is the case that has to be fast.
-        level = Level()
-        level.owner = self
-        level.outer = outer
-        around = outer.values
-        if len(around) > FEW:
-            level.values = self.__given__
-            level.rest = outer
-        else:
-            level.values = around | self.__given__ if around else self.__given__
-            level.rest = outer.rest
-        _set_newest(level)
+        _set_innermost(over(_innermost() or start(), self.__given__, self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        level = _newest()
-        outer = level.outer
-        if level.owner is self and outer is not None and not level.is_watched:
-            _set_newest(outer)
-            return
-        frame = _getframe(1)
-        is_left = leave(self, frame)
-        for home in [home for home in _homes(self) if is_left_in(home, frame)]:
-            _homes(self).remove(home)
-            if not is_left:  # a generator that is closed in another thread or task than it entered the scope in
-                home.close()
+        level = _innermost()
+        if level is not None and level.owner is self:
+            _set_innermost(level.outer)
+        else:
+            leave(self)
 
     def __getattr__(self, name: str) -> Path:
-        if name in _METHODS:
-            return Method(self, _METHODS[name])
-        return Path(self, checked(name))
+        return Method(self, _METHODS[name]) if name in _METHODS else Path(self, checked(name))
 
-    def __getitem__(self, key: object) -> Any:
-        return _item(self, key, _getframe(1))
+    def __getitem__(self, key: object) -> Path:
+        return Path(self.__scope__, f"{key}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        put(self, checked(name), value)
+        put(self.__scope__, checked(name), value)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        put(self, key, value)
+        put(self.__scope__, key, value)
 
     def __delattr__(self, name: str) -> None:
         raise no_deletion(name)
 
     def __contains__(self, key: object) -> bool:
-        return find(level_at(self), f"{key}") is not MISSING
+        return find(level_at(self.__scope__), f"{key}") is not MISSING
 
     def __iter__(self) -> Iterator[str]:
-        return iter(keys(self))
+        return iter(keys(self.__scope__))
 
     def __repr__(self) -> str:
         return f"<scope of {_shown(self.__given__)}>"
@@ -97,62 +72,44 @@ class Scope:
 
 
 class EmptyScope(Scope):
-    """A scope in which nothing from around it holds."""
+    """A scope that hides the values around it."""
 
     __slots__ = ()
     __is_empty__ = True
 
     def __enter__(self) -> Self:
-        _enter(self, _getframe(1))
+        _set_innermost(new_level(self.__given__, None, self, _innermost() or start()))
         return self
 
 
 class CurrentScope(Scope):
-    """The parameters that hold here and now; calling it makes a scope that lays others over them."""
+    """The innermost scope at the time of reading; calling it makes a new scope."""
 
     __slots__ = ("__dict__",)
 
+    @property
+    def __scope__(self) -> None:
+        return None
+
     def __call__(self, /, *words: str | Mapping[str, Any], **values: Any) -> Scope:
-        """A scope to enter.
+        """Return a scope to enter.
 
         Args:
-            words: each `key=value`, or a map of values. They count for more than the named values.
-            values: by dotted key, `**{"train.lr": 0.1}`; maps in them are flattened. The map given stays as it is.
+            words: each a string `key=value` or a map of values. They take precedence over the named values.
+            values: by dotted key, `**{"train.lr": 0.1}`; maps in them are flattened, and are not changed.
 
         Raises:
-            ValueError: a word has no `=`, or nothing before it.
+            ValueError: a string has no `=`, or no key before it.
         """
         scope = Scope()
-        if words:
-            values = _given(words, values)
-        else:
-            for value in values.values():
-                if isinstance(value, dict):
-                    values = flattened(values)
-                    break
-        _set_given(scope, values)
+        _set_given(scope, _given(words, values) if words else flattened(values))
         return scope
 
     def __enter__(self) -> Self:
         raise TypeError("write `with param_scope():`, with parentheses")
 
     def __getattr__(self, name: str) -> Path:
-        return kept(self.__dict__, name, None, checked(name))
-
-    def __getitem__(self, key: object) -> Any:
-        return _item(None, key, _getframe(1))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        put(None, checked(name), value)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        put(None, key, value)
-
-    def __contains__(self, key: object) -> bool:
-        return find(level_at(None), f"{key}") is not MISSING
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(keys(None))
+        return cached_path(self.__dict__, name, None, checked(name))
 
     def __repr__(self) -> str:
         return f"<param_scope: {_shown(flat(level_at(None)))}>"
@@ -162,47 +119,53 @@ class CurrentScope(Scope):
 
 
 def empty(scope: Scope | None, /, *words: str | Mapping[str, Any], **values: Any) -> Scope:
-    """A scope in which nothing from around it holds."""
+    """Return a scope that hides the values around it."""
     return _new(EmptyScope, _given(words, values))
 
 
 def frozen(scope: Scope | None, /) -> None:
-    """Let threads that start from now on begin with what holds now."""
+    """Make the scope's values the starting values of threads that start from now on."""
     freeze(level_at(scope))
 
 
 def keys(scope: Scope | None, /) -> list[str]:
-    """The keys that have a value."""
+    """Return the keys that have a value."""
     return list(flat(level_at(scope)))
 
 
+def as_dict(scope: Scope | None, /) -> dict[str, Any]:
+    """Return the values by dotted key, as a new dict."""
+    return flat(level_at(scope))
+
+
 def clear(scope: Scope | None, /) -> None:
-    """Let nothing hold until the end of the scope."""
+    """Remove all values until the end of the scope."""
     if scope is None or level_of(scope) is not None:
-        write(level_at(scope), {}, None)
+        level = level_at(scope)
+        replace(level, new_level({}, None, level.owner, level.outer))
     else:
         object.__setattr__(scope, "__class__", EmptyScope)
         _set_given(scope, {})
 
 
 def get(scope: Scope | None, /, key: str, default: Any = None) -> Any:
-    """The value of a key, or the default."""
+    """Return the value of a key, or the default."""
     return Path(scope, key) | default
 
 
 def update(scope: Scope | None, /, *words: str | Mapping[str, Any], **values: Any) -> None:
-    """Set keys until the end of the scope, given as to `param_scope` itself."""
-    lay(scope, _given(words, values))
+    """Set keys until the end of the scope; the arguments are those of `param_scope`."""
+    set_values(scope, _given(words, values))
 
 
 _METHODS: dict[str, Callable[..., Any]] = {
-    method.__name__: method for method in (empty, frozen, keys, clear, get, put, update)
+    method.__name__: method for method in (as_dict, empty, frozen, keys, clear, get, put, update)
 }
 
 
 @contextlib.contextmanager
 def frozen_scope(*words: str | Mapping[str, Any], **values: Any) -> Iterator[Scope]:
-    """A scope whose values also those threads begin with that start inside it; later ones begin as before.
+    """A scope whose values are also the starting values of threads that start inside it.
 
     Args:
         words: as for `param_scope`.
@@ -225,51 +188,20 @@ def _new(kind: type[Scope], given: dict[str, Any]) -> Scope:
     return scope
 
 
-def _enter(scope: Scope, frame: FrameType) -> None:
-    home = enter(scope, scope.__given__, is_empty=scope.__is_empty__, frame=frame)
-    if home is not None:
-        _homes(scope).append(home)
-
-
-def _homes(scope: Scope) -> list[Home]:
-    try:
-        return scope.__homes__
-    except AttributeError:
-        object.__setattr__(scope, "__homes__", [])
-        return scope.__homes__
-
-
 def _given(words: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a call, flattened."""
+    """Return the values of a call by dotted key."""
     given = flattened(dict(values))
     for word in words:
         if isinstance(word, Mapping):
             given |= flattened({f"{key}": value for key, value in word.items()})
             continue
         if not isinstance(word, str):
-            raise TypeError(f"expected `key=value` or a map, got {word!r}; a list of words is passed as *words")
+            raise TypeError(f"expected `key=value` or a map, got {word!r}; pass a list of strings as *words")
         key, equals, text = word.partition("=")
         if not key or not equals:
             raise ValueError(f"{word!r} is not key=value")
         given[key] = text
     return given
-
-
-def _item(scope: Scope | None, key: object, frame: FrameType) -> Any:
-    """The path of a key; its value where a map of all of them is being made: `dict(scope)`, `{**scope}`, `f(**scope)`.
-
-    Those ask for `keys()` and for each item, as a program does that says `scope[key]`. Only the instruction that the
-    asking frame executes tells them apart: a call or a subscript.
-    """
-    if frame.f_code.co_code[frame.f_lasti] not in _COPYING:
-        return Path(scope, f"{key}")
-    value = find(level_at(scope), f"{key}")
-    if value is MISSING:
-        raise no_value(scope, f"{key}")
-    return value
-
-
-_COPYING = frozenset(number for name, number in opmap.items() if name.startswith(("CALL", "PRECALL", "DICT_")))
 
 
 def _shown(values: Mapping[str, Any]) -> str:

@@ -319,7 +319,7 @@ def test_a_class_without_its_own_init_follows_the_order_of_its_parents() -> None
 def test_a_bound_function_leaves_no_trace_in_the_scope() -> None:
     with param_scope("train.lr=0.5") as ps:
         train(steps=3)
-        assert dict(ps) == {"train.lr": "0.5"}
+        assert ps.as_dict() == {"train.lr": "0.5"}
 
 
 def test_what_cannot_be_bound_says_so() -> None:

@@ -175,5 +175,5 @@ def test_user_keys_are_free_in_every_config(tmp_path: Path, monkeypatch: pytest.
         "user.x.y.z": "w",
     }
     with param_scope(config.model_dump(mode="json")):
-        assert {key: value for key, value in dict(param_scope).items() if key.startswith("user.")} == expected
+        assert {key: value for key, value in param_scope.as_dict().items() if key.startswith("user.")} == expected
         assert param_scope.project_root | "" == "."

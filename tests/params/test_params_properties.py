@@ -95,10 +95,10 @@ class Scopes(RuleBasedStateMachine):
 
     @invariant()
     def all_scopes_hold_what_the_model_says(self) -> None:
-        assert dict(param_scope) == self.model[-1]
+        assert param_scope.as_dict() == self.model[-1]
         assert sorted(param_scope.keys()) == sorted(self.model[-1])
         for scope, expected in zip(self.entered, self.model[1:], strict=True):
-            assert dict(scope) == expected
+            assert scope.as_dict() == expected
 
     def teardown(self) -> None:
         while self.entered:

@@ -6,7 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ def test_writes_in_a_scope_end_with_it() -> None:
             inner.a = 8
             put("k", 9)
             update({"l": 10}, "m=11", n=12)
-            assert dict(param_scope)["a"] == 8
+            assert param_scope.as_dict()["a"] == 8
             assert {"k", "l", "m", "n"} <= set(keys())
-        assert dict(ps) == {"a": 2, "b.c": 3, "d.e": 4, "b.f": 5, "g.h": 6, "g.i.j": 7}
+        assert ps.as_dict() == {"a": 2, "b.c": 3, "d.e": 4, "b.f": 5, "g.h": 6, "g.i.j": 7}
     assert keys() == []
     assert param_scope.a | 0 == 0
 
@@ -46,7 +46,7 @@ def test_nested_maps_become_dotted_keys_and_stay_as_they_were() -> None:
     given: dict[str, Any] = {"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f.g": {"h": 2, 3: 4}, "i": {}}
     before = copy.deepcopy(given)
     with param_scope(**given) as ps:
-        assert dict(ps) == {"a.b.c": 1, "a.d": [1, {"e": 2}], "f.g.h": 2, "f.g.3": 4}
+        assert ps.as_dict() == {"a.b.c": 1, "a.d": [1, {"e": 2}], "f.g.h": 2, "f.g.3": 4}
         ps.a.b.c = 5
         ps.clear()
     assert given == before
@@ -61,12 +61,12 @@ def test_nested_maps_become_dotted_keys_and_stay_as_they_were() -> None:
 )
 def test_words_are_split_at_the_first_equals_sign(word: str, key: str, text: str) -> None:
     with param_scope(word):
-        assert dict(param_scope) == {key: text}
+        assert param_scope.as_dict() == {key: text}
 
 
 def test_words_count_for_more_than_named_values() -> None:
     with param_scope("a=1", {"a": 2, "b": 3}, "b=4", a=5, c=6) as ps:
-        assert dict(ps) == {"a": 2, "b": "4", "c": 6}
+        assert ps.as_dict() == {"a": 2, "b": "4", "c": 6}
 
 
 def test_words_that_are_none_are_refused() -> None:
@@ -100,7 +100,7 @@ def test_no_name_is_reserved(name: str) -> None:
             setattr(param_scope.above, name, 5)
         param_scope[name] = 6
         assert param_scope[name]() == ps[name]() == 6
-        assert dict(param_scope)[name] == 6
+        assert param_scope.as_dict()[name] == 6
     assert name not in param_scope
 
 
@@ -108,9 +108,9 @@ def test_no_name_is_reserved(name: str) -> None:
 def test_a_dunder_name_is_a_key_in_brackets_only(name: str) -> None:
     for here in (param_scope, param_scope.a, param_scope(), param_scope.keys):
         assert not isinstance(getattr(here, name, None), params.Path)
-    with pytest.raises(AttributeError, match="is no attribute"):
+    with pytest.raises(AttributeError, match="is not an attribute"):
         param_scope.a.__nothing__ = 1
-    with pytest.raises(AttributeError, match=r"param.* is reached by \['__nothing__'\]"):
+    with pytest.raises(AttributeError, match=r"write \['__nothing__'\] for a parameter"):
         _ = param_scope.__nothing__
 
 
@@ -160,7 +160,7 @@ def test_the_methods_and_functions() -> None:
         assert param_scope.get("c") is None
         assert param_scope.keys() == ps.keys() == list(ps) == list(param_scope) == ["a", "b"]
         with param_scope.empty("c=3", d=4) as nothing_else:
-            assert dict(nothing_else) == dict(param_scope) == {"c": "3", "d": 4}
+            assert nothing_else.as_dict() == param_scope.as_dict() == {"c": "3", "d": 4}
             with empty():
                 assert keys() == []
                 put("e", 5)
@@ -170,28 +170,44 @@ def test_the_methods_and_functions() -> None:
             assert keys() == []
             ps.put("f", 6)
             assert keys() == [], "an inner scope keeps what it was entered with"
-        assert dict(ps) == {"a": "1", "b": 2, "f": 6}
+        assert ps.as_dict() == {"a": "1", "b": 2, "f": 6}
         ps.clear()
         ps.update(g=7)
-        assert dict(param_scope) == {"g": 7}
+        assert param_scope.as_dict() == {"g": 7}
 
 
-def test_a_scope_is_a_map_of_its_values_and_its_items_are_paths() -> None:
+def test_a_scope_has_items_that_are_paths_and_a_dict_of_its_values() -> None:
     with param_scope(**{"a.b": 1, "c": "2"}) as ps:
         for here in (ps, param_scope):
-            assert dict(here) == {**here} == dict(**here) == {"a.b": 1, "c": "2"}
-            assert {key: here[key]() for key in here.keys()} == dict(here)  # noqa: SIM118
+            assert here.as_dict() == {"a.b": 1, "c": "2"}
+            assert {key: here[key]() for key in here.keys()} == here.as_dict()  # noqa: SIM118
             assert [here[key] | 0 for key in here] == [1, 2]
-            found: dict[str, Any] = {}
-            found.update(here)
-            assert found == dict(here)
             assert "c" in here
             assert "a" not in here
+        assert params.as_dict() == ps.as_dict()
+        ps.as_dict()["c"] = 3
+        assert ps.c() == "2", "it is a copy"
         assert "c='2'" in repr(ps) and "a.b=1" in repr(param_scope) and repr(ps.c) == "<parameter c: '2'>"
         with pytest.raises(TypeError):
             iter(ps.a)
         with pytest.raises(TypeError):
             _ = 1 in param_scope.a
+
+
+def test_a_parameter_that_was_not_read_is_not_a_value() -> None:
+    """`dict(scope)` and `**scope` give paths: passed on as values, they would be read much later, or for ever."""
+    wrong: list[Callable[[Any], Any]] = [
+        lambda ps: param_scope(**ps),
+        lambda ps: param_scope(dict(ps)),
+        lambda ps: param_scope(x={"y": ps.a}),
+        lambda ps: put("x", ps.a),
+        lambda ps: ps.update(x=param_scope.a),
+    ]
+    with param_scope(a=1) as ps:
+        for give in wrong:
+            with pytest.raises(TypeError, match=r"was given a parameter, not a value; .* `scope.as_dict\(\)`"):
+                give(ps)
+        assert ps.as_dict() == {"a": 1}
 
 
 def test_a_scope_object_reads_its_own_block() -> None:
@@ -208,7 +224,7 @@ def test_a_scope_can_be_made_first_and_entered_often() -> None:
     made.b = 2
     for _ in range(2):
         with made, param_scope(a=3), made:
-            assert dict(param_scope) == {"a": 1, "b": 2}
+            assert param_scope.as_dict() == {"a": 1, "b": 2}
             param_scope.b = 4
         assert keys() == []
     made.clear()
@@ -234,7 +250,7 @@ def test_many_and_large_scopes_hold() -> None:
             stack.enter_context(param_scope({f"k{number}.{i}": number for i in range(number % 40)}, last=number))
             stack.enter_context(param_scope(**{f"one.{number}": number}))
         expected = {f"k{n}.{i}": n for n in range(300) for i in range(n % 40)} | {f"one.{n}": n for n in range(300)}
-        assert dict(param_scope) == expected | {"last": 299}
+        assert param_scope.as_dict() == expected | {"last": 299}
         assert param_scope.k39["38"]() == 39
         put("k39.38", 0)
         assert param_scope.k39["38"]() == 0
@@ -262,7 +278,7 @@ def test_copies_and_pickles_are_what_they_were() -> None:
         assert again(param_scope.a.b)(7) == 7
         assert again(param_scope.keys)() == []
         with param_scope(c=1), again(made):
-            assert dict(param_scope) == {"a.b": 1}
+            assert param_scope.as_dict() == {"a.b": 1}
 
 
 @contextmanager
@@ -296,7 +312,7 @@ PROGRAM = """
 import sys
 from sequifier.params import param_scope
 with param_scope(a=1):
-    print(dict(param_scope))
+    print(param_scope.as_dict())
 print(param_scope.user.threshold | 0.5, sorted(param_scope.keys()))
 """
 

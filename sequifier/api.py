@@ -205,7 +205,7 @@ def export(
     Raises:
         RunError, ModelError, ConfigError: nothing was written, or each file whole or not at all.
     """
-    from sequifier.artifacts.reading import reading
+    from sequifier.artifacts.read_file import wrap_read_errors
     from sequifier.export.card import write_card
     from sequifier.export.checkpoints import open_checkpoint
     from sequifier.export.models import Exports, export_models
@@ -217,7 +217,7 @@ def export(
     spec = found.config.training_spec
     model = build_model(found.architecture)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
-    with reading("the checkpoint", found.path, fix="give another checkpoint of the run", error=ModelError):
+    with wrap_read_errors("the checkpoint", found.path, fix="give another checkpoint of the run", error=ModelError):
         model.load_state_dict(found.content["model"])
         optimizer.load_state_dict(found.content["optimizer"])
         with evaluation_mode(optimizer):  # schedule-free optimizers train on other weights than they stand for

@@ -15,7 +15,7 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
 from sequifier.artifacts.model_file import load_model
-from sequifier.artifacts.reading import reading
+from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_stat
 from sequifier.callbacks import Emit
@@ -195,7 +195,7 @@ def score(
     config = config.model_copy(update={"validation_data_path": split_path})
     ready = prepare(config, shared or Shared(), None if sums is None else emit, data=data)
     model = ready.state.model
-    with reading("the model", model_path, fix="train the run again", error=ModelError):
+    with wrap_read_errors("the model", model_path, fix="train the run again", error=ModelError):
         initializers = load_model(model_path)[0].graph.initializer
         weights = [weight for weight in initializers if weight.name != DROPOUT_RATIO]
         model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})

@@ -13,8 +13,8 @@ from sequifier.artifacts.events import (
     events_of,
     format_of,
     no_rows,
-    reading,
     scan_events,
+    wrap_split_errors,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def read_event_parts(
 
     format = format or format_of(path)
     waiting: list[pl.DataFrame] = []
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         rows = scan_events(path, columns, format).select(SEQUENCE, POSITION, CONTEXT, *columns)
         for frame in rows.collect_batches(chunk_size=rows_per_part, maintain_order=True):
             waiting.append(frame)

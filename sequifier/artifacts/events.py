@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path
-from sequifier.artifacts.reading import reading as reading_file
+from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.artifacts.shard_folder import StoredFiles, read_index, shards_of
 from sequifier.artifacts.tensor_shards import scan_tensors
 from sequifier.config.train import EventFormat
@@ -180,7 +180,7 @@ def read_events(
         DataError: the file is missing or damaged, lacks a column, or holds other content than the metadata says.
     """
     format = format or format_of(path)
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         frame = scan_events(path, columns, format).select(SEQUENCE, POSITION, CONTEXT, *columns).collect()
     if frame.is_empty():
         raise no_rows(path)
@@ -248,7 +248,7 @@ def frame_of(events: Events) -> "pl.DataFrame":
 
 
 @contextmanager
-def reading(path: Path, format: Format) -> Iterator[None]:
+def wrap_split_errors(path: Path, format: Format) -> Iterator[None]:
     """What polars says of an unreadable file, as an error for the user.
 
     Raises:
@@ -258,7 +258,7 @@ def reading(path: Path, format: Format) -> Iterator[None]:
         raise DataError(
             f"{path.name} does not exist", where=str(path.parent), fix="run `sequifier preprocess` to write it"
         )
-    with reading_file(f"{path.name} as {format}", path, fix="run `sequifier preprocess` again"):
+    with wrap_read_errors(f"{path.name} as {format}", path, fix="run `sequifier preprocess` again"):
         if not path.is_dir():  # a folder of shards
             check_is_file(path)
         yield
@@ -310,7 +310,7 @@ def n_rows_of(path: Path, format: Format | None = None) -> int:
     format = format or format_of(path)
     if path.is_dir():
         return read_index(path).rows
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         return int(scan_events(path, [], format).select(pl.len()).collect().item())
 
 

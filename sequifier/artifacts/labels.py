@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.reading import object_or_none, parse_json, read_object
+from sequifier.artifacts.read_file import object_or_none, parse_json, read_object
 from sequifier.errors import DataError, SequifierError
 from sequifier.plain_file import check_is_file
 

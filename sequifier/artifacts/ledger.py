@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sequifier.artifacts.atomic import sync_folder
-from sequifier.artifacts.reading import NestingError, parse_json, reading
+from sequifier.artifacts.read_file import NestingError, parse_json, wrap_read_errors
 from sequifier.errors import RunError
 from sequifier.plain_file import read_bytes
 
@@ -208,7 +208,7 @@ def _content(path: Path) -> bytes:
     if not path.exists():
         return b""
     fix = "it must be a file that can be read; move away what is there, or choose another hp_search_name"
-    with reading("the ledger", path, fix=fix, error=RunError):
+    with wrap_read_errors("the ledger", path, fix=fix, error=RunError):
         return read_bytes(path)
 
 

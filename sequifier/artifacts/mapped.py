@@ -31,9 +31,9 @@ from sequifier.artifacts.events import (
     format_of,
     n_rows_of,
     no_rows,
-    reading,
     scan_events,
     sink_rows,
+    wrap_split_errors,
 )
 from sequifier.artifacts.shard_folder import content_stat
 from sequifier.errors import DataError
@@ -163,7 +163,7 @@ def map_events(
         RunError: a copy is needed and cannot be written beside the file.
     """
     format = format or format_of(path)
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         scan_events(path, columns, format)
     if format == "arrow" and path.is_file():
         try:
@@ -194,7 +194,7 @@ def _convert(path: Path, format: Format, copy: Path) -> None:
     """Write all features of a split to an uncompressed Arrow file, a part at a time; older copies are removed."""
     import polars as pl
 
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         rows = scan_events(path, [], format)
         schema = rows.collect_schema()
     features = [column for column, type_ in schema.items() if type_ in (pl.Int32, pl.Float32)]
@@ -203,7 +203,7 @@ def _convert(path: Path, format: Format, copy: Path) -> None:
         try:
             sink_rows(temporary, rows.select(*keys, *(name for name in features if name not in keys)), "arrow")
         except pl.exceptions.PolarsError:
-            with reading(path, format):
+            with wrap_split_errors(path, format):
                 raise
     for old in copy.parent.glob(f"{glob.escape(path.name)}.mapped-*.arrow"):
         if old != copy:
@@ -226,12 +226,12 @@ def _mapped(
         raise no_rows(source)
     file = MappedFile(path)
     blocks = locate_columns(file.content, columns)
-    with reading(source, "arrow"):
+    with wrap_split_errors(source, "arrow"):
         schema = pl.scan_ipc(path, glob=False).collect_schema()
     dtypes = {column: np.dtype(np.int32 if schema[column] == pl.Int32 else np.float32) for column in columns}
     mapped = {column: MappedColumn(file.words, blocks[column], dtypes[column]) for column in columns}
     hashes = None if expected_hashes is None else ColumnHashes()
-    with reading(source, "arrow"):
+    with wrap_split_errors(source, "arrow"):
         offsets, n_context = _read_sequences(path, n_rows, hashes)
     if hashes is not None and expected_hashes is not None:
         for name, column in mapped.items():

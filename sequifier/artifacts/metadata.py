@@ -17,7 +17,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.labels import read_summary, write_summary
 from sequifier.artifacts.number_style import NumberStyle
-from sequifier.artifacts.reading import read_json
+from sequifier.artifacts.read_file import read_json
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import FillNull
@@ -28,7 +28,7 @@ Category = str | int | bool
 Statistics = dict[Literal["std", "mean"], float]
 
 
-class Reading(StrictModel):
+class RawValueRules(StrictModel):
     """What `preprocess` did to values before it encoded them; every reader of new rows repeats it.
 
     The defaults are those of a metadata or model file written before this was stored: missing values are refused.
@@ -78,7 +78,7 @@ class SequifierMetadata(StrictModel):
     sequences: list[int]  # sequences with own rows
     column_hashes: list[dict[str, str]]  # column, sequenceId, itemPosition and isContext -> hash of content
     fingerprint: str  # of columns, vocabularies, statistics and content
-    reading: Reading = Field(default_factory=Reading)
+    reading: RawValueRules = Field(default_factory=RawValueRules)
 
 
 class Metadata(StrictModel):

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from sequifier import __version__
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.format_version import check_format
-from sequifier.artifacts.metadata import Reading
-from sequifier.artifacts.reading import parse_json, reading
+from sequifier.artifacts.metadata import RawValueRules
+from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.config.architecture import Architecture, architecture_from_json
 from sequifier.errors import ModelError
 from sequifier.plain_file import check_is_file
@@ -55,7 +55,7 @@ class ModelFile:
     parity: Mapping[str, float]  # tolerance and largest_difference against torch
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    reading: Reading  # what is done to raw values before they are encoded
+    reading: RawValueRules  # what is done to raw values before they are encoded
     end_to_end: bool = False  # takes raw values and gives labels and original units
     has_dropout: bool = False  # drops activations unless its ratio is set to 0
     has_checksum: bool = True  # False: written before files had one
@@ -69,7 +69,7 @@ def model_properties(
     data: Mapping[str, Any],
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    reading: Reading | None = None,
+    reading: RawValueRules | None = None,
 ) -> dict[str, str]:
     """The properties of one model. Of vocabularies and statistics, those of its columns are kept."""
     kinds = {name: "categorical" for name, _ in architecture.categorical} | dict.fromkeys(architecture.real, "real")
@@ -87,7 +87,7 @@ def model_properties(
         "data": dict(data),
         "config": dict(config),
         "metrics": dict(metrics),
-        "reading": (reading or Reading()).model_dump(),
+        "reading": (reading or RawValueRules()).model_dump(),
     }
     about = {"sequifier_version": __version__, "format_version": str(FORMAT_VERSION)}
     return about | {key: _json(value) for key, value in content.items()}
@@ -148,7 +148,7 @@ def load_model(path: Path) -> "tuple[onnx.ModelProto, bool]":
     """
     import onnx
 
-    with reading("the model", path, fix=_AGAIN, error=ModelError):
+    with wrap_read_errors("the model", path, fix=_AGAIN, error=ModelError):
         content = _content(path)
         try:
             model = onnx.load_model_from_string(content)
@@ -227,7 +227,7 @@ def model_file(
             version=properties["sequifier_version"],
             architecture=architecture_from_json(parse_json(properties["architecture"])),
             **{key: _map(properties, key) for key in _PLAIN},
-            reading=Reading.model_validate_json(properties.get("reading", "{}")),
+            reading=RawValueRules.model_validate_json(properties.get("reading", "{}")),
             inputs=inputs,
             outputs=outputs,
             end_to_end=END_TO_END in properties,
@@ -282,7 +282,7 @@ def _check(file: ModelFile) -> None:
             raise ValueError(f"the {what} are not the columns of the architecture")
     types = {column: stored_type(file.vocabularies.get(column)) for column in {*shape.input_columns, *targets}}
     fills = {column: fill for column, fill in file.reading.fill_null.items() if column in types}
-    Reading(fill_null=fills).check(types)
+    RawValueRules(fill_null=fills).check(types)
 
 
 def stored_type(vocabulary: Sequence[Category] | None) -> str:

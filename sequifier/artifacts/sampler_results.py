@@ -18,7 +18,7 @@ from pydantic import Field
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import Ledger, Record, latest_by_run
-from sequifier.artifacts.reading import read_json
+from sequifier.artifacts.read_file import read_json
 from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
 

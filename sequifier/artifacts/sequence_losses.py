@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path
-from sequifier.artifacts.reading import parse_json, reading
+from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.errors import DataError
 from sequifier.plain_file import read_bytes
 
@@ -128,7 +128,7 @@ def write_unit_sums(path: Path, models: Mapping[str, UnitSums]) -> None:
 
 def read_unit_sums(path: Path) -> dict[str, dict[str, Units]]:
     """The sums of each model by metric; empty when there is no such file, or it is damaged: nothing is then claimed."""
-    with suppress(DataError), reading("the sums", path, fix=""):
+    with suppress(DataError), wrap_read_errors("the sums", path, fix=""):
         arrays = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
         if "index" not in arrays:
             return {ONE_MODEL: {"val_loss": _units(arrays["loss"], arrays["targets"], "sequences")}}

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from sequifier.artifacts.format_version import check_format
-from sequifier.artifacts.reading import parse_json, reading
+from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.config.base import StrictModel
 from sequifier.config.train import EventFormat
 from sequifier.errors import DataError
@@ -79,7 +79,7 @@ def read_index(folder: Path) -> ShardIndex:
             where=str(folder),
             fix=f"give the file or folder of a split, or {again}",
         )
-    with reading(INDEX, path, fix=again):
+    with wrap_read_errors(INDEX, path, fix=again):
         content = parse_json(read_bytes(path))
         if isinstance(content, dict) and "batch_files" in content:
             raise DataError(

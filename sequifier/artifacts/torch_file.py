@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.disk import is_disk_full
-from sequifier.artifacts.reading import reading
+from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.errors import SequifierError
 from sequifier.plain_file import check_is_file
 
@@ -50,7 +50,7 @@ def load(what: str, path: Path, *, fix: str, error: type[SequifierError], mmap: 
 
     import torch
 
-    with reading(what, path, fix=fix, error=error):
+    with wrap_read_errors(what, path, fix=fix, error=error):
         _check_sums(path)
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)

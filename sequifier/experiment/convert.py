@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
-from sequifier.artifacts.reading import parse_json
+from sequifier.artifacts.read_file import parse_json
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NOTHING = ("none", "null")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.reading import read_object
+from sequifier.artifacts.read_file import read_object
 from sequifier.errors import RunError
 from sequifier.experiment import values
 from sequifier.experiment.artifacts import CODE as CODE

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import category_text
 from sequifier.artifacts.model_file import ModelFile
-from sequifier.artifacts.reading import object_or_none, reading
+from sequifier.artifacts.read_file import object_or_none, wrap_read_errors
 from sequifier.errors import DataError, did_you_mean
 
 Array = NDArray[Any]
@@ -42,7 +42,7 @@ def read_recoding(metadata: Path, file: ModelFile, columns: Sequence[str]) -> Re
     content = object_or_none(metadata)  # None: reading it as metadata says what is wrong
     if content is None or "id_maps" not in content or "sequifier" in content:
         return None
-    with reading("the metadata of v1", metadata, fix="give the metadata that was written with these windows"):
+    with wrap_read_errors("the metadata of v1", metadata, fix="give the metadata that was written with these windows"):
         return _recoding(metadata, content, file, columns)
 
 

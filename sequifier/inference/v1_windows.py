@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.event_parts import at_last_sequence
-from sequifier.artifacts.events import SEQUENCE, Events, Format, format_of, no_rows, reading
+from sequifier.artifacts.events import SEQUENCE, Events, Format, format_of, no_rows, wrap_split_errors
 from sequifier.errors import DataError
 from sequifier.inference.recoding import Recoding, recode
 from sequifier.plain_file import check_is_file
@@ -60,7 +60,7 @@ def columns_of(path: Path, format: Format | None) -> list[str]:
         DataError: the file is damaged or empty.
     """
     format = format or format_of(path)
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         names = _scan(path, format).select(pl.col(COLUMN).cast(pl.String).unique(maintain_order=True)).collect()
     if names.is_empty():
         raise no_rows(path)
@@ -93,7 +93,7 @@ def read_windows(
     """
     format = format or format_of(path)
     waiting: list[pl.DataFrame] = []
-    with reading(path, format):
+    with wrap_split_errors(path, format):
         rows = _scan(path, format)
         steps = _steps(path, list(rows.collect_schema()))
         rows = rows.filter(pl.col(COLUMN).cast(pl.String).is_in(list(columns))).select(

@@ -26,7 +26,7 @@ from sequifier.preprocess.dates import (
 )
 from sequifier.preprocess.look import count, first_where
 from sequifier.preprocess.numbers import integer, is_mark
-from sequifier.preprocess.raw_columns import LookAgain, RawColumn
+from sequifier.preprocess.parsed_columns import LookAgain, ParsedColumn
 from sequifier.preprocess.types import PositionType, raw_kind
 
 LARGEST_WHOLE = 2**53
@@ -58,7 +58,7 @@ class Position:
     note: str = ""
 
 
-def sequence(column: str, raw: RawColumn, files: Files, *, path: Path) -> tuple[pl.Expr, Literal["Int64", "String"]]:
+def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tuple[pl.Expr, Literal["Int64", "String"]]:
     """How sequenceId is obtained, and what it is stored as.
 
     Raises:
@@ -79,7 +79,7 @@ def sequence(column: str, raw: RawColumn, files: Files, *, path: Path) -> tuple[
             raise _wrong_sequence(column, str(raw.dtype), str(path))
 
 
-def position(column: str, raw: RawColumn, files: Files, *, path: Path, is_sample: bool, known: str) -> Position:
+def position(column: str, raw: ParsedColumn, files: Files, *, path: Path, is_sample: bool, known: str) -> Position:
     """How itemPosition is obtained.
 
     Args:

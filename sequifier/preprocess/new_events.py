@@ -17,9 +17,9 @@ from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, TypeNa
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Problems, prepare
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.parsed_columns import Known, known_of
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
-from sequifier.preprocess.raw_columns import Known, known_of
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.text import id_of_code_point, read_texts

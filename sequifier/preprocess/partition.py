@@ -19,7 +19,7 @@ from sequifier.artifacts.atomic import atomic_path, write_text
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
-from sequifier.preprocess.raw_columns import LookAgain
+from sequifier.preprocess.parsed_columns import LookAgain
 from sequifier.preprocess.read import Table
 from sequifier.preprocess.working_folder import DEALT
 

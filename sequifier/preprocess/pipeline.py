@@ -29,7 +29,7 @@ from sequifier.artifacts.events import (
 )
 from sequifier.artifacts.metadata import (
     Metadata,
-    Reading,
+    RawValueRules,
     SequifierMetadata,
     category_text,
     data_fingerprint,
@@ -44,8 +44,8 @@ from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import kinds_of_columns, learn
+from sequifier.preprocess.parsed_columns import NOTHING_KNOWN, SAMPLE_ROWS, Known, LookAgain, known_of
 from sequifier.preprocess.prepared import prepare_parts
-from sequifier.preprocess.raw_columns import NOTHING_KNOWN, SAMPLE_ROWS, Known, LookAgain, known_of
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.split import (
@@ -373,6 +373,6 @@ def _metadata(config: PreprocessConfig, data: _Data, paths: list[str], hashes: l
             sequences=np.count_nonzero(own, axis=1).tolist(),
             column_hashes=hashes,
             fingerprint=data_fingerprint(encoding.columns, id_maps, encoding.statistics, hashes),
-            reading=Reading(fill_null=config.fill_null, numbers=dict(data.known.numbers), dates=data.known.dates),
+            reading=RawValueRules(fill_null=config.fill_null, numbers=dict(data.known.numbers), dates=data.known.dates),
         ),
     )

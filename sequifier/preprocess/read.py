@@ -18,7 +18,7 @@ from sequifier.preprocess import keys
 from sequifier.preprocess import types as column_types
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.numbers import PLAIN
-from sequifier.preprocess.raw_columns import NOTHING_KNOWN, Known, LookAgain, Schema, agree, file_schema
+from sequifier.preprocess.parsed_columns import NOTHING_KNOWN, Known, LookAgain, Schema, agree, file_schema
 from sequifier.preprocess.source import Source, check_is_raw
 from sequifier.preprocess.types import PositionType, StoredType
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.config.preprocess import FillNull, TypeName
+from sequifier.project.inspect_columns import InspectedColumn, Kind
 from sequifier.project.raw_table import RawTable, unreadable
-from sequifier.project.readings import Kind, Reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -134,35 +134,35 @@ def shown_value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def look(table: RawTable, rows: "pl.LazyFrame", readings: Mapping[str, Reading]) -> dict[str, Facts]:
+def look(table: RawTable, rows: "pl.LazyFrame", inspected: Mapping[str, InspectedColumn]) -> dict[str, Facts]:
     """Count what there is to know of every column.
 
     Args:
         table: for errors.
         rows: the rows as they are in the files.
-        readings: of each column.
+        inspected: of each column.
     """
     import polars as pl
 
     try:
         n_rows = int(rows.select(pl.len()).collect(engine="streaming").item())
         counted: dict[str, dict[str, Any]] = {}
-        names = list(readings)
+        names = list(inspected)
         for start in range(0, len(names), COLUMNS_AT_ONCE):
-            some = {column: readings[column] for column in names[start : start + COLUMNS_AT_ONCE]}
+            some = {column: inspected[column] for column in names[start : start + COLUMNS_AT_ONCE]}
             counted |= _counted(typed(rows, some), some, n_rows)
-        estimated = set(readings) if n_rows > EXACT_ROWS else set()
-        for column in readings:
+        estimated = set(inspected) if n_rows > EXACT_ROWS else set()
+        for column in inspected:
             if column in estimated and counted[column].get("n_distinct", EXACT_VALUES + 1) <= EXACT_VALUES:
                 # Unlike n_unique(), this holds no more than the different values in memory.
-                unique = typed(rows, {column: readings[column]}).drop_nulls().unique().select(pl.len())
+                unique = typed(rows, {column: inspected[column]}).drop_nulls().unique().select(pl.len())
                 counted[column]["n_distinct"] = unique.collect(engine="streaming").item()
                 estimated.remove(column)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(table.path, error) from error
     return {
         column: Facts(
-            reading.kind,
+            content.kind,
             n_rows,
             counted[column]["n_missing"],
             min(counted[column].get("n_distinct", 0), n_rows - counted[column]["n_missing"]),
@@ -171,46 +171,46 @@ def look(table: RawTable, rows: "pl.LazyFrame", readings: Mapping[str, Reading])
             bool(counted[column].get("is_whole")),
             column in estimated,
         )
-        for column, reading in readings.items()
+        for column, content in inspected.items()
     }
 
 
-def typed(rows: "pl.LazyFrame", readings: Mapping[str, Reading]) -> "pl.LazyFrame":
+def typed(rows: "pl.LazyFrame", inspected: Mapping[str, InspectedColumn]) -> "pl.LazyFrame":
     """Some columns of the rows, with their types."""
-    return rows.select(reading.expression.alias(column) for column, reading in readings.items())
+    return rows.select(content.expression.alias(column) for column, content in inspected.items())
 
 
-def _counted(rows: "pl.LazyFrame", readings: Mapping[str, Reading], n_rows: int) -> dict[str, dict[str, Any]]:
+def _counted(rows: "pl.LazyFrame", inspected: Mapping[str, InspectedColumn], n_rows: int) -> dict[str, dict[str, Any]]:
     """What is counted of some columns in one pass."""
     import polars as pl
 
     expressions = []
-    for number, (column, reading) in enumerate(readings.items()):
+    for number, (column, content) in enumerate(inspected.items()):
         values = pl.col(column)
-        if reading.kind == "number":
+        if content.kind == "number":
             values = pl.when(values.is_finite()).then(values)
             expressions.append((values == values.floor()).all().alias(f"{number} is_whole"))
-        if reading.kind == "other":
+        if content.kind == "other":
             expressions.append(values.is_null().sum().alias(f"{number} n_missing"))
             continue
         distinct = values.drop_nulls().n_unique() if n_rows <= EXACT_ROWS else values.approx_n_unique()
         named = {"n_missing": values.is_null().sum(), "n_distinct": distinct}
         named |= {"lowest": values.min(), "highest": values.max()}
         expressions += [expression.alias(f"{number} {what}") for what, expression in named.items()]
-    found: dict[str, dict[str, Any]] = {column: {} for column in readings}
-    columns = list(readings)
+    found: dict[str, dict[str, Any]] = {column: {} for column in inspected}
+    columns = list(inspected)
     for name, value in rows.select(expressions).collect(engine="streaming").row(0, named=True).items():
         number_text, what = name.split(" ", 1)
         found[columns[int(number_text)]][what] = value
     return found
 
 
-def choose(column: str, facts: Facts, reading: Reading, *, is_target: bool) -> Choice:
+def choose(column: str, facts: Facts, content: InspectedColumn, *, is_target: bool) -> Choice:
     """What a feature is good for; rare categories are looked at later, see `without_rare`.
 
     A target is never left out for what can be predicted nonetheless: that is for the caller to refuse.
     """
-    reason = reading.doubt or _useless(column, facts, is_target=is_target)
+    reason = content.doubt or _useless(column, facts, is_target=is_target)
     if reason:
         return Choice(column, facts, "left out", reason)
     match facts.kind:
@@ -218,7 +218,7 @@ def choose(column: str, facts: Facts, reading: Reading, *, is_target: bool) -> C
             choice = _integer(column, facts)
         case "number":
             choice = _number(column, facts)
-        case "text" if reading.is_as_text:
+        case "text" if content.is_as_text:
             why = "its digits are kept as they are written: zeros in front, or more digits than a number holds"
             choice = Choice(column, facts, "categorical", why, declared="String")
         case _:

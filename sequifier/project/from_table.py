@@ -21,9 +21,9 @@ from sequifier.config.dump import inline
 from sequifier.errors import DataError
 from sequifier.project import sizes as rules
 from sequifier.project.columns import Choice, Facts, choose, lengths_text, look, shown_value, typed, without_rare
+from sequifier.project.inspect_columns import InspectedColumn, inspect_columns
 from sequifier.project.keys import Keys, find_keys, find_targets
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
-from sequifier.project.readings import Reading, readings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,7 +80,7 @@ def propose(data: Path, *, sequence: str, order: str, targets: Sequence[str], na
         DataError: the table cannot be used, or a column has to be named.
     """
     table = open_raw(data)
-    found = readings(table)
+    found = inspect_columns(table)
     raw, empty = _without_empty_rows(table)
     facts = look(table, raw, found)
     rows = typed(raw, found)
@@ -124,7 +124,7 @@ class _Writer:
     """Turns decisions into configs, a copy where one is needed, and lines for the user."""
 
     table: RawTable
-    readings: dict[str, Reading]
+    inspected: dict[str, InspectedColumn]
     rows: "pl.LazyFrame"
     n_empty: int
     facts: dict[str, Facts]
@@ -263,11 +263,11 @@ class _Writer:
     def _remarks(self) -> list[str]:
         """How values are written that are not plain, of the columns that are used or would be as numbers."""
         needed = {choice.column for choice in self.used} | {self.keys.sequence, self.keys.order}
-        found = {column: reading.remark or reading.doubt for column, reading in self.readings.items()}
+        found = {column: content.remark or content.doubt for column, content in self.inspected.items()}
         return [
             f"`{column}`: {remark}"
             for column, remark in found.items()
-            if remark and (column in needed or self.readings[column].kind == "text")
+            if remark and (column in needed or self.inspected[column].kind == "text")
         ]
 
     def _numbered(self, rows: "pl.LazyFrame", sequence: str, order: str) -> "tuple[pl.LazyFrame, str, str]":

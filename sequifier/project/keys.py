@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from sequifier.errors import DataError, SequifierError, nearest
 from sequifier.project.columns import Facts, is_id_like, shown_value, words_of
+from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.raw_table import RawTable
-from sequifier.project.readings import Reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,7 +74,11 @@ class Keys:
 
 
 def find_keys(
-    table: RawTable, rows: "pl.LazyFrame", facts: Sources, readings: Mapping[str, Reading], given: tuple[str, str]
+    table: RawTable,
+    rows: "pl.LazyFrame",
+    facts: Sources,
+    inspected: Mapping[str, InspectedColumn],
+    given: tuple[str, str],
 ) -> Keys:
     """Sequence and order column, as given (empty: not given) or guessed.
 
@@ -90,7 +94,7 @@ def find_keys(
     order = order_given or _guessed_order(table, facts, sequence_given)
     if not order_given:
         notes.append(f"--order was not given: `{order}` is taken, the only column that looks like it")
-    _check_order(table, rows, order, facts, readings[order])
+    _check_order(table, rows, order, facts, inspected[order])
     sequence: str | None = sequence_given
     if sequence_given == ONE_SERIES:
         sequence = None
@@ -228,10 +232,10 @@ def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, ord
     )
 
 
-def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sources, reading: Reading) -> None:
+def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sources, content: InspectedColumn) -> None:
     from sequifier.preprocess.dates import year_last
 
-    found, doubt = facts[order], reading.doubt
+    found, doubt = facts[order], content.doubt
     where = f"{table.path}, --order {order}"
     if found.kind in ("integer", "text") and (written := year_last(rows, order)):
         doubt = f"its integers are dates that are written {written}, and do not stand in the order of time"
@@ -241,7 +245,7 @@ def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sourc
             where=where,
             fix="write dates like 2013-01-31 (year, month, day), which have one meaning",
         )
-    is_orderable = found.kind in ("integer", "date", "datetime", "number") or reading.is_as_text
+    is_orderable = found.kind in ("integer", "date", "datetime", "number") or content.is_as_text
     if not is_orderable:
         raise DataError(
             f"`{order}` cannot order events: it is {_kind_text(found)}",

@@ -1,6 +1,6 @@
 """A stranger's table, opened: a CSV or Parquet file, or a folder of them, as lazy rows with the types of their values.
 
-Everything in a CSV file is read as text first. What the text of a column stands for: `readings.py`.
+Everything in a CSV file is read as text first. What the text of a column stands for: `inspect_columns.py`.
 """
 
 import re

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import LEDGER_FILE, read_ledger
-from sequifier.artifacts.reading import json_lines
+from sequifier.artifacts.read_file import json_lines
 from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, of_search, read_search_results
 from sequifier.errors import RunError, did_you_mean
 from sequifier.results.find import CONFIG_FILE, is_running

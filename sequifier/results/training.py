@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.artifacts.ledger import DONE, LEDGER_FILE, Record, latest_by_run, read_ledger
-from sequifier.artifacts.reading import json_lines, object_or_none, reading
+from sequifier.artifacts.read_file import json_lines, object_or_none, wrap_read_errors
 from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT
 from sequifier.errors import DataError, RunError
 from sequifier.experiment.record import DATA, METRICS
@@ -220,7 +220,7 @@ def _results(folder: Path) -> dict[int, dict[str, Any]]:
     """What results.csv adds to the ledger, by run number: parameters of the model."""
     found: dict[int, dict[str, Any]] = {}
     path = folder / "results.csv"
-    with suppress(DataError), reading("the table", path, fix=""):
+    with suppress(DataError), wrap_read_errors("the table", path, fix=""):
         for row in csv.DictReader(io.StringIO(read_bytes(path).decode(), newline="")):
             if row.get("parameters"):
                 numbers = (row.get("runs") or row.get("run") or "").split()

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from sequifier.artifacts.reading import parse_json
+from sequifier.artifacts.read_file import parse_json
 
 MAX_BYTES = 32 * 2**20
 """Size above which an answer is refused."""

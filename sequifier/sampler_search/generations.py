@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-from sequifier.artifacts.reading import parse_json
+from sequifier.artifacts.read_file import parse_json
 from sequifier.errors import RunError
 from sequifier.sampler_search.judge import Judgement
 

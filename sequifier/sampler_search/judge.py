@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sequifier.artifacts.reading import parse_json
+from sequifier.artifacts.read_file import parse_json
 from sequifier.config.sampler_search import OPENAI, Endpoint
 from sequifier.config.sampler_search import Judge as JudgeConfig
 from sequifier.errors import ConfigError, RunError

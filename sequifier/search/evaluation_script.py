@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.reading import parse_json
+from sequifier.artifacts.read_file import parse_json
 from sequifier.config.search import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.experiment.record import META

@@ -8,7 +8,7 @@ from typing import Any
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import Record
-from sequifier.artifacts.reading import object_or_none
+from sequifier.artifacts.read_file import object_or_none
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig

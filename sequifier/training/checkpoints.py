@@ -14,7 +14,7 @@ from sequifier.artifacts.checkpoint import (
     step_path,
     write_checkpoint,
 )
-from sequifier.artifacts.reading import reading
+from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
 from sequifier.training.state import TrainState
@@ -82,7 +82,7 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
             return None
         contents = {path: read_checkpoint(path) for path in saved}
         path, content = max(contents.items(), key=lambda item: _how_far(item[1]))
-    with reading("the checkpoint", path, fix="remove it, or start afresh with --no-resume", error=ModelError):
+    with wrap_read_errors("the checkpoint", path, fix="remove it, or start afresh with --no-resume", error=ModelError):
         differing = _differing(content["config"], config.model_dump(mode="json"))
         if content["fingerprint"] != fingerprint:
             differing.append(f"the data ({content['fingerprint']} -> {fingerprint})")

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from sequifier import __version__
-from sequifier.artifacts.metadata import Reading
+from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import add_properties, model_properties, read_model_file, write_model
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ModelError, RunError
@@ -187,7 +187,7 @@ def test_a_file_of_a_version_without_checksums_is_read(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     read = read_model_file(tmp_path / "model.onnx")
     assert not read.has_checksum
-    assert read.reading == Reading()
+    assert read.reading == RawValueRules()
 
 
 @pytest.mark.parametrize("version", ["99", "two", "0", "-1"])

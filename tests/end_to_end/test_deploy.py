@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sequifier import api
-from sequifier.artifacts.metadata import Reading
+from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import model_properties
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
@@ -114,7 +114,7 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
             data=data,
             config={},
             metrics={},
-            reading=Reading.model_validate(reading),
+            reading=RawValueRules.model_validate(reading),
         )
         model, table = tmp_path / "model.onnx", tmp_path / "events.csv"
         export_end_to_end(model, shape, lively(shape), {"price": column}, properties=properties, seed=0)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts.metadata import Reading
+from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import model_properties, read_model_file
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ModelError
@@ -270,7 +270,7 @@ def test_a_column_is_as_exact_as_its_values_need(mean: float, std: float, kind: 
     metadata = SimpleNamespace(
         id_maps={},
         selected_columns_statistics={"length": {"mean": mean, "std": std}},
-        sequifier=SimpleNamespace(reading=Reading()),
+        sequifier=SimpleNamespace(reading=RawValueRules()),
     )
     shape = small(categorical=(), real=("length",), embedding_widths=(16,), targets=(Target("length", "real", 0),))
     columns = raw_columns(shape, metadata)  # type: ignore[arg-type]

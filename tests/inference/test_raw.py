@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from sequifier.artifacts.metadata import Reading
+from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.config.preprocess import PreprocessConfig
@@ -151,7 +151,7 @@ def test_what_a_model_remembers_decides_for_values_that_fit_two_styles(away: Pat
     path.write_text("customer,visit,item,price\nx,03/04/2024,item1,1.234\nx,01/05/2024,item1,2.345\n")
     with pytest.raises(DataError, match="several ways: DD/MM/YYYY and MM/DD/YYYY"):
         list(encode_new_events(path, file))
-    german = Reading(numbers={"price": NumberStyle(thousands=".", decimal=",")}, dates="MM/DD/YYYY")
+    german = RawValueRules(numbers={"price": NumberStyle(thousands=".", decimal=",")}, dates="MM/DD/YYYY")
     (events,) = encode_new_events(path, replace(file, reading=german))
     assert [str(day) for day in events.positions] == ["2024-01-05", "2024-03-04"]
     price = file.statistics["price"]

@@ -3,7 +3,7 @@
 import pytest
 
 from sequifier.project.columns import Facts, choose, is_id_like, percent, words_of
-from sequifier.project.readings import Reading
+from sequifier.project.inspect_columns import InspectedColumn
 
 
 def integers(*, distinct: int, lowest: int = 0, highest: int | None = None, rows: int = 10_000) -> Facts:
@@ -32,7 +32,7 @@ def integers(*, distinct: int, lowest: int = 0, highest: int | None = None, rows
     ],
 )
 def test_integers_are_codes_measurements_or_ids(column, facts, use) -> None:
-    choice = choose(column, facts, Reading("integer", None), is_target=False)
+    choice = choose(column, facts, InspectedColumn("integer", None), is_target=False)
     assert choice.use == use
     assert choice.declared == ("real" if use == "real" else None)
     assert bool(choice.why) == (use != "categorical")
@@ -40,14 +40,14 @@ def test_integers_are_codes_measurements_or_ids(column, facts, use) -> None:
 
 def test_a_target_stays_though_it_looks_like_an_id() -> None:
     facts = Facts("text", 1000, 0, 1000, "a", "z")
-    assert choose("word", facts, Reading("text", None), is_target=False).use == "left out"
-    assert choose("word", facts, Reading("text", None), is_target=True).use == "categorical"
+    assert choose("word", facts, InspectedColumn("text", None), is_target=False).use == "left out"
+    assert choose("word", facts, InspectedColumn("text", None), is_target=True).use == "categorical"
 
 
 def test_numbers_with_fractions_are_never_ids_or_codes() -> None:
     facts = Facts("number", 1000, 0, 1000, 0.5, 99.5)
     assert not is_id_like("id", facts)
-    assert choose("id", facts, Reading("number", None), is_target=False).use == "real"
+    assert choose("id", facts, InspectedColumn("number", None), is_target=False).use == "real"
 
 
 def test_an_estimate_of_different_values_needs_less_to_be_an_id() -> None:
@@ -58,7 +58,7 @@ def test_an_estimate_of_different_values_needs_less_to_be_an_id() -> None:
 @pytest.mark.parametrize(("missing", "use"), [(0, "real"), (100, "real"), (960, "left out"), (1000, "left out")])
 def test_missing_values_are_filled_until_nearly_all_are_missing(missing, use) -> None:
     facts = Facts("number", 1000, missing, min(30, 1000 - missing), 0.5, 9.5)
-    choice = choose("level", facts, Reading("number", None), is_target=False)
+    choice = choose("level", facts, InspectedColumn("number", None), is_target=False)
     assert (choice.use, choice.fill) == (use, "mean" if use == "real" and missing else None)
 
 

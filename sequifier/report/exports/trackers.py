@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, FAILED
-from sequifier.artifacts.reading import json_lines
+from sequifier.artifacts.read_file import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
 from sequifier.results.run_files import Setting

@@ -17,7 +17,7 @@ from sequifier.stall import doing
 
 
 @contextmanager
-def reading(what: str, path: Path, *, fix: str, error: type[SequifierError] = DataError) -> Iterator[None]:
+def wrap_read_errors(what: str, path: Path, *, fix: str, error: type[SequifierError] = DataError) -> Iterator[None]:
     """Turn any exception into one error for the user; a `SequifierError` passes as it is.
 
     Args:
@@ -79,7 +79,7 @@ def read_json(what: str, path: Path, *, fix: str, error: type[SequifierError] = 
     Raises:
         SequifierError: of kind `error`.
     """
-    with reading(what, path, fix=fix, error=error):
+    with wrap_read_errors(what, path, fix=fix, error=error):
         return parse_json(read_bytes(path))
 
 

@@ -64,7 +64,7 @@ def known_of(real_columns: Iterable[str], numbers: Mapping[str, NumberStyle], da
 
 
 @dataclass(frozen=True)
-class RawColumn:
+class ParsedColumn:
     """One column as all files agree on it.
 
     Attributes:
@@ -82,7 +82,7 @@ class RawColumn:
     note: str = ""
 
 
-_AS_IT_IS = RawColumn(pl.String(), pl.String())
+_AS_IT_IS = ParsedColumn(pl.String(), pl.String())
 
 
 def file_schema(file: Path, *, is_csv: bool, sample_rows: int | None) -> Schema:
@@ -122,7 +122,7 @@ def agree(
     keys: Sequence[str],
     declared: Mapping[str, TypeName],
     known: Known,
-) -> dict[str, RawColumn]:
+) -> dict[str, ParsedColumn]:
     """Agree on each column over all files.
 
     Args:
@@ -140,7 +140,7 @@ def agree(
         DataError: Parquet files disagree, or values are not what is declared.
         LookAgain: only the values can tell.
     """
-    agreed: dict[str, RawColumn] = {}
+    agreed: dict[str, ParsedColumn] = {}
     texts: list[str] = []
     for column in columns:
         dtype = _common(column, schemas, declared.get(column), path=path, is_csv=is_csv, is_key=column in keys)
@@ -152,7 +152,7 @@ def agree(
             dtype = pl.String()  # 1.0 is the integer 1, and 1e5 a name
             if is_sample:
                 raise LookAgain
-        agreed[column] = RawColumn(dtype, dtype)
+        agreed[column] = ParsedColumn(dtype, dtype)
         is_looked_at = is_csv or column == keys[1] or declared.get(column) in (*_NUMBERS, "Boolean")
         if dtype == pl.String and is_looked_at and declared.get(column) != "String":
             texts.append(column)
@@ -215,7 +215,7 @@ class _Doubt:
         text = pl.col(self.column).cast(pl.String)
         return first_where(self.files, self.column, text.is_not_null() & wanted(text))
 
-    def parsed(self, dtype: pl.DataType, value: Value, style: NumberStyle | None = None) -> RawColumn:
+    def parsed(self, dtype: pl.DataType, value: Value, style: NumberStyle | None = None) -> ParsedColumn:
         """The column as numbers, with a note on what was not plain."""
         notes = []
         if style is not None and style != PLAIN:
@@ -228,10 +228,10 @@ class _Doubt:
                     f"(column_types.{self.column}: String would keep it)"
                 )
         note = f"column `{self.column}`: {'; '.join(notes)}" if notes else ""
-        return RawColumn(pl.String(), dtype, value, style if style != PLAIN else None, note)
+        return ParsedColumn(pl.String(), dtype, value, style if style != PLAIN else None, note)
 
 
-def _decided_key(doubt: _Doubt) -> RawColumn:
+def _decided_key(doubt: _Doubt) -> ParsedColumn:
     match doubt.look.kind:
         case "empty":
             return doubt.parsed(pl.Null(), _unless_mark)
@@ -251,7 +251,7 @@ def _zeros_note(doubt: _Doubt, how: str) -> str:
     return f"column `{doubt.column}` holds {what}; to read integers, {how}"
 
 
-def _decided(doubt: _Doubt) -> RawColumn:
+def _decided(doubt: _Doubt) -> ParsedColumn:
     """What a feature is.
 
     Raises:
@@ -260,7 +260,7 @@ def _decided(doubt: _Doubt) -> RawColumn:
     look, column, declared = doubt.look, doubt.column, doubt.declared
     if declared == "Boolean":
         _check_boolean(doubt)
-        return RawColumn(pl.String(), pl.Boolean(), boolean)
+        return ParsedColumn(pl.String(), pl.Boolean(), boolean)
     match look.kind:
         case "empty" if not look.n_known or declared in _NUMBERS:
             return doubt.parsed(pl.Null(), _unless_mark)
@@ -271,11 +271,11 @@ def _decided(doubt: _Doubt) -> RawColumn:
         case "code":
             return replace(_AS_IT_IS, note=_zeros_note(doubt, f"declare column_types.{column}: Int64"))
         case "boolean":
-            return RawColumn(pl.String(), pl.Boolean(), boolean)
+            return ParsedColumn(pl.String(), pl.Boolean(), boolean)
         case "integer":
             return doubt.parsed(pl.Int64(), integer)
         case "large integer" if declared not in ("real", "Float64"):
-            return RawColumn(pl.String(), pl.Int128())  # refused
+            return ParsedColumn(pl.String(), pl.Int128())  # refused
         case "number" | "large integer":
             return doubt.parsed(pl.Float64(), partial(number, style=look.style), look.style)
         case "ambiguous" if declared != "categorical":

@@ -21,7 +21,7 @@ Kind = Literal["text", "integer", "number", "boolean", "date", "datetime", "empt
 
 
 @dataclass(frozen=True)
-class Reading:
+class InspectedColumn:
     """How the values of one column are to be read.
 
     Attributes:
@@ -39,20 +39,20 @@ class Reading:
     doubt: str = ""
 
 
-def readings(table: RawTable) -> dict[str, Reading]:
+def inspect_columns(table: RawTable) -> dict[str, InspectedColumn]:
     """How each column is to be read, by all of its values."""
     import polars as pl
 
     schema = table.rows.collect_schema()
     texts = [column for column, dtype in schema.items() if dtype == pl.String]
     try:
-        found = _text_readings(table, texts)
+        found = _inspect_text(table, texts)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(table.path, error) from error
-    return {column: found.get(column) or _native_reading(column, dtype) for column, dtype in schema.items()}
+    return {column: found.get(column) or _inspect_native(column, dtype) for column, dtype in schema.items()}
 
 
-def _text_readings(table: RawTable, columns: Sequence[str]) -> dict[str, Reading]:
+def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, InspectedColumn]:
     """How each column of text is to be read. Text of a Parquet file is no number, whatever it looks like."""
     import polars as pl
 
@@ -65,19 +65,19 @@ def _text_readings(table: RawTable, columns: Sequence[str]) -> dict[str, Reading
     examples = count(table.rows, words, lambda text: {"max value": stripped(text).max()})
     dated = [column for column in words if is_like_a_date(examples[column]["max value"] or "")]
     dates = {column: decide_dates(found) for column, found in count(table.rows, dated, look_for_dates).items()}
-    readings = {}
+    inspected = {}
     for column in columns:
         text = stripped(pl.col(column)) if table.is_spaced else pl.col(column)
         if column in dates:
-            readings[column] = _dates(table, column, dates[column]) or Reading("text", text)
+            inspected[column] = _dates(table, column, dates[column]) or InspectedColumn("text", text)
         elif table.format == "parquet":
-            readings[column] = Reading("text" if looks[column].n_known else "empty", text)
+            inspected[column] = InspectedColumn("text" if looks[column].n_known else "empty", text)
         else:
-            readings[column] = _numbers(table, column, looks[column], text)
-    return readings
+            inspected[column] = _numbers(table, column, looks[column], text)
+    return inspected
 
 
-def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") -> Reading:
+def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") -> InspectedColumn:
     import polars as pl
 
     from sequifier.preprocess.numbers import PLAIN, boolean, integer, is_mark, number
@@ -88,34 +88,34 @@ def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") 
         remarks.append(f"{look.n_marks:,} values like `{mark}` stand for missing numbers")
     match look.kind:
         case "empty":
-            return Reading("empty", raw)
+            return InspectedColumn("empty", raw)
         case "boolean":
-            return Reading("boolean", boolean(raw))
+            return InspectedColumn("boolean", boolean(raw))
         case "code" | "large integer":
-            return Reading("text", text, is_as_text=True)
+            return InspectedColumn("text", text, is_as_text=True)
         case "integer":
-            return Reading("integer", integer(raw), remark="; ".join(remarks))
+            return InspectedColumn("integer", integer(raw), remark="; ".join(remarks))
         case "number":
             if style != PLAIN:
                 comma = ", with a decimal comma" if style.decimal == "," else ""
                 percent = " (5 % is 5)" if style.percent else ""
                 remarks.append(f"its numbers are written like `{style.example}`{comma}{percent}")
-            return Reading("number", number(raw, style), remark="; ".join(remarks))
+            return InspectedColumn("number", number(raw, style), remark="; ".join(remarks))
         case "ambiguous":
             both = " or ".join(f"`{fit.example}`" for fit in look.fits)
             doubt = f"its numbers can be read in several ways: they may be written like {both}; write them like 1234.5"
-            return Reading("text", text, doubt=doubt)
+            return InspectedColumn("text", text, doubt=doubt)
         case _ if look.n_odd or look.why:
             odd = _first(table, raw, number(raw, style).is_null() & is_mark(raw).not_() & raw.is_not_null())
             n_numbers = look.n_known - look.n_marks - look.n_odd
             what = f"`{odd}` is not a number, as {n_numbers:,} of its {look.n_known:,} values are" if odd else ""
             why = "; ".join(reason for reason in (look.why, what) if reason)
-            return Reading("text", text, remark=f"{why}; to use it as a number, correct or empty such cells")
+            return InspectedColumn("text", text, remark=f"{why}; to use it as a number, correct or empty such cells")
         case _:
-            return Reading("text", text)
+            return InspectedColumn("text", text)
 
 
-def _dates(table: RawTable, column: str, look: "DateLook") -> Reading | None:
+def _dates(table: RawTable, column: str, look: "DateLook") -> InspectedColumn | None:
     """Dates, if all values are written in one way that is known; or why they are not taken for dates."""
     import polars as pl
 
@@ -127,18 +127,18 @@ def _dates(table: RawTable, column: str, look: "DateLook") -> Reading | None:
     if look.style is None:
         example = _first(table, raw, has_value)
         doubt = look.why or why_not(example)
-        return Reading("date", raw, doubt=f"it holds `{example}`: {doubt}") if doubt else None
+        return InspectedColumn("date", raw, doubt=f"it holds `{example}`: {doubt}") if doubt else None
     value = date(raw, look.style)
     n_odd = table.rows.select((has_value & value.is_null()).sum()).collect(engine="streaming").item()
     if n_odd:
         odd = _first(table, raw, has_value & value.is_null())
         why = why_not(odd) or f"not a date that is written like {look.style.shown}, as others are"
-        return Reading("date", raw, doubt=f"{n_odd:,} of its values are not such dates: `{odd}` ({why})")
+        return InspectedColumn("date", raw, doubt=f"{n_odd:,} of its values are not such dates: `{odd}` ({why})")
     remark = ""
     if look.style.shown != "YYYY-MM-DD":
         remark = f"its dates are not written like 2013-01-31 (but as {look.style.shown})"
         remark += f": {look.note}" if look.note else ""
-    return Reading("date" if look.style.kind == "date" else "datetime", value, remark=remark)
+    return InspectedColumn("date" if look.style.kind == "date" else "datetime", value, remark=remark)
 
 
 def _first(table: RawTable, raw: "pl.Expr", wanted: "pl.Expr") -> str:
@@ -148,7 +148,7 @@ def _first(table: RawTable, raw: "pl.Expr", wanted: "pl.Expr") -> str:
     return shown_text(str(found["value"].item())) if found.height else ""
 
 
-def _native_reading(column: str, dtype: "pl.DataType") -> Reading:
+def _inspect_native(column: str, dtype: "pl.DataType") -> InspectedColumn:
     """Of a Parquet column."""
     import polars as pl
 
@@ -156,16 +156,16 @@ def _native_reading(column: str, dtype: "pl.DataType") -> Reading:
     if isinstance(dtype, pl.Datetime):
         if dtype.time_zone is not None:
             raw = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        return Reading("datetime", raw)
+        return InspectedColumn("datetime", raw)
     if isinstance(dtype, pl.Categorical | pl.Enum):
-        return Reading("text", raw.cast(pl.String))
+        return InspectedColumn("text", raw.cast(pl.String))
     if dtype.is_integer():
-        return Reading("integer", raw)
+        return InspectedColumn("integer", raw)
     if isinstance(dtype, pl.Decimal) and dtype.scale == 0:
-        return Reading("integer", raw.cast(pl.Int128))
+        return InspectedColumn("integer", raw.cast(pl.Int128))
     if dtype.is_numeric():
-        return Reading("number", raw.cast(pl.Float64))
+        return InspectedColumn("number", raw.cast(pl.Float64))
     if dtype == pl.Date:
-        return Reading("date", raw)
+        return InspectedColumn("date", raw)
     kinds: dict[Any, Kind] = {pl.Boolean: "boolean", pl.Null: "empty"}
-    return Reading(kinds.get(dtype.base_type(), "other"), raw)
+    return InspectedColumn(kinds.get(dtype.base_type(), "other"), raw)

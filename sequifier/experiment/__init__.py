@@ -1,4 +1,4 @@
-"""Experiments and the records of their runs; see docs/experiments.md. Each name is imported when it is first used."""
+"""Experiments and the records of their runs, see docs/experiments.md. A name is imported at its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,21 +7,21 @@ if TYPE_CHECKING:
     from sequifier.experiment.cache import CacheBackend as CacheBackend
     from sequifier.experiment.cache import ExperimentCache as ExperimentCache
     from sequifier.experiment.experiment import Experiment as Experiment
+    from sequifier.experiment.experiment import get_experiment as get_experiment
+    from sequifier.experiment.experiment import run_experiment as run_experiment
+    from sequifier.experiment.files import file_namespace as file_namespace
+    from sequifier.experiment.files import folder_path as folder_path
     from sequifier.experiment.folder import random_string as random_string
-    from sequifier.experiment.modules import file_namespace as file_namespace
-    from sequifier.experiment.modules import folder_path as folder_path
-    from sequifier.experiment.modules import get_experiment as get_experiment
-    from sequifier.experiment.modules import run_experiment as run_experiment
 
 _HOME = {
     "CacheBackend": "cache",
     "Experiment": "experiment",
     "ExperimentCache": "cache",
-    "file_namespace": "modules",
-    "folder_path": "modules",
-    "get_experiment": "modules",
+    "file_namespace": "files",
+    "folder_path": "files",
+    "get_experiment": "experiment",
     "random_string": "folder",
-    "run_experiment": "modules",
+    "run_experiment": "experiment",
 }
 __all__ = sorted(_HOME)
 

@@ -1,7 +1,7 @@
-"""Results of expensive functions, kept in files and shared by all runs of an experiment.
+"""A cache of results of expensive functions, in files that all runs of an experiment share.
 
-An entry is known by its scope and name alone, not by the arguments of the function: what changes the result belongs
-into the scope. An entry that cannot be read is computed again, with a warning in the log.
+The key of an entry is its scope and name, not the arguments of the function: values that change the result belong in
+the scope. An entry that cannot be read is computed again, with a warning in the log.
 """
 
 import functools
@@ -15,26 +15,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import IO, Any, Literal, Protocol, TypeVar, cast
 
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.errors import RunError, SequifierError
-from sequifier.experiment.values import as_json
-
-if TYPE_CHECKING:
-    from sequifier.experiment.experiment import Experiment
+from sequifier.experiment.json_values import as_json
 
 Scope = Sequence[Any] | Callable[[Any], Sequence[Any]] | str | None
 Function = TypeVar("Function", bound=Callable[..., Any])
 _LEVEL = 3
-"""Of gzip: several times faster than its default, files a few percent larger."""
+"""Compression level of gzip: several times faster than its default, with files a few percent larger."""
+
+
+class Log(Protocol):
+    """An experiment, as far as a cache uses it."""
+
+    def log(self, message: object = "", *, echo: bool = True) -> None:
+        """Log a message."""
 
 
 class CacheBackend(Enum):
-    """How an entry is written.
+    """The format of an entry.
 
-    PICKLE takes nearly every Python object. JOBLIB is fast for large arrays of numpy and needs the package joblib.
-    JSON can be read by people and other programs; tuples come back as lists.
+    PICKLE accepts nearly every Python object. JOBLIB is fast for large arrays of numpy and needs the package joblib.
+    JSON can be read by people and other programs; tuples become lists.
     """
 
     PICKLE = "pkl"
@@ -47,16 +51,16 @@ class ExperimentCache:
 
     Args:
         path: the folder; made with the first entry.
-        experiment: whose parameters a scope may ask for, and whose log says what was loaded; without one, warnings are
-            Python's own.
-        compress: whether entries are gzipped. Both kinds are read.
+        experiment: the argument of scopes that are functions; its log reports what is loaded and saved. Without an
+            experiment, warnings are Python's own.
+        compress: whether to compress new entries with gzip. Both kinds can be read.
 
     Attributes:
         path: the folder.
-        enabled: whether anything is loaded or saved, see `set_enabled`.
+        enabled: whether entries are loaded and saved, see `set_enabled`.
     """
 
-    def __init__(self, path: str | Path, experiment: "Experiment | None" = None, compress: bool = True) -> None:
+    def __init__(self, path: str | Path, experiment: Log | None = None, compress: bool = True) -> None:
         self.path = Path(path)
         self.experiment = experiment
         self.compress = compress
@@ -64,18 +68,18 @@ class ExperimentCache:
         self._writing = threading.Lock()
 
     def set_enabled(self, enabled: bool) -> None:
-        """Switch loading and saving on or off; off, `cached` functions run each time and `load` finds nothing."""
+        """Switch loading and saving on or off. Off, `cached` functions run at each call and `load` finds nothing."""
         self.enabled = bool(enabled)
 
     def cached(
         self, name: str, scope: Scope = (), backend: CacheBackend = CacheBackend.PICKLE
     ) -> Callable[[Function], Function]:
-        """Decorate a function: its first call computes and saves, later ones load, in later runs too.
+        """Decorate a function: its first call computes and saves the result, later calls and runs load it.
 
         Args:
-            name: of the entry.
-            scope: folders of the entry, or a function that gets the experiment and returns them.
-            backend: how the entry is written.
+            name: the name of the entry.
+            scope: the folders of the entry, or a function of the experiment that returns them.
+            backend: the format of the entry.
         """
 
         def decorate(function: Function) -> Function:
@@ -84,7 +88,7 @@ class ExperimentCache:
                 if not self.enabled:
                     return function(*args, **kwargs)
                 if backend is CacheBackend.JOBLIB:
-                    _joblib()  # known to be there before anything is computed
+                    _joblib()  # raise before anything is computed
                 folder = self._folder(scope)
                 try:
                     value = self.load_from(folder, name)
@@ -101,14 +105,14 @@ class ExperimentCache:
         return decorate
 
     def save(self, data: Any, name: str, scope: Scope = (), backend: CacheBackend = CacheBackend.PICKLE) -> Path | None:
-        """Save an entry; an older one of this name is replaced, whatever its backend.
+        """Save an entry; it replaces an older entry with this name in any format.
 
         Returns:
-            Its file, None when the cache is switched off.
+            The file; None when the cache is switched off.
 
         Raises:
             RunError: the file cannot be written.
-            Exception: as the backend raises it for data that it cannot write; the old entry is then as it was.
+            Exception: an exception of the backend for data that it cannot write; the old entry is kept.
         """
         return self.save_at(data, name, self._folder(scope), backend)
 
@@ -116,15 +120,15 @@ class ExperimentCache:
         """Load an entry.
 
         Raises:
-            FileNotFoundError: there is none, or the cache is switched off.
-            RunError: it is damaged.
+            FileNotFoundError: the entry does not exist, or the cache is switched off.
+            RunError: the entry is damaged.
         """
         return self.load_from(self._folder(scope), name)
 
     def save_at(
         self, data: Any, name: str, folder_path: str | Path, backend: CacheBackend = CacheBackend.PICKLE
     ) -> Path | None:
-        """As `save`, into a folder anywhere."""
+        """Save an entry in any folder, see `save`."""
         if not self.enabled:
             return None
         path = _entry(Path(folder_path), name, backend, compress=self.compress)
@@ -136,10 +140,10 @@ class ExperimentCache:
         return path
 
     def load_from(self, folder_path: str | Path, name: str) -> Any:
-        """As `load`, from a folder anywhere."""
+        """Load an entry from any folder, see `load`."""
         found = [path for path in _entries(Path(folder_path), name) if path.is_file()] if self.enabled else []
         if not found:
-            why = "nothing is cached" if self.enabled else "the cache is switched off, so nothing is loaded"
+            why = "nothing is cached" if self.enabled else "the cache is switched off"
             raise FileNotFoundError(f"{why}: {name!r} in {folder_path}")
         path = max(found, key=lambda path: path.stat().st_mtime_ns)
         age = time.time() - path.stat().st_mtime
@@ -158,7 +162,7 @@ class ExperimentCache:
         return value
 
     def _keep(self, value: Any, name: str, folder: Path, backend: CacheBackend) -> Any:
-        """Save what was computed. If that fails the value is there all the same, and the log says why."""
+        """Save a computed value. Where that fails, log the reason and return the value all the same."""
         try:
             path = self.save_at(value, name, folder, backend)
         except Exception as error:
@@ -167,7 +171,7 @@ class ExperimentCache:
             return value
         if self.experiment is not None and path is not None:
             self.experiment.log(f"cache: {name!r} saved ({path})")
-        # What later calls will get: JSON knows no tuples.
+        # The value that later calls will load: JSON has no tuples.
         return json.loads(_json(value)) if backend is CacheBackend.JSON else value
 
     def _folder(self, scope: Scope) -> Path:
@@ -186,7 +190,7 @@ class ExperimentCache:
 
 
 def age_text(seconds: float) -> str:
-    """An age as a person says it: 45 seconds, 12 minutes, 3 hours, 5 days."""
+    """Return an age in words: 45 seconds, 12 minutes, 3 hours, 5 days."""
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}s"
@@ -195,26 +199,26 @@ def age_text(seconds: float) -> str:
 
 
 def _inside(folder: Path, *parts: str) -> Path:
-    """A place below a folder.
+    """Return a path below a folder.
 
     Raises:
-        ValueError: the parts lead out of it.
+        ValueError: the path is outside of the folder.
     """
     path = folder.joinpath(*parts)
     if ".." in Path(*parts).parts or not path.is_relative_to(folder) or "" in parts:
-        raise ValueError(f"{parts} leads out of the cache: a scope is a tuple of folder names")
+        raise ValueError(f"{parts} is outside of the cache: a scope is a tuple of folder names")
     return path
 
 
 def _entry(folder: Path, name: str, backend: CacheBackend, *, compress: bool) -> Path:
     if not name or _inside(folder, name) == folder:
-        raise ValueError(f"{name!r} is no name for a cache entry")
+        raise ValueError(f"{name!r} is not a name for a cache entry")
     path = _inside(folder, name)
     return path.with_name(f"{path.name}.{backend.value}" + (".gz" if compress else ""))
 
 
 def _entries(folder: Path, name: str) -> list[Path]:
-    """Every file that an entry may be in."""
+    """Return every file that may have an entry."""
     return [_entry(folder, name, backend, compress=compress) for backend in CacheBackend for compress in (True, False)]
 
 
@@ -235,7 +239,7 @@ def _read(path: Path) -> Any:
             return json.loads(file.read())
         value = _joblib().load(file) if backend is CacheBackend.JOBLIB else pickle.load(file)
         if is_compressed:
-            file.read()  # to the end, where the checksum is
+            file.read()  # to the end, so that the checksum is compared
         return value
 
 
@@ -245,7 +249,7 @@ def _opened(path: Path, mode: Literal["rb", "wb"], *, compress: bool) -> Iterato
         if not compress:
             yield file
             return
-        # Without a name and a time in it, equal data make equal files.
+        # Without a name and a time, equal data make equal files.
         with gzip.GzipFile("", mode, _LEVEL, file, mtime=0) as packed:
             yield cast(IO[bytes], packed)
 

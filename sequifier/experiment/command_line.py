@@ -10,24 +10,16 @@ from typing import Any
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.experiment.convert import convert, is_known, kind_of, takes_several
+from sequifier.experiment.description import About
 from sequifier.experiment.parameters import SPECIAL, Parameters
 
 _DEFINE = ("-D", "--define")
 _HELP = ("-h", "--help")
 
 
-@dataclass(frozen=True)
-class About:
-    """What is known of a parameter beside its value."""
-
-    kind: Any = None  # its annotation
-    type: str = ""  # the same, as written
-    description: str = ""
-
-
 @dataclass
-class Given:
-    """What stands on a command line."""
+class _Words:
+    """A command line, split into its parts."""
 
     flags: dict[str, list[str]] = field(default_factory=dict)
     defines: list[str] = field(default_factory=list)
@@ -36,14 +28,14 @@ class Given:
 
 
 class ArgumentParser:
-    """Sets parameters from words.
+    """Sets the parameters of an experiment from a command line.
 
     Args:
-        parameters: of the experiment.
-        about: what is known of them.
-        defines: gets the `-D` words of a command line; those that name no parameter are for `param_scope`.
-        description: of the experiment, for `--help`.
-        program: its name, for `--help`.
+        parameters: the parameters.
+        about: their types and descriptions.
+        defines: receives the words of `-D`; `param_scope` has those that are not parameters.
+        description: description of the experiment, for `--help`.
+        program: name of the program, for `--help`.
     """
 
     def __init__(
@@ -59,16 +51,16 @@ class ArgumentParser:
         self._description, self._program = description, program
 
     def parse(self, words: Sequence[str] | None = None) -> Parameters:
-        """Set what a command line gives.
+        """Set parameters from a command line.
 
         Args:
-            words: the command line; None for that of the process.
+            words: the command line; None for the one of the process.
 
         Returns:
             All parameters.
 
         Raises:
-            ConfigError: names that do not exist and values that do not fit, all at once; then nothing is set.
+            ConfigError: lists all names that do not exist and all values that do not fit; nothing is set then.
             SystemExit: after `--help`.
         """
         given = self._split(list(sys.argv[1:] if words is None else words))
@@ -80,7 +72,7 @@ class ArgumentParser:
         for word in given.defines:
             name, equals, text = word.partition("=")
             if not equals or not name.strip():
-                problems.append(Problem("", f"-D {word!r} is no definition", fix="write -D NAME=value"))
+                problems.append(Problem("", f"-D {word!r} is not NAME=value", fix="write -D NAME=value"))
             elif name in self._parameters:
                 self._convert(name, [text], "-D", values, problems)
             elif name.isupper():
@@ -94,7 +86,7 @@ class ArgumentParser:
         return self._parameters
 
     def format_help(self) -> str:
-        """The text of `--help`."""
+        """Return the text of `--help`."""
         lines = [f"Usage: {self._program or 'experiment.py'} [--NAME value]... [-D NAME=value]...", ""]
         if self._description.strip():
             lines += [self._description.strip(), ""]
@@ -108,8 +100,8 @@ class ArgumentParser:
                 lines += [f"      {about.description}"] if about.description else []
         return "\n".join(lines)
 
-    def _split(self, words: list[str]) -> Given:
-        given = Given()
+    def _split(self, words: list[str]) -> _Words:
+        given = _Words()
         while words:
             word = words.pop(0)
             name, equals, text = word.removeprefix("--").partition("=")
@@ -120,7 +112,7 @@ class ArgumentParser:
             elif word.startswith("-D") and len(word) > 2:
                 given.defines.append(word[2:])
             elif not word.startswith("--"):
-                given.problems.append(Problem("", f"{word!r} belongs to no parameter", fix="write --NAME value"))
+                given.problems.append(Problem("", f"{word!r} does not belong to a parameter", fix="write --NAME value"))
             elif name not in self._parameters:
                 given.problems.append(self._unknown(f"--{name}", name))
                 if not equals:
@@ -132,7 +124,7 @@ class ArgumentParser:
         return given
 
     def _words_of(self, name: str, words: list[str]) -> list[str]:
-        """The words that belong to a flag; `--__TESTING__` alone means true."""
+        """Return the words of a flag; `--__TESTING__` alone means true."""
         if takes_several(self._kind(name)):
             return list(_taken(words))
         if self._kind(name) is bool and (not words or words[0].startswith("-")):
@@ -157,7 +149,7 @@ class ArgumentParser:
         except ValueError as error:
             shown = " ".join(texts)
             of_type = f" of type {type_name}" if type_name else ""
-            problems.append(Problem(name, f"{shown!r} is no value{of_type}: {error}", source))
+            problems.append(Problem(name, f"{shown!r} is not a value{of_type}: {error}", source))
 
     def _unknown(self, source: str, name: str) -> Problem:
         own = [known for known in self._parameters if known not in SPECIAL]
@@ -165,7 +157,7 @@ class ArgumentParser:
 
 
 def _taken(words: list[str]) -> Iterator[str]:
-    """Take words up to the next flag; -1 and -.5 are no flags."""
+    """Take words up to the next flag; -1 and -.5 are not flags."""
     while words and (not words[0].startswith("-") or words[0][1:2].isdigit() or words[0][1:2] == "."):
         yield words.pop(0)
 

@@ -1,6 +1,6 @@
-"""A word of the command line -> a value of a parameter's type. Nothing is ever evaluated.
+"""Words of a command line, converted to the type of a parameter. Nothing is evaluated.
 
-The type is the parameter's annotation. Without one it is the type of the value that it has now.
+The type is the parameter's annotation, or else the type of its present value.
 """
 
 import ast
@@ -15,10 +15,10 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from sequifier.artifacts.read_file import parse_json
+from sequifier.params.convert import convert as convert_to_default
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NOTHING = ("none", "null")
-_MOST_DIGITS = 4_000  # of a whole number; Python itself refuses some more
 _SEQUENCES: dict[Any, Any] = {
     list: list,
     collections.abc.Sequence: list,
@@ -42,15 +42,15 @@ _OF_TEXT: dict[Any, Any] = {
 
 
 def convert(words: list[str], kind: Any) -> Any:
-    """The value that was given for a parameter of type `kind`.
+    """Convert words to a value of type `kind`.
 
     Args:
-        words: one word, or for a list, tuple or set any number of them: `64 32`, or `"[64, 32]"`.
-        kind: a type or a type hint; `Any` takes numbers, true, false, null, JSON and Python literals for what they are
-            and everything else as text.
+        words: one word; for a list, tuple or set any number of words, `64 32`, or one like `"[64, 32]"`.
+        kind: a type or a type hint. `Any` accepts numbers, true, false, null, JSON and Python literals; everything else
+            is a string.
 
     Raises:
-        ValueError: they are no such value; the message says what is allowed.
+        ValueError: the words do not fit; the message names what is allowed.
     """
     kind = _bare(kind)
     members = _members(kind)
@@ -60,19 +60,19 @@ def convert(words: list[str], kind: Any) -> Any:
     if origin in _SEQUENCES:
         return _sequence(words, origin, get_args(kind))
     if len(words) != 1:
-        raise ValueError("give one word")
+        raise ValueError("expected one word")
     return _scalar(words[0], kind, origin)
 
 
 def fit(value: Any, kind: Any) -> Any:
-    """A value that was given in code or YAML for a parameter of type `kind`: text as a word, others as they are.
+    """Check a value from code or YAML against a type, and convert a string as a word of the command line.
 
     Args:
-        value: any; numbers are converted like words, so 32.0 is the whole number 32, and 1.5 is none.
-        kind: a type or a type hint. Where no word can be one, every value is taken.
+        value: any value. Numbers are converted like words: 32.0 is the integer 32, and 1.5 is not an integer.
+        kind: a type or a type hint. A type that no word can represent accepts every value.
 
     Raises:
-        ValueError: it is no such value; the message says what is allowed.
+        ValueError: the value does not fit; the message names what is allowed.
     """
     kind = _bare(kind)
     origin = get_origin(kind) or kind
@@ -87,7 +87,7 @@ def fit(value: Any, kind: Any) -> Any:
         return _fit_sequence(value, origin, get_args(kind))
     if origin in _MAPPINGS:
         if not isinstance(value, collections.abc.Mapping):
-            raise ValueError("a map is needed")
+            raise ValueError("expected a map")
         return value
     if origin is Literal:
         if any(type(choice) is type(value) and choice == value for choice in get_args(kind)):
@@ -96,12 +96,12 @@ def fit(value: Any, kind: Any) -> Any:
     if type(value) is kind or (isinstance(value, kind) and not isinstance(value, bool)):
         return value
     if kind in (str, Path, PurePath):
-        raise ValueError("text is needed")
+        raise ValueError("expected a string")
     return _scalar(str(value), kind, origin)
 
 
 def takes_several(kind: Any) -> bool:
-    """Whether a parameter of this type takes several words."""
+    """Whether a parameter of this type accepts several words."""
     kind = _bare(kind)
     members = _members(kind)
     if members is not None:
@@ -110,14 +110,14 @@ def takes_several(kind: Any) -> bool:
 
 
 def kind_of(value: Any) -> Any:
-    """The type to give a parameter that has this value and no annotation."""
+    """Return the type of a parameter that has this value and no annotation."""
     if isinstance(value, bool) or not isinstance(value, int):
         return Any if value is None else type(value)
-    return int | float  # `DROPOUT = 0` is no promise that it stays a whole number
+    return int | float  # `DROPOUT = 0` does not mean that it stays an integer
 
 
 def is_known(kind: Any) -> bool:
-    """Whether a value of this type can be written in a word."""
+    """Whether a word can represent a value of this type."""
     kind = _bare(kind)
     members = _members(kind)
     if members is not None:
@@ -128,7 +128,7 @@ def is_known(kind: Any) -> bool:
 
 
 def _bare(kind: Any) -> Any:
-    """Without Annotated, Final, ClassVar and NewType around it."""
+    """Return a type hint without Annotated, Final, ClassVar and NewType."""
     while True:
         if get_origin(kind) is Annotated or (get_origin(kind) in (Final, ClassVar) and get_args(kind)):
             kind = get_args(kind)[0]
@@ -147,7 +147,7 @@ def _members(kind: Any) -> tuple[Any, ...] | None:
 
 
 def _of_union(words: list[str], members: tuple[Any, ...]) -> Any:
-    # Text takes anything, so it is asked last; a truth value takes 0 and 1, so numbers come before it.
+    # str accepts everything, so it comes last; bool accepts 0 and 1, so numbers come before it.
     order = [type(None), int, float, bool]
     plain = sorted(
         (member for member in members if member is not str), key=lambda m: order.index(m) if m in order else 9
@@ -177,8 +177,8 @@ def _fit_sequence(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
     make = _SEQUENCES[origin]
     if not isinstance(value, list | tuple | set | frozenset):
         if isinstance(value, origin) and not isinstance(value, bytes | collections.abc.Mapping):
-            return value  # a range or an array is a Sequence or an Iterable of its own
-        raise ValueError("a list is needed")
+            return value  # a range or an array is a Sequence or an Iterable already
+        raise ValueError("expected a list")
     kinds = _kinds_of_elements(len(value), make, arguments)
     return make(each if kind is Any else fit(each, kind) for each, kind in zip(value, kinds, strict=True))
 
@@ -186,7 +186,7 @@ def _fit_sequence(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
 def _kinds_of_elements(n: int, make: Any, arguments: tuple[Any, ...]) -> list[Any]:
     if make is tuple and arguments and Ellipsis not in arguments:
         if n != len(arguments):
-            raise ValueError(f"{len(arguments)} values are needed, {n} were given")
+            raise ValueError(f"expected {len(arguments)} values, got {n}")
         return list(arguments)
     return [arguments[0] if arguments else Any] * n
 
@@ -197,7 +197,7 @@ def _sequence(words: list[str], origin: Any, arguments: tuple[Any, ...]) -> Any:
     if len(words) == 1 and words[0].lstrip()[:1] in ("[", "(", "{"):
         parsed = _literal(words[0])
         if not isinstance(parsed, list | tuple | set):
-            raise ValueError("it is no list: write 1 2 3, or [1, 2, 3]")
+            raise ValueError("it is not a list: write 1 2 3, or [1, 2, 3]")
         values = list(parsed)
     kinds = _kinds_of_elements(len(values), make, arguments)
     return make(_element(value, kind) for value, kind in zip(values, kinds, strict=True))
@@ -221,7 +221,7 @@ def _scalar(word: str, kind: Any, origin: Any) -> Any:
     if kind is bool:
         return _truth(word)
     if kind is int:
-        return _whole(word)
+        return _integer(word)
     if kind is float:
         return _number(word)
     if kind is type(None):
@@ -241,7 +241,7 @@ def _scalar(word: str, kind: Any, origin: Any) -> Any:
         try:
             return _OF_TEXT[kind](word)
         except (ValueError, InvalidOperation):
-            raise ValueError(f"it is no {kind.__name__}") from None
+            raise ValueError(f"it is not a {kind.__name__}") from None
     raise ValueError(f"a value of type {getattr(kind, '__name__', kind)} cannot be given on the command line")
 
 
@@ -253,21 +253,18 @@ def _truth(word: str) -> bool:
     raise ValueError("allowed: true, false (or yes, no, on, off, 1, 0)")
 
 
-def _whole(word: str) -> int:
-    with suppress(ValueError):
-        return int(word)
-    with suppress(InvalidOperation):
-        number = Decimal(word)  # 1e3 and 32.0 are whole, and exactly so
-        if number.is_finite() and number.adjusted() < _MOST_DIGITS and number == number.to_integral_value():
-            return int(number)
-    raise ValueError("a whole number is needed")
+def _integer(word: str) -> int:
+    number = convert_to_default(word, 0)
+    if isinstance(number, str):
+        raise ValueError("expected an integer")
+    return int(number)
 
 
 def _number(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise ValueError("a number is needed") from None
+        raise ValueError("expected a number") from None
 
 
 def _one_of(word: str, choices: dict[str, Any]) -> Any:
@@ -282,12 +279,12 @@ def _one_of(word: str, choices: dict[str, Any]) -> Any:
 def _mapping(word: str) -> Any:
     value = _literal(word)
     if not isinstance(value, dict):
-        raise ValueError('write a map as JSON: {"name": 1}')
+        raise ValueError('it is not a map: write JSON, {"name": 1}')
     return value
 
 
 def _guess(word: str) -> Any:
-    """Numbers, true, false, null, lists and maps for what they are; everything else is text."""
+    """Convert numbers, true, false, null, lists and maps; everything else is a string."""
     lower = word.lower()
     if lower in _NOTHING:
         return None
@@ -303,7 +300,7 @@ def _guess(word: str) -> Any:
 
 
 def _literal(word: str) -> Any:
-    """A JSON or Python literal: constants, lists, maps. `literal_eval` builds constants and calls nothing."""
+    """Return a JSON or Python literal: constants, lists, maps. `literal_eval` calls no code."""
     with suppress(ValueError, RecursionError):
         return parse_json(word)
     try:

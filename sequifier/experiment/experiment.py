@@ -9,54 +9,56 @@
 
     experiment.run_if_main()
 
-Training runs, inference and searches are experiments too, without a module: they are given their parameters, and the
-block of a `with` statement is what runs.
+Training runs, inference and searches are experiments without a module: their parameters are arguments, and the block
+of a `with` statement is run.
 """
 
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
-from sequifier.errors import ConfigError, Problem, RunError, SequifierError, did_you_mean
-from sequifier.experiment.cache import ExperimentCache
-from sequifier.experiment.command_line import ArgumentParser
-from sequifier.experiment.description import about_parameters, described, description, files_of
-from sequifier.experiment.folder import CACHE
-from sequifier.experiment.functions import Decorated, Functions, Hook
-from sequifier.experiment.given import fitted
-from sequifier.experiment.modules import file_namespace, find_file, folder_path, get_experiment, importable
-from sequifier.experiment.parameters import SPECIAL, Parameters, Variables, special
-from sequifier.experiment.record import DATA, META, Echo, Record, Status, read_record, show
-from sequifier.experiment.signals import Terminated, ends_when_asked_to
-from sequifier.experiment.values import storable
+from sequifier.errors import ConfigError, Problem, RunError, SequifierError
+from sequifier.experiment.description import described, files_of
+from sequifier.experiment.files import (
+    file_namespace,
+    find_file,
+    folder_path,
+    from_config,
+    import_file,
+    importable,
+)
+from sequifier.experiment.hooks import Decorated, Hook, Hooks
+from sequifier.experiment.parameters import Variables
+from sequifier.experiment.parametrized_record import DEBUG_FOLDER, ParametrizedRecord
+from sequifier.experiment.record import DATA, META, Echo, Status, read_record, show
 
-_DEBUG_FOLDER = "debug"
 
-
-class Experiment(Functions, Record):
-    """One experiment: `base_path/namespace/` holds a folder for each run, and the cache that its runs share.
+class Experiment(Hooks, ParametrizedRecord):
+    """One experiment: `base_path/namespace/` has a folder for each run, and the cache that its runs share.
 
     Args:
-        base_path: where results of experiments lie.
-        namespace: of this experiment, `results/NAME`.
-        glob: `globals()` of its module, whose uppercase variables are its parameters. None for an experiment that is
-            given its parameters.
-        debug: begin with `__DEBUG__` switched on.
-        parameters: values to begin with.
-        kind: `experiment`, or which command writes the record.
-        echo: gets each line that is logged, to show it; by default it is printed.
+        base_path: the folder of results.
+        namespace: the folder of this experiment below it, `results/NAME`.
+        glob: `globals()` of its module, whose uppercase variables are its parameters. None for an experiment without a
+            module.
+        debug: start with `__DEBUG__` set.
+        parameters: initial values of parameters.
+        kind: `experiment`, or the command that writes the record.
+        echo: shows each line that is logged; prints it by default.
         latest: keep a link `latest` to the newest folder.
 
     Attributes:
         base_path: as given.
         namespace: as given.
-        parameters: name -> value. With a module, a change is a change of its variables too; `e.NAME` is the same.
-        cache: of results that are expensive to compute.
-        func: the function that is run.
+        parameters: name -> value. A change also changes the variable of the module; `e.NAME` is the same value.
+        cache: results of expensive functions, kept in files.
+        func: the function to run.
     """
 
     def __init__(
@@ -71,88 +73,13 @@ class Experiment(Functions, Record):
         echo: Echo = show,
         latest: bool = False,
     ) -> None:
-        Functions.__init__(self)
-        Record.__init__(self, echo=echo)
-        self.base_path = Path(base_path)
-        self.namespace = str(namespace)
-        self._modules: list[Variables] = []
+        Hooks.__init__(self)
+        ParametrizedRecord.__init__(self, base_path, namespace, glob, debug, parameters or {}, echo=echo)
         self._configs: list[Path] = []
-        self.parameters = Parameters({**(special() if glob is not None else {}), **(parameters or {})})
-        if debug:
-            self.debug = True
         self._kind, self._latest = kind, latest
-        self._defines: list[str] = []
         self._testing: Hook | None = None
         self._has_tested = False
         self.func: Callable[[Any], Any] | None = None
-        self.cache = ExperimentCache(self._cache_folder(), self)
-        if glob is not None:
-            self._add_module(glob)
-
-    # Parameters
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.isupper():
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        return self.parameters.find(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.isupper():
-            super().__setattr__(name, value)
-            return
-        self.parameters[name] = value
-        self.update_parameters_special()
-        if self.is_running:
-            self._save_parameters()
-
-    @property
-    def debug(self) -> bool:
-        """Whether `__DEBUG__` is switched on."""
-        return bool(self.parameters.get("__DEBUG__", False))
-
-    @debug.setter
-    def debug(self, value: bool) -> None:
-        self.parameters["__DEBUG__"] = bool(value)
-
-    def update_parameters_special(self) -> None:
-        """Let `__DEBUG__` and `__CACHING__` take effect; assigning to them as `e.__DEBUG__` does it by itself."""
-        self.cache.set_enabled(self.parameters.get("__CACHING__", True))
-        self.cache.path = self._cache_folder()
-
-    def set_parameters(self, given: Mapping[str, Any]) -> None:
-        """Set parameters as the command line does: only those that there are, by their types.
-
-        Raises:
-            ConfigError: parameters that do not exist and values that do not fit, all at once; then nothing is set.
-        """
-        self.parameters.update(fitted(given, self.parameters, self._kinds(), where="the parameters"))
-        self.update_parameters_special()
-
-    def log_parameters(self, names: Iterable[str] | None = None) -> None:
-        """Log parameters with their types: all of the module, or those named.
-
-        Raises:
-            KeyError: there is no parameter of such a name.
-        """
-        shown = [name for name, value in self.parameters.items() if name not in SPECIAL or value != SPECIAL[name][0]]
-        about = about_parameters(self._modules)
-        for name in shown if names is None else names:
-            if name not in self.parameters:
-                raise KeyError(f"there is no parameter `{name}`; {did_you_mean(name, self.parameters)}")
-            kind = about[name].type if name in about else ""
-            self.log(f"{name}{f' ({kind})' if kind else ''}: {self.parameters[name]!r}")
-
-    @property
-    def arg_parser(self) -> ArgumentParser:
-        """The command line: `arg_parser.parse(["--EPOCHS", "5"])` sets parameters, typed by their annotations."""
-        self.parameters.refresh()
-        return ArgumentParser(
-            self.parameters,
-            about_parameters(self._modules),
-            self._defines,
-            description=description(self._modules),
-            program=Path(sys.argv[0]).name,
-        )
 
     # Functions
 
@@ -162,10 +89,10 @@ class Experiment(Functions, Record):
         return self
 
     def testing(self, function: Decorated) -> Decorated:
-        """Decorate the function that makes a run short; it runs first when `__TESTING__` is true.
+        """Decorate the function that makes a run short; it runs first where `__TESTING__` is true.
 
-        A child's takes the place of its parent's. Inside of the experiment's function it is called at once, unless a
-        child's was.
+        It replaces the function of a parent. A function that is decorated inside of the experiment's function is called
+        at once, unless another one was called before.
         """
         if not self.is_running:
             self._testing = function
@@ -180,10 +107,10 @@ class Experiment(Functions, Record):
         return bool(self._modules) and self._modules[-1].get("__name__") == "__main__"
 
     def run_if_main(self) -> None:
-        """Run when the module is the program that was started, with the parameters of its command line."""
+        """Run with the parameters of the command line if the module is the program that was started."""
         if not self.is_main():
             return
-        if "__file__" not in self._modules[-1]:  # a notebook: the command line is that of its kernel
+        if "__file__" not in self._modules[-1]:  # in a notebook, the command line is that of its kernel
             self.run()
             return
         try:
@@ -195,16 +122,16 @@ class Experiment(Functions, Record):
         self.run()
 
     def run(self) -> None:
-        """Run the function and the analyses, in a new folder.
+        """Run the function and the analyses in a new folder.
 
         Raises:
             ValueError: no function was decorated.
-            BaseException: what the function raised, after the record was closed with it.
+            BaseException: an exception of the function, after it was written to the record.
         """
         if self.func is None:
             raise ValueError("the experiment has no function: decorate one with it")
         folders = [folder_path(module["__file__"]) for module in self._modules if module.get("__file__")]
-        with importable(reversed(folders)), self._scope(), ends_when_asked_to(), self:
+        with importable(reversed(folders)), self._scope(), _ends_on_sigterm(), self:
             self.log(f"{self.metadata['name']}: {self.path}")
             if self.parameters.get("__TESTING__"):
                 self._test(self._testing)
@@ -212,13 +139,13 @@ class Experiment(Functions, Record):
             self.func(self)
             self.apply_hook("after_run")
             if self.parameters.get("__TESTING__") and not self._has_tested:
-                self.log("warning: __TESTING__ changed nothing, there is no function under @experiment.testing")
+                self.log("warning: __TESTING__ has no effect, because no function has @experiment.testing")
             for analysis in self._analyses:
                 analysis(self)
             self.log(f"done after {self.seconds():.1f} s: {self.path}")
 
     def start(self) -> None:
-        """Make the folder; what was kept before the first run stays, later ones begin anew."""
+        """Make the folder. Values from before the first run are kept; later runs start without values."""
         if self.is_running:
             raise ValueError("the experiment is running already")
         if self._folder is not None:
@@ -229,11 +156,11 @@ class Experiment(Functions, Record):
         self.parameters.refresh()
         self.update_parameters_special()
         if self.debug:
-            self.name = _DEBUG_FOLDER
+            self.name = DEBUG_FOLDER
         prefix = str(self.parameters.get("__PREFIX__", ""))
         if "/" in prefix or prefix.startswith("."):
             problem = Problem(
-                "__PREFIX__", f"{prefix!r} cannot begin the name of a folder", fix="use letters and digits"
+                "__PREFIX__", f"{prefix!r} cannot start the name of a folder", fix="use letters and digits"
             )
             raise ConfigError([problem])
         self._open(
@@ -266,7 +193,7 @@ class Experiment(Functions, Record):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the record with how the block ended, unless it was closed already."""
+        """Close the record with the status of the block, unless it is closed already."""
         if error is None:
             self.finish("done")
             return
@@ -274,10 +201,10 @@ class Experiment(Functions, Record):
         if isinstance(error, SystemExit) and not error.code:
             self.finish("done")
             return
-        is_interrupted = isinstance(error, KeyboardInterrupt | Terminated)
+        is_interrupted = isinstance(error, KeyboardInterrupt | _Terminated)
         status: Status = "interrupted" if is_interrupted else "failed"
         text = f"{kind.__name__}: {error}" if kind is not None else str(error)
-        with suppress(OSError, RunError):  # the error is to be seen, not that the disk is full as well
+        with suppress(OSError, RunError):  # on a full disk, too, the first error is the one to raise
             self.log(f"{status}: {text}", echo=False)
             if not is_interrupted and not isinstance(error, SequifierError):
                 self.log("".join(traceback.format_exception(error)).rstrip(), echo=False)
@@ -289,19 +216,19 @@ class Experiment(Functions, Record):
     def extend(
         cls, experiment_path: str | Path, base_path: str | Path, namespace: str, glob: Variables
     ) -> "Experiment":
-        """An experiment that does what another one does, with other parameters and hooks.
+        """Return an experiment that runs another one's function with other parameters and hooks.
 
-        Parameters are the uppercase variables of the child's module, assigned before or after this call; the parent's
-        own variables get these values, so that its function sees them.
+        Its parameters are the uppercase variables of the child's module, assigned before or after this call. The
+        variables of the parent's module get the same values, so that its function reads them.
 
         Args:
-            experiment_path: file of the parent, beside the child's file or under the working folder.
-            base_path: of the child.
-            namespace: of the child.
+            experiment_path: file of the parent, beside the child's file or below the working folder.
+            base_path: base_path of the child.
+            namespace: namespace of the child.
             glob: `globals()` of the child.
 
         Raises:
-            RunError: there is no such file, no experiment in it, or it extends itself.
+            RunError: the file does not exist, has no experiment, or extends itself.
         """
         experiment = get_experiment(find_file(experiment_path, glob.get("__file__")))
         experiment.base_path, experiment.namespace = Path(base_path), str(namespace)
@@ -310,15 +237,14 @@ class Experiment(Functions, Record):
 
     @classmethod
     def from_config(cls, path: str | Path) -> "Experiment":
-        """An experiment that a YAML file describes: `extend: parent.py` and `parameters: {NAME: value}`.
+        """Return the experiment of a YAML file: `extend: parent.py` and `parameters: {NAME: value}`.
 
-        `base_path` (the file's folder), `namespace` (`results/NAME of the file`) and `description` may be given too.
+        The file may also have `base_path` (the file's folder), `namespace` (`results/NAME` of the file) and
+        `description`.
 
         Raises:
-            ConfigError: everything that is wrong in the file.
+            ConfigError: lists everything that is wrong in the file.
         """
-        from sequifier.experiment.yaml_file import from_config
-
         path = Path(path)
         given = from_config(path)
         experiment = get_experiment(find_file(given.extend, path))
@@ -331,10 +257,10 @@ class Experiment(Functions, Record):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """The record of a run, running, ended or killed: its data, metadata and parameters. Runs no code.
+        """Return the record of a run with its data, metadata and parameters; no code of the experiment is run.
 
         Raises:
-            RunError: the folder is no record, or is damaged.
+            RunError: the folder is not a record, or is damaged.
         """
         folder = Path(folder).resolve()
         metadata = cls.load_metadata(folder)
@@ -351,16 +277,16 @@ class Experiment(Functions, Record):
 
     @staticmethod
     def load_metadata(folder: str | Path) -> dict[str, Any]:
-        """Name, status, times, parameters, versions and machine of a run.
+        """Return name, status, times, parameters, versions and machine of a run.
 
         Raises:
-            RunError: the folder is no record, or is damaged.
+            RunError: the folder is not a record, or is damaged.
         """
         return read_record(Path(folder), META)
 
     @classmethod
     def is_archive(cls, folder: str | Path) -> bool:
-        """Whether a folder is the record of a run that is done. The others can be loaded too."""
+        """Whether a folder is the record of a run with the status `done`."""
         try:
             return cls.load_metadata(folder).get("status") == "done"
         except RunError:
@@ -368,22 +294,8 @@ class Experiment(Functions, Record):
 
     # Inside
 
-    def _add_module(self, module: Variables) -> None:
-        self._modules.append(module)
-        self.parameters.add(module)
-        self.update_parameters_special()
-        module["__experiment__"] = self
-
-    def _kinds(self) -> dict[str, Any]:
-        """Parameter -> its annotation, None for those without one."""
-        return {name: about.kind for name, about in about_parameters(self._modules).items()}
-
-    def _cache_folder(self) -> Path:
-        parent = self.base_path / self.namespace
-        return (parent / _DEBUG_FOLDER if self.debug else parent) / CACHE
-
     def _scope(self) -> AbstractContextManager[Any]:
-        """What `-D` says, for `param_scope` in functions and hooks."""
+        """The values of `-D`, for `param_scope` in functions and hooks."""
         if not self._defines:
             return nullcontext()
         from sequifier.params import param_scope
@@ -398,14 +310,6 @@ class Experiment(Functions, Record):
         function(self)
         self._save_parameters()
 
-    def _save_parameters(self) -> None:
-        self.metadata["parameters"] = self._storable_parameters()
-        self.save_metadata()
-
-    def _storable_parameters(self) -> dict[str, Any]:
-        """The parameters, those that JSON cannot hold as text."""
-        return storable(self.parameters) if self._modules else dict(self.parameters)
-
     def _first_metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = {"kind": self._kind, "namespace": self.namespace}
         if self._modules:
@@ -414,12 +318,79 @@ class Experiment(Functions, Record):
         return metadata | {"parameters": self._storable_parameters()}
 
     def _keep_reproducible(self, *, first: bool) -> None:
+        """Write the environment at the start, and the imported sources at the start and at the end."""
         if not self.parameters.get("__REPRODUCIBLE__"):
             return
-        from sequifier.experiment.reproduce import imported_sources, keep_environment
+        from sequifier.experiment.environment import environment, imported_sources, packages, requirements
 
         files = [module["__file__"] for module in self._modules if module.get("__file__")]
         folder = (folder_path(files[-1]) if files else self.base_path).resolve()
         if first:
-            keep_environment(self, folder)
+            installed = packages()
+            self.commit_json("dependencies.json", installed)
+            self.commit_raw("requirements.txt", requirements(installed))
+            self.commit_json("environment.json", environment(folder))
         self.keep_code(imported_sources(folder))
+
+
+def get_experiment(path: str | Path) -> Experiment:
+    """Return the experiment that a file defines, without running it.
+
+    Args:
+        path: a Python file, or a YAML file as for `Experiment.from_config`.
+
+    Raises:
+        RunError: the file does not exist, or has no experiment.
+    """
+    path = Path(path)
+    if path.suffix in (".yaml", ".yml"):
+        return Experiment.from_config(path)
+    found = vars(import_file(path)).get("__experiment__")
+    if not isinstance(found, Experiment):
+        raise RunError(
+            f"{path.name} defines no experiment", where=str(path), fix="decorate a function with @Experiment(...)"
+        )
+    return found
+
+
+def run_experiment(path: str | Path, parameters: Mapping[str, Any] | None = None) -> Experiment:
+    """Run the experiment that a file defines; the command line of this process is ignored.
+
+    Args:
+        path: a Python or YAML file.
+        parameters: values for some of its parameters.
+
+    Returns:
+        The experiment, with its folder and data.
+
+    Raises:
+        ConfigError: lists all parameters that do not exist and all values that do not fit; nothing is run then.
+    """
+    experiment = get_experiment(path)
+    experiment.set_parameters(parameters or {})
+    experiment.run()
+    return experiment
+
+
+class _Terminated(SystemExit):
+    """SIGTERM was received; the exit code is the one that the signal alone would give."""
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """Raise an exception on SIGTERM, as Ctrl-C does, so that the record says `interrupted`."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if not is_ours:
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated(128 + number)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

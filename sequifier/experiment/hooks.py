@@ -1,7 +1,8 @@
-"""The user's functions, called at points of a run: `hooks: {after_epoch: my_hooks:report}` in a config.
+"""Hooks: functions that are called at points of a run, registered by a decorator or named in a config.
 
-A module is found under project_root and imported once per process, again when it or a module beside it changed. While
-it is imported, and while a hook runs, project_root is the first place where imports look; at other times it is not.
+In a config, `hooks: {after_epoch: my_hooks:report}` names a function of a module below project_root. A process imports
+a module once, and again after it or another module of hooks changed. While it is imported, and while a hook runs,
+project_root is first on the import path.
 """
 
 import ast
@@ -15,23 +16,67 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sequifier.errors import ConfigError, Problem, RunError, did_you_mean
-from sequifier.experiment.experiment import Experiment
 from sequifier.stall import not_counted
 
+if TYPE_CHECKING:
+    from sequifier.experiment.experiment import Experiment
+
 Hook = Callable[..., Any]
+Decorated = TypeVar("Decorated", bound=Hook)
 _Stamp = tuple[int, int]
 _imported: dict[str, tuple[Path, _Stamp]] = {}
-"""Name -> file, and the time and size it had, of each module that was imported for a hook."""
+"""Each module that was imported for hooks: name -> its file, with the time of change and size at the import."""
+
+
+class Hooks:
+    """The hooks and analyses of an experiment."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, list[Hook]] = {}
+        self._analyses: list[Hook] = []
+
+    def hook(self, name: str, replace: bool = True, default: bool = False) -> Callable[[Decorated], Decorated]:
+        """Decorate a function that `apply_hook(name)` calls.
+
+        Args:
+            name: the point at which it is called.
+            replace: replace the present hooks of that point, such as those of a parent; False adds the function.
+            default: register the function only where the point has no hook.
+        """
+
+        def decorate(function: Decorated) -> Decorated:
+            present = self._hooks.setdefault(name, [])
+            if not (default and present):
+                self._hooks[name] = [function] if replace else [*present, function]
+            return function
+
+        return decorate
+
+    def apply_hook(self, name: str, /, default: Any = None, **context: Any) -> Any:
+        """Call the hooks of a point in order, with this experiment and the context.
+
+        Returns:
+            The result of the last hook, or `default` where there is none.
+        """
+        result = default
+        for function in self._hooks.get(name, ()):
+            result = function(self, **context)
+        return result
+
+    def analysis(self, function: Decorated) -> Decorated:
+        """Decorate a function that runs after the experiment, and after the analyses of a parent."""
+        self._analyses.append(function)
+        return function
 
 
 def check_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> None:
-    """Look for each hook without running any code: whether its file is there and names the function.
+    """Check that the file of each hook exists and defines the function; no code is run.
 
     Raises:
-        ConfigError: modules or functions that are missing, all at once.
+        ConfigError: lists all missing modules and functions.
     """
     problems = []
     for key, module, function in _entries(hooks):
@@ -66,7 +111,7 @@ def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list
         Point -> name and function of each hook.
 
     Raises:
-        ConfigError: modules that are missing or cannot be imported, functions that are missing, all at once.
+        ConfigError: lists all modules that are missing or cannot be imported, and all missing functions.
     """
     if not any(hooks.values()):
         return {}
@@ -84,7 +129,7 @@ def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list
                 raise ConfigError([_no_function(key, name, function, Path(str(module.__file__)), known)])
         except ConfigError as error:
             problems += error.problems
-            # Code that a module runs may look at the run's config; what it imports is the same for all.
+            # The code of a module may depend on the run's config; a failed import is the same for all runs.
             is_shared &= isinstance(error.__cause__, ImportError | SyntaxError | None)
         else:
             found.setdefault(key.split(".")[1].split("[")[0], []).append((f"{name}:{function}", hook))
@@ -95,17 +140,19 @@ def load_hooks(hooks: Mapping[str, Sequence[str]], root: Path) -> dict[str, list
     return found
 
 
-def bind_hooks(hooks: Mapping[str, Sequence[tuple[str, Hook]]], experiment: Experiment, root: Path) -> dict[str, Hook]:
-    """Make the hooks those of a running experiment, and keep their sources in its record.
+def bind_hooks(
+    hooks: Mapping[str, Sequence[tuple[str, Hook]]], experiment: "Experiment", root: Path
+) -> dict[str, Hook]:
+    """Register hooks with a running experiment, and copy their sources into its record.
 
     Returns:
-        Point -> a function that calls its hooks one after another with the experiment and what it is given. It raises
-        RunError when a hook fails; the traceback is in the log.
+        Point -> a function that calls its hooks in order with the experiment and the arguments. It raises RunError
+        when a hook fails; the traceback is in the log.
     """
     place = root.resolve()
 
     def guarded(point: str, name: str, hook: Hook) -> Hook:
-        def call(e: Experiment, **context: Any) -> Any:
+        def call(e: "Experiment", **context: Any) -> Any:
             n_imported = len(_imported)
             with _importable(str(place)), not_counted():
                 try:
@@ -132,12 +179,12 @@ def bind_hooks(hooks: Mapping[str, Sequence[tuple[str, Hook]]], experiment: Expe
 
 
 def _sources(root: Path) -> dict[str, Path]:
-    """Place below project_root -> file of what was imported for hooks."""
+    """Return the files that were imported for hooks, by path below project_root."""
     return {path.relative_to(root).as_posix(): path for path, _ in _imported.values() if path.is_relative_to(root)}
 
 
 def _entries(hooks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str]]:
-    """Key in the config, module and function of each hook."""
+    """Yield key in the config, module and function of each hook."""
     for point, names in hooks.items():
         for index, name in enumerate([names] if isinstance(names, str) else names):
             module, _, function = name.partition(":")
@@ -145,13 +192,13 @@ def _entries(hooks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str
 
 
 def _file_of(module: str, root: Path) -> Path | None:
-    """The file of a module under the project's folder."""
+    """Return the file of a module below project_root."""
     path = root.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _names_in(tree: ast.Module) -> set[str] | None:
-    """What a module defines; None when that cannot be seen from outside."""
+    """Return the names that a module defines; None where its source does not show them."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -164,7 +211,7 @@ def _names_in(tree: ast.Module) -> set[str] | None:
 
 
 def _missing_imports(tree: ast.Module, root: Path) -> Iterator[tuple[str, int]]:
-    """Modules that a hook's file imports in any case and that are nowhere, each with its line; nothing is imported."""
+    """Yield each module that a file imports unconditionally and that is not installed, with its line."""
     for node in tree.body:  # not those inside `try` or a function
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -197,10 +244,10 @@ def _import(key: str, name: str, root: Path) -> ModuleType:
 
 @contextmanager
 def _importable(place: str) -> Iterator[None]:
-    """Let imports look into the project's folder first, and remember which modules came from there."""
+    """Put a folder first on the import path, and remember the modules that were imported from it."""
     n_before, writes_bytecode = len(sys.modules), not sys.dont_write_bytecode
     sys.path.insert(0, place)
-    # A module that is changed twice within a second would be read from its bytecode, which knows whole seconds only.
+    # Bytecode has the time of its source in whole seconds: a module that changed twice in a second would be stale.
     sys.dont_write_bytecode = True
     try:
         yield
@@ -220,7 +267,7 @@ def _remember(names: Sequence[str], root: Path) -> None:
 
 
 def _forget_stale(root: Path) -> None:
-    """Let all modules of hooks be imported again if one of them changed, or belongs to another project."""
+    """Make all modules of hooks be imported again where one of them changed or belongs to another project."""
     here = root.resolve()
     if all(path.is_relative_to(here) and _stamp(path) == stamp for path, stamp in _imported.values()):
         return

@@ -1,33 +1,27 @@
-"""One run, one folder, readable at every moment: what an `Experiment` writes.
+"""The record of a run: its log, values and metadata, in one folder that can be read at any moment.
 
-    experiment_log.txt    what was said, with times
-    experiment_meta.json  name, status, times, parameters, versions, machine
-    experiment_data.json  results and series of numbers
-    code/                 the sources that are not in a package
-    ...                   artifacts, under the names given
-A training run has two files more: metrics.jsonl, one line per evaluation, and config.yaml, the resolved config.
+`folder.py` lists the files. A training run has two more: metrics.jsonl has one line per evaluation, and config.yaml is
+the resolved config.
 """
 
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, Any, Literal
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.read_file import read_object
 from sequifier.errors import RunError
-from sequifier.experiment import values
-from sequifier.experiment.artifacts import CODE as CODE
-from sequifier.experiment.artifacts import DATA as DATA
-from sequifier.experiment.artifacts import LOG as LOG
-from sequifier.experiment.artifacts import META as META
-from sequifier.experiment.artifacts import Artifacts
-from sequifier.experiment.flusher import Flusher
-from sequifier.experiment.folder import named_folder, new_folder, point_latest
-from sequifier.experiment.machine import installed_versions, machine
+from sequifier.experiment.data import Data, Saver
+from sequifier.experiment.environment import installed_versions, machine
+from sequifier.experiment.folder import CODE as CODE
+from sequifier.experiment.folder import DATA as DATA
+from sequifier.experiment.folder import LOG as LOG
+from sequifier.experiment.folder import META as META
+from sequifier.experiment.folder import Artifacts, named_folder, new_folder, point_latest
+from sequifier.experiment.json_values import as_json_or_text, json_text
 from sequifier.printable import printable
 
 Status = Literal["running", "done", "failed", "interrupted"]
@@ -36,7 +30,7 @@ Echo = Callable[[str], None]
 
 
 def show(line: str) -> None:
-    """Print a line at once, also into a pipe. A pipe that nobody reads any more ends no experiment: it has its log."""
+    """Print a line at once. A closed pipe is ignored, because the experiment also writes its log."""
     with suppress(OSError):
         try:
             print(printable(line), flush=True)
@@ -45,40 +39,38 @@ def show(line: str) -> None:
 
 
 def local_now() -> datetime:
-    """The time here with its offset; in UTC where TZ names no offset that there is."""
+    """Return the local time with its offset; the time in UTC where TZ is not valid."""
     try:
         return datetime.now().astimezone()
     except (ValueError, OverflowError):
         return datetime.now(UTC)
 
 
-class Record(Artifacts):
-    """The folder of one run, written as the run goes on.
+class Record(Artifacts, Data):
+    """The record of one run, written while it runs.
 
-    Values are on disk within a second, the log at once, so a process that is killed leaves a record that can be read;
-    its status then stays `running`.
+    Log lines are written at once, values within a second. A process that is killed therefore leaves a readable record,
+    with the status `running`.
 
     Args:
-        echo: gets each line that is logged, to show it.
+        echo: shows each line that is logged.
 
     Attributes:
-        path: the folder, None before the run.
-        name: of the folder, None before the run; give one to have it called that.
-        metadata: what experiment_meta.json holds.
-        data: what experiment_data.json holds. Names that begin with _ stay in memory.
-        error: what ended the run; of a record that was loaded, its text.
+        path: the folder; None before the run.
+        name: the name of the folder; None before the run, unless it is set to choose one.
+        metadata: the content of experiment_meta.json.
+        data: the content of experiment_data.json. Names that begin with _ stay in memory.
+        error: the exception that ended the run; its text for a record that was loaded.
     """
 
     def __init__(self, *, echo: Echo = show) -> None:
+        Data.__init__(self)
         self._echo = echo
         self._folder: Path | None = None
         self._log: IO[str] | None = None
         self._metrics: IO[str] | None = None
-        self._lock = threading.RLock()
-        self._flusher: Flusher | None = None
         self.name: str | None = None
         self.metadata: dict[str, Any] = {}
-        self.data: dict[str, Any] = {}
         self.error: Any = None
 
     @property
@@ -86,10 +78,10 @@ class Record(Artifacts):
         """The folder of the run.
 
         Raises:
-            ValueError: the run has not begun.
+            ValueError: the run has not started.
         """
         if self._folder is None:
-            raise ValueError("the experiment has no folder yet: it gets one when it runs")
+            raise ValueError("the experiment has no folder yet: it is made when the experiment runs")
         return self._folder
 
     @property
@@ -113,7 +105,7 @@ class Record(Artifacts):
         return self._log is not None
 
     def seconds(self) -> float:
-        """How long the run has lasted."""
+        """Return the seconds since the run started."""
         return (local_now() - self._started).total_seconds()
 
     # Life of a record
@@ -124,11 +116,11 @@ class Record(Artifacts):
         """Make the folder with its first files.
 
         Args:
-            parent: of all runs of this name.
-            metadata: what is known before the run.
-            prefix: stands before the time in the folder's name.
-            reuse: use a folder of this name again.
-            latest: whether a link `latest` points to the folder.
+            parent: the folder of all runs of this experiment.
+            metadata: metadata that are known before the run.
+            prefix: the first part of the folder's name.
+            reuse: use an existing folder of this name again.
+            latest: whether to make a link `latest` to the folder.
         """
         started = local_now()
         self.metadata = {
@@ -149,27 +141,27 @@ class Record(Artifacts):
             path = named_folder(parent, self.name, self._fill, reuse=reuse)
         self._folder, self.name = path, path.name
         self._log = self.log_path.open("a", encoding="utf-8")
-        self._flusher = Flusher(self.save_data, self._not_saved)
+        self._saver = Saver(self.save_data, self._not_saved)
         if latest:
             try:
                 point_latest(parent, path)
-            except OSError as error:  # the run does not need it
+            except OSError as error:  # the run does not need the link
                 self.log(f"warning: `latest` does not point to this folder: {error.strerror}")
 
     def _fill(self, folder: Path) -> None:
-        # Nobody sees the folder before these are in it, so they need no care of their own.
+        # The folder is hidden until these files are in it, so they need not be written atomically.
         (folder / CODE).mkdir()
         (folder / LOG).touch()
         (folder / META).write_text(self._meta_text(), encoding="utf-8")
         (folder / DATA).write_text(self._data_text(), encoding="utf-8")
 
     def finish(self, status: Status, *, results: Mapping[str, Any] | None = None, error: str | None = None) -> None:
-        """Close the record; a second call changes nothing.
+        """Close the record; a second call has no effect.
 
         Args:
-            status: how it ended.
-            results: what it came to; kept in the data under that name.
-            error: what went wrong.
+            status: how the run ended.
+            results: stored in the data under the name `results`.
+            error: the error that ended the run.
         """
         if self._log is None:
             return
@@ -187,26 +179,26 @@ class Record(Artifacts):
         log, self._log = self._log, None
         metrics, self._metrics = self._metrics, None
         try:
-            if self._flusher is not None:
-                self._flusher.stop()
+            if self._saver is not None:
+                self._saver.stop()
             try:
                 self.save_data()
             finally:
                 self.save_metadata()
         finally:
-            self._flusher = None
+            self._saver = None
             log.close()
             if metrics is not None:
                 metrics.close()
 
-    # What is said
+    # Log
 
     def log(self, message: object = "", *, echo: bool = True) -> None:
         """Add a line to the log, and show it.
 
         Args:
-            message: may be several lines.
-            echo: whether it is shown.
+            message: one or several lines.
+            echo: whether to show it.
         """
         line = printable(str(message))
         stamp = local_now().strftime("%Y-%m-%d %H:%M:%S")
@@ -230,57 +222,11 @@ class Record(Artifacts):
 
     # Data
 
-    def __getitem__(self, name: str) -> Any:
-        """The value of a name, or the group: `e["metrics/loss"]` is a list, `e["metrics"]` a dict."""
-        return values.look_up(self.data, name)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        """Keep a value; slashes in the name make groups.
-
-        Raises:
-            TypeError: JSON cannot hold the value, and the name does not begin with _.
-            ValueError: the name goes through a value that is no group.
-        """
-        values.check(name, value)
-        with self._lock:
-            values.assign(self.data, name, value)
-        self._has_changed()
-
-    def __contains__(self, name: str) -> bool:
-        try:
-            values.look_up(self.data, name)
-        except KeyError:
-            return False
-        return True
-
-    __iter__: ClassVar[None] = None  # without it, Python would ask for e[0], e[1], ...
-
-    def track(self, name: str, value: Any) -> None:
-        """Add a value to the series of this name; slashes in the name make groups.
-
-        Args:
-            name: `metrics/loss` is the series `loss` in the group `metrics`.
-            value: JSON can hold it.
-
-        Raises:
-            ValueError: the name is taken by a group or by something that is no series.
-            TypeError: JSON cannot hold the value.
-        """
-        values.check(name, value)
-        with self._lock:
-            values.append(self.data, name, value)
-        self._has_changed()
-
-    def track_many(self, data: Mapping[str, Any]) -> None:
-        """Add a value to each of several series."""
-        for name, value in data.items():
-            self.track(name, value)
-
     def add_metrics(self, entry: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl, and each value to its series in the group `metrics`."""
+        """Add a line to metrics.jsonl, and append each value to its series in the group `metrics`."""
         if self._metrics is None:
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
-        self._metrics.write(values.json_text(entry) + "\n")
+        self._metrics.write(json_text(entry) + "\n")
         self._metrics.flush()
         with self._lock:
             for key, value in entry.items():
@@ -299,29 +245,25 @@ class Record(Artifacts):
 
     # Texts
 
-    def _has_changed(self) -> None:
-        if self._flusher is not None:
-            self._flusher.changed()
-
     def _not_saved(self, error: Exception) -> None:
         self.log(f"warning: the data could not be saved: {error}")
 
     def _data_text(self) -> str:
         kept = {name: value for name, value in self.data.items() if not name.startswith("_")}
-        return values.json_text(kept, indent=1, default=values.as_json_or_text) + "\n"
+        return json_text(kept, indent=1, default=as_json_or_text) + "\n"
 
     def _meta_text(self) -> str:
-        return values.json_text(self.metadata, indent=1, default=values.as_json_or_text) + "\n"
+        return json_text(self.metadata, indent=1, default=as_json_or_text) + "\n"
 
 
 def read_record(folder: Path, name: str) -> dict[str, Any]:
-    """One of the JSON files of a record.
+    """Read one of the JSON files of a record.
 
     Raises:
-        RunError: the folder is no record, or the file is damaged.
+        RunError: the folder is not a record, or the file is damaged.
     """
     path = folder / name
     fix = "name the folder of one run, like results/NAME/2026-01-15__14-30-00__abc123"
     if not path.exists():
-        raise RunError(f"there is no record of a run: {name} is missing", where=str(folder), fix=fix)
+        raise RunError(f"the folder is not the record of a run: {name} is missing", where=str(folder), fix=fix)
     return read_object(name, path, fix=fix, error=RunError)

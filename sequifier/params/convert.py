@@ -44,7 +44,7 @@ def _integer(text: str) -> int | str:
         number = Decimal(text)
     except InvalidOperation:
         return text
-    if not number.is_finite() or abs(number.adjusted()) > _MAX_DIGITS:
+    if not number.is_finite() or abs(number.adjusted()) >= _MAX_DIGITS:
         return text
     integer = int(number)
     return integer if integer == number else text

@@ -144,7 +144,7 @@ def test_a_missing_entry_says_where_it_was_looked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scope", [("..",), ("a", "../.."), ("/etc",), ("",)])
 def test_a_scope_does_not_lead_out_of_the_cache(tmp_path: Path, scope: tuple[str, ...]) -> None:
     cache = ExperimentCache(tmp_path / "cache")
-    with pytest.raises(ValueError, match="leads out of the cache"):
+    with pytest.raises(ValueError, match="is outside of the cache"):
         cache.save(1, "n", scope)
     with pytest.raises(ValueError):
         cache.save(1, "../n")

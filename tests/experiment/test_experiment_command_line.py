@@ -93,7 +93,7 @@ def test_values_by_type(words: list[str], kind: Any, value: Any) -> None:
         (["rmsprop"], Literal["adam", "sgd"], "allowed: adam, sgd"),
         (["green"], Colour, "allowed: r, b, RED, BLUE"),
         (["1", "x"], list[int], "whole number"),
-        (["1"], tuple[int, int], "2 values are needed, 1 were given"),
+        (["1"], tuple[int, int], "expected 2 values, got 1"),
         (["x"], dict, "JSON"),
         (["[1]"], dict, "JSON"),
         (["{'a': open('x')}"], dict, "JSON"),
@@ -170,10 +170,10 @@ def test_all_problems_are_said_at_once_and_nothing_is_set() -> None:
     for part in (
         "there is no parameter `EPOCH`",
         "did you mean `EPOCHS`?",
-        "'fast' is no value of type float: a number is needed",
-        "'word' belongs to no parameter",
+        "'fast' is not a value of type float: expected a number",
+        "'word' does not belong to a parameter",
         "did you mean `RATE`?",
-        "-D 'x' is no definition",
+        "-D 'x' is not NAME=value",
         "a value is missing",
     ):
         assert part in message
@@ -184,7 +184,7 @@ def test_a_wrong_word_ends_the_program_before_it_begins(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, "", above="EPOCHS: int = 3\n")
     ended = start(path, "--EPOCHS", "__import__('os').system('touch evaluated')", check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "a whole number is needed" in ended.stderr
+    assert "expected an integer" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert [child.name for child in tmp_path.iterdir()] == ["exp.py"]
 

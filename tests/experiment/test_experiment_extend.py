@@ -110,7 +110,7 @@ def test_a_parent_is_looked_for_beside_its_child_and_then_in_the_working_folder(
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     child = write_child(elsewhere)
-    with pytest.raises(RunError, match=r"there is no experiment exp\.py") as caught:
+    with pytest.raises(RunError, match=r"the experiment exp\.py does not exist") as caught:
         get_experiment(child)
     assert str(elsewhere / "exp.py") in caught.value.where
     monkeypatch.chdir(parent.parent)
@@ -172,7 +172,7 @@ def test_everything_wrong_in_a_yaml_file_is_said_with_its_line(parent: Path) -> 
     path = write(parent.parent, "wrong.yaml", "extend: exp.py\nparameters:\n  A: many\n  AA: 1\n")
     with pytest.raises(ConfigError) as caught:
         Experiment.from_config(path)
-    assert f"{path}:3: `parameters.A`: 'many' does not fit: a whole number is needed" in str(caught.value)
+    assert f"{path}:3: `parameters.A`: 'many' does not fit: expected an integer" in str(caught.value)
     assert f"{path}:4: `parameters.AA`: there is no such parameter" in str(caught.value)
     path = write(parent.parent, "wrong.yaml", "extends: exp.py\nparameters: 3\n")
     with pytest.raises(ConfigError) as caught:
@@ -207,6 +207,6 @@ def test_values_from_code_and_yaml_are_checked_as_on_the_command_line(tmp_path: 
     with pytest.raises(ConfigError) as caught:
         run(bad)
     assert [problem.key.removeprefix("parameters.") for problem in caught.value.problems] == list(bad)
-    assert "1.5 does not fit: a whole number is needed" in str(caught.value)
+    assert "1.5 does not fit: expected an integer" in str(caught.value)
     assert "`N`" in caught.value.problems[-1].fix
     assert len(list(tmp_path.glob("results/*/*"))) == n_runs

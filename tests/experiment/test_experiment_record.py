@@ -178,12 +178,12 @@ def test_names_make_groups_and_wrong_ones_say_why(tmp_path: Path) -> None:
     assert (e["a"], e["a/c/d"], "a/c/d" in e, "a/x" in e) == ({"b": 1, "c": {"d": 2}}, 2, True, False)
     with pytest.raises(KeyError, match=r"a/bb: there is no `bb`; did you mean `b`\?"):
         _ = e["a/bb"]
-    with pytest.raises(ValueError, match="`b` is no group"):
+    with pytest.raises(ValueError, match="`b` is not a group"):
         e["a/b/c"] = 1
-    with pytest.raises(ValueError, match="is no series"):
+    with pytest.raises(ValueError, match="is not a series"):
         e.track("a/b", 1)
     for name in ("", "a//b", "/a"):
-        with pytest.raises(ValueError, match="is no name"):
+        with pytest.raises(ValueError, match="is not a name"):
             e[name] = 1
 
 
@@ -196,7 +196,7 @@ def test_values_that_json_does_not_know(tmp_path: Path) -> None:
         e["path"], e["day"], e["set"] = Path("a/b"), date(2026, 1, 31), {2, 1}
         e.track("loss", np.float64(0.25))
         e["_model"] = model = object()
-        with pytest.raises(TypeError, match="JSON cannot hold a value of type object"):
+        with pytest.raises(TypeError, match="JSON cannot represent a value of type object"):
             e["model"] = model
         e.data["unasked"] = model
         assert e["_model"] is model
@@ -257,7 +257,7 @@ def test_a_name_of_ones_own_and_a_prefix(tmp_path: Path) -> None:
         assert e.path == tmp_path / "exp" / "mine"
     again = quiet(tmp_path)
     again.name = "mine"
-    with pytest.raises(RunError, match="there is a folder `mine` already"):
+    with pytest.raises(RunError, match="the folder `mine` exists already"):
         again.start()
     with quiet(tmp_path, parameters={"__PREFIX__": "lr"}) as e:
         assert e.name is not None and e.name.startswith("lr__2")

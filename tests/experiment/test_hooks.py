@@ -121,8 +121,8 @@ def test_a_record_keeps_series_by_group_and_refuses_what_it_cannot_hold(tmp_path
     assert record.parameters["user"]["threshold"] == 0.5
     with pytest.raises(TypeError):
         record.track("mine/other", object())
-    with pytest.raises(ValueError, match="no series"):
+    with pytest.raises(ValueError, match="is not a series"):
         record.track("mine", 1.0)
-    with pytest.raises(ValueError, match="no group"):
+    with pytest.raises(ValueError, match="is not a group"):
         record.track("mine/norm/deeper", 1.0)
     record.finish("done")

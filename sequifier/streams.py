@@ -1,4 +1,4 @@
-"""Standard streams that end nothing: closed ones, broken pipes, full disks, and encodings without the letters."""
+"""Standard streams that do not end a command: closed ones, broken pipes, full disks, limited encodings."""
 
 import errno
 import io
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-def hold_descriptors() -> None:
-    """Let 0, 1 and 2 be open: the next file or pipe would get a closed one's number, and what is printed end in it."""
+def open_standard_descriptors() -> None:
+    """Open 0, 1 and 2 where they are closed: otherwise the next file gets such a number, and output ends in it."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -26,68 +26,68 @@ def hold_descriptors() -> None:
             os.set_inheritable(descriptor, True)
 
 
-def speak_utf8() -> None:
-    """Begin again in Python's UTF-8 mode where names of files cannot have every letter, as in the POSIX locale."""
+def restart_in_utf8_mode() -> None:
+    """Restart in Python's UTF-8 mode where file names cannot have every letter, as in the POSIX locale."""
     if sys.flags.utf8_mode or sys.getfilesystemencoding().lower().replace("-", "") == "utf8":
         return
-    output = sys.stdout.encoding if sys.stdout else "utf-8"  # what the terminal takes stays
+    output = sys.stdout.encoding if sys.stdout else "utf-8"  # the encoding of the terminal does not change
     environment = {"PYTHONIOENCODING": f"{output}:backslashreplace", **os.environ, "PYTHONUTF8": "1"}
     os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
-class Lasting(io.FileIO):
-    """Writes to a standard stream. When that fails, what comes is lost, and whoever writes goes on.
+class RobustFile(io.FileIO):
+    """A standard stream whose write errors are not raised: later output is discarded.
 
     Attributes:
-        lost: why it failed, or None.
+        error: the first write error, or None.
     """
 
-    lost: OSError | None = None
+    error: OSError | None = None
 
     def write(self, content: "ReadableBuffer", /) -> int:
-        """Write all of it, or lose it."""
+        """Write all of the content, or discard it."""
         rest = memoryview(content).cast("B")
         size = len(rest)
-        while rest and self.lost is None:
+        while rest and self.error is None:
             try:
                 rest = rest[os.write(self.fileno(), rest) :]
-            except BlockingIOError:  # somebody made the pipe non-blocking
+            except BlockingIOError:  # the pipe was made non-blocking by another process
                 select.select([], [self.fileno()], [])
             except OSError as error:
-                self.lost = error
+                self.error = error
         return size
 
 
-class LastingText(io.TextIOWrapper):
-    """Text for a standard stream; what its encoding lacks is written as an escape."""
+class RobustText(io.TextIOWrapper):
+    """A standard stream for text; characters outside its encoding are written as escapes."""
 
-    def __init__(self, raw: Lasting, before: TextIO | None, *, is_log: bool, by_line: bool) -> None:
+    def __init__(self, raw: RobustFile, before: TextIO | None, *, is_log: bool, by_line: bool) -> None:
         encoding = before.encoding if before else "utf-8"
         super().__init__(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=by_line)
         self._is_log = is_log
 
     def write(self, text: str, /) -> int:
-        """Write text; in a log, what steers a terminal becomes visible."""
+        """Write text; in a log, control characters are escaped."""
         return super().write(printable(text) if self._is_log else text)
 
 
 @contextmanager
-def lasting_streams(*, is_log: bool = False) -> Iterator[Lasting]:
+def robust_streams(*, is_log: bool = False) -> Iterator[RobustFile]:
     """Replace stdin, stdout and stderr of this process.
 
     Args:
-        is_log: they are a file, not a terminal.
+        is_log: whether the streams are a log file, not a terminal.
 
     Yields:
-        What is below stdout.
+        The raw stream of stdout.
     """
-    hold_descriptors()
+    open_standard_descriptors()
     before = sys.stdin, sys.stdout, sys.stderr
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    raw, raw_error = Lasting(1, "wb", closefd=False), Lasting(2, "wb", closefd=False)
-    sys.stdout = LastingText(raw, before[1], is_log=is_log, by_line=is_log or raw.isatty())
-    sys.stderr = LastingText(raw_error, before[2], is_log=is_log, by_line=True)
+    raw, raw_error = RobustFile(1, "wb", closefd=False), RobustFile(2, "wb", closefd=False)
+    sys.stdout = RobustText(raw, before[1], is_log=is_log, by_line=is_log or raw.isatty())
+    sys.stderr = RobustText(raw_error, before[2], is_log=is_log, by_line=True)
     try:
         yield raw
     finally:
@@ -96,6 +96,6 @@ def lasting_streams(*, is_log: bool = False) -> Iterator[Lasting]:
         sys.stdin, sys.stdout, sys.stderr = before
 
 
-def is_gone(error: OSError | None) -> bool:
-    """Whether the reader went away, which is its own affair; a full disk is not."""
+def is_reader_gone(error: OSError | None) -> bool:
+    """Whether an error means that the reader closed the pipe, which is not a failure of ours."""
     return error is not None and error.errno in (errno.EPIPE, errno.ECONNRESET)

@@ -25,7 +25,7 @@ from sequifier.artifacts.shard_folder import StoredFiles, read_index, shards_of
 from sequifier.artifacts.tensor_shards import scan_tensors
 from sequifier.config.train import EventFormat
 from sequifier.errors import DataError, did_you_mean
-from sequifier.plain_file import check_is_file
+from sequifier.regular_file import check_is_file
 
 if TYPE_CHECKING:
     import polars as pl

@@ -16,7 +16,7 @@ from typing import Any
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.read_file import object_or_none, parse_json, read_object
 from sequifier.errors import DataError, SequifierError
-from sequifier.plain_file import check_is_file
+from sequifier.regular_file import check_is_file
 
 LARGE_BYTES = 4 << 20
 """A smaller JSON is parsed in about 0.2 s."""

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sequifier.artifacts.atomic import sync_folder
 from sequifier.artifacts.read_file import NestingError, parse_json, wrap_read_errors
 from sequifier.errors import RunError
-from sequifier.plain_file import read_bytes
+from sequifier.regular_file import read_bytes
 
 LEDGER_FILE = "ledger.jsonl"
 LOCK_FILE = "ledger.lock"

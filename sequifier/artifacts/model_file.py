@@ -25,7 +25,7 @@ from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.config.architecture import Architecture, architecture_from_json
 from sequifier.errors import ModelError
-from sequifier.plain_file import check_is_file
+from sequifier.regular_file import check_is_file
 
 if TYPE_CHECKING:
     import onnx

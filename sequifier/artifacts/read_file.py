@@ -2,7 +2,7 @@
 
 A file can be missing, a folder, a pipe that nobody writes to, cut off, edited, overwritten with anything at all, or
 nested so deeply that a parser runs out of stack; no list of exceptions covers that. So every reader does its work
-inside `reading`, and reads bytes with `plain_file.read_bytes` and JSON with the functions here.
+inside `reading`, and reads bytes with `regular_file.read_bytes` and JSON with the functions here.
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.errors import DataError, SequifierError
-from sequifier.plain_file import read_bytes
-from sequifier.stall import doing
+from sequifier.regular_file import read_bytes
+from sequifier.stall import working_on
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def wrap_read_errors(what: str, path: Path, *, fix: str, error: type[SequifierEr
         SequifierError: of kind `error`.
     """
     try:
-        with doing(f"reading {path}"):
+        with working_on(f"reading {path}"):
             yield
     except SequifierError:
         raise

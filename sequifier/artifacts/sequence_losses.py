@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.errors import DataError
-from sequifier.plain_file import read_bytes
+from sequifier.regular_file import read_bytes
 
 FILE = "sequence_losses.npz"
 """In the record of a run: its own sums."""

@@ -17,7 +17,7 @@ from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.config.base import StrictModel
 from sequifier.config.train import EventFormat
 from sequifier.errors import DataError
-from sequifier.plain_file import read_bytes
+from sequifier.regular_file import read_bytes
 
 INDEX = "metadata.json"
 FORMAT_VERSION = 1

@@ -9,7 +9,7 @@ from typing import Any
 from sequifier.artifacts.disk import is_disk_full
 from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.errors import SequifierError
-from sequifier.plain_file import check_is_file
+from sequifier.regular_file import check_is_file
 
 
 def save(content: Any, path: Path) -> None:

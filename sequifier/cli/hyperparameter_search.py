@@ -61,7 +61,7 @@ def command(
     from sequifier.cli.progress import SearchProgress
     from sequifier.cli.tables import print_next, print_results
     from sequifier.config.search import SearchConfig
-    from sequifier.stall import Watch
+    from sequifier.stall import StallWatch
 
     flags = given(seed, randomize, search_strategy=strategy, n_samples=n_samples)
     loaded = load_with_metadata(
@@ -75,7 +75,7 @@ def command(
     with (
         located(loaded),
         SearchProgress(verbose) as progress,
-        Watch(lambda line: progress("log", line=line)) as watch,
+        StallWatch(lambda line: progress("log", line=line)) as watch,
     ):
 
         def emit(event: str, **fields: Any) -> None:

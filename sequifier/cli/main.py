@@ -12,7 +12,7 @@ from sequifier import __version__
 from sequifier.cli.memory import MORE_MEMORY, out_of_memory
 from sequifier.cli.output import echo
 from sequifier.errors import SequifierError
-from sequifier.streams import is_gone, lasting_streams, speak_utf8
+from sequifier.streams import is_reader_gone, restart_in_utf8_mode, robust_streams
 
 COMMANDS = {
     "make": "Make a project folder with commented configs.",
@@ -68,12 +68,12 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 a user's error, 2 bad usage, 3 some runs failed, 130 interrupted."""
-    speak_utf8()
-    with lasting_streams() as stdout:
+    restart_in_utf8_mode()
+    with robust_streams() as stdout:
         code = _run()
         sys.stdout.flush()
-        if stdout.lost is not None and not is_gone(stdout.lost):
-            _fail(f"cannot write the output: {stdout.lost.strerror}")
+        if stdout.error is not None and not is_reader_gone(stdout.error):
+            _fail(f"cannot write the output: {stdout.error.strerror}")
             code = code or 1
     sys.exit(code)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sequifier.cli.output import console
-from sequifier.shares import percent
+from sequifier.percent import percent
 
 if TYPE_CHECKING:
     from sequifier.search.results import Row

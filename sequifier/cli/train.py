@@ -65,7 +65,7 @@ def command(
     """
     from sequifier.cli.progress import TrainingProgress
     from sequifier.config.train import TrainConfig
-    from sequifier.stall import Watch
+    from sequifier.stall import StallWatch
 
     flags = given(
         seed,
@@ -84,11 +84,11 @@ def command(
     with (
         located(loaded),
         TrainingProgress(verbose) as progress,
-        Watch(lambda line: progress("log", line=line)) as watch,
+        StallWatch(lambda line: progress("log", line=line)) as watch,
     ):
 
         def emit(event: str, **fields: Any) -> None:
-            watch.heard()
+            watch.progressed()
             progress(event, **fields)
 
         if verify:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sequifier.errors import ConfigError, Problem, RunError, did_you_mean
-from sequifier.stall import not_counted
+from sequifier.stall import stalls_ignored
 
 if TYPE_CHECKING:
     from sequifier.experiment.experiment import Experiment
@@ -154,7 +154,7 @@ def bind_hooks(
     def guarded(point: str, name: str, hook: Hook) -> Hook:
         def call(e: "Experiment", **context: Any) -> Any:
             n_imported = len(_imported)
-            with _importable(str(place)), not_counted():
+            with _importable(str(place)), stalls_ignored():
                 try:
                     result = hook(e, **context)
                 except Exception as error:
@@ -229,7 +229,7 @@ def _import(key: str, name: str, root: Path) -> ModuleType:
     path = _file_of(name, root)
     if path is None:
         raise ConfigError([_no_module(key, name, root)])
-    with _importable(str(root.resolve())), not_counted():
+    with _importable(str(root.resolve())), stalls_ignored():
         try:
             module = importlib.import_module(name)
         except Exception as error:

@@ -21,8 +21,8 @@ from sequifier.export.checkpoints import Checkpoint
 from sequifier.export.markdown import block, code, literal, table, text
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
+from sequifier.percent import percent
 from sequifier.printable import printable
-from sequifier.shares import percent
 
 SHOWN_CATEGORIES = 8
 

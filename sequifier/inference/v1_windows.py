@@ -20,7 +20,7 @@ from sequifier.artifacts.event_parts import at_last_sequence
 from sequifier.artifacts.events import SEQUENCE, Events, Format, format_of, no_rows, wrap_split_errors
 from sequifier.errors import DataError
 from sequifier.inference.recoding import Recoding, recode
-from sequifier.plain_file import check_is_file
+from sequifier.regular_file import check_is_file
 
 SUBSEQUENCE, START, COLUMN = "subsequenceId", "startItemPosition", "inputCol"
 _KEYS = [SEQUENCE, SUBSEQUENCE, START]

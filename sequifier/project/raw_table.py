@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sequifier.errors import DataError
-from sequifier.plain_file import kind_of_stream
+from sequifier.regular_file import kind_of_stream
 
 if TYPE_CHECKING:
     import polars as pl

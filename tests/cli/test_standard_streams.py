@@ -14,7 +14,7 @@ from sequifier.cli.main import cli, main
 from sequifier.cli.memory import out_of_memory
 from sequifier.cli.output import console, echo
 from sequifier.printable import printable
-from sequifier.streams import Lasting
+from sequifier.streams import RobustFile
 
 SEQUIFIER = f"{sys.executable} -m sequifier"
 BAD = ("Traceback", "BrokenPipe", "Exception ignored", "Bad file descriptor")
@@ -94,12 +94,12 @@ open("found.json", "w").write(__import__("json").dumps([ended.output, ended.erro
 
 def test_what_is_written_after_a_stream_broke_is_lost_without_an_error() -> None:
     reading, writing = os.pipe()
-    with Lasting(writing, "wb") as stream:
+    with RobustFile(writing, "wb") as stream:
         assert stream.write(b"one") == 3
         assert os.read(reading, 10) == b"one"
         os.close(reading)
         assert stream.write(b"two") == 3
-        assert stream.lost is not None
+        assert stream.error is not None
         assert stream.write(b"three") == 5
 
 
@@ -113,7 +113,7 @@ def test_a_pipe_that_does_not_block_gets_everything() -> None:
         pass_fds=[reading],
     ) as process:
         os.close(reading)
-        with Lasting(writing, "wb") as stream:
+        with RobustFile(writing, "wb") as stream:
             stream.write(content)
         assert process.wait(30) == 0
 

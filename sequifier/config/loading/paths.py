@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
-from sequifier.plain_file import kind_of_stream
+from sequifier.regular_file import kind_of_stream
 
 
 def root_problem(project_root: str) -> tuple[str, str] | None:

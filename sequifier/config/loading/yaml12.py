@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from sequifier.errors import ConfigError, Problem
-from sequifier.plain_file import check_is_file
+from sequifier.regular_file import check_is_file
 
 KeyPath = tuple[str | int, ...]
 

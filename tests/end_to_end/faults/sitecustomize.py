@@ -60,7 +60,7 @@ def in_worker() -> None:
     share_processors()
     from sequifier import run
     from sequifier.artifacts import atomic
-    from sequifier.stall import doing
+    from sequifier.stall import working_on
     from sequifier.training import loop
 
     current: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def in_worker() -> None:
         if is_("out of memory at load"):
             torch_runs_out_of_memory()
         if is_("reads for ever") and once("reads for ever"):
-            with doing("reading a split"):
+            with working_on("reading a split"):
                 wait_for_ever()
         return prepare(config, *rest, **options)
 

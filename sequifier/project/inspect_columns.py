@@ -1,7 +1,6 @@
-"""What the columns of a stranger's table hold: numbers, dates, booleans or categories, by all of their values.
+"""The kind of each column of a user's table (numbers, dates, booleans, text), decided from all of its values.
 
-A column of a CSV file is a number when each of its values is. `preprocess` decides by the same code. Nothing is held
-in memory but counts, so the size of the file does not matter.
+`preprocess` decides by the same code. Only counts are in memory, so the size of the file does not matter.
 """
 
 from collections.abc import Sequence
@@ -22,14 +21,14 @@ Kind = Literal["text", "integer", "number", "boolean", "date", "datetime", "empt
 
 @dataclass(frozen=True)
 class InspectedColumn:
-    """How the values of one column are to be read.
+    """One column, with an expression for its values.
 
     Attributes:
-        kind: what all of its values are.
-        expression: gives them with that type, as `preprocess` does; what marks a missing value becomes null.
-        is_as_text: digits that are to stay text: 007, or more than 64 bits hold.
-        remark: how its values are written, where that is not plain.
-        doubt: why they are not taken for the numbers or dates that they look like.
+        kind: the kind of all its values.
+        expression: the values with the type of that kind, as in `preprocess`; marks of missing values become null.
+        is_as_text: whether its digits remain text: they have leading zeros, or do not fit in 64 bits.
+        remark: the format of its values, where it is unusual.
+        doubt: why its values are not used as the numbers or dates that they look like.
     """
 
     kind: Kind
@@ -40,7 +39,11 @@ class InspectedColumn:
 
 
 def inspect_columns(table: RawTable) -> dict[str, InspectedColumn]:
-    """How each column is to be read, by all of its values."""
+    """Inspect each column.
+
+    Raises:
+        DataError: the files cannot be read.
+    """
     import polars as pl
 
     schema = table.rows.collect_schema()
@@ -53,7 +56,7 @@ def inspect_columns(table: RawTable) -> dict[str, InspectedColumn]:
 
 
 def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, InspectedColumn]:
-    """How each column of text is to be read. Text of a Parquet file is no number, whatever it looks like."""
+    """Inspect columns of text. Text of a Parquet file is never treated as numbers."""
     import polars as pl
 
     from sequifier.preprocess.dates import decide_dates, is_like_a_date, look_for_dates
@@ -85,7 +88,7 @@ def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") 
     raw, style = pl.col(column), look.style
     remarks = []
     if look.n_marks and (mark := _first(table, raw, is_mark(raw) & (raw.str.strip_chars() != ""))):
-        remarks.append(f"{look.n_marks:,} values like `{mark}` stand for missing numbers")
+        remarks.append(f"{look.n_marks:,} values like `{mark}` count as missing numbers")
     match look.kind:
         case "empty":
             return InspectedColumn("empty", raw)
@@ -99,24 +102,24 @@ def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") 
             if style != PLAIN:
                 comma = ", with a decimal comma" if style.decimal == "," else ""
                 percent = " (5 % is 5)" if style.percent else ""
-                remarks.append(f"its numbers are written like `{style.example}`{comma}{percent}")
+                remarks.append(f"its numbers have the format `{style.example}`{comma}{percent}")
             return InspectedColumn("number", number(raw, style), remark="; ".join(remarks))
         case "ambiguous":
             both = " or ".join(f"`{fit.example}`" for fit in look.fits)
-            doubt = f"its numbers can be read in several ways: they may be written like {both}; write them like 1234.5"
+            doubt = f"its numbers fit several formats, {both}; write them like 1234.5"
             return InspectedColumn("text", text, doubt=doubt)
         case _ if look.n_odd or look.why:
             odd = _first(table, raw, number(raw, style).is_null() & is_mark(raw).not_() & raw.is_not_null())
             n_numbers = look.n_known - look.n_marks - look.n_odd
-            what = f"`{odd}` is not a number, as {n_numbers:,} of its {look.n_known:,} values are" if odd else ""
+            what = f"{n_numbers:,} of its {look.n_known:,} values are numbers, but not `{odd}`" if odd else ""
             why = "; ".join(reason for reason in (look.why, what) if reason)
-            return InspectedColumn("text", text, remark=f"{why}; to use it as a number, correct or empty such cells")
+            return InspectedColumn("text", text, remark=f"{why}; to use it as a number, correct or clear such cells")
         case _:
             return InspectedColumn("text", text)
 
 
 def _dates(table: RawTable, column: str, look: "DateLook") -> InspectedColumn | None:
-    """Dates, if all values are written in one way that is known; or why they are not taken for dates."""
+    """Inspect a column that looks like dates; None where it has none."""
     import polars as pl
 
     from sequifier.preprocess.dates import date, why_not
@@ -127,16 +130,16 @@ def _dates(table: RawTable, column: str, look: "DateLook") -> InspectedColumn | 
     if look.style is None:
         example = _first(table, raw, has_value)
         doubt = look.why or why_not(example)
-        return InspectedColumn("date", raw, doubt=f"it holds `{example}`: {doubt}") if doubt else None
+        return InspectedColumn("date", raw, doubt=f"it has the value `{example}`: {doubt}") if doubt else None
     value = date(raw, look.style)
     n_odd = table.rows.select((has_value & value.is_null()).sum()).collect(engine="streaming").item()
     if n_odd:
         odd = _first(table, raw, has_value & value.is_null())
-        why = why_not(odd) or f"not a date that is written like {look.style.shown}, as others are"
-        return InspectedColumn("date", raw, doubt=f"{n_odd:,} of its values are not such dates: `{odd}` ({why})")
+        why = why_not(odd) or f"not in the format {look.style.shown} of the others"
+        return InspectedColumn("date", raw, doubt=f"{n_odd:,} of its values are not valid dates: `{odd}` ({why})")
     remark = ""
     if look.style.shown != "YYYY-MM-DD":
-        remark = f"its dates are not written like 2013-01-31 (but as {look.style.shown})"
+        remark = f"its dates have the format {look.style.shown}, not 2013-01-31"
         remark += f": {look.note}" if look.note else ""
     return InspectedColumn("date" if look.style.kind == "date" else "datetime", value, remark=remark)
 
@@ -149,7 +152,7 @@ def _first(table: RawTable, raw: "pl.Expr", wanted: "pl.Expr") -> str:
 
 
 def _inspect_native(column: str, dtype: "pl.DataType") -> InspectedColumn:
-    """Of a Parquet column."""
+    """Inspect a column of a Parquet file that is not text."""
     import polars as pl
 
     raw = pl.col(column)

@@ -1,14 +1,15 @@
-"""Which column names the sequence, which one orders its events, and what is to be predicted.
+"""The sequence column, the order column and the targets of a user's table.
 
-Given names are checked, names left out are guessed where only one answer makes sense; what was guessed is said.
+Names that are given are checked. Other names are guessed where only one answer makes sense, and each guess is reported.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sequifier.errors import DataError, SequifierError, nearest
-from sequifier.project.columns import Facts, is_id_like, shown_value, words_of
+from sequifier.project.column_choice import is_id_like, words_of
+from sequifier.project.column_facts import Facts, shown_value
 from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.raw_table import RawTable
 
@@ -31,19 +32,19 @@ ORDER_NAMES = (
 TARGET_NAMES = ("target", "label", "y", "ot")
 
 ROWS_AT_ONCE = 5_000_000
-"""Keys that are compared in memory at once; a larger table is gone through in several passes."""
+"""Rows whose keys are in memory at once; a larger table takes several passes."""
 
 Sources = Mapping[str, Facts]
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How many events the sequences have.
+    """Lengths of the sequences.
 
     Attributes:
-        counts: events of each sequence, in any order.
-        n_repeated: rows that have the same sequence and position as another one before them.
-        example: one such sequence and position.
+        counts: number of events of each sequence, in any order.
+        n_repeated: number of rows with the same sequence and position as an earlier row.
+        example: a repeated sequence and position.
     """
 
     counts: "pl.Series"
@@ -56,15 +57,26 @@ class Lengths:
         lower, median, upper = (self.counts.quantile(q, interpolation="nearest") or 0 for q in (0.25, 0.5, 0.75))
         return int(lower), int(median), int(upper)
 
+    @property
+    def text(self) -> str:
+        """The lengths, in words."""
+        shortest: Any = self.counts.min()
+        longest: Any = self.counts.max()
+        if shortest == longest:
+            return f"{shortest:,} events"
+        lower, median, upper = self.quartiles
+        return f"{shortest:,} to {longest:,} events, median {median:,}, half of them {lower:,} to {upper:,}"
+
 
 @dataclass(frozen=True)
 class Keys:
-    """The columns of the table's events.
+    """The key columns of a table.
 
     Attributes:
-        sequence: None for a table that is one series.
-        lengths: of the sequences.
-        notes: what was guessed.
+        sequence: the sequence column; None for a table that is a single series.
+        order: the order column.
+        lengths: lengths of the sequences.
+        notes: the guesses, for the user.
     """
 
     sequence: str | None
@@ -80,11 +92,10 @@ def find_keys(
     inspected: Mapping[str, InspectedColumn],
     given: tuple[str, str],
 ) -> Keys:
-    """Sequence and order column, as given (empty: not given) or guessed.
+    """Find the sequence and the order column, as given (empty: not given) or guessed.
 
     Raises:
-        DataError: a column does not exist, cannot be what it should be, has rows without a value, or nothing can be
-            guessed.
+        DataError: a column does not exist, cannot be a key, has rows without a value, or cannot be guessed.
     """
     sequence_given, order_given = given
     notes = []
@@ -93,7 +104,7 @@ def find_keys(
             require(table, facts, column, flag)
     order = order_given or _guessed_order(table, facts, sequence_given)
     if not order_given:
-        notes.append(f"--order was not given: `{order}` is taken, the only column that looks like it")
+        notes.append(f"--order was not given: `{order}` is used, the only column that looks like it")
     _check_order(table, rows, order, facts, inspected[order])
     sequence: str | None = sequence_given
     if sequence_given == ONE_SERIES:
@@ -101,9 +112,9 @@ def find_keys(
     elif not sequence_given:
         sequence = _guessed_sequence(table, rows, facts, order)
         notes.append(
-            f"--sequence was not given: `{sequence}` is taken, by its name"
+            f"--sequence was not given: `{sequence}` is used, because of its name"
             if sequence
-            else f"--sequence was not given: every `{order}` occurs once, so the table is taken as one single series"
+            else f"--sequence was not given: every `{order}` occurs once, so the table is treated as a single series"
         )
     if sequence is not None:
         _check_sequence(table, sequence, order, facts)
@@ -118,36 +129,36 @@ def find_keys(
 
 
 def measure(rows: "pl.LazyFrame", sequence: str | None, order: str, n_rows: int) -> Lengths:
-    """Length of each sequence and repeated positions, in passes over shares of the sequences."""
+    """Count the events of each sequence and repeated positions, in passes over parts of the sequences."""
     import polars as pl
 
     if sequence is None:
         found = rows.select(n=pl.len(), distinct=pl.col(order).n_unique()).collect(engine="streaming")
-        shares = [found]
+        parts = [found]
     else:
         passes = -(-n_rows // ROWS_AT_ONCE)
         keys = rows.select(sequence=pl.col(sequence), order=pl.col(order))
         grouped = (
-            keys.filter(pl.col("sequence").hash(0) % passes == share)
+            keys.filter(pl.col("sequence").hash(0) % passes == part)
             .group_by("sequence")
             .agg(n=pl.len(), distinct=pl.col("order").n_unique())
             .select("n", "distinct")
-            for share in range(passes)
+            for part in range(passes)
         )
-        shares = [share.collect(engine="streaming") for share in grouped]
-    all_shares = pl.concat(shares)
-    n_repeated = int((all_shares["n"].cast(pl.Int64) - all_shares["distinct"].cast(pl.Int64)).sum())
+        parts = [part.collect(engine="streaming") for part in grouped]
+    all_parts = pl.concat(parts)
+    n_repeated = int((all_parts["n"].cast(pl.Int64) - all_parts["distinct"].cast(pl.Int64)).sum())
     example = _repeated_example(rows, sequence, order) if n_repeated and n_rows <= ROWS_AT_ONCE else ""
-    return Lengths(all_shares["n"].cast(pl.Int64), n_repeated, example)
+    return Lengths(all_parts["n"].cast(pl.Int64), n_repeated, example)
 
 
 def find_targets(
     table: RawTable, facts: Sources, keys: Keys, given: Sequence[str], usable: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What to predict, as given or guessed, and what was guessed.
+    """Return the targets, as given or guessed, and the guesses in words.
 
     Raises:
-        DataError: a target does not exist or is one of the keys, or nothing can be guessed.
+        DataError: a target does not exist or is a key column, or no target can be guessed.
     """
     if given:
         for column in given:
@@ -163,7 +174,7 @@ def find_targets(
         return (usable[0],), (f"--target was not given: `{usable[0]}` is the only column that can be predicted",)
     named = [column for column in usable if _plain(column) in TARGET_NAMES]
     if len(named) == 1:
-        return (named[0],), (f"--target was not given: `{named[0]}` is taken, by its name",)
+        return (named[0],), (f"--target was not given: `{named[0]}` is used, because of its name",)
     raise DataError(
         "which column should be predicted?",
         where=str(table.path),
@@ -172,7 +183,7 @@ def find_targets(
 
 
 def require(table: RawTable, facts: Sources, column: str, flag: str) -> None:
-    """Raises DataError: there is no such column; the nearest is named, or all are listed."""
+    """Raise DataError where a column does not exist, with the nearest column or all columns."""
     if column in facts:
         return
     near = nearest(column, facts)
@@ -181,7 +192,7 @@ def require(table: RawTable, facts: Sources, column: str, flag: str) -> None:
 
 
 def listed(facts: Sources) -> str:
-    """The columns with their kinds, for an error."""
+    """Return the columns with their kinds, for an error."""
     shown = [f"    {column}: {_kind_text(found)}" for column, found in facts.items()]
     if len(shown) > 40:
         shown = [*shown[:40], f"    ... and {len(shown) - 40} more"]
@@ -192,7 +203,7 @@ def _kind_text(facts: Facts) -> str:
     if facts.kind in ("empty", "other"):
         return "no values" if facts.kind == "empty" else "a type that cannot be encoded"
     example = f", {shown_value(facts.lowest)} to {shown_value(facts.highest)}" if facts.lowest is not None else ""
-    return f"{facts.kind}, {facts.n_distinct:,} different value{'s' if facts.n_distinct != 1 else ''}{example[:60]}"
+    return f"{facts.kind}, {facts.n_distinct:,} distinct value{'s' if facts.n_distinct != 1 else ''}{example[:60]}"
 
 
 def _plain(column: str) -> str:
@@ -215,7 +226,7 @@ def _guessed_order(table: RawTable, facts: Sources, sequence: str) -> str:
 
 
 def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, order: str) -> str | None:
-    """A column by its name, or None for one series."""
+    """Return a column by its name, or None for a single series."""
     others = {column: found for column, found in facts.items() if column != order and found.kind in ("integer", "text")}
     named = [column for column in others if _plain(column) in SEQUENCE_NAMES]
     if len(named) == 1:
@@ -226,9 +237,9 @@ def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, ord
     if not named and not ids and not measure(rows, None, order, facts[order].n_rows).n_repeated:
         return None
     raise DataError(
-        "which column says what sequence an event belongs to (a customer, a device, a session)?",
+        "which column names the sequence of an event (a customer, a device, a session)?",
         where=str(table.path),
-        fix=f"add --sequence COLUMN, or `--sequence {ONE_SERIES}` if the table is one single series; {listed(facts)}",
+        fix=f"add --sequence COLUMN, or `--sequence {ONE_SERIES}` if the table is a single series; {listed(facts)}",
     )
 
 
@@ -238,12 +249,12 @@ def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sourc
     found, doubt = facts[order], content.doubt
     where = f"{table.path}, --order {order}"
     if found.kind in ("integer", "text") and (written := year_last(rows, order)):
-        doubt = f"its integers are dates that are written {written}, and do not stand in the order of time"
+        doubt = f"its integers are dates in the format {written}, whose order is not the order of time"
     if doubt:
         raise DataError(
             f"`{order}` cannot order events: {doubt}",
             where=where,
-            fix="write dates like 2013-01-31 (year, month, day), which have one meaning",
+            fix="write dates like 2013-01-31 (year, month, day)",
         )
     is_orderable = found.kind in ("integer", "date", "datetime", "number") or content.is_as_text
     if not is_orderable:
@@ -260,7 +271,7 @@ def _check_sequence(table: RawTable, sequence: str, order: str, facts: Sources) 
         raise DataError(
             f"`{sequence}` cannot be both the sequence and the order column",
             where="--sequence and --order",
-            fix=f"name another one; for a single series: --sequence {ONE_SERIES}",
+            fix=f"name another column; for a single series: --sequence {ONE_SERIES}",
         )
     found = facts[sequence]
     if found.kind == "other":

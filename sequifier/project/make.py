@@ -30,9 +30,9 @@ CONFIGS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True)
 class Example:
-    """Sample data with configs that run at once."""
+    """Sample data with complete configs."""
 
-    data: str  # its file in data/
+    data: str  # name of its file in data/
     write: Callable[[Path], None]
     next: tuple[str, ...] = ("sequifier preprocess", "sequifier hyperparameter-search")
 
@@ -46,7 +46,7 @@ EXAMPLES: dict[str, Example] = {
 
 @dataclass(frozen=True)
 class OwnTable:
-    """The user's table, and which of its columns are what; see `project.from_table.propose`."""
+    """The user's table and its key and target columns; see `project.from_table.propose`."""
 
     path: Path
     sequence: str = ""
@@ -59,26 +59,26 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
 
     Args:
         name: the new folder; it must not exist, or be empty.
-        example: a key of `EXAMPLES`, or `None` for configs that say PLEASE FILL where only the user knows.
-        folder: where the project is made.
-        data: the user's own table instead, for configs that are filled in after a look at it.
+        example: a key of `EXAMPLES`, or `None` for configs with PLEASE FILL in place of the user's values.
+        folder: the folder in which the project is made.
+        data: the user's own table instead of an example; the configs are filled in from it.
 
     Returns:
-        What was found and made and what to do next, line by line.
+        Lines for the user: findings, files and next steps.
 
     Raises:
-        SequifierError: the example is unknown, or the folder has something in it already (nothing is touched).
-        DataError: the table cannot be used, or a column has to be named (nothing is written).
+        SequifierError: the example does not exist, or the folder is not empty (nothing is changed then).
+        DataError: the table cannot be used, or a column must be named (nothing is written then).
         RunError: the folder cannot be written to.
     """
     if example is not None and example not in EXAMPLES:
-        raise SequifierError(f"there is no example `{example}`", fix=did_you_mean(example, EXAMPLES))
+        raise SequifierError(f"the example `{example}` does not exist", fix=did_you_mean(example, EXAMPLES))
     project = folder / name
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise SequifierError(
             f"`{name}` exists and is not an empty folder; nothing was changed",
             where=str(project),
-            fix="choose another name, or move what is there away",
+            fix="choose another name, or move the files of that folder",
         )
     if data is not None:
         return _from_table(name, project, data)
@@ -88,7 +88,7 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
             f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
             "next:",
             f"  put your table of events into {name}/data",
-            "  write your values where the configs say PLEASE FILL",
+            "  replace each PLEASE FILL in the configs",
             f"  cd {name}",
             "  sequifier preprocess",
             "  sequifier hyperparameter-search",
@@ -104,7 +104,7 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
 
 
 def configs(example: str | None) -> dict[str, str]:
-    """The text of each config of a new project, with comments from the descriptions of the fields."""
+    """Return the text of each config of a new project, with comments from the descriptions of fields."""
     return {file: annotate(_template(f"{example or 'plain'}-{file}"), model) for file, model in CONFIGS.items()}
 
 
@@ -113,13 +113,13 @@ def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
         data.path, sequence=data.sequence, order=data.order, targets=data.targets, name=name, project=project
     )
     annotated = {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()}
-    proposal.write_copy(project, data.path)
+    proposal.write_copy(project)
     _write(project, annotated)
-    copied = f" and data/{Path(proposal.copy[1]).name}" if proposal.copy else ""
+    copied = f" and {proposal.copy_path}" if proposal.copy_path else ""
     return [
         *proposal.lines,
         f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}{copied}",
-        "next (look at configs/preprocess.yaml first: it says what each column was taken for):",
+        "next (check configs/preprocess.yaml first: it lists the use of each column):",
         f"  cd {name}",
         "  sequifier preprocess",
         "  sequifier hyperparameter-search",

@@ -2,10 +2,9 @@
 
     judge: {type: script, command: python -m sequifier.project.python_functions}
 
-A generation is a row of kinds of tokens, see `python_tokens.kind_of`. Each `def` in it begins a function, which is
-written out (names become `n`, numbers `0`, strings `''`) and given to `ast.parse`. A function that the end of the
-generation cuts off is judged as far as its last whole line. The score is 10 times the share that is accepted; null
-where no function was begun, for then there is nothing to judge.
+A generation is a sequence of kinds of tokens, see `python_tokens.kind_of`. Each `def` starts a function. It is written
+as source (names become `n`, numbers `0`, strings `''`) and parsed with `ast.parse`, up to its last whole line where the
+generation ends inside of it. The score is 10 times the fraction of accepted functions, and null without functions.
 """
 
 import ast
@@ -28,9 +27,9 @@ _INDENT = "    "
 
 
 def functions(kinds: Sequence[str | None]) -> Iterator[tuple[list[str], bool]]:
-    """The tokens of each function that is begun, from its `def` to the end of its block, and whether it ends there.
+    """Yield the tokens of each function, from `def` to the end of its block, and whether the block is complete.
 
-    They come one after the other; what is defined inside of one is part of it.
+    A function inside of another one is part of that one.
     """
     place = 0
     while place < len(kinds):
@@ -43,7 +42,7 @@ def functions(kinds: Sequence[str | None]) -> Iterator[tuple[list[str], bool]]:
 
 
 def _end_of(kinds: Sequence[str | None], start: int) -> tuple[int, bool]:
-    """Where the block of a `def` ends: behind the DEDENT of its body, or behind a body on the same line."""
+    """Return the end of the block of a `def`: after the DEDENT of its body, or after a body on the same line."""
     depth = 0
     for place in range(start, len(kinds)):
         kind = kinds[place]
@@ -56,11 +55,11 @@ def _end_of(kinds: Sequence[str | None], start: int) -> tuple[int, bool]:
 
 
 def written(kinds: Sequence[str], *, is_whole: bool = True) -> str:
-    """Tokens as source text: its whole lines.
+    """Return the whole lines of a function as source text.
 
     Args:
-        kinds: of a function.
-        is_whole: or cut off: then blocks that are open get what they lack, `pass` or `finally`.
+        kinds: tokens of the function.
+        is_whole: whether it is complete. Otherwise open blocks are closed with `pass` or `finally`.
     """
     lines: list[str] = []
     words: list[str] = []
@@ -79,16 +78,16 @@ def written(kinds: Sequence[str], *, is_whole: bool = True) -> str:
 
 
 def _closed(lines: Sequence[str]) -> list[str]:
-    """Lines of which the last ones are missing, with their open blocks closed."""
+    """Return incomplete lines with their open blocks closed."""
     closed = list(lines)
     while closed and closed[-1].lstrip().startswith("@"):
-        closed.pop()  # of a definition that did not come
+        closed.pop()  # without the definition that it belongs to
     if closed and closed[-1].endswith(":"):
         closed.append(_indent_of(closed[-1]) + _INDENT + "pass")
     level = len(closed[-1]) if closed else 0
     for line in reversed(closed[:]):
         indent = _indent_of(line)
-        if len(indent) < level:  # the block that the one below stands in
+        if len(indent) < level:  # an outer block
             level = len(indent)
             if line.split()[:1] == ["try"]:
                 closed.append(f"{indent}finally: pass")
@@ -100,7 +99,7 @@ def _indent_of(line: str) -> str:
 
 
 def _joined(words: Sequence[str]) -> str:
-    """Tokens with spaces between them, except inside of strings, where a space would be text."""
+    """Return tokens with spaces between them, except inside of strings, where a space would be text."""
     text = " ".join(
         "r" if before == "!" and word == "NAME" else _WRITTEN.get(word, word)
         for before, word in zip(["", *words], words, strict=False)
@@ -109,7 +108,7 @@ def _joined(words: Sequence[str]) -> str:
 
 
 def is_accepted(kinds: Sequence[str], *, is_whole: bool = True) -> bool | None:
-    """Whether `ast.parse` takes a function; None where not even its first line is whole."""
+    """Whether `ast.parse` accepts a function; None where its first line is incomplete."""
     if "NEWLINE" not in kinds:
         return None
     try:
@@ -120,7 +119,7 @@ def is_accepted(kinds: Sequence[str], *, is_whole: bool = True) -> bool | None:
 
 
 def score(kinds: Sequence[str | None]) -> float | None:
-    """0 to 10, None where there is no function to judge."""
+    """Return a score from 0 to 10; None where there is no function to judge."""
     judged = [
         accepted
         for each, is_whole in functions(kinds)
@@ -131,8 +130,8 @@ def score(kinds: Sequence[str | None]) -> float | None:
 
 def main() -> None:
     """Read generations from standard input, print their scores."""
-    told = json.load(sys.stdin)
-    print(json.dumps({"scores": [score(each["labels"]["kind"]) for each in told["generations"]]}))
+    request = json.load(sys.stdin)
+    print(json.dumps({"scores": [score(each["labels"]["kind"]) for each in request["generations"]]}))
 
 
 if __name__ == "__main__":

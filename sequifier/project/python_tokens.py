@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import polars
 
 MODULES = 120
-"""Modules taken, in the order of their names: enough to learn from, tokenized in about a second."""
+"""Number of modules, sorted by name; tokenizing them takes about a second."""
 
 LONGEST = 80
-"""Characters at which a length is cut: otherwise a docstring of a page would outweigh everything else."""
+"""Largest length of a token in characters: longer docstrings would dominate the loss."""
 
-# Comments, blank lines and the marks around a file are for readers and tools; they are not the language.
+# Comments, blank lines and the markers of a file are not part of the grammar.
 _LEFT_OUT = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
 
 
@@ -30,14 +30,14 @@ def write(path: Path, library: Path | None = None) -> None:
     """Write the tokens of the first `MODULES` modules of the standard library as Parquet.
 
     Columns: `sequenceId` (name of the module), `itemPosition` (0, 1, ...), `kind` (see `kind_of`), `length`
-    (characters, at most `LONGEST`) and `indentation` (blocks that the token stands in).
+    (characters, at most `LONGEST`) and `indentation` (number of blocks around the token).
 
     Args:
         path: the Parquet file.
-        library: folder of modules; the running Python's standard library when left out.
+        library: folder of modules; the running Python's standard library by default.
 
     Raises:
-        DataError: the folder has no Python source that can be read.
+        DataError: the folder has no readable Python source.
     """
     library = library or Path(sysconfig.get_path("stdlib"))
     events = _events(library)
@@ -46,23 +46,23 @@ def write(path: Path, library: Path | None = None) -> None:
 
 
 def kind_of(token: tokenize.TokenInfo) -> str:
-    """Kind of a token: keywords and operators are a kind each, the rest is NAME, NUMBER, STRING, INDENT, ..."""
+    """Return the kind of a token: each keyword and operator is a kind, others are NAME, NUMBER, STRING, INDENT, ..."""
     is_keyword = token.type == tokenize.NAME and keyword.iskeyword(token.string)
     return token.string if is_keyword or token.type == tokenize.OP else tokenize.tok_name[token.type]
 
 
 def tokens(module: Path) -> Iterator[tuple[str, int, int]]:
-    """Kind, length in characters and indentation of each token of a module.
+    """Yield kind, length in characters and indentation of each token of a module.
 
     Raises:
-        SyntaxError, tokenize.TokenError, UnicodeDecodeError: the file is not Python of this version.
+        SyntaxError, tokenize.TokenError, UnicodeDecodeError: the file is not valid in this version of Python.
     """
     indentation = 0
     with module.open("rb") as source:
         for token in tokenize.tokenize(source.readline):
             if token.type in _LEFT_OUT:
                 continue
-            # The INDENT itself counts as inside its block, the DEDENT as outside.
+            # INDENT is inside of its block, DEDENT outside.
             indentation += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
             yield kind_of(token), min(len(token.string), LONGEST), indentation
 
@@ -75,7 +75,7 @@ def _events(library: Path) -> "polars.DataFrame":
         try:
             events = list(tokens(module))
         except (SyntaxError, tokenize.TokenError, UnicodeDecodeError):
-            continue  # a template or a file for another version; the library has enough others
+            continue  # a template, or a file for another version
         schema = {"kind": pl.String, "length": pl.Float64, "indentation": pl.Int64}
         frame = pl.DataFrame(events, schema=schema, orient="row")
         position = pl.int_range(pl.len(), dtype=pl.Int64).alias("itemPosition")
@@ -84,8 +84,8 @@ def _events(library: Path) -> "polars.DataFrame":
             break
     if not modules:
         raise DataError(
-            "no Python source files to make the sample data from",
+            "there are no Python source files for the sample data",
             where=str(library),
-            fix="use a Python that comes with the source of its standard library",
+            fix="use a Python with the source of its standard library",
         )
     return pl.concat(modules)

@@ -1,6 +1,6 @@
-"""A stranger's table, opened: a CSV or Parquet file, or a folder of them, as lazy rows with the types of their values.
+"""A user's table: a CSV or Parquet file, or a folder of them, as lazy rows.
 
-Everything in a CSV file is read as text first. What the text of a column stands for: `inspect_columns.py`.
+CSV files are read as text; `inspect_columns.py` decides on the types of their columns.
 """
 
 import re
@@ -20,21 +20,21 @@ _SEPARATORS = ",;\t|"
 _HEADER_BYTES = 1 << 16
 _WIDE = 100  # columns
 _HELD_BYTES = 128 << 20
-"""Size of the largest file with many columns that is held in memory."""
+"""Size of the largest table with many columns that is read into memory."""
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """The rows as they stand in the files.
+    """The rows of the files.
 
     Attributes:
         path: the file or folder.
-        files: sorted.
-        format: of all of them.
-        separator: between the columns of a CSV file.
-        rows: text throughout for CSV, else with the types of the files.
-        repairs: what `preprocess` cannot read of the files themselves.
-        is_spaced: there are spaces behind the separators: they belong to no value.
+        files: the files, sorted.
+        format: format of all files.
+        separator: separator of the columns of a CSV file.
+        rows: the rows; text for CSV, otherwise with the types of the files.
+        repairs: properties of the files that `preprocess` cannot read.
+        is_spaced: whether there are spaces after the separators, which are not part of the values.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class RawTable:
 
     @property
     def n_bytes(self) -> int:
-        """Size on disk."""
+        """Size on disk, in bytes."""
         return sum(file.stat().st_size for file in self.files)
 
     @cached_property
@@ -60,7 +60,7 @@ def open_raw(path: Path) -> RawTable:
     """Open a file or a folder.
 
     Raises:
-        DataError: it does not exist, is neither CSV nor Parquet, or has no usable header.
+        DataError: the path does not exist, is neither CSV nor Parquet, or has no usable header.
     """
     import polars as pl
 
@@ -69,10 +69,12 @@ def open_raw(path: Path) -> RawTable:
 
     path = path.expanduser()
     if not path.exists():
-        raise DataError(f"there is no file `{path}`", where="--data", fix="give the path of a CSV or Parquet file")
+        raise DataError(
+            f"the file `{path}` does not exist", where="--data", fix="give the path of a CSV or Parquet file"
+        )
     if kind := kind_of_stream(path):
         raise DataError(
-            f"`{path}` is {kind}, not a file or folder; it is read more than once",
+            f"`{path}` is {kind}, not a file or folder, and can be read only once",
             where="--data",
             fix="write the data to a file, and give its path",
         )
@@ -102,7 +104,7 @@ def open_raw(path: Path) -> RawTable:
         rows = pl.concat(scans, how="vertical_relaxed")
         names = list(rows.collect_schema())
         if len(names) > _WIDE and sum(file.stat().st_size for file in files) <= _HELD_BYTES:
-            rows = rows.collect().lazy()  # its columns are gone through in several passes
+            rows = rows.collect().lazy()  # many columns take several passes
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(path, error) from error
     is_spaced = False
@@ -117,7 +119,7 @@ def open_raw(path: Path) -> RawTable:
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    """The error for files that polars cannot read."""
+    """Return the error for files that polars cannot read."""
     reason = str(error).strip().split("\n")[0]
     is_encoding = "utf-8" in reason.lower() or "utf8" in reason.lower()
     return DataError(
@@ -138,9 +140,9 @@ def _files(path: Path) -> tuple[Path, ...]:
     suffixes = {file.suffix.lower() for file in files}
     if not files or (len(files) > 1 and ".csv" in suffixes and len(suffixes) > 1):
         raise DataError(
-            "the folder holds CSV and Parquet files" if files else "the folder holds no .csv or .parquet file",
+            "the folder has CSV and Parquet files" if files else "the folder has no .csv or .parquet file",
             where=str(path),
-            fix="give a single file, or a folder of files of one kind",
+            fix="give a single file, or a folder of files of one format",
         )
     return tuple(files)
 
@@ -151,10 +153,10 @@ def _begins_with(file: Path, *marks: bytes) -> bool:
 
 
 def _check_text(file: Path) -> None:
-    """What looks like no CSV at all is said in plain words.
+    """Raise an error for a file that is not CSV.
 
     Raises:
-        DataError: the file is empty, packed, a spreadsheet, JSON or UTF-16.
+        DataError: the file is empty, compressed, a spreadsheet, JSON or UTF-16.
     """
     from sequifier.preprocess.csv_file import is_utf16
 
@@ -183,14 +185,14 @@ def _separator(file: Path) -> str:
 
 
 def _check_header(path: Path, names: list[str]) -> None:
-    """Raises DataError: one column, a name twice, or a first line that is data."""
-    # Polars tells columns of the same name apart by `_duplicated_0` and so on.
+    """Raise DataError for a single column, a repeated name, or a first line of data."""
+    # Polars appends `_duplicated_0` and so on to a repeated name.
     base = Counter(re.sub(r"_duplicated_\d+$", "", name) for name in names)
     if repeated := [name for name, count in base.items() if count > 1]:
         raise DataError(
-            f"the header names `{repeated[0]}` more than once",
+            f"the header has the name `{repeated[0]}` more than once",
             where=str(path),
-            fix="give each column a name of its own",
+            fix="give each column another name",
         )
     if len(names) == 1:
         raise DataError(
@@ -203,5 +205,5 @@ def _check_header(path: Path, names: list[str]) -> None:
         raise DataError(
             f"the first line looks like data, not like names of columns: {', '.join(names[:5])}",
             where=str(path),
-            fix="put a line with a name for each column on top",
+            fix="add a first line with a name for each column",
         )

@@ -1,7 +1,7 @@
-"""How a table is split and how large the models of its first search are, from the number and length of its sequences.
+"""The split of a table and the sizes of models in its first search, from the number and length of its sequences.
 
-Rules of thumb, chosen so that a first search of a table of moderate size takes minutes on two processor cores. They are
-written into configs that the user can change, so they only have to be a good start.
+These are rules of thumb: a first search on a table of moderate size takes minutes on two CPU cores. The user can change
+the values in the configs.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,30 @@ if TYPE_CHECKING:
     import polars as pl
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128)
-"""Window lengths to choose from."""
+"""Possible window lengths."""
 
 MANY_WINDOWS = 1000
-"""Windows of 128 events from which on they are taken; otherwise 64 at most. Fewer windows overlap in training."""
+"""Number of windows of 128 events that such a length needs; otherwise the longest is 64. Fewer windows overlap."""
 
 WITHIN = 20
-"""Events of a typical sequence from which each is cut by position; shorter ones go to a split as a whole."""
+"""Median length from which each sequence is split by position; shorter sequences belong to one split as a whole."""
+
+SLOW_MINUTES = 20
+"""Duration of a search above which `make` proposes a budget and a part of the table."""
 
 RUNS = 12
 FLOPS = 30e9
-"""What two processor cores were measured to do in training, in operations per second: 25 to 55 thousand million."""
+"""Operations per second of two CPU cores in training; between 25e9 and 55e9 were measured."""
 
 SEARCH_SECONDS = 480
-"""Aim for the training time of all runs together."""
+"""Target for the training time of all runs together."""
 
 SplitMethod = Literal["within_sequence", "between_sequence"]
 
 
 @dataclass(frozen=True)
 class SplitChoice:
-    """How events are shared out to training, validation and test."""
+    """The split into training, validation and test events."""
 
     method: SplitMethod
     ratios: tuple[float, ...]
@@ -43,13 +46,17 @@ class SplitChoice:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is tried, linked by index as in a search config.
+    """The values that a search tries, linked by index as in a search config.
 
     Attributes:
-        dim_model: widths.
-        n_head: for each width.
-        epochs: for each of the two learning rates.
-        minutes: rough time of the whole search on two cores.
+        dim_model: model widths.
+        n_head: attention heads of each width.
+        num_layers: numbers of layers.
+        learning_rate: learning rates.
+        epochs: epochs of each of the two learning rates.
+        dropout: dropout rates.
+        batch_size: windows in a batch.
+        minutes: estimated duration of the whole search on two cores.
     """
 
     dim_model: tuple[int, ...]
@@ -63,13 +70,13 @@ class Sizes:
 
 
 def choose_split(counts: "pl.Series") -> SplitChoice:
-    """By position inside each sequence where they are long enough, by whole sequences where there are enough of them.
+    """Split each sequence by position where sequences are long, and whole sequences where there are many short ones.
 
     Args:
-        counts: events of each sequence.
+        counts: number of events of each sequence.
 
     Raises:
-        DataError: too few events to train on some and validate on others.
+        DataError: there are too few events for training and validation.
     """
     import numpy as np
 
@@ -85,29 +92,28 @@ def choose_split(counts: "pl.Series") -> SplitChoice:
             if method == "between_sequence":
                 if len(counts) < len(ratios):
                     continue
-                # Which sequences are drawn depends on their names; a typical draw tells whether there are enough.
+                # The split depends on the names of sequences; a typical one shows whether there are enough.
                 few = n_rows[:10_000]
                 bounds = between_sequences(range(len(few)), few, ratios, 1010)
-                context, why = 0, f"most sequences are shorter than {WITHIN} events: each split gets whole sequences"
+                context, why = 0, f"most sequences are shorter than {WITHIN} events, so each split has whole sequences"
             else:
                 bounds = within_sequences(n_rows, ratios)
-                context, why = 512, "each sequence is cut in time: its last events are for validation and test"
+                context, why = 512, "each sequence is split in time: its last events are for validation and test"
             try:
                 check_targets(bounds, context)
             except DataError:
                 continue
             return SplitChoice(method, ratios, why)
     raise DataError(
-        f"the table has {n_rows.sum():,} events in {len(n_rows):,} sequences: too few to train on some and to validate "
-        "on others",
-        fix="bring more events",
+        f"the table has {n_rows.sum():,} events in {len(n_rows):,} sequences: too few for training and validation",
+        fix="give a table with more events",
     )
 
 
 def choose_seq_length(counts: "pl.Series", split: SplitChoice) -> int:
-    """The longest window that the training part of at least half of the sequences fills, a target after it included.
+    """Return the longest window that the training part of at least half of the sequences fills, with its target.
 
-    Two events at least where any sequence has three: with one there would be nothing to attend to.
+    It is at least 2 where any sequence has three events: attention needs an earlier event.
     """
     median = int(counts.quantile(0.5, interpolation="lower") or 0)
     training = int(median * split.ratios[0]) if split.method == "within_sequence" else median
@@ -118,17 +124,17 @@ def choose_seq_length(counts: "pl.Series", split: SplitChoice) -> int:
 
 
 def choose_stride(counts: "pl.Series", seq_length: int, split: SplitChoice) -> int:
-    """How far training windows advance: seq_length where that gives enough windows, less otherwise."""
+    """Return the step between training windows: seq_length where that gives enough windows, less otherwise."""
     stride = seq_length
     while stride >= 8 and (n := n_windows(counts, seq_length, stride, split)) < MANY_WINDOWS:
         if n_windows(counts, seq_length, stride // 2, split) < 1.5 * n:
-            return stride  # most sequences are no longer than a window
+            return stride  # most sequences fit in one window
         stride //= 2
     return stride
 
 
 def n_windows(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice) -> int:
-    """Training windows, about."""
+    """Return the approximate number of training windows."""
     within = split.method == "within_sequence"
     training = counts * split.ratios[0] if within else counts
     windows = int((((training - seq_length - 1) / stride).ceil().clip(0) + 1).sum())
@@ -136,14 +142,14 @@ def n_windows(counts: "pl.Series", seq_length: int, stride: int, split: SplitCho
 
 
 def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice, n_outputs: int) -> Sizes:
-    """Widths by the number of events, the batch by the number of windows, epochs by the time they take.
+    """Choose widths by the number of events, the batch size by the number of windows, and epochs by their duration.
 
     Args:
-        counts: events of each sequence.
-        seq_length: of the windows.
-        stride: by which they advance.
-        split: for the training share.
-        n_outputs: numbers that a prediction has: the classes of each categorical target, one for each real one.
+        counts: number of events of each sequence.
+        seq_length: window length.
+        stride: step between windows.
+        split: the split, for its fraction of training events.
+        n_outputs: number of model outputs: the classes of each categorical target, and one for each real target.
     """
     events = int(counts.sum()) * split.ratios[0]
     if events < 5_000:
@@ -165,5 +171,5 @@ def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: Split
 
 
 def middle(values: Sequence[int]) -> int:
-    """The one in the middle, the larger of two."""
+    """Return the middle value, the larger of two."""
     return values[len(values) // 2]

@@ -1,7 +1,7 @@
-"""Sample text without a download: what Python's own `help()` says about the language.
+"""Sample text without a download: the topics of Python's own `help()`.
 
-The text of the documentation topics that every CPython carries (`pydoc_data.topics`): about half a megabyte of English
-with code in it, enough for a small model to learn words and grammar from, one character after the other.
+The documentation topics of CPython (`pydoc_data.topics`) are about half a megabyte of English with code, from which a
+small model of characters learns words and grammar.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from sequifier.errors import DataError
 
 
 def write(path: Path, topics: Mapping[str, str] | None = None) -> None:
-    """Write the topics in the order of their names as one UTF-8 text, two empty lines between them.
+    """Write the topics, sorted by name, as one UTF-8 text with two empty lines between them.
 
     Args:
         path: the text file.
-        topics: name -> text; those of the running Python when left out.
+        topics: name -> text; the topics of the running Python by default.
 
     Raises:
-        DataError: this Python comes without them.
+        DataError: the running Python has no topics.
     """
     topics = _of_this_python() if topics is None else topics
     text = "\n\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
@@ -32,8 +32,8 @@ def _of_this_python() -> Mapping[str, str]:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise DataError(
-            "this Python has no documentation topics to make the sample text from (module pydoc_data.topics)",
-            fix="use a Python with its whole standard library, or your own text: `sequifier make NAME`, then "
+            "this Python has no documentation topics for the sample text (module pydoc_data.topics)",
+            fix="use a Python with a complete standard library, or your own text: `sequifier make NAME`, then "
             "read_format: text in configs/preprocess.yaml",
         ) from error
     return dict(topics)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sequifier.project.columns import Facts, choose, is_id_like, percent, words_of
+from sequifier.project.column_choice import choose, is_id_like, percent, words_of
+from sequifier.project.column_facts import Facts
 from sequifier.project.inspect_columns import InspectedColumn
 
 
@@ -68,5 +69,6 @@ def test_names_are_taken_apart_into_words() -> None:
     assert words_of("valid") == {"valid"}
 
 
-def test_a_share_is_never_rounded_to_all_or_nothing() -> None:
-    assert [percent(share) for share in (0, 1e-9, 0.5, 1 - 1e-9, 1)] == ["0%", "0.1 %", "50.0 %", "99.9 %", "100%"]
+def test_a_fraction_is_never_rounded_to_0_or_1() -> None:
+    fractions = (0, 1e-9, 0.5, 1 - 1e-9, 1)
+    assert [percent(fraction) for fraction in fractions] == ["0%", "0.1 %", "50.0 %", "99.9 %", "100%"]

@@ -31,7 +31,7 @@ def test_windows_are_no_longer_than_most_sequences(counts, method, seq_length) -
 
 @pytest.mark.parametrize("counts", [[2], [1] * 50])
 def test_too_few_events_are_an_error(counts) -> None:
-    with pytest.raises(DataError, match="too few to train on some"):
+    with pytest.raises(DataError, match="too few for training and validation"):
         choose_split(pl.Series(counts))
 
 

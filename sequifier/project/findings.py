@@ -1,0 +1,115 @@
+"""The findings of `make` about a user's table: its columns and keys, and the choices that follow from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sequifier.project.column_choice import Choice
+from sequifier.project.column_facts import Facts
+from sequifier.project.inspect_columns import InspectedColumn
+from sequifier.project.keys import Keys
+from sequifier.project.raw_table import RawTable
+from sequifier.project.sizes import Sizes, SplitChoice
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `make` found in a table and chose for its configs.
+
+    Attributes:
+        table: the table.
+        inspected: each column with an expression for its values.
+        rows: the rows with the types of their values, without empty ones.
+        n_empty: number of rows without any value.
+        facts: statistics of each column.
+        keys: the sequence and the order column.
+        choices: the use of each other column.
+        targets: the columns to predict.
+        notes: guesses, for the user.
+        split: the proposed split.
+        seq_length: the proposed window length.
+        stride: the proposed step between training windows.
+        sizes: the sizes that the proposed search tries.
+    """
+
+    table: RawTable
+    inspected: dict[str, InspectedColumn]
+    rows: "pl.LazyFrame"
+    n_empty: int
+    facts: dict[str, Facts]
+    keys: Keys
+    choices: Sequence[Choice]
+    targets: tuple[str, ...]
+    notes: tuple[str, ...]
+    split: SplitChoice
+    seq_length: int
+    stride: int
+    sizes: Sizes
+
+    @property
+    def used(self) -> list[Choice]:
+        """The feature columns."""
+        return [choice for choice in self.choices if choice.use != "left out"]
+
+    @property
+    def left_out(self) -> list[Choice]:
+        """The columns that are not used."""
+        return [choice for choice in self.choices if choice.use == "left out"]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, without empty ones."""
+        return next(iter(self.facts.values())).n_rows
+
+    @property
+    def n_sequences(self) -> str:
+        """Number of sequences, in words."""
+        return "one series" if self.keys.sequence is None else counted(len(self.keys.lengths.counts), "sequence")
+
+    @property
+    def lengths(self) -> str:
+        """Lengths of the sequences, in words."""
+        if self.keys.sequence is None:
+            return f"{self.n_rows:,} events: the table is one series"
+        return self.keys.lengths.text
+
+    @property
+    def formats(self) -> list[str]:
+        """Unusual formats of values, of the columns that are used or that would be used as numbers."""
+        needed = {choice.column for choice in self.used} | {self.keys.sequence, self.keys.order}
+        remarks = {column: content.remark or content.doubt for column, content in self.inspected.items()}
+        return [
+            f"`{column}`: {remark}"
+            for column, remark in remarks.items()
+            if remark and (column in needed or self.inspected[column].kind == "text")
+        ]
+
+    def missing(self, choice: Choice) -> str:
+        """Number of missing values of a column, with a warning for a target."""
+        facts = choice.facts
+        text = f"{facts.n_missing:,} of {facts.n_rows:,} values are missing"
+        if choice.column not in self.targets:
+            return text
+        if choice.use == "real":
+            return f"{text} in this target: models would learn to predict the mean there; better remove those rows"
+        return f"{text}; unknown targets do not count"
+
+
+def counted(n: int, unit: str) -> str:
+    """A number with its unit: `1 event`, `2,000 events`."""
+    return f"{n:,} {unit}" if n == 1 else f"{n:,} {unit}s"
+
+
+def shown_name(column: str) -> str:
+    """A column name for a line of text: with escapes where it has other than printable characters."""
+    return column if column and column.isprintable() else repr(column)
+
+
+def free_name(name: str, taken: dict[str, Any]) -> str:
+    """A name that no column has."""
+    while name in taken:
+        name += "_"
+    return name

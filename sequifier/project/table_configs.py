@@ -1,0 +1,162 @@
+"""The configs that `make` writes for a user's table: templates, filled in with the findings."""
+
+import os
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from sequifier.config.base import NAME_BYTES
+from sequifier.config.dump import inline
+from sequifier.project.column_choice import Choice
+from sequifier.project.findings import Findings, shown_name
+from sequifier.project.sizes import RUNS, SLOW_MINUTES, middle
+from sequifier.project.table_copy import TableCopy
+
+CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
+_LINE = 116
+"""Longest line of a list in a config."""
+
+
+def table_configs(found: Findings, copy: TableCopy, copy_path: str, *, name: str, project: Path) -> dict[str, str]:
+    """Return the text of each config, without the comments that come from descriptions of fields.
+
+    Args:
+        found: the findings.
+        copy: the changed table.
+        copy_path: its path below the project.
+        name: name of the project.
+        project: folder of the project.
+    """
+    values = {
+        **_preprocess_values(found, copy, copy_path, project),
+        **_model_values(found),
+        "metadata": inline(f"configs/metadata_configs/{Path(copy_path).stem}.json"),
+        "name": _model_name(name),
+        "search": f"{_model_name(name)}-search",
+    }
+    return {file: _template(file).substitute(values).rstrip() + "\n" for file in CONFIG_FILES}
+
+
+def duration(found: Findings) -> str:
+    """The estimated duration of the search, in words."""
+    minutes = found.sizes.minutes
+    text = "a minute" if minutes < 1.5 else f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.0f} hours"
+    return f"roughly {text} on two processor cores without a GPU"
+
+
+def _preprocess_values(found: Findings, copy: TableCopy, copy_path: str, project: Path) -> dict[str, Any]:
+    is_copied = copy.rows is not None
+    return {
+        "table": found.table.path.name,
+        "n_rows": f"{found.n_rows:,}",
+        "n_sequences": found.n_sequences,
+        "source": "\n".join(_source(found, copy)),
+        "data_path": inline(copy_path if is_copied else _path_from(project, found.table.path)),
+        "read_format": "parquet" if is_copied else found.table.format,
+        "sequence": inline(copy.sequence),
+        "order": inline(copy.order),
+        "columns": "\n".join(_columns(found, is_copied=is_copied)),
+        "lengths": f"A sequence has {found.lengths}",
+        "seq_length": found.seq_length,
+        "split_why": found.split.why[0].upper() + found.split.why[1:] + ".",
+        "split_method": found.split.method,
+        "split_ratios": inline(list(found.split.ratios)),
+    }
+
+
+def _model_values(found: Findings) -> dict[str, Any]:
+    sizes, time = found.sizes, duration(found)
+    stride = f"# Training windows overlap; otherwise there would be few.\nwindow_stride: {found.stride}\n"
+    budget = "# No further run starts after two hours; the same command continues later.\nmax_hours: 2"
+    return {
+        "targets": inline(list(found.targets)),
+        "stride": stride if found.stride < found.seq_length else "",
+        "dim_model": middle(sizes.dim_model),
+        "n_head": middle(sizes.n_head),
+        "num_layers": middle(sizes.num_layers),
+        "epochs": sizes.epochs[1],
+        "batch_size": sizes.batch_size,
+        "runs": RUNS,
+        "dim_models": inline(list(sizes.dim_model)),
+        "n_heads": inline(list(sizes.n_head)),
+        "layers": inline(list(sizes.num_layers)),
+        "learning_rates": inline(list(sizes.learning_rate)),
+        "many_epochs": inline(list(sizes.epochs)),
+        "dropouts": inline(list(sizes.dropout)),
+        "time": f"{time[0].upper()}{time[1:]}.",
+        "budget": budget if sizes.minutes > SLOW_MINUTES else "",
+    }
+
+
+def _source(found: Findings, copy: TableCopy) -> Iterator[str]:
+    """The comment on the data path."""
+    if not copy.changes:
+        yield "# The table itself is read; it is not copied."
+        return
+    yield from _comment_lines(f"A copy of {found.table.path}, written by `sequifier make` with changes:", indent="# ")
+    for change in copy.changes:
+        yield from _comment_lines(f"- {change}", indent="# ")
+
+
+def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
+    """The part of preprocess.yaml about columns."""
+    yield from _wrapped_list("selected_columns", [choice.column for choice in found.used])
+    if found.left_out:
+        yield "# Left out; to use a column nonetheless, add it above:"
+        for choice in found.left_out:
+            yield from _comment_lines(f"{shown_name(choice.column)}: {choice.why}.", indent="#   ")
+    # In a Parquet copy, codes are text already.
+    declared = [c for c in found.used if c.declared and not (is_copied and c.declared == "String")]
+    yield from _map("column_types", [(c, c.declared, c.why) for c in declared])
+    yield from _map("fill_null", [(c, c.fill, found.missing(c)) for c in found.used if c.fill])
+    yield from _map("min_count", [(c, c.min_count, c.rare) for c in found.used if c.min_count])
+    yield from _map("max_categories", [(c, c.max_categories, "") for c in found.used if c.max_categories])
+
+
+def _map(key: str, entries: Sequence[tuple[Choice, Any, str]]) -> Iterator[str]:
+    """A map by column, with a comment above each entry that has one."""
+    if not entries:
+        return
+    yield f"{key}:"
+    for choice, value, why in entries:
+        if why:
+            yield from _comment_lines(f"{why[0].upper()}{why[1:]}.", indent="  # ")
+        yield f"  {inline(choice.column)}: {inline(value)}"
+
+
+def _wrapped_list(key: str, columns: Sequence[str]) -> Iterator[str]:
+    """A list on one line, or with one entry on each line where it is long."""
+    line = f"{key}: {inline(list(columns))}"
+    if len(line) <= _LINE:
+        yield line
+        return
+    yield f"{key}:"
+    yield from (f"  - {inline(column)}" for column in columns)
+
+
+def _comment_lines(text: str, *, indent: str) -> list[str]:
+    # On one line with a value, behind two spaces, a comment would be replaced as a generated one.
+    lines = textwrap.wrap(" ".join(text.split()), 112, break_long_words=False) or [""]
+    return [indent + line if number == 0 else f"{indent}  {line}" for number, line in enumerate(lines)]
+
+
+def _path_from(project: Path, data: Path) -> str:
+    """A relative path where both are in one folder, so that they can be moved together; absolute otherwise."""
+    absolute = data.expanduser().resolve()
+    if absolute.is_relative_to(project.parent.resolve()):
+        return Path(os.path.relpath(absolute, project.resolve())).as_posix()
+    return absolute.as_posix()
+
+
+def _model_name(name: str) -> str:
+    """The project's name as the name of a model, without characters that file names cannot have."""
+    safe = re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".").replace("embedding", "emb")
+    return safe.encode()[: NAME_BYTES // 2].decode(errors="ignore") or "first"
+
+
+def _template(file: str) -> Template:
+    return Template((files("sequifier.project") / "templates" / f"data-{file}").read_text(encoding="utf-8"))

@@ -1,0 +1,56 @@
+"""The summary that `make` prints for a user's table."""
+
+from collections.abc import Iterator
+
+from sequifier.project.findings import Findings, counted, shown_name
+from sequifier.project.sizes import RUNS, SLOW_MINUTES
+from sequifier.project.table_configs import duration
+from sequifier.project.table_copy import TableCopy
+
+_FEW_TARGETS = 200
+"""Validation targets below which `make` warns."""
+_SAMPLE_ROWS = 200_000
+"""Rows of the part that `make` proposes of a large table."""
+
+
+def summary(found: Findings, copy: TableCopy) -> Iterator[str]:
+    """Yield the lines of the summary."""
+    sequence = "" if found.keys.sequence is None else f" of `{found.keys.sequence}`"
+    table = found.table.path.name
+    yield f"{table}: {found.n_rows:,} rows, {found.n_sequences}{sequence}, ordered by `{found.keys.order}`"
+    if found.keys.sequence is not None:
+        yield f"a sequence has {found.lengths}"
+    yield from (f"note: {note}" for note in found.notes)
+    yield from _columns(found)
+    if copy.changes:
+        yield "`preprocess` needs a changed copy of the table, which is written into the project:"
+        yield from (f"  {change}" for change in copy.changes)
+    elif formats := found.formats:
+        yield "formats of values (`preprocess` reads them so):"
+        yield from (f"  {line}" for line in formats)
+    yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
+    n_validation = int(sum(found.keys.lengths.counts) * found.split.ratios[1])
+    if n_validation < _FEW_TARGETS:
+        yield (
+            f"warning: models are compared on only about {n_validation:,} events; "
+            "small differences between them are not reliable"
+        )
+    if found.sizes.minutes > SLOW_MINUTES:
+        yield (
+            "note: the table is large for a CPU; use a GPU, or try a part of it first: "
+            f"sequifier preprocess -D max_rows={min(found.n_rows, _SAMPLE_ROWS)}"
+        )
+    yield f"search: {RUNS} models, {duration(found)}"
+
+
+def _columns(found: Findings) -> Iterator[str]:
+    yield "columns:"
+    width = min(max(len(shown_name(choice.column)) for choice in found.choices), 30)
+    for choice in sorted(found.used, key=lambda choice: choice.column not in found.targets):
+        role = "target" if choice.column in found.targets else "input"
+        line = f"  {shown_name(choice.column):<{width}}  {role:<6}  {choice.use:<11}  {choice.summary}"
+        filled = f"{found.missing(choice)}; filled with: {choice.fill}" if choice.fill else ""
+        yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled) if remark)
+    if found.left_out:
+        yield "left out:"
+        yield from (f"  {shown_name(choice.column):<{width}}  {choice.why}" for choice in found.left_out)

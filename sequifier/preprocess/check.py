@@ -1,7 +1,7 @@
-"""Raw rows -> sorted, whole sequences without a bad value.
+"""Raw rows -> sorted, whole sequences of valid values.
 
-Problems are collected over all parts of the data and reported once, with their number and the first place in
-(sequenceId, itemPosition) order.
+Problems are collected over all parts of the data and reported together, each with its number and its first place in
+the order of (sequenceId, itemPosition).
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.config.preprocess import FillNull, PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
-from sequifier.preprocess.types import StoredType
+from sequifier.preprocess.column_types import StoredType
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Part:
 
     Attributes:
         sequence_ids: (S,) int64, or object holding str.
-        offsets: (S + 1,) rows of sequence s are offsets[s] : offsets[s + 1].
-        rows: (N) itemPosition and the features, as stored types. Nulls left are to become the mean or unknown.
-            Lazy, because they are in memory or in a file.
+        offsets: (S + 1,) sequence s has the rows offsets[s] : offsets[s + 1].
+        rows: (N) itemPosition and the features with their stored types, in memory or in a file. Remaining nulls become
+            the mean or unknown.
     """
 
     sequence_ids: NDArray[Any]
@@ -44,7 +44,7 @@ class _Found:
 
 @dataclass
 class Problems:
-    """What is wrong with the values, summed over parts."""
+    """Problems of the values, summed over all parts."""
 
     n_rows: int = 0
     duplicates: _Found = field(default_factory=_Found)
@@ -56,25 +56,25 @@ class Problems:
         self._count(found, is_bad.fill_null(False).to_numpy(), rows)
 
     def add_duplicates(self, is_repeated: NDArray[np.bool_], rows: pl.DataFrame) -> None:
-        """Count the rows whose key is that of the row before."""
+        """Count the rows with the key of the row before."""
         self._count(self.duplicates, is_repeated, rows)
 
     @property
     def any(self) -> bool:
-        """Whether anything is wrong."""
+        """Whether there are problems."""
         return bool(self.duplicates.count or self.bad_values)
 
     def raise_any(self, source: str, fill_null: Mapping[str, FillNull]) -> None:
-        """Raise what was found.
+        """Raise the problems as one error.
 
         Raises:
-            DataError: duplicates, or values that cannot be encoded.
+            DataError: there are duplicates, or values that cannot be encoded.
         """
         if self.duplicates.count:
             raise DataError(
                 f"{self.duplicates.count:,} of {self.n_rows:,} rows repeat the sequenceId and itemPosition of another",
                 where=f"{source}, first at {self.duplicates.first}",
-                fix="drop the duplicates, or choose a position_column that tells the events of a sequence apart",
+                fix="remove the duplicates, or choose a position_column that is unique within a sequence",
             )
         if not self.bad_values:
             return
@@ -86,9 +86,9 @@ class Problems:
         if "fraction" in what:
             fix = f"declare column_types.{column}: real, or round it"
         elif column in fill_null:
-            fix = f"drop those rows, or set fill_null.{column} to something other than {fill_null[column]}"
+            fix = f"remove those rows, or set fill_null.{column} to something other than {fill_null[column]}"
         else:
-            fix = f"drop those rows, or set fill_null.{column} in the preprocess config"
+            fix = f"remove those rows, or set fill_null.{column} in the preprocess config"
         raise DataError("\n".join(lines), where=source, fix=fix)
 
     @staticmethod
@@ -100,10 +100,10 @@ class Problems:
 
 
 def check_settings(config: PreprocessConfig, types: Mapping[str, StoredType], source: str) -> None:
-    """Maps by column must name features that exist and that they can apply to.
+    """Check that the maps by column (fill_null, min_count, max_categories) fit the features.
 
     Raises:
-        DataError: they do not.
+        DataError: a map names a column that does not exist or does not fit.
     """
     maps: dict[str, Mapping[str, object]] = {"fill_null": config.fill_null}
     for name, value in (("min_count", config.min_count), ("max_categories", config.max_categories)):
@@ -133,7 +133,7 @@ def check_settings(config: PreprocessConfig, types: Mapping[str, StoredType], so
             )
         if types[column] == "Int64" and isinstance(fill, float):
             raise DataError(
-                f"fill_null.{column}: {fill} is no category of an integer column",
+                f"fill_null.{column}: {fill} is not an integer, as the values of the column are",
                 where=source,
                 fix=f"write {fill:.0f}, or declare column_types.{column}: real",
             )
@@ -156,9 +156,9 @@ def prepare(
 
     Args:
         rows: sequenceId, itemPosition and the features, in any order.
-        types: feature -> what it is stored as.
-        fill_null: feature -> what its missing values become.
-        problems: takes what is found.
+        types: feature -> stored type.
+        fill_null: feature -> replacement of missing values.
+        problems: collects the problems.
     """
     rows, starts = _sorted(rows)
     problems.n_rows += rows.height
@@ -179,12 +179,12 @@ def prepare(
 
 
 def id_array(ids: pl.Series) -> NDArray[Any]:
-    """Sequence ids as int64, or as an object array of str."""
+    """Return sequence ids as int64, or as an object array of str."""
     return np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy()
 
 
 def _sorted(rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-    """Rows by (sequenceId, itemPosition), and where each sequence starts. Sorted rows are only looked at."""
+    """Return rows sorted by (sequenceId, itemPosition), without a copy if possible, and where sequences start."""
     starts = _starts(rows[SEQUENCE])
     ids = rows[SEQUENCE].gather(pl.Series(starts))
     position = rows[POSITION].to_physical().to_numpy()
@@ -205,7 +205,7 @@ def _starts(sequence: pl.Series) -> NDArray[np.int64]:
 def _checked(
     rows: pl.DataFrame, column: str, stored: StoredType, fill: FillNull | None, problems: Problems
 ) -> pl.Series:
-    """One feature with its missing values filled or reported."""
+    """Return a feature with missing values filled or reported."""
     values = rows[column]
     if fill is None:
         _report_missing(rows, values, problems)
@@ -214,7 +214,7 @@ def _checked(
     if stored == "Int64" and values.dtype == pl.Float64:
         has_fraction = values != values.floor()
         if has_fraction.any():
-            problems.add(column, "values with a fraction, but is to be categorical", has_fraction, rows)
+            problems.add(column, "values with a fraction, but is declared categorical", has_fraction, rows)
         values = values.cast(pl.Int64, strict=False)
     return values.alias(column)
 
@@ -229,7 +229,7 @@ def _report_missing(rows: pl.DataFrame, values: pl.Series, problems: Problems) -
 
 
 def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Problems) -> pl.Series:
-    """Missing values replaced; those that become the mean or unknown stay null for the encoding."""
+    """Replace missing values; those that become the mean or unknown remain null until the encoding."""
     if values.dtype == pl.Float64:
         values = rows.select(pl.when(pl.col(values.name).is_finite()).then(pl.col(values.name))).to_series()
     if not isinstance(fill, str):
@@ -238,6 +238,6 @@ def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Pro
         filled = pl.col(values.name).forward_fill().over(SEQUENCE)
         values = rows.with_columns(values).select(filled).to_series()
         if values.null_count():
-            what = "missing values without an earlier one to carry forward"
+            what = "missing values without an earlier value"
             problems.add(values.name, what, values.is_null(), rows)
     return values

@@ -1,6 +1,6 @@
-"""CSV files as people export them: quoted empty cells, CR line ends, quotes in the header.
+"""CSV files as programs export them: quoted empty cells, CR line ends, quotes in the header.
 
-What cannot be read is refused in plain words before anything is read.
+Files that cannot be read are refused with a clear message before they are read.
 """
 
 import codecs
@@ -26,13 +26,13 @@ def scan_csv(
     types: Mapping[str, pl.DataType] | None = None,
     sample_rows: int | None = 0,
 ) -> pl.LazyFrame:
-    """The rows of a CSV file with a header. An empty cell is missing, quoted or not.
+    """Return the rows of a CSV file with a header. An empty cell is missing, quoted or not.
 
     Args:
         file: its path.
-        separator: between the columns.
-        types: column -> type, for those that are not to be guessed.
-        sample_rows: rows that other types are guessed from; None looks at all rows, 0 takes them as text.
+        separator: the separator of columns.
+        types: column -> type, for columns whose type is known.
+        sample_rows: number of rows to infer other types from; None: all rows; 0: other columns are text.
     """
     status = file.stat()
     end, names = _layout(file, status.st_mtime_ns, status.st_size, separator)
@@ -53,10 +53,10 @@ def scan_csv(
 
 
 def check_csv(file: Path) -> None:
-    """Refuse what polars would read without a word, or with one that does not help.
+    """Refuse files that polars would read wrongly, or with an unhelpful message.
 
     Raises:
-        DataError: the file is UTF-16, its header is not separated by commas, or names a column twice.
+        DataError: the file is UTF-16, its header is not separated by commas, or has a name twice.
     """
     with file.open("rb") as opened:
         start = opened.read(64)
@@ -66,21 +66,21 @@ def check_csv(file: Path) -> None:
     if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in (names[0] or "")), None)):
         shown = "a tab" if separator == "\t" else f"`{separator}`"
         raise DataError(
-            f"the header is one column, `{names[0]}`: it is separated by {shown}, not by commas",
+            f"the header has one column, `{names[0]}`: it is separated by {shown}, not by commas",
             where=str(file),
             fix="write the file with commas between its columns",
         )
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         shown = " and ".join(f"`{name}`" if name else "a column without a name" for name in repeated)
         raise DataError(
-            f"the header names {shown} more than once",
+            f"the header has {shown} more than once",
             where=str(file),
-            fix="give each column a name of its own",
+            fix="give each column another name",
         )
 
 
 def header(file: Path, separator: str = ",") -> tuple[str | None, ...]:
-    """The names in the first line."""
+    """Return the names in the first line."""
     rows = pl.scan_csv(
         file,
         glob=False,
@@ -93,20 +93,20 @@ def header(file: Path, separator: str = ",") -> tuple[str | None, ...]:
     return tuple(rows.head(1).collect().row(0))
 
 
-def may_have_zeros_in_front(file: Path) -> bool:
-    """Whether some value begins with a zero and another digit, as 007 does, in blocks from everywhere in the file.
+def may_have_leading_zeros(file: Path) -> bool:
+    """Whether a value starts with a zero and another digit, like 007, in blocks spread over the file.
 
-    A file of up to 4 MB is read whole. Looking at all of a larger one would take a tenth of the time of its reading.
+    A file of up to 4 MB is read whole. Checking all of a larger one would add a tenth to the time of reading it.
     """
     size = file.stat().st_size
     step = max(_BLOCK_BYTES, size // _BLOCKS)
     with file.open("rb") as opened:
         for start in [*range(0, size, step), max(0, size - _BLOCK_BYTES)]:
             opened.seek(max(0, start - 1))
-            read = opened.read(_BLOCK_BYTES + 2)  # with the byte before and the one behind
+            read = opened.read(_BLOCK_BYTES + 2)  # with the bytes before and after the block
             block = np.frombuffer(read if start else b"\n" + read, dtype=np.uint8)
             before, byte, after = block[:-2], block[1:-1], block[2:]
-            begins = (before <= ord(",")) & (before != ord("+"))  # behind a comma, a quote, a blank or a line end
+            begins = (before <= ord(",")) & (before != ord("+"))  # after a comma, a quote, a space or a line end
             if (begins & (byte == ord("0")) & (after - ord("0") < 10)).any():
                 return True
     return False
@@ -115,13 +115,13 @@ def may_have_zeros_in_front(file: Path) -> bool:
 def is_utf16(start: bytes) -> bool:
     """Whether the first bytes of a file look like UTF-16."""
     has_mark = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    # Without a mark, every other byte of English text is 0.
+    # Without a byte order mark, every other byte of English text is 0.
     return has_mark or (len(start) >= 4 and not (any(start[::2]) and any(start[1::2])))
 
 
 @lru_cache(maxsize=1024)
 def _layout(file: Path, modified: int, size: int, separator: str) -> tuple[str, dict[str, str]]:
-    """The byte that ends a line, and the names of columns that polars would show with doubled quotes."""
+    """Return the line end, and the names of columns that polars would return with doubled quotes."""
     end = _line_end(file)
     first = b""
     with file.open("rb") as opened:
@@ -136,7 +136,7 @@ def _layout(file: Path, modified: int, size: int, separator: str) -> tuple[str, 
 
 
 def _line_end(file: Path) -> str:
-    """A line feed, or the carriage return that old programs of the Macintosh write alone."""
+    """Return the line end: a line feed, or the carriage return alone that old Macintosh programs write."""
     with file.open("rb") as opened:
         start = opened.read(_START_BYTES)
     return "\r" if b"\r" in start and b"\n" not in start else "\n"

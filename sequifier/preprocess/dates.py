@@ -1,7 +1,7 @@
-"""Dates in text: which way to write dates all values of a column share, and which moment each stands for.
+"""Dates in text: the common format of all values of a column, and the instant of each value.
 
-Years have four digits. Whether 03/04/2013 is in March or in April is decided by all values of the column together, and
-where they do not decide it, nothing is guessed. A time zone is an offset, or one of the names of UTC.
+Years have four digits. All values of the column together decide whether 03/04/2013 is in March or April; where they do
+not decide it, nothing is guessed. A time zone is an offset, or a name of UTC.
 """
 
 import re
@@ -36,7 +36,7 @@ _CLOCK = (
     r"(?P<H>[0-9]{1,2})[:.](?P<M>[0-9]{2})(?:[:.](?P<S>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?"
     r"(?:\s*(?P<half>[ap])\.?m\.?)?"
 )
-_NAMED = r"(?:\s+[a-z]{2,5}|\[[^\[\]]*\]|\s*\([^()]*\))?"  # beside an offset, as Go, Java and JavaScript write it
+_NAMED = r"(?:\s+[a-z]{2,5}|\[[^\[\]]*\]|\s*\([^()]*\))?"  # after an offset, as in Go, Java and JavaScript
 _OFFSET = rf"(?P<sign>[+-])(?P<oh>[0-9]{{2}})(?::?(?P<om>[0-9]{{2}}))?{_NAMED}"
 _ZONE = rf"(?:\s*(?:(?P<utc>z|utc|gmt|ut)(?:\[[^\[\]]*\])?)?\s*(?:{_OFFSET})?)"
 _TIME = rf"(?:(?:t|\s*,\s*|\s+(?:at\s+)?|_|:){_CLOCK}{_ZONE})?"
@@ -44,11 +44,11 @@ _TIME = rf"(?:(?:t|\s*,\s*|\s+(?:at\s+)?|_|:){_CLOCK}{_ZONE})?"
 
 @dataclass(frozen=True)
 class _Form:
-    """One way to write dates.
+    """A format of dates.
 
     Attributes:
-        shown: for messages; DD and MM of an ambiguous one are filled in by `DateStyle`.
-        pattern: with groups y, m (or mon), d, or a, b, y where the order of day and month is open.
+        shown: the format in messages; `DateStyle` fills in DD and MM where their order is open.
+        pattern: regular expression with groups y, m (or mon), d; or a, b, y where the order of day and month is open.
     """
 
     shown: str
@@ -98,13 +98,13 @@ _FORMS: Mapping[str, _Form] = {
 
 @dataclass(frozen=True)
 class DateStyle:
-    """How a column writes its dates.
+    """The format of the dates of a column.
 
     Attributes:
-        form: a key of the forms.
-        day_first: where the form leaves the order of day and month open.
-        kind: a date where no value has a time of day; nanoseconds where some have more than six digits.
-        iso: what polars parses by itself, if it is that.
+        form: a key of `_FORMS`.
+        day_first: the order of day and month, where the form leaves it open.
+        kind: date where no value has a time of day; nanoseconds where a value has more than six decimals.
+        iso: the format for polars, for ISO 8601.
     """
 
     form: str
@@ -114,21 +114,21 @@ class DateStyle:
 
     @property
     def shown(self) -> str:
-        """In letters: DD/MM/YYYY."""
+        """The format in letters: DD/MM/YYYY."""
         first, second = ("DD", "MM") if self.day_first else ("MM", "DD")
         return self.form.replace("?", first, 1).replace("?", second, 1)
 
 
 @dataclass(frozen=True)
-class DateLook:
-    """What a text column holds as dates.
+class DateFindings:
+    """The dates of a text column.
 
     Attributes:
-        style: None where it does not hold any, or where nothing decides.
-        n_values: values apart from missing ones.
-        n_odd: of those, not written in this style.
-        why: why there is no style, though most of the values look like dates.
-        note: how day and month were told apart.
+        style: their format; None where there are no dates, or where several formats fit.
+        n_values: number of values except missing ones.
+        n_odd: number of these that do not fit the format.
+        why: why there is no format, though most of the values look like dates.
+        note: how the order of day and month was decided.
     """
 
     style: DateStyle | None
@@ -139,7 +139,7 @@ class DateLook:
 
 
 def iso_style(example: str) -> DateStyle | None:
-    """The style of a date in ISO 8601 that polars parses by itself."""
+    """Return the format of an ISO 8601 date that polars can parse; None for other texts."""
     shown = pl.Series([example])
     if not re.match(r"\d{4}-", example):
         return None
@@ -151,8 +151,8 @@ def iso_style(example: str) -> DateStyle | None:
     return None
 
 
-def look_for_dates(text: pl.Expr) -> dict[str, pl.Expr]:
-    """Counts by form over a column. Ask for them where a value is like a date, see `is_like_a_date`."""
+def date_counts(text: pl.Expr) -> dict[str, pl.Expr]:
+    """Return counts of each form over a column; slow, so use it only where a value `is_like_a_date`."""
     value = stripped(text)
     counts: dict[str, pl.Expr] = {"known": text.count(), "marks": is_mark(text).sum()}
     for name, form in _FORMS.items():
@@ -169,59 +169,56 @@ def look_for_dates(text: pl.Expr) -> dict[str, pl.Expr]:
 
 
 def is_like_a_date(text: str) -> bool:
-    """Whether one value is written in one of the forms, or is a date that is refused for a reason."""
+    """Whether a value has one of the forms, or is a date that is refused for a reason."""
     value = text.strip()
     return any(re.search(_whole(form).replace("(?i)", ""), value, re.IGNORECASE) for form in _FORMS.values()) or bool(
         why_not(value)
     )
 
 
-def decide_dates(counts: Mapping[str, Any], known: str = "") -> DateLook:
-    """The style of most values, from the counts of `look_for_dates`.
+def decide_dates(counts: Mapping[str, Any], known: str = "") -> DateFindings:
+    """Decide on the format of most values.
 
     Args:
-        counts: of all values.
-        known: the style (`DateStyle.shown`) that a metadata file or a model stored; it decides the order of day and
-            month where the values do not.
+        counts: `date_counts` over all values.
+        known: the stored format (`DateStyle.shown`), which decides the order of day and month where the values do not.
     """
     n_values = counts["known"] - counts["marks"]
     name = max(_FORMS, key=lambda name: counts[f"{name} n"])
     n = counts[f"{name} n"]
     if not n:
-        return DateLook(None, n_values, n_values)
+        return DateFindings(None, n_values, n_values)
     kind: DateKind = "date"
     if counts[f"{name} times"]:
         kind = "datetime ns" if (counts[f"{name} max digits"] or 0) > 6 else "datetime us"
     zones = counts[f"{name} zones"]
     if 0 < zones < n:
-        why = f"{zones:,} of its dates have a time zone (or UTC), {n - zones:,} have none"
-        return DateLook(None, n_values, n_values - n, why)
+        why = f"{zones:,} of its dates have a time zone, {n - zones:,} have none"
+        return DateFindings(None, n_values, n_values - n, why)
     if not _FORMS[name].is_open:
-        return DateLook(DateStyle(name, kind=kind), n_values, n_values - n)
+        return DateFindings(DateStyle(name, kind=kind), n_values, n_values - n)
     day_first, month_first = DateStyle(name, True, kind), DateStyle(name, False, kind)
     both = f"{day_first.shown} and {month_first.shown}"
     a, b = counts[f"{name} max a"], counts[f"{name} max b"]
     if a > 12 and b > 12:
-        return DateLook(
-            None, n_values, n_values - n, f"its dates are written in two ways, {both}: both parts exceed 12"
-        )
+        return DateFindings(None, n_values, n_values - n, f"its dates have two formats, {both}: both parts exceed 12")
     if a <= 12 and b <= 12 and name != "?.?.YYYY" and known not in (day_first.shown, month_first.shown):
-        return DateLook(None, n_values, n_values - n, f"the dates can be read in several ways: {both} fit all of them")
+        return DateFindings(None, n_values, n_values - n, f"the dates fit several formats: {both}")
     style = month_first if b > 12 or (a <= 12 and known == month_first.shown) else day_first
     note = ""
     if a > 12 or b > 12:
         note = f"its {'first' if style.day_first else 'second'} part goes up to {max(a, b)}"
-    return DateLook(style, n_values, n_values - n, note=note)
+    return DateFindings(style, n_values, n_values - n, note=note)
 
 
 def date(text: pl.Expr, style: DateStyle) -> pl.Expr:
-    """The date or datetime (UTC) that each text stands for; null where it is written otherwise or does not exist."""
+    """Return text as dates or datetimes (UTC); null where it has another format or the date does not exist."""
     unit: Any = "ns" if style.kind == "datetime ns" else "us"
     if style.iso == ISO_DATE:
         parsed = text.str.to_date(ISO_DATE, strict=False)
     elif style.iso:
         parsed = text.str.to_datetime(style.iso, strict=False, time_unit=unit).dt.replace_time_zone(None)
-        # Polars cuts off what a microsecond cannot hold.
+        # Polars truncates to microseconds.
         is_long = (
             text.str.contains(r"[.][0-9]{7}")
             if "%#z" in style.iso
@@ -236,14 +233,14 @@ def date(text: pl.Expr, style: DateStyle) -> pl.Expr:
 
 
 def why_not(text: str) -> str:
-    """What keeps a text that looks like a date from being read; empty where it does not look like one."""
+    """Return why a text that looks like a date is not read; empty where it does not look like one."""
     value = text.strip()
     number, name = r"\d{1,2}", rf"(?:{_MONTH})"
     end = r"(?:[T\s,:].*)?$"
     if re.match(rf"{number}([-/.])(?:{number}|{name})\1{number}{end}", value, re.IGNORECASE) or re.match(
         rf"{_WEEKDAY}(?:{number}[\s-]+{name},?|{name}\s+{number},?)[\s-]+'?\d\d(?:\s+\d.*)?$", value, re.IGNORECASE
     ):
-        return "the year has two digits, and it could be any of its parts and of any century"
+        return "the year has two digits, and its place and century are unknown"
     if re.match(r"(?:\d{3}|0\d{3})[-/.]\d{1,2}[-/.]\d{1,2}(?!\d)", value):
         return f"the year is below {FIRST_YEAR}"
     zone = re.search(rf"(?:^\d|{_MONTH}).*:\d\d(?:[.,]\d+)?\s*([A-Z][A-Z/_]+)(?:\s+\d{{4}})?$", value, re.IGNORECASE)
@@ -257,10 +254,10 @@ def why_not(text: str) -> str:
 
 
 def year_last(rows: pl.LazyFrame, column: str) -> str:
-    """How a column of integers writes dates whose year stands last, DDMMYYYY for 28032024; empty where it does not.
+    """Return the format of integers that are dates with the year last, DDMMYYYY for 28032024; empty for others.
 
-    As integers they go by the day of the month, or by the month. A counter has few of the leading digits and many of
-    the last ones, days have it the other way round.
+    Their order as integers is by day or month. A counter has few different leading digits and many last ones; dates
+    have many days and few years.
     """
     text = rows.select(pl.col(column).cast(pl.String)).drop_nulls()
     first = text.head(1).collect()
@@ -283,7 +280,7 @@ def year_last(rows: pl.LazyFrame, column: str) -> str:
 
 _YEAR_LAST = {"DDMM": "%d%m", "MMDD": "%m%d"}
 _LEAST_DAYS = 10
-"""Different days from which on integers that could be dates are taken for some."""
+"""Number of distinct days from which integers that may be dates are treated as dates."""
 
 
 def _whole(form: _Form) -> str:
@@ -295,7 +292,7 @@ def _groups(value: pl.Expr, form: _Form) -> pl.Expr:
 
 
 def _moment(found: pl.Expr, style: DateStyle, unit: Any) -> pl.Expr:
-    """The groups of a form as a moment in UTC."""
+    """Return the groups of a form as an instant in UTC."""
     form = _FORMS[style.form]
 
     def part(name: str, default: str = "00") -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Values -> numbers, with vocabularies and statistics that were learnt before."""
+"""Values -> numbers, by vocabularies and statistics that were learnt before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import Metadata, Statistics
 from sequifier.errors import DataError
-from sequifier.preprocess.types import POLARS_TYPES
+from sequifier.preprocess.column_types import POLARS_TYPES
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the columns of one data set become numbers.
+    """The encoding of the columns of one data set.
 
     Attributes:
         columns: the features, in stored order.
@@ -29,7 +29,7 @@ class Encoding:
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, columns: Sequence[str]) -> Self:
-        """The encoding that a metadata file describes, of some of its columns in the order given."""
+        """Return the encoding in a metadata file for these columns."""
         return cls(
             tuple(columns),
             {
@@ -47,10 +47,10 @@ class Encoding:
         )
 
     def encode(self, column: str, values: pl.Series) -> NDArray[Any]:
-        """Numbers for values of the column's stored type.
+        """Encode values of the column's stored type.
 
         Returns:
-            (N,) int32 ids, unknown and null being 0, or float32 z, null being 0 (the mean).
+            (N,) int32 ids with 0 for unknown and null, or float32 z with 0 (the mean) for null.
 
         Raises:
             DataError: a value is too far from the mean for float32.
@@ -61,15 +61,15 @@ class Encoding:
         z = encode_reals(values.to_numpy(), mean=mean, std=std)
         if not (is_finite := np.isfinite(z)).all():
             raise DataError(
-                f"column `{column}` holds {values[int(np.argmin(is_finite))]:g}: its distance from the mean ({mean:g}) "
-                f"in standard deviations ({std:g}) exceeds float32",
-                fix="correct the value, or make it a missing one",
+                f"column `{column}` has the value {values[int(np.argmin(is_finite))]:g}: its distance from the mean "
+                f"({mean:g}) in standard deviations ({std:g}) exceeds float32",
+                fix="correct or clear the value",
             )
         return z
 
 
 def encode_categories(values: pl.Series, categories: pl.Series) -> NDArray[np.int32]:
-    """Category ids from 1 in the order of `categories`; what it does not hold, null included, is 0.
+    """Return the id of each value, from 1 in the order of `categories`; 0 for null and other values.
 
     >>> encode_categories(pl.Series(["b", None, "a", "?"]), pl.Series(["a", "b"])).tolist()
     [2, 0, 1, 0]
@@ -77,7 +77,7 @@ def encode_categories(values: pl.Series, categories: pl.Series) -> NDArray[np.in
     if categories.is_empty():
         return np.zeros(len(values), dtype=np.int32)
     if values.dtype == pl.String:
-        # An Enum cast is one hash look-up per value; three times as fast as replacing text by numbers.
+        # Casting to Enum takes one hash lookup per value, a third of the time of replacing text by numbers.
         indices = values.cast(pl.Enum(categories), strict=False).to_physical()
         return (indices.cast(pl.Int32) + 1).fill_null(0).to_numpy()
     ids = pl.Series(range(1, len(categories) + 1), dtype=pl.Int32)
@@ -85,7 +85,7 @@ def encode_categories(values: pl.Series, categories: pl.Series) -> NDArray[np.in
 
 
 def encode_reals(values: NDArray[np.float64], *, mean: float, std: float) -> NDArray[np.float32]:
-    """z = (x - mean) / std in float32; NaN becomes the mean, which is 0."""
+    """Return z = (x - mean) / std in float32; NaN becomes 0, the mean."""
     with np.errstate(over="ignore"):
         z: NDArray[Any] = ((values - mean) / std).astype(np.float32)
     return np.where(np.isnan(z), np.float32(0), z) if np.isnan(z).any() else z

@@ -1,7 +1,7 @@
-"""What sequenceId and itemPosition are, and how they are obtained from the raw columns.
+"""The key columns sequenceId and itemPosition, from the raw columns.
 
-A sequence is named by an integer or a text; positions are integers, dates or datetimes. Whole numbers count as
-integers, whatever type holds them. What cannot be a key becomes null, which the caller reports.
+Sequences are named by integers or text; positions are integers, dates or datetimes. Floats without a fraction count as
+integers. Values that cannot be a key become null, which the caller reports.
 """
 
 from collections.abc import Mapping
@@ -13,24 +13,24 @@ import polars as pl
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.errors import DataError
+from sequifier.preprocess.agree_columns import NeedsAllValues, ParsedColumn
+from sequifier.preprocess.column_counts import count_columns, first_where
+from sequifier.preprocess.column_types import PositionType, raw_kind
 from sequifier.preprocess.dates import (
     FIRST_YEAR,
     DateStyle,
     date,
+    date_counts,
     decide_dates,
     is_like_a_date,
     iso_style,
-    look_for_dates,
     why_not,
     year_last,
 )
-from sequifier.preprocess.look import count, first_where
 from sequifier.preprocess.numbers import integer, is_mark
-from sequifier.preprocess.parsed_columns import LookAgain, ParsedColumn
-from sequifier.preprocess.types import PositionType, raw_kind
 
 LARGEST_WHOLE = 2**53
-"""Above this, a float is not one integer but several."""
+"""Largest float that stands for one integer only."""
 
 Files = Mapping[Path, pl.LazyFrame]
 
@@ -43,13 +43,13 @@ _DATE_TYPES: Mapping[str, PositionType] = {
 
 @dataclass(frozen=True)
 class Position:
-    """How positions are obtained.
+    """The position column.
 
     Attributes:
-        value: from the raw column, named itemPosition.
-        type: what they are then.
-        dates: how they are written, where they are text and not ISO 8601.
-        note: for the user.
+        value: expression for positions, from a raw column named itemPosition.
+        type: their type.
+        dates: their format, where they are text other than ISO 8601.
+        note: note for the user.
     """
 
     value: pl.Expr
@@ -59,10 +59,10 @@ class Position:
 
 
 def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tuple[pl.Expr, Literal["Int64", "String"]]:
-    """How sequenceId is obtained, and what it is stored as.
+    """Return an expression for sequenceId, and its stored type.
 
     Raises:
-        DataError: neither integers nor text.
+        DataError: the values are neither integers nor text.
     """
     values = raw.value(pl.col(SEQUENCE))
     match raw_kind(raw.dtype):
@@ -80,19 +80,19 @@ def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tup
 
 
 def position(column: str, raw: ParsedColumn, files: Files, *, path: Path, is_sample: bool, known: str) -> Position:
-    """How itemPosition is obtained.
+    """Return the position column.
 
     Args:
         column: its name in the files.
-        raw: what it is there.
-        files: the untouched rows, where it is named itemPosition.
-        path: for messages.
-        is_sample: the values have not been looked at yet.
-        known: how a metadata file or a model says that dates are written.
+        raw: the column in the files.
+        files: the unchanged rows, where it is named itemPosition.
+        path: the path of all files, for messages.
+        is_sample: whether the values have not been inspected yet.
+        known: the stored format of dates.
 
     Raises:
-        DataError: neither integers nor dates, or dates that can be read in several ways.
-        LookAgain: only the values can tell.
+        DataError: the values are neither integers nor dates, or are dates that fit several formats.
+        NeedsAllValues: the first rows do not determine the type.
     """
     values = raw.value(pl.col(POSITION))
     match raw_kind(raw.dtype):
@@ -116,31 +116,31 @@ def position(column: str, raw: ParsedColumn, files: Files, *, path: Path, is_sam
 
 
 def _fraction(files: Files, key: str, values: pl.Expr) -> tuple[str, str]:
-    """The first number that is not whole, or too large to be one integer, and where it is."""
+    """Return the first number with a fraction, or too large for one integer, and its file and row."""
     values = values.cast(pl.Float64)
     is_whole = (values == values.floor()) & (values.abs() <= LARGEST_WHOLE)
     return first_where(files, key, values.is_not_null() & values.is_not_nan() & is_whole.not_())
 
 
 def _check_years(column: str, files: Files) -> None:
-    """Raises DataError: a program that wrote the dates took the 24 of 28-03-24 for the year 24."""
+    """Raise DataError for years below 1000: the program that wrote the dates read 28-03-24 as the year 24."""
     found, where = first_where(files, POSITION, pl.col(POSITION).dt.year() < FIRST_YEAR)
     if found:
         raise DataError(
-            f"the position column `{column}` holds {found}: the year is below {FIRST_YEAR}",
+            f"the position column `{column}` has the value {found}: the year is below {FIRST_YEAR}",
             where=where,
-            fix="correct the year where the dates are written",
+            fix="correct the year",
         )
 
 
 def _check_no_dates(column: str, files: Files) -> None:
-    """Raises DataError: the integers are dates like 28032024, which do not stand in the order of time."""
+    """Raise DataError for integers that are dates like 28032024, whose order is not the order of time."""
     rows = pl.concat(file.select(pl.col(POSITION).cast(pl.String)) for file in files.values())
     if written := year_last(rows, POSITION):
         example, where = first_where(files, POSITION, pl.col(POSITION).is_not_null())
         raise DataError(
-            f"the position column `{column}` holds `{example}`: its integers are dates that are written {written}, and "
-            "as integers they do not stand in the order of time",
+            f"the position column `{column}` has the value `{example}`: its integers are dates in the format "
+            f"{written}, whose order is not the order of time",
             where=where,
             fix="write dates like 2013-01-31 (year, month, day)",
         )
@@ -158,26 +158,26 @@ def _from_text(column: str, files: Files, path: Path, *, is_sample: bool, known:
     if style is not None and (is_sample or _fits(files, text, style)):
         return Position(date(text, style), _DATE_TYPES[style.kind])
     if is_sample:
-        raise LookAgain
+        raise NeedsAllValues
     rows = pl.concat(file.select(pl.col(POSITION).cast(pl.String)) for file in files.values())
-    look = decide_dates(count(rows, [POSITION], look_for_dates)[POSITION], known)
+    found = decide_dates(count_columns(rows, [POSITION], date_counts)[POSITION], known)
     n_integers = int(rows.select(integer(pl.col(POSITION)).count()).collect(engine="streaming").item())
-    if 2 * n_integers >= look.n_values:
+    if 2 * n_integers >= found.n_values:
         _check_no_dates(column, files)
         return Position(integer(text), "Int64")
-    if look.style is not None:
-        return _in_style(column, text, look.style, look.note)
+    if found.style is not None:
+        return _in_style(column, text, found.style, found.note)
     text_shown, where = first_where(files, POSITION, text.is_not_null() & is_mark(text).not_())
-    if look.why and not look.n_odd:
+    if found.why and not found.n_odd:
         raise DataError(
-            f"the position column `{column}` holds `{text_shown}`, but {look.why}",
+            f"the position column `{column}` has the value `{text_shown}`, but {found.why}",
             where=where,
-            fix="write them like 2013-01-31 (year, month, day), which has one meaning",
+            fix="write them like 2013-01-31 (year, month, day)",
         )
-    why = look.why or why_not(text_shown)
+    why = found.why or why_not(text_shown)
     raise DataError(
-        f"the position column `{column}` holds `{text_shown}`, which is neither a 64-bit integer nor a date that has "
-        f"one meaning{': ' + why if why else ''}",
+        f"the position column `{column}` has the value `{text_shown}`, which is neither a 64-bit integer nor a date "
+        f"with one meaning{': ' + why if why else ''}",
         where=where,
         fix="write integers, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
     )
@@ -198,7 +198,7 @@ def _in_style(column: str, text: pl.Expr, style: DateStyle, why: str) -> Positio
 
 def _wrong_sequence(column: str, what: str, where: str) -> DataError:
     return DataError(
-        f"the sequence column `{column}` holds {what}; a sequence is named by an integer or a text",
+        f"the sequence column `{column}` has {what}; sequences are named by integers or text",
         where=where,
         fix="write it as one of these",
     )
@@ -206,12 +206,12 @@ def _wrong_sequence(column: str, what: str, where: str) -> DataError:
 
 def _wrong_position(column: str, what: str, where: str) -> DataError:
     return DataError(
-        f"the position column `{column}` holds {what}; positions are integers, dates or datetimes",
+        f"the position column `{column}` has {what}; positions are integers, dates or datetimes",
         where=where,
-        fix="write it as one of these, for instance as the number of the event in its sequence",
+        fix="write it as one of these, for example as the number of the event in its sequence",
     )
 
 
 def why_not_a_position(text: str) -> str:
-    """What is known to be wrong with a text that should be a date; empty where nothing is."""
+    """Return why a text is not a valid date; empty where the reason is unknown."""
     return why_not(text) if is_like_a_date(text) else ""

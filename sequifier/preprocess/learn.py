@@ -1,10 +1,10 @@
-"""What encoding needs to know: the vocabulary of each category, mean and standard deviation of each real.
+"""Learning the encoding: the vocabulary of each categorical column, mean and standard deviation of each real one.
 
-Both are learnt part by part and merged; the result does not depend on how the sequences were parted.
+Both are learnt part by part and merged; the result does not depend on the parts.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,18 +13,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import Statistics
-from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
+from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.encode import Encoding
-from sequifier.preprocess.types import StoredType
 
 VALUE, COUNT = "value", "count"
 MANY_CATEGORIES = 100_000
 MANY_COLUMNS = 20
 MISSING = ("na", "n/a", "#n/a", "null", "nan", "<na>", "nat", "\\n", "(null)")
-"""Texts in lower case that hardly name a category."""
+"""Texts in lower case that probably mark missing values."""
 
 _T = TypeVar("_T")
 
@@ -34,22 +33,22 @@ def learn(
     n_training: Sequence[NDArray[np.int64]],
     types: Mapping[str, StoredType],
     config: PreprocessConfig,
-    log: Log,
+    report: Callable[[str], None],
     *,
-    are_looked_at: bool = False,
+    numbers_reported: bool = False,
 ) -> Encoding:
-    """Vocabularies, of all rows or those of split 0, and statistics of split 0.
+    """Learn vocabularies from all rows or from split 0, and statistics from split 0.
 
     Args:
         parts: all sequences.
-        n_training: for each part (S,), how many first rows of each sequence are in split 0.
-        types: feature -> what it is stored as.
+        n_training: for each part (S,), the number of first rows of each sequence that are in split 0.
+        types: feature -> stored type.
         config: vocabulary_from, min_count, max_categories.
-        log: receives lines for the user.
-        are_looked_at: columns of text that hold numbers have been reported already.
+        report: shows a line to the user.
+        numbers_reported: whether columns of text with numbers have been reported already.
 
     Raises:
-        DataError: the spread of a real column cannot be computed.
+        DataError: the standard deviation of a real column cannot be computed.
     """
     vocabularies: dict[str, pl.Series] = {}
     statistics: dict[str, Statistics] = {}
@@ -71,12 +70,12 @@ def learn(
             from_all = config.vocabulary_from == "all"
             counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
             vocabularies[column] = choose_vocabulary(column, counts, config)
-            _note_oddities(column, vocabularies[column], log, are_looked_at=are_looked_at)
+            _note_oddities(column, vocabularies[column], report, numbers_reported=numbers_reported)
     return Encoding(tuple(types), vocabularies, statistics)
 
 
 def _values(part: Part, column: str, n_first: NDArray[np.int64] | None) -> pl.Series:
-    """A column, whole or the first rows of each sequence."""
+    """Return a column: all rows, or the first rows of each sequence."""
     values = part.rows.select(column).collect().to_series()
     n_rows = np.diff(part.offsets)
     if n_first is None or (n_first == n_rows).all():
@@ -90,7 +89,7 @@ def _of_column(setting: int | dict[str, int] | _T, column: str, default: _T) -> 
 
 
 def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Iterator[str]:
-    """What each column was taken for, in one line for each kind."""
+    """Yield a line for each kind of column, with the columns."""
     words = {"Int64": "integers", "String": "text", "Boolean": "true or false"}
     categorical = [
         f"{column} ({words[types[column]]}, {len(values):,} values)" for column, values in encoding.vocabularies.items()
@@ -103,36 +102,38 @@ def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Ite
             yield f"{kind}: {', '.join(shown)}"
 
 
-def _note_oddities(column: str, categories: pl.Series, log: Log, *, are_looked_at: bool) -> None:
-    """Columns that are probably numbers."""
+def _note_oddities(
+    column: str, categories: pl.Series, report: Callable[[str], None], *, numbers_reported: bool
+) -> None:
+    """Report a column that probably should be numbers."""
     n = len(categories)
     if categories.dtype == pl.Int64 and n > MANY_CATEGORIES:
-        log(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
+        report(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
     if categories.dtype == pl.String:
         marks = categories.filter(categories.str.to_lowercase().is_in(MISSING))
         if len(marks):
-            log(
-                f"note: column `{column}`: `{marks[0]}` is a category like any other; "
-                f"if it stands for missing values, empty those cells and set fill_null.{column}"
+            report(
+                f"note: column `{column}`: `{marks[0]}` is treated as a category; "
+                f"if it marks missing values, clear those cells and set fill_null.{column}"
             )
-    if categories.dtype == pl.String and n >= 100 and not are_looked_at:
+    if categories.dtype == pl.String and n >= 100 and not numbers_reported:
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
         if 0 < len(others) <= n // 100:
             shown = ", ".join(f"`{value}`" for value in others.head(3))
-            log(
+            report(
                 f"note: column `{column}` is categorical because of the text {shown}; its {n - len(others):,} other "
-                f"values are numbers. If it is to be a number, empty those cells, set column_types.{column}: real and "
+                f"values are numbers. To use it as a number, clear those cells, set column_types.{column}: real and "
                 f"fill_null.{column}"
             )
 
 
 def count_values(values: pl.Series) -> pl.DataFrame:
-    """How often each category occurs: columns value and count; nulls are left out."""
+    """Count the occurrences of each category, in columns value and count; nulls are left out."""
     return values.drop_nulls().alias(VALUE).value_counts(name=COUNT)
 
 
 def choose_vocabulary(column: str, counts: Sequence[pl.DataFrame], config: PreprocessConfig) -> pl.Series:
-    """The vocabulary of a column, as the config wants it; see `choose_categories`."""
+    """Return the vocabulary of a column by the rules of the config, see `choose_categories`."""
     return choose_categories(
         counts,
         min_count=_of_column(config.min_count, column, 1),
@@ -143,12 +144,12 @@ def choose_vocabulary(column: str, counts: Sequence[pl.DataFrame], config: Prepr
 def choose_categories(
     counts: Sequence[pl.DataFrame], *, min_count: int = 1, max_categories: int | None = None
 ) -> pl.Series:
-    """The vocabulary: sorted distinct values, of those frequent enough.
+    """Return the vocabulary: the sorted distinct values that are frequent enough.
 
     Args:
-        counts: of each part.
-        min_count: rarer values are left out.
-        max_categories: how many of the most frequent to keep; of equally frequent ones the smaller.
+        counts: counts of each part.
+        min_count: smallest number of occurrences.
+        max_categories: number of most frequent values to keep; of equally frequent ones, the smaller.
 
     Returns:
         Values in id order: the first has id 1.
@@ -162,24 +163,24 @@ def choose_categories(
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of real values, one entry for each sequence that has any; Chan, Golub and LeVeque 1979 merge them.
+    """Moments of real values, one entry for each sequence with values; merged as in Chan, Golub and LeVeque 1979.
 
-    Kept by sequence until the end, so that merging does not depend on parts: 24 bytes a sequence and column.
+    They are kept by sequence (24 bytes for each sequence and column), so that the result does not depend on parts.
     """
 
     count: NDArray[np.float64]
     mean: NDArray[np.float64]
-    m2: NDArray[np.float64]  # sum of squared distances from the sequence's own mean
+    m2: NDArray[np.float64]  # sum of squared deviations from the mean of the sequence
     lowest: float
     highest: float
 
 
 def moments(values: NDArray[np.float64], n_rows: NDArray[np.int64]) -> Moments:
-    """Count, mean and M2 of each sequence. NaN values (to be filled with the mean) are left out.
+    """Return count, mean and M2 of each sequence, without NaN, which is filled with the mean later.
 
     Args:
-        values: (N,) of consecutive sequences.
-        n_rows: (S,) rows of each; they sum to N.
+        values: (N,) values of consecutive sequences.
+        n_rows: (S,) number of rows of each sequence; the sum is N.
     """
     known = ~np.isnan(values)
     if not known.all():
@@ -191,7 +192,7 @@ def moments(values: NDArray[np.float64], n_rows: NDArray[np.int64]) -> Moments:
         empty = np.empty(0)
         return Moments(empty, empty, empty, math.inf, -math.inf)
     starts = np.cumsum(n_rows) - n_rows
-    with np.errstate(over="ignore", invalid="ignore"):  # mean_and_std finds a spread that is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # mean_and_std checks for infinite values
         mean = np.add.reduceat(values, starts) / n_rows
         distance = values - np.repeat(mean, n_rows)
         m2 = np.add.reduceat(distance * distance, starts)
@@ -199,9 +200,9 @@ def moments(values: NDArray[np.float64], n_rows: NDArray[np.int64]) -> Moments:
 
 
 def mean_and_std(parts: Sequence[Moments]) -> tuple[float, float]:
-    """Mean and sample standard deviation of all values; a constant column has exactly its value and 1.
+    """Return mean and sample standard deviation of all values; for a constant column, its value and 1.
 
-    Sums over sequences are exact (fsum), so they do not depend on their order either.
+    Sums over sequences are exact (fsum), so the result does not depend on their order.
 
     Raises:
         OverflowError: squares of the values exceed float64.
@@ -216,4 +217,4 @@ def mean_and_std(parts: Sequence[Moments]) -> tuple[float, float]:
     center = math.fsum(count * mean) / total
     squares = math.fsum(m2) + math.fsum(n * (x - center) ** 2 for n, x in zip(count, mean, strict=True))
     std = math.sqrt(squares / (total - 1))
-    return center, std or 1.0  # squares of differences below 1e-162 underflow: constant for every purpose
+    return center, std or 1.0  # squares of deviations below 1e-162 underflow to 0: treated as constant

@@ -1,6 +1,6 @@
-"""Raw events -> encoded events by the schema that a model carries: no metadata file is needed.
+"""Raw events -> encoded events by the schema in a model file, without a metadata file.
 
-They are read, typed, sorted and checked as `preprocess` does it, and not shared out to splits.
+They are read, typed, sorted and checked as in `preprocess`, and not split.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,15 @@ from sequifier.artifacts.events import POSITION, Events
 from sequifier.artifacts.model_file import ModelFile, stored_type
 from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, TypeName
 from sequifier.errors import DataError
+from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
 from sequifier.preprocess.check import Problems, prepare
+from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
 from sequifier.preprocess.encode import Encoding
-from sequifier.preprocess.parsed_columns import Known, known_of
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.text import id_of_code_point, read_texts
-from sequifier.preprocess.types import POLARS_TYPES, StoredType
 
 
 def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY_BYTES) -> Iterator[Events]:
@@ -43,7 +43,7 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
     """
     columns = file.architecture.input_columns
     types = {column: cast(StoredType, stored_type(file.vocabularies.get(column))) for column in columns}
-    # Where no category is known, every value is unknown, whatever its type was.
+    # Without known categories, every value is unknown.
     fills = {
         column: fill if file.vocabularies.get(column) != [] else "unknown"
         for column, fill in file.reading.fill_null.items()
@@ -67,12 +67,12 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
         sequence_column=file.data["sequence_column"],
         position_column=file.data["position_column"],
         seq_length=file.architecture.seq_length,
-        metadata_config_path="the model",  # a schema that is given
+        metadata_config_path="the model",  # stands for the schema
     )
     source = find_source(config)
     declared: dict[str, TypeName] = dict(types)
     try:
-        known = known_of(file.statistics, file.reading.numbers, file.reading.dates)
+        known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates)
         table = _open(source, config, declared, known)
         with TemporaryDirectory(prefix="sequifier-") as folder:
             problems = Problems()
@@ -96,7 +96,7 @@ def _encode_texts(path: Path, encoding: Encoding, file: ModelFile, memory_bytes:
         data_path=str(path.resolve()), read_format="text", seq_length=file.architecture.seq_length
     )
     source = find_source(config)
-    longest = max(path.stat().st_size for path in source.files)  # a character has a byte at least: no text is cut
+    longest = max(path.stat().st_size for path in source.files)  # a character has at least one byte, so no text is cut
     texts = read_texts(source, config.model_copy(update={"text_sequence_length": longest + 1}), memory_bytes)
     ids = id_of_code_point(encoding)
     yield from (part.encoded(ids) for part in texts.parts)
@@ -107,11 +107,11 @@ def _is_text(path: Path) -> bool:
     return not any(file.suffix.lower() in (".csv", ".parquet", ".pq") for file in files)
 
 
-def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], known: Known) -> Table:
-    """The typed table; what it should have been is said by the model, not by a preprocess config.
+def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], known: StoredFormats) -> Table:
+    """Open the table, with errors that name the model instead of a preprocess config.
 
     Raises:
-        DataError: no rows, or a column is missing or of another type.
+        DataError: there are no rows, or a column is missing or has another type.
     """
     try:
         return open_table(source, config, types, list(types), sample_rows=None, known=known)
@@ -120,8 +120,8 @@ def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], 
             raise DataError("there are no rows", where=str(source.path), fix="check data_path") from error
         if "did you mean" in error.fix or "header" in error.what:
             raise
-        wanted = ", ".join(f"{column} ({name})" for column, name in types.items())
-        raise DataError(error.what, where=error.where, fix=f"the model reads {wanted}") from error
+        columns = ", ".join(f"{column} ({name})" for column, name in types.items())
+        raise DataError(error.what, where=error.where, fix=f"the model reads {columns}") from error
 
 
 def _has_rows(csv: Path) -> bool:
@@ -139,7 +139,7 @@ def _raise_any(problems: Problems, path: Path, fills: Mapping[str, FillNull]) ->
     try:
         problems.raise_any(str(path), fills)
     except DataError as error:
-        fix = error.fix.split(",")[0].replace("drop those rows", "drop those rows, or fill in their values")
-        if "drop those rows" in fix and not fills:
+        fix = error.fix.split(",")[0].replace("remove those rows", "remove those rows, or fill in their values")
+        if "remove those rows" in fix and not fills:
             fix += "; the model was trained on data without missing values"
         raise DataError(error.what, where=error.where, fix=fix) from error

@@ -1,9 +1,8 @@
-"""Numbers in text: which values are numbers, in which style a column writes them, and what they are.
+"""Numbers in text: which values of a column are numbers, in which format, and their values.
 
-A number may have a sign (`-`, the Unicode minus, behind the number as SAP writes it, or parentheses as accountants
-do), a currency, a percent sign, groups of three digits, and a decimal point or comma. Whether `1,234` is a thousand
-or a little more than one is decided by all values of a column together. Where they do not decide it, nothing is
-guessed.
+A number may have a sign (`-` or the Unicode minus, after the number as in SAP, or parentheses as in accounting), a
+currency, a percent sign, groups of three digits, and a decimal point or comma. All values of a column together decide
+whether `1,234` is 1234 or 1.234. Where they do not decide it, nothing is guessed.
 """
 
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ MARKS = (
     *("", "na", "n/a", "#n/a", "#n/a n/a", "#na", "#nv", "n.a.", "<na>", "nat", "null", "(null)", "none", "missing"),
     *("-", "--", "–", "—", "?", ".", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
 )
-"""Texts in lower case that stand for a missing value in a column of numbers or dates: those of R, pandas, SQL, Excel,
-SAS and C. `nan` is none of them: it is a number to every program."""
+"""Texts in lower case that mark a missing value in a column of numbers or dates, from R, pandas, SQL, Excel, SAS and C.
+`nan` is not among them: every program reads it as a number."""
 
 PLAIN = NumberStyle()
 
@@ -56,22 +55,22 @@ Kind = Literal["empty", "integer", "large integer", "code", "number", "boolean",
 
 MANY_GROUPS = 100
 NEARLY_ALL = 0.9
-"""Proportion of numbers above which a column of text is probably meant to be one of numbers."""
+"""Fraction of numbers above which a column of text probably should be numbers."""
 
 
 @dataclass(frozen=True)
 class NumberLook:
-    """What a text column turned out to be.
+    """What the values of a text column are.
 
     Attributes:
-        kind: what all values are, apart from missing ones. A code is an integer with zeros in front, or one of many
-            that all begin with +: its digits name something. Ambiguous numbers fit several styles.
-        style: of the numbers.
-        n_known: values that are not null.
-        n_marks: of those, texts that stand for a missing value.
-        n_odd: of those, texts that are not numbers, where nearly all others are, or where numbers are declared.
-        fits: the styles that fit equally well, where they give different numbers.
-        why: what keeps all values from being numbers, where it is not the single value.
+        kind: the kind of all values except missing ones. Codes are integers with leading zeros, or with + in front of
+            all: their digits are a name. Ambiguous numbers fit several formats.
+        n_known: number of values that are not null.
+        n_marks: number of these that mark missing values.
+        style: format of the numbers.
+        n_odd: number of texts that are not numbers, where nearly all others are, or where numbers are declared.
+        fits: the formats that fit equally well but give different numbers.
+        why: why the column is not numbers, where the reason is not a single value.
     """
 
     kind: Kind
@@ -84,17 +83,17 @@ class NumberLook:
 
 
 def stripped(text: pl.Expr) -> pl.Expr:
-    """Text without blanks around it, of any kind that Unicode knows."""
+    """Return text without Unicode whitespace around it."""
     return text.str.strip_chars()
 
 
 def is_mark(text: pl.Expr) -> pl.Expr:
-    """Whether a text stands for a missing value among numbers or dates."""
+    """Whether a text marks a missing value among numbers or dates."""
     return stripped(text).str.to_lowercase().is_in(MARKS)
 
 
 def first_look(text: pl.Expr) -> dict[str, pl.Expr]:
-    """Counts that say whether a column may hold numbers."""
+    """Return counts that show whether a column may have numbers."""
     value = stripped(text)
     plain = value.cast(pl.Float64, strict=False)
     is_plain = plain.is_not_null()
@@ -113,14 +112,14 @@ def first_look(text: pl.Expr) -> dict[str, pl.Expr]:
 
 
 def needs_second_look(counts: Mapping[str, Any], known: NumberStyle | None = None) -> bool:
-    """Whether the first look leaves open how the numbers are written."""
+    """Whether the format of the numbers is still open."""
     n_values = counts["known"] - counts["marks"]
-    is_unusual = known is not None and known.decimal == ","  # to which 1.5 is not what it is to everybody else
+    is_unusual = known is not None and known.decimal == ","  # in which 1.5 is not a plain number
     return bool((is_unusual or n_values > counts["plain"]) and counts["like"] >= NEARLY_ALL * n_values > 0)
 
 
 def second_look(text: pl.Expr) -> dict[str, pl.Expr]:
-    """Counts that say in which style numbers are written."""
+    """Return counts that show the format of numbers."""
     value = stripped(text)
     body, is_like = _body(value), value.str.contains(_LIKE)
     is_percent = value.str.contains("%", literal=True)
@@ -143,13 +142,13 @@ def second_look(text: pl.Expr) -> dict[str, pl.Expr]:
 
 
 def decide(counts: Mapping[str, Any], *, is_declared: bool = False, known: NumberStyle | None = None) -> NumberLook:
-    """What a column is, from the counts of the first look, and of the second where it was needed.
+    """Decide what a column is from `number_counts`, and `style_counts` where they are needed.
 
     Args:
-        counts: of all its values.
-        is_declared: numbers are expected: digits with zeros in front are no codes, and odd texts are counted however
-            many there are.
-        known: the style that a metadata file or a model stored. It decides between styles that fit equally well.
+        counts: counts over all its values.
+        is_declared: whether numbers are declared: then digits with leading zeros are not codes, and any number of odd
+            texts is counted.
+        known: the stored format, which decides between formats that fit equally well.
     """
     n_known, n_marks = counts["known"], counts["marks"]
     n_values = n_known - n_marks
@@ -168,7 +167,7 @@ def decide(counts: Mapping[str, Any], *, is_declared: bool = False, known: Numbe
     if found.n < n_values:
         is_nearly = is_declared or found.n >= NEARLY_ALL * n_values
         if counts.get("in any style") == n_values:
-            why = f"{found.n:,} are written like {found.style.example}, the others are not"
+            why = f"{found.n:,} have the format {found.style.example}, the others do not"
             return look("text", found.style, n_odd=n_values - found.n, why=why)
         return look("text", found.style, n_odd=n_values - found.n if is_nearly else 0)
     is_phone = found.style.thousands == " " and found.is_whole and counts["min size"] == counts["max size"]
@@ -181,13 +180,13 @@ def decide(counts: Mapping[str, Any], *, is_declared: bool = False, known: Numbe
     if counts.get("whole", counts["digits"]) == n_values:
         return look("integer" if counts["integers"] == counts["digits"] else "large integer")
     if not counts["finite"] and "style 0" not in counts and not is_declared:
-        return look("text")  # nothing but `nan` or `inf`
+        return look("text")  # only `nan` or `inf`
     return look("number", found.style)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The style that most values fit, how many do, and the styles between which nothing decides."""
+    """The format that most values fit, the number of these values, and all formats that fit equally well."""
 
     style: NumberStyle
     n: int
@@ -206,13 +205,13 @@ def _style(counts: Mapping[str, Any], known: NumberStyle | None) -> _Found:
     ]
     if stored:
         return _Found(stored[0].model_copy(update=unit), best[what], (stored[0],), is_whole)
-    # Styles that differ in what no value has give the same numbers: the simplest stands for them.
+    # Formats that differ only in signs that no value has give the same numbers: keep the simplest.
     without_groups = {style.decimal for style in fitting if not style.thousands}
     fitting = [style for style in fitting if not style.thousands or style.decimal not in without_groups]
     with_point = {style.thousands for style in fitting if style.decimal == "."}
     fitting = [style for style in fitting if style.decimal == "." or style.thousands not in with_point]
     if fitting[0] == PLAIN and not any(unit.values()):
-        fitting = fitting[:1]  # 1.234 is what every program takes it for
+        fitting = fitting[:1]  # 1.234 is a plain number
     elif len(fitting) > 1 and (unit["currency"] or _has_round_thousands(counts, what, best[what])):
         fitting = [style for style in fitting if style.thousands]
     fits = tuple(style.model_copy(update=unit) for style in fitting)
@@ -220,8 +219,7 @@ def _style(counts: Mapping[str, Any], known: NumberStyle | None) -> _Found:
 
 
 def _has_round_thousands(counts: Mapping[str, Any], what: str, n: int) -> bool:
-    """Whether digits come in groups: 999 stands beside many 1,234. Of fractions, one in ten would end in a zero, which
-    is left out, and so have fewer digits."""
+    """Whether digits have groups: 999 beside many 1,234. Of fractions, one in ten would end in 0 and be shorter."""
     n_without_mark = counts[f"{what} {_STYLES.index(PLAIN)}"]
     return bool(n_without_mark) and n - n_without_mark >= MANY_GROUPS
 
@@ -231,14 +229,14 @@ def _unit_error(counts: Mapping[str, Any], found: _Found, known: NumberStyle | N
     if low != high:
         return f"amounts are in {low} and {high}"
     if known and known.percent != found.style.percent:
-        return f"values were written like {known.example} before" + ("" if known.percent else ", without %")
+        return f"earlier values had the format {known.example}" + ("" if known.percent else ", without %")
     if known and known.currency and low and low != known.currency:
         return f"amounts were in {known.currency} before"
     return ""
 
 
 def number(text: pl.Expr, style: NumberStyle) -> pl.Expr:
-    """The numbers that text stands for, as Float64; null where it stands for none in this style."""
+    """Return text as Float64; null where it is not a number in this format."""
     value = stripped(text)
     body = _body(value)
     currency = value.str.extract(f"({_CURRENCY})", 1)
@@ -253,23 +251,23 @@ def number(text: pl.Expr, style: NumberStyle) -> pl.Expr:
     size = body.cast(pl.Float64, strict=False)
     styled = pl.when(fits).then(pl.when(is_negative).then(-size).otherwise(size))
     if style.decimal == "." and not style.percent:
-        return pl.coalesce(value.cast(pl.Float64, strict=False), styled)  # nan and inf are numbers, too
+        return pl.coalesce(value.cast(pl.Float64, strict=False), styled)  # also nan and inf
     return styled
 
 
 def integer(text: pl.Expr) -> pl.Expr:
-    """The integers that text stands for, as Int64; null where it stands for none."""
+    """Return text as Int64; null where it is not an integer."""
     return stripped(text).str.replace(r"^\x{2212}", "-").cast(pl.Int64, strict=False)
 
 
 def boolean(text: pl.Expr) -> pl.Expr:
-    """True and False in any case; null for other texts."""
+    """Return true and false in any case as Boolean; null for other texts."""
     value = stripped(text).str.to_lowercase()
     return pl.when(value.is_in(["true", "false"])).then(value == "true")
 
 
 def _body(value: pl.Expr) -> pl.Expr:
-    """Digits and what is between them, without sign, currency and percent; all blanks and apostrophes alike."""
+    """Return digits and separators, without sign, currency and percent; whitespace and apostrophes are unified."""
     body = value.str.replace(_BEFORE, "").str.replace(_BEHIND, "")
     return body.str.replace_all(r"\s", " ").str.replace_all("’", "'", literal=True)
 

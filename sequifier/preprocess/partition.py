@@ -1,9 +1,9 @@
-"""Reading in bounded memory: a large table is dealt out to ranges of sequences, which are then taken one by one.
+"""Reading in bounded memory: the rows of a large table are distributed to ranges of sequences, one part each.
 
 A table within the budget is read at once. A larger one is read twice: the first pass counts the rows of each sequence,
-which gives ranges of consecutive ids that fit; the second writes every row to the folder of its range, file by file. A
-sequence is never divided, so one that exceeds the budget alone is still held whole. What is finished is marked, so that
-an interrupted run can go on.
+which gives ranges of consecutive ids that fit; the second writes each row to the folder of its range, file by file. A
+sequence is never divided, even where it exceeds the budget. Finished steps leave a mark, so that an interrupted run can
+be resumed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,30 +19,30 @@ from sequifier.artifacts.atomic import atomic_path, write_text
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
-from sequifier.preprocess.parsed_columns import LookAgain
+from sequifier.preprocess.agree_columns import NeedsAllValues
 from sequifier.preprocess.read import Table
-from sequifier.preprocess.working_folder import DEALT
+from sequifier.preprocess.working_folder import DISTRIBUTED
 
 BATCHES_PER_PART = 8
-"""How finely the second pass reads: its batches are this fraction of a part."""
+"""Number of batches in which the second pass reads the rows of a part."""
 
 
 def read_parts(table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int) -> Iterator[pl.DataFrame]:
-    """The rows in parts of whole sequences; all ids of a part come before those of the next.
+    """Yield the rows in parts of whole sequences; all ids of a part are before those of the next.
 
     Args:
-        table: what to read.
-        config: names of the columns for messages.
-        folder: an empty folder for what does not fit in memory.
-        memory_bytes: the decoded size of a part.
+        table: the table.
+        config: names of the columns, for messages.
+        folder: an empty folder for parts that do not fit in memory.
+        memory_bytes: decoded size of a part.
 
     Raises:
-        DataError: no rows, or rows without a sequence or position.
+        DataError: there are no rows, or rows without a sequence or position.
         RunError: the disk is full.
     """
     taken: set[int] = set()
     for part, rows in enumerate(remaining_parts(table, config, folder, memory_bytes, is_done=taken.__contains__)):
-        assert rows is not None, "a part is done when the next one is asked for"
+        assert rows is not None, "a part is done before the next one is yielded"
         taken.add(part)
         yield rows
 
@@ -50,15 +50,14 @@ def read_parts(table: Table, config: PreprocessConfig, folder: Path, memory_byte
 def remaining_parts(
     table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int, *, is_done: Callable[[int], bool]
 ) -> Iterator[pl.DataFrame | None]:
-    """`read_parts` that can go on after an interruption.
+    """Yield parts as `read_parts`, and resume after an interruption.
 
     Args:
         table: see `read_parts`.
         config: see `read_parts`.
-        folder: empty, or what an interrupted call with these arguments left.
+        folder: an empty folder, or the folder of an interrupted call with equal arguments.
         memory_bytes: see `read_parts`.
-        is_done: whether a part is not needed any more, in this call or since an earlier one; None stands for it, and
-            its rows are deleted.
+        is_done: whether a part is not needed any more; None is yielded for it, and its rows are deleted.
     """
     if table.decoded_bytes <= memory_bytes:
         rows = table.rows.collect()
@@ -74,10 +73,10 @@ def remaining_parts(
     rows_per_part = max(1, n_rows // n_parts)
     first_ids = _first_ids(counted, rows_per_part)
     groups = _file_groups(table, n_parts * BATCHES_PER_PART)
-    _deal_out(groups, first_ids, folder, batch_rows=max(1, rows_per_part // BATCHES_PER_PART))
+    _distribute(groups, first_ids, folder, batch_rows=max(1, rows_per_part // BATCHES_PER_PART))
     for part in range(len(first_ids)):
         if not is_done(part):
-            # A killed process may have left a hidden, half-written piece.
+            # The pattern skips hidden, incomplete pieces of a killed process.
             yield pl.concat([pl.read_ipc(piece) for piece in sorted(_part_folder(folder, part).glob("[0-9]*.arrow"))])
         else:
             yield None
@@ -87,7 +86,7 @@ def remaining_parts(
 
 
 def _counted(table: Table, folder: Path) -> pl.DataFrame:
-    """Rows and missing positions of each sequence."""
+    """Return the number of rows and of missing positions of each sequence."""
     path = folder / "sizes.arrow"
     if not path.exists():
         sizes = table.rows.group_by(SEQUENCE).agg(pl.len(), nulls=pl.col(POSITION).null_count())
@@ -108,17 +107,17 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
             what = "null values"
             if key == POSITION and table.position_is_text:
                 if table.is_sample:
-                    raise LookAgain  # they may be written in another way than the first one
+                    raise NeedsAllValues  # they may have another format than the first one
                 what = f"values that are not a {'64-bit integer' if table.position_type == 'Int64' else 'date'}"
             raise DataError(
                 f"column `{column}` has {count:,} {what} in {n_rows:,} rows",
                 where=table.first_without(key),
-                fix="every event needs its sequence and position: drop or correct those rows",
+                fix="every event needs a sequence and a position: remove or correct those rows",
             )
 
 
 def _first_ids(counted: pl.DataFrame, rows_per_part: int) -> pl.Series:
-    """The smallest id of each range: ranges are filled in id order until they hold rows_per_part."""
+    """Return the smallest id of each range: ranges are filled in the order of ids up to rows_per_part."""
     before = (counted["len"].cum_sum() - counted["len"]).to_numpy()
     part: NDArray[Any] = before // rows_per_part
     starts_part = np.append(True, part[1:] > part[:-1])
@@ -126,10 +125,10 @@ def _first_ids(counted: pl.DataFrame, rows_per_part: int) -> pl.Series:
 
 
 def _file_groups(table: Table, n_most: int) -> dict[int, pl.LazyFrame]:
-    """Consecutive files that are dealt out together, so that many small ones do not make too many pieces.
+    """Group consecutive files that are distributed together, so that many small files do not make many pieces.
 
     Returns:
-        For at most about `n_most` groups: number of the last file -> rows.
+        About `n_most` groups at most: number of the last file -> rows.
     """
     if len(table.pieces) == 1:
         return {len(table.source.files) - 1: table.rows}
@@ -139,10 +138,10 @@ def _file_groups(table: Table, n_most: int) -> dict[int, pl.LazyFrame]:
     return {end - 1: pl.concat(table.pieces[start:end]) for start, end in pairwise([0, *ends])}
 
 
-def _deal_out(groups: Mapping[int, pl.LazyFrame], first_ids: pl.Series, folder: Path, *, batch_rows: int) -> None:
-    """Write every row to the folder of its range, batch by batch."""
+def _distribute(groups: Mapping[int, pl.LazyFrame], first_ids: pl.Series, folder: Path, *, batch_rows: int) -> None:
+    """Write each row to the folder of its range, batch by batch."""
     for last_file, rows in groups.items():
-        mark = folder / f"{DEALT}{last_file:06}"
+        mark = folder / f"{DISTRIBUTED}{last_file:06}"
         if mark.exists():
             continue
         for unfinished in folder.glob(f"range-*/{last_file:06}-*"):

@@ -1,4 +1,4 @@
-"""All parts of a table, sorted and checked: in memory, or in files where the table is larger than that."""
+"""The sorted and checked parts of a table: in memory, or in files where the table does not fit."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +14,16 @@ from sequifier.preprocess.read import Table
 
 
 def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int) -> list[Part]:
-    """Sorted and checked parts.
+    """Read, sort and check a table.
 
     Args:
-        table: what to read.
+        table: the table.
         config: names of the columns, fill_null.
-        folder: for what does not fit in memory: empty, or what an interrupted call with these arguments left.
-        memory_bytes: the decoded size of a part.
+        folder: folder for parts that do not fit in memory: empty, or left by an interrupted call with equal arguments.
+        memory_bytes: decoded size of a part.
 
     Raises:
-        DataError: some values cannot be encoded; the message has all problems.
+        DataError: lists all values that cannot be encoded.
         RunError: the disk is full.
     """
     problems = Problems()
@@ -44,7 +44,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Prepared parts that wait in files. A part is there when its sequences are, which are written last."""
+    """Prepared parts in files. A part is complete when the file of its sequences exists, which is written last."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ class _Prepared:
     def write(self, number: int, part: Part, *, is_good: bool) -> None:
         with atomic_path(self._rows(number)) as temporary:
             part.rows.collect().write_ipc(temporary)
-        if is_good:  # a problem is found again by the next call, if this one does not come as far as to report it
+        if is_good:  # the next call finds a problem again, if this one is interrupted before it reports it
             sequences = pl.DataFrame({"id": part.sequence_ids.tolist(), "n_rows": np.diff(part.offsets)})
             with atomic_path(self._sequences(number)) as temporary:
                 sequences.write_ipc(temporary)

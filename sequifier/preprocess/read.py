@@ -1,7 +1,7 @@
-"""Raw files -> one lazy table: sequenceId, itemPosition, then the features, each with the type it is stored as.
+"""Raw files -> one lazy table: sequenceId, itemPosition, then the features with their stored types.
 
-Files are read in the order of their paths. Types are agreed over all files before anything is read, so that a column
-that is an integer in one CSV file and a fraction in the next is real in both.
+Files are read in the order of their paths. Types are agreed over all files first, so that a column of integers in one
+CSV file and of fractions in another is real in both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,34 @@ import polars as pl
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
-from sequifier.preprocess import keys
-from sequifier.preprocess import types as column_types
+from sequifier.preprocess import column_types, keys
+from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schema, StoredFormats, agree, file_schema
+from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.numbers import PLAIN
-from sequifier.preprocess.parsed_columns import NOTHING_KNOWN, Known, LookAgain, Schema, agree, file_schema
 from sequifier.preprocess.source import Source, check_is_raw
-from sequifier.preprocess.types import PositionType, StoredType
 
 
 @dataclass(frozen=True)
 class Table:
-    """A typed table that has not been read yet.
+    """A typed table that is not read yet.
 
     Attributes:
         source: the files.
-        rows: sequenceId, itemPosition and the features; positions that are no dates are null.
-        pieces: the same rows, file by file (at once where max_rows counts over files).
-        types: feature -> what it is stored as, in stored order. A Float64 column of `rows` whose type here is Int64
-            still has to be shown to hold whole numbers.
-        decoded_bytes: an estimate of the size in memory.
-        notes: what the user should know about the choice of columns.
+        rows: sequenceId, itemPosition and the features. Positions that are not valid are null.
+        pieces: the same rows, file by file; one piece where max_rows counts over files.
+        types: feature -> stored type, in stored order. A column of `rows` that is Float64, and Int64 here, must still
+            be checked for fractions.
+        sequence_type: stored type of sequence ids.
+        position_type: stored type of positions.
+        decoded_bytes: estimated size in memory.
+        raw_files: unchanged values of each file, for messages.
+        sequence: expression for sequenceId.
+        position: expression for itemPosition.
+        position_is_text: whether positions are text in the files.
+        notes: notes for the user on the choice of columns.
+        formats: formats of text that new rows must have too.
+        is_sample: whether types come from the first rows of the files.
     """
 
     source: Source
@@ -44,16 +51,16 @@ class Table:
     sequence_type: Literal["Int64", "String"]
     position_type: PositionType
     decoded_bytes: int
-    raw_files: tuple[pl.LazyFrame, ...]  # untouched values, to show the one that is wrong
+    raw_files: tuple[pl.LazyFrame, ...]
     sequence: pl.Expr
     position: pl.Expr
-    position_is_text: bool  # in the files
+    position_is_text: bool
     notes: tuple[str, ...]
-    known: Known  # what must be repeated for new rows
-    is_sample: bool  # types come from the first rows of the files
+    formats: StoredFormats
+    is_sample: bool
 
     def first_without(self, column: str) -> str:
-        """Where the first row is that has no usable sequenceId or itemPosition: file, row and value."""
+        """Return file, row and value of the first row without a valid sequenceId or itemPosition."""
         for path, rows in zip(self.source.files, self.raw_files, strict=True):
             usable = self.position if column == POSITION else self.sequence
             bad = rows.select(raw=pl.col(column), usable=usable).with_row_index("row", offset=1)
@@ -74,22 +81,22 @@ def open_table(
     selected: Sequence[str] | None,
     *,
     sample_rows: int | None,
-    known: Known = NOTHING_KNOWN,
+    known: StoredFormats = NO_FORMATS,
 ) -> Table:
     """Agree on columns and types, and plan the reading.
 
     Args:
         source: the files.
         config: sequence_column, position_column, max_rows.
-        declared: feature -> kind or type, where the data is not to decide.
-        selected: features in stored order; None takes all.
-        sample_rows: how much of each CSV file its types are guessed from; None looks at everything.
-        known: how a metadata file or a model read text, where the values alone leave a doubt.
+        declared: feature -> kind or type, where the values do not decide.
+        selected: features in stored order; None: all.
+        sample_rows: number of rows of a CSV file from which types are guessed; None: all rows.
+        known: stored formats, which decide where the values alone leave a doubt.
 
     Raises:
-        LookAgain: the first rows do not say how to read a column.
-        DataError: a column is missing or misspelt, has a type that cannot be encoded, or a reserved name, or a file
-            is no UTF-8 text with commas.
+        NeedsAllValues: the first rows do not determine the type of a column.
+        DataError: a column is missing, has a type that cannot be encoded or a reserved name, or a file is not UTF-8
+            text with commas.
     """
     is_csv, is_sample = source.format == "csv", sample_rows is not None
     schemas = [_file_schema(source, file, sample_rows) for file in source.files]
@@ -159,17 +166,19 @@ def open_table(
         position=position.value,
         position_is_text=column_types.raw_kind(read_as[position_column]) == "text",
         notes=(*notes, *(note for note in (position.note, *(found.note for found in raw.values())) if note)),
-        known=Known({column: raw[column].style or PLAIN for column in features if raw[column].style}, position.dates),
+        formats=StoredFormats(
+            {column: raw[column].style or PLAIN for column in features if raw[column].style}, position.dates
+        ),
         is_sample=is_sample,
     )
 
 
 def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
-    """Column -> type of one file.
+    """Return the type of each column of one file.
 
     Raises:
         DataError: the file is empty or cannot be read.
-        LookAgain: the first rows do not say what a column is.
+        NeedsAllValues: the first rows do not determine a type.
     """
     try:
         return file_schema(file, is_csv=source.format == "csv", sample_rows=sample_rows)
@@ -177,12 +186,12 @@ def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
         raise DataError("the file is empty", where=str(file), fix="remove it, or write the events again") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         if sample_rows is not None:
-            raise LookAgain from error
+            raise NeedsAllValues from error
         raise unreadable(source, error, file) from error
 
 
 def unreadable(source: Source, error: Exception, file: Path | None = None) -> DataError:
-    """The error for a file that is damaged or not of its format."""
+    """Return the error for a file that is damaged or has another format."""
     reason = str(error).strip().split("\n")[0]
     return DataError(
         f"cannot read the events as {source.format}: {reason}",
@@ -197,18 +206,20 @@ def _features(
     config: PreprocessConfig,
     selected: Sequence[str] | None,
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The feature columns in stored order, and what the user should know about the choice."""
+    """Return the feature columns in stored order, and notes for the user."""
     notes = []
     key_columns = (config.sequence_column, config.position_column)
     if selected is None:
         features = [column for column in schemas[0] if column not in key_columns]
         if "" in features:
-            notes.append("the unnamed column (an index that was saved with the table?) is left out")
+            notes.append("the column without a name (probably a saved index) is left out")
             features.remove("")
     else:
         features = [column for column in selected if column not in key_columns]
         if len(features) < len(selected):
-            notes.append(f"{' and '.join(key_columns)} are always stored and are no features; to use one, copy it")
+            notes.append(
+                f"{' and '.join(key_columns)} are always stored, but are not features; to use one, add a copy of it"
+            )
     named_in = "the metadata" if selected is not None else "the first file"
     if config.selected_columns is not None:
         named_in = "selected_columns"
@@ -226,7 +237,7 @@ def _features(
     for column in features:
         if column in (SEQUENCE, POSITION, CONTEXT):
             raise DataError(
-                f"the feature column `{column}` has the name of a column that every split has",
+                f"every split has a column `{column}` already, so a feature cannot have this name",
                 where=str(source.path),
                 fix=f"rename it, leave it out with selected_columns, or set {_key_field(column)}",
             )
@@ -244,12 +255,12 @@ def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
             f"column `{column}` ({named_in}) is missing in {file.name}",
             where=str(file),
             fix=did_you_mean(column, [known for known in schema if known])
-            + ("; if the file is no table, set read_format: text" if file.suffix.lower() == ".txt" else ""),
+            + ("; if the file is not a table, set read_format: text" if file.suffix.lower() == ".txt" else ""),
         )
 
 
 def _scan(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-    """The columns of one file with the agreed types, untouched otherwise."""
+    """Return the columns of one file with the agreed types and otherwise unchanged."""
     if source.format == "csv":
         return scan_csv(file, types={c: t for c, t in raw_types.items() if t != pl.Null()}).select(*raw_types)
     rows = pl.scan_parquet(file, glob=False)
@@ -264,7 +275,7 @@ def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 
 
 def _decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_rows: int | None) -> int:
-    """About how much memory the rows take: 32 bytes for a text (polars needs 16 and its letters), else 8."""
+    """Estimate the size in memory: 32 bytes for a text (polars needs 16 and the letters), otherwise 8."""
     per_row = sum(32 if dtype == pl.String else 8 for dtype in raw_types.values())
     if source.format == "parquet":
         scans = [pl.scan_parquet(file, glob=False) for file in source.files]

@@ -1,4 +1,4 @@
-"""Where the raw events are: one file, or the files of a folder."""
+"""The raw files: one file, or the files of a folder."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,30 +18,30 @@ _SUFFIXES: Mapping[RawFormat, tuple[str, ...]] = {"csv": (".csv",), "parquet": (
 
 @dataclass(frozen=True)
 class Source:
-    """Where the raw events are."""
+    """The raw files."""
 
     path: Path  # the file or folder
     files: tuple[Path, ...]  # sorted
     format: RawFormat
-    left_out: tuple[Path, ...] = ()  # files of the folder that are not of the format
+    left_out: tuple[Path, ...] = ()  # files of the folder with another format
 
     @property
     def name(self) -> str:
-        """What the splits and the metadata are named after."""
+        """Name of the splits and the metadata."""
         return named_after(self.path)
 
 
 def named_after(path: Path) -> str:
-    """The name of a file or folder, also where it is written as `.` or `..`."""
+    """Return the name of a file or folder, also of `.` or `..`."""
     path = path if path.name not in ("", "..") else path.resolve()
     return path.name if path.is_dir() else path.stem
 
 
 def check_is_raw(file: Path, columns: Iterable[str]) -> None:
-    """Refuse what a `preprocess` has written already.
+    """Refuse files that `preprocess` has written.
 
     Raises:
-        DataError: the file is an encoded split, or holds windows of Sequifier v1.
+        DataError: the file is an encoded split, or has windows of Sequifier v1.
     """
     found = set(columns)
     is_split = re.search(r"-split\d+", f"{file.parent.name}/{file.name}") is not None
@@ -54,28 +54,28 @@ def check_is_raw(file: Path, columns: Iterable[str]) -> None:
         raise DataError(
             f"`{file.name}` is {what}, not a table of raw events",
             where=str(file),
-            fix="give the table that it was made from; `infer` reads such a split itself: leave out read_format: raw",
+            fix="give the raw table; `infer` reads such a split without read_format: raw",
         )
 
 
 def _is_raw(item: Path, folder: Path) -> bool:
-    """Not hidden, and no split of an earlier run, which lies there when data/ itself is preprocessed."""
+    """Whether a file is not hidden, and not a split of an earlier run in a data/ that is preprocessed itself."""
     is_hidden = any(part.startswith(".") for part in item.parts)
     return not is_hidden and re.fullmatch(rf"{re.escape(named_after(folder))}-split\d+\.\w+", item.name) is None
 
 
 def find_source(config: PreprocessConfig) -> Source:
-    """The raw files that `data_path` stands for: working folder first, then project_root.
+    """Find the raw files of `data_path`, below the working folder or else project_root.
 
     Raises:
-        ConfigError: nothing is there.
+        ConfigError: the path does not exist.
         DataError: there is no file of `read_format`.
     """
     path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
     format = config.read_format
     if path.is_file():
         suffix = path.suffix.lower()
-        # A table may have any ending, and any file may be a text; Parquet is never something else.
+        # A CSV file or a text may have any ending, but a Parquet file never has another format.
         other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
         if other != format and "parquet" in (format, other):
             raise DataError(
@@ -93,6 +93,6 @@ def find_source(config: PreprocessConfig) -> Source:
         raise DataError(
             f"no {format} file ({', '.join(_SUFFIXES[format])}) in `{config.data_path}`",
             where=str(path),
-            fix=f"the folder holds {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
+            fix=f"the folder has {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
         )
     return Source(path, files, format, tuple(sorted(set(everything) - set(files))))

@@ -1,8 +1,8 @@
-"""Which rows belong to which split, and which earlier rows go along as context.
+"""The rows of each split, and the earlier rows that are stored with them as context.
 
-Everything is arithmetic on the number of rows of each sequence; no row is looked at.
+All of it is arithmetic on the number of rows of each sequence.
 Shapes: S sequences, K splits. `bounds` is (K + 1, S): split i owns the rows bounds[i, s] : bounds[i + 1, s] of
-sequence s, so every row is in exactly one split.
+sequence s, so each row is in exactly one split.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events
 from sequifier.errors import DataError
 
-_UNIT = 10**9  # ratios are counted in billionths, so that the cuts are integer arithmetic
+_UNIT = 10**9  # ratios are in billionths, so that the cuts are integer arithmetic
 
 
 def cut_points(n: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
-    """Where to cut n things into shares: cumulative rounding, half up.
+    """Return where to cut n items by ratios: cumulative rounding, half up.
 
     Cut i is floor(n * c_i + 1/2), c_i being the sum of the first i ratios in billionths of their total, rounded; the
     last cut is n. Only the cuts are rounded, so no share is more than one from its ratio and nothing is lost or
@@ -68,10 +68,10 @@ def within_texts(n_rows: NDArray[np.int64], text: NDArray[np.int64], ratios: Seq
 def between_sequences(
     ids: Sequence[int | str], n_rows: NDArray[np.int64], ratios: Sequence[float], seed: int
 ) -> NDArray[np.int64]:
-    """Bounds when each split takes whole sequences.
+    """Return the bounds where each split has whole sequences.
 
-    Sequences are ordered by a hash of (seed, id) and that order is cut by the ratios. So the choice depends on the
-    ids and the seed alone, and a new sequence moves at most a few others.
+    Sequences are ordered by a hash of (seed, id), and that order is cut by the ratios. The split therefore depends only
+    on ids and seed, and a new sequence moves at most a few others.
     """
     keys = [hashlib.blake2b(f"{seed} {id}".encode(), digest_size=16).digest() for id in ids]
     place = np.empty(len(ids), dtype=np.int64)
@@ -83,13 +83,13 @@ def between_sequences(
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows belong to which split.
+    """The rows of each split.
 
     Attributes:
         bounds: (K + 1, S) over the sequences of all parts.
-        part_ends: (parts + 1,) part k holds the sequences part_ends[k] : part_ends[k + 1].
-        context_events: the most context rows of a sequence.
-        seed: that of between_sequence.
+        part_ends: (parts + 1,) part k has the sequences part_ends[k] : part_ends[k + 1].
+        context_events: largest number of context rows of a sequence.
+        seed: seed of between_sequence; None for other methods.
     """
 
     bounds: NDArray[np.int64]
@@ -98,25 +98,25 @@ class Split:
     seed: int | None
 
     def of_part(self, part: int) -> NDArray[np.int64]:
-        """(K + 1, sequences of the part)."""
+        """Return the bounds of a part, (K + 1, sequences of the part)."""
         return self.bounds[:, self.part_ends[part] : self.part_ends[part + 1]]
 
     def in_training(self) -> list[NDArray[np.int64]]:
-        """For each part (sequences,), how many first rows are in split 0."""
+        """Return for each part (sequences,) the number of first rows that are in split 0."""
         return [self.of_part(part)[1] for part in range(len(self.part_ends) - 1)]
 
 
 def context_rows(bounds: NDArray[np.int64], split: int, context_events: int) -> NDArray[np.int64]:
-    """(S,) how many rows before its own each sequence of a split takes along."""
+    """Return (S,) the number of context rows of each sequence of a split."""
     n_context: NDArray[np.int64] = np.minimum(bounds[split], context_events)
     return n_context
 
 
 def check_targets(bounds: NDArray[np.int64], context_events: int) -> None:
-    """Every split must have something to predict: an own event that follows another one.
+    """Check that each split has a target: an event of its own after another one.
 
     Raises:
-        DataError: a split has none; the message gives its rows.
+        DataError: a split has no target.
     """
     own = np.diff(bounds, axis=0)
     for split, rows in enumerate(own):
@@ -133,7 +133,7 @@ def check_targets(bounds: NDArray[np.int64], context_events: int) -> None:
 def check_exact_windows(
     bounds: NDArray[np.int64], ids: Sequence[int | str], *, seq_length: int, strides: Sequence[int]
 ) -> None:
-    """Mode `exact`: windows of seq_length inputs and one target must end with the slice.
+    """Check for mode `exact` that windows of seq_length inputs and one target use all rows of a split.
 
     Raises:
         DataError: rows would be left over; the message names the first sequence.
@@ -152,13 +152,13 @@ def check_exact_windows(
 
 
 def take_split(events: Events, bounds: NDArray[np.int64], split: int, context_events: int) -> Events:
-    """The rows of one split: sequences that have own rows in it, context in front.
+    """Return the rows of one split: its sequences, with their context in front.
 
     Args:
         events: all rows of S sequences.
-        bounds: (K + 1, S) for these sequences.
-        split: which one.
-        context_events: the most context rows of a sequence.
+        bounds: (K + 1, S) bounds of these sequences.
+        split: number of the split.
+        context_events: largest number of context rows of a sequence.
     """
     here = np.flatnonzero(bounds[split + 1] > bounds[split])
     n_context = context_rows(bounds, split, context_events)[here]

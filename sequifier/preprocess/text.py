@@ -1,15 +1,15 @@
 """Raw text files -> sequences of characters: `read_format: text`.
 
-A character is a Unicode code point and stays what it is in the file: line ends, tabs and a byte order mark too. Each
-file is a text of its own, cut into sequences of `text_sequence_length` characters; its last sequence is shorter.
+A character is a Unicode code point, unchanged from the file: also line ends, tabs and a byte order mark. Each file is
+cut into sequences of `text_sequence_length` characters; the last one is shorter.
 
-A text is not a table: its characters go from UTF-8 to ids through one array that is indexed by code point, and the
-files are read again for each step instead of being held. A part is what is in memory at once.
+An array that is indexed by code point maps characters to ids. The files are read again for each step; a part is the
+text that is in memory at once.
 Shapes: S sequences of a part, N its characters.
 """
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
-from sequifier.callbacks import Log
 from sequifier.config.preprocess import CHAR, PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
@@ -29,9 +28,9 @@ from sequifier.preprocess.learn import COUNT, VALUE, choose_vocabulary
 from sequifier.preprocess.source import Source
 
 BYTES_PER_CHARACTER = 64
-"""Memory that a character takes at most while a part is encoded and written."""
+"""Largest memory of a character while a part is encoded and written."""
 
-_CODE_POINTS = 0x110000  # Unicode ends before it
+_CODE_POINTS = 0x110000  # number of Unicode code points
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ class TextPart:
 
     Attributes:
         path: the file.
-        first_byte: where the part begins in it.
-        n_bytes: its length in UTF-8.
-        sequence_ids: (S,) counted through all files.
-        offsets: (S + 1,) characters of sequence s are offsets[s] : offsets[s + 1].
+        first_byte: offset of the part in the file.
+        n_bytes: length of the part in UTF-8.
+        sequence_ids: (S,) numbered over all files.
+        offsets: (S + 1,) sequence s has the characters offsets[s] : offsets[s + 1].
     """
 
     path: Path
@@ -53,10 +52,10 @@ class TextPart:
     offsets: NDArray[np.int64]
 
     def code_points(self) -> NDArray[Any]:
-        """(N,) unsigned integers, read from the file.
+        """Read the code points, (N,) unsigned integers.
 
         Raises:
-            DataError: the file has become another one since it was checked.
+            DataError: the file has changed since it was checked.
         """
         with self.path.open("rb") as file:
             file.seek(self.first_byte)
@@ -72,11 +71,11 @@ class TextPart:
         return found
 
     def positions(self) -> NDArray[np.int64]:
-        """(N,) the number of each character in its sequence."""
+        """Return (N,) the number of each character in its sequence."""
         return np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
 
     def encoded(self, ids: NDArray[np.int32]) -> Events:
-        """The part as it is stored.
+        """Return the encoded part.
 
         Args:
             ids: see `id_of_code_point`.
@@ -96,8 +95,8 @@ class Texts:
 
     Attributes:
         source: the files.
-        parts: in order; no sequence is in two of them.
-        text_of_sequence: (sequences of all parts,) the number of the file that it is of.
+        parts: the parts in order, of whole sequences.
+        text_of_sequence: (sequences of all parts,) number of the file of each sequence.
     """
 
     source: Source
@@ -106,15 +105,15 @@ class Texts:
 
 
 def read_texts(source: Source, config: PreprocessConfig, memory_bytes: int) -> Texts:
-    """Look at all files: is everything UTF-8, and where do the parts begin?
+    """Check that all files are UTF-8, and divide them into parts.
 
     Args:
         source: the files.
         config: text_sequence_length, max_rows.
-        memory_bytes: what a part may take.
+        memory_bytes: largest memory of a part.
 
     Raises:
-        DataError: a file is empty or not UTF-8; the message has its first wrong byte.
+        DataError: a file is empty or not UTF-8; the message has the first invalid byte.
     """
     length = config.text_sequence_length
     n_most = max(1, memory_bytes // (BYTES_PER_CHARACTER * length)) * length
@@ -139,26 +138,26 @@ def read_texts(source: Source, config: PreprocessConfig, memory_bytes: int) -> T
 
 def learn_characters(
     texts: Texts,
-    in_training: Sequence[NDArray[np.int64]],
+    n_training_rows: Sequence[NDArray[np.int64]],
     config: PreprocessConfig,
     stored: Metadata | None,
-    log: Log,
+    report: Callable[[str], None],
 ) -> Encoding:
-    """The vocabulary of characters, sorted by code point; and a line on what there is.
+    """Learn the vocabulary of characters, sorted by code point, and report the number of characters.
 
     Args:
         texts: the files.
-        in_training: for each part (S,), how many first characters of each sequence are in split 0.
+        n_training_rows: for each part (S,), the number of first characters of each sequence that are in split 0.
         config: vocabulary_from, min_count, max_categories.
-        stored: metadata with the vocabulary to use instead.
-        log: receives lines for the user.
+        stored: metadata whose vocabulary to use instead.
+        report: shows a line to the user.
 
     Raises:
-        DataError: the stored metadata describes something else than characters.
+        DataError: the stored metadata are not metadata of a text.
     """
     counts = np.zeros(_CODE_POINTS, dtype=np.int64)
     training = np.zeros_like(counts)
-    for part, n_training in zip(texts.parts, in_training, strict=True):
+    for part, n_training in zip(texts.parts, n_training_rows, strict=True):
         found = part.code_points()
         _count(found, counts)
         if stored is None and config.vocabulary_from == "train":
@@ -172,18 +171,18 @@ def learn_characters(
         frame = pl.DataFrame({VALUE: list(map(chr, present.tolist())), COUNT: usable[present]})
         encoding = Encoding((CHAR,), {CHAR: choose_vocabulary(CHAR, [frame], config)}, {})
     n_files = len(texts.source.files)
-    log(
+    report(
         f"{texts.source.path}: {f'{n_files:,} files, ' if n_files > 1 else ''}{counts.sum():,} characters, "
-        f"{np.count_nonzero(counts):,} different ones, in {len(texts.text_of_sequence):,} sequences of up to "
+        f"{np.count_nonzero(counts):,} distinct ones, in {len(texts.text_of_sequence):,} sequences of up to "
         f"{config.text_sequence_length:,}"
     )
     if unknown := int(counts[id_of_code_point(encoding) == 0].sum()):
-        log(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
+        report(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
     return encoding
 
 
 def id_of_code_point(encoding: Encoding) -> NDArray[np.int32]:
-    """(0x110000,) the id of each character, 0 where it is unknown."""
+    """Return (0x110000,) the id of each character; 0 for unknown ones."""
     ids = np.zeros(_CODE_POINTS, dtype=np.int32)
     for id, character in enumerate(encoding.vocabularies[CHAR], start=1):
         if len(character) == 1:  # metadata of a table may have longer texts in a column of this name
@@ -194,7 +193,7 @@ def id_of_code_point(encoding: Encoding) -> NDArray[np.int32]:
 def _stored_encoding(stored: Metadata, config: PreprocessConfig) -> Encoding:
     if stored.columns != [CHAR] or stored.column_types[CHAR] != "String":
         raise DataError(
-            f"a text has the one column `{CHAR}`, and the metadata describes {', '.join(stored.columns)}",
+            f"a text has the column `{CHAR}` only, and the metadata have {', '.join(stored.columns)}",
             where=f"metadata_config_path: {config.metadata_config_path}",
             fix="use metadata of a text",
         )
@@ -202,7 +201,7 @@ def _stored_encoding(stored: Metadata, config: PreprocessConfig) -> Encoding:
 
 
 def _pieces(path: Path, n_most: int, limit: int | None) -> Iterator[str]:
-    """The text of a file in pieces of `n_most` characters, the last one shorter; `limit` ends it early."""
+    """Yield the text of a file in pieces of `n_most` characters, the last one shorter; at most `limit` characters."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     text, n_read = "", 0
     with path.open("rb") as file:
@@ -213,7 +212,7 @@ def _pieces(path: Path, n_most: int, limit: int | None) -> Iterator[str]:
             try:
                 text += decode(content, final=is_whole)
             except UnicodeDecodeError as error:
-                # What the decoder kept of the bytes before these is at the start of `error.object`.
+                # `error.object` starts with the bytes that the decoder kept from the last read.
                 offset = n_read + len(content) - len(error.object) + error.start
                 raise _not_utf8(path, offset, error) from error
             n_read += len(content)

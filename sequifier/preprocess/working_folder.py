@@ -1,9 +1,8 @@
-"""The hidden folder beside the splits for what does not fit in memory, and for going on after an interruption.
+"""The hidden folder beside the splits for parts that do not fit in memory, and for resuming after an interruption.
 
-A table that is processed in parts is dealt out file by file (`partition.py`) and prepared part by part (`prepared.py`);
-each step is marked when it is whole. With `continue_preprocessing` the folder survives an interruption, and the next
-call skips what is marked, provided that settings and files are the same. Without it, a folder that a killed process
-left behind is emptied.
+A table in parts is distributed file by file (`partition.py`) and prepared part by part (`prepared.py`). Each complete
+step leaves a mark. With `continue_preprocessing` the folder survives an interruption, and the next call skips the
+marked steps if config and files are equal. Otherwise the folder of a killed process is emptied.
 """
 
 import fcntl
@@ -13,25 +12,24 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sequifier import __version__
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.metadata import Metadata
-from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, RunError
 from sequifier.preprocess.source import Source
 
-DEALT = "dealt-"
-"""Marks of files that have been dealt out: this and the number of the last one."""
+DISTRIBUTED = "dealt-"
+"""Prefix of the marks of distributed files; the number of the last file follows."""
 
 METADATA_FOLDER = Path("configs", "metadata_configs")
 STATE, LOCK = "state", "lock"
 
-_NOT_PART_OF_IT = {"continue_preprocessing", "n_cores", "process_by_file", "project_root", "user"}
+_IRRELEVANT = {"continue_preprocessing", "n_cores", "process_by_file", "project_root", "user"}
 
 
 @contextmanager
@@ -40,16 +38,16 @@ def working_folder(
     config: PreprocessConfig,
     stored: Metadata | None,
     memory_bytes: int,
-    log: Log,
+    report: Callable[[str], None],
 ) -> Iterator[Path]:
-    """The folder, locked; removed at the end, unless the work is interrupted and is to be continued.
+    """Make and lock the folder; remove it at the end, unless an interrupted run is to be resumed.
 
     Args:
         source: the files.
-        config: their settings.
-        stored: metadata to encode with.
-        memory_bytes: size of the parts.
-        log: receives lines for the user.
+        config: the config.
+        stored: metadata whose encoding is used.
+        memory_bytes: decoded size of a part.
+        report: shows a line to the user.
 
     Raises:
         RunError: the disk is read-only, or another process works on the same data.
@@ -67,21 +65,23 @@ def working_folder(
             fix="choose a project_root that can be written to",
         ) from error
     try:
-        _take(lock, path)
+        _acquire(lock, path)
         _clear_up(config.root, source.name)
         found = state.read_text(encoding="utf-8") if state.exists() else None
         if found == same and config.continue_preprocessing:
-            n_files = max((int(mark.name.removeprefix(DEALT)) + 1 for mark in path.rglob(f"{DEALT}*")), default=0)
-            log(f"going on with an interrupted run: {n_files:,} of {len(source.files):,} files have been read")
+            n_files = max(
+                (int(mark.name.removeprefix(DISTRIBUTED)) + 1 for mark in path.rglob(f"{DISTRIBUTED}*")), default=0
+            )
+            report(f"resuming an interrupted run: {n_files:,} of {len(source.files):,} files have been read")
         else:
             if found is not None and config.continue_preprocessing:
-                log("note: files or settings are not those of the interrupted run; everything is read again")
+                report("note: files or config differ from those of the interrupted run; all files are read again")
             _empty(path)
             write_text(state, same)
         try:
             yield path
         except BaseException as error:
-            # What is wrong with the data stays wrong: nothing is to be continued.
+            # An error in the data would occur again: there is nothing to resume.
             if not config.continue_preprocessing or isinstance(error, DataError):
                 _remove(path)
             raise
@@ -91,12 +91,12 @@ def working_folder(
 
 
 def _clear_up(root: Path, name: str) -> None:
-    """Remove what killed processes left of splits and metadata that they were writing; the lock says they are gone."""
+    """Remove the temporary splits and metadata of killed processes; the lock shows that none of them runs."""
     for folder, ours in ((root / "data", rf"{re.escape(name)}-split\d+"), (root / METADATA_FOLDER, re.escape(name))):
         for item in folder.glob(f".{glob.escape(name)}*.tmp*"):
             if not re.fullmatch(rf"\.{ours}\.\d+(?:\.[0-9a-f]+)?\.tmp(?:\.\w+)?", item.name):
                 continue
-            with suppress(OSError):  # what cannot be removed does no harm
+            with suppress(OSError):  # a remaining file does no harm
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
 
 
@@ -106,7 +106,7 @@ def _remove(path: Path) -> None:
 
 
 def _empty(path: Path) -> None:
-    (path / STATE).unlink(missing_ok=True)  # first: what is half emptied is nothing to go on from
+    (path / STATE).unlink(missing_ok=True)  # first: a partly emptied folder cannot be resumed
     for item in path.iterdir():
         if item.is_dir():
             shutil.rmtree(item)
@@ -114,14 +114,14 @@ def _empty(path: Path) -> None:
             item.unlink()
 
 
-def _take(lock: int, path: Path) -> None:
+def _acquire(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RunError(
-            "another `sequifier preprocess` is at work on data of this name",
+            "another `sequifier preprocess` is running on data with this name",
             where=str(path),
-            fix="wait until it has finished, or stop it",
+            fix="wait until it ends, or stop it",
         ) from error
 
 
@@ -129,7 +129,7 @@ def _fingerprint(source: Source, config: PreprocessConfig, stored: Metadata | No
     files = [(str(file), status.st_size, status.st_mtime_ns) for file in source.files for status in [file.stat()]]
     content = {
         "version": __version__,
-        "settings": config.model_dump(mode="json", exclude=_NOT_PART_OF_IT),
+        "settings": config.model_dump(mode="json", exclude=_IRRELEVANT),
         "metadata": stored.fingerprint if stored else None,
         "memory_bytes": memory_bytes,
         "files": files,

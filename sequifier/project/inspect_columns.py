@@ -12,8 +12,8 @@ from sequifier.project.raw_table import RawTable, unreadable
 if TYPE_CHECKING:
     import polars as pl
 
-    from sequifier.preprocess.dates import DateLook
-    from sequifier.preprocess.numbers import NumberLook
+    from sequifier.preprocess.dates import DateFindings
+    from sequifier.preprocess.numbers import NumberFindings
 
 
 Kind = Literal["text", "integer", "number", "boolean", "date", "datetime", "empty", "other"]
@@ -59,15 +59,15 @@ def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, Inspecte
     """Inspect columns of text. Text of a Parquet file is never treated as numbers."""
     import polars as pl
 
-    from sequifier.preprocess.dates import decide_dates, is_like_a_date, look_for_dates
-    from sequifier.preprocess.look import count, look_for_numbers
+    from sequifier.preprocess.column_counts import count_columns, inspect_numbers
+    from sequifier.preprocess.dates import date_counts, decide_dates, is_like_a_date
     from sequifier.preprocess.numbers import stripped
 
-    looks = look_for_numbers(table.rows, columns)
+    looks = inspect_numbers(table.rows, columns)
     words = [c for c in columns if looks[c].kind in ("text", "code") or table.format == "parquet"]
-    examples = count(table.rows, words, lambda text: {"max value": stripped(text).max()})
+    examples = count_columns(table.rows, words, lambda text: {"max value": stripped(text).max()})
     dated = [column for column in words if is_like_a_date(examples[column]["max value"] or "")]
-    dates = {column: decide_dates(found) for column, found in count(table.rows, dated, look_for_dates).items()}
+    dates = {column: decide_dates(found) for column, found in count_columns(table.rows, dated, date_counts).items()}
     inspected = {}
     for column in columns:
         text = stripped(pl.col(column)) if table.is_spaced else pl.col(column)
@@ -80,7 +80,7 @@ def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, Inspecte
     return inspected
 
 
-def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") -> InspectedColumn:
+def _numbers(table: RawTable, column: str, look: "NumberFindings", text: "pl.Expr") -> InspectedColumn:
     import polars as pl
 
     from sequifier.preprocess.numbers import PLAIN, boolean, integer, is_mark, number
@@ -118,7 +118,7 @@ def _numbers(table: RawTable, column: str, look: "NumberLook", text: "pl.Expr") 
             return InspectedColumn("text", text)
 
 
-def _dates(table: RawTable, column: str, look: "DateLook") -> InspectedColumn | None:
+def _dates(table: RawTable, column: str, look: "DateFindings") -> InspectedColumn | None:
     """Inspect a column that looks like dates; None where it has none."""
     import polars as pl
 
@@ -145,7 +145,7 @@ def _dates(table: RawTable, column: str, look: "DateLook") -> InspectedColumn | 
 
 
 def _first(table: RawTable, raw: "pl.Expr", wanted: "pl.Expr") -> str:
-    from sequifier.preprocess.look import shown_text
+    from sequifier.preprocess.column_counts import shown_text
 
     found = table.rows.select(raw.alias("value"), wanted.alias("wanted")).filter("wanted").head(1).collect()
     return shown_text(str(found["value"].item())) if found.height else ""

@@ -99,11 +99,14 @@ def test_raw_events_are_continued(away: Path) -> None:
     ("content", "expected"),
     [
         ("customer,visit,item\nx,1,item1\n", "column `price`"),
-        ("customer,visit,item,price\nx,1,item1,cheap\n", "should be Float64, but 1 of its 1 values are text: `cheap`"),
+        (
+            "customer,visit,item,price\nx,1,item1,cheap\n",
+            "is declared as Float64, but 1 of its 1 values are text",
+        ),
         ("customer,visit,item,price\nx,1,item1,\nx,2,item2,11.5\n", "column `price` has 1 null values"),
         ("customer,visit,item,price\nx,1,item1,10\nx,1,item2,11.5\n", "repeat the sequenceId and itemPosition"),
         ("who,visit,item,price\nx,1,item1,10\n", "column `customer`"),
-        ("customer,visit,item,price\nx,1,item1,1e300\nx,2,item1,10\n", "column `price` holds 1e\\+300"),
+        ("customer,visit,item,price\nx,1,item1,1e300\nx,2,item1,10\n", "column `price` has the value 1e\\+300"),
         ("customer,visit,item,price\n", "no rows"),
         ("", "no rows"),
     ],
@@ -149,7 +152,7 @@ def test_what_a_model_remembers_decides_for_values_that_fit_two_styles(away: Pat
     file = read_model_file(Path(model("one")))
     path = away / "data" / "new.csv"
     path.write_text("customer,visit,item,price\nx,03/04/2024,item1,1.234\nx,01/05/2024,item1,2.345\n")
-    with pytest.raises(DataError, match="several ways: DD/MM/YYYY and MM/DD/YYYY"):
+    with pytest.raises(DataError, match="several formats: DD/MM/YYYY and MM/DD/YYYY"):
         list(encode_new_events(path, file))
     german = RawValueRules(numbers={"price": NumberStyle(thousands=".", decimal=",")}, dates="MM/DD/YYYY")
     (events,) = encode_new_events(path, replace(file, reading=german))

@@ -39,7 +39,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + GOOD, {"position_column": "time"}, ["`time` (position_column)", "known: sequenceId"]),
         (HEADER + GOOD, {"selected_columns": ["prize"]}, ["`prize` (selected_columns)", "did you mean `price`?"]),
         (HEADER + GOOD, {"column_types": {"pric": "real"}}, ["column_types names `pric`", "`price`?"]),
-        (HEADER + GOOD, {"column_types": {"kind": "real"}}, ["`kind` should be real", "text", "categorical"]),
+        (HEADER + GOOD, {"column_types": {"kind": "real"}}, ["`kind` is declared as real", "text", "categorical"]),
         (HEADER + GOOD, {"column_types": {"price": "categorical"}}, ["12 values with a fraction", "real"]),
         (HEADER + GOOD, {"fill_null": {"kid": "unknown"}}, ["fill_null names `kid`", "`kind`?"]),
         (HEADER + GOOD, {"fill_null": {"kind": "mean"}}, ["fill_null.kind: `mean`", "use forward or unknown"]),
@@ -55,7 +55,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         ("sequenceId,itemPosition,a,,\n1,2,3,,\n", {}, ["the header names a column without a name more than once"]),
         ("sequenceId,itemPosition\n1,2\n", {}, ["no feature column", "sequenceId, itemPosition"]),
         (HEADER + GOOD + "4,6,,1\n", {}, ["`kind` has 1 null", "13 rows", "sequenceId=4 itemPosition=6"]),
-        (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "drop those rows, or set fill_null.kind"]),
+        (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "remove those rows, or set fill_null.kind"]),
         (HEADER + "9,9,a,\n7,7,a,\n" + GOOD, {}, ["`price` has 2 null", "sequenceId=7 itemPosition=7"]),
         (HEADER + GOOD + "4,6,b,nan\n", {}, ["`price` has 1 NaN values", "sequenceId=4 itemPosition=6"]),
         (HEADER + GOOD + "4,6,b,-inf\n", {}, ["`price` has 1 infinite values", "fill_null.price"]),
@@ -70,10 +70,10 @@ def test_the_good_table_is_good(project: Project) -> None:
                                                   "row 13 (`x1`)"]),
         (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["1 values that are not a 64-bit integer", f"row 13 (`{2**64}`)"]),
         (HEADER + "5,x1,a,1\n" + GOOD, {}, ["1 values that are not a 64-bit integer", "row 1 (`x1`)"]),
-        (HEADER + "5,x1,a,1\n", {}, ["`itemPosition` holds `x1`", "neither a 64-bit integer nor a date", "row 1"]),
-        (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` holds `03/04/2013`", "2013-01-31"]),
-        (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` holds Float64", "integers, dates or datetimes"]),
-        (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` holds Float64", "an integer or a text"]),
+        (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a 64-bit integer nor a date", "row 1"]),
+        (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` has the value `03/04/2013`", "2013-01-31"]),
+        (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` has Float64", "integers, dates or datetimes"]),
+        (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` has Float64", "integers or text"]),
         (HEADER + "1,1,a,1e308\n1,2,a,-1e308\n", {}, ["`price` has no standard deviation", "1e+308"]),
         ("sequenceId,itemPosition,isContext\n1,1,2\n", {}, ["`isContext`", "rename it"]),
         ("user,itemPosition,sequenceId\n1,1,2\n", {"sequence_column": "user"}, ["`sequenceId`", "sequence_column"]),
@@ -106,7 +106,7 @@ def test_a_missing_path_names_both_places(project: Project, monkeypatch: pytest.
 
 def test_a_folder_without_files_of_the_format_says_what_it_holds(project: Project) -> None:
     folder = project.write_text("x", "folder/notes.txt").parent
-    assert "the folder holds .txt" in error(project, folder, read_format="csv")
+    assert "the folder has .txt" in error(project, folder, read_format="csv")
 
 
 def test_a_column_missing_in_one_file_names_that_file(project: Project) -> None:
@@ -127,8 +127,8 @@ def test_parquet_files_that_disagree_on_a_type_are_refused(project: Project) -> 
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        (pl.Series([[1], [2]]), ["`a` holds List(Int64)", "selected_columns"]),
-        (pl.Series([1, 2]).cast(pl.Date), ["`a` holds Date", "number or text"]),
+        (pl.Series([[1], [2]]), ["`a` has the type List(Int64)", "selected_columns"]),
+        (pl.Series([1, 2]).cast(pl.Date), ["`a` has the type Date", "numbers or text"]),
         (pl.Series([None, None]), ["`a` has 2 null values"]),
         (
             pl.Series([2**64 - 1, 1], dtype=pl.UInt64),

@@ -77,7 +77,7 @@ def test_wherever_it_is_interrupted_the_same_comes_out_and_no_finished_step_is_r
         assert outputs(project) == expected
         # At most the file or part at work is done again, which is a quarter of the pieces.
         assert len(left) <= len(whole) - interrupt_at + 1 + len(whole) // 4
-        assert project.lines[0].startswith("going on with an interrupted run: ")
+        assert project.lines[0].startswith("resuming an interrupted run: ")
 
 
 def test_a_killed_process_leaves_something_to_go_on_from(project: Project, folder: Path) -> None:
@@ -103,13 +103,13 @@ pipeline.preprocess(config, log=print, memory_bytes=4000)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
     project.run(folder, **SETTINGS)
-    assert project.lines[0] == "going on with an interrupted run: 1 of 4 files have been read"
+    assert project.lines[0] == "resuming an interrupted run: 1 of 4 files have been read"
     continued = outputs(project)
     project.run(folder, **SETTINGS | {"memory_bytes": 1 << 30, "continue_preprocessing": False})
     assert outputs(project) == continued
 
 
-def test_many_small_files_are_dealt_out_in_groups(project: Project, writes: Writes) -> None:
+def test_many_small_files_are_distributed_in_groups(project: Project, writes: Writes) -> None:
     rows = [(s, step, "abc"[(s + step) % 3]) for step in range(20) for s in range(30)]
     frame = pl.DataFrame(rows, schema=["sequenceId", "itemPosition", "kind"], orient="row")
     for number in range(100):
@@ -152,7 +152,7 @@ def test_without_it_nothing_is_left_behind_and_nothing_is_gone_on_from(
     names = writes(None)
     project.run(folder, **fields)
     assert "sizes.arrow" in names
-    assert not any("going on" in line for line in project.lines)
+    assert not any("resuming" in line for line in project.lines)
     assert not any("unfinished" in name for name in project.files())
 
 

@@ -209,7 +209,7 @@ def test_stored_metadata_is_not_replaced_and_must_fit(project: Project, events: 
     with pytest.raises(DataError, match="`color`, which the metadata does not know"):
         other = project.write(events, "other.parquet")
         project.run(other, metadata_config_path=stored, selected_columns=["color"])
-    with pytest.raises(DataError, match="column `code` should be Int64, but 22 of its 22 values are text: `x`"):
+    with pytest.raises(DataError, match="column `code` is declared as Int64, but 22 of its 22 values are text: `x`"):
         text = events.with_columns(code=pl.lit("x"))
         project.run(project.write(text, "text.parquet"), metadata_config_path=stored)
 

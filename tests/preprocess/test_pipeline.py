@@ -222,7 +222,7 @@ def test_digits_declared_as_text_keep_their_zeros(project: Project) -> None:
     assert not any("zeros" in line for line in project.lines)
     assert project.run(path, split_ratios=[1]).categories("zip") == ["007", "010", "7"]
     assert (
-        "note: column `zip` holds `007`, so it is kept as text, with its zeros; "
+        "note: column `zip` has leading zeros (`007`), so it remains text; "
         "to read integers, declare column_types.zip: Int64"
     ) in project.lines
     assert project.run(path, column_types={"zip": "Int64"}, split_ratios=[1]).categories("zip") == [7, 10]
@@ -236,7 +236,7 @@ def test_sequences_keep_the_zeros_of_their_names(project: Project) -> None:
     assert (metadata.sequifier.sequence_type, metadata.sequifier.position_type) == ("String", "Int64")
     assert project.split(0)["sequenceId"].to_list() == ["010", "010", "10", "10", "10"]
     assert project.split(0)["itemPosition"].to_list() == [2, 5, 1, 3, 4]
-    assert any("column `sequenceId` holds `010`, so it is kept as text" in line for line in project.lines)
+    assert any("column `sequenceId` has leading zeros (`010`), so it remains text" in line for line in project.lines)
 
 
 def test_whole_floats_may_be_declared_categorical(project: Project) -> None:

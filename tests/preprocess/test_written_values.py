@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sequifier.errors import DataError
+from sequifier.preprocess.column_counts import count_columns, inspect_numbers
 from sequifier.preprocess.dates import date as parsed_date
-from sequifier.preprocess.dates import decide_dates, look_for_dates
-from sequifier.preprocess.look import count, look_for_numbers
+from sequifier.preprocess.dates import date_counts, decide_dates
 from sequifier.preprocess.numbers import integer, number
 from tests.support.small_project import Project
 
@@ -25,7 +25,7 @@ def columns(rows: list[str], header: str = "sequenceId,itemPosition,kind,x") -> 
 def numbers(texts: list[str | None]) -> tuple[str, list[float | None]]:
     """The kind of a column, and its values."""
     rows = pl.DataFrame({"x": pl.Series(texts, dtype=pl.String)}).lazy()
-    look = look_for_numbers(rows, ["x"])["x"]
+    look = inspect_numbers(rows, ["x"])["x"]
     value = integer(pl.col("x")) if look.kind == "integer" else number(pl.col("x"), look.style)
     return look.kind, rows.select(value).collect().to_series().to_list()
 
@@ -120,7 +120,7 @@ def test_floats_keep_every_bit(values: list[float]) -> None:
 def dates(texts: list[str], known: str = "") -> tuple[str, list[Any]]:
     """The style of a column, and its values; the reason where there is no style."""
     rows = pl.DataFrame({"x": texts}).lazy()
-    look = decide_dates(count(rows, ["x"], look_for_dates)["x"], known)
+    look = decide_dates(count_columns(rows, ["x"], date_counts)["x"], known)
     if look.style is None:
         return look.why, []
     return look.style.shown, rows.select(parsed_date(pl.col("x"), look.style)).collect().to_series().to_list()
@@ -208,7 +208,7 @@ def events(values: list[str]) -> str:
         (["2024-03-28", "0024-03-29", "2024-03-30"], ["row 2 (`0024-03-29`: the year is below 1000)"]),
         (["2024-03-28", "29.03.2024", "2024-03-30"], ["row 2 (`29.03.2024`"]),
         (["2024-02-29", "2024-02-30", "2024-03-01"], ["row 2 (`2024-02-30`"]),
-        (["03/04/2024", "03/05/2024"], ["`03/04/2024`", "several ways", "2013-01-31"]),
+        (["03/04/2024", "03/05/2024"], ["`03/04/2024`", "several formats", "2013-01-31"]),
         (["28/03/2024", "03/29/2024"], ["two ways", "row 1"]),
         (["2024-03-28 10:00 EST", "2024-03-28 11:00 EST"], ["time zone `EST`", "row 1"]),
         (["2024-03-28T10:00[Europe/Paris]", "2024-03-28T11:00[Europe/Paris]"], ["neither", "row 1"]),
@@ -234,7 +234,7 @@ def test_years_of_two_digits_are_refused_in_a_column_of_dates(project: Project, 
     """As a program writes them that took the 24 of 28-03-24 for the year."""
     when = [first.replace(year=2024), first]
     frame = pl.DataFrame({"sequenceId": [1, 1], "when": when, "kind": ["a", "b"]})
-    with pytest.raises(DataError, match=r"`when` holds 0024-03-28.*: the year is below 1000") as raised:
+    with pytest.raises(DataError, match=r"`when` has the value 0024-03-28.*: the year is below 1000") as raised:
         project.run(project.write(frame), position_column="when", split_ratios=[1.0])
     assert "first in row 2" in str(raised.value)
 
@@ -324,9 +324,7 @@ def test_one_text_among_numbers_is_named(project: Project) -> None:
 
 def test_numbers_that_can_be_read_in_two_ways_are_refused(project: Project) -> None:
     path = project.write_text(columns(['"1,234"', '"5,678"']))
-    with pytest.raises(
-        DataError, match=r"`1,234` may be written like `1234,50` or `1,234\.50`[\s\S]*row 1[\s\S]*String"
-    ):
+    with pytest.raises(DataError, match=r"`1,234` may be `1234,50` or `1,234\.50`[\s\S]*row 1[\s\S]*String"):
         project.run(path, split_ratios=[1.0])
     assert project.run(path, split_ratios=[1.0], column_types={"x": "String"}).categories("x") == ["1,234", "5,678"]
 
@@ -339,7 +337,7 @@ def test_stored_styles_decide_for_new_values(project: Project) -> None:
     project.run(new, split_ratios=[1.0], metadata_config_path=stored)
     assert project.split(0)["x"][0] == pytest.approx((1234 - mean) / std, rel=1e-6)
     percent = project.write_text(columns(["5 %", "6 %"]), "percent.csv")
-    with pytest.raises(DataError, match=r"values were written like 1\.234,50 before, without %"):
+    with pytest.raises(DataError, match=r"earlier values had the format 1\.234,50, without %"):
         project.run(percent, split_ratios=[1.0], metadata_config_path=stored)
 
 
@@ -351,7 +349,7 @@ def test_whole_numbers_of_any_type_are_keys(project: Project, dtype: Any) -> Non
     assert (metadata.sequifier.sequence_type, metadata.sequifier.position_type) == ("Int64", "Int64")
     assert project.split(0)["sequenceId"].to_list() == [1, 1, 2]
     frame = frame.with_columns(itemPosition=pl.Series([1.0, 2.5, 1.0]))
-    with pytest.raises(DataError, match=r"`itemPosition` holds Float64 with fractions \(`2\.5`\)[\s\S]*row 2"):
+    with pytest.raises(DataError, match=r"`itemPosition` has Float64 with fractions \(`2\.5`\)[\s\S]*row 2"):
         project.run(project.write(frame), split_ratios=[1.0])
 
 

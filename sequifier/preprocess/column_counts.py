@@ -1,4 +1,4 @@
-"""A look at all values of columns of text, in parts of bounded size."""
+"""Counts over all values of columns of text, in parts of bounded size."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,21 +7,22 @@ from typing import Any
 import polars as pl
 
 from sequifier.artifacts.number_style import NumberStyle
-from sequifier.preprocess.numbers import NumberLook, decide, first_look, needs_second_look, second_look
+from sequifier.preprocess.numbers import NumberFindings, decide, needs_style_counts, number_counts, style_counts
 
 LONGEST_SHOWN = 80
 CELLS_AT_ONCE = 4_000_000
 COLUMNS_AT_ONCE = 50
-"""More expressions in one query take memory with the square of their number."""
+"""Columns in one query, whose memory grows with the square of the number of expressions."""
 
-Look = Callable[[pl.Expr], Mapping[str, pl.Expr]]
+Expressions = Callable[[pl.Expr], Mapping[str, pl.Expr]]
+"""A column -> aggregations by name."""
 Counts = dict[str, Any]
 
 
-def count(rows: pl.LazyFrame, columns: Sequence[str], look: Look) -> dict[str, Counts]:
-    """What a look gives for each column over all rows.
+def count_columns(rows: pl.LazyFrame, columns: Sequence[str], expressions_of: Expressions) -> dict[str, Counts]:
+    """Return the aggregations of each column over all rows.
 
-    Sums are added up; what begins with `min` or holds ` max ` or begins with `max` is the smallest or largest of all.
+    An aggregation whose name starts with `min` is a minimum, one with `max` a maximum; others are sums.
     """
     if not columns:
         return {}
@@ -32,7 +33,7 @@ def count(rows: pl.LazyFrame, columns: Sequence[str], look: Look) -> dict[str, C
             expressions = [
                 expression.alias(f"{number} {what}")
                 for number, column in enumerate(some)
-                for what, expression in look(pl.col(column)).items()
+                for what, expression in expressions_of(pl.col(column)).items()
             ]
             for name, value in batch.select(expressions).row(0, named=True).items():
                 number, what = name.split(" ", 1)
@@ -41,25 +42,25 @@ def count(rows: pl.LazyFrame, columns: Sequence[str], look: Look) -> dict[str, C
     return found
 
 
-def look_for_numbers(
+def inspect_numbers(
     rows: pl.LazyFrame,
     columns: Sequence[str],
     *,
     declared: frozenset[str] = frozenset(),
     known: Mapping[str, NumberStyle] | None = None,
-) -> dict[str, NumberLook]:
-    """What each column of text is.
+) -> dict[str, NumberFindings]:
+    """Decide for each column of text whether it has numbers.
 
     Args:
-        rows: all of them; the columns are text.
-        columns: to look at.
-        declared: those that are to be numbers.
-        known: the style of those that a metadata file or a model knows.
+        rows: all rows; the columns are text.
+        columns: the columns to inspect.
+        declared: columns that are declared as numbers.
+        known: stored formats of columns.
     """
     known = known or {}
-    counts = count(rows, columns, first_look)
-    open_ones = [column for column in columns if needs_second_look(counts[column], known.get(column))]
-    for column, more in count(rows, open_ones, second_look).items():
+    counts = count_columns(rows, columns, number_counts)
+    undecided = [column for column in columns if needs_style_counts(counts[column], known.get(column))]
+    for column, more in count_columns(rows, undecided, style_counts).items():
         counts[column] |= more
     return {
         column: decide(counts[column], is_declared=column in declared, known=known.get(column)) for column in columns
@@ -67,7 +68,7 @@ def look_for_numbers(
 
 
 def first_where(files: Mapping[Path, pl.LazyFrame], column: str, wanted: pl.Expr) -> tuple[str, str]:
-    """The first value for which something holds, as text, and its file and row; empty texts where there is none."""
+    """Return the first value that fulfils a condition, as text, and its file and row; empty texts for none."""
     for path, rows in files.items():
         numbered = rows.select(raw=pl.col(column), wanted=wanted).with_row_index("row", offset=1)
         first = numbered.filter(pl.col("wanted")).head(1).collect()
@@ -78,13 +79,13 @@ def first_where(files: Mapping[Path, pl.LazyFrame], column: str, wanted: pl.Expr
 
 
 def shown_text(text: str) -> str:
-    """A text of the data in a line of a message: short, and without line feeds and the like."""
+    """Return a text of the data for a message: short, and with escapes for line feeds and the like."""
     shown = text if text.isprintable() else repr(text)[1:-1]
     return shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "..."
 
 
 def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Rows in pieces that hold about as many cells, whatever the number of columns; one piece without rows for none."""
+    """Yield rows in batches of about CELLS_AT_ONCE cells; one batch without rows for an empty table."""
     width = max(1, len(rows.collect_schema()))
     is_empty = True
     for batch in rows.collect_batches(chunk_size=max(1, CELLS_AT_ONCE // width), maintain_order=False):

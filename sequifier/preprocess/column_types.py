@@ -1,6 +1,6 @@
-"""Which type each column is read with and stored as, from the types found in the files and those declared.
+"""The type that a column is read with, and its stored type, from the types in the files and the declared ones.
 
-Text, booleans and integers are categorical and floats are real, unless `column_types` says otherwise.
+Text, booleans and integers are categorical and floats are real, unless `column_types` declares otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ _NATURAL: Mapping[RawKind, StoredType] = {
     "number": "Float64",
     "text": "String",
     "boolean": "Boolean",
-    "nothing but nulls": "Float64",  # refused, or filled, when the values are checked
+    "nothing but nulls": "Float64",  # refused or filled when the values are checked
 }
 _ALLOWED: Mapping[RawKind, tuple[TypeName, ...]] = {
     "integer": ("categorical", "real", "Int64", "Float64", "String"),
@@ -61,7 +61,7 @@ _ALLOWED: Mapping[RawKind, tuple[TypeName, ...]] = {
 
 
 def raw_kind(dtype: pl.DataType) -> RawKind:
-    """What a type of a file is to us."""
+    """Return the kind of a type in a file."""
     match dtype:
         case pl.Datetime():
             return "datetime ns" if dtype.time_unit == "ns" else "datetime us"
@@ -86,10 +86,10 @@ def raw_kind(dtype: pl.DataType) -> RawKind:
 
 
 def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv: bool) -> pl.DataType:
-    """The one type to read a column with, from the types it has in each file.
+    """Return the type to read a column with, from its types in all files.
 
     Raises:
-        DataError: Parquet files disagree. CSV files cannot: everything in them is text.
+        DataError: Parquet files disagree. In CSV files, a column can always be read as text.
     """
     kinds: set[RawKind] = {raw_kind(dtype) for dtype in found}
     if len(kinds) > 1:
@@ -112,7 +112,7 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv
 
 
 def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, path: Path, is_fixed: bool) -> StoredType:
-    """What a feature is stored as: as declared, or by its raw type.
+    """Return the stored type of a feature: the declared one, or one by its raw type.
 
     Raises:
         DataError: the type cannot be encoded, or not as declared.
@@ -122,21 +122,21 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
         raise DataError(
             f"column `{column}` has integers that do not fit in 64 bits",
             where=str(path),
-            fix="correct them: the metadata takes the column as Int64"
+            fix="correct them: the metadata declare the column as Int64"
             if is_fixed
             else f"declare column_types.{column}: String to keep their digits, or real if they measure something",
         )
     if kind not in _NATURAL:
         raise DataError(
-            f"the feature column `{column}` holds {raw}, which cannot be encoded",
+            f"the feature column `{column}` has the type {raw}, which cannot be encoded",
             where=str(path),
-            fix="turn it into a number or text, or leave it out with selected_columns",
+            fix="convert it to numbers or text, or leave it out with selected_columns",
         )
     if declared is None:
         return _NATURAL[kind]
     if declared not in _ALLOWED[kind]:
         raise DataError(
-            f"column `{column}` should be {declared}, but its values are {kind}",
+            f"column `{column}` is declared as {declared}, but its values are {kind}",
             where=str(path),
             fix=f"declare it as one of {', '.join(_ALLOWED[kind])}, or change the data",
         )
@@ -150,7 +150,7 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
 
 
 def typed(values: pl.Expr, raw: pl.DataType, stored: StoredType) -> pl.Expr:
-    """A feature with the type it is stored as."""
-    # Fractions would be cut off silently: they stay until the values have been checked.
+    """Return a feature with its stored type."""
+    # A cast would drop fractions without an error: they remain until the values are checked.
     keep = raw == POLARS_TYPES[stored] or (stored == "Int64" and raw == pl.Float64)
     return values if keep else values.cast(POLARS_TYPES[stored])

@@ -1,0 +1,183 @@
+"""The type of each column, agreed over all raw files.
+
+All values of a CSV column are inspected only where the first rows leave a doubt; a clean file is read at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from sequifier.artifacts.number_style import NumberStyle
+from sequifier.config.preprocess import TypeName
+from sequifier.preprocess.column_counts import count_columns, inspect_numbers
+from sequifier.preprocess.column_types import common_type, raw_kind
+from sequifier.preprocess.csv_file import check_csv, may_have_leading_zeros, scan_csv
+from sequifier.preprocess.numbers import PLAIN, number_counts
+from sequifier.preprocess.parsed_column import NUMBER_TYPES, PADDED, ParsedColumn, TextColumn
+
+Schema = dict[str, pl.DataType]
+
+DOUBTFUL = 0.5
+"""Fraction of numbers in the first rows of a column of text from which all its values are inspected."""
+
+SAMPLE_ROWS = 1000
+"""First rows of a CSV file from which its types are guessed, until a later value contradicts them."""
+
+
+class NeedsAllValues(Exception):
+    """The first rows do not determine the types of the columns: all values must be inspected."""
+
+
+@dataclass(frozen=True)
+class StoredFormats:
+    """Formats of text that a metadata file or a model has stored.
+
+    Attributes:
+        numbers: column -> format, for columns of numbers.
+        dates: format of positions; empty: they were ISO 8601, or not text.
+    """
+
+    numbers: Mapping[str, NumberStyle] = field(default_factory=dict)
+    dates: str = ""
+
+
+NO_FORMATS = StoredFormats()
+
+
+def stored_formats(real_columns: Iterable[str], numbers: Mapping[str, NumberStyle], dates: str) -> StoredFormats:
+    """Return the formats of all real columns; those without a stored format were plain numbers."""
+    return StoredFormats(dict.fromkeys(real_columns, PLAIN) | dict(numbers), dates)
+
+
+def file_schema(file: Path, *, is_csv: bool, sample_rows: int | None) -> Schema:
+    """Return the type of each column of one file; Null where it has no value.
+
+    Raises:
+        DataError: the header is not valid.
+        NeedsAllValues: the first rows do not determine a type.
+    """
+    if not is_csv:
+        return _with_large_integers(pl.scan_parquet(file, glob=False))
+    check_csv(file)
+    if sample_rows is None:
+        return dict(scan_csv(file, sample_rows=None).collect_schema())
+    sample = scan_csv(file, sample_rows=sample_rows).head(sample_rows).collect()
+    schema = dict(sample.schema)
+    for column, values in sample.to_dict().items():
+        if values.null_count() == sample.height:
+            if sample.height == sample_rows:
+                raise NeedsAllValues
+            schema[column] = pl.Null()
+        elif values.dtype == pl.String:
+            counts = values.to_frame().select(**number_counts(pl.col(column))).row(0, named=True)
+            if counts["like"] >= DOUBTFUL * (counts["known"] - counts["marks"]):
+                raise NeedsAllValues
+    return schema
+
+
+def agree(
+    files: Sequence[Path],
+    schemas: Sequence[Schema],
+    columns: Sequence[str],
+    *,
+    path: Path,
+    is_csv: bool,
+    is_sample: bool,
+    keys: Sequence[str],
+    declared: Mapping[str, TypeName],
+    known: StoredFormats,
+) -> dict[str, ParsedColumn]:
+    """Agree on each column over all files.
+
+    Args:
+        files: the files, in order.
+        schemas: the types of each file.
+        columns: the columns to use.
+        path: the path of all files, for messages.
+        is_csv: whether they are CSV files.
+        is_sample: whether the types come from the first rows.
+        keys: the sequence and the position column.
+        declared: feature -> kind or type, where the values do not decide.
+        known: stored formats.
+
+    Raises:
+        DataError: Parquet files disagree, or values do not fit the declared type.
+        NeedsAllValues: the first rows do not determine a type.
+    """
+    agreed: dict[str, ParsedColumn] = {}
+    texts: list[str] = []
+    for column in columns:
+        dtype = _common(column, schemas, declared.get(column), path=path, is_csv=is_csv, is_key=column in keys)
+        if is_csv and known.numbers.get(column, PLAIN) != PLAIN:
+            dtype = pl.String()  # 1.234 may be a thousand
+            if is_sample:
+                raise NeedsAllValues
+        if is_csv and column == keys[0] and dtype == pl.Float64():
+            dtype = pl.String()  # 1.0 is the integer 1, and 1e5 a name
+            if is_sample:
+                raise NeedsAllValues
+        agreed[column] = ParsedColumn(dtype, dtype)
+        is_inspected = is_csv or column == keys[1] or declared.get(column) in (*NUMBER_TYPES, "Boolean")
+        if dtype == pl.String and is_inspected and declared.get(column) != "String":
+            texts.append(column)
+            kinds = {raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}
+            if is_sample and (len(kinds) > 1 or declared.get(column, "categorical") != "categorical"):
+                raise NeedsAllValues
+    # Integers may be codes with leading zeros, which are kept. Positions are integers with or without them.
+    integers = [column for column in columns if column != keys[1] and column not in declared and is_csv]
+    integers = [column for column in integers if agreed[column].dtype == pl.Int64()]
+    unchanged = {file: scan_csv(file) if is_csv else pl.scan_parquet(file, glob=False) for file in files}
+    if is_sample:
+        _check_zeros(unchanged, integers)
+        return agreed
+    if texts or integers:
+        rows = pl.concat(rows.select(pl.col(*texts, *integers).cast(pl.String)) for rows in unchanged.values())
+        padded = count_columns(rows, integers, lambda text: {"padded": text.str.contains(PADDED).sum()})
+        texts += [column for column in integers if padded[column]["padded"]]
+        numeric = frozenset(column for column in texts if column == keys[1] or declared.get(column) in NUMBER_TYPES)
+        for column, found in inspect_numbers(rows, texts, declared=numeric, known=known.numbers).items():
+            text = TextColumn(column, found, unchanged, declared.get(column))
+            agreed[column] = text.as_key() if column in keys else text.as_feature()
+    return agreed
+
+
+def _common(
+    column: str, schemas: Sequence[Schema], declared: TypeName | None, *, path: Path, is_csv: bool, is_key: bool
+) -> pl.DataType:
+    """Return the type to read a column with, from its types in the files."""
+    if is_csv and declared == "String":
+        return pl.String()  # as in the file: 007 is not 7
+    common = common_type(column, [schema[column] for schema in schemas], path=path, is_csv=is_csv)
+    if raw_kind(common) == "large integer":
+        if is_key or declared == "String":
+            return pl.String()
+        if declared in ("real", "Float64"):
+            return pl.Float64()
+    return common
+
+
+def _check_zeros(files: Mapping[Path, pl.LazyFrame], integers: Sequence[str]) -> None:
+    """Raise NeedsAllValues where an integer of a file has leading zeros."""
+    for file, rows in files.items() if integers else ():
+        if may_have_leading_zeros(file):
+            padded = rows.select(pl.any_horizontal(pl.col(integers).str.contains(PADDED).any()))
+            if padded.collect(engine="streaming").item():
+                raise NeedsAllValues
+
+
+def _with_large_integers(rows: pl.LazyFrame) -> Schema:
+    """Return the types of Parquet columns; Int128 means integers that do not fit in 64 bits, of any type."""
+    schema = dict(rows.collect_schema())
+    wide = [column for column, dtype in schema.items() if _may_be_large(dtype)]
+    if wide:
+        fits = rows.select(pl.col(wide).cast(pl.Int64, strict=False).is_null() == pl.col(wide).is_null())
+        answers = fits.select(pl.all().all()).collect(engine="streaming").row(0, named=True)
+        schema |= {column: pl.Int64() if answers[column] else pl.Int128() for column in wide}
+    return schema
+
+
+def _may_be_large(dtype: pl.DataType) -> bool:
+    is_whole_decimal = isinstance(dtype, pl.Decimal) and dtype.scale == 0  # NUMBER of Oracle and Snowflake
+    return is_whole_decimal or dtype in (pl.UInt64, pl.Int128, pl.UInt128)

@@ -1,0 +1,230 @@
+"""Encoded events of a table or of texts, in parts of whole sequences, with the splits that they belong to."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import POSITION, Events, read_events, write_events
+from sequifier.artifacts.metadata import Metadata
+from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
+from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
+from sequifier.preprocess.check import Part, check_settings
+from sequifier.preprocess.column_types import PositionType, StoredType
+from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.learn import kinds_of_columns, learn
+from sequifier.preprocess.prepared import prepare_parts
+from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.source import Source
+from sequifier.preprocess.split import (
+    Split,
+    between_sequences,
+    check_exact_windows,
+    check_targets,
+    within_sequences,
+    within_texts,
+)
+from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characters, read_texts
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EncodedData:
+    """Encoded events, ready to be written.
+
+    Attributes:
+        encoding: the encoding.
+        split: the splits of the events.
+        parts: functions that return whole sequences.
+        types: feature -> stored type, in stored order.
+        sequence_type: stored type of sequence ids.
+        position_type: stored type of positions.
+        formats: formats of text that new rows must have too.
+    """
+
+    encoding: Encoding
+    split: Split
+    parts: Sequence[Callable[[], Events]]
+    types: dict[str, StoredType]
+    sequence_type: Literal["Int64", "String"]
+    position_type: PositionType
+    formats: StoredFormats = NO_FORMATS
+
+
+def encode_table(
+    source: Source,
+    config: PreprocessConfig,
+    stored: Metadata | None,
+    folder: Path,
+    memory_bytes: int,
+    report: Report,
+) -> EncodedData:
+    """Read and encode a table.
+
+    Args:
+        source: the files.
+        config: the config.
+        stored: metadata whose encoding to use; None to learn one.
+        folder: working folder for parts that do not fit in memory.
+        memory_bytes: decoded size of a part.
+        report: shows a line to the user.
+
+    Raises:
+        DataError: the events cannot be encoded.
+    """
+    table, parts = _read(source, config, stored, folder, memory_bytes, report)
+    split = _split(parts, config, report)
+    encoding = (
+        Encoding.from_metadata(stored, list(table.types))
+        if stored
+        else learn(
+            parts,
+            split.n_training_rows(),
+            table.types,
+            config,
+            report,
+            numbers_reported=source.format == "csv" and not table.is_sample,
+        )
+    )
+    for line in kinds_of_columns(table.types, encoding):
+        report(line)
+    encoded = _encode(parts, encoding, folder, report)
+    return EncodedData(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.formats)
+
+
+def encode_texts(
+    source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int, report: Report
+) -> EncodedData:
+    """Read and encode text files; the arguments are those of `encode_table`."""
+    types: dict[str, StoredType] = {CHAR: "String"}
+    check_settings(config, types, str(source.path))
+    if source.left_out:
+        endings = ", ".join(sorted({path.suffix or path.name for path in source.left_out}))
+        report(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
+    texts = read_texts(source, config, memory_bytes)
+    split = _split(texts.parts, config, report, text_of_sequence=texts.text_of_sequence)
+    encoding = learn_characters(texts, split.n_training_rows(), config, stored, report)
+    ids = id_of_code_point(encoding)
+    return EncodedData(encoding, split, [partial(part.encoded, ids) for part in texts.parts], types, "Int64", "Int64")
+
+
+def _read(
+    source: Source,
+    config: PreprocessConfig,
+    stored: Metadata | None,
+    folder: Path,
+    memory_bytes: int,
+    report: Report,
+) -> tuple[Table, list[Part]]:
+    """Return sorted and checked parts. CSV types come from the first rows if possible, otherwise from all rows."""
+    selected = config.selected_columns or (stored.columns if stored else None)
+    declared: dict[str, TypeName] = dict(config.column_types)
+    if stored:
+        declared = {column: name for column, name in stored.column_types.items() if column in (selected or ())}
+    for sample_rows in (SAMPLE_ROWS, None) if source.format == "csv" else (None,):
+        try:
+            table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_formats_of(stored))
+            check_settings(config, table.types, str(source.path))
+            if not table.is_sample:
+                _report_notes(table, report)
+            parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
+        except NeedsAllValues:
+            assert sample_rows is not None, "all values have been inspected"
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if sample_rows is None:
+                raise unreadable(source, error) from error
+        else:
+            break
+    if table.is_sample:
+        _report_notes(table, report)
+    n_rows = sum(int(part.offsets[-1]) for part in parts)
+    n_sequences = sum(len(part.sequence_ids) for part in parts)
+    report(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
+    return table, parts
+
+
+def _formats_of(stored: Metadata | None) -> StoredFormats:
+    """Return the formats that the metadata have stored."""
+    if stored is None:
+        return NO_FORMATS
+    rules = stored.sequifier.reading
+    return stored_formats(stored.real_columns, rules.numbers, rules.dates)
+
+
+def _report_notes(table: Table, report: Report) -> None:
+    for note in table.notes:
+        report(f"note: {note}")
+
+
+def _split(
+    parts: Sequence[Part | TextPart],
+    config: PreprocessConfig,
+    report: Report,
+    *,
+    text_of_sequence: NDArray[np.int64] | None = None,
+) -> Split:
+    ids = [id for part in parts for id in part.sequence_ids.tolist()]
+    n_rows = np.concatenate([np.diff(part.offsets) for part in parts])
+    seed = None
+    if config.split_method == "between_sequence":
+        seed = secrets.randbelow(2**31) if config.seed is None else config.seed
+        if config.seed is None:
+            report(f"seed: {seed}")
+        bounds = between_sequences(ids, n_rows, config.split_ratios, seed)
+    elif text_of_sequence is not None:
+        bounds = within_texts(n_rows, text_of_sequence, config.split_ratios)
+    else:
+        bounds = within_sequences(n_rows, config.split_ratios)
+    check_targets(bounds, config.stored_context_events)
+    if config.subsequence_start_mode == "exact":
+        check_exact_windows(bounds, ids, seq_length=config.seq_length, strides=config.strides)
+    part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])
+    return Split(bounds, part_ends, config.stored_context_events, seed)
+
+
+def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report) -> list[Callable[[], Events]]:
+    """Return functions that return the encoded rows of each part, from memory or, for several parts, from a file."""
+    encoded: list[Callable[[], Events]] = []
+    unknown = dict.fromkeys(encoding.vocabularies, 0)
+    several, n_rows = len(parts) > 1, 0
+    while parts:
+        part = parts.pop(0)  # so that its raw rows are freed
+        rows = part.rows.collect()
+        events = Events(
+            sequence_ids=part.sequence_ids,
+            offsets=part.offsets,
+            n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
+            positions=rows[POSITION].to_numpy(),
+            columns={column: encoding.encode(column, rows[column]) for column in encoding.columns},
+        )
+        n_rows += rows.height
+        for column in unknown:
+            unknown[column] += int((events.columns[column] == 0).sum())
+        if several:
+            path = folder / f"encoded-{len(encoded)}.arrow"
+            write_events(path, [events], "arrow")
+            encoded.append(_Reader(path, encoding.columns))
+        else:
+            encoded.append(lambda events=events: events)  # type: ignore[misc]
+    for column, count in unknown.items():
+        if count:
+            report(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
+    return encoded
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Encoded rows in a file."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+    def __call__(self) -> Events:
+        return read_events(self.path, self.columns, expected_hashes=None)

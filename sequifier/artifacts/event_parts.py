@@ -4,18 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sequifier.artifacts.events import (
-    CONTEXT,
-    POSITION,
-    SEQUENCE,
-    Events,
-    Format,
-    events_of,
-    format_of,
-    no_rows,
-    scan_events,
-    wrap_split_errors,
-)
+from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE, Events, Format, events_of
+from sequifier.artifacts.split_file import format_of, no_rows, scan_events, wrap_split_errors
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sequifier.artifacts.events import Events, Format, frame_of, sink_rows
+from sequifier.artifacts.events import Events, Format, frame_of
 from sequifier.artifacts.shard_folder import Shard, ShardIndex, write_index
+from sequifier.artifacts.split_file import sink_rows
 from sequifier.artifacts.tensor_shards import type_name, write_tensors
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sequifier.artifacts.events import ColumnHashes, Events, format_of, read_events
+from sequifier.artifacts.column_hashes import ColumnHashes
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata, SequifierMetadata, data_fingerprint, write_metadata
+from sequifier.artifacts.split_file import format_of, read_events
 from sequifier.config.loading.paths import find_input
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig

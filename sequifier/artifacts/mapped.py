@@ -21,21 +21,10 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.arrow_file import Blocks, NotMappableError, locate_columns
 from sequifier.artifacts.atomic import atomic_path
-from sequifier.artifacts.events import (
-    CONTEXT,
-    POSITION,
-    SEQUENCE,
-    ColumnHashes,
-    Format,
-    check_hashes,
-    format_of,
-    n_rows_of,
-    no_rows,
-    scan_events,
-    sink_rows,
-    wrap_split_errors,
-)
+from sequifier.artifacts.column_hashes import ColumnHashes, check_hashes
+from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE, Format
 from sequifier.artifacts.shard_folder import content_stat
+from sequifier.artifacts.split_file import format_of, n_rows_of, no_rows, scan_events, sink_rows, wrap_split_errors
 from sequifier.errors import DataError
 
 RESIDENT_BYTES = 1 << 30

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sequifier.artifacts.events import Events, Format, read_events
+from sequifier.artifacts.events import Events, Format
 from sequifier.artifacts.mapped import MappedEvents, map_events
 from sequifier.artifacts.shard_folder import content_stat
+from sequifier.artifacts.split_file import read_events
 
 _KEPT = 6
 """Number of splits: those of three feature sets. The oldest is dropped."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.events import read_events
 from sequifier.artifacts.metadata import Metadata, category_text
 from sequifier.artifacts.read_file import object_or_none
+from sequifier.artifacts.split_file import read_events
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity

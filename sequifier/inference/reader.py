@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sequifier.artifacts.column_hashes import ColumnHashes, check_hashes
 from sequifier.artifacts.event_parts import read_event_parts
-from sequifier.artifacts.events import ColumnHashes, Events, check_hashes
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError

@@ -17,7 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.event_parts import at_last_sequence
-from sequifier.artifacts.events import SEQUENCE, Events, Format, format_of, no_rows, wrap_split_errors
+from sequifier.artifacts.events import SEQUENCE, Events, Format
+from sequifier.artifacts.split_file import format_of, no_rows, wrap_split_errors
 from sequifier.errors import DataError
 from sequifier.inference.recoding import Recoding, recode
 from sequifier.regular_file import check_is_file

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, Events, read_events, write_events
+from sequifier.artifacts.events import POSITION, Events
 from sequifier.artifacts.metadata import Metadata
+from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from sequifier.artifacts.atomic import atomic_folder, atomic_path
+from sequifier.artifacts.column_hashes import ColumnHashes
 from sequifier.artifacts.event_shards import sink_shards
-from sequifier.artifacts.events import ColumnHashes, Events, sink_events
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import (
     Metadata,
     RawValueRules,
@@ -16,6 +17,7 @@ from sequifier.artifacts.metadata import (
     category_text,
     data_fingerprint,
 )
+from sequifier.artifacts.split_file import sink_events
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.preprocess.encode_data import EncodedData
 from sequifier.preprocess.split import take_split

@@ -16,13 +16,14 @@ import torch
 
 from sequifier.artifacts.arrow_file import NotMappableError
 from sequifier.artifacts.checkpoint import read_checkpoint, write_checkpoint
-from sequifier.artifacts.events import Events, FileFormat, n_rows_of, read_events, write_events
+from sequifier.artifacts.events import Events, FileFormat
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, read_ledger
 from sequifier.artifacts.mapped import map_events
 from sequifier.artifacts.metadata import Metadata, SequifierMetadata, data_fingerprint, read_metadata, write_metadata
 from sequifier.artifacts.sampler_results import read_search_results
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, read_unit_sums, write_unit_sums
 from sequifier.artifacts.shard_folder import Shard, ShardIndex, read_index, write_index
+from sequifier.artifacts.split_file import n_rows_of, read_events, write_events
 from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.errors import DataError, ModelError, SequifierError
 from sequifier.experiment.record import read_record

@@ -13,10 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sequifier.artifacts.column_hashes import ColumnHashes
 from sequifier.artifacts.event_parts import read_event_parts
 from sequifier.artifacts.event_shards import sink_shards
-from sequifier.artifacts.events import ColumnHashes, Events, Format, n_rows_of, read_events
+from sequifier.artifacts.events import Events, Format
 from sequifier.artifacts.mapped import map_events
+from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.errors import DataError
 
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from sequifier.artifacts.events import ColumnHashes, Events, Format, read_events, write_events
+from sequifier.artifacts.column_hashes import ColumnHashes
+from sequifier.artifacts.events import Events, Format
+from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.errors import DataError, RunError
 
 FORMATS: tuple[Format, ...] = ("parquet", "csv", "arrow")
@@ -185,7 +187,7 @@ def test_raw_events_are_said_to_be_not_encoded(tmp_path: Path, name: str, column
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_full_disk_is_one_error(tmp_path: Path, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full takes nothing, like a disk without room."""
-    from sequifier.artifacts import events as module
+    from sequifier.artifacts import split_file as module
 
     sink = module.sink_events
     monkeypatch.setattr(module, "sink_events", lambda path, parts, format: sink(Path("/dev/full"), parts, format))

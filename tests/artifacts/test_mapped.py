@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts import events as events_module
 from sequifier.artifacts import mapped as mapped_module
+from sequifier.artifacts import split_file
 from sequifier.artifacts.arrow_file import NotMappableError, locate_columns
-from sequifier.artifacts.events import ColumnHashes, Events, Format, read_events, write_events
+from sequifier.artifacts.column_hashes import ColumnHashes
+from sequifier.artifacts.events import Events, Format
 from sequifier.artifacts.mapped import MappedEvents, map_events
+from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.errors import DataError, RunError
 
 FORMATS: tuple[Format, ...] = ("parquet", "csv", "arrow")
@@ -89,7 +91,7 @@ def test_a_mapped_split_is_the_one_that_was_written(
     events = events_of(sizes, text_ids=text_ids, dates=dates)
     path = tmp_path_factory.mktemp("mapped") / f"x.{format}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events_module, "ROWS_PER_GROUP", rows_per_batch)
+        patch.setattr(split_file, "ROWS_PER_GROUP", rows_per_batch)
         patch.setattr(mapped_module, "_ROWS", rows_at_a_time)
         write_events(path, [events], format)
         assert_same(map_events(path, COLUMNS, expected_hashes=hashes(events)), events)

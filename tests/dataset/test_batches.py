@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts import events as events_module
-from sequifier.artifacts.events import Events, write_events
+from sequifier.artifacts import split_file
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents, map_events
+from sequifier.artifacts.split_file import write_events
 from sequifier.dataset.batches import Batch, Split
 from sequifier.dataset.gather import DeviceGather, HostGather, Shown
 from sequifier.dataset.order import epoch_order, split_evenly
@@ -124,7 +125,7 @@ def test_mapped_files_and_devices_give_the_batches_of_memory(
     events = events_of(sizes, [min(1, size - 1) for size in sizes])
     path = tmp_path_factory.mktemp("mapped") / "x.arrow"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events_module, "ROWS_PER_GROUP", rows_per_batch)
+        patch.setattr(split_file, "ROWS_PER_GROUP", rows_per_batch)
         write_events(path, [events], "arrow")
     mapped = map_events(path, ["kind", "size"], expected_hashes=None)
     windows = windows_of(events, seq_length, evaluation=evaluation)

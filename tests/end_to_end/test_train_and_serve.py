@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequifier import api
-from sequifier.artifacts.events import read_events
 from sequifier.artifacts.metadata import Metadata, read_metadata
 from sequifier.artifacts.model_file import model_properties
+from sequifier.artifacts.split_file import read_events
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig

@@ -9,7 +9,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sequifier.artifacts.event_parts import read_event_parts
-from sequifier.artifacts.events import Events, read_events
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.split_file import read_events
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference import predict

@@ -67,9 +67,11 @@ def run_program(
         environment: all its variables.
         timeout_seconds: its time limit.
     """
-    from sequifier.streams import hold_descriptors  # not at the top: the guard imports the standard library alone
+    from sequifier.streams import (
+        open_standard_descriptors,  # not at the top: the guard imports the standard library alone
+    )
 
-    hold_descriptors()
+    open_standard_descriptors()
     lifeline, held = os.pipe()
     try:
         process = subprocess.Popen(

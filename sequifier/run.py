@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sequifier.artifacts.atomic import check_writable
 from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.metadata import Metadata
-from sequifier.artifacts.reading import reading
+from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.callbacks import Emit
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
@@ -79,7 +79,7 @@ def _restore(ready: Prepared, resume: Resume) -> None:
     folder = ready.config.root / "checkpoints"
     checkpoint = find_checkpoint(ready.config, ready.metadata.fingerprint, folder, resume)
     if checkpoint is not None:
-        with reading("the checkpoint", folder, fix="start afresh with --no-resume", error=ModelError):
+        with wrap_read_errors("the checkpoint", folder, fix="start afresh with --no-resume", error=ModelError):
             ready.state.restore(checkpoint)
 
 

@@ -10,21 +10,21 @@ import torch
 
 from sequifier import ARITHMETIC, __version__
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.reading import object_or_none
+from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_unit_sums
 from sequifier.callbacks import Emit
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.loading.active import run_line
+from sequifier.experiment.environment import installed_versions, machine
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks
-from sequifier.experiment.machine import installed_versions, machine
 from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
 from sequifier.model.device import device_name
 from sequifier.params import frozen_scope
+from sequifier.percent import percent
 from sequifier.prepare import Prepared
-from sequifier.shares import percent
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.log_lines import (
     accuracies,

@@ -1,9 +1,9 @@
-"""Where an Arrow IPC file keeps the numbers of its columns, so that they can be mapped from disk.
+"""Offsets of the columns in an Arrow IPC file, for mapping them from disk.
 
-polars reads such files too, but does not promise that what it returns stays on disk. The few tables needed here are
-read from the file itself: its footer lists the record batches, each batch lists its buffers.
-Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format (File.fbs, Message.fbs, Schema.fbs); how a
-table is laid out: https://flatbuffers.dev/internals/.
+polars reads such files too, but does not promise that the values stay on disk. The few tables needed here are read from
+the file itself: its footer lists the record batches, and each batch lists its buffers.
+Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format (File.fbs, Message.fbs, Schema.fbs);
+layout of tables: https://flatbuffers.dev/internals/.
 Shapes: K record batches.
 """
 
@@ -18,24 +18,24 @@ from numpy.typing import NDArray
 _MAGIC, _LITTLE_ENDIAN = b"ARROW1", 0
 _INT, _FLOAT, _BINARY, _TEXT, _BOOL, _DATE, _TIMESTAMP, _LARGE_BINARY, _LARGE_TEXT = 2, 3, 4, 5, 6, 8, 10, 19, 20
 _VIEWS = (23, 24)
-"""Types whose number of buffers each batch says for itself."""
+"""Types whose number of buffers is in each batch."""
 _BUFFERS = {
-    **dict.fromkeys((_INT, _FLOAT, _BOOL, _DATE, _TIMESTAMP), 2),  # which are null, values
-    **dict.fromkeys((_BINARY, _TEXT, _LARGE_BINARY, _LARGE_TEXT), 3),  # which are null, offsets, bytes
+    **dict.fromkeys((_INT, _FLOAT, _BOOL, _DATE, _TIMESTAMP), 2),  # validity, values
+    **dict.fromkeys((_BINARY, _TEXT, _LARGE_BINARY, _LARGE_TEXT), 3),  # validity, offsets, bytes
 }
 
 
 class NotMappableError(Exception):
-    """No Arrow file, or a damaged or compressed one, or one with other columns than splits have."""
+    """The file is not an Arrow file, or is damaged or compressed, or has other columns than a split."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where the values of one column are.
+    """Offsets of the values of one column.
 
     Attributes:
-        starts: (K,) int64, the place of each batch's first value in the file, in units of four bytes.
-        lengths: (K,) int64, rows of each batch.
+        starts: (K,) int64, offset of the first value of each batch in the file, in units of four bytes.
+        lengths: (K,) int64, number of rows of each batch.
     """
 
     starts: NDArray[np.int64]
@@ -43,14 +43,14 @@ class Blocks:
 
 
 def locate_columns(content: NDArray[np.uint8], columns: Sequence[str]) -> dict[str, Blocks]:
-    """Find columns of 32-bit numbers without nulls.
+    """Return the offsets of columns of 32-bit numbers without nulls.
 
     Args:
-        content: the bytes of the whole file, mapped.
-        columns: their names.
+        content: the mapped bytes of the whole file.
+        columns: names of the columns.
 
     Raises:
-        NotMappableError: see there.
+        NotMappableError: the columns cannot be mapped.
     """
     try:
         return _located(memoryview(content.data), columns)
@@ -60,7 +60,7 @@ def locate_columns(content: NDArray[np.uint8], columns: Sequence[str]) -> dict[s
 
 def _located(data: memoryview, columns: Sequence[str]) -> dict[str, Blocks]:
     if len(data) < 20 or bytes(data[:6]) != _MAGIC or bytes(data[-6:]) != _MAGIC:
-        raise NotMappableError("no Arrow file")
+        raise NotMappableError("not an Arrow file")
     (footer_length,) = struct.unpack_from("<i", data, len(data) - 10)
     footer = _Table.root(data, len(data) - 10 - footer_length)
     schema = footer.table(1)
@@ -73,7 +73,7 @@ def _located(data: memoryview, columns: Sequence[str]) -> dict[str, Blocks]:
         raise NotMappableError("a column with a dictionary")
     for column in columns:
         if column not in names or kinds[names.index(column)] not in (_INT, _FLOAT):
-            raise NotMappableError(f"{column} is no column of numbers")
+            raise NotMappableError(f"{column} is not a column of numbers")
     starts: dict[str, list[int]] = {column: [] for column in columns}
     lengths: list[int] = []
     for offset, metadata_length, body_length in footer.structs(3, "<qi4xq"):
@@ -100,7 +100,7 @@ def _located(data: memoryview, columns: Sequence[str]) -> dict[str, Blocks]:
 
 
 def _first_buffers(kinds: Sequence[int], batch: "_Table") -> list[int]:
-    """The number of each column's first buffer in the list of its batch."""
+    """Return the index of each column's first buffer in the list of a batch."""
     extra = iter([count for (count,) in batch.structs(4, "<q")])
     first, total = [], 0
     for kind in kinds:
@@ -116,7 +116,7 @@ def _first_buffers(kinds: Sequence[int], batch: "_Table") -> list[int]:
 
 @dataclass(frozen=True)
 class _Table:
-    """A FlatBuffers table: its fields are found through a list of offsets in front of it."""
+    """A FlatBuffers table, whose fields are found by a list of offsets before it."""
 
     data: memoryview
     at: int
@@ -126,7 +126,7 @@ class _Table:
         return cls(data, at + struct.unpack_from("<I", data, at)[0])
 
     def number(self, slot: int, format: str) -> int:
-        """An integer; 0 when left out."""
+        """Return an integer field; 0 where it is left out."""
         place = self._field(slot)
         return struct.unpack_from(format, self.data, place)[0] if place else 0
 
@@ -148,7 +148,7 @@ class _Table:
         return [struct.unpack_from(format, self.data, start + size * number) for number in range(count)]
 
     def _field(self, slot: int) -> int:
-        """Where a field is; 0 when left out."""
+        """Return the offset of a field; 0 where it is left out."""
         fields = self.at - struct.unpack_from("<i", self.data, self.at)[0]
         (size,) = struct.unpack_from("<H", self.data, fields)
         entry = 4 + 2 * slot
@@ -159,7 +159,7 @@ class _Table:
         return place + int(struct.unpack_from("<I", self.data, place)[0])
 
     def _vector(self, slot: int) -> tuple[int, int]:
-        """Where the entries of a list begin, and how many there are."""
+        """Return the offset of the first entry of a list, and the number of entries."""
         place = self._field(slot)
         if not place:
             return 0, 0

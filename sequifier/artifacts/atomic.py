@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all: written under a temporary name, synced, then renamed."""
+"""Atomic files and folders: written under a temporary name, synced, then renamed."""
 
 import errno
 import glob
@@ -14,14 +14,14 @@ from sequifier.errors import RunError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary sibling of `path` to write to; it becomes `path` when the block ends without an error.
+    """Yield a temporary path beside `path`, which is renamed to `path` when the block ends without an error.
 
-    The temporary file is removed when the block raises, so a full disk or a crash leaves the old file as it was.
+    The temporary file is removed when the block raises, so a full disk or a crash leaves the old file unchanged.
 
     Raises:
         RunError: the folder cannot be made or written to, or the disk is full.
     """
-    # The token keeps two threads apart, too; the suffix is kept because some writers look at it.
+    # The token differs between threads; the suffix remains because some writers use it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.{_token()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,17 +36,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
             where=str(path.parent),
             fix="choose a shorter name"
             if error.errno == errno.ENAMETOOLONG
-            else "free some space or choose a folder that can be written to; nothing was half-written",
+            else "free some space or choose a writable folder; no incomplete file was left",
         ) from error
     finally:
-        # A name that the system refuses cannot be removed either; the first error is the one to report.
+        # A name that the system refuses cannot be removed either; the first error is raised.
         with suppress(OSError):
             temporary.unlink()
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling of a folder to write files to; it replaces `path` when the block ends without an error.
+    """Yield a temporary folder beside `path`, which replaces `path` when the block ends without an error.
 
     Raises:
         RunError: the folder cannot be made or written to, or the disk is full.
@@ -74,7 +74,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise RunError(
             f"cannot write {path.name}: {error.strerror or error}",
             where=str(path.parent),
-            fix="free some space or choose a folder that can be written to; nothing was half-written",
+            fix="free some space or choose a writable folder; no incomplete folder was left",
         ) from error
     finally:
         for rest in (temporary, old):
@@ -83,14 +83,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _clear_up(path: Path, temporary: Path) -> None:
-    """Undo what killed processes left: in a container, the next one often has the same id."""
+    """Remove the folders of killed processes, which in a container often had the same process id."""
     if temporary.is_dir():
         shutil.rmtree(temporary)
     for old in path.parent.glob(f".{glob.escape(path.name)}.*.old"):
         if path.exists():
             shutil.rmtree(old)
         else:
-            old.replace(path)  # killed between the two renames: this is the folder
+            old.replace(path)  # killed between the two renames: restore the folder
 
 
 def _token() -> str:
@@ -104,10 +104,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder and write to it, so that it is known before anything expensive that this works.
+    """Check before an expensive step that a folder can be made and written to.
 
     Raises:
-        RunError: it does not work.
+        RunError: it cannot.
     """
     probe = folder / ".writable"
     write_text(probe, "")

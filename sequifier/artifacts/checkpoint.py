@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a resumed run restores, in one file that loads without running code."""
+"""Checkpoints: the state that a resumed run restores, in one file that is loaded without running code."""
 
 import re
 from pathlib import Path
@@ -12,27 +12,27 @@ FORMAT_VERSION = 1
 
 
 def epoch_path(folder: Path, model_name: str, epoch: int) -> Path:
-    """The checkpoint after an epoch."""
+    """Return the path of the checkpoint after an epoch."""
     return folder / f"{model_name}-epoch-{epoch}.pt"
 
 
 def step_path(folder: Path, model_name: str, step: int) -> Path:
-    """The checkpoint after an optimizer step."""
+    """Return the path of the checkpoint after an optimizer step."""
     return folder / f"{model_name}-step-{step}.pt"
 
 
 def resume_path(folder: Path, model_name: str) -> Path:
-    """The checkpoint of a run that has not ended, rewritten after each epoch and with each step checkpoint."""
+    """Return the path of the checkpoint of an unfinished run, written after each epoch and at each step checkpoint."""
     return folder / f"{model_name}-resume.pt"
 
 
 def epoch_checkpoints(folder: Path, model_name: str) -> list[tuple[int, Path]]:
-    """The epoch checkpoints of exactly this name, oldest epoch first: `run-1` does not find those of `run-10`."""
+    """Return the epoch checkpoints of exactly this name, oldest epoch first; `run-1` does not match `run-10`."""
     return _numbered(folder, model_name, "epoch")
 
 
 def step_checkpoints(folder: Path, model_name: str) -> list[tuple[int, Path]]:
-    """The step checkpoints of exactly this name, oldest step first."""
+    """Return the step checkpoints of exactly this name, oldest step first."""
     return _numbered(folder, model_name, "step")
 
 
@@ -60,9 +60,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        ModelError: the file is missing, damaged, or of another version.
+        ModelError: the file is missing, damaged, or has another version.
     """
-    fix = "remove the file, or start afresh with --no-resume"
+    fix = "remove the file, or start again with --no-resume"
     content = torch_file.load("the checkpoint", path, fix=fix, error=ModelError)
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:

@@ -13,25 +13,25 @@ from sequifier.errors import DataError
 
 
 class ColumnHashes:
-    """SHA-256 of each column's content, fed with whole sequences in order.
+    """SHA-256 of each column's content, updated with whole sequences in order.
 
-    The buffers hashed are little-endian and contiguous, so the digests are the same whatever the file format, the
-    number of parts or the machine. `sequenceId` hashes each sequence as its number of rows and its id (text: the
-    number of bytes, then UTF-8), `isContext` the number of context rows of each sequence.
+    The hashed buffers are little-endian and contiguous, so the digests do not depend on the file format, the number of
+    parts or the machine. `sequenceId` hashes each sequence as its number of rows and its id (for text: the number of
+    bytes, then UTF-8), `isContext` the number of context rows of each sequence.
     """
 
     def __init__(self) -> None:
         self._hashes: dict[str, Any] = {key: hashlib.sha256() for key in (SEQUENCE, POSITION, CONTEXT)}
 
     def update(self, events: Events) -> None:
-        """Add the sequences that come next."""
+        """Add the next sequences."""
         self.add_sequences(np.diff(events.offsets), events.sequence_ids, events.n_context)
         self.add_rows(POSITION, events.positions)
         for column, values in events.columns.items():
             self.add_rows(column, values)
 
     def add_sequences(self, n_rows: NDArray[np.int64], ids: NDArray[Any], n_context: NDArray[np.int64]) -> None:
-        """Add what `sequenceId` and `isContext` hash of the sequences that come next, (S,) each."""
+        """Add `sequenceId` and `isContext` of the next sequences, (S,) each."""
         if ids.dtype == object:
             texts = (str(text).encode() for text in ids)
             pairs = zip(n_rows.tolist(), texts, strict=True)
@@ -41,11 +41,11 @@ class ColumnHashes:
         self._add(CONTEXT, n_context)
 
     def add_rows(self, column: str, values: NDArray[Any]) -> None:
-        """Add the rows that come next of `itemPosition` or of a feature."""
+        """Add the next rows of `itemPosition` or of a feature."""
         self._add(column, values.view(np.int64) if values.dtype.kind == "M" else values)
 
     def digests(self) -> dict[str, str]:
-        """Column -> the first 16 hexadecimal digits."""
+        """Return the first 16 hexadecimal digits for each column."""
         return {column: content.hexdigest()[:16] for column, content in self._hashes.items()}
 
     def _add(self, column: str, content: bytes | NDArray[Any]) -> None:
@@ -56,7 +56,7 @@ class ColumnHashes:
 
 
 def check_hashes(path: Path, hashes: ColumnHashes, expected: Mapping[str, str]) -> None:
-    """Compare the content of a file with what the metadata says of it.
+    """Compare the content of a split with the hashes in the metadata.
 
     Raises:
         DataError: they differ.
@@ -64,8 +64,8 @@ def check_hashes(path: Path, hashes: ColumnHashes, expected: Mapping[str, str]) 
     for column, found in hashes.digests().items():
         if found != expected.get(column):
             raise DataError(
-                f"column `{column}` is not what the metadata describes: this file and the metadata belong to "
-                f"different data sets (content {found}, metadata {expected.get(column) or 'does not list it'})",
+                f"column `{column}` differs from the metadata: this file and the metadata belong to different data "
+                f"sets (hash {found}, in the metadata {expected.get(column) or 'none'})",
                 where=str(path),
                 fix="use the metadata written together with this file, or run `sequifier preprocess` again",
             )

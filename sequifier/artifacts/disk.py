@@ -1,4 +1,4 @@
-"""A disk without room: how to tell, and how much is left."""
+"""Full disks: which errors mean one, and the free space."""
 
 import errno
 import re
@@ -9,22 +9,22 @@ from pathlib import Path
 from sequifier.errors import SequifierError
 
 WORDS = (
-    "No space left on device",  # polars, and what a dying process prints
+    "No space left on device",  # polars, and processes that end
     "Disk quota exceeded",
-    "PytorchStreamWriter failed writing",  # torch's own writer does not say why, nor in the next lines
+    "PytorchStreamWriter failed writing",  # the writer of torch does not give the reason, here and below
     "enforce fail at inline_container.cc",
     "iostream error",
-    "Not enough free space to write",  # numpy, where the system reserves the room first
+    "Not enough free space to write",  # numpy, where the system reserves space first
     "database or disk is full",  # SQLite
 )
-"""What a message says when the disk is full and the error is not the system's own."""
+"""Parts of messages that mean a full disk, for errors that are not the system's own."""
 
 _SHORT_WRITE = re.compile(r"^(\d+) requested and (\d+) written$")
-"""numpy, where the room ended while it wrote."""
+"""Message of numpy, where the disk became full during a write."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that it follows from, says that a file found no room."""
+    """Whether an error, or one of its causes, means that the disk is full."""
     return any(
         (isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT))
         or any(words in str(each) for words in WORDS)
@@ -34,7 +34,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def place_of(error: BaseException) -> str:
-    """The file or folder that an error, or one that it follows from, is about; "" where none says it."""
+    """Return the file or folder of an error or its causes; "" where it is unknown."""
     for each in _chain(error):
         if isinstance(each, SequifierError) and each.where:
             return each.where
@@ -44,7 +44,7 @@ def place_of(error: BaseException) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """Room on the disk of a path, or of what exists above it."""
+    """Return the free bytes on the disk of a path, or of its nearest existing parent."""
     path = path.absolute()
     return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
 

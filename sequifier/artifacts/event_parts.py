@@ -1,4 +1,4 @@
-"""A stored split in parts of whole sequences, for what is larger than memory."""
+"""Reading a split in parts of whole sequences, for splits larger than memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ ROWS_PER_PART = 1 << 20
 def read_event_parts(
     path: Path, columns: Sequence[str], *, format: Format | None = None, rows_per_part: int = ROWS_PER_PART
 ) -> Iterator[Events]:
-    """Read one split from front to end; `read_events` says what an argument means.
+    """Read one split in parts, see `read_events`.
 
     Args:
-        path: a file that `write_events` wrote, or a folder of shards.
-        columns: features, in the order wanted.
-        format: by the file's suffix when None.
-        rows_per_part: a part has so many rows, and those that its last sequence needs to be whole.
+        path: a file of `write_events`, or a folder of shards.
+        columns: the features, in this order.
+        format: None: by the file's suffix.
+        rows_per_part: smallest number of rows of a part; the part ends with a whole sequence.
 
     Raises:
         DataError: the file is missing or damaged, or lacks a column.
@@ -47,7 +47,7 @@ def read_event_parts(
 
 
 def at_last_sequence(frame: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """The sequences that are whole for sure, and the last one."""
+    """Return the sequences that are certainly complete, and the rows of the last one."""
     sequence = frame[SEQUENCE]
     others = (sequence != sequence[-1]).arg_true()
     cut = others[-1] + 1 if len(others) else 0

@@ -1,4 +1,4 @@
-"""Writing a split as a folder of shards, so many sequences each."""
+"""Writing a split as a folder of shards with a fixed number of sequences each."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,17 +14,17 @@ from sequifier.artifacts.tensor_shards import type_name, write_tensors
 def sink_shards(
     folder: Path, name: str, parts: Iterable[Events], format: Format, *, sequences_per_shard: int
 ) -> ShardIndex:
-    """Write one split to a folder that `atomic_folder` gave.
+    """Write one split to a folder from `atomic_folder`.
 
-    A file depends on the sequences in it alone, not on the parts in which they come.
+    A file depends only on its sequences, not on the parts.
 
     Args:
         folder: a temporary folder.
-        name: of the split; its shards are NAME-0.FORMAT, NAME-1.FORMAT, ...
-        parts: at least one, in order of sequenceId; no sequence is spread over two. A part and a shard are in memory
-            at a time.
-        format: of the shards.
-        sequences_per_shard: the last shard may have fewer.
+        name: name of the split; its shards are NAME-0.FORMAT, NAME-1.FORMAT, ...
+        parts: at least one part of whole sequences, in order of sequenceId. One part and one shard are in memory at a
+            time.
+        format: format of the shards.
+        sequences_per_shard: number of sequences of a shard; the last one may have fewer.
 
     Raises:
         OSError: the disk is full.
@@ -45,7 +45,7 @@ def sink_shards(
 
 
 def _regrouped(parts: Iterable[Events], per_shard: int) -> Iterator[Events]:
-    """The same sequences, so many at a time."""
+    """Yield the same sequences, `per_shard` at a time."""
     waiting: list[Events] = []
     n_waiting = 0
     for part in parts:

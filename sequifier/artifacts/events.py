@@ -30,9 +30,9 @@ class Events:
     """Whole sequences of one split, in memory.
 
     Attributes:
-        sequence_ids: (S,) int64, or object holding str.
-        offsets: (S + 1,) int64; the rows of sequence s are offsets[s] : offsets[s + 1].
-        n_context: (S,) int64, how many rows at the start of each sequence are context.
+        sequence_ids: (S,) int64, or str in an object array.
+        offsets: (S + 1,) int64; sequence s has the rows offsets[s] : offsets[s + 1].
+        n_context: (S,) int64, number of context rows at the start of each sequence.
         positions: (N,) int64 or datetime64.
         columns: feature -> (N,) int32 ids or float32 z.
     """
@@ -45,7 +45,7 @@ class Events:
 
 
 def frame_of(events: Events) -> "pl.DataFrame":
-    """The rows as they are stored."""
+    """Return events as rows of a split."""
     import polars as pl
 
     n_rows = np.diff(events.offsets)
@@ -66,7 +66,7 @@ def frame_of(events: Events) -> "pl.DataFrame":
 
 
 def events_of(frame: "pl.DataFrame", columns: Sequence[str]) -> Events:
-    """Rows as they are stored, whole sequences, as events."""
+    """Return rows of a split, in whole sequences, as events."""
     import polars as pl
 
     sequence = frame[SEQUENCE]

@@ -1,4 +1,4 @@
-"""The format version that a file says it has: older ones are read, newer ones are refused."""
+"""Format versions of files: older versions are read, newer ones are refused."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ from sequifier.errors import DataError, ModelError
 def check_format(
     found: object, newest: int, what: str, path: Path, *, error: type[DataError] | type[ModelError] = DataError
 ) -> None:
-    """Check a version before anything else of the file is looked at.
+    """Check the format version of a file before its content.
 
     Args:
-        found: what the file says; None: it was written before versions were.
-        newest: the newest that this version of Sequifier reads.
-        what: the file is, for the message.
-        path: of the file.
-        error: to raise.
+        found: the version in the file; None for a file from before versions.
+        newest: the newest version that this version of Sequifier reads.
+        what: the file in a few words, for the message.
+        path: the file.
+        error: class of the error.
 
     Raises:
-        DataError, ModelError: the version is newer, or is not one.
+        DataError, ModelError: the version is newer, or not a version.
     """
     if found is None:
         return

@@ -1,9 +1,8 @@
-"""`--skip-metadata`: the metadata of a data set whose metadata file is not there, from what the config says.
+"""`--skip-metadata`: metadata from the config, for a data set without a metadata file.
 
-The config gives what the file would: the splits, each column's kind, the classes and, where labels matter, the id maps.
-What nobody gives has no effect on training: real columns count as standardised (mean 0, std 1), and without an id map a
-class is called by its id. The rest is read from the splits. The result is written as a metadata file, so everything
-that follows, workers and `infer` included, reads it like any other.
+The config has the splits, each column's kind, the number of classes and, where labels matter, the id maps. Defaults do
+not affect training: real columns count as standardised (mean 0, std 1), and without an id map a class is named by its
+id. The rest is read from the splits. The result is written as a metadata file, which later stages read like any other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +21,14 @@ from sequifier.errors import ConfigError, Problem
 
 PLACE = "configs/metadata_configs/{name}-given.json"
 MOST_UNNAMED_CLASSES = 1_000_000
-"""Classes without an id map: a name is made for each of them."""
+"""Largest number of classes without an id map, each of which gets a name."""
 
 
 def write_given_metadata(config: TrainConfig | SearchConfig) -> str:
-    """Write the metadata that a config gives; returns the path, relative to project_root.
+    """Write the metadata in a config and return the path, relative to project_root.
 
     Raises:
-        ConfigError: something is not given, or does not fit together; all at once.
+        ConfigError: lists all fields that are missing or do not fit together.
         DataError: a split cannot be read.
     """
     kinds = _kinds(config)
@@ -56,7 +55,7 @@ def write_given_metadata(config: TrainConfig | SearchConfig) -> str:
 
 
 def _kinds(config: TrainConfig | SearchConfig) -> dict[str, bool]:
-    """Each column that the config gives a kind: whether it is real. In the order of column_types."""
+    """Return for each column with a kind whether it is real, in the order of column_types."""
     kinds: dict[str, bool] = {}
     for types in _listed(config.column_types):
         kinds |= {str(column): "float" in str(kind).lower() for column, kind in (types or {}).items()}
@@ -68,18 +67,18 @@ def _kinds(config: TrainConfig | SearchConfig) -> dict[str, bool]:
 
 
 def _missing(config: TrainConfig | SearchConfig, kinds: Mapping[str, bool]) -> Iterator[Problem]:
-    why = "is needed with --skip-metadata"
+    why = "is required with --skip-metadata"
     if config.training_data_path is None:
-        yield Problem("training_data_path", why, fix="the path of the encoded training events")
+        yield Problem("training_data_path", why, fix="set the path of the encoded training events")
     if not any(isinstance(length, int) for length in _listed(config.seq_length)):
-        yield Problem("seq_length", why, fix="the events of a window")
+        yield Problem("seq_length", why, fix="set the number of events of a window")
     if not kinds:
-        yield Problem("column_types", why, fix="the type of each column, for example {item: Int64, price: Float64}")
+        yield Problem("column_types", why, fix="set the type of each column, for example {item: Int64, price: Float64}")
         return
-    wanted = dict.fromkeys([*_flat(config.input_columns), *config.target_columns])
-    for column in wanted:
+    used = dict.fromkeys([*_flat(config.input_columns), *config.target_columns])
+    for column in used:
         if column not in kinds:
-            yield Problem("column_types", f"does not name `{column}`", fix="give its type: Int64 or Float64")
+            yield Problem("column_types", f"does not name `{column}`", fix="add its type: Int64 or Float64")
     for column, is_real in kinds.items():
         n_classes = (config.n_classes or {}).get(column)
         ids = (config.id_maps or {}).get(column)
@@ -87,19 +86,21 @@ def _missing(config: TrainConfig | SearchConfig, kinds: Mapping[str, bool]) -> I
             continue
         if not isinstance(n_classes, int) or n_classes < 2:
             yield Problem(
-                "n_classes", f"does not say how many classes `{column}` has", fix="the known ones and one more"
+                "n_classes", f"has no number of classes of `{column}`", fix="set the number of known classes plus 1"
             )
         elif ids is not None and sorted(ids.values()) != list(range(1, len(ids) + 1)):
-            yield Problem(f"id_maps.{column}", "its ids are not 1, 2, 3 and so on", fix="number the classes from 1")
+            yield Problem(f"id_maps.{column}", "its ids are not 1, 2, 3, ...", fix="number the classes from 1")
         elif ids is not None and len(ids) != n_classes - 1:
             yield Problem(
                 f"n_classes.{column}",
-                f"is {n_classes:,}, but id_maps has {len(ids):,} classes, and 1 is unknown",
+                f"is {n_classes:,}, but id_maps has {len(ids):,} classes, plus the unknown one",
                 fix=f"write {len(ids) + 1:,}",
             )
         elif ids is None and n_classes > MOST_UNNAMED_CLASSES:
             yield Problem(
-                f"n_classes.{column}", f"{n_classes:,} classes without an id map", fix="give id_maps, or fewer"
+                f"n_classes.{column}",
+                f"has {n_classes:,} classes without an id map",
+                fix="set id_maps, or fewer classes",
             )
 
 
@@ -175,5 +176,5 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _flat(value: Any) -> list[str]:
-    """Names of a list, or of a list of lists."""
+    """Return the names in a list, or in a list of lists."""
     return [name for item in _listed(value) for name in _listed(item) if isinstance(name, str)]

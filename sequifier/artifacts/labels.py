@@ -1,9 +1,8 @@
-"""The labels of a large metadata file apart from the rest: most commands need none of a million labels.
+"""A summary of large metadata files without their labels, since most commands do not need a million labels.
 
-Beside a metadata JSON of `LARGE_BYTES` or more, `preprocess` leaves NAME.json.summary: everything but the id maps, with
-the SHA-256 of the JSON. A reader hashes the JSON; where that is the one in the summary, the JSON is what was written
-and checked together with it, and the id maps are parsed when somebody asks for one. Without a summary, or with another
-one, the JSON is read whole. Deleting the summary costs time alone.
+Beside a metadata JSON of `LARGE_BYTES` or more, `preprocess` writes NAME.json.summary: everything except the id maps,
+with the SHA-256 of the JSON. A reader hashes the JSON; if the hash is the one in the summary, the id maps are parsed at
+the first use. Without a matching summary, the whole JSON is read. Deleting the summary only costs time.
 """
 
 import hashlib
@@ -19,11 +18,11 @@ from sequifier.errors import DataError, SequifierError
 from sequifier.regular_file import check_is_file
 
 LARGE_BYTES = 4 << 20
-"""A smaller JSON is parsed in about 0.2 s."""
+"""Size from which a summary is written; a smaller JSON is parsed in about 0.2 s."""
 
 
 class LabelsOnDisk(Mapping[str, dict[str, int]]):
-    """Column -> label -> id, read from the metadata JSON at the first look."""
+    """Column -> label -> id, read from the metadata JSON at the first use."""
 
     def __init__(self, path: Path, digest: str, columns: list[str], fix: str) -> None:
         self._path, self._digest, self._columns, self._fix = path, digest, columns, fix
@@ -35,7 +34,7 @@ class LabelsOnDisk(Mapping[str, dict[str, int]]):
         if self._maps is None:
             content = read_object("the metadata", self._path, fix=self._fix)
             if _digest(self._path) != self._digest:
-                raise DataError("the metadata changed while they were used", where=str(self._path), fix=self._fix)
+                raise DataError("the metadata changed during their use", where=str(self._path), fix=self._fix)
             self._maps = content["id_maps"]
         return self._maps[column]
 
@@ -50,12 +49,12 @@ class LabelsOnDisk(Mapping[str, dict[str, int]]):
 
 
 def write_summary(path: Path, columns: list[str], rest: Mapping[str, Any]) -> None:
-    """Write the summary of a metadata JSON, or remove that of an older one; a disk that is full does not matter.
+    """Write the summary of a metadata JSON, or remove an older one; a full disk is ignored.
 
     Args:
         path: the JSON, already written.
-        columns: those with an id map.
-        rest: what else it holds, by key.
+        columns: columns with an id map.
+        rest: the other content, by key.
     """
     summary = _summary_path(path)
     with suppress(OSError, SequifierError):
@@ -68,7 +67,7 @@ def write_summary(path: Path, columns: list[str], rest: Mapping[str, Any]) -> No
 
 
 def read_summary(path: Path, *, fix: str) -> dict[str, Any] | None:
-    """The content of a metadata JSON with its id maps left on disk; None where it must be read whole."""
+    """Return the content of a metadata JSON with its id maps on disk; None where the whole JSON must be read."""
     summary = object_or_none(_summary_path(path)) if _summary_path(path).exists() else None
     if summary is None:
         return None

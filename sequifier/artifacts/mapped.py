@@ -1,7 +1,7 @@
-"""Splits that stay on disk: their columns are mapped from an uncompressed Arrow file, a page when it is touched.
+"""Memory-mapped splits: the columns stay in an uncompressed Arrow file on disk, and pages are read at their first use.
 
-A split in another format, or in shards, is converted once. The copy lies beside it and is named after its source's
-size, time of change and content, so a copy of an older file is never taken for one of the new.
+A split in another format, or in shards, is converted once. The name of the copy, beside the split, has a hash of size,
+time of change and content of the split, so that the copy of an older split is never used.
 Shapes: N rows of a split, S its sequences, K record batches of the file.
 """
 
@@ -28,19 +28,19 @@ from sequifier.artifacts.split_file import format_of, n_rows_of, no_rows, scan_e
 from sequifier.errors import DataError
 
 RESIDENT_BYTES = 1 << 30
-"""Pages of a file that may stay in this process. Beyond it they are let go: the system may still have them cached."""
+"""Resident pages of a file above which they are released; the system may still cache them."""
 _ROWS = 1 << 20
-"""Rows read at a time."""
+"""Rows that are read at a time."""
 _STATM = Path("/proc/self/statm")
 _USES = 64
-"""Batches from one look at the resident pages to the next."""
+"""Batches between two checks of the resident pages."""
 
 Runs = Callable[[NDArray[np.int64]], NDArray[Any]]
-"""First rows (B,) -> the values from there on, (B, length)."""
+"""First rows (B,) -> the values from these rows on, (B, length)."""
 
 
 class MappedFile:
-    """The bytes of a file, mapped. Replacing the file under its name leaves them as they are."""
+    """The mapped bytes of a file; they do not change when the file is replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,34 +52,34 @@ class MappedFile:
         self._uses, self._others = 0, _file_bytes()
 
     def check_unchanged(self) -> None:
-        """Look whether somebody wrote into the file, which changes what is mapped.
+        """Check that nobody wrote into the file, which would change the mapped bytes.
 
         Raises:
-            DataError: somebody did.
+            DataError: the file was changed.
         """
         if not self._path.exists():
-            return  # removed or moved away: what is mapped stays
+            return  # removed or moved: the mapped bytes remain
         now = _stat_of(self._path.stat())
         if now != self._stat and now[:2] == self._stat[:2]:
             raise DataError(
-                f"{self._path.name} was written to while it was in use",
+                f"{self._path.name} was changed while it was in use",
                 where=str(self._path),
                 fix="run `sequifier preprocess` again; replace data files, do not write into them",
             )
 
     def release(self) -> None:
-        """Let go of the resident pages."""
+        """Release the resident pages."""
         if hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
         self._others = _file_bytes()
 
     def expect_random_reads(self) -> None:
-        """Windows are drawn from anywhere: reading far ahead of each would read the file many times over."""
+        """Turn off reading ahead, which for windows at random places would read the file many times."""
         if hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_RANDOM)
 
     def used(self) -> None:
-        """To be called after each batch: keeps the resident pages near RESIDENT_BYTES (Linux)."""
+        """Keep the resident pages near RESIDENT_BYTES (Linux); call it after each batch."""
         self._uses += 1
         if self._uses % _USES == 0 and _file_bytes() - self._others > RESIDENT_BYTES:
             self.release()
@@ -91,7 +91,7 @@ class MappedColumn:
     def __init__(self, words: NDArray[np.int32], blocks: Blocks, dtype: np.dtype[Any]) -> None:
         self._words, self.dtype = words, dtype
         self._ends = np.cumsum(blocks.lengths)
-        self._shifts = blocks.starts - (self._ends - blocks.lengths)  # place of a row in the file, less its number
+        self._shifts = blocks.starts - (self._ends - blocks.lengths)  # offset of a row in the file minus its number
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -113,13 +113,13 @@ class MappedColumn:
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)).view(self.dtype)
 
     def runs(self, length: int) -> Runs:
-        """A function that reads runs of `length` rows, faster than row by row."""
+        """Return a function that reads runs of `length` rows, faster than row by row."""
         view = sliding_window_view(self._words, length) if length <= len(self) else self._words[:0]
         steps = np.arange(length)
 
         def take(starts: NDArray[np.int64]) -> NDArray[Any]:
             block = np.searchsorted(self._ends, starts, side="right")
-            if (starts + length > self._ends[block]).any():  # a run that goes on in the next record batch
+            if (starts + length > self._ends[block]).any():  # a run that continues in the next record batch
                 return self[starts[:, None] + steps]
             return view[starts + self._shifts[block]].view(self.dtype)
 
@@ -128,7 +128,7 @@ class MappedColumn:
 
 @dataclass(frozen=True)
 class MappedEvents:
-    """Whole sequences of one split, their features on disk; `Events` says what the attributes mean."""
+    """Whole sequences of one split with features on disk; the attributes are those of `Events`."""
 
     offsets: NDArray[np.int64]
     n_context: NDArray[np.int64]
@@ -143,9 +143,9 @@ def map_events(
     expected_hashes: Mapping[str, str] | None,
     format: Format | None = None,
 ) -> MappedEvents:
-    """Map one split, and of it only the features asked for; see `read_events`.
+    """Map some features of one split; see `read_events`.
 
-    Memory: 24 bytes for each sequence, and what its id takes while it is compared with the metadata.
+    Memory: 24 bytes for each sequence, and its id during the comparison with the metadata.
 
     Raises:
         DataError: as `read_events`.
@@ -158,13 +158,13 @@ def map_events(
         try:
             return _mapped(path, path, columns, expected_hashes)
         except NotMappableError:
-            pass  # compressed, or not written by us: converted like the other formats
+            pass  # compressed, or not written by Sequifier: converted like the other formats
     copy = _copy_path(path, expected_hashes)
     if copy.exists():
         try:
             return _mapped(copy, path, columns, expected_hashes)
         except (NotMappableError, DataError):
-            pass  # somebody damaged it; it is only a copy
+            pass  # a damaged copy is written again
     _convert(path, format, copy)
     try:
         return _mapped(copy, path, columns, expected_hashes)
@@ -180,7 +180,7 @@ def _copy_path(path: Path, expected_hashes: Mapping[str, str] | None) -> Path:
 
 
 def _convert(path: Path, format: Format, copy: Path) -> None:
-    """Write all features of a split to an uncompressed Arrow file, a part at a time; older copies are removed."""
+    """Write all features of a split to an uncompressed Arrow file, part by part, and remove older copies."""
     import polars as pl
 
     with wrap_split_errors(path, format):
@@ -205,8 +205,8 @@ def _mapped(
     """Map an Arrow file; errors name `source`.
 
     Raises:
-        NotMappableError: it cannot be mapped.
-        DataError: it has no rows or other content than the metadata says.
+        NotMappableError: the file cannot be mapped.
+        DataError: the file has no rows, or its content differs from the metadata.
     """
     import polars as pl
 
@@ -236,7 +236,7 @@ def _mapped(
 def _read_sequences(
     path: Path, n_rows: int, hashes: ColumnHashes | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where sequences begin, (S + 1,), and how much of each is context, (S,); hashes what is not mapped."""
+    """Return the offsets of sequences, (S + 1,), and their context rows, (S,); hash the columns that are not mapped."""
     import polars as pl
 
     keys = pl.scan_ipc(path, glob=False).select(SEQUENCE, CONTEXT, *([] if hashes is None else [POSITION]))
@@ -253,7 +253,7 @@ def _read_sequences(
         here = np.flatnonzero(begins.to_numpy())
         starts.append(here + start)
         is_context = frame[CONTEXT].to_numpy().astype(np.int64)
-        if not begins[0]:  # the last sequence goes on
+        if not begins[0]:  # the last sequence continues
             until = here[0] if len(here) else len(is_context)
             contexts[-1][-1] += is_context[:until].sum()
         if len(here):
@@ -273,10 +273,10 @@ def _read_sequences(
 
 
 def _stat_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Which file it is, its size and time of change."""
+    """Return device, inode, size and time of change."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _file_bytes() -> int:
-    """Pages of files that are resident in this process, in bytes; 0 where the system does not say (macOS)."""
+    """Return the bytes of file pages that are resident in this process; 0 where they are unknown (macOS)."""
     return int(_STATM.read_text().split()[2]) * mmap.PAGESIZE if _STATM.exists() else 0

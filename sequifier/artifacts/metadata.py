@@ -1,7 +1,7 @@
-"""The metadata JSON: what preprocessing learnt from a table, and what every later stage reads.
+"""The metadata JSON: the encoding and the splits of a data set, which every later stage reads.
 
-The first five keys are those of Sequifier v1, in its order; ours follow under the one key `sequifier`. Nothing in
-the file depends on time, machine or file names beyond the split paths: equal content gives an equal fingerprint.
+The first five keys are those of Sequifier v1, in its order; the others are under the key `sequifier`. Apart from split
+paths, nothing in the file depends on time, machine or file names: equal content has an equal fingerprint.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ Statistics = dict[Literal["std", "mean"], float]
 
 
 class RawValueRules(StrictModel):
-    """What `preprocess` did to values before it encoded them; every reader of new rows repeats it.
+    """The rules by which `preprocess` changed raw values before the encoding; every reader of new rows repeats them.
 
-    The defaults are those of a metadata or model file written before this was stored: missing values are refused.
+    The defaults apply to older metadata and model files without rules: missing values are refused.
     """
 
-    fill_null: dict[str, FillNull] = Field(default_factory=dict)  # column -> what its missing values became
-    numbers: dict[str, NumberStyle] = Field(default_factory=dict)  # columns of text whose numbers are not plain
-    dates: str = ""  # how positions are written, where they are text but not ISO 8601: DD/MM/YYYY
+    fill_null: dict[str, FillNull] = Field(default_factory=dict)  # column -> replacement of missing values
+    numbers: dict[str, NumberStyle] = Field(default_factory=dict)  # columns of text with numbers in an unusual format
+    dates: str = ""  # format of positions that are text but not ISO 8601: DD/MM/YYYY
 
     def check(self, types: Mapping[str, str]) -> None:
         """Check that the rules fit columns of these types.
 
         Raises:
-            ValueError: one names another column, or does not fit its type.
+            ValueError: a rule names another column, or does not fit the type of its column.
         """
         for column, fill in self.fill_null.items():
             if column not in types:
@@ -59,7 +59,7 @@ _FILL_NUMBERS: Mapping[str, tuple[type, ...]] = {"Float64": (int, float), "Int64
 
 
 class SequifierMetadata(StrictModel):
-    """What v1 did not store. One entry per split in every list, in split order."""
+    """The part of the metadata that v1 did not have. Lists have one entry per split, in order."""
 
     format_version: int = FORMAT_VERSION
     columns: list[str] = Field(min_length=1)  # feature columns, in the order they are stored
@@ -72,23 +72,23 @@ class SequifierMetadata(StrictModel):
     subsequence_start_mode: Literal["distribute", "exact"]
     split_method: Literal["within_sequence", "between_sequence"]
     split_ratios: list[float]
-    split_seed: int | None = None  # of between_sequence, null otherwise
-    context_events: int = Field(ge=0)  # preceding events stored in front of each sequence of a later split
-    rows: list[int]  # own rows, context not counted
-    sequences: list[int]  # sequences with own rows
+    split_seed: int | None = None  # seed of between_sequence; otherwise null
+    context_events: int = Field(ge=0)  # largest number of context events of a sequence in a later split
+    rows: list[int]  # number of own rows, without context
+    sequences: list[int]  # number of sequences with own rows
     column_hashes: list[dict[str, str]]  # column, sequenceId, itemPosition and isContext -> hash of content
-    fingerprint: str  # of columns, vocabularies, statistics and content
+    fingerprint: str  # hash of columns, vocabularies, statistics and content
     reading: RawValueRules = Field(default_factory=RawValueRules)
 
 
 class Metadata(StrictModel):
     """The whole file. A column is categorical when it has a vocabulary, else real."""
 
-    n_classes: dict[str, int]  # categories and the unknown one (id 0)
+    n_classes: dict[str, int]  # number of categories, with the unknown one (id 0)
     id_maps: Mapping[str, Mapping[str, int]]  # category as text -> id, in id order from 1; see `categories`
     split_paths: list[str]  # relative to project_root
     column_types: dict[str, Literal["Int64", "String", "Boolean", "Float64"]]
-    selected_columns_statistics: dict[str, Statistics]  # real columns: of split 0
+    selected_columns_statistics: dict[str, Statistics]  # real columns, over split 0
     sequifier: SequifierMetadata
 
     @model_validator(mode="after")
@@ -136,14 +136,14 @@ class Metadata(StrictModel):
 
     @property
     def fingerprint(self) -> str:
-        """Stands for the content of the data set: 16 hexadecimal digits."""
+        """Hash of the content of the data set: 16 hexadecimal digits."""
         return self.sequifier.fingerprint
 
     def kind(self, column: str) -> ColumnType:
-        """Whether a column is categorical or real.
+        """Return whether a column is categorical or real.
 
         Raises:
-            DataError: there is no such column.
+            DataError: the column does not exist.
         """
         if column not in self.column_types:
             raise DataError(
@@ -152,7 +152,7 @@ class Metadata(StrictModel):
         return "categorical" if column in self.n_classes else "real"
 
     def categories(self, column: str) -> list[Category]:
-        """The values of a categorical column as they were in the raw data, in id order: the first has id 1."""
+        """Return the raw values of a categorical column in id order; the first has id 1."""
         in_order = sorted(self.id_maps[column], key=self.id_maps[column].__getitem__)
         match self.column_types[column]:
             case "Int64":
@@ -164,7 +164,7 @@ class Metadata(StrictModel):
 
 
 def category_text(value: Category) -> str:
-    """A category as a JSON key: booleans are `true` and `false`."""
+    """Return a category as a JSON key; booleans are `true` and `false`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -174,7 +174,7 @@ def data_fingerprint(
     statistics: Mapping[str, Mapping[Any, float]],
     column_hashes: Sequence[Mapping[str, str]],
 ) -> str:
-    """Sixteen hexadecimal digits of SHA-256 over everything that a model's numbers depend on."""
+    """Return 16 hexadecimal digits of the SHA-256 of all data that a model's weights depend on."""
     content = {
         "columns": list(columns),
         "id_maps": {column: dict(ids) for column, ids in id_maps.items()},
@@ -186,11 +186,11 @@ def data_fingerprint(
 
 
 def find_split(metadata: Metadata, path: str, project_root: str, key: str) -> Path:
-    """The file or folder of a split, which the metadata or the config field `key` names.
+    """Find the file or folder of a split, which the metadata or the config field `key` names.
 
     Raises:
-        DataError: the metadata name it and it is not there.
-        ConfigError: the config names it and it is not there.
+        DataError: the metadata name it, and it does not exist.
+        ConfigError: the config names it, and it does not exist.
     """
     try:
         return find_input(path, project_root, key)
@@ -198,28 +198,28 @@ def find_split(metadata: Metadata, path: str, project_root: str, key: str) -> Pa
         if path not in metadata.split_paths:
             raise
         raise DataError(
-            f"{path} does not exist, though the metadata name it",
+            f"the split {path} in the metadata does not exist",
             where=str(Path(project_root) / path),
             fix="run `sequifier preprocess` again to write it",
         ) from error
 
 
 def check_planned(metadata: Metadata, planned: str, path: Path) -> None:
-    """Refuse other data than a run or a search was planned on.
+    """Check that the data are those for which a run or a search was planned.
 
     Args:
-        metadata: as they are now.
-        planned: the fingerprint they had.
-        path: of the metadata.
+        metadata: the present metadata.
+        planned: the fingerprint at the time of planning.
+        path: the metadata file.
 
     Raises:
-        DataError: they have another one.
+        DataError: the fingerprint has changed.
     """
     if metadata.fingerprint != planned:
         raise DataError(
-            f"the data changed: planned on data {planned}, the metadata now describe data {metadata.fingerprint}",
+            f"the data have changed: planned with fingerprint {planned}, now {metadata.fingerprint}",
             where=str(path),
-            fix="preprocess the planned data again, or plan anew on these data under another name",
+            fix="preprocess the planned data again, or plan again on these data under another name",
         )
 
 
@@ -241,15 +241,15 @@ def write_metadata(metadata: Metadata, path: Path) -> None:
 
 
 def summarise_metadata(metadata: Metadata, path: Path) -> None:
-    """Make a large metadata file quick to read, once it has its name; without effect where that is not possible."""
+    """Write the summary of a large metadata file, which makes it fast to read; ignores a failure."""
     write_summary(path, list(metadata.id_maps), metadata.model_dump(exclude={"id_maps"}))
 
 
 def find_metadata(path: str, project_root: str) -> Path:
-    """The metadata file that a config names in `metadata_config_path`.
+    """Find the metadata file of a config's `metadata_config_path`.
 
     Raises:
-        ConfigError: there is none, or it is something else, as far as its name says that.
+        ConfigError: the file does not exist, or by its name is not a metadata file.
     """
     key = "metadata_config_path"
     found = find_input(path, project_root, key)
@@ -270,7 +270,7 @@ def read_metadata(path: Path) -> Metadata:
     again = "run `sequifier preprocess` again to write it"
     known = read_summary(path, fix=again)
     if known is not None:
-        with suppress(ValidationError):  # of another version: the JSON itself says what is wrong
+        with suppress(ValidationError):  # another version: the JSON below gives the error
             ours = SequifierMetadata.model_validate(known["sequifier"])
             if ours.format_version == FORMAT_VERSION:
                 return Metadata.model_construct(**{**known, "sequifier": ours})
@@ -296,9 +296,9 @@ def read_metadata(path: Path) -> Metadata:
     )
     if found != metadata.fingerprint:
         raise DataError(
-            "the metadata was changed by hand: its columns, id maps, statistics and hashes are not those that were "
-            f"written (fingerprint {found}, written {metadata.fingerprint})",
+            "the metadata were changed by hand: their columns, id maps, statistics and hashes have the fingerprint "
+            f"{found}, not {metadata.fingerprint}",
             where=str(path),
-            fix=f"{again}; what to encode and how is set in the preprocess config",
+            fix=f"{again}; change the preprocess config instead",
         )
     return metadata

@@ -1,13 +1,13 @@
-"""An exported model's properties: everything needed to use it, as JSON text inside the ONNX file.
+"""The properties of an exported model: all that is needed to use it, as JSON text inside the ONNX file.
 
-One writer and one reader. Without this package, five lines read them:
+They can be read without this package:
 
     session = onnxruntime.InferenceSession("model.onnx")
     properties = session.get_modelmeta().custom_metadata_map
     vocabularies = json.loads(properties["vocabularies"])   # {column: [category of id 1, of id 2, ...]}
 
-The last property, `sha256`, is the SHA-256 of all bytes of the file before it: graph, weights and properties. Any tool
-can check it, since it is always as long: `head -c -76 MODEL.onnx | sha256sum`.
+The last property, `sha256`, is the SHA-256 of all bytes of the file before it: graph, weights and properties. Its
+length is fixed, so any tool can check it: `head -c -76 MODEL.onnx | sha256sum`.
 """
 
 import hashlib
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
     import onnx
 
 Category = str | int | bool
-END_TO_END = "end_to_end"  # the property that only a model that takes raw values has
-DROPOUT = "dropout"  # the property that only a graph with dropout in it has
+END_TO_END = "end_to_end"  # property of models that take raw values
+DROPOUT = "dropout"  # property of graphs with dropout
 SHA256 = "sha256"
 FORMAT_VERSION = 1
-"""Of the properties. A file without a version is older than the checksum; one with a version has a checksum."""
+"""Version of the properties. Files without a version are older and have no checksum."""
 _LARGEST = (1 << 31) - 1
-"""Bytes of a protobuf message, so of an ONNX file that holds its weights."""
+"""Largest size in bytes of a protobuf message, and so of an ONNX file with its weights."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What an exported model says about itself."""
+    """The properties of an exported model."""
 
-    version: str  # of Sequifier, when it was exported
+    version: str  # version of Sequifier at the export
     architecture: Architecture
     columns: Mapping[str, list[dict[str, str]]]  # inputs and targets: [{name, kind}, ...]
-    vocabularies: Mapping[str, list[Category]]  # of categorical columns; the first category has id 1
-    statistics: Mapping[str, Mapping[str, float]]  # of real columns: mean and std
-    data: Mapping[str, Any]  # of the raw data: sequence_column, position_column, fingerprint
+    vocabularies: Mapping[str, list[Category]]  # categorical columns; the first category has id 1
+    statistics: Mapping[str, Mapping[str, float]]  # mean and std of real columns
+    data: Mapping[str, Any]  # sequence_column, position_column and fingerprint of the raw data
     config: Mapping[str, Any]  # the resolved train.yaml
-    metrics: Mapping[str, Any]  # of the exported epoch
-    parity: Mapping[str, float]  # tolerance and largest_difference against torch
+    metrics: Mapping[str, Any]  # metrics of the exported epoch
+    parity: Mapping[str, float]  # tolerance, and largest_difference from torch
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    reading: RawValueRules  # what is done to raw values before they are encoded
-    end_to_end: bool = False  # takes raw values and gives labels and original units
-    has_dropout: bool = False  # drops activations unless its ratio is set to 0
-    has_checksum: bool = True  # False: written before files had one
+    reading: RawValueRules  # rules for raw values before the encoding
+    end_to_end: bool = False  # takes raw values and returns labels and original units
+    has_dropout: bool = False  # drops activations unless its ratio is 0
+    has_checksum: bool = True  # False for files of older versions
 
 
 def model_properties(
@@ -71,7 +71,7 @@ def model_properties(
     metrics: Mapping[str, Any],
     reading: RawValueRules | None = None,
 ) -> dict[str, str]:
-    """The properties of one model. Of vocabularies and statistics, those of its columns are kept."""
+    """Return the properties of a model, with the vocabularies and statistics of its own columns."""
     kinds = {name: "categorical" for name, _ in architecture.categorical} | dict.fromkeys(architecture.real, "real")
     targets: dict[str, str] = {target.name: target.kind for target in architecture.targets}
     used = kinds | targets
@@ -94,7 +94,7 @@ def model_properties(
 
 
 def add_properties(model: "onnx.ModelProto", properties: Mapping[str, str]) -> None:
-    """Put properties into a model that is not written yet."""
+    """Add properties to a model in memory."""
     for key, value in properties.items():
         model.metadata_props.add(key=key, value=value)
 
@@ -108,7 +108,7 @@ def write_model(path: Path, model: "onnx.ModelProto") -> None:
     content = model.SerializeToString()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(content)
-        # Protobuf messages are joined by writing one behind the other: this adds one property to those in `content`.
+        # Protobuf messages are merged when they are concatenated: this adds a property to those in `content`.
         file.write(_checksum_property(hashlib.sha256(content).hexdigest()))
 
 
@@ -122,7 +122,7 @@ def _checksum_property(digest: str) -> bytes:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read what a model says about itself.
+    """Read the properties of a model.
 
     Raises:
         ModelError: the file is missing, damaged, or was not exported by Sequifier.
@@ -141,7 +141,7 @@ def load_model(path: Path) -> "tuple[onnx.ModelProto, bool]":
     """Read an ONNX file that Sequifier wrote, weights included.
 
     Returns:
-        The model, and whether it has a checksum, which it then fits.
+        The model, and whether it has a checksum, which is then correct.
 
     Raises:
         ModelError: the file is missing, damaged, was changed, or was not exported by Sequifier.
@@ -157,7 +157,7 @@ def load_model(path: Path) -> "tuple[onnx.ModelProto, bool]":
     properties = {prop.key: prop.value for prop in model.metadata_props}
     if "sequifier_version" not in properties:
         raise ModelError(
-            "this ONNX file was not exported by Sequifier, or it is cut off",
+            "this ONNX file was not exported by Sequifier, or it is truncated",
             where=str(path),
             fix="give a model from models/ of a project, or export it again",
         )
@@ -176,7 +176,7 @@ def load_model(path: Path) -> "tuple[onnx.ModelProto, bool]":
 
 
 def changed(path: Path) -> ModelError:
-    """The error for a model that is not what was written."""
+    """Return the error for a model that was changed after it was written."""
     return ModelError(
         "the model file was changed or damaged since it was exported: its content does not fit its SHA-256",
         where=str(path),
@@ -185,20 +185,20 @@ def changed(path: Path) -> ModelError:
 
 
 _AGAIN = "check the path, or export or copy the model again"
-_NO_ONNX = "it is not an ONNX file, or it is cut off"
+_NO_ONNX = "it is not an ONNX file, or it is truncated"
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file that may be ONNX, as far as its size and its first byte say.
+    """Return the bytes of a file that may be ONNX, by its size and first byte.
 
     Raises:
-        OSError, ValueError: it is not.
+        OSError, ValueError: the file cannot be ONNX.
     """
     check_is_file(path)
     if (size := path.stat().st_size) > _LARGEST:
         raise ValueError(f"it is not an ONNX file: it has {size:,} bytes, and ONNX files have {_LARGEST:,} at most")
     with path.open("rb") as file:
-        # Every ONNX file begins with its first field, the version of the format; no need to read on without.
+        # An ONNX file starts with its first field, the version of the format.
         start = file.read(1)
         if start not in (b"\x08", b""):
             raise ValueError(_NO_ONNX)
@@ -213,10 +213,10 @@ def model_file(
     path: Path,
     has_checksum: bool,
 ) -> ModelFile:
-    """What the properties of a model say.
+    """Return the properties of a model.
 
     Raises:
-        ModelError: they are those of a newer version, or damaged.
+        ModelError: the properties have a newer version, or are damaged.
     """
     format_version = properties.get("format_version")
     if format_version is not None:
@@ -237,8 +237,8 @@ def model_file(
         _check(file)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(
-            f"the model's properties cannot be read ({_shown(error)}); it says version "
-            f"{properties['sequifier_version']}, this is {__version__}",
+            f"cannot read the model's properties ({_shown(error)}); it was exported by version "
+            f"{properties['sequifier_version']}, and this is version {__version__}",
             where=str(path),
             fix="export the model again with this version",
         ) from error
@@ -260,10 +260,10 @@ def _map(properties: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def _check(file: ModelFile) -> None:
-    """Check that vocabularies, statistics and rules are those of the columns.
+    """Check that vocabularies, statistics and rules fit the columns.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: they are not.
+        KeyError, TypeError, AttributeError, ValueError: they do not.
     """
     shape = file.architecture
     targets = {target.name: target for target in shape.targets}
@@ -272,7 +272,7 @@ def _check(file: ModelFile) -> None:
         vocabulary = file.vocabularies[column]
         kinds = {type(category) for category in vocabulary}
         if len(vocabulary) != size - 1 or len(kinds) > 1 or not kinds <= {str, int, bool}:
-            raise ValueError(f"the vocabulary of {column} is not one of {size - 1:,} texts, integers or booleans")
+            raise ValueError(f"the vocabulary of {column} does not have {size - 1:,} texts, integers or booleans")
     for column in {*shape.real, *(name for name, target in targets.items() if target.kind == "real")}:
         mean, std = (file.statistics[column][key] for key in ("mean", "std"))
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
@@ -286,7 +286,7 @@ def _check(file: ModelFile) -> None:
 
 
 def stored_type(vocabulary: Sequence[Category] | None) -> str:
-    """The type of a raw column with that vocabulary; None for a real column."""
+    """Return the type of a raw column with this vocabulary; None means a real column."""
     if vocabulary is None:
         return "Float64"
     first = next(iter(vocabulary), "")

@@ -1,8 +1,8 @@
-"""One way of reading a file that another stage wrote: whatever is wrong with it is one error with file and fix.
+"""Reading a file that another stage wrote: any failure is one error with the file and a fix.
 
-A file can be missing, a folder, a pipe that nobody writes to, cut off, edited, overwritten with anything at all, or
-nested so deeply that a parser runs out of stack; no list of exceptions covers that. So every reader does its work
-inside `reading`, and reads bytes with `regular_file.read_bytes` and JSON with the functions here.
+A file may be missing, a folder, a pipe without a writer, truncated, edited, overwritten with anything, or nested so
+deeply that a parser runs out of stack; no list of exceptions covers all of this. Each reader therefore works inside
+`wrap_read_errors`, and reads bytes with `regular_file.read_bytes` and JSON with the functions here.
 """
 
 import json
@@ -18,16 +18,16 @@ from sequifier.stall import working_on
 
 @contextmanager
 def wrap_read_errors(what: str, path: Path, *, fix: str, error: type[SequifierError] = DataError) -> Iterator[None]:
-    """Turn any exception into one error for the user; a `SequifierError` passes as it is.
+    """Turn any exception into one error for the user; a `SequifierError` is not changed.
 
     Args:
         what: the file in a few words: `the metadata`.
         path: the file.
-        fix: what to do about it.
-        error: the kind of the error.
+        fix: how to fix it.
+        error: class of the error.
 
     Raises:
-        SequifierError: of kind `error`.
+        SequifierError: an instance of `error`.
     """
     try:
         with working_on(f"reading {path}"):
@@ -37,31 +37,31 @@ def wrap_read_errors(what: str, path: Path, *, fix: str, error: type[SequifierEr
     except Exception as reason:
         raise error(f"cannot read {what}: {reason_of(reason)}", where=str(path), fix=fix) from reason
     except BaseException as reason:
-        if type(reason).__name__ != "PanicException":  # of polars' Rust code, which derives it from BaseException
+        if type(reason).__name__ != "PanicException":  # of the Rust code of polars, a BaseException
             raise
         raise error(f"cannot read {what}: {reason_of(reason)}", where=str(path), fix=fix) from reason
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):
-        return "it needs more memory than there is"
+        return "it needs more memory than is available"
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class NestingError(ValueError):
-    """A text is nested more deeply than anything that is written here."""
+    """A text is nested more deeply than any file of Sequifier."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text from elsewhere.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, or a NestingError; never another exception.
+        ValueError: the text is not JSON, or a NestingError; never another exception.
     """
     try:
         return json.loads(text)
@@ -74,20 +74,20 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(what: str, path: Path, *, fix: str, error: type[SequifierError] = DataError) -> Any:
-    """The value of a JSON file; see `reading`.
+    """Return the value of a JSON file; see `wrap_read_errors`.
 
     Raises:
-        SequifierError: of kind `error`.
+        SequifierError: an instance of `error`.
     """
     with wrap_read_errors(what, path, fix=fix, error=error):
         return parse_json(read_bytes(path))
 
 
 def read_object(what: str, path: Path, *, fix: str, error: type[SequifierError] = DataError) -> dict[str, Any]:
-    """The object in a JSON file; see `reading`.
+    """Return the object in a JSON file; see `wrap_read_errors`.
 
     Raises:
-        SequifierError: of kind `error`; also where the file has another type of value.
+        SequifierError: an instance of `error`; also where the value is not an object.
     """
     content = read_json(what, path, fix=fix, error=error)
     if not isinstance(content, dict):
@@ -96,7 +96,7 @@ def read_object(what: str, path: Path, *, fix: str, error: type[SequifierError] 
 
 
 def object_or_none(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file that can be computed anew or done without; None where there is none."""
+    """Return the object in a JSON file; None where the file is missing or damaged."""
     try:
         return read_object("the file", path, fix="")
     except SequifierError:
@@ -104,7 +104,7 @@ def object_or_none(path: Path) -> dict[str, Any] | None:
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects in a file of JSON lines that can be done without; damaged lines are left out."""
+    """Yield the objects in a file of JSON lines; damaged lines and a missing file are ignored."""
     try:
         lines = read_bytes(path).splitlines()
     except OSError:
@@ -113,12 +113,12 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
         try:
             entry = parse_json(line)
         except ValueError:
-            continue  # also a line that is being written
+            continue  # also for a line that is being written
         if isinstance(entry, dict):
             yield entry
 
 
 def type_name(value: Any) -> str:
-    """What JSON calls a value's type."""
+    """Return the JSON name of a value's type."""
     names: dict[type, str] = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")

@@ -1,8 +1,8 @@
-"""Sums of a metric over the sampling units of a split: the basis of standard errors and of comparisons of models.
+"""Sums of a metric over the sampling units of a split: the basis of standard errors and comparisons of models.
 
-Units are the sequences of the split. A split of fewer than `FEWEST` sequences is cut into contiguous blocks of targets.
-A metric that is not a sum over targets has jackknife pseudo-values of groups of sequences (or of those blocks). The
-units are the same, in the same order, for every model that is evaluated on the same targets.
+Units are the sequences of the split. A split of fewer than `FEWEST` sequences is divided into contiguous blocks of
+targets. A metric that is not a sum over targets has jackknife pseudo-values of groups of sequences (or of the blocks).
+Units and their order are the same for all models that are evaluated on the same targets.
 
 One .npz file has the sums of one or several models: `index`, a JSON list of {"model", "metric", "by"}, and for entry i
 the arrays `total_i` (U,) float64 and `count_i` (U,). Files of earlier versions have `loss` and `targets` instead: the
@@ -27,20 +27,20 @@ from sequifier.errors import DataError
 from sequifier.regular_file import read_bytes
 
 FILE = "sequence_losses.npz"
-"""In the record of a run: its own sums."""
+"""File with the sums of a run, in its record."""
 OF_BASELINES = "baseline_losses.npz"
-"""In the record of a run, and in the folder of a search: the sums of the baselines."""
+"""File with the sums of the baselines, in the record of a run and in the folder of a search."""
 OF_TEST = "test_losses.npz"
-"""In the folder of a search: the sums of the winner, and of the baselines, on the test split."""
+"""File with the sums of the best run and the baselines on the test split, in the folder of a search."""
 ONE_MODEL = ""
-"""The name of the model in a file of one model."""
+"""Name of the model in a file of one model."""
 
 FEWEST = 5
-"""Fewer sequences than this say too little about their own spread."""
+"""Smallest number of units for a standard error."""
 BLOCKS = 20
-"""Into which a split of fewer sequences is cut, and groups of the jackknife."""
+"""Number of blocks of a split with fewer sequences, and of groups of the jackknife."""
 BLOCK_TARGETS = 10
-"""Targets of a block at least."""
+"""Smallest number of targets of a block."""
 
 By = Literal["sequences", "blocks", "groups"]
 Floats = NDArray[np.float64]
@@ -52,8 +52,8 @@ class Units:
 
     Attributes:
         total: (U,) the metric summed over the targets of each unit; a pseudo-value where `by` is groups.
-        count: (U,) targets of each unit; 1 for each group.
-        by: what a unit is. Blocks of a metric without sums have pseudo-values, too.
+        count: (U,) number of targets of each unit; 1 for each group.
+        by: the kind of units. Blocks of a metric without sums have pseudo-values too.
     """
 
     total: Floats
@@ -67,7 +67,7 @@ class Units:
 
     @cached_property
     def n(self) -> int:
-        """Units with a target."""
+        """Number of units with a target."""
         return int((self.count > 0).sum())
 
     @property
@@ -77,33 +77,33 @@ class Units:
 
     @cached_property
     def residual(self) -> Floats:
-        """(U,) total less what the mean predicts."""
+        """(U,) total minus the mean times the count."""
         return self.total - self.value * self.count
 
     def error_of(self, residual: Floats) -> Floats:
-        """Standard errors of mean differences from residuals (..., U) of such differences."""
+        """Return the standard errors of mean differences, from their residuals (..., U)."""
         squares = np.square(residual).sum(axis=-1)
         result: Floats = np.sqrt(squares * (self.n / (self.n - 1))) / self.count.sum()
         return result
 
     @property
     def standard_error(self) -> float | None:
-        """Standard error of the metric; None where the units are too few, or do not differ at all."""
+        """Standard error of the metric; None for too few units, or units that do not differ."""
         if not self.is_usable:
             return None
         error = float(self.error_of(self.residual))
-        # What rounding leaves of equal numbers is not an error.
+        # A rounding difference between equal numbers is not an error.
         return error if error > 1e-12 * abs(self.value) else None
 
     @property
     def degrees(self) -> float:
-        """Degrees of freedom: units of unequal size count as fewer."""
+        """Degrees of freedom; units of unequal size count as fewer."""
         if self.by == "blocks":
             return float(self.n - 1)
         return float(self.count.sum() ** 2 / np.square(self.count).sum() - 1)
 
     def pairs_with(self, other: "Units") -> bool:
-        """Whether both are on the same targets, so that differences can be taken unit by unit."""
+        """Whether both have the same targets, so that differences can be computed unit by unit."""
         return self.by == other.by and np.array_equal(self.count, other.count)
 
 
@@ -112,7 +112,7 @@ UnitSums = Mapping[str, Units]
 
 
 def write_unit_sums(path: Path, models: Mapping[str, UnitSums]) -> None:
-    """Write the sums of models by name, atomically; a single one is called `ONE_MODEL`.
+    """Write the sums of models by name, atomically; a single model has the name `ONE_MODEL`.
 
     Raises:
         RunError: the folder cannot be written to, or the disk is full.
@@ -127,7 +127,7 @@ def write_unit_sums(path: Path, models: Mapping[str, UnitSums]) -> None:
 
 
 def read_unit_sums(path: Path) -> dict[str, dict[str, Units]]:
-    """The sums of each model by metric; empty when there is no such file, or it is damaged: nothing is then claimed."""
+    """Return the sums of each model by metric; empty where the file is missing or damaged."""
     with suppress(DataError), wrap_read_errors("the sums", path, fix=""):
         arrays = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
         if "index" not in arrays:

@@ -1,7 +1,7 @@
 """A split as a folder of shards: `NAME-split0/NAME-split0-0.pt`, `-1.pt`, ... and `metadata.json`.
 
-A shard holds whole sequences, in order. The JSON file says what is in the folder, so that a shard that is missing is
-noticed and nothing need be loaded to know the columns and the number of rows.
+A shard has whole sequences, in order. The JSON file lists the shards with their columns and rows, so that a missing
+shard is detected, and columns and rows are known without loading a shard.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 class Shard(StrictModel):
     """One file."""
 
-    path: str  # its name in the folder
+    path: str  # name in the folder
     rows: int = Field(gt=0)
     sequences: int = Field(gt=0)
 
@@ -41,18 +41,18 @@ class ShardIndex(StrictModel):
 
     @property
     def rows(self) -> int:
-        """Of all shards, context included."""
+        """Number of rows of all shards, with context."""
         return sum(shard.rows for shard in self.shards)
 
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """The files that a split is stored in: itself, or its shards.
+    """The files of a split: one file, or its shards.
 
     Attributes:
-        paths: in order.
-        format: of all of them.
-        index: of a folder of shards, or of the folder that a .pt shard lies in.
+        paths: the files, in order.
+        format: format of all files.
+        index: the index of a folder of shards, or of the folder of a .pt shard.
     """
 
     paths: tuple[Path, ...]
@@ -61,7 +61,7 @@ class StoredFiles:
 
 
 def write_index(folder: Path, index: ShardIndex) -> None:
-    """Write metadata.json; the folder itself is a temporary one."""
+    """Write metadata.json into a temporary folder."""
     (folder / INDEX).write_text(json.dumps(index.model_dump(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -69,13 +69,13 @@ def read_index(folder: Path) -> ShardIndex:
     """Read metadata.json.
 
     Raises:
-        DataError: it is missing, damaged, or of Sequifier v1.
+        DataError: the file is missing, damaged, or from Sequifier v1.
     """
     path = folder / INDEX
     again = "run `sequifier preprocess` again"
     if not path.exists():
         raise DataError(
-            f"{folder.name} is not a split: a folder of shards has a {INDEX}, and this one does not",
+            f"{folder.name} is not a split: it has no {INDEX}, as a folder of shards does",
             where=str(folder),
             fix=f"give the file or folder of a split, or {again}",
         )
@@ -83,7 +83,7 @@ def read_index(folder: Path) -> ShardIndex:
         content = parse_json(read_bytes(path))
         if isinstance(content, dict) and "batch_files" in content:
             raise DataError(
-                f"{folder.name} holds windows, as Sequifier v1 wrote them, not events",
+                f"{folder.name} has windows of Sequifier v1, not events",
                 where=str(path),
                 fix="run `sequifier preprocess` on the raw data again",
             )
@@ -95,10 +95,10 @@ def read_index(folder: Path) -> ShardIndex:
 
 
 def shards_of(folder: Path, format: EventFormat | None) -> StoredFiles:
-    """The shards of a folder.
+    """Return the shards of a folder.
 
     Raises:
-        DataError: one is missing, or they are of another format than the one given.
+        DataError: a shard is missing, or the shards have another format than `format`.
     """
     index = read_index(folder)
     if format not in (None, index.format):
@@ -118,15 +118,15 @@ def shards_of(folder: Path, format: EventFormat | None) -> StoredFiles:
 
 
 def in_number_order(paths: list[Path]) -> tuple[Path, ...]:
-    """Files by name, `-2` before `-10`."""
+    """Return files sorted by name, `-2` before `-10`."""
     return tuple(sorted(paths, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path.stem)]))
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a split's bytes, 16 hexadecimal digits: of the file, or of all files in a folder by name.
+    """Return 16 hexadecimal digits of the SHA-256 of a split: of its file, or of all files of its folder by name.
 
     Raises:
-        OSError: there is no such file.
+        OSError: the file does not exist.
     """
     whole = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -137,10 +137,10 @@ def content_digest(path: Path) -> str:
 
 
 def content_stat(path: Path) -> tuple[int, int]:
-    """Size and time of change of a split; those of a folder are of its metadata.json, which is written with it.
+    """Return size and time of change of a split; for a folder, those of its metadata.json.
 
     Raises:
-        OSError: there is no such file.
+        OSError: the file does not exist.
     """
     index = path / INDEX
     status = index.stat() if index.exists() else path.stat()

@@ -52,14 +52,13 @@ def write_events(path: Path, parts: Iterable[Events], format: FileFormat) -> Non
 
 
 def sink_events(path: Path, parts: Iterable[Events], format: FileFormat) -> None:
-    """Write one split to a path that `atomic_path` gave; use `write_events` for a single file.
+    """Write one split to a path from `atomic_path`; use `write_events` for a single file.
 
     Args:
         path: a temporary file.
-        parts: at least one, in order of sequenceId; no sequence is spread over two. They are taken one at a time,
-            so they need not fit in memory together.
-        format: `csv` quotes text and nothing else, so that a text id `7` is told from the number; `arrow` is
-            uncompressed, so that it can be memory-mapped.
+        parts: at least one part of whole sequences, in order of sequenceId. One part is in memory at a time.
+        format: `csv` quotes only text, so that the text id `7` differs from the number; `arrow` is uncompressed, so
+            that it can be memory-mapped.
 
     Raises:
         OSError: the disk is full.
@@ -76,7 +75,7 @@ def sink_events(path: Path, parts: Iterable[Events], format: FileFormat) -> None
 
 
 def sink_rows(path: Path, rows: "pl.LazyFrame", format: FileFormat) -> None:
-    """Write rows as they are stored to a path that `atomic_path` gave, see `sink_events`."""
+    """Write rows of a split to a path from `atomic_path`, see `sink_events`."""
     from polars.exceptions import ComputeError
 
     try:
@@ -88,7 +87,7 @@ def sink_rows(path: Path, rows: "pl.LazyFrame", format: FileFormat) -> None:
             case "csv":
                 rows.sink_csv(path, quote_style="non_numeric")
     except ComputeError as error:
-        # Polars wraps a full disk in its own error for some formats; the number is left in the text.
+        # For some formats, polars wraps the error of a full disk in its own, with its number in the text.
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise
@@ -101,16 +100,16 @@ def read_events(
     expected_hashes: Mapping[str, str] | None,
     format: Format | None = None,
 ) -> Events:
-    """Read one split, and of it only the features asked for.
+    """Read some features of one split.
 
     Args:
-        path: a file that `write_events` wrote, or a folder of shards that `sink_shards` wrote.
-        columns: features, in the order wanted.
-        expected_hashes: the metadata's `column_hashes` of this split; None skips the comparison.
-        format: by the file's suffix when None.
+        path: a file of `write_events`, or a folder of shards of `sink_shards`.
+        columns: the features, in this order.
+        expected_hashes: `column_hashes` of this split in the metadata; None skips the comparison.
+        format: None: by the file's suffix.
 
     Raises:
-        DataError: the file is missing or damaged, lacks a column, or holds other content than the metadata says.
+        DataError: the file is missing or damaged, lacks a column, or its content differs from the metadata.
     """
     format = format or format_of(path)
     with wrap_split_errors(path, format):
@@ -126,10 +125,10 @@ def read_events(
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's suffix names, or that of the shards of a folder.
+    """Return the format of a file by its suffix, or of the shards in a folder.
 
     Raises:
-        DataError: it names none.
+        DataError: the suffix is unknown.
     """
     if path.is_dir():
         return read_index(path).format
@@ -139,13 +138,13 @@ def format_of(path: Path) -> Format:
 
 
 def no_rows(path: Path) -> DataError:
-    """What to say of a split without rows."""
+    """Return the error for a split without rows."""
     return DataError(f"{path.name} has no rows", where=str(path), fix="run `sequifier preprocess` again")
 
 
 @contextmanager
 def wrap_split_errors(path: Path, format: Format) -> Iterator[None]:
-    """What polars says of an unreadable file, as an error for the user.
+    """Turn any exception of reading a split into one error for the user.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -161,10 +160,10 @@ def wrap_split_errors(path: Path, format: Format) -> Iterator[None]:
 
 
 def scan_events(path: Path, columns: Sequence[str], format: Format) -> "pl.LazyFrame":
-    """All columns of a split, of which `columns` are known to be encoded features; nothing is read yet.
+    """Return all columns of a split, lazily; checks that `columns` are encoded features.
 
     Raises:
-        DataError: this is no split, or a column is missing or not encoded.
+        DataError: the file is not a split, or a column is missing or not encoded.
     """
     import polars as pl
 
@@ -191,15 +190,15 @@ def scan_events(path: Path, columns: Sequence[str], format: Format) -> "pl.LazyF
 def _files(path: Path, format: Format) -> StoredFiles:
     if path.is_dir():
         return shards_of(path, format)
-    # A .pt shard alone does not say of what kind its positions are: its folder does.
+    # The type of positions of a .pt shard is in the index of its folder.
     return StoredFiles((path,), format, read_index(path.parent) if format == "pt" else None)
 
 
 def n_rows_of(path: Path, format: Format | None = None) -> int:
-    """How many rows a split has, without reading them.
+    """Return the number of rows of a split without reading them.
 
     Raises:
-        DataError: the file is missing or damaged, or no split.
+        DataError: the file is missing, damaged or not a split.
     """
     import polars as pl
 
@@ -211,7 +210,7 @@ def n_rows_of(path: Path, format: Format | None = None) -> int:
 
 
 def _typed_csv(paths: list[Path], schema: Mapping[str, Any]) -> "pl.LazyFrame":
-    """A CSV split with the types it was written with, from those that its text looks like."""
+    """Return a CSV split with the types with which it was written, from the types that polars infers."""
     import polars as pl
 
     with paths[0].open("rb") as file:
@@ -229,7 +228,7 @@ def _typed_csv(paths: list[Path], schema: Mapping[str, Any]) -> "pl.LazyFrame":
 
 
 def _parse_dates(example: str) -> "pl.Expr":
-    """Dates and datetimes as `write_events` writes them; the number of decimals tells the unit."""
+    """Parse dates and datetimes in the format of `write_events`; the number of decimals gives the unit."""
     import polars as pl
 
     text = pl.col(POSITION)
@@ -242,7 +241,7 @@ def _parse_dates(example: str) -> "pl.Expr":
 def _check_is_split(path: Path, schema: Mapping[str, Any]) -> None:
     if all(column in schema for column in _WINDOW_FILE_COLUMNS):
         raise DataError(
-            f"{path.name} holds windows, as Sequifier v1 wrote them, not events",
+            f"{path.name} has windows of Sequifier v1, not events",
             where=str(path),
             fix="run `sequifier preprocess` on the raw data again",
         )
@@ -251,8 +250,8 @@ def _check_is_split(path: Path, schema: Mapping[str, Any]) -> None:
         raise DataError(
             f"{path.name} is not encoded: it has no column `{missing[0]}`, which every split has",
             where=str(path),
-            fix="run `sequifier preprocess` on it and use a split that it writes; new data for a trained model needs "
-            "`metadata_config_path`, so that it is encoded alike",
+            fix="run `sequifier preprocess` on it and use one of its splits; new data for a trained model need "
+            "`metadata_config_path`, for the same encoding",
         )
 
 
@@ -268,7 +267,7 @@ def _check_features(path: Path, schema: Mapping[str, Any], columns: Sequence[str
     for column in columns:
         if schema[column] not in (pl.Int32, pl.Float32):
             raise DataError(
-                f"column `{column}` holds {schema[column]}, which is not encoded (Int32 ids or Float32 numbers)",
+                f"column `{column}` has the type {schema[column]}, which is not encoded (Int32 ids or Float32 numbers)",
                 where=str(path),
-                fix="run `sequifier preprocess`, and train on the split files that it writes",
+                fix="run `sequifier preprocess`, and use its splits",
             )

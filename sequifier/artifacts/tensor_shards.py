@@ -1,8 +1,8 @@
 """Shards of a split as .pt files: a dict column -> 1-D tensor with one entry for each row.
 
-Text ids, which no tensor holds, are a list; dates are the number of days, microseconds or nanoseconds since 1970 (the
-folder's metadata.json says which). Files are loaded without running code, and mapped, so that columns that are not
-asked for are not read.
+Text ids are a list, because tensors have no text. Dates are the number of days, microseconds or nanoseconds since 1970,
+as the folder's metadata.json says. Files are loaded without running code, and memory-mapped, so that only requested
+columns are read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _AGAIN = "run `sequifier preprocess` again"
 
 
 def type_name(dtype: Any) -> str:
-    """How metadata.json calls a type of polars: `Int64`, `Date`, `Datetime(us)`."""
+    """Return the name of a type of polars in metadata.json: `Int64`, `Date`, `Datetime(us)`."""
     unit = getattr(dtype, "time_unit", None)
     return f"Datetime({unit})" if unit else str(dtype)
 
@@ -45,14 +45,14 @@ def write_tensors(path: Path, rows: "pl.DataFrame") -> None:
 
 
 def scan_tensors(paths: Sequence[Path], index: ShardIndex) -> "pl.LazyFrame":
-    """All rows of some shards, which are loaded one after the other when the rows are collected.
+    """Return all rows of some shards, lazily; the shards are loaded one after the other.
 
     Args:
         paths: shards of one folder.
-        index: of that folder.
+        index: the index of that folder.
 
     Raises:
-        DataError: while collecting: a shard is damaged, or not what the index says.
+        DataError: while collecting: a shard is damaged, or differs from the index.
     """
     from polars.io.plugins import register_io_source
 
@@ -91,9 +91,9 @@ def _load(path: Path, schema: Mapping[str, Any], columns: Sequence[str], n_rows:
 
     content = torch_file.load(f"{path.name} as pt", path, fix=_AGAIN, error=DataError, mmap=True)
     if isinstance(content, tuple):
-        raise _damaged(path, f"{path.name} holds windows, as Sequifier v1 wrote them, not events")
+        raise _damaged(path, f"{path.name} has windows of Sequifier v1, not events")
     if not isinstance(content, dict) or not set(columns) <= set(content):
-        raise _damaged(path, f"{path.name} is not a shard with the columns that its folder's metadata.json names")
+        raise _damaged(path, f"{path.name} is not a shard with the columns in the metadata.json of its folder")
     lengths = {column: len(content[column]) for column in columns}
     if len({*lengths.values(), *([] if n_rows is None else [n_rows])}) != 1:
         raise _damaged(path, f"the columns of {path.name} have {lengths} rows; metadata.json says {n_rows}")
@@ -108,11 +108,13 @@ def _load(path: Path, schema: Mapping[str, Any], columns: Sequence[str], n_rows:
 
 
 def _cast(path: Path, found: "pl.Series", wanted: Any) -> "pl.Series":
-    """Dates from their numbers; nothing else is of another type than the index says."""
+    """Return dates from their numbers; no other type may differ from the index."""
     import polars as pl
 
     if found.dtype != pl.Int64 or not (wanted == pl.Date or wanted.base_type() == pl.Datetime):
-        raise _damaged(path, f"column `{found.name}` of {path.name} holds {found.dtype}; metadata.json says {wanted}")
+        raise _damaged(
+            path, f"column `{found.name}` of {path.name} has the type {found.dtype}; metadata.json says {wanted}"
+        )
     return found.cast(wanted)
 
 

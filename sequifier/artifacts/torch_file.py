@@ -1,4 +1,4 @@
-"""Files that torch writes: a full disk is an OSError, as with any other file, and damage is never loaded."""
+"""Files of torch: a full disk is an OSError, as with other files, and a damaged file is never loaded."""
 
 import errno
 import re
@@ -23,7 +23,7 @@ def save(content: Any, path: Path) -> None:
     try:
         torch.save(content, path)
     except RuntimeError as error:
-        # torch's own writer reports no error of the system.
+        # The writer of torch reports no error of the system.
         if is_disk_full(error):
             raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
         if "cannot be opened" in str(error) or "does not exist" in str(error):
@@ -34,17 +34,17 @@ def save(content: Any, path: Path) -> None:
 def load(what: str, path: Path, *, fix: str, error: type[SequifierError], mmap: bool = False) -> Any:
     """Read tensors and plain values onto the CPU, without running code.
 
-    torch does not look at the checksums that it writes: a flipped bit would be a slightly different weight.
+    The checksums are verified, which torch does not do: a flipped bit would load as a slightly different weight.
 
     Args:
         what: the file in a few words: `the checkpoint`.
         path: the file.
-        fix: what to do about a damaged one.
-        error: the kind of the error.
+        fix: how to fix a damaged file.
+        error: class of the error.
         mmap: leave tensors on disk until they are used.
 
     Raises:
-        SequifierError: of kind `error`: the file is missing, damaged, or holds other things.
+        SequifierError: an instance of `error`: the file is missing or damaged, or has other objects.
     """
     import pickle
 
@@ -55,7 +55,7 @@ def load(what: str, path: Path, *, fix: str, error: type[SequifierError], mmap: 
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except pickle.UnpicklingError as reason:
-            # torch advises to load such a file without its safeguard, which would run whatever code is in it.
+            # torch advises to load such a file without its safeguard, which would run any code in it.
             raise ValueError(_refused(str(reason))) from reason
 
 
@@ -63,12 +63,12 @@ def _check_sums(path: Path) -> None:
     """Compare every entry with its CRC-32.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: torch did not write it, or not like this.
+        OSError: the file does not exist.
+        ValueError: the file was not written by torch, or is damaged.
     """
     check_is_file(path)
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is not a file of torch, or it is cut off")
+        raise ValueError("it is not a file of torch, or it is truncated")
     with zipfile.ZipFile(path) as entries:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.infolist()):
             raise ValueError("it is not a file of torch: its entries are compressed")
@@ -78,5 +78,5 @@ def _check_sums(path: Path) -> None:
 
 def _refused(message: str) -> str:
     if name := re.search(r"GLOBAL ([\w.]+)", message):
-        return f"it holds {name[1]}, which could run code when it is loaded; only tensors and plain values are read"
-    return "it holds other things than tensors and plain values, or it is damaged"
+        return f"it has {name[1]}, which could run code when it is loaded; only tensors and plain values are read"
+    return "it has other objects than tensors and plain values, or it is damaged"

@@ -1,8 +1,8 @@
 """An exported model as weights for torch (.pt): a dict of `weights` and the properties of `model_file`.
 
-Its `sha256` is taken over the properties, then the weights, each in the order of their names: name, a zero byte, then
-the property's text in UTF-8 and a zero byte, or the weight's dtype and shape as torch prints them, a zero byte and its
-bytes, little-endian.
+Its `sha256` covers the properties, then the weights, each sorted by name: the name, a zero byte, then the text of the
+property in UTF-8 and a zero byte, or dtype and shape of the weight as torch prints them, a zero byte and its bytes,
+little-endian.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ def read_torch_model(path: Path) -> "tuple[dict[str, Tensor], dict[str, str], bo
     """Read a .pt model.
 
     Returns:
-        Weights on the CPU, properties, and whether the file has a checksum, which it then fits.
+        Weights on the CPU, properties, and whether the file has a checksum, which is then correct.
 
     Raises:
-        ModelError: the file is missing, damaged, was changed, or is not one of ours: a checkpoint, for instance.
+        ModelError: the file is missing, damaged, was changed, or is not an exported model.
     """
     import torch
 

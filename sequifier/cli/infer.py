@@ -41,7 +41,7 @@ def command(
     from sequifier import api
     from sequifier.config.inference import InferConfig
     from sequifier.config.loading.load import load
-    from sequifier.stall import Watch
+    from sequifier.stall import StallWatch
 
     flags = given(
         seed,
@@ -57,6 +57,6 @@ def command(
         if verbose is not False:
             echo(line, err=True)
 
-    with located(loaded), Watch(log):
+    with located(loaded), StallWatch(log):
         for inference in api.infer(loaded.config, log=log):
             echo(inference.predictions)

@@ -32,7 +32,7 @@ def command(
     from sequifier import api
     from sequifier.config.loading.load import load
     from sequifier.config.preprocess import PreprocessConfig
-    from sequifier.stall import Watch
+    from sequifier.stall import StallWatch
 
     flags = given(seed, randomize, data_path=data_path, selected_columns=selected_columns)
     loaded = load(PreprocessConfig, config_path, section=config_section, defines=defines, flags=flags)
@@ -41,5 +41,5 @@ def command(
         if verbose is not False:
             echo(line, err=True)
 
-    with located(loaded), Watch(log):
+    with located(loaded), StallWatch(log):
         echo(api.preprocess(loaded.config, log=log))

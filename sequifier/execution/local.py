@@ -16,11 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sequifier.activity import Activity, IdleTime
 from sequifier.errors import RunError
 from sequifier.execution.worker_events import LOOK_SECONDS, AwakeTime, EventPipe
 from sequifier.processes import describe_death, ending, last_words
-from sequifier.stall import STALL_SECONDS, Activity, Idle
-from sequifier.streams import hold_descriptors
+from sequifier.stall import STALL_SECONDS
+from sequifier.streams import open_standard_descriptors
 
 SILENCE_SECONDS = 60.0
 """A worker without a heartbeat for this long counts as dead. A call into a library that keeps Python's lock is silent
@@ -65,7 +66,7 @@ class LocalExecutor:
         self.close()
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            hold_descriptors()  # else the pipe could get the number of the worker's standard output
+            open_standard_descriptors()  # else the pipe could get the number of the worker's standard output
             self._start()
         except OSError as error:  # too many open files or processes
             raise RunError(
@@ -180,7 +181,7 @@ class LocalExecutor:
         kills = _kernel_oom_kills()
         self._send(command)
         silence, ran = AwakeTime(), AwakeTime()
-        idle = Idle(self._silence_seconds / _BEATS_IN_SILENCE)
+        idle = IdleTime(self._silence_seconds / _BEATS_IN_SILENCE)
         while True:
             for event in events.read(LOOK_SECONDS):
                 silence = AwakeTime()

@@ -31,9 +31,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sequifier.activity import ActivityMeter
 from sequifier.execution.threads import share_processors
-from sequifier.stall import Meter, counts, waiting_for
-from sequifier.streams import lasting_streams
+from sequifier.stall import are_stalls_checked, current_call
+from sequifier.streams import robust_streams
 
 MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 """Environment variable: how much a worker may grow beyond its size after start-up, in megabytes (Linux)."""
@@ -87,13 +88,13 @@ class _Channel:
 
     def beat(self, seconds: float) -> None:
         """Send heartbeats for ever, with the activity of this process so far; see sequifier/stall.py."""
-        meter = Meter()
+        meter = ActivityMeter()
         while True:
             time.sleep(seconds)
             try:
                 activity = meter.now()
-                figures = {"cpu_seconds": activity.cpu_seconds, "moved": activity.moved, "counts": counts()}
-                line = json.dumps({"event": "heartbeat", **figures, "doing": waiting_for()}).encode() + b"\n"
+                figures = {"cpu_seconds": activity.cpu_seconds, "moved": activity.moved, "counts": are_stalls_checked()}
+                line = json.dumps({"event": "heartbeat", **figures, "doing": current_call()}).encode() + b"\n"
             except MemoryError:
                 line = self._HEARTBEAT
             self._write(line)
@@ -206,5 +207,5 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    with lasting_streams(is_log=True):  # what a hook prints is read in a terminal, from worker.log
+    with robust_streams(is_log=True):  # what a hook prints is read in a terminal, from worker.log
         main()

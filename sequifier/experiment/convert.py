@@ -158,7 +158,12 @@ def _of_union(words: list[str], members: tuple[Any, ...]) -> Any:
             return convert(words, member)
         except ValueError as error:
             problems.append(str(error))
-    raise ValueError(" or ".join(dict.fromkeys(problems)))
+    raise ValueError(_joined(problems))
+
+
+def _joined(problems: list[str]) -> str:
+    """Return the problems of a value with each type of a union as one: `expected None or an integer`."""
+    return " or ".join(dict.fromkeys(problems)).replace(" or expected ", " or ")
 
 
 def _fit_one_of(value: Any, members: tuple[Any, ...]) -> Any:
@@ -170,7 +175,7 @@ def _fit_one_of(value: Any, members: tuple[Any, ...]) -> Any:
             return fit(value, member)
         except ValueError as error:
             problems.append(str(error))
-    raise ValueError(" or ".join(dict.fromkeys(problems)))
+    raise ValueError(_joined(problems))
 
 
 def _fit_sequence(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
@@ -227,7 +232,7 @@ def _scalar(word: str, kind: Any, origin: Any) -> Any:
     if kind is type(None):
         if word.lower() in _NOTHING:
             return None
-        raise ValueError("allowed: None")
+        raise ValueError("expected None")
     if origin is Literal:
         return _one_of(word, {str(choice): choice for choice in get_args(kind)})
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from sequifier.artifacts.number_style import NumberStyle
-from sequifier.preprocess.numbers import NumberFindings, decide, needs_style_counts, number_counts, style_counts
+from sequifier.preprocess.numbers import NumberFindings, decide_numbers, needs_style_counts, number_counts, style_counts
 
 LONGEST_SHOWN = 80
 CELLS_AT_ONCE = 4_000_000
@@ -63,7 +63,8 @@ def inspect_numbers(
     for column, more in count_columns(rows, undecided, style_counts).items():
         counts[column] |= more
     return {
-        column: decide(counts[column], is_declared=column in declared, known=known.get(column)) for column in columns
+        column: decide_numbers(counts[column], is_declared=column in declared, known=known.get(column))
+        for column in columns
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import POSITION, Events
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings
@@ -32,8 +33,6 @@ from sequifier.preprocess.split import (
     within_texts,
 )
 from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characters, read_texts
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def encode_table(
     stored: Metadata | None,
     folder: Path,
     memory_bytes: int,
-    report: Report,
+    log: Log,
 ) -> EncodedData:
     """Read and encode a table.
 
@@ -75,13 +74,13 @@ def encode_table(
         stored: metadata whose encoding to use; None to learn one.
         folder: working folder for parts that do not fit in memory.
         memory_bytes: decoded size of a part.
-        report: shows a line to the user.
+        log: receives lines for the user.
 
     Raises:
         DataError: the events cannot be encoded.
     """
-    table, parts = _read(source, config, stored, folder, memory_bytes, report)
-    split = _split(parts, config, report)
+    table, parts = _read(source, config, stored, folder, memory_bytes, log)
+    split = _split(parts, config, log)
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
         if stored
@@ -90,28 +89,28 @@ def encode_table(
             split.n_training_rows(),
             table.types,
             config,
-            report,
+            log,
             numbers_reported=source.format == "csv" and not table.is_sample,
         )
     )
     for line in kinds_of_columns(table.types, encoding):
-        report(line)
-    encoded = _encode(parts, encoding, folder, report)
+        log(line)
+    encoded = _encode(parts, encoding, folder, log)
     return EncodedData(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.formats)
 
 
 def encode_texts(
-    source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int, report: Report
+    source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int, log: Log
 ) -> EncodedData:
     """Read and encode text files; the arguments are those of `encode_table`."""
     types: dict[str, StoredType] = {CHAR: "String"}
     check_settings(config, types, str(source.path))
     if source.left_out:
         endings = ", ".join(sorted({path.suffix or path.name for path in source.left_out}))
-        report(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
+        log(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
     texts = read_texts(source, config, memory_bytes)
-    split = _split(texts.parts, config, report, text_of_sequence=texts.text_of_sequence)
-    encoding = learn_characters(texts, split.n_training_rows(), config, stored, report)
+    split = _split(texts.parts, config, log, text_of_sequence=texts.text_of_sequence)
+    encoding = learn_characters(texts, split.n_training_rows(), config, stored, log)
     ids = id_of_code_point(encoding)
     return EncodedData(encoding, split, [partial(part.encoded, ids) for part in texts.parts], types, "Int64", "Int64")
 
@@ -122,7 +121,7 @@ def _read(
     stored: Metadata | None,
     folder: Path,
     memory_bytes: int,
-    report: Report,
+    log: Log,
 ) -> tuple[Table, list[Part]]:
     """Return sorted and checked parts. CSV types come from the first rows if possible, otherwise from all rows."""
     selected = config.selected_columns or (stored.columns if stored else None)
@@ -134,7 +133,7 @@ def _read(
             table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_formats_of(stored))
             check_settings(config, table.types, str(source.path))
             if not table.is_sample:
-                _report_notes(table, report)
+                _log_notes(table, log)
             parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
         except NeedsAllValues:
             assert sample_rows is not None, "all values have been inspected"
@@ -144,10 +143,10 @@ def _read(
         else:
             break
     if table.is_sample:
-        _report_notes(table, report)
+        _log_notes(table, log)
     n_rows = sum(int(part.offsets[-1]) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
-    report(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
+    log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
     return table, parts
 
 
@@ -159,15 +158,15 @@ def _formats_of(stored: Metadata | None) -> StoredFormats:
     return stored_formats(stored.real_columns, rules.numbers, rules.dates)
 
 
-def _report_notes(table: Table, report: Report) -> None:
+def _log_notes(table: Table, log: Log) -> None:
     for note in table.notes:
-        report(f"note: {note}")
+        log(f"note: {note}")
 
 
 def _split(
     parts: Sequence[Part | TextPart],
     config: PreprocessConfig,
-    report: Report,
+    log: Log,
     *,
     text_of_sequence: NDArray[np.int64] | None = None,
 ) -> Split:
@@ -177,7 +176,7 @@ def _split(
     if config.split_method == "between_sequence":
         seed = secrets.randbelow(2**31) if config.seed is None else config.seed
         if config.seed is None:
-            report(f"seed: {seed}")
+            log(f"seed: {seed}")
         bounds = between_sequences(ids, n_rows, config.split_ratios, seed)
     elif text_of_sequence is not None:
         bounds = within_texts(n_rows, text_of_sequence, config.split_ratios)
@@ -190,7 +189,7 @@ def _split(
     return Split(bounds, part_ends, config.stored_context_events, seed)
 
 
-def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report) -> list[Callable[[], Events]]:
+def _encode(parts: list[Part], encoding: Encoding, folder: Path, log: Log) -> list[Callable[[], Events]]:
     """Return functions that return the encoded rows of each part, from memory or, for several parts, from a file."""
     encoded: list[Callable[[], Events]] = []
     unknown = dict.fromkeys(encoding.vocabularies, 0)
@@ -216,7 +215,7 @@ def _encode(parts: list[Part], encoding: Encoding, folder: Path, report: Report)
             encoded.append(lambda events=events: events)  # type: ignore[misc]
     for column, count in unknown.items():
         if count:
-            report(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
+            log(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
     return encoded
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.errors import DataError
-from sequifier.preprocess.agree_columns import NeedsAllValues, ParsedColumn
+from sequifier.preprocess.agree_columns import NeedsAllValues
 from sequifier.preprocess.column_counts import count_columns, first_where
 from sequifier.preprocess.column_types import PositionType, raw_kind
 from sequifier.preprocess.dates import (
@@ -28,6 +28,7 @@ from sequifier.preprocess.dates import (
     year_last,
 )
 from sequifier.preprocess.numbers import integer, is_mark
+from sequifier.preprocess.parsed_column import ParsedColumn
 
 LARGEST_WHOLE = 2**53
 """Largest float that stands for one integer only."""

@@ -4,7 +4,7 @@ Both are learnt part by part and merged; the result does not depend on the parts
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import Statistics
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
@@ -33,7 +34,7 @@ def learn(
     n_training: Sequence[NDArray[np.int64]],
     types: Mapping[str, StoredType],
     config: PreprocessConfig,
-    report: Callable[[str], None],
+    log: Log,
     *,
     numbers_reported: bool = False,
 ) -> Encoding:
@@ -44,7 +45,7 @@ def learn(
         n_training: for each part (S,), the number of first rows of each sequence that are in split 0.
         types: feature -> stored type.
         config: vocabulary_from, min_count, max_categories.
-        report: shows a line to the user.
+        log: receives lines for the user.
         numbers_reported: whether columns of text with numbers have been reported already.
 
     Raises:
@@ -70,7 +71,7 @@ def learn(
             from_all = config.vocabulary_from == "all"
             counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
             vocabularies[column] = choose_vocabulary(column, counts, config)
-            _note_oddities(column, vocabularies[column], report, numbers_reported=numbers_reported)
+            _note_oddities(column, vocabularies[column], log, numbers_reported=numbers_reported)
     return Encoding(tuple(types), vocabularies, statistics)
 
 
@@ -102,17 +103,15 @@ def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Ite
             yield f"{kind}: {', '.join(shown)}"
 
 
-def _note_oddities(
-    column: str, categories: pl.Series, report: Callable[[str], None], *, numbers_reported: bool
-) -> None:
+def _note_oddities(column: str, categories: pl.Series, log: Log, *, numbers_reported: bool) -> None:
     """Report a column that probably should be numbers."""
     n = len(categories)
     if categories.dtype == pl.Int64 and n > MANY_CATEGORIES:
-        report(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
+        log(f"note: column `{column}` has {n:,} categories; if it is a quantity, set column_types.{column}: real")
     if categories.dtype == pl.String:
         marks = categories.filter(categories.str.to_lowercase().is_in(MISSING))
         if len(marks):
-            report(
+            log(
                 f"note: column `{column}`: `{marks[0]}` is treated as a category; "
                 f"if it marks missing values, clear those cells and set fill_null.{column}"
             )
@@ -120,7 +119,7 @@ def _note_oddities(
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
         if 0 < len(others) <= n // 100:
             shown = ", ".join(f"`{value}`" for value in others.head(3))
-            report(
+            log(
                 f"note: column `{column}` is categorical because of the text {shown}; its {n - len(others):,} other "
                 f"values are numbers. To use it as a number, clear those cells, set column_types.{column}: real and "
                 f"fill_null.{column}"

@@ -59,7 +59,7 @@ NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
-class NumberLook:
+class NumberFindings:
     """What the values of a text column are.
 
     Attributes:
@@ -92,7 +92,7 @@ def is_mark(text: pl.Expr) -> pl.Expr:
     return stripped(text).str.to_lowercase().is_in(MARKS)
 
 
-def first_look(text: pl.Expr) -> dict[str, pl.Expr]:
+def number_counts(text: pl.Expr) -> dict[str, pl.Expr]:
     """Return counts that show whether a column may have numbers."""
     value = stripped(text)
     plain = value.cast(pl.Float64, strict=False)
@@ -111,14 +111,14 @@ def first_look(text: pl.Expr) -> dict[str, pl.Expr]:
     }
 
 
-def needs_second_look(counts: Mapping[str, Any], known: NumberStyle | None = None) -> bool:
+def needs_style_counts(counts: Mapping[str, Any], known: NumberStyle | None = None) -> bool:
     """Whether the format of the numbers is still open."""
     n_values = counts["known"] - counts["marks"]
     is_unusual = known is not None and known.decimal == ","  # in which 1.5 is not a plain number
     return bool((is_unusual or n_values > counts["plain"]) and counts["like"] >= NEARLY_ALL * n_values > 0)
 
 
-def second_look(text: pl.Expr) -> dict[str, pl.Expr]:
+def style_counts(text: pl.Expr) -> dict[str, pl.Expr]:
     """Return counts that show the format of numbers."""
     value = stripped(text)
     body, is_like = _body(value), value.str.contains(_LIKE)
@@ -141,7 +141,9 @@ def second_look(text: pl.Expr) -> dict[str, pl.Expr]:
     }
 
 
-def decide(counts: Mapping[str, Any], *, is_declared: bool = False, known: NumberStyle | None = None) -> NumberLook:
+def decide_numbers(
+    counts: Mapping[str, Any], *, is_declared: bool = False, known: NumberStyle | None = None
+) -> NumberFindings:
     """Decide what a column is from `number_counts`, and `style_counts` where they are needed.
 
     Args:
@@ -153,8 +155,8 @@ def decide(counts: Mapping[str, Any], *, is_declared: bool = False, known: Numbe
     n_known, n_marks = counts["known"], counts["marks"]
     n_values = n_known - n_marks
 
-    def look(kind: Kind, style: NumberStyle = PLAIN, **more: Any) -> NumberLook:
-        return NumberLook(kind, n_known, n_marks, style, **more)
+    def look(kind: Kind, style: NumberStyle = PLAIN, **more: Any) -> NumberFindings:
+        return NumberFindings(kind, n_known, n_marks, style, **more)
 
     if not n_values:
         return look("empty")

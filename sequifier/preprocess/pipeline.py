@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata, summarise_metadata, write_metadata
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
-from sequifier.preprocess.encode_data import Report, encode_table, encode_texts
+from sequifier.preprocess.encode_data import encode_table, encode_texts
 from sequifier.preprocess.source import find_source
 from sequifier.preprocess.working_folder import METADATA_FOLDER, working_folder
 from sequifier.preprocess.write_splits import metadata_of, write_splits
@@ -21,7 +22,7 @@ MEMORY_BYTES = 256 << 20
 """Decoded size in bytes of the raw rows above which they are processed in parts."""
 
 
-def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = MEMORY_BYTES) -> Path:
+def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY_BYTES) -> Path:
     """Encode a table of events.
 
     Writes data/NAME-split<i>.<format>, or a folder data/NAME-split<i> of shards, and then
@@ -30,7 +31,7 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
 
     Args:
         config: the config.
-        report: shows a line to the user.
+        log: receives lines for the user.
         memory_bytes: decoded size of the rows that are in memory at once; the output does not depend on it.
 
     Returns:
@@ -47,11 +48,11 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
     stored = _stored_metadata(config, metadata_path)
     if stored:
         config = _with_stored_fills(config, stored)
-    with working_folder(source, config, stored, memory_bytes, report) as folder:
+    with working_folder(source, config, stored, memory_bytes, log) as folder:
         data = (
-            encode_texts(source, config, stored, memory_bytes, report)
+            encode_texts(source, config, stored, memory_bytes, log)
             if source.format == "text"
-            else encode_table(source, config, stored, folder, memory_bytes, report)
+            else encode_table(source, config, stored, folder, memory_bytes, log)
         )
         ending = f".{config.write_format}" if config.merge_output else ""  # a folder has no ending
         paths = [f"data/{source.name}-split{i}{ending}" for i in range(len(config.split_ratios))]
@@ -64,7 +65,7 @@ def preprocess(config: PreprocessConfig, *, report: Report, memory_bytes: int = 
         summarise_metadata(metadata, metadata_path)
     unit = "characters" if source.format == "text" else "rows"
     for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
-        report(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")
+        log(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")
     return metadata_path
 
 

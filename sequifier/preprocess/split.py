@@ -101,7 +101,7 @@ class Split:
         """Return the bounds of a part, (K + 1, sequences of the part)."""
         return self.bounds[:, self.part_ends[part] : self.part_ends[part + 1]]
 
-    def in_training(self) -> list[NDArray[np.int64]]:
+    def n_training_rows(self) -> list[NDArray[np.int64]]:
         """Return for each part (sequences,) the number of first rows that are in split 0."""
         return [self.of_part(part)[1] for part in range(len(self.part_ends) - 1)]
 

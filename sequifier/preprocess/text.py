@@ -9,7 +9,7 @@ Shapes: S sequences of a part, N its characters.
 """
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import CHAR, PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
@@ -141,7 +142,7 @@ def learn_characters(
     n_training_rows: Sequence[NDArray[np.int64]],
     config: PreprocessConfig,
     stored: Metadata | None,
-    report: Callable[[str], None],
+    log: Log,
 ) -> Encoding:
     """Learn the vocabulary of characters, sorted by code point, and report the number of characters.
 
@@ -150,7 +151,7 @@ def learn_characters(
         n_training_rows: for each part (S,), the number of first characters of each sequence that are in split 0.
         config: vocabulary_from, min_count, max_categories.
         stored: metadata whose vocabulary to use instead.
-        report: shows a line to the user.
+        log: receives lines for the user.
 
     Raises:
         DataError: the stored metadata are not metadata of a text.
@@ -171,13 +172,13 @@ def learn_characters(
         frame = pl.DataFrame({VALUE: list(map(chr, present.tolist())), COUNT: usable[present]})
         encoding = Encoding((CHAR,), {CHAR: choose_vocabulary(CHAR, [frame], config)}, {})
     n_files = len(texts.source.files)
-    report(
+    log(
         f"{texts.source.path}: {f'{n_files:,} files, ' if n_files > 1 else ''}{counts.sum():,} characters, "
         f"{np.count_nonzero(counts):,} distinct ones, in {len(texts.text_of_sequence):,} sequences of up to "
         f"{config.text_sequence_length:,}"
     )
     if unknown := int(counts[id_of_code_point(encoding) == 0].sum()):
-        report(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
+        log(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
     return encoding
 
 

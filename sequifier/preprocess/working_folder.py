@@ -12,13 +12,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sequifier import __version__
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.metadata import Metadata
+from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, RunError
 from sequifier.preprocess.source import Source
@@ -38,7 +39,7 @@ def working_folder(
     config: PreprocessConfig,
     stored: Metadata | None,
     memory_bytes: int,
-    report: Callable[[str], None],
+    log: Log,
 ) -> Iterator[Path]:
     """Make and lock the folder; remove it at the end, unless an interrupted run is to be resumed.
 
@@ -47,7 +48,7 @@ def working_folder(
         config: the config.
         stored: metadata whose encoding is used.
         memory_bytes: decoded size of a part.
-        report: shows a line to the user.
+        log: receives lines for the user.
 
     Raises:
         RunError: the disk is read-only, or another process works on the same data.
@@ -72,10 +73,10 @@ def working_folder(
             n_files = max(
                 (int(mark.name.removeprefix(DISTRIBUTED)) + 1 for mark in path.rglob(f"{DISTRIBUTED}*")), default=0
             )
-            report(f"resuming an interrupted run: {n_files:,} of {len(source.files):,} files have been read")
+            log(f"resuming an interrupted run: {n_files:,} of {len(source.files):,} files have been read")
         else:
             if found is not None and config.continue_preprocessing:
-                report("note: files or config differ from those of the interrupted run; all files are read again")
+                log("note: files or config differ from those of the interrupted run; all files are read again")
             _empty(path)
             write_text(state, same)
         try:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from sequifier.percent import percent
 from sequifier.report.analysis import Analysis, Finding
 from sequifier.report.groups import text_of
 from sequifier.report.numbers import in_percent, number
@@ -10,7 +11,6 @@ from sequifier.report.setting_findings import setting_findings
 from sequifier.results.ranking import Configuration
 from sequifier.results.student import half_width
 from sequifier.results.trials import run_label
-from sequifier.shares import percent
 
 WASTED_SHARE = 0.1
 SMALLER = 0.7

@@ -8,13 +8,13 @@ from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
+from sequifier.percent import percent
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import text_of
 from sequifier.report.importance import Importances
 from sequifier.report.numbers import number, seconds_text
 from sequifier.results.ranking import Configuration, verdict
 from sequifier.results.trials import Table, own_number, run_label
-from sequifier.shares import percent
 
 SHOWN_ROWS = 15
 SHOWN_PARAMETERS = 10

@@ -17,7 +17,7 @@ from sequifier.artifacts.read_file import json_lines, object_or_none, wrap_read_
 from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT
 from sequifier.errors import DataError, RunError
 from sequifier.experiment.record import DATA, METRICS
-from sequifier.plain_file import read_bytes
+from sequifier.regular_file import read_bytes
 from sequifier.results.environment import difference_warning
 from sequifier.results.find import CONFIG_FILE, find_ranking, is_running
 from sequifier.results.run_files import Setting, all_settings, read_document, read_run_files

@@ -21,7 +21,7 @@ class StepCounter:
 
     def __call__(self, config: TrainConfig) -> int:
         """The number of steps of a resolved run, all its epochs together."""
-        from sequifier.artifacts.events import read_events  # numpy loads here
+        from sequifier.artifacts.split_file import read_events  # numpy loads here
         from sequifier.dataset.windows import training_windows
 
         assert config.training_data_path and config.seq_length and config.window_stride

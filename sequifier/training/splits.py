@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events, n_rows_of
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
+from sequifier.artifacts.split_file import n_rows_of
 from sequifier.config.loading.paths import find_input
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split

@@ -158,14 +158,14 @@ class NotPlain:
         (lambda folder: resave(folder, lambda shard: NotPlain()), "cannot read x-1.pt as pt"),
         (lambda folder: resave(folder, lambda shard: [1]), "x-1.pt is not a shard with the columns"),
         (lambda folder: resave(folder, lambda shard: {"kind": shard["kind"]}), "x-1.pt is not a shard"),
-        (lambda folder: resave(folder, lambda shard: ({}, {}, 1, 2, 3)), "x-1.pt holds windows, as Sequifier v1"),
+        (lambda folder: resave(folder, lambda shard: ({}, {}, 1, 2, 3)), "x-1.pt has windows of Sequifier v1"),
         (lambda folder: resave(folder, lambda shard: shard | {"kind": shard["kind"][:2]}), "metadata.json says 6"),
         (lambda folder: resave(folder, lambda shard: shard | {"kind": shard["kind"].double()}), "`kind` of x-1.pt"),
         (lambda folder: resave(folder, lambda shard: {k: v[:3] for k, v in shard.items()}), "metadata.json says 6"),
-        (lambda folder: (folder / "metadata.json").unlink(), "a folder of shards has a metadata.json"),
+        (lambda folder: (folder / "metadata.json").unlink(), "it has no metadata.json"),
         (lambda folder: (folder / "metadata.json").write_text("{"), "cannot read metadata.json"),
         (lambda folder: index_of(folder, shards=[]), "cannot read metadata.json"),
-        (lambda folder: index_of(folder, batch_files=[]), "holds windows, as Sequifier v1 wrote them"),
+        (lambda folder: index_of(folder, batch_files=[]), "has windows of Sequifier v1"),
     ],
 )
 def test_a_damaged_folder_is_an_error(tmp_path: Path, damage: Callable[[Path], Any], expected: str) -> None:
@@ -189,5 +189,5 @@ def test_another_format_than_the_one_given_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the shards are csv, not pt"):
         read_events(folder, ["kind"], expected_hashes=None, format="pt")
     pl.read_csv(folder / "x-0.csv").write_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"a folder of shards has a metadata\.json"):
+    with pytest.raises(DataError, match=r"it has no metadata\.json"):
         read_events(tmp_path, ["kind"], expected_hashes=None)

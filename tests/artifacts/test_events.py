@@ -137,7 +137,7 @@ def test_metadata_of_another_data_set_is_an_error(tmp_path: Path, format: Format
     with pytest.raises(DataError) as raised:
         read_events(path, ["kind"], expected_hashes=hashes(other))
     message = str(raised.value)
-    assert "column `kind` is not what the metadata describes" in message
+    assert "column `kind` differs from the metadata" in message
     assert hashes(small())["kind"] in message and hashes(other)["kind"] in message
     assert str(path) in message and "preprocess` again" in message
 
@@ -163,14 +163,14 @@ def test_files_that_are_no_splits_are_refused(tmp_path: Path) -> None:
 
     keys = {"sequenceId": [1], "itemPosition": [1], "isContext": [False]}
     pl.DataFrame(keys | {"kind": ["raw"]}).write_parquet(tmp_path / "raw.parquet")
-    assert "column `kind` holds String, which is not encoded" in message(tmp_path / "raw.parquet")
+    assert "column `kind` has the type String, which is not encoded" in message(tmp_path / "raw.parquet")
     pl.DataFrame(keys | {"kind": [1]}).clear().cast({"kind": pl.Int32}).write_parquet(tmp_path / "none.parquet")
     assert "none.parquet has no rows" in message(tmp_path / "none.parquet")
     pl.DataFrame(keys).clear().write_csv(tmp_path / "header.csv")
     assert "column `kind` is missing in header.csv" in message(tmp_path / "header.csv")
     windows = {"sequenceId": [1], "subsequenceId": [0], "inputCol": ["kind"], "1": [2], "0": [3]}
     pl.DataFrame(windows).write_csv(tmp_path / "v1.csv")
-    assert "v1.csv holds windows, as Sequifier v1 wrote them" in message(tmp_path / "v1.csv")
+    assert "v1.csv has windows of Sequifier v1" in message(tmp_path / "v1.csv")
 
 
 @pytest.mark.parametrize("name", ["raw.csv", "raw.parquet"])

@@ -107,7 +107,7 @@ def test_a_damaged_summary_costs_time_alone(path: Path, damage: str) -> None:
 def test_labels_of_a_file_that_changed_meanwhile_are_refused(path: Path) -> None:
     metadata = read_metadata(path)
     written(metadata_of(LABELS[1:]), path)
-    with pytest.raises(DataError, match="changed while they were used"):
+    with pytest.raises(DataError, match="changed during their use"):
         metadata.categories("item")
     assert read_metadata(path).n_classes == {"item": 50}
 

@@ -130,7 +130,7 @@ def test_files_that_are_no_metadata_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_was_changed_by_hand_is_refused(tmp_path: Path, key: str, value: Any) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps(small().model_dump() | {key: value}))
-    with pytest.raises(DataError, match="the metadata was changed by hand") as raised:
+    with pytest.raises(DataError, match="the metadata were changed by hand") as raised:
         read_metadata(path)
     assert small().fingerprint in str(raised.value)
     assert "run `sequifier preprocess` again" in str(raised.value)

@@ -120,7 +120,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 def test_text_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_text("a model, honestly")
-    with pytest.raises(ModelError, match="not an ONNX file, or it is cut off"):
+    with pytest.raises(ModelError, match="not an ONNX file, or it is truncated"):
         read_model_file(path)
 
 
@@ -134,7 +134,7 @@ def test_properties_of_another_version_are_named(tmp_path: Path) -> None:
     model = graph(with_properties=False)
     add_properties(model, {"sequifier_version": "9.9", "architecture": '{"new_field": 1}'})
     write_model(tmp_path / "model.onnx", model)
-    with pytest.raises(ModelError, match=r"it says version 9\.9"):
+    with pytest.raises(ModelError, match=r"exported by version 9\.9"):
         read_model_file(tmp_path / "model.onnx")
 
 
@@ -226,7 +226,7 @@ def test_properties_that_do_not_fit_are_one_error(tmp_path: Path, key: str, valu
     (prop,) = (prop for prop in model.metadata_props if prop.key == key)
     prop.value = value
     write_model(tmp_path / "model.onnx", model)
-    with pytest.raises(ModelError, match="properties cannot be read") as caught:
+    with pytest.raises(ModelError, match="cannot read the model's properties") as caught:
         read_model_file(tmp_path / "model.onnx")
     assert len(str(caught.value)) < 1000
 

@@ -101,12 +101,12 @@ def raw_table(price: pl.Expr) -> Callable[[Path], None]:
         (
             changed(lambda rows: rows.with_columns(pl.col("price").cast(pl.String))),
             ["-dp", "data/changed.parquet"],
-            "column `price` holds String, which is not encoded",
+            "column `price` has the type String, which is not encoded",
         ),
         (
             changed(lambda rows: rows.with_columns(price=pl.lit([1.0]))),
             ["-dp", "data/changed.parquet"],
-            "column `price` holds List(Float64), which is not encoded",
+            "column `price` has the type List(Float64), which is not encoded",
         ),
         (changed(lambda rows: rows.clear()), ["-dp", "data/changed.parquet"], "changed.parquet has no rows"),
         (
@@ -126,11 +126,11 @@ def raw_table(price: pl.Expr) -> Callable[[Path], None]:
         (raw_table(pl.lit(b"1")), ["-dp", "data/new.parquet", *RAW], "column `price`"),
         (raw_file(NEW), ["-dp", "data/new.csv", *RAW], "there are no rows"),
         (raw_file(""), ["-dp", "data/new.csv", *RAW], "no rows"),
-        (cut(ONNX, 0.5), [], "not an ONNX file, or it is cut off"),
-        (cut(ONNX, 0.0), [], "not exported by Sequifier, or it is cut off"),
+        (cut(ONNX, 0.5), [], "not an ONNX file, or it is truncated"),
+        (cut(ONNX, 0.0), [], "not exported by Sequifier, or it is truncated"),
         (overwritten, [], "ONNX"),
         (corrupt, [], "changed or damaged since it was exported"),
-        (cut(PT, 0.5), ["-mp", PT], "not a file of torch, or it is cut off"),
+        (cut(PT, 0.5), ["-mp", PT], "not a file of torch, or it is truncated"),
         (lambda root: None, ["-mp", "models/none.onnx"], "no such file or folder"),
     ],
 )

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from sequifier import stall
-from sequifier.stall import Activity, Idle, Meter, not_counted
+from sequifier.activity import Activity, ActivityMeter, IdleTime
+from sequifier.stall import stalls_ignored
 from tests.support.shop import WriteConfig
 
 HANGING = """
 import ctypes, sys, time
 from sequifier import stall
-stall.SAID_SECONDS, stall.STALL_SECONDS, stall.LOOK_SECONDS, stall._GRACE_SECONDS = 1.0, 2.0, 0.1, 1.0
+stall.REPORT_SECONDS, stall.STALL_SECONDS, stall.INTERVAL_SECONDS, stall._GRACE_SECONDS = 1.0, 2.0, 0.1, 1.0
 from {module} import {function}
 import {module} as module
 
@@ -24,7 +25,7 @@ def native(*arguments, **options):
     libc.pthread_mutex_lock(mutex)
 
 def python(*arguments, **options):
-    with stall.doing("reading the events"):
+    with stall.working_on("reading the events"):
         time.sleep(1000)
 
 module.{function} = {how}
@@ -44,7 +45,7 @@ def test_train_says_what_it_waits_for_and_ends_though_the_call_never_returns(tra
     done = hang("sequifier.prepare", "read_split", "native", "train", "--config-path", str(train_config()))
     assert done.returncode == 1, done.stderr
     assert "s: waiting for prepare, sequifier/prepare.py:" in done.stderr
-    assert "error: nothing moved for" in done.stderr
+    assert "error: no progress for" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -54,7 +55,7 @@ def test_preprocess_leaves_a_wait_in_python_as_an_error_of_its_own(shop: Path) -
     done = hang("sequifier.preprocess.pipeline", "preprocess", "python", "preprocess", "--config-path", str(config))
     assert done.returncode == 1, done.stderr
     assert "waiting for reading the events" in done.stderr
-    assert done.stderr.count("error: nothing moved for") == 1
+    assert done.stderr.count("error: no progress for") == 1
     assert "fix:   run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -65,13 +66,13 @@ def test_infer_too(shop: Path) -> None:
     config.write_text("model_path: models/none.onnx\n")
     done = hang("sequifier.inference.check", "check_jobs", "native", "infer", "--config-path", str(config))
     assert done.returncode == 1, done.stderr
-    assert "error: nothing moved for" in done.stderr
+    assert "error: no progress for" in done.stderr
 
 
 def test_time_without_any_look_counts_as_two_looks_only(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    idle, nothing = Idle(1.0), Activity(5.0, 100)
+    idle, nothing = IdleTime(1.0), Activity(5.0, 100)
     idle.add(nothing)
     found = []
     for passed in (1, 1, 3600, 1):  # an hour with Ctrl-Z, or asleep
@@ -89,7 +90,7 @@ def test_time_without_any_look_counts_as_two_looks_only(monkeypatch: pytest.Monk
 
 
 def test_what_measuring_itself_reads_is_left_out(tmp_path: Path) -> None:
-    meter = Meter()
+    meter = ActivityMeter()
     assert len({meter.now().moved for _ in range(5)}) == 1
     before = meter.now().moved
     (tmp_path / "file").write_bytes(b"x" * 10_000)
@@ -100,7 +101,7 @@ def test_what_measuring_itself_reads_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what children do")
 def test_a_compiler_that_works_for_this_process_is_work() -> None:
-    meter = Meter()
+    meter = ActivityMeter()
     nothing = meter.now()
     busy = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(5)"
     with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as child:
@@ -113,10 +114,10 @@ def test_a_compiler_that_works_for_this_process_is_work() -> None:
 
 
 def test_hooks_do_not_count() -> None:
-    assert stall.counts()
-    with not_counted():
-        assert not stall.counts()
-    assert stall.counts()
+    assert stall.are_stalls_checked()
+    with stalls_ignored():
+        assert not stall.are_stalls_checked()
+    assert stall.are_stalls_checked()
 
 
 @pytest.mark.slow
@@ -124,4 +125,4 @@ def test_the_planning_of_a_search_too(search_config: WriteConfig) -> None:
     path = str(search_config())
     done = hang("sequifier.search.plan", "make_plan", "native", "hyperparameter-search", "--config-path", path)
     assert done.returncode == 1, done.stderr
-    assert "error: nothing moved for" in done.stderr
+    assert "error: no progress for" in done.stderr

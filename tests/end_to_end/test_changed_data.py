@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from sequifier import api
-from sequifier.artifacts.events import read_events, write_events
 from sequifier.artifacts.ledger import latest_by_run, read_ledger
 from sequifier.artifacts.metadata import read_metadata
+from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
@@ -97,7 +97,7 @@ def test_a_file_written_into_while_it_is_mapped_ends_the_run_before_a_checkpoint
                 file.seek(-64, os.SEEK_END)
                 file.write(b"\0")
 
-    with pytest.raises(DataError, match="was written to while it was in use") as caught:
+    with pytest.raises(DataError, match="was changed while it was in use") as caught:
         run(config, emit=spoil)
     assert caught.value.is_shared
     assert not [*(shop / "checkpoints").glob("*.pt")]
@@ -191,7 +191,7 @@ def test_data_that_change_before_the_evaluation_script_ran_end_the_search(
     )
     script = {"command": f"{sys.executable} measure.py", "metrics": {"worth": "maximize"}}
     config = load(SearchConfig, search_config(evaluation_script=script)).config
-    with pytest.raises(RunError, match="the data changed"):
+    with pytest.raises(RunError, match="the data have changed"):
         api.search(config, emit=silent)
     assert [record.state for record in latest_by_run(read_ledger(shop / "logs/tune")).values()] == ["interrupted"]
 
@@ -222,7 +222,7 @@ def test_what_no_run_could_do_without_is_missed_before_the_first_one(shop: Path,
         api.search(hooked, emit=silent)
     for split in SPLITS:
         (shop / split).rename(shop / "away")
-        with pytest.raises(DataError, match=f"{split} does not exist, though the metadata name it\n.*\n.*preprocess"):
+        with pytest.raises(DataError, match=f"the split {split} in the metadata does not exist\n.*\n.*preprocess"):
             api.search(load(SearchConfig, search_config()).config, emit=silent)
         (shop / "away").rename(shop / split)
     assert not read_ledger(shop / "logs/tune")

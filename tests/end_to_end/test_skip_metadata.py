@@ -74,7 +74,7 @@ def test_what_is_missing_or_does_not_fit_is_said_at_once(given: dict[str, Any]) 
         ({"n_classes": {"item": 10**9}, "id_maps": None}, "1,000,000,000 classes without an id map"),
         ({"n_classes": {"item": 99}}, "is 99, but id_maps has 6 classes"),
         ({"n_classes": {"item": 3}, "id_maps": None}, "is 3, but the splits have the id 6"),
-        ({"n_classes": None}, "does not say how many classes `item` has"),
+        ({"n_classes": None}, "has no number of classes of `item`"),
     ):
         config = {**bare, **given, **change}
         with pytest.raises(ConfigError, match=message):

@@ -123,7 +123,7 @@ def test_what_is_no_experiment_says_so(tmp_path: Path) -> None:
     before = set(sys.modules)
     with pytest.raises(RunError, match="defines no experiment"):
         get_experiment(write(tmp_path, "plain.py", "A = 1\n"))
-    with pytest.raises(RunError, match="no such experiment"):
+    with pytest.raises(RunError, match="the experiment does not exist"):
         get_experiment(tmp_path / "missing.py")
     with pytest.raises(RunError, match="extends itself"):
         get_experiment(write_child(tmp_path, parent="child.py"))

@@ -281,7 +281,7 @@ def test_a_base_path_that_cannot_be_written_to_is_an_error_that_names_it(tmp_pat
 
 
 def test_what_is_no_record_is_an_error_and_no_archive(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no record of a run"):
+    with pytest.raises(RunError, match="not the record of a run"):
         Experiment.load(tmp_path)
     assert not Experiment.is_archive(tmp_path)
     (tmp_path / "experiment_meta.json").write_text("{")

@@ -88,10 +88,10 @@ def break_an_operator(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (cut(0.0), "not exported by Sequifier, or it is cut off"),
-        (cut(0.3), "not an ONNX file, or it is cut off"),
-        (cut(0.99), "not an ONNX file, or it is cut off"),
-        (lambda path: path.write_text("hello"), "not an ONNX file, or it is cut off"),
+        (cut(0.0), "not exported by Sequifier, or it is truncated"),
+        (cut(0.3), "not an ONNX file, or it is truncated"),
+        (cut(0.99), "not an ONNX file, or it is truncated"),
+        (lambda path: path.write_text("hello"), "not an ONNX file, or it is truncated"),
         (break_an_operator, "changed or damaged since it was exported"),
     ],
     ids=["empty", "cut-early", "cut-late", "text", "unknown-operator"],
@@ -111,7 +111,7 @@ def test_a_damaged_model_is_named(trained: Path, damage: Callable[[Path], Any], 
         ("models/none.onnx", {}, ConfigError, "no such file or folder"),
         (model("one", "best-embedding"), {}, ModelError, "embedding model; it predicts nothing"),
         (model("one"), {"model_type": "embedding"}, ModelError, "it returns no embeddings"),
-        ("models/weights.pt", {}, ModelError, "not a file of torch, or it is cut off"),
+        ("models/weights.pt", {}, ModelError, "not a file of torch, or it is truncated"),
         ("models/weights.txt", {}, ConfigError, "does not end in .onnx or .pt"),
         ("models/foreign.pt", {}, ModelError, "not an exported model"),
         (model("one"), {"infer_with_dropout": True}, ModelError, "this ONNX file has no dropout"),
@@ -191,7 +191,7 @@ def test_a_pipe_is_not_waited_for(trained: Path, suffix: str, read_format: str |
 def test_a_split_that_was_changed_after_preprocessing_is_noticed(trained: Path) -> None:
     events = pl.read_parquet("data/shop-split2.parquet")
     events.with_columns(pl.col("item").reverse()).write_parquet("data/shop-split2.parquet")
-    with pytest.raises(DataError, match="column `item` is not what the metadata describes"):
+    with pytest.raises(DataError, match="column `item` differs from the metadata"):
         infer(model("one"))
 
 

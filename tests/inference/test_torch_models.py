@@ -103,7 +103,7 @@ def test_a_pipe_or_a_pickle_with_code_is_no_model(trained: Path) -> None:
         infer(str(path))
     path.unlink()
     torch.save({"sequifier_version": Path("x")}, path)
-    with pytest.raises(ModelError, match="it holds pathlib") as caught:
+    with pytest.raises(ModelError, match="it has pathlib") as caught:
         infer(str(path))
     assert "weights_only" not in str(caught.value)
 

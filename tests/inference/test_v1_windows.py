@@ -289,7 +289,7 @@ def test_training_on_windows_asks_to_preprocess_again(visits: Path, suffix: str)
         "training_data_path": f"v1/visits-split2.{suffix}",
         "training_spec": {"device": "cpu"},
     }
-    with pytest.raises(DataError, match="holds windows, as Sequifier v1 wrote them, not events") as caught:
+    with pytest.raises(DataError, match="has windows of Sequifier v1, not events") as caught:
         api.train(TrainConfig.model_validate(values), emit=lambda event, **fields: None)
     assert caught.value.fix == "run `sequifier preprocess` on the raw data again"
     with pytest.raises(DataError, match="was written by Sequifier v1") as caught:

@@ -133,7 +133,7 @@ def test_after_a_change_everything_is_read_again(project: Project, folder: Path,
     else:
         os.utime(folder / "0.csv", ns=(1, 1))
     project.run(folder, **fields)
-    assert project.lines[0].startswith("note: files or settings are not those of the interrupted run")
+    assert project.lines[0].startswith("note: files or config differ from those of the interrupted run")
     assert project.metadata.columns == (["kind"] if change == "settings" else ["kind", "price"])
 
 
@@ -178,6 +178,6 @@ def test_two_processes_do_not_work_in_one_folder(project: Project, folder: Path)
     other.mkdir(parents=True)
     with (other / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="another `sequifier preprocess` is at work"):
+        with pytest.raises(RunError, match="another `sequifier preprocess` is running"):
             project.run(folder, **SETTINGS)
     project.run(folder, **SETTINGS)

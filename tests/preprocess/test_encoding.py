@@ -144,7 +144,7 @@ def test_missing_values_become_what_fill_null_says(project: Project) -> None:
 
 def test_forward_does_not_cross_sequences(project: Project) -> None:
     frame = pl.DataFrame({"sequenceId": [1, 1, 2, 2], "itemPosition": [0, 1, 0, 1], "a": ["x", "y", None, "x"]})
-    with pytest.raises(DataError, match="1 missing values without an earlier one"):
+    with pytest.raises(DataError, match="1 missing values without an earlier value"):
         project.run(project.write(frame), split_ratios=[1], fill_null={"a": "forward"})
 
 
@@ -194,7 +194,7 @@ def test_stored_types_are_not_to_be_declared_otherwise(project: Project) -> None
     new = project.write_text(table.format(2**63), "new.csv")
     with pytest.raises(DataError, match="`a` has integers that do not fit in 64 bits") as raised:
         project.run(new, split_ratios=[1], metadata_config_path=str(project.metadata_path))
-    assert raised.value.fix == "correct them: the metadata takes the column as Int64"
+    assert raised.value.fix == "correct them: the metadata declare the column as Int64"
 
 
 def test_stored_metadata_is_not_replaced_and_must_fit(project: Project, events: pl.DataFrame) -> None:
@@ -206,7 +206,7 @@ def test_stored_metadata_is_not_replaced_and_must_fit(project: Project, events: 
         project.run(path, split_ratios=[1], metadata_config_path=stored)
     with pytest.raises(DataError, match=r"`price` \(the metadata\) is missing in less\.parquet"):
         project.run(project.write(events.drop("price"), "less.parquet"), metadata_config_path=stored)
-    with pytest.raises(DataError, match="`color`, which the metadata does not know"):
+    with pytest.raises(DataError, match="`color`, which is not in the metadata"):
         other = project.write(events, "other.parquet")
         project.run(other, metadata_config_path=stored, selected_columns=["color"])
     with pytest.raises(DataError, match="column `code` is declared as Int64, but 22 of its 22 values are text: `x`"):

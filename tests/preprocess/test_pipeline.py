@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from sequifier.artifacts import labels, metadata
-from sequifier.artifacts.events import read_events
+from sequifier.artifacts.split_file import read_events
 from tests.support.small_project import Project
 
 RATIOS = [0.6, 0.2, 0.2]
@@ -195,7 +195,7 @@ def test_the_unnamed_column_of_an_index_is_left_out_with_a_note(project: Project
     path = project.write_text(",sequenceId,itemPosition,a\n0,1,1,x\n1,1,2,y\n2,1,3,x\n")
     metadata = project.run(path, split_ratios=[1])
     assert metadata.columns == ["a"]
-    assert any("unnamed column" in line for line in project.lines)
+    assert any("column without a name" in line for line in project.lines)
 
 
 def test_max_rows_reads_the_first_rows(project: Project, events: pl.DataFrame) -> None:

@@ -38,7 +38,7 @@ def test_a_pipe_or_a_device_is_named(project: Project, reader: str, tmp_path: Pa
 def test_an_encoded_split_is_no_raw_table(project: Project, write_format: str) -> None:
     metadata = project.run(project.write(EVENTS), split_ratios=[1.0], write_format=write_format)
     split = project.root / metadata.split_paths[0]
-    with pytest.raises(DataError, match=r"is an encoded split[\s\S]*the table that it was made from"):
+    with pytest.raises(DataError, match=r"is an encoded split[\s\S]*give the raw table"):
         project.run(split, read_format=write_format)
     with pytest.raises(DataError, match="is an encoded split"):
         make("new", None, project.root, OwnTable(split, targets=["kind"]))

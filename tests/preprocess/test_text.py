@@ -74,7 +74,7 @@ def test_characters_are_kept_as_they_are_in_the_file(project: Project) -> None:
     assert metadata.column_types == {"char": "String"}
     assert metadata.id_maps["char"] == {char: id for id, char in enumerate(sorted(set(MIXED)), start=1)}
     assert project.lines[0].endswith(
-        f"story.txt: {len(MIXED)} characters, {len(set(MIXED))} different ones, "
+        f"story.txt: {len(MIXED)} characters, {len(set(MIXED))} distinct ones, "
         f"in {-(-len(MIXED) // 5)} sequences of up to 5"
     )
 
@@ -142,7 +142,7 @@ def test_a_new_text_is_encoded_with_the_vocabulary_of_another(project: Project) 
     assert project.split(0)["char"].to_list() == [3, 1, 2, 0]
     table = project.write_text("sequenceId,itemPosition,kind\n1,1,a\n1,2,b\n", "table.csv")
     project.run(table, split_ratios=[1.0])
-    with pytest.raises(DataError, match="has the one column `char`, and the metadata describes kind"):
+    with pytest.raises(DataError, match="has the column `char` only, and the metadata have kind"):
         run(project, project.root / "raw" / "second.txt", metadata_config_path=str(project.metadata_path))
 
 
@@ -215,7 +215,7 @@ def test_a_table_read_as_text_and_a_text_read_as_a_table(project: Project) -> No
     table = project.write_text("a,b\n1,2\n", "table.csv")
     run(project, table, split_ratios=[1.0])
     assert own_text(project, 0) == "a,b\n1,2\n"
-    with pytest.raises(DataError, match=r"`sequenceId`(.|\n)*if the file is no table, set read_format: text"):
+    with pytest.raises(DataError, match=r"`sequenceId`(.|\n)*if the file is not a table, set read_format: text"):
         project.run(write(project, "Once upon a time\nthere was\n"))
     with pytest.raises(DataError, match=r"`x.parquet` is not a text file(.|\n)*set read_format: parquet"):
         run(project, write(project, "PAR1", "x.parquet"))

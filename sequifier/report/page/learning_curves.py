@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.reading import json_lines
+from sequifier.artifacts.read_file import json_lines
 from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS

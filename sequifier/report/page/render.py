@@ -1,5 +1,6 @@
 """An analysis -> the report, one HTML page. Numbers come in; here is chosen what of them is shown."""
 
+from sequifier.percent import percent
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import top_count
 from sequifier.report.numbers import number, seconds_text
@@ -9,7 +10,6 @@ from sequifier.report.page.tables import group_rows, interaction_map, range_row
 from sequifier.report.setting_findings import CLEARLY
 from sequifier.results.ranking import verdict
 from sequifier.results.trials import run_label
-from sequifier.shares import percent
 
 MOST_ROWS = 1000
 """Rows of the table; more are in results.csv, and a browser is slow with them."""

@@ -74,6 +74,9 @@ AT_LEAST_1 = (*AUTO_OPTIONS, "T_mult", "step_size", "step_size_up", "step_size_d
 
 MATRICES_ONLY = ("Muon", "AdaGO", "AdaMuon", "MuonClip", "NorMuon")
 
+STATE_COPIES = {"SGD": 0, "SignSGD": 0, "Lion": 1, "Muon": 1, "Adagrad": 1, "RMSprop": 1, "AdEMAMix": 3}
+"""Numbers that an optimizer stores for each parameter, where they are not 2 as for Adam."""
+
 WRAPPER = "it wraps another optimizer, which a name and options cannot say"
 CLOSURE = "it runs the model again inside its step (a closure), which the training loop does not offer"
 HESSIAN = "it needs second derivatives (backward with create_graph)"
@@ -165,6 +168,8 @@ def _optimizers() -> tuple[dict[str, Any], dict[str, str]]:
         entry: dict[str, Any] = {"from": library, "options": options}
         if name in MATRICES_ONLY:
             entry["matrices_only"] = True
+        if name in STATE_COPIES:
+            entry["state_copies"] = STATE_COPIES[name]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the libraries, about their own code

@@ -11,6 +11,7 @@ from pathlib import Path
 from sequifier.config.architecture import Architecture
 from sequifier.config.base import Named
 from sequifier.config.catalogue.layers import ACTIVATION_COSTS, NORM_COSTS
+from sequifier.config.catalogue.torch_names import optimizer_entry
 from sequifier.config.size import parameter_count, qkv_width
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import ENOUGH_NUMBERS, Format
@@ -34,9 +35,6 @@ keeps."""
 
 SHORT_STEPS = 128
 """Steps of the longest window whose attention is written out in bfloat16, as `model/cpu/short_attention.py` says."""
-
-OPTIMIZER_COPIES = {"SGD": 0, "SignSGD": 0, "Lion": 1, "Muon": 1, "Adagrad": 1, "RMSprop": 1, "AdEMAMix": 3}
-"""Numbers that an optimizer keeps for each parameter, where they are not 2 as for Adam."""
 
 
 def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_unit: bool) -> int:
@@ -159,6 +157,6 @@ def _is_written_out(shape: Architecture, products: Format) -> bool:
 
 
 def _optimizer_copies(optimizer: Named) -> int:
-    if optimizer.name == "SGD":
-        return 1 if optimizer.options.get("momentum") else 0
-    return OPTIMIZER_COPIES.get(optimizer.name, 2)
+    if optimizer.name == "SGD" and optimizer.options.get("momentum"):
+        return 1
+    return optimizer_entry(optimizer.name).state_copies

@@ -56,7 +56,8 @@ class OptimizerEntry:
         library: "torch" or "pytorch_optimizer".
         options: by name, without those that a config does not set (`lr`).
         our_defaults: options whose default here is not the library's.
-        matrices_only: for the matrices of blocks; AdamW takes the rest.
+        matrices_only: it trains the matrices of the blocks, and AdamW everything else.
+        state_copies: numbers that it stores for each parameter.
         moves_padding: a step moves the padding row of an embedding, although its gradient is 0.
         ignores: which of "learning_rate" and "scheduler" have no effect.
     """
@@ -65,6 +66,7 @@ class OptimizerEntry:
     options: Mapping[str, Option]
     our_defaults: Mapping[str, Any] = field(default_factory=dict)
     matrices_only: bool = False
+    state_copies: int = 2
     moves_padding: bool = False
     ignores: tuple[str, ...] = ()
 
@@ -183,6 +185,7 @@ def read_optimizer_entry(entry: Mapping[str, Any]) -> OptimizerEntry:
             if "library_default" in described
         },
         matrices_only=entry.get("matrices_only", False),
+        state_copies=entry.get("state_copies", 2),
         moves_padding=entry.get("moves_padding", False),
         ignores=tuple(entry.get("ignores", ())),
     )

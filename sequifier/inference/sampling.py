@@ -70,13 +70,7 @@ def rules_by_target(
             log(f"note: {key}: `{name}` is real; its predicted value is taken as it is")
     if names is None:
         names = list(known) if config.sampler is not None else []
-    drawn = Rules(
-        temperature=sampler.temperature,
-        top_k=sampler.top_k,
-        top_p=sampler.top_p,
-        min_p=sampler.min_p,
-        top_n_sigma=sampler.top_n_sigma,
-    )
+    drawn = Rules(**sampler.model_dump(exclude={"seed"}))
     rules = {name: drawn if name in names else GREEDY for name in known}
     return {name: None if known[name].kind == "real" else of_target for name, of_target in rules.items()}
 

@@ -19,7 +19,7 @@ from sequifier.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from sequifier.artifacts.events import Events, FileFormat
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, read_ledger
 from sequifier.artifacts.mapped import map_events
-from sequifier.artifacts.metadata import Metadata, SequifierMetadata, data_fingerprint, read_metadata, write_metadata
+from sequifier.artifacts.metadata import Metadata, data_fingerprint, read_metadata, write_metadata
 from sequifier.artifacts.sampler_results import read_search_results
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, read_unit_sums, write_unit_sums
 from sequifier.artifacts.shard_folder import Shard, ShardIndex, read_index, write_index
@@ -32,6 +32,8 @@ from sequifier.results.run_files import direction_of, read_document
 from sequifier.results.samplers import is_sampler_ledger
 from sequifier.results.training import _results, read_curves
 from sequifier.search.folder import SearchFolder
+from tests.support.data_section import data_section
+from tests.support.events import make_events
 
 
 class Program:
@@ -101,20 +103,8 @@ def metadata() -> Metadata:
         split_paths=["data/x-split0.parquet"],
         column_types={"word": "String", "price": "Float64"},
         selected_columns_statistics=statistics,
-        sequifier=SequifierMetadata(
-            columns=["word", "price"],
-            sequence_column="user",
-            position_column="when",
-            sequence_type="String",
-            position_type="Int64",
-            seq_length=8,
-            stride_by_split=[8],
-            subsequence_start_mode="distribute",
-            split_method="within_sequence",
-            split_ratios=[1.0],
-            context_events=512,
-            rows=[10],
-            sequences=[2],
+        sequifier=data_section(
+            ["word", "price"],
             column_hashes=hashes,
             fingerprint=data_fingerprint(["word", "price"], ids, statistics, hashes),
         ),
@@ -122,13 +112,8 @@ def metadata() -> Metadata:
 
 
 def events() -> Events:
-    return Events(
-        sequence_ids=np.array([3, 5]),
-        offsets=np.array([0, 3, 5]),
-        n_context=np.array([0, 1]),
-        positions=np.arange(5),
-        columns={"kind": np.arange(5, dtype=np.int32)},
-    )
+    columns = {"kind": np.arange(5, dtype=np.int32)}
+    return make_events([3, 2], columns, n_context=[0, 1], sequence_ids=np.array([3, 5]))
 
 
 FORMATS: dict[str, FileFormat] = {".parquet": "parquet", ".arrow": "arrow"}

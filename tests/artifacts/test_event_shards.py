@@ -1,7 +1,7 @@
 """Splits in folders of shards: the same content as in one file, whatever the size of the shards."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts.column_hashes import ColumnHashes
 from sequifier.artifacts.event_parts import read_event_parts
 from sequifier.artifacts.event_shards import sink_shards
 from sequifier.artifacts.events import Events, Format
 from sequifier.artifacts.mapped import map_events
 from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.errors import DataError
+from tests.support.events import hashes, make_events, parts_of
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -27,44 +27,23 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 def drawn(lengths: list[int], *, text_ids: bool = False, dates: str = "", seed: int = 0) -> Events:
     """Sequences of given lengths; the first event of every other one is context."""
     generator = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    positions = np.arange(offsets[-1]) * 3
-    return Events(
-        sequence_ids=np.array([f"{s:04d}" for s in range(len(lengths))], object)
-        if text_ids
-        else np.arange(len(lengths)) * 2,
-        offsets=offsets,
-        n_context=np.array([s % 2 if n > 1 else 0 for s, n in enumerate(lengths)]),
+    numbers, positions = np.arange(len(lengths)), np.arange(sum(lengths)) * 3
+    columns = {
+        "kind": generator.integers(0, 9, len(positions)).astype(np.int32),
+        "a.b c": generator.standard_normal(len(positions), np.float32),
+    }
+    return make_events(
+        lengths,
+        columns,
+        n_context=numbers % 2,
+        sequence_ids=np.array([f"{s:04d}" for s in numbers], object) if text_ids else numbers * 2,
         positions=positions.astype(f"datetime64[{dates}]") if dates else positions,
-        columns={
-            "kind": generator.integers(0, 9, offsets[-1]).astype(np.int32),
-            "a.b c": generator.standard_normal(offsets[-1], np.float32),
-        },
     )
-
-
-def cut(events: Events, at: list[int]) -> Iterator[Events]:
-    """The same sequences in parts."""
-    for begin, end in zip([0, *at], [*at, len(events.sequence_ids)], strict=True):
-        rows = slice(events.offsets[begin], events.offsets[end])
-        yield Events(
-            events.sequence_ids[begin:end],
-            events.offsets[begin : end + 1] - events.offsets[begin],
-            events.n_context[begin:end],
-            events.positions[rows],
-            {column: values[rows] for column, values in events.columns.items()},
-        )
-
-
-def hashes(events: Events) -> dict[str, str]:
-    result = ColumnHashes()
-    result.update(events)
-    return result.digests()
 
 
 def write(folder: Path, events: Events, format: Format, per_shard: int, at: list[int] | None = None) -> Path:
     folder.mkdir(parents=True)
-    sink_shards(folder, folder.name, cut(events, at or []), format, sequences_per_shard=per_shard)
+    sink_shards(folder, folder.name, parts_of(events, at or []), format, sequences_per_shard=per_shard)
     return folder
 
 

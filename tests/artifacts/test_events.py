@@ -15,28 +15,24 @@ from sequifier.artifacts.column_hashes import ColumnHashes
 from sequifier.artifacts.events import Events, Format
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.errors import DataError, RunError
+from tests.support.events import hashes, make_events, take_sequences
 
 FORMATS: tuple[Format, ...] = ("parquet", "csv", "arrow")
 
 
 def small(*, ids: Any = (3, 8), positions: Any = (0, 1, 2, 5, 9)) -> Events:
     """Two sequences of three and two events; the first event is context."""
-    return Events(
+    columns = {
+        "kind": np.array([1, 2, 0, 1, 1], dtype=np.int32),
+        "a.b c": np.array([0.5, -1e-7, 3, 1e20, 0], dtype=np.float32),
+    }
+    return make_events(
+        [3, 2],
+        columns,
+        n_context=[1, 0],
         sequence_ids=np.array(ids, dtype=object if isinstance(ids[0], str) else np.int64),
-        offsets=np.array([0, 3, 5]),
-        n_context=np.array([1, 0]),
         positions=np.array(positions),
-        columns={
-            "kind": np.array([1, 2, 0, 1, 1], dtype=np.int32),
-            "a.b c": np.array([0.5, -1e-7, 3, 1e20, 0], dtype=np.float32),
-        },
     )
-
-
-def hashes(events: Events) -> dict[str, str]:
-    result = ColumnHashes()
-    result.update(events)
-    return result.digests()
 
 
 def assert_equal(found: Events, expected: Events) -> None:
@@ -72,10 +68,10 @@ def test_events_come_back_as_they_were(tmp_path: Path, format: Format, ids: Any,
 @settings(deadline=None, max_examples=30)
 def test_csv_keeps_every_bit_of_a_real(tmp_path_factory: pytest.TempPathFactory, values: Any) -> None:
     path = tmp_path_factory.mktemp("csv") / "x.csv"
-    one = np.zeros(1, dtype=np.int64)
-    events = Events(one, np.array([0, 50]), one, np.arange(50), {"a": values})
+    events = make_events([50], {"a": values})
     write_events(path, [events], "csv")
-    read_events(path, ["a"], expected_hashes=hashes(events))
+    found = read_events(path, ["a"], expected_hashes=hashes(events)).columns["a"]
+    assert found.tobytes() == values.tobytes()
 
 
 def test_stored_columns_and_types(tmp_path: Path) -> None:
@@ -95,10 +91,7 @@ def test_stored_columns_and_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_parts_make_the_same_file_and_the_same_hashes(tmp_path: Path, format: Format) -> None:
     whole = small()
-    first = Events(whole.sequence_ids[:1], np.array([0, 3]), whole.n_context[:1], whole.positions[:3], {})
-    second = Events(whole.sequence_ids[1:], np.array([0, 2]), whole.n_context[1:], whole.positions[3:], {})
-    for name, values in whole.columns.items():
-        first.columns[name], second.columns[name] = values[:3], values[3:]
+    first, second = take_sequences(whole, 0, 1), take_sequences(whole, 1, 2)
 
     write_events(tmp_path / "whole", [whole], format)
     write_events(tmp_path / "parts", iter([first, second]), format)

@@ -15,6 +15,7 @@ from sequifier.artifacts.metadata import (
     write_metadata,
 )
 from sequifier.errors import DataError
+from tests.support.data_section import data_section
 
 LABELS = [f"item {number} é" for number in range(50)]
 
@@ -29,23 +30,11 @@ def metadata_of(names: list[str]) -> Metadata:
             "split_paths": ["data/shop-split0.parquet"],
             "column_types": {"item": "String"},
             "selected_columns_statistics": {},
-            "sequifier": {
-                "columns": ["item"],
-                "sequence_column": "sequenceId",
-                "position_column": "itemPosition",
-                "sequence_type": "Int64",
-                "position_type": "Int64",
-                "seq_length": 4,
-                "stride_by_split": [4],
-                "subsequence_start_mode": "distribute",
-                "split_method": "within_sequence",
-                "split_ratios": [1.0],
-                "context_events": 0,
-                "rows": [60],
-                "sequences": [2],
-                "column_hashes": hashes,
-                "fingerprint": data_fingerprint(["item"], {"item": ids}, {}, hashes),
-            },
+            "sequifier": data_section(
+                ["item"],
+                column_hashes=hashes,
+                fingerprint=data_fingerprint(["item"], {"item": ids}, {}, hashes),
+            ),
         }
     )
 

@@ -14,37 +14,26 @@ from hypothesis import strategies as st
 from sequifier.artifacts import mapped as mapped_module
 from sequifier.artifacts import split_file
 from sequifier.artifacts.arrow_file import NotMappableError, locate_columns
-from sequifier.artifacts.column_hashes import ColumnHashes
 from sequifier.artifacts.events import Events, Format
 from sequifier.artifacts.mapped import MappedEvents, map_events
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.errors import DataError, RunError
+from tests.support.events import hashes, kinds_and_sizes, make_events
 
 FORMATS: tuple[Format, ...] = ("parquet", "csv", "arrow")
 COLUMNS = ["kind", "size"]
 
 
 def events_of(sizes: list[int], *, text_ids: bool = False, dates: bool = False, seed: int = 0) -> Events:
-    draw = np.random.default_rng(seed)
-    n_rows = sum(sizes)
     ids = [f"a rather long customer name, number {number:04}" for number in range(len(sizes))]
-    positions = np.arange(n_rows)
-    return Events(
+    positions = np.arange(sum(sizes))
+    return make_events(
+        sizes,
+        kinds_and_sizes(sum(sizes), seed=seed),
+        n_context=2,
         sequence_ids=np.array(ids, dtype=object) if text_ids else np.arange(len(sizes)) * 3,
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        n_context=np.array([min(2, size - 1) for size in sizes], dtype=np.int64),
         positions=positions.astype("datetime64[D]") if dates else positions,
-        columns={
-            "kind": draw.integers(0, 5, n_rows).astype(np.int32),
-            "size": draw.normal(size=n_rows).astype(np.float32),
-        },
     )
-
-
-def hashes(events: Events) -> dict[str, str]:
-    result = ColumnHashes()
-    result.update(events)
-    return result.digests()
 
 
 def copies(folder: Path) -> list[Path]:

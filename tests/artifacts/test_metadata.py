@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from sequifier.artifacts.metadata import (
     Metadata,
-    SequifierMetadata,
     data_fingerprint,
     find_metadata,
     read_metadata,
     write_metadata,
 )
 from sequifier.errors import ConfigError, DataError
+from tests.support.data_section import data_section
 
 
 def small(**changes: Any) -> Metadata:
@@ -25,20 +25,13 @@ def small(**changes: Any) -> Metadata:
         "split_paths": ["data/x-split0.parquet"],
         "column_types": {"word": "String", "price": "Float64", "code": "Int64", "flag": "Boolean"},
         "selected_columns_statistics": {"price": {"std": 0.1 + 0.2, "mean": 1e-30}},
-        "sequifier": SequifierMetadata(
-            columns=["word", "price", "code", "flag"],
+        "sequifier": data_section(
+            ["word", "price", "code", "flag"],
             sequence_column="user",
             position_column="when",
             sequence_type="String",
             position_type="Datetime(us)",
-            seq_length=8,
-            stride_by_split=[8],
-            subsequence_start_mode="distribute",
-            split_method="within_sequence",
-            split_ratios=[1.0],
             context_events=512,
-            rows=[10],
-            sequences=[2],
             column_hashes=[{"word": "0" * 16}],
             fingerprint="4402a4392023ae9e",
         ),

@@ -18,35 +18,39 @@ from sequifier.config.train import TrainConfig
 from sequifier.run import run as run_training
 from sequifier.training.limits import Limits
 from tests.support.command_line import Run
+from tests.support.quiet import quiet
 from tests.support.rounding import rounding
-from tests.support.shop import TINY_RUN, WriteConfig, merged, preprocess_shop, shop_rows, write_shop
+from tests.support.shop import (
+    TINY_RUN,
+    WriteConfig,
+    merged,
+    new_shop,
+    preprocess_shop,
+    shop_rows,
+    working_copy,
+    write_shop,
+)
 
 
 @pytest.fixture(scope="module")
 def _runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shop with runs: `done` finished, `killed` was interrupted after epoch 1, `cut` was pruned after epoch 2."""
-    root = tmp_path_factory.mktemp("runs") / "shop"
-    write_shop(root / "data" / "shop.csv", shop_rows())
-    preprocess_shop(root)
+    root = new_shop(tmp_path_factory.mktemp("runs") / "shop")
 
     def config(name: str, **spec: Any) -> TrainConfig:
         values = {"project_root": str(root), "model_name": name, "training_spec": {"epochs": 4} | spec}
         return TrainConfig.model_validate(merged(TINY_RUN, values))
 
-    quiet = {"emit": lambda event, **fields: None}
-    api.train(config("done", epochs=2, eval_interval_steps=5, checkpoint_interval_steps=3), **quiet)
-    run_training(config("killed"), should_stop=lambda: True, **quiet)
-    run_training(config("cut", save_interval_epochs=4), limits=Limits(thresholds={2: 0.0}), **quiet)
-    api.train(config("free", epochs=1, optimizer={"name": "ScheduleFreeAdamW"}), **quiet)
+    api.train(config("done", epochs=2, eval_interval_steps=5, checkpoint_interval_steps=3), emit=quiet)
+    run_training(config("killed"), should_stop=lambda: True, emit=quiet)
+    run_training(config("cut", save_interval_epochs=4), limits=Limits(thresholds={2: 0.0}), emit=quiet)
+    api.train(config("free", epochs=1, optimizer={"name": "ScheduleFreeAdamW"}), emit=quiet)
     return root
 
 
 @pytest.fixture
 def runs(_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
-    shutil.copytree(_runs, root, symlinks=True)
-    monkeypatch.chdir(root)
-    return root
+    return working_copy(_runs, tmp_path, monkeypatch)
 
 
 def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,6 +1,5 @@
 """`sequifier infer` with models and events that do not fit: one clear error, and nothing is written."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ import onnx
 import polars as pl
 import pytest
 
-from sequifier import api
-from sequifier.config.train import TrainConfig
 from tests.support.command_line import Run
-from tests.support.shop import TINY_RUN, merged, preprocess_shop, shop_rows, write_shop
+from tests.support.shop import new_shop, preprocess_shop, shop_rows, working_copy, write_shop
+from tests.support.trained_shop import train
 
 ONNX, PT = "models/sequifier-tiny-best-1.onnx", "models/sequifier-tiny-best-1.pt"
 SPLIT = Path("data/shop-split2.parquet")
@@ -20,19 +18,14 @@ SPLIT = Path("data/shop-split2.parquet")
 
 @pytest.fixture(scope="module")
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("trained") / "shop"
-    write_shop(root / "data" / "shop.csv", shop_rows())
-    preprocess_shop(root)
-    values = {"project_root": str(root), "export_pt": True, "training_spec": {"epochs": 1}}
-    api.train(TrainConfig.model_validate(merged(TINY_RUN, values)), emit=lambda event, **fields: None)
+    root = new_shop(tmp_path_factory.mktemp("trained") / "shop")
+    train(root, export_pt=True)
     return root
 
 
 @pytest.fixture
 def shop_with_model(_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
-    shutil.copytree(_trained, root, symlinks=True)
-    monkeypatch.chdir(root)
+    root = working_copy(_trained, tmp_path, monkeypatch)
     (root / "configs" / "infer.yaml").write_text("project_root: .\ndevice: cpu\n")
     return root
 

@@ -9,46 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequifier.artifacts import split_file
-from sequifier.artifacts.events import Events
-from sequifier.artifacts.mapped import MappedEvents, map_events
+from sequifier.artifacts.mapped import map_events
 from sequifier.artifacts.split_file import write_events
-from sequifier.dataset.batches import Batch, Split
+from sequifier.dataset.batches import Batch
 from sequifier.dataset.gather import DeviceGather, HostGather, Shown
 from sequifier.dataset.order import epoch_order, split_evenly
-from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
-
-
-def events_of(sizes: list[int], n_context: list[int], seed: int = 0) -> Events:
-    generator = np.random.default_rng(seed)
-    n_rows = sum(sizes)
-    return Events(
-        sequence_ids=np.arange(len(sizes)),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        n_context=np.array(n_context, dtype=np.int64),
-        positions=np.arange(n_rows),
-        columns={
-            "kind": generator.integers(0, 5, n_rows).astype(np.int32),  # 0: unknown
-            "size": generator.normal(size=n_rows).astype(np.float32),
-        },
-    )
-
-
-def split_of(events: Events | MappedEvents, windows: WindowIndex, seq_length: int) -> Split:
-    return Split(
-        events,
-        windows,
-        categorical=["kind"],
-        real=["size"],
-        targets=["kind", "size"],
-        seq_length=seq_length,
-        device=torch.device("cpu"),
-    )
-
-
-def windows_of(events: Events, seq_length: int, *, evaluation: bool) -> WindowIndex:
-    if evaluation:
-        return evaluation_windows(events.offsets, events.n_context, seq_length=seq_length, stride=1 + seq_length // 2)
-    return training_windows(events.offsets, events.n_context, seq_length=seq_length, stride=seq_length)
+from tests.support.events import kinds_and_sizes, make_events, make_split, make_windows
 
 
 @given(
@@ -60,11 +26,11 @@ def windows_of(events: Events, seq_length: int, *, evaluation: bool) -> WindowIn
 def test_a_batch_holds_what_its_windows_show(
     sizes: list[int], seq_length: int, evaluation: bool, some_unknown: bool
 ) -> None:
-    events = events_of(sizes, [min(1, size - 1) for size in sizes])
+    events = make_events(sizes, kinds_and_sizes(sum(sizes)), n_context=1)
     if not some_unknown:
         events.columns["kind"][:] += 1
-    windows = windows_of(events, seq_length, evaluation=evaluation)
-    split = split_of(events, windows, seq_length)
+    windows = make_windows(events, seq_length, 1 + seq_length // 2 if evaluation else seq_length, evaluation=evaluation)
+    split = make_split(events, windows, seq_length)
     chosen = np.arange(len(windows))[::-1].copy()
     if len(chosen) == 0:
         return
@@ -122,17 +88,17 @@ def assert_same(found: Batch, expected: Batch) -> None:
 def test_mapped_files_and_devices_give_the_batches_of_memory(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seq_length: int, evaluation: bool, rows_per_batch: int
 ) -> None:
-    events = events_of(sizes, [min(1, size - 1) for size in sizes])
+    events = make_events(sizes, kinds_and_sizes(sum(sizes)), n_context=1)
     path = tmp_path_factory.mktemp("mapped") / "x.arrow"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(split_file, "ROWS_PER_GROUP", rows_per_batch)
         write_events(path, [events], "arrow")
     mapped = map_events(path, ["kind", "size"], expected_hashes=None)
-    windows = windows_of(events, seq_length, evaluation=evaluation)
+    windows = make_windows(events, seq_length, 1 + seq_length // 2 if evaluation else seq_length, evaluation=evaluation)
     if len(windows) == 0:
         return
     chosen = np.random.default_rng(2).permutation(len(windows))
-    split, of_mapped = split_of(events, windows, seq_length), split_of(mapped, windows, seq_length)
+    split, of_mapped = make_split(events, windows, seq_length), make_split(mapped, windows, seq_length)
     expected = split.batch(chosen)
     assert_same(of_mapped.batch(chosen), expected)
     np.testing.assert_array_equal(of_mapped.n_known_targets("kind"), split.n_known_targets("kind"))
@@ -147,18 +113,10 @@ def test_mapped_files_and_devices_give_the_batches_of_memory(
 
 
 def test_a_split_without_reals_or_without_categories() -> None:
-    events = events_of([9, 7], [0, 0])
-    windows = windows_of(events, 4, evaluation=False)
+    events = make_events([9, 7], kinds_and_sizes(16))
+    windows = make_windows(events, 4, 4, evaluation=False)
     for categorical, real in ((["kind"], []), ([], ["size"])):
-        split = Split(
-            events,
-            windows,
-            categorical=categorical,
-            real=real,
-            targets=["size", "kind"],
-            seq_length=4,
-            device=torch.device("cpu"),
-        )
+        split = make_split(events, windows, 4, categorical=categorical, real=real, targets=["size", "kind"])
         batch = split.batch(np.arange(len(windows)))
         assert batch.categories.shape == (len(windows), 4, len(categorical))
         assert batch.reals.shape == (len(windows), 4, len(real))

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
-from tests.support.shop import preprocess_shop, shop_rows, write_shop
+from tests.support.shop import new_shop
 
 N_RUNS = 12
 FROM_SECONDS, TO_SECONDS = 3.0, 10.0
@@ -117,8 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
         data = folder / "data"
-        write_shop(data / "data/shop.csv", shop_rows())
-        preprocess_shop(data)
+        new_shop(data)
         epochs = epochs_for(data, folder, given.kills)
         print(f"{N_RUNS} runs of {epochs} epochs, {os.cpu_count()} cores", flush=True)
         began = time.monotonic()

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from sequifier import api
-from sequifier.artifacts.ledger import latest_by_run, read_ledger
+from sequifier.artifacts.ledger import read_ledger
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.config.loading.load import load
@@ -21,14 +20,13 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, RunError, SequifierError
 from sequifier.prepare import Shared, score
 from sequifier.run import run
+from tests.support.command_line import sequifier
+from tests.support.quiet import quiet
+from tests.support.runs import latest
 from tests.support.shop import WriteConfig, preprocess_shop, shop_rows, write_shop
 
 METADATA = Path("configs/metadata_configs/shop.json")
 SPLITS = [Path(f"data/shop-split{number}.parquet") for number in range(3)]
-
-
-def silent(event: str, **fields: Any) -> None:
-    pass
 
 
 def other_data(shop: Path) -> Path:
@@ -56,7 +54,7 @@ def test_a_run_refuses_other_data_than_it_was_planned_on_and_writes_nothing(
     planned = fingerprint(shop)
     replace(shop, METADATA, *SPLITS)
     with pytest.raises(DataError, match=f"planned on data {planned}, the metadata now describe data") as caught:
-        run(config, emit=silent, data=planned)
+        run(config, emit=quiet, data=planned)
     assert caught.value.is_shared
     assert not (shop / "logs").exists()
     assert not (shop / "models").exists()
@@ -70,10 +68,10 @@ def test_a_warm_process_notices_that_a_part_of_its_data_was_replaced(
 ) -> None:
     shared, planned = Shared(), fingerprint(shop)
     config = load(TrainConfig, train_config(training_spec={"epochs": 1})).config
-    run(config, emit=silent, shared=shared, data=planned)
+    run(config, emit=quiet, shared=shared, data=planned)
     replace(shop, *replaced)
     with pytest.raises(DataError) as caught:
-        run(config, emit=silent, shared=shared, data=planned)
+        run(config, emit=quiet, shared=shared, data=planned)
     assert caught.value.is_shared
 
 
@@ -110,12 +108,12 @@ def test_splits_that_the_metadata_do_not_describe_are_told_apart_by_their_conten
     shutil.copy(shop / SPLITS[0], own)
     config = load(TrainConfig, train_config(training_data_path="data/own.parquet", training_spec={"epochs": 1})).config
     shared = Shared()
-    first = run(config, emit=silent, shared=shared)
+    first = run(config, emit=quiet, shared=shared)
     assert first.inputs.keys() == {"training_data_path", "subsequence_start_mode"}
     events = read_events(own, ["item", "price"], expected_hashes=None)
     events.columns["item"] = np.sort(events.columns["item"])
     write_events(own, [events], "parquet")
-    second = run(config, emit=silent, shared=shared)
+    second = run(config, emit=quiet, shared=shared)
     assert second.inputs != first.inputs
     assert second.baselines != first.baselines, "nor are baselines of other data kept"
 
@@ -130,11 +128,6 @@ def swap(experiment, **context):
 """
 
 
-def search(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sequifier", "hyperparameter-search", "--config-path", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
-
-
 def test_a_search_ends_when_its_data_change_and_resumes_when_they_are_back(
     shop: Path, search_config: WriteConfig
 ) -> None:
@@ -145,21 +138,21 @@ def test_a_search_ends_when_its_data_change_and_resumes_when_they_are_back(
     changed = [str(path) for path in (METADATA, *SPLITS)]
     (shop / "swapping.py").write_text(HOOK.format(paths=changed, other=str(other)))
     path = search_config(hooks={"after_training": ["swapping:swap"]})
-    done = search(path)
+    done = sequifier("hyperparameter-search", "--config-path", path)
     assert done.returncode == 1, done.stderr
     assert f"planned on data {planned}, the metadata now describe data {fingerprint(other)}" in done.stderr
     assert "run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
-    records = latest_by_run(read_ledger(shop / "logs/tune"))
+    records = latest(shop)
     assert [(record.state, record.data) for record in records.values()] == [("finished", planned)], "one is planned"
     assert not [*(shop / "models").glob("*run-1*")]
 
     (shop / "swapping.py").write_text("def swap(experiment, **context):\n    pass\n")
     (shop / METADATA).write_bytes(metadata)
     shutil.copytree(kept, shop / "data", dirs_exist_ok=True)
-    done = search(path)
+    done = sequifier("hyperparameter-search", "--config-path", path)
     assert done.returncode == 0, done.stderr
-    records = latest_by_run(read_ledger(shop / "logs/tune"))
+    records = latest(shop)
     assert [record.state for record in records.values()] == ["finished", "finished"]
 
     # The same project serves for what `train` does under the names of these runs.
@@ -168,14 +161,14 @@ def test_a_search_ends_when_its_data_change_and_resumes_when_they_are_back(
     models = {path.name: path.read_bytes() for path in (shop / "models").iterdir()}
     spec = config.training_spec.model_copy(update={"learning_rate": 0.5})
     with pytest.raises(RunError, match=r"tune-run-0.*learning_rate 0\.01 -> 0\.5.*would replace its model"):
-        api.train(config.model_copy(update={"training_spec": spec}), config_path=file, emit=silent)
+        api.train(config.model_copy(update={"training_spec": spec}), config_path=file, emit=quiet)
     assert {path.name: path.read_bytes() for path in (shop / "models").iterdir()} == models
-    again = api.train(config, config_path=file, emit=silent)
+    again = api.train(config, config_path=file, emit=quiet)
     assert again.best_val_loss == records[0].best_val_loss
 
     replace(shop, METADATA, *SPLITS)
     with pytest.raises(RunError, match=f"data {planned} -> {fingerprint(other)}"):
-        api.train(config, config_path=file, emit=silent)
+        api.train(config, config_path=file, emit=quiet)
     lines: list[str] = []
     renamed = config.model_copy(update={"model_name": "mine"})
     api.train(renamed, config_path=file, emit=lambda event, **fields: lines.append(fields.get("line", "")))
@@ -192,8 +185,8 @@ def test_data_that_change_before_the_evaluation_script_ran_end_the_search(
     script = {"command": f"{sys.executable} measure.py", "metrics": {"worth": "maximize"}}
     config = load(SearchConfig, search_config(evaluation_script=script)).config
     with pytest.raises(RunError, match="the data have changed"):
-        api.search(config, emit=silent)
-    assert [record.state for record in latest_by_run(read_ledger(shop / "logs/tune")).values()] == ["interrupted"]
+        api.search(config, emit=quiet)
+    assert [record.state for record in latest(shop).values()] == ["interrupted"]
 
 
 @pytest.mark.parametrize("missing", [SPLITS[1], METADATA], ids=["split", "metadata"])
@@ -203,7 +196,7 @@ def test_a_file_that_vanishes_ends_a_run_as_an_input_of_all(
     config = load(TrainConfig, train_config()).config
     (shop / missing).unlink()
     with pytest.raises(SequifierError) as caught:
-        run(config, emit=silent, data="0" * 16)
+        run(config, emit=quiet, data="0" * 16)
     assert caught.value.is_shared
     assert json.dumps(caught.value.in_one_line())
 
@@ -213,16 +206,16 @@ def test_what_no_run_could_do_without_is_missed_before_the_first_one(shop: Path,
     path = search_config(evaluation_script=script)
     for options in ({}, {"dry_run": True}):
         with pytest.raises(ConfigError, match=r"measure\.py does not exist"):
-            api.search(load(SearchConfig, path).config, emit=silent, **options)
+            api.search(load(SearchConfig, path).config, emit=quiet, **options)
     with pytest.raises(ConfigError, match=r"measure\.py does not exist"):
         api.check_config(load(SearchConfig, path).config)
     (shop / "hook.py").write_text("import no_such_library\n\ndef f(experiment, **context):\n    pass\n")
     hooked = load(SearchConfig, search_config(hooks={"after_epoch": ["hook:f"]})).config
     with pytest.raises(ConfigError, match=r"hook\.py:1 imports `no_such_library`, which is not installed"):
-        api.search(hooked, emit=silent)
+        api.search(hooked, emit=quiet)
     for split in SPLITS:
         (shop / split).rename(shop / "away")
         with pytest.raises(DataError, match=f"the split {split} in the metadata does not exist\n.*\n.*preprocess"):
-            api.search(load(SearchConfig, search_config()).config, emit=silent)
+            api.search(load(SearchConfig, search_config()).config, emit=quiet)
         (shop / "away").rename(shop / split)
     assert not read_ledger(shop / "logs/tune")

@@ -20,18 +20,11 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, RunError
 from sequifier.run import run
-from sequifier.run_record import RunResult
+from tests.support.quiet import quiet
+from tests.support.runs import train
 from tests.support.shop import WriteConfig
 
 OF_THE_CLOCK = ("seconds", "windows_per_second", "events_per_second", "peak_memory_bytes")
-
-
-def quiet(event: str, **fields: Any) -> None:
-    return None
-
-
-def train(path: Path, **options: Any) -> RunResult:
-    return api.train(load(TrainConfig, path).config, **({"emit": quiet} | options))
 
 
 def entries(root: Path, name: str = "tiny") -> list[dict[str, Any]]:

@@ -12,12 +12,15 @@ import onnxruntime
 import pytest
 import yaml
 
-from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import latest_by_run, read_ledger
+from tests.support.command_line import command, sequifier
+from tests.support.runs import latest
 from tests.support.shop import WriteConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as Linux has them")
 
-COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search", "--config-path"]
+
+SEARCH = command("hyperparameter-search", "--config-path")
 FAULTS = Path(__file__).parent / "faults"
 PLANNED = 16
 
@@ -40,15 +43,7 @@ DROPOUT = [round(0.01 * number, 2) for number in range(len(KINDS))]
 
 
 def search(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        check=False,
-    )
+    return sequifier("hyperparameter-search", "--config-path", path, OMP_NUM_THREADS="1", **environment)
 
 
 def failing_search(path: Path, kinds: list[str], done: Path) -> subprocess.CompletedProcess[str]:
@@ -67,10 +62,6 @@ def runs_of(n_runs: int, **root: Any) -> dict[str, Any]:
         "training_hyperparameter_sampling": training,
         **root,
     }
-
-
-def latest(shop: Path) -> dict[int, Record]:
-    return latest_by_run(read_ledger(shop / "logs/tune"))
 
 
 def test_each_failure_ends_as_it_should_and_harms_no_other_run(
@@ -206,7 +197,7 @@ def test_a_full_disk_is_said_plainly_and_costs_nothing_once_there_is_room(
     (shop / "logs").mkdir()
     # A mount of its own namespace: nobody else sees it, and it is gone with the last process.
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", *COMMAND, str(search_config(**runs_of(3)))],
+        ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", *SEARCH, str(search_config(**runs_of(3)))],
         capture_output=True,
         text=True,
         timeout=120,

@@ -7,9 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,32 +17,22 @@ import torch
 import yaml
 
 from sequifier import ARITHMETIC
-from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import read_ledger
 from sequifier.training.log_lines import digits
+from tests.support.command_line import command, sequifier
+from tests.support.processes import wait_for
+from tests.support.runs import latest
 from tests.support.shop import TINY_SEARCH, WriteConfig, merged
 
-COMMAND = [sys.executable, "-m", "sequifier", "hyperparameter-search"]
+SEARCH = command("hyperparameter-search", "--config-path")
 
 
 def search(path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "--config-path", str(path), *flags],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    return sequifier("hyperparameter-search", "--config-path", path, *flags, **environment)
 
 
 def train(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sequifier", "train", "--config-path", str(path), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False)
-
-
-def latest(shop: Path, name: str = "tune") -> dict[int, Record]:
-    return latest_by_run(read_ledger(shop / "logs" / name))
+    return sequifier("train", "--config-path", path, *flags)
 
 
 def processes_of(shop: Path) -> list[str]:
@@ -164,8 +152,7 @@ def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, sea
     assert made.returncode == 0, made.stderr
     assert (shop / "models/sequifier-tune-run-2-best-1.onnx").exists()
 
-    command = [sys.executable, "-m", "sequifier", "search-analysis", "tune", "--export-optuna", "sqlite:///study.db"]
-    exported = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    exported = sequifier("search-analysis", "tune", "--export-optuna", "sqlite:///study.db")
     assert exported.returncode == 0, exported.stderr
     study = optuna.load_study(study_name="tune", storage="sqlite:///study.db")
     assert (study.direction, study.best_trial.user_attrs["run"]) == (optuna.study.StudyDirection.MAXIMIZE, 1)
@@ -232,13 +219,6 @@ def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_a
     assert "Traceback" not in failed.stderr
 
 
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
 def has_epochs(shop: Path, count: int) -> bool:
     lines = [path.read_text().count("\n") for path in shop.glob("logs/tune-run-*/2*/metrics.jsonl")]
     return sum(lines) >= count
@@ -268,7 +248,7 @@ def test_a_killed_search_leaves_no_process_and_loses_nothing(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
     for count in (3, 20, 40):
-        started = subprocess.Popen([*COMMAND, "--config-path", str(long_search)], stderr=subprocess.DEVNULL)
+        started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.DEVNULL)
         wait_for(lambda count=count: has_epochs(shop, count))
         started.send_signal(signal.SIGKILL)
         started.wait()
@@ -285,9 +265,8 @@ def test_a_killed_search_leaves_no_process_and_loses_nothing(
 def test_ctrl_c_finishes_the_epoch_and_the_next_start_goes_on(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
-    started = subprocess.Popen(
-        [*COMMAND, "--config-path", str(long_search)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    started = subprocess.Popen([*SEARCH, str(long_search)], **options)
     wait_for(lambda: has_epochs(shop, 2))
     os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to the search and its worker
     _, said = started.communicate(timeout=60)
@@ -302,7 +281,7 @@ def test_ctrl_c_finishes_the_epoch_and_the_next_start_goes_on(
 def test_a_worker_that_is_killed_costs_its_run_one_attempt(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
-    started = subprocess.Popen([*COMMAND, "--config-path", str(long_search)], stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: has_epochs(shop, 2))
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGSEGV)
@@ -314,7 +293,7 @@ def test_a_worker_that_is_killed_costs_its_run_one_attempt(
 
 
 def test_two_processes_on_one_search_are_refused(shop: Path, long_search: Path) -> None:
-    started = subprocess.Popen([*COMMAND, "--config-path", str(long_search)], stderr=subprocess.DEVNULL)
+    started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.DEVNULL)
     wait_for(lambda: has_epochs(shop, 1))
     second = search(long_search)
     started.kill()

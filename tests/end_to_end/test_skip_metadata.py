@@ -13,6 +13,7 @@ from sequifier.cli.options import load_with_metadata
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
+from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
 
 
@@ -51,7 +52,7 @@ def test_a_run_trains_from_what_its_config_says(given: dict[str, Any], tmp_path:
     metadata = read_metadata(tmp_path / loaded.config.metadata_config_path)
     assert (metadata.n_classes, metadata.column_types["price"]) == (given["n_classes"], "Float64")
     assert dict(metadata.id_maps["item"]) == given["id_maps"]["item"]
-    result = api.train(loaded.config, emit=lambda event, **fields: None)
+    result = api.train(loaded.config, emit=quiet)
     assert result.ended == "finished" and result.best_val_loss is not None
     assert any(path.endswith(".onnx") for path in result.files.values())
 
@@ -60,7 +61,7 @@ def test_a_search_plans_from_what_its_config_says(given: dict[str, Any]) -> None
     search = merged(TINY_SEARCH, given | {"column_types": [given["column_types"]], "seq_length": [4, 8]})
     search = {key: value for key, value in search.items() if key != "metadata_config_path"}
     loaded = skipping(SearchConfig, write("search.yaml", search))
-    result = api.search(loaded.config, dry_run=True, emit=lambda event, **fields: None)
+    result = api.search(loaded.config, dry_run=True, emit=quiet)
     assert result.plan.runs
     assert {run.config.metadata_config_path for run in result.plan.runs} == {loaded.config.metadata_config_path}
 

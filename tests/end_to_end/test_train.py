@@ -11,23 +11,16 @@ import polars as pl
 import pytest
 import torch
 
-from sequifier import ARITHMETIC, api
+from sequifier import ARITHMETIC
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
 from sequifier.prepare import Shared, prepare
 from sequifier.run import run
-from sequifier.run_record import RunResult
+from tests.support.quiet import quiet
 from tests.support.rounding import rounding
+from tests.support.runs import train
 from tests.support.shop import WriteConfig, preprocess_shop, shop_rows, write_shop
-
-
-def quiet(event: str, **fields: Any) -> None:
-    return None
-
-
-def train(path: Path, **options: Any) -> RunResult:
-    return api.train(load(TrainConfig, path).config, **({"emit": quiet} | options))
 
 
 def losses(root: Path, name: str = "tiny") -> list[float]:

@@ -24,6 +24,7 @@ from sequifier.export.onnx import export_onnx
 from sequifier.export.parity import open_session
 from sequifier.export.raw_columns import NO_INTEGER, raw_columns
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.quiet import quiet
 from tests.support.shapes import lively, small
 
 L = 4
@@ -94,7 +95,7 @@ def write(path: Path, sequences: list[list[dict[str, Any]]]) -> None:
 def encode(root: Path, name: str, **values: Any) -> Metadata:
     config = {"project_root": str(root), "data_path": str(root / f"{name}.parquet"), "read_format": "parquet"}
     settings = config | {"seq_length": L, "split_ratios": [1.0]} | values
-    return read_metadata(preprocess(PreprocessConfig.model_validate(settings), log=lambda line: None))
+    return read_metadata(preprocess(PreprocessConfig.model_validate(settings), log=quiet))
 
 
 @dataclass
@@ -168,7 +169,7 @@ class Project:
         """What `infer` makes of the raw table."""
         values = {"project_root": str(self.root), "model_path": "models/plain.onnx", "data_path": "new.parquet"}
         options = {"read_format": "raw", "output_probabilities": True, "write_format": "parquet", "device": "cpu"}
-        (result,) = api.infer(InferConfig.model_validate(values | options), log=lambda line: None)
+        (result,) = api.infer(InferConfig.model_validate(values | options), log=quiet)
         predictions, probabilities = pl.read_parquet(result.predictions), pl.read_parquet(result.probabilities[0])
         assert predictions["sequenceId"].to_list() == sorted(predictions["sequenceId"])
         return {

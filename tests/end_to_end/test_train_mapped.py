@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 
-from sequifier import api
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.run import run
-from sequifier.run_record import RunResult
+from tests.support.quiet import quiet
+from tests.support.runs import train
 from tests.support.shop import WriteConfig, preprocess_shop
-
-
-def train(path: Path) -> RunResult:
-    return api.train(load(TrainConfig, path).config, emit=lambda event, **fields: None)
 
 
 def log_of(root: Path) -> str:
@@ -60,7 +56,7 @@ def test_a_mapped_run_is_interrupted_and_resumed(shop: Path, train_config: Write
     whole = train(train_config(training_spec=spec))
     config = load(TrainConfig, train_config(training_spec=spec, model_name="again")).config
     asked = iter([False, True])
-    first = run(config, emit=lambda event, **fields: None, should_stop=lambda: next(asked))
+    first = run(config, emit=quiet, should_stop=lambda: next(asked))
     assert first.ended == "interrupted"
     # Where the events are kept is no part of what a checkpoint must agree with.
     in_memory = {"epochs": 3, "load_full_data_to_ram": True}

@@ -20,6 +20,7 @@ from sequifier.errors import ConfigError, RunError
 from sequifier.experiment import Experiment, file_namespace, folder, folder_path, random_string, run_experiment
 from sequifier.experiment.record import local_now
 from tests.support.experiment_files import folders, last, start, write_experiment
+from tests.support.processes import wait_for
 
 
 def quiet(base: Path, **options: Any) -> Experiment:
@@ -101,13 +102,6 @@ def test_analyses_of_a_failed_run_are_left_out_and_a_failed_analysis_fails_the_r
         run_experiment(write_experiment(tmp_path, "e['x'] = 0", below=below))
     e = last(tmp_path)
     assert (e["x"], e.metadata["status"]) == (0, "failed")
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_values_reach_the_disk_while_the_experiment_is_busy(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.experiment import Experiment
 from sequifier.run_record import previous_loss
+from tests.support.quiet import quiet
 from tests.support.shop import WriteConfig
 
 FILES = {"experiment_log.txt", "experiment_meta.json", "experiment_data.json", "metrics.jsonl", "config.yaml", "code"}
@@ -34,10 +34,6 @@ def report(e, *, epoch, metrics, **context):
         file.write(f"{epoch}\\n")
     assert e.cache.cached("answer")(lambda: 42)() == 42
 """
-
-
-def quiet(event: str, **fields: Any) -> None:
-    return None
 
 
 def test_a_training_run_is_an_experiment_and_its_hooks_get_it(shop: Path, train_config: WriteConfig) -> None:

@@ -16,17 +16,10 @@ from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import build_graph, export_onnx
 from sequifier.export.parity import TOLERANCE, open_session
 from sequifier.export.raw_columns import RawColumn
+from tests.support.graphs import feed_of
 from tests.support.shapes import describe, lively, pairwise, small, windows
 
 OFF = {"dropout_ratio": np.zeros((), np.float32)}
-Feed = dict[str, np.ndarray]
-
-
-def feed_of(shape: Architecture, n_events: list[int]) -> Feed:
-    categories, reals = windows(shape, len(n_events))
-    feed = {name: categories[..., index].numpy() for index, (name, _) in enumerate(shape.categorical)}
-    feed |= {name: reals[..., index].numpy() for index, name in enumerate(shape.real)}
-    return feed | {"n_events": np.array(n_events)}
 
 
 @pytest.mark.parametrize("shape", pairwise()[:6], ids=describe)

@@ -22,6 +22,7 @@ from sequifier.export.onnx import build_graph
 from sequifier.export.parity import TOLERANCE, check, open_session
 from sequifier.export.raw_columns import RawColumn, raw_columns
 from sequifier.preprocess.encode import encode_categories, encode_reals
+from tests.support.graphs import Arrays, run_graph
 from tests.support.rounding import rounding
 from tests.support.shapes import describe, lively, pairwise, small
 
@@ -41,16 +42,10 @@ SHAPE = small(
     ),
     prediction_length=2,
 )
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def graph(shape: Architecture = SHAPE, columns: dict[str, RawColumn] = COLUMNS) -> onnx.ModelProto:
     return build_end_to_end_graph(shape, lively(shape).state_dict(), columns, metadata_props={})
-
-
-def run(model: onnx.ModelProto, feed: Arrays) -> Arrays:
-    session = open_session(model.SerializeToString())
-    return dict(zip([output.name for output in session.get_outputs()], session.run(None, feed), strict=True))
 
 
 def raw_windows(n_windows: int, seed: int = 0) -> Arrays:
@@ -84,9 +79,9 @@ def encoded(values: Arrays) -> Arrays:
 @pytest.mark.parametrize("n_events", [[8, 8, 8], [2, 3, 5, 8], [3]], ids=["full", "padded", "single-row"])
 def test_raw_values_give_what_encoding_and_the_first_graph_give(n_events: list[int]) -> None:
     values, count = raw_windows(len(n_events)), {"n_events": np.array(n_events)}
-    ours = run(graph(), values | count)
+    ours = run_graph(graph(), values | count)
     first = build_graph(SHAPE, lively(SHAPE).state_dict(), metadata_props={})
-    expected = run(first, encoded(values) | count)
+    expected = run_graph(first, encoded(values) | count)
     assert list(ours) == [name for target in SHAPE.targets for name in target.end_to_end_names]
     for target in SHAPE.targets:
         column = COLUMNS[target.name]
@@ -189,11 +184,11 @@ def test_any_text_is_encoded_as_preprocess_does(vocabulary: list[str], others: l
     values = np.array([(vocabulary + others * 8)[:8], (others + vocabulary * 8)[:8]], object)
     count = {"n_events": np.array([8, 5])}
     ids = encode_categories(pl.Series(values.ravel().tolist()), pl.Series(vocabulary)).reshape(2, 8).astype(np.int64)
-    ours = run(
+    ours = run_graph(
         build_end_to_end_graph(shape, weights, {"t": RawColumn(np.str_, tuple(vocabulary))}, metadata_props={}),
         {"t": values} | count,
     )
-    expected = run(build_graph(shape, weights, metadata_props={}), {"t": ids} | count)
+    expected = run_graph(build_graph(shape, weights, metadata_props={}), {"t": ids} | count)
     np.testing.assert_allclose(ours["t_probabilities"], expected["t_probabilities"], rtol=1e-5, atol=rounding(64))
     assert ours["t_label"].ravel().tolist() == [vocabulary[number - 1] for number in expected["t_id"].ravel()]
 
@@ -205,7 +200,8 @@ def test_a_column_without_a_known_category_is_unknown_throughout() -> None:
     check(model, shape, lively(shape).state_dict(), seed=0, raw=columns)
     values = {name: array for name, array in raw_windows(2).items() if name in ("kind", "length", "depth")}
     outputs = [
-        run(model, values | {"none": np.full((2, 8), word, object), "n_events": np.array([8, 3])}) for word in ("", "x")
+        run_graph(model, values | {"none": np.full((2, 8), word, object), "n_events": np.array([8, 3])})
+        for word in ("", "x")
     ]
     assert np.array_equal(outputs[0]["kind_probabilities"], outputs[1]["kind_probabilities"])
 
@@ -310,8 +306,8 @@ def test_values_are_carried_forward_from_events_of_the_window_alone() -> None:
     assert numbers["kind"][0].tolist() == [2, 2, 4, 4, 4, 0, 0, 1], "an unknown label is a value"
     assert numbers["kind"][1, 2:].tolist() == [0, 0, 0, 2, 2, 2]
     first = build_graph(shape, lively(shape).state_dict(), metadata_props={})
-    expected = run(first, numbers | {"n_events": np.array(count)})["kind_probabilities"]
-    np.testing.assert_allclose(run(model, feed)["kind_probabilities"], expected, rtol=1e-5, atol=1e-6)
+    expected = run_graph(first, numbers | {"n_events": np.array(count)})["kind_probabilities"]
+    np.testing.assert_allclose(run_graph(model, feed)["kind_probabilities"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_marker_of_missing_values_that_is_a_known_category_is_that_category() -> None:

@@ -18,20 +18,16 @@ from sequifier.export.graph import OPSET
 from sequifier.export.onnx import build_graph, export_onnx
 from sequifier.export.parity import TOLERANCE, open_session
 from sequifier.model.transformer import Transformer
+from tests.support.graphs import Arrays, feed_of, run_graph
 from tests.support.rounding import rounding
 from tests.support.shapes import describe, lively, pairwise, small, windows
 
 NO_PROPERTIES: dict[str, str] = {}
 
 
-def run(graph: onnx.ModelProto, shape: Architecture, n_events: list[int], seed: int = 0) -> dict[str, np.ndarray]:
-    """The outputs of a graph by name on random windows."""
-    categories, reals = windows(shape, len(n_events), seed)
-    feed = {name: categories[..., index].numpy() for index, (name, _) in enumerate(shape.categorical)}
-    feed |= {name: reals[..., index].numpy() for index, name in enumerate(shape.real)}
-    session = open_session(graph.SerializeToString())
-    outputs = session.run(None, feed | {"n_events": np.array(n_events)})
-    return dict(zip([output.name for output in session.get_outputs()], outputs, strict=True))
+def run(graph: onnx.ModelProto, shape: Architecture, n_events: list[int], seed: int = 0) -> Arrays:
+    """Return the outputs of a graph on random windows."""
+    return run_graph(graph, feed_of(shape, n_events, seed))
 
 
 @torch.no_grad()
@@ -237,13 +233,6 @@ def test_onnxruntime_fuses_the_norms_and_the_gate(tmp_path: Path) -> None:
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert operators.count("SimplifiedLayerNormalization") == 2 * shape.num_layers + 1
     assert operators.count("QuickGelu") == shape.num_layers
-
-
-def feed_of(shape: Architecture, n_events: list[int]) -> dict[str, np.ndarray]:
-    categories, reals = windows(shape, len(n_events))
-    feed = {name: categories[..., index].numpy().copy() for index, (name, _) in enumerate(shape.categorical)}
-    feed |= {name: reals[..., index].numpy().copy() for index, name in enumerate(shape.real)}
-    return feed | {"n_events": np.array(n_events)}
 
 
 @pytest.mark.parametrize("embedding", [False, True])

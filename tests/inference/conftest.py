@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.shop import working_copy
 from tests.support.trained_shop import train
 
 
@@ -26,7 +27,4 @@ def trained(_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     one: predicts the next event; also as .pt and as embedding model. three: the next three. items: reads and predicts
     items only. mixed: reads items and prices, predicts items.
     """
-    root = tmp_path / "project"
-    shutil.copytree(_trained, root, symlinks=True)
-    monkeypatch.chdir(root)
-    return root
+    return working_copy(_trained, tmp_path, monkeypatch)

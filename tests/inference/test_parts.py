@@ -1,6 +1,5 @@
 """Folders of shards, and files that are read in parts."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,18 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sequifier.artifacts.event_parts import read_event_parts
-from sequifier.artifacts.events import Events
 from sequifier.artifacts.split_file import read_events
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference import predict
+from tests.support.quiet import quiet
 from tests.support.shop import preprocess_shop
-from tests.support.trained_shop import infer, model
-
-
-def no_raw(path: Path, file: object) -> Iterator[Events]:
-    raise AssertionError("nothing is raw here")
+from tests.support.trained_shop import infer, model, no_raw
 
 
 def infer_in_parts(path: str, rows_per_part: int, **values: Any) -> predict.Inference:
     config = InferConfig.model_validate({"model_path": path, "device": "cpu"} | values)
-    (result,) = predict.infer(config, encode_raw=no_raw, log=lambda line: None, rows_per_part=rows_per_part)
+    (result,) = predict.infer(config, encode_raw=no_raw, log=quiet, rows_per_part=rows_per_part)
     return result
 
 

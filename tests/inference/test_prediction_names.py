@@ -8,14 +8,10 @@ import polars as pl
 import pytest
 
 from tests.support.shop import preprocess_shop, write_shop
-from tests.support.trained_shop import infer, model
+from tests.support.trained_shop import infer, model, new_rows
 
 PLAIN = Path("outputs/predictions/sequifier-one-best-1-predictions.csv")
 EVALUATION = Path("outputs/predictions/sequifier-one-best-1-evaluation.json")
-
-
-def rows(n: int) -> list[tuple[str, int, str, float]]:
-    return [(f"n{c}", visit, f"item{(visit * 2 + c) % 6}", 10.0 + visit % 7) for c in range(n) for visit in range(12)]
 
 
 def written() -> dict[Path, str]:
@@ -28,7 +24,7 @@ def test_the_default_split_has_the_plain_name_and_keeps_what_it_says(trained: Pa
     (first,) = infer(model("one"), output_probabilities=True)
     assert first.predictions == PLAIN
     before = written()
-    write_shop(trained / "data" / "new.csv", rows(3))
+    write_shop(trained / "data" / "new.csv", new_rows(3))
     inputs = [
         {"data_path": "data/shop-split0.parquet"},
         {"data_path": "data/shop-split1.parquet", "evaluate": False},
@@ -49,7 +45,7 @@ def test_the_default_split_has_the_plain_name_and_keeps_what_it_says(trained: Pa
 def test_inputs_of_one_name_in_several_folders_are_kept_apart(trained: Path) -> None:
     found = []
     for number, folder in enumerate(("a", "b", "c/b", "a")):
-        write_shop(trained / folder / "new.csv", rows(2 + number % 3))
+        write_shop(trained / folder / "new.csv", new_rows(2 + number % 3))
         (result,) = infer(model("one"), read_format="raw", data_path=f"{folder}/new.csv")
         found.append((result.predictions, pl.read_csv(result.predictions).height))
     (first, second, third, again) = found
@@ -65,7 +61,7 @@ def test_without_the_default_split_the_plain_name_leads_to_the_newest(trained: P
     plain = PLAIN.with_suffix(f".{write_format}")
     read = pl.read_csv if write_format == "csv" else pl.read_parquet
     for n in (2, 5):
-        write_shop(trained / "raw" / f"table{n}.csv", rows(n))
+        write_shop(trained / "raw" / f"table{n}.csv", new_rows(n))
         infer(model("one"), data_path=f"raw/table{n}.csv", read_format="raw", write_format=write_format)
         assert read(plain).height == n
     (split,) = infer(model("one"), data_path="data/shop-split0.parquet", write_format=write_format)

@@ -14,15 +14,12 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.new_events import encode_new_events
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.quiet import quiet
 from tests.support.shop import preprocess_shop, write_shop
-from tests.support.trained_shop import infer, model, train
+from tests.support.trained_shop import infer, model, new_rows, train
 
 RAW = {"read_format": "raw", "data_path": "data/new.csv"}
 Row = tuple[str, int, str, float]
-
-
-def rows(n: int = 12) -> list[Row]:
-    return [(f"n{c}", visit, f"item{(visit * 2 + c) % 6}", 10.0 + visit % 7) for c in range(4) for visit in range(n)]
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def away(trained: Path) -> Path:
 
 
 def test_the_next_event_of_each_sequence_is_predicted(away: Path) -> None:
-    write_shop(away / "data" / "new.csv", list(reversed(rows())))
+    write_shop(away / "data" / "new.csv", list(reversed(new_rows())))
     lines: list[str] = []
     (result,) = infer(model("one"), lines, **RAW)
     found = pl.read_csv(result.predictions)
@@ -48,17 +45,17 @@ def test_the_next_event_of_each_sequence_is_predicted(away: Path) -> None:
 
 def test_raw_events_give_what_encoded_ones_give(trained: Path) -> None:
     """A split whose last event is cut off raw, predicted from the events before it."""
-    write_shop(trained / "data" / "all.csv", rows(9))
+    write_shop(trained / "data" / "all.csv", new_rows(n_visits=9))
     metadata = "configs/metadata_configs/shop.json"
     preprocess_shop(trained, data_path="data/all.csv", metadata_config_path=metadata, split_ratios=[1.0])
     encoded = pl.read_csv(infer(model("one"), data_path="data/all-split0.parquet")[0].predictions)
-    write_shop(trained / "data" / "new.csv", rows(8))
+    write_shop(trained / "data" / "new.csv", new_rows(n_visits=8))
     (result,) = infer(model("one"), **RAW)
     assert_frame_equal(pl.read_csv(result.predictions), encoded, rel_tol=1e-5)
 
 
 def test_parquet_and_folders_are_read_as_one_table(away: Path) -> None:
-    write_shop(away / "data" / "new.csv", rows())
+    write_shop(away / "data" / "new.csv", new_rows())
     expected = pl.read_csv(infer(model("one"), **RAW)[0].predictions)
     table = pl.read_csv("data/new.csv")
     table.write_parquet("data/new.parquet")
@@ -73,7 +70,7 @@ def test_parquet_and_folders_are_read_as_one_table(away: Path) -> None:
 
 def test_categories_that_the_model_does_not_know_are_counted(away: Path) -> None:
     write_shop(
-        away / "data" / "new.csv", [(c, v, "new" if v in (2, 5) else item, price) for c, v, item, price in rows()]
+        away / "data" / "new.csv", [(c, v, "new" if v in (2, 5) else item, price) for c, v, item, price in new_rows()]
     )
     lines: list[str] = []
     (result,) = infer(model("one"), lines, **RAW)
@@ -88,7 +85,7 @@ def test_a_single_event_is_enough(away: Path) -> None:
 
 
 def test_raw_events_are_continued(away: Path) -> None:
-    write_shop(away / "data" / "new.csv", rows())
+    write_shop(away / "data" / "new.csv", new_rows())
     next_one = pl.read_csv(infer(model("one"), **RAW)[0].predictions)
     found = pl.read_csv(infer(model("one"), autoregression=True, autoregression_extra_steps=5, **RAW)[0].predictions)
     assert found["itemPosition"].to_list() == [*range(12, 17)] * 4
@@ -124,7 +121,7 @@ def test_a_text_file_is_continued_by_a_model_of_characters(tmp_path: Path, monke
     Path("data").mkdir()
     Path("data/words.txt").write_text("to be or not to be " * 60)
     text = {"data_path": "data/words.txt", "read_format": "text", "seq_length": 5, "text_sequence_length": 100}
-    preprocess(PreprocessConfig.model_validate(text), log=lambda line: None)
+    preprocess(PreprocessConfig.model_validate(text), log=quiet)
     metadata = "configs/metadata_configs/words.json"
     train(tmp_path, model_name="words", metadata_config_path=metadata, target_columns=["char"])
     Path("data/prompt.txt").write_text("not to z")
@@ -140,7 +137,7 @@ def test_a_text_file_is_continued_by_a_model_of_characters(tmp_path: Path, monke
 
 
 def test_numbers_and_missing_cells_are_read_as_preprocess_reads_them(away: Path) -> None:
-    write_shop(away / "data" / "new.csv", rows())
+    write_shop(away / "data" / "new.csv", new_rows())
     expected = pl.read_csv(infer(model("one"), **RAW)[0].predictions)
     header, *lines = (away / "data" / "new.csv").read_text().splitlines()
     dressed = [f'"{a}","{b}","{c}","${float(d):,.2f} "' for a, b, c, d in (line.split(",") for line in lines)]

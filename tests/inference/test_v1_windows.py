@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,18 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sequifier import api
-from sequifier.artifacts.events import Events
 from sequifier.config.inference import InferConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError
 from sequifier.inference import predict
-from tests.support.shop import preprocess_shop
-from tests.support.trained_shop import infer, model, train
+from tests.support.quiet import quiet
+from tests.support.shop import preprocess_shop, working_copy
+from tests.support.trained_shop import infer, model, no_raw, train
 
 RECORDED = Path(__file__).parent / "v1"
 METADATA = "configs/metadata_configs/visits.json"
 STEPS = [str(step) for step in range(8, -1, -1)]
 V1: dict[str, Any] = {"data_path": "v1/visits-split2.csv", "metadata_config_path": "v1/visits.json"}
-
-
-def no_raw(path: Path, file: object) -> Iterator[Events]:
-    raise AssertionError("nothing is raw here")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +43,7 @@ def _visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def visits(_visits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with models of the raw table that the recorded windows were cut from."""
-    root = tmp_path / "project"
-    shutil.copytree(_visits, root, symlinks=True)
-    monkeypatch.chdir(root)
-    return root
+    return working_copy(_visits, tmp_path, monkeypatch)
 
 
 def decoded(split: int) -> list[tuple[int, int, int, pl.DataFrame]]:
@@ -123,7 +116,7 @@ def test_a_window_file_read_in_parts_gives_the_same(visits: Path, suffix: str, v
     expected, evaluation = pl.read_csv(whole.predictions), whole.evaluation
     config = InferConfig.model_validate({"model_path": model("both"), "device": "cpu"} | options)
     for rows_per_part in (1, 40):
-        (parts,) = predict.infer(config, encode_raw=no_raw, log=lambda line: None, rows_per_part=rows_per_part)
+        (parts,) = predict.infer(config, encode_raw=no_raw, log=quiet, rows_per_part=rows_per_part)
         assert_frame_equal(pl.read_csv(parts.predictions), expected, rel_tol=1e-5)
         assert parts.evaluation["item"] == pytest.approx(evaluation["item"], rel=1e-5)
 
@@ -290,9 +283,9 @@ def test_training_on_windows_asks_to_preprocess_again(visits: Path, suffix: str)
         "training_spec": {"device": "cpu"},
     }
     with pytest.raises(DataError, match="has windows of Sequifier v1, not events") as caught:
-        api.train(TrainConfig.model_validate(values), emit=lambda event, **fields: None)
+        api.train(TrainConfig.model_validate(values), emit=quiet)
     assert caught.value.fix == "run `sequifier preprocess` on the raw data again"
     with pytest.raises(DataError, match="was written by Sequifier v1") as caught:
         config = TrainConfig.model_validate(values | {"metadata_config_path": "v1/visits.json"})
-        api.train(config, emit=lambda event, **fields: None)
+        api.train(config, emit=quiet)
     assert "sequifier preprocess" in caught.value.fix

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sequifier.artifacts.events import Events
 from sequifier.preprocess.split import between_sequences, cut_points, take_split, within_sequences, within_texts
+from tests.support.events import make_events
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 weights = st.lists(st.integers(1, 50), min_size=1, max_size=5)
@@ -16,13 +17,9 @@ weights = st.lists(st.integers(1, 50), min_size=1, max_size=5)
 
 def all_rows(n_rows: list[int]) -> Events:
     """Sequences 0, 10, 20, ...; the feature is the number of the row in the table."""
-    return Events(
-        sequence_ids=np.arange(len(n_rows)) * 10,
-        offsets=np.concatenate([[0], np.cumsum(n_rows)]),
-        n_context=np.zeros(len(n_rows), dtype=np.int64),
-        positions=np.concatenate([np.arange(n) for n in n_rows]),
-        columns={"row": np.arange(sum(n_rows), dtype=np.int32)},
-    )
+    columns = {"row": np.arange(sum(n_rows), dtype=np.int32)}
+    positions = np.concatenate([np.arange(n) for n in n_rows])
+    return make_events(n_rows, columns, sequence_ids=np.arange(len(n_rows)) * 10, positions=positions)
 
 
 @given(st.integers(0, 10**9), weights)

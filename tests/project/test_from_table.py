@@ -14,6 +14,7 @@ from sequifier.config.loading.load import load
 from sequifier.errors import DataError, SequifierError
 from sequifier.project import column_facts, keys
 from sequifier.project.make import CONFIGS, OwnTable, make
+from tests.support.quiet import quiet
 
 SHOP = {"sequence": "customer", "order": "day", "targets": ["item"]}
 
@@ -339,7 +340,7 @@ def test_preprocess_reads_what_make_saw(values, kind, fill, tmp_path) -> None:
     assert configs["preprocess.yaml"].fill_null == ({"x": fill} if fill else {})
     assert any("`day`: its dates have the format DD/MM/YYYY, not 2013-01-31" in line for line in lines)
     config = configs["preprocess.yaml"].model_copy(update={"data_path": str(data), "project_root": str(tmp_path)})
-    metadata = read_metadata(preprocess(config, log=lambda line: None))
+    metadata = read_metadata(preprocess(config, log=quiet))
     assert metadata.column_types["x"] == kind
     assert metadata.sequifier.position_type == "Date"
 

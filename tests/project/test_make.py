@@ -11,6 +11,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, SequifierError
 from sequifier.project.make import CONFIGS, EXAMPLES, configs, make
+from tests.support.quiet import quiet
 
 
 def test_a_new_project_has_a_commented_config_for_every_command(tmp_path) -> None:
@@ -99,7 +100,7 @@ def test_the_text_example_learns_to_write(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path / "trial")
     Path("data/topics.txt").write_text("To be, or not to be, that is the question.\r\n" * 400, newline="")
     preprocess_config = load(PreprocessConfig, Path("configs/preprocess.yaml")).config
-    api.preprocess(preprocess_config, log=lambda line: None)
+    api.preprocess(preprocess_config, log=quiet)
     small = ["training_spec.epochs=10", "model_spec.num_layers=1", "training_spec.warmup_steps=10"]
     result = api.train(load(TrainConfig, Path("configs/train.yaml"), defines=small).config, emit=lambda *a, **k: None)
     assert result.best_val_loss is not None and result.best_val_loss < 0.2  # the text repeats itself

@@ -1,8 +1,7 @@
 """Searches to analyse: a wide synthetic one, and a small real one."""
 
-import os
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ import yaml
 
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
-from tests.support.shop import TINY_SEARCH, merged, preprocess_shop, shop_rows, write_shop
+from tests.support.command_line import command
+from tests.support.shop import TINY_SEARCH, merged
 from tests.support.synthetic_search import write_search
 
 STATES = {5: "pruned", 11: "failed", 17: "oom", 23: "diverged", 29: "pruned"}
@@ -30,11 +30,10 @@ def wide(wide_project: Path) -> Table:
 
 
 @pytest.fixture(scope="session")
-def real_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_project(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search that was run: two feature sets, two learning rates, two seeds of each."""
-    root = tmp_path_factory.mktemp("real")
-    write_shop(root / "data" / "shop.csv", shop_rows())
-    preprocess_shop(root)
+    root = tmp_path_factory.mktemp("real") / "shop"
+    shutil.copytree(_shop, root)
     config = merged(
         TINY_SEARCH,
         {
@@ -46,6 +45,5 @@ def real_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path = root / "configs" / "hyperparameter_search.yaml"
     path.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "sequifier", "hyperparameter-search", "--yes", "--quiet"]
-    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=300, env={**os.environ})
+    subprocess.run(command("hyperparameter-search", "--yes", "--quiet"), cwd=root, check=True, capture_output=True)
     return root

@@ -1,16 +1,14 @@
 """Sampler searches go through the same table and the same analysis."""
 
 import json
-import random
 import shlex
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 import yaml
 
-from sequifier.artifacts.sampler_results import SCORE, SamplerLedger, SamplerRecord, infer_command, search_results
+from sequifier.artifacts.sampler_results import SamplerLedger, infer_command, search_results
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.load import load
 from sequifier.config.sampler_search import SamplerSearchConfig
@@ -22,52 +20,7 @@ from sequifier.report.export import export_best, export_next
 from sequifier.report.exports.optuna import export_optuna
 from sequifier.report.page.render import render
 from sequifier.results.read import read_search
-
-RANGES = {"top_p": ("top_p", 0.8, 0.99), "min_p": ("min_p", 0.005, 0.15), "top_k": ("top_k", 5, 100)}
-
-
-def records(n: int = 30, *, seed: int = 0, search: str = "a" * 16) -> list[SamplerRecord]:
-    """min_p at a temperature of 1 is best; one configuration has no score."""
-    draw = random.Random(seed)
-    found = []
-    for run in range(n):
-        sampler = list(RANGES)[run % 3]
-        name, low, high = RANGES[sampler]
-        value = draw.randint(int(low), int(high)) if sampler == "top_k" else draw.uniform(low, high)
-        parameters = {"temperature": draw.uniform(0.6, 1.6), name: value, "max_tokens": 32}
-        score = 8.0 - 4 * (parameters["temperature"] - 1) ** 2 - (0 if sampler == "min_p" else 1)
-        prompts = [score + draw.gauss(0, 0.5) for _ in range(8)]
-        values: dict[str, Any] = {
-            "run": run,
-            "name": f"hot-run-{run}",
-            "identity": f"{search}{run:048d}",
-            "data": "evaluated",
-            "batch_size": 1,
-            "seed": 42,
-            "search": search,
-            "strategy": "random",
-            "model": "m.onnx",
-            "sampler_type": sampler,
-            "parameters": parameters,
-        }
-        if run == 4:
-            found.append(SamplerRecord.model_validate(values | {"state": "failed", "error": "no answer"}))
-            continue
-        mean = sum(prompts) / 8
-        result = {
-            "state": "finished",
-            "mean_score": mean,
-            "std_score": 0.5,
-            "standard_error": 0.2,
-            "scores": {"token_accuracy": mean},
-            "metrics": {SCORE: mean, "mae": 10 - mean},
-            "by_prompt": prompts,
-            "sample_count": 24,
-            "seconds": {"total": 2.0},
-        }
-        found.append(SamplerRecord.model_validate(values | result))
-    return found
-
+from tests.support.sampler_records import RANGES, records
 
 CONFIG = """
 sampler_search_name: hot

@@ -19,7 +19,7 @@ from sequifier.report.exports.trackers import tracked_runs
 from sequifier.results.read import read_search
 from sequifier.results.settings import shown
 from sequifier.results.trials import Table
-from tests.report.test_report_of_samplers import records
+from tests.support.sampler_records import records
 from tests.support.synthetic_search import write_search
 
 pytestmark = [

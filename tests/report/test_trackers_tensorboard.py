@@ -13,7 +13,7 @@ from sequifier.report.exports.tensorboard import SUFFIX, write_tensorboard
 from sequifier.report.exports.trackers import tracked_runs, varied
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
-from tests.report.test_report_of_samplers import records
+from tests.support.sampler_records import records
 from tests.support.synthetic_search import write_search
 
 pytest.importorskip("tensorboard", reason="the extra `trackers` is not installed")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sequifier import api
-from sequifier.config.train import TrainConfig
-from tests.support.shop import TINY_RUN, merged
+from tests.support.shop import working_copy
+from tests.support.trained_shop import train
 from tests.support.trained_text import train_text, write_search
 
 
@@ -25,9 +24,7 @@ def _text_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def text_project(_text_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: a language model of characters, models/text.onnx and .pt, and its held-out text."""
-    root = tmp_path / "project"
-    shutil.copytree(_text_project, root)
-    monkeypatch.chdir(root)
+    root = working_copy(_text_project, tmp_path, monkeypatch)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     write_search(root)
     return root
@@ -37,14 +34,12 @@ def text_project(_text_project: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def _shop_models(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shops") / "shop"
     shutil.copytree(_shop, root)
-    one_epoch = {"project_root": str(root), "training_spec": {"epochs": 1}}
     for name, values in {
         "both": {},
         "item": {"target_columns": ["item"]},  # reads prices too, which it does not predict
         "price": {"target_columns": ["price"], "input_columns": ["price"]},
     }.items():
-        config = TrainConfig.model_validate(merged(merged(TINY_RUN, one_epoch), {"model_name": name, **values}))
-        api.train(config, emit=lambda event, **fields: None)
+        train(root, model_name=name, **values)
         shutil.copy(root / "models" / f"sequifier-{name}-best-1.onnx", root / "models" / f"{name}.onnx")
     return root
 
@@ -52,7 +47,4 @@ def _shop_models(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shop_models(_shop_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: models/both.onnx, models/item.onnx and models/price.onnx, named after what they predict."""
-    root = tmp_path / "project"
-    shutil.copytree(_shop_models, root, symlinks=True)
-    monkeypatch.chdir(root)
-    return root
+    return working_copy(_shop_models, tmp_path, monkeypatch)

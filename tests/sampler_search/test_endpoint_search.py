@@ -27,6 +27,7 @@ from sequifier.sampler_search.remote import tokens_of
 from sequifier.sampler_search.session import SamplerSearchResult
 from sequifier.sampler_search.space import Configuration
 from tests.support.completions_server import CharacterModel, Server, chat_of, serving
+from tests.support.quiet import quiet
 from tests.support.trained_text import HELD_OUT
 
 KEY, JUDGE_KEY = "local-key-31415926", "sk-judge-27182818"
@@ -66,7 +67,7 @@ def config_of(server: Server, *, endpoint: dict[str, Any] | None = None, **value
 
 def search(server: Server, *, check: bool = False, **values: Any) -> SamplerSearchResult:
     config = SamplerSearchConfig.model_validate(config_of(server, **values))
-    return api.sampler_search(config, check_only=check, emit=lambda event, **fields: None)
+    return api.sampler_search(config, check_only=check, emit=quiet)
 
 
 def results_of(result: SamplerSearchResult) -> dict[str, Any]:

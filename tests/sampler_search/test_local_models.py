@@ -12,6 +12,7 @@ from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.metrics.sequences import SMOOTHING
 from sequifier.sampler_search.local import LocalModel
 from sequifier.sampler_search.space import Configuration
+from tests.support.quiet import quiet
 from tests.support.trained_text import config_of
 
 GREEDY = Configuration("temperature", {"temperature": 0.0})
@@ -21,7 +22,7 @@ PLACES = [(prompt, sample) for sample in range(2) for prompt in range(4)]
 
 
 def model(**values: Any) -> LocalModel:
-    return LocalModel(config_of(**values), seed=5, log=lambda line: None)
+    return LocalModel(config_of(**values), seed=5, log=quiet)
 
 
 class Loop:
@@ -84,7 +85,7 @@ def test_draws_depend_on_seed_prompt_and_sample_alone(text_project: Path) -> Non
     }
     more = model(n_prompts=6, inference_batch_size=3)
     assert {(each.prompt, each.sample): each.text for each in more.generate(PLAIN, PLACES)} == all_texts
-    other = LocalModel(config_of(), seed=6, log=lambda line: None)
+    other = LocalModel(config_of(), seed=6, log=quiet)
     assert {(each.prompt, each.sample): each.text for each in other.generate(PLAIN, PLACES)} != all_texts
 
 

@@ -1,46 +1,24 @@
 """The command as a user types it: the founding page's sessions with our names, and its flags."""
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sequifier.cli.main import main
+from tests.support.command_line import Run, run_here
 from tests.support.trained_text import write_search
 
 LOGS = Path("logs/sampler-search")
 RANGES = {"min_p": {"temperature": [1.0, 1.1], "min_p": [0.01, 0.03], "max_tokens": [8]}}
 
 
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
-
-
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """`sequifier sampler-search WORDS...` in this process."""
-
-    def command(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["sequifier", "sampler-search", *words])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, captured.out, captured.err)
-
-    return command
+    """Runs `sequifier sampler-search WORDS...`."""
+    return partial(run_here, monkeypatch, capfd, "sampler-search")
 
 
 def newest() -> dict[str, Any]:

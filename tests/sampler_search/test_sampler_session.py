@@ -26,6 +26,7 @@ from sequifier.errors import ConfigError, RunError
 from sequifier.results.read import read_search
 from sequifier.sampler_search.search import TrialQueue
 from sequifier.sampler_search.setup import set_up
+from tests.support.quiet import quiet
 from tests.support.trained_text import config_of, search, write_search
 
 COMMAND = [sys.executable, "-m", "sequifier", "sampler-search"]
@@ -219,7 +220,7 @@ def test_infer_takes_the_export_whole_or_by_sampler(text_project: Path) -> None:
             "device": "cpu",
             "autoregression": True,
         }
-        inference = api.infer(InferConfig.model_validate(config), log=lambda line: None)[0]
+        inference = api.infer(InferConfig.model_validate(config), log=quiet)[0]
         return inference.predictions.read_text()
 
     assert predicted(f"{result.best}:min_p") == predicted({"temperature": 0.9, "min_p": 0.08})
@@ -294,7 +295,7 @@ def test_the_check_ends_a_search_whose_judge_is_broken_before_anything_is_genera
     assert records() == []
     config = config_of(judge={"type": "script", "command": "python -c 'print({\"scores\": [1]})'"})
     with pytest.raises(RunError, match="cannot be used"):
-        api.sampler_search(config, check_only=True, emit=lambda event, **fields: None)
+        api.sampler_search(config, check_only=True, emit=quiet)
 
 
 def test_three_configurations_in_a_row_without_a_score_end_the_search(text_project: Path) -> None:
@@ -322,6 +323,6 @@ def test_ctrl_c_finishes_the_configuration_and_the_same_command_goes_on(text_pro
 
 def test_proposals_follow_from_the_ledger_alone(text_project: Path) -> None:
     search(n_samples=2)
-    setup = set_up(config_of(n_samples=4), seed=42, log=lambda line: None)
+    setup = set_up(config_of(n_samples=4), seed=42, log=quiet)
     trials = [TrialQueue(setup, retry_failed=False).next(records()) for _ in range(2)]
     assert trials[0] == trials[1] and trials[0] is not None and trials[0].number == 2

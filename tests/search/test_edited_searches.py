@@ -7,43 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts.ledger import Record, State
 from sequifier.cli.progress import needs_lines, plan_lines
 from sequifier.cli.tables import print_next, print_results
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keep_models import surplus
-from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
-from sequifier.search.repeats import with_confirmations, with_repeats
+from sequifier.search.repeats import with_confirmations
 from sequifier.search.results import results, savings
 from sequifier.search.results_file import write_results
 from sequifier.search.session import SearchResult
-from tests.support.searches import FINGERPRINT, metadata, search
-
-
-def started(config: SearchConfig, records: list[Record]) -> Plan:
-    found = with_repeats(make_plan(config, metadata(), records=records), records)
-    write_run_files(found)
-    return found
-
-
-def record_of(run: PlannedRun, state: State) -> Record:
-    loss = 1.0 + run.number / 7 if state == "finished" else None
-    return Record(
-        run=run.number,
-        name=run.name,
-        identity=run.identity,
-        merge_key=run.merge_key,
-        data=FINGERPRINT,
-        state=state,
-        batch_size=run.config.training_spec.batch_size,
-        seed=run.config.seed or 0,
-        best_val_loss=loss,
-        metrics={} if loss is None else {"val_loss": loss},
-        curve=[] if loss is None else [loss],
-        files={"config": str(run.path)},
-    )
+from tests.support.searches import ended, search, started
 
 
 def some(*values: Any) -> st.SearchStrategy[list[Any]]:
@@ -88,7 +62,7 @@ def test_an_edited_search_loses_no_run_and_ends_with_its_table(
     folder = tmp_path_factory.mktemp("edited")
     first = started(made(*before, folder), [])
     states: Any = st.sampled_from(["finished", "finished", "finished", "failed", "interrupted", "diverged"])
-    records = [record_of(run, data.draw(states)) for run in first.runs]
+    records = [ended(run, data.draw(states)) for run in first.runs]
     config = made(*after, folder)
     second = started(config, records)
     second = with_confirmations(second, records)
@@ -127,7 +101,7 @@ def test_a_sample_drawn_anew_keeps_the_runs_that_its_space_still_holds(tmp_path:
         return search(training={"learning_rate": rates, "dropout": [0.0, 0.1]}, **root)
 
     first = started(asked({"low": 1e-4, "high": 1e-2, "log": True}), [])
-    records = [record_of(run, "finished") for run in first.runs]
+    records = [ended(run) for run in first.runs]
     wider = started(asked({"low": 1e-5, "high": 1e-2, "log": True}), records)
     assert wider.difference().undrawn == (0, 1, 2)
     assert wider.difference().gone == ()
@@ -151,7 +125,7 @@ def test_a_run_that_left_the_space_before_it_had_a_result_does_not_count(tmp_pat
         return search(training={"learning_rate": rates}, **root)
 
     first = started(asked({"low": 1e-3, "high": 1e-2}), [])
-    records = [record_of(first.runs[0], "finished"), record_of(first.runs[1], "interrupted")]
+    records = [ended(first.runs[0]), ended(first.runs[1], "interrupted")]
     second = started(asked({"low": 1e-5, "high": 1e-4}), records)
     assert [run.number for run in second.new] == [2, 3]
 
@@ -164,9 +138,7 @@ def test_repeats_of_a_value_that_was_taken_out_stay_one_configuration(tmp_path: 
     # Runs 0 and 2 have the first rate. One seed of it was lucky: it is no configuration that is better than the mean.
     losses = {0: 1.0, 1: 1.5, 2: 3.0, 3: 1.7}
     records = [
-        record_of(run, "finished").model_copy(
-            update={"best_val_loss": losses[run.number], "metrics": {"val_loss": losses[run.number]}}
-        )
+        ended(run).model_copy(update={"best_val_loss": losses[run.number], "metrics": {"val_loss": losses[run.number]}})
         for run in first.runs
     ]
     rows = results(started(asked([5e-4]), records), records)
@@ -179,16 +151,14 @@ def test_repeats_of_runs_that_are_not_sampled_this_time_are_not_sampled_either(t
         root = {"project_root": str(tmp_path), "search_strategy": "sample", "n_samples": 3, "repeats": 2}
         return search(training={"learning_rate": {"low": low, "high": 1e-2, "log": True}}, **root)
 
-    records = [record_of(run, "finished") for run in started(asked(1e-4), []).runs]
+    records = [ended(run) for run in started(asked(1e-4), []).runs]
     difference = started(asked(1e-5), records).difference()
     assert (difference.kept, difference.undrawn) == ((), (0, 1, 2, 3, 4, 5))
 
 
 def test_other_targets_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     config = search(training={"dropout": [0.0, 0.1]}, project_root=str(tmp_path))
-    records = [
-        record_of(run, "finished").model_copy(update={"n_targets": {"kind": 9}}) for run in started(config, []).runs
-    ]
+    records = [ended(run).model_copy(update={"n_targets": {"kind": 9}}) for run in started(config, []).runs]
     other = config.model_copy(update={"target_columns": ["length"]})
     with pytest.raises(ConfigError, match=r"demo-run-0 predicted kind, these runs would predict length") as caught:
         started(other, records)
@@ -202,7 +172,7 @@ def test_one_is_not_said_as_many_and_a_search_without_results_says_how_to_go_on(
     lines = plan_lines(first, list(first.runs))
     assert lines[0].startswith("demo: grid search over 1 cell, 1 run, seed 1010,")
     assert any(" parameters; run files" in line and " to " not in line for line in lines)
-    records = [record_of(first.runs[0], "failed").model_copy(update={"error": "no"})]
+    records = [ended(first.runs[0], "failed").model_copy(update={"error": "no"})]
     second = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), records)
     assert plan_lines(second, [])[-1] == "  nothing is left to train: 1 run is done"
     print_next(SearchResult(second, results(second, records), "complete", savings(second, records)), Path("s.yaml"))

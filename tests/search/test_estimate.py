@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from sequifier.artifacts.ledger import Record
 from sequifier.config.architecture import architecture
 from sequifier.config.memory import machine_has_matrix_unit, run_memory
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
-from sequifier.search.plan import Plan, PlannedRun, make_plan
+from sequifier.search.plan import Plan, make_plan
 from sequifier.search.repeats import with_repeats
-from tests.support.searches import FINGERPRINT, metadata, search
+from tests.support.searches import metadata, record_of, search
 
 
 def planned(root: Path, **values: Any) -> Plan:
@@ -22,11 +21,6 @@ def planned(root: Path, **values: Any) -> Plan:
         **values,
     )
     return with_repeats(make_plan(config, metadata()), [])
-
-
-def record_of(run: PlannedRun, **values: Any) -> Record:
-    known = {"run": run.number, "name": run.name, "identity": run.identity, "data": FINGERPRINT, "batch_size": 64}
-    return Record.model_validate(known | {"state": "finished", "seed": 1010} | values)
 
 
 def test_models_are_expected_by_their_parameters_and_as_many_as_are_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from sequifier.config.search import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.search.evaluation_script import ENVIRONMENT, TrainedRun, measure
+from tests.support.processes import dies, is_alive
 
 
 def trained(root: Path) -> TrainedRun:
@@ -35,22 +36,6 @@ def script(root: Path, source: str, **values: Any) -> EvaluationScript:
     path.write_text(source)
     command = f"{shlex.quote(sys.executable)} 'my scripts/score.py' --digits 2"
     return EvaluationScript(**({"command": command, "metrics": {"f1": "maximize"}} | values))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def dies(pid: int) -> bool:
-    """Whether a process ends within a few seconds."""
-    deadline = time.monotonic() + 10
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not is_alive(pid)
 
 
 def test_a_script_is_told_of_the_run_and_its_last_line_is_the_result(tmp_path: Path) -> None:

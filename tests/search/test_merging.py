@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_edited_searches import record_of, started
-from test_plan import plan
 
 from sequifier.search.configurations import configurations
 from sequifier.search.plan import make_plan
 from sequifier.search.proposals import Proposer
-from tests.support.searches import metadata, search
+from tests.support.searches import ended, metadata, plan_of, search, started
 
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "optimizer": (
@@ -68,7 +66,7 @@ PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_what_is_spelled_out_is_the_same_run_and_is_found_in_the_ledger(name: str, tmp_path: Path) -> None:
     for first, second in (PAIRS[name], PAIRS[name][::-1]):
         before = started(search(project_root=str(tmp_path), **first), [])
-        records = [record_of(run, "finished") for run in before.runs]
+        records = [ended(run) for run in before.runs]
         for old in (False, True):
             keys = [record.model_copy(update={"merge_key": "" if old else record.merge_key}) for record in records]
             after = make_plan(search(project_root=str(tmp_path), **second), metadata(), records=keys)
@@ -77,9 +75,9 @@ def test_what_is_spelled_out_is_the_same_run_and_is_found_in_the_ledger(name: st
 
 
 def test_a_search_trains_without_autocast_where_it_is_told_to() -> None:
-    found = plan(search(training={"layer_autocast": False}))
+    found = plan_of(search(training={"layer_autocast": False}))
     assert [run.config.training_spec.layer_autocast for run in found.runs] == [False]
-    assert found.runs[0].identity == plan(search()).runs[0].identity
+    assert found.runs[0].identity == plan_of(search()).runs[0].identity
 
 
 def test_other_values_are_other_runs() -> None:
@@ -92,13 +90,13 @@ def test_other_values_are_other_runs() -> None:
         {"layer_type_dtypes": {"linear": "bfloat16"}},
     ):
         default = {"optimizer": "AdamW"} if "optimizer" in training else {}
-        one, other = plan(search(training=default)).runs[0], plan(search(training=training)).runs[0]
+        one, other = plan_of(search(training=default)).runs[0], plan_of(search(training=training)).runs[0]
         assert one.merge_key != other.merge_key
 
 
 def test_cells_of_one_search_that_say_the_same_are_merged_with_the_reason() -> None:
     optimizers = ["AdamW", {"name": "AdamW", "weight_decay": [0.01, 0.1]}, {"name": "AdamW", "eps": 1e-8}]
-    found = plan(search(training={"optimizer": optimizers}))
+    found = plan_of(search(training={"optimizer": optimizers}))
     assert len(found.runs) == 2
     assert [(merged.run, merged.reason) for merged in found.merged] == [
         (0, "optimizer AdamW: weight_decay is its default"),
@@ -109,18 +107,18 @@ def test_cells_of_one_search_that_say_the_same_are_merged_with_the_reason() -> N
 def test_a_sample_and_a_bayesian_search_run_them_once_too(tmp_path: Path) -> None:
     training = {"optimizer": ["AdamW", {"name": "AdamW", "weight_decay": 0.01}], "dropout": [0.0, 0.1]}
     root = {"project_root": str(tmp_path), "n_samples": 9}
-    assert len(plan(search(training=training, search_strategy="sample", **root)).runs) == 2
+    assert len(plan_of(search(training=training, search_strategy="sample", **root)).runs) == 2
     config = search(training=training, search_strategy="bayesian", **root)
     proposer, records = Proposer(make_plan(config, metadata()), metadata()), []
     while (run := proposer.next(records)) is not None:
-        records.append(record_of(run, "finished"))
+        records.append(ended(run))
     assert len(records) == 2
 
 
 def test_seeds_of_a_run_in_another_spelling_are_its_seeds(tmp_path: Path) -> None:
     root = {"project_root": str(tmp_path), "repeats": 2}
     before = started(search(training={"optimizer": "AdamW"}, **root), [])
-    records = [record_of(run, "finished") for run in before.runs]
+    records = [ended(run) for run in before.runs]
     spelled = search(training={"optimizer": {"name": "AdamW", "weight_decay": 0.01}}, **root)
     after = started(spelled, records)
     assert after.new == ()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.ledger import Record
 from sequifier.config.identity import identity
 from sequifier.config.loading.load import load
 from sequifier.config.resolve import resolve
@@ -18,25 +18,9 @@ from sequifier.errors import ConfigError, RunError
 from sequifier.search import distinct_runs
 from sequifier.search.estimate import disk_use
 from sequifier.search.expand import Expander
-from sequifier.search.plan import Changed, Difference, Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.plan import Changed, Difference, Plan, make_plan, write_run_files
 from sequifier.search.proposals import Proposer
-from tests.support.searches import FINGERPRINT, metadata, search
-
-
-def plan(config: SearchConfig, records: list[Record] | None = None) -> Plan:
-    return make_plan(config, metadata(), records=records or [])
-
-
-def record_of(run: PlannedRun, state: State = "finished") -> Record:
-    return Record(
-        run=run.number,
-        name=run.name,
-        identity=run.identity,
-        data=FINGERPRINT,
-        state=state,
-        batch_size=run.config.training_spec.batch_size,
-        seed=run.config.seed or 0,
-    )
+from tests.support.searches import FINGERPRINT, metadata, plan_of, record_of, search
 
 
 def ledger_of(*plans: Plan) -> list[Record]:
@@ -44,7 +28,7 @@ def ledger_of(*plans: Plan) -> list[Record]:
 
 
 def test_runs_are_numbered_from_0_in_grid_order() -> None:
-    found = plan(search(model={"num_layers": [1, 2]}, training={"dropout": [0.0, 0.1]}))
+    found = plan_of(search(model={"num_layers": [1, 2]}, training={"dropout": [0.0, 0.1]}))
     assert [(run.number, run.name, run.changed) for run in found.runs] == [
         (0, "demo-run-0", {"dropout": 0.0, "num_layers": 1}),
         (1, "demo-run-1", {"dropout": 0.0, "num_layers": 2}),
@@ -57,7 +41,7 @@ def test_runs_are_numbered_from_0_in_grid_order() -> None:
 
 
 def test_three_linked_widths_by_2_by_2_by_2_are_24_runs() -> None:
-    found = plan(
+    found = plan_of(
         search(
             model={
                 "dim_model": [16, 32, 64],
@@ -74,7 +58,7 @@ def test_three_linked_widths_by_2_by_2_by_2_are_24_runs() -> None:
 
 
 def test_equal_configurations_run_once_and_numbers_have_no_holes() -> None:
-    found = plan(
+    found = plan_of(
         search(
             model={"n_head": 4, "attention_type": ["mha", "gqa"], "n_kv_heads": [None, 2, 3], "num_layers": [1, 2, 1]}
         )
@@ -97,7 +81,7 @@ def test_equal_configurations_run_once_and_numbers_have_no_holes() -> None:
 def test_a_range_is_combined_with_the_lists_of_its_group() -> None:
     training = {"learning_rate": {"low": 1e-4, "high": 3e-4, "step": 1e-4}, "scheduler": ["StepLR", "ExponentialLR"]}
     training["scheduler"] = [{"name": "StepLR", "step_size": 1}, {"name": "ExponentialLR", "gamma": 0.9}]
-    found = plan(search(training=training))
+    found = plan_of(search(training=training))
     assert [(run.changed["learning_rate"], run.config.training_spec.scheduler.name) for run in found.runs] == [
         (rate, name) for name in ("StepLR", "ExponentialLR") for rate in (1e-4, 2e-4, 3e-4)
     ]
@@ -106,10 +90,10 @@ def test_a_range_is_combined_with_the_lists_of_its_group() -> None:
 
 def test_independent_lists_are_combined_and_identities_are_those_of_the_same_runs() -> None:
     training = {"learning_rate": [1e-3, 1e-4], "epochs": [1, 2, 3]}
-    found = plan(search(training=training, independent=["learning_rate"]))
+    found = plan_of(search(training=training, independent=["learning_rate"]))
     values = [(run.config.training_spec.learning_rate, run.config.training_spec.epochs) for run in found.runs]
     assert values == [(rate, epochs) for rate in (1e-3, 1e-4) for epochs in (1, 2, 3)]
-    alone = plan(search(training={"learning_rate": 1e-4, "epochs": 2}))
+    alone = plan_of(search(training={"learning_rate": 1e-4, "epochs": 2}))
     assert alone.runs[0].identity == found.runs[4].identity
 
 
@@ -118,7 +102,7 @@ def test_independent_lists_are_combined_and_identities_are_those_of_the_same_run
 )
 def test_widths_that_their_heads_do_not_divide_are_left_out_and_counted(root: dict[str, Any]) -> None:
     model = {"dim_model": [8, 12, 14, 16], "n_head": [2, 3], "positional_encoding": ["learned", "rope"]}
-    found = plan(search(model=model, independent=["dim_model", "n_head"], **root))
+    found = plan_of(search(model=model, independent=["dim_model", "n_head"], **root))
     shapes = {(run.config.model_spec.dim_model, run.config.model_spec.n_head) for run in found.runs}
     assert shapes <= {(8, 2), (12, 2), (12, 3), (14, 2), (16, 2)}
     if root.get("n_samples") == 4:
@@ -133,23 +117,23 @@ def test_widths_that_their_heads_do_not_divide_are_left_out_and_counted(root: di
 
 def test_a_range_of_widths_goes_with_a_list_of_heads() -> None:
     model = {"dim_model": {"low": 8, "high": 256, "log": True}, "n_head": [2, 4]}
-    found = plan(search(model=model, search_strategy="sample", n_samples=10))
+    found = plan_of(search(model=model, search_strategy="sample", n_samples=10))
     assert len(found.runs) == 10
     assert {run.config.model_spec.n_head for run in found.runs} == {2, 4}
-    assert [run.identity for run in plan(search(model=model, search_strategy="sample", n_samples=6)).runs] == [
+    assert [run.identity for run in plan_of(search(model=model, search_strategy="sample", n_samples=6)).runs] == [
         run.identity for run in found.runs[:6]
     ]
 
 
 def test_a_backbone_none_of_which_fits_is_refused() -> None:
     with pytest.raises(ConfigError, match="none of the 2 cells tried is a model, for example dim_model: 8"):
-        plan(search(model={"dim_model": [8, 16], "n_head": 3}, independent=["dim_model"]))
+        plan_of(search(model={"dim_model": [8, 16], "n_head": 3}, independent=["dim_model"]))
 
 
 def test_a_bayesian_search_passes_over_widths_that_do_not_fit() -> None:
     model = {"dim_model": [8, 9, 10, 11], "n_head": [2, 4]}
     config = search(model=model, independent=["n_head"], search_strategy="bayesian", n_samples=3)
-    proposer = Proposer(plan(config), metadata())
+    proposer = Proposer(plan_of(config), metadata())
     records: list[Record] = []
     while (run := proposer.next(records)) is not None:
         records.append(record_of(run))
@@ -158,41 +142,41 @@ def test_a_bayesian_search_passes_over_widths_that_do_not_fit() -> None:
 
 
 def test_reverted_heads_are_listed_with_the_runs_that_they_concern() -> None:
-    found = plan(search(model={"dim_model": [24, 32], "n_head": [3, 4], "attention_type": "gqa", "n_kv_heads": 2}))
+    found = plan_of(search(model={"dim_model": [24, 32], "n_head": [3, 4], "attention_type": "gqa", "n_kv_heads": 2}))
     assert found.changes == {"n_kv_heads 2 does not divide n_head 3: gqa -> mha, n_kv_heads -> null": (0,)}
 
 
 def test_batches_that_make_the_same_step_are_not_merged() -> None:
-    found = plan(search(training={"batch_size": [128, 64], "accumulation_steps": [1, 2]}))
+    found = plan_of(search(training={"batch_size": [128, 64], "accumulation_steps": [1, 2]}))
     assert len(found.runs) == 4
 
 
 def test_the_same_search_finds_the_same_runs() -> None:
     config = search(training={"dropout": [0.0, 0.1, 0.2]})
-    first = plan(config)
-    again = plan(config, ledger_of(first))
+    first = plan_of(config)
+    again = plan_of(config, ledger_of(first))
     assert [(run.number, run.identity) for run in again.runs] == [(run.number, run.identity) for run in first.runs]
     assert (again.new, len(again.kept), again.earlier) == ((), 3, ())
 
 
 def test_added_values_are_new_runs_under_new_numbers() -> None:
-    first = plan(search(training={"dropout": [0.1, 0.2]}))
-    more = plan(search(training={"dropout": [0.0, 0.1, 0.15, 0.2]}), ledger_of(first))
+    first = plan_of(search(training={"dropout": [0.1, 0.2]}))
+    more = plan_of(search(training={"dropout": [0.0, 0.1, 0.15, 0.2]}), ledger_of(first))
     assert {run.number: run.config.training_spec.dropout for run in more.runs} == {0: 0.1, 1: 0.2, 2: 0.0, 3: 0.15}
     assert [run.number for run in more.new] == [2, 3]
 
 
 def test_numbers_follow_the_ledger_even_where_it_has_only_part_of_the_runs() -> None:
     config = search(training={"dropout": [0.0, 0.1, 0.2, 0.3]})
-    first = plan(config)
-    assert plan(config, ledger_of(first)[:2]).runs[2:] == first.runs[2:]
+    first = plan_of(config)
+    assert plan_of(config, ledger_of(first)[:2]).runs[2:] == first.runs[2:]
 
 
 def test_a_value_that_was_taken_away_leaves_its_run_in_the_results(tmp_path: Path) -> None:
     root = {"project_root": str(tmp_path)}
-    first = plan(search(training={"dropout": [0.1, 0.2], "batch_size": 8}, **root))
+    first = plan_of(search(training={"dropout": [0.1, 0.2], "batch_size": 8}, **root))
     write_run_files(first)
-    second = plan(search(training={"dropout": [0.1], "batch_size": 16}, **root), ledger_of(first))
+    second = plan_of(search(training={"dropout": [0.1], "batch_size": 16}, **root), ledger_of(first))
     assert [(run.number, run.changed) for run in second.runs] == [(2, {"batch_size": 16, "dropout": 0.1})]
     assert [(run.record.run, run.changed) for run in second.earlier] == [
         (0, {"batch_size": 8, "dropout": 0.1}),
@@ -201,7 +185,7 @@ def test_a_value_that_was_taken_away_leaves_its_run_in_the_results(tmp_path: Pat
 
 
 def test_other_data_stop_the_search() -> None:
-    first = plan(search())
+    first = plan_of(search())
     with pytest.raises(RunError, match=f"trained on data {FINGERPRINT}, the metadata says fedcba"):
         make_plan(search(), metadata("fedcba9876543210"), records=ledger_of(first))
 
@@ -214,16 +198,16 @@ def sample(n_samples: int, **values: Any) -> SearchConfig:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 20), st.integers(0, 15), st.integers(0, 2**40))
 def test_a_sample_that_grows_keeps_its_runs_and_their_numbers(short: int, more: int, seed: int) -> None:
-    first = plan(sample(short, seed=seed))
-    grown = plan(sample(short + more, seed=seed), ledger_of(first))
+    first = plan_of(sample(short, seed=seed))
+    grown = plan_of(sample(short + more, seed=seed), ledger_of(first))
     assert [run.identity for run in grown.runs[:short]] == [run.identity for run in first.runs]
     assert [run.number for run in grown.new] == list(range(short, short + more))
-    undisturbed = plan(sample(short + more, seed=seed))
+    undisturbed = plan_of(sample(short + more, seed=seed))
     assert [run.identity for run in grown.runs] == [run.identity for run in undisturbed.runs]
 
 
 def test_sampler_seed_draws_and_seed_trains() -> None:
-    one, other = plan(sample(10, sampler_seed=3)), plan(sample(10, sampler_seed=3, seed=5))
+    one, other = plan_of(sample(10, sampler_seed=3)), plan_of(sample(10, sampler_seed=3, seed=5))
     changes = [[run.changed for run in each.runs] for each in (one, other)]
     assert changes[0] == changes[1]
     assert {run.config.seed for run in one.runs} == {1010}
@@ -232,32 +216,32 @@ def test_sampler_seed_draws_and_seed_trains() -> None:
 
 def test_a_sample_larger_than_the_space_runs_each_configuration_once_and_says_so() -> None:
     model = {"n_head": 4, "attention_type": ["mha", "gqa"], "n_kv_heads": [None, 2]}
-    found = plan(search(search_strategy="sample", n_samples=50, model=model))
+    found = plan_of(search(search_strategy="sample", n_samples=50, model=model))
     assert len(found.runs) == 2
     assert found.notes[-1] == ("the space is exhausted: n_samples is 50, but there are only 2 distinct configurations")
 
 
 def test_a_sample_of_as_many_as_there_are_says_nothing() -> None:
-    found = plan(search(search_strategy="sample", n_samples=4, training={"dropout": [0.0, 0.1, 0.2, 0.3]}))
+    found = plan_of(search(search_strategy="sample", n_samples=4, training={"dropout": [0.0, 0.1, 0.2, 0.3]}))
     assert (len(found.runs), found.notes) == (4, ())
 
 
 def test_a_range_without_end_that_gives_few_values_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distinct_runs, "MAX_REPETITIONS", 50)
     layers = {"low": 1, "high": 4, "log": True}
-    found = plan(search(search_strategy="sample", n_samples=9, model={"num_layers": layers}))
+    found = plan_of(search(search_strategy="sample", n_samples=9, model={"num_layers": layers}))
     assert sorted(run.config.model_spec.num_layers for run in found.runs) == [1, 2, 3, 4]
     assert "exhausted" in found.notes[-1]
     assert found.n_cells is None
 
 
 def test_n_samples_counts_the_runs_of_the_ledger() -> None:
-    first = plan(sample(5))
+    first = plan_of(sample(5))
     wider = {"training": {"warmup_steps": {"low": 0, "high": 9}, "batch_size": {"low": 1, "high": 20}}}
-    same_total = plan(sample(5, **wider), ledger_of(first))
+    same_total = plan_of(sample(5, **wider), ledger_of(first))
     assert same_total.new == ()
     assert "raise n_samples to run more" in same_total.notes[-1]
-    assert [run.number for run in plan(sample(8, **wider), ledger_of(first)).new] == [5, 6, 7]
+    assert [run.number for run in plan_of(sample(8, **wider), ledger_of(first)).new] == [5, 6, 7]
 
 
 def test_a_space_of_10_to_the_12_is_planned_without_being_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,14 +257,14 @@ def test_a_space_of_10_to_the_12_is_planned_without_being_listed(monkeypatch: py
         return original(self, cell)
 
     monkeypatch.setattr(Expander, "expand", counted)
-    found = plan(search(search_strategy="sample", n_samples=50, training=training))
+    found = plan_of(search(search_strategy="sample", n_samples=50, training=training))
     assert (len(found.runs), expanded, found.n_cells) == (50, 50, 10**12)
 
 
 def test_a_grid_too_large_to_run_is_refused() -> None:
     fields = ("batch_size", "warmup_steps", "max_steps")
     with pytest.raises(ConfigError, match="the grid has 1,000,000,000 cells"):
-        plan(search(training={field: {"low": 1, "high": 1000} for field in fields}))
+        plan_of(search(training={field: {"low": 1, "high": 1000} for field in fields}))
 
 
 @pytest.mark.parametrize(
@@ -295,24 +279,24 @@ def test_a_grid_too_large_to_run_is_refused() -> None:
 def test_more_runs_than_anybody_can_train_are_refused_before_any_is_planned(root: dict[str, Any], message: str) -> None:
     dropout: Any = [0.1, 0.2] if root.get("search_strategy") is None else {"low": 0, "high": 0.5}
     with pytest.raises(ConfigError, match=message):
-        plan(search(training={"dropout": dropout}, **root))
+        plan_of(search(training={"dropout": dropout}, **root))
 
 
 def test_many_samples_and_confirmations_of_a_small_space_are_what_there_is() -> None:
     config = search(training={"dropout": [0.1, 0.2]}, search_strategy="sample", n_samples=10**9, confirm_top=10**9)
-    found = plan(config)
+    found = plan_of(config)
     assert len(found.runs) == 2
     assert disk_use(found).others < 10**8
 
 
 def test_windows_far_longer_than_the_sequences_are_noted() -> None:
-    found = plan(search(seq_length=[8, 5000]))  # 80 events in 4 sequences
+    found = plan_of(search(seq_length=[8, 5000]))  # 80 events in 4 sequences
     (note,) = [note for note in found.notes if "padding" in note]
     assert note.startswith("seq_length 5,000: the training sequences have 20 events on average, so most of each window")
 
 
 def test_n_samples_is_ignored_for_a_grid_with_a_note() -> None:
-    assert plan(search(n_samples=3)).notes == ("n_samples: 3 is ignored, a grid runs every cell",)
+    assert plan_of(search(n_samples=3)).notes == ("n_samples: 3 is ignored, a grid runs every cell",)
 
 
 def test_what_the_data_refuse_is_reported_at_once_and_once_each() -> None:
@@ -320,7 +304,7 @@ def test_what_the_data_refuse_is_reported_at_once_and_once_each() -> None:
         input_columns=[["kind"], ["kid"], ["lenght"]], training={"dropout": [0.0, 0.1], "class_weights": {"kind": [1]}}
     )
     with pytest.raises(ConfigError) as caught:
-        plan(config)
+        plan_of(config)
     assert [problem.key for problem in caught.value.problems] == [
         "training_hyperparameter_sampling.class_weights.kind",
         "input_columns[1]",
@@ -330,51 +314,51 @@ def test_what_the_data_refuse_is_reported_at_once_and_once_each() -> None:
 
 def test_no_seed_draws_one_and_the_ledger_remembers_it() -> None:
     config = search(seed=None, training={"dropout": [0.0, 0.1]})
-    first = plan(config)
+    first = plan_of(config)
     assert [run.config.seed for run in first.runs] == [first.seed, first.seed]
-    assert plan(config, ledger_of(first)).seed == first.seed
-    assert plan(config, ledger_of(first)).new == ()
+    assert plan_of(config, ledger_of(first)).seed == first.seed
+    assert plan_of(config, ledger_of(first)).new == ()
 
 
 def test_start_with_is_tried_first_and_a_cell_that_says_the_same_is_the_same_run() -> None:
     training = {"dropout": [0.0, 0.1], "learning_rate": [1e-3, 1e-4], "epochs": [2, 3]}
     start = [{"training_spec.dropout": 0.1}, {"training_spec": {"learning_rate": 1e-4}}, {"seq_length": 4}]
-    found = plan(search(training=training, start_with=start))
+    found = plan_of(search(training=training, start_with=start))
     values = [
         (run.config.training_spec.dropout, run.config.training_spec.epochs, run.config.seq_length) for run in found.runs
     ]
     # What is left out is the first value; the epochs of a learning rate are those linked with it.
     assert values == [(0.1, 2, 8), (0.0, 3, 8), (0.0, 2, 4), (0.0, 2, 8), (0.1, 3, 8)]
     assert found.merged == ()
-    assert plan(search(training=training)).difference().new == (0, 1, 2, 3)
+    assert plan_of(search(training=training)).difference().new == (0, 1, 2, 3)
 
 
 def test_start_with_counts_in_n_samples() -> None:
     start = [{"training_spec.batch_size": 99}, {"training_spec.batch_size": 3}]
-    found = plan(sample(4, start_with=start))
+    found = plan_of(sample(4, start_with=start))
     assert [run.config.training_spec.batch_size for run in found.runs[:2]] == [99, 3]
     assert len(found.runs) == 4
-    alone = [run.identity for run in plan(sample(4)).runs]
+    alone = [run.identity for run in plan_of(sample(4)).runs]
     assert [run.identity for run in found.runs[2:]] == alone[:2]
-    again = plan(sample(6, start_with=start), ledger_of(found))
+    again = plan_of(sample(6, start_with=start), ledger_of(found))
     assert [run.number for run in again.new] == [4, 5]
-    none_left = plan(sample(1, start_with=start))
+    none_left = plan_of(sample(1, start_with=start))
     assert len(none_left.runs) == 1
     assert "start_with[1] is left out: n_samples is 1" in none_left.notes
 
 
 def test_start_with_that_says_one_thing_twice_runs_it_once() -> None:
-    found = plan(search(start_with=[{"training_spec.dropout": 0.5}, {"training_spec": {"dropout": 0.5}}]))
+    found = plan_of(search(start_with=[{"training_spec.dropout": 0.5}, {"training_spec": {"dropout": 0.5}}]))
     assert [run.config.training_spec.dropout for run in found.runs] == [0.5, 0.0]
     assert found.notes == ("start_with[1] says the same as an entry before it",)
 
 
 def test_start_with_takes_run_files_of_other_searches(tmp_path: Path) -> None:
     root = {"project_root": str(tmp_path)}
-    earlier = plan(search(training={"dropout": [0.2, 0.3], "epochs": 4}, hp_search_name="old", seed=5, **root))
+    earlier = plan_of(search(training={"dropout": [0.2, 0.3], "epochs": 4}, hp_search_name="old", seed=5, **root))
     write_run_files(earlier)
     file = "configs/hp_search/old-run-1.yaml"
-    found = plan(search(training={"dropout": [0.0, 0.1], "device": "cpu"}, start_with=[file], **root))
+    found = plan_of(search(training={"dropout": [0.0, 0.1], "device": "cpu"}, start_with=[file], **root))
     first = found.runs[0].config
     # What a search may vary is the file's; the seed, the device and the rest are those of this search.
     assert (first.training_spec.dropout, first.training_spec.epochs, first.seed) == (0.3, 4, 1010)
@@ -383,7 +367,7 @@ def test_start_with_takes_run_files_of_other_searches(tmp_path: Path) -> None:
     path = tmp_path / file
     text = path.read_text(encoding="utf-8").replace("batch_size: 64", "batch_size: 32", 1)
     path.write_text(text.replace("effective_batch_size: null", "effective_batch_size: 64"), encoding="utf-8")
-    assert plan(search(training={"dropout": [0.0, 0.1]}, start_with=[file], **root)).runs[0] == replace(
+    assert plan_of(search(training={"dropout": [0.0, 0.1]}, start_with=[file], **root)).runs[0] == replace(
         found.runs[0],
         config=first.model_copy(update={"training_spec": first.training_spec.model_copy(update={"device": "auto"})}),
     )
@@ -402,7 +386,7 @@ def test_start_with_is_validated_like_a_cell_and_the_problem_has_its_place(tmp_p
     )
     loaded = load(SearchConfig, tmp_path / "search.yaml")
     with pytest.raises(ConfigError) as caught:
-        plan(loaded.config)
+        plan_of(loaded.config)
     found = {problem.source: problem for problem in loaded.located(caught.value).problems}
     assert "63 is not divisible by n_head: 4" in found[f"{tmp_path}/search.yaml:8"].message
     assert "30 is not divisible by n_head: 4" in found[f"{tmp_path}/run.yaml:4"].message
@@ -412,23 +396,23 @@ def test_start_with_is_validated_like_a_cell_and_the_problem_has_its_place(tmp_p
 
 def test_the_difference_tells_what_is_kept_new_changed_and_gone(tmp_path: Path) -> None:
     root = {"project_root": str(tmp_path)}
-    first = plan(search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root))
+    first = plan_of(search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root))
     write_run_files(first)
     assert first.difference() == Difference(kept=(), new=(0, 1, 2), changed=(), gone=())
     records = ledger_of(first)
-    assert plan(search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root), records).difference() == Difference(
-        kept=(0, 1, 2), new=(), changed=(), gone=()
-    )
-    other = plan(search(training={"dropout": [0.1, 0.3], "epochs": 3}, **root), records).difference()
+    assert plan_of(
+        search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root), records
+    ).difference() == Difference(kept=(0, 1, 2), new=(), changed=(), gone=())
+    other = plan_of(search(training={"dropout": [0.1, 0.3], "epochs": 3}, **root), records).difference()
     assert other == Difference(kept=(1,), new=(3,), changed=(), gone=(0, 2))
-    longer = plan(search(training={"dropout": [0.1, 0.2, 0.3], "epochs": 5}, **root), records).difference()
+    longer = plan_of(search(training={"dropout": [0.1, 0.2, 0.3], "epochs": 5}, **root), records).difference()
     epochs = {"training_spec.epochs": (3, 5)}
     assert longer == Difference(kept=(), new=(5,), changed=(Changed(1, 3, epochs), Changed(2, 4, epochs)), gone=(0,))
 
 
 def test_without_its_run_file_an_earlier_run_is_gone() -> None:
-    first = plan(search(training={"dropout": [0.1, 0.2], "epochs": 3}))
-    found = plan(search(training={"dropout": [0.1, 0.2], "epochs": 5}), ledger_of(first)).difference()
+    first = plan_of(search(training={"dropout": [0.1, 0.2], "epochs": 3}))
+    found = plan_of(search(training={"dropout": [0.1, 0.2], "epochs": 5}), ledger_of(first)).difference()
     assert found == Difference(kept=(), new=(2, 3), changed=(), gone=(0, 1))
 
 
@@ -475,7 +459,7 @@ training_hyperparameter_sampling:
 def test_the_field_tables_of_the_guide_typed_in_are_a_search(tmp_path: Path, strategy: str) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(FIELD_TABLES.format(root=tmp_path, strategy=strategy), encoding="utf-8")
-    found = plan(load(SearchConfig, path).config)
+    found = plan_of(load(SearchConfig, path).config)
     assert found.n_cells == 2 * 2 * 2 * 2 * 2 * 2 * 2 * 2 * 3 * 2 * 2 * 3 * 2
     if strategy == "bayesian":
         assert (found.runs, found.n_to_propose) == ((), 20)
@@ -501,7 +485,7 @@ def test_few_fields_are_a_search(tmp_path: Path, strategy: str) -> None:
         "training_hyperparameter_sampling: {learning_rate: [1e-3, 1e-4]}\n",
         encoding="utf-8",
     )
-    found = plan(load(SearchConfig, path).config)
+    found = plan_of(load(SearchConfig, path).config)
     assert len(found.runs) + found.n_to_propose == 4
     for written in write_run_files(found):
         resolve(load(TrainConfig, written).config, metadata())
@@ -522,7 +506,7 @@ def test_a_run_file_is_a_train_config_that_reproduces_the_identity(tmp_path: Pat
         column_types=[{"kind": "String", "length": "Float64"}, {"kind": "String"}],
         user={"note": "no", "threshold": 1e-9},
     )
-    found = plan(config)
+    found = plan_of(config)
     assert len(found.runs) == 96
     written = write_run_files(found)
     assert written == [run.path for run in found.runs]
@@ -533,7 +517,7 @@ def test_a_run_file_is_a_train_config_that_reproduces_the_identity(tmp_path: Pat
 
 
 def test_a_run_file_says_what_it_is_and_holds_every_field_that_the_metadata_does_not_give(tmp_path: Path) -> None:
-    found = plan(search(project_root=str(tmp_path), training={"dropout": [0.0, 0.1]}))
+    found = plan_of(search(project_root=str(tmp_path), training={"dropout": [0.0, 0.1]}))
     write_run_files(found)
     path = found.runs[1].path
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -558,24 +542,24 @@ def test_a_run_file_says_what_it_is_and_holds_every_field_that_the_metadata_does
 
 def test_files_of_runs_in_the_ledger_are_left_alone_unless_they_are_gone(tmp_path: Path) -> None:
     config = search(project_root=str(tmp_path), training={"dropout": [0.0, 0.1, 0.2]})
-    first = plan(config)
+    first = plan_of(config)
     write_run_files(first)
     first.runs[0].path.write_text("# changed to fit into memory\n", encoding="utf-8")
     first.runs[1].path.unlink()
-    again = plan(config, ledger_of(first)[:2])
+    again = plan_of(config, ledger_of(first)[:2])
     assert write_run_files(again) == [first.runs[1].path, first.runs[2].path]
     assert first.runs[0].path.read_text(encoding="utf-8") == "# changed to fit into memory\n"
 
 
 def test_a_dry_run_may_write_the_first_files_only(tmp_path: Path) -> None:
-    found = plan(search(project_root=str(tmp_path), training={"warmup_steps": {"low": 0, "high": 9}}))
+    found = plan_of(search(project_root=str(tmp_path), training={"warmup_steps": {"low": 0, "high": 9}}))
     assert write_run_files(found, limit=3) == [run.path for run in found.runs[:3]]
     assert sorted(path.name for path in found.runs[0].path.parent.iterdir()) == [f"demo-run-{n}.yaml" for n in range(3)]
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    found = plan(search(project_root=str(tmp_path), model_config_write_path="file/below"))
+    found = plan_of(search(project_root=str(tmp_path), model_config_write_path="file/below"))
     with pytest.raises(RunError, match=r"cannot write demo-run-0\.yaml"):
         write_run_files(found)
 

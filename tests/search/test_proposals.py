@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.ledger import Record
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import STARTUP
 from sequifier.search.plan import PlannedRun, make_plan, run_file, write_run_files
 from sequifier.search.proposals import Proposer
 from sequifier.search.space import MAX_EXTREMES, build_space
-from tests.support.searches import FINGERPRINT, metadata, search
+from tests.support.searches import metadata, record_of, search
 
 ADAMW = {"name": "AdamW", "weight_decay": {"low": 1e-5, "high": 1e-1, "log": True}}
 
@@ -39,20 +39,6 @@ def config(tmp_path: Path) -> Callable[..., SearchConfig]:
 def loss(run: PlannedRun) -> float:
     training, model = run.config.training_spec, run.config.model_spec
     return (math.log10(training.learning_rate) + 3) ** 2 + abs(model.dim_model - 32) / 32 + model.num_layers / 10
-
-
-def record_of(run: PlannedRun, state: State = "finished", **values: Any) -> Record:
-    defaults = {"best_val_loss": loss(run)} if state == "finished" else {}
-    return Record(
-        run=run.number,
-        name=run.name,
-        identity=run.identity,
-        data=FINGERPRINT,
-        state=state,
-        batch_size=run.config.training_spec.batch_size,
-        seed=run.config.seed or 0,
-        **defaults | values,
-    )
 
 
 def proposer(config: SearchConfig, records: list[Record] | None = None) -> Proposer:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
 from sequifier.config.identity import identity
 from sequifier.results.ranking import skill
@@ -16,7 +16,7 @@ from sequifier.search.configurations import configurations
 from sequifier.search.plan import Plan, make_plan
 from sequifier.search.results import results, savings
 from sequifier.search.results_file import write_results
-from tests.support.searches import FINGERPRINT, metadata, search
+from tests.support.searches import metadata, record_of, search
 
 BASELINES = {
     "most frequent": {"val_loss": 2.0, "val_kind_accuracy": 0.25},
@@ -27,11 +27,6 @@ BASELINES = {
 def planned(**root: Any) -> Plan:
     training = {"dropout": [0.0, 0.1, 0.2, 0.3], "batch_size": 25}
     return make_plan(search(training=training, **root), metadata())
-
-
-def record(plan: Plan, run: int, state: State, **values: Any) -> Record:
-    known = {"run": run, "name": plan.runs[run].name, "identity": plan.runs[run].identity, "data": FINGERPRINT}
-    return Record.model_validate(known | {"state": state, "batch_size": 25, "seed": 1010} | values)
 
 
 def repeated(plan: Plan, *seeds: int) -> Plan:
@@ -50,12 +45,10 @@ def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_r
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "m.onnx").touch()
     records = [
-        record(plan, 0, "finished", best_val_loss=1.5, best_epoch=3, seconds={"training": 2.0, "total": 2.5}),
-        record(plan, 1, "failed", error="ValueError: no"),
-        record(plan, 2, "running"),
-        record(
-            plan, 2, "finished", best_val_loss=0.75, best_epoch=4, files={"record": "r", "best_onnx": "models/m.onnx"}
-        ),
+        record_of(plan.runs[0], best_val_loss=1.5, best_epoch=3, seconds={"training": 2.0, "total": 2.5}),
+        record_of(plan.runs[1], "failed", error="ValueError: no"),
+        record_of(plan.runs[2], "running"),
+        record_of(plan.runs[2], best_val_loss=0.75, best_epoch=4, files={"record": "r", "best_onnx": "models/m.onnx"}),
     ]
     rows = results(plan, records, BASELINES)
     assert [(row.rank, row.run, row.name, row.state, row.metric) for row in rows] == [
@@ -80,7 +73,7 @@ def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_r
 def test_a_model_that_is_not_on_disk_has_a_command_that_makes_it_again() -> None:
     plan = planned()
     files = {"config": "configs/hp_search/demo-run-0.yaml", "best_onnx": "models/no-such-model.onnx"}
-    row = results(plan, [record(plan, 0, "finished", best_val_loss=1.0, files=files)])[0]
+    row = results(plan, [record_of(plan.runs[0], best_val_loss=1.0, files=files)])[0]
     assert (row.model_path, row.model_again) == (
         "",
         "sequifier train --config-path configs/hp_search/demo-run-0.yaml",
@@ -90,8 +83,8 @@ def test_a_model_that_is_not_on_disk_has_a_command_that_makes_it_again() -> None
 def test_a_metric_to_maximise_ranks_the_other_way() -> None:
     plan = planned(metric="val_kind_accuracy", direction="maximize")
     records = [
-        record(plan, 0, "finished", best_val_loss=1.0, metrics={"val_kind_accuracy": 0.4}),
-        record(plan, 1, "finished", best_val_loss=2.0, metrics={"val_kind_accuracy": 0.75}),
+        record_of(plan.runs[0], best_val_loss=1.0, metrics={"val_kind_accuracy": 0.4}),
+        record_of(plan.runs[1], best_val_loss=2.0, metrics={"val_kind_accuracy": 0.75}),
     ]
     rows = results(plan, records, BASELINES)
     assert [row.name for row in rows[:4]] == ["demo-run-1", "what follows what", "demo-run-0", "most frequent"]
@@ -100,16 +93,16 @@ def test_a_metric_to_maximise_ranks_the_other_way() -> None:
 
 def test_a_run_as_good_as_a_baseline_stands_behind_it() -> None:
     plan = planned()
-    rows = results(plan, [record(plan, 0, "finished", best_val_loss=1.0)], BASELINES)
+    rows = results(plan, [record_of(plan.runs[0], best_val_loss=1.0)], BASELINES)
     assert [row.name for row in rows[:2]] == ["what follows what", "demo-run-0"]
 
 
 def test_a_diverged_run_has_its_last_finite_result_and_a_failed_one_none() -> None:
     plan = planned()
     records = [
-        record(plan, 0, "diverged", best_val_loss=1.0),
-        record(plan, 1, "oom", best_val_loss=0.1),
-        record(plan, 2, "diverged"),
+        record_of(plan.runs[0], "diverged", best_val_loss=1.0),
+        record_of(plan.runs[1], "oom", best_val_loss=0.1),
+        record_of(plan.runs[2], "diverged"),
     ]
     rows = results(plan, records)
     assert [(row.run, row.rank, row.state) for row in rows] == [
@@ -124,8 +117,8 @@ def test_a_smaller_batch_is_marked_only_when_the_optimizer_saw_it() -> None:
     for keeps, marked in ((True, False), (False, True)):
         plan = planned(oom_keep_effective_batch=keeps)
         records = [
-            record(plan, 0, "finished", best_val_loss=1.0, batch_size=13),
-            record(plan, 1, "finished", best_val_loss=2.0),
+            record_of(plan.runs[0], best_val_loss=1.0, batch_size=13),
+            record_of(plan.runs[1], best_val_loss=2.0),
         ]
         rows = results(plan, records)
         assert [row.batch_changed for row in rows[:2]] == [marked, False]
@@ -133,14 +126,14 @@ def test_a_smaller_batch_is_marked_only_when_the_optimizer_saw_it() -> None:
 
 def test_a_run_that_left_the_space_stays_in_the_table() -> None:
     plan = planned()
-    records = [record(plan, run, "finished", best_val_loss=run + 1.0) for run in range(4)]
+    records = [record_of(plan.runs[run], best_val_loss=run + 1.0) for run in range(4)]
     smaller = make_plan(search(training={"dropout": [0.0, 0.1], "batch_size": 25}), metadata(), records=records)
     assert [row.run for row in results(smaller, records)] == [0, 1, 2, 3]
 
 
 def test_a_metric_is_the_logged_one_and_val_loss_the_best() -> None:
     plan = planned()
-    with_metrics = record(plan, 0, "finished", best_val_loss=1.0, metrics={"val_kind_accuracy": 0.5})
+    with_metrics = record_of(plan.runs[0], best_val_loss=1.0, metrics={"val_kind_accuracy": 0.5})
     assert with_metrics.value_of("val_loss") == 1.0
     assert with_metrics.value_of("val_kind_accuracy") == 0.5
     assert with_metrics.value_of("val_kind_top5") is None
@@ -152,19 +145,19 @@ def test_runs_that_differ_by_their_seed_alone_are_one_configuration() -> None:
     together = [(0, 4, 8), (1, 5, 9), (2, 6, 10), (3, 7, 11)]
     assert configurations(plan, []) == together
     # Repeats that the config does not ask for any more are recognised by their identity.
-    records = [record(plan, run, "finished", best_val_loss=1.0, seed=plan.runs[run].config.seed) for run in range(12)]
+    records = [record_of(plan.runs[run], best_val_loss=1.0, seed=plan.runs[run].config.seed) for run in range(12)]
     assert configurations(once, records) == together
-    unknown = record(once, 0, "finished", best_val_loss=1.0, seed=3).model_copy(update={"run": 7, "identity": "f" * 64})
+    unknown = record_of(once.runs[0], best_val_loss=1.0, seed=3).model_copy(update={"run": 7, "identity": "f" * 64})
     assert configurations(once, [unknown])[-1] == (7,)
 
 
 def test_a_configuration_has_the_mean_of_its_seeds_and_their_standard_error() -> None:
     plan = repeated(planned(), 1011, 1012)
     records = [
-        record(plan, 0, "finished", best_val_loss=1.0, best_epoch=3, seconds={"total": 1.0}, curve=[1.0] * 3),
-        record(plan, 4, "finished", best_val_loss=2.0, best_epoch=5, seconds={"total": 3.0}, curve=[1.0] * 5),
-        record(plan, 8, "failed", error="ValueError: no"),
-        record(plan, 1, "finished", best_val_loss=1.2, files={"best_onnx": "models/1.onnx"}),
+        record_of(plan.runs[0], best_val_loss=1.0, best_epoch=3, seconds={"total": 1.0}, curve=[1.0] * 3),
+        record_of(plan.runs[4], best_val_loss=2.0, best_epoch=5, seconds={"total": 3.0}, curve=[1.0] * 5),
+        record_of(plan.runs[8], "failed", error="ValueError: no"),
+        record_of(plan.runs[1], best_val_loss=1.2, files={"best_onnx": "models/1.onnx"}),
     ]
     first, second, *_ = results(plan, records)
     assert (first.run, first.runs, first.n_seeds, first.n_failed) == (1, (1, 5, 9), 1, 0)
@@ -180,7 +173,7 @@ def test_confirmed_configurations_rank_by_their_mean_before_the_others() -> None
     for confirm_top, order in ((0, [1, 2, 0]), (2, [1, 0, 2])):
         plan = repeated(planned(), 1011)
         plan = replace(plan, config=plan.config.model_copy(update={"confirm_top": confirm_top}))
-        records = [record(plan, run, "finished", best_val_loss=loss) for run, loss in records_of.items()]
+        records = [record_of(plan.runs[run], best_val_loss=loss) for run, loss in records_of.items()]
         rows = results(plan, records, {"almost": {"val_loss": 1.21}})
         assert [row.run for row in rows if row.rank] == order
         above = [row.run for row in rows[: [row.name for row in rows].index("almost")]]
@@ -199,8 +192,8 @@ def test_what_is_indistinguishable_from_the_best_is_found_in_the_losses_of_the_s
         write_unit_sums(tmp_path / file, {ONE_MODEL: {"val_loss": Units(mean * targets, targets, "sequences")}})
         files = {"sequence_losses": file}
         metrics = {"val_loss": float(mean.mean()), "standard_error": 9.0}
-        records.append(record(plan, run, "finished", best_val_loss=float(mean.mean()), files=files, metrics=metrics))
-    records.append(record(plan, 3, "finished", best_val_loss=5.0, metrics={"standard_error": 0.5}))
+        records.append(record_of(plan.runs[run], best_val_loss=float(mean.mean()), files=files, metrics=metrics))
+    records.append(record_of(plan.runs[3], best_val_loss=5.0, metrics={"standard_error": 0.5}))
     rows = results(plan, records)
     assert [(row.run, row.indistinguishable) for row in rows] == [(0, None), (1, True), (2, False), (3, None)]
     assert [row.standard_error for row in rows[:3]] == pytest.approx(
@@ -217,7 +210,7 @@ def with_units(plan: Plan, run: int, totals: dict[str, np.ndarray], counts: np.n
     metrics = {metric: found.value for metric, found in units.items()} | fields.pop("metrics", {})
     files = {"sequence_losses": file}
     value = metrics.get("val_loss", 1.0)
-    return record(plan, run, "finished", best_val_loss=value, files=files, metrics=metrics, **fields)
+    return record_of(plan.runs[run], best_val_loss=value, files=files, metrics=metrics, **fields)
 
 
 def test_a_single_sequence_has_no_standard_error_and_no_verdict(tmp_path: Path) -> None:
@@ -261,7 +254,7 @@ def test_any_metric_that_ranks_has_its_errors_and_beats_baselines_in_pairs(tmp_p
 
 def test_the_winner_has_its_test_metric() -> None:
     plan = repeated(planned(), 1011)
-    records = [record(plan, run, "finished", best_val_loss=1.0 + run) for run in (0, 1, 4)]
+    records = [record_of(plan.runs[run], best_val_loss=1.0 + run) for run in (0, 1, 4)]
     test = {"run": 4, "metrics": {"val_loss": 1.25, "val_kind_accuracy": 0.5}}
     assert [row.test_metric for row in results(plan, records, test=test)] == [None, 1.25, None, None]
 
@@ -269,9 +262,9 @@ def test_the_winner_has_its_test_metric() -> None:
 def test_seconds_are_those_of_all_parts_of_a_run() -> None:
     plan = planned()
     records = [
-        record(plan, 0, "interrupted", seconds={"total": 1.5}, error="paused after epoch 1"),
-        record(plan, 0, "running"),
-        record(plan, 0, "finished", best_val_loss=1.0, seconds={"total": 2.0}),
+        record_of(plan.runs[0], "interrupted", seconds={"total": 1.5}, error="paused after epoch 1"),
+        record_of(plan.runs[0], "running"),
+        record_of(plan.runs[0], best_val_loss=1.0, seconds={"total": 2.0}),
     ]
     assert results(plan, records)[0].seconds == 3.5
 
@@ -279,9 +272,9 @@ def test_seconds_are_those_of_all_parts_of_a_run() -> None:
 def test_savings_are_counted_over_runs_with_a_result() -> None:
     plan = planned()
     records = [
-        record(plan, 0, "finished", best_val_loss=1.0, curve=[1.0] * 10),
-        record(plan, 1, "pruned", best_val_loss=1.0, curve=[2.0] * 3),
-        record(plan, 2, "failed", curve=[1.0]),
+        record_of(plan.runs[0], best_val_loss=1.0, curve=[1.0] * 10),
+        record_of(plan.runs[1], "pruned", best_val_loss=1.0, curve=[2.0] * 3),
+        record_of(plan.runs[2], "failed", curve=[1.0]),
     ]
     saved = savings(plan, records)
     assert (saved.planned, saved.trained, saved.saved, saved.cut) == (20, 13, 7, {1: 3})
@@ -306,8 +299,10 @@ def test_skill_is_the_share_by_which_the_baseline_is_beaten(
 def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) -> None:
     plan = planned()
     records = [
-        record(plan, 0, "finished", best_val_loss=0.1 + 0.2, best_epoch=2, seconds={"total": 1.5}, curve=[1.0, 0.3]),
-        record(plan, 1, "failed"),
+        record_of(
+            plan.runs[0], "finished", best_val_loss=0.1 + 0.2, best_epoch=2, seconds={"total": 1.5}, curve=[1.0, 0.3]
+        ),
+        record_of(plan.runs[1], "failed"),
     ]
     path = tmp_path / "logs" / "demo" / "results.csv"
     write_results(path, results(plan, records, BASELINES, test={"run": 0, "metrics": {"val_loss": 0.31}}))
@@ -358,7 +353,7 @@ def test_no_column_of_the_csv_stands_twice(tmp_path: Path) -> None:
         "val_loss": 1.0,
         "standard_error": 0.1,
     }
-    records = [record(plan, 0, "finished", best_val_loss=1.0, metrics=measured, curve=[1.0])]
+    records = [record_of(plan.runs[0], best_val_loss=1.0, metrics=measured, curve=[1.0])]
     path = tmp_path / "results.csv"
     write_results(path, results(plan, records, BASELINES), metric="epochs")
     with path.open(encoding="utf-8", newline="") as file:

@@ -18,6 +18,7 @@ from sequifier.search.plan import Plan, make_plan, write_run_files
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.results import results
 from sequifier.search.runner import run_search
+from tests.support.quiet import quiet
 from tests.support.searches import FINGERPRINT, metadata, search
 
 Event = dict[str, Any]
@@ -83,7 +84,7 @@ def play(plan: Plan, ledger: Ledger, script: Script, *, retry_failed: bool = Fal
             plan=plan,
             ledger=ledger,
             executor=script,
-            emit=lambda event, **fields: None,
+            emit=quiet,
             should_stop=lambda: False,
             on_baselines=lambda scores, record: None,
         ),

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from test_edited_searches import record_of, started
 
 from sequifier.artifacts.ledger import Record
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 from sequifier.search.verify import check_same, compared, stored
-from tests.support.searches import metadata, search
+from tests.support.searches import ended, metadata, search, started
 
 FACTS = {"device": "cpu", "products": "float32", "torch": "2.13", "cpu_threads": 1, "sequifier": "4", "arithmetic": 2}
 
@@ -18,7 +17,7 @@ FACTS = {"device": "cpu", "products": "float32", "torch": "2.13", "cpu_threads":
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[TrainConfig, Record]:
     plan = started(search(training={"dropout": [0.1, 0.2]}, project_root=str(tmp_path)), [])
-    records = [record_of(plan.runs[0], "finished"), record_of(plan.runs[1], "failed")]
+    records = [ended(plan.runs[0]), ended(plan.runs[1], "failed")]
     folder = tmp_path / "logs" / "demo"
     folder.mkdir(parents=True)
     lines = [json.dumps(record.model_copy(update=FACTS).model_dump()) for record in records]

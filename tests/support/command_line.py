@@ -1,12 +1,19 @@
-"""What a command came to, for tests."""
+"""Commands as a user runs them, in this process or in one of their own: words in, exit code and both streams out."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import pytest
+
+from sequifier.cli.main import main
 
 
 @dataclass
 class Done:
-    """Exit code and both streams."""
+    """The exit code and both streams of a command."""
 
     code: int
     out: str
@@ -14,3 +21,33 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> Done:
+    """Run `sequifier WORDS...` in this process; stdin is no terminal."""
+    monkeypatch.setattr(sys, "argv", ["sequifier", *words])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capfd.readouterr()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return Done(code, captured.out, captured.err)
+
+
+def command(*words: object) -> list[str]:
+    """Return the command line of `sequifier WORDS...` for a process of its own."""
+    return [sys.executable, "-m", "sequifier", *map(str, words)]
+
+
+def sequifier(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `sequifier WORDS...` in a process of its own, in the working folder."""
+    return subprocess.run(
+        command(*words),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        check=False,
+    )

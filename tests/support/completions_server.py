@@ -24,7 +24,7 @@ class CharacterModel:
     def __init__(self, path: Path) -> None:
         self.session = onnxruntime.InferenceSession(str(path))
         properties = self.session.get_modelmeta().custom_metadata_map
-        self.characters = ["", *json.loads(properties["vocabularies"])["char"]]
+        self.characters: list[str] = ["", *json.loads(properties["vocabularies"])["char"]]
         self.length = json.loads(properties["architecture"])["seq_length"]
 
     def probabilities(self, text: str) -> list[float]:
@@ -53,7 +53,7 @@ class CharacterModel:
 
     def complete(self, body: dict[str, Any]) -> str:
         generator = random.Random(f"{body['seed']}:{body['prompt']}")
-        text = body["prompt"]
+        text: str = body["prompt"]
         for _ in range(body["max_tokens"]):
             text += self.draw(text, body, generator)
         return text[len(body["prompt"]) :]

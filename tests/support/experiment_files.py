@@ -25,7 +25,7 @@ def write_experiment(folder: Path, body: str, *, above: str = "", below: str = "
     return write(folder, name, f"{HEADER}{above}\n{DECORATOR}{function}\n\n{below}\nexperiment.run_if_main()\n")
 
 
-def start(path: Path, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+def start(path: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the file as a program."""
     return subprocess.run([sys.executable, str(path), *words], check=check, capture_output=True, text=True)
 

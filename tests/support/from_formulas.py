@@ -82,7 +82,7 @@ def norm(weights: Weights, shape: Architecture, at: str, x: Tensor) -> Tensor:
 def attention(weights: Weights, shape: Architecture, at: str, x: Tensor) -> Tensor:
     """(T, D) -> (T, D), one head at a time."""
     H, K, E = shape.n_head, shape.n_kv_heads, shape.dim_model // shape.n_head
-    rows = (x @ weights[f"{at}attention.qkv.weight"].T).split(E, dim=1)  # H queries, K keys, K values, (T, E) each
+    rows = torch.split(x @ weights[f"{at}attention.qkv.weight"].T, E, dim=1)  # H queries, K keys, K values, (T, E) each
     later = torch.arange(len(x)) > torch.arange(len(x))[:, None]
     heads = []
     for head in range(H):

@@ -9,6 +9,7 @@ from sequifier import api
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.quiet import quiet
 from tests.support.shop import merged
 
 STATES = ("idle", "läuft", "störung 3", "aus")
@@ -73,9 +74,9 @@ def train(root: Path, **values: Any) -> None:
         "column_types": {"clock": "real"},
         "fill_null": {"state": "unknown", "code": CODES[0], "alarm": "unknown", "load": 7.5, "clock": "mean"},
     }
-    preprocess(PreprocessConfig.model_validate(encoding), log=lambda line: None)
+    preprocess(PreprocessConfig.model_validate(encoding), log=quiet)
     config = TrainConfig.model_validate(merged(RUN | {"project_root": str(root)}, values))
-    api.train(config, emit=lambda event, **fields: None)
+    api.train(config, emit=quiet)
 
 
 def model(last_epoch: int, kind: str = "end-to-end-") -> str:

@@ -5,18 +5,14 @@ Run by test_memory_estimate.py in a process of its own: a heap that was used bef
 
 import json
 import sys
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events
-from sequifier.config.architecture import Architecture, Target
+from sequifier.config.architecture import Target
 from sequifier.config.memory import run_memory
 from sequifier.config.train import TrainConfig
-from sequifier.dataset.batches import Split
-from sequifier.dataset.windows import evaluation_windows, training_windows
 from sequifier.model.build import build_model
 from sequifier.training.evaluate import Objective, evaluate
 from sequifier.training.losses import build_losses
@@ -26,50 +22,39 @@ from sequifier.training.precision import build_precision
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
+from tests.support.events import make_events, make_split, make_windows
+from tests.support.shapes import small
 
 
 def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> tuple[int, int]:
     """Bytes measured and estimated."""
     torch.set_num_threads(1)
     width = changes.get("dim_model", 128)
-    shape = replace(
-        Architecture(
-            categorical=(("kind", n_classes),),
-            real=("size",),
-            embedding_widths=(width - width // 2, width // 2),
-            targets=(Target("kind", "categorical", n_classes),),
-            seq_length=64,
-            prediction_length=1,
-            dim_model=width,
-            n_head=4,
-            n_kv_heads=4,
-            num_layers=3,
-            dim_feedforward=4 * width,
-            joint_embedding=False,
-            activation_fn="swiglu",
-            normalization="rmsnorm",
-            norm_first=True,
-            positional_encoding="rope",
-            rope_theta=1e4,
-            dropout=0.0,
-        ),
-        **changes,
-    )
+    defaults: dict[str, Any] = {
+        "categorical": (("kind", n_classes),),
+        "real": ("size",),
+        "embedding_widths": (width - width // 2, width // 2),
+        "targets": (Target("kind", "categorical", n_classes),),
+        "seq_length": 64,
+        "dim_model": width,
+        "num_layers": 3,
+        "dim_feedforward": 4 * width,
+    }
+    shape = small(**defaults | changes)
     root = {"metadata_config_path": "m", "model_name": "m", "target_columns": ["kind"]}
     config = TrainConfig.model_validate({**root, "training_spec": training})
     spec, T = config.training_spec, shape.seq_length
     generator = np.random.default_rng(0)
-    offsets = np.arange(0, (spec.batch_size + 1) * (T + 1), T + 1)
+    n_rows = spec.batch_size * (T + 1)
     columns = {
-        "kind": generator.integers(1, n_classes, offsets[-1]).astype(np.int32),
-        "size": generator.normal(size=offsets[-1]).astype(np.float32),
+        "kind": generator.integers(1, n_classes, n_rows).astype(np.int32),
+        "size": generator.normal(size=n_rows).astype(np.float32),
     }
-    none = np.zeros(spec.batch_size, dtype=np.int64)
-    events = Events(np.arange(spec.batch_size), offsets, none, np.arange(offsets[-1]), columns)
-    inputs = {"categorical": ["kind"], "real": ["size"], "targets": ["kind"], "seq_length": T}
-    device = torch.device("cpu")
-    train = Split(events, training_windows(offsets, none, seq_length=T, stride=T), **inputs, device=device)
-    valid = Split(events, evaluation_windows(offsets, none, seq_length=T, stride=T // 2), **inputs, device=device)
+    events = make_events([T + 1] * spec.batch_size, columns)
+    train, valid = (
+        make_split(events, make_windows(events, T, stride, evaluation=stride < T), T, targets=["kind"])
+        for stride in (T, T // 2)
+    )
     keep_freed_memory()
     reset_peak_memory("cpu")
     before = peak_memory_bytes("cpu")

@@ -1,9 +1,13 @@
-"""Small searches and a data set to plan them on."""
+"""Small searches, a data set to plan them on, and records of their runs."""
 
 from typing import Any
 
-from sequifier.artifacts.metadata import Metadata, SequifierMetadata
+from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.metadata import Metadata
 from sequifier.config.search import SearchConfig
+from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.repeats import with_repeats
+from tests.support.data_section import data_section
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -16,18 +20,10 @@ def metadata(fingerprint: str = FINGERPRINT) -> Metadata:
         split_paths=["data/x-split0.parquet", "data/x-split1.parquet"],
         column_types={"kind": "String", "length": "Float64"},
         selected_columns_statistics={"length": {"std": 1.0, "mean": 0.0}},
-        sequifier=SequifierMetadata(
-            columns=["kind", "length"],
-            sequence_column="sequenceId",
-            position_column="itemPosition",
-            sequence_type="Int64",
-            position_type="Int64",
-            seq_length=8,
+        sequifier=data_section(
+            ["kind", "length"],
             stride_by_split=[8, 8],
-            subsequence_start_mode="distribute",
-            split_method="within_sequence",
             split_ratios=[0.8, 0.2],
-            context_events=8,
             rows=[80, 20],
             sequences=[4, 4],
             column_hashes=[{}, {}],
@@ -47,3 +43,43 @@ def search(*, model: dict[str, Any] | None = None, training: dict[str, Any] | No
         "training_hyperparameter_sampling": training or {},
     }
     return SearchConfig.model_validate(values | root)
+
+
+def plan_of(config: SearchConfig, records: list[Record] | None = None) -> Plan:
+    return make_plan(config, metadata(), records=records or [])
+
+
+def started(config: SearchConfig, records: list[Record] | None = None) -> Plan:
+    """Plan a search as a start on these records does, and write its run files."""
+    plan = with_repeats(plan_of(config, records), records or [])
+    write_run_files(plan)
+    return plan
+
+
+def record_of(run: PlannedRun, state: State = "finished", *, loss: float | None = None, **values: Any) -> Record:
+    """Return a ledger record of a planned run.
+
+    Args:
+        run: the planned run.
+        state: its state.
+        loss: validation loss of its one epoch.
+        values: further fields.
+    """
+    known: dict[str, Any] = {
+        "run": run.number,
+        "name": run.name,
+        "identity": run.identity,
+        "data": FINGERPRINT,
+        "state": state,
+        "batch_size": run.config.training_spec.batch_size,
+        "seed": run.config.seed or 0,
+    }
+    if loss is not None:
+        known |= {"best_val_loss": loss, "metrics": {"val_loss": loss}, "curve": [loss]}
+    return Record.model_validate(known | values)
+
+
+def ended(run: PlannedRun, state: State = "finished") -> Record:
+    """Return the record that a run leaves; a finished one has a loss."""
+    loss = 1.0 + run.number / 7 if state == "finished" else None
+    return record_of(run, state, loss=loss, merge_key=run.merge_key, files={"config": str(run.path)})

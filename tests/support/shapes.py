@@ -89,7 +89,7 @@ def lively(architecture: Architecture, seed: int = 0) -> Transformer:
     model = build_model(architecture, generator).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
         for embedding in model.embedding.categorical:
-            embedding.weight[0] = 0.0
+            embedding.get_parameter("weight")[0] = 0.0
     return model

@@ -1,12 +1,17 @@
-"""A small shop whose next item can be guessed, and configs of tiny models for it."""
+"""A small shop whose next item can be guessed, configs of tiny models for it, and copies of projects."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.quiet import quiet
 
 N_ITEMS = 6
 
@@ -37,7 +42,22 @@ def preprocess_shop(root: Path, **values: Any) -> Path:
         "position_column": "visit",
         "seq_length": 8,
     }
-    return preprocess(PreprocessConfig.model_validate(config | values), log=lambda line: None)
+    return preprocess(PreprocessConfig.model_validate(config | values), log=quiet)
+
+
+def new_shop(root: Path) -> Path:
+    """Write the shop into the folder `root` and preprocess it."""
+    write_shop(root / "data" / "shop.csv", shop_rows())
+    preprocess_shop(root)
+    return root
+
+
+def working_copy(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy a project that several tests share; the copy is the working folder until the test ends."""
+    root = tmp_path / "project"
+    shutil.copytree(project, root, symlinks=True)
+    monkeypatch.chdir(root)
+    return root
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +69,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 WriteConfig = Callable[..., Path]
+"""Writes a config file; keyword arguments are laid over its defaults."""
 
 TINY_RUN: dict[str, Any] = {
     "metadata_config_path": "configs/metadata_configs/shop.json",
@@ -65,3 +86,15 @@ TINY_SEARCH: dict[str, Any] = {
     "model_hyperparameter_sampling": {"dim_model": [8, 16], "n_head": [2, 4], "num_layers": 1, "dim_feedforward": 16},
     "training_hyperparameter_sampling": {"device": "cpu", "epochs": 2, "learning_rate": 0.01, "batch_size": 16},
 }
+
+
+def config_writer(root: Path, base: dict[str, Any], default_name: str) -> WriteConfig:
+    """Return a function that writes `base`, with keyword arguments laid over it, into the configs of a project."""
+
+    def write(name: str = default_name, **values: Any) -> Path:
+        path = root / "configs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(merged(base, values)))
+        return path
+
+    return write

@@ -187,7 +187,7 @@ def _entry(epoch: int, curve: list[float], run: PlannedRun, seconds: float) -> d
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    count, length = (int(word) for word in (*sys.argv[2:], 200, 100)[:2])
+    count, length = (int(word) for word in (*sys.argv[2:], "200", "100")[:2])
     every: dict[int, State] = dict.fromkeys(range(7, count, 6), "pruned")
     every |= {11: "failed", 23: "oom", 41: "diverged"}
     plan = write_search(place, n_runs=count, epochs=length, states={k: v for k, v in every.items() if k < count})

@@ -12,6 +12,7 @@ from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.preprocess.pipeline import preprocess
 from sequifier.sampler_search.session import SamplerSearchResult
+from tests.support.quiet import quiet
 
 HELD_OUT = "data/held-out.txt"
 
@@ -42,7 +43,7 @@ def train_text(root: Path, text: str) -> None:
                 "split_ratios": [0.8, 0.1, 0.1],
             }
         ),
-        log=lambda line: None,
+        log=quiet,
     )
     config = {
         "project_root": str(root),
@@ -53,7 +54,7 @@ def train_text(root: Path, text: str) -> None:
         "model_spec": {"dim_model": 16, "n_head": 2, "num_layers": 1},
         "training_spec": {"epochs": 2, "batch_size": 16, "learning_rate": 0.02, "device": "cpu"},
     }
-    api.train(TrainConfig.model_validate(config), emit=lambda event, **fields: None)
+    api.train(TrainConfig.model_validate(config), emit=quiet)
     for ending in ("onnx", "pt"):
         shutil.copy(root / "models" / f"sequifier-text-best-2.{ending}", root / "models" / f"text.{ending}")
 

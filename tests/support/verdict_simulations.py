@@ -71,7 +71,7 @@ def equal_called_worse(kind: str, n: int, searches: int, seed: int = 0) -> float
     called = []
     for _ in range(searches):
         found = search(draw, kind, n).compared()
-        called += [each.is_worse for run, each in enumerate(found) if run != 1 or kind != "one wild run"]
+        called += [bool(each.is_worse) for run, each in enumerate(found) if run != 1 or kind != "one wild run"]
     return float(np.mean(called))
 
 

@@ -9,17 +9,11 @@ from sequifier.training.baselines.history import Targets, training_targets
 from sequifier.training.baselines.ridge import _PENALTIES, Products
 from sequifier.training.baselines.seasons import autocorrelation, find_period
 from sequifier.training.baselines.series import WindowRidge, _GroupMeans, _line, _seasonal_means, _sizes
+from tests.support.events import make_events
 
 
 def series_of(*sequences: NDArray[np.floating]) -> Events:
-    sizes = [len(values) for values in sequences]
-    return Events(
-        np.arange(len(sizes)),
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        np.zeros(len(sizes), np.int64),
-        np.arange(sum(sizes)),
-        {"price": np.concatenate(sequences).astype(np.float32)},
-    )
+    return make_events([len(values) for values in sequences], {"price": np.concatenate(sequences).astype(np.float32)})
 
 
 def after(events: Events, seq_length: int) -> Targets:

@@ -6,19 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.config.architecture import Target
 from sequifier.config.base import Named
 from sequifier.dataset.batches import Split
-from sequifier.dataset.windows import evaluation_windows, training_windows
 from sequifier.training.baselines import categorical
 from sequifier.training.baselines import scores as module
 from sequifier.training.baselines.scores import EACH_BEST, baselines
 from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.losses import build_losses
+from tests.support.events import make_events, make_split, make_windows
 
 N_CLASSES = {"kind": 5, "color": 4}
 
@@ -30,37 +29,28 @@ def events_of(sizes: Sequence[int], *, seed: int, context: int = 0) -> Events:
     kind[generator.random(n_rows) < 0.05] = 0  # unknown
     color = generator.integers(1, 4, n_rows).astype(np.int32)
     price = np.sin(np.arange(n_rows) / 2) + generator.normal(size=n_rows)
-    return Events(
-        np.arange(len(sizes)),
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        np.minimum(context, np.array(sizes) - 1),
-        np.arange(n_rows),
-        {
-            "kind": kind,
-            "color": color,
-            "price": price.astype(np.float32),
-            "size": price.astype(np.float32)[::-1].copy(),
-        },
-    )
+    columns = {
+        "kind": kind,
+        "color": color,
+        "price": price.astype(np.float32),
+        "size": price.astype(np.float32)[::-1].copy(),
+    }
+    return make_events(sizes, columns, n_context=context)
 
 
 def evaluated(
     valid: Events, inputs: list[str], targets: list[str], seq_length: int, stride: int, context: str
 ) -> Split:
     """The split as a run evaluates it."""
-    windows = (
-        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
-        if context == "full"
-        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
-    )
-    return Split(
+    full = context == "full"
+    windows = make_windows(valid, seq_length, stride if full else seq_length, evaluation=full)
+    return make_split(
         valid,
-        windows,
+        windows if full else windows.in_int64(),
+        seq_length,
         categorical=[name for name in inputs if name in N_CLASSES],
         real=[name for name in inputs if name not in N_CLASSES],
         targets=targets,
-        seq_length=seq_length,
-        device=torch.device("cpu"),
     )
 
 
@@ -130,11 +120,7 @@ def test_predictions_depend_on_what_the_window_shows_alone(inputs: list[str], ta
     """Change everything that the model does not see of one target: the loss of that target stays."""
     seq_length, stride = 4, 2
     valid = events_of([23], seed=7, context=6)
-    windows = (
-        evaluation_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=stride)
-        if context == "full"
-        else training_windows(valid.offsets, valid.n_context, seq_length=seq_length, stride=seq_length).in_int64()
-    )
+    windows = evaluated(valid, inputs, targets, seq_length, stride, context).windows
     for window in range(len(windows)):
         last, first = int(windows.last[window]), int(windows.first[window])
         shown = np.arange(max(last - seq_length, first), last)
@@ -250,13 +236,8 @@ def test_context_events_of_the_training_split_are_not_counted() -> None:
     """They belong to an earlier split, and no training window reaches them."""
     whole = events_of([30, 30], seed=2, context=10)
     own = [np.arange(10, 30), np.arange(40, 60)]
-    alone = Events(
-        whole.sequence_ids,
-        np.array([0, 20, 40]),
-        np.zeros(2, np.int64),
-        whole.positions[:40],
-        {name: np.concatenate([values[rows] for rows in own]) for name, values in whole.columns.items()},
-    )
+    columns = {name: np.concatenate([values[rows] for rows in own]) for name, values in whole.columns.items()}
+    alone = make_events([20, 20], columns)
     for inputs, targets in ((["kind"], ["kind"]), (["price"], ["price"])):
         one, two = (scored(train, VALID, inputs=inputs, targets=targets) for train in (whole, alone))
         assert {name: row.metrics for name, row in one.items()} == {name: row.metrics for name, row in two.items()}

@@ -7,34 +7,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_loop import config_of
 
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ConfigError
 from sequifier.training.compiling import compiles
+from tests.support.shapes import small
 from tests.support.shop import WriteConfig
+from tests.support.tiny_training import config_of
 
 
 def shape() -> Architecture:
-    return Architecture(
+    return small(
         categorical=(("kind", 6),),
         real=(),
         embedding_widths=(64,),
         targets=(Target("kind", "categorical", 6),),
         seq_length=48,
-        prediction_length=1,
         dim_model=64,
-        n_head=4,
-        n_kv_heads=4,
-        num_layers=2,
         dim_feedforward=256,
-        joint_embedding=False,
-        activation_fn="swiglu",
-        normalization="rmsnorm",
-        norm_first=True,
         positional_encoding="learned",
-        rope_theta=10000.0,
-        dropout=0.0,
     )
 
 

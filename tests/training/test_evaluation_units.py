@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_loop import events_of, model_of, objective_of, split_of
 
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import Evaluation, evaluate
+from tests.support.tiny_training import events_of, model_of, objective_of, split_of
 
 SIZES = [9, 30, 2, 17, 40, 12]
 

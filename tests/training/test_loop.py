@@ -8,105 +8,14 @@ import torch
 from torch import Tensor
 
 from sequifier.artifacts.events import Events
-from sequifier.config.architecture import Architecture, Target
-from sequifier.config.train import TrainConfig
-from sequifier.dataset.batches import Split
-from sequifier.dataset.windows import evaluation_windows, training_windows
-from sequifier.model.build import build_model
+from sequifier.dataset.windows import evaluation_windows
 from sequifier.model.transformer import Transformer
-from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.loop import Calls, DivergedError, fit
-from sequifier.training.losses import build_losses
-from sequifier.training.optimizers import build_optimizer
-from sequifier.training.schedules import build_schedule
-from sequifier.training.state import TrainState
 from sequifier.training.step import batch_loss, train_step
+from tests.support.quiet import quiet
 from tests.support.rounding import rounding
-
-N_CLASSES = 6
-TARGETS = (Target("kind", "categorical", N_CLASSES), Target("size", "real", 0))
-
-
-def quiet(event: str, **fields: Any) -> None:
-    return None
-
-
-def events_of(sizes: list[int], *, seed: int = 0, context: int = 0) -> Events:
-    generator = np.random.default_rng(seed)
-    n_rows = sum(sizes)
-    kind = np.cumsum(generator.integers(1, 3, n_rows)) % (N_CLASSES - 1) + 1
-    kind[generator.random(n_rows) < 0.1] = 0  # unknown
-    return Events(
-        sequence_ids=np.arange(len(sizes)),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        n_context=np.minimum(context, np.array(sizes) - 1),
-        positions=np.arange(n_rows),
-        columns={"kind": kind.astype(np.int32), "size": generator.normal(size=n_rows).astype(np.float32)},
-    )
-
-
-def split_of(events: Events, *, seq_length: int, evaluation: bool) -> Split:
-    windows = (
-        evaluation_windows(events.offsets, events.n_context, seq_length=seq_length, stride=max(seq_length // 2, 1))
-        if evaluation
-        else training_windows(events.offsets, events.n_context, seq_length=seq_length, stride=seq_length)
-    )
-    return Split(
-        events,
-        windows,
-        categorical=["kind"],
-        real=["size"],
-        targets=["kind", "size"],
-        seq_length=seq_length,
-        device=torch.device("cpu"),
-    )
-
-
-def model_of(seq_length: int, *, dropout: float = 0.0) -> Transformer:
-    shape = Architecture(
-        categorical=(("kind", N_CLASSES),),
-        real=("size",),
-        embedding_widths=(4, 4),
-        targets=TARGETS,
-        seq_length=seq_length,
-        prediction_length=1,
-        dim_model=8,
-        n_head=2,
-        n_kv_heads=2,
-        num_layers=1,
-        dim_feedforward=16,
-        joint_embedding=False,
-        activation_fn="swiglu",
-        normalization="rmsnorm",
-        norm_first=True,
-        positional_encoding="rope",
-        rope_theta=10000.0,
-        dropout=dropout,
-    )
-    return build_model(shape, torch.Generator().manual_seed(5))
-
-
-def objective_of(weights: dict[str, float] | None = None) -> Objective:
-    return Objective(build_losses(TARGETS, {}), weights or {"kind": 1.0, "size": 1.0}, {"size": 2.0})
-
-
-def config_of(**training: Any) -> TrainConfig:
-    return TrainConfig.model_validate(
-        {
-            "metadata_config_path": "m.json",
-            "model_name": "m",
-            "target_columns": ["kind", "size"],
-            "target_column_types": {"kind": "categorical", "size": "real"},
-            "training_spec": training,
-        }
-    )
-
-
-def state_of(model: Transformer, config: TrainConfig) -> TrainState:
-    spec = config.training_spec
-    optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
-    schedule = build_schedule(spec.scheduler, optimizer, epochs=spec.epochs, steps=100, step_on="epoch", warmup_steps=0)
-    return TrainState(model, optimizer, schedule)
+from tests.support.tiny_training import N_CLASSES, config_of, events_of, model_of, objective_of, split_of, state_of
 
 
 def hand_computed(model: Transformer, events: Events, seq_length: int) -> tuple[float, float]:

@@ -18,7 +18,6 @@ from sequifier.config.architecture import Architecture
 from sequifier.config.base import Named
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
-from sequifier.dataset.windows import evaluation_windows, training_windows
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import Objective, evaluate
 from sequifier.training.losses import build_losses
@@ -26,6 +25,7 @@ from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
+from tests.support.events import make_events, make_split, make_windows
 from tests.support.from_formulas import predictions
 from tests.support.shapes import describe, lively, pairwise
 
@@ -52,25 +52,18 @@ def events_of(shape: Architecture, sizes: list[int], seed: int) -> Events:
     for column, n_classes in shape.categorical:
         ids = draw.integers(1, n_classes, n_rows).astype(np.int32)
         columns[column] = np.where(draw.random(n_rows) < 0.2, np.int32(0), ids)
-    return Events(
-        sequence_ids=np.arange(len(sizes)),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        n_context=np.minimum(draw.integers(0, 3, len(sizes)), np.array(sizes) - 1),
-        positions=np.arange(n_rows),
-        columns=columns,
-    )
+    return make_events(sizes, columns, n_context=draw.integers(0, 3, len(sizes)))
 
 
 def split_of(shape: Architecture, events: Events, *, evaluation: bool) -> Split:
-    L, kind = shape.seq_length, evaluation_windows if evaluation else training_windows
-    return Split(
+    L = shape.seq_length
+    return make_split(
         events,
-        kind(events.offsets, events.n_context, seq_length=L, stride=L // 2 if evaluation else 5),
+        make_windows(events, L, L // 2 if evaluation else 5, evaluation=evaluation),
+        L,
         categorical=[column for column, _ in shape.categorical],
-        real=list(shape.real),
+        real=shape.real,
         targets=[target.name for target in shape.targets],
-        seq_length=L,
-        device=torch.device("cpu"),
     )
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_loop import config_of, events_of, model_of, objective_of, split_of, state_of
 
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
@@ -14,6 +13,7 @@ from sequifier.training.evaluate import evaluate
 from sequifier.training.precision import build_precision, formats, kept_in_float32
 from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
+from tests.support.tiny_training import config_of, events_of, model_of, objective_of, split_of, state_of
 
 
 def training_split() -> Split:

@@ -16,6 +16,7 @@ from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.pipeline import preprocess
 from sequifier.training.samples import check_sampling, sample_text
+from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, merged
 
 
@@ -34,7 +35,7 @@ def text_metadata(tmp_path: Path) -> Metadata:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "words.txt").write_text("to be or not to be " * 40)
     values = {"project_root": str(tmp_path), "data_path": "data/words.txt", "read_format": "text", "seq_length": 5}
-    return read_metadata(preprocess(PreprocessConfig.model_validate(values), log=lambda line: None))
+    return read_metadata(preprocess(PreprocessConfig.model_validate(values), log=quiet))
 
 
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "max_length": 12, "seed": 3}

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_loop
 import torch
-from test_loop import config_of, events_of, objective_of, split_of, state_of
 from torch import Tensor, nn
 
 from sequifier.config.base import Named
@@ -19,8 +17,10 @@ from sequifier.model.transformer import Transformer
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision
 from sequifier.training.step import train_step
+from tests.support import tiny_training
 from tests.support.rounding import assert_rounded
 from tests.support.shapes import pairwise, small
+from tests.support.tiny_training import config_of, events_of, objective_of, split_of, state_of
 from tools.trial import reloaded
 
 KV_HEADS = [4, 2, 1]  # mha, gqa, mqa
@@ -164,7 +164,7 @@ def test_a_scaled_loss_moves_the_stored_matrix_as_an_unscaled_one_does() -> None
     for linear in ("float32", "float16"):
         formats = {"decoder": linear}  # float16 turns the scaling of the loss on
         config = config_of(optimizer={"name": "Muon"}, learning_rate=1e-3, layer_type_dtypes=formats, gradient_clip=1.0)
-        model = test_loop.model_of(6)
+        model = tiny_training.model_of(6)
         before = model.blocks[0].attention.qkv.weight.detach().clone()
         state = state_of(model, config)
         state.precision = build_precision(config.training_spec, "cpu", batch_numbers=1)

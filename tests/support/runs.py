@@ -1,0 +1,21 @@
+"""Trainings and ledgers as short calls."""
+
+from pathlib import Path
+from typing import Any
+
+from sequifier import api
+from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from sequifier.config.loading.load import load
+from sequifier.config.train import TrainConfig
+from sequifier.run import RunResult
+from tests.support.quiet import quiet
+
+
+def train(path: Path, **options: Any) -> RunResult:
+    """Train from a config file, without output unless `emit` is given."""
+    return api.train(load(TrainConfig, path).config, **({"emit": quiet} | options))
+
+
+def latest(root: Path, name: str = "tune") -> dict[int, Record]:
+    """Return the last record of each run of a search in the project `root`."""
+    return latest_by_run(read_ledger(root / "logs" / name))

@@ -1,5 +1,5 @@
 # make demo   search 8 models on the tokens of Python's standard library, then let the best one predict
-# make test   the tests (`make test-slow`: the long ones)
+# make test   the tests, in as many processes as there are cores, 4 at most (`make test-slow`: the long ones, one by one)
 # make lint   formatting, lint, types
 # make bench  what is fast, and by how much
 # make docs   regenerate docs/hyperparameters.md and the comments in configs/
@@ -27,9 +27,11 @@ $(TOKENS): | $(INSTALLED)
 $(METADATA): $(TOKENS) configs/preprocess.yaml | $(INSTALLED)
 	@$(BIN)/sequifier preprocess --config-path configs/preprocess.yaml
 
+# A test process takes about 1 GB, and some tests start searches of their own: more than 4 gain little.
 test: $(FOR_TESTS)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
+# One by one: some of these measure memory and time.
 test-slow: $(FOR_TESTS)
 	$(BIN)/python -m pytest -m slow
 

@@ -1,4 +1,4 @@
-"""A test that hangs ends the test run with the stacks of all threads, however it hangs."""
+"""A test that hangs ends the test run with the stacks of all threads, however it hangs; a dead worker fails the run."""
 
 import os
 import subprocess
@@ -32,18 +32,46 @@ WAYS = [
 ]
 
 
+def run_pytest(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests of `source` with the time limit of this project."""
+    file = folder / "test_hanging.py"
+    file.write_text(source)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.time_limit", *options, str(file)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=environment, check=False)
+
+
 @pytest.mark.parametrize("wait", WAYS)
 def test_a_hanging_test_is_ended_and_shown(wait: str, tmp_path: Path) -> None:
-    file = tmp_path / "test_hanging.py"
-    file.write_text(HANGING.format(wait=wait))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.support.time_limit", "--fast-limit", "3", str(file)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment, check=False
-    )
+    done = run_pytest(tmp_path, HANGING.format(wait=wait), "--fast-limit", "3")
     assert done.returncode == 1, done.stderr
     assert "Timeout (0:00:03)!" in done.stderr
     assert "in test_that_hangs" in done.stderr
     assert done.stderr.count("most recent call first") == 2, "of all threads"
     assert done.stdout.rstrip().endswith("."), "the slow one before it has another limit"
+
+
+def test_a_test_that_hangs_in_a_worker_is_shown_and_fails_the_run(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, HANGING.format(wait="wait(ctypes.PyDLL(None))"), "--fast-limit", "3", "-n", "2")
+    assert done.returncode == 1, done.stderr
+    assert "Timeout (0:00:03)!" in done.stderr
+    assert "in test_that_hangs" in done.stderr
+    assert "crashed while running 'test_hanging.py::test_that_hangs'" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
+DIES_AFTER_ITS_TESTS = """
+import os
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        os._exit(0)
+"""
+
+
+def test_a_worker_that_dies_after_its_tests_fails_the_run(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(DIES_AFTER_ITS_TESTS)
+    done = run_pytest(tmp_path, "def test_nothing(): ...\n", "-n", "1")
+    assert "1 passed" in done.stdout
+    assert done.returncode == 1, done.stdout

@@ -1,14 +1,16 @@
 """A time limit for every test: past it the stacks of all threads are printed and the test run fails.
 
 A thread of faulthandler does it, in C: it needs no lock of the interpreter, so a call into a library that never
-returns is found whether it holds that lock or not. Nothing can make such a call return, so the whole test run ends
-there; the stacks name the test.
+returns is found whether it holds that lock or not. Nothing can make such a call return, so the process of the test ends
+there; the stacks name the test. That process is the whole test run, or one worker of pytest-xdist: xdist reports the
+test as failed and starts another worker for the rest.
 """
 
 import faulthandler
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ FAST_SECONDS, SLOW_SECONDS = 900.0, 7200.0
 """Far above the slowest test of each kind, also on a machine that is busy with other things."""
 
 _stderr = pytest.StashKey[int]()
+_worker_died = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,3 +44,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Remember that a worker died: between two tests, xdist alone would replace it and report no failure."""
+    if error:
+        node.config.stash[_worker_died] = True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash.get(_worker_died, False) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

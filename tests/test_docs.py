@@ -29,7 +29,8 @@ def test_generated_text_is_not_stale(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_each_config_of_the_repository_loads(path: Path) -> None:
-    load(KINDS[kind_of(path)], path)
+    kind = KINDS[kind_of(path)]
+    assert isinstance(load(kind, path).config, kind)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -77,4 +77,4 @@ def test_a_text_takes_the_defaults_of_what_is_for_tables() -> None:
 
 
 def test_v1_fields_without_a_function_are_accepted() -> None:
-    config(n_cores=4, batches_per_file=10, process_by_file=False, max_rows=None)
+    assert config(n_cores=4, batches_per_file=10, process_by_file=False, max_rows=None).strides == config().strides

@@ -33,7 +33,7 @@ def test_the_first_experiment_and_its_command_lines(page: Path) -> None:
 
 @pytest.mark.parametrize("name", ["reading.py", "block.py"])
 def test_blocks_that_read_records(page: Path, name: str) -> None:
-    start(page / name)
+    assert start(page / name).stderr == "", "the assertions of the block hold"
 
 
 def test_the_variation(page: Path) -> None:

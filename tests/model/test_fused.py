@@ -85,7 +85,7 @@ def test_gradients_with_dropout_are_those_of_the_function(activation_fn: str) ->
         torch.manual_seed(2)  # the same numbers are dropped in each call
         return normed_feed_forward(x, normalise, layer)
 
-    torch.autograd.gradcheck(function, (x, normalise.weight, *layer.parameters()))
+    assert torch.autograd.gradcheck(function, (x, normalise.weight, *layer.parameters()))
 
 
 def test_dropout_keeps_the_mean_and_stops_in_evaluation() -> None:

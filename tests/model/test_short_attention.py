@@ -49,7 +49,7 @@ def test_gradients_with_dropout_are_those_of_the_function() -> None:
         torch.manual_seed(1)  # the same weights are dropped in each call
         return short_attention(*given, mask, 0.4, torch.float64)
 
-    torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradcheck(function, inputs)
 
 
 @pytest.mark.parametrize("n_kv_heads", [1, 2, 4])

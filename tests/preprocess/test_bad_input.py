@@ -27,7 +27,8 @@ def error(project: Project, text: str | Path, *, kind: type[Exception] = DataErr
 
 
 def test_the_good_table_is_good(project: Project) -> None:
-    project.run(project.write_text(HEADER + GOOD), split_ratios=[1.0])
+    metadata = project.run(project.write_text(HEADER + GOOD), split_ratios=[1.0])
+    assert (metadata.sequifier.rows, metadata.sequifier.sequences) == ([12], [2])
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,10 @@ def test_equal_results_and_one_that_exploded() -> None:
 
 
 def test_a_metric_that_is_zero_or_negative() -> None:
-    everything(trials_of(12, lambda row: {"x": row % 3}, lambda row: 0.0))
-    everything(trials_of(12, lambda row: {"x": row % 3}, lambda row: -float(row)))
+    zero, _, _ = everything(trials_of(12, lambda row: {"x": row % 3}, lambda row: 0.0))
+    assert {row.value for row in zero.rows} == {0.0}
+    negative, _, _ = everything(trials_of(12, lambda row: {"x": row % 3}, lambda row: -float(row)))
+    assert negative.rows[0].value == -11.0, "the least is the best"
 
 
 @pytest.mark.parametrize("n", [1_500, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -50,7 +50,9 @@ def project(tmp_path: Path) -> Path:
     ],
 )
 def test_what_can_be_started_passes(project: Path, command: str) -> None:
+    before = sorted(project.rglob("*"))
     check_startable("evaluation_script.command", command, project)
+    assert sorted(project.rglob("*")) == before, "nothing was run"
 
 
 @pytest.mark.parametrize(

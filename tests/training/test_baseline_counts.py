@@ -1,7 +1,6 @@
 """Back-off counts against a plain Python implementation of the formula, and their scores against whole rows."""
 
 from collections import Counter, defaultdict
-from itertools import pairwise
 from math import log
 from typing import Any
 
@@ -13,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sequifier.config.base import Named
-from sequifier.training.baselines.categorical import _history, _loss
+from sequifier.training.baselines.categorical import CategoricalBaselines
 from sequifier.training.baselines.counts import NGrams
-from sequifier.training.baselines.history import Targets
+from sequifier.training.baselines.history import training_targets
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
+from tests.support.events import make_events
 
 
 class PlainCounts:
@@ -52,13 +52,10 @@ def history_of(sequence: list[int], place: int, order: int) -> tuple[int, ...]:
 
 def counted(sequences: list[list[int]], n_classes: int, max_order: int = 3) -> tuple[NGrams, list[Any], NDArray[Any]]:
     """The counts, and history and class of each target."""
-    column = np.array([kind for sequence in sequences for kind in sequence], dtype=np.int32)
-    first = np.cumsum([0, *map(len, sequences)])
-    rows = np.concatenate([np.arange(a + 1, b) for a, b in pairwise(first)]).astype(np.int64)
-    start = np.repeat(first[:-1], np.diff(first) - 1)
-    targets = Targets(rows, start, rows - 99)
-    history = _history(column, targets, n_classes + 1, max_order)
-    truth = column[rows].astype(np.int64)
+    places = [(sequence, place) for sequence in sequences for place in range(1, len(sequence))]
+    truth = np.array([sequence[place] for sequence, place in places])
+    symbols = np.array([history_of(sequence, place, max_order) for sequence, place in places])
+    history = list(np.where(symbols < 0, n_classes + 1, symbols).T)
     return NGrams(truth, history, n_classes, n_classes + 2), history, truth
 
 
@@ -143,12 +140,21 @@ def test_classes_of_equal_probability_count_against_the_true_one() -> None:
     ],
 )
 def test_the_loss_is_the_criterion_of_the_whole_row(criterion: Named, weighted: bool) -> None:
-    counts, contexts, truth = random_case(3)
-    weights = torch.rand(counts.n_classes, generator=torch.Generator().manual_seed(1)) if weighted else None
+    generator, n_classes = np.random.default_rng(3), 7
+    sequences = [(generator.zipf(1.5, size) % n_classes + 1).tolist() for size in (40, 3, 25, 60)]
+    events = make_events([len(one) for one in sequences], {"kind": np.concatenate(sequences).astype(np.int32)})
+    targets = training_targets(events, 99, at_most=1 << 20)
+    baselines = CategoricalBaselines(events, "kind", ["kind"], {"kind": n_classes + 1}, targets, 3)
+
+    counts, history, truth = counted(sequences, n_classes)
+    contexts = counts.look_up(history, np.full(len(truth), 99))
+    weights = torch.rand(n_classes, generator=torch.Generator().manual_seed(1)) if weighted else None
     loss = TargetLoss(criterion, class_weights=weights)
-    for order, found in enumerate(_loss(counts, contexts, truth, loss)):
+    found = [losses for _, losses, _ in baselines.scored(events.columns, targets, truth, loss)]
+    assert len(found) == 4
+    for order, losses in enumerate(found):
         rows = torch.from_numpy(counts.dense(contexts[: order + 1])).log()
-        torch.testing.assert_close(found[1], loss.per_position(rows, torch.from_numpy(truth)))
+        torch.testing.assert_close(losses, loss.per_position(rows, torch.from_numpy(truth)))
 
 
 def test_a_known_chain_is_predicted_almost_as_well_as_its_entropy_allows() -> None:

@@ -1,14 +1,20 @@
 """Baselines of real targets against hand computations, NumPy's least squares and processes of known error."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
+from sequifier.config.base import Named
 from sequifier.training.baselines.history import Targets, training_targets
-from sequifier.training.baselines.ridge import _PENALTIES, Products
+from sequifier.training.baselines.ridge import PENALTIES, Products
 from sequifier.training.baselines.seasons import autocorrelation, find_period
-from sequifier.training.baselines.series import WindowRidge, _GroupMeans, _line, _seasonal_means, _sizes
+from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines, WindowRidge
+from sequifier.training.losses import TargetLoss
 from tests.support.events import make_events
 
 
@@ -18,6 +24,36 @@ def series_of(*sequences: NDArray[np.floating]) -> Events:
 
 def after(events: Events, seq_length: int) -> Targets:
     return training_targets(events, seq_length, at_most=1 << 20)
+
+
+def predictions(
+    train: Events,
+    targets: Targets,
+    *,
+    events: Events | None = None,
+    real: Sequence[str] = (),
+    n_classes: dict[str, int] | None = None,
+    seq_length: int,
+) -> dict[str, list[NDArray[np.float64]]]:
+    """Return what each baseline of `price` predicts at some targets of `events`, or of the training events.
+
+    Args:
+        train: the training events.
+        targets: where to predict.
+        events: the events around the targets.
+        real: real inputs.
+        n_classes: categorical inputs and their classes.
+        seq_length: events that a window shows.
+    """
+    training, n_classes = after(train, seq_length), n_classes or {}
+    fitted = RealBaselines(train, "price", real, list(n_classes), n_classes, training, seq_length, None)
+    low = -1e6  # an absolute error is the prediction less this value
+    truth = np.full(len(targets), low, np.float32)
+    found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    criterion = TargetLoss(Named(name="MSELoss"))
+    for name, _, errors in fitted.scored((events or train).columns, targets, truth, criterion):
+        found[name].append(errors["mae"].value.numpy() + low)
+    return found
 
 
 def test_ridge_is_least_squares_with_the_penalty_of_the_best_cross_validation_score() -> None:
@@ -30,7 +66,7 @@ def test_ridge_is_least_squares_with_the_penalty_of_the_best_cross_validation_sc
     for size in (1, 3, 5):
         centred, response = features[:, :size] - features[:, :size].mean(0), target - target.mean()
         scores, solutions = [], []
-        for penalty in _PENALTIES:
+        for penalty in PENALTIES:
             # Least squares with a row of sqrt(penalty) for each weight is ridge regression.
             rows = np.vstack([centred, np.sqrt(penalty) * np.eye(size)])
             solution = np.linalg.lstsq(rows, np.append(response, np.zeros(size)), rcond=None)[0]
@@ -59,14 +95,16 @@ def test_the_ridge_map_reads_the_window_about_its_last_value() -> None:
 
 
 def test_seasonal_means_are_those_of_the_earlier_periods_that_may_be_read() -> None:
-    values = np.arange(10.0, dtype=np.float64) ** 2
+    """A season of 3 steps; windows of 9 show three of them."""
+    train = series_of(np.tile([0.0, 5.0, -2.0], 100) + np.random.default_rng(0).normal(0, 0.1, 300))
     rows, begin = np.array([9, 9, 5, 2]), np.array([0, 5, 0, 0])
+    valid = series_of(np.arange(10.0) ** 2)
     targets = Targets(rows, np.zeros(4, np.int64), begin)
-    last = values[rows - 1]
-    one, two, three = _seasonal_means(values, targets, last, 3, 3)
-    assert one.tolist() == [36, 36, 4, 1], "the last one has no event three steps ago in its window: its last value"
-    assert two.tolist() == [(36 + 9) / 2, 36, 4, 1]
-    assert three.tolist() == [(36 + 9 + 0) / 3, 36, 4, 1]
+    one, two, three = predictions(train, targets, events=valid, real=["price"], seq_length=9)[SEASON]
+    close = {"abs": 1e-3}
+    assert one == pytest.approx([36, 36, 4, 1], **close), "without an event three steps ago it is the last value"
+    assert two == pytest.approx([(36 + 9) / 2, 36, 4, 1], **close)
+    assert three == pytest.approx([(36 + 9 + 0) / 3, 36, 4, 1], **close)
 
 
 def test_autocorrelation_is_that_of_the_definition_and_does_not_cross_sequences() -> None:
@@ -108,11 +146,15 @@ def test_a_constant_or_short_series_has_no_period() -> None:
     assert find_period(series_of(np.ones(2), np.zeros(1)), "price", 10) is None
 
 
-def test_the_line_through_pairs_is_least_squares() -> None:
-    x, y = np.array([0.0, 1, 2, 5]), np.array([1.0, 2, 2, 7])
-    slope, intercept = np.polyfit(x, y, 1)
-    assert _line(x, y) == pytest.approx((intercept, slope))
-    assert _line(np.ones(3), np.array([1.0, 2, 6])) == (3.0, 0.0)
+def test_an_autoregression_is_the_least_squares_line_through_pairs_of_neighbours() -> None:
+    values = np.array([0.0, 1, 2, 5, 3, 4, 8], np.float32)
+    slope, intercept = np.polyfit(values[:-1], values[1:], 1)
+    train = series_of(values)
+    (found,) = predictions(train, after(train, 2), real=["price"], seq_length=2)[AUTOREGRESSION]
+    assert found == pytest.approx(intercept + slope * values[:-1], abs=1e-3)
+    constant = series_of(np.array([3.0, 3.0, 3.0]), np.array([3.0, 7.0]))
+    (found,) = predictions(constant, after(constant, 2), real=["price"], seq_length=2)[AUTOREGRESSION]
+    assert found == pytest.approx([(3 + 3 + 7) / 3] * 3), "a constant past predicts the mean"
 
 
 def test_group_means_are_drawn_to_the_overall_mean_where_events_are_few() -> None:
@@ -120,16 +162,27 @@ def test_group_means_are_drawn_to_the_overall_mean_where_events_are_few() -> Non
     ids = np.append(generator.integers(1, 3, 500), 3)
     truth = np.where(ids == 1, 1.0, -1.0) + generator.normal(size=501)
     truth[-1] = 8.0
-    groups = _GroupMeans("kind", ids, truth, 5)
-    column, rows = {"kind": np.array([1, 2, 3, 4])}, np.arange(1, 5)
+    # Pairs of events: the category of the first, then the value.
+    kind = np.repeat(ids, 2).astype(np.int32)
+    train = make_events([2] * 501, {"kind": kind, "price": np.repeat(truth, 2).astype(np.float32)})
+    valid = make_events([5], {"kind": np.array([1, 2, 3, 4, 1], np.int32)})
+    rows = np.arange(1, 5)
     targets = Targets(rows, np.zeros(4, np.int64), np.zeros(4, np.int64))
-    one, two, once, never = groups(column, targets)
+    (found,) = predictions(train, targets, events=valid, n_classes={"kind": 5}, seq_length=1)[GROUP]
+    one, two, once, never = found
     assert one == pytest.approx(truth[ids == 1].mean(), abs=0.05)
     assert two == pytest.approx(truth[ids == 2].mean(), abs=0.05)
     assert truth.mean() < once < 8.0
-    assert never == pytest.approx(truth.mean())
+    assert never == pytest.approx(truth.mean(), abs=1e-3)
 
 
-@pytest.mark.parametrize(("longest", "expected"), [(1, [1]), (2, [1, 2]), (9, [1, 2, 4, 5, 8, 9])])
-def test_maps_are_fitted_for_windows_of_growing_length(longest: int, expected: list[int]) -> None:
-    assert _sizes(longest).tolist() == expected
+def test_few_maps_serve_windows_of_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each map is a solution of up to 336 equations, so not every length may have its own."""
+    solved: list[int] = []
+    solve = Products.solve
+    monkeypatch.setattr(Products, "solve", lambda self, size: solved.append(size) or solve(self, size))
+    train = series_of(np.random.default_rng(0).normal(size=40_000))
+    WindowRidge(train, ["price"], after(train, 300), 300)
+    lengths = [size + 1 for size in solved]
+    assert (lengths[0], lengths[-1]) == (1, 300) and len(lengths) < 20
+    assert all(longer <= 2 * shorter for shorter, longer in pairwise(lengths))

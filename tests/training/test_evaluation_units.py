@@ -9,7 +9,7 @@ import torch
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import Evaluation, evaluate
-from tests.support.tiny_training import events_of, model_of, objective_of, split_of
+from tests.support.tiny_training import config_of, events_of, model_of, objective_of, split_of, state_of
 
 SIZES = [9, 30, 2, 17, 40, 12]
 
@@ -98,10 +98,16 @@ def test_the_error_is_that_of_the_ratio_estimator() -> None:
 
 
 def test_an_interrupted_run_restores_its_units() -> None:
-    from sequifier.training.state import _as_tensors, _as_units
-
-    units = evaluated("val_kind_accuracy").units
-    for metric, found in _as_units(_as_tensors(units)).items():
-        assert found.by == units[metric].by and np.array_equal(found.total, units[metric].total)
-    old = _as_units((torch.tensor([1.5, 2.0]), torch.tensor([3, 4])))  # a checkpoint of version 1.0
-    assert old["val_loss"].total.tolist() == [1.5, 2.0] and old["val_loss"].by == "sequences"
+    first, second = (state_of(model_of(8), config_of()) for _ in range(2))
+    first.best_units = evaluated("val_kind_accuracy").units
+    content = first.checkpoint()
+    second.restore(content)
+    assert second.best_units is not None and set(second.best_units) == set(first.best_units)
+    for metric, units in first.best_units.items():
+        assert second.best_units[metric].by == units.by
+        np.testing.assert_array_equal(second.best_units[metric].total, units.total)
+        np.testing.assert_array_equal(second.best_units[metric].count, units.count)
+    # A checkpoint of version 1.0 has the losses and the targets of sequences.
+    second.restore(content | {"best_sequences": (torch.tensor([1.5, 2.0]), torch.tensor([3, 4]))})
+    old = second.best_units["val_loss"]
+    assert (old.total.tolist(), old.count.tolist(), old.by) == ([1.5, 2.0], [3, 4], "sequences")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_PENALTIES = np.logspace(-2, 7, 19)
+PENALTIES = np.logspace(-2, 7, 19)
 """Penalties that are tried; features are standardised, or differences of standardised values."""
 
 
@@ -49,9 +49,9 @@ class Products:
         total = self.moments[-1, -1] - n_rows * target_mean**2
         values, vectors = np.linalg.eigh(inner)
         values, turned = np.maximum(values, 0.0), vectors.T @ with_target
-        shrunk = values[:, None] + _PENALTIES  # (F, penalties)
+        shrunk = values[:, None] + PENALTIES  # (F, penalties)
         residual = total - (turned[:, None] ** 2 * (2 / shrunk - values[:, None] / shrunk**2)).sum(axis=0)
         freedom = n_rows - 1 - (values[:, None] / shrunk).sum(axis=0)
         score = np.where(freedom > 0, np.maximum(residual, 0.0) / np.maximum(freedom, 1e-9) ** 2, np.inf)
-        weights: Floats = vectors @ (turned / (values + _PENALTIES[int(np.argmin(score))]))
+        weights: Floats = vectors @ (turned / (values + PENALTIES[int(np.argmin(score))]))
         return weights, float(target_mean - mean @ weights)

@@ -3,19 +3,27 @@
 import click
 
 from sequifier.cli.options import Command
-from sequifier.cli.output import echo
+from sequifier.cli.output import echo, log_to_stderr
 
 
 @click.command("export", cls=Command)
 @click.argument("source", metavar="RUN|CHECKPOINT")
-@click.option("--end-to-end", is_flag=True, help="Also the ONNX that takes raw values and gives labels.")
-@click.option("--pt", is_flag=True, help="Also the weights for torch.")
-@click.option("--embedding", is_flag=True, help="Also the ONNX (with --pt, the weights) that embeds.")
-@click.option("--card", is_flag=True, help="Also models/RUN-card.md: data, schema, metrics, config, how to call it.")
+@click.option("--end-to-end", is_flag=True, help="Also write the ONNX model that takes raw values and returns labels.")
+@click.option("--pt", is_flag=True, help="Also write the weights for PyTorch.")
 @click.option(
-    "--project-root", metavar="FOLDER", help="Of the project; without it, the working folder or the checkpoint's own."
+    "--embedding", is_flag=True, help="Also write the ONNX model (with --pt, the weights too) that returns embeddings."
 )
-@click.option("--verbose/--quiet", "verbose", default=None, help="Say more, or only the files.")
+@click.option(
+    "--card",
+    is_flag=True,
+    help="Also write models/RUN-card.md: data, schema, metrics, config and how to call the model.",
+)
+@click.option(
+    "--project-root",
+    metavar="FOLDER",
+    help="Folder of the project. Default: the working folder, or the project of the checkpoint.",
+)
+@click.option("--verbose/--quiet", "verbose", default=None, help="Print progress, or only the paths of the files.")
 def command(
     source: str,
     end_to_end: bool,
@@ -27,8 +35,8 @@ def command(
 ) -> None:
     """Export an old, pruned or interrupted run again, without training.
 
-    RUN is the name of a run: the checkpoint from which it would go on is taken, or else its furthest. CHECKPOINT is a
-    file of checkpoints/. Writes models/sequifier-RUN-{best,last}-E.onnx, E being the last epoch trained.
+    RUN is the name of a run; the checkpoint from which it would resume is exported, or else its latest one. CHECKPOINT
+    is a file in checkpoints/. Writes models/sequifier-RUN-{best,last}-E.onnx, where E is the last trained epoch.
 
     \b
     Example:
@@ -37,12 +45,13 @@ def command(
     """
     from sequifier import api
 
-    def log(line: str) -> None:
-        if verbose is not False:
-            echo(line, err=True)
-
-    written = api.export(
-        source, end_to_end=end_to_end, pt=pt, embedding=embedding, card=card, project_root=project_root, log=log
-    )
-    for path in written:
+    for path in api.export(
+        source,
+        end_to_end=end_to_end,
+        pt=pt,
+        embedding=embedding,
+        card=card,
+        project_root=project_root,
+        log=loger(verbose),
+    ):
         echo(path)

@@ -5,16 +5,16 @@ from pathlib import Path
 import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
-from sequifier.cli.output import echo
+from sequifier.cli.output import echo, log_to_stderr
 
 
 @click.command("infer", cls=Command)
 @config_options("configs/infer.yaml")
-@click.option("-mp", "--model-path", cls=ListOption, metavar="FILE...", help="Exported models.")
-@click.option("-dp", "--data-path", help="The events to predict: encoded, or raw.")
-@click.option("-mc", "--metadata-config-path", help="The metadata JSON that preprocess wrote.")
+@click.option("-mp", "--model-path", cls=ListOption, metavar="FILE...", help="Exported model files.")
+@click.option("-dp", "--data-path", help="Events to predict from, encoded or raw.")
+@click.option("-mc", "--metadata-config-path", help="Metadata file that preprocess wrote.")
 @click.option(
-    "-ic", "--input-columns", cls=ListOption, metavar="COLUMN...", help="Accepted: the model names its inputs."
+    "-ic", "--input-columns", cls=ListOption, metavar="COLUMN...", help="Input columns; must be those of the model."
 )
 @with_seed_options
 def command(
@@ -29,7 +29,7 @@ def command(
     seed: int | None,
     randomize: bool,
 ) -> None:
-    """Predict, generate or embed events with exported models, in original labels and units.
+    """Predict or generate events, or compute embeddings, with exported models, in original labels and units.
 
     Writes outputs/predictions/, outputs/embeddings/ and, with output_probabilities, outputs/probabilities/.
 
@@ -53,10 +53,7 @@ def command(
     )
     loaded = load(InferConfig, config_path, section=config_section, defines=defines, flags=flags)
 
-    def log(line: str) -> None:
-        if verbose is not False:
-            echo(line, err=True)
-
+    log = log_to_stderr(verbose)
     with located(loaded), StallWatch(log):
         for inference in api.infer(loaded.config, log=log):
             echo(inference.predictions)

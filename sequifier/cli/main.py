@@ -1,4 +1,4 @@
-"""The `sequifier` command. Whatever is heavy is imported by the command that needs it."""
+"""The `sequifier` command. Heavy libraries are imported by the commands that need them."""
 
 import sys
 from importlib import import_module
@@ -18,18 +18,18 @@ COMMANDS = {
     "make": "Make a project folder with commented configs.",
     "preprocess": "Encode a table of events.",
     "train": "Train one model.",
-    "hyperparameter-search": "Train and rank many models: the main job.",
+    "hyperparameter-search": "Train many models and rank them.",
     "infer": "Predict with an exported model.",
-    "sampler-search": "Find the sampler that continues sequences best.",
+    "sampler-search": "Find the sampler settings that continue sequences best.",
     "export": "Export an old, pruned or interrupted run again.",
-    "search-analysis": "Read searches, finished or running.",
+    "search-analysis": "Analyse searches, finished or running.",
     "visualize-training": "Draw the learning curves of runs.",
     "config": "Show, check and explain configs.",
 }
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when it is called or asked for help, not before."""
+    """A group that imports the module of a command when it is called or its help is shown, not before."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # Click would import every command for its first line.
+        # Click would import every command to show the first line of its help.
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -67,7 +67,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 a user's error, 2 bad usage, 3 some runs failed, 130 interrupted."""
+    """Run a command.
+
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 some runs of a search failed, 130 interrupted.
+    """
     restart_in_utf8_mode()
     with robust_streams() as stdout:
         code = _run()
@@ -79,7 +82,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -90,8 +93,8 @@ def _run() -> int:
     except SequifierError as error:
         return _fail(str(error))
     except click.Abort as error:
-        # click takes an EOFError for the end of what somebody types.
-        return _unforeseen(error.__cause__) if isinstance(error.__cause__, EOFError) else _interrupted()
+        # click turns every EOFError into an Abort, as if the user had ended the input.
+        return _unexpected(error.__cause__) if isinstance(error.__cause__, EOFError) else _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit:
@@ -101,7 +104,7 @@ def _run() -> int:
             if isinstance(error, OSError) and error.filename:
                 fix = "make sure that it exists, and that you may read and write it"
                 return _fail(f"{error.strerror}: {error.filename}\n  fix:   {fix}")
-            return _unforeseen(error)
+            return _unexpected(error)
         return _fail(f"there is not enough memory: {reason}\n  fix:   {MORE_MEMORY}")
     return code if isinstance(code, int) else 0
 
@@ -111,8 +114,8 @@ def _fail(message: str) -> int:
     return 1
 
 
-def _unforeseen(error: BaseException) -> int:
-    """Show the traceback of a mistake in this program, or in code of the user's."""
+def _unexpected(error: BaseException) -> int:
+    """Print the traceback of an error in this program or in the user's own code."""
     echo("".join(format_exception(error)), err=True, nl=False)
     return 1
 

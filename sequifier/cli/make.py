@@ -11,12 +11,24 @@ from sequifier.cli.output import echo
 @click.command("make", cls=Command)
 @click.argument("name")
 @click.option(
-    "--example", type=click.Choice(["flights", "python", "text"]), help="Add real data and configs that run at once."
+    "--example",
+    type=click.Choice(["flights", "python", "text"]),
+    help="Add real data and configs that run as they are.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Your own table, CSV or Parquet: fills the configs in.")
-@click.option("--sequence", metavar="COLUMN", help="Which sequence an event belongs to; None: the table is one series.")
-@click.option("--order", metavar="COLUMN", help="What orders the events of a sequence: integers, dates or datetimes.")
-@click.option("--target", "targets", cls=ListOption, metavar="COLUMN...", help="What to predict.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Your own table (CSV or Parquet), from which the configs are filled in.",
+)
+@click.option(
+    "--sequence",
+    metavar="COLUMN",
+    help="Column that names the sequence of an event; None if the table is a single series.",
+)
+@click.option(
+    "--order", metavar="COLUMN", help="Column that orders the events of a sequence: integers, dates or datetimes."
+)
+@click.option("--target", "targets", cls=ListOption, metavar="COLUMN...", help="Columns to predict.")
 def command(
     name: str,
     example: str | None,
@@ -27,8 +39,8 @@ def command(
 ) -> None:
     """Make a project folder: commented configs for every command, data/ and .gitignore.
 
-    With --data, the table is looked at, and what was found is written into the configs. --sequence, --order and
-    --target may be left out where only one answer makes sense.
+    With --data, the configs are filled in from the columns of the table. --sequence, --order and --target may be
+    omitted where only one choice makes sense.
 
     \b
     Example:
@@ -39,7 +51,7 @@ def command(
     from sequifier import api
 
     if data is None and (sequence or order or targets):
-        raise click.UsageError("--sequence, --order and --target are about a table: add --data FILE")
+        raise click.UsageError("--sequence, --order and --target describe a table: add --data FILE")
     if data is not None and example is not None:
         raise click.UsageError("--data and --example exclude each other")
     for line in api.make(

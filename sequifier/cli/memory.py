@@ -1,10 +1,10 @@
-"""Too little memory, as libraries say it: one line for the user instead of a traceback."""
+"""Running out of memory, as libraries report it: one line for the user instead of a traceback."""
 
 from sequifier.errors import RunError
 
 MORE_MEMORY = "allow this process more memory (`ulimit -v`, the limit of its container or job), or end other programs"
 
-_WORDS = (
+_MESSAGES = (
     "failed to map segment",  # the dynamic linker, when a library is imported
     "cannot allocate memory",
     "can't start new thread",
@@ -18,12 +18,12 @@ _NEEDED_MB = {
     **dict.fromkeys(("make", "preprocess", "infer"), 1536),
     **dict.fromkeys(("train", "hyperparameter-search", "sampler-search", "export"), 1792),
 }
-"""Address space in which the libraries of a command start and work, measured on 2 cores: more cores need more. With
-less, polars aborts the process whenever one of its threads gets no memory (seen up to 1,300 MB in `infer`)."""
+"""Address space that the libraries of a command need to start and work, measured on 2 cores; more cores need more. With
+less, polars aborts the process when one of its threads gets no memory (seen up to 1,300 MB in `infer`)."""
 
 
 def check_address_space(command: str) -> None:
-    """Refuse a limit with which a library would abort the process, where nothing can be reported.
+    """Check that the limit of the address space is not so low that a library would abort the process without a message.
 
     Raises:
         RunError: the limit (`ulimit -v`) is too small.
@@ -36,17 +36,17 @@ def check_address_space(command: str) -> None:
     needed = _NEEDED_MB.get(command, 0) << 20
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise RunError(
-            f"there is not enough memory: this process may use {limit >> 20:,} MB of addresses (`ulimit -v`), and the "
-            f"libraries of `{command}` need {needed >> 20:,} MB to start",
+            f"there is not enough memory: this process may use {limit >> 20:,} MB of address space (`ulimit -v`), but "
+            f"the libraries of `{command}` need {needed >> 20:,} MB to start",
             fix=MORE_MEMORY,
         )
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """Why a command ended, in one line, when memory ran out; None when it ended for another reason."""
+    """Return in one line why a command ended if memory ran out, or None if it ended for another reason."""
     here: BaseException | None = error
     while here is not None:
-        if isinstance(here, MemoryError) or any(words in str(here).lower() for words in _WORDS):
+        if isinstance(here, MemoryError) or any(message in str(here).lower() for message in _MESSAGES):
             return next((line for line in str(here).splitlines() if line.strip()), type(here).__name__)
         here = here.__cause__ or here.__context__
     return None

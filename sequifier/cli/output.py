@@ -1,7 +1,7 @@
-"""Everything that a command prints: one way, in which text from elsewhere cannot steer the terminal."""
+"""How commands print: text from files and libraries cannot control the terminal."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,23 +16,33 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True, color: str | 
     """Print text.
 
     Args:
-        text: may be several lines.
-        err: on stderr.
-        nl: end with a new line.
-        color: on a terminal.
+        text: one or several lines.
+        err: print to stderr.
+        nl: end with a newline.
+        color: color of the text on a terminal.
     """
-    # A file of its own: click would write UTF-8 to a stream that says it is ASCII.
+    # The stream is passed because click's own would write UTF-8 to an ASCII terminal.
     stream = sys.stderr if err else sys.stdout
     click.secho(printable(str(text)), file=stream, nl=nl, fg=color if stream.isatty() else None)
 
 
+def log_to_stderr(verbose: bool | None) -> Callable[[str], None]:
+    """Return a function that prints progress to stderr, or nothing with --quiet."""
+
+    def log(line: str) -> None:
+        if verbose is not False:
+            echo(line, err=True)
+
+    return log
+
+
 def ask(question: str) -> bool:
-    """Ask on stderr; Enter is yes."""
+    """Ask a yes-or-no question on stderr; Enter means yes."""
     return click.confirm(printable(question), default=True, err=True)
 
 
 def console(*, err: bool = False, **options: Any) -> "Console":
-    """A console of rich whose text is printable; colors and movements of its own stay."""
+    """Return a rich console that removes control characters from text, but not its own colors and cursor movements."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
@@ -45,5 +55,5 @@ def console(*, err: bool = False, **options: Any) -> "Console":
 
 
 def counted(number: int, what: str) -> str:
-    """`1 run`, `2,000 runs`."""
+    """Return a number with its noun: `1 run`, `2,000 runs`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

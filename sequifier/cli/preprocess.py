@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
-from sequifier.cli.output import echo
+from sequifier.cli.output import echo, log_to_stderr
 
 
 @click.command("preprocess", cls=Command)
 @config_options("configs/preprocess.yaml")
-@click.option("-dp", "--data-path", help="The raw events.")
-@click.option("-sc", "--selected-columns", cls=ListOption, metavar="COLUMN...", help="Columns to keep, in order.")
+@click.option("-dp", "--data-path", help="Table of raw events.")
+@click.option("-sc", "--selected-columns", cls=ListOption, metavar="COLUMN...", help="Columns to keep, in this order.")
 @with_seed_options
 def command(
     config_path: Path,
@@ -23,7 +23,9 @@ def command(
     seed: int | None,
     randomize: bool,
 ) -> None:
-    """Encode a table of events: splits in data/, metadata in configs/metadata_configs/.
+    """Encode a table of events.
+
+    Writes the splits to data/ and their metadata to configs/metadata_configs/.
 
     \b
     Example:
@@ -37,9 +39,6 @@ def command(
     flags = given(seed, randomize, data_path=data_path, selected_columns=selected_columns)
     loaded = load(PreprocessConfig, config_path, section=config_section, defines=defines, flags=flags)
 
-    def log(line: str) -> None:
-        if verbose is not False:
-            echo(line, err=True)
-
+    log = log_to_stderr(verbose)
     with located(loaded), StallWatch(log):
         echo(api.preprocess(loaded.config, log=log))

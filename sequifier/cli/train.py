@@ -18,25 +18,25 @@ from sequifier.cli.options import (
 from sequifier.cli.output import echo
 
 DIFFERS = 1
-"""Exit code of --verify: not the same."""
+"""Exit code of --verify when the losses differ."""
 
 
 @click.command("train", cls=Command)
 @config_options("configs/train.yaml")
-@click.option("-mc", "--metadata-config-path", help="The metadata JSON that preprocess wrote.")
+@click.option("-mc", "--metadata-config-path", help="Metadata file that preprocess wrote.")
 @click.option("-mn", "--model-name", help="Name of the run.")
-@click.option("-ic", "--input-columns", cls=ListOption, metavar="COLUMN...", help="Columns the model reads.")
+@click.option("-ic", "--input-columns", cls=ListOption, metavar="COLUMN...", help="Input columns of the model.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Optimizer steps after which training ends.")
 @click.option(
     "--resume/--no-resume",
     default=None,
-    help="Go on from the last checkpoint, or begin afresh. Default: go on with a run that did not end.",
+    help="Resume from the last checkpoint, or start anew. Default: resume a run that did not finish.",
 )
 @click.option(
     "--verify",
     is_flag=True,
-    help="Train a search's run file again and compare with the ledger: same (exit code 0), or how far off and what "
-    "changed (1). Replaces nothing.",
+    help="Train a run of a search again, from its run file, and compare the loss with the ledger: exit code 0 if they "
+    "are equal; otherwise 1, with the difference and what changed. Overwrites nothing.",
 )
 @skip_metadata_option
 @with_seed_options
@@ -78,7 +78,7 @@ def command(
     loaded = load_with_metadata(
         TrainConfig, config_path, skip=skip_metadata, section=config_section, defines=defines, flags=flags
     )
-    from sequifier import api  # torch loads here: a broken config is reported before
+    from sequifier import api  # loads torch: errors of the config are reported before
 
     mode: Literal["always", "never"] | None = None if resume is None else "always" if resume else "never"
     with (

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sequifier.artifacts.events import ColumnHashes, Events
+from sequifier.artifacts.column_hashes import ColumnHashes
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.batches import Split
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows

@@ -15,17 +15,7 @@ from sequifier.config.catalogue.metric_names import CATEGORICAL_METRICS, HIGHER_
 from sequifier.metrics.predictions import CALIBRATION_BINS, METRICS, Sums, at_positions, metrics_of
 from sequifier.training import predictions
 from sequifier.training.predictions import CategoricalScores
-
-
-def macro_f1(truth: Sequence[int], predicted: Sequence[int]) -> float:
-    """As scikit-learn defines it: F1 of each class of either list, 0 where precision and recall are 0 or undefined."""
-    scores = []
-    for label in {*truth, *predicted}:
-        both = sum(1 for a, b in zip(truth, predicted, strict=True) if a == b == label)
-        precision = both / predicted.count(label) if label in predicted else 0.0
-        recall = both / truth.count(label) if label in truth else 0.0
-        scores.append(2 * precision * recall / (precision + recall) if both else 0.0)
-    return sum(scores) / len(scores)
+from tests.support.reference_metrics import macro_f1
 
 
 def calibration_error(confidence: Sequence[float], hit: Sequence[bool]) -> float:

@@ -52,6 +52,6 @@ def command(
         embedding=embedding,
         card=card,
         project_root=project_root,
-        log=loger(verbose),
+        log=log_to_stderr(verbose),
     ):
         echo(path)

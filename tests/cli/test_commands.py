@@ -17,7 +17,7 @@ PREPROCESS = "data_path: data/shop.csv\nsequence_column: customer\nposition_colu
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def raw_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: a raw shop and a config for each command."""
     write_shop(tmp_path / "data" / "shop.csv", shop_rows(n_customers=12))
     (tmp_path / "configs").mkdir()
@@ -29,7 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_results_go_to_stdout_and_progress_to_stderr_in_plain_lines(run: Run, project: Path) -> None:
+def test_results_go_to_stdout_and_progress_to_stderr_in_plain_lines(run: Run, raw_shop: Path) -> None:
     done = run("preprocess")
     assert (done.code, done.out) == (0, "configs/metadata_configs/shop.json\n")
     assert "data/shop-split0.parquet: " in done.err
@@ -46,7 +46,7 @@ def test_results_go_to_stdout_and_progress_to_stderr_in_plain_lines(run: Run, pr
     assert pl.read_csv(done.out.strip()).height > 0
 
 
-def test_quiet_leaves_the_result_alone(run: Run, project: Path) -> None:
+def test_quiet_leaves_the_result_alone(run: Run, raw_shop: Path) -> None:
     for command in ("preprocess", "train", "infer"):
         done = run(command, "--quiet")
         assert (done.code, done.err) == (0, ""), command

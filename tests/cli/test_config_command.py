@@ -22,7 +22,7 @@ RUN = "metadata_config_path: m.json\nmodel_name: first\ntarget_columns: [item]\n
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "base.yaml").write_text(RUN + "seed: 1\nmodel_spec: {dim_model: 64}\n")
     (tmp_path / "configs" / "train.yaml").write_text(
@@ -80,14 +80,14 @@ def test_show_names_every_value_of_a_search_over_a_base(run: Run) -> None:
     assert shown["seed"] == ("1", "base configs/base.yaml:4")
 
 
-def test_validate_says_ok_with_the_hash_and_checks_every_section(run: Run, project: Path) -> None:
+def test_validate_says_ok_with_the_hash_and_checks_every_section(run: Run, configs: Path) -> None:
     done = run("config", "validate", "configs/train.yaml", "configs/base.yaml")
     assert done.code == 0
     first, second = done.out.splitlines()
     assert re.match(r"configs/train.yaml: ok \(train; config [0-9a-f]{16}, .*; section quick_test: config", first)
     assert second.startswith("configs/base.yaml: ok (train; config")
     assert "note: configs/base.yaml:1: `metadata_config_path`: m.json is not there yet" in done.err
-    with (project / "configs" / "train.yaml").open("a") as file:
+    with (configs / "configs" / "train.yaml").open("a") as file:
         file.write("  slow: {training_spec: {epoch: 1}}\n")
     done = run("config", "validate", "configs/train.yaml")
     assert done.code == 1
@@ -186,14 +186,14 @@ def test_reference_prints_what_the_documentation_has(run: Run) -> None:
     assert run("config", "reference").out == reference() == (ROOT / "docs" / "hyperparameters.md").read_text()
 
 
-def test_reference_prints_and_writes_schemas(run: Run, project: Path) -> None:
+def test_reference_prints_and_writes_schemas(run: Run, configs: Path) -> None:
     one = json.loads(run("config", "reference", "--json-schema", "--kind", "train").out)
     assert one["title"] == "Sequifier: train.yaml"
     every = json.loads(run("config", "reference", "--json-schema").out)
     assert list(every["$defs"]) == list(KINDS)
     done = run("config", "reference", "--json-schema", "--output", ".schemas")
     assert done.out.split() == [f".schemas/{kind}.schema.json" for kind in KINDS]
-    assert json.loads((project / ".schemas" / "train.schema.json").read_text()) == one
+    assert json.loads((configs / ".schemas" / "train.schema.json").read_text()) == one
     assert run("config", "reference", "--kind", "train").code == 2
     done = run("config", "reference", "--output", "configs")
     assert (done.code, "cannot write the file" in done.err) == (1, True)
@@ -203,7 +203,7 @@ def test_the_kinds_that_the_command_offers_are_all() -> None:
     assert tuple(KINDS) == command.KINDS
 
 
-def test_no_part_of_it_loads_torch(project: Path) -> None:
+def test_no_part_of_it_loads_torch(configs: Path) -> None:
     code = (
         "import sys\nfrom sequifier.cli.main import cli\n"
         "for words in (['show', '--kind', 'train'], ['validate'], ['explain', 'seed'], ['reference']):\n"
@@ -211,7 +211,7 @@ def test_no_part_of_it_loads_torch(project: Path) -> None:
         "print('MODULES', *sys.modules)"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=configs, timeout=60, check=True)
     modules = {name.partition(".")[0] for name in done.stdout.rpartition("MODULES")[2].split()}
     assert "pydantic" in modules
     assert not {"torch", "polars", "onnx", "onnxruntime", "optuna", "pytorch_optimizer"} & modules

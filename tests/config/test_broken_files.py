@@ -66,7 +66,7 @@ def make_project(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop_of_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop")
     make_project(folder)
     return folder
@@ -74,17 +74,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_mistake_is_said_with_its_place_and_what_to_do(
-    path: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    path: Path, shop_of_configs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = f"configs/{path.name}"
-    (project / config).write_bytes(path.read_bytes())
-    monkeypatch.chdir(project)
+    (shop_of_configs / config).write_bytes(path.read_bytes())
+    monkeypatch.chdir(shop_of_configs)
     monkeypatch.setattr(sys, "argv", ["sequifier", "config", "validate", config])
     with pytest.raises(SystemExit) as ended:
         main()
     said = capfd.readouterr()
-    (project / config).unlink()
-    assert said.err.replace(str(project), "PROJECT") == path.with_suffix(".txt").read_text(encoding="utf-8")
+    (shop_of_configs / config).unlink()
+    assert said.err.replace(str(shop_of_configs), "PROJECT") == path.with_suffix(".txt").read_text(encoding="utf-8")
     assert (ended.value.code, said.out) == (1, "")
 
 

@@ -30,7 +30,7 @@ N_ROWS = 10_000  # predicted; the tables have several times as many
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model of machines, `new.csv` with as many new ones as rows are predicted, and what `infer` predicts."""
     root = tmp_path_factory.mktemp("machines")
     machines.train(root, training_spec={"epochs": 5})
@@ -52,16 +52,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def expected(project: Path) -> pl.DataFrame:
+def expected(trained: Path) -> pl.DataFrame:
     """The predictions of `infer`, headed as the outputs of the graph."""
-    (path,) = (project / "outputs" / "predictions").glob("*-new-predictions.parquet")
+    (path,) = (trained / "outputs" / "predictions").glob("*-new-predictions.parquet")
     names = {name: f"{name}_{'value' if name in ('load', 'clock') else 'label'}" for name in machines.COLUMNS}
     return pl.read_parquet(path).select(pl.col("sequenceId").alias("machine"), *names).rename(names).sort("machine")
 
 
-def assert_same(ours: pl.DataFrame, project: Path) -> None:
+def assert_same(ours: pl.DataFrame, trained: Path) -> None:
     """Labels to the last one; values within rounding of float32: of `load` itself, of the deviation of `clock`."""
-    theirs, ours = expected(project), ours.sort("machine")
+    theirs, ours = expected(trained), ours.sort("machine")
     assert len(theirs) == N_ROWS
     labels = ["machine", "state_label", "code_label", "alarm_label"]
     assert_frame_equal(ours.select(labels), theirs.select(labels))
@@ -70,16 +70,16 @@ def assert_same(ours: pl.DataFrame, project: Path) -> None:
     assert_frame_equal(ours.select("clock_value"), theirs.select("clock_value"), rel_tol=1e-9, abs_tol=5)
 
 
-def end_to_end(project: Path) -> str:
-    return str(project / machines.model(5))
+def end_to_end(trained: Path) -> str:
+    return str(trained / machines.model(5))
 
 
-def test_polars_scores_a_csv_with_the_labels_of_infer(project: Path) -> None:
+def test_polars_scores_a_csv_with_the_labels_of_infer(trained: Path) -> None:
     """The script for polars; it runs here, with the packages of the project."""
-    scores = project / "scores.parquet"
-    script(sys.executable, DEPLOY / "score_csv.py", end_to_end(project), project / "new.csv", scores)
+    scores = trained / "scores.parquet"
+    script(sys.executable, DEPLOY / "score_csv.py", end_to_end(trained), trained / "new.csv", scores)
     frame = pl.read_parquet(scores)
-    assert_same(frame.select(*expected(project).columns), project)
+    assert_same(frame.select(*expected(trained).columns), trained)
     for target in ("state", "code", "alarm"):
         assert frame[f"{target}_probability"].is_between(1 / len(machines.STATES), 1).all()
 
@@ -119,7 +119,7 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
         model, table = tmp_path / "model.onnx", tmp_path / "events.csv"
         export_end_to_end(model, shape, lively(shape), {"price": column}, properties=properties, seed=0)
         table.write_text("who,day,price\n" + "".join(f"a,{day},{price}.234\n" for price, day in enumerate(days)))
-        done = quiet(sys.executable, DEPLOY / name, model, table, tmp_path / "out")
+        done = run_outside(sys.executable, DEPLOY / name, model, table, tmp_path / "out")
         return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
     assert run(["2013-01-30", "2013-01-31 10:00", "2013-02-01"]) == ""
@@ -164,41 +164,43 @@ def test_the_calls_in_the_guide_run(
 
 
 @pytest.mark.slow
-def test_a_bare_environment_gives_the_labels_of_infer(project: Path, tmp_path: Path) -> None:
+def test_a_bare_environment_gives_the_labels_of_infer(trained: Path, tmp_path: Path) -> None:
     """Neither torch nor sequifier is installed there."""
     python = tmp_path / "bare" / "bin" / "python"
-    made = quiet(sys.executable, "-m", "venv", tmp_path / "bare")
+    made = run_outside(sys.executable, "-m", "venv", tmp_path / "bare")
     if made.returncode == 0:
-        made = quiet(python, "-m", "pip", "install", "--quiet", "--retries", "1", "numpy", "onnxruntime", cwd=tmp_path)
+        made = run_outside(
+            python, "-m", "pip", "install", "--quiet", "--retries", "1", "numpy", "onnxruntime", cwd=tmp_path
+        )
     if made.returncode:
         pytest.skip(f"no environment with numpy and onnxruntime can be made here: {made.stderr.strip()[-300:]}")
     for package in ("sequifier", "torch", "polars"):
-        assert quiet(python, "-c", f"import {package}", cwd=tmp_path).returncode == 1
+        assert run_outside(python, "-c", f"import {package}", cwd=tmp_path).returncode == 1
     predictions = tmp_path / "predictions.csv"
-    script(python, DEPLOY / "predict_csv.py", end_to_end(project), project / "new.csv", predictions, cwd=tmp_path)
-    assert_same(read_csv(predictions), project)
+    script(python, DEPLOY / "predict_csv.py", end_to_end(trained), trained / "new.csv", predictions, cwd=tmp_path)
+    assert_same(read_csv(predictions), trained)
 
 
 @pytest.mark.slow
-def test_javascript_gives_the_labels_of_infer(project: Path, tmp_path: Path) -> None:
+def test_javascript_gives_the_labels_of_infer(trained: Path, tmp_path: Path) -> None:
     """onnxruntime-node carries its library for the CPU; its install script, which fetches one for CUDA, is not run."""
     if not (shutil.which("npm") and shutil.which("node")):
         pytest.skip("node and npm are not installed")
     (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
-    made = quiet(
+    made = run_outside(
         *("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-timeout=60000"),
         *("--fetch-retries=1", "onnxruntime-node"),
         cwd=tmp_path,
     )
     if made.returncode:
         pytest.skip(f"onnxruntime-node cannot be installed here: {made.stderr.strip()[-300:]}")
-    loads = quiet("node", "--input-type=module", "-e", "import 'onnxruntime-node'", cwd=tmp_path)
+    loads = run_outside("node", "--input-type=module", "-e", "import 'onnxruntime-node'", cwd=tmp_path)
     if loads.returncode:
         pytest.skip(f"onnxruntime-node brings no library for this machine: {loads.stderr.strip()[-300:]}")
     program = shutil.copy(DEPLOY / "predict_csv.mjs", tmp_path)  # modules are looked for beside the script
     predictions = tmp_path / "predictions.csv"
-    script("node", program, end_to_end(project), project / "new.csv", predictions, "machine", "day", cwd=tmp_path)
-    assert_same(read_csv(predictions), project)
+    script("node", program, end_to_end(trained), trained / "new.csv", predictions, "machine", "day", cwd=tmp_path)
+    assert_same(read_csv(predictions), trained)
 
 
 def read_csv(path: Path) -> pl.DataFrame:
@@ -208,12 +210,12 @@ def read_csv(path: Path) -> pl.DataFrame:
 
 
 def script(*words: object, cwd: Path | None = None) -> None:
-    done = quiet(*words, cwd=cwd)
+    done = run_outside(*words, cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
-def quiet(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_outside(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program that does not see this project's packages; one that does not end has failed."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     command = list(map(str, words))

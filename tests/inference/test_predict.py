@@ -13,6 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sequifier.errors import DataError
+from tests.support.reference_metrics import macro_f1
 from tests.support.rounding import rounding
 from tests.support.shop import preprocess_shop
 from tests.support.trained_shop import infer, model, train
@@ -113,14 +114,6 @@ def test_probabilities_sum_to_one_and_the_unknown_class_has_none(trained: Path) 
     np.testing.assert_allclose(probabilities[:, 2:].to_numpy().sum(axis=1), 1, atol=1e-5)
     most_likely = [labels[index] for index in probabilities[:, 2:].to_numpy().argmax(axis=1)]
     assert most_likely == pl.read_parquet(result.predictions)["item"].to_list()
-
-
-def macro_f1(truth: list[str], predicted: list[str]) -> float:
-    scores = []
-    for label in {*truth, *predicted}:
-        hits = sum(1 for pair in zip(truth, predicted, strict=True) if pair == (label, label))
-        scores.append(2 * hits / (truth.count(label) + predicted.count(label)))
-    return sum(scores) / len(scores)
 
 
 @pytest.mark.parametrize(

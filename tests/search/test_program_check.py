@@ -14,7 +14,7 @@ SHEBANG = "#!/usr/bin/env python3\n"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def scripts(tmp_path: Path) -> Path:
     """A folder with scripts that can and cannot be started."""
     files = {
         "score.py": SHEBANG,
@@ -49,10 +49,10 @@ def project(tmp_path: Path) -> Path:
         "true nothing.py",
     ],
 )
-def test_what_can_be_started_passes(project: Path, command: str) -> None:
-    before = sorted(project.rglob("*"))
-    check_startable("evaluation_script.command", command, project)
-    assert sorted(project.rglob("*")) == before, "nothing was run"
+def test_what_can_be_started_passes(scripts: Path, command: str) -> None:
+    before = sorted(scripts.rglob("*"))
+    check_startable("evaluation_script.command", command, scripts)
+    assert sorted(scripts.rglob("*")) == before, "nothing was run"
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_what_can_be_started_passes(project: Path, command: str) -> None:
         ("''", "no program"),
     ],
 )
-def test_what_cannot_is_named_with_what_to_do(project: Path, command: str, what: str) -> None:
+def test_what_cannot_is_named_with_what_to_do(scripts: Path, command: str, what: str) -> None:
     if os.geteuid() == 0 and "not executable" in what:
-        assert not os.access(project / "score.py", os.X_OK), "nobody executes a file without a bit for it"
+        assert not os.access(scripts / "score.py", os.X_OK), "nobody executes a file without a bit for it"
     with pytest.raises(ConfigError, match=what):
-        check_startable("evaluation_script.command", command, project)
+        check_startable("evaluation_script.command", command, scripts)
 
 
 def test_an_open_quote_is_an_error_of_the_config() -> None:

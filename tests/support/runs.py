@@ -7,7 +7,7 @@ from sequifier import api
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
-from sequifier.run import RunResult
+from sequifier.run_record import RunResult
 from tests.support.quiet import quiet
 
 

@@ -150,7 +150,7 @@ def test_the_loss_is_the_criterion_of_the_whole_row(criterion: Named, weighted: 
     contexts = counts.look_up(history, np.full(len(truth), 99))
     weights = torch.rand(n_classes, generator=torch.Generator().manual_seed(1)) if weighted else None
     loss = TargetLoss(criterion, class_weights=weights)
-    found = [losses for _, losses, _ in baselines.scored(events.columns, targets, truth, loss)]
+    found = [scored.loss for _, scored in baselines.scored(events.columns, targets, truth, loss)]
     assert len(found) == 4
     for order, losses in enumerate(found):
         rows = torch.from_numpy(counts.dense(contexts[: order + 1])).log()

@@ -47,12 +47,10 @@ def predictions(
     """
     training, n_classes = after(train, seq_length), n_classes or {}
     fitted = RealBaselines(train, "price", real, list(n_classes), n_classes, training, seq_length, None)
-    low = -1e6  # an absolute error is the prediction less this value
-    truth = np.full(len(targets), low, np.float32)
+    truth = np.zeros(len(targets), np.float32)  # so the error is the prediction
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    criterion = TargetLoss(Named(name="MSELoss"))
-    for name, _, errors in fitted.scored((events or train).columns, targets, truth, criterion):
-        found[name].append(errors["mae"].value.numpy() + low)
+    for name, scored in fitted.scored((events or train).columns, targets, truth, TargetLoss(Named(name="MSELoss"))):
+        found[name].append(scored.error.numpy())
     return found
 
 
@@ -94,17 +92,22 @@ def test_the_ridge_map_reads_the_window_about_its_last_value() -> None:
     np.testing.assert_allclose(ridge(events.columns["price"], full), events.columns["price"][full.rows], atol=2e-3)
 
 
+def seasonal(*, trend: float = 0.0, walk: float = 0.0) -> Events:
+    """Return a series with a season of 24 steps."""
+    time, generator = np.arange(900), np.random.default_rng(2)
+    values = np.sin(2 * np.pi * time / 24) + 0.4 * np.sin(2 * np.pi * time / 12) + 0.2 * generator.normal(size=900)
+    values += trend * time + walk * np.cumsum(generator.normal(size=900))
+    return series_of(values / values.std())
+
+
 def test_seasonal_means_are_those_of_the_earlier_periods_that_may_be_read() -> None:
-    """A season of 3 steps; windows of 9 show three of them."""
-    train = series_of(np.tile([0.0, 5.0, -2.0], 100) + np.random.default_rng(0).normal(0, 0.1, 300))
-    rows, begin = np.array([9, 9, 5, 2]), np.array([0, 5, 0, 0])
-    valid = series_of(np.arange(10.0) ** 2)
-    targets = Targets(rows, np.zeros(4, np.int64), begin)
-    one, two, three = predictions(train, targets, events=valid, real=["price"], seq_length=9)[SEASON]
-    close = {"abs": 1e-3}
-    assert one == pytest.approx([36, 36, 4, 1], **close), "without an event three steps ago it is the last value"
-    assert two == pytest.approx([(36 + 9) / 2, 36, 4, 1], **close)
-    assert three == pytest.approx([(36 + 9 + 0) / 3, 36, 4, 1], **close)
+    """Windows of 72 steps show three periods."""
+    valid = series_of(np.arange(73.0) ** 2)
+    targets = Targets(np.array([72, 72, 40, 20]), np.zeros(4, np.int64), np.array([0, 40, 0, 0]))
+    one, two, three = predictions(seasonal(), targets, events=valid, real=["price"], seq_length=72)[SEASON]
+    assert one.tolist() == [48**2, 48**2, 16**2, 19**2], "without an event 24 steps ago it is the last value"
+    assert two.tolist() == [(48**2 + 24**2) / 2, 48**2, 16**2, 19**2]
+    assert three.tolist() == [(48**2 + 24**2 + 0) / 3, 48**2, 16**2, 19**2]
 
 
 def test_autocorrelation_is_that_of_the_definition_and_does_not_cross_sequences() -> None:
@@ -125,10 +128,7 @@ def test_autocorrelation_is_that_of_the_definition_and_does_not_cross_sequences(
 @pytest.mark.parametrize("trend", [0.0, 0.05])
 @pytest.mark.parametrize("walk", [0.0, 0.3])
 def test_the_period_of_a_seasonal_series_is_found(trend: float, walk: float) -> None:
-    time, generator = np.arange(900), np.random.default_rng(2)
-    values = np.sin(2 * np.pi * time / 24) + 0.4 * np.sin(2 * np.pi * time / 12) + 0.2 * generator.normal(size=900)
-    values += trend * time + walk * np.cumsum(generator.normal(size=900))
-    events = series_of(values / values.std())
+    events = seasonal(trend=trend, walk=walk)
     assert find_period(events, "price", 200) == 24
     assert find_period(events, "price", 20) != 24, "a period that no window shows is of no use"
 

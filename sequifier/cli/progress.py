@@ -35,7 +35,7 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.stop()
 
-    def _print(self, line: str, style: str = "") -> None:
+    def _show(self, line: str, style: str = "") -> None:
         self._console.print(line, style=style, markup=False)
 
     def _start_bar(self, description: str) -> None:
@@ -58,12 +58,12 @@ class TrainingProgress(ProgressDisplay):
         elif event == "started":
             self._start_bar("")
         elif event == "log":
-            self._print(fields["line"])
+            self._show(fields["line"])
         elif event == "step":
             if self._bar is not None and self._task is not None:
                 show_step(self._bar, self._task, fields)
             elif self._verbose:
-                self._print(step_text(fields))
+                self._show(step_text(fields))
 
 
 def bars(console: Console) -> Progress:
@@ -103,7 +103,7 @@ class SearchProgress(ProgressDisplay):
         if self._verbose is False:
             return
         show = {
-            "log": lambda fields: self._print(fields["line"]),
+            "log": lambda fields: self._show(fields["line"]),
             "config": self._detail,
             "run_log": self._detail,
             "planned": self._planned,
@@ -119,15 +119,15 @@ class SearchProgress(ProgressDisplay):
     def _detail(self, fields: dict[str, Any]) -> None:
         # These lines are in the record of the search or run; on the terminal only with `verbose`, but warnings always.
         if self._verbose or fields["line"].startswith("warning:"):
-            self._print(f"    {fields['line']}")
+            self._show(f"    {fields['line']}")
 
     def _planned(self, fields: dict[str, Any]) -> None:
         for line in plan_lines(fields["plan"], fields["to_run"]):
-            self._print(line)
+            self._show(line)
         for line in memory_lines(fields["memory"]):
-            self._print(line)
+            self._show(line)
         for line in needs_lines(fields["plan"], fields["disk"], fields["free_bytes"], fields["seconds_left"]):
-            self._print(line)
+            self._show(line)
         self._has_shown_time = fields["seconds_left"] is not None
 
     def _started(self, fields: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ class SearchProgress(ProgressDisplay):
             self._label += f"  to epoch {until}"
         if left is not None and not self._has_shown_time:
             self._has_shown_time = True
-            self._print(f"  time left: about {duration(left)}, estimated from the first run")
+            self._show(f"  time left: about {duration(left)}, estimated from the first run")
         self._left = "" if left is None else f"  about {duration(left)} left"
         self._start_bar(self._label)
 
@@ -150,14 +150,14 @@ class SearchProgress(ProgressDisplay):
 
     def _epoch(self, fields: dict[str, Any]) -> None:
         if self._verbose:
-            self._print(f"    epoch {fields['epoch']}/{fields['epochs']}  validation loss {fields['val_loss']:.4f}")
+            self._show(f"    epoch {fields['epoch']}/{fields['epochs']}  validation loss {fields['val_loss']:.4f}")
 
     def _retried(self, fields: dict[str, Any]) -> None:
         batch = fields["batch"]
         how = f"again with batch_size {batch.batch_size} x {batch.accumulation_steps}"
         if fields["action"] == "resume":
             how = "resuming from its last epoch"
-        self._print(f"    {fields['reason']}; {how}", "yellow")
+        self._show(f"    {fields['reason']}; {how}", "yellow")
 
     def _ended(self, fields: dict[str, Any]) -> None:
         record = fields["record"]
@@ -166,7 +166,7 @@ class SearchProgress(ProgressDisplay):
         if record.best_val_loss is not None and record.state != "finished":
             outcome += f" ({record.error if record.state == 'interrupted' else record.state})"
         took = "" if seconds is None else f"  {seconds:.1f} s"
-        self._print(f"{self._label}  {outcome}{took}", "red" if record.state in ("failed", "oom") else "")
+        self._show(f"{self._label}  {outcome}{took}", "red" if record.state in ("failed", "oom") else "")
 
 
 def position_text(fields: dict[str, Any]) -> str:

@@ -28,15 +28,15 @@ class SamplerProgress(ProgressDisplay):
             show(fields)
 
     def _note(self, fields: dict[str, Any]) -> None:
-        self._print(f"  {fields['line']}")
+        self._show(f"  {fields['line']}")
 
     def _planned(self, fields: dict[str, Any]) -> None:
         for line in plan_lines(fields["setup"], fields["n_left"]):
-            self._print(line)
+            self._show(line)
 
     def _checked(self, fields: dict[str, Any]) -> None:
         for line in fields["lines"]:
-            self._print(f"  checked {line}")
+            self._show(f"  checked {line}")
 
     def _started(self, fields: dict[str, Any]) -> None:
         found, left, wanted = fields["trial"].found, fields["n_left"], fields["n_wanted"]
@@ -54,16 +54,16 @@ class SamplerProgress(ProgressDisplay):
         took = "" if seconds is None else f"  {seconds:.1f} s"
         self._seconds, self._timed = self._seconds + (seconds or 0.0), self._timed + 1
         if record.mean_score is None:
-            self._print(f"{self._label}  failed: {record.error}{took}", "red")
+            self._show(f"{self._label}  failed: {record.error}{took}", "red")
             return
         is_best = self._best is None or record.mean_score > self._best
         self._best = record.mean_score if is_best else self._best
         spread = "" if record.std_score is None else f" ± {record.std_score:.3f}"
         missing = f"  {record.missing} missing" if record.missing else ""
         best = "  best so far" if is_best else ""
-        self._print(f"{self._label}  score {record.mean_score:.3f}{spread}{missing}{took}{best}")
+        self._show(f"{self._label}  score {record.mean_score:.3f}{spread}{missing}{took}{best}")
         if self._verbose:
-            self._print("    " + "  ".join(f"{name} {value:.2f}" for name, value in record.scores.items()))
+            self._show("    " + "  ".join(f"{name} {value:.2f}" for name, value in record.scores.items()))
 
 
 def plan_lines(setup: Any, n_left: int) -> list[str]:

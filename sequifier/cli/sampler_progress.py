@@ -74,7 +74,7 @@ def plan_lines(setup: Any, n_left: int) -> list[str]:
         n_left: configurations that are still to be tried.
     """
     config, source = setup.config, setup.source
-    cells = counted(setup.space.size, "cell") if setup.space.is_finite else "a space without end"
+    cells = counted(setup.space.size, "cell") if setup.space.is_finite else "a continuous space"
     weights = ", ".join(f"{name} {weight:g}" for name, weight in setup.weights.items())
     per_run = f"{len(source.prompts)} prompts x {config.samples_per_config} samples"
     lines = [

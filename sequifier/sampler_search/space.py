@@ -11,7 +11,8 @@ from itertools import chain, islice
 from sequifier.config.sampler_search import MAX_TOKENS, WHOLE, SamplerSearchConfig
 from sequifier.config.searched import Range
 from sequifier.search.bayesian import Bayesian
-from sequifier.search.space import Alternative, Axis, Cell, Continuous, Dimension, Space, numbers
+from sequifier.search.ranges import Continuous, numbers
+from sequifier.search.space import Alternative, Axis, Cell, Dimension, Space
 from sequifier.search.strategies import Grid, Observation, Sample, Strategy, permuted
 
 SAMPLER_TYPE = "sampler_type"

@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sequifier.search.space import Axis, Cell, Continuous, Dimension, Space, Steps
+from sequifier.search.ranges import Continuous, Steps
+from sequifier.search.space import Axis, Cell, Dimension, Space
 from sequifier.search.strategies import Observation, Sample, Strategy
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from sequifier.search.expand import MODEL_SEARCHED, WITH, DoesNotFitError, Expan
 from sequifier.search.space import Cell, Space
 
 MAX_REPETITIONS = 10_000
-"""Proposals in a row that bring nothing new, after which a space without end counts as exhausted."""
+"""Proposals in a row that bring nothing new, after which a continuous space counts as exhausted."""
 
 MAX_PROBLEMS = 20
 """Different problems of cells that are reported at once."""

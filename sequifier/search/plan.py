@@ -25,12 +25,13 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, RunError
 from sequifier.results.run_files import all_settings, read_document
+from sequifier.search.build_space import build_space
 from sequifier.search.comparable import check_comparable
 from sequifier.search.differences import differences, same_values
 from sequifier.search.distinct_runs import DistinctRuns
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf, merge_key_of
 from sequifier.search.recall import Recall
-from sequifier.search.space import Space, build_space
+from sequifier.search.space import Space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
 

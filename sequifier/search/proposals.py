@@ -10,12 +10,13 @@ from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config.resolve import DataSchema
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import Bayesian
+from sequifier.search.build_space import build_space
 from sequifier.search.differences import field_of, searched_keys, values_of
 from sequifier.search.distinct_runs import MAX_REPETITIONS
 from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder
 from sequifier.search.recall import Recall
-from sequifier.search.space import Cell, build_space
+from sequifier.search.space import Cell
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Observation
 

@@ -17,7 +17,8 @@ from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.results.run_files import value_at
 from sequifier.search.expand import FROM_METADATA, Expanded, Expander
-from sequifier.search.space import Alternative, Axis, Cell, Continuous, Dimension, Space
+from sequifier.search.ranges import Continuous
+from sequifier.search.space import Alternative, Axis, Cell, Dimension, Space
 
 MAX_TRIED = 2_000
 """Cells that are tried for one run."""

@@ -66,7 +66,7 @@ class Grid:
 class Sample:
     """Cells in random order: proposal i is a function of the space, the seed and i.
 
-    Ranges without an end are drawn anew for every proposal; what can be counted is permuted, over and over again, so
+    Continuous ranges are sampled anew for every proposal; the countable part is permuted, again and again, so
     that every alternative gets its share.
     """
 

@@ -12,7 +12,8 @@ import optuna
 import pytest
 
 from sequifier.search.bayesian import ASKED_AGAIN, STARTUP, Bayesian
-from sequifier.search.space import Cell, Space, build_space
+from sequifier.search.build_space import build_space
+from sequifier.search.space import Cell, Space
 from sequifier.search.strategies import Observation, Sample, Strategy
 from tests.support.searches import search
 

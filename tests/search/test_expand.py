@@ -11,8 +11,8 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
+from sequifier.search.build_space import build_space
 from sequifier.search.expand import Expanded, Expander
-from sequifier.search.space import build_space
 from tests.support.searches import FINGERPRINT, metadata, search
 
 

@@ -11,9 +11,10 @@ from sequifier.artifacts.ledger import Record
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import STARTUP
+from sequifier.search.build_space import build_space
 from sequifier.search.plan import PlannedRun, make_plan, run_file, write_run_files
 from sequifier.search.proposals import Proposer
-from sequifier.search.space import MAX_EXTREMES, build_space
+from sequifier.search.space import MAX_EXTREMES
 from tests.support.searches import metadata, record_of, search
 
 ADAMW = {"name": "AdamW", "weight_decay": {"low": 1e-5, "high": 1e-1, "log": True}}

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sequifier.config.base import Named
 from sequifier.config.searched import Range
 from sequifier.results.settings import shown
-from sequifier.search.space import Alternative, Axis, Continuous, Dimension, Space, Steps, build_space, numbers
+from sequifier.search.build_space import build_space
+from sequifier.search.ranges import Continuous, Steps, numbers
+from sequifier.search.space import Alternative, Axis, Dimension, Space
 from tests.support.searches import search
 
 
@@ -107,14 +109,14 @@ def test_linked_values_always_occur_together_and_single_ones_with_each() -> None
     assert found == [(1e-3, 2, 8, 0.1), (1e-3, 2, 16, 0.2), (1e-4, 3, 8, 0.1), (1e-4, 3, 16, 0.2)]
     assert all(values["training_spec.scheduler"].name == "StepLR" for values in cells(space))
     assert space.notes == (
-        "scheduler is left out: StepLR(step_size=1, gamma=0.99) goes with each of the 2 values of learning_rate",
+        "scheduler is left out: StepLR(step_size=1, gamma=0.99) is combined with each of the 2 values of learning_rate",
     )
 
 
 def test_single_values_of_a_linked_group_are_noted() -> None:
     notes = build_space(search(model={"dim_model": [64, 128, 256], "n_head": 4})).notes
     assert notes == (
-        "n_head is given once: 4 goes with each of the 3 values of dim_model",
+        "n_head is given once: 4 is combined with each of the 3 values of dim_model",
         "initial_embedding_dim is left out: it follows from each value of dim_model",
     )
 
@@ -276,7 +278,7 @@ def test_a_stepped_number_is_found_without_looking_at_those_before_it() -> None:
     assert steps.index(0.3) == 2
     assert steps.index(99999.9) == 999_998
     for missing in (0.35, 0.0, 1e6 + 0.1, math.nan, "0.3", None):
-        with pytest.raises(ValueError, match="is none of the numbers"):
+        with pytest.raises(ValueError, match="is not one of the numbers"):
             steps.index(missing)
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sequifier.search.build_space import build_space
 from sequifier.search.space import Alternative as Choice
-from sequifier.search.space import Cell, Dimension, Space, build_space
+from sequifier.search.space import Cell, Dimension, Space
 from sequifier.search.strategies import Grid, Observation, Sample, Strategy, permuted
 from tests.support.searches import search
 

@@ -5,11 +5,10 @@ and the comments in YAML files are all read from these declarations.
 """
 
 import shlex
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypedDict, Union, Unpack, cast, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -27,35 +26,54 @@ ColumnType = Literal["categorical", "real"]
 
 
 ALONE = "nothing else"
-"""Says of a field that no other one bears on it."""
+"""For `about(interacts=...)`: no other field interacts with this one."""
 
 
-def about(
-    *,
-    unit: str = "",
-    interacts: str = "",
-    change: str = "",
-    default: str = "",
-    not_yet: bool | tuple[object, ...] = False,
-    unused: bool = False,
-) -> dict[str, Any]:
-    """Field metadata beyond its type: for `json_schema_extra`.
+class About(TypedDict, total=False):
+    """What is declared of a field beside its type, bounds and description.
 
-    Args:
-        unit: what a number counts or measures ("epochs", "optimizer steps").
-        interacts: other fields that this one must fit or that change its meaning; `ALONE`: there are none.
-        change: when a user would change it.
-        default: the default in words, where it follows from other fields.
-        not_yet: True when only the default is available in this version, or the values that are not.
-        unused: accepted, because configs of older versions have it, and without effect.
+    The first six are for people. The flags after them apply to fields of a run (`train.yaml`); all are False unless
+    declared, so a new field counts in the identity, must be equal when a run resumes, and has one value in a search.
     """
-    named = {"unit": unit, "interacts": interacts, "change": change, "default": default}
-    return {key: value for key, value in {**named, "not_yet": not_yet, "unused": unused}.items() if value}
+
+    unit: str
+    """What a number counts or measures: "epochs", "optimizer steps"."""
+    interacts: str
+    """Other fields that limit this one or change its meaning; `ALONE`: there are none."""
+    change: str
+    """When a user would change it."""
+    default: str
+    """The default in words, where it follows from other fields."""
+    not_yet: bool | tuple[object, ...]
+    """True when only the default is available in this version, or the values that are not."""
+    unused: bool
+    """Accepted without effect, because configs of older versions have it."""
+
+    outside_identity: bool
+    """Another value is the same run: names, paths, outputs, hardware."""
+    may_differ_on_resume: bool
+    """A run may resume from a checkpoint that was written with another value."""
+    searchable: bool
+    """A search may try several values."""
+    from_metadata: bool
+    """The metadata has it; the config's value counts with --skip-metadata alone."""
+
+    old_names: tuple[str, ...]
+    """Names in older versions; accepted with a note."""
+    second_names: tuple[str, ...]
+    """Other names of today; accepted without a note."""
+    synonyms: tuple[str, ...]
+    """What other libraries call it; not accepted, but known to `config explain` and to error messages."""
 
 
-def field_about(field: FieldInfo) -> Mapping[str, Any]:
+def about(**declared: Unpack[About]) -> dict[str, Any]:
+    """What is declared of a field, for `json_schema_extra`."""
+    return dict(declared)
+
+
+def field_about(field: FieldInfo) -> About:
     """The `about(...)` of a field."""
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return cast(About, field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
 class StrictModel(BaseModel):
@@ -126,6 +144,16 @@ def plain_type(annotation: Any) -> Any:
         if len(kept) == 1:
             return plain_type(kept[0])
     return annotation
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a type is a pydantic model."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a type is a config's own model, whose fields are declared: not a class of a library with its options."""
+    return is_model(kind) and not issubclass(kind, Named)
 
 
 def allows_none(annotation: Any) -> bool:
@@ -228,7 +256,11 @@ class ProjectConfig(StrictModel):
         description="Folder of the project. Outputs are written below it; inputs are looked for below it, "
         "then below the working folder.",
         json_schema_extra=about(
-            interacts="every relative path of the config", change="to run a command from outside the project's folder"
+            old_names=("project_path",),
+            outside_identity=True,
+            may_differ_on_resume=True,
+            interacts="every relative path of the config",
+            change="to run a command from outside the project's folder",
         ),
     )
     user: dict[str, Any] = Field(

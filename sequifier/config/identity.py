@@ -16,41 +16,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from sequifier.config.base import Named
+from sequifier.config.fields import run_fields
 from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 
 SCHEMA = 1
 
-ROOT_LEFT_OUT = frozenset(
-    {
-        # Names and paths; which content they lead to is in the data fingerprint.
-        *("project_root", "model_name", "metadata_config_path", "training_data_path", "validation_data_path"),
-        "read_format",
-        # Derived from the metadata.
-        *("target_column_types", "column_types", "categorical_columns", "real_columns", "n_classes", "id_maps"),
-        # What is made of the trained model.
-        "inference_batch_size",
-        *("export_generative_model", "export_embedding_model", "export_onnx", "export_end_to_end", "export_pt"),
-        "export_with_dropout",
-        # The environment, recorded in the run's record: the last digits depend on it, as on the device.
-        "cpu_threads",
-    }
-)
-TRAINING_LEFT_OUT = frozenset(
-    {
-        # Where to train, and where the events are kept meanwhile.
-        *("device", "num_workers", "load_full_data_to_ram", "max_ram_gb"),
-        # What is logged and saved.
-        *("log_interval", "class_share_log_columns", "save_interval_epochs", "checkpoint_interval_steps"),
-        *("keep_checkpoints", "continue_training", "sampling_interval_steps", "sampling_prompt"),
-        *("sampling_temperature", "sampling_max_length", "sampling_seed"),
-        # Accepted and unused.
-        *("backend", "device_max_concat_length"),
-    }
-)
-
-# The defaults of schema 1. Fields without an entry (mandatory ones, those derived from dim_model) always count.
+# The defaults of schema 1: literals, frozen with it. A field without an entry (mandatory, derived from dim_model, or of
+# a later version) is compared with its default of today.
 ROOT_DEFAULTS: dict[str, Any] = {
     "user": {},
     "input_columns": None,
@@ -106,10 +80,10 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "world_size": 1,
 }
 
-_SCHEMA_1: dict[type[BaseModel], tuple[dict[str, Any], frozenset[str]]] = {
-    TrainConfig: (ROOT_DEFAULTS, ROOT_LEFT_OUT | {"model_spec", "training_spec"}),
-    ModelSpec: (MODEL_DEFAULTS, frozenset()),
-    TrainingSpec: (TRAINING_DEFAULTS, TRAINING_LEFT_OUT),
+DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
+    TrainConfig: ROOT_DEFAULTS,
+    ModelSpec: MODEL_DEFAULTS,
+    TrainingSpec: TRAINING_DEFAULTS,
 }
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -202,12 +176,12 @@ def differing(section: TrainConfig | ModelSpec | TrainingSpec) -> dict[str, Any]
 @cache
 def _counted(model: type[TrainConfig | ModelSpec | TrainingSpec]) -> tuple[tuple[str, Any], ...]:
     """Every field that counts, with its schema-1 default."""
-    defaults, left_out = _SCHEMA_1[model]
+    defaults = DEFAULTS[model]
     # A field of a later version is not in the table: its default reproduces what there was before it.
     return tuple(
-        (name, defaults[name] if name in defaults else plain(field.default))
-        for name, field in model.model_fields.items()
-        if name not in left_out
+        (field.name, defaults[field.name] if field.name in defaults else plain(field.info.default))
+        for field in run_fields()
+        if field.owner is model and not field.about.get("outside_identity")
     )
 
 

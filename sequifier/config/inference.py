@@ -80,7 +80,9 @@ class InferConfig(ProjectConfig):
         None,
         description="The metadata JSON; null: what the model file says.",
         json_schema_extra=about(
-            interacts="must be that of the model; data_path is found through it", change="data_path is left out"
+            old_names=("ddconfig_path",),
+            interacts="must be that of the model; data_path is found through it",
+            change="data_path is left out",
         ),
     )
     model_path: Annotated[NameList, Field(min_length=1)] = Field(
@@ -118,7 +120,9 @@ class InferConfig(ProjectConfig):
         json_schema_extra=about(interacts=ALONE, change="parquet for large results"),
     )
     input_columns: Columns | None = Field(
-        None, description="Accepted: the model file names its inputs.", json_schema_extra=about(unused=True)
+        None,
+        description="Accepted: the model file names its inputs.",
+        json_schema_extra=about(old_names=("selected_columns",), unused=True),
     )
     target_columns: Columns | None = Field(
         None,
@@ -128,7 +132,9 @@ class InferConfig(ProjectConfig):
         ),
     )
     column_types: dict[str, str] | None = Field(
-        None, description="Accepted: from the model file.", json_schema_extra=about(unused=True)
+        None,
+        description="Accepted: from the model file.",
+        json_schema_extra=about(old_names=("column_data_types",), unused=True),
     )
     target_column_types: dict[str, ColumnType] | None = Field(
         None, description="Accepted: from the model file.", json_schema_extra=about(unused=True)
@@ -143,7 +149,11 @@ class InferConfig(ProjectConfig):
     map_to_id: bool = Field(
         True,
         description="Write original labels instead of ids (categorical targets).",
-        json_schema_extra=about(interacts="categorical targets only", change="another program works with ids"),
+        json_schema_extra=about(
+            old_names=("decode_categories",),
+            interacts="categorical targets only",
+            change="another program works with ids",
+        ),
     )
     seed: int | None = Field(
         1010,
@@ -162,10 +172,16 @@ class InferConfig(ProjectConfig):
         ),
     )
     seq_length: int | None = Field(
-        None, gt=0, description="Accepted: fixed in the model.", json_schema_extra=about(unused=True)
+        None,
+        gt=0,
+        description="Accepted: fixed in the model.",
+        json_schema_extra=about(old_names=("context_length",), unused=True),
     )
     prediction_length: int | None = Field(
-        None, gt=0, description="Accepted: fixed in the model.", json_schema_extra=about(unused=True)
+        None,
+        gt=0,
+        description="Accepted: fixed in the model.",
+        json_schema_extra=about(old_names=("inference_size",), unused=True),
     )
     inference_batch_size: int | None = Field(
         None,
@@ -179,7 +195,9 @@ class InferConfig(ProjectConfig):
         False,
         description="Use deterministic algorithms only.",
         json_schema_extra=about(
-            interacts="device: on a CPU results repeat anyway", change="two calls on a GPU must be equal"
+            old_names=("deterministic",),
+            interacts="device: on a CPU results repeat anyway",
+            change="two calls on a GPU must be equal",
         ),
     )
     sample_from_distribution_columns: NameList | None = Field(
@@ -206,6 +224,7 @@ class InferConfig(ProjectConfig):
         False,
         description="Feed predictions back as inputs: from the first window of each sequence to its end.",
         json_schema_extra=about(
+            old_names=("autoregressive",),
             interacts="needs a model whose inputs are all among its targets",
             change="the future of a sequence is wanted, not the next event alone",
         ),

@@ -17,6 +17,8 @@ class ModelSpec(StrictModel):
         le=65536,
         description="Width of the model: the length of the vector that stands for one event.",
         json_schema_extra=about(
+            old_names=("d_model",),
+            searchable=True,
             interacts="n_head divides it; initial_embedding_dim or joint_embedding_dim equals it",
             change="64 for small tables, 256 to 512 when more width still lowers the validation loss",
             unit="numbers for an event",
@@ -28,7 +30,14 @@ class ModelSpec(StrictModel):
         le=1024,
         description="Attention heads of each layer.",
         json_schema_extra=about(
-            interacts="divides dim_model", change="keep dim_model / n_head at 16 to 64", unit="heads"
+            old_names=(
+                "nhead",
+                "n_heads",
+            ),
+            searchable=True,
+            interacts="divides dim_model",
+            change="keep dim_model / n_head at 16 to 64",
+            unit="heads",
         ),
     )
     num_layers: int = Field(
@@ -37,6 +46,11 @@ class ModelSpec(StrictModel):
         le=512,
         description="Transformer layers.",
         json_schema_extra=about(
+            old_names=(
+                "nlayers",
+                "n_layers",
+            ),
+            searchable=True,
             change="2 for small tables; deeper for long or regular sequences",
             unit="layers",
             interacts="a deeper model wants a lower learning_rate, or warmup_steps",
@@ -48,6 +62,11 @@ class ModelSpec(StrictModel):
         le=1048576,
         description="Hidden width of each layer's feed-forward part; left out: 4 x dim_model.",
         json_schema_extra=about(
+            old_names=(
+                "d_hid",
+                "d_ff",
+            ),
+            searchable=True,
             interacts="swiglu uses three matrices of this width, gelu and relu two",
             unit="numbers",
             change="2 x dim_model for a smaller model",
@@ -60,6 +79,7 @@ class ModelSpec(StrictModel):
         le=65536,
         description="Width of all column embeddings together; left out: dim_model.",
         json_schema_extra=about(
+            searchable=True,
             interacts="equals dim_model when joint_embedding_dim is null",
             unit="numbers for an event",
             change="many columns need more width than the model has: with joint_embedding_dim",
@@ -72,6 +92,7 @@ class ModelSpec(StrictModel):
         le=65536,
         description="Null, or dim_model: a linear layer then mixes the column embeddings into this width.",
         json_schema_extra=about(
+            searchable=True,
             change="set it when initial_embedding_dim differs from dim_model",
             unit="numbers for an event",
             interacts="equals dim_model; frees initial_embedding_dim from it",
@@ -81,6 +102,8 @@ class ModelSpec(StrictModel):
         None,
         description="Embedding width of each input column; null shares initial_embedding_dim out evenly.",
         json_schema_extra=about(
+            old_names=("d_model_by_column",),
+            searchable=True,
             interacts="one entry for each input column; sums to initial_embedding_dim",
             unit="numbers for a column",
             change="a column with many classes deserves more width than a flag",
@@ -90,6 +113,7 @@ class ModelSpec(StrictModel):
         "swiglu",
         description="Non-linearity of the feed-forward part.",
         json_schema_extra=about(
+            searchable=True,
             interacts="dim_feedforward: swiglu uses three matrices of it, the others two",
             change="relu is the fastest; swiglu is rarely worse",
         ),
@@ -98,6 +122,7 @@ class ModelSpec(StrictModel):
         "mha",
         description="mha: every head has its own keys and values; mqa: all share one; gqa: groups of heads share.",
         json_schema_extra=about(
+            searchable=True,
             interacts="n_kv_heads counts the groups of gqa",
             change="gqa or mqa for wide models and long windows: fewer keys and values",
         ),
@@ -107,6 +132,7 @@ class ModelSpec(StrictModel):
         gt=0,
         description="Heads of keys and values; null: n_head for mha and gqa, 1 for mqa.",
         json_schema_extra=about(
+            searchable=True,
             interacts="divides n_head; mha takes null or n_head, mqa null or 1",
             unit="heads",
             change="n_head / 4 is a common choice for gqa",
@@ -116,13 +142,14 @@ class ModelSpec(StrictModel):
         "rmsnorm",
         description="Kind of normalisation.",
         json_schema_extra=about(
-            interacts="norm_first says where it stands", change="layer_norm to match another model"
+            searchable=True, interacts="norm_first says where it stands", change="layer_norm to match another model"
         ),
     )
     norm_first: bool = Field(
         True,
         description="Normalise before attention and feed-forward (pre-norm) or after them (post-norm).",
         json_schema_extra=about(
+            searchable=True,
             interacts="false wants warmup_steps and a lower learning_rate",
             change="false to match the original transformer",
         ),
@@ -131,6 +158,7 @@ class ModelSpec(StrictModel):
         "learned",
         description="learned: a vector for each step of the window; rope: queries and keys rotated by their step.",
         json_schema_extra=about(
+            searchable=True,
             interacts="rope needs an even dim_model / n_head",
             change="rope for long windows, or where distance matters more than place",
         ),
@@ -140,6 +168,7 @@ class ModelSpec(StrictModel):
         gt=0,
         description="Base of the rotation frequencies.",
         json_schema_extra=about(
+            searchable=True,
             interacts="only for positional_encoding rope",
             unit="no unit",
             change="larger for windows of thousands of events",
@@ -150,6 +179,7 @@ class ModelSpec(StrictModel):
         gt=0,
         description="Predictions that inference and exported models return: those after the last so many events.",
         json_schema_extra=about(
+            old_names=("inference_size",),
             unit="events",
             interacts="at most seq_length",
             change="predictions are wanted for several of the last events of a window",

@@ -26,7 +26,11 @@ class PreprocessConfig(ProjectConfig):
         min_length=1,
         description="The raw events: a file, or a folder read recursively. Looked for in the working folder, then "
         "below project_root.",
-        json_schema_extra=about(interacts="read_format says what it holds", change="for each new table"),
+        json_schema_extra=about(
+            old_names=("preprocessing_data_path",),
+            interacts="read_format says what it holds",
+            change="for each new table",
+        ),
     )
     read_format: Literal["csv", "parquet", "text"] = Field(
         "csv",
@@ -62,7 +66,9 @@ class PreprocessConfig(ProjectConfig):
         validate_default=True,
         description="One file per split; false: a folder of shards per split, with a metadata.json.",
         json_schema_extra=about(
-            interacts="write_format: pt needs false; batches_per_file", change="with write_format pt, or to send shards"
+            old_names=("combine_into_single_file",),
+            interacts="write_format: pt needs false; batches_per_file",
+            change="with write_format pt, or to send shards",
         ),
     )
     sequence_column: str = Field(
@@ -90,6 +96,7 @@ class PreprocessConfig(ProjectConfig):
         description="Kind of a column where the data does not say: by default text, booleans and integers are "
         "categorical and floats are real. `real` takes integers as numbers; `String` keeps digits as text.",
         json_schema_extra=about(
+            old_names=("column_data_types",),
             change="an integer column that measures something is `real`",
             interacts="fill_null and the losses of targets go by the kind",
         ),
@@ -99,6 +106,7 @@ class PreprocessConfig(ProjectConfig):
         min_length=1,
         description="Share of each split: training, validation, test, in this order. They sum to 1.",
         json_schema_extra=about(
+            old_names=("group_proportions",),
             unit="shares of the events, or of the sequences",
             interacts="split_method says of what; stride_by_split has as many entries",
             change="[0.9, 0.1] when no test split is wanted; more validation when the data are few",
@@ -128,6 +136,7 @@ class PreprocessConfig(ProjectConfig):
         None,
         description="How far windows advance in each split; null: seq_length for each.",
         json_schema_extra=about(
+            old_names=("seq_step_sizes",),
             unit="events",
             interacts="one entry for each of split_ratios",
             change="smaller than seq_length shows each event in several places",

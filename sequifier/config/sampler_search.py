@@ -3,9 +3,7 @@
 Samplers are conditional sub-spaces: each has parameters of its own, with a list of values or a range for each.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -14,9 +12,8 @@ from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import Columns, Command, ProjectConfig, StrictModel, about, usable_name
 from sequifier.config.inference import Sampler
-from sequifier.config.loading.merged import Merged
 from sequifier.config.searched import Range, Searched, ValuesOf, problem, relocated
-from sequifier.errors import ConfigError, Problem, did_you_mean
+from sequifier.errors import did_you_mean
 
 SamplerType = Literal["top_p", "min_p", "top_n_sigma", "top_k", "temperature"]
 SAMPLERS: tuple[SamplerType, ...] = ("top_p", "min_p", "top_n_sigma", "top_k", "temperature")
@@ -44,9 +41,6 @@ DEFAULT_SCORES: dict[str, float] = {
 }
 JUDGE = "judge"
 SCORES = (*DEFAULT_SCORES, JUDGE)
-
-ALIASES = {"n_iterations": "n_samples", "continuation_length": MAX_TOKENS}
-"""Second names of fields."""
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -334,6 +328,7 @@ class SamplerSearchConfig(ProjectConfig):
         description="What is generated for each prompt; null: seq_length, less where held-out sequences are shorter; "
         "512 for an endpoint.",
         json_schema_extra=about(
+            second_names=("continuation_length",),
             unit="events; tokens of its model for an endpoint",
             interacts="also called continuation_length",
             change="as long as what you will generate",
@@ -378,6 +373,7 @@ class SamplerSearchConfig(ProjectConfig):
         gt=0,
         description="Distinct configurations to try in total, those of earlier starts included; grid ignores it.",
         json_schema_extra=about(
+            second_names=("n_iterations",),
             unit="configurations",
             interacts="also called n_iterations",
             change="raise it to go on: earlier configurations are kept",
@@ -459,37 +455,6 @@ class SamplerSearchConfig(ProjectConfig):
         description="Never ask before starting.",
         json_schema_extra=about(interacts="the same as --yes", change="a script starts the search"),
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _second_names(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        for alias, name in ALIASES.items():
-            if alias in values:
-                if name in values and values[name] != values[alias]:
-                    raise ValueError(f"{name}: {values[name]} and {alias}: {values[alias]} mean the same; give one")
-                values = {key: value for key, value in values.items() if key != alias} | {name: values[alias]}
-        return values
-
-    @classmethod
-    def in_one_piece(cls, merged: Merged, path: Path) -> Merged:
-        """Second names under the first ones, so that a flag or a section outweighs either name in the file."""
-        for alias, name in ALIASES.items():
-            if alias not in merged.values:
-                continue
-            value, source = merged.values.pop(alias), merged.sources.pop((alias,), "")
-            if name in merged.values:
-                other = merged.source((name,))
-                if _strength(other) > _strength(source):
-                    continue
-                if _strength(other) == _strength(source) and merged.values[name] != value:
-                    message = f"`{alias}` and `{name}` ({other}) mean the same, and say {value} and "
-                    message += str(merged.values[name])
-                    raise ConfigError([Problem(alias, message, source, "give one of them")], where=str(path))
-            merged.put((name,), value, source)
-            merged.written[name] = alias
-        return merged
 
     @field_validator("sampler_search_name")
     @classmethod
@@ -583,10 +548,3 @@ class SamplerSearchConfig(ProjectConfig):
         if self.scores is not None:
             return {name: weight for name, weight in self.scores.items() if weight > 0}
         return {JUDGE: 1.0} if self.judge.type != "none" else dict(DEFAULT_SCORES)
-
-
-def _strength(source: str) -> float:
-    """How strong a source of a value is, see config/loading/load.py."""
-    if source.startswith("--"):
-        return math.inf
-    return 2 if source == "-D" else 1 if "(section " in source else 0

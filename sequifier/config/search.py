@@ -26,6 +26,7 @@ from sequifier.config.base import (
     plain_type,
     usable_name,
 )
+from sequifier.config.fields import SEARCH_SECTIONS, searchable
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.paths import inside_project
 from sequifier.config.loading.search_base import in_one_piece
@@ -54,16 +55,6 @@ LINKED: dict[str, tuple[str, ...]] = {
 }
 """Fields whose lists are paired by index: a head count belongs to its width, a learning rate to its epochs."""
 
-NOT_SEARCHED_MODEL = ("prediction_length",)
-NOT_SEARCHED_TRAINING = (
-    *("device", "save_interval_epochs", "checkpoint_interval_steps", "keep_checkpoints", "evaluation_context"),
-    *("evaluation_stride", "eval_interval_steps", "sampling_interval_steps", "sampling_prompt"),
-    *("sampling_temperature", "sampling_max_length", "sampling_seed", "log_interval", "class_share_log_columns"),
-    *("continue_training", "num_workers", "load_full_data_to_ram", "max_ram_gb", "torch_compile", "distributed"),
-    *("data_parallelism", "world_size", "backend", "device_max_concat_length"),
-)
-WRITTEN_BY_THE_SEARCH = ("effective_batch_size",)
-
 if TYPE_CHECKING:
 
     class ModelSampling(Section): ...
@@ -75,14 +66,12 @@ else:
         "ModelSampling",
         "The models to try: each field of model_spec as a list of values or a range.",
         ModelSpec,
-        fixed=NOT_SEARCHED_MODEL,
     )
     TrainingSampling = section(
         "TrainingSampling",
         "The training settings to try: each field of training_spec as a list of values or a range.",
         TrainingSpec,
-        fixed=NOT_SEARCHED_TRAINING,
-        left_out=WRITTEN_BY_THE_SEARCH,
+        left_out=("effective_batch_size",),  # the search writes it
         defaults={"keep_checkpoints": 1},
     )
 
@@ -153,7 +142,9 @@ class SearchConfig(ProjectConfig):
         min_length=1,
         description="Name of the search: run 3 is called [hp_search_name]-run-3.",
         json_schema_extra=about(
-            interacts='must not contain "embedding"', change="for each search that should stand beside the others"
+            old_names=("name",),
+            interacts='must not contain "embedding"',
+            change="for each search that should stand beside the others",
         ),
     )
     model_config_write_path: str = Field(
@@ -169,6 +160,7 @@ class SearchConfig(ProjectConfig):
         description="grid: every combination; sample: n_samples of them, drawn by seed; bayesian: n_samples, each "
         "chosen by what the results so far promise.",
         json_schema_extra=about(
+            old_names=("method",),
             interacts="grid takes no range without a step, except of whole numbers",
             change="grid for a handful of values, sample for a first look, bayesian for many fields",
         ),
@@ -178,6 +170,7 @@ class SearchConfig(ProjectConfig):
         gt=0,
         description="Distinct configurations to run in total, those of earlier starts included; grid ignores it.",
         json_schema_extra=about(
+            old_names=("trials",),
             unit="configurations",
             interacts="search_strategy: needed for sample and bayesian; repeats multiplies the runs",
             change="raise it to go on: earlier configurations are kept",
@@ -190,6 +183,7 @@ class SearchConfig(ProjectConfig):
         lt=2**63,
         description="Seed that draws configurations; null: seed, which also trains them.",
         json_schema_extra=about(
+            old_names=("global_seed",),
             unit="a seed",
             interacts="seed, where this one is null",
             change="other configurations, trained with the same seed",
@@ -212,7 +206,9 @@ class SearchConfig(ProjectConfig):
         [None],
         description="Sets of columns to try as the model's input; null: all columns. A flat list of names is one set.",
         json_schema_extra=about(
-            interacts="column_types, where given, has one map for each set", change="to find out which columns help"
+            old_names=("selected_columns",),
+            interacts="column_types, where given, has one map for each set",
+            change="to find out which columns help",
         ),
     )
     column_types: Annotated[list[Any], ValuesOf(TrainConfig, "column_types", searched=True)] = Field(
@@ -248,6 +244,7 @@ class SearchConfig(ProjectConfig):
         [None],
         description="Numbers of events that the model sees at once; null: that of the metadata.",
         json_schema_extra=about(
+            old_names=("max_seq_len",),
             unit="events",
             interacts="every length is evaluated on the same events",
             change="to find out how far back events matter",
@@ -440,11 +437,8 @@ class SearchConfig(ProjectConfig):
 
     def place(self, field: str) -> KeyPath:
         """Where a searchable field stands in the file: `dim_model` in its section, `seq_length` at the root."""
-        if field in ModelSampling.model_fields:
-            return ("model_hyperparameter_sampling", field)
-        if field in TrainingSampling.model_fields:
-            return ("training_hyperparameter_sampling", field)
-        return (field,)
+        section = searchable()[field].section
+        return (SEARCH_SECTIONS[section], field) if section else (field,)
 
     def searched(self, field: str) -> Searched | None:
         """What is tried of a field; None where every run has its own default (dim_feedforward, left out)."""
@@ -648,9 +642,7 @@ def searchable_fields() -> list[str]:
 
 def train_key(field: str) -> str:
     """The dotted key of `train.yaml` that a searchable field sets."""
-    if field in ModelSpec.model_fields:
-        return f"model_spec.{field}"
-    return f"training_spec.{field}" if field in TrainingSpec.model_fields else field
+    return searchable()[field].key
 
 
 def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -668,18 +660,16 @@ def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
             given |= {f"{key}.{name}": ((key, name), below) for name, below in value.items()}
         else:
             given[key] = ((key,), value)
-    fields = {train_key(field): field for field in searchable_fields()}
+    fields = {field.key: field for field in searchable().values()}
     values, errors = {}, []
     for key, (at, value) in given.items():
         if key not in fields:
-            near = train_key(key) if key in fields.values() else ""
-            hint = f"did you mean `{near}`?" if near else did_you_mean(key, fields)
+            hint = f"did you mean `{train_key(key)}`?" if key in searchable() else did_you_mean(key, fields)
             errors.append(problem(at, f"`{key}` is no field of a run that a search may vary; {hint}", value))
             continue
         field = fields[key]
-        owner = next(model for model in (ModelSpec, TrainingSpec, TrainConfig) if field in model.model_fields)
         try:
-            values[key] = ValuesOf(owner, field, searched=False).validate_one(value)
+            values[key] = ValuesOf(field.owner, field.name, searched=False).validate_one(value)
         except ValidationError as error:
             errors += relocated(error, drop=0, prefix=at)
     if errors:
@@ -689,10 +679,7 @@ def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_whole(field: str) -> bool:
     """Whether a searchable field takes whole numbers."""
-    for owner in (ModelSpec, TrainingSpec, TrainConfig):
-        if field in owner.model_fields:
-            return plain_type(owner.model_fields[field].annotation) is int
-    raise ValueError(f"{field} is no field of a run")
+    return plain_type(searchable()[field].info.annotation) is int
 
 
 def plain_names(criterion: Mapping[str, Named]) -> dict[str, str]:

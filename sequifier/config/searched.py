@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
 
-from sequifier.config.base import Named, StrictModel, about, plain_type
+from sequifier.config.base import Named, StrictModel, about, field_about, plain_type
 from sequifier.config.catalogue.torch_names import Option, check_optimizer, check_scheduler, options_of, resolve_name
 
 KeyPath = tuple[str | int, ...]
@@ -305,7 +305,6 @@ def section(
     about_it: str,
     owner: type[BaseModel],
     *,
-    fixed: Sequence[str],
     left_out: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> type[Section]:
@@ -315,7 +314,6 @@ def section(
         title: name of the new model.
         about_it: its docstring.
         owner: the section of a run.
-        fixed: fields that take one value.
         left_out: fields that a search does not take.
         defaults: of fields whose default in a search is another.
     """
@@ -323,7 +321,7 @@ def section(
     for name, field in owner.model_fields.items():
         if name in left_out:
             continue
-        searched = name not in fixed
+        searched = field_about(field).get("searchable", False)
         kind: Any = field.annotation
         default: Any = None  # a default that follows from other fields: each run takes its own
         if field.default is not PydanticUndefined or not field.default_factory_takes_validated_data:

@@ -43,34 +43,44 @@ class TrainConfig(ProjectConfig):
     metadata_config_path: str = Field(
         description="The metadata JSON that `preprocess` wrote.",
         json_schema_extra=about(
-            interacts="gives columns, kinds, classes and paths of the splits", change="another data set"
+            old_names=("ddconfig_path",),
+            outside_identity=True,
+            interacts="gives columns, kinds, classes and paths of the splits",
+            change="another data set",
         ),
     )
     model_name: str = Field(
         min_length=1,
         description="Name of the run: in the names of its models, checkpoints and logs.",
         json_schema_extra=about(
-            interacts='must not contain "embedding"', change="for each run that should stand beside the others"
+            outside_identity=True,
+            interacts='must not contain "embedding"',
+            change="for each run that should stand beside the others",
         ),
     )
     training_data_path: str | None = Field(
         None,
         description="Encoded training events; null: split 0 of the metadata.",
         json_schema_extra=about(
-            interacts="read_format; encoded with the same metadata", change="to train on another split"
+            outside_identity=True,
+            interacts="read_format; encoded with the same metadata",
+            change="to train on another split",
         ),
     )
     validation_data_path: str | None = Field(
         None,
         description="Encoded validation events; null: split 1 of the metadata, or its only split.",
         json_schema_extra=about(
-            interacts="read_format; encoded with the same metadata", change="to validate on another split"
+            outside_identity=True,
+            interacts="read_format; encoded with the same metadata",
+            change="to validate on another split",
         ),
     )
     read_format: EventFormat | None = Field(
         None,
         description="Format of the splits; null: by the file's ending, or by the metadata.json of a folder.",
         json_schema_extra=about(
+            outside_identity=True,
             interacts="training_data_path and validation_data_path",
             change="the file's ending does not tell its format",
         ),
@@ -79,6 +89,8 @@ class TrainConfig(ProjectConfig):
         None,
         description="Columns the model reads; null: all.",
         json_schema_extra=about(
+            old_names=("selected_columns",),
+            searchable=True,
             interacts="model_spec.feature_embedding_dims names each; targets need not be among them",
             change="to find out which columns help: search several sets",
         ),
@@ -94,6 +106,7 @@ class TrainConfig(ProjectConfig):
         None,
         description="Kind of each target; null: from the metadata.",
         json_schema_extra=about(
+            outside_identity=True,
             interacts="names each of target_columns; agrees with the metadata",
             change="to check the metadata against what you expect",
         ),
@@ -101,27 +114,27 @@ class TrainConfig(ProjectConfig):
     column_types: dict[str, str] | None = Field(
         None,
         description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(unused=True),
+        json_schema_extra=about(outside_identity=True, from_metadata=True, searchable=True, unused=True),
     )
     categorical_columns: NameList | None = Field(
         None,
         description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(unused=True),
+        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
     )
     real_columns: NameList | None = Field(
         None,
         description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(unused=True),
+        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
     )
     n_classes: dict[str, int] | None = Field(
         None,
         description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(unused=True),
+        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
     )
     id_maps: dict[str, dict[str, int]] | None = Field(
         None,
         description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(unused=True),
+        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
     )
     seq_length: int | None = Field(
         None,
@@ -129,6 +142,8 @@ class TrainConfig(ProjectConfig):
         le=1_000_000,
         description="Events that the model sees at once; null: that of the metadata.",
         json_schema_extra=about(
+            old_names=("max_seq_len",),
+            searchable=True,
             unit="events",
             interacts="any value works: windows are cut when loading",
             change="events far back matter, or memory is short",
@@ -139,6 +154,7 @@ class TrainConfig(ProjectConfig):
         gt=0,
         description="Events by which training windows advance; null: the smaller of the split's stride and seq_length.",
         json_schema_extra=about(
+            searchable=True,
             unit="events",
             change="smaller shows each event in more places and takes longer",
             interacts="the number of windows, and with it the optimizer steps of an epoch",
@@ -162,6 +178,8 @@ class TrainConfig(ProjectConfig):
         gt=0,
         description="Default batch of `infer`; exported models take any batch.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="windows",
             interacts="the field of this name in infer.yaml is stronger",
             change="predicting takes too much memory, or is slow",
@@ -184,6 +202,7 @@ class TrainConfig(ProjectConfig):
         le=1024,
         description="Threads of torch; null: all cores. Recorded, since sums depend on it in the last digit.",
         json_schema_extra=about(
+            outside_identity=True,
             unit="threads",
             interacts="another number changes the last digits of the losses",
             change="other programs need the cores",
@@ -193,13 +212,18 @@ class TrainConfig(ProjectConfig):
         True,
         description="Export the model that predicts the targets.",
         json_schema_extra=about(
-            interacts="export_onnx and export_pt say in which form", change="only embeddings are wanted"
+            outside_identity=True,
+            may_differ_on_resume=True,
+            interacts="export_onnx and export_pt say in which form",
+            change="only embeddings are wanted",
         ),
     )
     export_embedding_model: bool = Field(
         False,
         description="Export the model that returns embeddings.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             interacts="export_onnx and export_pt say in which form",
             change="another program is to work on vectors of sequences",
         ),
@@ -208,6 +232,8 @@ class TrainConfig(ProjectConfig):
         True,
         description="Export to ONNX.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             interacts="export_generative_model and export_embedding_model say which models",
             change="nobody will use the models of these runs",
         ),
@@ -216,6 +242,8 @@ class TrainConfig(ProjectConfig):
         False,
         description="Export a second ONNX that takes raw values and returns labels and original units.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             interacts="written whatever the other export fields say",
             change="to call the model without Python: vocabularies and statistics are inside the graph",
         ),
@@ -224,6 +252,8 @@ class TrainConfig(ProjectConfig):
         False,
         description="Export the weights for torch (.pt).",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             interacts="export_generative_model and export_embedding_model say which models",
             change="to go on in torch, or for infer_with_dropout",
         ),
@@ -233,6 +263,8 @@ class TrainConfig(ProjectConfig):
         description="Keep dropout active in exported ONNX models: each call draws anew. The optional input "
         "`dropout_ratio` replaces the ratio of training; 0 turns dropout off.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             interacts="training_spec.dropout above 0; infer turns dropout off unless infer_with_dropout is true",
             change="predictions outside of Sequifier should vary with dropout",
         ),

@@ -23,7 +23,10 @@ class TrainingSpec(StrictModel):
         description="Where to train. auto takes cuda where it is there, else the CPU, also on a Mac: mps is not tested "
         "yet.",
         json_schema_extra=about(
-            interacts="layer_type_dtypes and torch_compile choose by it", change="to leave the GPU to others"
+            outside_identity=True,
+            may_differ_on_resume=True,
+            interacts="layer_type_dtypes and torch_compile choose by it",
+            change="to leave the GPU to others",
         ),
     )
     epochs: int = Field(
@@ -31,6 +34,8 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Passes over the training windows.",
         json_schema_extra=about(
+            may_differ_on_resume=True,
+            searchable=True,
             unit="epochs",
             interacts="learning_rate and scheduler; max_steps may end it earlier",
             change="more while the validation loss still falls at the end; early_stopping_epochs cuts what is too long",
@@ -41,6 +46,8 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Optimizer steps after which training ends, also in the middle of an epoch.",
         json_schema_extra=about(
+            may_differ_on_resume=True,
+            searchable=True,
             unit="optimizer steps",
             interacts="epochs ends a run too; a scheduler's auto goes by the earlier end",
             change="a quick try, or runs of equal cost on data of different size",
@@ -51,6 +58,7 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Windows in one forward and backward pass.",
         json_schema_extra=about(
+            searchable=True,
             unit="windows",
             interacts="memory grows with it; an optimizer step sees batch_size x accumulation_steps windows",
             change="as large as memory allows without needing more epochs; search it with learning_rate",
@@ -62,6 +70,8 @@ class TrainingSpec(StrictModel):
         le=10,
         description="Learning rate after warm-up, before the scheduler changes it.",
         json_schema_extra=about(
+            old_names=("lr",),
+            searchable=True,
             change="the first thing to search: 1e-4 to 3e-3 for Adam-like optimizers",
             unit="no unit",
             interacts="optimizer and scheduler; larger steps (batch_size) allow a higher one",
@@ -72,6 +82,7 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Batches whose gradients make one optimizer step: the gradient of the joined batch, exactly.",
         json_schema_extra=about(
+            searchable=True,
             unit="batches",
             change="raise it, and lower batch_size, when memory is short",
             interacts="batch_size: a step sees their product",
@@ -90,6 +101,7 @@ class TrainingSpec(StrictModel):
         0.0,
         description="Fraction of activations set to 0 while training.",
         json_schema_extra=about(
+            searchable=True,
             unit="fraction",
             change="0.1 to 0.3 when the validation loss rises while training goes on",
             interacts="export_with_dropout and infer_with_dropout",
@@ -99,6 +111,7 @@ class TrainingSpec(StrictModel):
         Named(name="Adam"),
         description="Optimizer by name, with its options: torch.optim first, then pytorch_optimizer.",
         json_schema_extra=about(
+            searchable=True,
             interacts="its learning rate is learning_rate",
             change="AdamW with weight_decay against overfitting; others are worth a search; `sequifier "
             "config explain AdamW` lists its options",
@@ -109,6 +122,7 @@ class TrainingSpec(StrictModel):
         description="Learning-rate schedule of torch.optim.lr_scheduler by name, with its options; the word auto "
         "stands for the run's epochs or optimizer steps.",
         json_schema_extra=about(
+            searchable=True,
             interacts="scheduler_step_on says what its lengths count",
             change="{name: CosineAnnealingLR, T_max: auto} for runs of a fixed length",
         ),
@@ -117,6 +131,8 @@ class TrainingSpec(StrictModel):
         "epoch",
         description="When the scheduler advances: after each epoch, or after each optimizer step (batch).",
         json_schema_extra=about(
+            old_names=("scheduler_step_iter",),
+            searchable=True,
             interacts="scheduler: its lengths count epochs or optimizer steps; ReduceLROnPlateau waits for evaluations",
             change="batch for OneCycleLR and for runs of few epochs",
         ),
@@ -126,6 +142,7 @@ class TrainingSpec(StrictModel):
         ge=0,
         description="Length of a linear rise of the learning rate from 0, on top of any scheduler.",
         json_schema_extra=about(
+            searchable=True,
             unit="optimizer steps",
             interacts="multiplies what the scheduler says",
             change="the loss jumps at the beginning: 100 to 1000",
@@ -135,13 +152,16 @@ class TrainingSpec(StrictModel):
         False,
         description="Apply weight decay to norms, biases and embeddings (of categories, real values and positions) "
         "too, instead of the matrices of linear layers alone.",
-        json_schema_extra=about(interacts="optimizer: its weight_decay", change="to match runs of other programs"),
+        json_schema_extra=about(
+            searchable=True, interacts="optimizer: its weight_decay", change="to match runs of other programs"
+        ),
     )
     gradient_clip: float | None = Field(
         0.5,
         gt=0,
         description="Largest norm of the gradient; a longer one is scaled down. Null: off.",
         json_schema_extra=about(
+            searchable=True,
             unit="norm of all gradients together",
             interacts="learning_rate: a loss that diverges needs either lower",
             change="1.0 is common too; null to match v1",
@@ -152,6 +172,7 @@ class TrainingSpec(StrictModel):
         description="Loss of each target: a torch.nn loss by name, with its options. Left out: CrossEntropyLoss for "
         "categorical targets, MSELoss for real ones.",
         json_schema_extra=about(
+            searchable=True,
             interacts="target_columns, and the kind of each target; val_loss is measured with it",
             change="outliers spoil a real target: HuberLoss or L1Loss",
         ),
@@ -160,6 +181,7 @@ class TrainingSpec(StrictModel):
         None,
         description="Weight of each target's loss in the sum, 0 or more, one at least above 0; left out: 1.",
         json_schema_extra=about(
+            searchable=True,
             unit="no unit",
             interacts="target_columns; val_loss is the weighted sum",
             change="one target counts more than the others",
@@ -170,6 +192,7 @@ class TrainingSpec(StrictModel):
         description="Weight of each class of a categorical target: n_classes numbers of 0 or more, id 0 first (it has "
         "no effect). Targets of a class with weight 0 count as positions and add nothing to the loss.",
         json_schema_extra=about(
+            searchable=True,
             interacts="changes what val_loss measures",
             unit="no unit",
             change="rare classes matter more than their number says",
@@ -180,6 +203,9 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Epochs between checkpoints.",
         json_schema_extra=about(
+            old_names=("iter_save",),
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="epochs",
             interacts="keep_checkpoints; a run resumes from its last epoch whatever this says",
             change="checkpoints take too much disk",
@@ -189,13 +215,22 @@ class TrainingSpec(StrictModel):
         None,
         gt=0,
         description="Optimizer steps between additional checkpoints; a run can go on from each, also within an epoch.",
-        json_schema_extra=about(unit="optimizer steps", interacts="keep_checkpoints", change="an epoch takes hours"),
+        json_schema_extra=about(
+            old_names=("checkpoint_cadence",),
+            outside_identity=True,
+            may_differ_on_resume=True,
+            unit="optimizer steps",
+            interacts="keep_checkpoints",
+            change="an epoch takes hours",
+        ),
     )
     keep_checkpoints: int | None = Field(
         None,
         gt=0,
         description="Checkpoints to keep, the newest ones of epochs and of steps; null keeps all (a search keeps 1).",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="checkpoints",
             interacts="save_interval_epochs and checkpoint_interval_steps",
             change="checkpoints take too much disk",
@@ -206,6 +241,8 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Epochs without a better metric after which training stops; null: never.",
         json_schema_extra=about(
+            may_differ_on_resume=True,
+            searchable=True,
             unit="epochs",
             interacts="metric and direction say what is better; epochs is the most",
             change="2 to 5 when the validation loss rises again",
@@ -233,6 +270,8 @@ class TrainingSpec(StrictModel):
         description="Optimizer steps between additional evaluations. They count for the best weights; the scheduler, "
         "early stopping and pruning go by epochs.",
         json_schema_extra=about(
+            old_names=("eval_cadence",),
+            may_differ_on_resume=True,
             unit="optimizer steps",
             interacts="sampling_interval_steps and log_interval count the same steps",
             change="an epoch takes hours, or the best model lies within one",
@@ -243,6 +282,9 @@ class TrainingSpec(StrictModel):
         gt=0,
         description="Optimizer steps between generated samples in the log; null: none.",
         json_schema_extra=about(
+            old_names=("sampling_cadence",),
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="optimizer steps",
             interacts="every input column must be a target",
             change="to read what a model of text has learnt",
@@ -253,7 +295,10 @@ class TrainingSpec(StrictModel):
         description="How a generated sample begins: a text, or a list of labels, or for several input columns a list "
         "of maps from column to value; null: from nothing.",
         json_schema_extra=about(
-            interacts="sampling_interval_steps", change="to see how the model goes on from something known"
+            outside_identity=True,
+            may_differ_on_resume=True,
+            interacts="sampling_interval_steps",
+            change="to see how the model goes on from something known",
         ),
     )
     sampling_temperature: float = Field(
@@ -261,6 +306,8 @@ class TrainingSpec(StrictModel):
         ge=0,
         description="Temperature of generated samples; 0 takes the most likely class.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="no unit",
             interacts="sampling_interval_steps",
             change="below 1 for the likelier, above 1 for the more varied",
@@ -270,20 +317,34 @@ class TrainingSpec(StrictModel):
         100,
         gt=0,
         description="Events to generate for a sample.",
-        json_schema_extra=about(unit="events", interacts="sampling_interval_steps", change="to see more, or wait less"),
+        json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
+            unit="events",
+            interacts="sampling_interval_steps",
+            change="to see more, or wait less",
+        ),
     )
     sampling_seed: int = Field(
         42,
         ge=0,
         lt=2**63,
         description="Seed of generated samples: all are drawn with the same numbers.",
-        json_schema_extra=about(unit="a seed", interacts="sampling_interval_steps", change="to see other samples"),
+        json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
+            unit="a seed",
+            interacts="sampling_interval_steps",
+            change="to see other samples",
+        ),
     )
     log_interval: int = Field(
         10,
         gt=0,
         description="Optimizer steps between log lines.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="optimizer steps",
             interacts="--verbose shows these lines",
             change="1 to watch each step; 100 for shorter logs",
@@ -294,21 +355,29 @@ class TrainingSpec(StrictModel):
         description="Categorical targets of which the log shows, after each evaluation, the classes predicted most "
         "often and their shares.",
         json_schema_extra=about(
-            interacts="target_columns: categorical ones", change="a model seems to predict always the same"
+            outside_identity=True,
+            may_differ_on_resume=True,
+            interacts="target_columns: categorical ones",
+            change="a model seems to predict always the same",
         ),
     )
     continue_training: bool = Field(
         True,
         description="Go on from the newest checkpoint of an unfinished run of this name.",
         json_schema_extra=about(
-            interacts="--resume and --no-resume are stronger", change="false to begin afresh each time"
+            outside_identity=True,
+            may_differ_on_resume=True,
+            interacts="--resume and --no-resume are stronger",
+            change="false to begin afresh each time",
         ),
     )
     enforce_determinism: bool = Field(
         False,
         description="Use deterministic algorithms only, also where they are slower (GPU).",
         json_schema_extra=about(
-            interacts="seed; device: on a CPU results repeat anyway", change="two runs on a GPU must be equal"
+            searchable=True,
+            interacts="seed; device: on a CPU results repeat anyway",
+            change="two runs on a GPU must be equal",
         ),
     )
     num_workers: int = Field(
@@ -316,13 +385,18 @@ class TrainingSpec(StrictModel):
         ge=0,
         le=1024,
         description="Accepted and unused: batches are gathered on the device.",
-        json_schema_extra=about(unused=True),
+        json_schema_extra=about(outside_identity=True, may_differ_on_resume=True, unused=True),
     )
     load_full_data_to_ram: bool = Field(
         True,
         description="Hold the splits in memory; false maps them from disk: Arrow files as they are, others are "
         "converted once to a file beside them. The results are the same.",
-        json_schema_extra=about(change="false when the data is larger than memory", interacts="max_ram_gb"),
+        json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
+            change="false when the data is larger than memory",
+            interacts="max_ram_gb",
+        ),
     )
     max_ram_gb: float | None = Field(
         None,
@@ -330,6 +404,8 @@ class TrainingSpec(StrictModel):
         description="Memory for the splits; when reading them would take more, they are mapped from disk. "
         "Null: no limit.",
         json_schema_extra=about(
+            outside_identity=True,
+            may_differ_on_resume=True,
             unit="gigabytes",
             interacts="nothing to limit when load_full_data_to_ram is false",
             change="other programs need the memory",
@@ -343,14 +419,16 @@ class TrainingSpec(StrictModel):
         "when a batch has 100,000 numbers or more (batch_size x seq_length x dim_model), there with a decoder in "
         "float32; float32 elsewhere.",
         json_schema_extra=about(
-            interacts="layer_autocast", change="{} for float32 everywhere; {linear: bfloat16} for bfloat16 everywhere"
+            searchable=True,
+            interacts="layer_autocast",
+            change="{} for float32 everywhere; {linear: bfloat16} for bfloat16 everywhere",
         ),
     )
     layer_autocast: bool = Field(
         True,
         description="Mixed precision by default where it is faster, see layer_type_dtypes; false: float32.",
         json_schema_extra=about(
-            interacts="layer_type_dtypes is stronger", change="false to compare with runs in float32"
+            searchable=True, interacts="layer_type_dtypes is stronger", change="false to compare with runs in float32"
         ),
     )
     torch_compile: Literal["auto", True, False] = Field(
@@ -380,10 +458,12 @@ class TrainingSpec(StrictModel):
         ),
     )
     backend: str | None = Field(
-        None, description="Accepted and unused: communication between devices.", json_schema_extra=about(unused=True)
+        None,
+        description="Accepted and unused: communication between devices.",
+        json_schema_extra=about(outside_identity=True, unused=True),
     )
     device_max_concat_length: int | None = Field(
-        None, description="Accepted and unused (v1).", json_schema_extra=about(unused=True)
+        None, description="Accepted and unused (v1).", json_schema_extra=about(outside_identity=True, unused=True)
     )
 
     @model_validator(mode="before")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT
 from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import LINKED, SearchConfig
@@ -20,8 +21,7 @@ from sequifier.report.groups import BestRange, is_logarithmic, top_count
 from sequifier.report.narrowing import Evidence, n_values, narrow_field, narrow_group, rounded, without_none
 from sequifier.report.setting_findings import unimportant
 
-SECTIONS = ("model_hyperparameter_sampling", "training_hyperparameter_sampling")
-ROOT_FIELDS = ("input_columns", "column_types", "seq_length", "window_stride")
+SECTIONS = tuple(SEARCH_SECTIONS.values())
 CONFIRMED = 3
 GRID_VALUES = 4
 """Values of each parameter in the grid that follows a sampler search."""
@@ -76,7 +76,7 @@ def _narrowed(document: Mapping[str, Any], analysis: Analysis, evidence: Evidenc
     settled = {each.parameter for each in unimportant(analysis.importances)}
     only_winner = Evidence(evidence.ranked, evidence.ranked[:1])
     section_of = {field: section for section in SECTIONS for field in document.get(section) or {}}
-    section_of |= {field: "" for field in ROOT_FIELDS if document.get(field) is not None}
+    section_of |= {field: "" for field in SEARCHED_AT_ROOT if document.get(field) is not None}
     old = {field: document[section][field] if section else document[field] for field, section in section_of.items()}
     found = dict(old)
     groups = [*LINKED.values(), *(tuple(fields) for fields in document.get("links") or [])]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sequifier.artifacts.ledger import DONE, LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.artifacts.read_file import json_lines, object_or_none, wrap_read_errors
-from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT
+from sequifier.config.fields import run_fields
 from sequifier.errors import DataError, RunError
 from sequifier.experiment.record import DATA, METRICS
 from sequifier.regular_file import read_bytes
@@ -24,7 +24,7 @@ from sequifier.results.run_files import Setting, all_settings, read_document, re
 from sequifier.results.settings import shown
 from sequifier.results.trials import Curve, Table, Trial, finite, with_parameters
 
-NO_PARAMETERS = ROOT_LEFT_OUT | TRAINING_LEFT_OUT | {"metric", "direction"}
+NO_PARAMETERS = {field.name for field in run_fields() if field.about.get("outside_identity")} | {"metric", "direction"}
 """Settings that change no result, or the results' meaning."""
 
 ALL_COLUMNS = "all columns"

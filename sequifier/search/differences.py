@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sequifier.config.identity import ROOT_LEFT_OUT, TRAINING_LEFT_OUT, plain
-from sequifier.config.model import ModelSpec
+from sequifier.config.fields import COUNTED, FROM_METADATA
+from sequifier.config.identity import plain
 from sequifier.config.train import TrainConfig
-from sequifier.config.training import TrainingSpec
 from sequifier.results.run_files import read_document, value_at
-from sequifier.search.expand import FROM_METADATA
 from sequifier.search.space import Space
-
-SECTIONS = ("model_spec", "training_spec")
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,7 @@ def counted_settings(document: Mapping[str, Any], config: TrainConfig) -> dict[s
         document: a run file; what it does not say is as planned.
         config: of the planned run.
     """
-    counted = [
-        *(name for name in TrainConfig.model_fields if name not in (*ROOT_LEFT_OUT, *SECTIONS)),
-        *(f"model_spec.{name}" for name in ModelSpec.model_fields),
-        *(f"training_spec.{name}" for name in TrainingSpec.model_fields if name not in TRAINING_LEFT_OUT),
-    ]
-    values = values_of(config, counted)
+    values = values_of(config, COUNTED)
     return {key: (before, now) for key, now in values.items() if (before := value_at(document, key, now)) != now}
 
 

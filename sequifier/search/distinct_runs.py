@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from sequifier.artifacts.ledger import Record
+from sequifier.config.fields import SEARCH_SECTIONS
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.differences import field_of
-from sequifier.search.expand import MODEL_SEARCHED, WITH, DoesNotFitError, Expanded, Expander
+from sequifier.search.expand import MODEL, WITH, DoesNotFitError, Expanded, Expander
 from sequifier.search.space import Cell, Space
 
 MAX_REPETITIONS = 10_000
@@ -104,7 +105,8 @@ class DistinctRuns:
         if self._left_out and not self._visited:
             message = f"none of the {len(self._left_out):,} cells tried is a model, for example {self._example()}"
             fix = "give values of n_head that divide those of dim_model"
-            self._problems[MODEL_SEARCHED, message] = Problem(MODEL_SEARCHED, message, fix=fix)
+            place = SEARCH_SECTIONS[MODEL]
+            self._problems[place, message] = Problem(place, message, fix=fix)
         self._raise_problems()
 
     def explain(self) -> None:

@@ -18,6 +18,7 @@ from sequifier.config.architecture import architecture
 from sequifier.config.base import plain_type
 from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.fields import FROM_METADATA, SEARCH_SECTIONS
 from sequifier.config.identity import (
     MODEL_DEFAULTS,
     canonical_attention,
@@ -41,9 +42,6 @@ from sequifier.search.space import Axis, Cell, Dimension, Space
 StepsOf = Callable[[TrainConfig], int]
 """Optimizer steps of a run, which depend on its data."""
 
-FROM_METADATA = ("column_types", "categorical_columns", "real_columns", "n_classes", "id_maps")
-"""Fields of `train.yaml` that the metadata gives: a run does not repeat them."""
-
 INVOLVED = {
     "scheduler": ("epochs", "batch_size", "accumulation_steps", "seq_length", "window_stride"),
     "feature_embedding_dims": ("input_columns",),
@@ -55,9 +53,6 @@ WITH = " (with "
 """Begins what a message says of the cell in which it was met first."""
 
 ROOT, MODEL, TRAINING = "", "model_spec", "training_spec"
-
-MODEL_SEARCHED = "model_hyperparameter_sampling"
-_SEARCHED = {MODEL: MODEL_SEARCHED, TRAINING: "training_hyperparameter_sampling"}
 
 _Section = TypeVar("_Section", ModelSpec, TrainingSpec)
 
@@ -467,7 +462,7 @@ def _problems(error: ValidationError, section: str = "") -> list[Problem]:
 
 def _of_search(problem: Problem) -> Problem:
     """A problem of a run at the key of the search config."""
-    for section, searched in _SEARCHED.items():
+    for section, searched in SEARCH_SECTIONS.items():
         if problem.key == section or problem.key.startswith(f"{section}."):
             return replace(problem, key=searched + problem.key.removeprefix(section))
     return problem

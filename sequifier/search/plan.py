@@ -19,6 +19,7 @@ from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config import identity as identities
 from sequifier.config.catalogue.metric_names import script_problems
 from sequifier.config.dump import dump_yaml
+from sequifier.config.fields import FROM_METADATA
 from sequifier.config.identity import canonical, plain
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
@@ -29,7 +30,7 @@ from sequifier.search.build_space import build_space
 from sequifier.search.comparable import check_comparable
 from sequifier.search.differences import differences, same_values
 from sequifier.search.distinct_runs import DistinctRuns
-from sequifier.search.expand import FROM_METADATA, Expanded, Expander, StepsOf, merge_key_of
+from sequifier.search.expand import Expanded, Expander, StepsOf, merge_key_of
 from sequifier.search.recall import Recall
 from sequifier.search.space import Space
 from sequifier.search.start_with import start_runs

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import Record
+from sequifier.config.fields import FROM_METADATA
 from sequifier.config.identity import plain
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import ConfigError
 from sequifier.results.run_files import value_at
-from sequifier.search.expand import FROM_METADATA, Expanded, Expander
+from sequifier.search.expand import Expanded, Expander
 from sequifier.search.ranges import Continuous
 from sequifier.search.space import Alternative, Axis, Cell, Dimension, Space
 

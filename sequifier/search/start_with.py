@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sequifier.config.fields import FROM_METADATA
 from sequifier.config.loading.load import Loaded
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.paths import find_input
@@ -14,7 +15,7 @@ from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig, run_values, searchable_fields, train_key
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
-from sequifier.search.expand import FROM_METADATA, Expanded, Expander
+from sequifier.search.expand import Expanded, Expander
 
 
 def start_runs(config: SearchConfig, expander: Expander) -> list[Expanded]:

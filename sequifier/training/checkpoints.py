@@ -15,6 +15,7 @@ from sequifier.artifacts.checkpoint import (
     write_checkpoint,
 )
 from sequifier.artifacts.read_file import wrap_read_errors
+from sequifier.config.fields import MAY_DIFFER_ON_RESUME
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
 from sequifier.training.state import TrainState
@@ -22,39 +23,6 @@ from sequifier.training.state import TrainState
 Resume = Literal["auto", "always", "matching", "never"]
 """auto: resume an unfinished run, with an error if its config or data differ; always: resume a finished run too, from
 its last checkpoint; matching: like auto, but start afresh where they differ; never: start afresh."""
-
-MAY_DIFFER = frozenset(
-    {
-        "project_root",
-        "inference_batch_size",
-        "training_spec.epochs",
-        "training_spec.max_steps",
-        "training_spec.device",
-        "training_spec.log_interval",
-        "training_spec.save_interval_epochs",
-        "training_spec.checkpoint_interval_steps",
-        "training_spec.keep_checkpoints",
-        "training_spec.eval_interval_steps",
-        "training_spec.early_stopping_epochs",
-        "training_spec.continue_training",
-        "training_spec.num_workers",
-        "training_spec.load_full_data_to_ram",
-        "training_spec.max_ram_gb",
-        "training_spec.class_share_log_columns",
-        "training_spec.sampling_interval_steps",
-        "training_spec.sampling_prompt",
-        "training_spec.sampling_temperature",
-        "training_spec.sampling_max_length",
-        "training_spec.sampling_seed",
-        "export_generative_model",
-        "export_embedding_model",
-        "export_onnx",
-        "export_pt",
-        "export_end_to_end",
-        "export_with_dropout",
-    }
-)
-"""Fields that may differ between a checkpoint and the run that resumes from it."""
 
 
 def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume: Resume) -> dict[str, Any] | None:
@@ -161,7 +129,8 @@ def _how_far(content: Mapping[str, Any]) -> tuple[int, int]:
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = _flat(before), _flat(now)
-    keys = sorted(key for key in old.keys() | new.keys() if key not in MAY_DIFFER and old.get(key) != new.get(key))
+    compared = sorted((old.keys() | new.keys()) - MAY_DIFFER_ON_RESUME)
+    keys = [key for key in compared if old.get(key) != new.get(key)]
     return [f"{key} ({old.get(key)} -> {new.get(key)})" for key in keys]
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from pydantic.fields import FieldInfo
 
+from sequifier.config.base import field_about
 from sequifier.config.catalogue.torch_names import SINGULAR, Family, Option, known_names, options_of, resolve_name
 from sequifier.config.dump import inline
+from sequifier.config.fields import SEARCH_SECTIONS, searchable
 from sequifier.config.help.reference import Described, describe, models_in
 from sequifier.config.loading.kinds import KINDS
-from sequifier.config.loading.old_names import ELSEWHERE, EVERYWHERE, ROOT, SECTIONS
-from sequifier.config.search import ModelSampling, Section, TrainingSampling, searchable_fields, train_key
+from sequifier.config.loading.old_names import ELSEWHERE
+from sequifier.config.search import ModelSampling, Section, TrainingSampling
 from sequifier.errors import SequifierError, did_you_mean, nearest
 
 WIDTH = 100
@@ -62,7 +64,7 @@ def _matching(name: str) -> list[Place]:
     kind, dot, rest = name.partition(".")
     wanted = rest if dot and kind in KINDS else name
     places = [place for place in all_fields() if wanted == name or place.kind == kind]
-    sampling = {"model_hyperparameter_sampling": "model_spec", "training_hyperparameter_sampling": "training_spec"}
+    sampling = {searched: section for section, searched in SEARCH_SECTIONS.items()}
     wanted = wanted.removeprefix("overrides.")
     section, dot, field = wanted.partition(".")
     if dot and section in sampling:
@@ -120,14 +122,12 @@ def _searched(places: list[Place]) -> str:
     if all(place.kind != "train" for place in places) or describe(places[0].field).unused:
         return ""
     key = next(place.key for place in places if place.kind == "train")
-    field = key.rpartition(".")[2]
-    if field not in searchable_fields() or train_key(field) != key:
+    field = searchable().get(key.rpartition(".")[2])
+    if field is None or field.key != key:
         return "not in a search: one value for all runs" if _in_a_search(key) else ""
-    for section in (ModelSampling, TrainingSampling):
-        if field in section.model_fields:
-            name = "model" if section is ModelSampling else "training"
-            return f"{name}_hyperparameter_sampling.{field}, or overrides.{key} over a base_config_path"
-    return f"{field} at the top level of hyperparameter_search.yaml, or overrides.{field} over a base_config_path"
+    if field.section:
+        return f"{SEARCH_SECTIONS[field.section]}.{field.name}, or overrides.{key} over a base_config_path"
+    return f"{field.name} at the top level of hyperparameter_search.yaml, or overrides.{key} over a base_config_path"
 
 
 def _in_a_search(key: str) -> bool:
@@ -173,9 +173,9 @@ def _near(name: str) -> str:
     kind, dot, rest = name.partition(".")
     name = rest if dot and kind in KINDS else name
     leaf = name.rpartition(".")[2]
-    for renamed in (EVERYWHERE, *ROOT.values(), *SECTIONS.values()):
-        if leaf in renamed:
-            return f"it is called `{renamed[leaf]}` now"
+    for place in all_fields():
+        if leaf in field_about(place.field).get("old_names", ()):
+            return f"it is called `{place.key.rpartition('.')[2]}` now"
     if leaf in ELSEWHERE:
         return f"`{leaf}` {ELSEWHERE[leaf]}"
     keys = list(dict.fromkeys(place.key for place in all_fields()))

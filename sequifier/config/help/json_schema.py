@@ -15,14 +15,13 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sequifier.config.base import Named, field_about, list_of_one
+from sequifier.config.base import Named, field_about, is_section, list_of_one
 from sequifier.config.catalogue.torch_names import Family, known_names
-from sequifier.config.help.reference import describe, is_model
+from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT
+from sequifier.config.help.reference import describe
 from sequifier.config.identity import plain
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.old_names import renames
-from sequifier.config.loading.search_base import SEARCHED_AT_ROOT, SECTIONS
-from sequifier.config.sampler_search import ALIASES, SamplerSearchConfig
 from sequifier.config.searched import Range, ValuesOf
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -74,12 +73,14 @@ def json_schemas() -> Schema:
 
 def _object(model: type[BaseModel], root: type[BaseModel], path: tuple[str, ...]) -> Schema:
     properties = {name: _field(name, field, root, (*path, name)) for name, field in model.model_fields.items()}
-    for old, new in renames(root.__name__, path).items():
-        said = f"The old name of {new}."
-        same = {key: value for key, value in properties[new].items() if key not in ("title", "default")}
-        properties[old] = {**same, "description": said, "deprecated": True, "deprecationMessage": said}
-    if model is SamplerSearchConfig:
-        properties |= {alias: {**properties[known], "title": alias} for alias, known in ALIASES.items()}
+    for other, renamed in renames(root, path).items():
+        same = properties[renamed.field]
+        if not renamed.is_old:
+            properties[other] = {**same, "title": other}
+            continue
+        said = f"The old name of {renamed.field}."
+        same = {key: value for key, value in same.items() if key not in ("title", "default")}
+        properties[other] = {**same, "description": said, "deprecated": True, "deprecationMessage": said}
     return {
         "type": "object",
         "description": (model.__doc__ or "").strip().split("\n")[0],
@@ -101,7 +102,7 @@ def _field(name: str, field: FieldInfo, root: type[BaseModel], path: tuple[str, 
     ]
     said: Schema = {"title": name, "description": " ".join(text for text in help_text if text)}
     schema = {**said, **_values(name, field, root, path), **said}
-    if not field.is_required() and field.default_factory is None and not is_model(type(field.default)):
+    if not field.is_required() and field.default_factory is None and not is_section(type(field.default)):
         schema["default"] = plain(field.default)
     if described.unused:
         schema |= {"deprecated": True, "deprecationMessage": "Accepted without effect."}
@@ -138,7 +139,7 @@ def _type(annotation: Any, name: str, root: type[BaseModel], path: tuple[str, ..
         return {"enum": list(arguments)}
     if isinstance(annotation, type) and issubclass(annotation, Named):
         return _named(name)
-    if is_model(annotation):
+    if is_section(annotation):
         return _object(annotation, root, path)
     if origin is list:
         return {"type": "array", "items": _type(arguments[0], name, root, path)}
@@ -150,7 +151,7 @@ def _type(annotation: Any, name: str, root: type[BaseModel], path: tuple[str, ..
 def _overrides(properties: Schema) -> Schema:
     """What lies over a base: the structure of train.yaml, with what a search takes."""
     taken = {name: properties[name] for name in SEARCHED_AT_ROOT}
-    taken |= {section: properties[searched] for section, searched in SECTIONS.items()}
+    taken |= {section: properties[searched] for section, searched in SEARCH_SECTIONS.items()}
     return {"properties": taken, "additionalProperties": False}
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sequifier.config.base import Named, field_about, plain_type
+from sequifier.config.base import Named, field_about, is_section, plain_type
 from sequifier.config.dump import inline
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.yaml12 import parse
@@ -60,7 +60,7 @@ def field_at(model: type[BaseModel], path: tuple[str | int, ...]) -> FieldInfo |
     if field is None or len(path) == 1:
         return field
     inner = plain_type(field.annotation)
-    return field_at(inner, path[1:]) if is_model(inner) else None
+    return field_at(inner, path[1:]) if is_section(inner) else None
 
 
 def summary(field: FieldInfo) -> str:
@@ -121,15 +121,11 @@ def _with_comment(line: str, comment: str) -> list[str]:
     return beside + [f"{margin}# {more}" for more in wrapped[1:]]
 
 
-def is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel) and not issubclass(annotation, Named)
-
-
 def models_in(model: type[BaseModel], name: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """A model and the models of its fields, with their dotted names."""
     yield name, model
     for key, field in model.model_fields.items():
-        inner = [member for member in members(field.annotation) if is_model(member)]
+        inner = [member for member in members(field.annotation) if is_section(member)]
         for member in inner if not issubclass(model, Section) else ():
             yield from models_in(member, f"{name}.{key}" if name else key)
 
@@ -233,7 +229,7 @@ def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined and field.default_factory_takes_validated_data:
         return "see there"
     default = field.get_default(call_default_factory=True)
-    return "see below" if is_model(type(default)) else inline(_plain(default))
+    return "see below" if is_section(type(default)) else inline(_plain(default))
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 
 from sequifier.config.base import Named, field_about
 from sequifier.config.dump import inline
-from sequifier.config.identity import ROOT_LEFT_OUT, identity, plain
+from sequifier.config.fields import COUNTED, run_fields
+from sequifier.config.identity import identity, plain
 from sequifier.config.loading.yaml12 import KeyPath, dotted
 from sequifier.config.train import TrainConfig
 
@@ -80,7 +81,8 @@ def log_line(config: BaseModel) -> str:
 
 def run_line(config: TrainConfig) -> str:
     """The active values of a run, without names, paths and what the metadata give."""
-    return active_text(config, but=ROOT_LEFT_OUT)
+    names_and_paths = {field.key for field in run_fields() if not field.section} - {*COUNTED}
+    return active_text(config, but=names_and_paths)
 
 
 def _short(value: Any) -> str:

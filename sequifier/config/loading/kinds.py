@@ -66,9 +66,7 @@ def kind_of(path: Path) -> str:
 def best_kinds(values: Mapping[str, Any]) -> list[str]:
     """The kinds that know most of these keys; none where no key is known."""
     known = {
-        kind: sum(
-            key in model.model_fields or key in renames(model.__name__, ()) for key in values if key not in _SHARED
-        )
+        kind: sum(key in model.model_fields or key in renames(model, ()) for key in values if key not in _SHARED)
         for kind, model in KINDS.items()
     }
     most = max(known.values())

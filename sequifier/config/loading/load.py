@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from sequifier.config.base import Named, allows_none, field_about, plain_type
+from sequifier.config.base import allows_none, field_about, is_model, is_section, plain_type
 from sequifier.config.loading.merged import NOT_GIVEN, Merged, value_at
 from sequifier.config.loading.old_names import renames
 from sequifier.config.loading.paths import root_problem
@@ -23,7 +23,6 @@ from sequifier.config.loading.problems import (
     annotation_at,
     as_written,
     in_order,
-    is_model,
     located_in,
     path_in,
     problems_of,
@@ -190,7 +189,7 @@ def _fields_with_paths(model: type[BaseModel], path: KeyPath = ()) -> Iterator[t
     for name, known in model.model_fields.items():
         yield (*path, name), known
         kind = plain_type(known.annotation)
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Named):
+        if is_section(kind):
             yield from _fields_with_paths(kind, (*path, name))
 
 
@@ -302,10 +301,11 @@ def _define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None
     if len(path) > MOST_KEYS:
         return Problem("", f"a key of {len(path):,} parts, where configs have {MOST_KEYS} at most", "-D")
     length = len(path) - 1
-    if path[length] in (known := renames(model.__name__, path[:length])):
-        new = known[path[length]]
-        merged.notes.append(Problem(key, f"is called `{new}` now", "-D", f"write -D {'.'.join((*path[:-1], new))}=..."))
-        path = (*path[:length], new)
+    if (renamed := renames(model, path[:length]).get(path[length])) is not None:
+        path = (*path[:length], renamed.field)
+        if renamed.is_old:
+            message = f"is called `{renamed.field}` now"
+            merged.notes.append(Problem(key, message, "-D", f"write -D {'.'.join(path)}=..."))
     annotation = annotation_at(model, path)
     value = _by_type(annotation, text)
     if isinstance(value, str) and text.startswith(("[", "{")) and not (_is_text(annotation) or _is_prompt(annotation)):

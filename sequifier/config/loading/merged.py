@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sequifier.config.loading.old_names import maps_in, renames
+from sequifier.config.loading.old_names import Renamed, maps_in, renames
 from sequifier.config.loading.yaml12 import KeyPath, dotted
 from sequifier.errors import Problem
 
@@ -65,29 +65,33 @@ class Merged:
             self.problems += other.problems
 
     def use_names_of_today(self, model: type[BaseModel]) -> None:
-        """Give keys of older versions their new names, with a note for each."""
+        """Give every key the first name of its field, with a note for each name of an older version."""
         for path, values in list(maps_in(self.values)):
-            for old, new in renames(model.__name__, path).items():
-                if old not in values:
-                    continue
-                was, now = dotted((*path, old)), dotted((*path, new))
-                if new in values:
-                    place = self.source((*path, old))
-                    self.problems.append(
-                        Problem(was, f"is the old name of `{new}`, which is given too", place, f"keep `{new}`")
-                    )
-                    del values[old]
-                    continue
-                self.notes.append(Problem(was, f"is called `{new}` now", self.source((*path, old)), f"write `{new}`"))
-                renamed = {new if key == old else key: value for key, value in values.items()}
-                values.clear()
-                values.update(renamed)
-                length = len(path)
-                self.sources = {
-                    (*path, new, *known[length + 1 :]) if known[: length + 1] == (*path, old) else known: text
-                    for known, text in self.sources.items()
-                }
-                self.written[now] = was
+            for other, known in renames(model, path).items():
+                if other in values:
+                    self._rename(path, values, other, known)
+
+    def _rename(self, path: KeyPath, values: dict[str, Any], other: str, known: Renamed) -> None:
+        was, name, place = dotted((*path, other)), known.field, self.source((*path, other))
+        if name in values:
+            if known.is_old or values[name] != values[other]:
+                message = f"is {'the old' if known.is_old else 'another'} name of `{name}`, which is given too"
+                if not known.is_old:
+                    message += f": {values[other]} here, {values[name]} there"
+                self.problems.append(Problem(was, message, place, f"keep `{name}`"))
+            del values[other]
+            return
+        if known.is_old:
+            self.notes.append(Problem(was, f"is called `{name}` now", place, f"write `{name}`"))
+        renamed = {name if key == other else key: value for key, value in values.items()}
+        values.clear()
+        values.update(renamed)
+        length = len(path)
+        self.sources = {
+            (*path, name, *key[length + 1 :]) if key[: length + 1] == (*path, other) else key: text
+            for key, text in self.sources.items()
+        }
+        self.written[dotted((*path, name))] = was
 
     def source(self, path: KeyPath) -> str:
         """The source of a key, or of the nearest one above it."""

@@ -1,77 +1,21 @@
-"""Keys of older versions: those with one name today, and those that have no single counterpart.
+"""Keys of older versions: those with one name today (`old_names` beside the field), and those without one (below).
 
-A renamed key is accepted with a warning that names the new one. What means something else today, or lies elsewhere in
-another form, stays an error, which says what to write instead.
+A renamed key is accepted with a note that names the new one. A key that means something else today, or that has moved
+and changed its form, is an error that says what to write instead.
 
 Sources: the configs of Sequifier 0.x, 1.0 and 3.1, and the flat YAML files of this project's first design.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-EVERYWHERE = {"project_path": "project_root"}
+from pydantic import BaseModel
 
-ROOT: dict[str, dict[str, str]] = {
-    "PreprocessConfig": {
-        "group_proportions": "split_ratios",
-        "seq_step_sizes": "stride_by_split",
-        "combine_into_single_file": "merge_output",
-        "preprocessing_data_path": "data_path",
-        "column_data_types": "column_types",
-    },
-    "TrainConfig": {
-        "ddconfig_path": "metadata_config_path",
-        "selected_columns": "input_columns",
-        "max_seq_len": "seq_length",
-    },
-    "InferConfig": {
-        "ddconfig_path": "metadata_config_path",
-        "selected_columns": "input_columns",
-        "inference_size": "prediction_length",
-        "column_data_types": "column_types",
-        "context_length": "seq_length",
-        "deterministic": "enforce_determinism",
-        "decode_categories": "map_to_id",
-        "autoregressive": "autoregression",
-    },
-    "SearchConfig": {
-        "ddconfig_path": "metadata_config_path",
-        "selected_columns": "input_columns",
-        "max_seq_len": "seq_length",
-        "name": "hp_search_name",
-        "method": "search_strategy",
-        "trials": "n_samples",
-        "global_seed": "sampler_seed",
-    },
-}
-"""Old name -> new name at the top level of a config, by its model."""
-
-MODEL = {
-    "d_model": "dim_model",
-    "d_model_by_column": "feature_embedding_dims",
-    "nhead": "n_head",
-    "n_heads": "n_head",
-    "d_hid": "dim_feedforward",
-    "d_ff": "dim_feedforward",
-    "nlayers": "num_layers",
-    "n_layers": "num_layers",
-    "inference_size": "prediction_length",
-}
-TRAINING = {
-    "lr": "learning_rate",
-    "iter_save": "save_interval_epochs",
-    "scheduler_step_iter": "scheduler_step_on",
-    "checkpoint_cadence": "checkpoint_interval_steps",
-    "eval_cadence": "eval_interval_steps",
-    "sampling_cadence": "sampling_interval_steps",
-}
-SECTIONS = {
-    "model_spec": MODEL,
-    "model_hyperparameter_sampling": MODEL,
-    "training_spec": TRAINING,
-    "training_hyperparameter_sampling": TRAINING,
-}
-"""Old name -> new name in each section."""
+from sequifier.config.base import field_about, is_model, plain_type
+from sequifier.config.fields import SEARCH_SECTIONS, run_fields
+from sequifier.config.train import TrainConfig
 
 _OPTIMIZER = "is an option of the optimizer: write `optimizer: {name: AdamW, %s}` in training_spec"
 _SPLIT = "is decided in preprocess.yaml: split_ratios"
@@ -116,34 +60,55 @@ ELSEWHERE_IN: dict[str, dict[str, str]] = {
 """Keys of one kind of config in another -> what to write there."""
 
 
-def renames(model: str, path: tuple[str | int, ...]) -> Mapping[str, str]:
-    """Old name -> new name of the keys directly below a place in a file.
+@dataclass(frozen=True)
+class Renamed:
+    """What another name of a field stands for.
+
+    Attributes:
+        field: its name of today.
+        is_old: whether the name is of an older version; else it is as good as the first one.
+    """
+
+    field: str
+    is_old: bool
+
+
+@lru_cache(maxsize=1024)  # a search reads thousands of files with the same keys
+def renames(model: type[BaseModel], path: tuple[str | int, ...]) -> Mapping[str, Renamed]:
+    """The other names of the keys directly below a place in a file.
 
     Args:
-        model: name of the config's class.
+        model: of the file.
         path: of the map, from the top level.
     """
     if path[:1] == ("sections",):
         path = path[2:] if len(path) >= 2 else ("sections",)
     if path[:1] == ("overrides",):
-        model, path = "TrainConfig", path[1:]
-    if not path:
-        return EVERYWHERE | ROOT[model] if model in ROOT else {}
-    return SECTIONS.get(str(path[0]), {}) if len(path) == 1 and model in ROOT else {}
+        model, path = TrainConfig, path[1:]
+    owner: Any = model
+    for part in path:
+        field = owner.model_fields.get(str(part)) if is_model(owner) else None
+        owner = None if field is None else plain_type(field.annotation)
+    found = {}
+    for name, field in owner.model_fields.items() if is_model(owner) else ():
+        found |= {old: Renamed(name, is_old=True) for old in field_about(field).get("old_names", ())}
+        found |= {second: Renamed(name, is_old=False) for second in field_about(field).get("second_names", ())}
+    return found
 
 
-def new_place(word: str) -> str | None:
-    """The dotted key of today for an old name, wherever it was found; None where there is no single one."""
-    places = {f"model_spec.{MODEL[word]}"} if word in MODEL else set()
-    places |= {f"training_spec.{TRAINING[word]}"} if word in TRAINING else set()
-    return places.pop() if len(places) == 1 else None
+def today(word: str) -> list[str]:
+    """The dotted keys of the fields of a run that had this name in an older version."""
+    return [field.key for field in run_fields() if word in field.about.get("old_names", ())]
 
 
 def maps_in(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
-    """Every map of a file that renamed keys can stand in, with its path."""
+    """Every map of a file that renamed keys can be in, with its path."""
     if not isinstance(values, dict):
         return
     yield path, values
     for key, below in values.items():
-        if key in (*SECTIONS, "overrides", "sections") or path[-1:] == ("sections",):
+        if key in _HOLD_FIELDS or path[-1:] == ("sections",):
             yield from maps_in(below, (*path, key))
+
+
+_HOLD_FIELDS = {*SEARCH_SECTIONS, *SEARCH_SECTIONS.values(), "overrides", "sections"}

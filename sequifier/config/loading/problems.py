@@ -8,9 +8,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from sequifier.config.base import Named, plain_type
+from sequifier.config.base import Named, is_model, is_section, plain_type
 from sequifier.config.loading.merged import Merged
-from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, new_place
+from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, today
 from sequifier.config.loading.yaml12 import KeyPath, dotted
 from sequifier.errors import Problem, did_you_mean, nearest
 
@@ -180,8 +180,8 @@ def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
         return ELSEWHERE_IN[model.__name__][word]
     if word in ELSEWHERE and word not in siblings:
         return f"`{word}` {ELSEWHERE[word]}"
-    if (today := new_place(word)) is not None and "model_spec" in model.model_fields:
-        return f"it is `{today}` now"
+    if len(places := today(word)) == 1 and "model_spec" in model.model_fields:
+        return f"it is `{places[0]}` now"
     if near := nearest(word, siblings):
         return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
     for place, name in _all_keys(model):
@@ -193,15 +193,11 @@ def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
     return did_you_mean(word, siblings) if len(siblings) <= 12 else "`sequifier config reference` lists every key"
 
 
-def is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
 def _all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
     for name, known in model.model_fields.items():
         yield place, name
         kind = plain_type(known.annotation)
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Named):
+        if is_section(kind):
             yield from _all_keys(kind, f"{place}.{name}" if place else name)
 
 
@@ -235,7 +231,7 @@ def annotation_at(model: Any, path: KeyPath) -> Any:
     kind = plain_type(model)
     if not path:
         return model
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if is_model(kind):
         known = kind.model_fields.get(str(path[0]))
         return annotation_at(known.annotation, path[1:]) if known else Any
     if get_origin(kind) is dict:

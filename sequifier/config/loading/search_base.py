@@ -10,15 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT, SECTIONS
 from sequifier.config.loading.load import read_base
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.problems import problems_of
 from sequifier.config.loading.yaml12 import KeyPath
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean
-
-SECTIONS = {"model_spec": "model_hyperparameter_sampling", "training_spec": "training_hyperparameter_sampling"}
-SEARCHED_AT_ROOT = ("input_columns", "column_types", "seq_length", "window_stride")
 
 
 def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
@@ -40,30 +38,31 @@ def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
     misplaced = [*_misplaced(merged)]
     if (problems := _not_a_run(base, merged)) or not isinstance(merged.values.get("overrides", {}), dict):
         raise ConfigError([*misplaced, *problems], where=str(path))
-    for key in SECTIONS:
+    for key in SEARCH_SECTIONS:
         if not isinstance(merged.values.get("overrides", {}).get(key, {}), dict):
             del merged.values["overrides"][key]  # is among the misplaced
     own = Merged(
-        {key: value for key, value in merged.values.items() if key not in ("overrides", *SECTIONS.values())},
+        {key: value for key, value in merged.values.items() if key not in ("overrides", *SEARCH_SECTIONS.values())},
         {known: text for known, text in merged.sources.items() if known[:1] != ("overrides",)},
     )
     whole = Merged()
-    whole.merge(_rearranged(base, (), root_fields | set(SECTIONS)))
+    whole.merge(_rearranged(base, (), root_fields | set(SEARCH_SECTIONS)))
     whole.merge(own)
-    whole.merge(_rearranged(merged, ("overrides",), {*SEARCHED_AT_ROOT, *SECTIONS}))
+    whole.merge(_rearranged(merged, ("overrides",), {*SEARCHED_AT_ROOT, *SEARCH_SECTIONS}))
     # Written by the retry of a search; in a run file that needed none it is null.
-    training = whole.values.get(SECTIONS["training_spec"], {})
+    training = whole.values.get(SEARCH_SECTIONS["training_spec"], {})
     if training.get("effective_batch_size", 0) is None:
         del training["effective_batch_size"]
-    whole.written |= {searched: section for section, searched in SECTIONS.items()}
+    whole.written |= {searched: section for section, searched in SEARCH_SECTIONS.items()}
     for key, text in base.written.items():
         section, dot, name = key.partition(".")
-        whole.written[SECTIONS.get(section, section) + dot + name] = text
+        whole.written[SEARCH_SECTIONS.get(section, section) + dot + name] = text
     whole.notes, whole.problems = [*base.notes, *merged.notes], [*base.problems, *misplaced]
     for key, value in merged.values.get("overrides", {}).items():
-        if key in SECTIONS:
+        if key in SEARCH_SECTIONS:
             names = {name: f"overrides.{key}.{name}" for name in value}
-            whole.written |= {f"{SECTIONS[key]}.{name}": merged.written.get(text, text) for name, text in names.items()}
+            searched = SEARCH_SECTIONS[key]
+            whole.written |= {f"{searched}.{name}": merged.written.get(text, text) for name, text in names.items()}
         else:
             whole.written[key] = merged.written.get(f"overrides.{key}", f"overrides.{key}")
     return whole
@@ -71,7 +70,7 @@ def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
 
 def _misplaced(merged: Merged) -> Iterator[Problem]:
     """Keys that this form does not have."""
-    for section, searched in SECTIONS.items():
+    for section, searched in SEARCH_SECTIONS.items():
         if searched in merged.values:
             fix = f"move its fields to overrides.{section}, or leave base_config_path out"
             yield Problem(searched, "overrides takes its place", merged.source((searched,)), fix)
@@ -81,15 +80,15 @@ def _misplaced(merged: Merged) -> Iterator[Problem]:
         return
     for key, value in overrides.items():
         place = merged.source(("overrides", key))
-        if key not in (*SEARCHED_AT_ROOT, *SECTIONS):
-            known = [*SEARCHED_AT_ROOT, *(f"{name}.{field}" for name in SECTIONS for field in _fields(name))]
-            at = next((name for name in SECTIONS if key in _fields(name)), "")
+        if key not in (*SEARCHED_AT_ROOT, *SEARCH_SECTIONS):
+            known = [*SEARCHED_AT_ROOT, *(f"{name}.{field}" for name in SEARCH_SECTIONS for field in _fields(name))]
+            at = next((name for name in SEARCH_SECTIONS if key in _fields(name)), "")
             if key in merged.values or key in TrainConfig.model_fields:
                 fix = "it is the same in all runs: write it at the top level, or in the base"
             else:
                 fix = f"it belongs under `overrides.{at}`" if at else did_you_mean(key, known)
             yield Problem(f"overrides.{key}", "cannot be searched here", place, fix)
-        elif key in SECTIONS and not isinstance(value, dict):
+        elif key in SEARCH_SECTIONS and not isinstance(value, dict):
             yield Problem(f"overrides.{key}", f"should be a map, got {value!r}", place)
 
 
@@ -110,9 +109,9 @@ def _rearranged(merged: Merged, at: KeyPath, kept: Set[str]) -> Merged:
     for part in at:
         values = values.get(part, {})
     return Merged(
-        {SECTIONS.get(key, key): value for key, value in values.items() if key in kept},
+        {SEARCH_SECTIONS.get(key, key): value for key, value in values.items() if key in kept},
         {
-            (SECTIONS.get(str(known[len(at)]), known[len(at)]), *known[len(at) + 1 :]): text
+            (SEARCH_SECTIONS.get(str(known[len(at)]), known[len(at)]), *known[len(at) + 1 :]): text
             for known, text in merged.sources.items()
             if known[: len(at)] == at and len(known) > len(at) and known[len(at)] in kept
         },
@@ -120,4 +119,4 @@ def _rearranged(merged: Merged, at: KeyPath, kept: Set[str]) -> Merged:
 
 
 def _fields(section: str) -> list[str]:
-    return list(TrainConfig.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
+    return list(SECTIONS[section].model_fields)

@@ -90,7 +90,7 @@ def _annotation_below(kind: Any, key: str) -> Any:
         return get_args(kind)[1]
     key, _, rest = key.partition(".")  # `training_spec.criterion`, as `start_with` may have it
     shapes = getattr(kind, "SHAPES", {})
-    known = kind.model_fields.get(renames(kind.__name__, ()).get(key, key))
+    known = kind.model_fields.get(renames(kind, ())[key].field if key in renames(kind, ()) else key)
     annotation = shapes.get(key, Any if known is None else known.annotation)
     if not rest:
         return annotation

@@ -248,6 +248,23 @@ def test_the_package_and_its_parameters_import_the_standard_library_alone() -> N
             assert imported.module.split(".")[0] in sys.stdlib_module_names, str(imported)
 
 
+@pytest.mark.parametrize(
+    ("part", "above"),
+    [("catalogue", ("fields", "train", "loading", "help")), ("", ("loading", "help")), ("loading", ("help",))],
+    ids=["catalogue", "the fields", "loading"],
+)
+def test_imports_inside_config_go_down_only(part: str, above: tuple[str, ...]) -> None:
+    """What a config may name, then its fields, then reading files, then help."""
+    folder = "/".join(["config", *([part] if part else [])])
+    names = tuple(f"sequifier.config.{name}" for name in above)
+    broken = [
+        str(imported)
+        for imported in all_imports()
+        if imported.file.rpartition("/")[0] == folder and imported.module.startswith(names)
+    ]
+    assert not broken, "\n".join(broken)
+
+
 def test_every_part_of_the_package_has_a_rule() -> None:
     parts = {part_of(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py")}
     assert parts <= set(ALLOWED), f"no import rule for {sorted(parts - set(ALLOWED))}"

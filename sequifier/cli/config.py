@@ -162,8 +162,9 @@ def _validated(
     """
     from sequifier import api
     from sequifier.config.loading.kinds import KINDS, kind_of
-    from sequifier.config.loading.load import load, section_names
+    from sequifier.config.loading.load import load
     from sequifier.config.loading.problems import in_order
+    from sequifier.config.loading.read import section_names
 
     kind = kind or kind_of(path)
     names: list[str | None] = [section] if section is not None else [None, *section_names(path)]

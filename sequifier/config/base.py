@@ -4,7 +4,9 @@ Fields are declared once, with bounds, a description and `about(...)`. Validatio
 and the comments in YAML files are all read from these declarations.
 """
 
+import os
 import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -23,6 +25,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 ColumnType = Literal["categorical", "real"]
+
+KeyPath = tuple[str | int, ...]
+"""Where a value is in a config: keys of maps and places in lists, from the top level."""
 
 
 ALONE = "nothing else"
@@ -156,6 +161,14 @@ def is_section(kind: Any) -> bool:
     return is_model(kind) and not issubclass(kind, Named)
 
 
+def fields_with_paths(model: type[BaseModel], path: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
+    """Every field of a config and of its sections, in declared order."""
+    for name, field in model.model_fields.items():
+        yield (*path, name), field
+        if is_section(kind := plain_type(field.annotation)):
+            yield from fields_with_paths(kind, (*path, name))
+
+
 def allows_none(annotation: Any) -> bool:
     """Whether `null` is a value of this type."""
     if get_origin(annotation) is Annotated:
@@ -217,6 +230,19 @@ def usable_name(name: str, *, longest: int = NAME_BYTES) -> str:
     if (length := len(name.encode())) > longest:
         raise ValueError(f"has {length} bytes; file names have room for {longest}: choose a shorter name")
     return name
+
+
+def inside_project(path: str) -> str:
+    """A path of a folder to write to, which must not lead out of the project by `..`; an absolute one says where.
+
+    Raises:
+        ValueError: it does.
+    """
+    if Path(os.path.normpath(path)).parts[:1] == (os.pardir,):
+        raise ValueError(f"{path} is outside project_root: write a path below it, or an absolute one")
+    if any(ord(letter) < 0x20 for letter in path):
+        raise ValueError(f"{path!r} has control characters in it")
+    return path
 
 
 class Named(BaseModel):

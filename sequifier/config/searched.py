@@ -4,108 +4,25 @@ A field that may be searched takes a list of what it takes in a run, or a range 
 validated by the field's own type, bounds and validators, and an error is at the place of that value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
-from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Any, Literal, get_origin
 
 from pydantic import (
     BaseModel,
-    Field,
     GetCoreSchemaHandler,
     ValidationError,
     create_model,
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticUndefined, core_schema
+from pydantic_core import CoreSchema, core_schema
 
-from sequifier.config.base import Named, StrictModel, about, field_about, plain_type
+from sequifier.config.base import Named, StrictModel, plain_type
 from sequifier.config.catalogue.torch_names import Option, check_optimizer, check_scheduler, options_of, resolve_name
-
-KeyPath = tuple[str | int, ...]
-
-
-class Range(StrictModel):
-    """All numbers between two bounds, both included: `{low: 1e-4, high: 1e-2, log: true}`."""
-
-    low: int | float = Field(
-        description="Smallest value.",
-        json_schema_extra=about(
-            unit="that of the field",
-            interacts="below high, within the field's bounds; above 0 for log",
-            change="the best runs lie at this end",
-        ),
-    )
-    high: int | float = Field(
-        description="Largest value.",
-        json_schema_extra=about(
-            unit="that of the field",
-            interacts="above low, within the field's bounds",
-            change="the best runs lie at this end",
-        ),
-    )
-    step: int | float | None = Field(
-        None,
-        gt=0,
-        description="Distance of neighbouring values; null: 1 for whole numbers, else any value between.",
-        json_schema_extra=about(
-            unit="that of the field",
-            interacts="excludes log; grid needs one, except for whole numbers",
-            change="values between are not worth telling apart",
-        ),
-    )
-    log: bool = Field(
-        False,
-        description="Draw evenly on a logarithmic scale.",
-        json_schema_extra=about(
-            interacts="excludes step; low above 0", change="the values span powers of ten, as of a learning rate"
-        ),
-    )
-
-    @field_validator("low", "high", "step", mode="before")
-    @classmethod
-    def _no_boolean(cls, value: Any) -> Any:
-        # Pydantic reads true as 1; a person who wrote it meant something else.
-        if isinstance(value, bool):
-            raise ValueError(f"should be a number, got {str(value).lower()}")
-        return value
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low: {self.low} must be below high: {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low: {self.low} must be above 0 on a logarithmic scale")
-        if self.log and self.step is not None:
-            raise ValueError("log and step exclude each other; write the values as a list instead")
-        return self
-
-    @classmethod
-    def described_by(cls, value: Any) -> bool:
-        """Whether a raw value is a range: a map with `low` and `high` and nothing but a range's keys."""
-        return isinstance(value, cls) or (
-            isinstance(value, Mapping) and {"low", "high"} <= set(value) <= set(cls.model_fields)
-        )
-
-    @property
-    def has_whole_step(self) -> bool:
-        """Whether a field of whole numbers can take it: without a step, or with a whole one."""
-        return self.step is None or self.step == int(self.step)
-
-    def is_listable(self, *, whole: bool) -> bool:
-        """Whether the values can be counted: those of a range with a step, and whole numbers.
-
-        Args:
-            whole: the field takes whole numbers only.
-        """
-        return not self.log and (whole or self.step is not None)
-
-
-Searched = Sequence[Any] | Range
-"""The validated values of a field, or the range of them."""
+from sequifier.config.placed_errors import problem, relocated
+from sequifier.config.ranges import Range, Searched, some_values
 
 
 class ValuesOf:
@@ -234,29 +151,6 @@ def _known_options(field: str, entry: Named) -> Mapping[str, Option]:
     return options_of(family, resolve_name(family, entry.name)[0])
 
 
-def relocated(error: ValidationError, *, drop: int, prefix: KeyPath = ()) -> list[InitErrorDetails]:
-    """The parts of a validation error, at another place.
-
-    Args:
-        drop: leading parts of each location to leave out.
-        prefix: what to put in front instead.
-    """
-    return [
-        InitErrorDetails(
-            type=detail["type"],
-            loc=(*prefix, *detail["loc"][drop:]),
-            input=detail["input"],
-            ctx=detail.get("ctx", {}),
-        )
-        for detail in error.errors(include_url=False)
-    ]
-
-
-def problem(place: KeyPath, message: str, value: Any = None) -> InitErrorDetails:
-    """One part of a validation error."""
-    return InitErrorDetails(type="value_error", loc=place, input=value, ctx={"error": ValueError(message)})
-
-
 @cache
 def _one_field_model(owner: type[BaseModel], name: str) -> type[BaseModel]:
     """A model of one field alone, with its validators. Rules between fields find nothing to compare with and pass."""
@@ -280,63 +174,3 @@ def _one_field_model(owner: type[BaseModel], name: str) -> type[BaseModel]:
 
 def _all_lists(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(item, list) for item in value)
-
-
-def some_values(values: Searched) -> Sequence[Any]:
-    """Every value of a list, the ends of a range."""
-    return [values.low, values.high] if isinstance(values, Range) else values
-
-
-class Section(StrictModel):
-    """Base of the two derived sections."""
-
-    @classmethod
-    def searchable(cls) -> list[str]:
-        """The fields that take several values, in declared order."""
-        return [name for name, field in cls.model_fields.items() if _values_of(field).searched]
-
-
-def _values_of(field: FieldInfo) -> ValuesOf:
-    return next(item for item in field.metadata if isinstance(item, ValuesOf))
-
-
-def section(
-    title: str,
-    about_it: str,
-    owner: type[BaseModel],
-    *,
-    left_out: Sequence[str] = (),
-    defaults: Mapping[str, Any] | None = None,
-) -> type[Section]:
-    """Derive a section of a search from one of a run.
-
-    Args:
-        title: name of the new model.
-        about_it: its docstring.
-        owner: the section of a run.
-        left_out: fields that a search does not take.
-        defaults: of fields whose default in a search is another.
-    """
-    fields: dict[str, Any] = {}
-    for name, field in owner.model_fields.items():
-        if name in left_out:
-            continue
-        searched = field_about(field).get("searchable", False)
-        kind: Any = field.annotation
-        default: Any = None  # a default that follows from other fields: each run takes its own
-        if field.default is not PydanticUndefined or not field.default_factory_takes_validated_data:
-            default = (defaults or {}).get(name, field.get_default(call_default_factory=True))
-            default = [default] if searched else default
-        several: Any = list.__class_getitem__(kind)
-        if plain_type(kind) in (int, float):
-            several = several | Range
-        fields[name] = (
-            Annotated[several if searched else kind, ValuesOf(owner, name, searched=searched)],
-            Field(default, description=field.description, json_schema_extra=copy(field.json_schema_extra)),
-        )
-    return create_model(title, __base__=Section, __doc__=about_it, **fields)
-
-
-def exact(number: int | float) -> Decimal:
-    """A number as it was written: 0.1 is one tenth."""
-    return Decimal(repr(number))

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, about, usable_name
 from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
-from sequifier.config.searched import problem
+from sequifier.config.placed_errors import problem
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
 

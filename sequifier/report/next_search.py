@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT
 from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
-from sequifier.config.search import LINKED, SearchConfig
+from sequifier.config.search import SearchConfig
+from sequifier.config.search_sections import LINKED
 from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import BestRange, is_logarithmic, top_count

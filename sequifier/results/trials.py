@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any, Literal, TypeGuard, TypeVar
 
 from sequifier.artifacts.ledger import FAILED
-from sequifier.config.search import LINKED
+from sequifier.config.search_sections import LINKED
 from sequifier.results.run_files import Setting, varied_names
 
 Key = TypeVar("Key", bound=Hashable)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sequifier.artifacts.read_file import parse_json
-from sequifier.config.sampler_search import OPENAI, Endpoint
-from sequifier.config.sampler_search import Judge as JudgeConfig
+from sequifier.config.servers import OPENAI, Endpoint
+from sequifier.config.servers import Judge as JudgeConfig
 from sequifier.errors import ConfigError, RunError
 from sequifier.processes import run_program
 from sequifier.sampler_search.client import Client, RequestFailedError, find_key, hidden

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from sequifier.config.sampler_search import MAX_TOKENS, WHOLE, SamplerSearchConfig
-from sequifier.config.searched import Range
+from sequifier.config.ranges import Range
+from sequifier.config.sampler_ranges import MAX_TOKENS, WHOLE
+from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.search.bayesian import Bayesian
 from sequifier.search.ranges import Continuous, numbers
 from sequifier.search.space import Alternative, Axis, Cell, Dimension, Space

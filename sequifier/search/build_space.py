@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sequifier.config.base import Named
-from sequifier.config.search import LINKED, SearchConfig, is_whole, searchable_fields, train_key
-from sequifier.config.searched import Range, Searched, searched_options, takes_whole_numbers
+from sequifier.config.ranges import Range, Searched
+from sequifier.config.search import SearchConfig
+from sequifier.config.search_sections import LINKED, is_whole, searchable_fields, train_key
+from sequifier.config.searched import searched_options, takes_whole_numbers
 from sequifier.results.settings import shown
 from sequifier.search.ranges import numbers
 from sequifier.search.space import Alternative, Axis, Dimension, Space

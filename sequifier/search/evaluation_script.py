@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.read_file import parse_json
-from sequifier.config.search import EvaluationScript
+from sequifier.config.search_fields import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.experiment.record import META
 from sequifier.params import PARAMS_FILE

@@ -29,9 +29,10 @@ from sequifier.config.identity import (
 )
 from sequifier.config.model import ModelSpec
 from sequifier.config.normal_form import normal_inputs, normal_model, normal_training
+from sequifier.config.ranges import Range
 from sequifier.config.resolve import DataSchema, resolve
-from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling
-from sequifier.config.searched import Range
+from sequifier.config.search import SearchConfig
+from sequifier.config.search_sections import ModelSampling, TrainingSampling
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, overload
 
-from sequifier.config.searched import Range, exact
+from sequifier.config.ranges import Range, exact
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.paths import find_input
 from sequifier.config.loading.problems import problems_of
 from sequifier.config.loading.yaml12 import parse_file
-from sequifier.config.search import SearchConfig, run_values, searchable_fields, train_key
+from sequifier.config.search import SearchConfig
+from sequifier.config.search_sections import run_values, searchable_fields, train_key
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.search.expand import Expanded, Expander

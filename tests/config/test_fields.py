@@ -8,8 +8,9 @@ from pydantic import Field
 from sequifier.config.base import About, about, field_about
 from sequifier.config.fields import COUNTED, FROM_METADATA, MAY_DIFFER_ON_RESUME, run_fields, searchable
 from sequifier.config.help.explain import Place, all_fields
+from sequifier.config.ranges import Range
 from sequifier.config.search import SearchConfig
-from sequifier.config.searched import Range, section
+from sequifier.config.search_sections import section
 from sequifier.config.training import TrainingSpec
 
 

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from sequifier.config.loading.load import load
 from sequifier.config.model import ModelSpec
-from sequifier.config.search import ModelSampling, SearchConfig, TrainingSampling, searchable_fields
-from sequifier.config.searched import Range
+from sequifier.config.ranges import Range
+from sequifier.config.search import SearchConfig
+from sequifier.config.search_sections import ModelSampling, TrainingSampling, searchable_fields
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError
 

@@ -17,7 +17,8 @@ import yaml
 from sequifier import api
 from sequifier.artifacts.ledger import read_ledger
 from sequifier.artifacts.sampler_results import SamplerRecord, read_search_results
-from sequifier.config.sampler_search import Endpoint, Judge, SamplerSearchConfig
+from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.servers import Endpoint, Judge
 from sequifier.errors import ConfigError, DataError, RunError
 from sequifier.sampler_search import client
 from sequifier.sampler_search.endpoint import EndpointModel

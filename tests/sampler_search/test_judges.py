@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sequifier.config.sampler_search import Endpoint
-from sequifier.config.sampler_search import Judge as JudgeConfig
+from sequifier.config.servers import Endpoint
+from sequifier.config.servers import Judge as JudgeConfig
 from sequifier.errors import ConfigError
 from sequifier.sampler_search.judge import NO_SCORE, Judgement, open_judge
 from sequifier.sampler_search.prompts import Generation, Prompt

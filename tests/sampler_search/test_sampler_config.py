@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from sequifier.config.loading.load import load
-from sequifier.config.sampler_search import SAMPLERS, SamplerSearchConfig
-from sequifier.config.searched import Range
+from sequifier.config.ranges import Range
+from sequifier.config.sampler_ranges import SAMPLERS
+from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import ConfigError
 
 # The founding page, with a model.

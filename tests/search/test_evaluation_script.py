@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.config.search import EvaluationScript
+from sequifier.config.search_fields import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.search.evaluation_script import ENVIRONMENT, TrainedRun, measure
 from tests.support.processes import dies, is_alive
@@ -145,7 +145,7 @@ from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.search.test_evaluation_script import trained
-from sequifier.config.search import EvaluationScript
+from sequifier.config.search_fields import EvaluationScript
 from sequifier.search.evaluation_script import measure
 measure(EvaluationScript(command={sleeping.command!r}, metrics={{"f1": "maximize"}}), trained(Path({str(tmp_path)!r})))
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sequifier.config.search import EvaluationScript
+from sequifier.config.search_fields import EvaluationScript
 from sequifier.errors import ConfigError
 from sequifier.search.program_check import check_startable
 

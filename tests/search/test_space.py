@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequifier.config.base import Named
-from sequifier.config.searched import Range
+from sequifier.config.ranges import Range
 from sequifier.results.settings import shown
 from sequifier.search.build_space import build_space
 from sequifier.search.ranges import Continuous, Steps, numbers

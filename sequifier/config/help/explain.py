@@ -13,7 +13,7 @@ from sequifier.config.fields import SEARCH_SECTIONS, searchable
 from sequifier.config.help.reference import Described, describe, models_in
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.old_names import ELSEWHERE
-from sequifier.config.search import ModelSampling, Section, TrainingSampling
+from sequifier.config.search_sections import ModelSampling, Section, TrainingSampling
 from sequifier.errors import SequifierError, did_you_mean, nearest
 
 WIDTH = 100

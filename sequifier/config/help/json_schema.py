@@ -22,7 +22,8 @@ from sequifier.config.help.reference import describe
 from sequifier.config.identity import plain
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.old_names import renames
-from sequifier.config.searched import Range, ValuesOf
+from sequifier.config.ranges import Range
+from sequifier.config.searched import ValuesOf
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -20,7 +20,7 @@ from sequifier.config.dump import inline
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.yaml12 import parse
 from sequifier.config.model import ModelSpec
-from sequifier.config.search import Section, searchable_fields
+from sequifier.config.search_sections import Section, searchable_fields
 from sequifier.config.searched import ValuesOf
 from sequifier.config.training import TrainingSpec
 

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sequifier.config.base import Named, field_about
+from sequifier.config.base import KeyPath, Named, field_about
 from sequifier.config.dump import inline
 from sequifier.config.fields import COUNTED, run_fields
 from sequifier.config.identity import identity, plain
-from sequifier.config.loading.yaml12 import KeyPath, dotted
+from sequifier.config.loading.yaml12 import dotted
 from sequifier.config.train import TrainConfig
 
 LONGEST = 100

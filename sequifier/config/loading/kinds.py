@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from sequifier.config.inference import InferConfig
-from sequifier.config.loading.load import read_values
 from sequifier.config.loading.old_names import renames
+from sequifier.config.loading.read import read_values
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.sampler_search import SamplerSearchConfig

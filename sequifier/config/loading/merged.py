@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sequifier.config.base import KeyPath
 from sequifier.config.loading.old_names import Renamed, maps_in, renames
-from sequifier.config.loading.yaml12 import KeyPath, dotted
+from sequifier.config.loading.yaml12 import dotted
 from sequifier.errors import Problem
 
 

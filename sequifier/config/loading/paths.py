@@ -1,6 +1,5 @@
 """Where a path in a config points to."""
 
-import os
 from pathlib import Path
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -20,19 +19,6 @@ def root_problem(project_root: str) -> tuple[str, str] | None:
     fix = near if near.startswith("did you mean") else "make the folder, or begin with `sequifier make`"
     nearest = "the working folder" if above == Path.cwd() else above
     return f"there is no folder {project_root}; the nearest that exists is {nearest}", fix
-
-
-def inside_project(path: str) -> str:
-    """A path of a folder to write to, which must not lead out of the project by `..`; an absolute one says where.
-
-    Raises:
-        ValueError: it does.
-    """
-    if Path(os.path.normpath(path)).parts[:1] == (os.pardir,):
-        raise ValueError(f"{path} is outside project_root: write a path below it, or an absolute one")
-    if any(ord(letter) < 0x20 for letter in path):
-        raise ValueError(f"{path!r} has control characters in it")
-    return path
 
 
 def find_input(path: str, project_root: str, key: str, *, working_folder_first: bool = False) -> Path:

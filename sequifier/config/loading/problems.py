@@ -8,10 +8,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from sequifier.config.base import Named, is_model, is_section, plain_type
+from sequifier.config.base import KeyPath, Named, fields_with_paths, is_model, plain_type
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, today
-from sequifier.config.loading.yaml12 import KeyPath, dotted
+from sequifier.config.loading.yaml12 import dotted
 from sequifier.errors import Problem, did_you_mean, nearest
 
 _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
@@ -184,21 +184,15 @@ def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
         return f"it is `{places[0]}` now"
     if near := nearest(word, siblings):
         return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
-    for place, name in _all_keys(model):
-        if name == word:
-            return f"it belongs under `{place}`" if place else f"`{name}` belongs at the top level"
-    every = {name: f"{place}.{name}" if place else name for place, name in _all_keys(model)}
+    every: dict[str, str] = {}
+    for known, _ in fields_with_paths(model):
+        every.setdefault(str(known[-1]), dotted(known))
+    if word in every:
+        place = every[word].rpartition(".")[0]
+        return f"it belongs under `{place}`" if place else f"`{word}` belongs at the top level"
     if near := nearest(word, every):
         return "did you mean " + " or ".join(f"`{every[name]}`" for name in near) + "?"
     return did_you_mean(word, siblings) if len(siblings) <= 12 else "`sequifier config reference` lists every key"
-
-
-def _all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
-    for name, known in model.model_fields.items():
-        yield place, name
-        kind = plain_type(known.annotation)
-        if is_section(kind):
-            yield from _all_keys(kind, f"{place}.{name}" if place else name)
 
 
 def located_in(problem: Problem, merged: Merged) -> Problem:

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sequifier.config.base import KeyPath
 from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT, SECTIONS
-from sequifier.config.loading.load import read_base
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.problems import problems_of
-from sequifier.config.loading.yaml12 import KeyPath
+from sequifier.config.loading.read import read_base
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean
 

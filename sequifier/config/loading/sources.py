@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sequifier.config.base import field_about
+from sequifier.config.base import KeyPath, field_about
 from sequifier.config.dump import inline
 from sequifier.config.loading.active import leaves
 from sequifier.config.loading.load import Loaded
-from sequifier.config.loading.yaml12 import KeyPath, dotted
+from sequifier.config.loading.yaml12 import dotted
 
 DEFAULT = "default"
 

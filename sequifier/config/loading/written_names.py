@@ -9,9 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from sequifier.config.base import allows_none
+from sequifier.config.base import KeyPath, allows_none
 from sequifier.config.loading.old_names import renames
-from sequifier.config.loading.yaml12 import KeyPath
 
 
 def in_file(values: Mapping[str, Any], texts: Mapping[KeyPath, str], model: type[BaseModel]) -> dict[str, Any]:

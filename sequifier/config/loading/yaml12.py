@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 
+from sequifier.config.base import KeyPath
 from sequifier.errors import ConfigError, Problem
 from sequifier.regular_file import check_is_file
-
-KeyPath = tuple[str | int, ...]
 
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")

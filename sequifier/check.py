@@ -8,17 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
-from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.loading.active import config_hash
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.resolve import resolve
+from sequifier.config.resolve import check_schedule, resolve
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
@@ -27,6 +26,7 @@ from sequifier.search.expand import StepsOf
 from sequifier.search.plan import Plan
 from sequifier.search.program_check import check_programs
 
+Found = TypeVar("Found")
 PlanSearch = Callable[[SearchConfig], Plan]
 INPUTS = ("metadata_config_path", "training_data_path", "validation_data_path", "model_path", "data_path")
 
@@ -78,12 +78,10 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
     if isinstance(config, TrainConfig):
         config = _check_run(config, data, steps_of, problems, notes)
     elif isinstance(config, SearchConfig) and data is not None and not problems:
-        found: list[Plan] = []
-        _collect(problems, lambda: found.append(plan_search(config)))
-        for plan in found:
-            many = len(plan.runs) + plan.n_to_propose
-            facts.append("1 run" if many == 1 else f"{many:,} runs")
-            notes += [Problem("", note) for note in plan.notes]
+        plan = _collect(problems, partial(plan_search, config))
+        many = 0 if plan is None else len(plan.runs) + plan.n_to_propose
+        facts.append("1 run" if many == 1 else f"{many:,} runs")
+        notes += [Problem("", note) for note in (plan.notes if plan else ())]
     if problems:
         raise ConfigError(problems)
     if data is not None:
@@ -107,35 +105,20 @@ def _check_run(
     notes: list[Problem],
 ) -> TrainConfig:
     """The run with what the data decides, its columns, sizes and schedule checked."""
-    spec, key = config.training_spec, "training_spec.scheduler"
-    if (wrong := momentum_error(spec.optimizer, spec.scheduler)) is not None:
-        problems.append(Problem(key, wrong))
-    if (odd := ignored_fields(spec.optimizer)) is not None:
-        notes.append(Problem("training_spec.optimizer", odd))
     if data is not None and not problems:
-        resolved: list[TrainConfig] = []
-        _collect(problems, lambda: resolved.append(resolve(config, data[1])))
-        for config in resolved:
-            for path_key in ("training_data_path", "validation_data_path"):
-                _look_for(config, path_key, getattr(config, path_key), problems, notes)
+        config = _collect(problems, partial(resolve, config, data[1])) or config
+        for key in ("training_data_path", "validation_data_path"):
+            if (path := getattr(config, key)) is not None:
+                _look_for(config, key, path, problems, notes)
+    spec = config.training_spec
     steps = None
-    if spec.scheduler_step_on == "epoch":
-        steps = spec.epochs  # what the schedule counts; the number of steps does not matter
-    elif data is not None and not problems and not notes:
+    if spec.scheduler_step_on == "batch" and data is not None and not problems and not notes:
         steps = steps_of(data[1])(config)
-    if steps is not None:
-        try:
-            scheduler = resolve_auto(spec.scheduler, spec.epochs, steps, spec.scheduler_step_on)
-        except ValueError as error:
-            problems.append(Problem(key, str(error)))
-            return config
-        if (wrong := length_error(scheduler, spec.epochs, steps, spec.scheduler_step_on)) is not None:
-            problems.append(Problem(key, wrong))
-        if (odd := length_warning(scheduler, spec.epochs, steps, spec.scheduler_step_on)) is not None:
-            notes.append(Problem(key, odd))
-        spec = config.training_spec.model_copy(update={"scheduler": scheduler})
-        config = config.model_copy(update={"training_spec": spec})
-    return config
+    spec, of_schedule = _collect(problems, partial(check_schedule, spec, steps=steps)) or (spec, None)
+    for name, odd in (("scheduler", of_schedule), ("optimizer", ignored_fields(spec.optimizer))):
+        if odd is not None:
+            notes.append(Problem(f"training_spec.{name}", odd))
+    return config.model_copy(update={"training_spec": spec})
 
 
 def _listed(value: Any) -> list[str]:
@@ -169,8 +152,10 @@ def _metadata(config: Any) -> tuple[Path, Metadata] | None:
     return found, read_metadata(found)
 
 
-def _collect(problems: list[Problem], check: Callable[[], object]) -> None:
+def _collect(problems: list[Problem], check: Callable[[], Found]) -> Found | None:
+    """What a check returns; None, and its problems among the others, where it fails."""
     try:
-        check()
+        return check()
     except ConfigError as error:
         problems += error.problems
+        return None

@@ -20,9 +20,8 @@ from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_stat
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
-from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import ignored_fields
-from sequifier.config.resolve import resolve
+from sequifier.config.resolve import check_schedule, resolve
 from sequifier.config.size import machine_memory, parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
@@ -127,8 +126,11 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     valid = cut(valid_events, evaluation_index(valid_events, config, metadata), config, metadata, device)
     check_targets(train, config, "training")
     check_targets(valid, config, "validation")
-    config, warnings = _with_schedule_lengths(config, len(train))
-    warnings += why_mapped
+    spec = config.training_spec
+    spec, of_schedule = check_schedule(spec, steps=spec.optimizer_steps(len(train)))
+    config = config.model_copy(update={"training_spec": spec})
+    odd = [of_schedule, ignored_fields(spec.optimizer), kept_in_float32(spec)]
+    warnings = [*filter(None, odd), *why_mapped]
     if of_device is not None and of_device not in shared.said:
         shared.said.add(of_device)
         warnings.append(of_device)
@@ -138,7 +140,6 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     shape = architecture(config, metadata)
     if device.type == "cpu":
         _check_weights_fit(shape)
-    spec = config.training_spec
     objective = Objective(
         losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
@@ -271,26 +272,6 @@ def _check_weights_fit(shape: Architecture) -> None:
         message = f"the model's weights take {size_text(weights)}{classes}; this machine has {size_text(available)}"
         fix = "a smaller model, or fewer categories: min_count or max_categories in the preprocess config"
         raise ConfigError([Problem("model_spec", message, fix=fix)])
-
-
-def _with_schedule_lengths(config: TrainConfig, n_windows: int) -> tuple[TrainConfig, list[str]]:
-    """The config with `auto` lengths of its scheduler as numbers, and warnings of lengths that do not match."""
-    spec = config.training_spec
-    steps, step_on = spec.optimizer_steps(n_windows), spec.scheduler_step_on
-    scheduler = resolve_auto(spec.scheduler, spec.epochs, steps, step_on)
-    for problem in (
-        length_error(scheduler, spec.epochs, steps, step_on),
-        momentum_error(spec.optimizer, scheduler),
-    ):
-        if problem:
-            raise ConfigError([Problem("training_spec.scheduler", problem)])
-    warnings = [
-        length_warning(scheduler, spec.epochs, steps, step_on),
-        ignored_fields(spec.optimizer),
-        kept_in_float32(spec),
-    ]
-    config = config.model_copy(update={"training_spec": spec.model_copy(update={"scheduler": scheduler})})
-    return config, [warning for warning in warnings if warning]
 
 
 def _baseline_scores(

@@ -1,4 +1,4 @@
-"""A train config and the data it names: fill in what the data decides, and check that both fit."""
+"""Fill in what a train config leaves to its data and its length, and check that they fit together."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -6,8 +6,10 @@ from typing import Protocol
 from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType
 from sequifier.config.catalogue.metric_names import metric_problems
+from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.train import TrainConfig
+from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
 
 
@@ -109,3 +111,30 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     stride = spec.evaluation_stride
     if stride is not None and stride > seq_length:
         yield Problem("training_spec.evaluation_stride", f"{stride} exceeds seq_length: {seq_length}")
+
+
+def check_schedule(spec: TrainingSpec, *, steps: int | None) -> tuple[TrainingSpec, str | None]:
+    """Check the scheduler against the optimizer and the length of the run, and replace `auto` by numbers.
+
+    Args:
+        spec: of the run.
+        steps: optimizer steps of the run; None: not known, so a scheduler that counts them keeps `auto`.
+
+    Returns:
+        The training with all lengths as numbers, and a warning when a length does not match that of the run.
+
+    Raises:
+        ConfigError: the scheduler cannot be used with this optimizer, or is too short for the run.
+    """
+    step_on, scheduler, warning = spec.scheduler_step_on, spec.scheduler, None
+    wrong = [momentum_error(spec.optimizer, scheduler)]
+    if steps is not None or step_on == "epoch":
+        try:
+            scheduler = resolve_auto(scheduler, spec.epochs, steps or 0, step_on)
+            wrong.append(length_error(scheduler, spec.epochs, steps or 0, step_on))
+            warning = length_warning(scheduler, spec.epochs, steps or 0, step_on)
+        except ValueError as error:
+            wrong.append(str(error))
+    if problems := [Problem("training_spec.scheduler", message) for message in wrong if message]:
+        raise ConfigError(problems)
+    return (spec if scheduler == spec.scheduler else spec.model_copy(update={"scheduler": scheduler})), warning

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 from sequifier.config.architecture import architecture
 from sequifier.config.base import plain_type
 from sequifier.config.catalogue.metric_names import training_metric
-from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.fields import FROM_METADATA, SEARCH_SECTIONS
 from sequifier.config.identity import (
     MODEL_DEFAULTS,
@@ -30,7 +29,7 @@ from sequifier.config.identity import (
 from sequifier.config.model import ModelSpec
 from sequifier.config.normal_form import normal_inputs, normal_model, normal_training
 from sequifier.config.ranges import Range
-from sequifier.config.resolve import DataSchema, resolve
+from sequifier.config.resolve import DataSchema, check_schedule, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import ModelSampling, TrainingSampling
 from sequifier.config.size import parameter_count
@@ -247,7 +246,7 @@ class Expander:
         except ValidationError as error:
             raise ConfigError(_problems(error)) from error
         if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
-            training = _stepped(training.spec, self._steps_of(root))
+            training = _scheduled(training.spec, steps=self._steps_of(root))
         config = root.model_copy(update={TRAINING: training.spec})
         parameters = parameter_count(architecture(config, self._data))
         normal = _normal_parts(config, self._data)
@@ -318,7 +317,7 @@ class Expander:
         assert self._steps_of is not None
         spec = self._trainings[at_training].spec
         steps = self._steps_of(self._roots[at_root].config.model_copy(update={TRAINING: spec}))
-        self._with_steps[at_root, at_training] = training = _stepped(spec, steps)
+        self._with_steps[at_root, at_training] = training = _scheduled(spec, steps=steps)
         return training
 
     def _fit_together(self, cell: Cell, at_root: _Key, at_model: _Key, at_training: _Key) -> None:
@@ -391,16 +390,13 @@ def _model(values: Mapping[str, Any]) -> _Model:
 
 def _training(values: Mapping[str, Any]) -> _Training:
     """A training from its values, in canonical form; lengths in optimizer steps are still to be filled in."""
-    spec = _validated(TrainingSpec, TRAINING, values)
-    if problem := momentum_error(spec.optimizer, spec.scheduler):
-        raise ConfigError([Problem(f"{TRAINING}.scheduler", problem)])
-    return _stepped(spec, 0) if spec.scheduler_step_on == "epoch" else _Training(spec, _counted(spec), ())
+    return _scheduled(_validated(TrainingSpec, TRAINING, values), steps=None)
 
 
-def _stepped(spec: TrainingSpec, steps: int) -> _Training:
-    """A training with the lengths of its schedule, for a run of so many optimizer steps."""
-    spec, warnings = _with_length(spec, steps=steps)
-    return _Training(spec, _counted(spec), warnings)
+def _scheduled(spec: TrainingSpec, *, steps: int | None) -> _Training:
+    """A training with the lengths of its schedule, as far as they are known; `steps` as in `check_schedule`."""
+    spec, warning = check_schedule(spec, steps=steps)
+    return _Training(spec, _counted(spec), (warning,) if warning else ())
 
 
 def _counted(spec: TrainingSpec) -> dict[str, Any]:
@@ -427,26 +423,6 @@ def _validated(model: type[_Section], section: str, values: Mapping[str, Any]) -
         return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_problems(error, section)) from error
-
-
-def _with_length(spec: TrainingSpec, *, steps: int) -> tuple[TrainingSpec, tuple[str, ...]]:
-    """The training with numbers for `auto` in its schedule, and what is odd about them.
-
-    Raises:
-        ConfigError: the schedule is too short for the run.
-    """
-    epochs, step_on = spec.epochs, spec.scheduler_step_on
-    key = f"{TRAINING}.scheduler"
-    try:
-        scheduler = resolve_auto(spec.scheduler, epochs, steps, step_on)
-    except ValueError as error:
-        raise ConfigError([Problem(key, str(error))]) from error
-    if problem := length_error(scheduler, epochs, steps, step_on):
-        raise ConfigError([Problem(key, problem)])
-    warning = length_warning(scheduler, epochs, steps, step_on)
-    if scheduler != spec.scheduler:
-        spec = spec.model_copy(update={"scheduler": scheduler})
-    return spec, (warning,) if warning else ()
 
 
 def _problems(error: ValidationError, section: str = "") -> list[Problem]:

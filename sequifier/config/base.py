@@ -67,8 +67,8 @@ class About(TypedDict, total=False):
     """Names in older versions; accepted with a note."""
     second_names: tuple[str, ...]
     """Other names of today; accepted without a note."""
-    synonyms: tuple[str, ...]
-    """What other libraries call it; not accepted, but known to `config explain` and to error messages."""
+    synonyms: str
+    """Names in other libraries, separated by spaces: not accepted, but `config explain` and error messages know them."""
 
 
 def about(**declared: Unpack[About]) -> dict[str, Any]:
@@ -279,23 +279,25 @@ class ProjectConfig(StrictModel):
 
     project_root: str = Field(
         ".",
-        description="Folder of the project. Outputs are written below it; inputs are looked for below it, "
-        "then below the working folder.",
+        description="Folder of the project. Outputs are written below it; inputs are looked for below it, then below "
+        "the working folder.",
         json_schema_extra=about(
-            old_names=("project_path",),
-            outside_identity=True,
-            may_differ_on_resume=True,
             interacts="every relative path of the config",
             change="to run a command from outside the project's folder",
+            outside_identity=True,
+            may_differ_on_resume=True,
+            old_names=("project_path",),
+            synonyms="root base_dir root_dir output_dir work_dir",
         ),
     )
     user: dict[str, Any] = Field(
         default_factory=dict,
-        description="Free keys of your own (`-D user.threshold=0.8`): hooks, experiments and evaluation scripts "
-        "read them; they enter a run's YAML and identity.",
+        description="Free keys of your own (`-D user.threshold=0.8`), which hooks, experiments and evaluation "
+        "scripts read. They are part of a run's identity.",
         json_schema_extra=about(
-            interacts="other values are another run: they enter its identity",
-            change="your hooks, experiments or scripts need settings of their own",
+            interacts="hooks and evaluation_script, which read them",
+            change="when your hooks, experiments or scripts need settings of their own",
+            synonyms="custom extra",
         ),
     )
 

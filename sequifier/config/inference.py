@@ -8,63 +8,69 @@ from sequifier.config.base import ALONE, Columns, ColumnType, NameList, ProjectC
 
 
 class Sampler(StrictModel):
-    """How an event is drawn from the predicted distribution."""
+    """How an event is sampled from the predicted distribution."""
 
     temperature: float = Field(
         1.0,
         ge=0,
-        description="Divides the logits; 0 takes the most likely class.",
+        description="Temperature, by which the logits are divided; 0 takes the most likely class.",
         json_schema_extra=about(
             unit="no unit",
-            interacts="applied before the other filters",
-            change="below 1 for the likelier, above 1 for the more varied",
+            interacts="the other fields, which filter classes after it",
+            change="to below 1 for likelier events, above 1 for more varied ones",
+            synonyms="temp",
         ),
     )
     top_k: int | None = Field(
         None,
         gt=0,
-        description="Keep the k most likely classes.",
-        json_schema_extra=about(unit="classes", interacts="temperature", change="rare classes should never be drawn"),
+        description="Number of most likely classes to keep; null: all.",
+        json_schema_extra=about(
+            unit="classes", interacts="temperature", change="when rare classes should never be drawn", synonyms="topk"
+        ),
     )
     top_p: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Keep the smallest set of classes that reaches p.",
+        description="Probability that the kept classes reach together, the most likely ones first; null: off.",
         json_schema_extra=about(
-            unit="probability", interacts="temperature", change="0.9 cuts the unlikely tail, however long it is"
+            unit="probability",
+            interacts="temperature",
+            change="to 0.9 to cut the unlikely tail, however long it is",
+            synonyms="topp nucleus nucleus_p",
         ),
     )
     min_p: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Keep classes at least min_p times as likely as the best.",
+        description="Smallest probability of a kept class, as a fraction of the most likely class's; null: off.",
         json_schema_extra=about(
-            unit="share of the best class's probability",
+            unit="fraction of the best class's probability",
             interacts="temperature",
-            change="0.05 to 0.1 lets high temperatures stay sensible",
+            change="to 0.05 to 0.1 to keep high temperatures sensible",
         ),
     )
     top_n_sigma: float | None = Field(
         None,
         gt=0,
-        description="Keep logits within n standard deviations of the best.",
+        description="Largest distance of a kept logit from the best one, in standard deviations; null: off.",
         json_schema_extra=about(
             unit="standard deviations of the logits",
-            interacts="does not depend on temperature",
-            change="high temperatures, without the tail",
+            interacts="temperature, on which the kept classes do not depend",
+            change="to use high temperatures without the tail",
         ),
     )
     seed: int | None = Field(
         None,
         ge=0,
         lt=2**63,
-        description="Seed of the draws; null: the config's seed.",
+        description="Random seed of the draws; null: the config's seed.",
         json_schema_extra=about(
             unit="a seed",
             interacts="the config's seed, where this one is null",
-            change="other draws with everything else equal",
+            change="for other draws with everything else equal",
         ),
     )
 
@@ -74,184 +80,230 @@ def _zero_for_null(value: Any) -> Any:
 
 
 class InferConfig(ProjectConfig):
-    """What to predict, with which model, from which events. Everything the model file says may be left out."""
+    """What to predict, with which model, from which events. What the model file contains may be left out."""
 
     metadata_config_path: str | None = Field(
         None,
-        description="The metadata JSON; null: what the model file says.",
+        description="Path of the metadata JSON; null: the model file has what is needed.",
         json_schema_extra=about(
+            interacts="model_path (it must be the metadata of the model) and data_path, whose default comes from it",
+            change="when data_path is left out",
             old_names=("ddconfig_path",),
-            interacts="must be that of the model; data_path is found through it",
-            change="data_path is left out",
+            synonyms="metadata",
         ),
     )
     model_path: Annotated[NameList, Field(min_length=1)] = Field(
-        description="Exported model, or several.",
-        json_schema_extra=about(interacts="model_type", change="for each new model"),
+        description="Path of the exported model, or a list of several.",
+        json_schema_extra=about(
+            interacts="model_type", change="for each new model", synonyms="model weights checkpoint ckpt"
+        ),
     )
     model_type: Literal["generative", "embedding"] = Field(
         "generative",
-        description="generative predicts the targets, embedding returns vectors.",
+        description="What the model returns: `generative` predicts the targets, `embedding` returns vectors.",
         json_schema_extra=about(
-            interacts="an .onnx file is one of both, a .pt file does both",
-            change="vectors are wanted instead of predictions",
+            interacts="model_path: an .onnx file is one of both, a .pt file does both",
+            change="to embedding when you need vectors instead of predictions",
+            synonyms="task",
         ),
     )
     data_path: str | None = Field(
         None,
-        description="Encoded events: a file or a folder of shards; null: split 2 of the metadata, else the last.",
+        description="Path of the encoded events: a file or a folder of shards; null: split 2 of the metadata, else "
+        "the last.",
         json_schema_extra=about(
             interacts="read_format: raw takes a table, or a folder of its files",
-            change="other events than the test split",
+            change="for other events than the test split",
+            synonyms="input input_path test_data test_path",
         ),
     )
     training_config_path: str | None = Field(
-        None, description="Accepted: the model file says what was trained.", json_schema_extra=about(unused=True)
+        None,
+        description="Accepted without effect: the model file says what was trained.",
+        json_schema_extra=about(unused=True),
     )
     read_format: Literal["parquet", "csv", "arrow", "pt", "raw"] | None = Field(
         None,
-        description="Format of the events; null: by the file's ending. raw: CSV or Parquet that is not encoded yet: "
-        "the model encodes it, and predicts the next event of each sequence.",
-        json_schema_extra=about(interacts="data_path", change="raw for events that preprocess has not encoded"),
+        description="Format of the events; null: from the file's ending. `raw`: CSV or Parquet that is not encoded "
+        "yet; the model encodes it, and predicts the next event of each sequence.",
+        json_schema_extra=about(
+            interacts="data_path",
+            change="to raw for events that preprocess has not encoded",
+            synonyms="format file_type",
+        ),
     )
     write_format: Literal["csv", "parquet"] = Field(
         "csv",
         description="Format of the predictions.",
-        json_schema_extra=about(interacts=ALONE, change="parquet for large results"),
+        json_schema_extra=about(interacts=ALONE, change="to parquet for large results", synonyms="output_format"),
     )
     input_columns: Columns | None = Field(
         None,
-        description="Accepted: the model file names its inputs.",
-        json_schema_extra=about(old_names=("selected_columns",), unused=True),
+        description="Accepted without effect: the model file names its inputs.",
+        json_schema_extra=about(unused=True, old_names=("selected_columns",)),
     )
     target_columns: Columns | None = Field(
         None,
         description="Targets to write; null: all of the model.",
         json_schema_extra=about(
-            interacts="output_probabilities and sample_from_distribution_columns", change="only some targets are wanted"
+            interacts="output_probabilities and sample_from_distribution_columns",
+            change="when you need only some targets",
+            synonyms="target targets",
         ),
     )
     column_types: dict[str, str] | None = Field(
         None,
-        description="Accepted: from the model file.",
-        json_schema_extra=about(old_names=("column_data_types",), unused=True),
+        description="Accepted without effect: the model file has the types.",
+        json_schema_extra=about(unused=True, old_names=("column_data_types",)),
     )
     target_column_types: dict[str, ColumnType] | None = Field(
-        None, description="Accepted: from the model file.", json_schema_extra=about(unused=True)
+        None, description="Accepted without effect: the model file has the types.", json_schema_extra=about(unused=True)
     )
     output_probabilities: bool = Field(
         False,
-        description="Write each categorical target's class probabilities too.",
+        description="Whether to write the class probabilities of each categorical target too.",
         json_schema_extra=about(
-            interacts="model_type: generative; categorical targets", change="how sure a prediction is matters"
+            interacts="model_type: generative; categorical targets",
+            change="to true when you need to know how certain a prediction is",
+            synonyms="predict_proba probabilities probs return_probs",
         ),
     )
     map_to_id: bool = Field(
         True,
-        description="Write original labels instead of ids (categorical targets).",
+        description="Whether to write original labels instead of ids (categorical targets).",
         json_schema_extra=about(
+            interacts="target_columns: categorical ones only",
+            change="to false when another program works with ids",
             old_names=("decode_categories",),
-            interacts="categorical targets only",
-            change="another program works with ids",
         ),
     )
     seed: int | None = Field(
         1010,
         ge=0,
         lt=2**63,
-        description="Seed of everything drawn; null draws one.",
+        description="Random seed of everything drawn; null: draw one.",
         json_schema_extra=about(
-            unit="a seed", interacts="sampler.seed is stronger for draws; infer_with_dropout", change="other draws"
+            unit="a seed",
+            interacts="sampler.seed, which takes precedence for draws; infer_with_dropout",
+            change="for other draws",
+            synonyms="random_state random_seed manual_seed",
         ),
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Where to predict.",
+        description="Device that predicts.",
         json_schema_extra=about(
-            interacts="ONNX models run on the CPU; cuda and mps are for .pt models", change="to leave the GPU to others"
+            interacts="model_path: ONNX models run on the CPU; cuda and mps are for .pt models",
+            change="to leave the GPU to others",
+            synonyms="gpu accelerator cuda",
         ),
     )
     seq_length: int | None = Field(
         None,
         gt=0,
-        description="Accepted: fixed in the model.",
-        json_schema_extra=about(old_names=("context_length",), unused=True),
+        description="Accepted without effect: fixed in the model.",
+        json_schema_extra=about(unused=True, old_names=("context_length",)),
     )
     prediction_length: int | None = Field(
         None,
         gt=0,
-        description="Accepted: fixed in the model.",
-        json_schema_extra=about(old_names=("inference_size",), unused=True),
+        description="Accepted without effect: fixed in the model.",
+        json_schema_extra=about(unused=True, old_names=("inference_size",)),
     )
     inference_batch_size: int | None = Field(
         None,
         gt=0,
-        description="Windows per call; null: the model's.",
+        description="Number of windows per call of the model; null: the model's own default.",
         json_schema_extra=about(
-            unit="windows", interacts="memory grows with it", change="predicting takes too much memory, or is slow"
+            unit="windows",
+            interacts="memory, which grows with it",
+            change="when predicting takes too much memory, or is slow",
+            synonyms="batch_size bs eval_batch_size",
         ),
     )
     enforce_determinism: bool = Field(
         False,
-        description="Use deterministic algorithms only.",
+        description="Whether to use deterministic algorithms only.",
         json_schema_extra=about(
+            interacts="device: on a CPU results repeat in any case",
+            change="to true when two calls on a GPU must be equal",
             old_names=("deterministic",),
-            interacts="device: on a CPU results repeat anyway",
-            change="two calls on a GPU must be equal",
+            synonyms="reproducible",
         ),
     )
     sample_from_distribution_columns: NameList | None = Field(
         None,
-        description="Categorical targets to draw instead of taking the most likely class; null: all of them when a "
+        description="Categorical targets to sample instead of taking the most likely class; null: all of them when "
         "sampler is given, else none.",
-        json_schema_extra=about(interacts="sampler says how", change="generated events should vary as real ones do"),
+        json_schema_extra=about(
+            interacts="sampler (how to sample)",
+            change="when generated events should vary as real ones do",
+            synonyms="do_sample sampling",
+        ),
     )
     sampler: Sampler | str | None = Field(
         None,
-        description="How to draw, or FILE[:name] of a sampler search's export; null: from the predicted probabilities.",
-        json_schema_extra=about(interacts="sample_from_distribution_columns", change="to tame or widen what is drawn"),
+        description="How to sample, or FILE[:name] of a sampler search's export; null: from the predicted "
+        "probabilities.",
+        json_schema_extra=about(
+            interacts="sample_from_distribution_columns",
+            change="to make samples likelier or more varied",
+            synonyms="decoding generation_config",
+        ),
     )
     infer_with_dropout: bool = Field(
         False,
-        description="Keep dropout active (Monte Carlo dropout).",
+        description="Whether to keep dropout active (Monte Carlo dropout).",
         json_schema_extra=about(
-            interacts="needs a model trained with dropout: a .pt file, or an ONNX file exported with "
+            interacts="model_path: a model trained with dropout, as a .pt file or an ONNX file exported with "
             "export_with_dropout",
-            change="the spread of several calls is to show how sure the model is",
+            change="to true to see from the spread of several calls how certain the model is",
+            synonyms="mc_dropout monte_carlo_dropout uncertainty",
         ),
     )
     autoregression: bool = Field(
         False,
-        description="Feed predictions back as inputs: from the first window of each sequence to its end.",
+        description="Whether to feed predictions back as inputs, from the first window of each sequence to its end.",
         json_schema_extra=about(
+            interacts="model_path: all inputs of the model must be among its targets",
+            change="to true to generate the future of a sequence, not only its next event",
             old_names=("autoregressive",),
-            interacts="needs a model whose inputs are all among its targets",
-            change="the future of a sequence is wanted, not the next event alone",
+            synonyms="generate rollout recursive",
         ),
     )
     autoregression_extra_steps: Annotated[int, BeforeValidator(_zero_for_null)] = Field(
         0,
         ge=0,
-        description="Events to generate beyond the known ones.",
+        description="Number of events to generate beyond the known ones.",
         json_schema_extra=about(
-            unit="events", interacts="needs autoregression: true", change="the number of events to forecast"
+            unit="events",
+            interacts="autoregression: true, which it needs",
+            change="to the number of events to forecast",
+            synonyms="horizon prediction_horizon forecast_horizon forecast_length steps_ahead n_ahead max_new_tokens",
         ),
     )
     evaluate: bool = Field(
         True,
-        description="Where targets are known: print and save how good the predictions are.",
+        description="Whether to print and save how good the predictions are, where targets are known.",
         json_schema_extra=about(
-            interacts="evaluation_context says with which history", change="only predictions are wanted"
+            interacts="evaluation_context (with which history)", change="to false when you need only predictions"
         ),
     )
     evaluation_context: Literal["split", "full"] = Field(
         "split",
-        description="split: windows of the split alone, as v1; full: each event once, with its history.",
-        json_schema_extra=about(interacts="evaluate", change="full to compare with the validation loss of training"),
+        description="History of an evaluated event. `split`: windows of the split alone, as in v1; `full`: each "
+        "event once, with its history.",
+        json_schema_extra=about(interacts="evaluate", change="to full to compare with the validation loss of training"),
     )
-    distributed: bool = Field(False, description="Accepted and unused (v1).", json_schema_extra=about(unused=True))
-    world_size: int = Field(1, description="Accepted and unused (v1).", json_schema_extra=about(unused=True))
-    num_workers: int = Field(0, description="Accepted and unused (v1).", json_schema_extra=about(unused=True))
+    distributed: bool = Field(
+        False, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+    )
+    world_size: int = Field(
+        1, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+    )
+    num_workers: int = Field(
+        0, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+    )
     load_full_data_to_ram: bool = Field(
-        True, description="Accepted and unused (v1).", json_schema_extra=about(unused=True)
+        True, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
     )

@@ -15,152 +15,169 @@ class ModelSpec(StrictModel):
         128,
         gt=0,
         le=65536,
-        description="Width of the model: the length of the vector that stands for one event.",
+        description="Width of the model: the length of the vector that represents one event.",
         json_schema_extra=about(
-            old_names=("d_model",),
+            unit="numbers per event",
+            interacts="n_head, which must divide it; initial_embedding_dim or joint_embedding_dim, which must equal it",
+            change="to 64 for small tables, to 256 to 512 while more width lowers the validation loss",
             searchable=True,
-            interacts="n_head divides it; initial_embedding_dim or joint_embedding_dim equals it",
-            change="64 for small tables, 256 to 512 when more width still lowers the validation loss",
-            unit="numbers for an event",
+            old_names=("d_model",),
+            synonyms="hidden hidden_size hidden_dim hidden_units width units n_embd embed_dim embedding_dim "
+            "embedding_size model_dim",
         ),
     )
     n_head: int = Field(
         4,
         gt=0,
         le=1024,
-        description="Attention heads of each layer.",
+        description="Number of attention heads in each layer.",
         json_schema_extra=about(
+            unit="heads",
+            interacts="dim_model, which it must divide",
+            change="to keep dim_model / n_head at 16 to 64",
+            searchable=True,
             old_names=(
                 "nhead",
                 "n_heads",
             ),
-            searchable=True,
-            interacts="divides dim_model",
-            change="keep dim_model / n_head at 16 to 64",
-            unit="heads",
+            synonyms="heads head num_heads attention_heads num_attention_heads",
         ),
     )
     num_layers: int = Field(
         3,
         gt=0,
         le=512,
-        description="Transformer layers.",
+        description="Number of transformer layers.",
         json_schema_extra=about(
+            unit="layers",
+            interacts="learning_rate and warmup_steps: a deeper model needs a lower rate or a warm-up",
+            change="to 2 for small tables, to more for long or regular sequences",
+            searchable=True,
             old_names=(
                 "nlayers",
                 "n_layers",
             ),
-            searchable=True,
-            change="2 for small tables; deeper for long or regular sequences",
-            unit="layers",
-            interacts="a deeper model wants a lower learning_rate, or warmup_steps",
+            synonyms="layers layer depth n_layer num_hidden_layers num_blocks n_blocks blocks",
         ),
     )
     dim_feedforward: int = Field(
         default_factory=lambda values: 4 * values.get("dim_model", 128),
         gt=0,
         le=1048576,
-        description="Hidden width of each layer's feed-forward part; left out: 4 x dim_model.",
+        description="Width of the hidden layer in each feed-forward block; left out: 4 x dim_model.",
         json_schema_extra=about(
+            unit="numbers",
+            interacts="activation_fn: swiglu has three matrices of this width, gelu and relu two",
+            change="to 2 x dim_model for a smaller model",
+            default="4 x dim_model",
+            searchable=True,
             old_names=(
                 "d_hid",
                 "d_ff",
             ),
-            searchable=True,
-            interacts="swiglu uses three matrices of this width, gelu and relu two",
-            unit="numbers",
-            change="2 x dim_model for a smaller model",
-            default="4 x dim_model",
+            synonyms="feedforward feed_forward ffn ffn_dim mlp_dim mlp_ratio intermediate_size d_inner dim_ff",
         ),
     )
     initial_embedding_dim: int = Field(
         default_factory=lambda values: values.get("dim_model", 128),
         gt=0,
         le=65536,
-        description="Width of all column embeddings together; left out: dim_model.",
+        description="Total width of all column embeddings; left out: dim_model.",
         json_schema_extra=about(
-            searchable=True,
-            interacts="equals dim_model when joint_embedding_dim is null",
-            unit="numbers for an event",
-            change="many columns need more width than the model has: with joint_embedding_dim",
+            unit="numbers per event",
+            interacts="dim_model, which it must equal when joint_embedding_dim is null",
+            change="when many columns need more width than the model has, together with joint_embedding_dim",
             default="dim_model",
+            searchable=True,
         ),
     )
     joint_embedding_dim: int | None = Field(
         None,
         gt=0,
         le=65536,
-        description="Null, or dim_model: a linear layer then mixes the column embeddings into this width.",
+        description="Output width of a linear layer that mixes the column embeddings: dim_model; null: no such layer.",
         json_schema_extra=about(
+            unit="numbers per event",
+            interacts="dim_model, which it must equal; initial_embedding_dim, which may then differ",
+            change="to dim_model when initial_embedding_dim differs from it",
             searchable=True,
-            change="set it when initial_embedding_dim differs from dim_model",
-            unit="numbers for an event",
-            interacts="equals dim_model; frees initial_embedding_dim from it",
         ),
     )
     feature_embedding_dims: dict[str, int] | None = Field(
         None,
-        description="Embedding width of each input column; null shares initial_embedding_dim out evenly.",
+        description="Embedding width of each input column; null: initial_embedding_dim, divided evenly.",
         json_schema_extra=about(
-            old_names=("d_model_by_column",),
+            unit="numbers per column",
+            interacts="input_columns (one entry each) and initial_embedding_dim (their sum)",
+            change="when a column with many classes deserves more width than a flag",
             searchable=True,
-            interacts="one entry for each input column; sums to initial_embedding_dim",
-            unit="numbers for a column",
-            change="a column with many classes deserves more width than a flag",
+            old_names=("d_model_by_column",),
+            synonyms="embedding_dims embedding_sizes embedding_widths",
         ),
     )
     activation_fn: ActivationName = Field(
         "swiglu",
-        description="Non-linearity of the feed-forward part.",
+        description="Activation function of the feed-forward blocks.",
         json_schema_extra=about(
+            interacts="dim_feedforward: swiglu has three matrices of that width, the others two",
+            change="to relu, the fastest; swiglu is rarely worse",
             searchable=True,
-            interacts="dim_feedforward: swiglu uses three matrices of it, the others two",
-            change="relu is the fastest; swiglu is rarely worse",
+            synonyms="activation act act_fn hidden_act nonlinearity",
         ),
     )
     attention_type: Literal["mha", "mqa", "gqa"] = Field(
         "mha",
-        description="mha: every head has its own keys and values; mqa: all share one; gqa: groups of heads share.",
+        description="How attention heads share keys and values. `mha`: each head has its own; `mqa`: all heads share "
+        "one; `gqa`: groups of heads share.",
         json_schema_extra=about(
+            interacts="n_kv_heads, the number of groups of gqa",
+            change="to gqa or mqa for wide models and long windows, to save keys and values",
             searchable=True,
-            interacts="n_kv_heads counts the groups of gqa",
-            change="gqa or mqa for wide models and long windows: fewer keys and values",
+            synonyms="attention",
         ),
     )
     n_kv_heads: int | None = Field(
         None,
         gt=0,
-        description="Heads of keys and values; null: n_head for mha and gqa, 1 for mqa.",
+        description="Number of heads of keys and values; null: n_head for mha and gqa, 1 for mqa.",
         json_schema_extra=about(
-            searchable=True,
-            interacts="divides n_head; mha takes null or n_head, mqa null or 1",
             unit="heads",
-            change="n_head / 4 is a common choice for gqa",
+            interacts="n_head, which it must divide; attention_type: mha takes null or n_head, mqa null or 1",
+            change="to n_head / 4, a common choice for gqa",
+            searchable=True,
+            synonyms="kv_heads num_kv_heads num_key_value_heads",
         ),
     )
     normalization: NormName = Field(
         "rmsnorm",
-        description="Kind of normalisation.",
+        description="Kind of normalization layer.",
         json_schema_extra=about(
-            searchable=True, interacts="norm_first says where it stands", change="layer_norm to match another model"
+            interacts="norm_first (where it is applied)",
+            change="to layer_norm to match another model",
+            searchable=True,
+            synonyms="norm norm_type normalisation layernorm",
         ),
     )
     norm_first: bool = Field(
         True,
-        description="Normalise before attention and feed-forward (pre-norm) or after them (post-norm).",
+        description="Whether to normalize before attention and feed-forward (pre-norm) instead of after them "
+        "(post-norm).",
         json_schema_extra=about(
+            interacts="warmup_steps and learning_rate: post-norm needs a warm-up and a lower rate",
+            change="to false to match the original transformer",
             searchable=True,
-            interacts="false wants warmup_steps and a lower learning_rate",
-            change="false to match the original transformer",
+            synonyms="pre_norm prenorm pre_ln post_norm",
         ),
     )
     positional_encoding: Literal["learned", "rope"] = Field(
         "learned",
-        description="learned: a vector for each step of the window; rope: queries and keys rotated by their step.",
+        description="How the model represents positions. `learned`: a vector for each step of the window; `rope`: "
+        "queries and keys rotated by their step.",
         json_schema_extra=about(
+            interacts="dim_model / n_head, which must be even for rope",
+            change="to rope for long windows, or where distance matters more than position",
             searchable=True,
-            interacts="rope needs an even dim_model / n_head",
-            change="rope for long windows, or where distance matters more than place",
+            synonyms="position_encoding positional_embedding position_embedding pos_encoding pos_emb rotary",
         ),
     )
     rope_theta: float = Field(
@@ -168,21 +185,25 @@ class ModelSpec(StrictModel):
         gt=0,
         description="Base of the rotation frequencies.",
         json_schema_extra=about(
-            searchable=True,
-            interacts="only for positional_encoding rope",
             unit="no unit",
-            change="larger for windows of thousands of events",
+            interacts="positional_encoding: rope",
+            change="to more for windows of thousands of events",
+            searchable=True,
+            synonyms="theta rope_base rotary_base",
         ),
     )
     prediction_length: int = Field(
         1,
         gt=0,
-        description="Predictions that inference and exported models return: those after the last so many events.",
+        description="Number of predictions that inference and exported models return for a window: one after each of "
+        "its last prediction_length events. It is no forecast horizon; that is "
+        "autoregression_extra_steps of infer.yaml.",
         json_schema_extra=about(
-            old_names=("inference_size",),
             unit="events",
-            interacts="at most seq_length",
-            change="predictions are wanted for several of the last events of a window",
+            interacts="seq_length, which it must not exceed",
+            change="when you need predictions after several of the last events of a window",
+            old_names=("inference_size",),
+            synonyms="pred_len n_predictions",
         ),
     )
 

@@ -20,242 +20,281 @@ CHAR = "char"
 
 
 class PreprocessConfig(ProjectConfig):
-    """Which table to encode, how it is split, and what each column is."""
+    """The table to encode, the types of its columns, and how it is split."""
 
     data_path: str = Field(
         min_length=1,
-        description="The raw events: a file, or a folder read recursively. Looked for in the working folder, then "
-        "below project_root.",
+        description="Path of the raw events: a file, or a folder that is read recursively. Looked for in the working "
+        "folder, then below project_root.",
         json_schema_extra=about(
-            old_names=("preprocessing_data_path",),
-            interacts="read_format says what it holds",
+            interacts="read_format: what the files hold",
             change="for each new table",
+            old_names=("preprocessing_data_path",),
+            synonyms="input input_path source csv_path dataset file",
         ),
     )
     read_format: Literal["csv", "parquet", "text"] = Field(
         "csv",
-        description="Format of the raw events; text: UTF-8 files, one character per event, in the column `char`. Of a "
-        "folder the .txt files are read; all files where it has none.",
+        description="Format of the raw events: `csv`, `parquet`, or `text` (UTF-8 files, one character per event, in "
+        "the column `char`). In a folder, `text` reads the .txt files, or all files where it has none.",
         json_schema_extra=about(
-            interacts="text has the one column `char`, and takes none of the fields about columns",
-            change="the table is Parquet, or the data are a plain text",
+            interacts="text_sequence_length; `text` has the one column `char` and takes none of the fields about "
+            "columns",
+            change="when the table is Parquet, or the data are plain text",
+            synonyms="format file_type input_format",
         ),
     )
     text_sequence_length: int = Field(
         4096,
         gt=1,
         description="Length of the sequences that a text is cut into. The first characters of a sequence are "
-        "predicted without what came before it.",
+        "predicted without the text before it.",
         json_schema_extra=about(
             unit="characters",
-            interacts="read_format: text; above seq_length",
-            change="longer keeps more context where the text is cut, shorter gives more pieces to split",
+            interacts="read_format: text; seq_length, which must be smaller",
+            change="to more for more context at the cuts, to fewer for more sequences to split",
+            synonyms="chunk_size",
         ),
     )
     write_format: Literal["parquet", "csv", "pt", "arrow"] = Field(
         "parquet",
-        description="Format of the splits; arrow is uncompressed, so that it can be memory-mapped. pt: tensors.",
+        description="Format of the splits; `arrow` is uncompressed, so that it can be memory-mapped, and `pt` holds "
+        "tensors.",
         json_schema_extra=about(
-            interacts="pt needs merge_output: false; load_full_data_to_ram: false of train reads arrow without "
+            interacts="merge_output (pt needs false); load_full_data_to_ram: false of train, which maps arrow without "
             "converting it",
-            change="arrow for data larger than memory, csv to look at the splits",
+            change="to arrow for data larger than memory, to csv to look at the splits",
+            synonyms="output_format",
         ),
     )
     merge_output: bool = Field(
         True,
         validate_default=True,
-        description="One file per split; false: a folder of shards per split, with a metadata.json.",
+        description="Whether each split is one file; false: a folder of shards per split, with a metadata.json.",
         json_schema_extra=about(
+            interacts="write_format (pt needs false) and batches_per_file",
+            change="to false with write_format pt, or to send shards",
             old_names=("combine_into_single_file",),
-            interacts="write_format: pt needs false; batches_per_file",
-            change="with write_format pt, or to send shards",
         ),
     )
     sequence_column: str = Field(
         "sequenceId",
         min_length=1,
-        description="Column that says which sequence an event belongs to: integer or text.",
-        json_schema_extra=about(interacts="differs from position_column", change="your table names it otherwise"),
+        description="Column that identifies the sequence of an event: integer or text.",
+        json_schema_extra=about(
+            interacts="position_column, which must be another column",
+            change="when your table names it otherwise",
+            synonyms="id_column group_column group_by groupby user_column user_id session_id case_id entity_column",
+        ),
     )
     position_column: str = Field(
         "itemPosition",
         min_length=1,
         description="Column that orders the events of a sequence: integers, dates or datetimes.",
-        json_schema_extra=about(interacts="differs from sequence_column", change="your table names it otherwise"),
+        json_schema_extra=about(
+            interacts="sequence_column, which must be another column",
+            change="when your table names it otherwise",
+            synonyms="time_column timestamp timestamp_column date_column order_by sort_by",
+        ),
     )
     selected_columns: Columns | None = Field(
         None,
-        description="Feature columns, in the order to store them; null: all but the sequence and position columns.",
+        description="Feature columns to store, in this order; null: all but the sequence and position columns.",
         json_schema_extra=about(
-            interacts="input_columns and target_columns of train choose among them",
-            change="a column says nothing, or gives the answer away",
+            interacts="input_columns and target_columns of train, which choose among them",
+            change="when a column says nothing, or gives the target away",
+            synonyms="features feature_columns columns usecols",
         ),
     )
     column_types: dict[str, TypeName] = Field(
         default_factory=dict,
-        description="Kind of a column where the data does not say: by default text, booleans and integers are "
-        "categorical and floats are real. `real` takes integers as numbers; `String` keeps digits as text.",
+        description="Type of a column where the one in the data is not right. By default strings, booleans and "
+        "integers are categorical and floats are real. `real` treats integers as numbers; `String` keeps "
+        "digits as text.",
         json_schema_extra=about(
+            interacts="fill_null and the losses of targets, which depend on the type",
+            change="to real for an integer column that measures something",
             old_names=("column_data_types",),
-            change="an integer column that measures something is `real`",
-            interacts="fill_null and the losses of targets go by the kind",
+            synonyms="dtypes dtype types schema",
         ),
     )
     split_ratios: list[Ratio] = Field(
         [0.8, 0.1, 0.1],
         min_length=1,
-        description="Share of each split: training, validation, test, in this order. They sum to 1.",
+        description="Fraction of the data in each split: training, validation, test, in this order. They sum to 1.",
         json_schema_extra=about(
+            unit="fractions of the events, or of the sequences",
+            interacts="split_method (fractions of what) and stride_by_split (as many entries)",
+            change="to [0.9, 0.1] when you need no test split; to more validation data when the table is small",
             old_names=("group_proportions",),
-            unit="shares of the events, or of the sequences",
-            interacts="split_method says of what; stride_by_split has as many entries",
-            change="[0.9, 0.1] when no test split is wanted; more validation when the data are few",
+            synonyms="split splits test_size val_size train_size validation_split test_split train_test_split",
         ),
     )
     split_method: Literal["within_sequence", "between_sequence"] = Field(
         "within_sequence",
-        description="within_sequence cuts every sequence by position, in ratio order; between_sequence gives each "
-        "split whole sequences, drawn by the seed. A text file counts as one sequence for within_sequence: its first "
-        "characters train, its last ones test; between_sequence draws pieces of text_sequence_length characters.",
+        description="How events are assigned to splits. `within_sequence`: every sequence is cut by position, in the "
+        "order of the ratios; `between_sequence`: each split gets whole sequences, drawn with the seed. "
+        "A text file counts as one sequence for within_sequence: its first characters train, its last "
+        "ones test; between_sequence draws pieces of text_sequence_length characters.",
         json_schema_extra=about(
-            interacts="seed draws for between_sequence; context_events is for within_sequence",
-            change="between_sequence when the model will be used on sequences that it has never seen",
+            interacts="seed (between_sequence) and context_events (within_sequence)",
+            change="to between_sequence when the model will be used on sequences that it has never seen",
+            synonyms="group_split split_strategy split_by",
         ),
     )
     seq_length: int = Field(
         gt=0,
         le=1_000_000,
-        description="Events that a model sees at once. Training may choose another: events are stored, not windows.",
+        description="Number of events in a window: how many events a model sees at once. Training may choose "
+        "another: events are stored, not windows.",
         json_schema_extra=about(
             unit="events",
-            interacts="stride_by_split and context_events follow it where they are null",
-            change="long enough for the history that matters; training costs grow with it",
+            interacts="stride_by_split and context_events, whose defaults follow it",
+            change="to the length of the history that matters; training costs grow with it",
+            synonyms="context context_length context_size window window_size block_size max_length max_len "
+            "max_seq_len sequence_length seq_len lookback history_length n_ctx",
         ),
     )
     stride_by_split: list[Count] | None = Field(
         None,
-        description="How far windows advance in each split; null: seq_length for each.",
+        description="Number of events by which windows advance, for each split; null: seq_length for each.",
         json_schema_extra=about(
-            old_names=("seq_step_sizes",),
             unit="events",
-            interacts="one entry for each of split_ratios",
-            change="smaller than seq_length shows each event in several places",
+            interacts="split_ratios: one entry per split",
+            change="to less than seq_length to show each event in several places",
+            old_names=("seq_step_sizes",),
+            synonyms="stride overlap hop",
         ),
     )
     subsequence_start_mode: Literal["distribute", "exact"] = Field(
         "distribute",
-        description="distribute spreads the windows evenly over the slice; exact starts one every stride events and "
-        "is an error where that leaves events over.",
+        description="Where windows start in a sequence's part of a split. `distribute`: spread evenly; `exact`: one "
+        "every stride events, and an error where that leaves events over.",
         json_schema_extra=about(
-            interacts="stride_by_split; exact needs slices that it divides",
-            change="exact when all windows must be equally far apart",
+            interacts="stride_by_split; exact needs parts that it divides",
+            change="to exact when all windows must be equally far apart",
         ),
     )
     max_rows: int | None = Field(
         None,
         gt=0,
-        description="Read only the first rows (of a text: characters), files in order of their names; null: all.",
+        description="Number of rows to read (of a text: characters), files in order of their names; null: all.",
         json_schema_extra=about(
             unit="rows",
-            change="a quick try on a large table",
-            interacts="split_ratios are shares of the rows that are read",
+            interacts="split_ratios: fractions of the rows that are read",
+            change="for a quick try on a large table",
+            synonyms="nrows n_rows limit head max_samples subsample",
         ),
     )
     seed: int | None = Field(
         1010,
         ge=0,
         lt=2**63,
-        description="Seed of split_method between_sequence; null draws one and records it.",
+        description="Random seed of split_method between_sequence; null: draw one and record it.",
         json_schema_extra=about(
             unit="a seed",
-            interacts="split_method: between_sequence, which alone draws",
+            interacts="split_method: between_sequence, which alone uses it",
             change="to see how much depends on the split",
+            synonyms="random_state random_seed manual_seed",
         ),
     )
     n_cores: int | None = Field(
         None,
         gt=0,
         le=1024,
-        description="Accepted (v1): all cores are used; the environment variable POLARS_MAX_THREADS limits them.",
-        json_schema_extra=about(unused=True),
+        description="Accepted without effect (a field of v1): all cores are used; the environment variable "
+        "POLARS_MAX_THREADS limits them.",
+        json_schema_extra=about(unused=True, synonyms="n_jobs threads num_threads"),
     )
     batches_per_file: int = Field(
         1024,
         gt=0,
-        description="Sequences in a shard.",
+        description="Number of sequences in a shard.",
         json_schema_extra=about(
-            unit="sequences", interacts="merge_output: false", change="smaller shards take less memory to read"
+            unit="sequences",
+            interacts="merge_output: false",
+            change="to fewer when shards take too much memory to read",
+            synonyms="shard_size rows_per_file",
         ),
     )
     process_by_file: bool = Field(
         True,
-        description="Accepted (v1): memory is bounded by itself, and a sequence may be spread over files.",
+        description="Accepted without effect (a field of v1): memory is bounded in any case, and a sequence may be "
+        "spread over files.",
         json_schema_extra=about(unused=True),
     )
     continue_preprocessing: bool = Field(
         False,
-        description="Keep what an interrupted run has read, and go on there when it is called again with the same "
-        "files and settings. It is kept by file and by part; a table that fits in memory, or a text, is read again.",
+        description="Whether to keep what an interrupted run has read, and to resume there when the command is "
+        "called again with the same files and settings. Progress is kept by file and by part; a table "
+        "that fits in memory, or a text, is read again.",
         json_schema_extra=about(
-            change="many large input files", interacts="data_path and all settings must be those of the interrupted run"
+            interacts="data_path and all settings, which must be those of the interrupted run",
+            change="to true for many large input files",
+            synonyms="resume",
         ),
     )
     vocabulary_from: Literal["all", "train"] = Field(
         "all",
-        description="Rows that categories are collected from: all, or those of the first split (others become "
-        "unknown, as they would be in use).",
+        description="Rows that categories are collected from: `all`, or `train`, those of the first split (other "
+        "categories become unknown, as they would be in use).",
         json_schema_extra=about(
-            interacts="min_count and max_categories count in the same rows",
-            change="train for an honest validation loss; all for the numbers of v1",
+            interacts="min_count and max_categories, which count in the same rows",
+            change="to train for an honest validation loss; all gives the numbers of v1",
         ),
     )
     min_count: Count | dict[str, Count] = Field(
         1,
-        description="A category seen less often becomes unknown: one number, or a map by column.",
+        description="Number of rows below which a category becomes unknown: one number, or a map by column.",
         json_schema_extra=about(
             unit="rows",
-            interacts="vocabulary_from says in which rows; max_categories",
-            change="2 to 10 when most categories are seen once or twice",
+            interacts="vocabulary_from (which rows count) and max_categories",
+            change="to 2 to 10 when most categories occur once or twice",
+            synonyms="min_freq min_frequency min_occurrences rare_threshold",
         ),
     )
     max_categories: Count | dict[str, Count] | None = Field(
         None,
-        description="Keep this many of the most frequent categories: one number, or a map by column; null: all.",
+        description="Number of most frequent categories to keep: one number, or a map by column; null: all.",
         json_schema_extra=about(
             unit="categories",
-            interacts="applies after min_count",
-            change="the vocabulary is so large that the model is mostly embeddings",
+            interacts="min_count, which applies first",
+            change="when the vocabulary is so large that most weights are embeddings",
+            synonyms="vocab_size vocabulary_size max_vocab max_vocab_size num_embeddings",
         ),
     )
     fill_null: dict[str, FillNull] = Field(
         default_factory=dict,
-        description="What null, NaN and infinite values of a column become: a number, `mean` (of the first split; "
-        "real columns), `forward` (the last earlier value of the sequence) or `unknown` (categories). "
-        "A column that is not named here must have none.",
+        description="Replacement of null, NaN and infinite values, by column: a number, `mean` (of the first split; "
+        "real columns), `forward` (the last earlier value of the sequence) or `unknown` (categories). A "
+        "column that is not named here must have none.",
         json_schema_extra=about(
             unit="the column's own unit",
             interacts="column_types: numbers and mean are for real columns, unknown is for categorical ones",
-            change="the table has missing values",
+            change="when the table has missing values",
+            synonyms="fillna missing missing_values impute imputation na_values nan",
         ),
     )
     context_events: int | None = Field(
         None,
         ge=0,
-        description="Events of earlier splits stored in front of each sequence of a later split, so that its first "
-        f"events are predicted with history; null: the larger of seq_length and {SMALLEST_CONTEXT}.",
+        description="Number of events of earlier splits that are stored in front of each sequence of a later split, "
+        "so that its first events are predicted with history; null: the larger of seq_length and "
+        f"{SMALLEST_CONTEXT}.",
         json_schema_extra=about(
             unit="events",
             interacts="split_method: within_sequence",
-            change="0 when a later split must know nothing of the earlier ones",
+            change="to 0 when a later split must know nothing of the earlier ones",
         ),
     )
     metadata_config_path: str | None = Field(
         None,
-        description="Encode with the vocabularies and statistics of this metadata JSON instead of learning them: "
-        "columns and types are taken from it, and categories it does not know become unknown.",
+        description="Path of a metadata JSON whose vocabularies and statistics are used instead of learning them. "
+        "Columns and types are taken from it, and categories that it does not have become unknown.",
         json_schema_extra=about(
-            change="new data for a model that is already trained",
-            interacts="columns, kinds, vocabularies and statistics are then taken as stored",
+            interacts="columns, types, vocabularies and statistics, which are then as stored",
+            change="for new data of a model that is already trained",
+            synonyms="metadata",
         ),
     )
 

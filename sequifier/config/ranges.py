@@ -15,34 +15,38 @@ class Range(StrictModel):
     low: int | float = Field(
         description="Smallest value.",
         json_schema_extra=about(
-            unit="that of the field",
-            interacts="below high, within the field's bounds; above 0 for log",
-            change="the best runs lie at this end",
+            unit="the unit of the field",
+            interacts="high, which must be larger; log, which needs a value above 0; the bounds of the field",
+            change="when the best runs are at this end",
+            synonyms="min minimum lower",
         ),
     )
     high: int | float = Field(
         description="Largest value.",
         json_schema_extra=about(
-            unit="that of the field",
-            interacts="above low, within the field's bounds",
-            change="the best runs lie at this end",
+            unit="the unit of the field",
+            interacts="low, which must be smaller; the bounds of the field",
+            change="when the best runs are at this end",
+            synonyms="max maximum upper",
         ),
     )
     step: int | float | None = Field(
         None,
         gt=0,
-        description="Distance of neighbouring values; null: 1 for whole numbers, else any value between.",
+        description="Distance of neighbouring values; null: 1 for integers, else any value between.",
         json_schema_extra=about(
-            unit="that of the field",
-            interacts="excludes log; grid needs one, except for whole numbers",
-            change="values between are not worth telling apart",
+            unit="the unit of the field",
+            interacts="log, which excludes it; grid needs one, except for integers",
+            change="when values in between make no difference worth testing",
         ),
     )
     log: bool = Field(
         False,
-        description="Draw evenly on a logarithmic scale.",
+        description="Whether values are drawn evenly on a logarithmic scale.",
         json_schema_extra=about(
-            interacts="excludes step; low above 0", change="the values span powers of ten, as of a learning rate"
+            interacts="step, which excludes it; low, which must be above 0",
+            change="to true when the values span powers of ten, as of a learning rate",
+            synonyms="log_uniform loguniform logarithmic",
         ),
     )
 

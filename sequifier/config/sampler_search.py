@@ -1,4 +1,4 @@
-"""`sampler_search.yaml`: which sampler draws best from a trained model.
+"""`sampler_search.yaml`: a search for the sampler that generates best from a trained model.
 
 Samplers are conditional sub-spaces: each has parameters of its own, with a list of values or a range for each.
 """
@@ -39,208 +39,245 @@ class SamplerSearchConfig(ProjectConfig):
     sampler_search_name: str = Field(
         "sampler-search",
         min_length=1,
-        description="Name of the search: logs/[name]/.",
+        description='Name of the search, whose files are in logs/[name]/. It must not contain "embedding".',
         json_schema_extra=about(
-            interacts='must not contain "embedding"', change="for each search that should stand beside the others"
+            interacts="the folder of the results",
+            change="for each search that you want to keep beside the others",
+            synonyms="name search_name",
         ),
     )
     model_path: str | None = Field(
         None,
-        description="An exported model, .onnx or .pt.",
+        description="Path of an exported model, .onnx or .pt.",
         json_schema_extra=about(
-            interacts="one of model_path and endpoint; one target at least is categorical", change="for each new model"
+            interacts="endpoint: give one of the two; at least one target is categorical",
+            change="for each new model",
+            synonyms="model weights checkpoint",
         ),
     )
-    endpoint: Endpoint | None = Field(None, description="A server of language models instead.")
+    endpoint: Endpoint | None = Field(None, description="A server of language models instead of a model file.")
     metadata_config_path: str | None = Field(
         None,
-        description="The metadata JSON; null: what the model file says.",
+        description="Path of the metadata JSON; null: the model file has what is needed.",
         json_schema_extra=about(
-            interacts="must be that of the model; data_path is found through it", change="data_path is left out"
+            interacts="model_path (it must be the metadata of the model) and data_path, whose default comes from it",
+            change="when data_path is left out",
         ),
     )
     data_path: str | None = Field(
         None,
-        description="Held-out events that are continued and compared with; null: split 1 of the metadata. For an "
-        "endpoint a UTF-8 text file.",
+        description="Path of the held-out events that are continued and compared with; null: split 1 of the "
+        "metadata. For an endpoint a UTF-8 text file.",
         json_schema_extra=about(
-            interacts="leave the test split for the final comparison",
-            change="other sequences than the validation split",
+            interacts="test_prompts; leave the test split for the final comparison",
+            change="for other sequences than the validation split",
         ),
     )
     read_format: Literal["parquet", "csv", "arrow", "pt"] | None = Field(
         None,
-        description="Format of the events; null: by the file's ending.",
-        json_schema_extra=about(interacts="data_path", change="the file's ending does not tell its format"),
+        description="Format of the events; null: from the file's ending.",
+        json_schema_extra=about(interacts="data_path", change="when the file's ending does not tell its format"),
     )
     target_columns: Columns | None = Field(
         None,
         description="Targets that are scored; null: all of the model.",
-        json_schema_extra=about(unit="columns", interacts="the model's targets", change="only some targets count"),
+        json_schema_extra=about(
+            unit="columns", interacts="model_path: the targets of the model", change="when only some targets count"
+        ),
     )
     test_prompts: list[str | int] | None = Field(
         None,
         min_length=1,
-        description="What is continued instead of places in the data: ids of sequences there, or texts (of characters, "
-        "else of labels between spaces).",
+        description="Prompts to continue instead of places in the data: ids of sequences there, or texts (of "
+        "characters, else of labels between spaces).",
         json_schema_extra=about(
-            interacts="a text has no truth, so distinct_n, repetition and a judge can score it",
             unit="ids of sequences",
-            change="certain prompts matter more than places in the data",
+            interacts="n_prompts, which they replace; a text has no truth, so distinct_n, repetition and a judge can "
+            "score it",
+            change="when certain prompts matter more than places in the data",
+            synonyms="prompts prompt",
         ),
     )
     n_prompts: int = Field(
         16,
         gt=0,
-        description="Places in the data that are continued.",
+        description="Number of places in the data that are continued.",
         json_schema_extra=about(
             unit="prompts",
-            interacts="test_prompts takes their place",
-            change="more for a steadier score, which takes longer",
+            interacts="test_prompts, which replace them",
+            change="to more for a steadier score, which takes longer",
         ),
     )
     prompt_length: int | None = Field(
         None,
         gt=0,
-        description="What a prompt shows; null: half of the model's seq_length, 512 characters for an endpoint.",
+        description="Length of a prompt; null: half of the model's seq_length, 512 characters for an endpoint.",
         json_schema_extra=about(
             unit="events; characters for an endpoint",
-            interacts="at most the model's seq_length",
-            change="the model will be used with shorter or longer histories",
+            interacts="seq_length of the model, which it must not exceed",
+            change="when the model will be used with shorter or longer histories",
+            synonyms="context_length",
         ),
     )
     max_tokens: int | None = Field(
         None,
         gt=0,
-        description="What is generated for each prompt; null: seq_length, less where held-out sequences are shorter; "
-        "512 for an endpoint.",
+        description="Number of events to generate for each prompt; null: seq_length, less where held-out sequences "
+        "are shorter; 512 for an endpoint.",
         json_schema_extra=about(
-            second_names=("continuation_length",),
             unit="events; tokens of its model for an endpoint",
-            interacts="also called continuation_length",
-            change="as long as what you will generate",
+            interacts="parameter_ranges, which may hold it; its second name is continuation_length",
+            change="to as many as you will generate",
+            second_names=("continuation_length",),
+            synonyms="max_new_tokens max_length num_predict",
         ),
     )
     horizon: int | None = Field(
         None,
         gt=0,
-        description="How much of a continuation is compared with the truth; null: all, half of max_tokens for the "
-        "words of an endpoint.",
+        description="Length of the part of a continuation that is compared with the truth; null: all, half of "
+        "max_tokens for the words of an endpoint.",
         json_schema_extra=about(
             unit="events; words or characters for an endpoint",
-            interacts="at most max_tokens",
-            change="only the next few events have to be right",
+            interacts="max_tokens, which it must not exceed",
+            change="when only the next few events have to be right",
         ),
     )
     tokens: Literal["word", "character"] = Field(
         "word",
-        description="Endpoint: what a text is cut into for accuracy, edits and n-grams.",
-        json_schema_extra=about(interacts="endpoint", change="character for texts without words"),
+        description="What the texts of an endpoint are cut into for accuracy, edits and n-grams.",
+        json_schema_extra=about(
+            interacts="endpoint", change="to character for texts without words", synonyms="tokenizer tokenization"
+        ),
     )
     history: Literal["generated", "true"] | None = Field(
         None,
-        description="What lies behind each generated event: what was generated before it, or what was really there; "
+        description="Which events precede each generated one: `generated` ones, or the `true` ones of the data; "
         "null: generated, true for a model that reads columns it does not predict.",
         json_schema_extra=about(
             interacts="model_path: a model that reads columns it does not predict takes true",
-            change="true to score single steps",
+            change="to true to score single steps",
+            synonyms="teacher_forcing",
         ),
     )
     search_strategy: Annotated[Literal["grid", "random", "bayesian"], BeforeValidator(_random)] = Field(
         "bayesian",
-        description="grid: every combination; random (or sample): n_samples of them, drawn by seed, in turn from each "
-        "sampler; bayesian: n_samples, each chosen by what the results so far promise.",
+        description="How configurations are chosen. `grid`: every combination; `random` (or sample): n_samples "
+        "random ones, in turn from each sampler; `bayesian`: n_samples, each proposed from the results "
+        "so far.",
         json_schema_extra=about(
-            interacts="grid takes no range without a step, except of whole numbers",
-            change="grid for a handful of values, random for a first look",
+            interacts="n_samples and seed; grid takes no range without a step, except of integers",
+            change="to grid for a handful of values, to random for a first look",
+            synonyms="strategy algorithm",
         ),
     )
     n_samples: int = Field(
         50,
         gt=0,
-        description="Distinct configurations to try in total, those of earlier starts included; grid ignores it.",
+        description="Number of distinct configurations to try in total, including those of earlier starts; grid "
+        "ignores it.",
         json_schema_extra=about(
-            second_names=("n_iterations",),
             unit="configurations",
-            interacts="also called n_iterations",
-            change="raise it to go on: earlier configurations are kept",
+            interacts="search_strategy; its second name is n_iterations",
+            change="to more to extend a search: earlier configurations are kept",
+            second_names=("n_iterations",),
+            synonyms="n_trials iterations n_iter",
         ),
     )
     samples_per_config: int = Field(
         3,
         gt=0,
-        description="Continuations of each prompt.",
+        description="Number of continuations of each prompt.",
         json_schema_extra=about(
             unit="continuations",
             interacts="n_prompts: a score is the mean over both",
-            change="more for a steadier score, which takes longer",
+            change="to more for a steadier score, which takes longer",
         ),
     )
     seed: int | None = Field(
         42,
         ge=0,
         lt=2**63,
-        description="Seed of everything drawn; null draws one.",
+        description="Random seed of everything drawn; null: draw one.",
         json_schema_extra=about(
             unit="a seed",
-            interacts="configurations and generations are drawn by it",
+            interacts="search_strategy and samples_per_config: configurations and generations are drawn with it",
             change="to see how much of a difference is chance",
+            synonyms="random_state random_seed manual_seed",
         ),
     )
     sampler_types: Annotated[list[SamplerType], Field(min_length=1)] = Field(
         ["top_p", "min_p", "top_n_sigma"],
-        description="The samplers to compare.",
+        description="Samplers to compare.",
         json_schema_extra=about(
-            interacts="parameter_ranges says what is tried of each",
-            change="other samplers are to be compared, or fewer",
+            interacts="parameter_ranges (what is tried of each)",
+            change="to compare other samplers, or fewer",
+            synonyms="samplers sampler",
         ),
     )
     parameter_ranges: dict[SamplerType, Ranges] = Field(
         default_factory=dict,
-        description="What is tried of each sampler: parameter -> list of values or {low, high, step, log}. A sampler "
-        "that is left out has the default ranges of docs/sampler-search.md, a parameter that is left out is off.",
+        description="Values to try of each sampler: parameter -> list of values or {low, high, step, log}. A sampler "
+        "that is left out has the default ranges of docs/sampler-search.md, a parameter that is left out "
+        "is off.",
         json_schema_extra=about(
-            interacts="max_tokens may stand here too, with one value",
-            change="the best values lie at the end of a range",
+            interacts="sampler_types; max_tokens may be here too, with one value",
+            change="when the best values are at the end of a range",
+            synonyms="search_space ranges",
         ),
     )
     scores: dict[str, Annotated[float, Field(ge=0)]] | None = Field(
         None,
         description="Weights of the parts of the score: token_accuracy, edit_similarity, likelihood, "
-        "ngram_divergence, distinct_n, repetition, mae, judge; null: all that can be measured, or the judge alone.",
+        "ngram_divergence, distinct_n, repetition, mae, judge; null: all that can be measured, or the "
+        "judge alone.",
         json_schema_extra=about(
-            unit="no unit", interacts="judge", change="one part of the score counts more than the others"
+            unit="no unit",
+            interacts="judge",
+            change="when one part of the score counts more than the others",
+            synonyms="metrics weights",
         ),
     )
     ngram: int = Field(
         3,
         gt=0,
         le=8,
-        description="Longest n-gram of ngram_divergence and distinct_n.",
+        description="Length of the longest n-gram of ngram_divergence and distinct_n.",
         json_schema_extra=about(
-            unit="events", interacts="scores: ngram_divergence and distinct_n", change="longer patterns matter"
+            unit="events",
+            interacts="scores: ngram_divergence and distinct_n",
+            change="to more when longer patterns matter",
         ),
     )
-    judge: Judge = Field(default_factory=Judge, description="Who scores generations besides.")
+    judge: Judge = Field(
+        default_factory=Judge, description="A judge that scores generations besides the measures on held-out sequences."
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Where the model runs.",
+        description="Device that runs the model.",
         json_schema_extra=about(
-            interacts="model_path: ONNX models run on the CPU", change="to leave the GPU to others"
+            interacts="model_path: ONNX models run on the CPU", change="to leave the GPU to others", synonyms="gpu cuda"
         ),
     )
     inference_batch_size: int = Field(
         64,
         gt=0,
-        description="Sequences per call of the model.",
+        description="Number of sequences per call of the model.",
         json_schema_extra=about(
-            unit="sequences", interacts="memory grows with it", change="generating takes too much memory, or is slow"
+            unit="sequences",
+            interacts="memory, which grows with it",
+            change="when generating takes too much memory, or is slow",
+            synonyms="batch_size bs",
         ),
     )
     override_input: bool = Field(
         False,
-        description="Never ask before starting.",
-        json_schema_extra=about(interacts="the same as --yes", change="a script starts the search"),
+        description="Whether to start without asking.",
+        json_schema_extra=about(
+            interacts="--yes, which does the same",
+            change="to true when a script starts the search",
+            synonyms="yes force",
+        ),
     )
 
     @field_validator("sampler_search_name")

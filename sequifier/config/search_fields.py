@@ -28,29 +28,41 @@ from sequifier.config.train import EventFormat, TrainConfig, check_hook_names
 
 
 class Pruner(StrictModel):
-    """Which runs are stopped early because others are ahead of them."""
+    """Early stopping of runs that fall behind the others."""
 
     type: Literal["none", "asha", "median"] = Field(
         "none",
-        description="How runs are compared; none: all run to their end.",
+        description="Rule by which runs are stopped early. `none`: all runs train to their end; `asha`: runs pause "
+        "at rungs (min_epochs, then reduction times as many epochs, ...) and the best of the paused runs "
+        "resume; `median`: a run stops when its best metric is worse than the median of the others at "
+        "the same epoch.",
         json_schema_extra=about(
-            interacts="reduction is for asha; min_epochs",
-            change="asha when most configurations are bad and epochs are many",
+            interacts="reduction (asha) and min_epochs",
+            change="to asha when most configurations are bad and epochs are many",
+            synonyms="hyperband successive_halving",
         ),
     )
     reduction: int = Field(
         3,
         gt=1,
-        description="asha: one of so many runs goes on at each rung.",
+        description="Factor between the rungs of asha: one in this many paused runs resumes.",
         json_schema_extra=about(
-            unit="runs for each that goes on", interacts="type: asha", change="2 prunes more gently, 4 harder"
+            unit="runs for each that resumes",
+            interacts="type: asha",
+            change="to 2 to prune fewer runs, to 4 to prune more",
+            synonyms="eta reduction_factor halving_factor",
         ),
     )
     min_epochs: int = Field(
         1,
         gt=0,
-        description="Epochs that every run gets.",
-        json_schema_extra=about(unit="epochs", interacts="epochs of the runs", change="good runs start slowly"),
+        description="Number of epochs that every run trains before it can be pruned.",
+        json_schema_extra=about(
+            unit="epochs",
+            interacts="epochs of the runs",
+            change="to more when good runs start slowly",
+            synonyms="grace_period min_resource n_warmup_steps",
+        ),
     )
 
 
@@ -59,26 +71,30 @@ class EvaluationScript(StrictModel):
 
     command: Command = Field(
         min_length=1,
-        description="The command; it gets the run's files and prints JSON metrics.",
+        description="Command to run. It receives the files of a run and prints metrics as JSON.",
         json_schema_extra=about(
-            interacts="metrics names what it prints", change="your own measure decides, not a validation loss"
+            interacts="metrics, which names what it prints",
+            change="when your own measure decides, not a validation loss",
+            synonyms="script",
         ),
     )
     metrics: dict[str, Literal["minimize", "maximize"]] = Field(
         default_factory=dict,
-        description="What it prints, and which way each is better.",
-        json_schema_extra=about(interacts="metric may name one of them", change="with the command"),
+        description="Metrics that the command prints, each with its direction.",
+        json_schema_extra=about(interacts="metric, which may name one of them", change="with the command"),
     )
     timeout_minutes: float = Field(
         10.0,
         gt=0,
-        description="Time after which it is ended.",
-        json_schema_extra=about(unit="minutes", interacts="command", change="the program takes longer"),
+        description="Time limit of the command, after which it is ended.",
+        json_schema_extra=about(
+            unit="minutes", interacts="command", change="when the command takes longer", synonyms="timeout"
+        ),
     )
 
 
 def _as_in_training(name: str) -> Any:
-    """The default, bounds and description of a field of `train.yaml`."""
+    """The declaration of a field of `train.yaml`."""
     return copy(TrainConfig.model_fields[name])
 
 
@@ -91,40 +107,44 @@ class SearchFields(ProjectConfig):
     metadata_config_path: str = _as_in_training("metadata_config_path")
     hp_search_name: str = Field(
         min_length=1,
-        description="Name of the search: run 3 is called [hp_search_name]-run-3.",
+        description='Name of the search; run 3 is called [hp_search_name]-run-3. It must not contain "embedding".',
         json_schema_extra=about(
+            interacts="model_config_write_path, whose run files have it in their names",
+            change="for each search that you want to keep beside the others",
             old_names=("name",),
-            interacts='must not contain "embedding"',
-            change="for each search that should stand beside the others",
+            synonyms="study_name search_name experiment_name",
         ),
     )
     model_config_write_path: str = Field(
         "configs/hp_search",
         description="Folder of the run files, one train.yaml for each run.",
         json_schema_extra=about(
-            interacts="the run files hold hp_search_name in their names",
+            interacts="hp_search_name, which is in the names of the run files",
             change="to keep the run files of searches apart",
         ),
     )
     search_strategy: Literal["sample", "grid", "bayesian"] = Field(
         "sample",
-        description="grid: every combination; sample: n_samples of them, drawn by seed; bayesian: n_samples, each "
-        "chosen by what the results so far promise.",
+        description="How configurations are chosen. `grid`: every combination; `sample`: n_samples random ones; "
+        "`bayesian`: n_samples, each proposed from the results so far (TPE).",
         json_schema_extra=about(
+            interacts="n_samples and sampler_seed; grid takes no range without a step, except of integers",
+            change="to grid for a handful of values, to bayesian for many fields",
             old_names=("method",),
-            interacts="grid takes no range without a step, except of whole numbers",
-            change="grid for a handful of values, sample for a first look, bayesian for many fields",
+            synonyms="strategy algorithm search_algorithm tuner search_type random",
         ),
     )
     n_samples: int | None = Field(
         None,
         gt=0,
-        description="Distinct configurations to run in total, those of earlier starts included; grid ignores it.",
+        description="Number of distinct configurations to run in total, including those of earlier starts; grid "
+        "ignores it.",
         json_schema_extra=about(
-            old_names=("trials",),
             unit="configurations",
-            interacts="search_strategy: needed for sample and bayesian; repeats multiplies the runs",
-            change="raise it to go on: earlier configurations are kept",
+            interacts="search_strategy (sample and bayesian require it) and repeats, which multiplies the runs",
+            change="to more to extend a search: earlier configurations are kept",
+            old_names=("trials",),
+            synonyms="n_trials num_trials max_trials num_samples n_iter budget",
         ),
     )
     seed: int | None = _as_in_training("seed")
@@ -132,22 +152,23 @@ class SearchFields(ProjectConfig):
         None,
         ge=0,
         lt=2**63,
-        description="Seed that draws configurations; null: seed, which also trains them.",
+        description="Random seed that draws configurations; null: seed, which also trains them.",
         json_schema_extra=about(
-            old_names=("global_seed",),
             unit="a seed",
             interacts="seed, where this one is null",
-            change="other configurations, trained with the same seed",
+            change="for other configurations, trained with the same seed",
+            old_names=("global_seed",),
         ),
     )
     repeats: int = Field(
         1,
         gt=0,
-        description="Training seeds for each configuration: seed, seed + 1 and so on.",
+        description="Number of training seeds for each configuration: seed, seed + 1 and so on.",
         json_schema_extra=about(
-            unit="trainings of each configuration",
-            interacts="seed; results carry the spread",
-            change="3 when differences are as small as chance",
+            unit="runs of each configuration",
+            interacts="seed and n_samples; results show the spread",
+            change="to 3 when differences are as small as chance",
+            synonyms="n_seeds n_repeats num_seeds replicates folds cv",
         ),
     )
     training_data_path: str | None = _as_in_training("training_data_path")
@@ -155,59 +176,65 @@ class SearchFields(ProjectConfig):
     read_format: EventFormat | None = _as_in_training("read_format")
     input_columns: Annotated[list[Columns | None], ValuesOf(TrainConfig, "input_columns", searched=True)] = Field(
         [None],
-        description="Sets of columns to try as the model's input; null: all columns. A flat list of names is one set.",
+        description="Sets of input columns to try; null: all columns. A flat list of names is one set.",
         json_schema_extra=about(
-            old_names=("selected_columns",),
-            interacts="column_types, where given, has one map for each set",
+            interacts="column_types, which has one map for each set where it is given",
             change="to find out which columns help",
+            old_names=("selected_columns",),
+            synonyms="inputs features feature_columns input_features",
         ),
     )
     column_types: Annotated[list[Any], ValuesOf(TrainConfig, "column_types", searched=True)] = Field(
         [None],
-        description="Types of the columns of each set; derived from the metadata, so it can be left out.",
-        json_schema_extra=about(
-            interacts="input_columns: one map for each set", change="never needed: the metadata say it"
-        ),
+        description="Types of the columns of each set. The metadata has them, so that it can be left out.",
+        json_schema_extra=about(interacts="input_columns: one map for each set", change="only with --skip-metadata"),
     )
     categorical_columns: Any = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
+        description="Names of the categorical columns. Taken from the metadata; the value here has an effect only "
+        "with --skip-metadata.",
         json_schema_extra=about(unused=True),
     )
     real_columns: Any = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
+        description="Names of the real columns. Taken from the metadata; the value here has an effect only with "
+        "--skip-metadata.",
         json_schema_extra=about(unused=True),
     )
     n_classes: Any = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
+        description="Number of classes of each categorical column. Taken from the metadata; the value here has an "
+        "effect only with --skip-metadata.",
         json_schema_extra=about(unused=True),
     )
     id_maps: Any = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
+        description="Id of each label, by column. Taken from the metadata; the value here has an effect only with "
+        "--skip-metadata.",
         json_schema_extra=about(unused=True),
     )
     target_columns: Columns = _as_in_training("target_columns")
     target_column_types: dict[str, ColumnType] | None = _as_in_training("target_column_types")
     seq_length: Annotated[Searched, ValuesOf(TrainConfig, "seq_length", searched=True)] = Field(
         [None],
-        description="Numbers of events that the model sees at once; null: that of the metadata.",
+        description="Numbers of events in a window to try; null: the seq_length of the metadata.",
         json_schema_extra=about(
-            old_names=("max_seq_len",),
             unit="events",
-            interacts="every length is evaluated on the same events",
+            interacts="window_stride; every length is evaluated on the same events",
             change="to find out how far back events matter",
+            old_names=("max_seq_len",),
+            synonyms="context context_length window window_size block_size max_length sequence_length seq_len lookback",
         ),
     )
     window_stride: Annotated[Searched, ValuesOf(TrainConfig, "window_stride", searched=True)] = Field(
         [None],
-        description="Events by which training windows advance; null: the smaller of the split's stride and seq_length.",
+        description="Numbers of events by which training windows advance, to try; null: the smaller of the split's "
+        "stride and seq_length.",
         json_schema_extra=about(
             unit="events",
-            interacts="the number of windows, and with it the optimizer steps of an epoch",
-            change="smaller shows each event in more places and takes longer",
+            interacts="epochs: it decides the number of windows, and so the optimizer steps of an epoch",
+            change="to smaller values to show each event in more places, which takes longer",
+            synonyms="stride overlap",
         ),
     )
     inference_batch_size: int = _as_in_training("inference_batch_size")
@@ -231,124 +258,145 @@ class SearchFields(ProjectConfig):
         default_factory=list,
         description="Groups of further fields whose lists are paired by index instead of combined.",
         json_schema_extra=about(
-            change="[[batch_size, accumulation_steps]] tries the first of both, the second of both",
-            interacts="input_columns, the backbone and the schedule are linked already",
+            interacts="input_columns, the backbone and the schedule, which are linked already",
+            change="to [[batch_size, accumulation_steps]] to try the first of both together, then the second of both",
         ),
     )
     independent: NameList = Field(
         default_factory=list,
-        description="Fields to take out of their built-in linked group (dim_model, n_head, ...; learning_rate, epochs, "
-        "scheduler; input_columns, column_types): each of their values is combined with each value of the others.",
+        description="Fields to take out of their built-in linked group (dim_model, n_head, ...; learning_rate, "
+        "epochs, scheduler; input_columns, column_types), so that each of their values is combined with "
+        "each value of the others.",
         json_schema_extra=about(
-            change="[learning_rate] tries every learning rate with every scheduler",
-            interacts="links may put them into another group; a range is combined with every value without it; "
-            "models whose n_head does not divide dim_model are left out, and counted in the plan",
+            interacts="links, which may put them into another group; ranges, which are combined with every value in "
+            "any case. Models whose n_head does not divide dim_model are left out, and counted in the plan",
+            change="to [learning_rate] to try every learning rate with every scheduler",
         ),
     )
     base_config_path: str | None = Field(
         None,
-        description="A train.yaml that everything not searched is taken from; overrides then takes the place of the "
-        "two sampling sections.",
-        json_schema_extra=about(interacts="overrides", change="one train.yaml is to be the start of several searches"),
+        description="Path of a train.yaml from which everything that is not searched is taken. overrides then "
+        "replaces the two sampling sections.",
+        json_schema_extra=about(
+            interacts="overrides", change="to start several searches from one train.yaml", synonyms="base base_config"
+        ),
     )
     overrides: dict[str, Any] = Field(
         default_factory=dict,
-        description="What is searched on top of base_config_path: fields of train.yaml where they stand there, each "
-        "with a list of values or a range.",
-        json_schema_extra=about(interacts="base_config_path", change="with base_config_path"),
+        description="What is searched on top of base_config_path: fields of train.yaml in their places, each with a "
+        "list of values or a range.",
+        json_schema_extra=about(
+            interacts="base_config_path",
+            change="with base_config_path",
+            synonyms="search_space param_space space params",
+        ),
     )
     start_with: list[str | dict[str, Any]] = Field(
         default_factory=list,
-        description="What to try first: each entry the path of a run file, or fields of train.yaml with one value "
-        "each. What an entry leaves out is the first value of each list and the middle of each range.",
+        description="Configurations to try first: each the path of a run file, or a map of fields of train.yaml with "
+        "one value each. A field that an entry leaves out has the first value of its list, or the middle "
+        "of its range.",
         json_schema_extra=about(
-            interacts="counts in n_samples; need not lie in the space", change="[{training_spec.learning_rate: 3e-4}]"
+            interacts="n_samples, which counts them; they need not be in the search space",
+            change="to [{training_spec.learning_rate: 3e-4}] for a start that is known to be good",
+            synonyms="initial_points init_points points_to_evaluate enqueue_trial",
         ),
     )
-    pruner: Pruner = Field(default_factory=Pruner, description="Stops runs that fall behind.")
+    pruner: Pruner = Field(default_factory=Pruner, description="Early stopping of runs that fall behind the others.")
     confirm_top: int = Field(
         0,
         ge=0,
-        description="Best configurations to train again with more seeds.",
+        description="Number of best configurations to train again with more seeds.",
         json_schema_extra=about(
             unit="configurations",
             interacts="repeats; runs of other seeds are added",
-            change="3 to 5 before a winner is used",
+            change="to 3 to 5 before you use a winner",
         ),
     )
     evaluation_script: EvaluationScript | None = Field(
         None,
         description="A program of your own that measures each model.",
         json_schema_extra=about(
-            interacts="metric may name one of its metrics", change="your own measure decides, not a validation loss"
+            interacts="metric, which may name one of its metrics",
+            change="when your own measure decides, not a validation loss",
         ),
     )
     max_hours: float | None = Field(
         None,
         gt=0,
-        description="Time after which no run is started.",
+        description="Time limit of the search, after which no run starts; null: none.",
         json_schema_extra=about(
             unit="hours",
-            interacts="a run that has begun ends; the same command goes on later",
-            change="the machine is wanted in the morning",
+            interacts="runs that have started, which train to their end; the same command resumes later",
+            change="when the machine is needed in the morning",
+            synonyms="time_limit time_budget max_time timeout",
         ),
     )
     max_epochs_total: int | None = Field(
         None,
         gt=0,
-        description="Epochs of all runs together after which no run is started.",
+        description="Number of epochs of all runs together after which no run starts; null: no limit.",
         json_schema_extra=about(
-            unit="epochs", interacts="epochs and n_samples", change="searches of equal cost are compared"
+            unit="epochs", interacts="epochs and n_samples", change="to compare searches of equal cost"
         ),
     )
     run_timeout_minutes: float | None = Field(
         None,
         gt=0,
-        description="Time after which a run is ended as failed.",
+        description="Time limit of a run, after which it is ended as failed; null: none.",
         json_schema_extra=about(
-            unit="minutes", interacts="max_retries does not apply", change="some configurations would take forever"
+            unit="minutes",
+            interacts="max_retries, which does not apply",
+            change="when some configurations would take forever",
         ),
     )
     stall_minutes: float = Field(
         5.0,
         gt=0,
         description="Time without progress after which a run's process is replaced: no event, less than 1 % of a "
-        "core used and nothing read. The run resumes once from its checkpoint. Time while the process or the machine "
-        "is suspended does not count, nor do hooks and the evaluation script.",
+        "core used and nothing read. The run resumes once from its checkpoint. Time while the process or "
+        "the machine is suspended does not count, nor do hooks and the evaluation script.",
         json_schema_extra=about(
             unit="minutes",
-            interacts="run_timeout_minutes limits runs that do make progress",
-            change="larger where data are on a disk that pauses for minutes",
+            interacts="run_timeout_minutes, which limits runs that do make progress",
+            change="to more where data are on a disk that pauses for minutes",
         ),
     )
     max_retries: int = Field(
         3,
         ge=0,
-        description="How often a run that does not fit in memory is tried again with half the batch.",
+        description="Number of times that a run that does not fit in memory is retried with half the batch.",
         json_schema_extra=about(
-            unit="attempts", interacts="oom_keep_effective_batch", change="0 to see at once which runs do not fit"
+            unit="attempts",
+            interacts="oom_keep_effective_batch",
+            change="to 0 to see at once which runs do not fit",
+            synonyms="retries oom_retries",
         ),
     )
     oom_keep_effective_batch: bool = Field(
         True,
-        description="Such a run still takes optimizer steps over the planned batch, in smaller pieces; false halves "
-        "the batch itself.",
-        json_schema_extra=about(interacts="max_retries", change="false for the behaviour of v1"),
+        description="Whether a retried run still takes optimizer steps over the planned batch, in smaller pieces; "
+        "false: the batch itself is halved.",
+        json_schema_extra=about(interacts="max_retries", change="to false for the behaviour of v1"),
     )
     keep_models: Literal["all", "best"] | Annotated[int, Field(gt=0, strict=True)] = Field(
         "all",
-        description="Whose exported models stay on disk: all runs', the best one's, or those of the best so many.",
+        description="Which exported models to keep: `all`, `best`, or the best N.",
         json_schema_extra=about(
             unit="runs",
-            interacts="of several training seeds the first one's counts; others are removed once better runs have "
-            "finished, and a command makes them again",
+            interacts="repeats: of several seeds of a configuration the first one counts. Other models are removed "
+            "once better runs have finished, and a command makes them again",
             change="to save disk; results and checkpoints stay",
         ),
     )
     override_input: bool = Field(
         False,
-        description="Never ask before starting.",
-        json_schema_extra=about(interacts="the same as --yes", change="a script starts the search"),
+        description="Whether to start without asking.",
+        json_schema_extra=about(
+            interacts="--yes, which does the same",
+            change="to true when a script starts the search",
+            synonyms="yes force no_confirm",
+        ),
     )
 
     @field_validator("hp_search_name")
@@ -382,7 +430,7 @@ class SearchFields(ProjectConfig):
         return values
 
     def place(self, field: str) -> KeyPath:
-        """Where a searchable field stands in the file: `dim_model` in its section, `seq_length` at the root."""
+        """Where a searchable field is in the file: `dim_model` in its section, `seq_length` at the top level."""
         section = searchable()[field].section
         return (SEARCH_SECTIONS[section], field) if section else (field,)
 

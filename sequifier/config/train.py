@@ -41,232 +41,268 @@ class TrainConfig(ProjectConfig):
     """One training run: data, model and training. `sequifier train` needs nothing else."""
 
     metadata_config_path: str = Field(
-        description="The metadata JSON that `preprocess` wrote.",
+        description="Path of the metadata JSON that `preprocess` wrote.",
         json_schema_extra=about(
-            old_names=("ddconfig_path",),
+            interacts="input_columns, target_columns and the data paths, whose defaults come from it",
+            change="for another data set",
             outside_identity=True,
-            interacts="gives columns, kinds, classes and paths of the splits",
-            change="another data set",
+            old_names=("ddconfig_path",),
+            synonyms="metadata",
         ),
     )
     model_name: str = Field(
         min_length=1,
-        description="Name of the run: in the names of its models, checkpoints and logs.",
+        description="Name of the run, used in the names of its models, checkpoints and logs. It must not contain "
+        '"embedding".',
         json_schema_extra=about(
+            interacts="continue_training: a run resumes the checkpoint of its own name",
+            change="for each run that you want to keep beside the others",
             outside_identity=True,
-            interacts='must not contain "embedding"',
-            change="for each run that should stand beside the others",
+            synonyms="name run_name experiment_name exp_name",
         ),
     )
     training_data_path: str | None = Field(
         None,
-        description="Encoded training events; null: split 0 of the metadata.",
+        description="Path of the encoded training events; null: split 0 of the metadata.",
         json_schema_extra=about(
-            outside_identity=True,
-            interacts="read_format; encoded with the same metadata",
+            interacts="read_format; the data must be encoded with the same metadata",
             change="to train on another split",
+            outside_identity=True,
+            synonyms="train_path train_data train_file training_data",
         ),
     )
     validation_data_path: str | None = Field(
         None,
-        description="Encoded validation events; null: split 1 of the metadata, or its only split.",
+        description="Path of the encoded validation events; null: split 1 of the metadata, or its only split.",
         json_schema_extra=about(
-            outside_identity=True,
-            interacts="read_format; encoded with the same metadata",
+            interacts="read_format; the data must be encoded with the same metadata",
             change="to validate on another split",
+            outside_identity=True,
+            synonyms="val_path val_data val_file eval_data dev_data validation_data",
         ),
     )
     read_format: EventFormat | None = Field(
         None,
-        description="Format of the splits; null: by the file's ending, or by the metadata.json of a folder.",
+        description="Format of the splits; null: from the file's ending, or from the metadata.json of a folder.",
         json_schema_extra=about(
-            outside_identity=True,
             interacts="training_data_path and validation_data_path",
-            change="the file's ending does not tell its format",
+            change="when the file's ending does not tell its format",
+            outside_identity=True,
+            synonyms="format file_type",
         ),
     )
     input_columns: Columns | None = Field(
         None,
-        description="Columns the model reads; null: all.",
+        description="Columns that the model reads; null: all columns.",
         json_schema_extra=about(
-            old_names=("selected_columns",),
-            searchable=True,
-            interacts="model_spec.feature_embedding_dims names each; targets need not be among them",
+            interacts="model_spec.feature_embedding_dims, which names each of them; target_columns need not be among "
+            "them",
             change="to find out which columns help: search several sets",
+            searchable=True,
+            old_names=("selected_columns",),
+            synonyms="inputs features feature_columns input_features covariates",
         ),
     )
     target_columns: Columns = Field(
-        description="Columns to predict.",
+        description="Columns that the model predicts.",
         json_schema_extra=about(
-            interacts="criterion, loss_weights, class_weights and class_share_log_columns name them",
-            change="another question to the same data; several targets share one model",
+            interacts="criterion, loss_weights, class_weights and class_share_log_columns, which name them",
+            change="to ask another question of the same data; several targets share one model",
+            synonyms="target targets label labels outputs output_columns target_column",
         ),
     )
     target_column_types: dict[str, ColumnType] | None = Field(
         None,
-        description="Kind of each target; null: from the metadata.",
+        description="Type of each target; null: from the metadata.",
         json_schema_extra=about(
-            outside_identity=True,
-            interacts="names each of target_columns; agrees with the metadata",
+            interacts="target_columns (one entry each) and the metadata, with which it must agree",
             change="to check the metadata against what you expect",
+            outside_identity=True,
         ),
     )
     column_types: dict[str, str] | None = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(outside_identity=True, from_metadata=True, searchable=True, unused=True),
+        description="Type of each column. Taken from the metadata; the value here has an effect only with "
+        "--skip-metadata.",
+        json_schema_extra=about(unused=True, outside_identity=True, searchable=True, from_metadata=True),
     )
     categorical_columns: NameList | None = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
+        description="Names of the categorical columns. Taken from the metadata; the value here has an effect only "
+        "with --skip-metadata.",
+        json_schema_extra=about(unused=True, outside_identity=True, from_metadata=True),
     )
     real_columns: NameList | None = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
+        description="Names of the real columns. Taken from the metadata; the value here has an effect only with "
+        "--skip-metadata.",
+        json_schema_extra=about(unused=True, outside_identity=True, from_metadata=True),
     )
     n_classes: dict[str, int] | None = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
+        description="Number of classes of each categorical column. Taken from the metadata; the value here has an "
+        "effect only with --skip-metadata.",
+        json_schema_extra=about(
+            unused=True, outside_identity=True, from_metadata=True, synonyms="num_classes vocab_size"
+        ),
     )
     id_maps: dict[str, dict[str, int]] | None = Field(
         None,
-        description="From the metadata; counts with --skip-metadata alone.",
-        json_schema_extra=about(outside_identity=True, from_metadata=True, unused=True),
+        description="Id of each label, by column. Taken from the metadata; the value here has an effect only with "
+        "--skip-metadata.",
+        json_schema_extra=about(unused=True, outside_identity=True, from_metadata=True),
     )
     seq_length: int | None = Field(
         None,
         gt=0,
         le=1_000_000,
-        description="Events that the model sees at once; null: that of the metadata.",
+        description="Number of events in a window: how many events the model sees at once; null: the seq_length of "
+        "the metadata.",
         json_schema_extra=about(
-            old_names=("max_seq_len",),
-            searchable=True,
             unit="events",
-            interacts="any value works: windows are cut when loading",
-            change="events far back matter, or memory is short",
+            interacts="window_stride and model_spec.prediction_length; any length works, because windows are cut when "
+            "the data are loaded",
+            change="to more when events far back matter, to fewer when memory is short",
+            searchable=True,
+            old_names=("max_seq_len",),
+            synonyms="context context_length context_size window window_size window_length block_size max_length "
+            "max_len max_seq_length sequence_length seq_len lookback history_length n_ctx",
         ),
     )
     window_stride: int | None = Field(
         None,
         gt=0,
-        description="Events by which training windows advance; null: the smaller of the split's stride and seq_length.",
+        description="Number of events by which training windows advance; null: the smaller of the split's stride and "
+        "seq_length.",
         json_schema_extra=about(
-            searchable=True,
             unit="events",
-            change="smaller shows each event in more places and takes longer",
-            interacts="the number of windows, and with it the optimizer steps of an epoch",
+            interacts="epochs: it decides the number of windows, and so the optimizer steps of an epoch",
+            change="to a smaller value to show each event in more places, which takes longer",
+            searchable=True,
+            synonyms="stride overlap hop step_size",
         ),
     )
     metric: str = Field(
         "val_loss",
-        description="The validation metric that best checkpoint, early stopping and ranking use.",
+        description="Validation metric that selects the best checkpoint, triggers early stopping and ranks runs.",
         json_schema_extra=about(
-            interacts="direction; early_stopping_epochs, pruner and ranking go by it",
-            change="accuracy, or one of several targets, is what counts",
+            interacts="direction, early_stopping_epochs and the pruner of a search",
+            change="when accuracy, or one of several targets, is what counts",
+            synonyms="monitor objective objective_metric metric_for_best_model",
         ),
     )
     direction: Literal["minimize", "maximize"] = Field(
         "minimize",
-        description="Which way the metric is better.",
-        json_schema_extra=about(interacts="metric", change="maximize for accuracy, top5, mrr and macro_f1"),
+        description="Whether the metric is to be minimized or maximized.",
+        json_schema_extra=about(
+            interacts="metric",
+            change="to maximize for accuracy, top5, mrr and macro_f1",
+            synonyms="mode greater_is_better",
+        ),
     )
     inference_batch_size: int = Field(
         64,
         gt=0,
-        description="Default batch of `infer`; exported models take any batch.",
+        description="Default batch size of `infer`. Exported models take any batch size.",
         json_schema_extra=about(
+            unit="windows",
+            interacts="inference_batch_size of infer.yaml, which takes precedence",
+            change="when predicting takes too much memory or is slow",
             outside_identity=True,
             may_differ_on_resume=True,
-            unit="windows",
-            interacts="the field of this name in infer.yaml is stronger",
-            change="predicting takes too much memory, or is slow",
+            synonyms="eval_batch_size val_batch_size test_batch_size",
         ),
     )
     seed: int | None = Field(
         1010,
         ge=0,
         lt=2**63,
-        description="Seed of weights, order and dropout; null draws one and records it.",
+        description="Random seed of weights, window order and dropout; null: draw one and record it.",
         json_schema_extra=about(
             unit="a seed",
-            interacts="repeats of a search: trains with seed, seed + 1 and so on",
+            interacts="repeats of a search, which trains with seed, seed + 1 and so on",
             change="to see how much of a difference is chance",
+            synonyms="random_state random_seed manual_seed rng",
         ),
     )
     cpu_threads: int | None = Field(
         None,
         gt=0,
         le=1024,
-        description="Threads of torch; null: all cores. Recorded, since sums depend on it in the last digit.",
+        description="Number of CPU threads of torch; null: all cores. It is recorded, because sums depend on it in "
+        "the last digits.",
         json_schema_extra=about(
-            outside_identity=True,
             unit="threads",
-            interacts="another number changes the last digits of the losses",
-            change="other programs need the cores",
+            interacts="device: on a CPU, another number changes the last digits of the losses",
+            change="when other programs need the cores",
+            outside_identity=True,
+            synonyms="num_threads threads n_threads n_jobs n_cores cores",
         ),
     )
     export_generative_model: bool = Field(
         True,
-        description="Export the model that predicts the targets.",
+        description="Whether to export the model that predicts the targets.",
         json_schema_extra=about(
+            interacts="export_onnx and export_pt, which choose the file format",
+            change="to false when you need only embeddings",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="export_onnx and export_pt say in which form",
-            change="only embeddings are wanted",
         ),
     )
     export_embedding_model: bool = Field(
         False,
-        description="Export the model that returns embeddings.",
+        description="Whether to export the model that returns embeddings.",
         json_schema_extra=about(
+            interacts="export_onnx and export_pt, which choose the file format",
+            change="to true when another program works on vectors of sequences",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="export_onnx and export_pt say in which form",
-            change="another program is to work on vectors of sequences",
         ),
     )
     export_onnx: bool = Field(
         True,
-        description="Export to ONNX.",
+        description="Whether to export to ONNX.",
         json_schema_extra=about(
+            interacts="export_generative_model and export_embedding_model, which choose the models",
+            change="to false when nobody will use the models of these runs",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="export_generative_model and export_embedding_model say which models",
-            change="nobody will use the models of these runs",
+            synonyms="onnx",
         ),
     )
     export_end_to_end: bool = Field(
         False,
-        description="Export a second ONNX that takes raw values and returns labels and original units.",
+        description="Whether to export a second ONNX model that takes raw values and returns labels and original "
+        "units.",
         json_schema_extra=about(
+            interacts="no other export field: it is written in any case",
+            change="to true to call the model without Python: vocabularies and statistics are inside the graph",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="written whatever the other export fields say",
-            change="to call the model without Python: vocabularies and statistics are inside the graph",
+            synonyms="end_to_end raw_onnx",
         ),
     )
     export_pt: bool = Field(
         False,
-        description="Export the weights for torch (.pt).",
+        description="Whether to export the weights for torch (.pt).",
         json_schema_extra=about(
+            interacts="export_generative_model and export_embedding_model, which choose the models",
+            change="to true to continue in torch, or for infer_with_dropout",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="export_generative_model and export_embedding_model say which models",
-            change="to go on in torch, or for infer_with_dropout",
+            synonyms="pt torch_export save_weights",
         ),
     )
     export_with_dropout: bool = Field(
         False,
-        description="Keep dropout active in exported ONNX models: each call draws anew. The optional input "
-        "`dropout_ratio` replaces the ratio of training; 0 turns dropout off.",
+        description="Whether dropout stays active in exported ONNX models, so that each call draws anew. The "
+        "optional input `dropout_ratio` replaces the ratio of training; 0 turns dropout off.",
         json_schema_extra=about(
+            interacts="training_spec.dropout, which must be above 0; `infer` turns dropout off unless "
+            "infer_with_dropout is true",
+            change="to true when predictions outside of Sequifier should vary with dropout",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="training_spec.dropout above 0; infer turns dropout off unless infer_with_dropout is true",
-            change="predictions outside of Sequifier should vary with dropout",
         ),
     )
     hooks: dict[str, NameList] = Field(
@@ -274,8 +310,9 @@ class TrainConfig(ProjectConfig):
         description="Your functions (`module:function`) by the point at which they are called: "
         f"{', '.join(HOOK_POINTS)}. The module is looked for in project_root.",
         json_schema_extra=about(
-            interacts="docs/training.md says what each point gives them",
+            interacts="user, whose keys they can read; docs/training.md lists what each point passes to them",
             change="to log, check or save something of your own",
+            synonyms="callbacks callback",
         ),
     )
     model_spec: ModelSpec = Field(default_factory=ModelSpec, description="The shape of the transformer.")

@@ -20,48 +20,56 @@ class TrainingSpec(StrictModel):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Where to train. auto takes cuda where it is there, else the CPU, also on a Mac: mps is not tested "
-        "yet.",
+        description="Device that trains. `auto` is CUDA where available, else the CPU, also on a Mac: mps is not "
+        "tested yet.",
         json_schema_extra=about(
+            interacts="layer_type_dtypes and torch_compile, whose defaults depend on it",
+            change="to leave the GPU to others",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="layer_type_dtypes and torch_compile choose by it",
-            change="to leave the GPU to others",
+            synonyms="gpu gpus accelerator use_cuda no_cuda cuda",
         ),
     )
     epochs: int = Field(
         10,
         gt=0,
-        description="Passes over the training windows.",
+        description="Number of passes over the training windows.",
         json_schema_extra=about(
+            unit="epochs",
+            interacts="learning_rate and scheduler; max_steps may end a run earlier",
+            change="to more while the validation loss still falls at the end (early_stopping_epochs cuts what is "
+            "too long)",
             may_differ_on_resume=True,
             searchable=True,
-            unit="epochs",
-            interacts="learning_rate and scheduler; max_steps may end it earlier",
-            change="more while the validation loss still falls at the end; early_stopping_epochs cuts what is too long",
+            synonyms="n_epochs num_epochs max_epochs epoch num_train_epochs",
         ),
     )
     max_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps after which training ends, also in the middle of an epoch.",
+        description="Maximum number of optimizer steps; null: no limit. Training ends there, also in the middle of an "
+        "epoch.",
         json_schema_extra=about(
+            unit="optimizer steps",
+            interacts="epochs, which ends a run too; `auto` in a scheduler uses whichever comes first",
+            change="for a quick try, or for runs of equal cost on data of different size",
             may_differ_on_resume=True,
             searchable=True,
-            unit="optimizer steps",
-            interacts="epochs ends a run too; a scheduler's auto goes by the earlier end",
-            change="a quick try, or runs of equal cost on data of different size",
+            synonyms="max_iters max_iterations num_steps n_steps train_steps max_train_steps iterations",
         ),
     )
     batch_size: int = Field(
         64,
         gt=0,
-        description="Windows in one forward and backward pass.",
+        description="Number of windows in one forward and backward pass.",
         json_schema_extra=about(
-            searchable=True,
             unit="windows",
-            interacts="memory grows with it; an optimizer step sees batch_size x accumulation_steps windows",
-            change="as large as memory allows without needing more epochs; search it with learning_rate",
+            interacts="accumulation_steps (an optimizer step sees batch_size x accumulation_steps windows) and "
+            "learning_rate; memory grows with it",
+            change="to as many as memory allows without needing more epochs; search it together with learning_rate",
+            searchable=True,
+            synonyms="bs batch batchsize minibatch minibatch_size train_batch_size per_device_train_batch_size "
+            "micro_batch_size",
         ),
     )
     learning_rate: float = Field(
@@ -70,235 +78,267 @@ class TrainingSpec(StrictModel):
         le=10,
         description="Learning rate after warm-up, before the scheduler changes it.",
         json_schema_extra=about(
-            old_names=("lr",),
-            searchable=True,
-            change="the first thing to search: 1e-4 to 3e-3 for Adam-like optimizers",
             unit="no unit",
-            interacts="optimizer and scheduler; larger steps (batch_size) allow a higher one",
+            interacts="optimizer, scheduler and batch_size: larger batches allow a higher rate",
+            change="first of all: search 1e-4 to 3e-3 for Adam-like optimizers",
+            searchable=True,
+            old_names=("lr",),
+            synonyms="lr eta alpha max_lr base_lr init_lr",
         ),
     )
     accumulation_steps: int = Field(
         1,
         gt=0,
-        description="Batches whose gradients make one optimizer step: the gradient of the joined batch, exactly.",
+        description="Number of batches whose gradients make one optimizer step. The result is the gradient of the "
+        "joined batch, exactly.",
         json_schema_extra=about(
-            searchable=True,
             unit="batches",
-            change="raise it, and lower batch_size, when memory is short",
             interacts="batch_size: a step sees their product",
+            change="to more, with a smaller batch_size, when memory is short",
+            searchable=True,
+            synonyms="gradient_accumulation gradient_accumulation_steps grad_accum grad_accumulation "
+            "accumulate_grad_batches",
         ),
     )
     effective_batch_size: int | None = Field(
         None,
         gt=0,
-        description="Windows in one optimizer step; null: batch_size x accumulation_steps. Written by the search "
-        "when a batch did not fit in memory: the step is cut into accumulation_steps nearly equal batches.",
+        description="Number of windows in one optimizer step; null: batch_size x accumulation_steps. A search writes "
+        "it when a batch did not fit in memory: the step is then cut into accumulation_steps nearly "
+        "equal batches.",
         json_schema_extra=about(
-            unit="windows", interacts="at most batch_size x accumulation_steps", change="never by hand"
+            unit="windows",
+            interacts="batch_size and accumulation_steps, whose product it must not exceed",
+            change="only in run files that a search has written",
+            synonyms="global_batch_size total_batch_size",
         ),
     )
     dropout: Fraction = Field(
         0.0,
-        description="Fraction of activations set to 0 while training.",
+        description="Fraction of activations set to 0 during training.",
         json_schema_extra=about(
-            searchable=True,
             unit="fraction",
-            change="0.1 to 0.3 when the validation loss rises while training goes on",
             interacts="export_with_dropout and infer_with_dropout",
+            change="to 0.1 to 0.3 when the validation loss rises during training",
+            searchable=True,
+            synonyms="dropout_rate drop_rate drop_prob p_dropout attention_dropout resid_dropout hidden_dropout",
         ),
     )
     optimizer: Named = Field(
         Named(name="Adam"),
-        description="Optimizer by name, with its options: torch.optim first, then pytorch_optimizer.",
+        description="Optimizer by name, with its options: a class of torch.optim, else of pytorch_optimizer.",
         json_schema_extra=about(
+            interacts="learning_rate, which is its learning rate, and decay_all",
+            change="to {name: AdamW, weight_decay: 0.1} against overfitting; `sequifier config explain AdamW` lists "
+            "its options",
             searchable=True,
-            interacts="its learning rate is learning_rate",
-            change="AdamW with weight_decay against overfitting; others are worth a search; `sequifier "
-            "config explain AdamW` lists its options",
+            synonyms="optim optimiser",
         ),
     )
     scheduler: Named = Field(
         Named(name="StepLR", step_size=1, gamma=0.99),
-        description="Learning-rate schedule of torch.optim.lr_scheduler by name, with its options; the word auto "
-        "stands for the run's epochs or optimizer steps.",
+        description="Learning-rate scheduler of torch.optim.lr_scheduler by name, with its options. The word `auto` "
+        "in an option stands for the length of the run, in epochs or optimizer steps.",
         json_schema_extra=about(
+            interacts="scheduler_step_on, which decides what its lengths count, and warmup_steps",
+            change="to {name: CosineAnnealingLR, T_max: auto} for runs of a fixed length",
             searchable=True,
-            interacts="scheduler_step_on says what its lengths count",
-            change="{name: CosineAnnealingLR, T_max: auto} for runs of a fixed length",
+            synonyms="lr_scheduler lr_scheduler_type lr_schedule schedule lr_decay annealing cosine",
         ),
     )
     scheduler_step_on: Literal["epoch", "batch"] = Field(
         "epoch",
-        description="When the scheduler advances: after each epoch, or after each optimizer step (batch).",
+        description="When the scheduler advances: after each epoch, or after each optimizer step (`batch`).",
         json_schema_extra=about(
-            old_names=("scheduler_step_iter",),
-            searchable=True,
             interacts="scheduler: its lengths count epochs or optimizer steps; ReduceLROnPlateau waits for evaluations",
-            change="batch for OneCycleLR and for runs of few epochs",
+            change="to batch for OneCycleLR and for runs of few epochs",
+            searchable=True,
+            old_names=("scheduler_step_iter",),
+            synonyms="scheduler_interval",
         ),
     )
     warmup_steps: int = Field(
         0,
         ge=0,
-        description="Length of a linear rise of the learning rate from 0, on top of any scheduler.",
+        description="Length of the linear warm-up, in which the learning rate rises from 0, on top of any scheduler.",
         json_schema_extra=about(
-            searchable=True,
             unit="optimizer steps",
-            interacts="multiplies what the scheduler says",
-            change="the loss jumps at the beginning: 100 to 1000",
+            interacts="scheduler, whose rate it multiplies",
+            change="to 100 to 1000 when the loss jumps at the beginning",
+            searchable=True,
+            synonyms="warmup warm_up num_warmup_steps warmup_ratio warmup_epochs warmup_iters",
         ),
     )
     decay_all: bool = Field(
         False,
-        description="Apply weight decay to norms, biases and embeddings (of categories, real values and positions) "
-        "too, instead of the matrices of linear layers alone.",
+        description="Whether weight decay also applies to norms, biases and embeddings (of categories, real values "
+        "and positions), not only to the matrices of linear layers.",
         json_schema_extra=about(
-            searchable=True, interacts="optimizer: its weight_decay", change="to match runs of other programs"
+            interacts="optimizer: its weight_decay", change="to true to match runs of other programs", searchable=True
         ),
     )
     gradient_clip: float | None = Field(
         0.5,
         gt=0,
-        description="Largest norm of the gradient; a longer one is scaled down. Null: off.",
+        description="Maximum norm of the gradient; a longer gradient is scaled down; null: off.",
         json_schema_extra=about(
-            searchable=True,
             unit="norm of all gradients together",
-            interacts="learning_rate: a loss that diverges needs either lower",
-            change="1.0 is common too; null to match v1",
+            interacts="learning_rate: when the loss diverges, lower either",
+            change="to 1.0, which is common too, or to null to match v1",
+            searchable=True,
+            synonyms="grad_clip clip clipnorm max_grad_norm grad_clip_norm clip_grad_norm gradient_clip_val clip_grad "
+            "gradient_clipping",
         ),
     )
     criterion: dict[str, Named] = Field(
         default_factory=dict,
-        description="Loss of each target: a torch.nn loss by name, with its options. Left out: CrossEntropyLoss for "
+        description="Loss of each target: a torch.nn loss by name, with its options; left out: CrossEntropyLoss for "
         "categorical targets, MSELoss for real ones.",
         json_schema_extra=about(
+            interacts="target_columns and their types; val_loss is measured with it",
+            change="to HuberLoss or L1Loss when outliers spoil a real target",
             searchable=True,
-            interacts="target_columns, and the kind of each target; val_loss is measured with it",
-            change="outliers spoil a real target: HuberLoss or L1Loss",
+            synonyms="loss loss_fn loss_function",
         ),
     )
     loss_weights: dict[str, float] | None = Field(
         None,
-        description="Weight of each target's loss in the sum, 0 or more, one at least above 0; left out: 1.",
+        description="Weight of each target's loss in the sum: 0 or more, at least one above 0; left out: 1.",
         json_schema_extra=about(
-            searchable=True,
             unit="no unit",
             interacts="target_columns; val_loss is the weighted sum",
-            change="one target counts more than the others",
+            change="when one target matters more than the others",
+            searchable=True,
+            synonyms="loss_weight target_weights task_weights",
         ),
     )
     class_weights: dict[str, list[float]] | None = Field(
         None,
-        description="Weight of each class of a categorical target: n_classes numbers of 0 or more, id 0 first (it has "
-        "no effect). Targets of a class with weight 0 count as positions and add nothing to the loss.",
+        description="Weight of each class of a categorical target: n_classes numbers of 0 or more, id 0 first (it "
+        "has no effect). Targets of a class with weight 0 count as positions and add nothing to the "
+        "loss.",
         json_schema_extra=about(
-            searchable=True,
-            interacts="changes what val_loss measures",
             unit="no unit",
-            change="rare classes matter more than their number says",
+            interacts="criterion; val_loss is measured with them",
+            change="when rare classes matter more than their frequency",
+            searchable=True,
+            synonyms="class_weight pos_weight imbalance",
         ),
     )
     save_interval_epochs: int = Field(
         1,
         gt=0,
-        description="Epochs between checkpoints.",
+        description="Number of epochs between checkpoints.",
         json_schema_extra=about(
-            old_names=("iter_save",),
+            unit="epochs",
+            interacts="keep_checkpoints; a run resumes from its last epoch in any case",
+            change="when checkpoints take too much disk",
             outside_identity=True,
             may_differ_on_resume=True,
-            unit="epochs",
-            interacts="keep_checkpoints; a run resumes from its last epoch whatever this says",
-            change="checkpoints take too much disk",
+            old_names=("iter_save",),
+            synonyms="save_every save_frequency save_freq save_every_n_epochs checkpoint_interval",
         ),
     )
     checkpoint_interval_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps between additional checkpoints; a run can go on from each, also within an epoch.",
+        description="Number of optimizer steps between additional checkpoints; null: none. A run can resume from "
+        "each of them, also within an epoch.",
         json_schema_extra=about(
-            old_names=("checkpoint_cadence",),
-            outside_identity=True,
-            may_differ_on_resume=True,
             unit="optimizer steps",
             interacts="keep_checkpoints",
-            change="an epoch takes hours",
+            change="when an epoch takes hours",
+            outside_identity=True,
+            may_differ_on_resume=True,
+            old_names=("checkpoint_cadence",),
+            synonyms="save_steps checkpoint_every checkpoint_steps every_n_train_steps",
         ),
     )
     keep_checkpoints: int | None = Field(
         None,
         gt=0,
-        description="Checkpoints to keep, the newest ones of epochs and of steps; null keeps all (a search keeps 1).",
+        description="Number of checkpoints to keep: the newest ones of epochs, and as many of steps; null: all (a "
+        "search keeps 1).",
         json_schema_extra=about(
-            outside_identity=True,
-            may_differ_on_resume=True,
             unit="checkpoints",
             interacts="save_interval_epochs and checkpoint_interval_steps",
-            change="checkpoints take too much disk",
+            change="when checkpoints take too much disk",
+            outside_identity=True,
+            may_differ_on_resume=True,
+            synonyms="save_total_limit save_top_k max_to_keep keep_last_n",
         ),
     )
     early_stopping_epochs: int | None = Field(
         None,
         gt=0,
-        description="Epochs without a better metric after which training stops; null: never.",
+        description="Number of epochs without a better metric after which training stops; null: never.",
         json_schema_extra=about(
+            unit="epochs",
+            interacts="metric and direction (what is better) and epochs (the maximum)",
+            change="to 2 to 5 when the validation loss rises again",
             may_differ_on_resume=True,
             searchable=True,
-            unit="epochs",
-            interacts="metric and direction say what is better; epochs is the most",
-            change="2 to 5 when the validation loss rises again",
+            synonyms="patience early_stopping early_stop early_stopping_patience early_stopping_rounds "
+            "n_iter_no_change",
         ),
     )
     evaluation_context: Literal["full", "split"] = Field(
         "full",
-        description="full: every event of the split is predicted once, with the events before it as history; "
-        "split: separate windows of the split alone.",
-        json_schema_extra=about(interacts="evaluation_stride is for full", change="split for the numbers of v1"),
+        description="History of an evaluated event. `full`: every event of the split is predicted once, with the "
+        "events before it as history; `split`: separate windows of the split alone, as in v1.",
+        json_schema_extra=about(
+            interacts="evaluation_stride, which applies to full", change="to split for the numbers of v1"
+        ),
     )
     evaluation_stride: int | None = Field(
         None,
         gt=0,
-        description="Events by which evaluation windows advance; null: seq_length // 2.",
+        description="Number of events by which evaluation windows advance; null: seq_length // 2.",
         json_schema_extra=about(
             unit="events",
-            interacts="at most seq_length; smaller sees more history and takes longer",
-            change="larger when evaluating takes too long",
+            interacts="seq_length, which it must not exceed; a smaller stride gives more history and takes longer",
+            change="to more when evaluating takes too long",
+            synonyms="eval_stride",
         ),
     )
     eval_interval_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps between additional evaluations. They count for the best weights; the scheduler, "
-        "early stopping and pruning go by epochs.",
+        description="Number of optimizer steps between additional evaluations; null: none. They can set the best "
+        "weights; the scheduler, early stopping and pruning use the evaluation after each epoch alone.",
         json_schema_extra=about(
-            old_names=("eval_cadence",),
-            may_differ_on_resume=True,
             unit="optimizer steps",
-            interacts="sampling_interval_steps and log_interval count the same steps",
-            change="an epoch takes hours, or the best model lies within one",
+            interacts="sampling_interval_steps and log_interval, which count the same steps",
+            change="when an epoch takes hours, or the best model occurs within one",
+            may_differ_on_resume=True,
+            old_names=("eval_cadence",),
+            synonyms="eval_steps eval_interval eval_every evaluate_every val_check_interval validation_interval",
         ),
     )
     sampling_interval_steps: int | None = Field(
         None,
         gt=0,
-        description="Optimizer steps between generated samples in the log; null: none.",
+        description="Number of optimizer steps between generated samples in the log; null: none.",
         json_schema_extra=about(
-            old_names=("sampling_cadence",),
+            unit="optimizer steps",
+            interacts="input_columns: every input must be a target",
+            change="to read what a model of text has learnt",
             outside_identity=True,
             may_differ_on_resume=True,
-            unit="optimizer steps",
-            interacts="every input column must be a target",
-            change="to read what a model of text has learnt",
+            old_names=("sampling_cadence",),
+            synonyms="sample_every sample_interval",
         ),
     )
     sampling_prompt: str | list[Any] | None = Field(
         None,
-        description="How a generated sample begins: a text, or a list of labels, or for several input columns a list "
-        "of maps from column to value; null: from nothing.",
+        description="Beginning of each generated sample: a text, a list of labels, or, for several input columns, a "
+        "list of maps from column to value; null: start from nothing.",
         json_schema_extra=about(
+            interacts="sampling_interval_steps",
+            change="to see how the model continues something known",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="sampling_interval_steps",
-            change="to see how the model goes on from something known",
+            synonyms="prompt",
         ),
     )
     sampling_temperature: float = Field(
@@ -306,164 +346,188 @@ class TrainingSpec(StrictModel):
         ge=0,
         description="Temperature of generated samples; 0 takes the most likely class.",
         json_schema_extra=about(
-            outside_identity=True,
-            may_differ_on_resume=True,
             unit="no unit",
             interacts="sampling_interval_steps",
-            change="below 1 for the likelier, above 1 for the more varied",
+            change="to below 1 for likelier events, above 1 for more varied ones",
+            outside_identity=True,
+            may_differ_on_resume=True,
         ),
     )
     sampling_max_length: int = Field(
         100,
         gt=0,
-        description="Events to generate for a sample.",
+        description="Number of events to generate for a sample.",
         json_schema_extra=about(
-            outside_identity=True,
-            may_differ_on_resume=True,
             unit="events",
             interacts="sampling_interval_steps",
-            change="to see more, or wait less",
+            change="to see more, or to wait less",
+            outside_identity=True,
+            may_differ_on_resume=True,
         ),
     )
     sampling_seed: int = Field(
         42,
         ge=0,
         lt=2**63,
-        description="Seed of generated samples: all are drawn with the same numbers.",
+        description="Random seed of generated samples: all are drawn with the same numbers.",
         json_schema_extra=about(
-            outside_identity=True,
-            may_differ_on_resume=True,
             unit="a seed",
             interacts="sampling_interval_steps",
             change="to see other samples",
+            outside_identity=True,
+            may_differ_on_resume=True,
         ),
     )
     log_interval: int = Field(
         10,
         gt=0,
-        description="Optimizer steps between log lines.",
+        description="Number of optimizer steps between log lines.",
         json_schema_extra=about(
+            unit="optimizer steps",
+            interacts="--verbose, which shows these lines",
+            change="to 1 to watch each step, to 100 for shorter logs",
             outside_identity=True,
             may_differ_on_resume=True,
-            unit="optimizer steps",
-            interacts="--verbose shows these lines",
-            change="1 to watch each step; 100 for shorter logs",
+            synonyms="log_every logging_steps log_every_n_steps print_every log_freq verbose",
         ),
     )
     class_share_log_columns: NameList = Field(
         default_factory=list,
-        description="Categorical targets of which the log shows, after each evaluation, the classes predicted most "
-        "often and their shares.",
+        description="Categorical targets for which the log shows, after each evaluation, the most frequently "
+        "predicted classes and their fractions.",
         json_schema_extra=about(
+            interacts="target_columns: categorical ones",
+            change="when a model seems to predict always the same class",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="target_columns: categorical ones",
-            change="a model seems to predict always the same",
         ),
     )
     continue_training: bool = Field(
         True,
-        description="Go on from the newest checkpoint of an unfinished run of this name.",
+        description="Whether an unfinished run of this name resumes from its newest checkpoint.",
         json_schema_extra=about(
+            interacts="--resume and --no-resume, which take precedence",
+            change="to false to start afresh each time",
             outside_identity=True,
             may_differ_on_resume=True,
-            interacts="--resume and --no-resume are stronger",
-            change="false to begin afresh each time",
+            synonyms="resume resume_training resume_from_checkpoint",
         ),
     )
     enforce_determinism: bool = Field(
         False,
-        description="Use deterministic algorithms only, also where they are slower (GPU).",
+        description="Whether to use deterministic algorithms only, also where they are slower (GPU).",
         json_schema_extra=about(
+            interacts="seed and device: on a CPU results repeat in any case",
+            change="to true when two runs on a GPU must be equal",
             searchable=True,
-            interacts="seed; device: on a CPU results repeat anyway",
-            change="two runs on a GPU must be equal",
+            synonyms="deterministic reproducible reproducibility use_deterministic_algorithms",
         ),
     )
     num_workers: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Accepted and unused: batches are gathered on the device.",
-        json_schema_extra=about(outside_identity=True, may_differ_on_resume=True, unused=True),
+        description="Accepted without effect: batches are gathered on the device.",
+        json_schema_extra=about(
+            unused=True,
+            outside_identity=True,
+            may_differ_on_resume=True,
+            synonyms="workers dataloader_num_workers dataloader_workers",
+        ),
     )
     load_full_data_to_ram: bool = Field(
         True,
-        description="Hold the splits in memory; false maps them from disk: Arrow files as they are, others are "
-        "converted once to a file beside them. The results are the same.",
+        description="Whether to hold the splits in memory; false: they are mapped from disk, Arrow files as they "
+        "are, others after being converted once to a file beside them. The results are the same.",
         json_schema_extra=about(
+            interacts="max_ram_gb",
+            change="to false when the data are larger than memory",
             outside_identity=True,
             may_differ_on_resume=True,
-            change="false when the data is larger than memory",
-            interacts="max_ram_gb",
+            synonyms="in_memory memmap mmap memory_map streaming",
         ),
     )
     max_ram_gb: float | None = Field(
         None,
         gt=0,
-        description="Memory for the splits; when reading them would take more, they are mapped from disk. "
-        "Null: no limit.",
+        description="Maximum memory for the splits; larger ones are mapped from disk; null: no limit.",
         json_schema_extra=about(
+            unit="gigabytes",
+            interacts="load_full_data_to_ram: when it is false there is nothing to limit",
+            change="when other programs need the memory",
             outside_identity=True,
             may_differ_on_resume=True,
-            unit="gigabytes",
-            interacts="nothing to limit when load_full_data_to_ram is false",
-            change="other programs need the memory",
+            synonyms="memory_limit max_memory ram",
         ),
     )
     layer_type_dtypes: dict[LayerKind, Format] | None = Field(
         None,
-        description="Number format in which layers compute while training, by their kind: linear, decoder (the layers "
-        "that predict; left out: as linear). Weights, embeddings, norms, losses, validation and exported models are "
-        "float32. Null: bfloat16 for linear layers on a GPU that has it, and on a CPU with a matrix unit for it (AMX) "
-        "when a batch has 100,000 numbers or more (batch_size x seq_length x dim_model), there with a decoder in "
-        "float32; float32 elsewhere.",
+        description="Number format in which layers compute during training, by kind of layer: `linear`, and "
+        "`decoder` (the layers that predict; left out: as linear). Weights, embeddings, norms, losses, "
+        "validation and exported models are float32; null: bfloat16 for linear layers on a GPU that "
+        "supports it, and on a CPU with a matrix unit for it (AMX) when a batch has 100,000 numbers or "
+        "more (batch_size x seq_length x dim_model), there with a decoder in float32; else float32.",
         json_schema_extra=about(
-            searchable=True,
             interacts="layer_autocast",
-            change="{} for float32 everywhere; {linear: bfloat16} for bfloat16 everywhere",
+            change="to {} for float32 everywhere, to {linear: bfloat16} for bfloat16 everywhere",
+            searchable=True,
+            synonyms="precision dtype torch_dtype fp16 bf16 half mixed_precision amp autocast",
         ),
     )
     layer_autocast: bool = Field(
         True,
-        description="Mixed precision by default where it is faster, see layer_type_dtypes; false: float32.",
+        description="Whether to use mixed precision by default where it is faster (see layer_type_dtypes); false: "
+        "float32.",
         json_schema_extra=about(
-            searchable=True, interacts="layer_type_dtypes is stronger", change="false to compare with runs in float32"
+            interacts="layer_type_dtypes, which takes precedence",
+            change="to false to compare with runs in float32",
+            searchable=True,
         ),
     )
     torch_compile: Literal["auto", True, False] = Field(
         "auto",
-        description="Compile the blocks of the model, which takes some 10 to 40 s and a C++ compiler; auto: on a CPU "
-        "that has one, when the run is so long that it is repaid.",
-        json_schema_extra=about(change="true for long runs on a GPU", interacts="device; results agree to rounding"),
+        description="Whether to compile the blocks of the model, which takes 10 to 40 s and a C++ compiler. `auto`: "
+        "on a CPU with a compiler, when the run is long enough to repay it.",
+        json_schema_extra=about(
+            interacts="device; results agree to rounding",
+            change="to true for long runs on a GPU",
+            synonyms="compile jit",
+        ),
     )
     distributed: bool = Field(
         False,
-        description="Train on several devices.",
+        description="Whether to train on several devices.",
         json_schema_extra=about(
-            not_yet=True, interacts="data_parallelism and world_size", change="several devices should share a run"
+            interacts="data_parallelism and world_size",
+            change="when several devices should share a run",
+            not_yet=True,
+            synonyms="ddp multi_gpu num_gpus",
         ),
     )
     data_parallelism: Literal["DDP", "FSDP"] | None = Field(
         None,
         description="How several devices share the work.",
-        json_schema_extra=about(not_yet=True, interacts="distributed", change="a model does not fit on one device"),
+        json_schema_extra=about(
+            interacts="distributed", change="when a model does not fit on one device", not_yet=True
+        ),
     )
     world_size: int = Field(
         1,
         gt=0,
-        description="Number of devices.",
+        description="Number of devices that train.",
         json_schema_extra=about(
-            not_yet=True, unit="devices", interacts="distributed", change="several devices should share a run"
+            unit="devices", interacts="distributed", change="when several devices should share a run", not_yet=True
         ),
     )
     backend: str | None = Field(
         None,
-        description="Accepted and unused: communication between devices.",
-        json_schema_extra=about(outside_identity=True, unused=True),
+        description="Accepted without effect: communication between devices.",
+        json_schema_extra=about(unused=True, outside_identity=True),
     )
     device_max_concat_length: int | None = Field(
-        None, description="Accepted and unused (v1).", json_schema_extra=about(outside_identity=True, unused=True)
+        None,
+        description="Accepted without effect (a field of v1).",
+        json_schema_extra=about(unused=True, outside_identity=True),
     )
 
     @model_validator(mode="before")

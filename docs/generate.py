@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sequifier.config.help.reference import annotate, reference
+from sequifier.config.help.comments import annotate
+from sequifier.config.help.reference import reference
 from sequifier.config.loading.kinds import KINDS, kind_of
 from sequifier.project.make import configs
 

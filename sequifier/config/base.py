@@ -34,6 +34,10 @@ ALONE = "nothing else"
 """For `about(interacts=...)`: no other field interacts with this one."""
 
 
+NO_UNIT = "no unit"
+"""For `about(unit=...)`: the number counts and measures nothing."""
+
+
 class About(TypedDict, total=False):
     """What is declared of a field beside its type, bounds and description.
 
@@ -68,7 +72,7 @@ class About(TypedDict, total=False):
     second_names: tuple[str, ...]
     """Other names of today; accepted without a note."""
     synonyms: str
-    """Names in other libraries, separated by spaces: not accepted, but `config explain` and error messages know them."""
+    """Names in other libraries, separated by spaces: not accepted, but known to `config explain` and error messages."""
 
 
 def about(**declared: Unpack[About]) -> dict[str, Any]:

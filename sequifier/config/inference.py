@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sequifier.config.base import ALONE, Columns, ColumnType, NameList, ProjectConfig, StrictModel, about
+from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, NameList, ProjectConfig, StrictModel, about
 
 
 class Sampler(StrictModel):
@@ -15,7 +15,7 @@ class Sampler(StrictModel):
         ge=0,
         description="Temperature, by which the logits are divided; 0 takes the most likely class.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="the other fields, which filter classes after it",
             change="to below 1 for likelier events, above 1 for more varied ones",
             synonyms="temp",
@@ -68,7 +68,7 @@ class Sampler(StrictModel):
         lt=2**63,
         description="Random seed of the draws; null: the config's seed.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="the config's seed, where this one is null",
             change="for other draws with everything else equal",
         ),
@@ -183,7 +183,7 @@ class InferConfig(ProjectConfig):
         lt=2**63,
         description="Random seed of everything drawn; null: draw one.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="sampler.seed, which takes precedence for draws; infer_with_dropout",
             change="for other draws",
             synonyms="random_state random_seed manual_seed",
@@ -216,7 +216,7 @@ class InferConfig(ProjectConfig):
         description="Number of windows per call of the model; null: the model's own default.",
         json_schema_extra=about(
             unit="windows",
-            interacts="memory, which grows with it",
+            interacts="no other field; memory grows with it",
             change="when predicting takes too much memory, or is slow",
             synonyms="batch_size bs eval_batch_size",
         ),

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import StrictModel, about
+from sequifier.config.base import NO_UNIT, StrictModel, about
 from sequifier.config.catalogue.layers import ActivationName, NormName
 
 
@@ -185,7 +185,7 @@ class ModelSpec(StrictModel):
         gt=0,
         description="Base of the rotation frequencies.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="positional_encoding: rope",
             change="to more for windows of thousands of events",
             searchable=True,

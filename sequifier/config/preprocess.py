@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from sequifier.config.base import Columns, ProjectConfig, about
+from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about
 
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
@@ -125,7 +125,7 @@ class PreprocessConfig(ProjectConfig):
         json_schema_extra=about(
             unit="fractions of the events, or of the sequences",
             interacts="split_method (fractions of what) and stride_by_split (as many entries)",
-            change="to [0.9, 0.1] when you need no test split; to more validation data when the table is small",
+            change="to `[0.9, 0.1]` when you need no test split; to more validation data when the table is small",
             old_names=("group_proportions",),
             synonyms="split splits test_size val_size train_size validation_split test_split train_test_split",
         ),
@@ -192,7 +192,7 @@ class PreprocessConfig(ProjectConfig):
         lt=2**63,
         description="Random seed of split_method between_sequence; null: draw one and record it.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="split_method: between_sequence, which alone uses it",
             change="to see how much depends on the split",
             synonyms="random_state random_seed manual_seed",

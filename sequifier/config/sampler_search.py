@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from sequifier.config.base import Columns, ProjectConfig, about, usable_name
+from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about, usable_name
 from sequifier.config.placed_errors import problem
 from sequifier.config.ranges import Range, Searched
 from sequifier.config.sampler_ranges import DEFAULT_RANGES, MAX_TOKENS, WHOLE, Ranges, SamplerType
@@ -39,7 +39,7 @@ class SamplerSearchConfig(ProjectConfig):
     sampler_search_name: str = Field(
         "sampler-search",
         min_length=1,
-        description='Name of the search, whose files are in logs/[name]/. It must not contain "embedding".',
+        description='Name of the search, whose files are in `logs/[name]/`. It must not contain "embedding".',
         json_schema_extra=about(
             interacts="the folder of the results",
             change="for each search that you want to keep beside the others",
@@ -200,7 +200,7 @@ class SamplerSearchConfig(ProjectConfig):
         lt=2**63,
         description="Random seed of everything drawn; null: draw one.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="search_strategy and samples_per_config: configurations and generations are drawn with it",
             change="to see how much of a difference is chance",
             synonyms="random_state random_seed manual_seed",
@@ -217,7 +217,7 @@ class SamplerSearchConfig(ProjectConfig):
     )
     parameter_ranges: dict[SamplerType, Ranges] = Field(
         default_factory=dict,
-        description="Values to try of each sampler: parameter -> list of values or {low, high, step, log}. A sampler "
+        description="Values to try of each sampler: parameter -> list of values or `{low, high, step, log}`. A sampler "
         "that is left out has the default ranges of docs/sampler-search.md, a parameter that is left out "
         "is off.",
         json_schema_extra=about(
@@ -232,7 +232,7 @@ class SamplerSearchConfig(ProjectConfig):
         "ngram_divergence, distinct_n, repetition, mae, judge; null: all that can be measured, or the "
         "judge alone.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="judge",
             change="when one part of the score counts more than the others",
             synonyms="metrics weights",
@@ -265,7 +265,7 @@ class SamplerSearchConfig(ProjectConfig):
         description="Number of sequences per call of the model.",
         json_schema_extra=about(
             unit="sequences",
-            interacts="memory, which grows with it",
+            interacts="no other field; memory grows with it",
             change="when generating takes too much memory, or is slow",
             synonyms="batch_size bs",
         ),

@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import (
     NAME_BYTES,
+    NO_UNIT,
     Columns,
     ColumnType,
     Command,
@@ -107,7 +108,7 @@ class SearchFields(ProjectConfig):
     metadata_config_path: str = _as_in_training("metadata_config_path")
     hp_search_name: str = Field(
         min_length=1,
-        description='Name of the search; run 3 is called [hp_search_name]-run-3. It must not contain "embedding".',
+        description='Name of the search; run 3 is called `[hp_search_name]-run-3`. It must not contain "embedding".',
         json_schema_extra=about(
             interacts="model_config_write_path, whose run files have it in their names",
             change="for each search that you want to keep beside the others",
@@ -154,7 +155,7 @@ class SearchFields(ProjectConfig):
         lt=2**63,
         description="Random seed that draws configurations; null: seed, which also trains them.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="seed, where this one is null",
             change="for other configurations, trained with the same seed",
             old_names=("global_seed",),
@@ -259,7 +260,7 @@ class SearchFields(ProjectConfig):
         description="Groups of further fields whose lists are paired by index instead of combined.",
         json_schema_extra=about(
             interacts="input_columns, the backbone and the schedule, which are linked already",
-            change="to [[batch_size, accumulation_steps]] to try the first of both together, then the second of both",
+            change="to `[[batch_size, accumulation_steps]]` to try the first of both together, then the second of both",
         ),
     )
     independent: NameList = Field(
@@ -270,12 +271,12 @@ class SearchFields(ProjectConfig):
         json_schema_extra=about(
             interacts="links, which may put them into another group; ranges, which are combined with every value in "
             "any case. Models whose n_head does not divide dim_model are left out, and counted in the plan",
-            change="to [learning_rate] to try every learning rate with every scheduler",
+            change="to `[learning_rate]` to try every learning rate with every scheduler",
         ),
     )
     base_config_path: str | None = Field(
         None,
-        description="Path of a train.yaml from which everything that is not searched is taken. overrides then "
+        description="Path of a train.yaml from which everything that is not searched is taken. `overrides` then "
         "replaces the two sampling sections.",
         json_schema_extra=about(
             interacts="overrides", change="to start several searches from one train.yaml", synonyms="base base_config"
@@ -298,7 +299,7 @@ class SearchFields(ProjectConfig):
         "of its range.",
         json_schema_extra=about(
             interacts="n_samples, which counts them; they need not be in the search space",
-            change="to [{training_spec.learning_rate: 3e-4}] for a start that is known to be good",
+            change="to `[{training_spec.learning_rate: 3e-4}]` for a start that is known to be good",
             synonyms="initial_points init_points points_to_evaluate enqueue_trial",
         ),
     )

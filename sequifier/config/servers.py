@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sequifier.config.base import Command, StrictModel, about
+from sequifier.config.base import NO_UNIT, Command, StrictModel, about
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -33,7 +33,7 @@ class Endpoint(StrictModel):
         description="Address of the server; `/completions` is added.",
         json_schema_extra=about(
             interacts="model_path: give one of the two",
-            change="to http://localhost:5001/v1 for KoboldCpp, :8080 for llama.cpp, :8000 for vLLM",
+            change="to `http://localhost:5001/v1` for KoboldCpp, port 8080 for llama.cpp, port 8000 for vLLM",
             synonyms="url host api_base",
         ),
     )
@@ -57,7 +57,7 @@ class Endpoint(StrictModel):
         None,
         description="Environment variable, or line of .env in project_root, that holds the API key; null: no key.",
         json_schema_extra=about(
-            interacts="no log, record or error: the key reaches none of them",
+            interacts="base_url; the key reaches no log, record or error",
             change="when the server requires a key",
             synonyms="api_key token key",
         ),
@@ -99,7 +99,7 @@ class Endpoint(StrictModel):
         default_factory=dict,
         description="Further fields that are sent with each request as they are.",
         json_schema_extra=about(
-            interacts="logs, which hold them: no secrets", change="to {ignore_eos: true} for texts of full length"
+            interacts="logs, which hold them: no secrets", change="to `{ignore_eos: true}` for texts of full length"
         ),
     )
 
@@ -120,7 +120,7 @@ class Judge(StrictModel):
         None,
         min_length=1,
         description="Command of a `script` judge. It receives a configuration's generations as JSON on standard "
-        'input and prints as its last line {"scores": [...]}, a number from 0 to 10 or null for each.',
+        'input and prints as its last line `{"scores": [...]}`, a number from 0 to 10 or null for each.',
         json_schema_extra=about(interacts="type: script", change="to let a program of your own judge"),
     )
     base_url: BaseUrl = Field(
@@ -148,7 +148,9 @@ class Judge(StrictModel):
         min_length=1,
         description="Criteria of an `http` judge, each scored from 0 to 10, and their weights.",
         json_schema_extra=about(
-            unit="no unit", interacts="type: http", change="to {coherence: 2, style: 1} when one quality is not enough"
+            unit=NO_UNIT,
+            interacts="type: http",
+            change="to `{coherence: 2, style: 1}` when one quality is not enough",
         ),
     )
     instructions: str = Field(
@@ -190,7 +192,8 @@ class Judge(StrictModel):
         default_factory=dict,
         description="Further fields that are sent to an `http` judge with each request, as they are.",
         json_schema_extra=about(
-            interacts="logs, which hold them: no secrets", change="to {temperature: 1} for a model that takes no other"
+            interacts="logs, which hold them: no secrets",
+            change="to `{temperature: 1}` for a model that takes no other",
         ),
     )
 

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import Columns, ColumnType, NameList, ProjectConfig, about, usable_name
+from sequifier.config.base import NO_UNIT, Columns, ColumnType, NameList, ProjectConfig, about, usable_name
 from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem
@@ -219,7 +219,7 @@ class TrainConfig(ProjectConfig):
         lt=2**63,
         description="Random seed of weights, window order and dropout; null: draw one and record it.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="repeats of a search, which trains with seed, seed + 1 and so on",
             change="to see how much of a difference is chance",
             synonyms="random_state random_seed manual_seed rng",

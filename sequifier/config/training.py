@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sequifier.config.base import Fraction, Named, NameList, StrictModel, about
+from sequifier.config.base import NO_UNIT, Fraction, Named, NameList, StrictModel, about
 from sequifier.config.catalogue.torch_names import check_optimizer, check_scheduler
 
 LayerKind = Literal["linear", "decoder", "embedding", "norm"]
@@ -78,7 +78,7 @@ class TrainingSpec(StrictModel):
         le=10,
         description="Learning rate after warm-up, before the scheduler changes it.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="optimizer, scheduler and batch_size: larger batches allow a higher rate",
             change="first of all: search 1e-4 to 3e-3 for Adam-like optimizers",
             searchable=True,
@@ -129,7 +129,7 @@ class TrainingSpec(StrictModel):
         description="Optimizer by name, with its options: a class of torch.optim, else of pytorch_optimizer.",
         json_schema_extra=about(
             interacts="learning_rate, which is its learning rate, and decay_all",
-            change="to {name: AdamW, weight_decay: 0.1} against overfitting; `sequifier config explain AdamW` lists "
+            change="to `{name: AdamW, weight_decay: 0.1}` against overfitting; `sequifier config explain AdamW` lists "
             "its options",
             searchable=True,
             synonyms="optim optimiser",
@@ -141,7 +141,7 @@ class TrainingSpec(StrictModel):
         "in an option stands for the length of the run, in epochs or optimizer steps.",
         json_schema_extra=about(
             interacts="scheduler_step_on, which decides what its lengths count, and warmup_steps",
-            change="to {name: CosineAnnealingLR, T_max: auto} for runs of a fixed length",
+            change="to `{name: CosineAnnealingLR, T_max: auto}` for runs of a fixed length",
             searchable=True,
             synonyms="lr_scheduler lr_scheduler_type lr_schedule schedule lr_decay annealing cosine",
         ),
@@ -205,7 +205,7 @@ class TrainingSpec(StrictModel):
         None,
         description="Weight of each target's loss in the sum: 0 or more, at least one above 0; left out: 1.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="target_columns; val_loss is the weighted sum",
             change="when one target matters more than the others",
             searchable=True,
@@ -218,7 +218,7 @@ class TrainingSpec(StrictModel):
         "has no effect). Targets of a class with weight 0 count as positions and add nothing to the "
         "loss.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="criterion; val_loss is measured with them",
             change="when rare classes matter more than their frequency",
             searchable=True,
@@ -346,7 +346,7 @@ class TrainingSpec(StrictModel):
         ge=0,
         description="Temperature of generated samples; 0 takes the most likely class.",
         json_schema_extra=about(
-            unit="no unit",
+            unit=NO_UNIT,
             interacts="sampling_interval_steps",
             change="to below 1 for likelier events, above 1 for more varied ones",
             outside_identity=True,
@@ -371,7 +371,7 @@ class TrainingSpec(StrictModel):
         lt=2**63,
         description="Random seed of generated samples: all are drawn with the same numbers.",
         json_schema_extra=about(
-            unit="a seed",
+            unit=NO_UNIT,
             interacts="sampling_interval_steps",
             change="to see other samples",
             outside_identity=True,
@@ -469,7 +469,7 @@ class TrainingSpec(StrictModel):
         "more (batch_size x seq_length x dim_model), there with a decoder in float32; else float32.",
         json_schema_extra=about(
             interacts="layer_autocast",
-            change="to {} for float32 everywhere, to {linear: bfloat16} for bfloat16 everywhere",
+            change="to `{}` for float32 everywhere, to `{linear: bfloat16}` for bfloat16 everywhere",
             searchable=True,
             synonyms="precision dtype torch_dtype fp16 bf16 half mixed_precision amp autocast",
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.config.help.reference import annotate
+from sequifier.config.help.comments import annotate
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.sampler_search import SamplerSearchConfig

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sequifier.config.base import Named, field_about, plain_type
+from sequifier.config.help.describe import describe
 from sequifier.config.help.explain import Place, all_fields
-from sequifier.config.help.reference import describe, reference
+from sequifier.config.help.reference import reference
 from sequifier.config.loading.kinds import KINDS
 
 FIELDS = list(all_fields())

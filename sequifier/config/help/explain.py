@@ -1,23 +1,28 @@
-"""What is to know of one field, optimizer, scheduler or criterion: `sequifier config explain NAME`."""
+"""What is known about one field, optimizer, scheduler or criterion: `sequifier config explain NAME`."""
 
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from pydantic.fields import FieldInfo
 
 from sequifier.config.base import field_about
 from sequifier.config.catalogue.torch_names import SINGULAR, Family, Option, known_names, options_of, resolve_name
 from sequifier.config.dump import inline
-from sequifier.config.fields import SEARCH_SECTIONS, searchable
-from sequifier.config.help.reference import Described, describe, models_in
+from sequifier.config.fields import COUNTED, MAY_DIFFER_ON_RESUME, SEARCH_SECTIONS, run_fields, searchable
+from sequifier.config.help.comments import summary
+from sequifier.config.help.describe import Described, describe
+from sequifier.config.help.reference import models_in
 from sequifier.config.loading.kinds import KINDS
-from sequifier.config.loading.old_names import ELSEWHERE
-from sequifier.config.search_sections import ModelSampling, Section, TrainingSampling
-from sequifier.errors import SequifierError, did_you_mean, nearest
+from sequifier.config.loading.old_names import ELSEWHERE, SPELLINGS, as_word
+from sequifier.config.search_sections import Section
+from sequifier.errors import SequifierError, nearest
 
 WIDTH = 100
 FAMILIES: tuple[Family, ...] = ("optimizers", "schedulers", "criteria")
+MOST_MENTIONS = 8
+WELL_KNOWN = ("Adam", "AdamW", "SGD", "StepLR")
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,13 @@ class Place:
     def file(self) -> str:
         return f"{self.kind}.yaml"
 
+    @property
+    def name(self) -> str:
+        return self.key.rpartition(".")[2]
+
 
 def all_fields() -> Iterator[Place]:
-    """Every field of every config; those of a search's two sections are the fields of a run."""
+    """Every field of every config; the fields of a search's two sections are those of a run."""
     for kind, model in KINDS.items():
         for prefix, part in models_in(model, ""):
             if not issubclass(part, Section):
@@ -43,32 +52,43 @@ def all_fields() -> Iterator[Place]:
 
 
 def explain(name: str) -> str:
-    """What is to know of a field in every config that has it, as text.
+    """What is known about a field in every config that has it, as text.
 
     Args:
-        name: a field or its dotted key, with the kind of config in front if wanted (`infer.seed`); or the name of an
-            optimizer, a scheduler or a criterion.
+        name: a field or its dotted key, with the kind of config in front if wanted (`infer.seed`); the name of an
+            optimizer, a scheduler or a criterion, or of one of its options; or what another library or an older
+            version calls a field.
 
     Raises:
-        SequifierError: there is no such thing; the message names what is near.
+        SequifierError: there is no such thing; the message names what is similar, or fields that mention it.
     """
-    found = _matching(name)
-    if found:
-        return "\n\n".join(_text(places) for places in _alike(found))
+    kind, dot, rest = name.partition(".")
+    places = [place for place in all_fields() if not (dot and kind in KINDS) or place.kind == kind]
+    name = rest if dot and kind in KINDS else name
+    fields = _matching(name, places)
+    others = _called(name.rpartition(".")[2], places)
+    if fields:
+        texts = [_text(group) for group in _alike(fields)]
+        if others := [place for place in others if place.name not in {field.name for field in fields}]:
+            texts += [f"See also {place.key} ({place.file}): {summary(place.field)}" for place in others]
+        return "\n\n".join(texts)
     if classes := list(_classes(name)):
         return "\n\n".join(classes)
-    raise SequifierError(f"there is no field `{name}`", fix=_near(name))
+    if others:
+        heads = [f"{name} is called {' or '.join(_keys(others))} here."]
+        return "\n\n".join(heads + [_text(group) for group in _alike(others)])
+    if (said := _elsewhere(name)) is not None:
+        return said
+    raise SequifierError(f"there is no field `{name}`", fix=_near(name, places))
 
 
-def _matching(name: str) -> list[Place]:
-    kind, dot, rest = name.partition(".")
-    wanted = rest if dot and kind in KINDS else name
-    places = [place for place in all_fields() if wanted == name or place.kind == kind]
-    sampling = {searched: section for section, searched in SEARCH_SECTIONS.items()}
-    wanted = wanted.removeprefix("overrides.")
+def _matching(name: str, places: list[Place]) -> list[Place]:
+    """The fields of this name or dotted key; of a section of a search those of a run."""
+    wanted = name.removeprefix("overrides.")
     section, dot, field = wanted.partition(".")
-    if dot and section in sampling:
-        wanted = f"{sampling[section]}.{field}"
+    of_run = {searched: section for section, searched in SEARCH_SECTIONS.items()}
+    if dot and section in of_run:
+        wanted = f"{of_run[section]}.{field}"
         places = [place for place in all_fields() if place.kind == "train"]
     exact = [place for place in places if place.key == wanted]
     if exact and "." in wanted:
@@ -76,34 +96,46 @@ def _matching(name: str) -> list[Place]:
     return [place for place in places if place.key == wanted or place.key.endswith(f".{wanted}")]
 
 
+def _called(word: str, places: list[Place]) -> list[Place]:
+    """The fields that an older version or another library calls so."""
+    word = as_word(word)
+    found = []
+    for place in places:
+        declared = field_about(place.field)
+        old = (*declared.get("old_names", ()), *declared.get("second_names", ()))
+        if word in old or word in declared.get("synonyms", "").split():
+            found.append(place)
+    used = [place for place in found if not field_about(place.field).get("unused")]
+    return used or found
+
+
+def _keys(places: list[Place]) -> list[str]:
+    return list(dict.fromkeys(place.key for place in places))
+
+
 def _alike(places: list[Place]) -> list[list[Place]]:
     """Places of fields that are described alike, together."""
-    groups: list[tuple[Described, str, list[Place]]] = []
+    groups: dict[tuple[str, Described], list[Place]] = {}
     for place in places:
-        described, name = describe(place.field), place.key.rpartition(".")[2]
-        for known, known_name, group in groups:
-            if known == described and known_name == name:
-                group.append(place)
-                break
-        else:
-            groups.append((described, name, [place]))
-    return [group for _, _, group in groups]
+        groups.setdefault((place.name, describe(place.field)), []).append(place)
+    return list(groups.values())
 
 
 def _text(places: list[Place]) -> str:
     described = describe(places[0].field)
-    keys: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for place in places:
-        keys.setdefault(place.key, []).append(place.file)
-    head = "; ".join(f"{key} ({', '.join(files)})" for key, files in keys.items())
+        files.setdefault(place.key, []).append(place.file)
+    head = "; ".join(f"{key} ({', '.join(names)})" for key, names in files.items())
     facts = {
         "values": described.values,
         "default": described.default or "none: it is mandatory",
         "interacts with": described.interacts,
-        "when to change": described.change,
-        "searched": _searched(places),
+        "change it": described.change,
         "limits": described.limits,
         "effect": "none: it is accepted because configs of older versions have it" if described.unused else "",
+        **(_of_run(places) if not described.unused else {}),
+        "also called": ", ".join(field_about(places[0].field).get("synonyms", "").split()),
     }
     width = max(map(len, facts)) + 4
     lines = [head, *_wrapped(described.purpose, "  ", "  ")]
@@ -117,24 +149,21 @@ def _wrapped(text: str, first: str, rest: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
-def _searched(places: list[Place]) -> str:
-    """Where a field of a run may be searched."""
-    if all(place.kind != "train" for place in places) or describe(places[0].field).unused:
-        return ""
-    key = next(place.key for place in places if place.kind == "train")
-    field = searchable().get(key.rpartition(".")[2])
-    if field is None or field.key != key:
-        return "not in a search: one value for all runs" if _in_a_search(key) else ""
-    if field.section:
-        return f"{SEARCH_SECTIONS[field.section]}.{field.name}, or overrides.{key} over a base_config_path"
-    return f"{field.name} at the top level of hyperparameter_search.yaml, or overrides.{key} over a base_config_path"
-
-
-def _in_a_search(key: str) -> bool:
-    return key.rpartition(".")[2] in {
-        *KINDS["hyperparameter_search"].model_fields,
-        *ModelSampling.model_fields,
-        *TrainingSampling.model_fields,
+def _of_run(places: list[Place]) -> dict[str, str]:
+    """What a field of a run is in a search, when a run resumes, and for its identity."""
+    key = next((place.key for place in places if place.kind == "train"), "")
+    field = next((field for field in run_fields() if field.key == key), None)
+    if field is None:
+        return {}
+    section = f"{SEARCH_SECTIONS[field.section]}.{field.name}" if field.section else f"{field.name} at the top level"
+    in_search = f"{section}, or overrides.{key} with base_config_path"
+    if searchable().get(field.name) != field:
+        searched = {*KINDS["hyperparameter_search"].model_fields}
+        in_search = "one value for all runs" if field.section or field.name in searched else ""
+    return {
+        "in a search": in_search,
+        "on resume": "may differ" if key in MAY_DIFFER_ON_RESUME else "",
+        "identity": "another value is still the same run" if key not in COUNTED else "",
     }
 
 
@@ -147,7 +176,8 @@ def _classes(name: str) -> Iterator[str]:
             if "not available" in str(error):
                 yield str(error)
             continue
-        written = f"{today} ({SINGULAR[family]})" + (f", called {name} in older versions" if today != name else "")
+        is_other = today.lower() != name.lower()
+        written = f"{today} ({SINGULAR[family]})" + (f", called {name} in older versions" if is_other else "")
         lines = [written, f"  {_where(family)}"]
         lines += [f"  {option:<24}{_option(known)}" for option, known in options_of(family, today).items()]
         lines += [f"  implied: {inline(preset)}"] if preset else []
@@ -157,7 +187,7 @@ def _classes(name: str) -> Iterator[str]:
 def _where(family: Family) -> str:
     return {
         "optimizers": "training_spec.optimizer: {name: ..., option: value}; its learning rate is learning_rate",
-        "schedulers": "training_spec.scheduler: {name: ..., option: value}; scheduler_step_on says what it counts",
+        "schedulers": "training_spec.scheduler: {name: ..., option: value}; scheduler_step_on decides what it counts",
         "criteria": "training_spec.criterion: {target: {name: ..., option: value}}",
     }[family]
 
@@ -169,22 +199,39 @@ def _option(option: Option) -> str:
     return f"{kind}{choices}, {default}"
 
 
-def _near(name: str) -> str:
-    kind, dot, rest = name.partition(".")
-    name = rest if dot and kind in KINDS else name
-    leaf = name.rpartition(".")[2]
-    for place in all_fields():
-        if leaf in field_about(place.field).get("old_names", ()):
-            return f"it is called `{place.key.rpartition('.')[2]}` now"
-    if leaf in ELSEWHERE:
-        return f"`{leaf}` {ELSEWHERE[leaf]}"
-    keys = list(dict.fromkeys(place.key for place in all_fields()))
-    if near := nearest(name, keys):
-        return "did you mean " + " or ".join(f"`{key}`" for key in near) + "?"
+def _elsewhere(name: str) -> str | None:
+    """What is no field: an option of a class, or a key of older versions without one counterpart."""
+    word = SPELLINGS.get(as_word(name), as_word(name))
+    if word in ELSEWHERE:
+        return "\n".join(_wrapped(f"{word} {ELSEWHERE[word]}", "", "  "))
+    lines = []
+    for family in FAMILIES:
+        having = [known for known in known_names(family) if word in options_of(family, known)]
+        having.sort(key=lambda known: known not in WELL_KNOWN)
+        if having:
+            some = ", ".join(having[:MOST_MENTIONS]) + (", ..." if len(having) > MOST_MENTIONS else "")
+            text = f"{word} is an option of {family}: {some}; `sequifier config explain {having[0]}` shows its default"
+            lines += _wrapped(text, "", "  ")
+    return "\n".join(lines) or None
+
+
+def _near(name: str, places: list[Place]) -> str:
+    """Fields of a similar name; else fields that mention the word."""
+    keys = {place.key: place.key for place in places}
     leaves: dict[str, str] = {}
-    for key in keys:
-        leaves.setdefault(key.rpartition(".")[2], key)
-    names = [known for family in FAMILIES for known in known_names(family)]
-    if near := nearest(leaf, [*leaves, *names]):
-        return "did you mean " + " or ".join(f"`{leaves.get(word, word)}`" for word in near) + "?"
-    return "`sequifier config reference` lists every field" if len(keys) > 30 else did_you_mean(name, keys)
+    for place in places:
+        leaves.setdefault(place.name, place.key)
+        leaves |= dict.fromkeys(field_about(place.field).get("synonyms", "").split(), place.key)
+    leaf = name.rpartition(".")[2]
+    near = [keys[key] for key in nearest(name, keys)] or [leaves[word] for word in nearest(leaf, leaves)]
+    if not near:
+        # Names of libraries are many and odd: a likeness says less.
+        near = get_close_matches(leaf, [known for family in FAMILIES for known in known_names(family)], cutoff=0.8)
+    if near:
+        return "did you mean " + " or ".join(f"`{key}`" for key in dict.fromkeys(near)) + "?"
+    word = leaf.lower().replace("_", " ")
+    mention = list(dict.fromkeys(place.key for place in places if word in (place.field.description or "").lower()))
+    if word.strip() and mention:
+        some = ", ".join(mention[:MOST_MENTIONS]) + (", ..." if len(mention) > MOST_MENTIONS else "")
+        return f"these fields mention it: {some}"
+    return "no field mentions it; docs/hyperparameters.md lists every field"

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from sequifier.config.base import Named, field_about, is_section, list_of_one
 from sequifier.config.catalogue.torch_names import Family, known_names
 from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT
-from sequifier.config.help.reference import describe
+from sequifier.config.help.describe import describe
 from sequifier.config.identity import plain
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.old_names import renames

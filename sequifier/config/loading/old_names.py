@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sequifier.config.base import field_about, is_model, plain_type
+from sequifier.config.base import field_about, fields_with_paths, is_model, plain_type
 from sequifier.config.fields import SEARCH_SECTIONS, run_fields
+from sequifier.config.loading.yaml12 import dotted
 from sequifier.config.train import TrainConfig
 
 _OPTIMIZER = "is an option of the optimizer: write `optimizer: {name: AdamW, %s}` in training_spec"
@@ -44,6 +45,9 @@ ELSEWHERE: dict[str, str] = {
 }
 """Keys of older versions without one counterpart -> what to write instead."""
 
+
+SPELLINGS = {"wd": "weight_decay", "l2": "weight_decay", "l2_penalty": "weight_decay", "beta": "betas"}
+"""Other spellings of these keys."""
 
 ELSEWHERE_IN: dict[str, dict[str, str]] = {
     "SearchConfig": {
@@ -94,6 +98,20 @@ def renames(model: type[BaseModel], path: tuple[str | int, ...]) -> Mapping[str,
         found |= {old: Renamed(name, is_old=True) for old in field_about(field).get("old_names", ())}
         found |= {second: Renamed(name, is_old=False) for second in field_about(field).get("second_names", ())}
     return found
+
+
+def as_word(name: str) -> str:
+    """A name as synonyms are written."""
+    return name.lower().replace("-", "_").replace(" ", "_")
+
+
+def called(model: type[BaseModel], word: str) -> list[str]:
+    """The dotted keys of the fields of a config that another library calls so."""
+    return [
+        dotted(path)
+        for path, field in fields_with_paths(model)
+        if as_word(word) in field_about(field).get("synonyms", "").split() and not field_about(field).get("unused")
+    ]
 
 
 def today(word: str) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from sequifier.config.base import KeyPath, Named, fields_with_paths, is_model, plain_type
 from sequifier.config.loading.merged import Merged
-from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, today
+from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, SPELLINGS, called, today
 from sequifier.config.loading.yaml12 import dotted
 from sequifier.errors import Problem, did_you_mean, nearest
 
@@ -171,25 +171,28 @@ def _choices(annotation: Any) -> Iterator[Any]:
 
 
 def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
-    """Where a misplaced or misspelt key belongs."""
-    word = str(path[-1])
+    """Where a misplaced or misspelt key belongs, or what is meant by a name of another version or library."""
+    word, here = str(path[-1]), dotted(path[:-1])
     parent = plain_type(annotation_at(model, path[:-1]))
     parent = next((member for member in (parent, *get_args(parent)) if is_model(member)), None)
     siblings = list(parent.model_fields) if parent is not None else []
-    if word in ELSEWHERE_IN.get(model.__name__, {}) and len(path) == 1:
-        return ELSEWHERE_IN[model.__name__][word]
-    if word in ELSEWHERE and word not in siblings:
-        return f"`{word}` {ELSEWHERE[word]}"
-    if len(places := today(word)) == 1 and "model_spec" in model.model_fields:
-        return f"it is `{places[0]}` now"
-    if near := nearest(word, siblings):
-        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
     every: dict[str, str] = {}
     for known, _ in fields_with_paths(model):
         every.setdefault(str(known[-1]), dotted(known))
+    if word in ELSEWHERE_IN.get(model.__name__, {}) and len(path) == 1:
+        return ELSEWHERE_IN[model.__name__][word]
+    if (key := SPELLINGS.get(word, word)) in ELSEWHERE and word not in siblings:
+        return f"`{key}` {ELSEWHERE[key]}"
+    if len(places := today(word)) == 1 and "model_spec" in model.model_fields:
+        return f"it is `{places[0]}` now"
     if word in every:
         place = every[word].rpartition(".")[0]
         return f"it belongs under `{place}`" if place else f"`{word}` belongs at the top level"
+    if meant := called(model, word):
+        beside = [key.rpartition(".")[2] for key in meant if key.rpartition(".")[0] == here]
+        return "it is called " + " or ".join(f"`{key}`" for key in beside or meant) + " here"
+    if near := nearest(word, siblings):
+        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
     if near := nearest(word, every):
         return "did you mean " + " or ".join(f"`{every[name]}`" for name in near) + "?"
     return did_you_mean(word, siblings) if len(siblings) <= 12 else "`sequifier config reference` lists every key"

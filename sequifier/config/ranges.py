@@ -77,14 +77,14 @@ class Range(StrictModel):
 
     @property
     def has_whole_step(self) -> bool:
-        """Whether a field of whole numbers can take it: without a step, or with a whole one."""
+        """Whether a field of integers can take it: without a step, or with a whole one."""
         return self.step is None or self.step == int(self.step)
 
     def is_listable(self, *, whole: bool) -> bool:
-        """Whether the values can be counted: those of a range with a step, and whole numbers.
+        """Whether the values can be counted: those of a range with a step, and integers.
 
         Args:
-            whole: the field takes whole numbers only.
+            whole: the field takes integers only.
         """
         return not self.log and (whole or self.step is not None)
 

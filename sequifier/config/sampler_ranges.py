@@ -17,7 +17,7 @@ SamplerType = Literal["top_p", "min_p", "top_n_sigma", "top_k", "temperature"]
 SAMPLERS: tuple[SamplerType, ...] = get_args(SamplerType)
 MAX_TOKENS = "max_tokens"
 WHOLE = ("top_k", MAX_TOKENS)
-"""Parameters that are whole numbers."""
+"""Parameters that are integers."""
 
 DEFAULT_RANGES: dict[SamplerType, dict[str, Range]] = {
     "top_p": {"temperature": Range(low=0.6, high=1.3), "top_p": Range(low=0.8, high=0.99)},

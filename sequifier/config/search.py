@@ -128,7 +128,7 @@ class SearchConfig(SearchFields):
                     yield problem(place, message, values)
 
     def _ranges(self) -> Iterator[tuple[KeyPath, str, Range, bool]]:
-        """Every range: its place, its name, itself, and whether it holds whole numbers."""
+        """Every range: its place, its name, itself, and whether it holds integers."""
         for field in searchable_fields():
             values = self.searched(field)
             if isinstance(values, Range):

@@ -145,5 +145,5 @@ def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_whole(field: str) -> bool:
-    """Whether a searchable field takes whole numbers."""
+    """Whether a searchable field takes integers."""
     return plain_type(searchable()[field].info.annotation) is int

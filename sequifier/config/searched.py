@@ -90,7 +90,7 @@ class ValuesOf:
             except ValidationError as error:
                 errors += relocated(error, drop=0, prefix=(bound,))
         if self.kind is int and not bounds.has_whole_step:
-            errors.append(problem(("step",), f"{bounds.step} is not a whole number", bounds.step))
+            errors.append(problem(("step",), f"{bounds.step} is not an integer", bounds.step))
         if errors:
             raise ValidationError.from_exception_data(self.name, errors)
         return bounds
@@ -115,7 +115,7 @@ class ValuesOf:
                 and takes_whole_numbers(self.name, entry, option)
                 and not values.has_whole_step
             ):
-                raise ValueError(f"{entry.name}: `{option}`: step: {values.step} is not a whole number")
+                raise ValueError(f"{entry.name}: `{option}`: step: {values.step} is not an integer")
             for value in some_values(values):
                 check(Named(name=entry.name, **{**entry.options, **first, option: value}))
         return entry
@@ -141,7 +141,7 @@ def searched_options(field: str, entry: Named) -> dict[str, Searched]:
 
 
 def takes_whole_numbers(field: str, entry: Named, option: str) -> bool:
-    """Whether an option of an optimizer or scheduler entry is a whole number."""
+    """Whether an option of an optimizer or scheduler entry is an integer."""
     known = _known_options(field, entry)
     return option in known and known[option].type == "int"
 

@@ -79,7 +79,7 @@ def test_all_problems_are_reported_at_once_with_file_and_line(tmp_path: Path) ->
     assert "got 0" in message
     assert f"{path}:6: `training_spec.learning_rat`: unknown key" in message
     assert "did you mean `learning_rate`?" in message
-    assert f"{path}:7: `training_spec.batch_size`: should be a whole number, got 'many'" in message
+    assert f"{path}:7: `training_spec.batch_size`: should be an integer, got 'many'" in message
     assert f"{path}:8: `model_spec.n_head`: dim_model: 50 is not divisible by n_head: 4" in message
     assert "near heads that divide it: 1, 2, 5" in message
 
@@ -207,9 +207,9 @@ def test_a_folder_in_place_of_a_config_is_an_error(tmp_path: Path) -> None:
         ("epochs", "`epochs` is not key=value"),
         ("=3", "is not key=value"),
         ("training_spec..epochs=3", "is not key=value"),
-        ("training_spec.epochs=many", "-D: `training_spec.epochs`: should be a whole number, got 'many'"),
+        ("training_spec.epochs=many", "-D: `training_spec.epochs`: should be an integer, got 'many'"),
         ("training_spec=3", "-D: `training_spec`: should be a map, got 3"),
-        ("seed.x=3", "-D: `seed`: should be a whole number, got {'x': 3}"),
+        ("seed.x=3", "-D: `seed`: should be an integer, got {'x': 3}"),
         ("target_columns.0=price", "-D: `target_columns`: should be a list"),
         ("target_columns=[item,", "-D: `target_columns`: `[item,` is not a whole list or map"),
         pytest.param("seed=" + "9" * 5000, "-D: `seed`: unable to parse", id="5000-digits"),

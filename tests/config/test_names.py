@@ -114,14 +114,14 @@ def test_numbers_take_the_type_of_their_option() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"step_size": 2.5}, "`step_size`: 2.5 is not a whole number"),
-        ({"step_size": True}, "`step_size`: True is not a whole number"),
-        ({"step_size": "2"}, "`step_size`: '2' is not a whole number"),
+        ({"step_size": 2.5}, "`step_size`: 2.5 is not an integer"),
+        ({"step_size": True}, "`step_size`: True is not an integer"),
+        ({"step_size": "2"}, "`step_size`: '2' is not an integer"),
         ({"step_size": 0}, "`step_size`: 0 is less than 1"),
         ({"step_size": 1, "gamma": None}, "`gamma`: None is not a number"),
         ({}, "`step_size` is required"),
         ({"step_size": 1, "last_epoch": 3}, "`last_epoch` is restored from the checkpoint"),
-        ({"step_size": "auto"}, "`step_size`: 'auto' is not a whole number"),
+        ({"step_size": "auto"}, "`step_size`: 'auto' is not an integer"),
     ],
 )
 def test_a_wrong_option_of_a_scheduler_is_named(options: dict[str, object], problem: str) -> None:

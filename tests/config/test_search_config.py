@@ -308,7 +308,7 @@ def test_a_boolean_or_a_word_is_no_end_of_a_range() -> None:
 
 def test_an_option_of_whole_numbers_takes_whole_steps() -> None:
     found = problems(training={"scheduler": {"name": "StepLR", "step_size": {"low": 1, "high": 3, "step": 0.5}}})
-    assert found[TRAINING, "scheduler"] == "StepLR: `step_size`: step: 0.5 is not a whole number"
+    assert found[TRAINING, "scheduler"] == "StepLR: `step_size`: step: 0.5 is not an integer"
 
 
 def test_a_range_of_an_option_that_is_no_number_is_refused() -> None:

@@ -96,7 +96,7 @@ def test_two_names_of_one_field_are_one_field(tmp_path: Path, first: str, second
         ("parameter_ranges: {min_p: {temprature: [1.0], min_p: [0.1]}}", "did you mean `temperature`"),
         ("parameter_ranges: {min_p: {min_p: [0.1, 2.0]}}", "less than or equal to 1, got 2.0"),
         ("parameter_ranges: {min_p: {temperature: [1.0]}}", "`min_p` itself has no values"),
-        ("parameter_ranges: {top_k: {top_k: [1.5]}}\nsampler_types: [top_k]", "whole number"),
+        ("parameter_ranges: {top_k: {top_k: [1.5]}}\nsampler_types: [top_k]", "integer"),
         ("parameter_ranges: {min_p: {min_p: {low: 0.1, high: 0.01}}}", "must be below high"),
         ("parameter_ranges: {min_p: {min_p: []}}", "an empty list leaves nothing to try"),
         ("parameter_ranges: {min_p: {min_p: [null]}}", "leave the parameter out"),

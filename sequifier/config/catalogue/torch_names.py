@@ -295,5 +295,5 @@ def _scalar(kind: str, value: Any) -> Any:
         return float(value)
     if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
         return value
-    wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[kind]
+    wanted = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}[kind]
     raise ValueError(f"{value!r} is not {wanted}")

@@ -1,4 +1,4 @@
-"""The values of a config that differ from the defaults, in a line of a log and as a hash."""
+"""The values of a config that differ from the defaults: in a line of a log, and as a hash."""
 
 import hashlib
 import json
@@ -15,8 +15,9 @@ from sequifier.config.identity import identity, plain
 from sequifier.config.loading.yaml12 import dotted
 from sequifier.config.train import TrainConfig
 
-LONGEST = 100
-"""Characters of one value in a log line."""
+LINE = 100
+LONGEST = 30
+"""Characters of a log line, and of one value in it."""
 
 
 def leaves(config: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
@@ -63,26 +64,34 @@ def config_hash(config: BaseModel, fingerprint: str = "") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def active_text(config: BaseModel, *, but: Set[str] = frozenset()) -> str:
-    """The active values in one line.
-
-    Args:
-        config: any.
-        but: dotted keys to leave out.
-    """
-    shown = [f"{key} {_short(value)}" for key, value in active_values(config).items() if key not in but]
-    return "not at their defaults: " + (", ".join(shown) or "nothing")
-
-
 def log_line(config: BaseModel) -> str:
-    """Config hash and active values, for the start of a command that leaves no run."""
-    return f"config {config_hash(config)[:16]}, {active_text(config, but={'project_root'})}"
+    """Config hash and active values in a line of a terminal, for the start of a command that leaves no run."""
+    return f"config {config_hash(config)[:16]}, {_changes(config, but={'project_root'}, room=LINE - 25)}"
 
 
 def run_line(config: TrainConfig) -> str:
-    """The active values of a run, without names, paths and what the metadata give."""
+    """The active values of a run, without names, paths and what the metadata has, in a line of a terminal."""
     names_and_paths = {field.key for field in run_fields() if not field.section} - {*COUNTED}
-    return active_text(config, but=names_and_paths)
+    return _changes(config, but=names_and_paths, room=LINE)
+
+
+def _changes(config: BaseModel, *, but: Set[str], room: int) -> str:
+    """What was changed from the defaults, as much as there is room for; `config show` lists all."""
+    changed = {
+        key: value
+        for key, value in active_values(config).items()
+        if key not in but and default_of(config, tuple(key.split("."))) is not ...
+    }
+    if not changed:
+        return "all fields have their defaults"
+    shown: list[str] = []
+    for key, value in changed.items():
+        text = f"{key.rpartition('.')[2]} {_short(value)}"
+        if shown and len(", ".join([*shown, text])) > room - len("changed: , and 99 more"):
+            break
+        shown.append(text)
+    rest = f", and {len(changed) - len(shown)} more" if len(shown) < len(changed) else ""
+    return f"changed: {', '.join(shown)}{rest}"
 
 
 def _short(value: Any) -> str:

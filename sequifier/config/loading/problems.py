@@ -63,14 +63,14 @@ def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) 
 
 
 _KINDS = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_from_float": "an integer",
     "float_type": "a number",
     "float_parsing": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
-    "string_type": "text",
+    "string_type": "a string",
     "list_type": "a list",
     "dict_type": "a map",
     "model_type": "a map",
@@ -134,7 +134,7 @@ def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged)
     if kind == "too_short":
         return Problem(key, f"needs at least {detail['ctx']['min_length']} entry, got {said}", source, fix)
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    message = message.removeprefix("input ").replace("a valid integer", "a whole number")
+    message = message.removeprefix("input ").replace("a valid integer", "an integer")
     return Problem(key, f"{message}, got {said}", source, fix)
 
 

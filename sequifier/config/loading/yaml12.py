@@ -25,7 +25,7 @@ _PATTERNS = {"null": [_NULL], "bool": [_BOOL], "int": [_INT], "float": [_FLOAT, 
 _COLLECTIONS = {"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
 _MOST_DEPTH = 100
 _MOST_REPEATED = 100_000  # values that aliases repeat: a few lines of them can stand for billions
-_MOST_DIGITS = 100  # of a whole number; Python itself refuses some thousands
+_MOST_DIGITS = 100  # of an integer; Python itself refuses some thousands
 
 
 class _Loader(yaml.CSafeLoader):

@@ -1,6 +1,6 @@
-"""The shape of a model in plain numbers: what config and metadata say together, without torch.
+"""The shape of a model in plain numbers, from config and metadata, without torch.
 
-Search counts parameters with it, `model/` builds from it, exported files carry it.
+A search counts weights with it, `model/` builds the model from it, and exported files contain it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,19 +28,19 @@ class Target:
 
     @property
     def output_width(self) -> int:
-        """Numbers that the head of this target gives: a logit for each class from 1, or the value."""
+        """Width of the head: a logit for each class from id 1, or one value."""
         return self.n_classes - 1 if self.kind == "categorical" else 1
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """What an exported model calls the predictions of this target."""
+        """The names of this target's outputs in an exported model."""
         if self.kind == "categorical":
             return f"{self.name}_probabilities", f"{self.name}_id"
         return (f"{self.name}_value",)
 
     @property
     def end_to_end_names(self) -> tuple[str, ...]:
-        """The same in the exported model that takes raw values."""
+        """The names of this target's outputs in the exported model that takes raw values."""
         if self.kind == "categorical":
             return f"{self.name}_label", f"{self.name}_probabilities"
         return (f"{self.name}_value",)
@@ -48,9 +48,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the shape of a model. Two equal ones have interchangeable weights.
+    """Everything that determines the shape of a model. The weights of equal architectures are interchangeable.
 
-    Input columns are in the order of the concatenation: categorical ones, then real ones.
+    Input columns are in the order of concatenation: categorical columns, then real ones.
     """
 
     categorical: tuple[tuple[str, int], ...]  # (column, n_classes)
@@ -78,7 +78,7 @@ class Architecture:
         return (*(name for name, _ in self.categorical), *self.real)
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values; `architecture_from_json` is the way back."""
+        """As JSON values, which `architecture_from_json` reads."""
         return asdict(self)
 
 
@@ -86,7 +86,7 @@ def architecture_from_json(values: Mapping[str, Any]) -> Architecture:
     """The architecture that `as_json` wrote.
 
     Raises:
-        TypeError, KeyError, ValueError: the values are not those of an architecture.
+        TypeError, KeyError, ValueError: the values do not describe an architecture.
     """
     return Architecture(
         **{
@@ -186,7 +186,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
 
 
 def automatic_widths(n_columns: int, total: int) -> tuple[int, ...]:
-    """Share `total` out over columns: an equal part each, the remainder one by one to the first.
+    """Divide `total` over columns: an equal part each, the remainder one by one to the first.
 
     >>> automatic_widths(3, 8)
     (3, 3, 2)

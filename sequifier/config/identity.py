@@ -1,10 +1,10 @@
-"""The identity of a run: a hash of everything that its result follows from.
+"""The identity of a run: a hash of everything that determines its result.
 
-First the config is brought to canonical form, so that two ways of saying one thing are one thing. The identity is then
-the SHA-256 of canonical JSON of {schema, config: the fields that differ from their schema-1 defaults, data}. It rests
-on the literal defaults below, not on those in the models: a default may change without changing old identities, and a
-field added later changes none as long as its default reproduces the old behaviour. If one day it cannot, the schema
-rises, with a rule that upgrades stored identities.
+The config is first brought to canonical form, in which equal settings have one spelling. The identity is then the
+SHA-256 of canonical JSON of {schema, config: the fields that differ from their schema-1 defaults, data}. It uses the
+literal defaults below, not those of the models: a default may change without changing old identities, and a new field
+changes none as long as its default reproduces the old behaviour. If that becomes impossible, the schema number rises,
+with a rule that upgrades stored identities.
 """
 
 import hashlib
@@ -89,10 +89,10 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 def canonical_attention(attention_type: str, n_kv_heads: int | None, n_head: int) -> tuple[str, int | None, str]:
-    """The one way to say which heads share keys and values.
+    """The canonical form of how heads share keys and values.
 
     Returns:
-        attention_type, n_kv_heads, and the reason when something that was asked for is replaced, else "".
+        attention_type, n_kv_heads, and the reason when a requested value is replaced, else "".
     """
     match attention_type:
         case "mha" if n_kv_heads is None:
@@ -119,7 +119,7 @@ def canonical_attention(attention_type: str, n_kv_heads: int | None, n_head: int
 
 
 def canonical_model(spec: ModelSpec) -> ModelSpec:
-    """The same model with its attention in canonical form and settings that cannot matter at their default."""
+    """The same model with its attention in canonical form, and fields without effect at their defaults."""
     attention_type, n_kv_heads, _ = canonical_attention(spec.attention_type, spec.n_kv_heads, spec.n_head)
     changes: dict[str, Any] = {}
     if (attention_type, n_kv_heads) != (spec.attention_type, spec.n_kv_heads):
@@ -130,7 +130,7 @@ def canonical_model(spec: ModelSpec) -> ModelSpec:
 
 
 def canonical_training(spec: TrainingSpec) -> TrainingSpec:
-    """The same training with settings that cannot matter at their default."""
+    """The same training with fields without effect at their defaults."""
     if spec.layer_type_dtypes is None and not spec.layer_autocast:
         return spec.model_copy(update={"layer_autocast": True})
     return spec
@@ -145,7 +145,7 @@ def canonical(config: TrainConfig) -> TrainConfig:
 
 
 def plain(value: Any) -> Any:
-    """A config or one of its values as JSON and YAML have them: maps, lists, text, numbers, booleans, None."""
+    """A config or one of its values in the types of JSON: maps, lists, strings, numbers, booleans, None."""
     if isinstance(value, _SCALARS):
         return value
     if isinstance(value, Named):
@@ -162,7 +162,7 @@ def plain(value: Any) -> Any:
 def differing(section: TrainConfig | ModelSpec | TrainingSpec) -> dict[str, Any]:
     """The fields of one section that count and differ from their schema-1 defaults, as plain values.
 
-    Of a `TrainConfig` these are the fields at its root; its two sections are asked for themselves.
+    For a `TrainConfig` these are the fields at the top level, without the two sections.
     """
     found = {}
     for name, default in _counted(type(section)):
@@ -186,7 +186,7 @@ def _counted(model: type[TrainConfig | ModelSpec | TrainingSpec]) -> tuple[tuple
 
 
 def identity_of(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any], data: str) -> str:
-    """The identity from what `differing` says of each section, and the data fingerprint."""
+    """The identity, from the `differing` fields of each section and the data fingerprint."""
     config = {**root, "model_spec": model, "training_spec": training}
     content = {"schema": SCHEMA, "config": config, "data": data}
     canonical_json = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -197,7 +197,7 @@ def identity(config: TrainConfig, fingerprint: str) -> str:
     """The identity of a run: 64 hexadecimal digits.
 
     Args:
-        config: resolved, with every null filled in that the data decides; brought to canonical form here.
+        config: resolved, so that it has every value that the data decides; brought to canonical form here.
         fingerprint: of the data set.
     """
     config = canonical(config)

@@ -1,8 +1,8 @@
-"""How much memory a training run needs at its peak, as formulas: a plan prints it before anything was trained.
+"""Peak memory of a training run as formulas: a plan prints it before anything is trained.
 
-Counted are the tensors that the backward pass needs again, by the way each layer is computed (`model/cpu/fused.py`,
-`model/cpu/short_attention.py`, torch's own operations), and what only passes. Two things were measured (docs/decisions,
-013): what a first step loads of the libraries, and how much more the heap takes than the tensors in it.
+The formulas count the tensors that are kept for the backward pass, by the way each layer is computed
+(`model/cpu/fused.py`, `model/cpu/short_attention.py`, torch's own operations), and the largest temporary ones. Two
+quantities were measured (docs/decisions, 013): what a first step loads of the libraries, and the overhead of the heap.
 Shapes: N steps of all windows of a batch, D model width, F width of the feed-forward part, H heads, T steps.
 """
 
@@ -23,11 +23,11 @@ FIRST_STEP = 80 << 20
 """Code and work space of torch, MKL and oneDNN that the first step of a process touches, on a CPU."""
 
 HEAP = {"float32": 1.2, "bfloat16": 1.4, "float16": 1.4}
-"""By how much freed blocks of other sizes make the heap larger than the tensors that live in it. After steps in a
-shorter format, validation in float32 needs blocks of other sizes."""
+"""Size of the heap relative to the tensors in it: freed blocks of other sizes stay. After steps in a shorter format,
+validation in float32 needs blocks of other sizes."""
 
 SHORT_FIRST_STEP = 20 << 20
-"""What the first step touches besides with products in a shorter format."""
+"""Further memory that the first step touches with products in a shorter format."""
 
 LOGIT_COPIES = 5.5
 """Tensors of (N, classes): logits, log-probabilities, two gradients, and one or two blocks of that size that the heap
@@ -38,7 +38,7 @@ SHORT_STEPS = 128
 
 
 def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_unit: bool) -> int:
-    """`memory_estimate` of a run file: how far the process of a run grows beyond what it has with its data.
+    """`memory_estimate` of a run file: by how much the process of a run grows beyond its libraries and data.
 
     Args:
         config: of the run.
@@ -71,14 +71,13 @@ def memory_estimate(
 ) -> int:
     """Bytes by which a process grows while it trains on a CPU: weights, their copies and the tensors of a step.
 
-    Within 20 % of the measured peak from about 100 MB on (tests/training/test_memory_estimate.py). What the process has
-    already, Python with its libraries and the data, comes on top: about 350 MB in a search's worker. On a GPU the
-    libraries' part does not count.
+    Within 20 % of the measured peak from about 100 MB on (tests/training/test_memory_estimate.py). Python with its
+    libraries and the data come on top: about 350 MB in a search's worker. On a GPU the libraries' part does not count.
 
     Args:
         architecture: the model.
         batch_size: windows in one forward pass (after any cut into micro-batches).
-        optimizer_copies: numbers that the optimizer keeps for each parameter: 2 for Adam, 1 for Muon, 0 for SGD.
+        optimizer_copies: numbers that the optimizer keeps for each weight: 2 for Adam, 1 for Muon, 0 for SGD.
         products: number format of the products in the blocks.
     """
     shape = architecture
@@ -90,7 +89,8 @@ def memory_estimate(
         kept += 4 * shape.dim_model
     logits = 4 * sum(target.output_width for target in shape.targets)
     activations = HEAP[products] * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
-    # While the logits live no gradient of a weight does; in a wide model with a small batch there are more of those.
+    # Logits and gradients of weights do not exist at the same time; in a wide model with a small batch the gradients
+    # are larger.
     in_step = max(activations, 4 * parameter_count(shape))
     libraries = FIRST_STEP + (0 if products == "float32" else SHORT_FIRST_STEP)
     return round(libraries + weights + in_step + LOGIT_COPIES * steps * logits)
@@ -113,7 +113,7 @@ def _attention(shape: Architecture, products: Format) -> int:
 
 
 def _feed_forward(shape: Architecture, products: Format) -> int:
-    """The same of one feed-forward part."""
+    """Bytes that one feed-forward block keeps for each step of each window."""
     size = BYTES[products]
     costs = ACTIVATION_COSTS[shape.activation_fn]
     hidden = costs.n_kept_fused if _is_fused(shape, products) else costs.n_kept
@@ -122,7 +122,7 @@ def _feed_forward(shape: Architecture, products: Format) -> int:
 
 
 def _norm(shape: Architecture, products: Format) -> int:
-    """What a norm keeps, with the operand of the product behind it."""
+    """Bytes that a norm keeps for each step, with the operand of the product that follows."""
     size = BYTES[products]
     if _is_fused(shape, products):
         return size * shape.dim_model
@@ -130,7 +130,7 @@ def _norm(shape: Architecture, products: Format) -> int:
 
 
 def _passing(shape: Architecture, products: Format) -> int:
-    """Bytes for each step that the largest part of the backward pass needs beside what was kept."""
+    """Bytes for each step that the largest part of the backward pass needs temporarily."""
     size = BYTES[products]
     passing = size * 3 * shape.dim_feedforward + 4 * 3 * shape.dim_model
     if _is_written_out(shape, products):
@@ -140,7 +140,7 @@ def _passing(shape: Architecture, products: Format) -> int:
 
 
 def _copies_of_weights(shape: Architecture, products: Format) -> int:
-    """Matrices with the norms folded in, or in a shorter format."""
+    """Bytes of the copies of matrices: with norms folded in, or in a shorter format."""
     in_block = (qkv_width(shape) + shape.dim_model) * shape.dim_model
     in_block += ACTIVATION_COSTS[shape.activation_fn].n_matrices * shape.dim_model * shape.dim_feedforward
     copied = _is_fused(shape, products) or products != "float32"
@@ -152,7 +152,7 @@ def _is_fused(shape: Architecture, products: Format) -> bool:
 
 
 def _is_written_out(shape: Architecture, products: Format) -> bool:
-    """Whether the weights of attention exist in full."""
+    """Whether the attention weights exist in full."""
     return shape.dropout > 0 or (products == "bfloat16" and shape.seq_length <= SHORT_STEPS)
 
 

@@ -1,7 +1,7 @@
-"""The shortest way to say what a run is: settings that are spelled out but equal their default are left out.
+"""The normal form of a run: fields and options that are written but equal their default are left out.
 
-`identity` hashes a run as it is written. Two runs with one normal form train alike although their identities differ:
-the identity of the normal form is their `merge_key`, by which a plan merges them.
+`identity` hashes a run as it is written. Two runs with the same normal form train alike although their identities
+differ: the identity of the normal form is their `merge_key`, by which a plan merges them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from sequifier.config.training import TrainingSpec
 
 @dataclass
 class Normal:
-    """Changes to a section, and why each changes nothing.
+    """Changes to a section that do not change the training.
 
     Attributes:
         update: field -> value in normal form.
-        reasons: for a person.
+        reasons: why each changes nothing, for the plan.
     """
 
     update: dict[str, Any]
@@ -48,9 +48,9 @@ def normal_model(spec: ModelSpec, inputs: Sequence[str]) -> Normal:
     found = Normal({}, [])
     widths = spec.feature_embedding_dims
     if widths is not None and set(widths) == set(inputs):
-        shared_out = automatic_widths(len(inputs), spec.initial_embedding_dim)
-        if tuple(widths[column] for column in inputs) == shared_out:
-            found.put("feature_embedding_dims", None, "feature_embedding_dims are the widths that null shares out")
+        even = automatic_widths(len(inputs), spec.initial_embedding_dim)
+        if tuple(widths[column] for column in inputs) == even:
+            found.put("feature_embedding_dims", None, "feature_embedding_dims are the widths that null gives")
     return found
 
 
@@ -74,17 +74,17 @@ def normal_training(spec: TrainingSpec, seq_length: int, targets: Mapping[str, C
     _put_losses(found, spec, targets)
     decay = spec.optimizer.options.get("weight_decay", _default("optimizers", spec.optimizer.name, "weight_decay"))
     if spec.decay_all and decay == 0:
-        found.put("decay_all", False, "decay_all cannot matter without weight_decay")
+        found.put("decay_all", False, "decay_all has no effect without weight_decay")
     if spec.effective_batch_size == spec.batch_size * spec.accumulation_steps:
         found.put("effective_batch_size", None, "effective_batch_size is batch_size x accumulation_steps")
     if spec.early_stopping_epochs is not None and spec.early_stopping_epochs >= spec.epochs:
-        found.put("early_stopping_epochs", None, "early_stopping_epochs cannot matter: it is not below epochs")
+        found.put("early_stopping_epochs", None, "early_stopping_epochs has no effect: it is not below epochs")
     if spec.evaluation_stride is not None and spec.evaluation_context == "split":
-        found.put("evaluation_stride", None, "evaluation_stride cannot matter with evaluation_context split")
+        found.put("evaluation_stride", None, "evaluation_stride has no effect with evaluation_context split")
     elif spec.evaluation_stride == max(seq_length // 2, 1):
         found.put("evaluation_stride", None, f"evaluation_stride {spec.evaluation_stride} is seq_length // 2")
     if spec.layer_type_dtypes is not None and not spec.layer_autocast:
-        found.put("layer_autocast", True, "layer_autocast cannot matter with layer_type_dtypes")
+        found.put("layer_autocast", True, "layer_autocast has no effect with layer_type_dtypes")
     return found
 
 
@@ -113,7 +113,7 @@ def _put_losses(found: Normal, spec: TrainingSpec, targets: Mapping[str, ColumnT
 
 
 def _without_defaults(family: Family, entry: Named) -> tuple[Named, list[str]]:
-    """An entry without the options that equal their default, and these."""
+    """An entry without the options that equal their default, and the names of those."""
     left_out = [
         option
         for option, value in entry.options.items()
@@ -136,7 +136,7 @@ def _default(family: Family, name: str, option: str, *, missing: Any = None) -> 
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Whether they are equal, numbers by value; a boolean is no number."""
+    """Whether two values are equal: 1 equals 1.0, but not true."""
     if isinstance(value, bool) or isinstance(default, bool):
         return value is default
     if isinstance(value, list | tuple) and isinstance(default, list | tuple):

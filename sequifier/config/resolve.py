@@ -14,7 +14,7 @@ from sequifier.errors import ConfigError, Problem
 
 
 class WindowSettings(Protocol):
-    """The settings by which preprocess cuts windows, and the number of events that it cut them from."""
+    """The settings by which preprocess cuts windows, and the numbers of events and sequences."""
 
     @property
     def rows(self) -> list[int]: ...
@@ -30,7 +30,7 @@ class WindowSettings(Protocol):
 
 
 class DataSchema(Protocol):
-    """What a config must know of preprocessed data; `artifacts.metadata.Metadata` is one."""
+    """What a config needs of preprocessed data; implemented by `artifacts.metadata.Metadata`."""
 
     @property
     def columns(self) -> list[str]: ...

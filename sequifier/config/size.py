@@ -1,4 +1,4 @@
-"""How large a model is, as a formula: plans and estimates need no torch. What training it takes: `config/memory.py`."""
+"""Number of weights of a model as a formula, without torch. The memory of training: `config/memory.py`."""
 
 import os
 
@@ -32,7 +32,7 @@ def parameter_count(architecture: Architecture) -> int:
 
 
 def qkv_width(shape: Architecture) -> int:
-    """Width of queries, keys and values together."""
+    """Total width of queries, keys and values."""
     return (shape.n_head + 2 * shape.n_kv_heads) * (shape.dim_model // shape.n_head)
 
 
@@ -42,7 +42,7 @@ def machine_memory() -> int:
 
 
 def size_text(n_bytes: float) -> str:
-    """Bytes as a person says them: 40 kB, 9.9 MB, 34 MB, 1.2 GB."""
+    """Bytes in a readable unit: 40 kB, 9.9 MB, 34 MB, 1.2 GB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= factor:
             return f"{n_bytes / factor:,.{0 if unit == 'MB' and n_bytes >= 10 * factor else 1}f} {unit}"

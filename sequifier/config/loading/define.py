@@ -1,4 +1,4 @@
-"""`-D KEY=VALUE`: one value of the command line, read by the type of its field."""
+"""`-D KEY=VALUE`: one value from the command line, read by the type of its field."""
 
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,7 +12,7 @@ from sequifier.config.loading.written_names import names_as_written, takes_names
 from sequifier.config.loading.yaml12 import parse_words
 from sequifier.errors import Problem
 
-MOST_KEYS = 10  # inside each other
+MOST_KEYS = 10  # of a dotted key
 
 
 def define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None:
@@ -31,13 +31,13 @@ def define(merged: Merged, model: type[BaseModel], word: str) -> Problem | None:
     annotation = annotation_at(model, path)
     value = _by_type(annotation, text)
     if isinstance(value, str) and text.startswith(("[", "{")) and not (_is_text(annotation) or _is_prompt(annotation)):
-        return Problem(key, f"`{text}` is not a whole list or map", "-D", "close its brackets, and quote the word")
+        return Problem(key, f"`{text}` is not a complete list or map", "-D", "close its brackets, and quote the word")
     merged.put(path, value, "-D")
     return None
 
 
 def _by_type(annotation: Any, text: str) -> Any:
-    """Text of the command line as the field's type requires it; never evaluated."""
+    """A word of the command line as a value of the field's type; never evaluated."""
     if allows_none(annotation) and text in ("None", "null", "~", ""):
         return None
     if _is_text(annotation):
@@ -58,5 +58,5 @@ def _is_text(annotation: Any) -> bool:
 
 
 def _is_prompt(annotation: Any) -> bool:
-    """Whether any text will do, brackets included, where a list is possible too."""
+    """Whether the field takes any text, brackets included, or a list."""
     return takes_names(annotation) and get_origin(plain_type(annotation)) is not list

@@ -1,4 +1,4 @@
-"""The kinds of config, and which one a file is."""
+"""The kinds of config, and the kind of a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,13 +32,13 @@ OWN_KEYS = {
     "sampler_search_name": "sampler_search",
     "split_ratios": "preprocess",
 }
-"""Keys that one kind has alone, and nobody writes by mistake into another."""
+"""Keys that only one kind has, and that nobody writes into another by mistake."""
 
 _SHARED = ("base_config_path", "sections")
 
 
 def kind_of(path: Path) -> str:
-    """The kind of config that a file is: that whose keys it has, or by its name where keys do not tell.
+    """The kind of a config file: by its keys, or by its file name where the keys fit several kinds.
 
     Raises:
         ConfigError: the file cannot be read, or could be of several kinds.
@@ -48,7 +48,7 @@ def kind_of(path: Path) -> str:
     decisive = {kind for key, kind in OWN_KEYS.items() if key in own}
     fitting = sorted(decisive) if len(decisive) == 1 else best_kinds(own)
     if len(fitting) != 1:
-        fitting = best_kinds(read_values(path))  # what it inherits may tell
+        fitting = best_kinds(read_values(path))  # with the keys it inherits
     if len(fitting) == 1:
         return fitting[0]
     named = [kind for kind in KINDS if path.stem.replace("-", "_").startswith(kind)]
@@ -59,12 +59,12 @@ def kind_of(path: Path) -> str:
     if not fitting:
         keys = ", ".join(f"`{key}`" for key in list(own)[:5])
         said = f"none of its keys belongs to a config: {keys}" if keys else "the file has no keys"
-    fix = f"say which it is with --kind: {kinds}" if fitting else "`sequifier make NAME` writes configs to fill in"
+    fix = f"give its kind with --kind: {kinds}" if fitting else "`sequifier make NAME` writes configs to fill in"
     raise ConfigError([Problem("", said, str(path), fix)], where=str(path))
 
 
 def best_kinds(values: Mapping[str, Any]) -> list[str]:
-    """The kinds that know most of these keys; none where no key is known."""
+    """The kinds that have most of these keys; none where no key is known."""
     known = {
         kind: sum(key in model.model_fields or key in renames(model, ()) for key in values if key not in _SHARED)
         for kind, model in KINDS.items()

@@ -1,7 +1,7 @@
-"""From a YAML file, a section, `-D` and flags to a validated config that knows where each value came from.
+"""Load a config: merge a YAML file, a section, `-D` and flags, validate, and keep the place of each value.
 
-Strongest first: explicit flag, `-D`, section, file, `base_config_path`, default. Validation comes after all of them are
-merged, and reports every problem at once with its place.
+Precedence, highest first: explicit flag, `-D`, section, file, `base_config_path`, default. Validation follows the merge
+and reports all problems at once, each with its place.
 """
 
 import re
@@ -43,33 +43,33 @@ class Loaded(Generic[Model]):
     merged: Merged
     path: Path
     notes: tuple[Problem, ...] = ()
-    """What a user should know: keys of older versions, and keys without effect."""
+    """For the user: keys of older versions, and keys without effect."""
 
     def located(self, error: ConfigError) -> ConfigError:
-        """The same problems, each with the place of its key: for checks that need more than the file."""
+        """The same problems, each with the place of its key, for checks that run after loading."""
         problems = [as_written(located_in(problem, self.merged), self.merged) for problem in error.problems]
         return ConfigError(in_order(problems, self.path), where=str(self.path))
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """A config whose wrong values were replaced by defaults, to look for what they hid."""
+    """A config whose wrong values were replaced by defaults, to find problems that they hid."""
 
     loaded: Loaded[Any]
     names: frozenset[str]  # of the replaced values and of what follows from them
 
     def is_new(self, problem: Problem) -> bool:
-        """Whether a problem has nothing to do with what was replaced."""
+        """Whether a problem does not involve a replaced value."""
         return not self.names & set(re.findall(r"\w+", f"{problem.key} {problem.message}"))
 
 
 def look_further(
     error: ValidationError, model: type[BaseModel], merged: Merged, path: Path
 ) -> tuple[list[Problem], Repaired | None]:
-    """Problems that are not looked for while others are there: rules between fields of a section with a wrong value.
+    """Find problems that pydantic does not check while others exist: rules between fields of a section.
 
     Returns:
-        What is wrong with the rest, and the rest as a config; None when that cannot be one.
+        The problems of the rest, and the rest as a config, or None when it is not a valid one.
     """
     values = deepcopy(merged.values)
     names: set[str] = set()
@@ -112,12 +112,12 @@ def load(
     Args:
         model: the config's pydantic model.
         path: the YAML file.
-        section: name under `sections:` to lay over the file.
+        section: name of the entry of `sections:` that is merged into the file.
         defines: `key.path=value` words of `-D`, each parsed by the type of its field.
         flags: values of explicit command-line flags by dotted key.
 
     Raises:
-        ConfigError: everything that is wrong, each problem with file and line.
+        ConfigError: all problems, each with file and line.
     """
     merged = read_file(path, model, seen=())
     sections = merged.values.pop("sections", None)
@@ -149,7 +149,7 @@ def load(
 
 
 def _without_effect(config: BaseModel, merged: Merged) -> Iterator[Problem]:
-    """One note on all keys that are accepted because older versions have them."""
+    """One note on all keys of older versions that have no effect."""
     found = [
         path
         for path, known in fields_with_paths(type(config))
@@ -164,7 +164,7 @@ def _without_effect(config: BaseModel, merged: Merged) -> Iterator[Problem]:
 
 
 def _root_problems(merged: Merged) -> Iterator[Problem]:
-    """A project_root that is not there, for every config that has one."""
+    """A project_root that does not exist."""
     root = merged.values.get("project_root", ".")
     if isinstance(root, str) and PLACEHOLDER not in root and (found := root_problem(root)) is not None:
         yield Problem("project_root", found[0], merged.source(("project_root",)), found[1])
@@ -182,4 +182,4 @@ def _placeholders(merged: Merged) -> Iterator[Problem]:
             yield path
 
     for path in walk(merged.values, ()):
-        yield Problem(dotted(path), f"still says {PLACEHOLDER}", merged.source(path), "write your own value")
+        yield Problem(dotted(path), f"is still {PLACEHOLDER}", merged.source(path), "write your own value")

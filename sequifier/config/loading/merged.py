@@ -1,4 +1,4 @@
-"""Values from several files and the command line, laid over each other, each with the place it comes from."""
+"""Values from several files and the command line, merged, each with the place it comes from."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,13 +13,13 @@ from sequifier.errors import Problem
 
 @dataclass
 class Merged:
-    """Raw values from all sources, the source of each key, and how keys were written that now have another place.
+    """Raw values from all sources, and where each was written.
 
     Attributes:
-        values: as parsed.
-        sources: of each key.
-        written: key -> as it stands in the file.
-        notes: what a user should know, and what still works.
+        values: the values as parsed.
+        sources: key -> file and line, or flag.
+        written: key -> the key in the file, where that is another one.
+        notes: for the user: what is accepted but should be written otherwise.
         problems: found while merging.
     """
 
@@ -30,7 +30,7 @@ class Merged:
     problems: list[Problem] = field(default_factory=list)
 
     def put(self, path: KeyPath, value: Any, source: str) -> None:
-        """Set one key; maps on the way are made."""
+        """Set one key; missing maps on the way to it are created."""
         here = self.values
         for length, part in enumerate(path[:-1], start=1):
             if not isinstance(here.get(str(part)), dict):
@@ -44,7 +44,7 @@ class Merged:
         self.written.pop(dotted(path), None)
 
     def merge(self, other: "Merged", *, at: KeyPath = ()) -> None:
-        """Lay another tree over this one: maps are merged, everything else is replaced."""
+        """Merge another tree into this one: maps are merged key by key, everything else is replaced."""
         values: Any = other.values
         for part in at:
             values = values[part]
@@ -106,6 +106,7 @@ NOT_GIVEN = object()
 
 
 def value_at(values: Any, path: KeyPath) -> Any:
+    """The value at a path, or `NOT_GIVEN`."""
     for part in path:
         if not isinstance(values, dict) or part not in values:
             return NOT_GIVEN

@@ -19,7 +19,7 @@ from sequifier.config.loading.yaml12 import dotted
 from sequifier.config.train import TrainConfig
 
 _OPTIMIZER = "is an option of the optimizer: write `optimizer: {name: AdamW, %s}` in training_spec"
-_SPLIT = "is decided in preprocess.yaml: split_ratios"
+_SPLIT = "is set in preprocess.yaml: split_ratios"
 _VERSION_3 = "is a section of Sequifier 3; its fields are at the top level, in model_spec and in training_spec"
 
 ELSEWHERE: dict[str, str] = {
@@ -51,8 +51,8 @@ SPELLINGS = {"wd": "weight_decay", "l2": "weight_decay", "l2_penalty": "weight_d
 
 ELSEWHERE_IN: dict[str, dict[str, str]] = {
     "SearchConfig": {
-        "model_spec": "in a search its fields stand in `model_hyperparameter_sampling`, each with several values",
-        "training_spec": "in a search its fields stand in `training_hyperparameter_sampling`, each with several values",
+        "model_spec": "in a search its fields are in `model_hyperparameter_sampling`, each with several values",
+        "training_spec": "in a search its fields are in `training_hyperparameter_sampling`, each with several values",
         "model_name": "a search names its runs itself: [hp_search_name]-run-0, ...",
     },
     "TrainConfig": {
@@ -61,16 +61,16 @@ ELSEWHERE_IN: dict[str, dict[str, str]] = {
         "hp_search_name": "a run has a `model_name`; a search config has this key",
     },
 }
-"""Keys of one kind of config in another -> what to write there."""
+"""Keys of one kind of config that are written in another -> what to write there."""
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """What another name of a field stands for.
+    """The field that another name refers to.
 
     Attributes:
         field: its name of today.
-        is_old: whether the name is of an older version; else it is as good as the first one.
+        is_old: whether the other name is of an older version; else it is a second name of today.
     """
 
     field: str

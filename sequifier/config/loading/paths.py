@@ -1,4 +1,4 @@
-"""Where a path in a config points to."""
+"""Files and folders that a config names."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from sequifier.regular_file import kind_of_stream
 
 
 def root_problem(project_root: str) -> tuple[str, str] | None:
-    """What is wrong with a project_root, and how to fix it: a folder that is misspelt would be made anew otherwise."""
+    """The problem of a project_root that does not exist, and how to fix it; a misspelt folder would be created."""
     root = Path(project_root).expanduser()
     if root.is_dir():
         return None
@@ -16,7 +16,7 @@ def root_problem(project_root: str) -> tuple[str, str] | None:
     above = next(place for place in root.absolute().parents if place.is_dir())
     missing = root.absolute().relative_to(above).parts[0]
     near = did_you_mean(missing, [other.name for other in above.iterdir() if other.is_dir()])
-    fix = near if near.startswith("did you mean") else "make the folder, or begin with `sequifier make`"
+    fix = near if near.startswith("did you mean") else "create the folder, or start with `sequifier make`"
     nearest = "the working folder" if above == Path.cwd() else above
     return f"there is no folder {project_root}; the nearest that exists is {nearest}", fix
 
@@ -24,8 +24,8 @@ def root_problem(project_root: str) -> tuple[str, str] | None:
 def find_input(path: str, project_root: str, key: str, *, working_folder_first: bool = False) -> Path:
     """An existing input file or folder.
 
-    A path that is absolute or begins with project_root is taken as it is; any other is looked for under project_root,
-    then under the working folder, or the other way round.
+    A path that is absolute or begins with project_root is used as it is. Any other path is looked up under
+    project_root, then under the working folder, or in the opposite order.
 
     Args:
         path: as written in the config.
@@ -43,7 +43,7 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
         places = [given, root / given] if working_folder_first else [root / given, given]
     for place in places:
         if place.exists():
-            if kind := kind_of_stream(place):  # opening a pipe would wait for ever
+            if kind := kind_of_stream(place):  # opening a pipe would wait forever
                 what = f"{path} is {kind}, not a file or folder; it is read more than once"
                 raise ConfigError([Problem(key, what, fix="write the data to a file, and give its path")])
             return place

@@ -1,4 +1,4 @@
-"""What pydantic says against a config, in the words of the file: place, key, value, what is allowed, what to do."""
+"""Pydantic's errors as problems of a file: place, key, value, what is allowed, how to fix it."""
 
 import re
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
 
 
 MOST_ERRORS = 200
-"""More are counted: nobody reads them, and near names are looked for anew for each."""
+"""Further ones are only counted: nobody reads them, and similar names are searched for each."""
 
 
 def in_order(problems: list[Problem], path: Path) -> list[Problem]:
-    """Problems as they follow in the file, each with a place: those of the whole file first, other files' last."""
+    """Problems in the order of the file, each with a place: problems of the whole file first, of other files last."""
 
     def place(problem: Problem) -> tuple[bool, str, int]:
         file, _, line = problem.source.partition(" ")[0].rpartition(":")
@@ -33,11 +33,11 @@ def in_order(problems: list[Problem], path: Path) -> list[Problem]:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) -> list[Problem]:
-    """Pydantic's errors in the words of the file."""
+    """Pydantic's errors as problems with file, line and key."""
     by_path: dict[KeyPath, list[Any]] = {}
     every = error.errors(include_url=False)
     for detail in every[:MOST_ERRORS]:
-        if detail["type"] != "default_factory_not_called":  # follows from another problem, which is reported itself
+        if detail["type"] != "default_factory_not_called":  # the consequence of another problem
             path = path_in(merged.values, detail["loc"], is_missing=detail["type"] == "missing")
             if not path and detail["loc"] and detail["loc"][0] in model.model_fields:
                 path = (detail["loc"][0],)  # about a default
@@ -45,8 +45,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) 
     problems: list[Problem] = []
     for path, details in by_path.items():
         if any(other[: len(path)] == path and other != path for other in by_path) and details[0]["type"] in _KINDS:
-            continue  # another member of a union came further, and says more
-        # A union reports one error per member: together where each names a kind of value, else the first says enough.
+            continue  # another member of a union matched further down, and its error says more
+        # A union reports one error per member: all of them where each names a kind of value, else the first.
         kinds = [_KINDS[detail["type"]] for detail in details if detail["type"] in _KINDS]
         words = [_allowed(detail) for detail in details if detail["type"] == "literal_error"]
         if kinds and words and len(kinds) + len(words) == len(details):
@@ -75,11 +75,11 @@ _KINDS = {
     "dict_type": "a map",
     "model_type": "a map",
 }
-"""What pydantic wanted, by the type of its error."""
+"""What pydantic expected, by the type of its error."""
 
 
 def shown(value: Any) -> str:
-    """A value in a message, in few characters and as a config writes it."""
+    """A value in a message: as a config writes it, cut to 80 characters."""
     if value is None:
         return "null"
     text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
@@ -87,9 +87,9 @@ def shown(value: Any) -> str:
 
 
 def path_in(values: Any, location: tuple[str | int, ...], *, is_missing: bool = False) -> KeyPath:
-    """A pydantic location without the names of union members and validators, which are no keys of the file.
+    """A pydantic location as a path in the file, without the names of union members and validators.
 
-    The last part of what `is_missing` is no key of the file either, but must be named.
+    The last part of what `is_missing` is not in the file either, but belongs to the path.
     """
     path: list[str | int] = []
     here = values
@@ -112,8 +112,8 @@ def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged)
     if kind == "missing":
         parent = merged.source(path[:-1]) if path[:-1] else source
         known = is_model(owner := plain_type(annotation_at(model, path[:-1]))) and path[-1] in owner.model_fields
-        fix = f"write it; `sequifier config explain {key}` says what it is" if known else ""
-        return Problem(key, "is missing, and there is no default for it", parent, fix)
+        fix = f"write it; `sequifier config explain {key}` describes it" if known else ""
+        return Problem(key, "is missing, and has no default", parent, fix)
     if kind == "extra_forbidden":
         return Problem(key, "unknown key", source, _nearest_key(model, path))
     if kind == "value_error":
@@ -139,7 +139,7 @@ def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged)
 
 
 _MEANT = {"gpu": "cuda", "max": "maximize", "min": "minimize", "step": "batch", "topk": "top_k", "topp": "top_p"}
-"""What people write -> what it is called."""
+"""Values that people write -> values of today."""
 
 
 def _allowed(detail: Any) -> str:
@@ -148,15 +148,15 @@ def _allowed(detail: Any) -> str:
 
 
 def _fix_of(given: Any, model: type[BaseModel], path: KeyPath) -> str:
-    """What to do about a value that its type tells nothing of."""
+    """How to fix a value of a wrong type."""
     parent = plain_type(annotation_at(model, path[:-1]))
     if given is None:
         field = getattr(parent, "model_fields", {}).get(path[-1])
         if field is not None and field.is_required():
-            return 'write a value; a name that is called null or ~ stands in quotes: "null"'
-        return "leave the line out: its default then counts"
+            return 'write a value; put a name that is null or ~ in quotes: "null"'
+        return "leave the line out to use the default"
     if isinstance(given, list) and hasattr(parent, "searchable") and path[-1] not in parent.searchable():
-        return "it cannot be searched: write one value, which holds for all runs"
+        return "it cannot be searched: write one value for all runs"
     return ""
 
 
@@ -201,8 +201,8 @@ def _nearest_key(model: type[BaseModel], path: KeyPath) -> str:
 def located_in(problem: Problem, merged: Merged) -> Problem:
     """A problem with the source of its key.
 
-    A check of a whole section starts its message with the field it is about ("dim_model: 5 ..."); that field's line is
-    the better place.
+    A check of a whole section starts its message with the field it is about ("dim_model: 5 ..."); the problem then gets
+    the line of that field.
     """
     path: KeyPath = tuple(int(number) if number else name for name, number in _PARTS.findall(problem.key))
     path = path_in(merged.values, path)
@@ -215,7 +215,7 @@ def located_in(problem: Problem, merged: Merged) -> Problem:
 
 
 def as_written(problem: Problem, merged: Merged) -> Problem:
-    """A problem under the key that stands in the file."""
+    """A problem under the key that is written in the file."""
     for place in sorted(merged.written, key=len, reverse=True):
         rest = problem.key.removeprefix(place)
         if rest != problem.key and rest[:1] in ("", ".", "["):

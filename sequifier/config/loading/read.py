@@ -13,26 +13,26 @@ from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The keys of a file over those it inherits, as they stand there; nothing is validated.
+    """The keys of a file and of the files it inherits from, as written; nothing is validated.
 
     Raises:
-        ConfigError: the file is not there, or no YAML.
+        ConfigError: the file does not exist, or is not YAML.
     """
     return read_file(path, BaseModel, seen=()).values
 
 
 def section_names(path: Path) -> list[str]:
-    """The entries of `sections:` in a file and those it inherits.
+    """The names under `sections:` in a file and in the files it inherits from.
 
     Raises:
-        ConfigError: the file is not there, or no YAML.
+        ConfigError: the file does not exist, or is not YAML.
     """
     sections = read_values(path).get("sections")
     return list(sections) if isinstance(sections, dict) else []
 
 
 def section_problems(merged: Merged, sections: Any) -> list[Problem]:
-    """What is wrong with sections although none is used."""
+    """Problems of `sections:` when none of them is used."""
     if sections is None:
         return []
     what = "should be `key: value` lines, got"
@@ -67,7 +67,7 @@ def read_section(merged: Merged, sections: Any, name: str, path: Path) -> Merged
 
 
 def read_file(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
-    """A file over the files it inherits from."""
+    """The values of a file, merged into those of the files it inherits from."""
     if not path.exists():
         others = sorted(str(other) for other in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
         raise ConfigError(
@@ -99,14 +99,14 @@ def read_file(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Mer
 
 
 def read_base(given: Any, path: Path, model: type[BaseModel], *, place: str, seen: tuple[Path, ...] = ()) -> Merged:
-    """The file that a `base_config_path` names, over those it inherits from itself.
+    """The values of the file that a `base_config_path` names, merged into those of the files it inherits from.
 
     Args:
-        given: the path as written: from the working folder, or from that of the file.
+        given: the path as written, relative to the working folder or to the folder of the file.
         path: the file that names it.
         model: of the named file.
         place: where it is named.
-        seen: files that inherit from this one.
+        seen: the files that inherit from this one.
     """
     if not isinstance(given, str):
         raise ConfigError([Problem("base_config_path", f"should be one path, got {shown(given)}", place)])
@@ -119,6 +119,6 @@ def read_base(given: Any, path: Path, model: type[BaseModel], *, place: str, see
         fix = did_you_mean(base.name, sorted(set(others))) if nearest(base.name, others) else ""
         raise ConfigError([Problem("base_config_path", f"no such file; looked for {looked}", place, fix)])
     if found.resolve() in (*seen, path.resolve()):
-        message = f"{given} inherits from this file: they inherit from each other in a circle"
+        message = f"{given} inherits from this file: they inherit from each other"
         raise ConfigError([Problem("base_config_path", message, place, "leave base_config_path out of one of them")])
     return read_file(found, model, (*seen, path.resolve()))

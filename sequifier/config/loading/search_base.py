@@ -1,7 +1,7 @@
-"""The second form of a search file: a `train.yaml`, and what is searched over it.
+"""The second form of a search file: `base_config_path` names a `train.yaml`, `overrides` what is searched in it.
 
-`overrides` has the structure of `train.yaml`; the rest of the file is the search's own. Both are rearranged into the
-self-contained form before anything is validated, every value with its place: an error in the base names a line there.
+`overrides` has the structure of `train.yaml`. Base and overrides are rearranged into the self-contained form before
+validation; each value keeps its place, so that an error in the base names a line of the base.
 """
 
 from collections.abc import Iterator, Set
@@ -20,17 +20,17 @@ from sequifier.errors import ConfigError, Problem, did_you_mean
 
 
 def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
-    """The self-contained form of a search file; one without `base_config_path` is returned as it is.
+    """The self-contained form of a search file; one without `base_config_path` is returned unchanged.
 
-    Strongest first: overrides, the search's own root, the base.
+    Precedence, highest first: overrides, the top level of the search, the base.
 
     Args:
-        merged: the file with everything that was laid over it.
+        merged: the file with sections, `-D` and flags merged in.
         path: of the file.
-        root_fields: of a search.
+        root_fields: the fields at the top level of a search.
 
     Raises:
-        ConfigError: the base is no `train.yaml`, or something has no place in this form.
+        ConfigError: the base is not a valid `train.yaml`, or a key does not exist in this form.
     """
     if merged.values.get("base_config_path") is None:
         return merged
@@ -49,7 +49,7 @@ def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
     whole.merge(_rearranged(base, (), root_fields | set(SEARCH_SECTIONS)))
     whole.merge(own)
     whole.merge(_rearranged(merged, ("overrides",), {*SEARCHED_AT_ROOT, *SEARCH_SECTIONS}))
-    # Written by the retry of a search; in a run file that needed none it is null.
+    # A retry of a search writes this field; in the run file of a run without a retry it is null.
     training = whole.values.get(SEARCH_SECTIONS["training_spec"], {})
     if training.get("effective_batch_size", 0) is None:
         del training["effective_batch_size"]
@@ -69,11 +69,11 @@ def in_one_piece(merged: Merged, path: Path, root_fields: Set[str]) -> Merged:
 
 
 def _misplaced(merged: Merged) -> Iterator[Problem]:
-    """Keys that this form does not have."""
+    """Keys that do not exist in this form."""
     for section, searched in SEARCH_SECTIONS.items():
         if searched in merged.values:
             fix = f"move its fields to overrides.{section}, or leave base_config_path out"
-            yield Problem(searched, "overrides takes its place", merged.source((searched,)), fix)
+            yield Problem(searched, "cannot be used with base_config_path", merged.source((searched,)), fix)
     overrides = merged.values.get("overrides", {})
     if not isinstance(overrides, dict):
         yield Problem("overrides", f"should be a map, got {overrides!r}", merged.source(("overrides",)))
@@ -84,16 +84,16 @@ def _misplaced(merged: Merged) -> Iterator[Problem]:
             known = [*SEARCHED_AT_ROOT, *(f"{name}.{field}" for name in SEARCH_SECTIONS for field in _fields(name))]
             at = next((name for name in SEARCH_SECTIONS if key in _fields(name)), "")
             if key in merged.values or key in TrainConfig.model_fields:
-                fix = "it is the same in all runs: write it at the top level, or in the base"
+                fix = "it has one value for all runs: write it at the top level, or in the base"
             else:
                 fix = f"it belongs under `overrides.{at}`" if at else did_you_mean(key, known)
-            yield Problem(f"overrides.{key}", "cannot be searched here", place, fix)
+            yield Problem(f"overrides.{key}", "cannot be searched", place, fix)
         elif key in SEARCH_SECTIONS and not isinstance(value, dict):
             yield Problem(f"overrides.{key}", f"should be a map, got {value!r}", place)
 
 
 def _not_a_run(base: Merged, merged: Merged) -> list[Problem]:
-    """What is wrong with the base as a run; what the search itself says at its root may be missing there."""
+    """Problems of the base as a run. Fields that the search gives at its top level may be missing in the base."""
     shared = {key: value for key, value in merged.values.items() if key in TrainConfig.model_fields}
     try:
         TrainConfig.model_validate({"model_name": "run", **base.values, **shared})

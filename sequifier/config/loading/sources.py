@@ -1,4 +1,4 @@
-"""Every value of a loaded config with the place it comes from: what `sequifier config show` prints."""
+"""Every value of a loaded config with the place it comes from, for `sequifier config show`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ def values_with_sources(
 
     Args:
         loaded: the config.
-        resolved: the same with what the data decides; None where they are not known.
-        metadata: what the resolved values come from.
+        resolved: the same config with the values that the data decides; None where the data are not known.
+        metadata: the source to name for those values.
     """
     rows: list[Valued] = []
     decided = {path: value for path, _, value in leaves(resolved)} if resolved is not None else {}
@@ -50,7 +50,7 @@ def values_with_sources(
 
 
 def _source(loaded: Loaded[Any], path: KeyPath) -> str:
-    """Where a value was given; more than one place where its parts come from several."""
+    """The place of a value; several places where its parts come from several."""
     merged = loaded.merged
     here: Any = merged.values
     for part in path:
@@ -63,7 +63,7 @@ def _source(loaded: Loaded[Any], path: KeyPath) -> str:
         places = places[:1]
     own = f"{loaded.path}:"
     named = [place if place.startswith((own, "-")) else f"base {place}" for place in places]
-    distinct: dict[str, str] = {}  # of one file and section the first line says enough
+    distinct: dict[str, str] = {}  # the first line of each file and section is enough
     for place in named:
         distinct.setdefault(_without_line(place), place)
     return ", ".join(distinct.values())

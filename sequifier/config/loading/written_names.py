@@ -1,6 +1,6 @@
-"""Names that YAML reads as something else: a model called 007, a column called 2023, 1e3 or null.
+"""Names that YAML parses as something else: a model called 007, a column called 2023, 1e3 or null.
 
-Where a field holds names, a plain word of the file is that name, letter by letter: the number 7 is not 007.
+Where a field holds names, an unquoted word of the file is kept letter by letter: the integer 7 is not the name 007.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,13 +24,13 @@ def in_file(values: Mapping[str, Any], texts: Mapping[KeyPath, str], model: type
 
 
 def names_as_written(values: Any, texts: Mapping[KeyPath, str], annotation: Any, at: KeyPath = ()) -> Any:
-    """Values with the text as written wherever the annotation takes text and no number.
+    """Restore the text as written wherever the annotation takes strings and no numbers.
 
-    A null that is a whole field stays null: who writes `model_name: null` means that there is no name.
+    A null that is the whole value of a field stays null: `model_name: null` means that there is no name.
 
     Args:
         values: as parsed.
-        texts: of the scalars that were read as a number, a boolean or null, by their place.
+        texts: the text of each scalar that was parsed as a number, a boolean or null, by its place.
         annotation: of the values, or a config model.
         at: the place of the values.
     """
@@ -53,7 +53,7 @@ def names_as_written(values: Any, texts: Mapping[KeyPath, str], annotation: Any,
 
 
 def takes_names(annotation: Any) -> bool:
-    """Whether a scalar here can only be a name: text is allowed, alone or as a list of one, and no number is."""
+    """Whether a scalar here can only be a name: a string is allowed, alone or as a list of one, and a number is not."""
     members = [*_members(annotation)]
     return any(_is_name(member) for member in members) and not any(
         member in (int, float, bool, Any) for member in members

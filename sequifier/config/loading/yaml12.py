@@ -1,7 +1,7 @@
-"""YAML as people write it: the core schema of YAML 1.2, with the line of every value.
+"""YAML by the core schema of version 1.2, with the line of every value.
 
-Differs from PyYAML: `3e-4` is a number, `no`, `off` and `yes` are text, dates stay text, keys are always text,
-and a key given twice is an error.
+Differs from PyYAML: `3e-4` is a number; `no`, `off`, `yes` and dates are strings; keys are always strings; a key given
+twice is an error.
 """
 
 import re
@@ -24,8 +24,8 @@ _NOT_FINITE = re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
 _PATTERNS = {"null": [_NULL], "bool": [_BOOL], "int": [_INT], "float": [_FLOAT, _NOT_FINITE]}
 _COLLECTIONS = {"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
 _MOST_DEPTH = 100
-_MOST_REPEATED = 100_000  # values that aliases repeat: a few lines of them can stand for billions
-_MOST_DIGITS = 100  # of an integer; Python itself refuses some thousands
+_MOST_REPEATED = 100_000  # values that aliases repeat: a few lines can expand to billions
+_MOST_DIGITS = 100  # of an integer; Python itself refuses more than 4,300
 
 
 class _Loader(yaml.CSafeLoader):
@@ -35,7 +35,7 @@ class _Loader(yaml.CSafeLoader):
     _depth = 0
 
     def descend_resolver(self, current_node: yaml.Node | None, current_index: Any) -> None:
-        """Called by PyYAML for each node. Its composer, in C, would run out of stack: the process would be gone."""
+        """Called by PyYAML for each node. Without a limit its composer, in C, overflows the stack and ends the process."""
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             mark = None if current_node is None else current_node.start_mark
@@ -48,7 +48,7 @@ class _Loader(yaml.CSafeLoader):
         self._depth -= 1
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
-        """The tag of a node. Remembered for words: a search reads thousands of files that say the same."""
+        """The tag of a node, cached for short words: a search reads thousands of files with the same words."""
         if kind is yaml.ScalarNode and implicit[0] and value is not None and len(value) < _MOST_DIGITS:
             return _tag_of(value)
         tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
@@ -75,9 +75,9 @@ class Document:
     """A parsed YAML file.
 
     Attributes:
-        values: plain ones.
-        lines: from 1, at which each was written.
-        texts: of the unquoted words that were read as a number, a boolean or null, as written.
+        values: maps, lists and scalars.
+        lines: the line of each value, from 1.
+        texts: the text of each unquoted word that was parsed as a number, a boolean or null.
     """
 
     values: Any
@@ -128,7 +128,7 @@ def parse_file(path: Path) -> Document:
 
 
 def parse_words(text: str) -> Document:
-    """A YAML fragment, as after `-D key=`; text that is not YAML stays text."""
+    """A YAML fragment, as after `-D key=`; text that is not YAML stays a string."""
     try:
         return parse(text)
     except ConfigError:
@@ -148,7 +148,7 @@ class _Builder:
         self._repeated = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
-        # The key's own line, set by the mapping, is what a person looks for; keep it.
+        # Keep the line of the key, which the mapping has set: a person looks for it.
         self.lines.setdefault(path, node.start_mark.line + 1)
         self._repeated += id(node) in self._seen
         if self._repeated > _MOST_REPEATED:
@@ -178,7 +178,7 @@ class _Builder:
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                self._problem(key_node, path, "a key must be a single word or text")
+                self._problem(key_node, path, "a key must be a string")
                 continue
             if key_node.tag.endswith(":merge"):
                 for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
@@ -227,7 +227,7 @@ class _Builder:
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as people write it: ("a", "b", 2) is `a.b[2]`."""
+    """A key path as a dotted key: ("a", "b", 2) is `a.b[2]`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

@@ -1,4 +1,4 @@
-"""Writes docs/hyperparameters.md and the comments in configs/ from the config models (`make docs`)."""
+"""Write docs/hyperparameters.md and the comments in configs/ from the config models (`make docs`)."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""What can be known to be wrong with a config before its command runs: against files, metadata and the run's length.
+"""Check a config before its command runs: against files, metadata and the length of the run.
 
-The models in `config` check a file by itself; the commands check the rest where they need it. Here both come together,
+The models in `config` check a file by itself; the commands check the rest where they need it. `check` does both,
 without training anything, loading torch or writing a file.
 """
 
@@ -36,11 +36,11 @@ class Checked:
     """A config without problems.
 
     Attributes:
-        config: with what the data decides filled in, where they are known.
-        config_hash: of a run its identity.
-        metadata_path: where the data's values came from; None: they are not there yet.
-        facts: what it comes to, in words.
-        notes: what is odd but allowed.
+        config: with the values that the data decides, where the data exist.
+        config_hash: of a run, its identity.
+        metadata_path: of the data; None: they do not exist yet.
+        facts: a summary for the user.
+        notes: warnings.
     """
 
     config: BaseModel
@@ -51,15 +51,15 @@ class Checked:
 
 
 def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Metadata], StepsOf]) -> Checked:
-    """Check a config as far as its files are there.
+    """Check a config as far as its files exist.
 
     Args:
         config: as loaded.
-        plan_search: decides what a search runs; called when its metadata are there.
-        steps_of: counts the optimizer steps of a run on data; called for schedules that go by them.
+        plan_search: plans a search; called when its metadata exist.
+        steps_of: counts the optimizer steps of a run on data; called for schedulers that advance by them.
 
     Raises:
-        ConfigError: everything that is wrong.
+        ConfigError: all problems.
         DataError: the metadata cannot be read.
     """
     notes: list[Problem] = []
@@ -87,7 +87,7 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
     if data is not None:
         facts.append(f"data {data[1].fingerprint}")
     elif isinstance(config, (TrainConfig, SearchConfig)):
-        facts.append("not checked against the data, which are not there yet")
+        facts.append("not checked against the data, which do not exist yet")
     return Checked(
         config,
         config_hash(config, data[1].fingerprint if data else ""),
@@ -104,7 +104,7 @@ def _check_run(
     problems: list[Problem],
     notes: list[Problem],
 ) -> TrainConfig:
-    """The run with what the data decides, its columns, sizes and schedule checked."""
+    """The run with the values that the data decides; its columns, sizes and scheduler are checked."""
     if data is not None and not problems:
         config = _collect(problems, partial(resolve, config, data[1])) or config
         for key in ("training_data_path", "validation_data_path"):
@@ -126,7 +126,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _look_for(config: Any, key: str, path: str, problems: list[Problem], notes: list[Problem]) -> None:
-    """A file that is not there is wrong when its name is misspelt, or when no command of ours writes it."""
+    """A missing file is a problem when its name is misspelt, or when none of our commands writes it; else a note."""
     is_raw = isinstance(config, PreprocessConfig) and key == "data_path"
     try:
         find_input(path, config.project_root, key, working_folder_first=is_raw)
@@ -138,7 +138,7 @@ def _look_for(config: Any, key: str, path: str, problems: list[Problem], notes: 
             problems.append(replace(problem, fix="put the table there, or write its path"))
         else:
             writer = "train" if key == "model_path" else "preprocess"
-            notes.append(Problem(key, f"{path} is not there yet", fix=f"`sequifier {writer}` writes it"))
+            notes.append(Problem(key, f"{path} does not exist yet", fix=f"`sequifier {writer}` writes it"))
 
 
 def _metadata(config: Any) -> tuple[Path, Metadata] | None:
@@ -153,7 +153,7 @@ def _metadata(config: Any) -> tuple[Path, Metadata] | None:
 
 
 def _collect(problems: list[Problem], check: Callable[[], Found]) -> Found | None:
-    """What a check returns; None, and its problems among the others, where it fails."""
+    """The result of a check; None where it fails, and its problems are added to the others."""
     try:
         return check()
     except ConfigError as error:

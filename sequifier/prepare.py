@@ -1,4 +1,4 @@
-"""What a run needs before its first step: data, model, optimizer and schedule, checked against each other."""
+"""Prepare a run: read the data, build model, optimizer and scheduler, and check them against each other."""
 
 import errno
 import os
@@ -58,12 +58,12 @@ from sequifier.training.threads import set_threads
 
 @dataclass
 class Shared:
-    """What several runs in one process share: a warm worker keeps one."""
+    """What the runs of one process share; a warm worker keeps one."""
 
     events: EventCache = field(default_factory=EventCache)
     baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
     digests: Digests = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)  # what need not be said again
+    said: set[str] = field(default_factory=set)  # warnings that were reported already
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Prepared:
     baselines: dict[str, Evaluation]
     baseline_seconds: float  # 0 where an earlier run of this process had computed them
     warnings: list[str]
-    inputs: dict[str, str]  # what runs must have in common beside the data fingerprint: field -> value or digest
+    inputs: dict[str, str]  # what comparable runs have in common, besides the fingerprint: field -> value or digest
 
     def check_unchanged(self) -> None:
-        """Look whether splits that are mapped from disk are still what they were when they were checked.
+        """Check that splits mapped from disk have not changed since they were checked.
 
         Raises:
-            DataError: somebody wrote into the file.
+            DataError: the file was written to.
         """
         with _shared_by_all_runs():
             for split in (self.train, self.valid):
@@ -101,8 +101,8 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     Args:
         config: as `run`.
         shared: as `run`.
-        emit: is notified when the baselines are computed; None: they are not needed.
-        data: fingerprint of the only data that will do; None takes what is there.
+        emit: notified when the baselines are computed; None: they are not needed.
+        data: the required data fingerprint; None: any.
 
     Raises:
         ConfigError, DataError: as `run`.
@@ -179,8 +179,8 @@ def score(
     """Evaluate an exported model on another split, exactly as it was evaluated in training.
 
     Args:
-        config: that the model was trained with.
-        model_path: the ONNX file; its weights are used.
+        config: of the run that trained the model.
+        model_path: the ONNX file with the weights.
         split_path: the encoded events.
         data: as `prepare`.
         sums: file to write: the sums by sampling unit of the model and of the baselines on that split.
@@ -219,10 +219,10 @@ def _prepare_torch(config: TrainConfig, seed: int) -> None:
 
 
 def find_device(name: str) -> tuple[torch.device, str | None]:
-    """The device of this name, and what to say of the choice, as `model.device.choose_device`.
+    """The device of this name, and a warning about the choice, as `model.device.choose_device`.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: this machine has no such device.
     """
     try:
         return choose_device(name)
@@ -232,13 +232,13 @@ def find_device(name: str) -> tuple[torch.device, str | None]:
 
 @contextmanager
 def _shared_by_all_runs() -> Iterator[None]:
-    """Errors inside are about something that every run of a search needs: data, a device."""
+    """Mark errors inside as shared: they concern what every run of a search needs, data or a device."""
     try:
         yield
     except SequifierError as error:
         error.is_shared = True
         raise
-    except OSError as error:  # a file that vanished between two looks at it
+    except OSError as error:  # a file that was removed meanwhile
         if error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT):
             raise
         missing = DataError(
@@ -259,10 +259,10 @@ def _metadata(config: TrainConfig, data: str | None) -> Metadata:
 
 
 def _check_weights_fit(shape: Architecture) -> None:
-    """Refuse a model whose weights alone exceed the memory: the system would end the process, without a word.
+    """Refuse a model whose weights alone exceed the memory: the system would end the process without a message.
 
     Raises:
-        ConfigError: they do.
+        ConfigError: the weights do not fit.
     """
     weights, available = 4 * parameter_count(shape), machine_memory()
     if weights > available:

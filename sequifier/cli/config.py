@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 KINDS = ("preprocess", "train", "infer", "hyperparameter_search", "sampler_search")
 """As in config/loading/kinds.py, which loads pydantic; a test compares them."""
 
-kind_option = click.option("--kind", type=click.Choice(KINDS), help="Which config it is, where its keys do not tell.")
+kind_option = click.option("--kind", type=click.Choice(KINDS), help="Kind of config, where its keys fit several kinds.")
 define_option = click.option(
     "-D", "--define", "defines", cls=ListOption, metavar="KEY=VALUE...", help="Override config fields by dotted key."
 )
-section_option = click.option("--config-section", metavar="NAME", help="Lay this entry of `sections:` over the file.")
+section_option = click.option("--config-section", metavar="NAME", help="Merge this entry of `sections:` into the file.")
 
 
 @click.group("config")
@@ -45,7 +45,7 @@ def command() -> None:
 @define_option
 @section_option
 @with_seed_options
-@click.option("--given", "only_given", is_flag=True, help="Only what some source gives.")
+@click.option("--given", "only_given", is_flag=True, help="Only values that a file or a flag gives.")
 @click.option("--verbose/--quiet", "verbose", default=None, help="--quiet: no notes.")
 def show(
     config_path: Path | None,
@@ -57,7 +57,7 @@ def show(
     only_given: bool,
     verbose: bool | None,
 ) -> None:
-    """Every value with the place it comes from, and the config hash.
+    """Print every value with the place it comes from, and the config hash.
 
     A place is FILE:LINE, `base` FILE:LINE of an inherited file, FILE:LINE (section NAME), -D, a flag, the metadata, or
     default.
@@ -93,7 +93,7 @@ def _summary(checked: "Checked") -> str:
 
 
 def _print_table(rows: "Sequence[Valued]") -> None:
-    """Aligned columns: in colour on a terminal, plain where it is read by another program."""
+    """Print aligned columns, in colour on a terminal."""
     if sys.stdout.isatty():
         from rich.table import Table
         from rich.text import Text
@@ -124,10 +124,10 @@ def validate(
     config_section: str | None,
     verbose: bool | None,
 ) -> int:
-    """Find every mistake of one or several configs, without running anything; exit code 1 when there are any.
+    """Find every mistake in one or several configs, without running anything; exit code 1 when there are any.
 
-    Without FILE, those of the commands that are there: configs/preprocess.yaml, configs/train.yaml and so on. Every
-    entry of `sections:` is checked too. Where preprocessed data are there, columns, sizes and lengths of schedules are
+    Without FILE, the default files that exist are checked: configs/preprocess.yaml, configs/train.yaml and so on. Every
+    entry of `sections:` is checked too. Where preprocessed data exist, columns, sizes and lengths of schedulers are
     checked against them.
 
     \b
@@ -155,10 +155,10 @@ def validate(
 def _validated(
     path: Path, kind: str | None, section: str | None, defines: tuple[str, ...]
 ) -> tuple[str, list[Problem]]:
-    """What a config comes to and what is odd in it; with every entry of its `sections:`, or the one that is named.
+    """A summary of a config and notes on it; with every entry of its `sections:`, or only the named one.
 
     Raises:
-        ConfigError: everything that is wrong, in whichever section.
+        ConfigError: all problems of all sections.
     """
     from sequifier import api
     from sequifier.config.loading.kinds import KINDS, kind_of
@@ -191,7 +191,7 @@ def _validated(
 
 
 def _hidden(error: ConfigError) -> Iterator[Problem]:
-    """What the files say against the rest of a config, beside its wrong values."""
+    """Problems that the files show in the rest of a config with wrong values."""
     from sequifier import api
     from sequifier.config.loading.load import Repaired
 
@@ -207,9 +207,10 @@ def _hidden(error: ConfigError) -> Iterator[Problem]:
 @command.command("explain")
 @click.argument("field", metavar="FIELD")
 def explain(field: str) -> None:
-    """What a field is for: values, default, what it interacts with, when to change it, where it may be searched.
+    """Explain a field: purpose, values, default, interactions, when to change it, how to search it.
 
-    FIELD is a name or dotted key of any config, or the name of an optimizer, scheduler or criterion.
+    FIELD is a name or dotted key of any config, its name in another library (patience, lr, heads), or the name of an
+    optimizer, scheduler or criterion.
 
     \b
     Example:
@@ -223,15 +224,15 @@ def explain(field: str) -> None:
 
 @command.command("reference")
 @click.option("--json-schema", is_flag=True, help="JSON Schema for editors instead of Markdown.")
-@click.option("--kind", type=click.Choice(KINDS), help="With --json-schema: of this config alone.")
+@click.option("--kind", type=click.Choice(KINDS), help="With --json-schema: only this kind of config.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Write to this file; without --kind, schemas to a folder."
 )
 def reference(json_schema: bool, kind: str | None, output: Path | None) -> None:
-    """Every field of every config as Markdown, or as JSON Schema.
+    """Print every field of every config as Markdown, or as JSON Schema.
 
-    With --json-schema and --output FOLDER, one schema for each kind is written: FOLDER/train.schema.json and so on. An
-    editor with the YAML language server takes it by a file's first line:
+    With --json-schema and --output FOLDER, one schema per kind is written: FOLDER/train.schema.json and so on. An
+    editor with the YAML language server finds it from the first line of a file:
 
     \b
         # yaml-language-server: $schema=../.schemas/train.schema.json

@@ -1,4 +1,4 @@
-"""Options that several commands share, and flags that take several words."""
+"""Options of several commands, and flags that take several words."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from sequifier.errors import ConfigError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-CONFIG_FILE = click.Path(path_type=Path, readable=False)  # the reader of configs says more
+CONFIG_FILE = click.Path(path_type=Path, readable=False)  # the reader of configs has the better message
 
 
 class ListOption(click.Option):
@@ -70,8 +70,8 @@ def config_options(default: str) -> Callable[[Function], Function]:
                     metavar="KEY=VALUE...",
                     help="Override config fields by dotted key.",
                 ),
-                click.option("--config-section", metavar="NAME", help="Lay this entry of `sections:` over the file."),
-                click.option("--verbose/--quiet", "verbose", default=None, help="Say more, or only the result."),
+                click.option("--config-section", metavar="NAME", help="Merge this entry of `sections:` into the file."),
+                click.option("--verbose/--quiet", "verbose", default=None, help="Print more, or only the result."),
             ]
         ):
             function = option(function)
@@ -81,8 +81,8 @@ def config_options(default: str) -> Callable[[Function], Function]:
 
 
 seed_options = [
-    click.option("-s", "--seed", type=click.IntRange(min=0), help="Seed of everything drawn."),
-    click.option("-r", "--randomize", is_flag=True, help="Draw the seed."),
+    click.option("-s", "--seed", type=click.IntRange(min=0), help="Random seed."),
+    click.option("-r", "--randomize", is_flag=True, help="Draw a random seed."),
 ]
 
 
@@ -94,7 +94,7 @@ def with_seed_options(function: Function) -> Function:
 
 
 def given(seed: int | None, randomize: bool, **flags: Any) -> dict[str, Any]:
-    """The flags that were given, by config key; words of a list flag as a list, `None` as null."""
+    """The given flags by config key: the words of a list flag as a list, `None` as null."""
     values: dict[str, Any] = {}
     for key, value in flags.items():
         if isinstance(value, tuple):
@@ -127,10 +127,10 @@ def load_with_metadata(
     Args:
         model: of the config.
         path: of the file.
-        skip: write the metadata that the config itself gives, and take them instead of a file.
+        skip: write the metadata that the config itself gives, and use them instead of a file.
         section: as in `config.loading.load.load`.
-        defines: as there.
-        flags: as there.
+        defines: as in `load`.
+        flags: as in `load`.
     """
     from sequifier.config.loading.load import load
 
@@ -144,15 +144,15 @@ def load_with_metadata(
     except ConfigError as error:
         raise loaded.located(error) from error
     config = loaded.config.model_copy(update={"metadata_config_path": written})
-    # The note on keys without effect is about those that count here.
+    # The note on keys without effect is wrong here: they have one.
     return replace(loaded, config=config, notes=tuple(note for note in loaded.notes if note.key))
 
 
 @contextmanager
 def located(loaded: Any) -> Iterator[None]:
-    """The scope of a config, `-D` included.
+    """The parameter scope of a config.
 
-    Says what a user should know of it; gives problems that appear later than loading their file and line.
+    Prints the notes of loading, and adds file and line to problems that are found later.
     """
     from sequifier.params import param_scope
 

@@ -86,22 +86,21 @@ def field_about(field: FieldInfo) -> About:
 
 
 class StrictModel(BaseModel):
-    """A frozen config model: unknown keys are errors, and so are yes/no words and booleans given as numbers."""
+    """A frozen config model: unknown keys, yes/no words and booleans in place of numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
     def _no_boolean_as_number(cls, values: Any) -> Any:
-        # Pydantic reads `epochs: true` as 1; a person who wrote it meant something else.
+        # Pydantic reads `epochs: true` as 1, which is not what was meant.
         if isinstance(values, dict):
             for name in _number_fields(cls):
                 if isinstance(values.get(name), bool):
                     values = values | {name: _BooleanForNumber(values[name])}
         return values
 
-    # For each field by itself: a model's own check would not run while another field is wrong, and would not have the
-    # field's place.
+    # For each field: a check of the whole model would not run while another field is wrong, nor have the field's place.
     @field_validator("*")
     @classmethod
     def _available(cls, value: Any, info: ValidationInfo) -> Any:
@@ -120,7 +119,7 @@ def _written(value: Any) -> str:
 
 
 class _BooleanForNumber:
-    """Stands for a boolean in a number's place, so that pydantic refuses it at the right key."""
+    """A boolean in place of a number, which pydantic refuses at the right key."""
 
     def __init__(self, value: bool) -> None:
         self.value = value
@@ -192,7 +191,7 @@ def list_of_one(value: Any) -> Any:
 
 
 NameList = Annotated[list[str], BeforeValidator(list_of_one)]
-"""Names; a single one counts as a list of one."""
+"""Names; a single name counts as a list of one."""
 
 Columns = Annotated[NameList, Field(min_length=1)]
 """Column names, at least one."""
@@ -200,7 +199,7 @@ Columns = Annotated[NameList, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 NAME_BYTES = 100
-"""Longest name of a run: files add what they are to it, and a file's name has 255 bytes at most."""
+"""Longest name of a run: file names add to it, and a file name has at most 255 bytes."""
 
 
 def _in_words(command: str) -> str:
@@ -216,7 +215,7 @@ Command = Annotated[str, AfterValidator(_in_words)]
 
 
 def usable_name(name: str, *, longest: int = NAME_BYTES) -> str:
-    """A name that can be part of file names, unchanged.
+    """Check that a name can be part of file names; returns it unchanged.
 
     Args:
         name: of a run or a search.
@@ -237,15 +236,15 @@ def usable_name(name: str, *, longest: int = NAME_BYTES) -> str:
 
 
 def inside_project(path: str) -> str:
-    """A path of a folder to write to, which must not lead out of the project by `..`; an absolute one says where.
+    """Check that a folder to write to does not lead out of the project by `..`; returns it unchanged.
 
     Raises:
-        ValueError: it does.
+        ValueError: it does. An absolute path is allowed.
     """
     if Path(os.path.normpath(path)).parts[:1] == (os.pardir,):
         raise ValueError(f"{path} is outside project_root: write a path below it, or an absolute one")
     if any(ord(letter) < 0x20 for letter in path):
-        raise ValueError(f"{path!r} has control characters in it")
+        raise ValueError(f"{path!r} contains control characters")
     return path
 
 

@@ -212,7 +212,7 @@ class ModelSpec(StrictModel):
     def _positive_widths(cls, widths: dict[str, int] | None) -> dict[str, int] | None:
         for column, width in (widths or {}).items():
             if width < 1:
-                raise ValueError(f"{column}: {width} is not a width; at least 1")
+                raise ValueError(f"{column}: the width {width} is less than 1")
         return widths
 
     # Each rule is a field validator, not one for the whole model, so that an error points at its line.
@@ -223,7 +223,7 @@ class ModelSpec(StrictModel):
         if dim_model is not None and dim_model % n_head:
             raise ValueError(
                 f"dim_model: {dim_model} is not divisible by n_head: {n_head}; "
-                f"near heads that divide it: {_near_divisors(dim_model, n_head)}"
+                f"numbers of heads that divide it: {_near_divisors(dim_model, n_head)}"
             )
         return n_head
 
@@ -240,7 +240,7 @@ class ModelSpec(StrictModel):
         if n_head % n_kv_heads:
             raise ValueError(
                 f"n_head: {n_head} is not divisible by n_kv_heads: {n_kv_heads}; "
-                f"near values that divide it: {_near_divisors(n_head, n_kv_heads)}"
+                f"values that divide it: {_near_divisors(n_head, n_kv_heads)}"
             )
         return n_kv_heads
 

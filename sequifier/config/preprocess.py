@@ -311,8 +311,8 @@ class PreprocessConfig(ProjectConfig):
         default = cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
         if info.data.get("read_format") == "text" and value != default:
             raise ValueError(
-                f"{value!r} is for tables; a text (read_format: text) has the one column {CHAR!r} and no missing "
-                "values: leave it out"
+                f"{value!r} applies to tables only; a text (read_format: text) has the one column {CHAR!r} and no "
+                "missing values: leave it out"
             )
         return value
 
@@ -322,7 +322,8 @@ class PreprocessConfig(ProjectConfig):
         longest = info.data.get("text_sequence_length")
         if info.data.get("read_format") == "text" and longest is not None and seq_length >= longest:
             raise ValueError(
-                f"{seq_length} is not below text_sequence_length {longest}: no window would be full; raise that one"
+                f"{seq_length} is not below text_sequence_length {longest}: no window would be full; "
+                "raise text_sequence_length"
             )
         return seq_length
 
@@ -338,7 +339,7 @@ class PreprocessConfig(ProjectConfig):
     @classmethod
     def _two_columns(cls, column: str, info: ValidationInfo) -> str:
         if column == info.data.get("sequence_column"):
-            raise ValueError(f"{column!r} is the sequence_column already; name the column that orders its events")
+            raise ValueError(f"{column!r} is the sequence_column; name the column that orders its events")
         return column
 
     @field_validator("split_ratios")

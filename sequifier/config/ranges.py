@@ -77,27 +77,27 @@ class Range(StrictModel):
 
     @property
     def has_whole_step(self) -> bool:
-        """Whether a field of integers can take it: without a step, or with a whole one."""
+        """Whether a field of integers can have this range: it has no step, or an integer one."""
         return self.step is None or self.step == int(self.step)
 
     def is_listable(self, *, whole: bool) -> bool:
-        """Whether the values can be counted: those of a range with a step, and integers.
+        """Whether the values can be listed: integers, or numbers at steps.
 
         Args:
-            whole: the field takes integers only.
+            whole: whether the field takes integers only.
         """
         return not self.log and (whole or self.step is not None)
 
 
 Searched = Sequence[Any] | Range
-"""The validated values of a field, or the range of them."""
+"""The validated values of a field, or a range of them."""
 
 
 def some_values(values: Searched) -> Sequence[Any]:
-    """Every value of a list, the ends of a range."""
+    """Every value of a list, or both ends of a range."""
     return [values.low, values.high] if isinstance(values, Range) else values
 
 
 def exact(number: int | float) -> Decimal:
-    """A number as it was written: 0.1 is one tenth."""
+    """A number as it is written: 0.1 is one tenth."""
     return Decimal(repr(number))

@@ -42,7 +42,7 @@ def _parameters(raw: Any) -> dict[str, Searched]:
     errors: list[InitErrorDetails] = []
     for name, values in raw.items():
         if name not in known:
-            errors.append(problem((name,), f"`{name}` is no parameter of a sampler; {did_you_mean(name, known)}"))
+            errors.append(problem((name,), f"`{name}` is not a parameter of a sampler; {did_you_mean(name, known)}"))
             continue
         try:
             owner = _TokenLimit if name == MAX_TOKENS else Sampler

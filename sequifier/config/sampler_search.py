@@ -316,7 +316,9 @@ class SamplerSearchConfig(ProjectConfig):
             if self.test_prompts is None and self.data_path is None:
                 yield problem(("test_prompts",), "is missing: an endpoint needs test_prompts, or a text as data_path")
             if self.test_prompts is not None and any(isinstance(prompt, int) for prompt in self.test_prompts):
-                yield problem(("test_prompts",), "an endpoint continues texts; a number is no text", self.test_prompts)
+                yield problem(
+                    ("test_prompts",), "an endpoint continues texts; a number is not a text", self.test_prompts
+                )
 
     def _range_problems(self) -> Iterator[InitErrorDetails]:
         lengths = set()
@@ -324,7 +326,7 @@ class SamplerSearchConfig(ProjectConfig):
             place = ("parameter_ranges", sampler)
             ranges = self.ranges_of(sampler)
             if sampler not in ranges:
-                yield problem(place, f"`{sampler}` itself has no values; add `{sampler}: [...]`")
+                yield problem(place, f"`{sampler}` has no values of its own; add `{sampler}: [...]`")
             for name, values in ranges.items():
                 if isinstance(values, Range):
                     whole = name in WHOLE
@@ -336,7 +338,7 @@ class SamplerSearchConfig(ProjectConfig):
                         )
                         yield problem((*place, name), message, values)
                 elif None in values or (name == "top_k" and 0 in values):
-                    yield problem((*place, name), "null is no value; leave the parameter out", None)
+                    yield problem((*place, name), "null is not a value; leave the parameter out", None)
                 if name == MAX_TOKENS:
                     lengths |= {None} if isinstance(values, Range) else set(values)
         if lengths and (len(lengths) > 1 or None in lengths):
@@ -351,13 +353,13 @@ class SamplerSearchConfig(ProjectConfig):
             yield problem(("scores",), f"the judge has no weight; add `{JUDGE}: 1`, or set judge.type: none")
 
     def ranges_of(self, sampler: SamplerType) -> Mapping[str, Searched]:
-        """What is tried of a sampler, by parameter."""
+        """The values to try of a sampler, by parameter."""
         given = self.parameter_ranges.get(sampler)
         return DEFAULT_RANGES[sampler] if given is None else given
 
     @property
     def generated_length(self) -> int | None:
-        """What is generated for each prompt, where the config says it: max_tokens, also of parameter_ranges."""
+        """The number of events to generate for each prompt: max_tokens, also of parameter_ranges; None: not given."""
         for sampler in self.sampler_types:
             if MAX_TOKENS in (ranges := self.ranges_of(sampler)):
                 values = ranges[MAX_TOKENS]
@@ -367,8 +369,7 @@ class SamplerSearchConfig(ProjectConfig):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each part of the score that was asked for; what cannot be measured is left out later, see
-        `sampler_search.evaluate`."""
+        """Weight of each requested part of the score. `sampler_search.evaluate` leaves out what cannot be measured."""
         if self.scores is not None:
             return {name: weight for name, weight in self.scores.items() if weight > 0}
         return {JUDGE: 1.0} if self.judge.type != "none" else dict(DEFAULT_SCORES)

@@ -1,6 +1,6 @@
 """`hyperparameter_search.yaml`: one search over models, training settings and input columns.
 
-Which values are tried together follows from `LINKED`; whether they fit is checked here, before anything else runs.
+Here are the rules between its fields: which values are tried together (`LINKED`), and whether they fit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class SearchConfig(SearchFields):
             errors = [*self._backbone_problems()]
         errors += [*self._strategy_problems(), *self._metric_problems(), *self._criterion_problems()]
         if self.overrides and self.base_config_path is None:
-            errors.append(problem(("overrides",), "lies over base_config_path, which is missing", self.overrides))
+            errors.append(problem(("overrides",), "requires base_config_path", self.overrides))
         if errors:
             raise ValidationError.from_exception_data("SearchConfig", errors)
         return self
@@ -44,7 +44,9 @@ class SearchConfig(SearchFields):
             if field in self.independent[:index]:
                 yield problem(place, f"`{field}` is given twice; keep one of them", field)
             elif field not in linked and field in searchable_fields():
-                yield problem(place, f"`{field}` is in no built-in group, so it is independent; leave it out", field)
+                yield problem(
+                    place, f"`{field}` is in no built-in group, so it is independent already; leave it out", field
+                )
             elif field not in linked:
                 yield problem(
                     place, f"`{field}` is not a field of a built-in group; {did_you_mean(field, linked)}", field
@@ -56,16 +58,14 @@ class SearchConfig(SearchFields):
         for index, fields in enumerate(self.links):
             place = ("links", index)
             if len(fields) < 2:
-                yield problem(place, f"{fields} links nothing; a group has at least two fields", fields)
+                yield problem(place, f"{fields} has one field; a group needs at least two", fields)
             for field in fields:
                 if field in linked:
                     by = linked[field]
                     fix = f"; to free it, write independent: [{field}]" if by in LINKED else ""
                     yield problem(place, f"`{field}` is linked already, in {by}{fix}", fields)
                 elif field not in free:
-                    yield problem(
-                        place, f"`{field}` is not a field that can be searched; {did_you_mean(field, free)}", fields
-                    )
+                    yield problem(place, f"`{field}` is not a searchable field; {did_you_mean(field, free)}", fields)
                 linked.setdefault(field, f"links[{index}]")
 
     def _length_problems(self, fields: Sequence[str]) -> Iterator[InitErrorDetails]:
@@ -90,9 +90,9 @@ class SearchConfig(SearchFields):
                 yield problem(self.place(field), message, several[field])
 
     def _backbone_problems(self) -> Iterator[InitErrorDetails]:
-        """Rules inside one model, found here at the line of the value; all other rules need the whole cell."""
+        """Rules between fields of one model, reported at the line of the value; other rules need the whole cell."""
         if self.is_free_backbone():
-            return  # which of them meet in a model is for the plan to say
+            return  # the plan checks the models that occur
         fields = [field for field in LINKED["backbone"] if self.searched(field) is not None]
         if any(isinstance(self.searched(field), Range) for field in fields):
             return
@@ -104,7 +104,7 @@ class SearchConfig(SearchFields):
             except ValidationError as error:
                 for detail in relocated(error, drop=0):
                     if detail["type"] == "default_factory_not_called":
-                        continue  # follows from another problem
+                        continue  # the consequence of another problem
                     field = str(detail["loc"][0]) if detail["loc"] else _named_first(detail, fields)
                     place = self.place(field) if field in lists else ("model_hyperparameter_sampling",)
                     if field in lists and len(lists[field]) > 1:
@@ -116,7 +116,7 @@ class SearchConfig(SearchFields):
         if self.search_strategy != "grid" and self.n_samples is None:
             yield problem(
                 ("n_samples",),
-                f"is required for search_strategy {self.search_strategy}: how many configurations to run",
+                f"is required for search_strategy {self.search_strategy}: the number of configurations to run",
             )
         if self.search_strategy == "grid":
             for place, name, values, whole in self._ranges():
@@ -141,7 +141,7 @@ class SearchConfig(SearchFields):
                             yield (*self.place(field), index, option), f"{entry.name}.{option}", inner, whole
 
     def _metric_problems(self) -> Iterator[InitErrorDetails]:
-        """A metric that the search itself bends ranks nothing: a smaller weight is not a better model."""
+        """A metric that depends on a varied field cannot rank: a smaller weight is not a better model."""
         if self.metric == "val_loss":
             bending = ["criterion", "loss_weights", "class_weights"]
         elif self.metric.endswith("_loss") and not self.metric.endswith("_log_loss"):

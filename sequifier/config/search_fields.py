@@ -103,7 +103,7 @@ class SearchFields(ProjectConfig):
     """What a search file says: the fields, and what is tried of each."""
 
     SHAPES: ClassVar[dict[str, Any]] = {}
-    """The types inside fields whose own type does not say which of their values are names."""
+    """The types of values inside fields whose own type is a free map: which of them are names."""
 
     metadata_config_path: str = _as_in_training("metadata_config_path")
     hp_search_name: str = Field(
@@ -436,7 +436,7 @@ class SearchFields(ProjectConfig):
         return (SEARCH_SECTIONS[section], field) if section else (field,)
 
     def searched(self, field: str) -> Searched | None:
-        """What is tried of a field; None where every run has its own default (dim_feedforward, left out)."""
+        """The values to try of a field; None where each run has its own default (dim_feedforward left out)."""
         value: Any = self
         for part in self.place(field):
             value = getattr(value, str(part))
@@ -448,14 +448,14 @@ class SearchFields(ProjectConfig):
         return name in (getattr(self, str(section[0])) if section else self).model_fields_set
 
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """The linked groups by name, those of `links` last."""
+        """The linked groups by name, the groups of `links` last."""
         built_in = {
             name: tuple(field for field in fields if field not in self.independent) for name, fields in LINKED.items()
         }
         return built_in | {f"links[{index}]": tuple(fields) for index, fields in enumerate(self.links)}
 
     def is_free_backbone(self) -> bool:
-        """Whether fields of the backbone are combined with each other, so that some models may not fit together."""
+        """Whether fields of the backbone are combined freely, so that some combinations may not be valid models."""
         backbone = [field for field in LINKED["backbone"] if self.searched(field) is not None]
         several = [field for field in backbone if len(some_values(self.searched(field) or ())) > 1]
         free = [field for field in several if field in self.independent or isinstance(self.searched(field), Range)]

@@ -22,7 +22,7 @@ LINKED: dict[str, tuple[str, ...]] = {
     "schedule": ("learning_rate", "epochs", "scheduler"),
     "data": ("input_columns", "column_types"),
 }
-"""Fields whose lists are paired by index: a head count belongs to its width, a learning rate to its epochs."""
+"""Groups of fields whose lists are paired by index: a number of heads belongs to a width."""
 
 
 class Section(StrictModel):
@@ -52,8 +52,8 @@ def section(
         title: name of the new model.
         about_it: its docstring.
         owner: the section of a run.
-        left_out: fields that a search does not take.
-        defaults: of fields whose default in a search is another.
+        left_out: fields that a search does not have.
+        defaults: of fields that have another default in a search.
     """
     fields: dict[str, Any] = {}
     for name, field in owner.model_fields.items():
@@ -97,7 +97,7 @@ else:
 
 
 def searchable_fields() -> list[str]:
-    """Every field that may be searched, in the order of the grid, slowest first, without regard to groups."""
+    """Every searchable field in the order of the grid, the slowest first, ignoring groups."""
     data = [*LINKED["data"], "seq_length", "window_stride"]
     first = [*LINKED["schedule"], "batch_size", "dropout", "optimizer", "accumulation_steps"]
     training = [*first, *(field for field in TrainingSampling.searchable() if field not in first)]
@@ -113,13 +113,13 @@ def train_key(field: str) -> str:
 
 
 def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of one run, nested or under dotted keys, as validated values by dotted key of `train.yaml`.
+    """The searchable fields of one run as validated values by dotted key of `train.yaml`.
 
     Args:
-        raw: one value for each field; only fields that may be searched.
+        raw: one value per field, nested or under dotted keys.
 
     Raises:
-        ValidationError: all that is wrong.
+        ValidationError: all problems.
     """
     given: dict[str, tuple[KeyPath, Any]] = {}
     for key, value in raw.items():
@@ -132,7 +132,7 @@ def run_values(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, (at, value) in given.items():
         if key not in fields:
             hint = f"did you mean `{train_key(key)}`?" if key in searchable() else did_you_mean(key, fields)
-            errors.append(problem(at, f"`{key}` is no field of a run that a search may vary; {hint}", value))
+            errors.append(problem(at, f"`{key}` is not a searchable field of a run; {hint}", value))
             continue
         field = fields[key]
         try:

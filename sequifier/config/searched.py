@@ -1,7 +1,6 @@
-"""Fields of a search: those of a run, each with several values.
+"""Several values for a field of a run: a list of them, or a range where it is a number.
 
-A field that may be searched takes a list of what it takes in a run, or a range where it is a number. Every value is
-validated by the field's own type, bounds and validators, and an error is at the place of that value.
+Every value is validated by the field's own type, bounds and validators, and an error has the place of that value.
 """
 
 from collections.abc import Mapping
@@ -26,12 +25,12 @@ from sequifier.config.ranges import Range, Searched, some_values
 
 
 class ValuesOf:
-    """Annotation: values of one field of another model, each validated as there.
+    """Annotation: values of a field of another model, each validated as it is there.
 
     Args:
-        owner: the model that has the field.
-        name: the field.
-        searched: takes a list of values or a range; else exactly one value.
+        owner: the model that declares the field.
+        name: of the field.
+        searched: whether a list of values or a range is taken; else exactly one value.
     """
 
     def __init__(self, owner: type[BaseModel], name: str, *, searched: bool) -> None:
@@ -54,7 +53,7 @@ class ValuesOf:
         if not isinstance(raw, list) or self._is_one_list(raw):
             return [self.validate_one(raw)]
         if not raw:
-            raise ValueError("an empty list leaves nothing to try; give a value, or leave the field out")
+            raise ValueError("the list is empty; give a value, or leave the field out")
         values, errors = [], []
         for index, value in enumerate(raw):
             try:
@@ -81,7 +80,7 @@ class ValuesOf:
 
     def _range(self, raw: Mapping[Any, Any]) -> Range:
         if not Range.described_by(raw):
-            raise ValueError("a map must be a range here: {low, high}, with step or log where wanted")
+            raise ValueError("a map must be a range: {low, high}, optionally with step or log")
         bounds = Range.model_validate(raw)
         errors = []
         for bound in ("low", "high"):
@@ -122,12 +121,12 @@ class ValuesOf:
 
 
 def searched_options(field: str, entry: Named) -> dict[str, Searched]:
-    """The options of an optimizer or scheduler entry that hold several values.
+    """The options of an optimizer or scheduler that have several values.
 
     An option that is itself a list, like `betas`, is searched as a list of lists.
 
     Raises:
-        ValueError: there is no such optimizer or scheduler; the message names near ones.
+        ValueError: there is no such optimizer or scheduler; the message names similar ones.
     """
     known = _known_options(field, entry)
     searched: dict[str, Searched] = {}
@@ -135,7 +134,7 @@ def searched_options(field: str, entry: Named) -> dict[str, Searched]:
         is_list = option == "schedulers" or (option in known and known[option].type == "list")
         if isinstance(value, Range) or (isinstance(value, list) and (not is_list or _all_lists(value))):
             if value == []:
-                raise ValueError(f"{entry.name}: {option}: an empty list leaves nothing to try")
+                raise ValueError(f"{entry.name}: {option}: the list is empty")
             searched[option] = value
     return searched
 
@@ -153,7 +152,7 @@ def _known_options(field: str, entry: Named) -> Mapping[str, Option]:
 
 @cache
 def _one_field_model(owner: type[BaseModel], name: str) -> type[BaseModel]:
-    """A model of one field alone, with its validators. Rules between fields find nothing to compare with and pass."""
+    """A model of one field alone, with its validators. Rules between fields pass, because the others are missing."""
     decorators: Any = owner.__pydantic_decorators__
     of_field: Any = field_validator
     before: Any = model_validator(mode="before")

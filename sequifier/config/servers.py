@@ -15,10 +15,10 @@ def _base_url(value: Any) -> Any:
         return value
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{parts.scheme or value!r} is no web address; write http://HOST:PORT/v1")
+        raise ValueError(f"{parts.scheme or value!r} is not a web address; write http://HOST:PORT/v1")
     if parts.username is not None or parts.password is not None or parts.query:
-        # The value itself stays out of the message: it has a secret in it.
-        raise ValueError("has a user, password or query in it, which would reach logs; give a key by api_key_env")
+        # The value stays out of the message: it contains a secret.
+        raise ValueError("contains a user, password or query, which would reach logs; give a key by api_key_env")
     return value.rstrip("/")
 
 

@@ -20,15 +20,15 @@ HOOK_POINTS = (
 
 
 def check_hook_names(hooks: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Hooks at points that there are, by names that can be looked for; unchanged.
+    """Check the points and the form of the names of hooks; returns them unchanged.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a point does not exist, or a name is not `module:function`.
     """
     errors = []
     for point, names in hooks.items():
         if point not in HOOK_POINTS:
-            errors.append(problem((point,), f"there is no point `{point}`; {did_you_mean(point, HOOK_POINTS)}"))
+            errors.append(problem((point,), f"there is no hook point `{point}`; {did_you_mean(point, HOOK_POINTS)}"))
         for name in names:
             if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
                 errors.append(problem((point,), f"{name!r} is not of the form `module:function`"))
@@ -365,11 +365,11 @@ class TrainConfig(ProjectConfig):
             for target in entries or ():
                 if target not in self.target_columns:
                     known = ", ".join(self.target_columns)
-                    message = f"names `{target}`, which is no target; target_columns: {known}"
+                    message = f"names `{target}`, which is not a target; target_columns: {known}"
                     errors.append(problem(("training_spec", field), message))
         weights = spec.loss_weights or {}
         if self.target_columns and not any(weights.get(target, 1.0) for target in self.target_columns):
-            message = "gives every target the weight 0, so there is nothing to learn; give one of them more"
+            message = "is 0 for every target, so there is nothing to learn; give at least one of them a weight"
             errors.append(problem(("training_spec", "loss_weights"), message))
         for target, kind in (self.target_column_types or {}).items():
             if target in spec.criterion:

@@ -11,8 +11,8 @@ LayerKind = Literal["linear", "decoder", "embedding", "norm"]
 Format = Literal["float32", "bfloat16", "float16"]
 
 ENOUGH_NUMBERS = 100_000
-"""In a batch smaller than this, converting takes longer than a processor's matrix unit saves: bfloat16 against float32
-took 0.88 of the speed at 49,000 (width 64, 16 windows of 48), 1.11 at 74,000 (128, 12) and 1.17 at 197,000 (64, 64)."""
+"""Numbers of a batch below which converting to bfloat16 costs more than a processor's matrix unit saves. Speed of
+bfloat16 relative to float32: 0.88 at 49,000 numbers (width 64, 16 windows of 48), 1.11 at 74,000, 1.17 at 197,000."""
 
 
 class TrainingSpec(StrictModel):
@@ -533,7 +533,7 @@ class TrainingSpec(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, values: Any) -> Any:
-        # v1 configs say null for "the default" in these two.
+        # v1 configs have null for "the default" in these two fields.
         if isinstance(values, dict):
             nulls = {"accumulation_steps", "layer_autocast"} & {key for key, value in values.items() if value is None}
             return {key: value for key, value in values.items() if key not in nulls}
@@ -566,7 +566,7 @@ class TrainingSpec(StrictModel):
                     raise ValueError(f"{target}: {weight} (of id {number}) is negative; a weight is 0 or more")
             if len(of_classes) > 1 and not any(of_classes[1:]):
                 raise ValueError(
-                    f"{target}: no class has a weight above 0 (that of id 0 has no effect), so nothing can be learnt"
+                    f"{target}: no class has a weight above 0 (id 0 does not count), so there is nothing to learn"
                 )
         return weights
 
@@ -576,6 +576,6 @@ class TrainingSpec(StrictModel):
         return self.effective_batch_size or self.batch_size * self.accumulation_steps
 
     def optimizer_steps(self, n_windows: int) -> int:
-        """Optimizer steps of a whole run on so many training windows."""
+        """Optimizer steps of a whole run on `n_windows` training windows."""
         steps = self.epochs * -(-n_windows // self.step_size)
         return min(steps, self.max_steps or steps)

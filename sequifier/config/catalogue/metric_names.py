@@ -1,7 +1,7 @@
-"""The validation metrics that a run logs, by name: what `metric` in a config may say.
+"""The names of the validation metrics that a run logs: the values of `metric` in a config.
 
-In a search it may also name a metric of `evaluation_script`. Such a one is known only when a run has ended, so the runs
-themselves go by `training_metric`.
+In a search, `metric` may also name a metric of `evaluation_script`. That is known only when a run has ended, so the
+runs themselves use `training_metric`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ def metric_names(kinds: Mapping[str, str]) -> list[str]:
 
 
 def metric_problems(metric: str, direction: str, kinds: Mapping[str, str]) -> Iterator[Problem]:
-    """What is wrong with the metric and direction of a config for these targets."""
+    """Problems of a config's metric and direction for these targets."""
     known = metric_names(kinds)
     if metric not in known:
         yield Problem("metric", f"there is no metric `{metric}`", fix=did_you_mean(metric, known))
@@ -42,12 +42,12 @@ def metric_problems(metric: str, direction: str, kinds: Mapping[str, str]) -> It
 
 
 def training_metric(metric: str, direction: str, scripted: Mapping[str, str]) -> tuple[str, str]:
-    """The metric and direction of each run of a search: its own, or val_loss where a script measures the search's.
+    """The metric and direction of each run of a search: those of the search, or val_loss where a script measures them.
 
     Args:
         metric: of the search.
         direction: of the search.
-        scripted: name -> direction of what `evaluation_script` measures.
+        scripted: the metrics of `evaluation_script`: name -> direction.
     """
     return ("val_loss", "minimize") if metric in scripted else (metric, direction)
 
@@ -55,12 +55,12 @@ def training_metric(metric: str, direction: str, scripted: Mapping[str, str]) ->
 def script_problems(
     metric: str, direction: str, scripted: Mapping[str, str], kinds: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """What is wrong with the metrics of an `evaluation_script`, and with a search that ranks by one of them.
+    """Problems of the metrics of an `evaluation_script`, and of a search that ranks by one of them.
 
     Args:
         metric: of the search.
         direction: of the search.
-        scripted: name -> direction of what the script measures.
+        scripted: the metrics of the script: name -> direction.
         kinds: target -> "categorical" or "real".
     """
     logged = metric_names(kinds)
@@ -71,7 +71,7 @@ def script_problems(
         if scripted[metric] != direction:
             yield Problem(
                 "direction",
-                f"evaluation_script says that {metric} is to {scripted[metric]}",
+                f"in evaluation_script {metric} is to {scripted[metric]}",
                 fix=f"write direction: {scripted[metric]}",
             )
     elif scripted and metric not in logged:

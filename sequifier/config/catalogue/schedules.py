@@ -1,6 +1,6 @@
-"""Lengths of learning-rate schedules: the word `auto`, and what does not fit the run.
+"""Lengths of learning-rate schedulers: resolve the word `auto`, and check lengths against the run.
 
-No torch here: a search resolves and checks every schedule before anything trains.
+No torch here: a search resolves and checks every scheduler before anything trains.
 """
 
 from typing import Any, Literal
@@ -24,7 +24,7 @@ def resolve_auto(named: Named, epochs: int, steps: int, step_on: StepOn) -> Name
         named: as `check_scheduler` returns it.
         epochs: epochs of the run.
         steps: optimizer steps of the run, `max_steps` considered.
-        step_on: what one step of the scheduler is.
+        step_on: what advances the scheduler.
 
     Raises:
         ValueError: a milestone leaves no length for a part with `auto`.
@@ -44,7 +44,7 @@ def resolve_auto(named: Named, epochs: int, steps: int, step_on: StepOn) -> Name
 
 
 def length_warning(named: Named, epochs: int, steps: int, step_on: StepOn) -> str | None:
-    """What is odd about a resolved scheduler's length beside the run's; None if nothing is."""
+    """A warning when the length of a resolved scheduler does not match the run; else None."""
     length, unit = _length(epochs, steps, step_on), UNIT[step_on]
     options = named.options
     if named.name == "CosineAnnealingLR" and options["T_max"] != length:
@@ -64,7 +64,7 @@ def length_warning(named: Named, epochs: int, steps: int, step_on: StepOn) -> st
 
 
 def length_error(named: Named, epochs: int, steps: int, step_on: StepOn) -> str | None:
-    """Why a resolved scheduler cannot serve this run: OneCycleLR with fewer steps than the run has."""
+    """Why a resolved scheduler cannot be used for this run: OneCycleLR has fewer steps than the run."""
     length, unit = _length(epochs, steps, step_on), UNIT[step_on]
     if named.name != "OneCycleLR":
         return None
@@ -77,7 +77,7 @@ def length_error(named: Named, epochs: int, steps: int, step_on: StepOn) -> str 
 
 
 def momentum_error(optimizer: Named, scheduler: Named) -> str | None:
-    """Why this scheduler cannot cycle this optimizer's momentum; both as checked. None if it can, or does not."""
+    """Why this scheduler cannot cycle this optimizer's momentum; None if it can, or does not. Both are checked."""
     cycling = [part.name for part in _flat(scheduler) if part.options.get("cycle_momentum", part.name in CYCLING)]
     if not cycling:
         return None
@@ -89,11 +89,11 @@ def momentum_error(optimizer: Named, scheduler: Named) -> str | None:
 
 
 CYCLING = ("OneCycleLR", "CyclicLR")
-"""Schedulers that change the momentum unless told not to."""
+"""Schedulers that cycle the momentum by default."""
 
 
 def one_cycle_steps(named: Named) -> int | None:
-    """The number of steps of a resolved OneCycleLR, or None when it does not say."""
+    """The number of steps of a resolved OneCycleLR, or None when it is not given."""
     options = named.options
     if options.get("total_steps") is not None:
         return int(options["total_steps"])
@@ -118,7 +118,7 @@ def _with_length(named: Named, length: int, *, epochs: int) -> Named:
     if not automatic:
         return named
     if length < 1:
-        raise ValueError(f"{named.name}: no length is left for `{automatic[0]}: auto` behind the milestones")
+        raise ValueError(f"{named.name}: no length is left for `{automatic[0]}: auto` after the milestones")
     if "steps_per_epoch" in automatic:
         if options.get("epochs") == AUTO:
             options["epochs"] = epochs

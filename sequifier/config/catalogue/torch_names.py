@@ -22,7 +22,7 @@ SINGULAR = {"optimizers": "optimizer", "schedulers": "scheduler", "criteria": "c
 DEFAULT_CRITERIA: dict[ColumnType, str] = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
 
 AUTO = "auto"
-"""Stands for a length of the run in a scheduler's options; see `sequifier.config.catalogue.schedules`."""
+"""A length of the run in a scheduler's options; see `sequifier.config.catalogue.schedules`."""
 
 AUTO_OPTIONS = ("T_max", "T_0", "total_steps", "total_iters", "epochs", "steps_per_epoch")
 
@@ -32,10 +32,10 @@ class Option:
     """One keyword argument of a class.
 
     Attributes:
-        type: what a value is; "list" holds `items`, `length` of them if that is fixed.
-        default: the value when left out (a number that JSON has no word for is text: "inf"); None if required.
-        choices: the only values allowed; empty: any.
-        minimum: the least value allowed.
+        type: of a value; a "list" has `items`, exactly `length` of them where that is given.
+        default: the value when left out (a number that JSON cannot write is a string: "inf"); None if required.
+        choices: the allowed values; empty: any.
+        minimum: the smallest allowed value.
     """
 
     type: Literal["bool", "int", "float", "str", "list"]
@@ -52,14 +52,14 @@ class Option:
 class OptimizerEntry:
     """One optimizer.
 
-    Attributes:
-        library: "torch" or "pytorch_optimizer".
-        options: by name, without those that a config does not set (`lr`).
-        our_defaults: options whose default here is not the library's.
-        matrices_only: it trains the matrices of the blocks, and AdamW everything else.
-        state_copies: numbers that it stores for each parameter.
-        moves_padding: a step moves the padding row of an embedding, although its gradient is 0.
-        ignores: which of "learning_rate" and "scheduler" have no effect.
+        Attributes:
+            library: "torch" or "pytorch_optimizer".
+            options: by name, without those that a config does not set (`lr`).
+            our_defaults: options whose default here is not the library's.
+                matrices_only: it trains the matrices of the blocks, and AdamW everything else.
+            state_copies: numbers that it stores for each parameter.
+                moves_padding: a step moves the padding row of an embedding, although its gradient is 0.
+            ignores: the fields without effect: "learning_rate", "scheduler".
     """
 
     library: Literal["torch", "pytorch_optimizer"]
@@ -75,19 +75,19 @@ def check_optimizer(named: Named) -> Named:
     """The optimizer as its library spells it, with checked options.
 
     Raises:
-        ValueError: what is wrong with name and options, all at once, and what is near.
+        ValueError: all problems of name and options, with similar names.
     """
     name, preset = resolve_name("optimizers", named.name)
     return _checked("optimizers", name, preset | _today(name, named.options))
 
 
 def check_scheduler(named: Named) -> Named:
-    """The scheduler as torch spells it, with checked options; `auto` stays where it stands for a length.
+    """The scheduler as torch spells it, with checked options; `auto` stays in lengths.
 
-    Entries of `schedulers` are checked too and come back as plain maps.
+    Entries of `schedulers` are checked too and returned as plain maps.
 
     Raises:
-        ValueError: what is wrong, all at once, and what is near.
+        ValueError: all problems, with similar names.
     """
     name, _ = resolve_name("schedulers", named.name)
     options = named.options
@@ -96,7 +96,7 @@ def check_scheduler(named: Named) -> Named:
     parts = [check_scheduler(part) for part in scheduler_parts(Named(name=name, **options))]
     for part in parts:
         if part.name == "ReduceLROnPlateau":
-            raise ValueError(f"{name} cannot hold ReduceLROnPlateau, which waits for a metric instead of counting")
+            raise ValueError(f"{name} cannot contain ReduceLROnPlateau, which does not count steps")
     rest = {option: value for option, value in options.items() if option != "schedulers"}
     checked = _checked("schedulers", name, rest)
     if name == "SequentialLR" and len(checked.options["milestones"]) != len(parts) - 1:
@@ -105,7 +105,7 @@ def check_scheduler(named: Named) -> Named:
             f"not {len(checked.options['milestones'])}"
         )
     if sorted(set(checked.options.get("milestones", []))) != checked.options.get("milestones", []):
-        raise ValueError(f"SequentialLR: milestones {checked.options['milestones']} do not rise")
+        raise ValueError(f"SequentialLR: milestones {checked.options['milestones']} are not increasing")
     plain = [{"name": part.name, **part.options} for part in parts]
     return Named(name=name, schedulers=plain, **checked.options)
 
@@ -114,7 +114,7 @@ def check_criterion(named: Named, kind: Literal["categorical", "real"]) -> Named
     """The criterion as torch.nn spells it, for a target of this kind, with checked options.
 
     Raises:
-        ValueError: what is wrong, all at once, and what is near.
+        ValueError: all problems, with similar names.
     """
     name, _ = resolve_name("criteria", named.name)
     fitting = criteria(kind)
@@ -125,12 +125,12 @@ def check_criterion(named: Named, kind: Literal["categorical", "real"]) -> Named
 
 
 def ignored_fields(named: Named) -> str | None:
-    """A note on what a checked optimizer takes no notice of; None for nearly all."""
+    """A note on the fields that a checked optimizer ignores; None for nearly all."""
     ignores = optimizer_entry(named.name).ignores
     if not ignores:
         return None
     fields = ["learning_rate"] * ("learning_rate" in ignores) + ["scheduler", "warmup_steps"]
-    return f"{named.name} takes no notice of {', '.join(fields[:-1])} and {fields[-1]}"
+    return f"{named.name} ignores {', '.join(fields[:-1])} and {fields[-1]}"
 
 
 NESTING = ("SequentialLR", "ChainedScheduler")
@@ -141,19 +141,19 @@ def scheduler_parts(named: Named) -> list[Named]:
     """The schedulers inside a SequentialLR or ChainedScheduler, as given.
 
     Raises:
-        ValueError: `schedulers` is no list of names or maps.
+        ValueError: `schedulers` is not a list of names or maps.
     """
     parts = named.options.get("schedulers")
     if not isinstance(parts, list) or not parts:
         raise ValueError(f"{named.name}: `schedulers` must be a list like [{{name: LinearLR, total_iters: 5}}, ...]")
     for part in parts:
         if not isinstance(part, str) and not (isinstance(part, Mapping) and isinstance(part.get("name"), str)):
-            raise ValueError(f"{named.name}: {part!r} in `schedulers` is no name and no map with one")
+            raise ValueError(f"{named.name}: {part!r} in `schedulers` is neither a name nor a map with one")
     return [Named.model_validate(part) for part in parts]
 
 
 def known_names(family: Family) -> list[str]:
-    """Every name that a config may use today."""
+    """Every name that a config may use."""
     return list(_names()[family])
 
 
@@ -170,7 +170,7 @@ def options_of(family: Family, name: str) -> Mapping[str, Option]:
 
 @cache
 def optimizer_entry(name: str) -> OptimizerEntry:
-    """What building this optimizer takes; `name` as its library spells it."""
+    """How to build this optimizer; `name` as its library spells it."""
     return read_optimizer_entry(_names()["optimizers"][name])
 
 
@@ -239,7 +239,7 @@ def resolve_name(family: Family, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _today(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options under today's spelling: v1's libraries said `amsgrad` or `T_alpha_beta3` where today's say otherwise."""
+    """Options under the names of today's libraries, which have renamed some since v1."""
     renamed = _names()["option_aliases"].get(name, {})
     return {renamed.get(option, option): value for option, value in options.items()}
 
@@ -280,14 +280,14 @@ def _value(option: Option, value: Any, *, auto: bool) -> Any:
     else:
         raise ValueError(f"{value!r} is not a list")
     if option.choices and converted not in option.choices:
-        raise ValueError(f"{value!r} is none of {', '.join(map(str, option.choices))}")
+        raise ValueError(f"{value!r} is not one of {', '.join(map(str, option.choices))}")
     if option.minimum is not None and converted < option.minimum:
         raise ValueError(f"{value!r} is less than {option.minimum}")
     return converted
 
 
 def _scalar(kind: str, value: Any) -> Any:
-    """The value as its type, or a ValueError; a whole float is an int, an int a float, a boolean neither."""
+    """The value as its type, or a ValueError; 2.0 is an int, 2 a float, and a boolean is neither."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "int" and is_number and math.isfinite(value) and value == int(value):
         return int(value)

@@ -35,7 +35,7 @@ class _Loader(yaml.CSafeLoader):
     _depth = 0
 
     def descend_resolver(self, current_node: yaml.Node | None, current_index: Any) -> None:
-        """Called by PyYAML for each node. Without a limit its composer, in C, overflows the stack and ends the process."""
+        """Called by PyYAML for each node. Without a limit, its composer in C overflows the stack: the process ends."""
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             mark = None if current_node is None else current_node.start_mark

@@ -138,7 +138,7 @@ def test_every_command_says_a_note_once(run: Run) -> None:
 
 def test_explain_says_all_about_a_field(run: Run) -> None:
     text = run("config", "explain", "training_spec.learning_rate").out
-    for part in ("0.0003", "above 0, at most 10", "optimizer", "1e-4 to 3e-3", "searched"):
+    for part in ("0.0003", "above 0, at most 10", "optimizer", "1e-4 to 3e-3", "in a search"):
         assert part in text
     assert "training_hyperparameter_sampling.learning_rate" in text
 
@@ -151,13 +151,19 @@ def test_explain_says_all_about_a_field(run: Run) -> None:
         ("infer.seed", ["infer.yaml"]),
         ("model_hyperparameter_sampling.n_head", ["model_spec.n_head (train.yaml)"]),
         ("overrides.model_spec.n_head", ["model_spec.n_head (train.yaml)"]),
-        ("seq_length", ["at the top level of hyperparameter_search.yaml"]),
-        ("training_spec.device", ["not in a search"]),
+        ("seq_length", ["in a search seq_length at the top level, or overrides.seq_length"]),
+        ("training_spec.device", ["in a search one value for all runs", "on resume may differ"]),
         ("n_classes", ["accepted because configs of older versions have it"]),
         ("metadata_config_path", ["none: it is mandatory"]),
         ("AdamW", ["weight_decay", "default 0.01", "training_spec.optimizer"]),
         ("CosineAnnealingLR", ["T_max", "required"]),
         ("HuberLoss", ["delta"]),
+        ("patience", ["patience is called training_spec.early_stopping_epochs here", "Number of epochs without"]),
+        ("bs", ["called training_spec.batch_size or inference_batch_size here"]),
+        ("horizon", ["See also autoregression_extra_steps (infer.yaml): Number of events to generate"]),
+        ("nhead", ["nhead is called model_spec.n_head here"]),
+        ("wd", ["weight_decay is an option of the optimizer: write"]),
+        ("nesterov", ["nesterov is an option of optimizers: SGD,"]),
     ],
 )
 def test_explain_finds_fields_and_names(run: Run, words: str, parts: list[str]) -> None:
@@ -171,9 +177,10 @@ def test_explain_finds_fields_and_names(run: Run, words: str, parts: list[str]) 
     [
         ("lerning_rate", "did you mean `training_spec.learning_rate`?"),
         ("AdmW", "`AdamW`"),
-        ("nhead", "it is called `n_head` now"),
         ("train.sead", "`seed`"),
-        ("weight_decay", "is an option of the optimizer"),
+        ("pateince", "did you mean `training_spec.early_stopping_epochs`?"),
+        ("leave-one-out", "no field mentions it; docs/hyperparameters.md lists every field"),
+        ("alice_in", "no field mentions it"),
     ],
 )
 def test_explain_offers_what_is_near(run: Run, word: str, expected: str) -> None:

@@ -79,10 +79,29 @@ def test_each_default_is_said() -> None:
     assert [place.key for place in FIELDS if place.field.is_required() != (describe(place.field).default == "")] == []
 
 
-def test_the_reference_has_a_row_for_each_field() -> None:
-    rows = set(re.findall(r"^\| `(\w+)` \|", reference(), re.MULTILINE))
-    assert {place.key.rpartition(".")[2] for place in FIELDS} == rows
-    assert [kind for kind in KINDS if f"## {kind}.yaml" not in reference()] == []
+def test_the_reference_has_an_entry_for_each_field_and_a_link_to_it() -> None:
+    text = reference()
+    anchors = re.findall(r'<a id="([\w.]+)"></a>', text)
+    assert len(anchors) == len({*anchors})
+    assert {*re.findall(r"\]\(#([\w.]+)\)", text)} == {*anchors}
+    described = {anchor.rpartition(".")[2] for anchor in anchors} | {*re.findall(r"^- `(\w+)`: ", text, re.MULTILINE)}
+    assert described == {place.key.rpartition(".")[2] for place in FIELDS}
+    assert [kind for kind in KINDS if f"## {kind}.yaml" not in text] == []
+
+
+def test_each_text_continues_the_sentence_that_it_is_printed_in() -> None:
+    """Interacts with ..., Change it ...."""
+    for place in FIELDS:
+        change = field_about(place.field).get("change", "to ")
+        assert change.split(" ")[0] in ("to", "when", "for", "only", "with", "first"), f"{names(place)}: {change}"
+
+
+def test_what_other_libraries_call_a_field_is_no_field_of_the_same_section() -> None:
+    for place in FIELDS:
+        section = place.key.rpartition(".")[0]
+        siblings = {other.key for other in FIELDS if other.kind == place.kind}
+        for word in field_about(place.field).get("synonyms", "").split():
+            assert f"{section}.{word}".lstrip(".") not in siblings, names(place)
 
 
 def test_fields_without_effect_have_no_reasons_to_change_them() -> None:

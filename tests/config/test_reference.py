@@ -4,7 +4,8 @@ import pytest
 from pydantic import Field
 
 from sequifier.config.base import Named, StrictModel, about
-from sequifier.config.help.reference import COLUMN, annotate, hyperparameters
+from sequifier.config.help.comments import COLUMN, annotate
+from sequifier.config.help.reference import HEAD, hyperparameters
 from sequifier.config.loading.yaml12 import parse
 
 
@@ -16,7 +17,7 @@ class Oven(StrictModel):
         gt=0,
         le=90,
         description="Time in the oven. Less for thin ones.",
-        json_schema_extra=about(unit="minutes", interacts="shorter when hot", change="it comes out pale"),
+        json_schema_extra=about(unit="minutes", interacts="mode: shorter with fan", change="when it comes out pale"),
     )
     mode: Literal["fan", "grill"] = Field("fan", description="Heat.", json_schema_extra=about(not_yet=("grill",)))
 
@@ -33,9 +34,6 @@ class Cake(StrictModel):
     )
     oven: Oven = Field(default_factory=Oven, description="How it is baked.")
 
-
-HEAD = "| field | default | purpose | values | interacts with | when to change |"
-RULE = "|---|---|---|---|---|---|"
 
 PLAIN = """\
 # A cake for a birthday.
@@ -92,29 +90,72 @@ def test_a_key_that_no_field_describes_gets_no_comment(text: str) -> None:
     assert annotate(text, Oven) == text
 
 
-def test_the_reference_says_all_about_a_field() -> None:
-    text = hyperparameters({"cake.yaml": Cake})
-    assert text.splitlines()[4:] == [
-        "## cake.yaml",
-        "",
-        "A cake.",
-        "",
-        HEAD,
-        RULE,
-        "| `name` |  | What it is called. | text |  |  |",
-        "| `layers` | `null` | From the bottom; null: one plain layer. | list of text or null |  |  |",
-        "| `icing` | `{name: Sugar, colour: white}` | On top. | name with its options |  |  |",
-        "| `candles` | `{}` | How many of each colour. | map of integer |  |  |",
-        "| `slices` | as many as layers | Null: whole. | integer or null (slices) |  |  |",
-        "| `oven` | see below | How it is baked. | map |  |  |",
-        "",
-        "### oven",
-        "",
-        "How it is baked.",
-        "",
-        HEAD,
-        RULE,
-        "| `minutes` | `30` | Time in the oven. Less for thin ones. | integer (above 0, at most 90, minutes) "
-        "| shorter when hot | it comes out pale |",
-        "| `mode` | `fan` | Heat. Not available in this version: grill. | fan, grill |  |  |",
-    ]
+REFERENCE = """
+**cake.yaml**: [name](#cake.name), [layers](#cake.layers), [icing](#cake.icing), [candles](#cake.candles), \
+[slices](#cake.slices), [oven](#cake.oven)
+
+**cake.yaml: oven**: [minutes](#cake.oven.minutes), [mode](#cake.oven.mode)
+
+## cake.yaml
+
+A cake.
+
+#### <a id="cake.name"></a>name
+
+What it is called.
+
+- Values: string; mandatory.
+
+#### <a id="cake.layers"></a>layers
+
+From the bottom; null: one plain layer.
+
+- Values: list of strings or null; default: `null`.
+
+#### <a id="cake.icing"></a>icing
+
+On top.
+
+- Values: name with options; default: `{name: Sugar, colour: white}`.
+
+#### <a id="cake.candles"></a>candles
+
+How many of each colour.
+
+- Values: map of integers; default: `{}`.
+
+#### <a id="cake.slices"></a>slices
+
+Null: whole.
+
+- Values: integer or null (slices); default: as many as layers.
+
+#### <a id="cake.oven"></a>oven
+
+How it is baked.
+
+- Values: map; default: see its fields.
+
+### cake.yaml: oven
+
+How it is baked.
+
+#### <a id="cake.oven.minutes"></a>oven.minutes
+
+Time in the oven. Less for thin ones.
+
+- Values: integer (above 0, at most 90, minutes); default: `30`.
+- Interacts with mode: shorter with fan.
+- Change it when it comes out pale.
+
+#### <a id="cake.oven.mode"></a>oven.mode
+
+Heat.
+
+- Values: fan, grill; default: `fan`.
+- Not available in this version: grill.
+"""
+
+
+def test_the_reference_has_a_short_section_for_each_field() -> None:
+    assert hyperparameters({"cake.yaml": Cake}) == f"{HEAD}\n{REFERENCE}"

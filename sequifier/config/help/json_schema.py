@@ -1,11 +1,11 @@
-"""The configs as JSON Schema (draft 2020-12), for editors: completion, help on hover, and mistakes underlined.
+"""The configs as JSON Schema (draft 2020-12) for editors: completion, help on hover, underlined mistakes.
 
-An editor with the YAML language server reads a schema that the first line of a file names:
+An editor with the YAML language server reads the schema that the first line of a file names:
 
     # yaml-language-server: $schema=../.schemas/train.schema.json
 
-A schema says what one field may be; rules between fields, names of columns and options of optimizers are what
-`sequifier config validate` checks.
+A schema has the values of each field; `sequifier config validate` checks rules between fields, names of columns and
+options of optimizers.
 """
 
 from types import NoneType, UnionType
@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sequifier.config.base import Named, field_about, is_section, list_of_one
+from sequifier.config.base import NO_UNIT, Named, field_about, is_section, list_of_one
 from sequifier.config.catalogue.torch_names import Family, known_names
 from sequifier.config.fields import SEARCH_SECTIONS, SEARCHED_AT_ROOT
 from sequifier.config.help.describe import describe
@@ -48,18 +48,20 @@ def json_schema(kind: str) -> Schema:
     schema = _object(model, model, ())
     required = schema.pop("required")
     properties = schema["properties"]
-    properties.setdefault("base_config_path", {"type": "string", "description": "The file that this one is laid over."})
+    properties.setdefault(
+        "base_config_path", {"type": "string", "description": "The file that this one inherits from."}
+    )
     if "overrides" in properties:
         properties["overrides"] |= _overrides(properties)
     partial = {"type": "object", "properties": dict(properties), "additionalProperties": False}
     properties["sections"] = {
         "type": "object",
-        "description": "Variants by name: --config-section lays one of them over the file.",
+        "description": "Variants by name: --config-section merges one of them into the file.",
         "additionalProperties": partial,
     }
     inherits = {"required": ["base_config_path"]}
     head = {"$schema": DRAFT, "title": f"Sequifier: {kind}.yaml"}
-    # What a file inherits may hold the mandatory keys.
+    # The mandatory keys may be in the inherited file.
     return {**head, **schema, "anyOf": [{"required": required}, inherits]} if required else {**head, **schema}
 
 
@@ -93,15 +95,9 @@ def _object(model: type[BaseModel], root: type[BaseModel], path: tuple[str, ...]
 
 def _field(name: str, field: FieldInfo, root: type[BaseModel], path: tuple[str, ...]) -> Schema:
     described = describe(field)
-    unit = field_about(field).get("unit", "")
-    help_text = [
-        described.purpose,
-        f"Unit: {unit}." if unit else "",
-        f"Interacts with: {described.interacts}." if described.interacts else "",
-        f"When to change: {described.change}." if described.change else "",
-        described.limits,
-    ]
-    said: Schema = {"title": name, "description": " ".join(text for text in help_text if text)}
+    unit = field_about(field).get("unit", NO_UNIT)
+    help_text = [described.purpose, *([f"Unit: {unit}."] if unit != NO_UNIT else []), *described.advice]
+    said: Schema = {"title": name, "description": " ".join(help_text)}
     schema = {**said, **_values(name, field, root, path), **said}
     if not field.is_required() and field.default_factory is None and not is_section(type(field.default)):
         schema["default"] = plain(field.default)
@@ -150,14 +146,14 @@ def _type(annotation: Any, name: str, root: type[BaseModel], path: tuple[str, ..
 
 
 def _overrides(properties: Schema) -> Schema:
-    """What lies over a base: the structure of train.yaml, with what a search takes."""
+    """What is searched in a base: the structure of train.yaml, with the values that a search takes."""
     taken = {name: properties[name] for name in SEARCHED_AT_ROOT}
     taken |= {section: properties[searched] for section, searched in SEARCH_SECTIONS.items()}
     return {"properties": taken, "additionalProperties": False}
 
 
 def _named(name: str) -> Schema:
-    """A class of a library: any spelling is taken, today's names are offered."""
+    """A class of a library: today's names are completed, and any spelling is accepted."""
     known: Schema = {"type": "string"}
     if name in _FAMILIES:
         known = {"anyOf": [{"enum": known_names(_FAMILIES[name])}, {"type": "string"}]}
@@ -166,7 +162,7 @@ def _named(name: str) -> Schema:
 
 
 def _limited(schema: Schema, metadata: list[Any]) -> Schema:
-    """Bounds where the numbers or lists are: in the branch of a union that has them."""
+    """Add bounds to numbers and lists, also inside a union."""
     if not metadata:
         return schema
     if "anyOf" in schema:

@@ -223,7 +223,7 @@ class ModelSpec(StrictModel):
         if dim_model is not None and dim_model % n_head:
             raise ValueError(
                 f"dim_model: {dim_model} is not divisible by n_head: {n_head}; "
-                f"numbers of heads that divide it: {_near_divisors(dim_model, n_head)}"
+                f"nearest n_head that divides it: {_near_divisors(dim_model, n_head)}"
             )
         return n_head
 
@@ -240,7 +240,7 @@ class ModelSpec(StrictModel):
         if n_head % n_kv_heads:
             raise ValueError(
                 f"n_head: {n_head} is not divisible by n_kv_heads: {n_kv_heads}; "
-                f"values that divide it: {_near_divisors(n_head, n_kv_heads)}"
+                f"nearest values that divide it: {_near_divisors(n_head, n_kv_heads)}"
             )
         return n_kv_heads
 

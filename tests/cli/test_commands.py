@@ -65,7 +65,7 @@ def test_a_project_is_made_in_the_working_folder(run: Run, tmp_path: Path, monke
     for command in ("preprocess", "train", "hyperparameter-search", "infer"):
         done = run(command)
         assert done.code == 1
-        assert "still says PLEASE FILL" in done.err
+        assert "is still PLEASE FILL" in done.err
         assert f"configs/{command.replace('-', '_')}.yaml:" in done.err
 
 

@@ -86,7 +86,7 @@ def test_validate_says_ok_with_the_hash_and_checks_every_section(run: Run, confi
     first, second = done.out.splitlines()
     assert re.match(r"configs/train.yaml: ok \(train; config [0-9a-f]{16}, .*; section quick_test: config", first)
     assert second.startswith("configs/base.yaml: ok (train; config")
-    assert "note: configs/base.yaml:1: `metadata_config_path`: m.json is not there yet" in done.err
+    assert "note: configs/base.yaml:1: `metadata_config_path`: m.json does not exist yet" in done.err
     with (configs / "configs" / "train.yaml").open("a") as file:
         file.write("  slow: {training_spec: {epoch: 1}}\n")
     done = run("config", "validate", "configs/train.yaml")

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from sequifier.config.base import field_about
+from sequifier.config.help.comments import field_at
+from sequifier.config.help.describe import describe
 from sequifier.config.help.explain import explain
-from sequifier.config.help.reference import describe, field_at, reference
+from sequifier.config.help.reference import reference
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.active import active_values, default_of, leaves
 from sequifier.config.loading.kinds import KINDS

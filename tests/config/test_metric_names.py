@@ -34,7 +34,7 @@ def test_runs_that_a_script_ranks_go_by_their_validation_loss() -> None:
     [
         ("f1", "maximize", {"f1": "maximize"}, []),
         ("val_loss", "minimize", {"f1": "maximize"}, []),
-        ("f1", "minimize", {"f1": "maximize"}, ["evaluation_script says that f1 is to maximize"]),
+        ("f1", "minimize", {"f1": "maximize"}, ["in evaluation_script f1 is to maximize"]),
         ("f2", "maximize", {"f1": "maximize"}, ["there is no metric `f2`"]),
         ("val_loss", "minimize", {"val_loss": "minimize"}, ["each run logs a metric of this name; choose another"]),
     ],

@@ -135,7 +135,7 @@ def test_auto_stands_where_a_length_is_wanted() -> None:
 
 
 def test_choices_are_listed() -> None:
-    with pytest.raises(ValueError, match="'exponential' is none of cos, linear"):
+    with pytest.raises(ValueError, match="'exponential' is not one of cos, linear"):
         scheduler("OneCycleLR", max_lr=0.1, anneal_strategy="exponential")
 
 
@@ -164,10 +164,10 @@ def test_the_parts_of_a_sequence_are_checked_too() -> None:
     ("options", "problem"),
     [
         ({"milestones": [2]}, "must be a list like"),
-        ({"milestones": [2], "schedulers": [{"gamma": 0.9}]}, "is no name and no map with one"),
+        ({"milestones": [2], "schedulers": [{"gamma": 0.9}]}, "is neither a name nor a map with one"),
         ({"milestones": [2, 3], "schedulers": [{"name": "ExponentialLR", "gamma": 0.9}] * 2}, "need 1 milestones"),
-        ({"milestones": [3, 2], "schedulers": [{"name": "ExponentialLR", "gamma": 0.9}] * 3}, "do not rise"),
-        ({"milestones": [], "schedulers": ["ReduceLROnPlateau"]}, "waits for a metric"),
+        ({"milestones": [3, 2], "schedulers": [{"name": "ExponentialLR", "gamma": 0.9}] * 3}, "are not increasing"),
+        ({"milestones": [], "schedulers": ["ReduceLROnPlateau"]}, "does not count steps"),
     ],
 )
 def test_a_sequence_that_does_not_fit_together_says_how(options: dict[str, object], problem: str) -> None:
@@ -198,8 +198,8 @@ def test_options_of_a_criterion_that_are_settled_say_so(option: str) -> None:
 
 def test_optimizers_that_ignore_a_field_have_a_note() -> None:
     assert ignored_fields(optimizer("AdamW")) is None
-    assert ignored_fields(optimizer("A2Grad")) == "A2Grad takes no notice of learning_rate, scheduler and warmup_steps"
-    assert ignored_fields(optimizer("Rprop")) == "Rprop takes no notice of scheduler and warmup_steps"
+    assert ignored_fields(optimizer("A2Grad")) == "A2Grad ignores learning_rate, scheduler and warmup_steps"
+    assert ignored_fields(optimizer("Rprop")) == "Rprop ignores scheduler and warmup_steps"
 
 
 def test_every_known_name_has_options_with_a_type() -> None:

@@ -165,7 +165,7 @@ def test_independent_names_fields_of_a_built_in_group_once_each() -> None:
     assert config.groups()["schedule"] == ("epochs", "scheduler")
     assert read(training=training, independent="learning_rate").independent == ["learning_rate"]
     found = problems(independent=["dropout", "learning_rat", "epochs", "epochs"])
-    assert found["independent", 0] == "`dropout` is in no built-in group, so it is independent; leave it out"
+    assert found["independent", 0] == "`dropout` is in no built-in group, so it is independent already; leave it out"
     assert "did you mean `learning_rate`" in found["independent", 1]
     assert found["independent", 3] == "`epochs` is given twice; keep one of them"
 

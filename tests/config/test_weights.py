@@ -23,7 +23,7 @@ def problem_of(path: Path, config: type = TrainConfig) -> str:
 @pytest.mark.parametrize(
     ("field", "value", "parts"),
     [
-        ("loss_weights", {"item": 0.0}, ["training_spec.loss_weights", "every target the weight 0"]),
+        ("loss_weights", {"item": 0.0}, ["training_spec.loss_weights", "is 0 for every target"]),
         ("loss_weights", {"item": -1}, ["-1.0 is negative"]),
         ("loss_weights", {"item": float("nan")}, ["training_spec.loss_weights.item", "finite"]),
         ("loss_weights", {"item": float("inf")}, ["training_spec.loss_weights.item", "finite"]),
@@ -49,7 +49,7 @@ def test_weights_that_leave_nothing_or_mean_nothing_are_refused(
 
 def test_a_search_refuses_them_in_its_plan(search_config: WriteConfig) -> None:
     path = search_config(target_columns=["item"], training_hyperparameter_sampling={"loss_weights": {"item": 0.0}})
-    with pytest.raises(ConfigError, match="every target the weight 0"):
+    with pytest.raises(ConfigError, match="is 0 for every target"):
         api.check_config(load(SearchConfig, path).config)
 
 

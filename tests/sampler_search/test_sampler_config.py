@@ -95,10 +95,10 @@ def test_two_names_of_one_field_are_one_field(tmp_path: Path, first: str, second
         ("sampler_types: [minp]", "did you mean 'min_p'|allowed: .*min_p"),
         ("parameter_ranges: {min_p: {temprature: [1.0], min_p: [0.1]}}", "did you mean `temperature`"),
         ("parameter_ranges: {min_p: {min_p: [0.1, 2.0]}}", "less than or equal to 1, got 2.0"),
-        ("parameter_ranges: {min_p: {temperature: [1.0]}}", "`min_p` itself has no values"),
+        ("parameter_ranges: {min_p: {temperature: [1.0]}}", "`min_p` has no values of its own"),
         ("parameter_ranges: {top_k: {top_k: [1.5]}}\nsampler_types: [top_k]", "integer"),
         ("parameter_ranges: {min_p: {min_p: {low: 0.1, high: 0.01}}}", "must be below high"),
-        ("parameter_ranges: {min_p: {min_p: []}}", "an empty list leaves nothing to try"),
+        ("parameter_ranges: {min_p: {min_p: []}}", "the list is empty"),
         ("parameter_ranges: {min_p: {min_p: [null]}}", "leave the parameter out"),
         ("parameter_ranges: {min_p: {min_p: [0.1], max_tokens: [64, 128]}}", "different lengths cannot be compared"),
         ("search_strategy: grid", "grid cannot list every value between 0.6 and 1.3"),
@@ -110,7 +110,7 @@ def test_two_names_of_one_field_are_one_field(tmp_path: Path, first: str, second
         ("judge: {type: http}", "model.*required for type: http"),
         ("judge: {type: http, model: m, criteria: {}}", "at least 1"),
         ("endpoint: {base_url: http://localhost/v1, model: m}", "excludes endpoint"),
-        ("model_path: null\nendpoint: {base_url: localhost, model: m}\ntest_prompts: [a]", "no web address"),
+        ("model_path: null\nendpoint: {base_url: localhost, model: m}\ntest_prompts: [a]", "is not a web address"),
         ("model_path: null\nendpoint: {base_url: http://localhost/v1, model: m}", "needs test_prompts, or a text"),
         ("n_samples: 0", "greater than 0"),
         ("samples: 3", "unknown key"),
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
 
 def test_an_address_with_a_password_is_refused_without_repeating_it(tmp_path: Path) -> None:
     address = "http://me:hunter2@localhost/v1"
-    with pytest.raises(ConfigError, match="has a user, password or query") as caught:
+    with pytest.raises(ConfigError, match="contains a user, password or query") as caught:
         read(tmp_path, f"endpoint: {{base_url: '{address}', model: m}}\ntest_prompts: [a]\n")
     assert "hunter2" not in str(caught.value)
 

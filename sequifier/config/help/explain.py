@@ -217,16 +217,14 @@ def _elsewhere(name: str) -> str | None:
 
 def _near(name: str, places: list[Place]) -> str:
     """Fields of a similar name; else fields that mention the word."""
-    keys = {place.key: place.key for place in places}
-    leaves: dict[str, str] = {}
-    for place in places:
-        leaves.setdefault(place.name, place.key)
-        leaves |= dict.fromkeys(field_about(place.field).get("synonyms", "").split(), place.key)
     leaf = name.rpartition(".")[2]
-    near = [keys[key] for key in nearest(name, keys)] or [leaves[word] for word in nearest(leaf, leaves)]
-    if not near:
-        # Names of libraries are many and odd: a likeness says less.
-        near = get_close_matches(leaf, [known for family in FAMILIES for known in known_names(family)], cutoff=0.8)
+    keys = _keys(places)
+    leaves = {key.rpartition(".")[2]: key for key in reversed(keys)}
+    synonyms = {word: place.key for place in places for word in field_about(place.field).get("synonyms", "").split()}
+    near = nearest(name, keys) or [leaves[word] for word in nearest(leaf, leaves)]
+    # Names of libraries are many and odd: only a strong likeness says something.
+    near = near or get_close_matches(leaf, [known for family in FAMILIES for known in known_names(family)], cutoff=0.8)
+    near = near or [synonyms[word] for word in get_close_matches(leaf, synonyms, n=1, cutoff=0.75)]
     if near:
         return "did you mean " + " or ".join(f"`{key}`" for key in dict.fromkeys(near)) + "?"
     word = leaf.lower().replace("_", " ")

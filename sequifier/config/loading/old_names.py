@@ -93,7 +93,7 @@ def renames(model: type[BaseModel], path: tuple[str | int, ...]) -> Mapping[str,
     for part in path:
         field = owner.model_fields.get(str(part)) if is_model(owner) else None
         owner = None if field is None else plain_type(field.annotation)
-    found = {}
+    found: dict[str, Renamed] = {}
     for name, field in owner.model_fields.items() if is_model(owner) else ():
         found |= {old: Renamed(name, is_old=True) for old in field_about(field).get("old_names", ())}
         found |= {second: Renamed(name, is_old=False) for second in field_about(field).get("second_names", ())}

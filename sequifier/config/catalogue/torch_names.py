@@ -56,9 +56,9 @@ class OptimizerEntry:
         library: "torch" or "pytorch_optimizer".
         options: by name, without those that a config does not set (`lr`).
         our_defaults: options whose default here is not the library's.
-            matrices_only: it trains the matrices of the blocks, and AdamW everything else.
+        matrices_only: it trains the matrices of the blocks, and AdamW everything else.
         state_copies: numbers that it stores for each parameter.
-            moves_padding: a step moves the padding row of an embedding, although its gradient is 0.
+        moves_padding: a step moves the padding row of an embedding, although its gradient is 0.
         ignores: the fields without effect: "learning_rate", "scheduler".
     """
 

@@ -1,4 +1,4 @@
-"""A preprocessed shop in a folder of its own for each test that wants it."""
+"""A preprocessed shop, as the working folder of each test that uses it, and configs for it."""
 
 from pathlib import Path
 

@@ -96,11 +96,11 @@ def check(place: Place, *, resumes_at_step: int = STEPS_PER_EPOCH, **training: A
     whole, cut = ({**base, "model_name": name} for name in ("whole", "cut"))
     for folder in ("logs", "checkpoints", "models"):
         shutil.rmtree(place.root / folder, ignore_errors=True)
-    assert place.one.run(place.root, whole) == 0, place.one.said()
-    assert place.one.run(place.root, cut, kill_after=KILL_AFTER) == -signal.SIGKILL, place.one.said()
+    assert place.one.run(place.root, whole) == 0, place.one.stderr()
+    assert place.one.run(place.root, cut, kill_after=KILL_AFTER) == -signal.SIGKILL, place.one.stderr()
     assert (place.root / "checkpoints/cut-resume.pt").exists()
     assert not (place.root / f"checkpoints/cut-epoch-{KILL_AFTER.epoch}.pt").exists(), "it was killed within the epoch"
-    assert place.other.run(place.root, cut) == 0, place.other.said()
+    assert place.other.run(place.root, cut) == 0, place.other.stderr()
 
     finals = [read_checkpoint(place.root / f"checkpoints/{name}-epoch-{EPOCHS}.pt") for name in ("whole", "cut")]
     assert finals[0]["progress"]["step"] == EPOCHS * STEPS_PER_EPOCH

@@ -31,7 +31,7 @@ def wide(wide_project: Path) -> Table:
 
 @pytest.fixture(scope="session")
 def real_project(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search that was run: two feature sets, two learning rates, two seeds of each."""
+    """A finished search: two feature sets, two learning rates, two seeds of each."""
     root = tmp_path_factory.mktemp("real") / "shop"
     shutil.copytree(_shop, root)
     config = merged(

@@ -1,4 +1,4 @@
-"""Small models to draw from: a text of characters, and a shop with items and prices."""
+"""Small models to sample from: a text of characters, and a shop with items and prices."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""Commands as a user runs them, in this process or in one of their own: words in, exit code and both streams out."""
+"""Run the command line in this process, or as a process of its own."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ Run = Callable[..., Done]
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> Done:
-    """Run `sequifier WORDS...` in this process; stdin is no terminal."""
+    """Run `sequifier WORDS...` in this process; stdin is not a terminal."""
     monkeypatch.setattr(sys, "argv", ["sequifier", *words])
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:

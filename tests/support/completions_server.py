@@ -1,6 +1,7 @@
-"""A real HTTP server with OpenAI's protocols: completions by a model of ours, chat by a function. It can fail on order.
+"""A real HTTP server with OpenAI's protocols: completions by an exported model, chat by a function.
 
-The model is run with onnxruntime and drawn from with a few lines of numpy, apart from the code under test.
+It can fail on request. The model is run with onnxruntime and sampled with a few lines of NumPy, independent of the code
+under test.
 """
 
 import json
@@ -60,7 +61,7 @@ class CharacterModel:
 
 
 def chat_of(score: Callable[[str, str], Any]) -> Callable[[dict[str, Any]], str]:
-    """A judge that answers with a JSON object of criteria, from (beginning, continuation)."""
+    """Return a judge: a JSON object of criteria, computed from (beginning, continuation)."""
 
     def answer(body: dict[str, Any]) -> str:
         texts = json.loads(body["messages"][-1]["content"])
@@ -71,13 +72,13 @@ def chat_of(score: Callable[[str, str], Any]) -> Callable[[dict[str, Any]], str]
 
 @dataclass
 class Server:
-    """What runs.
+    """What a server answers, and the requests that it received.
 
     Attributes:
-        requests: (path, headers, body) of each, in order.
-        faults: what happens to the next requests instead of an answer, the first one first: a status, (status, headers,
-            body), "hang", "garbage", "cut", "close".
-        always: a fault of every request whose path ends like this.
+        requests: (path, headers, body) of each request, in order.
+        faults: faults of the next requests, in order: a status, (status, headers, body), "hang", "garbage", "cut" or
+            "close".
+        always: end of a path -> fault of every request to such a path.
     """
 
     complete: Callable[[dict[str, Any]], str] | None = None

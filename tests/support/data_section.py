@@ -1,4 +1,4 @@
-"""What metadata say about a data set, for tests that need some metadata."""
+"""The section of metadata that describes a data set, for tests that need any metadata."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sequifier.artifacts.metadata import SequifierMetadata
 
 
 def data_section(columns: list[str], **changes: Any) -> SequifierMetadata:
-    """Return the section `sequifier` of metadata: one split of two sequences, or as `changes` say."""
+    """Return the section `sequifier` of metadata: one split of two sequences, unless `changes` differ."""
     values: dict[str, Any] = {
         "columns": columns,
         "sequence_column": "sequenceId",

@@ -1,4 +1,4 @@
-"""Experiments in files of their own, and what their runs left."""
+"""Experiments in files of their own, and the records of their runs."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def write_experiment(folder: Path, body: str, *, above: str = "", below: str = "", name: str = "exp.py") -> Path:
-    """An experiment whose function has this body."""
+    """Write an experiment whose function has this body."""
     function = "def experiment(e):\n" + textwrap.indent(textwrap.dedent(body).strip() or "pass", "    ")
     above, below = textwrap.dedent(above), textwrap.dedent(below)
     return write(folder, name, f"{HEADER}{above}\n{DECORATOR}{function}\n\n{below}\nexperiment.run_if_main()\n")
@@ -31,11 +31,11 @@ def start(path: Path, *words: str, check: bool = True) -> subprocess.CompletedPr
 
 
 def folders(base: Path, namespace: str = "results/exp") -> list[Path]:
-    """The folders of runs, oldest first."""
+    """Return the folders of the runs, oldest first."""
     found = [path for path in (base / namespace).iterdir() if path.name != "cache" and not path.name.startswith(".")]
     return sorted(found, key=lambda path: (path / "experiment_meta.json").stat().st_mtime_ns)
 
 
 def last(base: Path, namespace: str = "results/exp") -> Experiment:
-    """The record of the newest run."""
+    """Return the record of the newest run."""
     return Experiment.load(folders(base, namespace)[-1])

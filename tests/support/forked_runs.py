@@ -1,7 +1,7 @@
-"""Trainings in processes of their own without an import of torch for each: a server imports once and forks per run.
+"""Trainings in processes of their own that need not import torch: a server imports it once and forks for each run.
 
-The server never computes, so no OpenMP thread and no thread pool of polars exists that a fork could lose. A run can be
-killed with SIGKILL as it is told of a step; it is done from within, so the moment is exact.
+The server never computes, so it has no OpenMP threads and no thread pool of polars that a fork could lose. A run can
+kill itself with SIGKILL when a given step is reported, so the moment is exact.
 """
 
 import json
@@ -23,35 +23,35 @@ SECONDS_PER_RUN = 120
 
 @dataclass(frozen=True)
 class Moment:
-    """After which optimizer step of which epoch a run is killed, both from 1."""
+    """The optimizer step and the epoch after which a run is killed; both count from 1."""
 
     epoch: int
     step: int
 
 
 class RunServer:
-    """Runs trainings one after the other, each in a process forked from one that has imported everything.
+    """Runs trainings one after another, each in a process forked from one that has imported everything.
 
     Args:
-        hash_seed: of Python's hashes, so that two servers differ in the order of their sets as two starts do.
-        log: gets what the runs say.
+        hash_seed: seed of Python's hashes; two servers order their sets differently, as two starts of Python do.
+        log: file for the stderr of the runs.
     """
 
     def __init__(self, *, hash_seed: int, log: Path) -> None:
         self._log, self._before = log, 0
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "OPENBLAS_NUM_THREADS": "1"}
-        with log.open("a") as said:
+        with log.open("a") as file:
             self._process = subprocess.Popen(
                 [sys.executable, __file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=file,
                 text=True,
                 env=environment,
             )
 
     def run(self, root: Path, config: Mapping[str, Any], *, kill_after: Moment | None = None) -> int:
-        """Train in the project `root`; returns the exit status, or minus the signal that ended it."""
+        """Train in the project `root`; return the exit status, or minus the signal that ended the run."""
         job = {
             "root": str(root),
             "config": config,
@@ -63,11 +63,11 @@ class RunServer:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the server ended: {self.said()}")
+            raise RuntimeError(f"the server ended: {self.stderr()}")
         return int(answer)
 
-    def said(self) -> str:
-        """What the last run has written to stderr."""
+    def stderr(self) -> str:
+        """Return the stderr of the last run."""
         return self._log.read_bytes()[self._before :].decode()
 
     def __enter__(self) -> "RunServer":
@@ -81,7 +81,7 @@ class RunServer:
 
 
 def serve() -> None:
-    """One job per line of stdin, its exit status as a line of stdout."""
+    """Run the job of each line of stdin and print its exit status."""
     import onnx  # noqa: F401
     import pytorch_optimizer  # noqa: F401
     import torch
@@ -90,7 +90,7 @@ def serve() -> None:
     import sequifier.run  # noqa: F401
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(False)  # imports half of torch, which each run would do again
+    torch.use_deterministic_algorithms(False)  # imports half of torch once, not in each run
     assert "polars" not in sys.modules, "its thread pool does not survive a fork"
     n_threads = _n_threads()
     for line in sys.stdin:
@@ -103,12 +103,12 @@ def serve() -> None:
 
 
 def _n_threads() -> int:
-    """Of this process, on Linux; onnxruntime, which a run here does not use, starts one when it is imported."""
+    """Return the number of threads of this process, on Linux; importing onnxruntime, not needed here, starts one."""
     return len(list(Path("/proc/self/task").glob("*")))
 
 
 def _train(job: dict[str, Any]) -> int:
-    """One run, in the forked process."""
+    """Train in the forked process and return its exit status."""
     try:
         import numpy as np
         import torch
@@ -117,7 +117,7 @@ def _train(job: dict[str, Any]) -> int:
         from sequifier.config.train import TrainConfig
 
         signal.alarm(SECONDS_PER_RUN)
-        # A process that is started has states of its own; what draws from them cannot be resumed.
+        # A new process has random states of its own: a run that used them could not be resumed exactly.
         random.seed()
         np.random.seed()
         torch.seed()

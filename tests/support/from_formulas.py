@@ -1,4 +1,4 @@
-"""The whole model from the formulas of its papers, in float64: one window, no padding, nothing of `sequifier.model`.
+"""The whole model from the formulas of its papers, in float64, for one window without padding; no code of ours.
 
 Sources: attention Vaswani et al. 2017, groups of heads Ainslie et al. 2023, rotary positions Su et al. 2021, RMSNorm
 Zhang & Sennrich 2019, SwiGLU Shazeer 2020. Gradients come from autograd over these sums and products.
@@ -19,14 +19,14 @@ Weights = Mapping[str, Tensor]
 def predictions(
     weights: Weights, shape: Architecture, categories: Tensor, reals: Tensor, kinks: list[Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """What the model predicts after each event of one window without dropout.
+    """Return the predictions after each event of one window, without dropout.
 
     Args:
         weights: float64, under the names of the model's state dict.
         shape: the architecture.
         categories: ids of real events, (T, C); T at most seq_length.
         reals: their values, (T, R).
-        kinks: gets numbers at whose 0 the gradient jumps: what goes into relu.
+        kinks: receives the inputs of relu, whose gradient jumps at 0.
 
     Returns:
         Target -> (T, classes - 1) logits of classes 1, 2, ..., or (T,) values.
@@ -53,7 +53,7 @@ def predictions(
 
 
 def embedded(weights: Weights, shape: Architecture, categories: Tensor, reals: Tensor) -> Tensor:
-    """(T, D): a vector for each category but 0, which is nothing, and a * value + b for each real column."""
+    """Return (T, D): a vector for each category except 0, which has none, and a * value + b for each real column."""
     parts = []
     for column in range(len(shape.categorical)):
         ids = categories[:, column].long()

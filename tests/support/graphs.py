@@ -1,4 +1,4 @@
-"""Exported graphs and what goes into them."""
+"""Inputs and outputs of exported graphs."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def feed_of(shape: Architecture, n_events: list[int], seed: int = 0) -> Arrays:
-    """Return the inputs of a graph: random windows with this many events each."""
+    """Return the inputs of a graph: random windows of `n_events` events each."""
     categories, reals = windows(shape, len(n_events), seed)
     feed = {name: categories[..., index].numpy().copy() for index, (name, _) in enumerate(shape.categorical)}
     feed |= {name: reals[..., index].numpy().copy() for index, name in enumerate(shape.real)}

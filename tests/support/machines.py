@@ -28,12 +28,12 @@ RUN: dict[str, Any] = {
 
 
 def rows(n_machines: int, days: tuple[int, int], *, seed: int, strange: bool = False) -> list[str]:
-    """Lines of the table, shuffled: text, integers, booleans, floats, and integers that measure (Unix time).
+    """Return shuffled lines of the table: text, integers, booleans, floats, and integers that measure (Unix time).
 
     Args:
-        n_machines: sequences.
-        days: the fewest and the most events of one.
-        seed: of everything.
+        n_machines: number of sequences.
+        days: least and largest number of events of a sequence.
+        seed: seed of all values.
         strange: some states and codes are new, and some values are missing.
     """
     draw, lines = random.Random(seed), []

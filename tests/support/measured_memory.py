@@ -1,6 +1,6 @@
-"""Train a model of a given shape for some steps and print by how many bytes the process grew, and what was estimated.
+"""Train a model of a given shape for some steps, and print by how many bytes the process grew and the estimate.
 
-Run by test_memory_estimate.py in a process of its own: a heap that was used before hides what is needed.
+test_memory_estimate.py runs it in a process of its own: in a heap that was used before, part of the need is hidden.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.support.shapes import small
 
 
 def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> tuple[int, int]:
-    """Bytes measured and estimated."""
+    """Return the measured and the estimated bytes."""
     torch.set_num_threads(1)
     width = changes.get("dim_model", 128)
     defaults: dict[str, Any] = {

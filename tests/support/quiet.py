@@ -1,4 +1,4 @@
-"""A callback that drops what it receives, for `emit` and `report`."""
+"""A callback that drops what it receives, for `emit` and `log`."""
 
 from typing import Any
 

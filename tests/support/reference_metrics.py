@@ -1,4 +1,4 @@
-"""Metrics written from their definitions, to compare with."""
+"""Metrics written from their definitions, to compare ours with."""
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""How far rounding may move a result: bounds that hold on any processor.
+"""Bounds on the rounding error of a result that hold on any processor.
 
 Processors and thread counts sum in different orders, so digits differ. The error of a sum of n products is about
 eps x sqrt(n / 2) of its size where roundings are independent (Higham & Mary 2019, a probabilistic rounding analysis),
@@ -14,7 +14,7 @@ FACTOR = 4
 
 
 def rounding(n_terms: int, dtype: torch.dtype = torch.float32) -> float:
-    """The relative error that sums may have.
+    """Return the relative error that sums may have.
 
     Args:
         n_terms: summed terms one after another, over all layers of sums.
@@ -24,7 +24,7 @@ def rounding(n_terms: int, dtype: torch.dtype = torch.float32) -> float:
 
 
 def assert_rounded(found: Tensor, exact: Tensor, n_terms: int, dtype: torch.dtype = torch.float32) -> None:
-    """Fail when `found` is further from `exact` than rounding in `dtype` explains, as norms."""
+    """Fail if the norm of the error of `found` exceeds what rounding in `dtype` explains."""
     error, size = (found.detach().double() - exact.detach()).norm(), exact.detach().norm()
     bound = rounding(n_terms, dtype) * size
     assert error <= bound, f"off by {float(error / size):.2e} of its size, rounding explains {float(bound / size):.2e}"

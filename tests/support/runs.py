@@ -1,4 +1,4 @@
-"""Trainings and ledgers as short calls."""
+"""Short calls: train from a config file, read a ledger."""
 
 from pathlib import Path
 from typing import Any

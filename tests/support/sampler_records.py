@@ -1,4 +1,4 @@
-"""Records of a sampler search that never ran."""
+"""Records of a sampler search, computed from a formula."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ RANGES = {"top_p": ("top_p", 0.8, 0.99), "min_p": ("min_p", 0.005, 0.15), "top_k
 
 
 def records(n: int = 30, *, seed: int = 0, search: str = "a" * 16) -> list[SamplerRecord]:
-    """min_p at a temperature of 1 is best; one configuration has no score."""
+    """Return records of random configurations; min_p at a temperature of 1 is best, and one has no score."""
     draw = random.Random(seed)
     found = []
     for run in range(n):

@@ -13,7 +13,7 @@ FINGERPRINT = "0123456789abcdef"
 
 
 def metadata(fingerprint: str = FINGERPRINT) -> Metadata:
-    """Two columns: `kind` with three categories, and the real `length`."""
+    """Return metadata of two columns: `kind` with three categories, and the real `length`."""
     return Metadata(
         n_classes={"kind": 4},
         id_maps={"kind": {"a": 1, "b": 2, "c": 3}},
@@ -33,7 +33,7 @@ def metadata(fingerprint: str = FINGERPRINT) -> Metadata:
 
 
 def search(*, model: dict[str, Any] | None = None, training: dict[str, Any] | None = None, **root: Any) -> SearchConfig:
-    """A grid over the given sections; everything else is small or left out."""
+    """Return a grid search over the given sections; everything else is small or omitted."""
     values: dict[str, Any] = {
         "metadata_config_path": "configs/metadata_configs/x.json",
         "hp_search_name": "demo",
@@ -50,7 +50,7 @@ def plan_of(config: SearchConfig, records: list[Record] | None = None) -> Plan:
 
 
 def started(config: SearchConfig, records: list[Record] | None = None) -> Plan:
-    """Plan a search as a start on these records does, and write its run files."""
+    """Plan a search that is started on these records, and write its run files."""
     plan = with_repeats(plan_of(config, records), records or [])
     write_run_files(plan)
     return plan
@@ -80,6 +80,6 @@ def record_of(run: PlannedRun, state: State = "finished", *, loss: float | None 
 
 
 def ended(run: PlannedRun, state: State = "finished") -> Record:
-    """Return the record that a run leaves; a finished one has a loss."""
+    """Return the last record of a run; a finished run has a loss."""
     loss = 1.0 + run.number / 7 if state == "finished" else None
     return record_of(run, state, loss=loss, merge_key=run.merge_key, files={"config": str(run.path)})

@@ -1,4 +1,4 @@
-"""A tiny architecture to vary, and models and windows of it."""
+"""Variants of a tiny architecture, with models and windows."""
 
 from typing import Any
 
@@ -57,24 +57,24 @@ PAIRWISE: tuple[tuple[Any, ...], ...] = (
 
 
 def small(**changes: Any) -> Architecture:
-    """The tiny architecture with some fields changed. Joint embedding gets widths that do not sum to dim_model."""
+    """Return the tiny architecture with changed fields; a joint embedding gets widths that do not sum to dim_model."""
     if changes.get("joint_embedding"):
         changes = {"embedding_widths": (3, 2, 2, 1)} | changes
     return Architecture(**(SMALL | changes))
 
 
 def pairwise() -> list[Architecture]:
-    """A dozen architectures in which all pairs of options occur."""
+    """Return a dozen architectures in which all pairs of options occur."""
     return [small(**dict(zip(OPTIONS, row, strict=True))) for row in PAIRWISE]
 
 
 def describe(architecture: Architecture) -> str:
-    """A test id."""
+    """Return the id of a test of this architecture."""
     return "-".join(str(getattr(architecture, option)) for option in OPTIONS)
 
 
 def windows(architecture: Architecture, n_windows: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random categories (B, T, C) and reals (B, T, R), unknown ids among them."""
+    """Return random categories (B, T, C), some of them unknown, and reals (B, T, R)."""
     generator = torch.Generator().manual_seed(seed)
     size = (n_windows, architecture.seq_length)
     ids = torch.empty(*size, len(architecture.categorical), dtype=torch.int64)
@@ -84,7 +84,7 @@ def windows(architecture: Architecture, n_windows: int = 3, seed: int = 0) -> tu
 
 
 def lively(architecture: Architecture, seed: int = 0) -> Transformer:
-    """A model in eval mode with weights large enough that each of them shows in the predictions."""
+    """Return a model in eval mode whose weights are so large that each of them affects the predictions."""
     generator = torch.Generator().manual_seed(seed)
     model = build_model(architecture, generator).eval()
     with torch.no_grad():

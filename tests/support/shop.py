@@ -1,4 +1,4 @@
-"""A small shop whose next item can be guessed, configs of tiny models for it, and copies of projects."""
+"""A small shop whose next item is predictable, configs of tiny models for it, and copies of projects."""
 
 import random
 import shutil
@@ -17,7 +17,7 @@ N_ITEMS = 6
 
 
 def shop_rows(*, n_customers: int = 40, seed: int = 0) -> list[tuple[str, int, str, float]]:
-    """(customer, visit, item, price): the next item is mostly the one after, prices follow items."""
+    """Return (customer, visit, item, price): the next item is mostly the next number, the price depends on the item."""
     draw = random.Random(seed)
     rows = []
     for customer in range(n_customers):

@@ -1,4 +1,4 @@
-"""A project folder in which a test writes a table, preprocesses it, and looks at what came out."""
+"""A project folder in which a test writes a table, preprocesses it and reads the results."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,6 @@ class Project:
         return pl.read_parquet(path)
 
     def files(self) -> set[str]:
-        """Everything below the project but the raw data, hidden files included."""
+        """Return all files of the project except the raw data, hidden files included."""
         everything = (path for path in self.root.rglob("*") if path.is_file())
         return {str(path.relative_to(self.root)) for path in everything if "raw" not in path.parts}

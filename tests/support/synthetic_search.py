@@ -1,6 +1,6 @@
-"""A search as a real one leaves it, without training: planned by the real planner, results drawn from a formula.
+"""The files of a finished search, without training: planned by the real planner, with results from a formula.
 
-Run it to look at a report: python -m tests.support.synthetic_search FOLDER [runs] [epochs]
+To look at a report of one: python -m tests.support.synthetic_search FOLDER [runs] [epochs]
 """
 
 import json
@@ -47,24 +47,24 @@ def write_search(
     model: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     seed: int = 0,
-    **asked: Any,
+    **fields: Any,
 ) -> Plan:
-    """Write a search as it lies on disk when it is over.
+    """Write the files of a finished search.
 
     Args:
-        root: the project.
-        name: of the search.
-        n_runs: configurations.
-        epochs: of each run.
-        states: how runs end that do not finish, by number.
-        model: what is searched of model_spec.
-        training: the same of training_spec.
-        seed: of the results.
-        asked: further fields of the search config.
+        root: folder of the project.
+        name: name of the search.
+        n_runs: number of configurations.
+        epochs: epochs of each run.
+        states: states of the runs that do not finish, by number.
+        model: searched fields of model_spec.
+        training: searched fields of training_spec.
+        seed: seed of the results.
+        fields: further fields of the search config.
     """
     values = {"hp_search_name": name, "search_strategy": "sample", "n_samples": n_runs, "project_root": str(root)}
     values |= {"input_columns": [["kind"], ["kind", "length"]], "model_config_write_path": "configs/hp_search"}
-    config = search(model=model or MODEL, training={**(training or TRAINING), "epochs": epochs}, **{**values, **asked})
+    config = search(model=model or MODEL, training={**(training or TRAINING), "epochs": epochs}, **{**values, **fields})
     plan = make_plan(config, metadata())
     write_run_files(plan)
     draw = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def write_search(
 
 
 def loss_of(config: TrainConfig) -> float:
-    """What a run would reach with no luck: a good learning rate matters most, then the optimizer, then the size."""
+    """Return the expected loss of a run: the learning rate matters most, then the optimizer, then the size."""
     spec = config.training_spec
     off = math.log10(spec.learning_rate) + 2.7
     slow = 0.25 if spec.optimizer.name == "SGD" else 0.0
@@ -162,7 +162,7 @@ def _records(
 
 
 def _entry(epoch: int, curve: list[float], run: PlannedRun, seconds: float) -> dict[str, Any]:
-    """A line of metrics.jsonl with the keys of a real one."""
+    """Return a line of metrics.jsonl, with all keys of a real one."""
     value = curve[epoch - 1]
     return {
         "epoch": epoch,

@@ -1,4 +1,4 @@
-"""Training and predicting in a shop, as short calls."""
+"""Short calls: train and predict in a shop."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.shop import TINY_RUN, merged
 
 
 def train(root: Path, **values: Any) -> None:
-    """One epoch of a tiny model; keyword arguments are laid over its config."""
+    """Train a tiny model for one epoch; keyword arguments are laid over its config."""
     base = {"project_root": str(root), "training_spec": {"epochs": 1}}
     config = TrainConfig.model_validate(merged(merged(TINY_RUN, base), values))
     api.train(config, emit=quiet)
@@ -34,11 +34,11 @@ def model(name: str, which: str = "best") -> str:
 
 
 def infer(path: str | list[str], lines: list[str] | None = None, **values: Any) -> list[Inference]:
-    """Predict; what is reported goes to `lines`."""
+    """Predict, and append the log to `lines`."""
     config = InferConfig.model_validate({"model_path": path, "device": "cpu"} | values)
     return api.infer(config, log=(lines if lines is not None else []).append)
 
 
 def no_raw(path: Path, file: object) -> Iterator[Events]:
-    """The encoder of raw rows for an inference that has none."""
+    """An encoder of raw rows for an inference that must not need one."""
     raise AssertionError(f"{path} is not raw")

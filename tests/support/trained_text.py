@@ -1,4 +1,4 @@
-"""A language model of characters that trains in a second, and searches on it as short calls."""
+"""A language model of characters that trains in a second, and short calls for sampler searches on it."""
 
 import shutil
 from pathlib import Path
@@ -72,7 +72,7 @@ def config_of(**values: Any) -> SamplerSearchConfig:
 def search(
     events: list[tuple[str, dict[str, Any]]] | None = None, *, retry_failed: bool = False, **values: Any
 ) -> SamplerSearchResult:
-    """A search in the working folder; what happens goes to `events`."""
+    """Run a search in the working folder, and append its events to `events`."""
 
     def emit(event: str, **fields: Any) -> None:
         if events is not None:

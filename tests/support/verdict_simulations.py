@@ -25,11 +25,11 @@ class Search:
     """One simulated search: runs on the same sequences, some of which are hard for all."""
 
     losses: Floats  # (R, n) mean loss of each sequence
-    truth: Floats  # (R,) the loss of each trained model over all sequences there are
+    truth: Floats  # (R,) the loss of each trained model over all sequences that exist
     counts: Floats  # (n,)
 
     def compared(self) -> list[Comparison]:
-        """The verdict on each run, in the order of the runs."""
+        """Return the verdict on each run, in the order of the runs."""
         values = (self.losses * self.counts).sum(axis=1)
         order = np.argsort(values, kind="stable")
         found = compare([{0: Units(self.losses[run] * self.counts, self.counts, "sequences")} for run in order])
@@ -38,21 +38,21 @@ class Search:
 
 
 def noise(draw: np.random.Generator, kind: str, shape: tuple[int, ...]) -> Floats:
-    """What is a sequence's own in each run, of standard deviation SD."""
+    """Return the noise of each run and sequence, of standard deviation SD."""
     if kind == "heavy tails":
         return draw.standard_t(3, shape) * SD / 3**0.5
     return draw.normal(0, SD, shape)
 
 
 def search(draw: np.random.Generator, kind: str, n: int, *, worse_by: float = 0.0, spread: float = 0.0) -> Search:
-    """A search of R runs on n sequences.
+    """Simulate a search of R runs on n sequences.
 
     Args:
-        draw: random numbers.
-        kind: of KINDS.
-        n: sequences.
-        worse_by: of run 0, in standard errors of a difference of two runs.
-        spread: standard deviation of what the trained models are worth.
+        draw: generator of random numbers.
+        kind: one of KINDS.
+        n: number of sequences.
+        worse_by: how much worse run 0 is, in standard errors of a difference of two runs.
+        spread: standard deviation of the true losses of the runs.
     """
     counts = draw.integers(20, 60, n).astype(np.float64)
     truth = draw.normal(0, spread, R) if spread else np.zeros(R)
@@ -150,7 +150,7 @@ def _ar1(draw: np.random.Generator, correlation: float, shape: tuple[int, int]) 
 
 
 def lines(searches: int) -> Iterator[str]:
-    """All figures as text."""
+    """Yield all figures as text."""
     tables: list[tuple[str, Callable[[str, int, int], float]]] = [
         ("equal runs called worse", equal_called_worse),
         ("best trained model kept", best_kept),

@@ -25,11 +25,11 @@ def test_that_hangs():
     {wait}
 """
 
-WAYS = [
-    pytest.param("time.sleep(1000)", id="in Python", marks=pytest.mark.slow),
-    pytest.param("wait(ctypes.CDLL(None))", id="in native code", marks=pytest.mark.slow),
-    pytest.param("wait(ctypes.PyDLL(None))", id="in native code that holds the lock"),
-]
+WAYS = {
+    "in Python": "time.sleep(1000)",
+    "in native code": "wait(ctypes.CDLL(None))",
+    "in native code that holds the lock": "wait(ctypes.PyDLL(None))",
+}
 
 
 def run_pytest(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -39,12 +39,15 @@ def run_pytest(folder: Path, source: str, *options: str) -> subprocess.Completed
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
     command = [sys.executable, "-m", "pytest", "-p", "tests.support.time_limit", *options, str(file)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment, check=False
+    )
 
 
-@pytest.mark.parametrize("wait", WAYS)
-def test_a_hanging_test_is_ended_and_shown(wait: str, tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, HANGING.format(wait=wait), "--fast-limit", "3")
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hanging_test_is_ended_and_shown(way: str, tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, HANGING.format(wait=WAYS[way]), "--fast-limit", "3")
     assert done.returncode == 1, done.stderr
     assert "Timeout (0:00:03)!" in done.stderr
     assert "in test_that_hangs" in done.stderr
@@ -53,7 +56,9 @@ def test_a_hanging_test_is_ended_and_shown(wait: str, tmp_path: Path) -> None:
 
 
 def test_a_test_that_hangs_in_a_worker_is_shown_and_fails_the_run(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, HANGING.format(wait="wait(ctypes.PyDLL(None))"), "--fast-limit", "3", "-n", "2")
+    done = run_pytest(
+        tmp_path, HANGING.format(wait=WAYS["in native code that holds the lock"]), "--fast-limit", "3", "-n", "2"
+    )
     assert done.returncode == 1, done.stderr
     assert "Timeout (0:00:03)!" in done.stderr
     assert "in test_that_hangs" in done.stderr
@@ -72,6 +77,6 @@ def pytest_sessionfinish(session):
 
 def test_a_worker_that_dies_after_its_tests_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(DIES_AFTER_ITS_TESTS)
-    done = run_pytest(tmp_path, "def test_nothing(): ...\n", "-n", "1")
+    done = run_pytest(tmp_path, "def test_nothing(): ...\n", "-n", "1", "--max-worker-restart", "1")
     assert "1 passed" in done.stdout
     assert done.returncode == 1, done.stdout

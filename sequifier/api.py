@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sequifier.sampler_search.setup import Setup
     from sequifier.search.executor import Executor
     from sequifier.search.plan import Plan
-    from sequifier.search.results import Row
     from sequifier.search.session import SearchResult
     from sequifier.search.verify import Verified
 
@@ -279,14 +278,6 @@ def search(
         executor = LocalExecutor(log_path, stall_seconds=60 * config.stall_minutes)
     interrupt = Interrupt(executor.stop)
     return session.search(config, executor, interrupt, retry_failed=retry_failed, confirm=confirm, emit=emit)
-
-
-def verdict(rows: "Sequence[Row]") -> list[str]:
-    """What a ranked table says of the order of its rows, in sentences to print below it."""
-    from sequifier.results.verdict import Ranked, verdict_lines
-
-    ranked = [row for row in rows if row.rank is not None]
-    return verdict_lines([Ranked(row.standard_error_by, row.n_seeds, row.indistinguishable) for row in ranked])
 
 
 def sampler_search(

@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "run_record": {"config", "artifacts", "experiment", "model", "training", "prepare"},
     "check": {"config", "artifacts", "experiment", "results", "search"},
-    "cli": {"api", "config"},
+    "cli": {"api", "config", "results"},
 }
 ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run"}
 ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}

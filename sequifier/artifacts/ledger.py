@@ -1,12 +1,11 @@
 """The ledger of a search: `logs/[hp_search_name]/ledger.jsonl`, one JSON line for each change of a run's state.
 
-It is append-only and synced line by line, so a crash at any moment loses at most the line being written; a torn last
-line (one without an end, or that is no JSON) is dropped by readers and cut off before the next append. A whole line
-that does not fit is an error, whatever its place: nothing of it is cut off. Results, resume and reports are readings of
-the ledger.
+The file is append-only, and each append is synced to disk, so a crash loses at most the line that is being written.
+Readers ignore a torn last line (one without a line end, or invalid JSON), and the next append cuts it off. Any other
+line that is not a valid record is an error, and nothing is cut off. Results, resuming and reports all read the ledger.
 
-One process at a time may write: `Ledger.open` holds a lock (flock) on a file beside it. The system releases the lock
-when the process dies, however it dies. The descriptor closes on exec, so spawned workers do not inherit it.
+One process at a time may write: `Ledger.open` holds a lock (flock) on a file beside the ledger. The operating system
+releases the lock when the process dies. The descriptor closes on exec, so spawned workers do not inherit it.
 """
 
 import fcntl
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sequifier.artifacts.atomic import sync_folder
 from sequifier.artifacts.read_file import NestingError, parse_json, wrap_read_errors
+from sequifier.config.identity import default_values
 from sequifier.errors import RunError
 from sequifier.regular_file import read_bytes
 
@@ -32,9 +32,9 @@ _SAMPLER_KEY = "sampler_type"  # in every record of a sampler search, in none of
 
 State = Literal["planned", "running", "finished", "pruned", "failed", "diverged", "oom", "interrupted"]
 DONE: frozenset[State] = frozenset({"finished", "pruned", "diverged"})
-"""States with a result: never run again."""
+"""States with a result: the run is never trained again."""
 FAILED: frozenset[State] = frozenset({"failed", "oom"})
-"""States without a result: run again only when asked to."""
+"""States without a result: the run is trained again only with --retry-failed."""
 
 
 def now() -> str:
@@ -43,38 +43,45 @@ def now() -> str:
 
 
 class Record(BaseModel):
-    """One line: the state of a run from this moment on."""
+    """One line of the ledger: the state of a run from this moment on, and what the run is."""
 
-    # A ledger outlives versions: keys of a later one are passed over.
+    # A ledger outlives versions: keys of later versions are ignored.
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     run: int = Field(ge=0)
     name: str
     identity: str  # of the planned config and the data, see config/identity.py
-    merge_key: str = ""  # of its normal form, see config/normal_form.py; "" in older ledgers
+    merge_key: str = ""  # identity of its normal form, see config/normal_form.py; "" in older ledgers
     data: str  # fingerprint of the data set
     state: State
     attempt: int = Field(1, ge=1)
     batch_size: int = Field(ge=1)  # of this attempt; the planned one is in the identity
     accumulation_steps: int = Field(1, ge=1)
-    seed: int  # that the run trains with
+    seed: int  # training seed
     best_val_loss: float | None = None
     best_epoch: int | None = None
-    n_targets: dict[str, int] | None = None  # evaluated targets of each target column; equal in all runs of a search
+    n_targets: dict[str, int] | None = None  # evaluated targets by target column; the same in all runs of a search
     metrics: dict[str, float] = Field(default_factory=dict)  # at the best epoch
-    curve: list[float] = Field(default_factory=list)  # the metric that ranks, after each epoch
-    seconds: dict[str, float] = Field(default_factory=dict)  # of each stage, and in `total`
+    curve: list[float] = Field(default_factory=list)  # the metric that training compares, after each epoch
+    seconds: dict[str, float] = Field(default_factory=dict)  # by stage, and `total`
     peak_memory_bytes: int | None = None
     error: str | None = None
     # What a result depends on besides its settings; None in records of versions that did not store it.
     device: str | None = None  # the GPU with its driver, or the processor
-    products: str | None = None  # number format of the products of matrices
+    products: str | None = None  # number format of matrix products
     torch: str | None = None  # version
     cpu_threads: int | None = None
     sequifier: str | None = None  # version
     arithmetic: int | None = None  # see `sequifier.ARITHMETIC`
     files: dict[str, str] = Field(default_factory=dict)  # what (`best_onnx`, ...) -> path below project_root
-    inputs: dict[str, str] = Field(default_factory=dict)  # what runs have in common beside `data`
+    inputs: dict[str, str] = Field(default_factory=dict)  # other inputs that all runs must have in common
+    # What the run is. None or empty in older ledgers: results/run_files.py completes them from the run files.
+    settings: dict[str, Any] | None = None  # searched values by dotted key of train.yaml
+    proposed: dict[str, Any] = Field(default_factory=dict)  # searched values that the search config writes differently
+    fixed: dict[str, Any] = Field(default_factory=dict)  # values that are not searched and not the default
+    configuration: str = ""  # identity of the normal form without the training seed: the same for repeats
+    n_parameters: int | None = None
+    columns: list[str] | None = None  # target columns
     time: str = Field(default_factory=now)
 
     @field_validator("time")
@@ -82,6 +89,12 @@ class Record(BaseModel):
     def _a_moment(cls, time: str) -> str:
         datetime.fromisoformat(time).astimezone(UTC)
         return time
+
+    def setting(self, key: str) -> Any:
+        """The value of a field that counts in the identity, by dotted key; None where it is not known."""
+        if self.settings is None:
+            return None
+        return self.settings.get(key, self.fixed.get(key, default_values().get(key)))
 
     def value_of(self, metric: str) -> float | None:
         """The value of a metric at the best epoch."""
@@ -95,9 +108,9 @@ class Ledger:
     """The ledger of one search, open for writing. Also a context manager.
 
     Attributes:
-        kind: of its records.
-        records: all records, oldest first, the appended ones included.
-        torn: the incomplete last line that was found on opening, or "".
+        kind: class of the records.
+        records: all records, oldest first, including those appended since.
+        torn: the torn last line that was found on opening, or "".
     """
 
     kind: ClassVar[type[Record]] = Record
@@ -114,10 +127,10 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Lock and read the ledger in `folder`; both are made when missing.
+        """Lock and read the ledger in `folder`; a missing folder or ledger is created.
 
         Raises:
-            RunError: another process writes to it, the folder cannot be written to, or the ledger is damaged.
+            RunError: another process has it open, the folder is not writable, or the ledger is damaged.
         """
         lock = _locked(folder)
         try:
@@ -126,21 +139,24 @@ class Ledger:
             os.close(lock)
             raise
 
-    def append(self, record: Record) -> None:
-        """Write one record; it is on disk when this returns.
+    def append(self, *records: Record) -> None:
+        """Append records; they are on disk when this returns.
 
         Raises:
-            RunError: the disk is full or the file cannot be written to; the ledger is then as it was.
+            RunError: the disk is full or the file is not writable; the ledger is then unchanged.
         """
-        # json, not pydantic: it writes floats by repr, so they come back to the last digit and look as logged.
-        line = json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        # json, not pydantic: it writes floats by repr, so they are read back exactly and look as in the logs.
+        lines = [json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False) + "\n" for record in records]
+        content = "".join(lines).encode()
+        if not content:
+            return
         try:
             if self._file is None:
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
                 sync_folder(self.path.parent)
                 os.ftruncate(self._file, self._size)  # cuts off a torn line
             try:
-                _write_all(self._file, line)
+                _write_all(self._file, content)
                 os.fsync(self._file)
             except OSError:
                 os.ftruncate(self._file, self._size)
@@ -151,20 +167,20 @@ class Ledger:
                 where=str(self.path),
                 fix="free some space, then run the same command again: finished runs are kept",
             ) from error
-        self._size += len(line)
-        self.records.append(record)
-        self._latest[record.run] = record
+        self._size += len(content)
+        self.records += records
+        self._latest |= {record.run: record for record in records}
 
     def latest(self) -> dict[int, Record]:
         """The last record of each run, by run number."""
         return dict(sorted(self._latest.items()))
 
     def last(self, run: int) -> Record | None:
-        """The last record of one run; None before it has one. Takes the same time however long the ledger is."""
+        """The last record of one run, in constant time; None before the run has one."""
         return self._latest.get(run)
 
     def close(self) -> None:
-        """Let another process write. Where nothing was written, no trace of the attempt is left."""
+        """Release the lock. Where the ledger has no record, its lock file and empty folder are removed."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -188,32 +204,33 @@ def read_ledger(folder: Path) -> list[Record]: ...
 @overload
 def read_ledger(folder: Path, kind: type[AnyRecord]) -> list[AnyRecord]: ...
 def read_ledger(folder: Path, kind: type[Any] = Record) -> list[Any]:
-    """All records in `folder`, oldest first; none when there is no ledger. Needs no lock.
+    """Read all records in `folder`, oldest first; an empty list where there is no ledger. Takes no lock.
 
     Raises:
-        RunError: a line is damaged and no torn last one, another kind of search wrote it, or the file cannot be read.
+        RunError: a line other than a torn last one is damaged, another kind of search wrote the ledger, or the file is
+            not readable.
     """
     path = folder / LEDGER_FILE
     return _parse(_content(path), path, kind)[0]
 
 
 def latest_by_run(records: Iterable[AnyRecord]) -> dict[int, AnyRecord]:
-    """The last record of each run, in order of run number."""
+    """The last record of each run, by run number in ascending order."""
     latest = {record.run: record for record in records}
     return dict(sorted(latest.items()))
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a ledger; none when there is none yet."""
+    """The bytes of a ledger; empty where there is no ledger yet."""
     if not path.exists():
         return b""
-    fix = "it must be a file that can be read; move away what is there, or choose another hp_search_name"
+    fix = "it must be a readable file: move away what is at this path, or choose another hp_search_name"
     with wrap_read_errors("the ledger", path, fix=fix, error=RunError):
         return read_bytes(path)
 
 
 def _parse(content: bytes, path: Path, kind: type[AnyRecord]) -> tuple[list[AnyRecord], int]:
-    """The records, and how many bytes of `content` are whole lines of them."""
+    """The records, and the number of bytes of `content` that are whole lines."""
     records: list[AnyRecord] = []
     whole = 0
     lines = content.splitlines(keepends=True)
@@ -240,12 +257,12 @@ def _damaged(path: Path, number: int, error: Exception) -> RunError:
     return RunError(
         f"line {number} of the ledger is damaged: {'; '.join(str(error).splitlines()[:3])}",
         where=f"{path}:{number}",
-        fix="repair or delete that line; without it, its run counts as being in its state before",
+        fix="repair or delete that line; without it, its run has the state of its previous record",
     )
 
 
 def _check_kind(values: dict[str, Any], path: Path, number: int, kind: type[Record]) -> None:
-    """Training and sampler searches share `logs`, so one can be given the other's name."""
+    """Refuse the ledger of the other kind of search: both are in `logs`, so a name can be used twice."""
     is_sampler = _SAMPLER_KEY in values
     if is_sampler != (_SAMPLER_KEY in kind.model_fields):
         raise RunError(
@@ -256,7 +273,7 @@ def _check_kind(values: dict[str, Any], path: Path, number: int, kind: type[Reco
 
 
 def _locked(folder: Path) -> int:
-    """Make and lock the lock file; its descriptor."""
+    """Create and lock the lock file; returns its descriptor."""
     path = folder / LOCK_FILE
     while True:
         try:
@@ -266,7 +283,7 @@ def _locked(folder: Path) -> int:
             raise RunError(f"cannot write the ledger: {error.strerror}", where=str(folder)) from error
         try:
             _take(lock, folder)
-            # Who held it before may have written nothing and removed it: then others lock the next file of this name.
+            # The last holder may have removed the file before this lock was granted: then others lock a new file.
             if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
                 return lock
         except BaseException:
@@ -283,7 +300,7 @@ def _take(lock: int, folder: Path) -> None:
         raise RunError(
             f"another process{f' ({holder})' if holder else ''} is running this search",
             where=str(folder / LEDGER_FILE),
-            fix="wait for it or stop it; for a second search at the same time choose another hp_search_name",
+            fix="wait for it, or stop it; to run a second search at the same time, choose another hp_search_name",
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()}\n".encode(), 0)

@@ -59,7 +59,7 @@ def command(
     """
     from sequifier import api
     from sequifier.cli.progress import SearchProgress
-    from sequifier.cli.tables import print_next, print_results
+    from sequifier.cli.tables import print_next, print_table
     from sequifier.config.search import SearchConfig
     from sequifier.stall import StallWatch
 
@@ -95,7 +95,7 @@ def command(
         if not write_all and len(result.plan.runs) > api.DRY_RUN_FILES:
             echo(f"  {api.DRY_RUN_FILES:,} run files are written; --write-all writes the rest", err=True)
         return 0
-    print_results(result)
+    print_table(result.table, result.rows)
     print_next(result, config_path)
     if result.ended == "stopped":
         raise KeyboardInterrupt

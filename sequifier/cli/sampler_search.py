@@ -63,7 +63,7 @@ def command(
     """
     from sequifier import api
     from sequifier.cli.sampler_progress import SamplerProgress
-    from sequifier.cli.tables import print_rows
+    from sequifier.cli.tables import print_table
     from sequifier.config.loading.load import load
     from sequifier.config.sampler_search import SamplerSearchConfig
 
@@ -90,7 +90,8 @@ def command(
     if result.ended == "checked":
         echo("ready")
         return 0
-    print_rows(result.rows, "score")
+    if result.table is not None:
+        print_table(result.table, result.rows)
     for row in result.rows:
         if row.n_failed:
             echo(f"run {row.run} {row.state}: {row.error}")

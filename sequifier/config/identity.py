@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from sequifier.config.base import Named
 from sequifier.config.fields import run_fields
@@ -183,6 +184,19 @@ def _counted(model: type[TrainConfig | ModelSpec | TrainingSpec]) -> tuple[tuple
         for field in run_fields()
         if field.owner is model and not field.about.get("outside_identity")
     )
+
+
+def by_key(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the three sections of a `train.yaml` by dotted key."""
+    sections = (("", root), ("model_spec.", model), ("training_spec.", training))
+    return {f"{section}{name}": value for section, values in sections for name, value in values.items()}
+
+
+@cache
+def default_values() -> Mapping[str, Any]:
+    """The schema-1 default of each field that counts, by dotted key; mandatory and derived fields have none."""
+    defaults = by_key(*(dict(_counted(model)) for model in (TrainConfig, ModelSpec, TrainingSpec)))
+    return {key: value for key, value in defaults.items() if value is not PydanticUndefined}
 
 
 def identity_of(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any], data: str) -> str:

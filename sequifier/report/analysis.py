@@ -12,7 +12,7 @@ from sequifier.report.interactions import Interaction
 from sequifier.report.merge import Comparison
 from sequifier.report.overview import OverTuning, Overview
 from sequifier.results.ranking import Configuration, SeedNoise
-from sequifier.results.trials import Table, finite
+from sequifier.results.trials import Table, Trial, finite
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,21 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
     return {**{key: table.pop(key) for key in ("name", "kind", "metric", "direction")}, **found, "table": table}
 
 
+_JSON_OF_ROW = (
+    *("rank", "first", "parameters", "value", "standard_error", "standard_error_by", "degrees", "skill", "n_seeds"),
+    *("is_indistinguishable", "beats_baselines", "n_parameters", "seconds"),
+)
+_NOT_IN_JSON = ("values", "varied")
+"""Fields of trials and tables whose content is in others."""
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, Configuration):
+        return {"trials": list(value.numbers)} | {name: _plain(getattr(value, name)) for name in _JSON_OF_ROW}
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        left_out = _NOT_IN_JSON if isinstance(value, Trial | Table) else ()
+        names = [field.name for field in fields(value) if field.name not in left_out]
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): _plain(below) for key, below in value.items()}
     if isinstance(value, list | tuple):

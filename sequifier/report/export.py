@@ -9,9 +9,9 @@ from sequifier.artifacts.sampler_results import infer_command, write_export
 from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
 from sequifier.report.analysis import Analysis
-from sequifier.report.groups import text_of
 from sequifier.report.next_search import next_search
 from sequifier.results.run_files import read_document
+from sequifier.results.settings import text_of
 from sequifier.results.trials import Table, Trial
 
 

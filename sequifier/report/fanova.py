@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sequifier.errors import RunError
-from sequifier.results.run_files import Setting
+from sequifier.results.settings import Setting
 from sequifier.results.trials import Table, Trial, is_continuous
 
 if TYPE_CHECKING:

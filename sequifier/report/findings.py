@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from sequifier.percent import percent
 from sequifier.report.analysis import Analysis, Finding
-from sequifier.report.groups import text_of
 from sequifier.report.numbers import in_percent, number
 from sequifier.report.setting_findings import setting_findings
 from sequifier.results.ranking import Configuration
+from sequifier.results.settings import text_of
 from sequifier.results.student import half_width
 from sequifier.results.trials import run_label
 

@@ -1,4 +1,4 @@
-"""How groups of trials did: feature sets, samplers, and the values of each parameter; and where the best ones lie."""
+"""Results by group (feature set, sampler, value of a setting), and the ranges of the best configurations."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from sequifier.results.ranking import Configuration
-from sequifier.results.run_files import Setting
+from sequifier.results.settings import Setting, text_of
 from sequifier.results.trials import Table, Trial, by, is_continuous, is_number
 
 TOP_SHARE = 0.25
-"""The configurations whose values are called good."""
+"""Fraction of the configurations with a result that count as the best."""
 
 BINS = 4
-"""Parts with equally many trials, into which a continuous parameter is cut."""
+"""Number of bins with equally many trials, into which a continuous setting is divided."""
 
 LOG_FROM = 100
 """Positive numbers that span this factor were hardly meant on a linear scale."""
 
 ABSENT = "–"
-"""The level of trials that do not have a parameter."""
+"""The level of trials that do not have a setting."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Group:
 
     Attributes:
         name: the feature set, the sampler, or the value.
-        count: trials trained to their end, with a result.
-        n_all: all its trials.
-        mean, deviation, minimum, maximum, median: of their values; None without any.
-        best: the best of them.
-        best_run: its number.
-        paired_difference: mean difference to the reference over pairs that differ in the group alone; below 0 is
-            better where less is better. None for the reference and where there is no pair.
-        paired_error: its standard error; None with fewer than two pairs.
-        n_pairs: how many those are.
+        count: number of trials that were trained to their end and have a result.
+        n_all: number of all its trials.
+        mean, deviation, minimum, maximum, median: statistics of the results; None without any.
+        best: the best result.
+        best_run: number of the run with the best result.
+        paired_difference: mean difference to the reference over pairs of runs that differ only in the group; below 0 is
+            better where lower is better. None for the reference, and where there is no pair.
+        paired_error: standard error of the paired difference; None with fewer than two pairs.
+        n_pairs: number of pairs.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups, best first, and the one that the others are compared with: the smallest feature set."""
+    """The groups, best first, and the reference that they are compared with: the smallest feature set."""
 
     name: str
     reference: str | None
@@ -65,19 +65,19 @@ class Groups:
 
 @dataclass(frozen=True)
 class BestRange:
-    """Where the best quarter of the configurations lies in one parameter.
+    """The values of one setting in the best quarter of the configurations.
 
     Attributes:
-        parameter: its name.
-        linked: settings that always change with it.
-        is_numeric: numbers have a range, other values shares.
-        low, high: of the best quarter.
-        core_low, core_high: of its middle four fifths, where it has ten configurations or more; else low and high.
-        tried_low, tried_high: of all.
-        at_low, at_high: the range reaches this end of what was tried and not the other: better values may lie beyond.
-        shares: value -> (share among the best quarter, share among all); of numbers only where they are few.
-        best: the value of the winner; None where it does not have the parameter.
-        n_top: configurations in the best quarter that have it.
+        parameter: name of the setting.
+        linked: settings that always change together with it.
+        is_numeric: the values are numbers and have a range.
+        low, high: range of the best quarter.
+        core_low, core_high: range without the outer tenth at each end, from ten configurations on; else low and high.
+        tried_low, tried_high: range of all configurations.
+        at_low, at_high: the range reaches this end of the tried range and not the other: better values may be beyond.
+        shares: value -> (proportion in the best quarter, proportion in all); of numbers only where they are few.
+        best: the value of the best configuration; None where it does not have the setting.
+        n_top: number of configurations in the best quarter that have the setting.
     """
 
     parameter: str
@@ -97,7 +97,7 @@ class BestRange:
 
 
 def group_performance(table: Table) -> Groups:
-    """The groups of the table; none where all trials are in one."""
+    """The groups of the table; empty where all trials are in one group."""
     groups = by((trial for trial in table.trials if trial.group), lambda trial: trial.group)
     if len(groups) < 2:
         return Groups(table.group_name, None, ())
@@ -110,7 +110,7 @@ def group_performance(table: Table) -> Groups:
 
 
 def value_performance(table: Table, parameter: str) -> tuple[Group, ...]:
-    """The results by each value of a parameter, or by each quarter of a continuous one."""
+    """The results by value of a setting, or by bin of a continuous one."""
     levels = levels_of([trial.settings.get(parameter, ABSENT) for trial in table.trials])
     groups: dict[str, list[Trial]] = {}
     for level, trial in zip(levels, table.trials, strict=True):
@@ -119,21 +119,21 @@ def value_performance(table: Table, parameter: str) -> tuple[Group, ...]:
 
 
 def best_ranges(table: Table, rows: Sequence[Configuration]) -> list[BestRange]:
-    """For each parameter, where the best quarter of the configurations with a result lies."""
+    """For each setting, the values in the best quarter of the configurations with a result."""
     with_result = [row for row in rows if row.rank is not None]
     top = with_result[: top_count(len(with_result))]
     return [_range(name, table, with_result, top) for name in table.parameters if with_result]
 
 
 def top_count(n: int) -> int:
-    """How many of n are the best quarter."""
+    """Number of configurations in the best quarter of n."""
     return math.ceil(TOP_SHARE * n)
 
 
 def levels_of(values: Sequence[Setting]) -> list[str]:
-    """A name for the part that each value falls into: itself, or for numbers of which there are many, a quarter.
+    """The level of each value: the value itself, or the bin of a continuous number.
 
-    Quarters have equally many of the values, as far as equal ones allow.
+    Bins hold equally many values, as far as equal values allow.
     """
     numbers = [value for value in values if is_number(value)]
     if not is_continuous(value for value in values if value != ABSENT) or not numbers:
@@ -150,15 +150,6 @@ def levels_of(values: Sequence[Setting]) -> list[str]:
         part = max(place for place, low in enumerate(edges) if value >= low)
         result.append(names[part])
     return result
-
-
-def text_of(value: Setting) -> str:
-    """A value in few characters."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _group(name: str, trials: Sequence[Trial], table: Table, reference: Sequence[Trial] | None, own: set[str]) -> Group:
@@ -188,7 +179,7 @@ def _group(name: str, trials: Sequence[Trial], table: Table, reference: Sequence
 
 
 def _paired(trials: Sequence[Trial], reference: Sequence[Trial], table: Table, own: set[str]) -> list[float]:
-    """Differences of trials that are the same in everything but their group."""
+    """Differences of trials that are the same in everything except their group."""
 
     def key(trial: Trial) -> tuple[object, ...]:
         settings = tuple(repr(trial.settings.get(name)) for name in table.parameters if name not in own)
@@ -238,16 +229,16 @@ def _range(name: str, table: Table, rows: Sequence[Configuration], top: Sequence
 
 
 def _core(good: Sequence[float]) -> tuple[float, float]:
-    """The lowest and highest, without a tenth at each end where that leaves enough."""
+    """The lowest and highest value, without a tenth of the values at each end where there are ten or more."""
     ordered = sorted(good)
     cut = len(ordered) // 10
     return ordered[cut], ordered[len(ordered) - 1 - cut]
 
 
 def _ends_reached(good: Sequence[float], every: Sequence[float]) -> tuple[bool, bool]:
-    """Whether the good values reach the lowest, and the highest, of all; not both: then they tell nothing.
+    """Whether the good values reach the lowest, or the highest, of all; neither where they reach both.
 
-    Of a continuous parameter, a twentieth of what was tried is as good as its end. Below 0, which is off, lies nothing.
+    Of a continuous setting, a twentieth of the tried range counts as its end. 0 means off: there is nothing below it.
     """
     low, high, slack = min(every), max(every), 0.0
     if low == high:
@@ -262,7 +253,7 @@ def _ends_reached(good: Sequence[float], every: Sequence[float]) -> tuple[bool, 
 
 
 def is_logarithmic(low: float, high: float) -> bool:
-    """Whether numbers that span this much were hardly meant on a linear scale; as in the Optuna export."""
+    """Whether numbers that span this much are treated as logarithmic, as in the Optuna export."""
     return low > 0 and high / low >= LOG_FROM
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from sequifier.errors import RunError
 from sequifier.report.groups import TOP_SHARE, top_count
 from sequifier.results.ranking import Configuration, ranked
-from sequifier.results.training import NO_PARAMETERS
 from sequifier.results.trials import Table, Trial, with_parameters
 
 
@@ -85,8 +84,7 @@ def merged(tables: Sequence[Table]) -> Table:
             started=min((table.started for table in tables if table.started), default=""),
             ended=max((table.ended for table in tables if table.ended), default=""),
             document={**first.document, "confirm_top": 0},
-        ),
-        leave_out=NO_PARAMETERS,
+        )
     )
 
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sequifier.report.groups import BestRange, text_of
+from sequifier.report.groups import BestRange
 from sequifier.results.ranking import Configuration
-from sequifier.results.run_files import Setting
-from sequifier.results.settings import shown
+from sequifier.results.settings import Setting, shown, text_of
 from sequifier.results.trials import is_number
 
 MARGIN = 0.1

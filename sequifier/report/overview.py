@@ -169,7 +169,7 @@ def over_tuning(table: Table, rows: Sequence[Configuration]) -> OverTuning | Non
         gap=gap,
         error=error,
         is_over_tuned=None if least is None else gap > least,
-        is_winner=any(row.rank == 1 and trial.number in row.trials for row in rows),
+        is_winner=any(row.rank == 1 and trial.number in row.numbers for row in rows),
     )
 
 
@@ -187,7 +187,7 @@ def _error_of_gap(
     both = finite(trial.metrics.get("standard_error")), finite(scores.get("standard_error"))
     if table.metric != "val_loss" or both[0] is None or both[1] is None:
         return None, None
-    degrees = next((row.degrees for row in rows if trial.number in row.trials), None)
+    degrees = next((row.degrees for row in rows if trial.number in row.numbers), None)
     return (both[0] ** 2 + both[1] ** 2) ** 0.5, degrees
 
 

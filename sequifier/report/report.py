@@ -76,7 +76,7 @@ class Report:
         from rich.console import Group
         from rich.text import Text
 
-        from sequifier.report.terminal import fitting_table
+        from sequifier.results.terminal_table import fitting_table
 
         return Group(Text(self.status(), style="bold"), Text(""), fitting_table(console, self.table, self.rows))
 

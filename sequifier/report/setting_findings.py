@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from sequifier.report.analysis import Analysis, Finding
-from sequifier.report.groups import BestRange, text_of
+from sequifier.report.groups import BestRange
 from sequifier.report.importance import Importance, Importances
 from sequifier.report.numbers import in_percent, number
+from sequifier.results.settings import text_of
 
 CLEARLY = 0.05
 """p-value and fraction above which an interaction is reported."""

@@ -1,26 +1,23 @@
 """What a person reads in a terminal: a summary of the analysis, and the ranked table alone."""
 
 from collections.abc import Sequence
-from itertools import islice
 
 from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
 from sequifier.percent import percent
 from sequifier.report.analysis import Analysis
-from sequifier.report.groups import text_of
 from sequifier.report.importance import Importances
 from sequifier.report.numbers import number, seconds_text
 from sequifier.results.ranking import Configuration, verdict
-from sequifier.results.trials import Table, own_number, run_label
+from sequifier.results.settings import text_of
+from sequifier.results.terminal_table import WIDTH, ranked_table
+from sequifier.results.trials import Table, run_label
 
 SHOWN_ROWS = 15
 SHOWN_PARAMETERS = 10
 BAR = 16
-WIDTH = 1000
-"""Of a table at most: a terminal that is narrower wraps the line, which reads better than cut numbers."""
 
 
 def print_summary(console: Console, analysis: Analysis) -> None:
@@ -28,7 +25,7 @@ def print_summary(console: Console, analysis: Analysis) -> None:
     console.width = WIDTH
     console.print(_head(analysis))
     for part in (
-        ranked_table(analysis.table, analysis.rows),
+        ranked_table(analysis.table, analysis.rows, most=SHOWN_ROWS),
         _verdict(analysis),
         _importance(analysis),
         _ranges(analysis),
@@ -44,62 +41,6 @@ def print_summary(console: Console, analysis: Analysis) -> None:
         console.print(Text(f"warning: {analysis.table.difference}", style="yellow"))
     for each in analysis.recommendations:
         console.print(Text("• " + each.text))
-
-
-def fitting_table(console: Console, table: Table, rows: Sequence[Configuration]) -> RenderableType:
-    """The best configurations with as many of the settings in which they differ as the terminal has room for."""
-    n_names = len(table.parameters)
-    while n_names:
-        drawn = ranked_table(table, rows, most=max(3, console.height - 6), most_names=n_names)
-        if Measurement.get(console, console.options.update(max_width=WIDTH), drawn).maximum <= console.width:
-            return drawn
-        n_names -= 1
-    return ranked_table(table, rows, most=max(3, console.height - 6), most_names=0)
-
-
-def ranked_table(
-    table: Table, rows: Sequence[Configuration], *, most: int = SHOWN_ROWS, most_names: int | None = None
-) -> RenderableType:
-    """The best configurations.
-
-    Args:
-        table: of the trials.
-        rows: ranked.
-        most: rows shown.
-        most_names: settings shown; None: all in which the rows shown differ.
-    """
-    shown = list(islice((row for row in rows if row.rank is not None), most))
-    if not shown:
-        return Text("no run has a result yet", style="dim")
-    # The settings in which the rows that are seen differ: all of them rarely fit.
-    names = [name for name in table.parameters if len({repr(row.parameters.get(name, "-")) for row in shown}) > 1]
-    names = names[:most_names]
-    grid = _grid("rank", "run", *(["search"] if len({row.first.search for row in shown}) > 1 else []), *names)
-    for head in (table.metric, "± se", *(["parameters"] if table.kind == "training" else []), "seconds"):
-        grid.add_column(head.replace("_", "\n"), justify="right", no_wrap=True, vertical="bottom")
-    grid.add_column("", no_wrap=True)
-    several = len({row.first.search for row in shown}) > 1
-    for row in shown:
-        remarks = [] if row.state == "finished" else [row.state]
-        remarks += [f"{row.n_seeds} seeds"] if row.n_seeds > 1 else []
-        remarks += ["indistinguishable"] if row.is_indistinguishable else []
-        size = [] if table.kind != "training" else ["" if row.n_parameters is None else f"{row.n_parameters:,}"]
-        grid.add_row(
-            str(row.rank),
-            own_number(row.first),
-            *([row.first.search] if several else []),
-            *(Text(text_of(row.parameters[name]) if name in row.parameters else "") for name in names),
-            number(row.value),
-            "-" if row.standard_error is None else number(row.standard_error),
-            *size,
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-            " " + ", ".join(remarks),
-            style="bold" if row.rank == 1 else "",
-        )
-    n_ranked = sum(row.rank is not None for row in rows)
-    if n_ranked > len(shown):
-        return Group(grid, Text(f"... {n_ranked - len(shown):,} more with a result", style="dim"))
-    return grid
 
 
 def _verdict(analysis: Analysis) -> RenderableType | None:

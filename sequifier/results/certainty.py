@@ -1,4 +1,4 @@
-"""What the sums by sampling unit that are on disk say of a ranked table."""
+"""Standard errors and verdicts of a ranked table, from the sums by sampling unit that its runs stored."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from sequifier.artifacts.sequence_losses import OF_BASELINES, OF_TEST, ONE_MODEL
 from sequifier.results.comparison import Comparison, beats, compare
 
 Files = Mapping[int, Path | None]
-"""Training seed -> the sums of that run; None without a file."""
+"""Training seed -> file with the sums of that run; None where it has none."""
 
 
 def certainty(
@@ -23,12 +23,12 @@ def certainty(
     """Compare configurations by the files of their runs.
 
     Args:
-        files: of each configuration, from best to worst.
-        metric: that ranks.
-        maximize: more is better.
-        folder: of the search.
-        baselines: names of those with this metric.
-        tested: place of the configuration that was scored on the test split; None without one.
+        files: the files of each configuration, from best to worst.
+        metric: the metric that ranks.
+        maximize: higher is better.
+        folder: the search's folder.
+        baselines: names of the baselines that have this metric.
+        tested: index of the configuration that was scored on the test split; None without one.
     """
     sums = units_of_baselines(folder, metric) if baselines else {}
     known = {name: sums.get(name) for name in baselines}
@@ -40,35 +40,35 @@ def certainty(
 
 
 def standard_error(found: Comparison, files: Files, recorded: float | None, by: str) -> tuple[float | None, str]:
-    """The standard error of a row, and what its units are.
+    """The standard error of a configuration, and what its units are.
 
     Args:
-        found: of its configuration.
-        files: of its configuration.
-        recorded: the standard error without any sums.
-        by: what the units of that are.
+        found: the configuration's comparison.
+        files: the configuration's files.
+        recorded: the standard error that is known without sums.
+        by: the units of `recorded`.
     """
     if found.standard_error is not None:
         return found.standard_error, str(found.by)
     if by != "seeds" and any(path is not None and path.exists() for path in files.values()):
-        return None, by  # its units are too few
+        return None, by  # too few units
     return recorded, by
 
 
 def units_of_baselines(folder: Path, metric: str) -> dict[str, Units]:
-    """The units of each baseline that has this metric, from the folder of a search."""
+    """The units of each baseline that has this metric, read from the search's folder."""
     return {name: sums[metric] for name, sums in read_unit_sums(folder / OF_BASELINES).items() if metric in sums}
 
 
 def _beats_on_test(folder: Path, metric: str, *, maximize: bool) -> bool | None:
-    """Whether the model that was scored on the test split beats each baseline there; None where that is not known."""
+    """Whether the model that was scored on the test split beats each baseline there; None where this is unknown."""
     sums = read_unit_sums(folder / OF_TEST)
     own = sums.pop(ONE_MODEL, {}).get(metric)
     return None if own is None else beats(own, {name: of.get(metric) for name, of in sums.items()}, maximize=maximize)
 
 
 def _either(one: bool | None, other: bool | None) -> bool | None:
-    """Whether one of two claims holds; None where neither is known."""
+    """Whether at least one of two claims is true; None where both are unknown."""
     return True if True in (one, other) else False if False in (one, other) else None
 
 

@@ -1,7 +1,7 @@
 """How certain the order of a table is: standard errors, which configurations are worse, and which beat the baselines.
 
-One validation split is a sample of units (artifacts/sequence_losses.py: sequences, mostly). Runs are measured on the
-same ones, so a difference is far more certain than either value: sequences that are hard for one model are hard for
+A validation split is a sample of units (artifacts/sequence_losses.py), usually sequences. All runs are measured on the
+same units, so a difference is far more certain than either value: sequences that are hard for one model are hard for
 all. For runs i and j with sums S and targets c of unit u:
 
     D = sum(S_iu - S_ju) / sum(c_u),  r_u = S_iu - S_ju - D c_u,  se = sqrt(n / (n - 1) sum(r_u^2)) / sum(c_u)
@@ -11,7 +11,7 @@ for some j (all j up to R = 200, else the 200 best). The runs that are not calle
 in 95 % of searches, whichever run was chosen as the best: the comparison with the best of Hsu 1996 (Multiple
 Comparisons, chapter 5) by Bonferroni's bound. docs/decisions/014-statistics-of-a-result.md has the simulations.
 
-Shapes: U units, J runs that one is compared with, r training seeds.
+Shapes: U units, J runs that a run is compared with, r training seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,32 +27,33 @@ from sequifier.results.student import t_tail
 
 Floats = NDArray[np.float64]
 Seeds = Mapping[int, Units]
-"""Units of a configuration by training seed."""
+"""The units of a configuration by training seed."""
 
 BEST = 200
-"""Runs that each one is compared with at most."""
+"""Maximum number of runs that each run is compared with."""
 LEVEL = 0.05
 """Probability that the best trained model is called worse."""
 BEATS = 0.025
 """One-sided level at which a run beats a baseline."""
 _FIRST, _CERTAIN = 10, LEVEL / 1e6
-"""Most runs are so much worse than one of the best 10 that the others need not be looked at, whatever R is."""
+"""Most runs are so much worse than one of the best 10 that no further comparison is needed, whatever R is."""
 _NUMBERS_HELD = 50_000_000
-"""Numbers of the best runs in memory: 400 MB. With more than 250,000 units fewer than `BEST` are held."""
+"""Floats of the best runs in memory: 400 MB. With more than 250,000 units, fewer than `BEST` runs are held."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of one configuration.
+    """The verdict on one configuration.
 
     Attributes:
-        standard_error: of its value, over units and its seeds; None where it cannot be known.
-        degrees: of freedom of the standard error.
+        standard_error: standard error of its value, over units and seeds; None where it is unknown.
+        degrees: degrees of freedom of the standard error.
         by: what the units are; None without a standard error.
-        is_worse: than some other configuration. None where it is not known: of a single configuration, and where the
-            units of the configuration or of all others are missing.
-        is_indistinguishable: statistically, from the best; None for the best itself, and where `is_worse` is not known.
-        beats_baselines: each of them; None where that is not known.
+        is_worse: it is worse than some other configuration. None where this is unknown: there is only one
+            configuration, or the units of this one or of all others are missing.
+        is_indistinguishable: it is statistically indistinguishable from the best; None for the best itself, and where
+            `is_worse` is unknown.
+        beats_baselines: it beats each baseline; None where this is unknown.
     """
 
     standard_error: float | None = None
@@ -64,7 +65,7 @@ class Comparison:
 
 
 class Difference(NamedTuple):
-    """The mean difference of two configurations: an estimate, its standard error, degrees of freedom."""
+    """The mean difference of two configurations: the estimate, its standard error, its degrees of freedom."""
 
     value: float
     standard_error: float
@@ -72,7 +73,7 @@ class Difference(NamedTuple):
 
     @property
     def tail(self) -> float:
-        """Probability of so large a difference, or a larger one, between equal models."""
+        """One-sided p-value: the probability of a difference at least this large between equal models."""
         if self.standard_error <= 0 or self.value <= 0:
             return 0.5
         return t_tail(self.value / self.standard_error, self.degrees)
@@ -84,10 +85,10 @@ def compare(
     """Compare configurations with each other and with the baselines.
 
     Args:
-        configurations: from best to worst, read once; empty where nothing is known. Those that are not on the units of
-            the best one cannot be compared with the others, none of them where the best one is not known.
-        maximize: more is better.
-        baselines: name -> units on the same targets, None where they are not known; of no baselines none can be beaten.
+        configurations: from best to worst, iterated once; empty where the units are unknown. Configurations whose units
+            are not those of the best are not compared; where the best has no units, none is.
+        maximize: higher is better.
+        baselines: name -> units on the same targets, None where they are unknown. Without baselines, none is beaten.
     """
     sign = -1.0 if maximize else 1.0
     reference: Units | None = None
@@ -121,19 +122,19 @@ def compare(
             is_same = None if place == 0 else not is_worse
             result[place] = replace(result[place], is_worse=is_worse, is_indistinguishable=is_same)
     for place, tail in of_baselines.items():
-        level = BEATS / len(tails) if place == 0 else BEATS  # the winner was chosen among all
+        level = BEATS / len(tails) if place == 0 else BEATS  # the winner was selected among all
         result[place] = replace(result[place], beats_baselines=tail < level)
     return result
 
 
 def beats(units: Units, baselines: Mapping[str, Units | None], *, maximize: bool) -> bool | None:
-    """Whether a model that was not chosen on these targets beats each baseline; None where that is not known."""
+    """Whether a model that was not selected on these targets beats each baseline; None where this is unknown."""
     tail = _tail_of_baselines(_usable({0: units}), baselines, -1.0 if maximize else 1.0)
     return None if tail is None else tail < BEATS
 
 
 def difference(one: Seeds, other: Seeds) -> Difference:
-    """The value of `one` less that of `other`: paired by unit, and by seed where they have seeds in common."""
+    """The value of `one` minus the value of `other`: paired by unit, and by seed where they have seeds in common."""
     common = [seed for seed in one if seed in other]
     if common:
         pairs = [(one[seed], other[seed]) for seed in common]
@@ -156,7 +157,7 @@ def error_over_seeds(values: Sequence[float]) -> float:
 
 
 def _usable(seeds: Seeds) -> Seeds:
-    """The units by seed; nothing where one of them is of no use, since the mean of some seeds is not that of all."""
+    """The units by seed; empty where the units of one seed are unusable: a mean over some seeds is another estimate."""
     first = next(iter(seeds.values()), None)
     is_usable = all(units.is_usable and first is not None and units.pairs_with(first) for units in seeds.values())
     return seeds if is_usable else {}
@@ -181,8 +182,8 @@ def _combined(error: float, degrees: float, others: Iterable[tuple[float, float]
     """The standard error of a sum of independent parts, and its degrees by Satterthwaite 1946.
 
     Args:
-        error: of the first part.
-        degrees: of the first part.
+        error: standard error of the first part.
+        degrees: degrees of freedom of the first part.
         others: variance and degrees of each further part.
     """
     parts = [(error**2, degrees), *others]
@@ -192,7 +193,7 @@ def _combined(error: float, degrees: float, others: Iterable[tuple[float, float]
 
 
 def _tail_of_baselines(seeds: Seeds, baselines: Mapping[str, Units | None], sign: float) -> float | None:
-    """The largest tail among the differences to each baseline; None where one of them is not known."""
+    """The largest p-value among the differences to the baselines; None where one of them is unknown."""
     if not baselines or not seeds:
         return None
     units = next(iter(seeds.values()))
@@ -206,7 +207,7 @@ def _tail_of_baselines(seeds: Seeds, baselines: Mapping[str, Units | None], sign
 
 
 class _Against:
-    """The best configurations, which others are compared with; those with the same seeds at once."""
+    """The best configurations, which others are compared with; those with the same seeds in one computation."""
 
     def __init__(self, best: Sequence[Seeds], sign: float) -> None:
         self._sign = sign
@@ -216,7 +217,7 @@ class _Against:
         self._stacked: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Floats, Floats]] = {}
 
     def smallest_tail(self, seeds: Seeds) -> float:
-        """The smallest tail among the differences to the best configurations."""
+        """The smallest p-value among the differences to the best configurations."""
         return min((self._of_group(key, seeds) for key in self._groups), default=0.5)
 
     def _of_group(self, key: tuple[int, ...], seeds: Seeds) -> float:
@@ -233,7 +234,7 @@ class _Against:
         return tail
 
     def _of_part(self, values: Floats, residuals: Floats, own: Sequence[Units]) -> float:
-        """The smallest tail among the differences to some configurations, (J, r) and (J, U), seed by seed."""
+        """The smallest p-value among the differences to some configurations, (J, r) and (J, U), seed by seed."""
         differences = self._sign * (np.array([each.value for each in own]) - values)  # (J, r)
         mean = differences.mean(axis=1)
         candidates = mean > 0
@@ -256,7 +257,7 @@ class _Against:
         return min(map(t_tail, t.tolist(), degrees.tolist()))
 
     def _stack(self, key: tuple[int, ...], common: tuple[int, ...]) -> tuple[Floats, Floats]:
-        """Values (J, r) and residuals (J, U), the mean over the seeds, of a group."""
+        """Values (J, r) and residuals averaged over seeds (J, U) of a group."""
         if (key, common) not in self._stacked:
             group = self._groups[key]
             values = np.array([[seeds[seed].value for seed in common] for seeds in group])
@@ -266,10 +267,10 @@ class _Against:
 
 
 def _typical(variances: Floats, freedom: int) -> float:
-    """The variance behind several estimates (J,) of `freedom` degrees each; a wild one does not count.
+    """A robust estimate of the variance from several estimates (J,) with `freedom` degrees each; ignores outliers.
 
-    Two seeds that agree by chance have a difference without variance; among many pairs some always do, and would be
-    called different. A median of chi-squared estimates is below their mean (Wilson and Hilferty 1931).
+    Two seeds can agree by chance, and their difference then has no variance; among many pairs some do, and would be
+    called different. The median of chi-squared estimates is below their mean (Wilson and Hilferty 1931).
     """
     if len(variances) < 3:
         return float(variances.mean())

@@ -1,4 +1,4 @@
-"""Whether the runs of a ranking were computed alike: on the same device, in the same format, by the same versions."""
+"""Whether the runs of a ranking were computed in the same environment: device, number format, versions."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,17 +13,17 @@ FACTS = {
     "sequifier": "sequifier",
     "arithmetic": "arithmetic",
 }
-"""What a result depends on besides data and config: field of a record -> its name in a warning."""
+"""What a result depends on besides data and config: field of a record -> name in a warning."""
 
 UNKNOWN = "not recorded"
-"""Of a run whose record is older than the field."""
+"""Value of a run whose record is older than the field."""
 
 
 def difference_warning(records: Iterable[Record]) -> str | None:
-    """One line that says in what ranked runs differ besides their settings, or None.
+    """A line that lists what ranked runs differ in besides their settings; None where they do not.
 
     Args:
-        records: of a ledger; the last one of each run with a result counts.
+        records: a ledger; the last record of each run with a result counts.
     """
     done = [record for record in latest_by_run(records).values() if record.state in DONE]
     differing = []

@@ -1,4 +1,4 @@
-"""Finds a search by what a person calls it, whether somebody works on it, and what ranks its runs."""
+"""Find a search by name or path, whether a process works on it, and the metric that ranks its runs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Record
+from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
 from sequifier.errors import RunError, did_you_mean
-from sequifier.results.run_files import direction_of, read_document
-
-CONFIG_FILE = "search.yaml"
-"""What the search was asked for, in one piece."""
+from sequifier.results.settings import value_at
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What ranks the runs of a search."""
+    """The metric that ranks the runs of a search, and its direction."""
 
     metric: str
     direction: Literal["minimize", "maximize"]
@@ -25,43 +23,60 @@ class Ranking:
 def find_ranking(
     folder: Path,
     records: Sequence[Record],
-    documents: Mapping[int, Mapping[str, Any]],
+    document: Mapping[str, Any],
     *,
     metric: str | None = None,
     direction: Literal["minimize", "maximize"] | None = None,
 ) -> Ranking:
-    """What ranks the runs: what the reader says, else the search's config beside its ledger, else its run files.
+    """Return the metric that ranks the runs: the one requested, else the one in the search's config.
 
     Args:
-        folder: of the ledger.
+        folder: the ledger's folder.
         records: the ledger.
-        documents: run files by run number. They name what a run trains by, which is not what a script measures later.
-        metric: that the reader asks for.
-        direction: the same.
+        document: the search's config, or a run file, which names the metric of training.
+        metric: the requested metric, if any.
+        direction: the requested direction, if any.
 
     Raises:
-        RunError: no run has this metric, or nothing says which way it is better.
+        RunError: no run has this metric, or its direction is unknown.
     """
-    said = read_document(folder / CONFIG_FILE) or next(iter(documents.values()), {})
-    metric = metric or str(said.get("metric", "val_loss"))
+    metric = metric or str(document.get("metric", "val_loss"))
     known = dict.fromkeys(name for record in records for name in record.metrics)
     if known and metric not in known and metric != "val_loss":
         raise RunError(
             f"no run has the metric `{metric}`", where=str(folder / LEDGER_FILE), fix=did_you_mean(metric, known)
         )
-    direction = direction or direction_of(metric, said)
+    direction = direction or direction_of(metric, document)
     if direction is None:
         raise RunError(
-            f"which way `{metric}` is better is not known", fix="add --direction minimize or --direction maximize"
+            f"the direction of `{metric}` is unknown", fix="add --direction minimize or --direction maximize"
         )
     return Ranking(metric, direction)
+
+
+def direction_of(metric: str, document: Mapping[str, Any]) -> Literal["minimize", "maximize"] | None:
+    """The direction of a metric; None where it is unknown.
+
+    Args:
+        metric: a metric of a ledger's records.
+        document: the search's config, or a run file.
+    """
+    scripted = value_at(document, "evaluation_script.metrics", {})
+    scripted = scripted if isinstance(scripted, Mapping) else {}
+    if metric == document.get("metric", "val_loss"):
+        return "maximize" if document.get("direction") == "maximize" else "minimize"
+    if metric in scripted:
+        return "maximize" if scripted[metric] == "maximize" else "minimize"
+    if not metric.startswith("val_"):
+        return None
+    return "maximize" if metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER)) else "minimize"
 
 
 def find_search(name: str) -> Path:
     """The folder of a search's ledger.
 
     Args:
-        name: of the search below logs/ of the working folder, or the path of its folder or ledger.
+        name: the search's name below logs/ of the working folder, or the path of its folder or ledger.
 
     Raises:
         RunError: there is no such search.
@@ -75,30 +90,30 @@ def find_search(name: str) -> Path:
     raise RunError(
         f"there is no search `{name}`",
         where=str(Path("logs").absolute()),
-        fix=did_you_mean(name, known) if known else "call it from the project's folder, or give the path of its ledger",
+        fix=did_you_mean(name, known) if known else "run this in the project's folder, or give the path of a ledger",
     )
 
 
 def newest_search(logs: Path = Path("logs")) -> Path:
-    """The folder of the search that was worked on last.
+    """The folder of the search whose ledger changed last.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no search.
     """
     ledgers = sorted(logs.glob(f"*/{LEDGER_FILE}"), key=lambda path: (path.stat().st_mtime_ns, path))
     if not ledgers:
         raise RunError(
             "there is no search yet",
             where=str(logs.absolute()),
-            fix="call it from the project's folder, or start one: sequifier hyperparameter-search",
+            fix="run this in the project's folder, or start a search: sequifier hyperparameter-search",
         )
     return ledgers[-1].parent
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process of this machine works on the search.
+    """Whether a process on this machine works on the search.
 
-    The lock itself is not tried: a search that starts at that moment would find it taken.
+    The lock is not taken to find out: a search that starts at that moment would be refused.
     """
     lock = folder / LOCK_FILE
     try:
@@ -109,7 +124,7 @@ def is_running(folder: Path) -> bool:
     except (OSError, ValueError, IndexError, OverflowError):
         return False
     opened = Path(f"/proc/{number}/fd")
-    if not opened.exists():  # no Linux
+    if not opened.exists():  # not Linux
         return True
     try:
         return any(link.resolve() == lock.resolve() for link in opened.iterdir())

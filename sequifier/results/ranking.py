@@ -2,78 +2,201 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import stdev
+from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
-from sequifier.artifacts.ledger import DONE
+from sequifier.artifacts.ledger import DONE, FAILED
 from sequifier.artifacts.sequence_losses import Units
-from sequifier.results.certainty import certainty, standard_error
+from sequifier.results.certainty import certainty, standard_error, units_of_baselines
 from sequifier.results.comparison import Comparison, compare, error_over_seeds
-from sequifier.results.run_files import Setting
-from sequifier.results.trials import Table, Trial, by, mean_of
+from sequifier.results.settings import Setting, field_of
+from sequifier.results.trials import Batch, Table, Trial, by, mean_of
 from sequifier.results.verdict import Ranked, verdict_lines
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All trials of one configuration.
+    """All trials of one configuration: they differ by their training seed alone.
 
     Attributes:
         rank: from 1; None without a result.
-        trials: numbers, in order.
+        trials: all of them, in order of number.
         first: the trial that stands for it: the first one with a result.
         parameters: in which configurations differ.
-        value: the mean over trials with a result.
+        varied: the values of `Table.varied`, by field name.
+        value: the metric that ranks, the mean over trials with a result.
         standard_error: of that mean, over sampling units and seeds; None where it is not known.
-        standard_error_by: as in `search.results.Row`.
+        standard_error_by: what the units are: sequences, blocks, groups (of the jackknife), prompts; `seeds` where only
+            the seeds are known; "" where nothing is.
         degrees: of freedom of the standard error; None where they are not known.
-        skill: by which share of it the best baseline is beaten.
-        n_seeds: trials with a result.
+        skill: the fraction of the best baseline's value by which it is better; None without a result or a baseline.
         is_indistinguishable: statistically, from the best; None for the best, and where it is not known.
         beats_baselines: each of them, paired; None where that is not known.
-        n_parameters: of the model.
-        seconds: mean over its trials.
+        test_value: the metric on the test split; the winner alone has one.
     """
 
     rank: int | None
-    trials: tuple[int, ...]
+    trials: tuple[Trial, ...]
     first: Trial
     parameters: Mapping[str, Setting] = field(default_factory=dict)
+    varied: Mapping[str, Any] = field(default_factory=dict)
     value: float | None = None
     standard_error: float | None = None
     standard_error_by: str = ""
     degrees: float | None = None
     skill: float | None = None
-    n_seeds: int = 0
     is_indistinguishable: bool | None = None
     beats_baselines: bool | None = None
-    n_parameters: int | None = None
-    seconds: float | None = None
+    test_value: float | None = None
+
+    @property
+    def run(self) -> int:
+        """The number of the trial that stands for it."""
+        return self.first.number
+
+    @property
+    def name(self) -> str:
+        """The name of the trial that stands for it."""
+        return self.first.name
 
     @property
     def state(self) -> str:
-        """Of the trial that stands for it."""
+        """The state of the trial that stands for it."""
         return self.first.state
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of all trials."""
+        return tuple(trial.number for trial in self.trials)
+
+    @property
+    def measured(self) -> list[Trial]:
+        """The trials with a result."""
+        return measured(self.trials)
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of trials with a result."""
+        return len(self.measured)
+
+    @property
+    def n_failed(self) -> int:
+        """Number of trials that failed or did not fit in memory."""
+        return sum(trial.state in FAILED for trial in self.trials)
+
+    @property
+    def n_parameters(self) -> int | None:
+        """Number of weights of the model."""
+        return self.first.n_parameters
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of a trial, all its parts together; the mean over trials."""
+        return mean_of(trial.seconds for trial in self.trials)
+
+    @property
+    def best_val_loss(self) -> float | None:
+        """The validation loss at the best epoch, the mean over trials with a result."""
+        return mean_of(trial.best_val_loss for trial in self.measured or [self.first])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics at the best epoch that all trials with a result have, the mean over them."""
+        several = [trial.metrics for trial in self.measured]
+        names = [name for name in (several[0] if several else ()) if all(name in other for other in several)]
+        return {name: fmean(metrics[name] for metrics in several) for name in names}
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs trained, in all trials together; None where nothing was trained."""
+        trained = sum(len(trial.curve) for trial in self.trials)
+        return trained if trained or (self.first.epochs is not None and self.state != "planned") else None
+
+    @property
+    def planned_epochs(self) -> int | None:
+        """Epochs planned, in all trials together; None where it is not known."""
+        epochs = [trial.epochs for trial in self.trials if trial.epochs is not None]
+        return sum(epochs) if len(epochs) == len(self.trials) else None
+
+    @property
+    def model_path(self) -> str:
+        """The best model, below project_root; "" where it is not on disk."""
+        return self.first.model_path if self.first.has_model else ""
+
+    @property
+    def model_again(self) -> str:
+        """The command that makes the model again, where it was not kept."""
+        return self.first.command if self.first.model_path and not self.first.has_model else ""
+
+    @property
+    def batches(self) -> set[Batch]:
+        """How the batches of its trials differ from the planned ones."""
+        return {trial.batch for trial in self.trials}
+
+    @property
+    def error(self) -> str:
+        """Why there is no result, or which of several trials has none."""
+        others = [
+            f"run {trial.number} {trial.state}: {trial.error}"
+            for trial in self.trials
+            if trial is not self.first and trial.state in FAILED
+        ]
+        return "; ".join(filter(None, [self.first.error, *others]))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline as a row of the ranked table."""
+
+    name: str
+    value: float
+    standard_error: float | None
+    standard_error_by: str
+    metrics: Mapping[str, float]
+    state: str = "baseline"
+    rank: None = None
+    run: None = None
 
 
 def ranked(table: Table) -> list[Configuration]:
     """The configurations: those with a result from best to worst, then the others in order of number.
 
-    As in results.csv: with `confirm_top`, those that were trained with more seeds than `repeats` stand first.
+    With `confirm_top`, those that were trained with more seeds than `repeats` come first: one seed that was lucky is no
+    better than the mean of several.
     """
+    rows = in_order(table)
+    with_result = [row for row in rows if row.rank is not None]
+    return [*_compared(with_result, table), *rows[len(with_result) :]]
+
+
+def in_order(table: Table) -> list[Configuration]:
+    """The configurations as `ranked`, without a comparison: no file is read."""
     rows = [_configuration(trials, table) for trials in _grouped(table).values()]
     repeats = int(table.document.get("repeats") or 1)
     confirms = bool(table.document.get("confirm_top"))
 
     def order(row: Configuration) -> tuple[bool, float, int]:
         assert row.value is not None
-        return (not (confirms and row.n_seeds > repeats), table.sign * row.value, row.trials[0])
+        return (not (confirms and row.n_seeds > repeats), table.sign * row.value, row.run)
 
     with_result = sorted((row for row in rows if row.value is not None), key=order)
-    with_result = [replace(row, rank=rank) for rank, row in enumerate(with_result, start=1)]
-    without = [row for row in rows if row.value is None]
-    return [*_compared(with_result, table), *without]
+    return [
+        *(replace(row, rank=rank) for rank, row in enumerate(with_result, start=1)),
+        *(row for row in rows if row.value is None),
+    ]
+
+
+def with_baselines(rows: Sequence[Configuration], table: Table) -> list[Configuration | Baseline]:
+    """The rows with each baseline before the first one that is not better: a run that is as good has not beaten it."""
+    waiting = sorted(_baselines(table), key=lambda baseline: table.sign * baseline.value)
+    found: list[Configuration | Baseline] = []
+    for row in rows:
+        while waiting and (row.value is None or waiting[0].value * table.sign <= row.value * table.sign):
+            found.append(waiting.pop(0))
+        found.append(row)
+    return [*found, *waiting]
 
 
 def verdict(rows: Sequence[Configuration]) -> list[str]:
@@ -95,7 +218,7 @@ def _grouped(table: Table) -> dict[str, list[Trial]]:
 def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
     done = measured(trials)
     values = [trial.value for trial in done if trial.value is not None]
-    first = (done or trials)[0]
+    first = next(iter(done or [trial for trial in trials if trial.state != "planned"] or trials))
     value = mean_of(values)
     error, over = None, ""
     if len(values) > 1:
@@ -105,19 +228,33 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
         if error is None and first.spread is not None and (first.n_samples or 0) > 1:
             error = first.spread / float(first.n_samples or 1) ** 0.5
     baseline = table.best_baseline
+    tested = table.test.get("run") in [trial.number for trial in trials]
     return Configuration(
         rank=None,
-        trials=tuple(trial.number for trial in trials),
+        trials=tuple(trials),
         first=first,
         parameters={name: first.settings[name] for name in table.parameters if name in first.settings},
+        varied={field_of(key): first.values[key] for key in table.varied if key in first.values},
         value=value,
         standard_error=error,
         standard_error_by="prompts" if table.kind == "sampler" and error is not None else over,
         skill=None if value is None or baseline is None else skill(value, baseline[1], maximize=table.maximize),
-        n_seeds=len(values),
-        n_parameters=first.n_parameters,
-        seconds=mean_of(trial.seconds for trial in trials),
+        test_value=table.test["metrics"].get(table.metric) if tested else None,
     )
+
+
+def _baselines(table: Table) -> list[Baseline]:
+    """The baselines that have the metric, with the standard errors of their sums, or those recorded with val_loss."""
+    known = units_of_baselines(table.folder, table.metric) if table.baselines else {}
+    found = []
+    for name, metrics in table.baselines.items():
+        if table.metric in metrics:
+            units = known.get(name)
+            recorded = metrics.get("standard_error") if table.metric == "val_loss" else None
+            error = recorded if units is None else units.standard_error
+            by = "" if units is None or error is None else str(units.by)
+            found.append(Baseline(name, metrics[table.metric], error, by, metrics))
+    return found
 
 
 def _compared(rows: list[Configuration], table: Table) -> list[Configuration]:
@@ -126,17 +263,14 @@ def _compared(rows: list[Configuration], table: Table) -> list[Configuration]:
         scores = [np.array(row.first.by_prompt, dtype=np.float64) for row in rows]
         units = ({} if len(each) < 2 else {0: Units(each, np.ones(len(each)), "sequences")} for each in scores)
         return [_with(row, found) for row, found in zip(rows, compare(units, maximize=table.maximize), strict=True)]
-    trials = _grouped(table)
-    files = [
-        {trial.seed or 0: trial.sequence_losses for trial in measured(trials[row.first.configuration])} for row in rows
-    ]
+    files = [{trial.seed or 0: trial.sequence_losses for trial in row.measured} for row in rows]
     compared = certainty(
         files,
         table.metric,
         maximize=table.maximize,
         folder=table.folder,
         baselines=[name for name, scores in table.baselines.items() if table.metric in scores],
-        tested=next((place for place, row in enumerate(rows) if table.test.get("run") in row.trials), None),
+        tested=next((place for place, row in enumerate(rows) if row.test_value is not None), None),
     )
     result = []
     for row, paths, found in zip(rows, files, compared, strict=True):

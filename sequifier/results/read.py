@@ -1,4 +1,4 @@
-"""A search by its name or file -> its table, whichever kind it is."""
+"""Read a search of either kind by its name or file."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ def read_search(
     """Read a search, finished or running.
 
     Args:
-        name: of the search below logs/; or the path of its folder, its ledger, or a sampler search's result file.
-        metric: what ranks; None: what the search ranks by.
-        direction: which way it is better; None: the same.
+        name: the search's name below logs/; or the path of its folder, its ledger, or a sampler search's result file.
+        metric: metric that ranks; None: the search's own.
+        direction: direction of the metric; None: as the search has it.
 
     Raises:
         RunError: there is no such search, it is empty or damaged, or it has no such metric.

@@ -1,133 +1,136 @@
-"""The run files of a ledger read back: what a reader of a search knows of its runs when it has no config."""
+"""Run files read back. Records of older versions do not hold what their run is; its run file does.
 
+Readers complete such records in memory and write nothing; the next search appends the completed ones to its ledger.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from pydantic import ValidationError
 
 from sequifier.artifacts.ledger import Record, latest_by_run
-from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
+from sequifier.artifacts.read_file import object_or_none
+from sequifier.config.identity import ROOT_DEFAULTS, by_key, canonical, differing, identity
 from sequifier.config.loading.yaml12 import parse_file
+from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
-from sequifier.results.settings import shown
+from sequifier.experiment.record import DATA
+from sequifier.results.settings import DERIVED, NO_SETTINGS, values_of
 
-SECTIONS = ("model_spec", "training_spec")
-_NO_SETTINGS = frozenset({"model_name", "seed", "effective_batch_size"})
+RUN_FILES = Path("configs") / "hp_search"
+"""Folder of the run files below project_root, unless the search config names another."""
 
-Setting = str | int | float | bool | None
-
-
-def read_run_files(records: Sequence[Record], project_root: Path) -> dict[int, Mapping[str, Any]]:
-    """The run files that are still there, by run number.
-
-    Args:
-        records: a ledger; those with a result name their file, the others lie beside it.
-        project_root: of the search.
-    """
-    latest = latest_by_run(records)
-    paths = {number: Path(record.files["config"]) for number, record in latest.items() if "config" in record.files}
-    folders = [path.parent for path in paths.values()] or [project_root / "configs" / "hp_search"]
-    found = {}
-    for number, record in latest.items():
-        path = paths.get(number, folders[0] / f"{record.name}.yaml")
-        # A path is written as seen from the folder in which the search was started.
-        document = read_document(path) or read_document(project_root / path)
-        if document:
-            found[number] = document
-    return found
+_PLANNED = re.compile(r"^ +(batch_size|accumulation_steps): .*# was (\d+)", re.MULTILINE)
+"""What a retry with a smaller batch writes behind the lines that it changes."""
 
 
-def varied_settings(
-    records: Sequence[Record], documents: Mapping[int, Mapping[str, Any]]
-) -> dict[int, dict[str, Setting]]:
-    """The settings in which runs differ, by run number; those that a run does not have are left out of it.
+class RunFiles:
+    """Completes the records of older versions.
 
     Args:
-        records: the ledger.
-        documents: as `read_run_files` gives them.
+        records: of a ledger.
+        root: the project's folder.
+        folder: of the run files; None: where the records say.
+        searched: dotted keys that the search varies; None: every value that is not its default.
     """
-    settings = all_settings(records, documents)
-    names = varied_names(list(settings.values()))
-    return {number: {name: values[name] for name in names if name in values} for number, values in settings.items()}
 
+    def __init__(
+        self,
+        records: Sequence[Record],
+        root: Path,
+        *,
+        folder: Path | None = None,
+        searched: Sequence[str] | None = None,
+    ) -> None:
+        named = (Path(record.files["config"]).parent for record in records if "config" in record.files)
+        self.root, self._folder = root, folder or next(named, RUN_FILES)
+        self._searched = searched
+        self._found: dict[tuple[int, str], tuple[Record, Record]] = {}
 
-def all_settings(
-    records: Sequence[Record], documents: Mapping[int, Mapping[str, Any]]
-) -> dict[int, dict[str, Setting]]:
-    """The settings of each run as it was planned, by run number.
+    def named(self, record: Record) -> Path:
+        """The run file of a record as the search names it, from the folder in which the search was started."""
+        return Path(record.files.get("config", self._folder / f"{record.name}.yaml"))
 
-    An entry such as an optimizer is its name, and each of its options a setting of its own (`optimizer.weight_decay`);
-    other lists and maps are text, as in the table. The training seed is no setting.
+    def path(self, record: Record) -> Path:
+        """The run file of a record, from the working folder."""
+        path = self.named(record)
+        return path if path.exists() or path.is_absolute() else self.root / path
 
-    Args:
-        records: the ledger.
-        documents: as `read_run_files` gives them.
-    """
-    first = {record.run: record for record in reversed(records)}  # a retry rewrites the batch in the file
-    settings = {}
-    for number, document in documents.items():
-        settings[number] = _settings(document)
-        record = first[number]
-        planned = {"batch_size": record.batch_size, "accumulation_steps": record.accumulation_steps}
-        settings[number] |= {name: value for name, value in planned.items() if name in settings[number]}
-    return settings
+    def completed(self, record: Record) -> Record:
+        """The record with what its run is; unchanged where it has that, or where the run file is gone or edited."""
+        if record.settings is not None:
+            return record
+        known = self._found.get((record.run, record.identity))
+        if known is None or known[0] is not record:
+            known = self._found[record.run, record.identity] = record, self._completed(record)
+        return known[1]
 
-
-def varied_names(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
-    """The names of settings in which these runs differ, in the order in which they appear."""
-    names = dict.fromkeys(name for values in settings for name in values)
-    return [name for name in names if len({repr(values.get(name, "-")) for values in settings}) > 1]
-
-
-def _settings(document: Mapping[str, Any]) -> dict[str, Setting]:
-    found: dict[str, Setting] = {}
-    fields = {name: value for name, value in document.items() if name not in SECTIONS}
-    for section in SECTIONS:
-        values = document.get(section)
-        fields |= values if isinstance(values, Mapping) else {}
-    fields = {name: value for name, value in fields.items() if name not in _NO_SETTINGS}
-    for name, value in fields.items():
-        if isinstance(value, Mapping) and "name" in value:
-            found[name] = value["name"]
-            options = {f"{name}.{option}": below for option, below in value.items() if option != "name"}
-        else:
-            options = {name: value}
-        for key, below in options.items():
-            found[key] = shown(below) if isinstance(below, Mapping | list) else below
-    return found
-
-
-def direction_of(metric: str, document: Mapping[str, Any]) -> Literal["minimize", "maximize"] | None:
-    """Which way a metric is better; None where nothing says it.
-
-    Args:
-        metric: of a ledger's records.
-        document: the config of the search, or a run file.
-    """
-    scripted = value_at(document, "evaluation_script.metrics", {})
-    scripted = scripted if isinstance(scripted, Mapping) else {}
-    if metric == document.get("metric", "val_loss"):
-        return "maximize" if document.get("direction") == "maximize" else "minimize"
-    if metric in scripted:
-        return "maximize" if scripted[metric] == "maximize" else "minimize"
-    if not metric.startswith("val_"):
+    def config(self, record: Record) -> TrainConfig | None:
+        """The planned config of a run; None where its file is gone, damaged or edited."""
+        path = self.path(record)
+        document = read_document(path)
+        try:
+            config = TrainConfig.model_validate(document) if document else None
+        except ValidationError:
+            return None
+        if config is None:
+            return None
+        for each in (config, _with_planned_batch(config, path)):
+            if identity(each, record.data) == record.identity:
+                return canonical(each)
         return None
-    return "maximize" if metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER)) else "minimize"
+
+    def _completed(self, record: Record) -> Record:
+        config = self.config(record)
+        if config is None:
+            return record
+        parts = (differing(config), differing(config.model_spec), differing(config.training_spec))
+        values = {key: value for key, value in by_key(*parts).items() if key not in NO_SETTINGS}
+        given = [key for key in values if key not in DERIVED]
+        settings = values_of(config, given if self._searched is None else self._searched)
+        without_seed = config.model_copy(update={"seed": ROOT_DEFAULTS["seed"]})
+        update = {
+            "settings": settings,
+            "fixed": {key: value for key, value in values.items() if key not in settings},
+            "configuration": identity(without_seed, record.data),
+            "n_parameters": record.n_parameters or self._n_parameters(record),
+            "columns": record.columns or list(config.target_columns),
+        }
+        return record.model_copy(update=update)
+
+    def _n_parameters(self, record: Record) -> int | None:
+        """The size of the model as the run recorded it."""
+        if "record" not in record.files:
+            return None
+        results = (object_or_none(self.root / record.files["record"] / DATA) or {}).get("results")
+        size = results.get("parameters") if isinstance(results, dict) else None
+        return size if isinstance(size, int) else None
+
+
+def completed(records: Sequence[Record], root: Path) -> list[Record]:
+    """The last record of each run with what the run is, by number.
+
+    Args:
+        records: a ledger.
+        root: the project's folder.
+    """
+    files = RunFiles(records, root)
+    return [files.completed(record) for record in latest_by_run(records).values()]
+
+
+def _with_planned_batch(config: TrainConfig, path: Path) -> TrainConfig:
+    """The config before its batch was cut to fit into memory, as the comments of the run file say it."""
+    planned = {name: int(number) for name, number in _PLANNED.findall(path.read_text(encoding="utf-8"))}
+    spec = config.training_spec.model_copy(update={**planned, "effective_batch_size": None})
+    return config.model_copy(update={"training_spec": spec})
 
 
 def read_document(path: Path) -> Mapping[str, Any]:
-    """A run file as plain values; empty when it is gone or unreadable: it only serves to describe the run."""
+    """A YAML file as plain values; empty when it is gone or damaged: it only serves to describe a search."""
     try:
         values = parse_file(path).values
     except ConfigError:
         return {}
     return values if isinstance(values, Mapping) else {}
-
-
-def value_at(document: Mapping[str, Any], key: str, default: Any) -> Any:
-    """The value at a dotted key, or the default where the document has none."""
-    here: Any = document
-    for part in key.split("."):
-        if not isinstance(here, Mapping) or part not in here:
-            return default
-        here = here[part]
-    return here

@@ -1,26 +1,29 @@
-"""A sampler search on disk -> a table of its trials: from its ledger, or from one of its result files alone."""
+"""A sampler search as a table of its trials, read from its ledger or from one of its result files alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.ledger import LEDGER_FILE, read_ledger
+from sequifier.artifacts.ledger import LEDGER_FILE, latest_by_run, read_ledger
 from sequifier.artifacts.read_file import json_lines
-from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, of_search, read_search_results
+from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, read_search_results
 from sequifier.errors import RunError, did_you_mean
-from sequifier.results.find import CONFIG_FILE, is_running
-from sequifier.results.run_files import Setting, read_document
+from sequifier.results.find import is_running
+from sequifier.results.run_files import read_document
+from sequifier.results.search_folder import CONFIG_FILE
+from sequifier.results.settings import Setting
 from sequifier.results.trials import Direction, Table, Trial, finite, with_parameters
 
 MINIMIZED = ("mae", "ngram_divergence", "repetition", "standard_error")
-"""What measures begin with of which less is better."""
+"""Prefixes of measures for which lower is better."""
 
 SAMPLER = "sampler"
-"""The setting that says which sampler; its parameters are settings that only its trials have."""
+"""The setting that names the sampler; only its trials have its parameters as settings."""
 
 
 def is_sampler_ledger(folder: Path) -> bool:
-    """Whether the search whose ledger lies in this folder is one over samplers."""
+    """Whether the ledger in this folder is of a sampler search."""
     return "sampler_type" in next(json_lines(folder / LEDGER_FILE), {})
 
 
@@ -28,21 +31,43 @@ def collect_sampler_ledger(folder: Path, *, metric: str | None = None, direction
     """Read the newest search of a ledger, finished or running.
 
     Args:
-        folder: of the ledger, `logs/[sampler_search_name]`.
+        folder: the ledger's folder, `logs/[sampler_search_name]`.
         metric: a measure in its own unit instead of the score.
-        direction: which way it is better; None: as the measure is meant.
+        direction: direction of the metric; None: the measure's own.
 
     Raises:
-        RunError: it is empty or damaged, or no such metric.
+        RunError: the ledger is empty or damaged, or there is no such metric.
     """
     records = read_ledger(folder, SamplerRecord)
     if not records:
         raise RunError("the search has no configurations yet", where=str(folder / LEDGER_FILE))
-    newest = records[-1].search
-    own = [record for record in records if record.search == newest]
+    newest = [record for record in records if record.search == records[-1].search]
+    table = sampler_table(folder, newest, read_document(folder / CONFIG_FILE), metric=metric, direction=direction)
+    return replace(table, is_running=is_running(folder))
+
+
+def sampler_table(
+    folder: Path,
+    own: Sequence[SamplerRecord],
+    document: Mapping[str, Any],
+    *,
+    metric: str | None = None,
+    direction: Direction | None = None,
+) -> Table:
+    """The table of one search.
+
+    Args:
+        folder: the ledger's folder.
+        own: records of the search, oldest first, at least one.
+        document: the search's config as plain values.
+        metric: a measure in its own unit instead of the score.
+        direction: direction of the metric; None: the measure's own.
+
+    Raises:
+        RunError: there is no such metric.
+    """
     started = {record.run: record.time for record in reversed(own)}
-    document = read_document(folder / CONFIG_FILE)
-    trials = [_trial(folder.name, record, started[record.run], document) for record in of_search(records, newest)]
+    trials = [_trial(folder.name, record, started[record.run], document) for record in latest_by_run(own).values()]
     return _table(
         folder.name,
         trials,
@@ -52,7 +77,6 @@ def collect_sampler_ledger(folder: Path, *, metric: str | None = None, direction
         source=folder / LEDGER_FILE,
         model=own[-1].model,
         data=own[-1].data,
-        is_running=is_running(folder),
         started=own[0].time,
         ended=own[-1].time,
         document=document,
@@ -65,10 +89,10 @@ def collect_result_file(path: Path, *, metric: str | None = None, direction: Dir
     Args:
         path: `hyper_search_[strategy]_[stamp].json`.
         metric: a measure in its own unit instead of the score.
-        direction: which way it is better; None: as the measure is meant.
+        direction: direction of the metric; None: the measure's own.
 
     Raises:
-        RunError: there is none, it is something else, or no such metric.
+        RunError: there is no such file or metric, or the file is not a result file.
     """
     content = read_search_results(path)
     metadata = content["search_metadata"]
@@ -109,12 +133,10 @@ def _table(name: str, trials: Sequence[Trial], metric: str | None, direction: Di
         group_name="sampler",
         **fields,
     )
-    return with_parameters(table)
+    return with_parameters(table, keep_equal=list(dict.fromkeys(key for trial in trials for key in trial.values)))
 
 
 def _by_measure(trial: Trial, metric: str) -> Trial:
-    from dataclasses import replace
-
     return replace(trial, value=trial.metrics.get(metric), spread=None, by_prompt=())
 
 
@@ -144,7 +166,7 @@ def _trial(search: str, record: SamplerRecord, started: str, document: Mapping[s
 
 
 def _result(search: str, place: int, result: Mapping[str, Any], model: str, document: Mapping[str, Any]) -> Trial:
-    """One entry of all_results; keys that a file of another program lacks are unknown."""
+    """An entry of all_results; a key that is missing, in a file of another program, is unknown."""
     number = result.get("run", place)
     metrics = {name: value for name, value in (result.get("measures") or {}).items() if finite(value) is not None}
     parts = {f"score_{name}": value for name, value in _parts(result).items()}
@@ -186,11 +208,12 @@ def _without(search: str, place: int, result: Mapping[str, Any], model: str, doc
 def _sampler(
     sampler: str, parameters: Mapping[str, Setting], model: str, document: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a sampler and its parameters are in a trial."""
+    """The fields of a trial that follow from a sampler and its parameters."""
     values = {f"sampler.{name}": value for name, value in parameters.items() if name != "max_tokens"}
     is_true_history = document.get("history") == "true"
     return {
         "settings": {SAMPLER: sampler, **parameters},
+        "values": {SAMPLER: sampler, **parameters},
         "configuration": repr((sampler, sorted(parameters.items()))),
         "group": sampler,
         "command": infer_command(model, values, is_true_history=is_true_history) if values else "",

@@ -1,9 +1,94 @@
-"""The settings of runs as text."""
+"""The settings of a run: which values of its config they are, and how they read in tables and messages."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sequifier.config.dump import inline
-from sequifier.config.identity import plain
+from sequifier.config.identity import default_values, plain
+from sequifier.config.train import TrainConfig
+
+Setting = str | int | float | bool | None
+
+NO_SETTINGS = frozenset({"seed", "metric", "direction"})
+"""Fields that count in the identity and are the same for every configuration of a search."""
+
+DERIVED = frozenset(
+    {
+        "window_stride",
+        *("model_spec.dim_feedforward", "model_spec.initial_embedding_dim", "model_spec.feature_embedding_dims"),
+    }
+)
+"""Fields that follow from others where the search config leaves them out: no columns of the ranked table, then."""
+
+
+def values_of(config: TrainConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """The plain values of a run at dotted keys."""
+    values = {}
+    for key in keys:
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        values[key] = plain(value)
+    return values
+
+
+def value_at(document: Mapping[str, Any], key: str, default: Any) -> Any:
+    """The value at a dotted key of a YAML document, or the default where the document has none."""
+    here: Any = document
+    for part in key.split("."):
+        if not isinstance(here, Mapping) or part not in here:
+            return default
+        here = here[part]
+    return here
+
+
+def field_of(key: str) -> str:
+    """The field of a dotted key; no two fields of settings have the same name."""
+    return key.rpartition(".")[2]
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Setting]:
+    """Settings by field name, each a single value, those at their default too.
+
+    An entry such as an optimizer is its name, and each of its options a setting of its own (`optimizer.weight_decay`);
+    other lists and maps are text, as in the table.
+
+    Args:
+        values: by dotted key of `train.yaml`.
+    """
+    found: dict[str, Setting] = {}
+    for key, value in {**default_values(), **values}.items():
+        if key in NO_SETTINGS:
+            continue
+        name = field_of(key)
+        if isinstance(value, Mapping) and "name" in value:
+            found[name] = value["name"]
+            options = {f"{name}.{option}": below for option, below in value.items() if option != "name"}
+        else:
+            options = {name: value}
+        for option, below in options.items():
+            found[option] = shown(below) if isinstance(below, Mapping | list) else below
+    return found
+
+
+def varied_names(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
+    """The names of settings in which runs differ, in the order in which they appear."""
+    names = dict.fromkeys(name for values in settings for name in values)
+    return [name for name in names if len({repr(values.get(name, "-")) for values in settings}) > 1]
+
+
+def text_of(value: Setting) -> str:
+    """A value in few characters."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def short_text(value: Any) -> str:
+    """A value in a table on a terminal."""
+    return text_of(value) if isinstance(value, Setting) else shown(value)
 
 
 def shown(value: Any) -> str:

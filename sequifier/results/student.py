@@ -1,21 +1,21 @@
-"""Student's t distribution for any positive degrees of freedom, fractions included.
+"""Student's t distribution for any positive degrees of freedom, including fractional ones.
 
-SciPy is not among the dependencies. The tail is a regularised incomplete beta function, computed by its continued
+SciPy is not a dependency. The tail is a regularised incomplete beta function, computed by its continued
 fraction (Press et al., Numerical Recipes, section 6.4), and for many degrees by the normal distribution (Hill 1970,
-Algorithm 395). Tests hold it to SciPy's.
+Algorithm 395). Tests compare it with SciPy.
 """
 
 from math import erfc, exp, inf, isfinite, lgamma, log, log1p, sqrt
 
 _LARGEST = 1e150
-"""A quantile above it counts as infinite: the degrees are next to none."""
+"""A larger quantile counts as infinite: the degrees of freedom are close to 0."""
 _MANY = 200
 """Degrees above which the normal distribution is used: there the relative error of a tail is below 1e-9."""
 _TINY = 1e-300
 
 
 def t_tail(t: float, degrees: float) -> float:
-    """P(T > t) for t >= 0; 0.5 where the degrees are not positive, from which nothing follows."""
+    """P(T > t) for t >= 0; 0.5 where the degrees are not positive: nothing can be concluded then."""
     if not (degrees > 0 and t > 0):
         return 0.5
     t = min(t, _LARGEST)
@@ -30,7 +30,7 @@ def t_tail(t: float, degrees: float) -> float:
 
 
 def t_quantile(tail: float, degrees: float) -> float:
-    """The t with P(T > t) = tail, for 0 < tail < 0.5; infinite where the degrees are next to none."""
+    """The t with P(T > t) = tail, for 0 < tail < 0.5; infinite where the degrees are close to 0."""
     if not 0 < tail < 0.5:
         raise ValueError(f"tail is {tail}, not between 0 and 0.5")
     if t_tail(_LARGEST, degrees) > tail:
@@ -43,7 +43,7 @@ def t_quantile(tail: float, degrees: float) -> float:
 
 
 def half_width(standard_error: float | None, degrees: float | None) -> float | None:
-    """Half of the 95 % interval: the standard error times t(degrees, .975); None where there is none."""
+    """Half the width of the 95 % interval: standard error times t(degrees, .975); None without a standard error."""
     if standard_error is None or degrees is None:
         return None
     found = standard_error * t_quantile(0.025, degrees)

@@ -1,11 +1,7 @@
-"""A training search on disk -> a table of its trials: ledger, run files, records, and the notes beside the ledger."""
+"""A training search as a table of its trials, read from its ledger and the files beside it."""
 
-import csv
-import hashlib
-import io
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -13,26 +9,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.artifacts.ledger import DONE, LEDGER_FILE, Record, latest_by_run, read_ledger
-from sequifier.artifacts.read_file import json_lines, object_or_none, wrap_read_errors
-from sequifier.config.fields import run_fields
-from sequifier.errors import DataError, RunError
-from sequifier.experiment.record import DATA, METRICS
-from sequifier.regular_file import read_bytes
+from sequifier.artifacts.read_file import json_lines
+from sequifier.config.identity import default_values
+from sequifier.errors import RunError
+from sequifier.experiment.record import METRICS
 from sequifier.results.environment import difference_warning
-from sequifier.results.find import CONFIG_FILE, find_ranking, is_running
-from sequifier.results.run_files import Setting, all_settings, read_document, read_run_files
-from sequifier.results.settings import shown
-from sequifier.results.trials import Curve, Table, Trial, finite, with_parameters
-
-NO_PARAMETERS = {field.name for field in run_fields() if field.about.get("outside_identity")} | {"metric", "direction"}
-"""Settings that change no result, or the results' meaning."""
+from sequifier.results.find import find_ranking, is_running
+from sequifier.results.run_files import RunFiles, read_document
+from sequifier.results.search_folder import CONFIG_FILE, read_baselines, read_test
+from sequifier.results.settings import flat, shown
+from sequifier.results.trials import Batch, Curve, Direction, Table, Trial, finite, with_parameters
 
 ALL_COLUMNS = "all columns"
 MOST_EPOCHS = 1_000_000
-"""A larger number is damage: a curve has a place for each epoch."""
+"""A larger epoch number is damage: a curve has an entry for each epoch."""
 
 RECORDS_READ = 250
-"""Records that are opened for training losses: more curves nobody can tell apart."""
+"""Maximum number of run records that are opened for training losses: more curves cannot be told apart."""
 
 
 def collect_search(
@@ -41,9 +34,9 @@ def collect_search(
     """Read a training search, finished or running.
 
     Args:
-        folder: of the ledger, `logs/[hp_search_name]`.
-        metric: what ranks; None: what the search ranks by.
-        direction: which way it is better; None: the same.
+        folder: the ledger's folder, `logs/[hp_search_name]`.
+        metric: metric that ranks; None: the search's own.
+        direction: direction of the metric; None: as the search has it.
 
     Raises:
         RunError: there is no ledger, it is empty or damaged, or no such metric.
@@ -56,108 +49,171 @@ def collect_search(
             fix="wait for the first run, or start the search again",
         )
     root = folder.absolute().parent.parent
-    documents = read_run_files(records, root)
-    ranking = find_ranking(folder, records, documents, metric=metric, direction=direction)
-    settings = all_settings(records, documents)
-    asked = read_document(folder / CONFIG_FILE)
-    known = _results(folder)
-    latest = latest_by_run(records)
+    files = RunFiles(records, root)
+    run_file = next((found for record in records[:1] if (found := read_document(files.path(record)))), {})
+    document = read_document(folder / CONFIG_FILE)
+    ranking = find_ranking(folder, records, document or run_file, metric=metric, direction=direction)
+    latest = {number: files.completed(record) for number, record in latest_by_run(records).items()}
+    table = training_table(
+        folder,
+        records,
+        latest,
+        files,
+        metric=ranking.metric,
+        direction=ranking.direction,
+        document=document,
+        baselines=read_baselines(folder),
+        test=read_test(folder),
+    )
+    trained_by = str(run_file.get("metric", "val_loss"))
+    trials = _with_records(table.trials, latest, root, trained_by, maximize=table.maximize)
+    return replace(table, trials=tuple(trials), is_running=is_running(folder), curve_metric=trained_by)
+
+
+def training_table(
+    folder: Path,
+    records: Sequence[Record],
+    latest: Mapping[int, Record],
+    files: RunFiles,
+    *,
+    metric: str,
+    direction: Direction,
+    document: Mapping[str, Any],
+    baselines: Mapping[str, Mapping[str, float]],
+    test: Mapping[str, Any],
+    planned: Collection[int] = (),
+    keep_equal: Sequence[str] = (),
+) -> Table:
+    """The table of a search.
+
+    Args:
+        folder: the ledger's folder.
+        records: the ledger.
+        latest: run number -> last record, completed; the records of runs that are still to come have state `planned`.
+        files: the run files.
+        metric: metric that ranks.
+        direction: direction of the metric.
+        document: the search's config as plain values.
+        baselines: name -> metrics.
+        test: as in `Table`.
+        planned: numbers of the runs of the search's plan: their run files exist, or will be written.
+        keep_equal: dotted keys that the table shows although no two runs differ in them yet.
+    """
     history: dict[int, list[Record]] = {}
     for record in records:
         history.setdefault(record.run, []).append(record)
-    run_files = next(
-        (Path(r.files["config"]).parent for r in records if "config" in r.files), Path("configs/hp_search")
-    )
+    keeps_batch = bool(document.get("oom_keep_effective_batch", True))
     trials = [
         _trial(
-            folder.name,
+            folder,
             record,
-            history[number],
-            documents.get(number, {}),
-            settings.get(number, {}),
-            ranking.metric,
-            known.get(number, {}),
-            run_files,
+            history.get(number, []),
+            files,
+            metric,
+            keeps_batch=keeps_batch,
+            is_planned=number in planned,
         )
-        for number, record in latest.items()
+        for number, record in sorted(latest.items())
     ]
-    trained_by = next((str(document.get("metric", "val_loss")) for document in documents.values()), "val_loss")
     table = Table(
         name=folder.name,
         kind="training",
-        metric=ranking.metric,
-        direction=ranking.direction,
-        trials=tuple(_with_records(trials, latest, root, trained_by, maximize=ranking.direction == "maximize")),
-        baselines=(object_or_none(folder / "baselines.json") or {}),
-        test=(object_or_none(folder / "test.json") or {}),
-        document=asked,
+        metric=metric,
+        direction=direction,
+        trials=tuple(trials),
+        varied=tuple(dict.fromkeys(key for record in latest.values() for key in record.settings or ())),
+        baselines=baselines,
+        test=test,
+        document=document,
         folder=folder,
         source=folder / LEDGER_FILE,
-        data=records[-1].data,
+        data=records[-1].data if records else "",
         targets=next((record.n_targets for record in records if record.n_targets), {}),
-        is_running=is_running(folder),
-        started=records[0].time,
-        ended=records[-1].time,
-        curve_metric=trained_by,
-        difference=difference_warning(records),
+        started=records[0].time if records else "",
+        ended=records[-1].time if records else "",
+        difference=difference_warning(latest.values()),
     )
-    return with_parameters(table, leave_out=NO_PARAMETERS)
+    return with_parameters(table, keep_equal=keep_equal)
 
 
 def _trial(
-    search: str,
+    folder: Path,
     record: Record,
     history: Sequence[Record],
-    document: Mapping[str, Any],
-    settings: Mapping[str, Setting],
+    files: RunFiles,
     metric: str,
-    known: Mapping[str, Any],
-    run_files: Path,
+    *,
+    keeps_batch: bool,
+    is_planned: bool,
 ) -> Trial:
     spent = [entry.seconds["total"] for entry in history if "total" in entry.seconds]
     lost, unmeasured = _attempt_seconds(history)
-    columns = document.get("input_columns")
-    counted = {name: value for name, value in settings.items() if name not in NO_PARAMETERS}
-    config_path = record.files.get("config") or str(run_files / f"{record.name}.yaml")
+    columns = record.setting("input_columns")
+    given = None if record.settings is None else {**record.fixed, **record.settings}
+    run_file = str(files.named(record))
+    has_run_file = is_planned or files.path(record).exists()
+    model_path = next((path for what, path in model_files(record).items() if what.startswith("best")), "")
+    sums = record.files.get("sequence_losses")
     return Trial(
-        search=search,
+        search=folder.name,
         number=record.run,
         name=record.name,
         state=record.state,
-        settings=settings,
-        configuration=_hash(repr(sorted(counted.items()))) if counted else record.identity,
+        settings={} if given is None else flat(given),
+        values={} if given is None else {**default_values(), **given},
+        configuration=record.configuration or record.identity,
         value=finite(record.value_of(metric)) if record.state in DONE else None,
-        group="" if not document else ALL_COLUMNS if columns is None else shown(columns),
+        group="" if given is None else ALL_COLUMNS if columns is None else shown(columns),
         group_size=len(columns) if isinstance(columns, list) else None,
         seed=record.seed,
         seconds=sum(spent) + unmeasured if spent or unmeasured else None,
         retried_seconds=lost,
         curve=tuple(finite(value) for value in record.curve),
-        epochs=(document.get("training_spec") or {}).get("epochs"),
+        epochs=record.setting("training_spec.epochs"),
         best_epoch=record.best_epoch,
-        n_parameters=known.get("parameters"),
+        best_val_loss=record.best_val_loss,
+        n_parameters=record.n_parameters,
         metrics=record.metrics,
         error=record.error or "",
-        command=shlex.join(["sequifier", "train", "--config-path", config_path]) if document else "",
-        config_path=config_path if document else "",
-        model_path=next((place for what, place in record.files.items() if what.startswith("best")), ""),
+        command=shlex.join(["sequifier", "train", "--config-path", run_file]) if has_run_file else "",
+        config_path=run_file if has_run_file else "",
+        model_path=model_path,
+        has_model=bool(model_path) and (files.root / model_path).exists(),
+        batch=_batch(record, keeps_batch=keeps_batch),
+        sequence_losses=None if sums is None else files.root / sums,
         identity=record.identity,
         attempts=record.attempt,
-        started=history[0].time,
+        started=history[0].time if history else "",
         ended=record.time,
     )
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def model_files(record: Record) -> dict[str, str]:
+    """The exported models of a run: kind of file -> path below project_root."""
+    return {what: path for what, path in record.files.items() if path.startswith("models/")}
+
+
+def _batch(record: Record, *, keeps_batch: bool) -> Batch:
+    """How the batch of a run differs from the planned batch, for lack of memory."""
+    planned = record.setting("training_spec.batch_size")
+    if planned is None or record.batch_size >= planned:
+        return "planned"
+    if not keeps_batch:
+        return "changed"
+    return "in pieces" if record.setting("training_spec.dropout") else "planned"
 
 
 def _attempt_seconds(history: Sequence[Record]) -> tuple[float, float]:
-    """Seconds of attempts that were begun again, and of a last one that failed: neither says its seconds itself.
+    """Seconds of attempts that were started again, and of a last attempt that failed: records do not hold them.
 
-    They are the time between two records. After a search was killed nobody knows how long it was dead, so an attempt
-    that no other one follows in the same process counts as nothing.
+    They are the time between two records. When a search was killed, the time until it was started again is unknown, so
+    an attempt counts only where another one follows in the same process.
     """
+    # The completed copy of a record of an older version has the same time as the record.
+    moments = [(record.time, record.state) for record in history]
+    history = [
+        record for place, record in enumerate(history) if moments[place] not in moments[max(place - 1, 0) : place]
+    ]
     lost = 0.0
     for before, after in pairwise(history):
         if before.state == "running" and after.state == "running" and (after.error or "").startswith("attempt "):
@@ -175,7 +231,7 @@ def _between(before: Record, after: Record) -> float:
 def _with_records(
     trials: Sequence[Trial], latest: Mapping[int, Record], root: Path, metric: str, *, maximize: bool
 ) -> list[Trial]:
-    """The trials with what their records add: training losses of the best, sizes, and how far running ones are."""
+    """Add what the run records hold: training losses of the best trials, and the progress of running ones."""
 
     def order(trial: Trial) -> tuple[bool, float]:
         return trial.value is None, (-1 if maximize else 1) * (trial.value or 0.0)
@@ -187,24 +243,17 @@ def _with_records(
         folder = root / files["record"] if "record" in files else root / "logs" / trial.name / "latest"
         if folder.exists():
             trial = replace(trial, record=folder)
-        if "sequence_losses" in files:
-            trial = replace(trial, sequence_losses=root / files["sequence_losses"])
         if trial.number in best:
             curve, train = read_curves(folder, metric)
             trial = replace(trial, curve=trial.curve or curve, train_curve=train)
-            if trial.n_parameters is None:
-                results = (object_or_none(folder / DATA) or {}).get("results")
-                size = results.get("parameters") if isinstance(results, dict) else None
-                trial = replace(trial, n_parameters=size if isinstance(size, int) else None)
         found.append(trial)
     return found
 
 
 def read_curves(folder: Path, metric: str = "val_loss") -> tuple[Curve, Curve]:
-    """A metric and the training loss after each epoch, from a run's record; empty without one.
+    """A metric and the training loss after each epoch, from a run's record; empty without a record.
 
-    An epoch written twice, by a run that went on, counts as it was written last. Evaluations within an epoch are left
-    out.
+    Of an epoch that a resumed run wrote twice, the last entry counts. Evaluations within an epoch are left out.
     """
     values: dict[int, tuple[float | None, float | None]] = {}
     for entry in json_lines(folder / METRICS):
@@ -214,15 +263,3 @@ def read_curves(folder: Path, metric: str = "val_loss") -> tuple[Curve, Curve]:
     epochs = range(1, max(values, default=0) + 1)
     pairs = [values.get(epoch, (None, None)) for epoch in epochs]
     return tuple(value for value, _ in pairs), tuple(train for _, train in pairs)
-
-
-def _results(folder: Path) -> dict[int, dict[str, Any]]:
-    """What results.csv adds to the ledger, by run number: parameters of the model."""
-    found: dict[int, dict[str, Any]] = {}
-    path = folder / "results.csv"
-    with suppress(DataError), wrap_read_errors("the table", path, fix=""):
-        for row in csv.DictReader(io.StringIO(read_bytes(path).decode(), newline="")):
-            if row.get("parameters"):
-                numbers = (row.get("runs") or row.get("run") or "").split()
-                found |= {int(number): {"parameters": int(row["parameters"])} for number in numbers}
-    return found

@@ -1,7 +1,7 @@
-"""A search as one table of trials, whichever kind it is: what collectors fill and every analysis reads.
+"""A search of either kind as a table of trials, which ranking, report and analysis read.
 
-A trial is one training run, or one sampler with its settings. A configuration is all trials that differ by their
-training seed alone; ranks, ranges and comparisons are over configurations, importance and costs over trials.
+A trial is one training run, or one sampler with its settings. A configuration is all trials that differ only in their
+training seed; ranks, ranges and comparisons are over configurations, importance and costs over trials.
 """
 
 import math
@@ -14,16 +14,17 @@ from typing import Any, Literal, TypeGuard, TypeVar
 
 from sequifier.artifacts.ledger import FAILED
 from sequifier.config.search_sections import LINKED
-from sequifier.results.run_files import Setting, varied_names
+from sequifier.results.settings import DERIVED, Setting, varied_names
 
 Key = TypeVar("Key", bound=Hashable)
 Kind = Literal["training", "sampler"]
 Direction = Literal["minimize", "maximize"]
+Batch = Literal["planned", "changed", "in pieces"]
 Curve = tuple[float | None, ...]
-"""Values after each epoch, from epoch 1; None where there is no finite one."""
+"""Values after each epoch, from epoch 1; None where the value is not finite."""
 
 SCALAR_LEVELS = 8
-"""A number with more different values than this is treated as continuous."""
+"""A numeric setting with more distinct values than this is treated as continuous."""
 
 
 @dataclass(frozen=True)
@@ -31,37 +32,42 @@ class Trial:
     """One run of a search.
 
     Attributes:
-        search: name of the search it belongs to.
-        number: of the run there, from 0.
-        name: of the run.
+        search: name of its search.
+        number: number of the run in that search, from 0.
+        name: name of the run.
         state: as in the ledger: planned, running, finished, pruned, failed, diverged, oom, interrupted.
-        settings: everything that was set, by field name; absent where it does not apply.
-        configuration: equal in trials that differ by their seed alone.
-        value: the metric that ranks, at the best epoch; None without one.
+        settings: its settings by field name, each a single value; a setting that does not apply is absent.
+        values: its settings by dotted key of the config, an optimizer together with its options.
+        configuration: the same in trials that differ only in their seed.
+        value: the metric that ranks, at the best epoch; None without a result.
         group: the feature set, or the sampler.
-        group_size: columns of a feature set, for telling the smallest; None where it is not known.
-        seed: that it trains with.
-        seconds: what it took, all its parts together; None while it is unknown.
-        retried_seconds: of attempts that were begun again (out of memory, a crash).
-        curve: what ranks a run while it trains, after each epoch.
-        train_curve: the training loss, the same.
-        epochs: asked for.
-        best_epoch: from 1.
-        n_parameters: trainable numbers of the model.
-        metrics: all of them, at the best epoch.
+        group_size: number of columns of the feature set; None where it is unknown.
+        seed: training seed.
+        seconds: duration of all its parts together; None where it is unknown.
+        retried_seconds: duration of attempts that were started again (out of memory, a crash).
+        curve: the metric that training compares, after each epoch.
+        train_curve: the training loss after each epoch.
+        epochs: planned number of epochs.
+        best_epoch: the best epoch, from 1.
+        best_val_loss: validation loss at the best epoch.
+        n_parameters: number of weights.
+        metrics: all metrics at the best epoch.
         spread: standard deviation over the samples of one configuration (sampler searches).
-        n_samples: how many those are.
-        by_prompt: the mean of each prompt, of sampler searches; empty where one is missing.
+        n_samples: number of these samples.
+        by_prompt: mean score of each prompt (sampler searches); empty where one is missing.
         error: why there is no result.
-        command: makes the same again, as typed into a shell.
-        config_path: of its run file, as the ledger names it; "" without one.
-        model_path: of the best model, as the ledger names it; "" without one.
-        sequence_losses: file of the loss of each validation sequence.
-        record: folder of its record; None where it has none.
-        identity: of the planned run and its data.
-        attempts: how often it was started.
-        started: ISO time of its first record, "" without one.
-        ended: of its last.
+        command: shell command that trains it again.
+        config_path: path of its run file, as in the ledger; "" without one.
+        model_path: path of the best model, as in the ledger; "" without one.
+        has_model: the best model is on disk.
+        batch: `changed`: the optimizer used a smaller batch than planned, for lack of memory; `in pieces`: it used the
+            planned batch, split into pieces for which dropout drew other masks.
+        sequence_losses: file with the loss of each validation sequence.
+        record: folder of its record; None without one.
+        identity: identity of the planned run and its data.
+        attempts: number of attempts.
+        started: ISO time of its first ledger record, "" without one.
+        ended: ISO time of its last ledger record.
     """
 
     search: str
@@ -69,6 +75,7 @@ class Trial:
     name: str
     state: str
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     configuration: str = ""
     value: float | None = None
     group: str = ""
@@ -80,6 +87,7 @@ class Trial:
     train_curve: Curve = ()
     epochs: int | None = None
     best_epoch: int | None = None
+    best_val_loss: float | None = None
     n_parameters: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     spread: float | None = None
@@ -89,6 +97,8 @@ class Trial:
     command: str = ""
     config_path: str = ""
     model_path: str = ""
+    has_model: bool = False
+    batch: Batch = "planned"
     sequence_losses: Path | None = None
     record: Path | None = None
     identity: str = ""
@@ -98,7 +108,7 @@ class Trial:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it says what its settings are worth: it was trained to its end and has a value."""
+        """Whether it was trained to its end and has a value, so that it tells how good its settings are."""
         return self.state in ("finished", "diverged") and self.value is not None
 
     @property
@@ -112,27 +122,28 @@ class Table:
     """A search, or several in one.
 
     Attributes:
-        name: of the search.
+        name: name of the search.
         kind: training or sampler.
-        metric: what ranks.
-        direction: which way it is better.
-        trials: in order of number.
-        parameters: names of the settings in which trials differ, those that always change together once.
-        linked: parameter -> settings that always change together with it.
+        metric: metric that ranks.
+        direction: direction of the metric.
+        trials: the trials in order of number.
+        varied: keys of `Trial.values` in which trials differ.
+        parameters: names of the settings in which trials differ; of those that always change together, one.
+        linked: name in `parameters` -> other settings that always change together with it.
         group_name: what `Trial.group` is: "feature set" or "sampler".
-        model: that samplers draw from; "" where it is not known.
+        model: model that the samplers draw from; "" where it is unknown.
         baselines: name -> metrics.
         test: {"run": number, "metrics": {...}} of the winner on the test split; empty without one.
-        document: what the search was asked for (its search.yaml), as plain values; empty when it is gone.
-        folder: of the ledger.
+        document: the search's config (search.yaml) as plain values; empty where the file is gone.
+        folder: the ledger's folder.
         source: the file that was read.
         data: fingerprint of the data.
-        targets: how many of each target column the results are means over; empty where it is not known.
-        is_running: a process works on it now.
+        targets: number of evaluated targets by target column; empty where it is unknown.
+        is_running: a process works on the search now.
         started: ISO time of the first record, "" without one.
-        ended: of the last.
-        curve_metric: what `Trial.curve` is.
-        difference: in what ranked runs differ besides their settings, in words; None: in nothing.
+        ended: ISO time of the last record.
+        curve_metric: the metric of `Trial.curve`.
+        difference: a sentence about what ranked runs differ in besides their settings; None where they do not.
     """
 
     name: str
@@ -156,69 +167,78 @@ class Table:
     ended: str = ""
     curve_metric: str = "val_loss"
     difference: str | None = None
+    varied: tuple[str, ...] = ()
 
     @property
     def maximize(self) -> bool:
-        """Whether more is better."""
+        """Whether higher is better."""
         return self.direction == "maximize"
 
     @property
     def sign(self) -> int:
-        """Brings a value to a scale on which less is better."""
+        """Factor that brings a value to a scale on which lower is better."""
         return -1 if self.maximize else 1
 
     @cached_property
     def has_several_searches(self) -> bool:
-        """Whether the trials are of more than one search: numbers alone do not name them then."""
+        """Whether the trials are of more than one search, so that a number alone does not identify one."""
         return len({trial.search for trial in self.trials}) > 1
 
     @property
+    def all_parameters(self) -> list[str]:
+        """The settings in which trials differ, including all that always change together."""
+        return [name for first in self.parameters for name in (first, *self.linked.get(first, ()))]
+
+    @property
     def complete(self) -> list[Trial]:
-        """The trials that say what their settings are worth."""
+        """The trials that were trained to their end and have a value."""
         return [trial for trial in self.trials if trial.is_complete]
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:
-        """The name and value of what is to be beaten."""
+        """Name and value of the best baseline; None without one."""
         known = {name: scores[self.metric] for name, scores in self.baselines.items() if self.metric in scores}
         if not known:
             return None
         return min(known.items(), key=lambda item: self.sign * item[1])
 
 
-def with_parameters(table: Table, *, leave_out: Iterable[str] = ()) -> Table:
-    """The table with the parameters in which its trials differ.
+def with_parameters(table: Table, *, keep_equal: Sequence[str] = ()) -> Table:
+    """The table with the settings in which its trials differ.
 
     Args:
-        table: its trials have their settings.
-        leave_out: settings that are no parameters (paths, what is logged).
+        table: a table whose trials have their settings; keys in its `varied` come first.
+        keep_equal: keys that `varied` includes although no two trials differ in them.
     """
-    without = frozenset(leave_out)
-    settings = [{key: value for key, value in trial.settings.items() if key not in without} for trial in table.trials]
-    varied = varied_names([values for values in settings if values])
-    linked = _linked(varied, [values for values in settings if values])
+    values = [trial.values for trial in table.trials if trial.values]
+    keys = dict.fromkeys([*table.varied, *(key for each in values for key in each if key not in DERIVED)])
+    differing = [key for key in keys if key in keep_equal or len({repr(each.get(key)) for each in values}) > 1]
+    settings = [trial.settings for trial in table.trials if trial.settings]
+    varied = varied_names(settings)
+    linked = _linked(varied, settings)
     others = {name for names in linked.values() for name in names}
-    return replace(table, parameters=tuple(name for name in varied if name not in others), linked=linked)
+    parameters = tuple(name for name in varied if name not in others)
+    return replace(table, varied=tuple(differing), parameters=parameters, linked=linked)
 
 
 def run_label(table: Table, trial: Trial) -> str:
-    """What a trial is called in a sentence: `run 4`, and by its name where several searches are in one table."""
+    """A trial in a sentence: `run 4`, or the run's name where the table has several searches."""
     return trial.name if table.has_several_searches else f"run {trial.number}"
 
 
 def own_number(trial: Trial) -> str:
-    """Its number in its own search, also in a table of several, which numbers anew."""
+    """The number of a trial in its own search; a table of several searches numbers its trials anew."""
     number = trial.name.rpartition("-run-")[2]
     return number if number.isdecimal() else str(trial.number)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a setting is a number; a boolean is none."""
+    """Whether a setting is a number; a boolean is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_continuous(values: Iterable[Setting]) -> bool:
-    """Whether these are numbers drawn from a range: more different ones than anybody lists, or hardly one twice."""
+    """Whether these are numbers sampled from a range: more distinct values than a list has, or few repeated ones."""
     every = list(values)
     different = set(every)
     is_drawn = len(different) > SCALAR_LEVELS or (
@@ -228,18 +248,18 @@ def is_continuous(values: Iterable[Setting]) -> bool:
 
 
 def finite(value: Any) -> float | None:
-    """A number, or None for what is none: NaN and infinity are no results."""
+    """The number as a float; None for NaN, infinity, and what is not a number."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of what is known; None when nothing is."""
+    """The mean of the values that are known; None where none is."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
 def by(items: Iterable[Trial], key: Callable[[Trial], Key]) -> dict[Key, list[Trial]]:
-    """Trials grouped, in order of the first of each group."""
+    """Group trials by a key, in order of the first trial of each group."""
     found: dict[Key, list[Trial]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
@@ -247,9 +267,10 @@ def by(items: Iterable[Trial], key: Callable[[Trial], Key]) -> dict[Key, list[Tr
 
 
 def _linked(names: Sequence[str], settings: Sequence[Mapping[str, Setting]]) -> dict[str, tuple[str, ...]]:
-    """Settings that cannot be told apart here, because they always change together: first one -> the others.
+    """Settings that always change together, so that their effects cannot be separated: first one -> the others.
 
-    Two numbers drawn from ranges differ in every run and are no pair, unless the search links them or they are equal.
+    Two numbers sampled from ranges differ in every run; they count as a pair only where the search links them or where
+    they are equal.
     """
     values = {name: [repr(each.get(name, "-")) for each in settings] for name in names}
     group_of = {field: group[0] for group in LINKED.values() for field in group}

@@ -1,4 +1,4 @@
-"""The verdict of a ranked table in sentences, printed once below it: the same for every table, page and report."""
+"""The verdict on a ranked table in sentences, printed below it: the same in every table, page and report."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ SAME = "statistically indistinguishable from the best"
 
 
 class Ranked(NamedTuple):
-    """What the verdict reads of a configuration with a result."""
+    """What the verdict needs to know of a configuration with a result."""
 
     standard_error_by: str
     n_seeds: int
@@ -15,10 +15,10 @@ class Ranked(NamedTuple):
 
 
 def verdict_lines(rows: Sequence[Ranked]) -> list[str]:
-    """The verdict of a table.
+    """The verdict on a table.
 
     Args:
-        rows: the configurations with a result, the best first.
+        rows: the configurations with a result, best first.
     """
     if not rows:
         return []

@@ -23,15 +23,17 @@ from sequifier.config.identity import plain
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import RunError
 from sequifier.experiment.experiment import Experiment
-from sequifier.results.find import CONFIG_FILE
+from sequifier.results.ranking import Configuration, ranked
+from sequifier.results.results_csv import RESULTS_FILE, write_results
+from sequifier.results.samplers import sampler_table
+from sequifier.results.search_folder import CONFIG_FILE
+from sequifier.results.settings import shown
+from sequifier.results.trials import Table
 from sequifier.sampler_search.local import LocalModel
 from sequifier.sampler_search.remote import RemoteModel
 from sequifier.sampler_search.search import Outcome, SamplerSearch, TrialQueue
 from sequifier.sampler_search.setup import Setup, check, set_up
-from sequifier.sampler_search.table import rows_of
 from sequifier.search.recording import search_experiment
-from sequifier.search.results import Row
-from sequifier.search.results_file import write_results
 
 EXPORT_FILE = "best.yaml"
 
@@ -47,14 +49,16 @@ class SamplerSearchResult:
         best: the export that `infer` takes; None without a score.
         seed: that counted.
         command: that draws with the best one; "" for an endpoint.
+        table: of the trials; None without a record.
     """
 
     ended: Outcome | str
-    rows: list[Row]
+    rows: list[Configuration]
     results: Path | None
     best: Path | None
     seed: int
     command: str = ""
+    table: Table | None = None
 
 
 class Session:
@@ -119,7 +123,11 @@ class Session:
                     self.result("stopped")
                 raise
             found = self.result(ended)
-            best = [{"run": row.run, "score": row.metric, **row.changed} for row in found.rows if row.rank == 1]
+            best = [
+                {"run": row.run, "score": row.value, **{name: shown(value) for name, value in row.varied.items()}}
+                for row in found.rows
+                if row.rank == 1
+            ]
             record.finish("interrupted" if ended == "stopped" else "done", results={"ended": ended, "best": best})
         return found
 
@@ -128,14 +136,15 @@ class Session:
         records = self.records
         if not records:
             return SamplerSearchResult(ended, [], None, None, self.setup.seed)
-        rows = rows_of(records)
-        write_results(self.folder / "results.csv", rows, metric="score")
+        table = sampler_table(self.folder, records, self._asked())
+        rows = ranked(table)
+        write_results(self.folder / RESULTS_FILE, rows, metric="score")
         path = write_search_results(self.folder, records)
         results, best = search_results(records), None
         if results["all_results"]:
             best = self.folder / EXPORT_FILE
             write_export(best, [results])
-        return SamplerSearchResult(ended, rows, path, best, self.setup.seed, self._command(best))
+        return SamplerSearchResult(ended, rows, path, best, self.setup.seed, self._command(best), table)
 
     def _command(self, best: Path | None) -> str:
         source = self.setup.source

@@ -141,22 +141,15 @@ class Attempts:
 
     def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
         """Append a record of this attempt to the ledger."""
-        seed = self._run.config.seed
-        assert seed is not None
         before = self._run.record
         if state in ("running", "interrupted") and "curve" not in fields and before is not None:
             fields["curve"] = before.curve  # what a pruner goes by, should the search die now
-        record = Record(
-            run=self._run.number,
-            name=self._run.name,
-            identity=self._run.identity,
-            merge_key=self._run.merge_key,
-            data=self._search.plan.fingerprint,
-            state=state,
+        record = self._run.new_record(
+            self._search.plan.fingerprint,
+            state,
             attempt=self._attempt,
             batch_size=self._batch.batch_size,
             accumulation_steps=self._batch.accumulation_steps,
-            seed=seed,
             error=error,
             **fields,
         )

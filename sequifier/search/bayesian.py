@@ -1,7 +1,7 @@
 """Bayesian search: cells like the best ones so far, by the tree-structured Parzen estimator (TPE) of Optuna.
 
 Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4; Watanabe 2023,
-https://arxiv.org/abs/2304.11127, for the multivariate form that Optuna has.
+https://arxiv.org/abs/2304.11127, for the multivariate variant in Optuna.
 
 A space as Optuna sees it: each dimension is one parameter; the options of an entry are conditional parameters, which
 exist only where the entry was chosen. A linked group is categorical, and so is a list of strings. A list of numbers is
@@ -42,10 +42,10 @@ class Bayesian:
     """Cells that TPE proposes from the results so far.
 
     Args:
-        space: to search.
-        seed: of all proposals.
-        maximize: larger values are better.
-        beginning: gives the cells before there are enough results, and when proposals run out; None: `Sample`.
+        space: the space to search.
+        seed: seed of all proposals.
+        maximize: higher is better.
+        beginning: proposes cells until there are enough results, and when TPE finds no new one; None: `Sample`.
     """
 
     def __init__(self, space: Space, seed: int, *, maximize: bool, beginning: Strategy | None = None) -> None:
@@ -139,7 +139,7 @@ class _Parameter:
         name: unique in the study.
         kind: share: a proportion of a range, 0 to 1; rank: the rank of a number in a list; choice: categorical.
         size: number of values.
-        order: of a rank: the index of each value, smallest first; empty where the values are in order.
+        order: of a rank, the index of each value, smallest first; empty where the values are in order.
     """
 
     name: str
@@ -161,7 +161,7 @@ class _Parameter:
         return trial.suggest_float(self.name, 0.0, 1.0)
 
     def ask(self, trial: "Trial") -> int:
-        """An index."""
+        """Let a trial suggest an index."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, range(self.size))
         rank = trial.suggest_int(self.name, 0, self.size - 1)
@@ -211,7 +211,7 @@ def _of_values(name: str, values: Sequence[Any]) -> _Parameter:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's log lines and its notices about experimental arguments; other users of it keep theirs."""
+    """Suppress Optuna's log lines and its warnings about experimental arguments, inside the block only."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""Whether new runs may be ranked with those of a ledger: said before anything is trained."""
+"""Check before training that new runs can be ranked with the runs of the ledger."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from sequifier.errors import ConfigError, Problem, RunError
 
 
 def check_comparable(config: SearchConfig, records: Sequence[Record], data: DataSchema) -> None:
-    """Refuse runs of other data or other targets under the same name.
+    """Refuse runs on other data, or with other targets, under the name of an existing search.
 
     Args:
         config: the search.
@@ -18,7 +18,7 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
 
     Raises:
         RunError: the ledger is of other data.
-        ConfigError: it is of other targets.
+        ConfigError: the ledger is of other targets.
     """
     for record in records:
         if record.data != data.fingerprint:

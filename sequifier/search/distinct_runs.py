@@ -9,7 +9,7 @@ from sequifier.config.fields import SEARCH_SECTIONS
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem
-from sequifier.search.differences import field_of
+from sequifier.results.settings import field_of
 from sequifier.search.expand import MODEL, WITH, DoesNotFitError, Expanded, Expander
 from sequifier.search.space import Cell, Space
 

@@ -7,9 +7,9 @@ from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config.architecture import architecture
 from sequifier.config.memory import machine_has_matrix_unit, run_memory
 from sequifier.config.resolve import DataSchema
+from sequifier.results.training import model_files
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import CONFIRMING_SEEDS
-from sequifier.search.results import model_files
 
 _FIXED_PARAMETERS = 20_000
 """Cost of an epoch that does not grow with the model (gathering, losses, Python), in weights of equal cost."""

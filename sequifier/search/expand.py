@@ -20,11 +20,13 @@ from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.config.fields import FROM_METADATA, SEARCH_SECTIONS
 from sequifier.config.identity import (
     MODEL_DEFAULTS,
+    by_key,
     canonical_attention,
     canonical_model,
     canonical_training,
     differing,
     identity_of,
+    plain,
 )
 from sequifier.config.model import ModelSpec
 from sequifier.config.normal_form import normal_inputs, normal_model, normal_training
@@ -36,7 +38,7 @@ from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
-from sequifier.results.settings import shown
+from sequifier.results.settings import NO_SETTINGS, shown, values_of
 from sequifier.search.space import Axis, Cell, Dimension, Space
 
 StepsOf = Callable[[TrainConfig], int]
@@ -77,6 +79,10 @@ class Expanded:
         normal: the run in normal form, see config/normal_form.py.
         merge_key: the identity of the normal form: equal for runs that train alike, however they are written.
         spelled_out: settings that the normal form leaves out.
+        settings: searched values by dotted key, as the run has them.
+        proposed: those that the cell writes in another form: null for what follows from the data, gqa for mha.
+        fixed: values by dotted key that are not searched and not their default.
+        configuration: the merge key without the training seed: equal for repeats.
     """
 
     config: TrainConfig
@@ -87,6 +93,10 @@ class Expanded:
     normal: TrainConfig
     merge_key: str
     spelled_out: tuple[str, ...]
+    settings: Mapping[str, Any]
+    proposed: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    configuration: str
 
 
 @dataclass(frozen=True)
@@ -198,7 +208,8 @@ class Expander:
             if (part, at_root, at) not in self._normal:
                 self._normal[part, at_root, at] = _normal_part(part, config, plain_part.differing, self._data)
             parts.append(self._normal[part, at_root, at])
-        return self._expanded(config, root.differing, model, training, parts, self._parameters[at_root, at_model])
+        size = self._parameters[at_root, at_model]
+        return self._expanded(config, root.differing, model, training, parts, size, self._space.values(cell))
 
     def _expanded(
         self,
@@ -208,12 +219,24 @@ class Expander:
         training: _Training,
         normal: Sequence[_Normal],
         parameters: int,
+        values: Mapping[str, Any],
     ) -> Expanded:
         fingerprint = self._data.fingerprint
         identity = identity_of(root, model.differing, training.differing, fingerprint)
         of_root, of_model, of_training = normal
+        settings = values_of(config, [key for key in values if key not in FROM_METADATA])
+        written = {key: plain(values[key]) for key in settings}
+        left_out = {*settings, *NO_SETTINGS}
         spelled_out = tuple(reason for part in normal for reason in part.reasons)
         update = {"input_columns": of_root.value, MODEL: of_model.value, TRAINING: of_training.value}
+        merge_key = identity
+        if spelled_out:
+            merge_key = identity_of(of_root.differing, of_model.differing, of_training.differing, fingerprint)
+        configuration = merge_key
+        if "seed" in of_root.differing:
+            without_seed = {name: value for name, value in of_root.differing.items() if name != "seed"}
+            configuration = identity_of(without_seed, of_model.differing, of_training.differing, fingerprint)
+        differing_values = by_key(root, model.differing, training.differing)
         return Expanded(
             config=config,
             identity=identity,
@@ -221,10 +244,12 @@ class Expander:
             changes=model.changes,
             warnings=training.warnings,
             normal=config.model_copy(update=update) if spelled_out else config,
-            merge_key=identity_of(of_root.differing, of_model.differing, of_training.differing, fingerprint)
-            if spelled_out
-            else identity,
+            merge_key=merge_key,
             spelled_out=spelled_out,
+            settings=settings,
+            proposed={key: value for key, value in written.items() if value != settings[key]},
+            fixed={key: value for key, value in differing_values.items() if key not in left_out},
+            configuration=configuration,
         )
 
     def expand_values(self, given: Mapping[str, Any]) -> Expanded:
@@ -237,7 +262,8 @@ class Expander:
             ConfigError: this is no valid run; keys are those of `train.yaml`.
         """
         parts = {part: dict(fixed) for part, fixed in self._fixed.items()}
-        for key, value in self._space.around(given).items():
+        values = self._space.around(given)
+        for key, value in values.items():
             section, name = _split(key)
             parts[section][name] = value
         try:
@@ -250,7 +276,9 @@ class Expander:
         config = root.model_copy(update={TRAINING: training.spec})
         parameters = parameter_count(architecture(config, self._data))
         normal = _normal_parts(config, self._data)
-        return self._expanded(config, differing(config), model, training, normal, parameters)
+        searched = {key for dimension in self._space.dimensions for key in dimension.keys}
+        own = {key: value for key, value in values.items() if key in searched or key in given}
+        return self._expanded(config, differing(config), model, training, normal, parameters, own)
 
     def _in_lists(self, problem: Problem, cell: Cell) -> Problem:
         """A problem of a cell at the key of the search config, with the list entries that met there.

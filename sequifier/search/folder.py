@@ -1,21 +1,19 @@
 """What a search keeps beside its ledger, in `logs/[hp_search_name]`, for those who read it."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import Record
-from sequifier.artifacts.read_file import object_or_none
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
-from sequifier.results.find import CONFIG_FILE
+from sequifier.results.search_folder import BASELINES_FILE, CONFIG_FILE, TEST_FILE, read_baselines, read_test
+from sequifier.results.trials import Table
 from sequifier.search.plan import Plan
-from sequifier.search.results import Row, results
-from sequifier.search.results_file import write_results
+from sequifier.search.table import search_table
 
 
 class SearchFolder:
@@ -23,8 +21,8 @@ class SearchFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.baselines: dict[str, dict[str, float]] = _read_baselines(path / "baselines.json")
-        self.test: dict[str, Any] = _read_test(path / "test.json")
+        self.baselines: dict[str, dict[str, float]] = read_baselines(path)
+        self.test: dict[str, Any] = read_test(path)
 
     def keep_config(self, config: SearchConfig) -> None:
         """Write down what was asked for last, in one piece, for readers of the ledger."""
@@ -54,7 +52,7 @@ class SearchFolder:
             self._keep_sums(scores, better, record)
         if better:
             self.baselines |= better
-            write_text(self.path / "baselines.json", json.dumps(self.baselines, indent=1) + "\n")
+            write_text(self.path / BASELINES_FILE, json.dumps(self.baselines, indent=1) + "\n")
 
     def _keep_sums(
         self, scores: Mapping[str, Mapping[str, float]], better: Mapping[str, Mapping[str, float]], record: Path
@@ -84,38 +82,16 @@ class SearchFolder:
     def keep_test(self, run: int, metrics: Mapping[str, float]) -> None:
         """Remember the winner's score on the test split."""
         self.test = {"run": run, "metrics": dict(metrics)}
-        write_text(self.path / "test.json", json.dumps(self.test, indent=1) + "\n")
+        write_text(self.path / TEST_FILE, json.dumps(self.test, indent=1) + "\n")
 
-    def rows(self, plan: Plan, records: Sequence[Record]) -> list[Row]:
-        """The ranked table."""
-        return results(plan, records, self.baselines, test=self.test or None)
+    def table(self, plan: Plan, records: Sequence[Record]) -> Table:
+        """All runs of the plan and of the ledger as a table."""
+        return search_table(plan, records, baselines=self.baselines, test=self.test)
 
     def write_results(self, plan: Plan, records: Sequence[Record]) -> None:
         """Write results.csv."""
-        write_results(self.path / "results.csv", self.rows(plan, records), metric=plan.config.metric)
+        from sequifier.results.ranking import ranked, with_baselines  # numpy loads here
+        from sequifier.results.results_csv import RESULTS_FILE, write_results
 
-
-def _scores(values: Any) -> dict[str, float] | None:
-    """A map of finite numbers, else None."""
-    if not isinstance(values, dict):
-        return None
-    numbers = {name: value for name, value in values.items() if _is_number(value)}
-    return numbers if len(numbers) == len(values) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _read_baselines(path: Path) -> dict[str, dict[str, float]]:
-    """The baselines; none where the file is missing or damaged: the next run computes them again."""
-    found = {name: _scores(values) for name, values in (object_or_none(path) or {}).items()}
-    scores = {name: values for name, values in found.items() if values is not None and "val_loss" in values}
-    return scores if len(scores) == len(found) else {}
-
-
-def _read_test(path: Path) -> dict[str, Any]:
-    """The winner's test score; empty where the file is missing or damaged: it is computed again."""
-    found = object_or_none(path) or {}
-    metrics = _scores(found.get("metrics"))
-    return found if isinstance(found.get("run"), int) and metrics is not None and "val_loss" in metrics else {}
+        table = self.table(plan, records)
+        write_results(self.path / RESULTS_FILE, with_baselines(ranked(table), table), metric=table.metric)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.errors import RunError
+from sequifier.results.training import model_files
 from sequifier.search.plan import Plan
 from sequifier.search.repeats import CONFIRMING_SEEDS, to_confirm
-from sequifier.search.results import Row, model_files, ranking
+from sequifier.search.table import search_table
 
 
 def remove_surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
@@ -43,16 +44,18 @@ def remove_surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
 
 def surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
     """The model files that are not kept, whether they are still there or not."""
+    from sequifier.results.ranking import in_order  # numpy loads here
+
     if plan.config.keep_models == "all":
         return []
     limit = 1 if plan.config.keep_models == "best" else plan.config.keep_models
     models = {number: model_files(record) for number, record in latest_by_run(records).items()}
     decided, kept = [], set()
     is_open = _Open(plan, records)
-    for row in ranking(plan, records):
-        if is_open(row):
+    for row in in_order(search_table(plan, records)):
+        if is_open(row.numbers):
             kept.add(row.run)
-        elif row.metric is not None and row.run is not None and models[row.run]:  # a pruned run has none to keep
+        elif row.value is not None and models[row.run]:  # a pruned run has none to keep
             decided.append(row.run)
     kept |= {*decided[:limit]}
     return [
@@ -70,8 +73,8 @@ class _Open:
         self._settled = {number for number, record in latest.items() if record.state in DONE | FAILED}
         self._to_confirm = {*to_confirm(plan, records)}
 
-    def __call__(self, row: Row) -> bool:
-        if not self._gone.isdisjoint(row.runs):
+    def __call__(self, runs: Sequence[int]) -> bool:
+        if not self._gone.isdisjoint(runs):
             return False
-        seeds = self._repeats if self._to_confirm.isdisjoint(row.runs) else self._repeats + CONFIRMING_SEEDS
-        return len(row.runs) < seeds or not self._settled.issuperset(row.runs)
+        seeds = self._repeats if self._to_confirm.isdisjoint(runs) else self._repeats + CONFIRMING_SEEDS
+        return len(runs) < seeds or not self._settled.issuperset(runs)

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
+from sequifier.artifacts.ledger import DONE, FAILED, Record, State, latest_by_run
 from sequifier.config import identity as identities
 from sequifier.config.catalogue.metric_names import script_problems
 from sequifier.config.dump import dump_yaml
@@ -25,13 +23,13 @@ from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, RunError
-from sequifier.results.run_files import all_settings, read_document
+from sequifier.results.run_files import RunFiles
+from sequifier.results.settings import field_of
 from sequifier.search.build_space import build_space
 from sequifier.search.comparable import check_comparable
-from sequifier.search.differences import differences, same_values
 from sequifier.search.distinct_runs import DistinctRuns
 from sequifier.search.expand import Expanded, Expander, StepsOf, merge_key_of
-from sequifier.search.recall import Recall
+from sequifier.search.known_cells import KnownCells
 from sequifier.search.space import Space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy
@@ -58,6 +56,7 @@ class PlannedRun:
         parameters: trainable numbers of the model.
         path: of the run file.
         record: the last ledger record of this run; None for a new one.
+        settings, proposed, fixed, configuration: see `expand.Expanded`.
     """
 
     number: int
@@ -70,6 +69,43 @@ class PlannedRun:
     parameters: int
     path: Path
     record: Record | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    proposed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    configuration: str = ""
+
+    def new_record(self, data: str, state: State, **fields: Any) -> Record:
+        """A record of this run, with what the run is.
+
+        Args:
+            data: fingerprint of the data.
+            state: of the run.
+            fields: what else the record holds; the batch is the planned one where they do not say another.
+        """
+        spec = self.config.training_spec
+        assert self.config.seed is not None
+        batch = {"batch_size": spec.batch_size, "accumulation_steps": spec.accumulation_steps}
+        known: dict[str, Any] = {
+            "run": self.number,
+            "name": self.name,
+            "identity": self.identity,
+            "merge_key": self.merge_key,
+            "data": data,
+            "state": state,
+            "seed": self.config.seed,
+        }
+        return Record(**{**known, **batch, **self.description(), **fields})
+
+    def description(self) -> dict[str, Any]:
+        """What the run is, as fields of its record."""
+        return {
+            "settings": dict(self.settings),
+            "proposed": dict(self.proposed),
+            "fixed": dict(self.fixed),
+            "configuration": self.configuration,
+            "n_parameters": self.parameters,
+            "columns": list(self.config.target_columns),
+        }
 
 
 @dataclass(frozen=True)
@@ -77,14 +113,12 @@ class EarlierRun:
     """A run of the ledger that the config does not ask for any more: its values left the space, or n_samples fell.
 
     Attributes:
-        record: its last ledger record.
-        changed: as in `PlannedRun`; empty where its run file is gone.
-        settings: all that its run file says but for the training seed: equal for repeats; empty where it is gone.
+        record: its last ledger record, completed from its run file where it is of an older version.
+        changed: as in `PlannedRun`; empty where its settings are not known.
     """
 
     record: Record
     changed: Mapping[str, Any]
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +183,7 @@ class Plan:
         changed: new runs that take the place of earlier ones.
         n_to_propose: configurations that a bayesian search will propose, if its space has so many.
         undrawn: numbers of kept runs that lie in the space, but that a sample of today does not draw.
+        searched: dotted keys of the fields that the search varies.
         n_cells: cells of the space; None when ranges have no end.
         fingerprint: of the data.
         seed: trains every run; drawn here when the config has none.
@@ -167,6 +202,7 @@ class Plan:
     changed: tuple[Changed, ...] = ()
     n_to_propose: int = 0
     undrawn: frozenset[int] = frozenset()
+    searched: tuple[str, ...] = ()
 
     def difference(self) -> Difference:
         """What is different from the ledger."""
@@ -223,12 +259,15 @@ def make_plan(
     known = {record.identity: record for record in latest_by_run(records).values()}
     expander = Expander(config, space, data, seed=seed, steps_of=steps_of)
     folder = run_folder(config)
-    recall = Recall(space, expander, folder)
+    files = RunFiles(records, config.root, folder=folder, searched=searched_keys(space))
+    cells = KnownCells(space, expander)
     # A repeat has another seed and is not a configuration of its own; a run that left the space before it had a result
     # never gets one.
     configurations = [record for record in known.values() if record.seed == seed]
-    counted = sum(record.state in DONE | FAILED or recall.find(record) is not None for record in configurations)
-    distinct = DistinctRuns(config, space, expander, known, counted, lambda: _old_keys(known.values(), folder, data))
+    counted = sum(
+        record.state in DONE | FAILED or cells.find(files.completed(record)) is not None for record in configurations
+    )
+    distinct = DistinctRuns(config, space, expander, known, counted, lambda: _old_keys(known.values(), files, data))
     distinct.start_with(start_runs(config, expander))
     if config.search_strategy == "bayesian":
         distinct.check(space.extremes())
@@ -237,7 +276,7 @@ def make_plan(
     drawn = frozenset(distinct.found)
     if config.search_strategy != "grid":
         others = [record for record in configurations if record.identity not in drawn]
-        distinct.recall(found[1] for record in others if (found := recall.find(record)) is not None)
+        distinct.recall(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
     distinct.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
@@ -246,26 +285,18 @@ def make_plan(
         if identity not in numbers:
             numbers[identity] = next_number
             next_number += 1
-    earlier = [record for identity, record in known.items() if identity not in distinct.found]
-    differing = differences(
-        space,
-        [expanded.config for expanded in distinct.found.values()],
-        [folder / f"{record.name}.yaml" for record in earlier],
-        # What a bayesian search will vary is not known yet.
-        keep_equal=config.search_strategy == "bayesian",
-    )
+    earlier = [files.completed(record) for identity, record in known.items() if identity not in distinct.found]
+    # What a Bayesian search will vary is not known yet.
+    keep_equal = config.search_strategy == "bayesian"
+    changed = differing_keys(space, [*distinct.found.values()], earlier, keep_equal=keep_equal)
     runs = [
-        planned_run(config, folder, numbers[identity], expanded, values, known.get(identity))
-        for (identity, expanded), values in zip(distinct.found.items(), differing.now, strict=True)
+        planned_run(config, folder, numbers[identity], expanded, _values(expanded, changed), known.get(identity))
+        for identity, expanded in distinct.found.items()
     ]
-    new = [run for run in runs if run.record is None]
-    documents = zip(earlier, differing.documents, strict=True)
-    settings = all_settings(records, {record.run: document for record, document in documents if document})
     return Plan(
         runs=tuple(sorted(runs, key=lambda run: run.number)),
         earlier=tuple(
-            EarlierRun(record, values, settings.get(record.run, {}))
-            for record, values in zip(earlier, differing.before, strict=True)
+            EarlierRun(record, {} if record.settings is None else _values(record, changed)) for record in earlier
         ),
         merged=tuple(Merged(values, numbers[identity], reason) for values, identity, reason in distinct.merged),
         changes=_by_reason(distinct.found, numbers, lambda expanded: expanded.changes),
@@ -282,11 +313,9 @@ def make_plan(
         fingerprint=data.fingerprint,
         seed=seed,
         config=config,
-        changed=tuple(
-            Changed(earlier[before].run, new[now].number, settings)
-            for before, now, settings in same_values(space, differing.documents, [run.config for run in new])
-        ),
+        changed=tuple(_changed(space, earlier, [run for run in runs if run.record is None])),
         n_to_propose=_to_propose(config, distinct),
+        searched=tuple(searched_keys(space)),
         undrawn=frozenset(
             numbers[identity]
             for identity in distinct.found
@@ -365,15 +394,71 @@ def _padding_notes(configs: Sequence[TrainConfig], data: DataSchema) -> Iterator
             )
 
 
-def _old_keys(records: Iterable[Record], folder: Path, data: DataSchema) -> dict[str, str]:
+def searched_keys(space: Space) -> list[str]:
+    """The dotted keys that a search varies."""
+    return [key for dimension in space.dimensions for key in dimension.keys if key not in FROM_METADATA]
+
+
+def differing_keys(
+    space: Space, runs: Sequence[Expanded], earlier: Sequence[Record], *, keep_equal: bool = False
+) -> list[str]:
+    """The dotted keys of searchable fields in which runs differ.
+
+    Args:
+        space: of the search.
+        runs: of the search.
+        earlier: runs that it does not ask for any more; what was fixed may have been another value then.
+        keep_equal: searched fields in which runs do not differ too.
+    """
+    searched = searched_keys(space)
+    described = [record for record in earlier if record.settings is not None]
+    every: Sequence[Expanded | Record] = [*runs, *described]
+    reference = next(iter(every), None)
+    fixed = [
+        key
+        for key in space.fixed
+        if key not in FROM_METADATA and any(_value(record, key) != _value(reference, key) for record in described)
+    ]
+    different = [key for key in searched if len({repr(_value(run, key)) for run in every}) > 1]
+    return [*(searched if keep_equal else different), *fixed]
+
+
+def _value(run: Expanded | Record | None, key: str) -> Any:
+    """The value of a run at a dotted key."""
+    if isinstance(run, Record):
+        return run.setting(key)
+    assert run is not None
+    return run.settings.get(key, run.fixed.get(key, identities.default_values().get(key)))
+
+
+def _values(run: Expanded | Record, keys: Iterable[str]) -> dict[str, Any]:
+    return {field_of(key): _value(run, key) for key in keys}
+
+
+def _changed(space: Space, earlier: Sequence[Record], new: Sequence[PlannedRun]) -> Iterator[Changed]:
+    """Earlier runs that come again: with the same searched values, but other fixed ones."""
+    keys = searched_keys(space)
+    waiting: dict[str, list[PlannedRun]] = {}
+    for run in new:
+        waiting.setdefault(repr([run.settings.get(key) for key in keys]), []).append(run)
+    for record in earlier:
+        same = None if record.settings is None else waiting.get(repr([record.setting(key) for key in keys]))
+        if same:
+            now = same.pop(0)
+            others = [key for key in {**record.fixed, **now.fixed} if key not in keys]
+            described = now.new_record(record.data, "planned")
+            values = {key: (record.setting(key), described.setting(key)) for key in others}
+            yield Changed(record.run, now.number, {key: pair for key, pair in values.items() if pair[0] != pair[1]})
+
+
+def _old_keys(records: Iterable[Record], files: RunFiles, data: DataSchema) -> dict[str, str]:
     """Merge key -> identity of the records of an older version, which do not say it, by their run files."""
     found = {}
     for record in records:
-        document = {} if record.merge_key else read_document(folder / f"{record.name}.yaml")
-        with suppress(ValidationError, ConfigError):  # a file that somebody edited says nothing
-            config = canonical(resolve(TrainConfig.model_validate(document), data)) if document else None
-            if config is not None and identities.identity(config, data.fingerprint) == record.identity:
-                found[merge_key_of(config, data)] = record.identity
+        config = None if record.merge_key else files.config(record)
+        with suppress(ConfigError):  # a file that somebody edited says nothing
+            if config is not None:
+                found[merge_key_of(canonical(resolve(config, data)), data)] = record.identity
     return found
 
 
@@ -434,6 +519,10 @@ def planned_run(
         merge_key=expanded.merge_key,
         changed=changed,
         parameters=expanded.parameters,
+        settings=expanded.settings,
+        proposed=expanded.proposed,
+        fixed=expanded.fixed,
+        configuration=expanded.configuration,
         path=folder / f"{name}.yaml",
         record=record,
     )

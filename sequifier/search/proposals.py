@@ -1,7 +1,7 @@
-"""The runs of a bayesian search, one by one: the next follows from what the ledger says of those before it.
+"""The runs of a Bayesian search, one by one: each follows from the records of the runs before it.
 
-Nothing is remembered from one proposal to the next but what can be read again, so a search that was killed goes on
-with the configuration that it would have tried.
+A proposal depends on the ledger alone, so a search that was killed resumes with the configuration that it would have
+tried next.
 """
 
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ from collections.abc import Sequence
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config.resolve import DataSchema
 from sequifier.errors import ConfigError
+from sequifier.results.run_files import RunFiles
+from sequifier.results.settings import field_of
 from sequifier.search.bayesian import Bayesian
 from sequifier.search.build_space import build_space
-from sequifier.search.differences import field_of, searched_keys, values_of
 from sequifier.search.distinct_runs import MAX_REPETITIONS
 from sequifier.search.expand import Expanded, Expander, StepsOf
-from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder
-from sequifier.search.recall import Recall
+from sequifier.search.known_cells import KnownCells
+from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder, searched_keys
 from sequifier.search.space import Cell
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Observation
 
 
 class Proposer:
-    """Gives the next run of a bayesian search.
+    """Proposes the next run of a Bayesian search.
 
     Args:
-        plan: of the search; its runs are tried before any proposal.
-        data: the data set.
+        plan: plan of the search; its runs are trained before any proposal.
+        data: metadata of the data set.
         steps_of: optimizer steps of a run, for schedules that count them.
-
     """
 
     def __init__(self, plan: Plan, data: DataSchema, *, steps_of: StepsOf | None = None) -> None:
@@ -37,7 +37,8 @@ class Proposer:
         self._space = build_space(config)
         self._expander = Expander(config, self._space, data, seed=plan.seed, steps_of=steps_of)
         self._folder = run_folder(config)
-        self._recall = Recall(self._space, self._expander, self._folder)
+        self._cells = KnownCells(self._space, self._expander)
+        self._files = RunFiles((), config.root, folder=self._folder, searched=searched_keys(self._space))
         self._strategy = Bayesian(self._space, draw_seed(config, plan.seed), maximize=config.direction == "maximize")
         first = start_runs(config, self._expander)[: config.n_samples]
         self._first = [run.identity for run in first]
@@ -46,24 +47,24 @@ class Proposer:
 
     @property
     def refused(self) -> dict[str, int]:
-        """Why cells were passed over that are no valid runs, and how many for each reason."""
+        """Why cells were skipped that are not valid runs: reason -> number of cells."""
         return {reason: len(cells) for reason, cells in self._refused.items()}
 
     def next(self, records: Sequence[Record]) -> PlannedRun | None:
-        """The next run, its file still to be written; None when there are n_samples, or no new one is left.
+        """The next run, whose file is still to be written; None when there are n_samples, or no new cell is left.
 
         Args:
-            records: the ledger. What it says of unfinished runs does not count, except that they are not tried again.
+            records: the ledger. Unfinished runs do not count as results, but they are not proposed again.
         """
         latest = latest_by_run(records)
         configurations = [record for record in latest.values() if record.seed == self._plan.seed]
         told: list[Observation] = []
         taken, alike = set(self._first), set(self._first_alike)
         for record in configurations:
-            found = self._recall.find(record)
+            found = self._cells.find(self._files.completed(record))
             if found is None and not _is_settled(record):
-                # Its file was lost with the power, then it is proposed again, under its own number; or it left the
-                # space, then nobody will train it.
+                # Its file was lost in a power cut: then it is proposed again, under its number. Or it is outside the
+                # space: then it is not trained any more.
                 continue
             taken.add(record.identity)
             alike |= {record.identity, record.merge_key}
@@ -94,8 +95,7 @@ class Proposer:
         return None
 
     def _changed(self, expanded: Expanded) -> dict[str, object]:
-        values = values_of(expanded.config, searched_keys(self._space))
-        return {field_of(key): value for key, value in values.items()}
+        return {field_of(key): expanded.settings[key] for key in searched_keys(self._space)}
 
 
 def _is_settled(record: Record) -> bool:
@@ -103,14 +103,14 @@ def _is_settled(record: Record) -> bool:
 
 
 def _told(record: Record, cell: Cell, metric: str) -> Observation | None:
-    """What a record says of its cell; None while it says nothing."""
+    """The result of a cell, from its record; None while there is none."""
     value = record.value_of(metric)
     match record.state:
         case "finished" if value is not None:
             return Observation(cell, "finished", value=value)
         case "diverged":
             return Observation(cell, "diverged")
-        case "pruned" | "interrupted" if record.curve:  # one that waits at a rung says as much as one that was cut
+        case "pruned" | "interrupted" if record.curve:  # a run paused at a rung tells as much as a pruned one
             return Observation(cell, "pruned", curve=tuple(record.curve))
         case "finished" | "pruned" | "failed" | "oom":
             return Observation(cell, "failed")

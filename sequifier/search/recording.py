@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sequifier.callbacks import Emit
 from sequifier.experiment.experiment import Experiment
 from sequifier.results.settings import shown
-from sequifier.search.results import Row
+
+if TYPE_CHECKING:
+    from sequifier.results.ranking import Configuration  # which loads numpy
 
 
 def search_experiment(root: Path, name: str, parameters: Mapping[str, Any]) -> Experiment:
@@ -48,18 +50,18 @@ def logged(experiment: Experiment, emit: Emit) -> Emit:
     return told
 
 
-def summary(rows: Sequence[Row], ended: str) -> dict[str, Any]:
+def summary(rows: "Sequence[Configuration]", ended: str) -> dict[str, Any]:
     """What came of it: how it ended, runs by state, the best one. The table is in results.csv."""
     best = next((row for row in rows if row.rank == 1), None)
     return {
         "ended": ended,
-        "states": dict(Counter(row.state for row in rows if row.run is not None)),
+        "states": dict(Counter(row.state for row in rows)),
         "best": None
         if best is None
         else {
             "run": best.run,
             "name": best.name,
-            "metric": best.metric,
+            "metric": best.value,
             "best_val_loss": best.best_val_loss,
             "model_path": best.model_path,
         },

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sequifier.artifacts.disk import free_bytes
 from sequifier.artifacts.ledger import Ledger, Record, read_ledger
@@ -16,7 +16,7 @@ from sequifier.callbacks import Emit
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
-from sequifier.results.environment import difference_warning
+from sequifier.results.trials import Table
 from sequifier.search.agenda import Agenda
 from sequifier.search.attempts import Search
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
@@ -28,8 +28,11 @@ from sequifier.search.planner import Planner
 from sequifier.search.pruning import Savings
 from sequifier.search.recording import logged, search_experiment, summary
 from sequifier.search.repeats import with_confirmations
-from sequifier.search.results import Row, savings
 from sequifier.search.runner import run_search
+from sequifier.search.table import complete_ledger, savings
+
+if TYPE_CHECKING:
+    from sequifier.results.ranking import Configuration  # which loads numpy
 
 Ended = Literal["planned", "complete", "stopped", "budget"]
 
@@ -54,19 +57,19 @@ class SearchResult:
 
     Attributes:
         plan: with all confirmations.
-        rows: the ranked table.
         ended: why this start ended.
+        table: the trials, of the ledger and still to come.
+        rows: the ranked configurations; empty in a dry run.
         saved: by the pruner.
         refused: why proposed cells are not valid runs, and how many for each reason.
-        difference: in what ranked runs differ besides their settings.
     """
 
     plan: Plan
-    rows: list[Row]
     ended: Ended
+    table: Table
+    rows: "Sequence[Configuration]" = ()
     saved: Savings | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
-    difference: str | None = None
 
 
 def dry_run(config: SearchConfig, *, limit: int | None, emit: Emit) -> SearchResult:
@@ -80,12 +83,12 @@ def dry_run(config: SearchConfig, *, limit: int | None, emit: Emit) -> SearchRes
     Raises:
         ConfigError, DataError, RunError: the plan cannot be made or written.
     """
-    planner = Planner(config)
-    records = read_ledger(_folder(config))
+    planner, folder = Planner(config), SearchFolder(_folder(config))
+    records = read_ledger(folder.path)
     plan = planner.plan(records)
     write_run_files(plan, limit=limit)
     _emit_plan(emit, planner, plan, [run for run in plan.runs if run.record is None], records)
-    return SearchResult(plan, [], "planned")
+    return SearchResult(plan, "planned", folder.table(plan, records))
 
 
 def search(
@@ -111,6 +114,8 @@ def search(
         ConfigError, DataError: before anything trains.
         RunError: also when the search cannot continue; the same command resumes it.
     """
+    from sequifier.results.ranking import ranked  # numpy loads here
+
     planner = Planner(config)
     folder = SearchFolder(_folder(config))
     with Ledger.open(folder.path) as ledger:
@@ -126,20 +131,16 @@ def search(
         if waiting and not confirm(plan, len(waiting)):
             ended = "stopped"
         else:
+            complete_ledger(plan, ledger)
             folder.keep_config(config)
             if remove_surplus(plan, ledger.records):  # keep_models may have had another value before
                 folder.write_results(plan, ledger.records)
             if is_open:
                 session = _Session(planner, plan, ledger, folder, executor, emit)
                 ended, plan = session.run(agenda, interrupt), session.plan
-        return SearchResult(
-            plan,
-            folder.rows(plan, ledger.records),
-            ended,
-            None if config.pruner.type == "none" else savings(plan, ledger.records),
-            planner.refused,
-            difference_warning(ledger.records),
-        )
+        table = folder.table(plan, ledger.records)
+        saved = None if config.pruner.type == "none" else savings(plan, ledger.records)
+        return SearchResult(plan, ended, table, ranked(table), saved, planner.refused)
 
 
 class _Session:
@@ -156,6 +157,8 @@ class _Session:
 
     def run(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
         """Work through the agenda, then confirm and score; record and results are written whatever happens."""
+        from sequifier.results.ranking import ranked  # numpy loads here
+
         with self._record:
             try:
                 ended = self._work(agenda, interrupt)
@@ -166,7 +169,7 @@ class _Session:
                 raise
             self._executor.close()
             self._folder.write_results(self.plan, self._ledger.records)
-            found = summary(self._folder.rows(self.plan, self._ledger.records), ended)
+            found = summary(ranked(self._folder.table(self.plan, self._ledger.records)), ended)
             self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
         return ended
 
@@ -206,14 +209,15 @@ class _Session:
     def _score_winner(self) -> None:
         """Score the best run once on the test split, when there is one."""
         from sequifier.artifacts.sequence_losses import OF_TEST  # numpy loads here
+        from sequifier.results.ranking import in_order
 
         splits = self._planner.metadata.split_paths
-        rows = self._folder.rows(self.plan, self._ledger.records)
+        rows = in_order(self._folder.table(self.plan, self._ledger.records))
         winner = next((row for row in rows if row.rank == 1), None)
-        if len(splits) < 3 or winner is None or winner.run is None or self._folder.is_scored(winner.run):
+        if len(splits) < 3 or winner is None or self._folder.is_scored(winner.run):
             return
-        run_file = Path(winner.run_file)  # of a run which the config no longer asks for it may be gone
-        if not run_file.exists() or not winner.model_path.endswith(".onnx"):
+        run_file = Path(winner.first.config_path)  # of a run which the config no longer asks for it may be gone
+        if not run_file.is_file() or not winner.model_path.endswith(".onnx"):
             return
         model = self._planner.config.root / winner.model_path
         sums = self._folder.path / OF_TEST

@@ -28,9 +28,10 @@ from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.errors import DataError, ModelError, SequifierError
 from sequifier.experiment.record import read_record
 from sequifier.report.exports.trackers import read_evaluations
-from sequifier.results.run_files import direction_of, read_document
+from sequifier.results.find import direction_of
+from sequifier.results.run_files import read_document
 from sequifier.results.samplers import is_sampler_ledger
-from sequifier.results.training import _results, read_curves
+from sequifier.results.training import read_curves
 from sequifier.search.folder import SearchFolder
 from tests.support.data_section import data_section
 from tests.support.events import make_events
@@ -226,11 +227,6 @@ OPTIONAL: dict[str, tuple[str, Callable[[Path], Any], Callable[[Path], Any]]] = 
     ),
     "curves": ("metrics.jsonl", write_json(ENTRY), lambda path: read_curves(path.parent)),
     "evaluations": ("metrics.jsonl", write_json(ENTRY), lambda path: read_evaluations(path.parent, 0.0)),
-    "table": (
-        "results.csv",
-        lambda path: path.write_text("run,parameters\n1,20\n"),
-        lambda path: _results(path.parent),
-    ),
     "kind of a ledger": (LEDGER_FILE, write_json({"sampler_type": "x"}), lambda path: is_sampler_ledger(path.parent)),
     "config of a search": (
         "search.yaml",

@@ -32,7 +32,7 @@ def test_a_ranked_real_search_is_as_in_its_results(real_project: Path) -> None:
         assert own.value == pytest.approx(float(row["best_val_loss"]), rel=1e-12)
         assert own.standard_error == pytest.approx(float(row["standard_error"]), rel=1e-9)
         assert str(own.is_indistinguishable).lower().replace("none", "") == row["indistinguishable"]
-        assert " ".join(map(str, own.trials)) == row["runs"]
+        assert " ".join(map(str, own.numbers)) == row["runs"]
         assert own.n_parameters == int(row["parameters"])
         assert own.n_seeds == 2
     assert table.parameters == ("input_columns", "learning_rate")

@@ -13,33 +13,30 @@ from sequifier.errors import RunError
 from sequifier.report.exports.optuna import distribution, export_optuna
 from sequifier.results.find import find_search
 
-OPTIMIZERS = ["{name: AdamW, weight_decay: 0.1}", "{name: SGD}", "{name: AdamW, weight_decay: 0.001}"]
+OPTIMIZERS = [{"name": "AdamW", "weight_decay": 0.1}, {"name": "SGD"}, {"name": "AdamW", "weight_decay": 0.001}]
 
 
-def write_run_file(root: Path, number: int, *, batch_size: int = 16) -> Path:
-    path = root / "configs" / "hp_search" / f"demo-run-{number}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f"model_name: demo-run-{number}\nseed: {1010 + number}\nmetric: val_loss\ndirection: minimize\n"
-        f"input_columns: {['[a]', '[a, b]'][number % 2]}\n"
-        f"model_spec: {{dim_model: {8 + 8 * number}, n_kv_heads: {[None, 1][number % 2] or 'null'}, num_layers: 2}}\n"
-        f"training_spec: {{batch_size: {batch_size}, accumulation_steps: 1, effective_batch_size: null, "
-        f"learning_rate: 1e-{1 + number % 4}, optimizer: {OPTIMIZERS[number % 3]}}}\n"
-    )
-    return path
+def settings(number: int) -> dict[str, Any]:
+    return {
+        "input_columns": [["a"], ["a", "b"]][number % 2],
+        "model_spec.dim_model": 8 + 8 * number,
+        "model_spec.n_kv_heads": [None, 1][number % 2],
+        "training_spec.batch_size": 16,
+        "training_spec.learning_rate": 10.0 ** -(1 + number % 4),
+        "training_spec.optimizer": OPTIMIZERS[number % 3],
+    }
 
 
 def record(run: int, state: State, **values: Any) -> Record:
     known = {"run": run, "name": f"demo-run-{run}", "identity": f"{run:064d}", "data": "d", "batch_size": 16}
-    return Record.model_validate(known | {"state": state, "seed": 1010 + run} | values)
+    return Record.model_validate(known | {"state": state, "seed": 1010 + run, "settings": settings(run)} | values)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a search in every state."""
     monkeypatch.chdir(tmp_path)
-    paths = [write_run_file(tmp_path, number) for number in range(7)]
-    files = {"config": str(paths[0].relative_to(tmp_path)), "best_onnx": "models/m.onnx"}
+    files = {"config": "configs/hp_search/demo-run-0.yaml", "best_onnx": "models/m.onnx"}
     records = [
         record(0, "running", time="2026-01-02T03:04:05.000+00:00"),
         record(
@@ -53,7 +50,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             seconds={"training": 1.0, "total": 1.5},
             files=files,
         ),
-        record(1, "pruned", best_val_loss=1.5, curve=[1.5], files={"config": str(paths[1])}),
+        record(1, "pruned", best_val_loss=1.5, curve=[1.5]),
         record(2, "failed", error="ValueError: no"),
         record(3, "diverged", best_val_loss=2.0, curve=[2.0]),
         record(4, "diverged"),
@@ -87,7 +84,7 @@ def test_a_search_can_be_loaded_as_a_study(project: Path) -> None:
     assert first.params == model | {"learning_rate": 0.1, "optimizer": "AdamW", "optimizer.weight_decay": 0.1}
     assert study.trials[1].params.keys() == first.params.keys() - {"optimizer.weight_decay"}
     assert study.trials[1].params["input_columns"] == "[a, b]"
-    assert failed.params["dim_model"] == 24, "its run file lies beside the others"
+    assert failed.params["dim_model"] == 24
     assert failed.user_attrs["error"] == "ValueError: no"
     attributes = first.user_attrs
     assert (attributes["run"], attributes["seconds"], attributes["best_epoch"]) == (0, 1.5, 2)
@@ -133,15 +130,15 @@ def test_the_config_beside_the_ledger_says_what_ranks(project: Path) -> None:
 def test_a_metric_whose_direction_nobody_says_needs_one(project: Path) -> None:
     with Ledger.open(project / "logs" / "demo") as ledger:
         ledger.append(record(6, "finished", best_val_loss=0.25, metrics={"reach": 3.0}))
-    with pytest.raises(RunError, match="which way `reach` is better is not known"):
+    with pytest.raises(RunError, match="the direction of `reach` is unknown"):
         export_optuna(Path("logs/demo"), URL, metric="reach")
     export_optuna(Path("logs/demo"), URL, metric="reach", direction="maximize")
     assert load(URL).best_value == 3.0
 
 
 def test_the_planned_batch_is_a_parameter_not_what_fitted_into_memory(project: Path) -> None:
-    write_run_file(project, 0, batch_size=8)
-    write_run_file(project, 1, batch_size=4)
+    with Ledger.open(project / "logs" / "demo") as ledger:
+        ledger.append(record(0, "finished", best_val_loss=0.5, batch_size=8), record(6, "running", batch_size=4))
     export_optuna(Path("logs/demo"), URL)
     assert all("batch_size" not in trial.params for trial in load(URL).trials), "all runs were planned with 16"
 
@@ -172,9 +169,10 @@ def test_what_cannot_be_written_is_said(project: Path) -> None:
         export_optuna(Path("logs/other"), URL)
 
 
-def test_a_search_whose_run_files_are_gone_keeps_its_results(project: Path) -> None:
-    for path in (project / "configs" / "hp_search").iterdir():
-        path.unlink()
+def test_an_older_search_whose_run_files_are_gone_keeps_its_results(project: Path) -> None:
+    with Ledger.open(project / "logs" / "demo") as ledger:
+        older = [record.model_copy(update={"settings": None}) for record in ledger.latest().values()]
+        ledger.append(*older)
     export_optuna(Path("logs/demo"), URL)
     assert (load(URL).best_value, load(URL).best_params) == (0.5, {})
 

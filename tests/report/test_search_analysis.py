@@ -11,7 +11,7 @@ from sequifier.cli.main import cli
 from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
-from sequifier.results.find import CONFIG_FILE
+from sequifier.results.search_folder import CONFIG_FILE
 from sequifier.search.folder import SearchFolder
 
 

@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequifier.cli.progress import needs_lines, plan_lines
-from sequifier.cli.tables import print_next, print_results
+from sequifier.cli.tables import print_next, print_table
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
+from sequifier.results.ranking import ranked
+from sequifier.results.results_csv import write_results
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keep_models import surplus
 from sequifier.search.repeats import with_confirmations
-from sequifier.search.results import results, savings
-from sequifier.search.results_file import write_results
 from sequifier.search.session import SearchResult
-from tests.support.searches import ended, search, started
+from sequifier.search.table import savings, search_table
+from tests.support.searches import ended, results, search, started
 
 
 def some(*values: Any) -> st.SearchStrategy[list[Any]]:
@@ -68,18 +69,19 @@ def test_an_edited_search_loses_no_run_and_ends_with_its_table(
     second = with_confirmations(second, records)
 
     rows = results(second, records, {"mean": {"val_loss": 1.2}})
-    listed = [number for row in rows for number in row.runs]
+    listed = [number for row in rows if row.run is not None for number in row.numbers]
     assert sorted(listed) == sorted({*(run.number for run in second.runs), *(record.run for record in records)})
     for row in rows:
-        assert row.run is None or row.run_file
+        assert row.run is None or row.first.config_path
     write_results(folder / "results.csv", rows, metric=config.metric)
     waiting = [run for run in second.runs if run.record is None]
     lines = [*plan_lines(second, waiting), *needs_lines(second, disk_use(second, records), 10**9, 1.0)]
     assert lines
     seconds_left(waiting, second.runs, records)
     surplus(second, records)
-    result = SearchResult(second, rows, "complete", savings(second, records))
-    print_results(result)
+    table = search_table(second, records)
+    result = SearchResult(second, "complete", table, ranked(table), savings(second, records))
+    print_table(table, result.rows)
     print_next(result, Path("search.yaml"))
     # Every run of the ledger is in the plan or is an earlier one, and the plan says which.
     difference = second.difference()
@@ -116,7 +118,7 @@ def test_a_sample_drawn_anew_keeps_the_runs_that_its_space_still_holds(tmp_path:
     assert gone.difference().gone == (0, 1, 2)
     assert "  no longer part of the config (results are kept): 3 runs (0, 1, 2)" in plan_lines(gone, [])
     rows = results(gone, records)
-    assert [set(row.changed) for row in rows] == [{"learning_rate", "dropout"}] * 3
+    assert [set(row.varied) for row in rows] == [{"learning_rate", "dropout"}] * 3
 
 
 def test_a_run_that_left_the_space_before_it_had_a_result_does_not_count(tmp_path: Path) -> None:
@@ -142,8 +144,8 @@ def test_repeats_of_a_value_that_was_taken_out_stay_one_configuration(tmp_path: 
         for run in first.runs
     ]
     rows = results(started(asked([5e-4]), records), records)
-    assert [(row.rank, row.runs, row.metric) for row in rows] == [(1, (1, 3), 1.6), (2, (0, 2), 2.0)]
-    assert [row.changed for row in rows] == [{"learning_rate": "0.0005"}, {"learning_rate": "0.001"}]
+    assert [(row.rank, row.numbers, row.value) for row in rows] == [(1, (1, 3), 1.6), (2, (0, 2), 2.0)]
+    assert [row.varied for row in rows] == [{"learning_rate": 0.0005}, {"learning_rate": 0.001}]
 
 
 def test_repeats_of_runs_that_are_not_sampled_this_time_are_not_sampled_either(tmp_path: Path) -> None:
@@ -175,5 +177,6 @@ def test_one_is_not_said_as_many_and_a_search_without_results_says_how_to_go_on(
     records = [ended(first.runs[0], "failed").model_copy(update={"error": "no"})]
     second = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), records)
     assert plan_lines(second, [])[-1] == "  nothing is left to train: 1 run is done"
-    print_next(SearchResult(second, results(second, records), "complete", savings(second, records)), Path("s.yaml"))
+    table = search_table(second, records)
+    print_next(SearchResult(second, "complete", table, ranked(table), savings(second, records)), Path("s.yaml"))
     assert "1 failed: sequifier hyperparameter-search --config-path s.yaml --retry-failed" in capsys.readouterr().out

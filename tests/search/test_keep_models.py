@@ -10,8 +10,7 @@ from sequifier.artifacts.ledger import Record, State
 from sequifier.search.keep_models import remove_surplus, surplus
 from sequifier.search.plan import Plan, make_plan
 from sequifier.search.repeats import with_confirmations, with_repeats
-from sequifier.search.results import results
-from tests.support.searches import FINGERPRINT, metadata, search
+from tests.support.searches import FINGERPRINT, metadata, results, search
 
 
 def planned(root: Path, n_runs: int, records: list[Record] | None = None, **values: Any) -> Plan:

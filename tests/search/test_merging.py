@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from sequifier.search.configurations import configurations
 from sequifier.search.plan import make_plan
 from sequifier.search.proposals import Proposer
-from tests.support.searches import ended, metadata, plan_of, search, started
+from tests.support.searches import ended, metadata, plan_of, results, search, started
 
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "optimizer": (
@@ -122,4 +121,4 @@ def test_seeds_of_a_run_in_another_spelling_are_its_seeds(tmp_path: Path) -> Non
     spelled = search(training={"optimizer": {"name": "AdamW", "weight_decay": 0.01}}, **root)
     after = started(spelled, records)
     assert after.new == ()
-    assert configurations(after, records) == [(0, 1)]
+    assert [row.numbers for row in results(after, records)] == [(0, 1)]

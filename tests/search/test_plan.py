@@ -568,6 +568,6 @@ def test_planning_loads_no_heavy_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, sequifier.search.plan, sequifier.search.results; print(*sys.modules)"
+    code = "import sys, sequifier.search.plan, sequifier.search.table; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "polars", "onnx", "optuna", "numpy"} & set(run.stdout.split())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.artifacts.ledger import Record
+from sequifier.artifacts.ledger import Record, State
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import STARTUP
@@ -15,7 +15,8 @@ from sequifier.search.build_space import build_space
 from sequifier.search.plan import PlannedRun, make_plan, run_file, write_run_files
 from sequifier.search.proposals import Proposer
 from sequifier.search.space import MAX_EXTREMES
-from tests.support.searches import metadata, record_of, search
+from tests.support import searches
+from tests.support.searches import metadata, search
 
 ADAMW = {"name": "AdamW", "weight_decay": {"low": 1e-5, "high": 1e-1, "log": True}}
 
@@ -40,6 +41,11 @@ def config(tmp_path: Path) -> Callable[..., SearchConfig]:
 def loss(run: PlannedRun) -> float:
     training, model = run.config.training_spec, run.config.model_spec
     return (math.log10(training.learning_rate) + 3) ** 2 + abs(model.dim_model - 32) / 32 + model.num_layers / 10
+
+
+def record_of(run: PlannedRun, state: State = "finished", **values: Any) -> Record:
+    measured = {"best_val_loss": loss(run)} if state == "finished" else {}
+    return searches.record_of(run, state, **measured | values)
 
 
 def proposer(config: SearchConfig, records: list[Record] | None = None) -> Proposer:

@@ -12,11 +12,10 @@ from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
 from sequifier.config.identity import identity
 from sequifier.results.ranking import skill
-from sequifier.search.configurations import configurations
+from sequifier.results.results_csv import write_results
 from sequifier.search.plan import Plan, make_plan
-from sequifier.search.results import results, savings
-from sequifier.search.results_file import write_results
-from tests.support.searches import metadata, record_of, search
+from sequifier.search.table import savings
+from tests.support.searches import FINGERPRINT, metadata, record_of, results, search
 
 BASELINES = {
     "most frequent": {"val_loss": 2.0, "val_kind_accuracy": 0.25},
@@ -51,7 +50,7 @@ def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_r
         record_of(plan.runs[2], best_val_loss=0.75, best_epoch=4, files={"record": "r", "best_onnx": "models/m.onnx"}),
     ]
     rows = results(plan, records, BASELINES)
-    assert [(row.rank, row.run, row.name, row.state, row.metric) for row in rows] == [
+    assert [(row.rank, row.run, row.name, row.state, row.value) for row in rows] == [
         (1, 2, "demo-run-2", "finished", 0.75),
         (None, None, "what follows what", "baseline", 1.0),
         (2, 0, "demo-run-0", "finished", 1.5),
@@ -60,8 +59,8 @@ def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_r
         (None, 3, "demo-run-3", "planned", None),
     ]
     best, _, second, _, failed, _ = rows
-    assert (best.changed, best.skill, best.model_path) == ({"dropout": "0.2"}, 0.25, "models/m.onnx")
-    assert (second.skill, second.seconds, second.best_epoch, second.parameters) == (
+    assert (best.varied, best.skill, best.model_path) == ({"dropout": 0.2}, 0.25, "models/m.onnx")
+    assert (second.skill, second.seconds, second.first.best_epoch, second.n_parameters) == (
         -0.5,
         2.5,
         3,
@@ -121,7 +120,7 @@ def test_a_smaller_batch_is_marked_only_when_the_optimizer_saw_it() -> None:
             record_of(plan.runs[1], best_val_loss=2.0),
         ]
         rows = results(plan, records)
-        assert [row.batch_changed for row in rows[:2]] == [marked, False]
+        assert ["changed" in row.batches for row in rows[:2]] == [marked, False]
 
 
 def test_a_run_that_left_the_space_stays_in_the_table() -> None:
@@ -143,12 +142,12 @@ def test_runs_that_differ_by_their_seed_alone_are_one_configuration() -> None:
     once = planned()
     plan = repeated(once, 1011, 1012)
     together = [(0, 4, 8), (1, 5, 9), (2, 6, 10), (3, 7, 11)]
-    assert configurations(plan, []) == together
+    assert [row.numbers for row in results(plan, [])] == together
     # Repeats that the config does not ask for any more are recognised by their identity.
-    records = [record_of(plan.runs[run], best_val_loss=1.0, seed=plan.runs[run].config.seed) for run in range(12)]
-    assert configurations(once, records) == together
-    unknown = record_of(once.runs[0], best_val_loss=1.0, seed=3).model_copy(update={"run": 7, "identity": "f" * 64})
-    assert configurations(once, [unknown])[-1] == (7,)
+    every = [plan.runs[run].new_record(FINGERPRINT, "finished", best_val_loss=1.0) for run in range(12)]
+    assert sorted(row.numbers for row in results(once, every)) == together
+    unknown = every[0].model_copy(update={"run": 7, "identity": "f" * 64, "seed": 3, "configuration": "f" * 64})
+    assert (7,) in [row.numbers for row in results(once, [unknown])]
 
 
 def test_a_configuration_has_the_mean_of_its_seeds_and_their_standard_error() -> None:
@@ -160,9 +159,9 @@ def test_a_configuration_has_the_mean_of_its_seeds_and_their_standard_error() ->
         record_of(plan.runs[1], best_val_loss=1.2, files={"best_onnx": "models/1.onnx"}),
     ]
     first, second, *_ = results(plan, records)
-    assert (first.run, first.runs, first.n_seeds, first.n_failed) == (1, (1, 5, 9), 1, 0)
-    assert (second.run, second.runs, second.n_seeds, second.n_failed) == (0, (0, 4, 8), 2, 1)
-    assert (second.metric, second.best_val_loss, second.best_epoch, second.seconds) == (1.5, 1.5, 3, 2.0)
+    assert (first.run, first.numbers, first.n_seeds, first.n_failed) == (1, (1, 5, 9), 1, 0)
+    assert (second.run, second.numbers, second.n_seeds, second.n_failed) == (0, (0, 4, 8), 2, 1)
+    assert (second.value, second.best_val_loss, second.first.best_epoch, second.seconds) == (1.5, 1.5, 3, 2.0)
     assert second.standard_error == pytest.approx(0.5)
     assert (second.epochs, second.planned_epochs) == (8, 30)
     assert second.error == "run 8 failed: ValueError: no"
@@ -195,7 +194,7 @@ def test_what_is_indistinguishable_from_the_best_is_found_in_the_losses_of_the_s
         records.append(record_of(plan.runs[run], best_val_loss=float(mean.mean()), files=files, metrics=metrics))
     records.append(record_of(plan.runs[3], best_val_loss=5.0, metrics={"standard_error": 0.5}))
     rows = results(plan, records)
-    assert [(row.run, row.indistinguishable) for row in rows] == [(0, None), (1, True), (2, False), (3, None)]
+    assert [(row.run, row.is_indistinguishable) for row in rows] == [(0, None), (1, True), (2, False), (3, None)]
     assert [row.standard_error for row in rows[:3]] == pytest.approx(
         [np.std(mean) / 200**0.5 for mean in means], rel=0.1
     )
@@ -221,7 +220,7 @@ def test_a_single_sequence_has_no_standard_error_and_no_verdict(tmp_path: Path) 
         for run, loss in enumerate(losses)
     ]
     rows = [row for row in results(plan, records, BASELINES) if row.rank]
-    assert [(row.standard_error, row.indistinguishable, row.beats_baselines) for row in rows] == [(None,) * 3] * 3
+    assert [(row.standard_error, row.is_indistinguishable, row.beats_baselines) for row in rows] == [(None,) * 3] * 3
     write_results(tmp_path / "results.csv", rows)
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         assert {row["standard_error"] for row in csv.DictReader(file)} == {""}
@@ -243,11 +242,11 @@ def test_any_metric_that_ranks_has_its_errors_and_beats_baselines_in_pairs(tmp_p
     )
     scores = {"weak": {"val_loss": 1.0, metric: weak.value}, "ok": {"val_loss": 1.0, metric: strong.value}}
     rows = results(plan, records, scores)
-    claims = {row.run: (row.indistinguishable, row.beats_baselines) for row in rows if row.rank}
+    claims = {row.run: (row.is_indistinguishable, row.beats_baselines) for row in rows if row.rank}
     assert claims == {2: (None, True), 1: (False, False), 0: (False, False)}
     errors = {row.name: row.standard_error for row in rows}
     assert errors["weak"] == pytest.approx(np.std(easy, ddof=1) / 40**0.5, rel=1e-6)
-    assert {row.standard_error_by for row in rows if row.metric is not None} == {"sequences"}
+    assert {row.standard_error_by for row in rows if row.value is not None} == {"sequences"}
     del scores["ok"]
     assert [row.beats_baselines for row in results(plan, records, scores) if row.rank] == [True] * 3
 
@@ -256,7 +255,7 @@ def test_the_winner_has_its_test_metric() -> None:
     plan = repeated(planned(), 1011)
     records = [record_of(plan.runs[run], best_val_loss=1.0 + run) for run in (0, 1, 4)]
     test = {"run": 4, "metrics": {"val_loss": 1.25, "val_kind_accuracy": 0.5}}
-    assert [row.test_metric for row in results(plan, records, test=test)] == [None, 1.25, None, None]
+    assert [row.test_value for row in results(plan, records, test=test)] == [None, 1.25, None, None]
 
 
 def test_seconds_are_those_of_all_parts_of_a_run() -> None:

@@ -1,12 +1,15 @@
 """Small searches, a data set to plan them on, and records of their runs."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.artifacts.metadata import Metadata
 from sequifier.config.search import SearchConfig
+from sequifier.results.ranking import ranked, with_baselines
 from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
 from sequifier.search.repeats import with_repeats
+from sequifier.search.table import search_table
 from tests.support.data_section import data_section
 
 FINGERPRINT = "0123456789abcdef"
@@ -83,3 +86,15 @@ def ended(run: PlannedRun, state: State = "finished") -> Record:
     """Return the last record of a run; a finished run has a loss."""
     loss = 1.0 + run.number / 7 if state == "finished" else None
     return record_of(run, state, loss=loss, merge_key=run.merge_key, files={"config": str(run.path)})
+
+
+def results(
+    plan: Plan,
+    records: Sequence[Record],
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    test: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """The rows of the ranked table, the baselines among them."""
+    table = search_table(plan, records, baselines=baselines, test=test)
+    return with_baselines(ranked(table), table)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.errors import RunError
 from sequifier.report.groups import is_logarithmic
-from sequifier.results.find import find_ranking
-from sequifier.results.run_files import Setting, read_run_files, varied_settings
 from sequifier.results.samplers import is_sampler_ledger
+from sequifier.results.settings import Setting
+from sequifier.results.training import collect_search
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -60,19 +60,21 @@ def export_optuna(
     records = read_ledger(folder, Record)
     if not records:
         raise RunError("the search has no runs yet", where=str(folder / LEDGER_FILE))
-    documents = read_run_files(records, folder.absolute().parent.parent)
-    ranking = find_ranking(folder, records, documents, metric=metric, direction=direction)
-    settings = varied_settings(records, documents)
+    table = collect_search(folder, metric=metric, direction=direction)
+    settings = {
+        trial.number: {name: trial.settings[name] for name in table.all_parameters if name in trial.settings}
+        for trial in table.trials
+    }
     ledger = str((folder / LEDGER_FILE).absolute())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = optuna.storages.RDBStorage(url)
         try:
             _make_room(storage, folder.name, ledger, url)
-            study = optuna.create_study(storage=storage, study_name=folder.name, direction=ranking.direction)
+            study = optuna.create_study(storage=storage, study_name=folder.name, direction=table.direction)
             study.set_user_attr(MADE_BY, ledger)
-            study.set_user_attr("metric", ranking.metric)
-            trials = _trials(records, settings, ranking.metric)
+            study.set_user_attr("metric", table.metric)
+            trials = _trials(records, settings, table.metric)
             study.add_trials(trials)
         finally:
             storage.remove_session()

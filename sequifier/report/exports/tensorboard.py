@@ -13,8 +13,7 @@ from typing import Any
 from sequifier.artifacts.atomic import write_text
 from sequifier.errors import RunError
 from sequifier.report.exports.trackers import MADE_BY, TrackedRun, missing, plain_name, tracked_runs, varied
-from sequifier.results.run_files import Setting
-from sequifier.results.settings import shown
+from sequifier.results.settings import Setting, shown
 from sequifier.results.trials import Table, is_number
 
 SUFFIX = ".sequifier"

@@ -14,7 +14,7 @@ from sequifier.artifacts.ledger import DONE, FAILED
 from sequifier.artifacts.read_file import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
-from sequifier.results.run_files import Setting
+from sequifier.results.settings import Setting
 from sequifier.results.trials import Table, Trial, finite
 
 EXTRA = "pip install 'sequifier[trackers]'"
@@ -91,8 +91,7 @@ def tracked_runs(table: Table) -> list[TrackedRun]:
 
 def varied(table: Table) -> list[str]:
     """Return the settings in which runs differ, linked ones included, and the seed where it differs."""
-    names = [name for first in table.parameters for name in (first, *table.linked.get(first, ()))]
-    return [*names, *(["seed"] if len({trial.seed for trial in table.trials}) > 1 else [])]
+    return [*table.all_parameters, *(["seed"] if len({trial.seed for trial in table.trials}) > 1 else [])]
 
 
 def plain_name(name: str) -> str:

@@ -70,7 +70,7 @@ def _on_axis(row: Configuration, name: str) -> object:
 def curves_section(analysis: Analysis, charts: dict[str, object]) -> list[Section]:
     """Draw the learning curves; what the script reads off them is added to `charts`."""
     table, metric = analysis.table, analysis.table.curve_metric
-    rank = {trial: row.rank for row in analysis.rows for trial in row.trials}
+    rank = {number: row.rank for row in analysis.rows for number in row.numbers}
     n_top = top_count(sum(row.rank is not None for row in analysis.rows))
     known = [trial for trial in table.trials if sum(value is not None for value in trial.curve) > 1]
     known.sort(key=lambda trial: (rank.get(trial.number) is None, rank.get(trial.number) or 0, trial.number))

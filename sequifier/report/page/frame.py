@@ -12,10 +12,9 @@ from markupsafe import Markup
 
 from sequifier import __version__
 from sequifier.printable import printable
-from sequifier.report.groups import text_of
 from sequifier.report.numbers import in_percent, number, seconds_text
 from sequifier.report.page.charts import Chart
-from sequifier.results.run_files import Setting
+from sequifier.results.settings import Setting, text_of
 from sequifier.results.trials import own_number
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sequifier.report.groups import BestRange, Group, is_logarithmic, text_of
+from sequifier.report.groups import BestRange, Group, is_logarithmic
 from sequifier.report.interactions import Interaction
+from sequifier.results.settings import text_of
 from sequifier.results.trials import Trial, is_number
 
 

@@ -1,0 +1,36 @@
+"""What a search stores beside its ledger, in `logs/[hp_search_name]`: its config, its baselines, the test score."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from sequifier.artifacts.read_file import object_or_none
+
+CONFIG_FILE = "search.yaml"
+"""The config of the search, in one piece."""
+
+BASELINES_FILE = "baselines.json"
+TEST_FILE = "test.json"
+
+
+def read_baselines(folder: Path) -> dict[str, dict[str, float]]:
+    """Baseline -> metrics; empty where the file is missing or damaged: the next run computes them again."""
+    content = object_or_none(folder / BASELINES_FILE) or {}
+    scores = {name: values for name in content if (values := _scores(content[name])) and "val_loss" in values}
+    return scores if len(scores) == len(content) else {}
+
+
+def read_test(folder: Path) -> dict[str, Any]:
+    """`run` and `metrics` of the winner on the test split; empty where the file is missing or damaged."""
+    found = object_or_none(folder / TEST_FILE) or {}
+    metrics = _scores(found.get("metrics"))
+    return found if isinstance(found.get("run"), int) and metrics is not None and "val_loss" in metrics else {}
+
+
+def _scores(values: Any) -> dict[str, float] | None:
+    """A map of finite numbers, else None."""
+    return values if isinstance(values, dict) and all(map(_is_number, values.values())) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

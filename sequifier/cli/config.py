@@ -57,7 +57,9 @@ def show(
     only_given: bool,
     verbose: bool | None,
 ) -> None:
-    """Print every value with the place it comes from, and the config hash.
+    """Print every value of a config and where it comes from.
+
+    The last line has the config hash; for a run this is the identity that its log and the ledger show.
 
     A place is FILE:LINE, `base` FILE:LINE of an inherited file, FILE:LINE (section NAME), -D, a flag, the metadata, or
     default.
@@ -124,11 +126,11 @@ def validate(
     config_section: str | None,
     verbose: bool | None,
 ) -> int:
-    """Find every mistake in one or several configs, without running anything; exit code 1 when there are any.
+    """Find every mistake in configs, without running anything.
 
-    Without FILE, the default files that exist are checked: configs/preprocess.yaml, configs/train.yaml and so on. Every
-    entry of `sections:` is checked too. Where preprocessed data exist, columns, sizes and lengths of schedulers are
-    checked against them.
+    The exit code is 1 when there are mistakes. Without FILE, the default files that exist are checked:
+    configs/preprocess.yaml, configs/train.yaml and so on. Every entry of `sections:` is checked too. Where preprocessed
+    data exist, columns, sizes and lengths of schedulers are checked against them.
 
     \b
     Example:
@@ -207,7 +209,9 @@ def _hidden(error: ConfigError) -> Iterator[Problem]:
 @command.command("explain")
 @click.argument("field", metavar="FIELD")
 def explain(field: str) -> None:
-    """Explain a field: purpose, values, default, interactions, when to change it, how to search it.
+    """Explain a field, an optimizer, a scheduler or a loss.
+
+    Prints purpose, values, default, interactions, when to change it, and how to search it.
 
     FIELD is a name or dotted key of any config, its name in another library (patience, lr, heads), or the name of an
     optimizer, scheduler or criterion.
@@ -229,7 +233,7 @@ def explain(field: str) -> None:
     "--output", type=click.Path(path_type=Path), help="Write to this file; without --kind, schemas to a folder."
 )
 def reference(json_schema: bool, kind: str | None, output: Path | None) -> None:
-    """Print every field of every config as Markdown, or as JSON Schema.
+    """Print all fields as Markdown or JSON Schema.
 
     With --json-schema and --output FOLDER, one schema per kind is written: FOLDER/train.schema.json and so on. An
     editor with the YAML language server finds it from the first line of a file:

@@ -267,10 +267,11 @@ class SearchFields(ProjectConfig):
         default_factory=list,
         description="Fields to take out of their built-in linked group (dim_model, n_head, ...; learning_rate, "
         "epochs, scheduler; input_columns, column_types), so that each of their values is combined with "
-        "each value of the others.",
+        "each value of the others. Models whose n_head does not divide dim_model are left out, and counted in the "
+        "plan.",
         json_schema_extra=about(
             interacts="links, which may put them into another group; ranges, which are combined with every value in "
-            "any case. Models whose n_head does not divide dim_model are left out, and counted in the plan",
+            "any case",
             change="to `[learning_rate]` to try every learning rate with every scheduler",
         ),
     )
@@ -382,11 +383,11 @@ class SearchFields(ProjectConfig):
     )
     keep_models: Literal["all", "best"] | Annotated[int, Field(gt=0, strict=True)] = Field(
         "all",
-        description="Which exported models to keep: `all`, `best`, or the best N.",
+        description="Which exported models to keep: `all`, `best`, or the best N. The others are removed once better "
+        "runs have finished; `sequifier export` makes a removed model again from its checkpoint.",
         json_schema_extra=about(
             unit="runs",
-            interacts="repeats: of several seeds of a configuration the first one counts. Other models are removed "
-            "once better runs have finished, and a command makes them again",
+            interacts="repeats: of several seeds of a configuration the first one counts",
             change="to save disk; results and checkpoints stay",
         ),
     )

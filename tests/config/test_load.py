@@ -89,6 +89,11 @@ def test_all_problems_are_reported_at_once_with_file_and_line(tmp_path: Path) ->
     [
         ("learning_rate: 0.1\n", "it belongs under `training_spec`"),
         ("sead: 1\n", "did you mean `seed`?"),
+        ("patience: 3\n", "it is called `training_spec.early_stopping_epochs` here"),
+        ("context_length: 8\n", "it is called `seq_length` here"),
+        ("model_spec: {heads: 2}\n", "it is called `n_head` here"),
+        ("training_spec: {wd: 0.1}\n", "`weight_decay` is an option of the optimizer"),
+        ("training_spec: {bs: 8}\n", "it is called `batch_size` here"),
         ("model_spec: {activation_fn: swigluu}\n", "did you mean `swiglu`?"),
         ("training_spec: {epochs: true}\n", "got true"),
         ("training_spec: {optimizer: {name: AdamX}}\n", "did you mean"),

@@ -12,7 +12,7 @@ from sequifier.config.catalogue.torch_names import SINGULAR, Family, Option, kno
 from sequifier.config.dump import inline
 from sequifier.config.fields import COUNTED, MAY_DIFFER_ON_RESUME, SEARCH_SECTIONS, run_fields, searchable
 from sequifier.config.help.comments import summary
-from sequifier.config.help.describe import Described, describe
+from sequifier.config.help.describe import IN_ITS_FIELDS, Described, describe
 from sequifier.config.help.reference import models_in
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.old_names import ELSEWHERE, SPELLINGS, as_word
@@ -128,7 +128,8 @@ def _text(places: list[Place]) -> str:
         files.setdefault(place.key, []).append(place.file)
     head = "; ".join(f"{key} ({', '.join(names)})" for key, names in files.items())
     facts = {
-        "values": described.values,
+        "fields": ", ".join(_fields_of(places[0])),
+        "values": described.values if described.default != IN_ITS_FIELDS else "",
         "default": described.default or "none: it is mandatory",
         "interacts with": described.interacts,
         "change it": described.change,
@@ -143,6 +144,13 @@ def _text(places: list[Place]) -> str:
         if said:
             lines += _wrapped(said, f"  {name:<{width - 2}}", " " * width)
     return "\n".join(lines)
+
+
+def _fields_of(section: Place) -> list[str]:
+    """The names of the fields of a section."""
+    of_run = {searched: section for section, searched in SEARCH_SECTIONS.items()}
+    kind, key = ("train", of_run[section.key]) if section.key in of_run else (section.kind, section.key)
+    return [place.name for place in all_fields() if place.kind == kind and place.key.rpartition(".")[0] == key]
 
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:

@@ -31,13 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise RunError(
-            f"cannot write {path.name}: {error.strerror or error}",
-            where=str(path.parent),
-            fix="choose a shorter name"
-            if error.errno == errno.ENAMETOOLONG
-            else "free some space or choose a writable folder; no incomplete file was left",
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         # A name that the system refuses cannot be removed either; the first error is raised.
         with suppress(OSError):
@@ -71,15 +65,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise
         sync_folder(path.parent)
     except OSError as error:
-        raise RunError(
-            f"cannot write {path.name}: {error.strerror or error}",
-            where=str(path.parent),
-            fix="free some space or choose a writable folder; no incomplete folder was left",
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         for rest in (temporary, old):
             with suppress(OSError):
                 shutil.rmtree(rest)
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    is_long = error.errno == errno.ENAMETOOLONG
+    return RunError(
+        f"cannot write {path.name}: {error.strerror or error}",
+        where=str(path.parent),
+        fix="choose a shorter name" if is_long else "free some space or choose a writable folder; nothing was changed",
+    )
 
 
 def _clear_up(path: Path, temporary: Path) -> None:

@@ -1,10 +1,10 @@
-"""What a sampler search leaves: its ledger, the result file made of it, and the export that `infer` takes.
+"""The files of a sampler search: its ledger, its result file, and the export for `infer`.
 
-    logs/[name]/ledger.jsonl                             the truth, see artifacts/ledger.py; here with samplers in it
-    logs/[name]/hyper_search_[strategy]_[stamp].json     `search_results`: metadata, the best, all, sorted
-    best.yaml                                            `export`: the best of all and of each sampler
+    logs/[name]/ledger.jsonl                             the ledger, see artifacts/ledger.py, with `SamplerRecord`s
+    logs/[name]/hyper_search_[strategy]_[stamp].json     `search_results`: metadata, best and all configurations
+    best.yaml                                            `export`: the best of all, and of each sampler
 
-A result file is a reading of the ledger: the same records give the same file.
+A result file depends only on the records of the ledger.
 """
 
 import json
@@ -23,31 +23,31 @@ from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
 
 SCORE = "score"
-"""The metric of a record that ranks it: the mean score, 0 to 10, larger is better."""
+"""The metric by which records are ranked: the mean score, 0 to 10, larger is better."""
 
 RESULT_FILES = "hyper_search_*.json"
 _KEYS = ("search_metadata", "best_configuration", "all_results")
 
 
 class SamplerRecord(Record):
-    """One line of the ledger of a sampler search: the state of one configuration from this moment on.
+    """One line of the ledger of a sampler search: the state of one configuration.
 
-    `identity` is of the configuration and of all that its score follows from, `data` of the latter alone: model,
-    prompts, scores, judge. `metrics` holds the measures in their own units, and the score as `score`.
+    `identity` is a hash of the configuration and of all inputs of its score; `data` is a hash of these inputs: model,
+    prompts, scores, judge. `metrics` has the measures in their own units, and the score as `score`.
     """
 
-    search: str  # hash of strategy, seed, space and `data`: whose proposal this is
+    search: str  # hash of strategy, seed, space and `data`: the search that proposed it
     strategy: str
     model: str
     sampler_type: str
     parameters: dict[str, int | float]
     mean_score: float | None = None  # 0 to 10, over prompts x samples
-    std_score: float | None = None  # over the same
-    standard_error: float | None = None  # of the mean: prompts are the sampling units
+    std_score: float | None = None  # over prompts x samples
+    standard_error: float | None = None  # of the mean; prompts are the sampling units
     scores: dict[str, float] = Field(default_factory=dict)  # the parts of the score, 0 to 10
-    by_prompt: list[float | None] = Field(default_factory=list)  # the mean of each prompt
-    sample_count: int = 0  # generations that have a score
-    missing: int = 0  # generations without one: they are left out
+    by_prompt: list[float | None] = Field(default_factory=list)  # mean score of each prompt
+    sample_count: int = 0  # number of generations with a score
+    missing: int = 0  # number of generations without a score
 
 
 class SamplerLedger(Ledger):
@@ -62,19 +62,19 @@ class SamplerLedger(Ledger):
 
 
 def of_search(records: Sequence[SamplerRecord], search: str) -> list[SamplerRecord]:
-    """The last record of each configuration of one search, in order of proposal."""
+    """Return the last record of each configuration of one search, in order of proposal."""
     return list(latest_by_run(record for record in records if record.search == search).values())
 
 
 def search_results(records: Sequence[SamplerRecord]) -> dict[str, Any]:
-    """The content of the result file of one search.
+    """Return the content of the result file of one search.
 
     Args:
-        records: its ledger, all lines of one `search`, oldest first, at least one.
+        records: all records of one `search`, oldest first, at least one.
 
     Returns:
-        search_metadata; best_configuration, one of all_results, null when no configuration has a score; all_results,
-        the best first; without_score: configurations that failed, with the reason.
+        search_metadata; best_configuration (the first of all_results, null when no configuration has a score);
+        all_results, the best first; without_score: failed configurations with the reason.
     """
     latest = list(latest_by_run(records).values())
     scored = [record for record in latest if record.state == "finished" and record.mean_score is not None]
@@ -123,13 +123,13 @@ def _result(record: SamplerRecord) -> dict[str, Any]:
 
 
 def result_path(folder: Path, records: Sequence[SamplerRecord]) -> Path:
-    """Where the results of a search are written: named after its strategy and the time of its first record."""
+    """Return the path of the result file, named after the strategy and the time of the first record."""
     stamp = datetime.fromisoformat(records[0].time).strftime("%Y%m%d_%H%M%S")
     return folder / f"hyper_search_{records[0].strategy}_{stamp}.json"
 
 
 def write_search_results(folder: Path, records: Sequence[SamplerRecord]) -> Path:
-    """Write the result file of one search atomically; returns its path.
+    """Write the result file of one search atomically and return its path.
 
     Args:
         folder: `logs/[name]`.
@@ -147,12 +147,12 @@ def read_search_results(path: Path) -> dict[str, Any]:
     """Read a result file.
 
     Raises:
-        RunError: there is none, or it is something else.
+        RunError: the file does not exist, or is not a result file.
     """
     content = read_json("the results", path, fix=f"give one of logs/NAME/{RESULT_FILES}", error=RunError)
     if not isinstance(content, dict) or not all(key in content for key in _KEYS):
         raise RunError(
-            f"this is not a result file of a sampler search: it must have {', '.join(_KEYS)}",
+            f"the file is not a result file of a sampler search: it must have {', '.join(_KEYS)}",
             where=str(path),
             fix=f"give one of logs/NAME/{RESULT_FILES}",
         )
@@ -160,22 +160,22 @@ def read_search_results(path: Path) -> dict[str, Any]:
 
 
 def export(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The best configurations of one or several searches.
+    """Return the best configurations of one or several searches.
 
     Args:
-        results: as `search_results` or `read_search_results` give them. Scores of several are taken as comparable.
+        results: results of `search_results` or `read_search_results`, with comparable scores.
 
     Returns:
-        best_overall, best_by_sampler (sampler -> its best, samplers in order of score) and search_metadata; of several
-        searches a list of theirs. Each best: sampler_type, parameters, mean_score, std_score.
+        best_overall, best_by_sampler (sampler -> its best configuration, in order of score) and search_metadata, a list
+        for several searches. Each configuration has sampler_type, parameters, mean_score and std_score.
 
     Raises:
         RunError: no configuration has a score.
     """
     found = [result for one in results for result in one["all_results"]]
-    found.sort(key=lambda result: -result["mean_score"])  # stable: of equals the earlier one
+    found.sort(key=lambda result: -result["mean_score"])  # stable: the earlier one of equal scores
     if not found:
-        raise RunError("no configuration has a score, so there is none to export", fix="look at `without_score`")
+        raise RunError("no configuration has a score, so nothing can be exported", fix="see `without_score`")
     by_sampler: dict[str, Any] = {}
     for result in found:
         by_sampler.setdefault(result["sampler_type"], _exported(result))
@@ -197,7 +197,7 @@ def _exported(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_export(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Write `export` as YAML, atomically. `sequifier infer` takes the file: `sampler: best.yaml`, `best.yaml:min_p`.
+    """Write `export` as YAML, atomically; `sequifier infer` reads it: `sampler: best.yaml`, or `best.yaml:min_p`.
 
     Raises:
         RunError: no configuration has a score, or the file cannot be written.
@@ -207,15 +207,15 @@ def write_export(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def infer_command(model: str, values: Mapping[str, object], *, is_true_history: bool) -> str:
-    """The command that draws with a sampler; "" for a model behind an endpoint, which `infer` does not take.
+    """Return the command that samples with a sampler; "" for a model behind an endpoint, which `infer` does not read.
 
     Args:
-        model: its path, as records name it; "" where it is not known.
-        values: config fields that say which sampler.
-        is_true_history: events are drawn behind true ones, so nothing is generated.
+        model: path of the model, as in records; "" where it is unknown.
+        values: config fields of the sampler.
+        is_true_history: whether each event is sampled after true events, so that nothing is generated.
     """
     if "://" in model:
         return ""
-    goes_on = {} if is_true_history else {"autoregression": "true"}
-    words = [f"{name}={value}" for name, value in {**values, **goes_on}.items()]
+    generates = {} if is_true_history else {"autoregression": "true"}
+    words = [f"{name}={value}" for name, value in {**values, **generates}.items()]
     return shlex.join(["sequifier", "infer", *(["--model-path", model] if model else []), "-D", *words])

@@ -107,15 +107,15 @@ def _load(path: Path, schema: Mapping[str, Any], columns: Sequence[str], n_rows:
     return pl.DataFrame(series)
 
 
-def _cast(path: Path, found: "pl.Series", wanted: Any) -> "pl.Series":
+def _cast(path: Path, found: "pl.Series", expected: Any) -> "pl.Series":
     """Return dates from their numbers; no other type may differ from the index."""
     import polars as pl
 
-    if found.dtype != pl.Int64 or not (wanted == pl.Date or wanted.base_type() == pl.Datetime):
+    if found.dtype != pl.Int64 or not (expected == pl.Date or expected.base_type() == pl.Datetime):
         raise _damaged(
-            path, f"column `{found.name}` of {path.name} has the type {found.dtype}; metadata.json says {wanted}"
+            path, f"column `{found.name}` of {path.name} has the type {found.dtype}; metadata.json says {expected}"
         )
-    return found.cast(wanted)
+    return found.cast(expected)
 
 
 def _damaged(path: Path, what: str) -> DataError:

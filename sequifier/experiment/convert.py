@@ -7,10 +7,12 @@ import ast
 import collections.abc
 import json
 import types
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
@@ -152,30 +154,24 @@ def _of_union(words: list[str], members: tuple[Any, ...]) -> Any:
     plain = sorted(
         (member for member in members if member is not str), key=lambda m: order.index(m) if m in order else 9
     )
+    return _first_that_fits([*plain, *(member for member in members if member is str)], partial(convert, words))
+
+
+def _first_that_fits(kinds: Iterable[Any], convert_to: Callable[[Any], Any]) -> Any:
+    """Convert to the first type of a union that fits; the error combines all: `expected None or an integer`."""
     problems = []
-    for member in [*plain, *(member for member in members if member is str)]:
+    for kind in kinds:
         try:
-            return convert(words, member)
+            return convert_to(kind)
         except ValueError as error:
             problems.append(str(error))
-    raise ValueError(_joined(problems))
-
-
-def _joined(problems: list[str]) -> str:
-    """Return the problems of a value with each type of a union as one: `expected None or an integer`."""
-    return " or ".join(dict.fromkeys(problems)).replace(" or expected ", " or ")
+    raise ValueError(" or ".join(dict.fromkeys(problems)).replace(" or expected ", " or "))
 
 
 def _fit_one_of(value: Any, members: tuple[Any, ...]) -> Any:
     if any(type(value) is member for member in members):
         return value
-    problems = []
-    for member in members:
-        try:
-            return fit(value, member)
-        except ValueError as error:
-            problems.append(str(error))
-    raise ValueError(_joined(problems))
+    return _first_that_fits(members, partial(fit, value))
 
 
 def _fit_sequence(value: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:

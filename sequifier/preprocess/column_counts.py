@@ -68,11 +68,11 @@ def inspect_numbers(
     }
 
 
-def first_where(files: Mapping[Path, pl.LazyFrame], column: str, wanted: pl.Expr) -> tuple[str, str]:
+def first_where(files: Mapping[Path, pl.LazyFrame], column: str, condition: pl.Expr) -> tuple[str, str]:
     """Return the first value that fulfils a condition, as text, and its file and row; empty texts for none."""
     for path, rows in files.items():
-        numbered = rows.select(raw=pl.col(column), wanted=wanted).with_row_index("row", offset=1)
-        first = numbered.filter(pl.col("wanted")).head(1).collect()
+        numbered = rows.select(raw=pl.col(column), condition=condition).with_row_index("row", offset=1)
+        first = numbered.filter(pl.col("condition")).head(1).collect()
         if first.height:
             value = first["raw"].item()
             return "" if value is None else shown_text(str(value)), f"{path}, first in row {first['row'].item():,}"

@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sequifier.artifacts.events import POSITION, Events
 from sequifier.artifacts.metadata import Metadata, Statistics
 from sequifier.errors import DataError
+from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import POLARS_TYPES
 
 
@@ -44,6 +46,17 @@ class Encoding:
                 for column in columns
                 if metadata.kind(column) == "real"
             },
+        )
+
+    def encode_part(self, part: Part) -> Events:
+        """Encode whole sequences, without context."""
+        rows = part.rows.collect()
+        return Events(
+            sequence_ids=part.sequence_ids,
+            offsets=part.offsets,
+            n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
+            positions=rows[POSITION].to_numpy(),
+            columns={column: self.encode(column, rows[column]) for column in self.columns},
         )
 
     def encode(self, column: str, values: pl.Series) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, Events
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.callbacks import Log
@@ -195,16 +195,8 @@ def _encode(parts: list[Part], encoding: Encoding, folder: Path, log: Log) -> li
     unknown = dict.fromkeys(encoding.vocabularies, 0)
     several, n_rows = len(parts) > 1, 0
     while parts:
-        part = parts.pop(0)  # so that its raw rows are freed
-        rows = part.rows.collect()
-        events = Events(
-            sequence_ids=part.sequence_ids,
-            offsets=part.offsets,
-            n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
-            positions=rows[POSITION].to_numpy(),
-            columns={column: encoding.encode(column, rows[column]) for column in encoding.columns},
-        )
-        n_rows += rows.height
+        events = encoding.encode_part(parts.pop(0))  # popped, so that its raw rows are freed
+        n_rows += len(events.positions)
         for column in unknown:
             unknown[column] += int((events.columns[column] == 0).sum())
         if several:

@@ -8,10 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, cast
 
-import numpy as np
 import polars as pl
 
-from sequifier.artifacts.events import POSITION, Events
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile, stored_type
 from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, TypeName
 from sequifier.errors import DataError
@@ -79,14 +78,7 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 part = prepare(rows, table.types, fills, problems)
                 _raise_any(problems, source.path, fills)
-                values = part.rows.collect()
-                yield Events(
-                    sequence_ids=part.sequence_ids,
-                    offsets=part.offsets,
-                    n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
-                    positions=values[POSITION].to_numpy(),
-                    columns={column: encoding.encode(column, values[column]) for column in columns},
-                )
+                yield encoding.encode_part(part)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error
 

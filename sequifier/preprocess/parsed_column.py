@@ -62,10 +62,10 @@ class TextColumn:
     files: Mapping[Path, pl.LazyFrame]
     declared: TypeName | None
 
-    def first(self, wanted: Callable[[pl.Expr], pl.Expr]) -> tuple[str, str]:
+    def first(self, condition: Callable[[pl.Expr], pl.Expr]) -> tuple[str, str]:
         """Return the first value of a kind, and its file and row."""
         text = pl.col(self.column).cast(pl.String)
-        return first_where(self.files, self.column, text.is_not_null() & wanted(text))
+        return first_where(self.files, self.column, text.is_not_null() & condition(text))
 
     def parsed(self, dtype: pl.DataType, value: Value, style: NumberStyle | None = None) -> ParsedColumn:
         """Return the column with parsed values, and a note where their format is unusual."""

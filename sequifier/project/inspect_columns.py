@@ -144,10 +144,10 @@ def _dates(table: RawTable, column: str, look: "DateFindings") -> InspectedColum
     return InspectedColumn("date" if look.style.kind == "date" else "datetime", value, remark=remark)
 
 
-def _first(table: RawTable, raw: "pl.Expr", wanted: "pl.Expr") -> str:
+def _first(table: RawTable, raw: "pl.Expr", condition: "pl.Expr") -> str:
     from sequifier.preprocess.column_counts import shown_text
 
-    found = table.rows.select(raw.alias("value"), wanted.alias("wanted")).filter("wanted").head(1).collect()
+    found = table.rows.select(raw.alias("value"), condition.alias("condition")).filter("condition").head(1).collect()
     return shown_text(str(found["value"].item())) if found.height else ""
 
 

@@ -53,12 +53,12 @@ def test_a_run_refuses_other_data_than_it_was_planned_on_and_writes_nothing(
     config = load(TrainConfig, train_config()).config
     planned = fingerprint(shop)
     replace(shop, METADATA, *SPLITS)
-    with pytest.raises(DataError, match=f"planned on data {planned}, the metadata now describe data") as caught:
+    with pytest.raises(DataError, match=f"planned with fingerprint {planned}, now") as caught:
         run(config, emit=quiet, data=planned)
     assert caught.value.is_shared
     assert not (shop / "logs").exists()
     assert not (shop / "models").exists()
-    with pytest.raises(DataError, match="planned on data"):
+    with pytest.raises(DataError, match="planned with fingerprint"):
         score(config, shop / "models/none.onnx", str(SPLITS[2]), data=planned)
 
 
@@ -140,7 +140,7 @@ def test_a_search_ends_when_its_data_change_and_resumes_when_they_are_back(
     path = search_config(hooks={"after_training": ["swapping:swap"]})
     done = sequifier("hyperparameter-search", "--config-path", path)
     assert done.returncode == 1, done.stderr
-    assert f"planned on data {planned}, the metadata now describe data {fingerprint(other)}" in done.stderr
+    assert f"planned with fingerprint {planned}, now {fingerprint(other)}" in done.stderr
     assert "run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     records = latest(shop)

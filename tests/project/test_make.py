@@ -109,8 +109,8 @@ def test_the_text_example_learns_to_write(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("example", [None, *EXAMPLES])
 def test_comments_come_from_the_descriptions(example) -> None:
     text = configs(example)["train.yaml"]
-    assert "# Name of the run: in the names of its models, checkpoints and logs." in text
-    assert "# Passes over the training windows." in text
+    assert "# Name of the run, used in the names of its models, checkpoints and logs." in text
+    assert "# Number of passes over the training windows." in text
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path) -> None:

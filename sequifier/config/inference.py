@@ -4,75 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, NameList, ProjectConfig, StrictModel, about
-
-
-class Sampler(StrictModel):
-    """How an event is sampled from the predicted distribution."""
-
-    temperature: float = Field(
-        1.0,
-        ge=0,
-        description="Temperature, by which the logits are divided; 0 takes the most likely class.",
-        json_schema_extra=about(
-            unit=NO_UNIT,
-            interacts="the other fields, which filter classes after it",
-            change="to below 1 for likelier events, above 1 for more varied ones",
-            synonyms="temp",
-        ),
-    )
-    top_k: int | None = Field(
-        None,
-        gt=0,
-        description="Number of most likely classes to keep; null: all.",
-        json_schema_extra=about(
-            unit="classes", interacts="temperature", change="when rare classes should never be drawn", synonyms="topk"
-        ),
-    )
-    top_p: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Probability that the kept classes reach together, the most likely ones first; null: off.",
-        json_schema_extra=about(
-            unit="probability",
-            interacts="temperature",
-            change="to 0.9 to cut the unlikely tail, however long it is",
-            synonyms="topp nucleus nucleus_p",
-        ),
-    )
-    min_p: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Smallest probability of a kept class, as a fraction of the most likely class's; null: off.",
-        json_schema_extra=about(
-            unit="fraction of the best class's probability",
-            interacts="temperature",
-            change="to 0.05 to 0.1 to keep high temperatures sensible",
-        ),
-    )
-    top_n_sigma: float | None = Field(
-        None,
-        gt=0,
-        description="Largest distance of a kept logit from the best one, in standard deviations; null: off.",
-        json_schema_extra=about(
-            unit="standard deviations of the logits",
-            interacts="temperature, on which the kept classes do not depend",
-            change="to use high temperatures without the tail",
-        ),
-    )
-    seed: int | None = Field(
-        None,
-        ge=0,
-        lt=2**63,
-        description="Random seed of the draws; null: the config's seed.",
-        json_schema_extra=about(
-            unit=NO_UNIT,
-            interacts="the config's seed, where this one is null",
-            change="for other draws with everything else equal",
-        ),
-    )
+from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, NameList, ProjectConfig, about
+from sequifier.config.samplers import Sampler
 
 
 def _zero_for_null(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pydantic_core import InitErrorDetails
 from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about, usable_name
 from sequifier.config.placed_errors import problem
 from sequifier.config.ranges import Range, Searched
-from sequifier.config.sampler_ranges import DEFAULT_RANGES, MAX_TOKENS, WHOLE, Ranges, SamplerType
+from sequifier.config.samplers import DEFAULT_RANGES, MAX_TOKENS, WHOLE, Ranges, SamplerType
 from sequifier.config.servers import Endpoint, Judge
 from sequifier.errors import did_you_mean
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
-from sequifier.config.inference import InferConfig, Sampler
+from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input
 from sequifier.config.loading.yaml12 import parse_file
-from sequifier.config.sampler_ranges import MAX_TOKENS
+from sequifier.config.samplers import MAX_TOKENS, Sampler
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.generation.samplers import GREEDY, Rules
 

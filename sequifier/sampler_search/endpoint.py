@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sequifier.config.sampler_ranges import MAX_TOKENS
 from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.samplers import MAX_TOKENS
 from sequifier.config.servers import Endpoint
 from sequifier.errors import ConfigError, Problem, RunError
 from sequifier.sampler_search.client import Client, RequestFailedError, find_key

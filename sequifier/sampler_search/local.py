@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.callbacks import Log
 from sequifier.config.loading.paths import find_input
-from sequifier.config.sampler_ranges import MAX_TOKENS
 from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.samplers import MAX_TOKENS
 from sequifier.errors import ConfigError, ModelError, Problem
 from sequifier.generation.generate import Generated, Histories, choose, generate
 from sequifier.generation.samplers import Rules, distribution, logits_of

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from sequifier.config.ranges import Range
-from sequifier.config.sampler_ranges import MAX_TOKENS, WHOLE
 from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.samplers import PARAMETERS, WHOLE
 from sequifier.search.bayesian import Bayesian
 from sequifier.search.ranges import Continuous, numbers
 from sequifier.search.space import Alternative, Axis, Cell, Dimension, Space
 from sequifier.search.strategies import Grid, Observation, Sample, Strategy, permuted
 
 SAMPLER_TYPE = "sampler_type"
-_PARAMETERS = ("temperature", "top_n_sigma", "top_k", "top_p", "min_p", MAX_TOKENS)
 Parameters = Mapping[str, int | float]
 
 
@@ -38,7 +37,7 @@ def build_space(config: SamplerSearchConfig) -> Space:
                 Axis(
                     name, "", numbers(values, whole=name in WHOLE) if isinstance(values, Range) else _each_once(values)
                 )
-                for name in _PARAMETERS
+                for name in PARAMETERS
                 if (values := config.ranges_of(sampler).get(name)) is not None
             ),
         )

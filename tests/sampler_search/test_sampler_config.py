@@ -7,8 +7,8 @@ import pytest
 
 from sequifier.config.loading.load import load
 from sequifier.config.ranges import Range
-from sequifier.config.sampler_ranges import SAMPLERS
 from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.samplers import SAMPLERS
 from sequifier.errors import ConfigError
 
 # The founding page, with a model.

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.config.sampler_ranges import SAMPLERS
 from sequifier.config.sampler_search import SamplerSearchConfig
+from sequifier.config.samplers import SAMPLERS
 from sequifier.sampler_search.space import (
     Configuration,
     InTurn,

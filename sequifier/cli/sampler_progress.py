@@ -1,4 +1,4 @@
-"""What a person sees while samplers are tried: a line for each configuration. All of it on stderr."""
+"""Progress of a sampler search on stderr: a line for each configuration."""
 
 from typing import Any
 
@@ -67,11 +67,11 @@ class SamplerProgress(ProgressDisplay):
 
 
 def plan_lines(setup: Any, n_left: int) -> list[str]:
-    """A search in a few lines.
+    """Return the plan of a search in a few lines.
 
     Args:
         setup: a `sampler_search.setup.Setup`.
-        n_left: configurations that are still to be tried.
+        n_left: number of configurations that are still to be tried.
     """
     config, source = setup.config, setup.source
     cells = counted(setup.space.size, "cell") if setup.space.is_finite else "a continuous space"

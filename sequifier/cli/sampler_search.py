@@ -22,15 +22,15 @@ FAILED_RUNS = 3
 @click.option(
     "--strategy",
     type=click.Choice(["grid", "random", "sample", "bayesian"]),
-    help="How configurations are chosen; sample is random.",
+    help="Strategy that chooses configurations; sample means random.",
 )
 @click.option(
-    "--n-samples", "--iterations", "n_samples", type=click.IntRange(min=1), help="How many configurations to try."
+    "--n-samples", "--iterations", "n_samples", type=click.IntRange(min=1), help="Number of configurations to try."
 )
-@click.option("--samples-per-config", type=click.IntRange(min=1), help="Continuations of each prompt.")
+@click.option("--samples-per-config", type=click.IntRange(min=1), help="Number of continuations per prompt.")
 @click.option("--samplers", cls=ListOption, metavar="NAME...", help="top_p, min_p, top_n_sigma, top_k, temperature.")
-@click.option("--custom-prompts", cls=ListOption, metavar="TEXT...", help="What to continue instead.")
-@click.option("--check", is_flag=True, help="Call model, endpoint and judge once each, and end.")
+@click.option("--custom-prompts", cls=ListOption, metavar="TEXT...", help="Texts to use as prompts.")
+@click.option("--check", is_flag=True, help="Call model, endpoint and judge once each, then exit.")
 @click.option("--retry-failed", is_flag=True, help="Try configurations without a score again.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @with_seed_options
@@ -51,10 +51,10 @@ def command(
     seed: int | None,
     randomize: bool,
 ) -> int:
-    """Try samplers (temperature, top_p, min_p, ...) on a trained model, score what they generate, rank them.
+    """Try samplers (temperature, top_p, min_p, ...) on a trained model, score the generated continuations, rank them.
 
     Writes logs/NAME/: a ledger, the generations, hyper_search_STRATEGY_TIME.json and best.yaml for `infer`. Run the
-    same command again to go on where it stopped.
+    same command again to resume.
 
     \b
     Example:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 2.0
 REFRESH_SECONDS = 10
-"""After which a browser reads the page of a running search again."""
+"""Seconds after which a browser reads the page of a running search again."""
 
 _OUT = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -27,33 +27,35 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command("search-analysis", cls=Command)
 @click.argument("searches", metavar="NAME|FILE...", nargs=-1)
-@click.option("--latest", is_flag=True, help="The search that was worked on last.")
-@click.option("--compare", is_flag=True, help="Several searches together; without it each of them alone.")
-@click.option("--metric", help="What ranks the runs; without it, what the search ranks them by.")
-@click.option("--direction", type=click.Choice(["minimize", "maximize"]), help="Which way the metric is better.")
-@click.option("--export", "best", metavar="FILE", type=_OUT, help="Write the best: a train.yaml, or the best samplers.")
+@click.option("--latest", is_flag=True, help="The most recent search.")
+@click.option("--compare", is_flag=True, help="Analyse several searches together instead of one by one.")
+@click.option("--metric", help="Metric that ranks the runs; default: the metric of the search.")
+@click.option("--direction", type=click.Choice(["minimize", "maximize"]), help="Direction of the metric.")
+@click.option(
+    "--export", "best", metavar="FILE", type=_OUT, help="Write the best run as train.yaml, or the best samplers."
+)
 @click.option("--next", "following", metavar="FILE", type=_OUT, help="Write the config of the next, narrower search.")
-@click.option("--html", metavar="FILE", type=_OUT, help="Write a report that works offline, in one file.")
+@click.option("--html", metavar="FILE", type=_OUT, help="Write the report as one HTML file that works offline.")
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON, and nothing else.")
-@click.option("--fanova", is_flag=True, help="fANOVA importance too; needs sequifier[analysis] and some seconds.")
-@click.option("--watch", is_flag=True, help="Draw again whenever something changes, until the search ends.")
+@click.option("--fanova", is_flag=True, help="Compute fANOVA importance too; needs sequifier[analysis].")
+@click.option("--watch", is_flag=True, help="Print the ranked table again after each change, until the search ends.")
 @click.option("--log", "log_of", metavar="N", type=click.IntRange(min=0), help="Print the log of run N instead.")
 @click.option(
     "--export-optuna",
     metavar="URL",
-    help="Write the search into this Optuna storage, as a study named like it; a second time replaces it.",
+    help="Write the search into this Optuna storage, as a study named like it; replaces an earlier export.",
 )
 @click.option(
     "--tensorboard",
     metavar="DIR",
     type=_FOLDER,
-    help="Write TensorBoard event files into DIR/SEARCH; a second time replaces them. Needs sequifier[trackers].",
+    help="Write TensorBoard event files into DIR/SEARCH; replaces an earlier export. Needs sequifier[trackers].",
 )
 @click.option(
     "--mlflow",
     metavar="DIR",
     type=_FOLDER,
-    help="Write an MLflow experiment into DIR/mlflow.db; a second time replaces it. Needs sequifier[trackers].",
+    help="Write an MLflow experiment into DIR/mlflow.db; replaces an earlier export. Needs sequifier[trackers].",
 )
 def command(
     searches: tuple[str, ...],
@@ -72,9 +74,10 @@ def command(
     tensorboard: Path | None,
     mlflow: Path | None,
 ) -> None:
-    """Read searches over models or samplers, finished or running: NAME below logs/, or the path of a ledger or result.
+    """Analyse searches over models or samplers, finished or running: NAME below logs/, or a ledger or result file.
 
-    Says what was found, what matters, where the best values lie, how sure that is, and what to search next.
+    Prints the ranked runs, the importance of each setting, the ranges of the best values, their certainty, and what to
+    search next.
 
     \b
     Example:
@@ -93,7 +96,7 @@ def command(
     if not together and single:
         raise click.UsageError(f"{single[0]} takes one search; add --compare to take several together")
     if watch and as_json:
-        raise click.UsageError("--watch draws, --json prints once: give one of them")
+        raise click.UsageError("--watch and --json cannot be combined")
 
     def read(names: tuple[str, ...], with_latest: bool) -> "Report":
         return api.read_report(names, latest=with_latest, metric=metric, direction=direction, fanova=fanova)
@@ -138,9 +141,9 @@ def command(
 
 
 def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) -> "Report":
-    """Draw the ranked table whenever something has changed, until no process works on the search; its last report.
+    """Print the ranked table after each change until the search ends; returns its last report.
 
-    On a terminal the table is drawn in place; in a pipe each change is one line.
+    On a terminal the table is updated in place; in a pipe each change is one line.
     """
     from rich.live import Live
 

@@ -11,9 +11,12 @@ from sequifier.cli.output import echo
 @click.command("visualize-training", cls=Command)
 @click.argument("names", metavar="NAME[,NAME...]", nargs=-1, required=True)
 @click.option("--log-scale", is_flag=True, help="Draw the metric on a logarithmic scale.")
-@click.option("--metric", default="val_loss", show_default=True, help="What is drawn, as metrics.jsonl calls it.")
+@click.option("--metric", default="val_loss", show_default=True, help="Metric of metrics.jsonl to draw.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The page; else outputs/curves-NAME.html."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Path of the page; default: outputs/curves-NAME.html.",
 )
 def command(names: tuple[str, ...], log_scale: bool, metric: str, output: Path | None) -> None:
     """Draw the learning curves of runs below logs/, or of all runs of a search, as one HTML page that works offline.

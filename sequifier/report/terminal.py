@@ -1,4 +1,4 @@
-"""What a person reads in a terminal: a summary of the analysis, and the ranked table alone."""
+"""The report in a terminal: the summary of an analysis, and the ranked table alone."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ BAR = 16
 
 
 def print_summary(console: Console, analysis: Analysis) -> None:
-    """The whole summary: counts, the ranked table, importance, ranges, and what follows."""
+    """Print the summary: counts, the ranked table, importance, ranges, and the findings."""
     console.width = WIDTH
     console.print(_head(analysis))
     for part in (
@@ -49,7 +49,7 @@ def _verdict(analysis: Analysis) -> RenderableType | None:
 
 
 def status_line(table: Table, rows: Sequence[Configuration]) -> str:
-    """A running search in one line."""
+    """Return the state of a search in one line."""
     counts: dict[str, int] = {}
     for trial in table.trials:
         counts[trial.state] = counts.get(trial.state, 0) + 1
@@ -63,7 +63,7 @@ def _head(analysis: Analysis) -> RenderableType:
     table, found = analysis.table, analysis.overview
     lines = [Text(status_line(table, analysis.rows), style="bold")]
     line = f"{found.n_configurations:,} configurations, "
-    line += f"{found.n_complete:,} {'runs trained to their end' if table.kind == 'training' else 'of them scored'}"
+    line += f"{found.n_complete:,} {'completed runs' if table.kind == 'training' else 'with a score'}"
     if found.skill is not None and found.baseline is not None:
         better = "better" if found.skill >= 0 else "worse"
         line += f"; {percent(found.skill)} {better} than the best baseline ({number(found.baseline)})"
@@ -89,7 +89,7 @@ def _importance_grid(found: Importances, title: str) -> Grid | None:
         return None
     has_fanova = any(each.fanova is not None for each in found.parameters)
     grid = _grid(title, "")
-    for head in ("share", "95 % interval", "group means differ by", *(["fANOVA"] if has_fanova else [])):
+    for head in ("fraction", "95 % interval", "deviation of group means", *(["fANOVA"] if has_fanova else [])):
         grid.add_column(head, justify="right", no_wrap=True)
     widest = max(each.share for each in found.parameters) or 1.0
     for each in found.parameters[:SHOWN_PARAMETERS]:
@@ -112,7 +112,7 @@ def _ranges(analysis: Analysis) -> RenderableType | None:
     parts: list[RenderableType] = []
     groups = [(f"best quarter of {group.name}", group.ranges) for group in analysis.in_groups]
     for title, ranges in groups or [("best quarter", analysis.ranges)]:
-        grid = _grid(title, "where it lies", "tried", "best")
+        grid = _grid(title, "values", "all", "best run")
         for each in ranges[: 2 * SHOWN_PARAMETERS]:
             if each.shares:
                 where = ", ".join(f"{name} {100 * top:.0f} %" for name, (top, _) in each.shares.items() if top) or "-"

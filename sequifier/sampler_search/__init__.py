@@ -1,1 +1,1 @@
-"""Which sampler continues sequences best: trials that draw from a trained model instead of training one."""
+"""Searches over samplers: each trial generates continuations with a trained model and scores them."""

@@ -1,7 +1,7 @@
-"""A server of language models as a source of continuations: OpenAI's completions protocol.
+"""A server of language models: OpenAI's completions protocol, and each server's names for its samplers.
 
-What each server calls its samplers, and the value with which one is off: a server's own defaults would otherwise cut
-into every configuration (llama.cpp draws with top_k 40, top_p 0.95 and min_p 0.05 unless told not to).
+Samplers that a configuration does not use are switched off explicitly: the defaults of a server would otherwise change
+every configuration (llama.cpp samples with top_k 40, top_p 0.95 and min_p 0.05 by default).
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ class Server:
     """A kind of server.
 
     Attributes:
-        names: parameter -> what the server calls it.
-        off: what else is sent, so that nothing but the configuration decides; by the server's names.
-        owner: how it signs its list of models.
+        names: parameter -> the server's name for it.
+        off: values that switch off all samplers, by the server's names; sent with every request.
+        owner: `owned_by` in its list of models.
     """
 
     names: Mapping[str, str]
@@ -62,13 +62,13 @@ class EndpointModel:
     """The model behind an endpoint.
 
     Args:
-        endpoint: where it is.
+        endpoint: address, model and key.
         root: the project's folder, for `.env`.
         server: a key of `SERVERS`.
-        client: replaces the one that would be made.
+        client: of the server; None: a new one.
 
     Raises:
-        ConfigError: its key is not there.
+        ConfigError: the key is missing.
     """
 
     def __init__(self, endpoint: Endpoint, root: Path, server: str, *, client: Client | None = None) -> None:
@@ -81,11 +81,11 @@ class EndpointModel:
         Args:
             prompt: the text.
             configuration: the sampler.
-            max_tokens: at most this many tokens of the server's.
-            seed: of the draws, where the server takes one.
+            max_tokens: largest number of the server's tokens.
+            seed: of the sampling, for servers that have one.
 
         Raises:
-            RequestFailedError: no attempt got a continuation.
+            RequestFailedError: no attempt returned a continuation.
         """
         kind = SERVERS[self.server]
         sampler = {kind.names[name]: value for name, value in configuration.parameters.items() if name != MAX_TOKENS}
@@ -103,10 +103,10 @@ class EndpointModel:
 
 
 def open_client(endpoint: Endpoint, root: Path) -> Client:
-    """A client of an endpoint.
+    """Return a client of an endpoint.
 
     Raises:
-        ConfigError: it wants a key that is not there.
+        ConfigError: the key is missing.
     """
     key = None
     if endpoint.api_key_env is not None:
@@ -123,19 +123,19 @@ def open_client(endpoint: Endpoint, root: Path) -> Client:
 
 
 def no_key(field: str, name: str, root: Path) -> Problem:
-    """A key that is not there."""
+    """Return the problem of a missing key."""
     return Problem(
         field,
-        f"there is no key: {name} is neither in the environment nor in {root / '.env'}",
+        f"the key is missing: {name} is neither in the environment nor in {root / '.env'}",
         fix=f"write {name}=... into .env, or export it",
     )
 
 
 def find_server(endpoint: Endpoint, client: Client) -> str:
-    """Which server it is: what the config says, else how it signs its list of models.
+    """Return the kind of server: from the config, else from its list of models.
 
     Raises:
-        RunError: it does not answer, or does not have the model.
+        RunError: the server does not answer.
     """
     if endpoint.server is not None:
         return endpoint.server
@@ -152,14 +152,15 @@ def find_server(endpoint: Endpoint, client: Client) -> str:
 
 
 def check_samplers(config: SamplerSearchConfig, server: str, *, is_said: bool) -> None:
-    """Whether a server knows what is searched.
+    """Check that a server supports the searched samplers.
 
     Args:
+        config: of the search.
         server: a key of `SERVERS`.
-        is_said: the config says so; else it was found out.
+        is_said: whether the config names the server; otherwise it was detected.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the server does not support a sampler.
     """
     known = SERVERS[server].names
     problems = []
@@ -169,8 +170,8 @@ def check_samplers(config: SamplerSearchConfig, server: str, *, is_said: bool) -
             problems.append(
                 Problem(
                     f"sampler_types[{config.sampler_types.index(sampler)}]",
-                    f"{server} does not know {', '.join(unknown)}, which sampler `{sampler}` needs"
-                    + ("" if is_said else " (the server did not say what it is, so it counts as plain OpenAI)"),
+                    f"{server} does not support {', '.join(unknown)}, which sampler `{sampler}` needs"
+                    + ("" if is_said else " (the server was not recognised, so it counts as plain OpenAI)"),
                     fix=f"use samplers of {', '.join(known)}"
                     + ("" if is_said else ", or set endpoint.server: koboldcpp, llamacpp or vllm"),
                 )

@@ -1,9 +1,10 @@
 """The score of one configuration, from 0 to 10, with its parts.
 
-A score is the weighted mean of its parts, taken for each continuation; what is reported is the mean over all prompts
-and samples. Each measure is taken for every categorical target by itself and averaged over them. Divergence and
-distinct n-grams are measures of a set of sequences: those of a round, one continuation of each prompt, count for each
-continuation of it. A continuation that is missing, or whose judgement is, has no score; it is left out and counted.
+The score of a continuation is the weighted mean of its parts; the score of a configuration is the mean over all prompts
+and samples. Each measure is computed for every categorical target and averaged over the targets. Divergence and
+distinct n-grams are measures of a set of sequences: the set is a round, one continuation per prompt, and its value
+counts for each continuation of the round. A continuation that is missing, or whose judgement is missing, is left out
+and counted.
 
 Shapes: N continuations, P prompts.
 """
@@ -24,53 +25,54 @@ from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
 
 WITH_TRUTH = ("token_accuracy", "edit_similarity", "ngram_divergence")
+NO_TRUTH = "the true continuations of the prompts are not known"
 
 
 class Source(Protocol):
-    """What continues prompts: `local.LocalModel` or `remote.RemoteModel`."""
+    """A model with its prompts: `local.LocalModel` or `remote.RemoteModel`."""
 
     @property
     def prompts(self) -> Sequence[Prompt]:
-        """What is continued."""
+        """The prompts."""
         ...
 
     @property
     def has_likelihood(self) -> bool:
-        """Whether `likelihoods` can be asked."""
+        """Whether `likelihoods` is available."""
         ...
 
     @property
     def horizon(self) -> int:
-        """Tokens that are compared; 0 without a truth."""
+        """Number of tokens that are compared; 0 where the true continuation is not known."""
         ...
 
     @property
     def real_targets(self) -> Sequence[str]:
-        """Scored targets that are no categories."""
+        """Scored targets that are real."""
         ...
 
     def likelihoods(self, found: Configuration) -> list[float]:
-        """(P,) how likely the truth of each prompt is."""
+        """Return the likelihood of the true continuation of each prompt, (P,)."""
         ...
 
     def in_units(self, target: str, error: float) -> float:
-        """An error in standard deviations, in units of its column."""
+        """Convert an error from standard deviations to units of its column."""
         ...
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a configuration came to.
+    """The score of a configuration.
 
     Attributes:
         mean: the score, 0 to 10; None where every continuation is missing.
-        std: over continuations; None for a single one.
-        standard_error: of the mean, over prompts, whose continuations are not independent; None for a single one.
-        parts: 0 to 10.
-        measures: the same and what they are compared with, in their own units.
-        by_prompt: (P,) the mean score of each prompt, with what it contributes to measures of its rounds.
-        count: continuations with a score.
-        missing: continuations without.
+        std: standard deviation over continuations; None for a single one.
+        standard_error: of the mean, clustered by prompt; None for a single prompt.
+        parts: part -> its mean, 0 to 10.
+        measures: the measures behind the parts, and their held-out values, in their own units.
+        by_prompt: (P,) the mean score of each prompt, with its contribution to the measures of rounds.
+        count: number of continuations with a score.
+        missing: number of continuations without a score.
     """
 
     mean: float | None
@@ -84,10 +86,10 @@ class Evaluation:
 
 
 def usable_weights(config: SamplerSearchConfig, source: Source) -> dict[str, float]:
-    """The weights of what can be measured.
+    """Return the weights of the parts that can be measured.
 
     Raises:
-        ConfigError: the config names a score that cannot.
+        ConfigError: the config names a part that cannot be measured.
     """
     has_truth = any(prompt.truth for prompt in source.prompts)
     can = {"distinct_n", "repetition"} | ({JUDGE} if config.judge.type != "none" else set())
@@ -98,12 +100,10 @@ def usable_weights(config: SamplerSearchConfig, source: Source) -> dict[str, flo
     if config.scores is not None:
         why = {
             "mae": "no target that is scored is real",
-            "likelihood": "the completions protocol does not tell it"
-            if config.endpoint is not None
-            else "how the prompts go on is not known",
+            "likelihood": "the completions protocol does not return it" if config.endpoint is not None else NO_TRUTH,
         }
         problems = [
-            Problem(f"scores.{name}", f"cannot be measured: {why.get(name, 'how the prompts go on is not known')}")
+            Problem(f"scores.{name}", f"cannot be measured: {why.get(name, NO_TRUTH)}")
             for name in weights
             if name not in can
         ]
@@ -122,16 +122,16 @@ def evaluate(
     wanted: int,
     ngram: int,
 ) -> Evaluation:
-    """Score what a configuration generated.
+    """Score the continuations of a configuration.
 
     Args:
-        source: its prompts.
+        source: the model with its prompts.
         found: the configuration.
-        generations: those there are.
-        judgements: of each generation; None without a judge.
-        weights: of the parts, above 0, each of which can be measured.
-        wanted: continuations that were asked for.
-        ngram: the longest n-gram.
+        generations: the continuations that were generated.
+        judgements: one per generation; None without a judge.
+        weights: part -> weight above 0; each part can be measured.
+        wanted: number of requested continuations.
+        ngram: length of the longest n-gram.
     """
     judged = [None] * len(generations) if judgements is None else list(judgements)
     kept = [
@@ -153,7 +153,7 @@ def evaluate(
     total = sum(weights.values())
     values = sum(weight * np.array(parts[name]) for name, weight in weights.items()) / total * BEST
     scored: list[float] = np.asarray(values).tolist()
-    # What a round has in common says nothing of how sure it is: what each prompt contributes to it does.
+    # The value that a round shares has no spread; the contribution of each prompt to it has.
     of_each = {name: columns.contributions.get(name, values) for name, values in parts.items()}
     contributed = sum(weight * np.array(of_each[name]) for name, weight in weights.items()) / total * BEST
     of_prompts: list[list[float]] = [[] for _ in source.prompts]
@@ -173,7 +173,7 @@ def evaluate(
 
 
 class _Measured:
-    """Every part for each continuation, (N,) from 0 to 1, and the measures behind them."""
+    """The parts of each continuation, (N,) from 0 to 1, and the measures behind them."""
 
     def __init__(self, source: Source, generations: Sequence[Generation], ngram: int) -> None:
         self._source, self._generations, self._ngram = source, generations, ngram
@@ -188,12 +188,12 @@ class _Measured:
         self._compare_sets(has_truth)
 
     def add(self, name: str, values: list[float], *, raw: float | None = None) -> None:
-        """A part, and its mean as a measure unless another one is given."""
+        """Add a part, and as its measure `raw` or the mean."""
         self.parts[name] = values
         self.measures[name] = _mean(values) if raw is None else raw
 
     def add_judgements(self, judgements: Sequence[Judgement]) -> None:
-        """What the judge said."""
+        """Add the scores of the judge."""
         found = [each.score for each in judgements if each.score is not None]
         self.add(JUDGE, [score / BEST for score in found], raw=_mean(found))
         for name in judgements[0].parts:
@@ -206,7 +206,7 @@ class _Measured:
             hits, alike = [], []
             for target, truth in truths.items():
                 tokens = generation.tokens[target][: len(truth)]
-                # What the model does not know (id 0) it cannot draw.
+                # A category that the model does not know (id 0) cannot be sampled.
                 known = [place for place, token in enumerate(truth) if token != 0]
                 if known:
                     shown = [tokens[place] if place < len(tokens) else None for place in known]
@@ -233,7 +233,7 @@ class _Measured:
                 self.measures[f"mae_{target}"] = self._source.in_units(target, _mean(errors[target]))
 
     def _compare_sets(self, has_truth: bool) -> None:
-        """Divergence, distinct n-grams and repetition of each round, beside those of the truth of the same prompts."""
+        """Compare divergence, distinct n-grams and repetition of each round with the true continuations."""
         rounds: dict[int, list[int]] = {}
         for index, generation in enumerate(self._generations):
             rounds.setdefault(generation.sample, []).append(index)
@@ -255,7 +255,7 @@ class _Measured:
                 of_spread = measure.pseudo_values(ours, None, self._ngram)
                 if has_truth:
                     of_spread -= measure.pseudo_values(theirs, None, self._ngram)
-                    # closeness is 1 less the distance: it falls with the share on one side and rises on the other.
+                    # closeness is 1 - distance: it falls with the value above the truth and rises below it.
                     of_spread = 1 - np.sign(of_spread.mean()) * of_spread
                     own["ngram_divergence"][members] += 1 - measure.pseudo_values(ours, theirs, self._ngram)
                 own["distinct_n"][members] += of_spread
@@ -268,7 +268,7 @@ class _Measured:
     def _of_round(
         self, ours: Sequence[Sequence[Any]], theirs: Sequence[Sequence[Any]] | None
     ) -> dict[str, tuple[list[float], dict[str, float]]]:
-        """Part -> its value for each continuation of the round, and the measures behind it."""
+        """Return part -> its value for each continuation of the round, and the measures behind it."""
         count = len(ours)
         spread = measure.distinct(ours, self._ngram) or 0.0
         repeated = [measure.repetition(each) for each in ours]
@@ -293,7 +293,7 @@ class _Measured:
 
 
 def _clustered_error(of_prompts: Sequence[Sequence[float]]) -> float | None:
-    """Standard error of the mean over continuations, whose prompts are what was sampled.
+    """Return the standard error of the mean over continuations, clustered by prompt.
 
     The ratio estimator of survey sampling (Cochran 1977, section 6.3), as `metrics.clustered_standard_error`.
     """

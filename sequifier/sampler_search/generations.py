@@ -1,6 +1,6 @@
-"""What was generated and judged, one JSON line each: `logs/[name]/generations/run-N.jsonl`.
+"""The log of generations and judgements, one JSON line each: `logs/[name]/generations/run-N.jsonl`.
 
-To be read by people; and requests are paid for, so a configuration that was interrupted does not ask for them again.
+For people to read, and for resuming: requests cost money, so an interrupted configuration does not repeat them.
 """
 
 import json
@@ -22,12 +22,12 @@ class GenerationLog:
     """The file of one configuration, open for writing. Also a context manager.
 
     Args:
-        path: the file; made when missing.
-        identity: of the configuration; lines of others are not used.
+        path: of the file; created when missing.
+        identity: of the configuration; lines of other configurations are ignored.
 
     Attributes:
-        texts: of continuations.
-        judgements: that are not missing; what is missing is asked for again.
+        texts: prompt and sample -> continuation.
+        judgements: prompt and sample -> judgement; missing ones are requested again.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -43,9 +43,9 @@ class GenerationLog:
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
-        self._file.truncate(whole)  # a line that was torn when the process died
+        self._file.truncate(whole)  # remove a line that is incomplete because the process died
         for line in content[:whole].splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # a damaged line is asked for again
+            with suppress(ValueError, KeyError, TypeError):  # a damaged line is requested again
                 self._read(parse_json(line))
 
     def __enter__(self) -> Self:
@@ -54,12 +54,12 @@ class GenerationLog:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             self._file.close()
-        except OSError:  # what a full disk did not take is flushed again; the first error says it better
+        except OSError:  # a full disk fails again at the flush; the first error is more precise
             if kind is None:
                 raise
 
     def add_texts(self, texts: Iterable[tuple[Place, str]]) -> None:
-        """Write continuations that are not there yet; they are on disk when this returns."""
+        """Write the continuations that are new; they are on disk when this returns."""
         self._append(
             {"prompt": prompt, "sample": sample, "text": text}
             for (prompt, sample), text in texts

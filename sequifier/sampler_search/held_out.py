@@ -1,4 +1,4 @@
-"""The events that a model of ours continues: cut out of held-out sequences, or encoded from texts.
+"""The prompts of a local model: events cut out of held-out sequences, or encoded from texts.
 
 Shapes: S sequences, P prompts, L seq_length, H events that are compared.
 """
@@ -37,16 +37,16 @@ _ROWS_PER_PART = 1 << 20
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is continued, and what really came after it.
+    """Prompts and their true continuations.
 
     Attributes:
-        targets: that are scored.
-        windows: input -> (P, L + H) history, aligned on its last event, and what came after it.
-        truths: scored target -> (P, H); empty where nothing is known.
-        n_events: (P,) how many events of the history there are.
-        n_truth: (P,) how many events of the truth there are.
+        targets: the scored targets.
+        windows: input -> (P, L + H) history, aligned on its last event, and true continuation.
+        truths: scored target -> (P, H) true continuation; empty for texts.
+        n_events: (P,) number of events of the history.
+        n_truth: (P,) number of events of the true continuation.
         horizon: H.
-        length: events to generate.
+        length: number of events to generate.
     """
 
     targets: list[Target]
@@ -59,13 +59,13 @@ class HeldOut:
 
 
 class HeldOutReader:
-    """Finds and reads them.
+    """Finds and reads the prompts.
 
     Args:
         config: of the search.
         file: the model.
         path: of the model.
-        seed: of the choice of places.
+        seed: of the choice of prompts.
         log: receives lines for the user.
     """
 
@@ -77,19 +77,19 @@ class HeldOutReader:
         self._prompt_length = config.prompt_length or max(1, self._seq_length // 2)
         problems = []
         if self._prompt_length > self._seq_length:
-            what = f"{self._prompt_length} is more than the model's seq_length {self._seq_length}: it would not be seen"
+            what = f"{self._prompt_length} is more than the model's seq_length {self._seq_length}"
             problems.append(Problem("prompt_length", what))
         if config.horizon and config.generated_length and config.horizon > config.generated_length:
-            what = f"{config.horizon} is more than max_tokens {config.generated_length}: no more is generated"
+            what = f"{config.horizon} is more than max_tokens {config.generated_length}, the generated events"
             problems.append(Problem("horizon", what))
         if problems:
             raise ConfigError(problems)
 
     def read(self) -> HeldOut:
-        """The prompts that the config asks for.
+        """Return the prompts of the config.
 
         Raises:
-            ConfigError, DataError: there are none, or they do not fit the model.
+            ConfigError, DataError: no prompt exists, or a prompt does not fit the model.
         """
         prompts = self._config.test_prompts
         if prompts is not None and not self._are_ids(prompts):
@@ -97,7 +97,7 @@ class HeldOutReader:
         return self._places(prompts)
 
     def _are_ids(self, prompts: Sequence[str | int]) -> bool:
-        """Whether prompts name sequences: numbers do, and words that are all ids in the data."""
+        """Whether prompts name sequences: integers do, and strings that are all ids of the data."""
         if any(isinstance(prompt, int) for prompt in prompts):
             return True
         try:
@@ -186,7 +186,7 @@ class HeldOutReader:
         return offsets, np.concatenate(contexts), np.concatenate(ids)
 
     def _cut(self, places: Places, horizon: int, length: int) -> HeldOut:
-        """Copy the rows of all places out of the data."""
+        """Copy the rows of all prompts and true continuations from the data."""
         shape, count = self._file.architecture, len(places.cut)
         kinds = {name: np.int64 for name, _ in shape.categorical} | dict.fromkeys(shape.real, np.float32)
         held_out = HeldOut(
@@ -216,7 +216,7 @@ class HeldOutReader:
 
 
 def as_inference(config: SamplerSearchConfig, file: ModelFile) -> InferConfig:
-    """The config with which `infer` would find and read the same events: split 1, unless the config names others."""
+    """Return the config with which `infer` reads the same events: split 1, unless the config names other data."""
     values: dict[str, Any] = {
         "project_root": config.project_root,
         "model_path": config.model_path,

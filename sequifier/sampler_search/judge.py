@@ -1,6 +1,6 @@
-"""Who scores generations besides the measures: a program of the user's own, or a model behind a chat protocol.
+"""Judges of generations: a script of the user, or a model behind OpenAI's chat protocol.
 
-What goes wrong with one judgement makes it missing. It is never replaced by a number.
+A judgement that fails is missing; it is never replaced by a number.
 """
 
 import json
@@ -24,10 +24,10 @@ from sequifier.search.program_check import path_with_this_python
 
 BEST = 10.0
 OPENAI_KEY = "OPENAI_API_KEY"
-"""Where OpenAI's key is looked for; it is sent to nobody else unless the config says so."""
+"""Environment variable of OpenAI's key, which is sent to another server only when the config names it."""
 
 NO_SCORE = "the judge had nothing to score"
-"""Why a judgement is missing that a script gave as null: it works, and says so."""
+"""Reason of a missing judgement that a script returned as null."""
 
 _INSTRUCTIONS = """\
 You score a continuation of a given beginning. Give each criterion a number from 0 (worst) to 10 (best); decimals are \
@@ -37,12 +37,12 @@ with one JSON object and nothing else: {form}"""
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge said of one generation.
+    """A judge's score of one generation.
 
     Attributes:
         score: 0 to 10; None when the judgement is missing.
         parts: criterion -> 0 to 10.
-        error: why it is missing.
+        error: why the judgement is missing.
     """
 
     score: float | None
@@ -56,24 +56,24 @@ class Judge(Protocol):
     def judge(
         self, found: Configuration, prompts: Sequence[Prompt], generations: Sequence[Generation]
     ) -> Iterator[Judgement]:
-        """One judgement of each generation, in order.
+        """Yield one judgement per generation, in order.
 
         Raises:
-            RequestFailedError: it would come to nothing for all of them.
+            RequestFailedError: further requests would fail too.
         """
         ...
 
 
 def open_judge(config: JudgeConfig, root: Path, *, endpoint: Endpoint | None = None) -> Judge | None:
-    """The judge of a config; None without one.
+    """Return the judge of a config; None without one.
 
     Args:
         config: of the judge.
         root: the project's folder, for `.env`.
-        endpoint: of the search, whose key is hidden too.
+        endpoint: of the search; its key is hidden in messages of a script.
 
     Raises:
-        ConfigError: it needs a key that is not there.
+        ConfigError: the key is missing.
     """
     match config.type:
         case "script":
@@ -89,7 +89,7 @@ class HttpJudge:
     Args:
         config: of the judge.
         root: the project's folder, for `.env`.
-        client: replaces the one that would be made.
+        client: of the server; None: a new one.
     """
 
     def __init__(self, config: JudgeConfig, root: Path, *, client: Client | None = None) -> None:
@@ -138,10 +138,10 @@ class HttpJudge:
         }
 
     def _parts(self, answer: Any) -> dict[str, float]:
-        """The numbers in an answer.
+        """Return the numbers in an answer.
 
         Raises:
-            ValueError, KeyError, TypeError, IndexError: it does not have them.
+            ValueError, KeyError, TypeError, IndexError: a number is missing.
         """
         said = answer["choices"][0]["message"]["content"]
         values = _last_object(said)
@@ -154,10 +154,10 @@ class HttpJudge:
 
 
 class ScriptJudge:
-    """A program of the user's own, started once for each configuration.
+    """A script of the user, started once for each configuration, in the project's folder.
 
-    It gets {"sampler_type", "parameters", "generations": [{"prompt", "continuation", "truth", "labels"}]} on standard
-    input, in the project's folder, and prints {"scores": [...]} as its last line.
+    It reads {"sampler_type", "parameters", "generations": [{"prompt", "continuation", "truth", "labels"}]} from
+    standard input, and prints {"scores": [...]} as its last line.
     """
 
     def __init__(self, config: JudgeConfig, root: Path, *, endpoint: Endpoint | None = None) -> None:
@@ -197,13 +197,13 @@ class ScriptJudge:
         try:
             scores = parse_json(last)["scores"]
             if not isinstance(scores, list) or len(scores) != count:
-                raise ValueError(f"`scores` is no list of {count}")
+                raise ValueError(f"`scores` is not a list of {count}")
             return [None if score is None else _score(score, "scores") for score in scores]
         except (ValueError, KeyError, TypeError) as error:
             raise self._failure(f"the last line of its output cannot be used ({error}): {last[:200]!r}") from None
 
     def _run(self, told: str) -> str:
-        """What the program prints."""
+        """Return the output of the script."""
         ended = run_program(
             self._command,
             told,
@@ -218,7 +218,7 @@ class ScriptJudge:
         return ended.output
 
     def _failure(self, reason: str) -> RunError:
-        # What a program says may have a key in it that it got from the environment.
+        # A message of the script may contain a key of the environment.
         for key in self._keys:
             reason = hidden(reason, key)
         return RunError(f"judge script failed: {reason}", where=f"judge.command: {self._command}")
@@ -232,7 +232,7 @@ def _score(value: Any, name: str) -> float:
 
 
 def _last_object(said: Any) -> dict[str, Any]:
-    """The last JSON object in a text: models like to say something before it."""
+    """Return the last JSON object in a text: models often write an introduction."""
     if not isinstance(said, str):
         raise ValueError("the answer has no text")
     decoder, found, place = json.JSONDecoder(), None, said.find("{")

@@ -1,4 +1,4 @@
-"""A model of ours as a source of continuations.
+"""A local exported model as a source of continuations.
 
 Shapes: P prompts, L seq_length, H events that are compared, T generated events, N continuations, K known classes.
 """
@@ -31,7 +31,7 @@ from sequifier.sampler_search.space import Configuration
 Array = NDArray[Any]
 
 _KEPT_NUMBERS = 1 << 26
-"""Predictions of the truth that stay in memory (256 MB); where there are more, each configuration asks again."""
+"""Largest number of predictions that stay in memory (256 MB); more are computed again for each configuration."""
 
 _PROMPT_BITS = 32
 """Of the number that a continuation's draws belong to; above them its sample, so that draws do not depend on how many
@@ -50,13 +50,13 @@ class LocalModel:
         prompts: P.
         name: of the model, for results.
         fingerprint: of model and prompts.
-        has_likelihood: whether there is a truth, whose probability can be asked for.
-        real_targets: that are scored.
-        horizon: H; 0 without a truth.
-        is_true_history: whether events are drawn behind the true ones.
+        has_likelihood: whether the true continuations are known, so that their likelihood can be computed.
+        real_targets: the scored real targets.
+        horizon: H; 0 where the true continuations are not known.
+        is_true_history: whether each event is sampled after the true events before it.
 
     Raises:
-        ConfigError, DataError, ModelError: model, data and config do not fit.
+        ConfigError, DataError, ModelError: model, data and config do not fit together.
     """
 
     def __init__(self, config: SamplerSearchConfig, *, seed: int, log: Log) -> None:
@@ -73,14 +73,14 @@ class LocalModel:
         check_kind(inference, self._file, path)
         if not any(target.kind == "categorical" for target in find_targets(inference, self._file)):
             raise ModelError(
-                "no target that is scored is categorical: a sampler draws categories, so there is nothing to search",
+                "no scored target is categorical: a sampler draws categories, so there is nothing to search",
                 where=str(path),
                 fix="use a model with a categorical target, and name it where target_columns is given",
             )
         self.is_true_history = _is_true_history(config, self._file, path, log)
         self._data = HeldOutReader(config, self._file, path, seed=seed, log=log).read()
         if self.is_true_history and not self._data.truths:
-            what = "the model cannot continue a text: events are drawn behind true ones (history: true)"
+            what = "the model cannot continue a text: each event is sampled after true events (history: true)"
             raise ConfigError([Problem("test_prompts", what, fix="name sequences of the data")])
         self._drawn_targets = [target for target in self._data.targets if target.kind == "categorical"]
         self.has_likelihood = bool(self._data.truths)
@@ -92,15 +92,15 @@ class LocalModel:
         self._kept: list[tuple[Array, Mapping[str, Array]]] | None = None
 
     def in_units(self, target: str, error: float) -> float:
-        """An error of a real target, in standard deviations, in its own units."""
+        """Convert an error of a real target from standard deviations to its own units."""
         return error * float(self._file.statistics[target]["std"])
 
     def generate(self, found: Configuration, wanted: Sequence[tuple[int, int]]) -> Iterator[Generation]:
-        """Continuations, drawn by a configuration.
+        """Yield continuations sampled with a configuration.
 
         Args:
-            found: the sampler.
-            wanted: prompt and sample of each.
+            found: the configuration.
+            wanted: prompt and sample of each continuation.
         """
         if not wanted:
             return
@@ -108,10 +108,10 @@ class LocalModel:
         prompts, samples = (np.array(each, np.int64) for each in zip(*wanted, strict=True))
         numbers = (samples << _PROMPT_BITS) + prompts
         if self.is_true_history:
-            values = self._behind_the_truth(rules, prompts, numbers)
+            values = self._after_truth(rules, prompts, numbers)
             lengths = self._data.n_truth[prompts].tolist()
         else:
-            values = self._behind_each_other(rules, prompts, numbers)
+            values = self._after_generated(rules, prompts, numbers)
             lengths = [self._data.length] * len(wanted)
         for index, (prompt, sample) in enumerate(wanted):
             own = {target.name: values[target.name][index, : lengths[index]] for target in self._data.targets}
@@ -126,9 +126,9 @@ class LocalModel:
             )
 
     def likelihoods(self, found: Configuration) -> list[float]:
-        """(P,) how likely the truth of each prompt is under a configuration; the mean over the categorical targets.
+        """Return the likelihood of each true continuation under a configuration, (P,), averaged over the targets.
 
-        Each true event is predicted from the true ones before it. One whose category is not known does not count.
+        Each true event is predicted from the true events before it. Events of an unknown category are left out.
         """
         rules, data = rules_of(found), self._data
         shares = {target.name: np.full(data.truths[target.name].size, np.nan) for target in self._drawn_targets}
@@ -163,7 +163,7 @@ class LocalModel:
         )
 
     def _labels(self, columns: Mapping[str, Array]) -> dict[str, list[Any]]:
-        """Columns as they were in the table; None for a category that the model does not know."""
+        """Return columns in the units of the table; None for a category that the model does not know."""
         labels: dict[str, list[Any]] = {}
         for name, values in columns.items():
             if name in self._file.vocabularies:
@@ -173,8 +173,8 @@ class LocalModel:
                 labels[name] = original_units(values, self._file.statistics[name]).tolist()
         return labels
 
-    def _behind_each_other(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
-        """Target -> (N, T): each event from those that were generated before it."""
+    def _after_generated(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
+        """Return target -> (N, T): each event sampled after the generated events before it."""
         shape, data = self._file.architecture, self._data
         targets = [
             Generated(target.name, target.output_names[0], rules if target.kind == "categorical" else None)
@@ -191,8 +191,8 @@ class LocalModel:
         )
         return {name: rows.reshape(len(prompts), data.length) for name, rows in values.items()}
 
-    def _behind_the_truth(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
-        """Target -> (N, H): each event from the true ones before it."""
+    def _after_truth(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
+        """Return target -> (N, H): each event sampled after the true events before it."""
         stream_of = {target.name: stream for stream, target in enumerate(self._file.architecture.targets)}
         kinds = {name: values.dtype for name, values in self._data.truths.items()}
         found = {name: np.zeros((len(prompts), self._data.horizon), kind) for name, kind in kinds.items()}
@@ -209,9 +209,9 @@ class LocalModel:
         return found
 
     def _predictions(self) -> Iterator[tuple[Array, Mapping[str, Array]]]:
-        """Rows of (P * H), and scored target -> what the model says of the events there from the true ones before them.
+        """Yield rows of (P * H), and scored target -> predictions of the events there from the true events before them.
 
-        They do not depend on the sampler, so they are asked for once where they fit into memory.
+        They do not depend on the sampler, so they are computed once where they fit into memory.
         """
         if self._kept is not None:
             yield from self._kept
@@ -249,7 +249,7 @@ class LocalModel:
 
 
 def rules_of(found: Configuration) -> Rules:
-    """A configuration as `generation` has it."""
+    """Return a configuration as the rules of `generation`."""
     values: dict[str, Any] = {name: value for name, value in found.parameters.items() if name != MAX_TOKENS}
     return Rules(**values)
 
@@ -265,7 +265,7 @@ def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, l
         )
     if missing and config.history is None:
         log(
-            f"note: the model reads {', '.join(missing)}, which it does not predict: each event is drawn behind the "
-            "true ones (history: true)"
+            f"note: the model reads {', '.join(missing)}, which it does not predict: each event is sampled after the "
+            "true events before it (history: true)"
         )
     return bool(missing) or config.history == "true"

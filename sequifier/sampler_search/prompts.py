@@ -1,4 +1,4 @@
-"""What is continued: places in held-out sequences with what really came after them, or texts without.
+"""Prompts: places in held-out sequences with their true continuations, or texts without.
 
 Shapes: S sequences, P prompts, L seq_length, H events that are compared.
 """
@@ -20,18 +20,18 @@ Array = NDArray[Any]
 Rows = NDArray[np.int64]
 
 SHORTEST = 4
-"""Events to which the default horizon is shortened at most, so that there are n_prompts places."""
+"""Smallest horizon to which the default is shortened so that there are n_prompts places."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt, as judges and scores see it.
+    """One prompt.
 
     Attributes:
-        text: what it shows.
-        truth_text: what really came after it, as text; None where that is not known.
-        truth: categorical target -> the true tokens; an id 0 is a category that the model does not know.
-        values: real target -> the true values, in standard deviations from the mean.
+        text: of the history.
+        truth_text: of the true continuation; None where it is not known.
+        truth: categorical target -> true tokens; id 0 is a category that the model does not know.
+        values: real target -> true values, in standard deviations from the mean.
     """
 
     text: str
@@ -47,10 +47,10 @@ class Generation:
     Attributes:
         prompt: number of the prompt.
         sample: number of the continuation of this prompt.
-        text: as text.
+        text: its text.
         tokens: categorical target -> tokens.
         values: real target -> values, in standard deviations from the mean.
-        labels: target -> what was in the table, for scripts.
+        labels: target -> values in the units of the table, for judge scripts.
     """
 
     prompt: int
@@ -63,7 +63,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Places:
-    """Where sequences are cut into history and truth, (P,) each: rows `first` to cut - 1 and cut to end - 1."""
+    """Cuts of sequences into history (rows `first` to cut - 1) and true continuation (cut to end - 1), (P,) each."""
 
     sequence: Rows
     first: Rows
@@ -72,16 +72,16 @@ class Places:
 
 
 def own_lengths(offsets: Rows, n_context: Rows) -> Rows:
-    """(S,) events of each sequence that can be truth: its own ones with an event before them."""
+    """Return the number of events per sequence that can be in a true continuation, (S,): its own but the first."""
     own: Rows = offsets[1:] - np.maximum(offsets[:-1] + n_context, offsets[:-1] + 1)
     return np.maximum(own, 0)
 
 
 def fitting_horizon(offsets: Rows, n_context: Rows, *, wanted: int, n_prompts: int) -> int:
-    """The largest horizon up to `wanted` for which there are `n_prompts` places; `SHORTEST` at least, where possible.
+    """Return the largest horizon up to `wanted` with `n_prompts` places; at least `SHORTEST` where possible.
 
     Returns:
-        0 when no sequence has an event with another one before it.
+        The horizon; 0 when no sequence has two events.
     """
     own = own_lengths(offsets, n_context)
     longest = int(own.max(initial=0))
@@ -95,21 +95,21 @@ def fitting_horizon(offsets: Rows, n_context: Rows, *, wanted: int, n_prompts: i
 def choose_places(
     offsets: Rows, n_context: Rows, *, prompt_length: int, horizon: int, n_prompts: int, seed: int
 ) -> Places:
-    """Places with a whole horizon of truth, drawn without replacement; no event is the truth of two.
+    """Choose places with a whole horizon, without replacement; no event is in two true continuations.
 
-    The first ones do not depend on how many there are to be.
+    The first places do not depend on `n_prompts`.
 
     Args:
         offsets: (S + 1,) rows at which sequences begin and end.
         n_context: (S,) leading rows of earlier splits: history, never truth.
-        prompt_length: events of history, fewer where a sequence begins later.
+        prompt_length: events of history; fewer where the sequence begins later.
         horizon: H.
-        n_prompts: at most so many.
-        seed: of the draw.
+        n_prompts: largest number of places.
+        seed: of the choice.
     """
     begin, end = offsets[:-1], offsets[1:]
     earliest = np.maximum(begin + n_context, begin + 1)
-    # A whole prompt, as far as that leaves a place at all.
+    # A whole prompt where that leaves a place.
     start = np.maximum(earliest, np.minimum(begin + prompt_length, end - horizon))
     counts = np.maximum(end - start, 0) // horizon
     total = np.cumsum(counts)
@@ -129,10 +129,10 @@ def places_of(
     prompt_length: int,
     horizon: int,
 ) -> Places:
-    """One place in each sequence that is named, with as much truth as there is, up to the horizon.
+    """Return one place per named sequence, with as many true events as it has, up to the horizon.
 
     Raises:
-        ConfigError: there is no such sequence, or it is too short.
+        ConfigError: a sequence does not exist, or is too short.
     """
     known = {str(name): index for index, name in enumerate(sequence_ids.tolist())}
     problems, rows = [], []
@@ -145,7 +145,7 @@ def places_of(
         begin, end = int(offsets[sequence]), int(offsets[sequence + 1])
         earliest = max(begin + int(n_context[sequence]), begin + 1)
         if earliest >= end:
-            problems.append(Problem(key, f"sequence {name!r} has no event of its own with another one before it"))
+            problems.append(Problem(key, f"sequence {name!r} has no event of its own after its first event"))
             continue
         cut = max(earliest, min(begin + prompt_length, end - horizon))
         rows.append((sequence, max(cut - prompt_length, begin), cut, min(cut + horizon, end)))
@@ -163,7 +163,7 @@ def is_text(file: ModelFile) -> bool:
 
 
 def encode_text(text: str, file: ModelFile, key: str) -> NDArray[np.int64]:
-    """A text as ids of the one column that a model reads: its characters, else labels between spaces.
+    """Encode a text as ids of the model's one input column: its characters, or labels between spaces.
 
     Args:
         text: of a prompt.
@@ -175,7 +175,7 @@ def encode_text(text: str, file: ModelFile, key: str) -> NDArray[np.int64]:
     """
     inputs = file.architecture.input_columns
     if len(inputs) > 1 or file.architecture.real:
-        what = f"the model reads {', '.join(inputs)}: a text is no prompt for it"
+        what = f"the model reads {', '.join(inputs)}: a text cannot be its prompt"
         raise ConfigError([Problem(key, what, fix="name sequences of the data, or leave test_prompts out")])
     ids = {category_text(label): id for id, label in enumerate(file.vocabularies[inputs[0]], start=1)}
     labels = list(text) if is_text(file) else text.split()
@@ -184,12 +184,12 @@ def encode_text(text: str, file: ModelFile, key: str) -> NDArray[np.int64]:
         what = f"the model does not know {', '.join(map(repr, unknown[:5]))} of column `{inputs[0]}`"
         raise ConfigError([Problem(key, what, fix=did_you_mean(unknown[0], ids))])
     if not labels:
-        raise ConfigError([Problem(key, "is empty; there is nothing to continue")])
+        raise ConfigError([Problem(key, "the prompt is empty")])
     return np.array([ids[label] for label in labels], np.int64)
 
 
 def as_text(labels: Mapping[str, Sequence[Category | float | None]], *, characters: bool) -> str:
-    """Events as text: of characters as it was, else events between spaces and their columns between commas."""
+    """Return events as text: characters joined, other events separated by spaces and their columns by commas."""
     events = zip(*labels.values(), strict=True)
     return ("" if characters else " ").join(",".join(_shown(value) for value in event) for event in events)
 

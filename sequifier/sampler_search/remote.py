@@ -1,4 +1,4 @@
-"""A server of language models as a source of continuations: its prompts, and what it makes of them.
+"""A server of language models as a source of continuations, with its prompts.
 
 Shapes: P prompts, H words or characters that are compared.
 """
@@ -24,13 +24,13 @@ TARGET = "text"
 MAX_TOKENS = 512
 PROMPT_CHARACTERS = 512
 _CHARACTERS_PER_WORD = 8
-"""With its space, and some room: held-out text of so many characters has the words that are wanted."""
+"""Space included, and with some room: this many characters per word of held-out text are enough."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class RemoteModel:
-    """A model behind an endpoint with its prompts; the members are those of `local.LocalModel`.
+    """A model behind an endpoint with its prompts; attributes as in `local.LocalModel`.
 
     Args:
         config: of the search; it has an endpoint.
@@ -38,8 +38,8 @@ class RemoteModel:
         log: receives lines for the user.
 
     Raises:
-        ConfigError, DataError: prompts and config do not fit, or the server does not know a sampler.
-        RunError: the server was asked what it is, and does not answer.
+        ConfigError, DataError: prompts and config do not fit, or the server does not support a sampler.
+        RunError: the server does not answer.
     """
 
     real_targets: Sequence[str] = ()
@@ -64,26 +64,26 @@ class RemoteModel:
         self.fingerprint = self._fingerprint()
 
     def in_units(self, target: str, error: float) -> float:
-        """A text has no real target."""
+        """Not available: a text has no real target."""
         raise AssertionError(target)
 
     def likelihoods(self, found: Configuration) -> list[float]:
-        """The completions protocol does not tell the probability of a given text."""
+        """Not available: the completions protocol does not return the probability of a given text."""
         raise AssertionError(found)
 
     def check(self, found: Configuration) -> None:
-        """One token from the server.
+        """Request one token.
 
         Raises:
-            RequestFailedError: it gives none.
+            RequestFailedError: the request failed.
         """
         self._model.complete(self.prompts[0].text, found, max_tokens=1, seed=0)
 
     def generate(self, found: Configuration, wanted: Sequence[tuple[int, int]]) -> Iterator[Generation | str]:
-        """Continuations one by one, or why there is none."""
+        """Yield each continuation, or the reason why it is missing."""
         for prompt, sample in wanted:
             digest = hashlib.blake2b(f"{self._seed}:{sample}:{prompt}".encode(), digest_size=4).digest()
-            seed = int.from_bytes(digest, "big") >> 1  # servers hold it in a signed 32-bit number
+            seed = int.from_bytes(digest, "big") >> 1  # servers store it as a signed 32-bit integer
             text = self.prompts[prompt].text
             try:
                 continued = self._model.complete(text, found, max_tokens=self._length, seed=seed)
@@ -95,12 +95,12 @@ class RemoteModel:
             yield self.generation(prompt, sample, continued)
 
     def generation(self, prompt: int, sample: int, text: str) -> Generation:
-        """A text as a generation."""
+        """Return a text as a generation."""
         tokens = tokens_of(text, self._config.tokens)
         return Generation(prompt, sample, text, {TARGET: tokens}, {}, {TARGET: tokens})
 
     def _places(self, log: Log) -> list[Prompt]:
-        """Prompts, and what came after them, cut out of a text."""
+        """Cut prompts and their true continuations out of a text."""
         config = self._config
         assert config.data_path is not None
         path = find_input(config.data_path, config.project_root, "data_path")
@@ -112,7 +112,7 @@ class RemoteModel:
         cuts = list(range(width, len(text) - span + 1, span))
         if not cuts:
             raise DataError(
-                f"the text has {len(text):,} characters; a prompt and what comes after it take {width + span:,}",
+                f"the text has {len(text):,} characters; a prompt and its continuation need {width + span:,}",
                 where=str(path),
                 fix="set a smaller prompt_length or horizon, or give a longer text",
             )
@@ -122,7 +122,7 @@ class RemoteModel:
         chosen = [cuts[permuted(number, len(cuts), key=f"{self._seed}:prompts")] for number in range(count)]
         prompts = []
         for cut in chosen:
-            # Behind a whole word and without its space, where models of word pieces go on best.
+            # After a whole word and before the space: tokenizers attach the space to the next word.
             while by_word and cut < len(text) and not text[cut].isspace():
                 cut += 1
             after = text[cut : cut + span]
@@ -144,7 +144,7 @@ class RemoteModel:
 
 
 def tokens_of(text: str, kind: Literal["word", "character"]) -> list[str]:
-    """Words and marks of punctuation, or characters.
+    """Split a text into words and punctuation marks, or into characters.
 
     >>> tokens_of("Well, no!", "word")
     ['Well', ',', 'no', '!']

@@ -1,6 +1,6 @@
-"""The loop of a sampler search: propose, generate, judge, score, write down, go on with the next.
+"""The loop of a sampler search: propose, generate, judge, score, record.
 
-What comes next is a function of config and ledger alone, so a search that was killed goes on as if it had not been.
+The next configuration is a function of config and ledger alone, so a killed search resumes as if it had not stopped.
 """
 
 import time
@@ -29,10 +29,10 @@ from sequifier.search.strategies import Observation
 Outcome = Literal["complete", "stopped"]
 
 FAILURES_IN_A_ROW = 10
-"""Continuations or judgements without an answer after which a server counts as gone: the search ends, to be resumed."""
+"""Failed requests in a row after which the search ends, to be resumed when the server answers again."""
 
 LOST_IN_A_ROW = 3
-"""Configurations without any score after which a search ends."""
+"""Configurations without a score in a row after which the search ends."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Trial:
 
 
 class TrialQueue:
-    """What is tried next.
+    """The configurations that are still to be tried.
 
     Args:
         setup: of the search.
@@ -65,7 +65,7 @@ class TrialQueue:
         self._retried: set[int] = set()
 
     def next(self, records: Sequence[SamplerRecord]) -> Trial | None:
-        """The next configuration; None when the search has what it wants, or no new one is left.
+        """Return the next configuration; None when the search is complete, or the space has no new one.
 
         Args:
             records: the ledger.
@@ -90,7 +90,7 @@ class TrialQueue:
         return None
 
     def n_left(self, records: Sequence[SamplerRecord]) -> int:
-        """How many configurations are still to be tried."""
+        """Number of configurations that are still to be tried."""
         mine = of_search(records, self._setup.search)
         open_ones = ("running", "interrupted", "failed") if self._retry_failed else ("running", "interrupted")
         return sum(record.state in open_ones for record in mine) + max(self._setup.n_wanted - len(mine), 0)
@@ -111,7 +111,7 @@ class SamplerSearch:
         ledger: open; every change of state is in it before it counts.
         folder: logs/[name].
         emit: receives `trial_started` and `trial_ended`.
-        should_stop: asked between configurations.
+        should_stop: called between configurations.
     """
 
     setup: Setup
@@ -121,22 +121,22 @@ class SamplerSearch:
     should_stop: Callable[[], bool]
     _failures: dict[str, list[Trial]] = field(default_factory=dict)  # which -> whose requests failed in a row
 
-    def run(self, agenda: TrialQueue) -> Outcome:
-        """Try what is on the agenda.
+    def run(self, queue: TrialQueue) -> Outcome:
+        """Try the configurations of a queue.
 
         Raises:
-            RunError: endpoint or judge do not answer any more, or the disk is full. The same command goes on.
+            RunError: endpoint or judge do not answer any more, or the disk is full. The same command resumes.
         """
         lost = 0
-        while (trial := agenda.next(self.ledger.trials)) is not None:
+        while (trial := queue.next(self.ledger.trials)) is not None:
             if self.should_stop():
                 return "stopped"
-            left = agenda.n_left(self.ledger.trials)
+            left = queue.n_left(self.ledger.trials)
             self.emit("trial_started", trial=trial, n_left=left, n_wanted=self.setup.n_wanted)
             record = self._known(trial) or self._try(trial)
             self.emit("trial_ended", trial=trial, record=record)
             lost = lost + 1 if record.state == "failed" else 0
-            if lost == LOST_IN_A_ROW and agenda.n_left(self.ledger.trials):
+            if lost == LOST_IN_A_ROW and queue.n_left(self.ledger.trials):
                 raise RunError(
                     f"{lost} configurations in a row have no score: {record.error}",
                     fix="look at model and judge, then run the same command again with --retry-failed",
@@ -144,7 +144,7 @@ class SamplerSearch:
         return "complete"
 
     def _known(self, trial: Trial) -> SamplerRecord | None:
-        """What another search in this ledger found of the same configuration, written down for this one."""
+        """Copy the record of the same configuration from another search in this ledger, if it has one."""
         for record in latest_by_run(self.ledger.trials).values():
             is_same = record.identity == trial.identity and record.run != trial.number
             if is_same and record.state == "finished":
@@ -162,7 +162,7 @@ class SamplerSearch:
                 result, reason = self._evaluate(trial, log)
         except BaseException as error:
             what = error.in_one_line() if isinstance(error, RunError) else "stopped at once"
-            with suppress(RunError):  # a full disk: a record that says `running` goes on just as well
+            with suppress(RunError):  # a full disk: a record in state `running` resumes too
                 self._note(trial, "interrupted", error=what)
             raise
         return self._note(
@@ -181,7 +181,7 @@ class SamplerSearch:
         )
 
     def _evaluate(self, trial: Trial, log: GenerationLog) -> tuple[Evaluation, str]:
-        """What a configuration comes to, and why something of it is missing."""
+        """Return the score of a configuration, and why a part of it is missing."""
         setup = self.setup
         samples = range(setup.config.samples_per_config)
         wanted = [(prompt, sample) for sample in samples for prompt in range(len(setup.source.prompts))]
@@ -206,7 +206,7 @@ class SamplerSearch:
         return result, reason
 
     def _generations(self, trial: Trial, wanted: Sequence[Place], log: GenerationLog) -> tuple[list[Generation], str]:
-        """Continuations in the order wanted; those of a server that are known are not asked for again."""
+        """Return the continuations in the order of `wanted`; those in the log are not requested again."""
         source, reason = self.setup.source, ""
         if not isinstance(source, RemoteModel):
             found = list(source.generate(trial.found, wanted))
@@ -237,10 +237,10 @@ class SamplerSearch:
         return [known[each.prompt, each.sample] for each in generations]
 
     def _count(self, which: str, trial: Trial, error: str) -> None:
-        """Count answers that did not come, one after the other.
+        """Count failed requests in a row.
 
         Raises:
-            RunError: they are too many. Configurations that ended meanwhile lack some, so they are open again.
+            RunError: the limit is reached. Configurations that ended with missing answers are marked as interrupted.
         """
         failed = self._failures.setdefault(which, [])
         if not error:
@@ -249,7 +249,7 @@ class SamplerSearch:
         failed.append(trial)
         if len(failed) < FAILURES_IN_A_ROW:
             return
-        ended = no_answer(which, f"{len(failed)} requests in a row came to nothing, the last one: {error}")
+        ended = no_answer(which, f"{len(failed)} requests in a row failed, the last one: {error}")
         for earlier in {each.number: each for each in failed if each.number != trial.number}.values():
             self._note(earlier, "interrupted", error=ended.in_one_line())
         failed.clear()

@@ -1,4 +1,4 @@
-"""One process working on a sampler search: ledger, search, and what it leaves in logs/[name]."""
+"""One process that works on a sampler search: its ledger, its loop, and its files in logs/[name]."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -40,15 +40,15 @@ EXPORT_FILE = "best.yaml"
 
 @dataclass(frozen=True)
 class SamplerSearchResult:
-    """A search, as far as it has come.
+    """The result of a search, complete or not.
 
     Attributes:
-        ended: checked: nothing was tried; declined: somebody said no.
+        ended: complete, stopped, checked (nothing was tried) or declined (the user said no).
         rows: the ranked table.
-        results: its file; None without a record.
-        best: the export that `infer` takes; None without a score.
-        seed: that counted.
-        command: that draws with the best one; "" for an endpoint.
+        results: path of the result file; None without a record.
+        best: path of the export that `infer` reads; None without a score.
+        seed: the seed that was used.
+        command: generates with the best sampler; "" for an endpoint.
         table: of the trials; None without a record.
     """
 
@@ -79,7 +79,7 @@ class Session:
         try:
             seed = self._seed(config)
             self.setup: Setup = set_up(config, seed=seed, log=lambda line: emit("note", line=line))
-            self._agenda = TrialQueue(self.setup, retry_failed=retry_failed)
+            self._queue = TrialQueue(self.setup, retry_failed=retry_failed)
         except BaseException:
             self._ledger.close()
             raise
@@ -94,8 +94,8 @@ class Session:
 
     @property
     def n_left(self) -> int:
-        """Configurations that are still to be tried."""
-        return self._agenda.n_left(self._ledger.trials)
+        """Number of configurations that are still to be tried."""
+        return self._queue.n_left(self._ledger.trials)
 
     def check(self) -> None:
         """Call model, endpoint and judge once each.
@@ -106,10 +106,10 @@ class Session:
         self._emit("checked", lines=check(self.setup))
 
     def run(self, should_stop: Callable[[], bool]) -> SamplerSearchResult:
-        """Try what is left; the results are written whatever happens.
+        """Try the remaining configurations; the results are written in any case.
 
         Raises:
-            RunError: it cannot go on; the same command resumes it.
+            RunError: the search cannot continue; the same command resumes it.
         """
         write_text(self.folder / CONFIG_FILE, self._config_text())
         config = self.setup.config
@@ -117,9 +117,9 @@ class Session:
         search = SamplerSearch(self.setup, self._ledger, self.folder, _logged(record, self._emit), should_stop)
         with record:
             try:
-                ended = search.run(self._agenda)
+                ended = search.run(self._queue)
             except BaseException:
-                with suppress(RunError):  # what ended the search is to be said
+                with suppress(RunError):  # the error that ended the search is reported
                     self.result("stopped")
                 raise
             found = self.result(ended)
@@ -154,11 +154,11 @@ class Session:
 
     @property
     def records(self) -> Sequence[SamplerRecord]:
-        """The lines of this search."""
+        """The records of this search."""
         return [record for record in self._ledger.trials if record.search == self.setup.search]
 
     def _seed(self, config: SamplerSearchConfig) -> int:
-        """The seed that counts: a drawn one is that of the ledger, so that the same command goes on."""
+        """Return the seed to use: a random one is taken from the ledger again, so that the same command resumes."""
         if config.seed is not None:
             return config.seed
         trials = self._ledger.trials
@@ -171,7 +171,7 @@ class Session:
         return dump_yaml(self._asked(), header=header)
 
     def _asked(self) -> dict[str, Any]:
-        """The config with what was settled: a seed that was drawn, and the history that a model is asked with."""
+        """Return the config with the seed and the kind of history that are used."""
         values: dict[str, Any] = plain(self.setup.config) | {"seed": self.setup.seed}
         if isinstance(self.setup.source, LocalModel):
             values["history"] = "true" if self.setup.source.is_true_history else "generated"

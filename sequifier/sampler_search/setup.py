@@ -1,4 +1,4 @@
-"""What a sampler search stands on: model, prompts, judge and weights, checked before anything is spent."""
+"""The parts of a sampler search (model, prompts, judge, weights), checked before the first request."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ from sequifier.search.strategies import Strategy
 
 @dataclass(frozen=True)
 class Setup:
-    """A search that can begin.
+    """A search that is ready to start.
 
     Attributes:
         config: of the search.
-        seed: that counts.
+        seed: the seed that is used.
         source: the model with its prompts.
         judge: None without one.
-        weights: of the parts that can be measured.
+        weights: part -> weight, of the parts that can be measured.
         space: of samplers.
-        strategy: that walks over it.
-        evaluation: hash of all that a score follows from beside the configuration.
-        search: hash of all that the proposals follow from.
+        strategy: proposes configurations of the space.
+        evaluation: hash of everything besides the configuration that determines a score.
+        search: hash of everything that determines the proposals.
     """
 
     config: SamplerSearchConfig
@@ -47,7 +47,7 @@ class Setup:
 
     @property
     def n_wanted(self) -> int:
-        """Configurations that the search ends with, as far as the space has them."""
+        """Number of configurations of the whole search; at most the size of the space."""
         if self.config.search_strategy == "grid" or self.space.is_finite:
             size = self.space.size
             return size if self.config.search_strategy == "grid" else min(size, self.config.n_samples)
@@ -55,7 +55,7 @@ class Setup:
 
     @property
     def n_generations(self) -> int:
-        """Continuations of each configuration."""
+        """Number of continuations per configuration."""
         return len(self.source.prompts) * self.config.samples_per_config
 
 
@@ -63,7 +63,7 @@ def set_up(config: SamplerSearchConfig, *, seed: int, log: Log) -> Setup:
     """Load the model, choose the prompts, open the judge; nothing is generated.
 
     Raises:
-        ConfigError, DataError, ModelError, RunError: they do not fit together, or something is missing.
+        ConfigError, DataError, ModelError, RunError: the parts do not fit together, or one is missing.
     """
     judge = open_judge(config.judge, config.root, endpoint=config.endpoint)
     source: LocalModel | RemoteModel
@@ -74,7 +74,7 @@ def set_up(config: SamplerSearchConfig, *, seed: int, log: Log) -> Setup:
     weights = usable_weights(config, source)
     space = build_space(config)
     if config.search_strategy == "grid" and "n_samples" in config.model_fields_set:
-        log("note: a grid is tried as a whole: n_samples is not used")
+        log("note: search_strategy: grid tries all configurations; n_samples is not used")
     elif space.is_finite and config.search_strategy != "grid" and space.size < config.n_samples:
         log(f"note: there are {space.size} configurations, not n_samples {config.n_samples}: each is tried once")
     evaluation = _hash(
@@ -105,7 +105,7 @@ def check(setup: Setup) -> list[str]:
     """Call model, endpoint and judge once each.
 
     Returns:
-        What was found, line by line.
+        Lines for the user.
 
     Raises:
         RunError: one of them does not answer as it should.
@@ -134,16 +134,16 @@ def check(setup: Setup) -> list[str]:
 
 
 def no_answer(which: str, reason: object) -> RunError:
-    """What to say of an endpoint or judge that cannot be used."""
+    """Return the error of an endpoint or judge that cannot be used."""
     fix = {
-        "endpoint": "start the server and look at endpoint.base_url and endpoint.model",
-        "judge": "look at the judge's settings, and at its program or server",
+        "endpoint": "start the server and check endpoint.base_url and endpoint.model",
+        "judge": "check the judge's settings, and its script or server",
     }[which]
     return RunError(f"the {which} does not answer as it should: {reason}", fix=fix)
 
 
 def identity_of(setup: Setup, found: Configuration) -> str:
-    """Hash of a configuration and of all that its score follows from."""
+    """Return the hash of a configuration and of everything that determines its score."""
     parameters = {name: float(value) for name, value in found.parameters.items()}
     return _hash({"sampler": found.sampler_type, "parameters": parameters, "evaluation": setup.evaluation})
 

@@ -1,7 +1,6 @@
-"""The space of samplers: a choice between samplers, each with parameters that only it has.
+"""The space of samplers: a categorical choice between samplers, each with its own (conditional) parameters.
 
-It is the same kind of space as that of a training search (search/space.py), one dimension with an alternative for each
-sampler, so the same strategies walk over it.
+It is a space of search/space.py with one dimension and an alternative per sampler, so the same strategies search it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ class Configuration:
 
 
 def build_space(config: SamplerSearchConfig) -> Space:
-    """The space of a config, its samplers in the order of `sampler_types`."""
+    """Build the space of a config, with its samplers in the order of `sampler_types`."""
     alternatives = tuple(
         Alternative(
             {SAMPLER_TYPE: sampler},
@@ -47,16 +46,16 @@ def build_space(config: SamplerSearchConfig) -> Space:
 
 
 def configuration(space: Space, cell: Cell) -> Configuration:
-    """What a cell says."""
+    """Return the configuration of a cell."""
     values = space.values(cell)
     return Configuration(values.pop(SAMPLER_TYPE), values)
 
 
 def cell_of(space: Space, found: Configuration) -> Cell:
-    """The cell of a configuration, the reverse of `configuration`.
+    """Return the cell of a configuration, the reverse of `configuration`.
 
     Raises:
-        ValueError: it is not in the space.
+        ValueError: the configuration is not in the space.
     """
     (dimension,) = space.dimensions
     place = [each.fixed[SAMPLER_TYPE] for each in dimension.alternatives].index(found.sampler_type)
@@ -75,7 +74,7 @@ def cell_of(space: Space, found: Configuration) -> Cell:
 
 
 def build_strategy(config: SamplerSearchConfig, space: Space, seed: int) -> Strategy:
-    """The strategy of a config."""
+    """Return the strategy of a config."""
     match config.search_strategy:
         case "grid":
             return Grid(space)
@@ -86,30 +85,29 @@ def build_strategy(config: SamplerSearchConfig, space: Space, seed: int) -> Stra
 
 
 class InTurn:
-    """A sample in which the samplers take turns: each round has every one of them once, in random order.
+    """Random sampling in which the samplers take turns: each round has each of them once, in random order.
 
-    `Sample` gives a sampler as many cells as it has, so one with long lists would crowd out one with short lists or
-    with ranges. Proposal i is a function of the space, the seed and i, as there. A sampler whose cells are used up is
-    passed over.
+    `Sample` draws uniformly over cells, so a sampler with long lists would crowd out one with short lists or ranges.
+    Proposal i is a function of the space, the seed and i. A sampler without cells left is skipped.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
         (self._dimension,) = space.dimensions
         self._space, self._seed = space, seed
-        # Each sampler by itself, with a seed that depends on its name: another sampler beside it changes nothing.
+        # Each sampler has a seed that depends on its name: adding another sampler does not change its proposals.
         self._samples = [
             Sample(Space((Dimension("sampler", (each,)),)), _seed_of(seed, each.fixed[SAMPLER_TYPE]))
             for each in self._dimension.alternatives
         ]
 
     def candidates(self, number: int, observations: Sequence[Observation] = ()) -> Iterator[Cell]:
-        """The proposals from `number` on; of a finite space then those before it. Results do not move a sample."""
+        """Yield the proposals from `number` on; of a finite space then those before it. Results are not used."""
         if not self._space.is_finite:
             return islice(self._in_turn(), number, None)
         return chain(islice(self._in_turn(), number, None), islice(self._in_turn(), number))
 
     def _in_turn(self) -> Iterator[Cell]:
-        """The proposals from 0 on; of a finite space each cell once."""
+        """Yield the proposals from 0 on; of a finite space each cell once."""
         left = self._space.size if self._space.is_finite else None
         for place, turn in self._turns():
             alternative = self._dimension.alternatives[place]
@@ -122,7 +120,7 @@ class InTurn:
                     return
 
     def _turns(self) -> Iterator[tuple[int, int]]:
-        """The sampler of each turn, and how often it had one before."""
+        """Yield the sampler of each turn, and the number of its earlier turns."""
         count, turn = len(self._samples), 0
         while True:
             for position in range(count):

@@ -79,9 +79,9 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str, str]]:
     if overview.skill is not None and overview.baseline is not None:
         certainty = {True: ", significant", False: ", not significant", None: ""}
         known = None if overview.skill <= 0 else overview.beats_baseline
-        better = "better" if overview.skill >= 0 else "worse"
-        note = f"than the best baseline, {number(overview.baseline)}{certainty[known]}"
-        found.append(("Compared with baselines", f"{percent(overview.skill)} {better}", note))
+        better = "Better" if overview.skill >= 0 else "Worse"
+        note = f"baseline {number(overview.baseline)}{certainty[known]}"
+        found.append((f"{better} than the best baseline", percent(overview.skill), note))
     found.append(("Configurations", f"{overview.n_configurations:,}", f"{overview.n_trials:,} runs"))
     budget = overview.budget
     useful = f"{100 * budget.useful / budget.total:.0f} % in completed runs" if budget.total else ""

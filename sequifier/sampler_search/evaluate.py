@@ -99,7 +99,7 @@ def usable_weights(config: SamplerSearchConfig, source: Source) -> dict[str, flo
     weights = config.weights
     if config.scores is not None:
         why = {
-            "mae": "no target that is scored is real",
+            "mae": "no scored target is real",
             "likelihood": "the completions protocol does not return it" if config.endpoint is not None else NO_TRUTH,
         }
         problems = [

@@ -119,7 +119,7 @@ def test_each_server_gets_its_own_names(server: Server, kind: str, name: str | N
     ranges = {"temperature": {"temperature": [1.0]}, "top_n_sigma": {"top_n_sigma": [1.5]}}
     values: dict[str, Any] = {"endpoint": {"server": kind}, "parameter_ranges": ranges, "n_prompts": 1}
     if name is None:
-        with pytest.raises(ConfigError, match="vllm does not know top_n_sigma, which sampler `top_n_sigma` needs"):
+        with pytest.raises(ConfigError, match="vllm does not support top_n_sigma, which sampler `top_n_sigma` needs"):
             search(server, sampler_types=["top_n_sigma"], **values)
         assert server.requests == []
         return
@@ -130,7 +130,7 @@ def test_each_server_gets_its_own_names(server: Server, kind: str, name: str | N
 def test_a_sampler_that_the_server_does_not_know_is_an_error_before_anything_is_generated(server: Server) -> None:
     server.owner = "somebody"
     with pytest.raises(
-        ConfigError, match=r"openai does not know min_p(.|\n)*the server did not say what it is"
+        ConfigError, match=r"openai does not support min_p(.|\n)*the server was not recognised"
     ) as caught:
         search(server)
     assert "set endpoint.server: koboldcpp, llamacpp or vllm" in str(caught.value)
@@ -320,7 +320,7 @@ def test_words_are_cut_at_their_ends(server: Server) -> None:
 
 
 def test_what_does_not_fit_an_endpoint_is_said(server: Server) -> None:
-    with pytest.raises(ConfigError, match=r"scores.likelihood.*the completions protocol does not tell it"):
+    with pytest.raises(ConfigError, match=r"scores.likelihood.*the completions protocol does not return it"):
         search(server, scores={"likelihood": 1})
     with pytest.raises(DataError, match="the text has 3,000 characters"):
         search(server, prompt_length=2999)

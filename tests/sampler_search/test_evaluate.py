@@ -167,9 +167,9 @@ def test_every_score_lies_between_0_and_10(texts: list[str], data: Any) -> None:
 def test_what_cannot_be_measured_is_left_out_or_an_error_when_it_is_asked_for() -> None:
     source = Given("abcd", "aaaa")
     assert "mae" not in usable_weights(config_of(), source) and "likelihood" in usable_weights(config_of(), source)
-    with pytest.raises(ConfigError, match=r"scores.mae.*no target that is scored is real"):
+    with pytest.raises(ConfigError, match=r"scores.mae.*no scored target is real"):
         usable_weights(config_of(scores={"mae": 1, "likelihood": 1}), source)
     source.prompts, source.has_likelihood = [Prompt("a")], False
     assert set(usable_weights(config_of(), source)) == {"distinct_n", "repetition"}
-    with pytest.raises(ConfigError, match=r"scores.token_accuracy.*how the prompts go on is not known"):
+    with pytest.raises(ConfigError, match=r"scores.token_accuracy.*true continuations of the prompts are not known"):
         usable_weights(config_of(scores={"token_accuracy": 1}), source)

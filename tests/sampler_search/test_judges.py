@@ -53,7 +53,7 @@ def test_a_script_sees_each_generation_with_its_prompt_truth_and_labels(tmp_path
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("print('{\"scores\": [1, 2]}')", "no list of 3"),
+        ("print('{\"scores\": [1, 2]}')", "not a list of 3"),
         ("print('{\"scores\": [1, 2, 11]}')", "11, not a number from 0 to 10"),
         ("print('{\"scores\": [1, 2, true]}')", "true, not a number"),
         ("print('{\"scores\": [1, 2, NaN]}')", "NaN, not a number"),

@@ -158,7 +158,7 @@ def test_sequences_are_named_by_their_ids(shop_models: Path) -> None:
     source = model(model_path="models/both.onnx", test_prompts=["c03", "c00"], max_tokens=None)
     assert len(source.prompts) == 2
     assert all(prompt.truth["item"] for prompt in source.prompts)
-    with pytest.raises(ConfigError, match="a text is no prompt for it"):
+    with pytest.raises(ConfigError, match="a text cannot be its prompt"):
         model(model_path="models/both.onnx", test_prompts=["c03", "nobody"])
 
 
@@ -194,7 +194,7 @@ def test_behind_the_truth_is_a_choice_for_every_model(text_project: Path) -> Non
 
 
 def test_a_model_without_a_categorical_target_cannot_be_searched(shop_models: Path) -> None:
-    with pytest.raises(ModelError, match="no target that is scored is categorical"):
+    with pytest.raises(ModelError, match="no scored target is categorical"):
         model(model_path="models/price.onnx")
-    with pytest.raises(ModelError, match="no target that is scored is categorical"):
+    with pytest.raises(ModelError, match="no scored target is categorical"):
         model(model_path="models/both.onnx", target_columns=["price"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
-from sequifier.dataset.gather import Batch, Shown, gather_for
+from sequifier.dataset.gather import Batch, BatchColumns, gather_for
 from sequifier.dataset.units import UnitIndex, unit_index
 from sequifier.dataset.windows import RowNumbers, WindowIndex
 
@@ -49,7 +49,8 @@ class Split:
         device: torch.device,
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
-        self._gather = gather_for(events, Shown(tuple(categorical), tuple(real), tuple(targets), seq_length), device)
+        columns = BatchColumns(tuple(categorical), tuple(real), tuple(targets), seq_length)
+        self._gather = gather_for(events, columns, device)
         # Properties of the whole split need not be checked in each batch.
         self._none_padded = self._no_window(lambda last, first, counted: last - seq_length < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)

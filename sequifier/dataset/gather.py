@@ -34,7 +34,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Shown:
+class BatchColumns:
     """Columns of a batch: inputs in the order of the model, targets, and the number T of steps."""
 
     categorical: Sequence[str]
@@ -63,16 +63,16 @@ class HostGather:
     threads, for which a busy machine would have to wait.
     """
 
-    def __init__(self, events: Events | MappedEvents, shown: Shown, device: torch.device) -> None:
-        self._shown, self._device = shown, device
-        self._steps = np.arange(-shown.seq_length, 1)
-        names = dict.fromkeys((*shown.categorical, *shown.real, *shown.targets))
+    def __init__(self, events: Events | MappedEvents, columns: BatchColumns, device: torch.device) -> None:
+        self._spec, self._device = columns, device
+        self._steps = np.arange(-columns.seq_length, 1)
+        names = dict.fromkeys((*columns.categorical, *columns.real, *columns.targets))
         self._columns: dict[str, NDArray[Any] | MappedColumn] = {name: events.columns[name] for name in names}
-        self._runs = {name: _runs(column, shown.seq_length + 1) for name, column in self._columns.items()}
+        self._runs = {name: _runs(column, columns.seq_length + 1) for name, column in self._columns.items()}
         self._used = events.file.used if isinstance(events, MappedEvents) else lambda: None
 
     def __call__(self, last: Rows, first: Rows | None, counted: Rows | None, all_known: dict[str, bool]) -> Batch:
-        shown, size = self._shown, (len(last), self._shown.seq_length)
+        columns, size = self._spec, (len(last), self._spec.seq_length)
         rows = is_event = positions = None
         if first is not None:
             rows = last[:, None] + self._steps  # (B, T + 1)
@@ -80,12 +80,12 @@ class HostGather:
             rows = np.maximum(rows, first[:, None])
         if counted is not None:
             positions = np.flatnonzero(self._steps[1:] >= (counted - last)[:, None])
-        categories = np.empty((len(shown.categorical), *size), np.int32)
-        reals = np.empty((len(shown.real), *size), np.float32)
-        inputs = dict(zip((*shown.categorical, *shown.real), (*categories, *reals), strict=True))
-        targets: dict[str, NDArray[Any]] = dict.fromkeys(shown.targets, np.empty(0))
+        categories = np.empty((len(columns.categorical), *size), np.int32)
+        reals = np.empty((len(columns.real), *size), np.float32)
+        inputs = dict(zip((*columns.categorical, *columns.real), (*categories, *reals), strict=True))
+        targets: dict[str, NDArray[Any]] = dict.fromkeys(columns.targets, np.empty(0))
         for name, column in self._columns.items():
-            values = self._runs[name](last - shown.seq_length) if rows is None else column[rows]
+            values = self._runs[name](last - columns.seq_length) if rows is None else column[rows]
             if name in inputs:
                 inputs[name][...] = values[:, :-1] if is_event is None else values[:, :-1] * is_event
             if name in targets:
@@ -112,16 +112,16 @@ class HostGather:
 class DeviceGather:
     """Gathers on the device, which holds a copy of all columns."""
 
-    def __init__(self, events: Events, shown: Shown, device: torch.device) -> None:
-        self._shown, self._device = shown, device
-        self._steps = torch.arange(-shown.seq_length, 1, device=device)
+    def __init__(self, events: Events, columns: BatchColumns, device: torch.device) -> None:
+        self._spec, self._device = columns, device
+        self._steps = torch.arange(-columns.seq_length, 1, device=device)
         n_rows = len(events.positions)
-        self._categories = _stacked(events, shown.categorical, n_rows, torch.int32).to(device)  # (C, N)
-        self._reals = _stacked(events, shown.real, n_rows, torch.float32).to(device)  # (R, N)
-        self._targets = {name: torch.tensor(events.columns[name], device=device) for name in shown.targets}
+        self._categories = _stacked(events, columns.categorical, n_rows, torch.int32).to(device)  # (C, N)
+        self._reals = _stacked(events, columns.real, n_rows, torch.float32).to(device)  # (R, N)
+        self._targets = {name: torch.tensor(events.columns[name], device=device) for name in columns.targets}
 
     def __call__(self, last: Rows, first: Rows | None, counted: Rows | None, all_known: dict[str, bool]) -> Batch:
-        size = (len(last), self._shown.seq_length)
+        size = (len(last), self._spec.seq_length)
         rows = torch.from_numpy(last).to(self._device)[:, None] + self._steps  # (B, T + 1)
         is_event = positions = None
         if first is not None:
@@ -148,14 +148,14 @@ class DeviceGather:
         )
 
 
-def gather_for(events: Events | MappedEvents, shown: Shown, device: torch.device) -> Gather:
+def gather_for(events: Events | MappedEvents, columns: BatchColumns, device: torch.device) -> Gather:
     """Choose where to gather: on the device when the columns are in memory and fit on it, else on the host."""
     if device.type == "cpu" or isinstance(events, MappedEvents):
-        return HostGather(events, shown, device)
-    n_columns = len(shown.categorical) + len(shown.real) + len(shown.targets)
+        return HostGather(events, columns, device)
+    n_columns = len(columns.categorical) + len(columns.real) + len(columns.targets)
     if device.type == "cuda" and 4 * n_columns * len(events.positions) > torch.cuda.mem_get_info(device)[0] // 2:
-        return HostGather(events, shown, device)
-    return DeviceGather(events, shown, device)
+        return HostGather(events, columns, device)
+    return DeviceGather(events, columns, device)
 
 
 def _runs(column: NDArray[Any] | MappedColumn, length: int) -> Runs:

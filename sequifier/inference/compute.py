@@ -25,7 +25,7 @@ _NUMBERS_PER_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """What to compute.
 
     Attributes:
@@ -75,7 +75,7 @@ class Chunk:
 
 
 def run_windows(
-    model: Model, events: Events, windows: Windows, wanted: Wanted, *, first_number: int
+    model: Model, events: Events, windows: Windows, request: Request, *, first_number: int
 ) -> Iterator[Chunk]:
     """Run windows through a model.
 
@@ -86,17 +86,17 @@ def run_windows(
         wanted: what to compute.
         first_number: the number of the part's first sequence among all; draws belong to it.
     """
-    shape = wanted.architecture
-    outputs = [EMBEDDING] if wanted.embedding else _outputs(wanted)
-    size = wanted.batch_size
-    in_chunk = size * max(1, _NUMBERS_PER_CHUNK // (wanted.numbers_per_row * shape.prediction_length * size))
+    shape = request.architecture
+    outputs = [EMBEDDING] if request.embedding else _outputs(request)
+    size = request.batch_size
+    in_chunk = size * max(1, _NUMBERS_PER_CHUNK // (request.numbers_per_row * shape.prediction_length * size))
     numbers = windows.numbers()
     steps = np.arange(shape.prediction_length)
     inputs = {name: events.columns[name] for name in shape.input_columns}
     for start in range(0, len(windows), in_chunk):
         chunk = slice(start, min(start + in_chunk, len(windows)))
         parts: dict[str, list[Array]] = {name: [] for name in outputs}
-        is_wanted = steps >= shape.prediction_length - windows.wanted[chunk, None]  # (W, P)
+        is_wanted = steps >= shape.prediction_length - windows.n_predicted[chunk, None]  # (W, P)
         for first in range(chunk.start, chunk.stop, size):
             batch = slice(first, min(first + size, chunk.stop))
             end, lowest = windows.end[batch], windows.first[batch]
@@ -109,27 +109,27 @@ def run_windows(
         whole = {name: values[0] if len(values) == 1 else np.concatenate(values) for name, values in parts.items()}
         window, step = np.nonzero(is_wanted)
         # The last output predicts row `end`; as an embedding it is that of the row before.
-        row = windows.end[chunk][window] + step - (shape.prediction_length - 1) - wanted.embedding
+        row = windows.end[chunk][window] + step - (shape.prediction_length - 1) - request.embedding
         sequence = windows.sequence[chunk][window]
-        if wanted.embedding:
+        if request.embedding:
             yield Chunk(sequence, row, numbers[chunk][window], embedding=whole[EMBEDDING])
         else:
             place = row - events.offsets[sequence]
-            chosen, probabilities = _chosen(whole, wanted, sequence + first_number, place)
+            chosen, probabilities = _chosen(whole, request, sequence + first_number, place)
             yield Chunk(sequence, row, numbers[chunk][window], chosen, probabilities)
 
 
 def run_continuations(
-    model: Model, events: Events, starts: Continuations, wanted: Wanted, *, first_number: int
+    model: Model, events: Events, starts: Continuations, request: Request, *, first_number: int
 ) -> Iterator[Chunk]:
     """Generate events from where the sequences are left; the arguments are those of `run_windows`."""
-    shape = wanted.architecture
-    targets = [Generated(target.name, target.output_names[0], wanted.rules[target.name]) for target in shape.targets]
+    shape = request.architecture
+    targets = [Generated(target.name, target.output_names[0], request.rules[target.name]) for target in shape.targets]
     total = np.cumsum(starts.n_steps)
     begin = 0
     while begin < len(total):
         done = total[begin - 1] if begin else 0
-        until = np.searchsorted(total, done + _NUMBERS_PER_CHUNK // wanted.numbers_per_row, side="right")
+        until = np.searchsorted(total, done + _NUMBERS_PER_CHUNK // request.numbers_per_row, side="right")
         chosen = slice(begin, max(int(until), begin + 1))
         begin = chosen.stop
         end, lowest, n_steps = starts.end[chosen], starts.first[chosen], starts.n_steps[chosen]
@@ -147,38 +147,38 @@ def run_continuations(
             targets,
             histories,
             n_steps,
-            seed=wanted.seed,
-            batch_size=wanted.batch_size,
-            keep_probabilities=bool(wanted.probabilities),
+            seed=request.seed,
+            batch_size=request.batch_size,
+            keep_probabilities=bool(request.probabilities),
         )
         step = np.arange(n_steps.sum()) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
-        kept = {name: probabilities[name] for name in wanted.probabilities if name in probabilities}
+        kept = {name: probabilities[name] for name in request.probabilities if name in probabilities}
         yield Chunk(np.repeat(sequence, n_steps), np.repeat(end, n_steps) + step, step, values, kept)
 
 
-def _outputs(wanted: Wanted) -> Sequence[str]:
+def _outputs(request: Request) -> Sequence[str]:
     """The outputs of the model that are needed: probabilities are wide, so they are asked for where they are used."""
     names: list[str] = []
-    for target in wanted.architecture.targets:
-        rules = wanted.rules[target.name]
+    for target in request.architecture.targets:
+        rules = request.rules[target.name]
         if rules is None:
             names += target.output_names
             continue
         probabilities, best = target.output_names
         if rules.temperature == 0:
             names.append(best)
-        if rules.temperature > 0 or target.name in wanted.probabilities:
+        if rules.temperature > 0 or target.name in request.probabilities:
             names.append(probabilities)
     return names
 
 
 def _chosen(
-    found: dict[str, Array], wanted: Wanted, number: Array, place: Array
+    found: dict[str, Array], request: Request, number: Array, place: Array
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The values of each target and the probabilities that are kept."""
     values, kept = {}, {}
-    for stream, target in enumerate(wanted.architecture.targets):
-        rules = wanted.rules[target.name]
+    for stream, target in enumerate(request.architecture.targets):
+        rules = request.rules[target.name]
         if rules is None:
             values[target.name] = found[target.output_names[0]]
             continue
@@ -186,7 +186,7 @@ def _chosen(
         if rules.temperature == 0:
             values[target.name] = found[best]
         else:
-            values[target.name] = choose(found[probabilities], rules, uniforms(wanted.seed, number, place, stream))
-        if target.name in wanted.probabilities:
+            values[target.name] = choose(found[probabilities], rules, uniforms(request.seed, number, place, stream))
+        if target.name in request.probabilities:
             kept[target.name] = found[probabilities]
     return values, kept

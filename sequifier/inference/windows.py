@@ -25,7 +25,7 @@ class Windows:
     sequence: Rows  # index into the sequences
     first: Rows  # no input lies before this row
     end: Rows
-    wanted: Rows  # how many of its last P outputs are wanted, 1 to P
+    n_predicted: Rows  # number of its last P outputs that are used, 1 to P
     stored_numbers: Rows | None = None  # where the windows were cut by somebody else
 
     def __len__(self) -> int:

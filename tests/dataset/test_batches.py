@@ -12,7 +12,7 @@ from sequifier.artifacts import split_file
 from sequifier.artifacts.mapped import map_events
 from sequifier.artifacts.split_file import write_events
 from sequifier.dataset.batches import Batch
-from sequifier.dataset.gather import DeviceGather, HostGather, Shown
+from sequifier.dataset.gather import BatchColumns, DeviceGather, HostGather
 from sequifier.dataset.order import epoch_order, split_evenly
 from tests.support.events import kinds_and_sizes, make_events, make_split, make_windows
 
@@ -103,7 +103,7 @@ def test_mapped_files_and_devices_give_the_batches_of_memory(
     assert_same(of_mapped.batch(chosen), expected)
     np.testing.assert_array_equal(of_mapped.n_known_targets("kind"), split.n_known_targets("kind"))
 
-    shown = Shown(["kind"], ["size"], ["kind", "size"], seq_length)
+    shown = BatchColumns(["kind"], ["size"], ["kind", "size"], seq_length)
     last, first, counted = (rows[chosen].astype(np.int64) for rows in (windows.last, windows.first, windows.counted))
     gathers = [gather(events, shown, torch.device("cpu")) for gather in (HostGather, DeviceGather)]
     assert_same(*(gather(last, first, counted, {}) for gather in gathers))
@@ -121,7 +121,7 @@ def test_a_split_without_reals_or_without_categories() -> None:
         assert batch.categories.shape == (len(windows), 4, len(categorical))
         assert batch.reals.shape == (len(windows), 4, len(real))
         assert list(batch.targets) == ["size", "kind"]
-        shown = Shown(categorical, real, ["size", "kind"], 4)
+        shown = BatchColumns(categorical, real, ["size", "kind"], 4)
         on_device = DeviceGather(events, shown, torch.device("cpu"))
         assert_same(on_device(windows.last.astype(np.int64), None, None, batch.all_known), batch)
 

@@ -30,7 +30,7 @@ def test_full_windows_show_each_own_event_once(pairs: list[tuple[int, int]], len
     windows = full_windows(offsets, n_context, prediction_length=length, embedding=embedding)
     shown = [
         (int(sequence), int(end) - 1 - step + (not embedding))
-        for sequence, end, wanted in zip(windows.sequence, windows.end, windows.wanted, strict=True)
+        for sequence, end, wanted in zip(windows.sequence, windows.end, windows.n_predicted, strict=True)
         for step in reversed(range(wanted))
     ]
     expected = [
@@ -40,8 +40,8 @@ def test_full_windows_show_each_own_event_once(pairs: list[tuple[int, int]], len
         if embedding or context + row > 0
     ]
     assert shown == expected
-    assert (windows.wanted <= length).all()
-    assert (windows.end - windows.wanted >= windows.first).all(), "each output rests on an event"
+    assert (windows.n_predicted <= length).all()
+    assert (windows.end - windows.n_predicted >= windows.first).all(), "each output rests on an event"
 
 
 @given(sequences, st.integers(1, 6), st.integers(0, 4), st.sampled_from(["split", "full", "last"]))
@@ -63,9 +63,9 @@ def test_last_windows_end_with_the_last_event(pairs: list[tuple[int, int]], leng
     offsets, _ = laid_out(pairs)
     windows = last_windows(offsets, prediction_length=length, embedding=embedding)
     assert (windows.end == offsets[1:]).all()
-    assert (windows.wanted >= 1).all()
-    assert (windows.wanted <= (length if embedding else 1)).all()
-    assert (windows.end - windows.wanted >= windows.first).all()
+    assert (windows.n_predicted >= 1).all()
+    assert (windows.n_predicted <= (length if embedding else 1)).all()
+    assert (windows.end - windows.n_predicted >= windows.first).all()
 
 
 @given(sequences, st.integers(1, 5), st.integers(1, 4))
@@ -77,7 +77,7 @@ def test_windows_are_numbered_in_their_sequence(pairs: list[tuple[int, int]], st
     for number in set(windows.sequence.tolist()):
         of_sequence = windows.numbers()[windows.sequence == number]
         assert of_sequence.tolist() == list(range(len(of_sequence)))
-    assert (windows.end - windows.wanted >= windows.first).all()
+    assert (windows.end - windows.n_predicted >= windows.first).all()
 
 
 @pytest.mark.parametrize("name", ["one", "three"])
@@ -160,7 +160,7 @@ def test_a_slice_of_few_events_loses_none_where_another_event_is_before_it(
         begin = int(offsets[number]) + context
         shown = {
             int(end) - step
-            for end, wanted in zip(windows.end[of_sequence], windows.wanted[of_sequence], strict=True)
+            for end, wanted in zip(windows.end[of_sequence], windows.n_predicted[of_sequence], strict=True)
             for step in range(wanted)
         }
         assert all(begin <= row < offsets[number + 1] for row in shown), "own events alone"

@@ -64,7 +64,7 @@ def test_a_checkpoint_and_a_cut_off_file_are_no_models(trained: Path) -> None:
 
 
 def test_onnx_and_pt_models_in_one_call(trained: Path) -> None:
-    with pytest.raises(Exception, match="have one name"):
+    with pytest.raises(Exception, match="have the same name"):
         infer([model("one"), PT])
     results = infer([model("three"), PT])
     assert [result.predictions.name for result in results] == [

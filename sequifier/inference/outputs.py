@@ -1,0 +1,142 @@
+"""The tables of one model: predictions in original labels and units, probabilities, or embeddings; the evaluation."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import POSITION, SEQUENCE, Events
+from sequifier.config.architecture import Target
+from sequifier.config.inference import InferConfig
+from sequifier.inference.check import Job
+from sequifier.inference.compute import Chunk
+from sequifier.inference.decode import label_series, original_units, probability_headers
+from sequifier.inference.evaluate import class_predictions, value_predictions
+from sequifier.inference.tables import Table, file_name
+from sequifier.inference.v1_windows import SUBSEQUENCE
+from sequifier.metrics.predictions import Predictions, Sums, at_positions
+
+
+class Outputs:
+    """Writes the tables of one model, and evaluates its predictions.
+
+    Args:
+        config: write_format, map_to_id and output_probabilities are used.
+        job: the model.
+        files: the tables get their names when it is closed.
+
+    Attributes:
+        main: the table of predictions or embeddings.
+        probabilities: categorical target -> table.
+        n_rows: rows of `main` so far.
+    """
+
+    def __init__(self, config: InferConfig, job: Job, files: ExitStack) -> None:
+        self._config, self._job, self.n_rows = config, job, 0
+        self._shard, self._is_empty = -1, False
+        kind = "embeddings" if job.request.embedding else "predictions"
+        outputs = config.root / "outputs"
+
+        def table(kind: str, target: str = "") -> Table:
+            shard_name = (lambda shard: f"{job.path.stem}-{shard}-{kind}") if job.source.is_folder else None
+            name = f"{job.name}-{file_name(target)}-{kind}" if target else f"{job.name}-{kind}"
+            return Table(files, outputs / kind / name, config.write_format, shard_name)
+
+        self.main = table(kind)
+        shown = [target.name for target in job.targets if target.kind == "categorical"]
+        self.probabilities = {
+            name: table("probabilities", name) for name in (shown if config.output_probabilities else ())
+        }
+        self._headers = {
+            name: probability_headers(job.file.vocabularies[name], taken=[SEQUENCE, POSITION])
+            for name in self.probabilities
+        }
+        self._labels = {name: label_series(job.file.vocabularies[name]) for name in shown}
+        self._evaluated = [(target, Sums()) for target in job.source.evaluated]
+
+    def begin(self, shard: int, events: Events) -> None:
+        """Begin a part of the events.
+
+        Args:
+            shard: number of the file; shards come in order.
+            events: of the part.
+        """
+        if shard != self._shard:
+            self._end_shard()
+        self._shard, self._events = shard, events
+        ids = events.sequence_ids
+        text = pl.String if ids.dtype == object else None
+        self._sequence_ids = pl.Series(SEQUENCE, ids.tolist() if text else ids, dtype=text)
+        self._is_empty = True
+
+    def add(self, chunk: Chunk) -> None:
+        """Write and evaluate a chunk of the part."""
+        self.n_rows += len(chunk.row)
+        self._is_empty = False
+        keys: dict[str, Any] = {SEQUENCE: self._sequence_ids.gather(pl.Series(chunk.sequence))}
+        if chunk.embedding is not None:
+            keys[SUBSEQUENCE] = chunk.window
+        keys[POSITION] = _positions(self._events, chunk)
+        if chunk.embedding is not None:
+            self.main.add(self._shard, keys | {str(d): values for d, values in enumerate(chunk.embedding.T)})
+            return
+        decoded = {target.name: self._decoded(target, chunk.values[target.name]) for target in self._job.targets}
+        self.main.add(self._shard, keys | decoded)
+        for name, table in self.probabilities.items():
+            table.add(self._shard, keys | dict(zip(self._headers[name], chunk.probabilities[name].T, strict=True)))
+        self._evaluate(chunk)
+
+    def _evaluate(self, chunk: Chunk) -> None:
+        """Compare the events whose truth is known."""
+        known = np.flatnonzero(chunk.row < self._events.offsets[chunk.sequence + 1])
+        for target, sums in self._evaluated:
+            truth, values = self._events.columns[target.name][chunk.row[known]], chunk.values[target.name][known]
+            found: Predictions
+            if target.kind == "real":
+                found = value_predictions(values, truth)
+            else:
+                found = class_predictions(values, chunk.probabilities[target.name][known], truth)
+            sums.add(at_positions(found))
+
+    def finish(self) -> dict[str, dict[str, float]]:
+        """Finish the tables; returns target -> metric -> value."""
+        self._end_shard()
+        for table in (self.main, *self.probabilities.values()):
+            table.finish()
+        return {target.name: self._metrics(target, sums) for target, sums in self._evaluated}
+
+    def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:
+        """Return the metrics of a target in its own units, by name, then the number of events."""
+        std = self._job.file.statistics[target.name]["std"] if target.kind == "real" else 1.0
+        return dict(sorted(sums.metrics(std=std).items())) | {"n": sums.count}
+
+    def _end_shard(self) -> None:
+        """Write empty tables for a shard without predictions."""
+        if not self._is_empty:
+            return
+        none, shape = np.empty(0, np.int64), self._job.file.architecture
+        values = {
+            target.name: none.astype(np.float32 if target.kind == "real" else np.int64) for target in shape.targets
+        }
+        wide = {target.name: np.empty((0, target.n_classes), np.float32) for target in shape.targets}
+        embedding = np.empty((0, shape.dim_model), np.float32) if self._job.request.embedding else None
+        self.add(Chunk(none, none, none, values, wide, embedding))
+
+    def _decoded(self, target: Target, values: NDArray[Any]) -> Any:
+        if target.kind == "real":
+            return original_units(values, self._job.file.statistics[target.name])
+        return self._labels[target.name].gather(pl.Series(values)) if self._config.map_to_id else values
+
+
+def _positions(events: Events, chunk: Chunk) -> NDArray[Any]:
+    """Return itemPosition of each event; after the last known event integers continue, and dates are unknown."""
+    last = events.offsets[chunk.sequence + 1] - 1
+    positions: NDArray[Any] = events.positions[np.minimum(chunk.row, last)]
+    beyond = np.maximum(chunk.row - last, 0)
+    if positions.dtype.kind == "M":
+        positions[beyond > 0] = np.datetime64("NaT")
+        return positions
+    positions += beyond
+    return positions

@@ -1,4 +1,4 @@
-"""Events in, predictions or embeddings out, a chunk at a time.
+"""Predictions or embeddings of windows, computed in chunks.
 
 Shapes: W windows, B of a batch, L seq_length, P prediction_length, M rows of a chunk, K known classes, D model width.
 """
@@ -21,7 +21,7 @@ from sequifier.inference.windows import Continuations, Windows
 Array = NDArray[Any]
 
 _NUMBERS_PER_CHUNK = 1 << 22
-"""Probabilities or embeddings that a chunk holds at most, where a batch has no more."""
+"""Largest number of probabilities or embedding values in a chunk, unless one batch has more."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Request:
 
     Attributes:
         architecture: of the model.
-        rules: how each target is chosen, in the order of the model; None for a real one.
+        rules: target -> how its classes are chosen, in the order of the model; None for a real target.
         probabilities: categorical targets whose probabilities are kept.
-        embedding: embed instead of predicting.
-        batch_size: windows per call.
-        seed: of the draws.
+        embedding: whether to embed instead of predicting.
+        batch_size: windows per call of the model.
+        seed: of sampling and dropout.
     """
 
     architecture: Architecture
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def numbers_per_row(self) -> int:
-        """How wide a row of the result is."""
+        """Width of a row of the result."""
         if self.embedding:
             return self.architecture.dim_model
         classes = {target.name: target.n_classes for target in self.architecture.targets}
@@ -58,11 +58,11 @@ class Chunk:
     """M predicted or embedded events, in order of their sequences.
 
     Attributes:
-        sequence: (M,) index into the sequences of the part.
-        row: (M,) row of the event; behind the end of its sequence for an event that is not known.
-        window: (M,) number of the window in its sequence.
-        values: target -> (M,) ids or standardised values.
-        probabilities: categorical target -> (M, K + 1).
+        sequence: index into the sequences of the part, (M,).
+        row: row of the event, (M,); beyond the end of its sequence for an unknown event.
+        window: number of the window in its sequence, (M,).
+        values: target -> ids or standardised values, (M,).
+        probabilities: categorical target -> probabilities of ids 0 to K, (M, K + 1).
         embedding: (M, D).
     """
 
@@ -83,8 +83,8 @@ def run_windows(
         model: predicts or embeds.
         events: the part that the windows are in.
         windows: W windows.
-        wanted: what to compute.
-        first_number: the number of the part's first sequence among all; draws belong to it.
+        request: what to compute.
+        first_number: number of the part's first sequence among all, on which random numbers depend.
     """
     shape = request.architecture
     outputs = [EMBEDDING] if request.embedding else _outputs(request)
@@ -96,19 +96,19 @@ def run_windows(
     for start in range(0, len(windows), in_chunk):
         chunk = slice(start, min(start + in_chunk, len(windows)))
         parts: dict[str, list[Array]] = {name: [] for name in outputs}
-        is_wanted = steps >= shape.prediction_length - windows.n_predicted[chunk, None]  # (W, P)
+        is_used = steps >= shape.prediction_length - windows.n_predicted[chunk, None]  # (W, P)
         for first in range(chunk.start, chunk.stop, size):
             batch = slice(first, min(first + size, chunk.stop))
             end, lowest = windows.end[batch], windows.first[batch]
             rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])  # (B, L)
             columns = {name: values[rows] for name, values in inputs.items()}
             found = model.predict(columns, np.minimum(end - lowest, shape.seq_length), outputs)
-            kept = is_wanted[batch.start - start : batch.stop - start]
+            kept = is_used[batch.start - start : batch.stop - start]
             for name, values in found.items():
                 parts[name].append(values[kept])
         whole = {name: values[0] if len(values) == 1 else np.concatenate(values) for name, values in parts.items()}
-        window, step = np.nonzero(is_wanted)
-        # The last output predicts row `end`; as an embedding it is that of the row before.
+        window, step = np.nonzero(is_used)
+        # The last output predicts row `end`; as an embedding it belongs to the row before.
         row = windows.end[chunk][window] + step - (shape.prediction_length - 1) - request.embedding
         sequence = windows.sequence[chunk][window]
         if request.embedding:
@@ -122,7 +122,7 @@ def run_windows(
 def run_continuations(
     model: Model, events: Events, starts: Continuations, request: Request, *, first_number: int
 ) -> Iterator[Chunk]:
-    """Generate events from where the sequences are left; the arguments are those of `run_windows`."""
+    """Generate events from `starts` on; the other arguments are those of `run_windows`."""
     shape = request.architecture
     targets = [Generated(target.name, target.output_names[0], request.rules[target.name]) for target in shape.targets]
     total = np.cumsum(starts.n_steps)
@@ -157,7 +157,7 @@ def run_continuations(
 
 
 def _outputs(request: Request) -> Sequence[str]:
-    """The outputs of the model that are needed: probabilities are wide, so they are asked for where they are used."""
+    """Return the outputs of the model that are needed; probabilities are wide, so only those that are used."""
     names: list[str] = []
     for target in request.architecture.targets:
         rules = request.rules[target.name]
@@ -175,7 +175,14 @@ def _outputs(request: Request) -> Sequence[str]:
 def _chosen(
     found: dict[str, Array], request: Request, number: Array, place: Array
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The values of each target and the probabilities that are kept."""
+    """Return the values of each target and the probabilities that are kept.
+
+    Args:
+        found: outputs of the model, (M, ...) each.
+        request: what is computed.
+        number: number of the sequence among all, (M,); with `place` it determines the random numbers.
+        place: position in the sequence, (M,).
+    """
     values, kept = {}, {}
     for stream, target in enumerate(request.architecture.targets):
         rules = request.rules[target.name]

@@ -1,4 +1,4 @@
-"""From ids and standardised values back to what was in the table."""
+"""Decoding ids and standardised values into labels and original units."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,21 @@ UNKNOWN = "unknown"
 
 
 def label_series(vocabulary: Sequence[Category]) -> "pl.Series":
-    """The category of each id; that of id 0 is null. The type is that of the raw column."""
+    """Return the category of each id, null for id 0, with the type of the raw column."""
     import polars as pl
 
     return pl.Series([None, *vocabulary])
 
 
 def probability_headers(vocabulary: Sequence[Category], *, taken: Sequence[str] = ()) -> list[str]:
-    """A column name for each class in id order, `unknown` (id 0) first.
+    """Return a column name for each class in the order of ids, `unknown` (id 0) first.
 
     Args:
         vocabulary: the categories from id 1.
         taken: names of other columns of the same table.
 
     Returns:
-        The categories as they are written to CSV. One that is called like another column has its id behind its name.
+        The categories as in CSV files; the name of a category that equals another column's is followed by its id.
     """
     headers = [UNKNOWN]
     used = {UNKNOWN, *taken, *(category_text(category) for category in vocabulary)}
@@ -46,6 +46,6 @@ def probability_headers(vocabulary: Sequence[Category], *, taken: Sequence[str] 
 
 
 def original_units(values: NDArray[np.float32], statistics: Mapping[Any, float]) -> NDArray[np.float64]:
-    """z * std + mean."""
+    """Return z * std + mean."""
     result: NDArray[np.float64] = values.astype(np.float64) * statistics["std"] + statistics["mean"]
     return result

@@ -1,7 +1,7 @@
-"""What the outputs of a model are called, so that those of one input never replace those of another.
+"""Names of a model's outputs, so that outputs for one input never replace those for another.
 
-MODEL for the default split of the data that the model was trained on, MODEL-INPUT for anything else; INPUT is the name
-of the file or folder without its ending. `outputs/inputs/NAME.txt` says which input has the name.
+The name is MODEL for the default split of the training data and MODEL-INPUT for any other input; INPUT is the name of
+the file or folder without its suffix. `outputs/inputs/NAME.txt` holds the path of the input.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from sequifier.inference.tables import file_name
 
 
 def default_split(file: ModelFile) -> str:
-    """The name of the split that `infer` predicts where no other is named: the test split, else the last."""
+    """Return the name of the split that `infer` predicts by default: the test split, else the last."""
     n_splits = len(rows) if isinstance(rows := file.data.get("rows"), list) else 3
     data = Path(str(file.config.get("metadata_config_path"))).stem
     return f"{data}-split{min(2, n_splits - 1)}"
 
 
 def output_name(model: Path, file: ModelFile, source: Path, root: Path) -> str:
-    """The name that the outputs of a model and an input have in common.
+    """Return the common part of the names of all outputs of a model for an input.
 
     Args:
         model: the model file.
-        file: what it says about itself.
+        file: its metadata.
         source: the file or folder of events.
         root: the project's folder.
     """
@@ -39,7 +39,7 @@ def output_name(model: Path, file: ModelFile, source: Path, root: Path) -> str:
 
 
 def claim(name: str, model: Path, source: Path, root: Path) -> None:
-    """Note which input has a name.
+    """Store which input a name belongs to.
 
     Raises:
         RunError: the file cannot be written.
@@ -49,12 +49,12 @@ def claim(name: str, model: Path, source: Path, root: Path) -> None:
 
 
 def link(plain: Mapping[Path, Path]) -> None:
-    """Let names without an input lead to the newest outputs, unless the default split has them.
+    """Link names without an input to the newest outputs, unless outputs of the default split have these names.
 
-    Sequifier v1 knew no other names; a script that reads them finds what was predicted last.
+    Sequifier v1 had no other names: a script that reads them finds the newest predictions.
 
     Args:
-        plain: name without an input -> the outputs; the first are the predictions or embeddings.
+        plain: path without an input in its name -> the output; the first one is the table of predictions or embeddings.
     """
     first = next(iter(plain))
     bare = first.name.removesuffix(".csv").removesuffix(".parquet")
@@ -62,7 +62,7 @@ def link(plain: Mapping[Path, Path]) -> None:
     if any(path.exists() and not path.is_symlink() for path in formats):
         return
     for name, outputs in plain.items():
-        with suppress(OSError):  # a file system without links does without
+        with suppress(OSError):  # some file systems have no links
             if name.is_symlink():
                 name.unlink()
             if outputs.exists():

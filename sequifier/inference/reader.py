@@ -1,4 +1,4 @@
-"""Reads the events of a source in parts, and checks that the model knows what is in them."""
+"""Reading the events of a source in parts, and checking that the model can take them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ from sequifier.inference.source import ENCODE_AGAIN, Source
 from sequifier.inference.v1_windows import read_windows
 
 EncodeRaw = Callable[[Path, ModelFile], Iterator[Events]]
-"""Raw files -> parts of whole sequences, encoded by the schema of a model."""
+"""Raw file -> parts of whole sequences, encoded as in a model's training."""
 
 
 @dataclass
 class Reader:
-    """Reads a source from front to end in parts of whole sequences; counts what it reads.
+    """Reads a source once, in parts of whole sequences, and counts what it reads.
 
     Attributes:
         n_rows: rows so far.
-        n_own: those of them that are no context.
+        n_own: rows so far that are not context.
         n_windows: windows of v1 so far, unless they are joined to sequences.
-        unknown: categorical column -> how many values had a category that the model does not know.
+        unknown: categorical column -> number of values so far whose category the model does not know.
     """
 
     source: Source
@@ -41,11 +41,12 @@ class Reader:
     unknown: dict[str, int] = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[int, Events]]:
-        """The number of the file, and a part of it. The content is compared with the metadata before the last part is
-        given, so before the first where there is one alone.
+        """Yield the number of a file and a part of it.
+
+        The content is compared with the hashes of the metadata before the last part is yielded.
 
         Raises:
-            DataError: a file is damaged, lacks a column, or holds ids that the model does not know.
+            DataError: a file is damaged, lacks a column, or has ids that the model does not know.
         """
         hashes = ColumnHashes() if self.source.hashes is not None else None
         waiting: tuple[int, Events] | None = None
@@ -102,23 +103,22 @@ class Reader:
             is_categorical = column in n_classes
             if is_categorical != (values.dtype.kind == "i"):
                 raise DataError(
-                    f"column `{column}` holds {'numbers' if is_categorical else 'ids'}; the model takes it as "
-                    f"{'categorical' if is_categorical else 'real'}",
+                    f"column `{column}` has {'floats' if is_categorical else 'integers'}, but it is "
+                    f"{'categorical' if is_categorical else 'real'} for the model",
                     where=str(path),
                     fix=ENCODE_AGAIN,
                 )
-            # Windows of v1 mark so what is to be generated.
+            # Windows of v1 mark steps to generate in this way.
             if not is_categorical and not self.source.holds_windows and not np.isfinite(values).all():
                 raise DataError(
-                    f"column `{column}` holds {values[~np.isfinite(values)][0]}, which is not a number; an encoded "
-                    "column has none of these",
+                    f"encoded column `{column}` has {values[~np.isfinite(values)][0]}, which is not a finite number",
                     where=str(path),
                     fix=ENCODE_AGAIN,
                 )
             if is_categorical and len(values) and (values.min() < 0 or values.max() >= n_classes[column]):
                 wrong = values.max() if values.max() >= n_classes[column] else values.min()
                 raise DataError(
-                    f"column `{column}` has id {wrong}; the model knows ids 0 to {n_classes[column] - 1}",
+                    f"column `{column}` has id {wrong}; the model has ids 0 to {n_classes[column] - 1}",
                     where=str(path),
                     fix=ENCODE_AGAIN,
                 )

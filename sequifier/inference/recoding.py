@@ -1,7 +1,7 @@
-"""From the ids and standardised values of Sequifier v1 to those of a model.
+"""Recoding ids and standardised values of Sequifier v1 into those of a model.
 
-v1 took mean and deviation from all splits, so even a model of the same table has other ones. Its metadata says what its
-numbers stand for; without it they are taken to be the model's.
+v1 computed mean and standard deviation over all splits, so they differ even from those of a model of the same table.
+Its metadata describes its encoding; without the metadata, the encoding is assumed to be that of the model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Recoding:
-    """What to do with each column.
+    """How each column is recoded.
 
     Attributes:
-        ids: categorical column -> (known ids + 1,) the model's id of each id; 0 is unknown.
+        ids: categorical column -> the model's id of each id of v1, (number of ids + 1,); 0 is unknown.
         scales: real column -> (a, b): the model's value is a * value + b.
     """
 
@@ -34,12 +34,12 @@ class Recoding:
 
 
 def read_recoding(metadata: Path, file: ModelFile, columns: Sequence[str]) -> Recoding | None:
-    """How to recode what a metadata file of v1 describes; None where the file is not of v1.
+    """Return the recoding for data that a metadata file of v1 describes; None if the file is not of v1.
 
     Raises:
-        DataError: it does not describe a column.
+        DataError: the file does not describe a column.
     """
-    content = object_or_none(metadata)  # None: reading it as metadata says what is wrong
+    content = object_or_none(metadata)  # None: reading it as metadata reports the error
     if content is None or "id_maps" not in content or "sequifier" in content:
         return None
     with wrap_read_errors("the metadata of v1", metadata, fix="give the metadata that was written with these windows"):
@@ -53,7 +53,7 @@ def _recoding(metadata: Path, content: Mapping[str, Any], file: ModelFile, colum
         if column not in known:
             kind = "categorical" if column in file.vocabularies else "real"
             raise DataError(
-                f"the model takes column `{column}` as {kind}; this metadata does not describe it so",
+                f"column `{column}` is {kind} for the model, but not in this metadata",
                 where=str(metadata),
                 fix=did_you_mean(column, known),
             )
@@ -69,10 +69,10 @@ def _recoding(metadata: Path, content: Mapping[str, Any], file: ModelFile, colum
 
 
 def recode(path: Path, column: str, values: Array, is_categorical: bool, recoding: Recoding | None) -> Array:
-    """Float64 ids or values, as a file holds them, as int32 ids or float32 values of the model.
+    """Convert the float64 ids or values of a file into int32 ids or float32 values of the model.
 
     Raises:
-        DataError: a value is no id, or an id that the metadata does not know.
+        DataError: a value is not an id, or is an id that the metadata does not have.
     """
     if not is_categorical:
         scale, shift = recoding.scales[column] if recoding else (1.0, 0.0)
@@ -80,7 +80,7 @@ def recode(path: Path, column: str, values: Array, is_categorical: bool, recodin
     ids = np.clip(values, -1, np.iinfo(np.int32).max).astype(np.int64)
     if (ids != values).any():
         raise DataError(
-            f"column `{column}` holds {values[ids != values][0]:g}, which is no id; the model takes it as categorical",
+            f"column `{column}` has {values[ids != values][0]:g}, which is not an id; it is categorical for the model",
             where=str(path),
             fix="give windows that were encoded like the training data",
         )
@@ -90,7 +90,7 @@ def recode(path: Path, column: str, values: Array, is_categorical: bool, recodin
     if ids.min() < 0 or ids.max() >= len(known):
         wrong = ids.max() if ids.max() >= len(known) else ids.min()
         raise DataError(
-            f"column `{column}` has id {wrong}; the metadata knows ids 0 to {len(known) - 1}",
+            f"column `{column}` has id {wrong}; the metadata has ids 0 to {len(known) - 1}",
             where=str(path),
             fix="give the metadata that was written with these windows",
         )

@@ -61,7 +61,7 @@ def test_the_same_config_gives_the_same_losses_to_the_last_digit(shop: Path, tra
     first = losses(shop)
     train(path)
     assert losses(shop) == first
-    assert "(the same)" in (shop / "logs" / "tiny" / "latest" / "experiment_log.txt").read_text()
+    assert "(identical)" in (shop / "logs" / "tiny" / "latest" / "experiment_log.txt").read_text()
     train(train_config(seed=1))
     assert losses(shop) != first
 

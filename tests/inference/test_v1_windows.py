@@ -228,10 +228,10 @@ def change_step(value: float, step: str = "3", column: str = "item") -> Callable
         ),
         (lambda rows: rows.drop("4"), {}, "have the steps 8, 7, 6, 5, 3, 2, 1, 0; they must be L, ..., 1, 0"),
         (lambda rows: rows.clear(), {}, "bad.csv has no rows"),
-        (change_step(2.5), {}, "column `item` holds 2.5, which is no id"),
-        (change_step(1e300), {}, "column `item` holds 1e+300, which is no id"),
-        (change_step(9.0), {}, "column `item` has id 9; the metadata knows ids 0 to 6"),
-        (change_step(9.0), {"metadata_config_path": None}, "column `item` has id 9; the model knows ids 0 to 6"),
+        (change_step(2.5), {}, "column `item` has 2.5, which is not an id"),
+        (change_step(1e300), {}, "column `item` has 1e+300, which is not an id"),
+        (change_step(9.0), {}, "column `item` has id 9; the metadata has ids 0 to 6"),
+        (change_step(9.0), {"metadata_config_path": None}, "column `item` has id 9; the model has ids 0 to 6"),
         (change_step(-np.inf), {}, "an input that is to be generated (infinite or null) has a known one behind it"),
         (change_step(-np.inf, "1"), {}, "4 of 9 windows have steps that are to be generated"),
         (change_step(2.0), {"autoregression": True}, "the windows of a sequence cannot be joined"),
@@ -269,7 +269,7 @@ def test_metadata_of_v1_describes_no_events(visits: Path) -> None:
     content = json.loads(Path("v1/visits.json").read_text())
     content["selected_columns_statistics"] = {}
     Path("v1/visits.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="takes column `price` as real; this metadata does not describe it so"):
+    with pytest.raises(DataError, match="column `price` is real for the model, but not in this metadata"):
         infer(model("both"), **V1)
 
 

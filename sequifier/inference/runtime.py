@@ -1,4 +1,4 @@
-"""An exported model, ready to predict. An ONNX file loads onnxruntime and no torch."""
+"""Exported models that are loaded to predict. An ONNX file needs onnxruntime but not torch."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile, read_model_file
+from sequifier.artifacts.reading import reason_of
 from sequifier.config.architecture import DROPOUT_RATIO, EVENT_COUNT
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
@@ -18,37 +19,37 @@ from sequifier.errors import ModelError
 Array = NDArray[Any]
 
 _LARGE = 16 << 20
-"""Bytes of a model whose products keep several processors busy by themselves. Of a smaller one each processor takes
-rows of its own: 2,570 instead of 2,080 windows/s at width 128 x 4 on two, twice as many when others use them too."""
+"""Bytes of a model whose products keep several processors busy. With a smaller model each processor computes its own
+rows: 2,570 instead of 2,080 windows/s at width 128 and 4 layers on two processors, twice as many on shared ones."""
 _LEAST_ROWS = 8
-"""Rows of a batch below which a processor of its own is not worth it."""
+"""Smallest number of rows of a batch for each processor."""
 
 
 class Model(Protocol):
-    """What predicts."""
+    """A loaded model."""
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """Predict one batch of windows.
 
         Args:
             columns: input column -> (B, seq_length) ids or standardised values, aligned on the last event.
-            n_events: (B,) how many of the last steps are events.
-            outputs: names of the outputs wanted.
+            n_events: number of last steps that are events, (B,).
+            outputs: names of the outputs to compute.
 
         Returns:
             Output name -> (B, prediction_length, ...).
 
         Raises:
-            ModelError: the runtime fails, most likely for want of memory.
+            ModelError: the runtime fails, most likely because memory is exhausted.
         """
         ...
 
 
 def read_model(path: Path) -> ModelFile:
-    """What a model file, .onnx or .pt, says about itself.
+    """Return the metadata of a model file, .onnx or .pt.
 
     Raises:
-        ModelError: the file is missing, damaged or foreign.
+        ModelError: the file is missing, damaged, or not one of Sequifier's.
     """
     if path.suffix == ".pt":
         from sequifier.inference.torch_model import read_torch_file
@@ -62,12 +63,12 @@ def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int) -
 
     Args:
         path: the file.
-        file: what it says.
+        file: its metadata.
         config: device, enforce_determinism, infer_with_dropout.
         seed: of the dropout.
 
     Raises:
-        ModelError: it cannot be loaded, or not on this device.
+        ModelError: it cannot be loaded on this device.
     """
     if path.suffix == ".pt":
         from sequifier.inference.torch_model import TorchModel
@@ -84,10 +85,10 @@ class OnnxModel:
 
     Args:
         path: exported by Sequifier.
-        file: what it says about itself.
+        file: its metadata.
         device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
-        deterministic: take deterministic kernels only.
-        dropout_seed: of the dropout of a graph that has it; None: it drops nothing.
+        deterministic: use deterministic kernels only.
+        dropout_seed: of the dropout of a graph that has dropout; None switches it off.
 
     Raises:
         ModelError: the file is damaged, or the device is missing.
@@ -107,16 +108,9 @@ class OnnxModel:
         self._path, self._seed, self._calls = path, dropout_seed, 0
         self._set_seed = onnxruntime.set_seed
         self._off = {DROPOUT_RATIO: np.zeros((), np.float32)} if file.has_dropout and dropout_seed is None else {}
-        available = onnxruntime.get_available_providers()
-        wanted = ["CUDAExecutionProvider"] if device in ("auto", "cuda") else []
-        if device == "cuda" and "CUDAExecutionProvider" not in available:
-            raise ModelError(
-                "device cuda: this onnxruntime was built without CUDA",
-                fix="install onnxruntime-gpu, or use device: auto",
-            )
-        providers = [*(name for name in wanted if name in available), "CPUExecutionProvider"]
+        providers = _providers(device)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # its warnings are about optimisations that it skipped
+        options.log_severity_level = 3  # its warnings are about skipped optimisations
         options.use_deterministic_compute = deterministic
         n_threads = _processors() if len(providers) == 1 and path.stat().st_size < _LARGE else 1
         if n_threads > 1:
@@ -125,9 +119,9 @@ class OnnxModel:
         self._n_threads = n_threads
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime's own kinds share no base class but this
+        except Exception as error:  # onnxruntime's exceptions have no other common base class
             raise ModelError(
-                f"onnxruntime cannot load the model: {_reason(error)}",
+                f"onnxruntime cannot load the model: {reason_of(error)}",
                 where=str(path),
                 fix="export or copy the model again",
             ) from error
@@ -141,7 +135,7 @@ class OnnxModel:
         feed = {name: np.ascontiguousarray(columns[name], dtype=kind) for name, kind in self._types.items()}
         feed[EVENT_COUNT] = n_events.astype(np.int64, copy=False)
         n_parts = min(self._n_threads, max(1, len(n_events) // _LEAST_ROWS))
-        if self._seed is not None:  # one generator draws for all threads, so in no order
+        if self._seed is not None:  # all threads share one generator, so their order would matter
             n_parts = 1
             self._set_seed(int(np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)[0] >> 1))
             self._calls += 1
@@ -156,16 +150,25 @@ class OnnxModel:
             return dict(zip(outputs, found, strict=True))
         except Exception as error:
             raise ModelError(
-                f"onnxruntime failed on a batch of {len(n_events)} windows: {_reason(error)}",
+                f"onnxruntime failed on a batch of {len(n_events)} windows: {reason_of(error)}",
                 where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
 
 
+def _providers(device: str) -> list[str]:
+    """Return onnxruntime's execution providers for a device, the preferred one first."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise ModelError(
+            "device cuda: this onnxruntime was built without CUDA",
+            fix="install onnxruntime-gpu, or use device: auto",
+        )
+    return [*(["CUDAExecutionProvider"] if has_cuda and device in ("auto", "cuda") else []), "CPUExecutionProvider"]
+
+
 def _processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

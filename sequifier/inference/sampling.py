@@ -1,4 +1,4 @@
-"""Which targets are drawn, and by which rules: from the config to `generation`."""
+"""Which targets are sampled, and by which rules: from the config to `generation`."""
 
 import secrets
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from sequifier.generation.samplers import GREEDY, Rules
 
 
 def find_sampler(config: InferConfig) -> Sampler:
-    """The sampler of the config, read from the export of a sampler search where it names one.
+    """Return the sampler of the config, or of the export of a sampler search that the config names.
 
     Raises:
-        ConfigError: there is no such file, or no sampler of that name in it.
+        ConfigError: there is no such file, or it has no sampler of that name.
     """
     if not isinstance(config.sampler, str):
         return config.sampler or Sampler()
@@ -36,24 +36,24 @@ def find_sampler(config: InferConfig) -> Sampler:
     found: Any = by_name[name] if name else content.get("best_overall", content)
     if isinstance(found, dict):
         found = found.get("parameters", found)
-    if isinstance(found, dict):  # how much was generated is no part of the sampler
+    if isinstance(found, dict):  # the length of the continuations is not part of the sampler
         found = {name: value for name, value in found.items() if name != MAX_TOKENS}
     try:
         return Sampler.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        problem = f"{config.sampler} holds no sampler: {key + ': ' if key else ''}{first['msg']}"
+        problem = f"{config.sampler} has no valid sampler: {key + ': ' if key else ''}{first['msg']}"
         raise ConfigError([Problem("sampler", problem)]) from error
 
 
 def rules_by_target(
     config: InferConfig, sampler: Sampler, targets: Sequence[Target], log: Log
 ) -> dict[str, Rules | None]:
-    """How each target of a model is chosen: the most likely class, or a drawn one; None for a real target.
+    """Return how the classes of each target are chosen: the most likely or a sampled one; None for a real target.
 
     Raises:
-        ConfigError: a column is no target of the model.
+        ConfigError: a column is not a target of the model.
     """
     known = {target.name: target for target in targets}
     names = config.sample_from_distribution_columns
@@ -67,16 +67,16 @@ def rules_by_target(
         raise ConfigError(problems)
     for name in names or ():
         if known[name].kind == "real":
-            log(f"note: {key}: `{name}` is real; its predicted value is taken as it is")
+            log(f"note: {key}: `{name}` is real, so its predicted value is used")
     if names is None:
         names = list(known) if config.sampler is not None else []
-    drawn = Rules(**sampler.model_dump(exclude={"seed"}))
-    rules = {name: drawn if name in names else GREEDY for name in known}
+    sampled = Rules(**sampler.model_dump(exclude={"seed"}))
+    rules = {name: sampled if name in names else GREEDY for name in known}
     return {name: None if known[name].kind == "real" else of_target for name, of_target in rules.items()}
 
 
 def find_seed(config: InferConfig, sampler: Sampler, log: Log) -> int:
-    """The seed of all draws; null draws one, which is reported."""
+    """Return the seed of sampling and dropout; a null seed is drawn at random and reported."""
     for seed in (sampler.seed, config.seed):
         if seed is not None:
             return seed

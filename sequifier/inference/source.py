@@ -1,8 +1,8 @@
-"""Which events to predict, and whether model and data mean the same by their numbers.
+"""The events to predict, and whether model and data have the same encoding.
 
-Ids and standardised values say nothing about what they encode. The metadata JSON of the data does, and the model file
-carries what the model was trained on; where no metadata describes the data, its encoding is taken to be the model's.
-Raw events are encoded by what the model file carries.
+Ids and standardised values do not show what they encode. The metadata JSON of the data describes it, and the model file
+describes the encoding of its training data. Data that no metadata describes is assumed to have the encoding of the
+model. Raw events are encoded as the model file describes.
 """
 
 import re
@@ -22,43 +22,56 @@ from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 from sequifier.inference.recoding import Recoding, read_recoding
 from sequifier.inference.v1_windows import columns_of, holds_windows
 
+ENCODE_AGAIN = "preprocess the new data with `metadata_config_path` set to the metadata of the training data"
+NO_METADATA = "note: no metadata describes {path}; its encoding is assumed to be the model's"
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where the events are.
+    """The events to predict.
 
     Attributes:
-        path: the file or folder that was named.
+        path: the file or folder that the config names.
         files: the encoded files: one, or the shards of a folder in order.
-        is_folder: whether there is an output for each file.
-        is_raw: whether the events are still to be encoded.
-        columns: to read.
-        evaluated: targets whose truth is among them.
-        hashes: what the files must hold, where metadata describes it.
-        stride: events from one window to the next.
+        columns: columns to read.
+        evaluated: targets whose truth is among the columns.
+        is_raw: whether the events are raw.
+        hashes: column -> hash of its content, if metadata describes the data.
+        stride: events between the starts of consecutive windows.
         start_mode: see `dataset.windows.window_starts`.
-        holds_windows: whether the files hold windows of v1.
+        holds_windows: whether the files have windows of v1.
         recoding: of those windows.
     """
 
     path: Path
     files: tuple[Path, ...]
-    is_folder: bool
-    is_raw: bool
     columns: list[str]
     evaluated: list[Target]
-    hashes: dict[str, str] | None
-    stride: int
-    start_mode: Literal["distribute", "exact"]
+    is_raw: bool = False
+    hashes: dict[str, str] | None = None
+    stride: int = 1
+    start_mode: Literal["distribute", "exact"] = "distribute"
     holds_windows: bool = False
     recoding: Recoding | None = None
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether there is an output for each file."""
+        return not self.is_raw and self.path.is_dir()
+
 
 def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets: list[Target], log: Log) -> Source:
-    """The events that a config names, checked against a model; nothing of them is read yet.
+    """Find the events that a config names, and compare their encoding with a model's; no event is read yet.
+
+    Args:
+        config: of the inference.
+        file: metadata of the model.
+        model_path: for errors.
+        targets: whose predictions are written.
+        log: receives lines for the user.
 
     Raises:
-        ConfigError: there is no such file, or the config does not say which.
+        ConfigError: there is no such file, or the config names none.
         DataError: model and data encode a column differently, or a column is missing.
     """
     if config.read_format == "raw":
@@ -69,53 +82,48 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
         if holds_windows(files[0], config.read_format):
             return _window_source(config, path, files, file, model_path, targets, log)
     metadata = metadata_of(config, file)
-    if config.data_path is None and metadata is None:
-        raise ConfigError(
-            [
-                Problem(
-                    "data_path",
-                    f"is needed: the metadata of the training data ({file.config.get('metadata_config_path')}), "
-                    "which would name a test split, is not here",
-                    fix="give data_path, or metadata_config_path",
-                )
-            ]
-        )
-    splits = metadata.split_paths if metadata else []
-    path = find_input(config.data_path or splits[min(2, len(splits) - 1)], config.project_root, "data_path")
+    path = find_input(config.data_path or _default_split(metadata, file), config.project_root, "data_path")
     files = _shards(path, config) if path.is_dir() else (path,)
-    root = config.root
-    described = _describing(path, root, metadata)
+    described = _describing(path, config.root, metadata)
     if described is None:
-        log(f"note: no metadata describes {path}; its encoding is taken to be the model's")
+        log(NO_METADATA.format(path=path))
         evaluated = targets if config.evaluate else []
-        return Source(path, files, path.is_dir(), False, _columns(file, evaluated), evaluated, None, 1, "distribute")
+        return Source(path, files, _columns(file, evaluated), evaluated)
     metadata, number = described
     evaluated = [target for target in targets if config.evaluate and target.name in metadata.columns]
     _check_same_encoding(file, model_path, metadata, path, evaluated)
     if config.evaluate and len(evaluated) < len(targets):
         names = ", ".join(target.name for target in targets if target not in evaluated)
-        log(f"note: {path} does not have {names}: nothing to compare these predictions with")
+        log(f"note: {path} does not have {names}: these predictions are not evaluated")
     return Source(
         path,
         files,
-        path.is_dir(),
-        False,
         _columns(file, evaluated),
         evaluated,
-        metadata.sequifier.column_hashes[number],
-        metadata.sequifier.stride_by_split[number],
-        metadata.sequifier.subsequence_start_mode,
+        hashes=metadata.sequifier.column_hashes[number],
+        stride=metadata.sequifier.stride_by_split[number],
+        start_mode=metadata.sequifier.subsequence_start_mode,
     )
 
 
-ENCODE_AGAIN = "preprocess the new data with `metadata_config_path` set to the metadata the model was trained on"
+def _default_split(metadata: Metadata | None, file: ModelFile) -> str:
+    """Return the path of the test split, else of the last one.
+
+    Raises:
+        ConfigError: the metadata that lists the splits is not there.
+    """
+    if metadata is None:
+        missing = f"the metadata of the training data ({file.config.get('metadata_config_path')})"
+        what = f"is required: {missing}, which would name a test split, does not exist"
+        raise ConfigError([Problem("data_path", what, fix="give data_path, or metadata_config_path")])
+    return metadata.split_paths[min(2, len(metadata.split_paths) - 1)]
 
 
 def _raw_source(config: InferConfig, file: ModelFile) -> Source:
     if config.data_path is None:
-        raise ConfigError([Problem("data_path", "read_format: raw needs the CSV or Parquet file of the raw events")])
+        raise ConfigError([Problem("data_path", "read_format: raw requires the CSV or Parquet file of the raw events")])
     path = find_input(config.data_path, config.project_root, "data_path")
-    return Source(path, (path,), False, True, list(file.architecture.input_columns), [], None, 1, "distribute")
+    return Source(path, (path,), list(file.architecture.input_columns), [], is_raw=True)
 
 
 def _window_source(
@@ -127,14 +135,14 @@ def _window_source(
     targets: list[Target],
     log: Log,
 ) -> Source:
-    """Windows that v1 stored. What they are encoded with is what the metadata of the config says, if there is one."""
+    """Return stored windows of v1; the metadata of the config describes their encoding, if the config names one."""
     assert config.read_format != "raw"
     if config.evaluation_context == "full":
         raise ConfigError(
             [
                 Problem(
                     "evaluation_context",
-                    f"full needs events; {files[0].name} holds windows, as Sequifier v1 wrote them",
+                    f"full requires events, but {files[0].name} has windows of Sequifier v1",
                     fix="leave it out, or preprocess the raw data again",
                 )
             ]
@@ -151,29 +159,29 @@ def _window_source(
             )
     recoding = None
     if config.metadata_config_path is None:
-        log(f"note: no metadata describes {path}; its encoding is taken to be the model's")
+        log(NO_METADATA.format(path=path))
     else:
         place = find_metadata(config.metadata_config_path, config.project_root)
         recoding = read_recoding(place, file, columns)
         if recoding is None:
             _check_same_encoding(file, model_path, read_metadata(place), path, evaluated)
-    return Source(path, files, path.is_dir(), False, columns, evaluated, None, 1, "distribute", True, recoding)
+    return Source(path, files, columns, evaluated, holds_windows=True, recoding=recoding)
 
 
 def _shards(folder: Path, config: InferConfig) -> tuple[Path, ...]:
-    """The shards that a folder's metadata.json names, else its files."""
+    """Return the shards that a folder's metadata.json names, else its files."""
     assert config.read_format != "raw"
     if (folder / INDEX).exists():
         return shards_of(folder, config.read_format).paths
     suffixes = [f".{config.read_format}"] if config.read_format else list(SUFFIXES)
     files = [path for path in folder.iterdir() if path.suffix in suffixes and not path.name.startswith(".")]
     if not files:
-        raise DataError(f"no file ending in {', '.join(suffixes)} is in the folder", where=str(folder))
+        raise DataError(f"the folder has no file with the suffix {', '.join(suffixes)}", where=str(folder))
     if len(found := {path.suffix for path in files}) > 1:
         raise DataError(
-            f"the folder holds files of several formats: {', '.join(sorted(found))}",
+            f"the folder has files of several formats: {', '.join(sorted(found))}",
             where=str(folder),
-            fix="set read_format to the one that is meant",
+            fix="set read_format to one of them",
         )
     return in_number_order(files)
 
@@ -183,18 +191,18 @@ def _columns(file: ModelFile, evaluated: list[Target]) -> list[str]:
 
 
 def metadata_of(config: InferConfig, file: ModelFile) -> Metadata | None:
-    """What the config names, else what the model was trained on, where that is still there."""
+    """Return the metadata that the config names, else that of the training data, if it still exists."""
     if config.metadata_config_path is not None:
         return read_metadata(find_metadata(config.metadata_config_path, config.project_root))
     try:
         trained_on = str(file.config.get("metadata_config_path"))
         return read_metadata(find_metadata(trained_on, config.project_root))
     except ConfigError:
-        return None  # the model was moved away from its project; it knows its own encoding
+        return None  # the model was moved out of its project; its file describes the encoding
 
 
 def _describing(path: Path, root: Path, known: Metadata | None) -> tuple[Metadata, int] | None:
-    """The metadata that lists a file among its splits, and the number of that split."""
+    """Return the metadata that lists a file among its splits, and the number of the split."""
     candidates = [known] if known else []
     name = re.fullmatch(r"(.+)-split\d+", path.stem)
     beside = root / "configs" / "metadata_configs" / f"{name[1]}.json" if name else None
@@ -210,7 +218,7 @@ def _describing(path: Path, root: Path, known: Metadata | None) -> tuple[Metadat
 def _check_same_encoding(
     file: ModelFile, model_path: Path, metadata: Metadata, data_path: Path, evaluated: list[Target]
 ) -> None:
-    """Equal numbers mean the same only with equal vocabularies and statistics."""
+    """Check that vocabularies and statistics are equal: otherwise equal numbers have different meanings."""
     for column in _columns(file, evaluated):
         if column not in metadata.columns:
             raise DataError(
@@ -222,11 +230,11 @@ def _check_same_encoding(
             what = "vocabulary"
             same = metadata.kind(column) == "categorical" and metadata.categories(column) == file.vocabularies[column]
         else:
-            what = "mean and deviation"
+            what = "mean or standard deviation"
             same = metadata.selected_columns_statistics.get(column) == file.statistics[column]
         if not same:
             raise DataError(
-                f"model and data encode column `{column}` differently: its {what} is not the one of the training data",
+                f"model and data encode column `{column}` differently: its {what} differs from the training data's",
                 where=f"{model_path} and {data_path} (metadata {metadata.fingerprint})",
                 fix=ENCODE_AGAIN,
             )

@@ -1,4 +1,4 @@
-"""What inference writes: tables that grow row by row, and appear whole or not at all."""
+"""Tables that inference writes in parts, and that appear whole or not at all."""
 
 import hashlib
 import os
@@ -19,10 +19,10 @@ class Table:
     """One table below outputs/: a file, or a folder with a file for each shard of the input.
 
     Args:
-        files: is closed when all rows are added; then the table takes its name.
-        path: the file or folder, without the ending of a file.
+        files: is closed when all rows are added; then the table gets its name.
+        path: the file or folder, without the suffix of a file.
         format: of the files.
-        shard_name: the number of a shard -> what its file is called; None for a table that is one file.
+        shard_name: number of a shard -> name of its file; None for a table in one file.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Table:
         self._file.add(pl.DataFrame(dict(columns)))
 
     def finish(self) -> None:
-        """Write what is left to write, so that only names are missing when `files` is closed."""
+        """Write the remaining rows, so that closing `files` only renames."""
         self._open.close()
-        if self.path.is_symlink():  # to the outputs of another input; a folder cannot replace a link
+        if self.path.is_symlink():  # a link to outputs of another input, which a folder cannot replace
             self.path.unlink()
 
 
 class _GrowingFile:
-    """CSV is appended to. Parquet cannot be: pieces are written beside it and joined at the end."""
+    """A file that is written in parts: CSV by appending, Parquet by joining pieces at the end."""
 
     def __init__(self, path: Path, format: Format) -> None:
         self._path, self._format = path, format
@@ -105,7 +105,7 @@ class _GrowingFile:
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Polars wraps a full disk in its own error for some formats; the number is left in the text."""
+    """Raise OSError for a full disk, which polars wraps for some formats in an error whose text has the number."""
     try:
         yield
     except pl.exceptions.ComputeError as error:
@@ -115,9 +115,9 @@ def _as_os_error() -> Iterator[None]:
 
 
 def file_name(column: str) -> str:
-    """A column's name as part of a file name; two columns never share one.
+    """Return a column's name as part of a file name, different for each column.
 
-    What would lead to another folder is written as %XX; a name too long for a file ends in its hash.
+    Characters with a meaning in paths become %XX; a name too long for a file ends in its hash.
 
     >>> file_name("a/../b")
     'a%2F..%2Fb'
@@ -128,4 +128,4 @@ def file_name(column: str) -> str:
     return f"{safe[: _LONGEST_NAME // 4]}%{hashlib.sha256(column.encode()).hexdigest()[:16]}"
 
 
-_LONGEST_NAME = 120  # bytes, of the 255 that file systems allow, beside the model's name; a character has four at most
+_LONGEST_NAME = 120  # bytes of the 255 that file systems allow, beside the model's name; a character has at most four

@@ -1,4 +1,4 @@
-"""A model exported by `export_pt`: its weights in torch. The only file here that imports torch."""
+"""A model exported by `export_pt`, computed by torch. No other file here imports torch."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,36 +11,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.artifacts.model_file import ModelFile, model_file
+from sequifier.artifacts.reading import reason_of
 from sequifier.artifacts.torch_model_file import read_torch_model
-from sequifier.config.architecture import EMBEDDING
+from sequifier.config.architecture import EMBEDDING, Architecture
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 from sequifier.generation.module import ModulePredictor
 from sequifier.model.build import build_model
 from sequifier.model.device import choose_device
+from sequifier.model.transformer import Transformer
 
 Array = NDArray[Any]
 
 
 def read_torch_file(path: Path) -> ModelFile:
-    """What a .pt model says about itself.
+    """Return the metadata of a .pt model.
 
     Raises:
-        ModelError: the file is missing, damaged, or is none of ours: a checkpoint, for instance.
+        ModelError: the file is missing, damaged, or not an exported model but, for example, a checkpoint.
     """
     _, properties, has_checksum = read_torch_model(path)
-    properties |= {"parity": "{}"}  # it was not compared with torch, for it is torch
+    properties |= {"parity": "{}"}  # there is nothing to compare: it is computed by torch itself
     return model_file(properties, inputs=(), outputs=(), path=path, has_checksum=has_checksum)
 
 
 class TorchModel:
-    """One .pt file; it predicts and embeds.
+    """One .pt file, which predicts and embeds.
 
     Args:
         path: exported by Sequifier.
-        file: what it says about itself.
+        file: its metadata.
         config: device, enforce_determinism, infer_with_dropout.
-        seed: of the dropout. What is dropped depends on the batches too.
+        seed: of the dropout, which depends on the batches too.
 
     Raises:
         ModelError: the file is damaged, or the device is missing.
@@ -52,40 +54,26 @@ class TorchModel:
         self._with_dropout = config.infer_with_dropout
         self._device = _find_device(config.device)
         if config.enforce_determinism:
-            # cuBLAS is deterministic only with workspaces of a fixed size; torch refuses to call it without.
+            # cuBLAS is deterministic only with workspaces of a fixed size, without which torch refuses to call it.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(config.enforce_determinism)
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced
             model = build_model(shape)
         try:
             model.load_state_dict(read_torch_model(path)[0])
         except RuntimeError as error:
             raise ModelError(
-                f"the model's weights are not those of its architecture: {_reason(error)}",
+                f"the weights do not fit the model's architecture: {reason_of(error)}",
                 where=str(path),
                 fix="export or copy the model again",
             ) from error
         model.to(self._device).train(self._with_dropout)
-
-        def outputs(hidden: Tensor) -> dict[str, Tensor]:
-            found = {EMBEDDING: hidden}
-            predictions = model.predict(hidden)
-            for target in shape.targets:
-                prediction = predictions[target.name].float()
-                if target.kind == "real":
-                    found[target.output_names[0]] = prediction
-                    continue
-                probabilities, best = target.output_names
-                found[probabilities] = torch.nn.functional.pad(prediction.softmax(-1), (1, 0))
-                found[best] = prediction.argmax(-1) + 1
-            return found
-
         self._predict = ModulePredictor(
             model,
             categorical=[name for name, _ in shape.categorical],
             real=shape.real,
             prediction_length=shape.prediction_length,
-            outputs=outputs,
+            outputs=lambda hidden: _outputs(model, shape, hidden),
         )
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
@@ -93,18 +81,33 @@ class TorchModel:
         try:
             if not self._with_dropout:
                 return self._predict(columns, n_events, outputs)
-            # Dropout draws from torch's default generator, which is the caller's: it is left as it was.
+            # Dropout uses torch's default generator, which is the caller's: its state is restored.
             with torch.random.fork_rng(devices=None if self._device.type == "cuda" else []):
                 state = np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)
                 torch.manual_seed(int(state[0]))
                 self._calls += 1
                 return self._predict(columns, n_events, outputs)
-        except RuntimeError as error:  # torch's own, also for want of memory
+        except RuntimeError as error:  # torch raises it for exhausted memory, too
             raise ModelError(
-                f"torch failed on a batch of {len(n_events)} windows: {_reason(error)}",
+                f"torch failed on a batch of {len(n_events)} windows: {reason_of(error)}",
                 where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
+
+
+def _outputs(model: Transformer, shape: Architecture, hidden: Tensor) -> dict[str, Tensor]:
+    """Return the outputs of an exported graph, computed from hidden states (B, P, D)."""
+    found = {EMBEDDING: hidden}
+    predictions = model.predict(hidden)
+    for target in shape.targets:
+        prediction = predictions[target.name].float()
+        if target.kind == "real":
+            found[target.output_names[0]] = prediction
+            continue
+        probabilities, best = target.output_names
+        found[probabilities] = torch.nn.functional.pad(prediction.softmax(-1), (1, 0))
+        found[best] = prediction.argmax(-1) + 1
+    return found
 
 
 def _find_device(name: str) -> torch.device:
@@ -112,7 +115,3 @@ def _find_device(name: str) -> torch.device:
         return choose_device(name)[0]
     except ValueError as error:
         raise ModelError(f"device {error}", fix="use device: auto") from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,9 +1,9 @@
-"""Windows as Sequifier v1 stored them, read as events.
+"""Stored windows of Sequifier v1, read as events.
 
 A file has one row for each window and column: sequenceId, subsequenceId, startItemPosition, inputCol, then the values
-of the window from the oldest step, `L`, to the newest, `0`, which is the event that is predicted. Ids and standardised
-values are float64; a slice that is too short for a window is filled up with zeros on the left. A step that is infinite
-or null is to be generated.
+of the window from the oldest step, `L`, to the newest, `0`, which is the event to predict. Ids and standardised values
+are float64; a slice that is too short for a window is padded with zeros on the left. Infinite or null steps are to be
+generated.
 Shapes: N windows, L + 1 steps of a stored window, S entries of the result (windows or sequences), M their rows.
 """
 
@@ -34,9 +34,9 @@ class WindowEvents(Events):
     """The known events of S windows, each as a sequence of its own, or of S sequences.
 
     Attributes:
-        n_ahead: (S,) how many events behind the last known one are asked for.
-        n_history: (S,) how many known events there are before the first that is to be generated, if one is.
-        numbers: (S,) subsequenceId of each window; zeros for sequences.
+        n_ahead: number of events to predict or generate after the last known one, (S,).
+        n_history: number of known events before the first event to generate, (S,).
+        numbers: subsequenceId of each window, (S,); zeros for sequences.
     """
 
     n_ahead: NDArray[np.int64]
@@ -45,7 +45,7 @@ class WindowEvents(Events):
 
 
 def holds_windows(path: Path, format: Format | None) -> bool:
-    """Whether this is a file of windows. One that cannot be read is none: reading it as events says what is wrong."""
+    """Return whether a file has windows; False if it cannot be read: reading it as events then reports the error."""
     try:
         format = format or format_of(path)
         check_is_file(path)
@@ -55,7 +55,7 @@ def holds_windows(path: Path, format: Format | None) -> bool:
 
 
 def columns_of(path: Path, format: Format | None) -> list[str]:
-    """The columns that a file has windows of.
+    """Return the columns of which a file has windows.
 
     Raises:
         DataError: the file is damaged or empty.
@@ -78,16 +78,16 @@ def read_windows(
     as_sequences: bool,
     rows_per_part: int,
 ) -> Iterator[WindowEvents]:
-    """Read a file from front to end.
+    """Read a file in parts.
 
     Args:
         path: the file.
-        columns: to read, in the order wanted.
-        categorical: those of them that hold ids.
+        columns: to read, in the order of the result.
+        categorical: the columns with ids.
         format: by the file's suffix when None.
-        recoding: of the ids and values; None where they are the model's.
-        as_sequences: join the windows of a sequence to one sequence of events, for generation.
-        rows_per_part: a part has so many steps of windows, and those that its last sequence needs to be whole.
+        recoding: of the ids and values; None if they have the encoding of the model.
+        as_sequences: whether to join the windows of a sequence to one sequence of events, for generation.
+        rows_per_part: steps of windows in a part, apart from those that complete its last sequence.
 
     Raises:
         DataError: the file is damaged, a window lacks a column, or steps are marked where they cannot be generated.
@@ -143,10 +143,10 @@ class _Part:
     """Some windows of a file.
 
     Attributes:
-        keys: sequenceId, subsequenceId and startItemPosition of each.
-        values: column -> (N, L + 1) ids or numbers; 0 where they are not known.
-        is_known: (N, L + 1) whether a step is an event that is known.
-        is_marked: (N, L + 1) whether a step is to be generated.
+        keys: sequenceId, subsequenceId and startItemPosition of each window.
+        values: column -> ids or values, (N, L + 1); 0 where unknown.
+        is_known: whether a step is a known event, (N, L + 1).
+        is_marked: whether a step is to be generated, (N, L + 1).
     """
 
     path: Path
@@ -176,16 +176,16 @@ class _Part:
                 )
         raw = {column: found.select(steps).to_numpy() for column, found in by_column.items()}
         is_marked = ~np.logical_and.reduce([np.isfinite(values) for values in raw.values()])
-        # The newest step may be known behind inputs that are not: it is the truth to compare with.
+        # The newest step may be known after unknown inputs: it is the truth to compare with.
         known_behind_marked = (is_marked[:, :-2] & ~is_marked[:, 1:-1]).any(axis=1)
         if known_behind_marked.any():
             raise DataError(
-                "an input that is to be generated (infinite or null) has a known one behind it",
+                "an input that is to be generated (infinite or null) is followed by a known one",
                 where=f"{path}, first at {_name(keys, int(np.flatnonzero(known_behind_marked)[0]))}",
                 fix="only the newest steps of a window can be generated",
             )
         is_zero = np.logical_and.reduce([values == 0 for values in raw.values()])
-        # v1 fills up a slice that is too short for one window, which is then the only one of its sequence.
+        # v1 pads a slice that is too short for a window, which is then the only one of its sequence.
         is_alone = keys.select(pl.len().over(SEQUENCE) == 1).to_series().to_numpy()
         is_padding = np.logical_and.accumulate(is_zero, axis=1) & is_alone[:, None]
         is_known = ~is_marked & ~is_padding
@@ -196,12 +196,12 @@ class _Part:
         return cls(path, keys, encoded, is_known, is_marked)
 
     def windows(self) -> WindowEvents:
-        """Each window on its own. Those without an event to predict from are left out."""
+        """Return each window as a sequence, without windows that have no known input."""
         inputs_marked = np.logical_or.reduce(self.is_marked[:, :-1], axis=1)
         if inputs_marked.any():
             raise DataError(
-                f"{np.count_nonzero(inputs_marked):,} of {len(inputs_marked):,} windows have steps that are to be "
-                "generated (infinite or null) among their inputs",
+                f"{np.count_nonzero(inputs_marked):,} of {len(inputs_marked):,} windows have inputs that are to be "
+                "generated (infinite or null)",
                 where=f"{self.path}, first at {_name(self.keys, int(np.flatnonzero(inputs_marked)[0]))}",
                 fix="set autoregression: true",
             )
@@ -220,7 +220,7 @@ class _Part:
         )
 
     def sequences(self) -> WindowEvents:
-        """The windows of each sequence joined."""
+        """Return the sequences, each joined from its windows."""
         number = self.keys[SEQUENCE].rle_id().to_numpy()
         position = self.keys[START].to_numpy()[:, None] + np.arange(self.is_known.shape[1])
         sequence = np.broadcast_to(number[:, None], position.shape)
@@ -246,7 +246,7 @@ class _Part:
         )
 
     def _one_of_each_position(self, of: Array, at: Array, values: Mapping[str, Array]) -> NDArray[np.bool_]:
-        """Which of the known steps, in order of sequence and position, to keep."""
+        """Return which of the known steps, in order of sequence and position, to keep: one of each position."""
         step = np.diff(at, prepend=at[:1] - 1)
         step[np.diff(of, prepend=-1) != 0] = 1
         differs = np.zeros(len(at), dtype=bool)
@@ -256,9 +256,9 @@ class _Part:
             numbers = self.keys[SEQUENCE].rle_id().to_numpy()
             window = int(np.flatnonzero(numbers == of[wrong[0]])[0])
             raise DataError(
-                "the windows of a sequence cannot be joined: they leave a gap, or say different things of one position",
+                "the windows of a sequence cannot be joined: they leave a gap, or their values at one position differ",
                 where=f"{self.path}, first at {_name(self.keys, window)} itemPosition={at[wrong[0]]}",
-                fix="generation needs windows of stride 1; for others v1 does not store where they begin. Use "
+                fix="generation requires windows of stride 1, because v1 does not store where others begin; use "
                 "read_format: raw on the raw events",
             )
         is_first: NDArray[np.bool_] = step == 1
@@ -267,9 +267,9 @@ class _Part:
     def _histories(
         self, number: Array, position: Array, begins: Array, at: Array, offsets: Array
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each sequence how many of its events are the history, (S,), and the last position asked for, (S,).
+        """Return for each sequence the number of events of its history, (S,), and the last position to generate, (S,).
 
-        What is marked is generated, and what lies behind it; without marks, what lies behind the first window's inputs.
+        Generation begins at the first marked step, or without marks after the inputs of the first window.
         """
         n_inputs = self.is_known[begins, :-1].sum(axis=1)
         none = np.iinfo(np.int64).max
@@ -280,7 +280,7 @@ class _Part:
         n_history = np.where(marked < none, marked - first, np.maximum(n_inputs, 1))
         if (bad := np.flatnonzero(~has_rows | (n_history < 1))).size:
             raise DataError(
-                "a sequence has no known event before the first one that is to be generated",
+                "a sequence has no known event before the first one to generate",
                 where=f"{self.path}, {_name(self.keys, int(begins[bad[0]]))}",
                 fix="give it a window whose first steps are known",
             )

@@ -1,4 +1,4 @@
-"""Which windows a model sees, and which of what it says is wanted.
+"""The windows that a model reads, and which of its outputs are used.
 
 Shapes: S sequences, W windows, L seq_length, P prediction_length.
 """
@@ -18,21 +18,21 @@ Rows = NDArray[np.int64]
 class Windows:
     """W windows in order of their sequences, (W,) each.
 
-    A window ends before row `end`: its last input is row end - 1, and the last event it predicts is row `end`, which
-    may lie behind the sequence.
+    The last input of a window is row `end - 1`, and the last event that it predicts is row `end`, which may be beyond
+    the sequence.
     """
 
     sequence: Rows  # index into the sequences
-    first: Rows  # no input lies before this row
-    end: Rows
+    first: Rows  # first row that may be an input
+    end: Rows  # row after the last input
     n_predicted: Rows  # number of its last P outputs that are used, 1 to P
-    stored_numbers: Rows | None = None  # where the windows were cut by somebody else
+    stored_numbers: Rows | None = None  # of windows that a file has
 
     def __len__(self) -> int:
         return len(self.end)
 
     def numbers(self) -> Rows:
-        """(W,) the number of each window in its sequence, from 0."""
+        """Return the number of each window in its sequence, from 0, (W,)."""
         if self.stored_numbers is not None:
             return self.stored_numbers
         begins = np.flatnonzero(np.diff(self.sequence, prepend=-1))
@@ -49,10 +49,10 @@ def split_windows(
     mode: Literal["distribute", "exact"],
     prediction_length: int,
 ) -> Windows:
-    """Those that `preprocess` counts in the own events of each sequence; the last event of each is predicted last.
+    """Return the windows that `preprocess` counts in the own events of each sequence.
 
-    Where a slice has no more than P events, its first one is among those predicted: then the event before the slice is
-    an input too, where there is one. So is it for a slice of one event.
+    Each predicts its last event last. In a slice of at most P events the first one is predicted, too; then the event
+    before the slice, if there is one, is an input.
     """
     index = training_windows(offsets, n_context, seq_length=seq_length, stride=stride, mode=mode)
     end, first = index.last.astype(np.int64), index.first.astype(np.int64)
@@ -63,14 +63,14 @@ def split_windows(
     end, first = end[order], np.concatenate([first, single])[order]
     sequence = np.searchsorted(offsets, end, side="right") - 1
     first = np.where(end - first < prediction_length, np.maximum(offsets[sequence], first - 1), first)
-    # The first event of a sequence has nothing before it, so a short window may predict fewer than P.
+    # The first event of a sequence cannot be predicted, so a short window may predict fewer than P.
     return Windows(sequence, first, end, np.minimum(prediction_length, end - first))
 
 
 def full_windows(offsets: Rows, n_context: Rows, *, prediction_length: int, embedding: bool) -> Windows:
-    """Each own event once: predicted from all that lies before it, or seen as the last one.
+    """Return windows in which each own event is predicted once from all earlier events, or embedded once as the last.
 
-    The windows of a sequence advance by P, so the first of their P outputs rests on up to P - 1 events less.
+    The windows of a sequence advance by P, so the first of their P outputs reads up to P - 1 events fewer.
     """
     begin = offsets[:-1] + (n_context if embedding else np.maximum(n_context, 1))
     n_events = np.maximum(offsets[1:] - begin, 0)
@@ -83,19 +83,19 @@ def full_windows(offsets: Rows, n_context: Rows, *, prediction_length: int, embe
 
 
 def last_windows(offsets: Rows, *, prediction_length: int, embedding: bool) -> Windows:
-    """One window for each sequence, its last events: the next event is predicted, or the last events are embedded."""
+    """Return a window of the last events of each sequence, to predict the next event or to embed the last ones."""
     n_events = np.diff(offsets)
-    wanted = np.minimum(prediction_length, n_events) if embedding else np.ones_like(n_events)
-    return Windows(np.arange(len(n_events)), offsets[:-1], offsets[1:], wanted)
+    n_predicted = np.minimum(prediction_length, n_events) if embedding else np.ones_like(n_events)
+    return Windows(np.arange(len(n_events)), offsets[:-1], offsets[1:], n_predicted)
 
 
 def stored_windows(offsets: Rows, n_ahead: Rows, numbers: Rows, *, prediction_length: int) -> Windows:
-    """Those of a window file, each of them a sequence: the last event is predicted, or the one behind it.
+    """Return the windows of a file, each of which is a sequence, to predict the last event or the one after it.
 
     Args:
-        offsets: (W + 1,) rows at which the windows begin and end.
-        n_ahead: (W,) 1 where the event to predict is not known, else 0.
-        numbers: (W,) of each window in its sequence.
+        offsets: rows at which the windows begin and end, (W + 1,).
+        n_ahead: 1 where the event to predict is unknown, else 0, (W,).
+        numbers: number of each window in its sequence, (W,).
         prediction_length: P.
     """
     first, end = offsets[:-1], offsets[1:] - 1 + n_ahead
@@ -104,8 +104,11 @@ def stored_windows(offsets: Rows, n_ahead: Rows, numbers: Rows, *, prediction_le
 
 @dataclass(frozen=True)
 class Continuations:
-    """Sequences to be continued, (S,) each: from row `end` on, `n_steps` events, with the rows from `first` to end - 1
-    as history. The first events may be known."""
+    """S sequences to continue, (S,) each.
+
+    `n_steps` events are generated from row `end` on, with rows `first` to `end - 1` as history. The first generated
+    events may be known.
+    """
 
     sequence: Rows
     first: Rows
@@ -116,15 +119,15 @@ class Continuations:
 def continuations(
     offsets: Rows, n_context: Rows, *, seq_length: int, extra_steps: int, start: Literal["split", "full", "last"]
 ) -> Continuations:
-    """Where generation starts.
+    """Return where generation starts.
 
     Args:
-        offsets: (S + 1,) rows at which sequences begin and end.
-        n_context: (S,) leading rows that belong to an earlier split.
+        offsets: rows at which sequences begin and end, (S + 1,).
+        n_context: number of leading rows that belong to an earlier split, (S,).
         seq_length: the longest history.
-        extra_steps: events behind the last known one.
-        start: split: behind the first window of the own events, of which one at least is to be generated; full: the
-            context is the history, where there is any; last: behind the last event.
+        extra_steps: events after the last known one.
+        start: split: after the first window of the own events, of which at least one is generated; full: the same, but
+            a context is the whole history; last: after the last event.
     """
     ends, own = offsets[1:], offsets[:-1] + n_context
     first = offsets[:-1] if start != "split" else own
@@ -138,13 +141,13 @@ def continuations(
 
 
 def stored_continuations(offsets: Rows, n_history: Rows, n_ahead: Rows, *, extra_steps: int) -> Continuations:
-    """Where generation starts in a window file.
+    """Return where generation starts in a file of windows.
 
     Args:
-        offsets: (S + 1,) rows at which sequences begin and end.
-        n_history: (S,) rows of each sequence before the first that is generated.
-        n_ahead: (S,) events asked for behind its last row.
-        extra_steps: events behind those.
+        offsets: rows at which sequences begin and end, (S + 1,).
+        n_history: number of rows of each sequence before the first generated one, (S,).
+        n_ahead: number of events to generate after its last row, (S,).
+        extra_steps: further events.
     """
     end = offsets[:-1] + n_history
     return Continuations(np.arange(len(end)), offsets[:-1], end, offsets[1:] - end + n_ahead + extra_steps)

@@ -59,7 +59,7 @@ def test_data_with_a_vocabulary_of_its_own_is_refused(trained: Path, by: str) ->
 def test_numbers_standardised_otherwise_are_refused(trained: Path) -> None:
     write_shop(trained / "data" / "new.csv", [(c, v, item, price + 1) for c, v, item, price in new_rows()])
     preprocess_shop(trained, data_path="data/new.csv")
-    with pytest.raises(DataError, match="encode column `price` differently: its mean and deviation"):
+    with pytest.raises(DataError, match="encode column `price` differently: its mean or standard deviation"):
         infer(model("one"), data_path="data/new-split0.parquet")
     assert infer(model("items"), data_path="data/new-split0.parquet")[0].n_predictions, "it reads no price"
 
@@ -164,8 +164,8 @@ def test_what_does_not_fit_is_said(
         (lambda events: events.with_columns(pl.col("item") - 2), "has id -1; the model has ids 0 to 6"),
         (lambda events: events.with_columns(pl.col("item").cast(pl.Float32)), "`item` has floats"),
         (lambda events: events.with_columns(price=pl.col("item")), "`price` has integers"),
-        (lambda events: events.with_columns(price=pl.lit(float("nan"), pl.Float32)), "`price` holds nan"),
-        (lambda events: events.with_columns(price=pl.lit(float("-inf"), pl.Float32)), "`price` holds -inf"),
+        (lambda events: events.with_columns(price=pl.lit(float("nan"), pl.Float32)), "column `price` has nan"),
+        (lambda events: events.with_columns(price=pl.lit(float("-inf"), pl.Float32)), "column `price` has -inf"),
     ],
 )
 def test_events_that_the_model_cannot_read_are_named(
@@ -202,7 +202,7 @@ def test_a_model_away_from_its_project_knows_its_own_encoding(trained: Path) -> 
         infer(model("one"))
     lines: list[str] = []
     (result,) = infer(model("one"), lines, data_path="data/shop-split2.parquet")
-    assert any("its encoding is taken to be the model's" in line for line in lines)
+    assert any("its encoding is assumed to be the model's" in line for line in lines)
     assert pl.read_csv(result.predictions).equals(expected), "no sequence of that split fills two windows"
 
 

@@ -170,7 +170,7 @@ def test_a_shard_of_which_nothing_is_generated_has_an_empty_file(trained: Path) 
 
 def test_folders_that_cannot_be_read_are_said(trained: Path) -> None:
     Path("data/none").mkdir()
-    with pytest.raises(DataError, match=r"no file ending in \.parquet, \.csv, \.arrow, \.pt"):
+    with pytest.raises(DataError, match=r"no file with the suffix \.parquet, \.csv, \.arrow, \.pt"):
         infer(model("one"), data_path="data/none")
     shards("data/both", 2)
     pl.read_parquet("data/both/shop-split2-0.parquet").write_csv("data/both/x.csv")

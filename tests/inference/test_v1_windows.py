@@ -207,7 +207,7 @@ def test_an_event_that_is_not_known_is_predicted_and_not_compared(visits: Path) 
 def test_without_metadata_the_encoding_is_taken_to_be_the_model_s(visits: Path) -> None:
     lines: list[str] = []
     (result,) = infer(model("both"), lines, data_path="v1/visits-split2.csv")
-    assert "note: no metadata describes v1/visits-split2.csv; its encoding is taken to be the model's" in lines
+    assert "note: no metadata describes v1/visits-split2.csv; its encoding is assumed to be the model's" in lines
     assert result.n_predictions == 8
     infer(model("both"), data_path="v1/visits-split2.csv", metadata_config_path=METADATA)
 
@@ -232,13 +232,13 @@ def change_step(value: float, step: str = "3", column: str = "item") -> Callable
         (change_step(1e300), {}, "column `item` has 1e+300, which is not an id"),
         (change_step(9.0), {}, "column `item` has id 9; the metadata has ids 0 to 6"),
         (change_step(9.0), {"metadata_config_path": None}, "column `item` has id 9; the model has ids 0 to 6"),
-        (change_step(-np.inf), {}, "an input that is to be generated (infinite or null) has a known one behind it"),
-        (change_step(-np.inf, "1"), {}, "4 of 9 windows have steps that are to be generated"),
+        (change_step(-np.inf), {}, "an input that is to be generated (infinite or null) is followed by a known one"),
+        (change_step(-np.inf, "1"), {}, "4 of 9 windows have inputs that are to be generated"),
         (change_step(2.0), {"autoregression": True}, "the windows of a sequence cannot be joined"),
         (
             lambda rows: rows.with_columns(pl.lit(None, pl.Float64).alias(step) for step in STEPS),
             {"autoregression": True},
-            "no known event before the first one that is to be generated",
+            "no known event before the first one to generate",
         ),
     ],
 )
@@ -259,7 +259,7 @@ def test_windows_of_unknown_starts_cannot_be_joined(visits: Path) -> None:
     with pytest.raises(DataError, match="cannot be joined") as caught:
         infer(model("both"), autoregression=True, **(V1 | {"data_path": "v1/visits-split0.csv"}))
     assert "windows of stride 1" in caught.value.fix
-    with pytest.raises(ConfigError, match="full needs events"):
+    with pytest.raises(ConfigError, match="full requires events"):
         infer(model("both"), evaluation_context="full", **V1)
 
 

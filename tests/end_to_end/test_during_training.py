@@ -338,7 +338,7 @@ def test_a_sample_of_several_columns_has_events(shop: Path, train_config: WriteC
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"target_columns": ["item"]}, "input column `price` is no target"),
+        ({"target_columns": ["item"]}, "input column `price` is not a target"),
         ({"target_columns": ["item"], "input_columns": ["item"], "prompt": ["itme2"]}, "did you mean `item2`"),
         ({"prompt": "item1"}, "a string cannot prompt 2 input columns"),
     ],

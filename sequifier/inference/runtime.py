@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile, read_model_file
-from sequifier.artifacts.reading import reason_of
+from sequifier.artifacts.read_file import reason_of
 from sequifier.config.architecture import DROPOUT_RATIO, EVENT_COUNT
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.artifacts.model_file import ModelFile, model_file
-from sequifier.artifacts.reading import reason_of
+from sequifier.artifacts.read_file import reason_of
 from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.config.architecture import EMBEDDING, Architecture
 from sequifier.config.inference import InferConfig

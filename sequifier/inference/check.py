@@ -8,8 +8,9 @@ from typing import Any
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Target
-from sequifier.config.inference import InferConfig, Sampler
+from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input
+from sequifier.config.samplers import Sampler
 from sequifier.errors import ConfigError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Request
 from sequifier.inference.names import output_name

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from sequifier.config.base import Named
-from sequifier.config.fields import run_fields
+from sequifier.config.fields import COUNTED, run_fields
 from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
@@ -182,7 +182,7 @@ def _counted(model: type[TrainConfig | ModelSpec | TrainingSpec]) -> tuple[tuple
     return tuple(
         (field.name, defaults[field.name] if field.name in defaults else plain(field.info.default))
         for field in run_fields()
-        if field.owner is model and not field.about.get("outside_identity")
+        if field.owner is model and field.key in COUNTED
     )
 
 

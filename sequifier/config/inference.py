@@ -35,7 +35,7 @@ class InferConfig(ProjectConfig):
         "generative",
         description="What the model returns: `generative` predicts the targets, `embedding` returns vectors.",
         json_schema_extra=about(
-            interacts="model_path: an .onnx file is one of both, a .pt file does both",
+            interacts="model_path: an .onnx file returns one of the two, a .pt file both",
             change="to embedding when you need vectors instead of predictions",
             synonyms="task",
         ),

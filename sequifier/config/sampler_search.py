@@ -41,7 +41,7 @@ class SamplerSearchConfig(ProjectConfig):
         min_length=1,
         description='Name of the search, whose files are in `logs/[name]/`. It must not contain "embedding".',
         json_schema_extra=about(
-            interacts="the folder of the results",
+            interacts="the earlier results in that folder, which a search of the same name extends",
             change="for each search that you want to keep beside the others",
             synonyms="name search_name",
         ),

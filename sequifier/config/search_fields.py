@@ -49,7 +49,7 @@ class Pruner(StrictModel):
         description="Factor between the rungs of asha: one in this many paused runs resumes.",
         json_schema_extra=about(
             unit="runs for each that resumes",
-            interacts="type: asha",
+            interacts="type: asha, which uses it",
             change="to 2 to prune fewer runs, to 4 to prune more",
             synonyms="eta reduction_factor halving_factor",
         ),
@@ -329,7 +329,7 @@ class SearchFields(ProjectConfig):
         description="Time limit of the search, after which no run starts; null: none.",
         json_schema_extra=about(
             unit="hours",
-            interacts="runs that have started, which train to their end; the same command resumes later",
+            interacts="max_epochs_total; runs that have started train to their end, and the same command resumes later",
             change="when the machine is needed in the morning",
             synonyms="time_limit time_budget max_time timeout",
         ),

@@ -99,7 +99,8 @@ class Endpoint(StrictModel):
         default_factory=dict,
         description="Further fields that are sent with each request as they are.",
         json_schema_extra=about(
-            interacts="logs, which hold them: no secrets", change="to `{ignore_eos: true}` for texts of full length"
+            interacts="logs, which contain them: write no secrets",
+            change="to `{ignore_eos: true}` for texts of full length",
         ),
     )
 
@@ -121,12 +122,14 @@ class Judge(StrictModel):
         min_length=1,
         description="Command of a `script` judge. It receives a configuration's generations as JSON on standard "
         'input and prints as its last line `{"scores": [...]}`, a number from 0 to 10 or null for each.',
-        json_schema_extra=about(interacts="type: script", change="to let a program of your own judge"),
+        json_schema_extra=about(interacts="type: script, which uses it", change="to let a program of your own judge"),
     )
     base_url: BaseUrl = Field(
         OPENAI,
         description="Address of an `http` judge; `/chat/completions` is added.",
-        json_schema_extra=about(interacts="type: http", change="when the judge is another server's model"),
+        json_schema_extra=about(
+            interacts="type: http, which uses it", change="when the judge is another server's model"
+        ),
     )
     model: str | None = Field(
         None,
@@ -149,14 +152,16 @@ class Judge(StrictModel):
         description="Criteria of an `http` judge, each scored from 0 to 10, and their weights.",
         json_schema_extra=about(
             unit=NO_UNIT,
-            interacts="type: http",
+            interacts="type: http, which uses it",
             change="to `{coherence: 2, style: 1}` when one quality is not enough",
         ),
     )
     instructions: str = Field(
         "",
         description="What an `http` judge should know about the task.",
-        json_schema_extra=about(interacts="type: http", change="when the judge cannot know what the texts are for"),
+        json_schema_extra=about(
+            interacts="type: http, which uses it", change="when the judge cannot know what the texts are for"
+        ),
     )
     timeout_seconds: float = Field(
         60.0,
@@ -184,7 +189,7 @@ class Judge(StrictModel):
         gt=0,
         description="Number of requests per minute to an `http` judge at most, spread out evenly; null: no limit.",
         json_schema_extra=about(
-            unit="requests per minute", interacts="type: http", change="when the judge limits requests"
+            unit="requests per minute", interacts="type: http, which uses it", change="when the judge limits requests"
         ),
     )
 
@@ -192,7 +197,7 @@ class Judge(StrictModel):
         default_factory=dict,
         description="Further fields that are sent to an `http` judge with each request, as they are.",
         json_schema_extra=about(
-            interacts="logs, which hold them: no secrets",
+            interacts="logs, which contain them: write no secrets",
             change="to `{temperature: 1}` for a model that takes no other",
         ),
     )

@@ -128,7 +128,7 @@ class TrainingSpec(StrictModel):
         Named(name="Adam"),
         description="Optimizer by name, with its options: a class of torch.optim, else of pytorch_optimizer.",
         json_schema_extra=about(
-            interacts="learning_rate, which is its learning rate, and decay_all",
+            interacts="learning_rate, which replaces the option lr of torch, and decay_all",
             change="to `{name: AdamW, weight_decay: 0.1}` against overfitting; `sequifier config explain AdamW` lists "
             "its options",
             searchable=True,
@@ -462,11 +462,11 @@ class TrainingSpec(StrictModel):
     )
     layer_type_dtypes: dict[LayerKind, Format] | None = Field(
         None,
-        description="Number format in which layers compute during training, by kind of layer: `linear`, and "
-        "`decoder` (the layers that predict; left out: as linear). Weights, embeddings, norms, losses, "
-        "validation and exported models are float32; null: bfloat16 for linear layers on a GPU that "
-        "supports it, and on a CPU with a matrix unit for it (AMX) when a batch has 100,000 numbers or "
-        "more (batch_size x seq_length x dim_model), there with a decoder in float32; else float32.",
+        description="Number format in which layers compute during training, by kind of layer: `linear`, and `decoder` "
+        "(the layers that predict; left out: as linear); null: chosen by the device. Weights, embeddings, norms, "
+        "losses, validation and exported models are float32. The device's choice is bfloat16 for linear layers on a "
+        "GPU that supports it, and on a CPU with a matrix unit for it (AMX) when a batch has 100,000 numbers or more "
+        "(batch_size x seq_length x dim_model), there with a decoder in float32; else float32.",
         json_schema_extra=about(
             interacts="layer_autocast",
             change="to `{}` for float32 everywhere, to `{linear: bfloat16}` for bfloat16 everywhere",

@@ -9,6 +9,7 @@ from sequifier.config.help.explain import Place, all_fields
 from sequifier.config.ranges import Range
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import section
+from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 
 
@@ -47,6 +48,10 @@ def test_a_search_has_every_searchable_field_and_names_its_key(name: str) -> Non
     *section, field = config.place(name)
     owner = getattr(config, str(section[0])) if section else config
     assert field in type(owner).model_fields
+
+
+def test_a_search_passes_on_every_field_at_the_top_of_a_run() -> None:
+    assert {*TrainConfig.model_fields} - {*SearchConfig.model_fields} == {"model_name", "model_spec", "training_spec"}
 
 
 def test_a_new_field_needs_a_flag_alone() -> None:

@@ -91,7 +91,7 @@ def test_a_key_that_no_field_describes_gets_no_comment(text: str) -> None:
 
 
 REFERENCE = """
-**cake.yaml**: [name](#cake.name), [layers](#cake.layers), [icing](#cake.icing), [candles](#cake.candles), \
+**cake.yaml**: [name](#cake.name), [layers](#cake.layers), [icing](#cake.icing), [candles](#cake.candles),
 [slices](#cake.slices), [oven](#cake.oven)
 
 **cake.yaml: oven**: [minutes](#cake.oven.minutes), [mode](#cake.oven.mode)

@@ -4,6 +4,7 @@ Everything is read from the declarations in the config models, so there is nothi
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
@@ -15,6 +16,8 @@ from sequifier.config.help.describe import Described, describe, is_in_words, mem
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.ranges import Range
 from sequifier.config.search_sections import Section
+
+WIDTH = 118
 
 HEAD = """# Every field of every config
 
@@ -82,7 +85,7 @@ class _Page:
         if not self.own:
             return ""
         title = f"{self.file}: {self.place}" if self.place else self.file
-        return f"**{title}**: " + ", ".join(f"[{name}](#{self.anchor(name)})" for name in self.own)
+        return _filled(f"**{title}**: " + ", ".join(f"[{name}](#{self.anchor(name)})" for name in self.own))
 
     def parts(self) -> Iterator[str]:
         """The paragraphs of this model."""
@@ -91,25 +94,25 @@ class _Page:
         about_it = (self.model.__doc__ or "").strip().split("\n")[0]
         if issubclass(self.model, Section):  # the fields of another section, described there
             fixed = [f"`{key}`" for key in self.model.model_fields if key not in self.model.searchable()]
-            yield f"{about_it} These take one value: {', '.join(fixed)}."
+            yield _filled(f"{about_it} These take one value: {', '.join(fixed)}.")
             return
         yield about_it
         for name, found in self.own.items():
             yield self._entry(name, self.model.model_fields[name], found)
         if self.alike:
             links = [f"[{name}](#{anchor})" for name, anchor in self.alike.items()]
-            yield f"As in the files above: {', '.join(links)}."
+            yield _filled(f"As in the files above: {', '.join(links)}.")
         if self.unused:
             yield "Without effect:"
-            yield "\n".join(f"- `{name}`: {found.purpose}" for name, found in self.unused.items())
+            yield "\n".join(_filled(f"- `{name}`: {found.purpose}") for name, found in self.unused.items())
 
     def _entry(self, name: str, field: FieldInfo, found: Described) -> str:
         key = f"{self.place}.{name}" if self.place else name
         default = found.default if is_in_words(field) or not found.default else f"`{found.default}`"
         facts = [f"Values: {found.values}", f"default: {default}" if default else "mandatory", *self._flags(key)]
         lines = [f"{'; '.join(facts)}.", *map(_code, found.advice)]
-        head = f'#### <a id="{self.anchor(name)}"></a>{key}\n\n{_code(found.purpose)}\n\n'
-        return head + "\n".join(f"- {line}" for line in lines)
+        head = f'#### <a id="{self.anchor(name)}"></a>{key}\n\n{_filled(_code(found.purpose))}\n\n'
+        return head + "\n".join(_filled(f"- {line}") for line in lines)
 
     def _flags(self, key: str) -> Iterator[str]:
         """What is declared of a field of a run beside its values."""
@@ -123,9 +126,19 @@ class _Page:
             yield "not part of the run's identity"
 
 
+def _filled(text: str) -> str:
+    """A paragraph or an item of a list in lines."""
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def _code(text: str) -> str:
     """A sentence with the names of fields as code, as far as they cannot be words."""
-    return re.sub(r"`[^`]*`|\w+_\w+", lambda found: found[0] if found[0] not in _NAMES else f"`{found[0]}`", text)
+    return re.sub(
+        r"`[^`]*`|[\w.]*\w_\w+(?:\.\w+)*",
+        lambda found: f"`{found[0]}`" if found[0].rpartition(".")[2] in _NAMES else found[0],
+        text,
+    )
 
 
 _NAMES = {name for model in KINDS.values() for _, part in models_in(model, "") for name in part.model_fields}

@@ -31,27 +31,27 @@ RESERVED = {
     "optimizers": {
         "lr": "is `training_spec.learning_rate`; set it there",
         "learning_rate": "is `training_spec.learning_rate`; set it there",
-        "params": "are the model's own",
-        "model": "is the run's own",
-        "optimizer": "is AdamW over the run's own parameters",
+        "params": "are the model's parameters",
+        "model": "is the model of the run",
+        "optimizer": "is AdamW over the parameters of the run",
         "maximize": "would train towards the largest loss",
-        "capturable": "is for CUDA graphs, which training does not use",
+        "capturable": "is for CUDA graphs, which are not used",
         "differentiable": "is for training through an optimizer's steps",
-        "use_muon": "is settled by where a parameter is: the matrices of blocks are Muon's",
+        "use_muon": "is set by Sequifier: Muon trains the matrices of the blocks",
     },
     "schedulers": {
-        "optimizer": "is the run's own",
+        "optimizer": "is the optimizer of the run",
         "last_epoch": "is restored from the checkpoint",
-        "verbose": "is gone; each epoch's learning rate is in the log",
+        "verbose": "no longer exists; each epoch's learning rate is in the log",
         "scale_fn": "needs a Python function, which YAML cannot hold; use `mode`",
         "scale_mode": "belongs to `scale_fn`, which needs a Python function; use `mode`",
     },
     "criteria": {
-        "reduction": "is settled: the sum over valid positions, divided by their number",
-        "reduce": "is settled: the sum over valid positions, divided by their number",
-        "size_average": "is settled: the sum over valid positions, divided by their number",
+        "reduction": "is fixed: the sum over valid positions divided by their number",
+        "reduce": "is fixed: the sum over valid positions divided by their number",
+        "size_average": "is fixed: the sum over valid positions divided by their number",
         "weight": "is `training_spec.class_weights`",
-        "ignore_index": "is settled: padding and unknown (id 0) never count",
+        "ignore_index": "is fixed: padding and unknown (id 0) never count",
     },
 }
 """Keyword arguments that a config cannot set, and why."""
@@ -77,10 +77,10 @@ MATRICES_ONLY = ("Muon", "AdaGO", "AdaMuon", "MuonClip", "NorMuon")
 STATE_COPIES = {"SGD": 0, "SignSGD": 0, "Lion": 1, "Muon": 1, "Adagrad": 1, "RMSprop": 1, "AdEMAMix": 3}
 """Numbers that an optimizer stores for each parameter, where they are not 2 as for Adam."""
 
-WRAPPER = "it wraps another optimizer, which a name and options cannot say"
-CLOSURE = "it runs the model again inside its step (a closure), which the training loop does not offer"
+WRAPPER = "it wraps another optimizer, which a name with options cannot describe"
+CLOSURE = "it runs the model again inside its step (a closure), which the training loop does not support"
 HESSIAN = "it needs second derivatives (backward with create_graph)"
-NOT_PLAIN = "its state holds Python objects, so a checkpoint of it does not load with weights_only"
+NOT_PLAIN = "its state has Python objects, so its checkpoint does not load with weights_only"
 
 UNSUPPORTED_OPTIMIZERS = {
     "LBFGS": CLOSURE,
@@ -99,26 +99,26 @@ UNSUPPORTED_OPTIMIZERS = {
     "TRAC": WRAPPER,
     "AdaHessian": HESSIAN,
     "SophiaH": HESSIAN,
-    "SparseAdam": "it takes sparse gradients only, and ours are dense; Adam does the same",
+    "SparseAdam": "it needs sparse gradients, and ours are dense; use Adam",
     "AdaLOMO": "it updates during the backward pass, which excludes accumulation and clipping",
     "LOMO": "it updates during the backward pass, which excludes accumulation and clipping",
-    "AdamMini": "it sorts parameters by the names of one particular architecture; Adam or Lion instead",
+    "AdamMini": "it needs the parameter names of one architecture; use Adam or Lion",
     "LoRARite": "it is for the pairs of matrices of low-rank adapters",
-    "SpectralSphere": "it takes matrices only, and has no part for biases, norms and embeddings",
+    "SpectralSphere": "it trains matrices only, not biases, norms and embeddings",
     "DeMo": "it is for several processes, and needs the package einops",
     "DistributedMuon": "it is for several processes; Muon does the same in one",
     "AdaShift": NOT_PLAIN,
     "Conda": NOT_PLAIN,
-    "Kron": "it draws from numpy's global generator, which a checkpoint does not hold; SOAP is of the same kind",
+    "Kron": "it uses numpy's global random generator, which a checkpoint does not store; SOAP is similar",
     "SCION": NOT_PLAIN,
     "SCIONLight": NOT_PLAIN,
-    "ScalableShampoo": NOT_PLAIN + "; Shampoo and SOAP are of the same kind",
+    "ScalableShampoo": NOT_PLAIN + "; Shampoo and SOAP are similar",
 }
 """Optimizers that fail their trial, and why."""
 
 GONE = {
-    "RangerQH": "no library of today has it; use Ranger or QHAdam",
-    "RangerVA": "no library of today has it; use Ranger",
+    "RangerQH": "no library has it any more; use Ranger or QHAdam",
+    "RangerVA": "no library has it any more; use Ranger",
 }
 """Names of v1 whose class no longer exists."""
 

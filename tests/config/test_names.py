@@ -77,7 +77,7 @@ def test_ademamix_has_decoupled_decay_by_default() -> None:
         ("LBFGS", "closure"),
         ("sam", "wraps another optimizer"),
         ("Adahessian", "second derivatives"),  # v1's spelling
-        ("RangerQH", "no library of today has it; use Ranger or QHAdam"),
+        ("RangerQH", "no library has it any more; use Ranger or QHAdam"),
         ("SCION", "weights_only"),
         ("DistributedMuon", "several processes"),
     ],

@@ -10,6 +10,7 @@ from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
+RawFormat = Literal["csv", "parquet", "text"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
 SMALLEST_CONTEXT = 512
@@ -33,7 +34,7 @@ class PreprocessConfig(ProjectConfig):
             synonyms="input input_path source csv_path dataset file",
         ),
     )
-    read_format: Literal["csv", "parquet", "text"] = Field(
+    read_format: RawFormat = Field(
         "csv",
         description="Format of the raw events: `csv`, `parquet`, or `text` (UTF-8 files, one character per event, in "
         "the column `char`). In a folder, `text` reads the .txt files, or all files where it has none.",

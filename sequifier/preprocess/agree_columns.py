@@ -16,6 +16,7 @@ from sequifier.preprocess.column_types import common_type, raw_kind
 from sequifier.preprocess.csv_file import check_csv, may_have_leading_zeros, scan_csv
 from sequifier.preprocess.numbers import PLAIN, number_counts
 from sequifier.preprocess.parsed_column import NUMBER_TYPES, PADDED, ParsedColumn, TextColumn
+from sequifier.preprocess.table_formats import TableFormat
 
 Schema = dict[str, pl.DataType]
 
@@ -51,15 +52,15 @@ def stored_formats(real_columns: Iterable[str], numbers: Mapping[str, NumberStyl
     return StoredFormats(dict.fromkeys(real_columns, PLAIN) | dict(numbers), dates)
 
 
-def file_schema(file: Path, *, is_csv: bool, sample_rows: int | None) -> Schema:
+def file_schema(file: Path, table_format: TableFormat, *, sample_rows: int | None) -> Schema:
     """Return the type of each column of one file; Null where it has no value.
 
     Raises:
         DataError: the header is not valid.
         NeedsAllValues: the first rows do not determine a type.
     """
-    if not is_csv:
-        return _with_large_integers(pl.scan_parquet(file, glob=False))
+    if not table_format.is_text:
+        return _with_large_integers(table_format.scan(file))
     check_csv(file)
     if sample_rows is None:
         return dict(scan_csv(file, sample_rows=None).collect_schema())
@@ -83,7 +84,7 @@ def agree(
     columns: Sequence[str],
     *,
     path: Path,
-    is_csv: bool,
+    table_format: TableFormat,
     is_sample: bool,
     keys: Sequence[str],
     declared: Mapping[str, TypeName],
@@ -96,7 +97,7 @@ def agree(
         schemas: the types of each file.
         columns: the columns to use.
         path: the path of all files, for messages.
-        is_csv: whether they are CSV files.
+        table_format: their format.
         is_sample: whether the types come from the first rows.
         keys: the sequence and the position column.
         declared: feature -> kind or type, where the values do not decide.
@@ -109,26 +110,28 @@ def agree(
     agreed: dict[str, ParsedColumn] = {}
     texts: list[str] = []
     for column in columns:
-        dtype = _common(column, schemas, declared.get(column), path=path, is_csv=is_csv, is_key=column in keys)
-        if is_csv and known.numbers.get(column, PLAIN) != PLAIN:
+        dtype = _common(
+            column, schemas, declared.get(column), path=path, is_text=table_format.is_text, is_key=column in keys
+        )
+        if table_format.is_text and known.numbers.get(column, PLAIN) != PLAIN:
             dtype = pl.String()  # 1.234 may be a thousand
             if is_sample:
                 raise NeedsAllValues
-        if is_csv and column == keys[0] and dtype == pl.Float64():
+        if table_format.is_text and column == keys[0] and dtype == pl.Float64():
             dtype = pl.String()  # 1.0 is the integer 1, and 1e5 a name
             if is_sample:
                 raise NeedsAllValues
         agreed[column] = ParsedColumn(dtype, dtype)
-        is_inspected = is_csv or column == keys[1] or declared.get(column) in (*NUMBER_TYPES, "Boolean")
+        is_inspected = table_format.is_text or column == keys[1] or declared.get(column) in (*NUMBER_TYPES, "Boolean")
         if dtype == pl.String and is_inspected and declared.get(column) != "String":
             texts.append(column)
             kinds = {raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}
             if is_sample and (len(kinds) > 1 or declared.get(column, "categorical") != "categorical"):
                 raise NeedsAllValues
     # Integers may be codes with leading zeros, which are kept. Positions are integers with or without them.
-    integers = [column for column in columns if column != keys[1] and column not in declared and is_csv]
+    integers = [column for column in columns if column != keys[1] and column not in declared and table_format.is_text]
     integers = [column for column in integers if agreed[column].dtype == pl.Int64()]
-    unchanged = {file: scan_csv(file) if is_csv else pl.scan_parquet(file, glob=False) for file in files}
+    unchanged = {file: table_format.scan(file) for file in files}
     if is_sample:
         _check_zeros(unchanged, integers)
         return agreed
@@ -144,12 +147,12 @@ def agree(
 
 
 def _common(
-    column: str, schemas: Sequence[Schema], declared: TypeName | None, *, path: Path, is_csv: bool, is_key: bool
+    column: str, schemas: Sequence[Schema], declared: TypeName | None, *, path: Path, is_text: bool, is_key: bool
 ) -> pl.DataType:
     """Return the type to read a column with, from its types in the files."""
-    if is_csv and declared == "String":
+    if is_text and declared == "String":
         return pl.String()  # as in the file: 007 is not 7
-    common = common_type(column, [schema[column] for schema in schemas], path=path, is_csv=is_csv)
+    common = common_type(column, [schema[column] for schema in schemas], path=path, is_text=is_text)
     if raw_kind(common) == "large integer":
         if is_key or declared == "String":
             return pl.String()

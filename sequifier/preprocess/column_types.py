@@ -85,7 +85,7 @@ def raw_kind(dtype: pl.DataType) -> RawKind:
             return "other"
 
 
-def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv: bool) -> pl.DataType:
+def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_text: bool) -> pl.DataType:
     """Return the type to read a column with, from its types in all files.
 
     Raises:
@@ -102,7 +102,7 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_csv
         return _READ_AS["large integer"]
     if kinds <= {"integer", "large integer", "number"}:
         return pl.Float64()
-    if is_csv:
+    if is_text:
         return pl.String()
     raise DataError(
         f"column `{column}` is {' in one file and '.join(sorted(kinds))} in another",

@@ -32,6 +32,7 @@ from sequifier.preprocess.split import (
     within_sequences,
     within_texts,
 )
+from sequifier.preprocess.table_formats import TABLE_FORMATS
 from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characters, read_texts
 
 
@@ -90,7 +91,7 @@ def encode_table(
             table.types,
             config,
             log,
-            numbers_reported=source.format == "csv" and not table.is_sample,
+            numbers_reported=TABLE_FORMATS[source.format].is_text and not table.is_sample,
         )
     )
     for line in kinds_of_columns(table.types, encoding):
@@ -128,7 +129,7 @@ def _read(
     declared: dict[str, TypeName] = dict(config.column_types)
     if stored:
         declared = {column: name for column, name in stored.column_types.items() if column in (selected or ())}
-    for sample_rows in (SAMPLE_ROWS, None) if source.format == "csv" else (None,):
+    for sample_rows in (SAMPLE_ROWS, None) if TABLE_FORMATS[source.format].is_text else (None,):
         try:
             table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_formats_of(stored))
             check_settings(config, table.types, str(source.path))

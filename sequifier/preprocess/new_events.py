@@ -6,13 +6,13 @@ They are read, typed, sorted and checked as in `preprocess`, and not split.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, cast
+from typing import cast
 
 import polars as pl
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile, stored_type
-from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, TypeName
+from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, RawFormat, TypeName
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
 from sequifier.preprocess.check import Problems, prepare
@@ -22,6 +22,7 @@ from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source, find_source
+from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
 
 
@@ -96,7 +97,7 @@ def _encode_texts(path: Path, encoding: Encoding, file: ModelFile, memory_bytes:
 
 def _is_text(path: Path) -> bool:
     files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
-    return not any(file.suffix.lower() in (".csv", ".parquet", ".pq") for file in files)
+    return format_of_files(files) is None
 
 
 def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], known: StoredFormats) -> Table:
@@ -122,9 +123,9 @@ def _has_rows(csv: Path) -> bool:
         return bool(file.read(1))
 
 
-def _format(path: Path) -> Literal["csv", "parquet"]:
+def _format(path: Path) -> RawFormat:
     files = [path] if path.is_file() else list(path.rglob("*"))
-    return "parquet" if any(file.suffix.lower() in (".parquet", ".pq") for file in files) else "csv"
+    return format_of_files(files) or "csv"
 
 
 def _raise_any(problems: Problems, path: Path, fills: Mapping[str, FillNull]) -> None:

@@ -20,6 +20,7 @@ from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.source import Source, check_is_raw
+from sequifier.preprocess.table_formats import TABLE_FORMATS
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def open_table(
         DataError: a column is missing, has a type that cannot be encoded or a reserved name, or a file is not UTF-8
             text with commas.
     """
-    is_csv, is_sample = source.format == "csv", sample_rows is not None
+    is_sample = sample_rows is not None
     schemas = [_file_schema(source, file, sample_rows) for file in source.files]
     sequence_column, position_column = config.sequence_column, config.position_column
     names = {sequence_column: SEQUENCE, position_column: POSITION}
@@ -117,7 +118,7 @@ def open_table(
         schemas,
         [*names, *features],
         path=source.path,
-        is_csv=is_csv,
+        table_format=TABLE_FORMATS[source.format],
         is_sample=is_sample,
         keys=tuple(names),
         declared=declared,
@@ -181,7 +182,7 @@ def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
         NeedsAllValues: the first rows do not determine a type.
     """
     try:
-        return file_schema(file, is_csv=source.format == "csv", sample_rows=sample_rows)
+        return file_schema(file, TABLE_FORMATS[source.format], sample_rows=sample_rows)
     except pl.exceptions.NoDataError as error:
         raise DataError("the file is empty", where=str(file), fix="remove it, or write the events again") from error
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -261,9 +262,10 @@ def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
 
 def _scan(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Return the columns of one file with the agreed types and otherwise unchanged."""
-    if source.format == "csv":
+    table_format = TABLE_FORMATS[source.format]
+    if table_format.is_text:
         return scan_csv(file, types={c: t for c, t in raw_types.items() if t != pl.Null()}).select(*raw_types)
-    rows = pl.scan_parquet(file, glob=False)
+    rows = table_format.scan(file)
     schema = rows.collect_schema()
     return rows.select(_plain(column, schema[column], dtype) for column, dtype in raw_types.items())
 
@@ -277,8 +279,9 @@ def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 def _decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_rows: int | None) -> int:
     """Estimate the size in memory: 32 bytes for a text (polars needs 16 and the letters), otherwise 8."""
     per_row = sum(32 if dtype == pl.String else 8 for dtype in raw_types.values())
-    if source.format == "parquet":
-        scans = [pl.scan_parquet(file, glob=False) for file in source.files]
+    table_format = TABLE_FORMATS[source.format]
+    if not table_format.is_text:
+        scans = [table_format.scan(file) for file in source.files]
         rows = sum(int(scan.select(pl.len()).collect().item()) for scan in scans)
         return per_row * min(rows, max_rows or rows)
     in_files = 2 * sum(file.stat().st_size for file in source.files)

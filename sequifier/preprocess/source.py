@@ -1,19 +1,18 @@
 """The raw files: one file, or the files of a folder."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.config.loading.paths import find_input
-from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess import PreprocessConfig, RawFormat
 from sequifier.errors import DataError
+from sequifier.preprocess.table_formats import TABLE_FORMATS
 
-RawFormat = Literal["csv", "parquet", "text"]
-
-_SUFFIXES: Mapping[RawFormat, tuple[str, ...]] = {"csv": (".csv",), "parquet": (".parquet", ".pq"), "text": (".txt",)}
+_SUFFIXES: dict[RawFormat, tuple[str, ...]] = {name: found.suffixes for name, found in TABLE_FORMATS.items()}
+_SUFFIXES["text"] = (".txt",)
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,11 @@ def find_source(config: PreprocessConfig) -> Source:
     format = config.read_format
     if path.is_file():
         suffix = path.suffix.lower()
-        # A CSV file or a text may have any ending, but a Parquet file never has another format.
+        # A file of text may have any ending, but the ending of a typed table is its format.
         other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
-        if other != format and "parquet" in (format, other):
+        if other != format and any(
+            name in TABLE_FORMATS and not TABLE_FORMATS[name].is_text for name in (format, other)
+        ):
             raise DataError(
                 f"`{path.name}` is not a {format} file",
                 where=f"data_path: {config.data_path}",

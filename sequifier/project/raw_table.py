@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from sequifier.config.preprocess import RawFormat
 from sequifier.errors import DataError
 from sequifier.regular_file import kind_of_stream
 
@@ -39,7 +40,7 @@ class RawTable:
 
     path: Path
     files: tuple[Path, ...]
-    format: Literal["csv", "parquet"]
+    format: RawFormat
     separator: str
     rows: "pl.LazyFrame"
     repairs: tuple[str, ...]
@@ -66,6 +67,7 @@ def open_raw(path: Path) -> RawTable:
 
     from sequifier.preprocess.csv_file import scan_csv
     from sequifier.preprocess.source import check_is_raw
+    from sequifier.preprocess.table_formats import TABLE_FORMATS
 
     path = path.expanduser()
     if not path.exists():
@@ -79,11 +81,12 @@ def open_raw(path: Path) -> RawTable:
             fix="write the data to a file, and give its path",
         )
     files = _files(path)
-    format: Literal["csv", "parquet"] = "parquet" if _begins_with(files[0], b"PAR1") else "csv"
+    typed = ((name, found) for name, found in TABLE_FORMATS.items() if not found.is_text)
+    format: RawFormat = next((name for name, found in typed if _begins_with(files[0], found.begins_with)), "csv")
     repairs = []
     try:
-        if format == "parquet":
-            separator, scans = ",", [pl.scan_parquet(file, glob=False) for file in files]
+        if not TABLE_FORMATS[format].is_text:
+            separator, scans = ",", [TABLE_FORMATS[format].scan(file) for file in files]
         else:
             for file in files:
                 _check_text(file)
@@ -132,15 +135,16 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
+    from sequifier.preprocess.table_formats import format_of_files
+
     if path.is_file():
         files = [path]
     else:
         files = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
-        files = [item for item in files if item.suffix.lower() in (".csv", ".parquet", ".pq")]
-    suffixes = {file.suffix.lower() for file in files}
-    if not files or (len(files) > 1 and ".csv" in suffixes and len(suffixes) > 1):
+        files = [item for item in files if format_of_files([item])]
+    if not files or (len(files) > 1 and len({format_of_files([file]) for file in files}) > 1):
         raise DataError(
-            "the folder has CSV and Parquet files" if files else "the folder has no .csv or .parquet file",
+            "the folder has files of several formats" if files else "the folder has no .csv or .parquet file",
             where=str(path),
             fix="give a single file, or a folder of files of one format",
         )

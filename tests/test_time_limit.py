@@ -46,7 +46,7 @@ def run_pytest(folder: Path, source: str, *options: str) -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_a_hanging_test_is_ended_and_shown(way: str, tmp_path: Path) -> None:
+def test_a_hanging_test_is_ended_with_its_stacks(way: str, tmp_path: Path) -> None:
     done = run_pytest(tmp_path, HANGING.format(wait=WAYS[way]), "--fast-limit", "3")
     assert done.returncode == 1, done.stderr
     assert "Timeout (0:00:03)!" in done.stderr

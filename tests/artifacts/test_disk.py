@@ -94,5 +94,5 @@ def test_other_errors_are_not(tmp_path: Path) -> None:
     assert place_of(ValueError("no")) == ""
 
 
-def test_free_room_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+def test_free_space_is_measured_at_the_nearest_existing_folder(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "no" / "such" / "folder") > 0

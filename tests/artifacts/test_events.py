@@ -114,7 +114,7 @@ def test_hashes_tell_every_column_apart() -> None:
     assert hashes(small(ids=("ab", "c"))) != hashes(small(ids=("a", "bc")))
 
 
-def test_only_the_columns_asked_for_are_read_and_compared(tmp_path: Path) -> None:
+def test_only_the_requested_columns_are_read_and_compared(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     write_events(path, [small()], "parquet")
     expected = hashes(small()) | {"kind": "something else"}

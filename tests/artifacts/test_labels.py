@@ -52,7 +52,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shop.json"
 
 
-def test_labels_are_parsed_when_they_are_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_parsed_on_first_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Any] = []
     real = labels.read_object
     monkeypatch.setattr(labels, "read_object", lambda *args, **rest: parsed.append(1) or real(*args, **rest))

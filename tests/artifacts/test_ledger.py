@@ -138,7 +138,7 @@ def test_a_folder_in_place_of_the_file_is_one_error(tmp_path: Path) -> None:
         assert caught.value.where == str(tmp_path / LEDGER_FILE)
 
 
-def test_a_number_that_is_none_is_refused() -> None:
+def test_an_invalid_number_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         record(best_val_loss=float("nan"))
 

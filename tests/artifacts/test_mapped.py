@@ -131,7 +131,7 @@ def arrow_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @given(place=st.integers(0), byte=st.integers(0, 255))
 @settings(max_examples=300)
-def test_what_is_found_in_a_damaged_file_lies_inside_it(arrow_bytes: bytes, place: int, byte: int) -> None:
+def test_offsets_found_in_a_damaged_file_are_inside_it(arrow_bytes: bytes, place: int, byte: int) -> None:
     content = np.frombuffer(arrow_bytes, np.uint8).copy()
     content[place % len(content)] = byte
     try:
@@ -144,7 +144,7 @@ def test_what_is_found_in_a_damaged_file_lies_inside_it(arrow_bytes: bytes, plac
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_errors_are_those_of_reading(tmp_path: Path, format: Format) -> None:
+def test_errors_equal_the_errors_of_reading(tmp_path: Path, format: Format) -> None:
     path, events = tmp_path / f"x.{format}", events_of([9, 5])
 
     def messages(columns: list[str], expected: dict[str, str] | None) -> list[str]:

@@ -94,7 +94,7 @@ def test_validate_says_ok_with_the_hash_and_checks_every_section(run: Run, confi
     assert "configs/train.yaml:10 (section slow): `training_spec.epoch`: unknown key" in done.err
 
 
-def test_validate_goes_on_after_a_broken_file_and_fails_in_the_end(run: Run) -> None:
+def test_validate_continues_after_a_broken_file_and_fails_in_the_end(run: Run) -> None:
     Path("configs/broken.yaml").write_text(RUN + "sede: 1\n")
     done = run("config", "validate", "configs/broken.yaml", "configs/base.yaml", "configs/none.yaml")
     assert done.code == 1
@@ -103,7 +103,7 @@ def test_validate_goes_on_after_a_broken_file_and_fails_in_the_end(run: Run) -> 
     assert "configs/base.yaml: ok" in done.out
 
 
-def test_validate_without_a_file_takes_those_of_the_commands(run: Run) -> None:
+def test_validate_without_a_file_takes_the_default_files(run: Run) -> None:
     assert [line.partition(":")[0] for line in run("config", "validate").out.splitlines()] == ["configs/train.yaml"]
     Path("configs/train.yaml").unlink()
     assert run("config", "validate").code == 2
@@ -121,7 +121,7 @@ def test_a_schedule_is_checked_against_the_run_without_data(run: Run) -> None:
     assert "note: configs/a.yaml:4: `training_spec.scheduler.T_max`: T_max is 3, the run has 10 epochs" in done.err
 
 
-def test_an_unknown_file_kind_is_asked_for(run: Run) -> None:
+def test_an_unknown_kind_of_file_must_be_given(run: Run) -> None:
     Path("configs/a.yaml").write_text("seed: 1\n")
     assert "--kind" in run("config", "show", "--config-path", "configs/a.yaml").err
     assert run("config", "show").code == 2
@@ -224,7 +224,7 @@ def test_no_part_of_it_loads_torch(configs: Path) -> None:
     assert not {"torch", "polars", "onnx", "onnxruntime", "optuna", "pytorch_optimizer"} & modules
 
 
-def test_the_hash_is_that_of_the_run_and_changes_with_what_counts() -> None:
+def test_the_hash_is_the_runs_identity_and_changes_with_what_counts() -> None:
     config = load(TrainConfig, Path("configs/train.yaml")).config
     assert config_hash(config, "abc") == identity(config, "abc")
     other = load(TrainConfig, Path("configs/train.yaml"), defines=["training_spec.epochs=3"]).config

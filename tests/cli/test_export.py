@@ -83,7 +83,7 @@ def test_a_pruned_run_keeps_its_best_weights_although_no_checkpoint_was_due(run:
     assert all(np.array_equal(exported[name], value.numpy()) for name, value in best.items())
 
 
-def test_an_interrupted_run_becomes_a_model_and_still_goes_on(run: Run, runs: Path) -> None:
+def test_an_interrupted_run_becomes_a_model_and_can_still_resume(run: Run, runs: Path) -> None:
     assert run("export", "killed").code == 0
     file = read_model_file(runs / "models" / "sequifier-killed-best-1.onnx")
     assert file.metrics["epoch"] == 1
@@ -132,7 +132,7 @@ def test_the_last_weights_of_a_schedule_free_optimizer_are_those_that_count(run:
     assert any(not np.allclose(trained_on[name].numpy(), value, atol=1e-4) for name, value in expected.items())
 
 
-def test_best_and_last_weights_of_one_epoch_may_be_those_of_different_steps(run: Run, runs: Path) -> None:
+def test_best_and_last_weights_of_one_epoch_may_come_from_different_steps(run: Run, runs: Path) -> None:
     path = runs / "checkpoints" / "killed-resume.pt"
     changed = content(path)
     changed["best_weights"] = {name: value / 2 for name, value in changed["best_weights"].items()}

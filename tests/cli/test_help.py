@@ -28,13 +28,13 @@ def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
     assert not HEAVY & modules
 
 
-def test_the_version_is_that_of_the_package(run: Run) -> None:
+def test_the_version_is_the_version_of_the_package(run: Run) -> None:
     done = run("--version")
     assert (done.code, __version__ in done.out) == (0, True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_says_what_it_does_with_an_example_that_it_understands(run: Run, name: str) -> None:
+def test_each_command_has_a_help_text_with_a_valid_example(run: Run, name: str) -> None:
     done = run(name, "--help")
     assert done.code == 0
     example = re.search(r"Example:\n\s+sequifier (.+)", done.out)

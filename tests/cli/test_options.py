@@ -43,7 +43,7 @@ def given(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return command
 
 
-def test_the_default_config_is_that_of_the_command_in_the_working_folder(given: Any) -> None:
+def test_the_default_config_is_the_commands_own_in_the_working_folder(given: Any) -> None:
     for name in CONFIGS:
         assert type(given(name)[0]).__name__ == {"hyperparameter-search": "SearchConfig"}.get(
             name, f"{name.title()}Config"

@@ -41,7 +41,7 @@ def hang(module: str, function: str, how: str, *arguments: str) -> subprocess.Co
     return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
 
 
-def test_train_says_what_it_waits_for_and_ends_though_the_call_never_returns(train_config: WriteConfig) -> None:
+def test_train_reports_what_it_waits_for_and_ends_though_the_call_never_returns(train_config: WriteConfig) -> None:
     done = hang("sequifier.prepare", "read_split", "native", "train", "--config-path", str(train_config()))
     assert done.returncode == 1, done.stderr
     assert "s: waiting for prepare, sequifier/prepare.py:" in done.stderr

@@ -73,7 +73,7 @@ def test_each_field_says_what_it_interacts_with_and_when_to_change_it() -> None:
         assert not [name for name, text in texts.items() if text.endswith(".") or text != text.strip()]
 
 
-def test_each_default_is_said() -> None:
+def test_each_default_is_documented() -> None:
     lacking = {place.key for place in FIELDS if describe(place.field).default == "see there"}
     assert not lacking
     assert [place.key for place in FIELDS if place.field.is_required() != (describe(place.field).default == "")] == []

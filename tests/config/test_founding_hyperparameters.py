@@ -161,5 +161,5 @@ def test_a_config_goes_to_a_map_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["## Use", "## Create", "## Inheritance", "## Overrides", "## Common changes"])
-def test_the_readme_of_the_configs_has_what_was_asked_for(part: str) -> None:
+def test_the_readme_of_the_configs_has_the_required_content(part: str) -> None:
     assert part in (ROOT / "configs" / "README.md").read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ def test_a_definition_cannot_break_the_reader(word: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("ratios", ["[1e999]", "[.nan]", "[-.inf, 1]", "[" + "0.1, " * 2000 + "]"])
-def test_numbers_that_are_none_are_refused(ratios: str, tmp_path: Path) -> None:
+def test_invalid_numbers_are_refused(ratios: str, tmp_path: Path) -> None:
     assert problems(PreprocessConfig, f"data_path: x.csv\nseq_length: 8\nsplit_ratios: {ratios}\n", tmp_path)
 
 

@@ -52,7 +52,7 @@ def test_the_identity_is_the_hash_of_canonical_json() -> None:
     assert identity(config, DATA) == hashlib.sha256(canonical_json.encode()).hexdigest()
 
 
-def test_todays_defaults_are_those_of_schema_1() -> None:
+def test_todays_defaults_equal_schema_1() -> None:
     """A default that changes must change here knowingly: the table stays, so old identities stay."""
     for model, defaults in (
         (TrainConfig, ROOT_DEFAULTS),

@@ -194,7 +194,7 @@ def test_a_file_that_is_no_config_is_said_so(tmp_path: Path, text: str, expected
     assert str(path) in message
 
 
-def test_text_in_another_encoding_is_an_error_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_an_error_but_a_byte_order_mark_is_not(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     path.write_bytes(MINIMAL.encode() + "user: {word: caf\xe9}\n".encode("latin1"))
     assert "not UTF-8 text" in problems(path)

@@ -94,7 +94,7 @@ def test_an_unknown_name_offers_near_ones() -> None:
         scheduler("CosineLR")
 
 
-def test_all_option_problems_are_told_at_once() -> None:
+def test_all_option_problems_are_reported_at_once() -> None:
     with pytest.raises(ValueError) as caught:
         optimizer("AdamW", wieght_decay=0.1, betas=[0.9], amsgrad=1, lr=1e-3)
     message = str(caught.value)
@@ -130,7 +130,7 @@ def test_a_wrong_option_of_a_scheduler_is_named(options: dict[str, object], prob
     assert problem in str(caught.value)
 
 
-def test_auto_stands_where_a_length_is_wanted() -> None:
+def test_auto_is_allowed_where_a_length_is_needed() -> None:
     assert scheduler("CosineAnnealingLR", T_max="auto").options == {"T_max": "auto"}
 
 

@@ -74,7 +74,7 @@ def test_a_stale_comment_is_replaced() -> None:
     assert annotate(old, Cake) == f"{'name: x':<{COLUMN}}# What it is called.\n{'slices: 3':<{COLUMN}}# Null: whole.\n"
 
 
-def test_a_long_comment_goes_on_below() -> None:
+def test_a_long_comment_continues_on_the_next_line() -> None:
     class Wordy(StrictModel):
         """One field."""
 

@@ -106,7 +106,7 @@ def test_null_means_the_default_where_v1_wrote_it_so() -> None:
     assert config.searched("early_stopping_epochs") == [None, 3]
 
 
-def test_a_range_stands_for_numbers_alone() -> None:
+def test_a_range_is_allowed_for_numbers_only() -> None:
     config = read(training={"dropout": {"low": 0, "high": 0.5, "step": 0.1}})
     assert config.searched("dropout") == Range(low=0, high=0.5, step=0.1)
     found = problems(
@@ -245,7 +245,7 @@ def test_fixed_fields_take_one_value() -> None:
     assert set(found) == {(MODEL, "prediction_length"), (TRAINING, "device")}
 
 
-def test_models_are_kept_of_all_runs_of_the_best_or_of_so_many() -> None:
+def test_models_of_all_runs_of_the_best_or_of_the_best_n_are_kept() -> None:
     assert [read(keep_models=given).keep_models for given in ("all", "best", 3)] == ["all", "best", 3]
     assert read().keep_models == "all"
     for wrong in (0, -1, True, 2.5, "some", None):
@@ -343,7 +343,7 @@ def test_start_with_may_be_nested_or_dotted() -> None:
     assert config.start_with == [{"training_spec.dropout": 0.5}, {"training_spec.dropout": 0.5}, "run.yaml"]
 
 
-def test_overrides_lie_over_something() -> None:
+def test_overrides_need_a_base() -> None:
     assert set(problems(overrides={"seq_length": [4, 8]})) == {("overrides",)}
 
 
@@ -399,7 +399,7 @@ def test_a_base_and_what_is_searched_over_it_are_the_self_contained_form(tmp_pat
     assert found == by_hand
 
 
-def test_options_of_another_optimizer_are_not_those_of_the_base(tmp_path: Path) -> None:
+def test_options_of_the_base_are_dropped_for_another_optimizer(tmp_path: Path) -> None:
     path = over_base(tmp_path, "  training_spec: {optimizer: {name: SGD, momentum: [0, 0.9]}}\n")
     (entry,) = load(SearchConfig, path).config.searched("optimizer")  # type: ignore[misc]
     assert entry.options == {"momentum": [0, 0.9]}

@@ -133,7 +133,7 @@ BY_MERGES = "a0: &a0 {k: x}\n" + "".join(
 
 
 @pytest.mark.parametrize("text", [BY_ALIAS, BY_MERGE, BY_MERGES], ids=["alias", "alias and merge", "merge"])
-def test_a_few_lines_that_stand_for_billions_of_values_are_an_error(text: str) -> None:
+def test_a_few_lines_that_expand_to_billions_of_values_are_an_error(text: str) -> None:
     with pytest.raises(ConfigError, match=r"f\.yaml:\d+.*repeat more than 100,000 values"):
         parse(text, name="f.yaml")
 

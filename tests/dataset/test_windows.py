@@ -40,7 +40,7 @@ def test_exact_starts_need_a_stride_that_fits() -> None:
 
 
 @given(sizes=lengths, seq_length=st.integers(1, 12), stride=st.integers(1, 12), context=st.integers(0, 5))
-def test_training_windows_are_those_of_each_slice(sizes: list[int], seq_length: int, stride: int, context: int) -> None:
+def test_training_windows_match_each_slice(sizes: list[int], seq_length: int, stride: int, context: int) -> None:
     offsets = offsets_of(sizes)
     n_context = np.minimum(context, np.array(sizes) - 1)
     windows = training_windows(offsets, n_context, seq_length=seq_length, stride=stride)

@@ -101,7 +101,7 @@ def test_a_file_written_into_while_it_is_mapped_ends_the_run_before_a_checkpoint
     assert not [*(shop / "checkpoints").glob("*.pt")]
 
 
-def test_splits_that_the_metadata_do_not_describe_are_told_apart_by_their_content(
+def test_splits_that_the_metadata_do_not_describe_are_distinguished_by_their_content(
     shop: Path, train_config: WriteConfig
 ) -> None:
     own = shop / "data/own.parquet"

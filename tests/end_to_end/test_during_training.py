@@ -62,7 +62,7 @@ def test_evaluations_within_epochs_are_logged_and_count_but_change_nothing(
     assert len(result.curve) == 3, "the curve has one value for each epoch"
 
 
-def test_the_best_weights_may_be_those_of_the_middle_of_an_epoch(shop: Path, train_config: WriteConfig) -> None:
+def test_the_best_weights_may_be_from_the_middle_of_an_epoch(shop: Path, train_config: WriteConfig) -> None:
     # A learning rate that doubles with each step soon does harm.
     spec = {
         "epochs": 1,
@@ -113,7 +113,7 @@ def kill_once(e, *, step, **context):
 @pytest.mark.parametrize(
     ("optimizer", "kill_at", "interval"), [("AdamW", 13, 5), ("ScheduleFreeAdamW", 18, 4), ("Muon", 2, 1)]
 )
-def test_a_run_killed_within_an_epoch_goes_on_from_its_step_as_if_nothing_had_happened(
+def test_a_run_killed_within_an_epoch_resumes_from_its_step_as_if_nothing_had_happened(
     shop: Path, train_config: WriteConfig, optimizer: str, kill_at: int, interval: int
 ) -> None:
     (shop / "my_hooks.py").write_text(HOOKS)
@@ -156,7 +156,7 @@ def log(root: Path, name: str = "tiny") -> str:
     return (root / "logs" / name / "latest" / "experiment_log.txt").read_text()
 
 
-def test_a_run_may_go_on_with_fewer_steps_than_it_has_behind_it(shop: Path, train_config: WriteConfig) -> None:
+def test_a_run_may_resume_with_fewer_steps_than_it_has_taken(shop: Path, train_config: WriteConfig) -> None:
     train(train_config(training_spec={"checkpoint_interval_steps": 3}))
     for path in (shop / "checkpoints").glob("*"):
         if path.name != "tiny-step-3.pt":

@@ -161,7 +161,7 @@ def test_a_worker_whose_read_never_returns_is_replaced(shop: Path, search_config
 
 
 @pytest.mark.slow
-def test_what_fails_again_and_again_is_given_up_and_the_search_goes_on(
+def test_runs_that_fail_again_and_again_are_given_up_and_the_search_continues(
     shop: Path, search_config: WriteConfig, tmp_path: Path
 ) -> None:
     path = search_config(**runs_of(4, max_retries=2))
@@ -191,9 +191,7 @@ cp -r logs kept
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_plainly_and_costs_nothing_once_there_is_room(
-    shop: Path, search_config: WriteConfig
-) -> None:
+def test_a_full_disk_is_reported_and_costs_nothing_once_there_is_space(shop: Path, search_config: WriteConfig) -> None:
     (shop / "logs").mkdir()
     # A mount of its own namespace: nobody else sees it, and it is gone with the last process.
     done = subprocess.run(

@@ -168,13 +168,13 @@ def check_optimizer(place: Place, name: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK_OPTIMIZERS)
-def test_a_killed_run_goes_on_to_the_bit(place: Place, name: str) -> None:
+def test_a_killed_run_resumes_to_the_bit(place: Place, name: str) -> None:
     check_optimizer(place, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in known_names("optimizers") if name not in QUICK_OPTIMIZERS])
-def test_a_killed_run_goes_on_to_the_bit_with_every_other_optimizer(place: Place, name: str) -> None:
+def test_a_killed_run_resumes_to_the_bit_with_every_other_optimizer(place: Place, name: str) -> None:
     check_optimizer(place, name)
 
 
@@ -189,7 +189,7 @@ def test_every_scheduler_has_options_here() -> None:
 
 
 @pytest.mark.parametrize(("name", "step_on"), QUICK_SCHEDULES)
-def test_a_killed_schedule_goes_on_to_the_bit(place: Place, name: str, step_on: str) -> None:
+def test_a_killed_schedule_resumes_to_the_bit(place: Place, name: str, step_on: str) -> None:
     check_schedule(place, name, step_on, warmup_steps=0)
 
 
@@ -197,7 +197,7 @@ def test_a_killed_schedule_goes_on_to_the_bit(place: Place, name: str, step_on: 
 @pytest.mark.parametrize("warmup_steps", [0, 15])
 @pytest.mark.parametrize("step_on", ["epoch", "batch"])
 @pytest.mark.parametrize("name", known_names("schedulers"))
-def test_every_killed_schedule_goes_on_to_the_bit(place: Place, name: str, step_on: str, warmup_steps: int) -> None:
+def test_every_killed_schedule_resumes_to_the_bit(place: Place, name: str, step_on: str, warmup_steps: int) -> None:
     check_schedule(place, name, step_on, warmup_steps)
 
 
@@ -210,13 +210,13 @@ FORMATS = (
 
 
 @pytest.mark.parametrize("formats", FORMATS, ids=str)
-def test_a_killed_run_in_another_number_format_goes_on_to_the_bit(place: Place, formats: dict[str, str]) -> None:
+def test_a_killed_run_in_another_number_format_resumes_to_the_bit(place: Place, formats: dict[str, str]) -> None:
     check(place, layer_type_dtypes=formats, accumulation_steps=2, batch_size=8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "Adagrad", "Muon", "AdEMAMix", "ScheduleFreeAdamW", "SOAP"])
-def test_a_killed_run_with_scaled_gradients_goes_on_to_the_bit(place: Place, name: str) -> None:
+def test_a_killed_run_with_scaled_gradients_resumes_to_the_bit(place: Place, name: str) -> None:
     check(place, layer_type_dtypes=FLOAT16, optimizer={"name": name})
 
 
@@ -227,7 +227,7 @@ def test_a_scale_that_was_lowered_survives(place: Place) -> None:
     assert scaler["scale"] < 2.0**16
 
 
-def test_a_run_killed_after_a_checkpoint_within_an_epoch_goes_on_from_there(place: Place) -> None:
+def test_a_run_killed_after_a_checkpoint_within_an_epoch_resumes_from_it(place: Place) -> None:
     step = STEPS_PER_EPOCH + KILL_AFTER.step - 2
     check(
         place,
@@ -256,7 +256,7 @@ def shorter_intervals() -> list[tuple[str, dict[str, int]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), shorter_intervals())
-def test_a_killed_run_goes_on_to_the_bit_across_what_an_optimizer_does_now_and_then(
+def test_a_killed_run_resumes_to_the_bit_across_the_periodic_steps_of_an_optimizer(
     place: Place, name: str, options: dict[str, int]
 ) -> None:
     check_optimizer(place, name, **options)

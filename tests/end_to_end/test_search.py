@@ -158,7 +158,7 @@ def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, sea
     assert (study.direction, study.best_trial.user_attrs["run"]) == (optuna.study.StudyDirection.MAXIMIZE, 1)
 
 
-def test_a_device_that_is_not_there_is_said_once_before_any_run(shop: Path, search_config: WriteConfig) -> None:
+def test_a_missing_device_is_reported_once_before_any_run(shop: Path, search_config: WriteConfig) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     done = search(search_config(training_hyperparameter_sampling={"device": "cuda"}))
@@ -262,7 +262,7 @@ def test_a_killed_search_leaves_no_process_and_loses_nothing(
     assert finished == [0, 1], "each run finished once"
 
 
-def test_ctrl_c_finishes_the_epoch_and_the_next_start_goes_on(
+def test_ctrl_c_finishes_the_epoch_and_the_next_start_resumes(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
     options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}

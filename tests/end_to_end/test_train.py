@@ -67,7 +67,7 @@ def test_the_same_config_gives_the_same_losses_to_the_last_digit(shop: Path, tra
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdEMAMix", "ScheduleFreeAdamW"])
-def test_a_run_stopped_after_an_epoch_goes_on_as_if_nothing_had_happened(
+def test_a_run_stopped_after_an_epoch_resumes_as_if_nothing_had_happened(
     shop: Path, train_config: WriteConfig, optimizer: str
 ) -> None:
     settings: dict[str, Any] = {

@@ -38,7 +38,7 @@ def test_every_way_to_hold_the_events_gives_the_same_run(shop: Path, train_confi
 
 
 @pytest.mark.parametrize("context", ["full", "split"])
-def test_more_than_max_ram_gb_is_mapped_and_said(shop: Path, train_config: WriteConfig, context: str) -> None:
+def test_more_than_max_ram_gb_is_mapped_and_reported(shop: Path, train_config: WriteConfig, context: str) -> None:
     spec = {"epochs": 1, "evaluation_context": context}
     small = train(train_config(training_spec=spec | {"max_ram_gb": 1.0}))
     assert "mapped" not in log_of(shop)

@@ -165,7 +165,7 @@ def test_save_at_and_load_from_take_a_folder(tmp_path: Path) -> None:
     assert cache.load_from(tmp_path / "elsewhere", "n") == [1]
 
 
-def test_joblib_is_asked_for_by_name_before_anything_is_computed(
+def test_a_missing_joblib_is_reported_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "joblib", None)

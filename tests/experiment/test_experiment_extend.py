@@ -130,7 +130,7 @@ def test_what_is_no_experiment_says_so(tmp_path: Path) -> None:
     assert set(sys.modules) - before <= {"plain"}, "what could not be imported is not kept"
 
 
-def test_an_experiment_imports_what_lies_beside_it_also_when_it_runs(tmp_path: Path) -> None:
+def test_an_experiment_imports_modules_beside_it_also_when_it_runs(tmp_path: Path) -> None:
     write(tmp_path, "beside_now.py", "VALUE = 1\n")
     write(tmp_path, "beside_later.py", "VALUE = 2\n")
     path = write_experiment(

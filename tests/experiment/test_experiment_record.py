@@ -206,7 +206,7 @@ def test_values_that_json_does_not_know(tmp_path: Path) -> None:
     }
 
 
-def test_artifacts_lie_at_the_root_under_the_name_given(tmp_path: Path) -> None:
+def test_artifacts_are_at_the_root_under_the_given_name(tmp_path: Path) -> None:
     with quiet(tmp_path) as e:
         e.commit_json("sub/numbers.json", {"a": {1, 2}})
         with e.open("sub/text.txt", "w") as file:

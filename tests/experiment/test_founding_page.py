@@ -333,7 +333,7 @@ def test_caching(tmp_path: Path) -> None:
     assert re.search(r"cache: 'heavy_computation' loaded, \d+ seconds? old", second.log_path.read_text())
 
 
-def test_the_cache_of_debug_runs_lies_in_their_folder_and_is_kept(tmp_path: Path) -> None:
+def test_the_cache_of_debug_runs_is_in_their_folder_and_is_kept(tmp_path: Path) -> None:
     path = write(tmp_path, "my_experiment.py", HEADER + "__DEBUG__ = True\n" + MADE + CACHING)
     run_experiment(path).commit_raw("of the first run", "")
     assert run_experiment(path).data == {"result": [2, 4]}

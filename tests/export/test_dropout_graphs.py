@@ -41,7 +41,7 @@ def test_without_its_dropout_a_graph_is_the_one_without_dropout(shape: Architect
     assert not np.allclose(session.run(None, feed)[0], session.run(None, feed)[0]), "each call draws anew"
 
 
-def test_draws_are_distributed_like_those_of_torch() -> None:
+def test_samples_are_distributed_as_in_torch() -> None:
     shape, n = small(dropout=0.25, num_layers=1), 4000
     model = lively(shape)
     feed = {name: np.repeat(values, n, axis=0) for name, values in feed_of(shape, [8]).items()}

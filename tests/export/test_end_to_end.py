@@ -108,7 +108,7 @@ def test_every_option_passes_the_checker_and_the_comparison(shape: Architecture,
     assert json.loads(stored["parity"])["largest_difference"] == parity.largest_difference
 
 
-def test_what_stands_on_padding_does_not_matter() -> None:
+def test_values_in_padding_do_not_matter() -> None:
     session = open_session(graph().SerializeToString())
     values, count = raw_windows(3), {"n_events": np.array([2, 3, 7])}
     expected = session.run(None, values | count)

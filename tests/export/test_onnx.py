@@ -238,7 +238,7 @@ def test_onnxruntime_fuses_the_norms_and_the_gate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("embedding", [False, True])
 @pytest.mark.parametrize("joint", [False, True])
-def test_what_stands_in_padding_changes_no_bit(embedding: bool, joint: bool) -> None:
+def test_values_in_padding_change_no_bit(embedding: bool, joint: bool) -> None:
     shape = small(joint_embedding=joint, prediction_length=3)
     graph = build_graph(shape, lively(shape).state_dict(), embedding=embedding, metadata_props={})
     session = open_session(graph.SerializeToString())
@@ -257,7 +257,7 @@ def test_what_stands_in_padding_changes_no_bit(embedding: bool, joint: bool) -> 
 
 
 @pytest.mark.parametrize("embedding", [False, True])
-def test_in_an_event_a_number_that_is_none_is_the_mean_and_an_id_that_is_none_is_unknown(embedding: bool) -> None:
+def test_in_an_event_a_missing_number_is_the_mean_and_an_invalid_id_is_unknown(embedding: bool) -> None:
     shape = small()
     graph = build_graph(shape, lively(shape).state_dict(), embedding=embedding, metadata_props={})
     session = open_session(graph.SerializeToString())

@@ -142,7 +142,7 @@ def test_a_damaged_model_is_named(trained: Path, damage: Callable[[Path], Any], 
         ([model("one"), "copies/sequifier-one-best-1.onnx"], {}, ConfigError, "have the same name"),
     ],
 )
-def test_what_does_not_fit_is_said(
+def test_what_does_not_fit_is_reported(
     trained: Path, path: str, values: dict[str, Any], kind: type[SequifierError], expected: str
 ) -> None:
     (trained / "models" / "weights.pt").write_bytes(b"PK")

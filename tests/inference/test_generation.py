@@ -156,7 +156,7 @@ def test_draws_do_not_depend_on_the_batch_size_and_the_seed_counts(trained: Path
     assert (written(infer(model("one"), **options))["item"] != found[0]["item"]).any()
 
 
-def test_a_null_seed_is_drawn_and_said(trained: Path) -> None:
+def test_a_null_seed_is_drawn_and_reported(trained: Path) -> None:
     lines: list[str] = []
     first = written(infer(model("one"), lines, sampler={}, seed=None))
     (said,) = (line for line in lines if line.startswith("seed: "))

@@ -107,7 +107,7 @@ def test_with_its_history_each_event_of_the_split_is_predicted_once(trained: Pat
         np.testing.assert_allclose(of_sequence[: len(expected)], expected, rtol=1e-5)
 
 
-def test_embeddings_stand_at_the_last_event_that_they_saw(trained: Path) -> None:
+def test_embeddings_have_the_position_of_their_last_event(trained: Path) -> None:
     (result,) = infer(model("one", "best-embedding"), model_type="embedding", data_path="data/shop-split0.parquet")
     found = pl.read_csv(result.predictions)
     assert result.predictions == Path("outputs/embeddings/sequifier-one-best-embedding-1-shop-split0-embeddings.csv")

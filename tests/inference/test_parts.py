@@ -168,7 +168,7 @@ def test_a_shard_of_which_nothing_is_generated_has_an_empty_file(trained: Path) 
     assert pl.read_csv(result.probabilities[0] / "sequifier-one-best-1-0-probabilities.csv").is_empty()
 
 
-def test_folders_that_cannot_be_read_are_said(trained: Path) -> None:
+def test_unreadable_folders_are_reported(trained: Path) -> None:
     Path("data/none").mkdir()
     with pytest.raises(DataError, match=r"no file with the suffix \.parquet, \.csv, \.arrow, \.pt"):
         infer(model("one"), data_path="data/none")

@@ -96,7 +96,7 @@ def test_the_same_files_come_out_whatever_the_batch_size(trained: Path) -> None:
     assert parts.evaluation["item"] == pytest.approx(whole.evaluation["item"], rel=1e-5)
 
 
-def test_a_prediction_stands_at_the_position_of_the_event_that_it_predicts(trained: Path) -> None:
+def test_a_prediction_has_the_position_of_the_event_that_it_predicts(trained: Path) -> None:
     (result,) = infer(model("one"))
     raw = pl.read_csv("data/shop.csv")
     last = raw.group_by("customer").agg(pl.col("visit").max())
@@ -162,7 +162,7 @@ def test_ids_are_written_where_labels_are_not_wanted(trained: Path) -> None:
     assert_frame_equal(ids.drop("item"), labels.drop("item"))
 
 
-def test_the_targets_asked_for_are_the_ones_written(trained: Path) -> None:
+def test_only_the_chosen_targets_are_written(trained: Path) -> None:
     (result,) = infer(model("one"), target_columns="price", output_probabilities=True)
     assert pl.read_csv(result.predictions).columns == ["sequenceId", "itemPosition", "price"]
     assert result.probabilities == []

@@ -48,7 +48,7 @@ def test_dropout_stays_active_and_has_its_seed(trained: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state), "the caller's generator is left as it was"
 
 
-def test_a_model_without_dropout_is_said(trained: Path) -> None:
+def test_a_model_without_dropout_is_reported(trained: Path) -> None:
     train(trained, model_name="dry", export_pt=True, training_spec={"dropout": 0.0})
     with pytest.raises(ModelError, match="trained without dropout"):
         infer("models/sequifier-dry-best-1.pt", infer_with_dropout=True)

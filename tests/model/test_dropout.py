@@ -9,7 +9,7 @@ from sequifier.model.cpu.dropout import drop, keep_mask
 
 
 @given(share=st.floats(0.001, 0.99), seed=st.integers(0, 2**31))
-def test_the_share_dropped_is_that_asked_for_and_the_mean_stays(share: float, seed: int) -> None:
+def test_the_dropped_fraction_is_the_given_one_and_the_mean_stays(share: float, seed: int) -> None:
     torch.manual_seed(seed)
     mask = keep_mask((200, 500), share, torch.float64)
     dropped = float((mask == 0).double().mean())
@@ -24,7 +24,7 @@ def test_every_shape_has_its_mask(shape: tuple[int, ...]) -> None:
     assert keep_mask(shape, 0.5, torch.bfloat16).shape == shape
 
 
-def test_it_goes_on_where_torchs_generator_stands() -> None:
+def test_it_continues_from_the_state_of_torchs_generator() -> None:
     x = torch.ones(1000)
     torch.manual_seed(3)
     first, second = drop(x, 0.5, training=True), drop(x, 0.5, training=True)

@@ -6,7 +6,7 @@ import torch
 from sequifier.model.embedding import EventEmbedding
 
 
-def test_parts_stand_side_by_side_in_column_order() -> None:
+def test_parts_are_concatenated_in_column_order() -> None:
     embedding = EventEmbedding(n_classes=(5, 3), n_real=2, embedding_widths=(4, 2, 3, 1), dim_model=10, joint=False)
     categories = torch.tensor([[[1, 2], [4, 0]]])
     reals = torch.tensor([[[0.5, -1.0], [2.0, 3.0]]])

@@ -18,7 +18,7 @@ CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 @settings(max_examples=5, deadline=None)
 @given(n_events=N_EVENTS, seed=st.integers(0, 2**16), in_padding=st.sampled_from([0.0, 1.0, -1e4]))
 @torch.no_grad()
-def test_predictions_are_those_of_the_formulas_whatever_the_padding(
+def test_predictions_match_the_formulas_whatever_the_padding(
     shape: Architecture, n_events: list[int], seed: int, in_padding: float
 ) -> None:
     model, T = lively(shape, seed), shape.seq_length

@@ -55,7 +55,7 @@ def test_a_norm_equals_torchs() -> None:
 
 
 @pytest.mark.parametrize("activation_fn", ACTIVATIONS)
-def test_in_bfloat16_results_are_those_of_float32_but_for_rounding(activation_fn: str) -> None:
+def test_results_in_bfloat16_match_float32_up_to_rounding(activation_fn: str) -> None:
     layer, normalise = feed_forward(activation_fn), norm()
     linear = nn.Linear(6, 11, bias=False)
     x = torch.randn(50, 7, 6, requires_grad=True)
@@ -77,7 +77,7 @@ def test_in_bfloat16_results_are_those_of_float32_but_for_rounding(activation_fn
 
 
 @pytest.mark.parametrize("activation_fn", ACTIVATIONS)
-def test_gradients_with_dropout_are_those_of_the_function(activation_fn: str) -> None:
+def test_gradients_with_dropout_match_finite_differences(activation_fn: str) -> None:
     layer, normalise = feed_forward(activation_fn, dropout=0.3, dtype=torch.float64), norm(torch.float64)
     x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
 

@@ -14,7 +14,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 @torch.no_grad()
 @pytest.mark.parametrize("shape", pairwise(), ids=describe)
 @pytest.mark.parametrize("n_last", [1, 3, 7, 8, 20])
-def test_the_last_steps_are_those_of_the_whole_window(shape: Architecture, n_last: int) -> None:
+def test_the_last_steps_equal_the_end_of_the_whole_window(shape: Architecture, n_last: int) -> None:
     model, (categories, reals) = lively(shape), windows(shape, n_windows=4)
     expected = model(categories, reals)[:, -n_last:]
     torch.testing.assert_close(model(categories, reals, n_last=n_last), expected, **CLOSE)

@@ -12,7 +12,7 @@ def test_names_in_configs_and_in_the_model_are_the_same() -> None:
     assert [*ACTIVATIONS] == [*ACTIVATION_COSTS] == [*get_args(ActivationName)]
 
 
-def test_costs_are_those_of_the_layers() -> None:
+def test_costs_match_the_layers() -> None:
     for name, norm in NORMS.items():
         assert sum(weight.numel() for weight in norm.build(7).parameters()) == 7 * NORM_COSTS[name].n_vectors
     for name, activation in ACTIVATIONS.items():

@@ -41,7 +41,7 @@ def test_it_equals_torchs_attention(mask: Tensor | None, products: torch.dtype, 
         assert_rounded(rough, true, n_terms, products)
 
 
-def test_gradients_with_dropout_are_those_of_the_function() -> None:
+def test_gradients_with_dropout_match_finite_differences() -> None:
     inputs = heads(2, 2, 5, 3, dtype=torch.float64)
     mask = mask_of([5, 3], 5)
 
@@ -54,7 +54,7 @@ def test_gradients_with_dropout_are_those_of_the_function() -> None:
 
 @pytest.mark.parametrize("n_kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("steps", [7, 130])  # written out, and left to torch
-def test_a_layer_in_bfloat16_is_that_of_float32_but_for_rounding(n_kv_heads: int, steps: int) -> None:
+def test_a_layer_in_bfloat16_matches_float32_up_to_rounding(n_kv_heads: int, steps: int) -> None:
     torch.manual_seed(0)
     layer = CausalSelfAttention(dim_model=16, n_head=4, n_kv_heads=n_kv_heads, dropout=0.0)
     x = torch.randn(3, steps, 16, requires_grad=True)

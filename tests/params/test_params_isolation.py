@@ -230,7 +230,7 @@ def test_generators_that_end_in_any_order_leave_nothing() -> None:
         assert keys() == []
 
 
-def test_a_generator_that_is_given_up_leaves_nothing() -> None:
+def test_an_abandoned_generator_leaves_nothing() -> None:
     for _ in range(3):
         next(numbers(1))
         gc.collect()

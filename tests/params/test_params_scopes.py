@@ -69,7 +69,7 @@ def test_words_count_for_more_than_named_values() -> None:
         assert ps.as_dict() == {"a": 2, "b": "4", "c": 6}
 
 
-def test_words_that_are_none_are_refused() -> None:
+def test_invalid_names_are_refused() -> None:
     for word in ("a", "", "=1"):
         with pytest.raises(ValueError, match="is not key=value"):
             param_scope(word)
@@ -144,7 +144,7 @@ def test_values_are_values_whatever_they_are() -> None:
         assert param_scope.negative | 0.5 == -huge
 
 
-def test_truth_is_that_of_the_value() -> None:
+def test_truth_equals_the_truth_of_the_value() -> None:
     with param_scope(yes=True, no=0, word="off"):
         assert param_scope.yes
         assert not param_scope.no

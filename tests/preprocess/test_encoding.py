@@ -43,7 +43,7 @@ def test_a_vocabulary_is_the_sorted_frequent_values(
 
 
 @given(st.lists(st.lists(reals, max_size=6), min_size=1, max_size=8), st.integers(0, 8))
-def test_mean_and_std_are_those_of_all_values_however_parted(sequences: list[list[float]], cut: int) -> None:
+def test_mean_and_std_cover_all_values_however_split(sequences: list[list[float]], cut: int) -> None:
     values = [value for sequence in sequences for value in sequence]
 
     def of(sequences: list[list[float]]) -> Any:
@@ -214,7 +214,7 @@ def test_stored_metadata_is_not_replaced_and_must_fit(project: Project, events: 
         project.run(project.write(text, "text.parquet"), metadata_config_path=stored)
 
 
-def test_metadata_lies_where_v1_wrote_it(project: Project, events: pl.DataFrame) -> None:
+def test_metadata_is_where_v1_wrote_it(project: Project, events: pl.DataFrame) -> None:
     project.run(project.write(events, "flights.parquet"), split_ratios=[0.5, 0.5])
     assert project.metadata_path == project.root / "configs" / "metadata_configs" / "flights.json"
     assert project.files() == {

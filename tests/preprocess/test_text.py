@@ -52,9 +52,7 @@ def cut(text: str, ratios: list[float]) -> list[str]:
     length=st.integers(3, 50),
     memory_bytes=st.sampled_from([ONE_PIECE, 2000, 1 << 30]),
 )
-def test_every_character_comes_back_in_order_from_the_split_it_stands_in(
-    texts: list[str], length: int, memory_bytes: int
-) -> None:
+def test_every_character_comes_back_in_order_from_its_split(texts: list[str], length: int, memory_bytes: int) -> None:
     with TemporaryDirectory() as folder:
         project = Project(Path(folder))
         for number, text in enumerate(texts):

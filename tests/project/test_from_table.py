@@ -87,7 +87,7 @@ def test_each_column_is_taken_for_what_it_is(suffix, tmp_path) -> None:
     assert lines[-3:] == ["  cd project", "  sequifier preprocess", "  sequifier hyperparameter-search"]
 
 
-def test_reasons_stand_in_the_config(tmp_path) -> None:
+def test_reasons_are_written_into_the_config(tmp_path) -> None:
     shop().write_csv(tmp_path / "orders.csv")
     look(tmp_path, tmp_path / "orders.csv", **SHOP)
     text = (tmp_path / "project" / "configs" / "preprocess.yaml").read_text()
@@ -180,7 +180,7 @@ def test_a_single_series_gets_a_sequence_column(tmp_path) -> None:
     assert pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")["sequenceId"].unique().to_list() == [1]
 
 
-def test_a_single_series_can_be_asked_for(tmp_path) -> None:
+def test_a_single_series_can_be_requested(tmp_path) -> None:
     rows = [(step % 4, step, step % 3) for step in range(100)]
     data = write(tmp_path, csv_of(rows, "user,t,x"))
     _, configs = look(tmp_path, data, sequence="None", order="t", targets=["x"])

@@ -6,7 +6,7 @@ from sequifier.errors import DataError
 from sequifier.project import topics
 
 
-def test_topics_stand_in_the_order_of_their_names(tmp_path) -> None:
+def test_topics_are_sorted_by_name(tmp_path) -> None:
     topics.write(tmp_path / "topics.txt", {"while": "\nWhile…\n\tloop\n\n", "assert": "Assert\n"})
     assert (tmp_path / "topics.txt").read_bytes() == "Assert\n\n\nWhile…\n\tloop\n".encode()
 

@@ -44,7 +44,7 @@ def test_a_ranked_real_search_is_as_in_its_results(real_project: Path) -> None:
     assert noise.deviation == pytest.approx(pooled**0.5) and noise.n_configurations == 4  # type: ignore[operator]
 
 
-def test_counts_and_costs_are_those_of_the_ledger(wide: Table, wide_project: Path) -> None:
+def test_counts_and_costs_match_the_ledger(wide: Table, wide_project: Path) -> None:
     lines = [json.loads(line) for line in (wide_project / "logs/wide" / LEDGER_FILE).read_text().splitlines()]
     last = pl.DataFrame([{"run": x["run"], "state": x["state"], **x["seconds"]} for x in lines], strict=False)
     last = last.group_by("run", maintain_order=True).last()

@@ -37,7 +37,7 @@ def frame_of(project: Path, name: str = "wide") -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def test_performance_of_feature_sets_is_that_of_a_group_by(wide: Table, wide_project: Path) -> None:
+def test_performance_of_feature_sets_matches_a_group_by(wide: Table, wide_project: Path) -> None:
     found = group_performance(wide)
     frame = frame_of(wide_project)
     expected = {
@@ -67,7 +67,7 @@ def test_performance_of_feature_sets_is_that_of_a_group_by(wide: Table, wide_pro
     assert [group.best for group in found.groups] == sorted(group.best or 0 for group in found.groups)
 
 
-def test_best_ranges_are_those_of_the_best_quarter(wide: Table, wide_project: Path) -> None:
+def test_best_ranges_come_from_the_best_quarter(wide: Table, wide_project: Path) -> None:
     frame = frame_of(wide_project).filter(pl.col("state").is_in(["finished", "diverged", "pruned"])).sort("loss")
     top = frame.head(math.ceil(len(frame) / 4))
     found = {each.parameter: each for each in best_ranges(wide, ranked(wide))}
@@ -116,7 +116,7 @@ def test_the_paired_difference_is_over_runs_that_differ_in_the_feature_set_alone
     assert larger.n_pairs == 6
 
 
-def test_one_group_is_none_and_values_of_a_setting_are_groups() -> None:
+def test_a_single_group_is_left_out_and_values_of_a_setting_are_groups() -> None:
     table = grid()
     alone = [trial for trial in table.trials if trial.group == "[a]"]
     assert group_performance(Table("t", "training", "val_loss", "minimize", tuple(alone), ("rate",))).groups == ()

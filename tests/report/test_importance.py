@@ -103,7 +103,7 @@ def test_what_was_planted_comes_first_and_the_interval_says_how_sure_that_is() -
     assert again == few, "the draws have a seed"
 
 
-def test_the_deviation_of_group_means_is_that_of_a_group_by() -> None:
+def test_the_deviation_of_group_means_matches_a_group_by() -> None:
     trials = planted(97)
     table = table_of(trials, ["optimizer", "dim_model", "learning_rate"])
     found = {each.parameter: each.group_deviation for each in importances(table, draws=2).parameters}

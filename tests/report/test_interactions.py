@@ -19,14 +19,14 @@ def table_of(kind: str, n: int = 80) -> Table:
     return Table("t", "training", "val_loss", "minimize", tuple(trials), ("x", "y", "z"))
 
 
-def test_a_planted_interaction_is_found_and_effects_that_add_up_are_none() -> None:
+def test_a_planted_interaction_is_found_and_additive_effects_are_not_interactions() -> None:
     names = ["x", "y", "z"]
     first = interactions(table_of("both"), names)[0]
     assert first.parameters == ("x", "y") and first.share > 0.3 and first.p_value == 1 / 500
     assert all(each.p_value > 0.02 for each in interactions(table_of("added"), names))
 
 
-def test_shares_are_those_of_two_regressions_on_ranks() -> None:
+def test_shares_match_two_regressions_on_ranks() -> None:
     table = table_of("both")
     values = np.array([trial.value for trial in table.trials])
     ranks = np.argsort(np.argsort(values)).astype(float)

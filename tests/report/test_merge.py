@@ -75,7 +75,7 @@ def test_a_failed_run_gives_way_to_the_same_run_with_a_result(two: tuple[Table, 
     assert [trial.state for trial in table.trials if trial.identity == shared] == ["finished"]
 
 
-def test_a_setting_that_only_tells_the_searches_apart_becomes_a_parameter(two: tuple[Table, Table]) -> None:
+def test_a_setting_that_differs_between_the_searches_becomes_a_parameter(two: tuple[Table, Table]) -> None:
     first, second = two
     wider = [replace(t, settings={**t.settings, "gradient_clip": 1.0}, identity=f"x{t.number}") for t in second.trials]
     assert "gradient_clip" in merged([first, replace(second, trials=tuple(wider))]).parameters

@@ -50,7 +50,7 @@ def test_it_is_narrower_and_keeps_the_best(analysis: Analysis, wide: Table, tmp_
     assert "hp_search_name: wide\n" not in path.read_text()
 
 
-def test_the_optimum_that_was_planted_lies_in_it(analysis: Analysis) -> None:
+def test_the_planted_optimum_is_inside(analysis: Analysis) -> None:
     found = sections(next_search(analysis))
     assert found["learning_rate"]["low"] < 10**-2.7 < found["learning_rate"]["high"]
     assert "AdamW" in [entry["name"] for entry in found["optimizer"]]
@@ -93,7 +93,7 @@ def test_it_reaches_beyond_an_end_that_the_best_reached_within_the_bounds_of_a_f
     assert with_best("batch_size", [8, 16, 32], [16, 8, 32]) == [16]
 
 
-def test_nothing_to_go_by_is_said(wide: Table, analysis: Analysis) -> None:
+def test_a_search_without_results_is_reported(wide: Table, analysis: Analysis) -> None:
     with pytest.raises(RunError, match=r"search\.yaml is missing"):
         next_search(replace(analysis, table=replace(wide, document={})))
     with pytest.raises(RunError, match="no run has a result"):

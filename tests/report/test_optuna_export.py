@@ -160,7 +160,7 @@ def test_a_study_of_somebody_else_is_left_alone(project: Path) -> None:
     assert len(load(URL).trials) == 1
 
 
-def test_what_cannot_be_written_is_said(project: Path) -> None:
+def test_what_cannot_be_written_is_reported(project: Path) -> None:
     for url in ("study.db", "sqlite:////no/such/folder/study.db", "no-such-database://x"):
         with pytest.raises(RunError, match="cannot write to the Optuna storage") as caught:
             export_optuna(Path("logs/demo"), url)

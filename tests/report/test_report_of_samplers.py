@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_performance_of_samplers_is_that_of_a_group_by(folder: Path) -> None:
+def test_performance_of_samplers_matches_a_group_by(folder: Path) -> None:
     analysis = analyse([read_search(str(folder))])
     done = [record for record in records() if record.mean_score is not None]
     frame = pl.DataFrame({"sampler": [r.sampler_type for r in done], "score": [r.mean_score for r in done]})
@@ -142,7 +142,7 @@ def test_it_is_drawn_and_written_as_json(folder: Path) -> None:
     assert json.loads(json.dumps(as_json(analysis), allow_nan=False))["kind"] == "sampler"
 
 
-def test_commands_name_the_model_and_whether_it_goes_on(folder: Path) -> None:
+def test_commands_name_the_model_and_whether_the_history_is_true(folder: Path) -> None:
     (folder / "search.yaml").write_text(CONFIG + 'history: "true"\n')
     assert "autoregression" not in read_search(str(folder)).trials[0].command
     assert infer_command("my models/m.onnx", {"sampler": "b.yaml"}, is_true_history=False) == (

@@ -58,7 +58,7 @@ overrides: {training_spec: {dropout: [0.0, 0.1]}}
 
 
 @pytest.mark.parametrize("text", [ASKED, OVER_BASE])
-def test_the_config_beside_the_ledger_says_what_was_asked_for(
+def test_the_config_beside_the_ledger_says_what_was_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

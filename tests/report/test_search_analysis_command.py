@@ -46,7 +46,7 @@ def test_json_is_all_numbers_and_nothing_else(project: Path) -> None:
     assert values["rows"][0]["value"] == values["overview"]["best"]
 
 
-def test_files_are_written_where_they_are_asked_for(project: Path, tmp_path: Path) -> None:
+def test_files_are_written_to_the_given_paths(project: Path, tmp_path: Path) -> None:
     page, best, following = tmp_path / "new" / "r.html", tmp_path / "b.yaml", tmp_path / "n.yaml"
     words = ["--html", str(page), "--export", str(best), "--next", str(following)]
     done = run("search-analysis", "wide", *words)
@@ -133,7 +133,7 @@ def test_curves_of_runs_and_searches_are_drawn(project: Path, tmp_path: Path) ->
     assert "best val_kind_accuracy" in text and "Dashed" not in text
 
 
-def test_what_cannot_be_drawn_is_said(project: Path) -> None:
+def test_what_cannot_be_drawn_is_reported(project: Path) -> None:
     for words, message in (
         (["wide-run-999"], "there is no run or search `wide-run-999`"),
         (["wide-run-1", "--metric", "val_loss_"], "no run has `val_loss_` after an epoch"),

@@ -52,7 +52,7 @@ def test_times_are_the_start_and_what_was_spent(tmp_path: Path) -> None:
     assert read_evaluations(tmp_path / "gone", 0.0) == ()
 
 
-def test_the_settings_in_which_runs_differ_are_told_with_the_linked_ones_and_the_seed(wide: Table) -> None:
+def test_varied_settings_are_exported_with_the_linked_ones_and_the_seed(wide: Table) -> None:
     names = varied(wide)
     assert {"learning_rate", "dim_model", "n_head", "optimizer.momentum"} <= set(names) and "seed" not in names
     two = replace(wide, trials=(wide.trials[0], replace(wide.trials[1], seed=5)))
@@ -95,7 +95,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     assert not (tmp_path / "t").exists()
 
 
-def test_the_command_writes_what_it_is_asked_for_and_nothing_else(
+def test_the_command_writes_the_requested_files_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tensorboard", reason="the extra `trackers` is not installed")

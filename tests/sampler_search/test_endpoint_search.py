@@ -166,7 +166,7 @@ def test_a_continuation_that_does_not_come_is_missing_and_counted(server: Server
     assert finished[0].sample_count == 4 and "2 of 6 are missing: " in (finished[0].error or "")
 
 
-def test_a_server_that_is_gone_ends_the_search_which_then_goes_on_where_it_was(server: Server) -> None:
+def test_an_unreachable_server_ends_the_search_which_can_be_resumed(server: Server) -> None:
     undisturbed = scores_of(search(server, sampler_search_name="undisturbed"))
     server.faults = [None] * 12 + [400] * 10
     with pytest.raises(RunError, match=r"the endpoint does not answer as it should: 10 requests in a row(.|\n)*fix"):
@@ -319,7 +319,7 @@ def test_words_are_cut_at_their_ends(server: Server) -> None:
     assert tokens_of("a b", "character") == ["a", " ", "b"]
 
 
-def test_what_does_not_fit_an_endpoint_is_said(server: Server) -> None:
+def test_what_does_not_fit_an_endpoint_is_reported(server: Server) -> None:
     with pytest.raises(ConfigError, match=r"scores.likelihood.*the completions protocol does not return it"):
         search(server, scores={"likelihood": 1})
     with pytest.raises(DataError, match="the text has 3,000 characters"):
@@ -329,7 +329,7 @@ def test_what_does_not_fit_an_endpoint_is_said(server: Server) -> None:
     assert server.bodies("/completions") == []
 
 
-def test_requests_are_those_of_the_official_client(server: Server) -> None:
+def test_requests_match_the_official_client(server: Server) -> None:
     search(server, endpoint={"server": "llamacpp"})
     asked = {"model": "text", "prompt": "the cat ", "max_tokens": 10, "seed": 7, "stream": False}
     found = Configuration("min_p", {"temperature": 0.7, "min_p": 0.05})

@@ -155,7 +155,7 @@ def test_without_a_truth_diversity_counts_for_itself() -> None:
 
 
 @given(st.lists(st.text("abc", min_size=4, max_size=4), min_size=4, max_size=4), st.data())
-def test_every_score_lies_between_0_and_10(texts: list[str], data: Any) -> None:
+def test_every_score_is_between_0_and_10(texts: list[str], data: Any) -> None:
     names = ["token_accuracy", "edit_similarity", "likelihood", "ngram_divergence", "distinct_n", "repetition"]
     weights = {name: data.draw(st.floats(0.1, 5), label=name) for name in names}
     found = scored(Given("abca", "bbbb"), generations(*texts), **weights)
@@ -164,7 +164,7 @@ def test_every_score_lies_between_0_and_10(texts: list[str], data: Any) -> None:
     assert np.mean([value for value in found.by_prompt if value is not None]) == pytest.approx(found.mean)
 
 
-def test_what_cannot_be_measured_is_left_out_or_an_error_when_it_is_asked_for() -> None:
+def test_what_cannot_be_measured_is_left_out_or_an_error_if_it_is_requested() -> None:
     source = Given("abcd", "aaaa")
     assert "mae" not in usable_weights(config_of(), source) and "likelihood" in usable_weights(config_of(), source)
     with pytest.raises(ConfigError, match=r"scores.mae.*no scored target is real"):

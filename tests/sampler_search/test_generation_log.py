@@ -9,7 +9,7 @@ from sequifier.errors import RunError
 from sequifier.sampler_search.generations import GenerationLog
 
 
-def test_a_damaged_line_is_asked_for_again_and_the_others_are_kept(tmp_path: Path) -> None:
+def test_a_damaged_line_is_requested_again_and_the_others_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "run-0.jsonl"
     with GenerationLog(path, "a") as log:
         log.add_texts([((0, 0), "one"), ((1, 0), "two"), ((2, 0), "three")])

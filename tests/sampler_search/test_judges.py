@@ -100,7 +100,7 @@ def http(root: Path, server: Server, **config: Any) -> list[Judgement]:
 CRITERIA = {"style": 3.0, "sense": 1.0}
 
 
-def test_criteria_are_asked_for_and_weighed(tmp_path: Path) -> None:
+def test_criteria_are_requested_and_weighted(tmp_path: Path) -> None:
     answer = chat_of(lambda beginning, said: {"style": len(said) % 11, "sense": 2, "beginning": beginning})
     with serving(Server(chat=answer)) as server:
         found = http(tmp_path, server, criteria=CRITERIA, instructions="Children will read it.")

@@ -42,7 +42,7 @@ class Loop:
         return self.session.run(["char_probabilities"], feed)[0][0, -1].astype(float)
 
 
-def test_the_most_likely_continuation_is_that_of_a_plain_loop(text_project: Path) -> None:
+def test_the_most_likely_continuation_matches_a_plain_loop(text_project: Path) -> None:
     loop, source = Loop(), model()
     for generation in source.generate(GREEDY, [(prompt, 0) for prompt in range(4)]):
         text = source.prompts[generation.prompt].text
@@ -59,7 +59,7 @@ def test_prompts_and_their_truth_are_text_of_the_validation_split(text_project: 
         assert len(prompt.truth_text or "") == 8
 
 
-def test_the_likelihood_is_that_of_the_cut_distribution_at_each_true_character(text_project: Path) -> None:
+def test_the_likelihood_uses_the_truncated_distribution_at_each_true_character(text_project: Path) -> None:
     loop, source = Loop(), model()
     found = source.likelihoods(NARROW)
     k = len(loop.characters) - 1
@@ -128,7 +128,7 @@ def test_texts_are_continued_without_a_truth(text_project: Path) -> None:
         ({"data_path": "data/nothing.parquet"}, "no such file"),
     ],
 )
-def test_what_does_not_fit_is_said(text_project: Path, values: dict[str, Any], said: str) -> None:
+def test_what_does_not_fit_is_reported(text_project: Path, values: dict[str, Any], said: str) -> None:
     with pytest.raises((ConfigError, DataError, ModelError), match=said):
         model(**values)
 

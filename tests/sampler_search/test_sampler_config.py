@@ -116,7 +116,7 @@ def test_two_names_of_one_field_are_one_field(tmp_path: Path, first: str, second
         ("samples: 3", "unknown key"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
+def test_errors_are_reported(tmp_path: Path, text: str, said: str) -> None:
     model = "" if "model_path" in text else "model_path: m.onnx\n"
     with pytest.raises(ConfigError, match=said):
         read(tmp_path, model + text + "\n")

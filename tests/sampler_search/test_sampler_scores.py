@@ -35,7 +35,7 @@ def test_the_examples_of_the_docstrings_hold() -> None:
 
 
 @given(words, words)
-def test_the_edit_distance_is_that_of_its_recursive_definition(one: str, other: str) -> None:
+def test_the_edit_distance_follows_its_recursive_definition(one: str, other: str) -> None:
     @cache
     def distance(i: int, j: int) -> int:
         if i == 0 or j == 0:
@@ -75,7 +75,7 @@ def test_the_likelihood_is_the_inverse_of_epsilon_perplexity() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 1000))
-def test_the_likelihood_is_between_that_of_impossible_and_certain_truth(shares: list[float], k: int) -> None:
+def test_the_likelihood_is_between_impossible_and_certain(shares: list[float], k: int) -> None:
     lowest, highest = SMOOTHING / k / (1 + SMOOTHING), (1 + SMOOTHING / k) / (1 + SMOOTHING)
     assert lowest * (1 - 1e-9) <= likelihood(np.array(shares), k) <= highest * (1 + 1e-9)
 
@@ -93,7 +93,7 @@ def by_entropies(one: list[str], other: list[str], n: int) -> float:
 
 
 @given(some, some, st.integers(1, 3))
-def test_the_divergence_is_that_of_the_entropies(one: list[str], other: list[str], n: int) -> None:
+def test_the_divergence_follows_from_the_entropies(one: list[str], other: list[str], n: int) -> None:
     assert divergence(one, other, n) == pytest.approx(by_entropies(one, other, n), abs=1e-9)
 
 
@@ -134,7 +134,7 @@ def test_repetition_counts_what_was_there_before() -> None:
 
 
 @given(some, some, st.booleans())
-def test_pseudo_values_are_those_of_leaving_each_one_out(ours: list[str], theirs: list[str], compares: bool) -> None:
+def test_pseudo_values_come_from_leaving_each_one_out(ours: list[str], theirs: list[str], compares: bool) -> None:
     count = min(len(ours), len(theirs))
     ours, theirs = ours[:count], theirs[:count]
 

@@ -100,7 +100,7 @@ def test_the_same_command_again_tries_nothing_and_more_samples_go_on(text_projec
 
 
 @pytest.mark.parametrize("strategy", ["grid", "random", "bayesian"])
-def test_a_search_that_was_killed_goes_on_with_the_same_proposals(text_project: Path, strategy: str) -> None:
+def test_a_killed_search_resumes_with_the_same_proposals(text_project: Path, strategy: str) -> None:
     ranges = {"min_p": {"temperature": [0.5, 0.8, 1.0, 1.5, 2.0], "min_p": [0.01, 0.05, 0.1]}}
     values = {"search_strategy": strategy, "n_samples": 15, "sampler_types": ["min_p"], "parameter_ranges": ranges}
     whole = search(sampler_search_name="whole", **values)
@@ -307,7 +307,7 @@ def test_three_configurations_in_a_row_without_a_score_end_the_search(text_proje
     assert sum(record.state == "failed" for record in records()) == 3
 
 
-def test_ctrl_c_finishes_the_configuration_and_the_same_command_goes_on(text_project: Path) -> None:
+def test_ctrl_c_finishes_the_configuration_and_the_same_command_resumes(text_project: Path) -> None:
     write_search(text_project, n_samples=200, n_prompts=16, max_tokens=16)
     started = subprocess.Popen([*COMMAND, "--yes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60

@@ -52,7 +52,7 @@ def test_a_grid_has_every_combination_of_each_sampler_and_none_across_them() -> 
     assert all(isinstance(each.parameters["top_k"], int) for each in found if each.sampler_type == "top_k")
 
 
-def test_the_default_ranges_are_those_of_the_documentation() -> None:
+def test_the_default_ranges_match_the_documentation() -> None:
     space = space_of(sampler_types=list(SAMPLERS))
     ends: dict[str, dict[str, tuple[float, float]]] = {}
     for alternative in space.dimensions[0].alternatives:

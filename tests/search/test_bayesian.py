@@ -136,14 +136,14 @@ def test_a_proposal_follows_from_seed_number_and_results_alone(observations: lis
     assert first(strategy, 14, better) != asked
 
 
-def test_a_search_that_goes_on_equals_one_that_was_not_interrupted() -> None:
+def test_a_resumed_search_equals_one_that_was_not_interrupted() -> None:
     space = linked()
     whole_search = searched(Bayesian(space, 9, maximize=False), space, on_linked, 24)
     resumed = searched(Bayesian(linked(), 9, maximize=False), space, on_linked, 24, whole_search[:17])
     assert resumed == whole_search
 
 
-def test_the_first_proposals_are_those_of_a_sample(observations: list[Observation]) -> None:
+def test_the_first_proposals_equal_a_random_sample(observations: list[Observation]) -> None:
     space = mixed()
     few = [*observations[: STARTUP - 1], *(Observation(each.cell, "failed") for each in observations[STARTUP - 1 :])]
     assert first(Bayesian(space, 1, maximize=False), 14, few) == first(Sample(space, 1), 14, [])

@@ -57,7 +57,7 @@ def test_worse_is_what_the_formula_says(maximize: bool) -> None:
     assert n_worse > 30
 
 
-def test_the_standard_error_is_that_of_the_ratio_estimator() -> None:
+def test_the_standard_error_matches_the_ratio_estimator() -> None:
     counts = np.random.default_rng(2).integers(1, 50, N).astype(np.float64)
     total = HARDNESS * counts
     residual = total - total.sum() / counts.sum() * counts
@@ -202,7 +202,7 @@ def test_the_winner_of_many_runs_needs_a_larger_lead_over_the_baselines_than_oth
         assert beats(better, against, maximize=False) is other
 
 
-def test_the_error_over_seeds_is_that_of_their_mean() -> None:
+def test_the_error_over_seeds_is_the_error_of_their_mean() -> None:
     assert error_over_seeds([1.0, 2.0, 3.0]) == pytest.approx(1 / 3**0.5)
 
 

@@ -38,7 +38,7 @@ def script(root: Path, source: str, **values: Any) -> EvaluationScript:
     return EvaluationScript(**({"command": command, "metrics": {"f1": "maximize"}} | values))
 
 
-def test_a_script_is_told_of_the_run_and_its_last_line_is_the_result(tmp_path: Path) -> None:
+def test_a_script_receives_the_run_and_its_last_line_is_the_result(tmp_path: Path) -> None:
     source = """
 import json, os, sys
 told = json.load(sys.stdin)
@@ -84,7 +84,7 @@ print()
         ("print('{\"f1\": true}')", "its `f1` is true, not a finite number"),
     ],
 )
-def test_what_went_wrong_is_said(tmp_path: Path, source: str, message: str) -> None:
+def test_failures_are_reported(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(RunError) as caught:
         measure(script(tmp_path, source), trained(tmp_path))
     assert caught.value.what == f"evaluation script failed: {message}"
@@ -99,7 +99,7 @@ def test_of_a_long_traceback_the_last_lines_are_shown(tmp_path: Path) -> None:
     assert "line 50" not in caught.value.what
 
 
-def test_a_command_that_does_not_exist_is_said(tmp_path: Path) -> None:
+def test_a_missing_command_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot run no-such-program: No such file or directory"):
         measure(script(tmp_path, "", command="no-such-program --fast"), trained(tmp_path))
 

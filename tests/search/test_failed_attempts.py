@@ -92,7 +92,7 @@ def test_a_crash_is_described_by_its_signal_and_last_words() -> None:
     assert decision.reason == "the worker died (SIGSEGV): segmentation fault"
 
 
-def test_a_silent_worker_and_one_that_takes_too_long_are_told_apart() -> None:
+def test_a_silent_worker_differs_from_one_that_takes_too_long() -> None:
     silent = judge(died(signal=9, silent_seconds=60.2), crashed_before=True)
     assert silent.reason == "the worker gave no sign of life for 60 s, so it was ended"
     assert judge(TIMEOUT).reason == "ended in training after run_timeout_minutes: 1.5"

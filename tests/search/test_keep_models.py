@@ -57,7 +57,7 @@ def test_all_models_stay_unless_asked_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("keep", "limit"), [("best", 1), (1, 1), (3, 3)])
-def test_at_any_moment_those_of_the_best_so_far_are_there(tmp_path: Path, keep: str | int, limit: int) -> None:
+def test_at_any_moment_the_models_of_the_best_runs_are_there(tmp_path: Path, keep: str | int, limit: int) -> None:
     trainer = Trainer(tmp_path, 12, keep_models=keep)
     losses = random.Random(0).sample(range(1, 100), 12)
     for number, loss in enumerate(losses):

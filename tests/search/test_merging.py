@@ -73,7 +73,7 @@ def test_what_is_spelled_out_is_the_same_run_and_is_found_in_the_ledger(name: st
             assert [run.identity for run in after.runs] == [run.identity for run in before.runs]
 
 
-def test_a_search_trains_without_autocast_where_it_is_told_to() -> None:
+def test_a_search_trains_without_autocast_if_it_is_off() -> None:
     found = plan_of(search(training={"layer_autocast": False}))
     assert [run.config.training_spec.layer_autocast for run in found.runs] == [False]
     assert found.runs[0].identity == plan_of(search()).runs[0].identity

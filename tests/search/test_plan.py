@@ -88,7 +88,7 @@ def test_a_range_is_combined_with_the_lists_of_its_group() -> None:
     assert "learning_rate is a range: it is combined with each of the 2 values of scheduler" in found.notes
 
 
-def test_independent_lists_are_combined_and_identities_are_those_of_the_same_runs() -> None:
+def test_independent_lists_are_combined_and_equal_runs_have_equal_identities() -> None:
     training = {"learning_rate": [1e-3, 1e-4], "epochs": [1, 2, 3]}
     found = plan_of(search(training=training, independent=["learning_rate"]))
     values = [(run.config.training_spec.learning_rate, run.config.training_spec.epochs) for run in found.runs]
@@ -394,7 +394,7 @@ def test_start_with_is_validated_like_a_cell_and_the_problem_has_its_place(tmp_p
     assert "no such file" in found[f"{tmp_path}/search.yaml:11"].message
 
 
-def test_the_difference_tells_what_is_kept_new_changed_and_gone(tmp_path: Path) -> None:
+def test_the_difference_lists_kept_new_changed_and_removed_runs(tmp_path: Path) -> None:
     root = {"project_root": str(tmp_path)}
     first = plan_of(search(training={"dropout": [0.0, 0.1, 0.2], "epochs": 3}, **root))
     write_run_files(first)

@@ -116,7 +116,7 @@ def test_it_homes_in_on_the_best(config: Any) -> None:
     assert sorted(values[-10:])[5] < sorted(values[:10])[5] / 2
 
 
-def test_a_run_rewritten_to_fit_into_memory_tells_the_same(config: Any) -> None:
+def test_a_run_rewritten_to_fit_into_memory_counts_as_the_same(config: Any) -> None:
     batch = {"training": {"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}, "batch_size": [16, 32, 64]}}
     records = searched(config(**batch), 14)
     expected = proposer(config(**batch), records).next(records)
@@ -194,7 +194,7 @@ def test_a_run_whose_file_was_lost_before_it_finished_is_proposed_again_under_it
     assert (again.number, again.identity, again.record) == (13, records[-1].identity, running[-1])
 
 
-def test_results_of_a_sample_over_another_space_are_used_as_far_as_they_lie_in_this_one(config: Any) -> None:
+def test_results_of_a_sample_over_another_space_are_used_where_they_are_in_this_one(config: Any) -> None:
     narrow = {"training": {"learning_rate": [1e-4, 1e-3, 1e-2], "optimizer": ["Adam", "SGD"]}}
     sampled = make_plan(config(30, search_strategy="sample", **narrow), metadata())
     write_run_files(sampled)

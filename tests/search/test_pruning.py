@@ -69,7 +69,7 @@ def test_rungs_are_below_the_end_of_a_run() -> None:
     assert rungs(3, reduction=3, min_epochs=3) == ()
 
 
-def test_one_in_three_goes_on_and_the_highest_rung_comes_first() -> None:
+def test_one_in_three_is_promoted_and_the_highest_rung_comes_first() -> None:
     losses = [5.0, 4.0, 6.0, 3.0, 8.0, 7.0, 2.0, 9.0, 1.0]
     tasks, done = replay([flat(loss) for loss in losses])
     assert [(task.number, task.until_epoch) for task in tasks] == [
@@ -94,7 +94,7 @@ def test_the_best_of_few_runs_is_trained_to_its_end(n_runs: int) -> None:
     assert sum(epochs == 20 for epochs in done) == 1
 
 
-def test_runs_with_fewer_epochs_end_earlier_and_do_not_stand_on_higher_rungs() -> None:
+def test_runs_with_fewer_epochs_end_earlier_and_are_not_on_higher_rungs() -> None:
     tasks, done = replay([flat(2.0, 1), flat(1.0, 4), flat(1.5, 20), flat(3.0, 20)])
     assert [task.until_epoch for task in tasks if task.number == 0] == [1], "its end: there is no rung to wait at"
     assert [task.until_epoch for task in tasks if task.number == 1] == [1, 3, 4]
@@ -131,7 +131,7 @@ def test_a_run_that_ended_by_itself_keeps_its_place() -> None:
     assert asha_next([stopped_early, *others], reduction=3, min_epochs=1, maximize=False) is None
 
 
-def test_a_run_that_was_interrupted_between_rungs_goes_on_first() -> None:
+def test_a_run_that_was_interrupted_between_rungs_resumes_first() -> None:
     runs = [Progress(0, 27, (2.0,)), Progress(1, 27, (1.0, 0.9, 0.8, 0.7)), Progress(2, 27, ())]
     assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Promotion(1, 9)
     at_its_end = Progress(0, 3, (2.0, 1.0, 0.5))
@@ -214,7 +214,7 @@ def test_best_values_pass_over_missing_ones() -> None:
     assert best_so_far([None, 2.0, math.nan, 3.0, 1.0], maximize=False) == [None, 2.0, 2.0, 2.0, 1.0]
 
 
-def test_saved_epochs_are_those_of_pruned_runs_alone() -> None:
+def test_only_pruned_runs_save_epochs() -> None:
     runs = [Progress(0, 9, flat(1.0)), Progress(1, 9, (2.0,)), Progress(2, 9, (1.0, 1.0, 1.0, 1.0), is_settled=True)]
     savings = saved_epochs(runs, pruned={1})
     assert (savings.planned, savings.trained, savings.saved, savings.cut) == (27, 14, 8, {1: 1})

@@ -90,7 +90,7 @@ def test_a_metric_to_maximise_ranks_the_other_way() -> None:
     assert rows[0].skill == 0.5
 
 
-def test_a_run_as_good_as_a_baseline_stands_behind_it() -> None:
+def test_a_run_as_good_as_a_baseline_is_ranked_behind_it() -> None:
     plan = planned()
     rows = results(plan, [record_of(plan.runs[0], best_val_loss=1.0)], BASELINES)
     assert [row.name for row in rows[:2]] == ["what follows what", "demo-run-0"]
@@ -258,7 +258,7 @@ def test_the_winner_has_its_test_metric() -> None:
     assert [row.test_value for row in results(plan, records, test=test)] == [None, 1.25, None, None]
 
 
-def test_seconds_are_those_of_all_parts_of_a_run() -> None:
+def test_seconds_add_up_over_all_attempts_of_a_run() -> None:
     plan = planned()
     records = [
         record_of(plan.runs[0], "interrupted", seconds={"total": 1.5}, error="paused after epoch 1"),
@@ -340,7 +340,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
     assert path.read_text(encoding="utf-8").startswith("run,name,state,best_val_loss,best_epoch,val_kind_accuracy,")
 
 
-def test_no_column_of_the_csv_stands_twice(tmp_path: Path) -> None:
+def test_no_column_of_the_csv_is_repeated(tmp_path: Path) -> None:
     scripted = {"command": "true", "metrics": {"seconds": "minimize", "epochs": "maximize", "run": "minimize"}}
     config = search(training={"epochs": [1, 2]}, metric="epochs", direction="maximize", evaluation_script=scripted)
     plan = make_plan(config, metadata())

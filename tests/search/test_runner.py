@@ -124,7 +124,7 @@ def test_out_of_memory_halves_the_batch_in_file_and_ledger_and_keeps_the_step(tm
         assert planned(tmp_path, ledger.records).runs[0].identity == plan.runs[0].identity
 
 
-def test_a_batch_that_never_fits_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
+def test_a_batch_that_never_fits_fails_and_the_search_continues(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger") as ledger:
         script = Script(*[[STAGE, OOM]] * 4, [STAGE, finished()])
         play(planned(tmp_path), ledger, script)
@@ -195,7 +195,7 @@ FULL_CRASH = CRASH | {"stderr": "Fatal error\npanicked: No space left on device 
 
 
 @pytest.mark.parametrize("event", [FULL, FULL_CRASH])
-def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(tmp_path: Path, event: Event) -> None:
+def test_a_full_disk_ends_the_search_and_the_same_command_resumes(tmp_path: Path, event: Event) -> None:
     with Ledger.open(tmp_path / "ledger") as ledger:
         script = Script([STAGE, event])
         with pytest.raises(RunError, match="the disk is full, so the search ends in demo-run-0: ") as caught:
@@ -289,7 +289,7 @@ def test_a_crash_is_resumed_once_with_the_same_batch(tmp_path: Path) -> None:
         assert states(ledger) == ["finished", "failed"]
 
 
-def test_a_run_that_was_running_when_the_search_died_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_was_running_when_the_search_died_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger") as ledger:
         with pytest.raises(KeyboardInterrupt):
             play(planned(tmp_path), ledger, Script([STAGE, {"event": "ctrl-c"}]))

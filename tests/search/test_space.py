@@ -165,7 +165,7 @@ def test_a_stepped_range_multiplies_its_linked_group() -> None:
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_a_number_of_a_range_without_end_lies_inside_and_is_short(share: float) -> None:
+def test_a_number_of_a_continuous_range_is_inside_and_short(share: float) -> None:
     for bounds in (Range(low=1e-4, high=1e-1, log=True), Range(low=0.05, high=0.3)):
         drawn = numbers(bounds, whole=False)
         assert isinstance(drawn, Continuous)

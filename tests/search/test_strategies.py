@@ -73,7 +73,7 @@ def test_results_move_neither_a_sample_nor_a_grid() -> None:
         assert list(strategy.candidates(5, observations)) == list(strategy.candidates(5, ()))
 
 
-def test_what_is_asked_for_a_later_number_comes_around_to_the_cells_before_it() -> None:
+def test_a_request_for_a_later_number_wraps_around_to_earlier_cells() -> None:
     sample = Sample(product_of(3, 3), 1)
     every = list(sample.candidates())
     assert list(sample.candidates(4)) == every[4:] + every[:4]

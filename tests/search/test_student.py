@@ -19,7 +19,7 @@ from sequifier.results.student import half_width, t_quantile, t_tail
         (0.025, 1e9, 1.9599640),
     ],
 )
-def test_quantiles_are_those_of_the_tables(tail: float, degrees: float, expected: float) -> None:
+def test_quantiles_match_the_tables(tail: float, degrees: float, expected: float) -> None:
     assert t_quantile(tail, degrees) == pytest.approx(expected, rel=1e-5)
     assert t_tail(expected, degrees) == pytest.approx(tail, rel=1e-4)
 

@@ -64,7 +64,7 @@ sequences = st.lists(st.lists(st.integers(1, 4), min_size=2, max_size=12), min_s
 
 @settings(max_examples=40, deadline=None)
 @given(sequences)
-def test_probabilities_are_those_of_the_formula(given_sequences: list[list[int]]) -> None:
+def test_probabilities_match_the_formula(given_sequences: list[list[int]]) -> None:
     counts, history, truth = counted(given_sequences, 5)
     plain = PlainCounts(given_sequences, 5, [order.discount for order in counts.orders])
     contexts = counts.look_up(history, np.full(len(truth), 9))
@@ -105,7 +105,7 @@ def random_case(seed: int) -> tuple[NGrams, list[Any], NDArray[np.int64]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_scores_without_a_row_of_classes_are_those_of_whole_rows(seed: int) -> None:
+def test_scores_without_a_row_of_classes_equal_those_of_whole_rows(seed: int) -> None:
     counts, contexts, truth = random_case(seed)
     for order, found in enumerate(counts.scores(contexts, truth)):
         rows = torch.from_numpy(counts.dense(contexts[: order + 1]))

@@ -100,7 +100,7 @@ def seasonal(*, trend: float = 0.0, walk: float = 0.0) -> Events:
     return series_of(values / values.std())
 
 
-def test_seasonal_means_are_those_of_the_earlier_periods_that_may_be_read() -> None:
+def test_seasonal_means_average_the_earlier_periods_in_the_window() -> None:
     """Windows of 72 steps show three periods."""
     valid = series_of(np.arange(73.0) ** 2)
     targets = Targets(np.array([72, 72, 40, 20]), np.zeros(4, np.int64), np.array([0, 40, 0, 0]))
@@ -110,7 +110,7 @@ def test_seasonal_means_are_those_of_the_earlier_periods_that_may_be_read() -> N
     assert three.tolist() == [(48**2 + 24**2 + 0) / 3, 48**2, 16**2, 19**2]
 
 
-def test_autocorrelation_is_that_of_the_definition_and_does_not_cross_sequences() -> None:
+def test_autocorrelation_follows_its_definition_and_does_not_cross_sequences() -> None:
     generator = np.random.default_rng(1)
     sequences = [generator.normal(size=size) for size in (30, 7, 12)]
     found, n_pairs = autocorrelation(sequences, 8)

@@ -253,7 +253,7 @@ def test_scoring_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("criterion", ["L1Loss", "HuberLoss"])
-def test_the_loss_is_that_of_the_criterion(criterion: str) -> None:
+def test_the_loss_follows_the_criterion(criterion: str) -> None:
     found = scored(TRAIN, VALID, inputs=["price"], targets=["price"], criterion={"price": Named(name=criterion)})
     row = found["baseline: last value"].metrics
     if criterion == "L1Loss":

@@ -29,7 +29,7 @@ def shape() -> Architecture:
     )
 
 
-def test_auto_compiles_runs_so_long_that_it_is_repaid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_compiles_runs_that_are_long_enough_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     short, long = config_of(epochs=1).training_spec, config_of(epochs=10_000).training_spec
     assert not compiles(short, shape(), n_windows=1000, device_type="cpu")

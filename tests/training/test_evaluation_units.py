@@ -84,7 +84,7 @@ def test_baselines_are_on_the_units_of_the_model() -> None:
             assert units.value == pytest.approx(found.metrics[metric], rel=1e-9)
 
 
-def test_the_error_is_that_of_the_ratio_estimator() -> None:
+def test_the_error_matches_the_ratio_estimator() -> None:
     count = np.array([3.0, 10.0, 1.0, 7.0, 5.0])
     total = np.array([3.3, 9.0, 1.7, 8.0, 4.0])
     units = Units(total, count, "sequences")

@@ -64,7 +64,7 @@ def test_evaluation_does_not_depend_on_the_batch_size() -> None:
         assert other.standard_error == pytest.approx(results[0].standard_error, rel=rounding(64))
 
 
-def test_targets_of_each_class_are_those_of_the_windows() -> None:
+def test_targets_of_each_class_match_the_windows() -> None:
     events = events_of([9, 1, 30, 2], context=3)
     for evaluation in (False, True):
         split = split_of(events, seq_length=4, evaluation=evaluation)

@@ -58,7 +58,7 @@ def test_class_0_has_no_logit_so_id_1_is_the_first_column() -> None:
         ("MultiMarginLoss", {"p": 2, "margin": 0.5}, nn.MultiMarginLoss(p=2, margin=0.5, reduction="none")),
     ],
 )
-def test_categorical_losses_and_gradients_are_those_of_torch(
+def test_categorical_losses_and_gradients_match_torch(
     name: str, options: dict[str, object], reference: nn.Module, logits: Tensor, ids: Tensor
 ) -> None:
     criterion = loss("categorical", name, **options)
@@ -86,9 +86,7 @@ def test_nll_loss_takes_logits_and_equals_cross_entropy(logits: Tensor, ids: Ten
         ("PoissonNLLLoss", {"full": True}, nn.PoissonNLLLoss(full=True, reduction="none")),
     ],
 )
-def test_real_losses_and_gradients_are_those_of_torch(
-    name: str, options: dict[str, object], reference: nn.Module
-) -> None:
+def test_real_losses_and_gradients_match_torch(name: str, options: dict[str, object], reference: nn.Module) -> None:
     prediction = torch.tensor([0.5, -1.0, 2.0], requires_grad=True)
     target = torch.tensor([0.4, 1.0, 3.0])
     criterion = loss("real", name, **options)

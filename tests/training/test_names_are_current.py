@@ -13,7 +13,7 @@ from tools.torch_names import PATH, generate, text, versions
 WRITTEN = json.loads(PATH.read_text(encoding="utf-8"))
 
 
-def test_names_are_those_of_the_pinned_versions() -> None:
+def test_names_match_the_pinned_versions() -> None:
     lines = Path("constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
     assert WRITTEN["versions"] == {name: pinned[name] for name in WRITTEN["versions"]}

@@ -101,7 +101,7 @@ def test_model_and_random_generator_stay_as_they_were(shop_metadata: Metadata) -
         ({"input_columns": ["item"]}, [["item1"]], r"no category \['item1'\]"),
     ],
 )
-def test_what_cannot_be_sampled_is_said(
+def test_what_cannot_be_sampled_is_reported(
     shop_metadata: Metadata, values: dict[str, Any], prompt: Any, expected: str
 ) -> None:
     _, config = tiny(shop_metadata, **values)
@@ -109,7 +109,7 @@ def test_what_cannot_be_sampled_is_said(
         check_sampling(shop_metadata, config, prompt)
 
 
-def test_an_unknown_character_is_said(text_metadata: Metadata) -> None:
+def test_an_unknown_character_is_reported(text_metadata: Metadata) -> None:
     _, config = tiny(text_metadata, target_columns=["char"])
     check_sampling(text_metadata, config, "to be")
     with pytest.raises(ConfigError, match="no category 'z'"):

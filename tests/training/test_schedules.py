@@ -97,7 +97,7 @@ def test_rates_at_named_steps_are_those_computed_by_hand(
 
 @pytest.mark.parametrize("name", sorted(OPTIONS.keys() - {"ChainedScheduler", "ReduceLROnPlateau"}))
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # of the reference: it has no optimizer steps
-def test_rates_and_momenta_are_those_of_torch_alone(name: str) -> None:
+def test_rates_and_momenta_equal_those_of_plain_torch(name: str) -> None:
     optimizer = sgd()
     options = {key: STEPS if value == "auto" else value for key, value in OPTIONS[name].items()}
     if name == "SequentialLR":
@@ -204,7 +204,7 @@ def test_an_optimizer_without_momentum_cannot_cycle_it() -> None:
         build("OneCycleLR", optimizer=adagrad, max_lr=0.2, total_steps=STEPS)
 
 
-def test_one_cycle_holds_its_last_rate_when_told_of_more_steps_than_it_has() -> None:
+def test_one_cycle_keeps_its_last_rate_after_its_last_step() -> None:
     schedule = build("OneCycleLR", max_lr=0.2, total_steps=STEPS)
     last = rates(schedule)[-1][0]
     for _ in range(3):

@@ -194,26 +194,26 @@ def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_a
         model_hyperparameter_sampling={"dim_model": 256, "n_head": 4, "num_layers": 4, "dim_feedforward": 1024},
         training_hyperparameter_sampling={
             "epochs": 1,
-            "batch_size": [1024, 16],
-            "optimizer": [{"name": "Adam"}, nesterov],
+            "batch_size": 1024,
+            "optimizer": [nesterov, {"name": "Adam"}],
             "log_interval": 1000,
         },
     )
     done = search(path, SEQUIFIER_WORKER_MEMORY_MB="500")
     assert done.returncode == 3, done.stderr
     records = latest(shop)
-    assert [record.state for record in records.values()] == ["finished", "failed", "finished", "failed"]
-    first = records[0]
-    assert first.attempt > 1
-    assert first.batch_size < 1024
-    assert first.batch_size * first.accumulation_steps == 1024, "the optimizer saw the planned batch"
-    text = (shop / "configs/hp_search/tune-run-0.yaml").read_text()
+    assert [record.state for record in records.values()] == ["failed", "finished"]
+    halved = records[1]
+    assert halved.attempt > 1
+    assert halved.batch_size < 1024
+    assert halved.batch_size * halved.accumulation_steps == 1024, "the optimizer saw the planned batch"
+    text = (shop / "configs/hp_search/tune-run-1.yaml").read_text()
     assert "# was 1024, which ran out of memory" in text
-    assert yaml.safe_load(text)["training_spec"]["batch_size"] == first.batch_size
+    assert yaml.safe_load(text)["training_spec"]["batch_size"] == halved.batch_size
     assert f"again with batch_size {1024 // 2} x 2" in done.stderr
-    assert "Nesterov" in (records[1].error or "")
-    assert "sequifier train --config-path configs/hp_search/tune-run-1.yaml" in (records[1].error or "")
-    failed = train(shop / "configs/hp_search/tune-run-1.yaml")
+    assert "Nesterov" in (records[0].error or "")
+    assert "sequifier train --config-path configs/hp_search/tune-run-0.yaml" in (records[0].error or "")
+    failed = train(shop / "configs/hp_search/tune-run-0.yaml")
     assert failed.returncode == 1
     assert "Nesterov" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -247,7 +247,7 @@ def undisturbed(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> list[f
 def test_a_killed_search_leaves_no_process_and_loses_nothing(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
-    for count in (3, 20, 40):
+    for count in (3, 40):
         started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.DEVNULL)
         wait_for(lambda count=count: has_epochs(shop, count))
         started.send_signal(signal.SIGKILL)

@@ -10,23 +10,15 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about, usable_name
+from sequifier.config.catalogue.metric_names import SAMPLER_SCORES
 from sequifier.config.placed_errors import problem
 from sequifier.config.ranges import Range, Searched
 from sequifier.config.samplers import DEFAULT_RANGES, MAX_TOKENS, WHOLE, Ranges, SamplerType
 from sequifier.config.servers import Endpoint, Judge
 from sequifier.errors import did_you_mean
 
-DEFAULT_SCORES: dict[str, float] = {
-    "token_accuracy": 1.0,
-    "edit_similarity": 1.0,
-    "likelihood": 1.0,
-    "ngram_divergence": 1.0,
-    "distinct_n": 0.5,
-    "repetition": 0.5,
-    "mae": 1.0,
-}
 JUDGE = "judge"
-SCORES = (*DEFAULT_SCORES, JUDGE)
+SCORES = (*SAMPLER_SCORES, JUDGE)
 
 
 def _random(value: Any) -> Any:
@@ -372,4 +364,8 @@ class SamplerSearchConfig(ProjectConfig):
         """Weight of each requested part of the score. `sampler_search.evaluate` leaves out what cannot be measured."""
         if self.scores is not None:
             return {name: weight for name, weight in self.scores.items() if weight > 0}
-        return {JUDGE: 1.0} if self.judge.type != "none" else dict(DEFAULT_SCORES)
+        return (
+            {JUDGE: 1.0}
+            if self.judge.type != "none"
+            else {name: score.weight for name, score in SAMPLER_SCORES.items()}
+        )

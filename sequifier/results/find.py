@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Record
-from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
+from sequifier.config.catalogue.metric_names import higher_is_better
 from sequifier.errors import RunError, did_you_mean
 from sequifier.results.settings import value_at
 
@@ -69,7 +69,7 @@ def direction_of(metric: str, document: Mapping[str, Any]) -> Literal["minimize"
         return "maximize" if scripted[metric] == "maximize" else "minimize"
     if not metric.startswith("val_"):
         return None
-    return "maximize" if metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER)) else "minimize"
+    return "maximize" if higher_is_better(metric) else "minimize"
 
 
 def find_search(name: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 from sequifier.artifacts.ledger import LEDGER_FILE, latest_by_run, read_ledger
 from sequifier.artifacts.read_file import json_lines
 from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, read_search_results
+from sequifier.config.catalogue.metric_names import SAMPLER_SCORES
 from sequifier.errors import RunError, did_you_mean
 from sequifier.results.find import is_running
 from sequifier.results.run_files import read_document
@@ -15,7 +16,7 @@ from sequifier.results.search_folder import CONFIG_FILE
 from sequifier.results.settings import Setting
 from sequifier.results.trials import Direction, Table, Trial, finite, with_parameters
 
-MINIMIZED = ("mae", "ngram_divergence", "repetition", "standard_error")
+MINIMIZED = (*(name for name, score in SAMPLER_SCORES.items() if score.lower_is_better), "standard_error")
 """Prefixes of measures for which lower is better."""
 
 SAMPLER = "sampler"

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sequifier.config.catalogue.metric_names import SAMPLER_SCORES
 from sequifier.config.sampler_search import JUDGE, SamplerSearchConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.metrics import sequences as measure
@@ -24,7 +25,6 @@ from sequifier.sampler_search.judge import BEST, Judgement
 from sequifier.sampler_search.prompts import Generation, Prompt
 from sequifier.sampler_search.space import Configuration
 
-WITH_TRUTH = ("token_accuracy", "edit_similarity", "ngram_divergence")
 NO_TRUTH = "the true continuations of the prompts are not known"
 
 
@@ -91,25 +91,18 @@ def usable_weights(config: SamplerSearchConfig, source: Source) -> dict[str, flo
     Raises:
         ConfigError: the config names a part that cannot be measured.
     """
-    has_truth = any(prompt.truth for prompt in source.prompts)
-    can = {"distinct_n", "repetition"} | ({JUDGE} if config.judge.type != "none" else set())
-    can |= set(WITH_TRUTH) if has_truth else set()
-    can |= {"likelihood"} if source.has_likelihood else set()
-    can |= {"mae"} if source.real_targets else set()
-    weights = config.weights
-    if config.scores is not None:
-        why = {
-            "mae": "no scored target is real",
-            "likelihood": "the completions protocol does not return it" if config.endpoint is not None else NO_TRUTH,
-        }
-        problems = [
-            Problem(f"scores.{name}", f"cannot be measured: {why.get(name, NO_TRUTH)}")
-            for name in weights
-            if name not in can
-        ]
-        if problems:
-            raise ConfigError(problems)
-    return {name: weight for name, weight in weights.items() if name in can}
+    missing = {} if any(prompt.truth for prompt in source.prompts) else {"truth": NO_TRUTH}
+    if not source.has_likelihood:
+        missing["likelihood"] = (
+            "the completions protocol does not return it" if config.endpoint is not None else NO_TRUTH
+        )
+    if not source.real_targets:
+        missing["real target"] = "no scored target is real"
+    why = {name: missing[score.requires] for name, score in SAMPLER_SCORES.items() if score.requires in missing}
+    problems = [Problem(f"scores.{name}", f"cannot be measured: {why[name]}") for name in config.weights if name in why]
+    if problems and config.scores is not None:
+        raise ConfigError(problems)
+    return {name: weight for name, weight in config.weights.items() if name not in why}
 
 
 def evaluate(

@@ -1,16 +1,50 @@
-"""The names of the validation metrics that a run logs: the values of `metric` in a config.
+"""The metrics of a run and the parts of a sampler's score: their names, directions and what they require.
 
-In a search, `metric` may also name a metric of `evaluation_script`. That is known only when a run has ended, so the
-runs themselves use `training_metric`.
+`metric` in a config names a validation metric that a run logs. In a search it may also name a metric of
+`evaluation_script`. That is known only when a run has ended, so the runs themselves use `training_metric`.
+`sequifier/metrics/` computes them.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from sequifier.errors import Problem, did_you_mean
 
 CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1", "calibration_error")
 REAL_METRICS = ("loss", "mae", "rmse")
 HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "mrr", "macro_f1"})
+
+
+@dataclass(frozen=True)
+class SamplerScore:
+    """A part of a sampler's score.
+
+    Attributes:
+        weight: its default weight.
+        requires: what must be known to measure it; None if it can always be measured.
+        lower_is_better: whether its measure is better when it is lower.
+    """
+
+    weight: float
+    requires: Literal["truth", "likelihood", "real target"] | None = None
+    lower_is_better: bool = False
+
+
+SAMPLER_SCORES: Mapping[str, SamplerScore] = {
+    "token_accuracy": SamplerScore(1.0, "truth"),
+    "edit_similarity": SamplerScore(1.0, "truth"),
+    "likelihood": SamplerScore(1.0, "likelihood"),
+    "ngram_divergence": SamplerScore(1.0, "truth", lower_is_better=True),
+    "distinct_n": SamplerScore(0.5),
+    "repetition": SamplerScore(0.5, lower_is_better=True),
+    "mae": SamplerScore(1.0, "real target", lower_is_better=True),
+}
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a validation metric is better when it is higher: `val_item_accuracy` is."""
+    return metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER))
 
 
 def metric_names(kinds: Mapping[str, str]) -> list[str]:
@@ -32,7 +66,7 @@ def metric_problems(metric: str, direction: str, kinds: Mapping[str, str]) -> It
     if metric not in known:
         yield Problem("metric", f"there is no metric `{metric}`", fix=did_you_mean(metric, known))
         return
-    higher = metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER))
+    higher = higher_is_better(metric)
     if higher != (direction == "maximize"):
         yield Problem(
             "direction",

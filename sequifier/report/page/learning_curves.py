@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.read_file import json_lines
-from sequifier.config.catalogue.metric_names import HIGHER_IS_BETTER
+from sequifier.config.catalogue.metric_names import higher_is_better
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
 from sequifier.report.numbers import number
@@ -49,7 +49,7 @@ def visualize(
         raise RunError(
             f"`{metric}` has values of 0 or less, which a logarithmic scale cannot show", fix="leave out --log-scale"
         )
-    maximize = metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER))
+    maximize = higher_is_better(metric)
     sign = -1 if maximize else 1
     known.sort(key=lambda run: min(sign * value for value in run.curve if value is not None))
     path = path or FOLDER / f"curves-{'-'.join(Path(name).name for name in names)[:80]}.html"

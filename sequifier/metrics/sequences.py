@@ -1,6 +1,7 @@
-"""How good generated continuations are: measures on sequences of ids or words, each a plain function of plain arrays.
+"""Measures of generated sequences of ids or words, each a function of plain arrays.
 
-Shapes: T events of a continuation, M positions, K classes.
+`config/catalogue/metric_names.py` declares the scores that are made of them.
+Shapes: T events of a continuation, M positions, K classes, S sequences.
 """
 
 from collections import Counter
@@ -12,15 +13,15 @@ from numpy.typing import NDArray
 Tokens = Sequence[Hashable]
 
 SMOOTHING = 0.01
-"""Share of probability that `likelihood` spreads over all classes: a true one that was cut off then counts as little
-instead of as impossible."""
+"""Probability that `likelihood` spreads over all classes, so that a true class which the sampler cut off counts as
+unlikely and not as impossible."""
 
 REPEATED = 4
 """Length of the n-grams whose repetition counts, as in Welleck et al."""
 
 
 def token_accuracy(generated: Tokens, truth: Tokens) -> float:
-    """The share of positions of the truth at which the generated token is the true one; (T,) each.
+    """Return the fraction of positions of the truth at which the generated token is the true one; (T,) each.
 
     A continuation that ended early is wrong at the positions that it lacks.
 
@@ -33,10 +34,10 @@ def token_accuracy(generated: Tokens, truth: Tokens) -> float:
 
 
 def edit_similarity(generated: Tokens, truth: Tokens) -> float:
-    """1 less the edit distance over the longer length: 1 for equal sequences, 0 where nothing is in common.
+    """Return 1 - edit distance / longer length: 1 for equal sequences, 0 for sequences with nothing in common.
 
     Source: Levenshtein 1966, "Binary codes capable of correcting deletions, insertions, and reversals"; insertions,
-    deletions and substitutions cost 1. Other than accuracy it forgives a shift.
+    deletions and substitutions cost 1. Unlike accuracy it tolerates a shift.
 
     >>> edit_similarity("kitten", "sitting")  # 3 edits of 7
     0.5714285714285714
@@ -46,9 +47,9 @@ def edit_similarity(generated: Tokens, truth: Tokens) -> float:
 
 
 def edit_distance(one: Tokens, other: Tokens) -> int:
-    """The smallest number of insertions, deletions and substitutions between two sequences.
+    """Return the smallest number of insertions, deletions and substitutions between two sequences.
 
-    Row by row, with numpy along a row: the running minimum of row - position is what insertions amount to.
+    Rows are computed one after another, each by NumPy: the running minimum of row - position covers insertions.
     """
     codes: dict[Hashable, int] = {}
     columns = np.array([codes.setdefault(token, len(codes)) for token in other], dtype=np.int64)
@@ -64,14 +65,14 @@ def edit_distance(one: Tokens, other: Tokens) -> int:
 
 
 def likelihood(truth: NDArray[np.float64], n_classes: int) -> float:
-    """The geometric mean of the probabilities that a sampler gives to the truth, smoothed: the inverse of ε-perplexity.
+    """Return the smoothed geometric mean of a sampler's probabilities of the truth: the inverse of ε-perplexity.
 
     Source: Martins et al. 2020, "Sparse Text Generation", section 4, https://arxiv.org/abs/2004.02644: a truncated
-    distribution gives some true classes probability 0, of which there is no perplexity; (p + ε) / (1 + ε K) has one.
-    Here ε = `SMOOTHING` / K, so that it means the same for few classes and for many.
+    distribution gives some true classes probability 0, for which perplexity is infinite; (p + ε) / (1 + ε K) avoids it.
+    Here ε = `SMOOTHING` / K, so that it has the same meaning for any number of classes.
 
     Args:
-        truth: (M,) probabilities of the true classes, 0 where they were cut off.
+        truth: probabilities of the true classes, 0 for those that were cut off, (M,).
         n_classes: K, at least 1.
 
     Returns:
@@ -84,15 +85,15 @@ def likelihood(truth: NDArray[np.float64], n_classes: int) -> float:
 
 
 def ngrams(sequence: Tokens, n: int) -> Iterable[tuple[Hashable, ...]]:
-    """The n-grams of a sequence in order; none where it is shorter."""
+    """Return the n-grams of a sequence in order; none if it is shorter than n."""
     return zip(*(sequence[start:] for start in range(n)), strict=False)
 
 
 def divergence(generated: Iterable[Tokens], held_out: Iterable[Tokens], n: int) -> float | None:
-    """The Jensen-Shannon divergence in bits between the n-gram frequencies of two sets of sequences, 0 to 1.
+    """Return the Jensen-Shannon divergence in bits between the n-gram frequencies of two sets of sequences, 0 to 1.
 
     Source: Lin 1991, "Divergence measures based on the Shannon entropy", https://doi.org/10.1109/18.61115. 0 for equal
-    frequencies, 1 where no n-gram is in both. None where one of both has none.
+    frequencies, 1 if no n-gram is in both. None if one set has no n-grams.
 
     >>> divergence(["aab"], ["aab"], 1)
     0.0
@@ -113,17 +114,17 @@ def divergence(generated: Iterable[Tokens], held_out: Iterable[Tokens], n: int) 
 
 
 def mean_divergence(generated: Sequence[Tokens], held_out: Sequence[Tokens], longest: int) -> float | None:
-    """The mean of `divergence` over n = 1 to `longest`, as far as there are n-grams."""
+    """Return the mean of `divergence` over those n from 1 to `longest` for which there are n-grams."""
     found = [divergence(generated, held_out, n) for n in range(1, longest + 1)]
     known = [value for value in found if value is not None]
     return sum(known) / len(known) if known else None
 
 
 def distinct(sequences: Sequence[Tokens], longest: int) -> float | None:
-    """The share of n-grams that are different ones, over all sequences together; the mean over n = 1 to `longest`.
+    """Return the fraction of distinct n-grams in all sequences together, averaged over n = 1 to `longest`.
 
     Source: distinct-n of Li et al. 2016, "A Diversity-Promoting Objective Function for Neural Conversation Models",
-    section 5.1, https://arxiv.org/abs/1510.03055. None where there are no n-grams.
+    section 5.1, https://arxiv.org/abs/1510.03055. None if there are no n-grams.
 
     >>> distinct(["abab"], 1), distinct(["abab"], 2)
     (0.5, 0.5833333333333333)
@@ -137,18 +138,18 @@ def distinct(sequences: Sequence[Tokens], longest: int) -> float | None:
 
 
 def pseudo_values(generated: Sequence[Tokens], held_out: Sequence[Tokens] | None, longest: int) -> NDArray[np.float64]:
-    """What each sequence contributes to a measure of the whole set: jackknife pseudo-values, moved to its value.
+    """Return the contribution of each sequence to a measure of the set: jackknife pseudo-values, shifted to its value.
 
     Source: Tukey 1958; Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 11.5: of S sequences,
-    S theta - (S - 1) theta without this one. Their spread is that of the measure, as single values' is of a mean.
+    S theta - (S - 1) theta without this one. Their spread gives the error of the measure, as for a mean.
 
     Args:
         generated: S sequences.
-        held_out: the truth of each, for `mean_divergence`; None for `distinct`.
-        longest: n-gram.
+        held_out: their true sequences, for `mean_divergence`; None for `distinct`.
+        longest: length of the longest n-gram.
 
     Returns:
-        (S,) with the measure as their mean; 0 where there are no n-grams.
+        Pseudo-values whose mean is the measure, (S,); 0 if there are no n-grams.
     """
     count = len(generated)
     without, whole, known = np.zeros(count), 0.0, 0
@@ -173,7 +174,7 @@ def pseudo_values(generated: Sequence[Tokens], held_out: Sequence[Tokens] | None
 
 
 class _Counts:
-    """How often each n-gram is in all sequences, and in each."""
+    """The number of times that each n-gram is in all sequences, and in each."""
 
     def __init__(self, sequences: Sequence[Tokens], n: int) -> None:
         self.each = [Counter(ngrams(sequence, n)) for sequence in sequences]
@@ -183,7 +184,7 @@ class _Counts:
         self.total = self.all.total()
 
     def distinct_without(self, index: int) -> float:
-        """The share of different ones among those of the other sequences."""
+        """Return the fraction of distinct n-grams in the other sequences."""
         own = self.each[index]
         left = self.total - own.total()
         if left == 0:
@@ -192,7 +193,7 @@ class _Counts:
 
 
 def _divergences_without(ours: _Counts, theirs: _Counts, whole: float) -> list[float]:
-    """The divergence without each sequence and its truth; the whole one where that leaves nothing.
+    """Return the divergence without each sequence and its truth; that of all if this leaves no n-grams.
 
     With h(p) = p log2 p it is 1 + (sum h(p) + sum h(q) - sum h(p + q)) / 2.
     """
@@ -221,12 +222,12 @@ def _entropic(shares: NDArray[np.float64]) -> float:
 
 
 def repetition(sequence: Tokens, n: int = REPEATED) -> float:
-    """The share of a sequence's n-grams that were in it before; 0 where it is too short to repeat one.
+    """Return the fraction of a sequence's n-grams that occurred in it before; 0 if it is too short to repeat one.
 
     Source: seq-rep-n of Welleck et al. 2019, "Neural Text Generation with Unlikelihood Training", section 6,
     https://arxiv.org/abs/1908.04319, with their n = 4.
 
-    >>> repetition("abcabc", 2)  # of ab bc ca ab bc two were there before
+    >>> repetition("abcabc", 2)  # of ab bc ca ab bc, two occurred before
     0.4
     """
     grams = list(ngrams(sequence, n))
@@ -234,14 +235,14 @@ def repetition(sequence: Tokens, n: int = REPEATED) -> float:
 
 
 def closeness(value: float, reference: float) -> float:
-    """How near a share of generated sequences is to that of held-out ones: 1 where they are equal.
+    """Return 1 - the difference between a fraction in generated sequences and the one in held-out sequences.
 
-    Neither few nor many repetitions are good by themselves: human text has its share of them (Holtzman et al. 2020,
-    section 5, https://arxiv.org/abs/1904.09751), and so has every kind of sequence.
+    Neither few nor many repetitions are good by themselves: human text has some (Holtzman et al. 2020, section 5,
+    https://arxiv.org/abs/1904.09751), and so has every kind of sequence.
     """
     return 1 - abs(value - reference)
 
 
 def nearness(error: float) -> float:
-    """1 / (1 + error) of a mean absolute error in standard deviations of its column: 1 for none, towards 0."""
+    """Return 1 / (1 + error) of a mean absolute error in standard deviations of its column: 1 for no error."""
     return 1 / (1 + error)

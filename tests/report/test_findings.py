@@ -16,7 +16,16 @@ def found(trials: list[Trial], baseline: float | None = None) -> list[str]:
 
 def run(number: int, value: float, curve: tuple[float, ...] = ()) -> Trial:
     settings = {"dim_model": 8 * (1 + number)}
-    return Trial("t", number, f"t-run-{number}", "finished", settings, str(number), value=value, curve=curve)
+    return Trial(
+        "t",
+        number,
+        f"t-run-{number}",
+        "finished",
+        settings=settings,
+        configuration=str(number),
+        value=value,
+        curve=curve,
+    )
 
 
 def test_the_best_is_compared_with_the_best_baseline() -> None:

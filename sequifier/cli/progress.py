@@ -232,17 +232,17 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
     ]
     lines += [f"  {_runs(runs)}: {reason}" for reason, runs in plan.changes.items()]
     lines += [f"  note: {note}" for note in plan.notes]
-    sizes = [run.parameters for run in plan.runs]
+    sizes = [run.n_parameters for run in plan.runs]
     if sizes:
         size = f"{max(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
         lines.append(f"  models with {size} parameters; run files in {plan.runs[0].path.parent}/")
     difference = plan.difference()
-    if difference.kept or difference.gone or difference.undrawn:
+    if difference.kept or difference.gone or difference.not_sampled:
         kinds = {
             "in the ledger": difference.kept,
             "new": difference.new,
             "new with changed settings": [pair.now for pair in difference.changed],
-            "not sampled this time (results are kept)": difference.undrawn,
+            "not sampled this time (results are kept)": difference.not_sampled,
             "no longer part of the config (results are kept)": difference.gone,
         }
         lines += [f"  {what}: {_runs(runs)}" for what, runs in kinds.items() if runs]

@@ -14,12 +14,12 @@ from sequifier.callbacks import Emit
 from sequifier.errors import RunError, SequifierError
 from sequifier.processes import describe_death
 from sequifier.search.agenda import PAUSED, Task, is_paused
-from sequifier.search.edited import batch_in, edited
 from sequifier.search.evaluation_script import TrainedRun, measure
 from sequifier.search.executor import Executor
 from sequifier.search.failures import decide, is_disk_full, is_shared
 from sequifier.search.out_of_memory import Batch, first_batch, halved
-from sequifier.search.plan import Plan, PlannedRun, run_file
+from sequifier.search.plan import Plan, PlannedRun
+from sequifier.search.run_file import batch_in, edited, run_file
 
 OTHER_MASKS = "; dropout draws its masks for each smaller batch, so they are not those of the planned batch"
 """Note in the ledger on a run with dropout that trains with a smaller batch than planned."""

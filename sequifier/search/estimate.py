@@ -112,7 +112,7 @@ def seconds_left(
         epochs_left: of all waiting runs together, where a pruner will not train all of them to their end.
     """
     waiting = list(waiting)
-    size = {run.number: run.parameters + _FIXED_PARAMETERS for run in known}
+    size = {run.number: run.n_parameters + _FIXED_PARAMETERS for run in known}
     seconds = work = 0.0
     for record in records:
         trained = len(record.curve)
@@ -126,7 +126,7 @@ def seconds_left(
         done = 0 if run.record is None else len(run.record.curve)
         to_come = max(run.config.training_spec.epochs - done, 0)
         epochs += to_come
-        left += to_come * (run.parameters + _FIXED_PARAMETERS)
+        left += to_come * (run.n_parameters + _FIXED_PARAMETERS)
     if epochs_left is not None and epochs:
         left *= min(epochs_left / epochs, 1.0)
     return seconds / work * left
@@ -134,7 +134,7 @@ def seconds_left(
 
 def _bytes(size: tuple[int, int], run: PlannedRun) -> float:
     of_each, fixed = size
-    return of_each * run.parameters + fixed
+    return of_each * run.n_parameters + fixed
 
 
 def _measured(plan: Plan, records: Iterable[Record], expected: Callable[[PlannedRun], float]) -> float:

@@ -73,7 +73,7 @@ class Expanded:
     Attributes:
         config: resolved, in canonical form; its `model_name` is still to be given.
         identity: see config/identity.py.
-        parameters: trainable numbers of the model.
+        n_parameters: number of the model's weights.
         changes: why it is not quite what the cell says: reverted n_kv_heads, settings that cannot matter.
         warnings: what is odd but allowed.
         normal: the run in normal form, see config/normal_form.py.
@@ -87,7 +87,7 @@ class Expanded:
 
     config: TrainConfig
     identity: str
-    parameters: int
+    n_parameters: int
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
     normal: TrainConfig
@@ -218,7 +218,7 @@ class Expander:
         model: _Model,
         training: _Training,
         normal: Sequence[_Normal],
-        parameters: int,
+        n_parameters: int,
         values: Mapping[str, Any],
     ) -> Expanded:
         fingerprint = self._data.fingerprint
@@ -240,7 +240,7 @@ class Expander:
         return Expanded(
             config=config,
             identity=identity,
-            parameters=parameters,
+            n_parameters=n_parameters,
             changes=model.changes,
             warnings=training.warnings,
             normal=config.model_copy(update=update) if spelled_out else config,
@@ -274,11 +274,11 @@ class Expander:
         if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
             training = _scheduled(training.spec, steps=self._steps_of(root))
         config = root.model_copy(update={TRAINING: training.spec})
-        parameters = parameter_count(architecture(config, self._data))
+        n_parameters = parameter_count(architecture(config, self._data))
         normal = _normal_parts(config, self._data)
         searched = {key for dimension in self._space.dimensions for key in dimension.keys}
         own = {key: value for key, value in values.items() if key in searched or key in given}
-        return self._expanded(config, differing(config), model, training, normal, parameters, own)
+        return self._expanded(config, differing(config), model, training, normal, n_parameters, own)
 
     def _in_lists(self, problem: Problem, cell: Cell) -> Problem:
         """A problem of a cell at the key of the search config, with the list entries that met there.

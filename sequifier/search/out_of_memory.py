@@ -121,7 +121,7 @@ def _needs_as_much(run: PlannedRun, other: PlannedRun) -> bool:
 def _needs(run: PlannedRun) -> tuple[int, int, int]:
     model, seq_length = run.config.model_spec, run.config.seq_length
     assert seq_length is not None, "planned configs are resolved"
-    return run.parameters, seq_length, model.dim_model * model.num_layers
+    return run.n_parameters, seq_length, model.dim_model * model.num_layers
 
 
 def _by_run(records: Iterable[Record]) -> dict[int, list[Record]]:

@@ -7,11 +7,13 @@ from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.metadata import check_planned, find_metadata, find_split, read_metadata
 from sequifier.artifacts.shard_folder import content_stat
 from sequifier.config.search import SearchConfig
+from sequifier.search.make_plan import make_plan
 from sequifier.search.optimizer_steps import StepCounter
-from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.program_check import check_programs
 from sequifier.search.proposals import Proposer
 from sequifier.search.repeats import with_repeats
+from sequifier.search.run_file import write_run_files
 
 
 class Planner:

@@ -16,7 +16,9 @@ from sequifier.search.build_space import build_space
 from sequifier.search.distinct_runs import MAX_REPETITIONS
 from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.known_cells import KnownCells
-from sequifier.search.plan import Plan, PlannedRun, draw_seed, planned_run, run_folder, searched_keys
+from sequifier.search.make_plan import planned_run, sampling_seed, searched_keys
+from sequifier.search.plan import Plan, PlannedRun
+from sequifier.search.run_file import run_folder
 from sequifier.search.space import Cell
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Observation
@@ -39,7 +41,9 @@ class Proposer:
         self._folder = run_folder(config)
         self._cells = KnownCells(self._space, self._expander)
         self._files = RunFiles((), config.root, folder=self._folder, searched=searched_keys(self._space))
-        self._strategy = Bayesian(self._space, draw_seed(config, plan.seed), maximize=config.direction == "maximize")
+        self._strategy = Bayesian(
+            self._space, sampling_seed(config, plan.seed), maximize=config.direction == "maximize"
+        )
         first = start_runs(config, self._expander)[: config.n_samples]
         self._first = [run.identity for run in first]
         self._first_alike = {key for run in first for key in (run.identity, run.merge_key)}

@@ -20,21 +20,21 @@ def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     It has the confirmations in the ledger too.
     """
     added: list[PlannedRun] = []
-    undrawn = set(plan.undrawn)
+    not_sampled = set(plan.not_sampled)
     seeds = {record.seed for record in records}
     for offset in range(1, plan.config.repeats + CONFIRMING_SEEDS):
         wanted = offset < plan.config.repeats
         if not wanted and plan.seed + offset not in seeds:
             continue  # nothing was confirmed: thousands of identities need not be computed to see it
         repeats = seeded(plan, plan.runs, offset, records, taken=added)
-        undrawn |= {
+        not_sampled |= {
             repeat.number
             for run, repeat in zip(plan.runs, repeats, strict=True)
-            if run.number in plan.undrawn and repeat.record is not None
+            if run.number in plan.not_sampled and repeat.record is not None
         }
         added += [run for run in repeats if wanted or run.record]
     runs = tuple(sorted((*plan.runs, *added), key=lambda run: run.number))
-    return replace(plan, runs=runs, undrawn=frozenset(undrawn))
+    return replace(plan, runs=runs, not_sampled=frozenset(not_sampled))
 
 
 def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:

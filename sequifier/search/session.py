@@ -23,11 +23,12 @@ from sequifier.search.estimate import disk_use, memory_use, seconds_left
 from sequifier.search.executor import Executor
 from sequifier.search.folder import SearchFolder
 from sequifier.search.keep_models import remove_surplus
-from sequifier.search.plan import Plan, PlannedRun, write_run_files
+from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.planner import Planner
 from sequifier.search.pruning import Savings
 from sequifier.search.recording import logged, search_experiment, summary
 from sequifier.search.repeats import with_confirmations
+from sequifier.search.run_file import write_run_files
 from sequifier.search.runner import run_search
 from sequifier.search.table import complete_ledger, savings
 

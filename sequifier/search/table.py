@@ -8,8 +8,9 @@ from sequifier.config.identity import plain
 from sequifier.results.run_files import RunFiles
 from sequifier.results.training import training_table
 from sequifier.results.trials import Table
-from sequifier.search.plan import Plan, run_folder
+from sequifier.search.plan import Plan
 from sequifier.search.pruning import Progress, Savings, saved_epochs
+from sequifier.search.run_file import run_folder
 
 
 def search_table(

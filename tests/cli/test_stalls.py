@@ -123,6 +123,6 @@ def test_hooks_do_not_count() -> None:
 @pytest.mark.slow
 def test_the_planning_of_a_search_too(search_config: WriteConfig) -> None:
     path = str(search_config())
-    done = hang("sequifier.search.plan", "make_plan", "native", "hyperparameter-search", "--config-path", path)
+    done = hang("sequifier.search.make_plan", "make_plan", "native", "hyperparameter-search", "--config-path", path)
     assert done.returncode == 1, done.stderr
     assert "error: no progress for" in done.stderr

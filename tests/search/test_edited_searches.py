@@ -86,7 +86,7 @@ def test_an_edited_search_loses_no_run_and_ends_with_its_table(
     # Every run of the ledger is in the plan or is an earlier one, and the plan says which.
     difference = second.difference()
     gone = {*difference.gone, *(pair.before for pair in difference.changed)}
-    kept = {*difference.kept, *difference.undrawn}
+    kept = {*difference.kept, *difference.not_sampled}
     assert {record.run for record in records} <= gone | kept | {run.number for run in second.runs}
     assert not gone & kept
     # The asked number: what counts is what has ended or will be trained.
@@ -105,7 +105,7 @@ def test_a_sample_drawn_anew_keeps_the_runs_that_its_space_still_holds(tmp_path:
     first = started(asked({"low": 1e-4, "high": 1e-2, "log": True}), [])
     records = [ended(run) for run in first.runs]
     wider = started(asked({"low": 1e-5, "high": 1e-2, "log": True}), records)
-    assert wider.difference().undrawn == (0, 1, 2)
+    assert wider.difference().not_sampled == (0, 1, 2)
     assert wider.difference().gone == ()
     assert [run.changed for run in wider.runs] == [run.changed for run in first.runs]
     lines = plan_lines(wider, [])
@@ -155,7 +155,7 @@ def test_repeats_of_runs_that_are_not_sampled_this_time_are_not_sampled_either(t
 
     records = [ended(run) for run in started(asked(1e-4), []).runs]
     difference = started(asked(1e-5), records).difference()
-    assert (difference.kept, difference.undrawn) == ((), (0, 1, 2, 3, 4, 5))
+    assert (difference.kept, difference.not_sampled) == ((), (0, 1, 2, 3, 4, 5))
 
 
 def test_other_targets_are_refused_before_anything_is_trained(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from sequifier.config.architecture import architecture
 from sequifier.config.memory import machine_has_matrix_unit, run_memory
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
-from sequifier.search.plan import Plan, make_plan
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan
 from sequifier.search.repeats import with_repeats
 from tests.support.searches import metadata, record_of, search
 
@@ -25,7 +26,7 @@ def planned(root: Path, **values: Any) -> Plan:
 
 def test_models_are_expected_by_their_parameters_and_as_many_as_are_kept(tmp_path: Path) -> None:
     everything = disk_use(planned(tmp_path))
-    large = max(run.parameters for run in planned(tmp_path).runs)
+    large = max(run.n_parameters for run in planned(tmp_path).runs)
     best, two = (disk_use(planned(tmp_path, keep_models=keep)) for keep in ("best", 2))
     assert best.models == pytest.approx(2 * (4 * large + 16_000)), "the best and the last weights, float32"
     assert two.models == 2 * best.models
@@ -49,8 +50,8 @@ def test_sizes_on_disk_correct_the_expected_ones_and_what_is_there_needs_no_room
     plan = planned(tmp_path)
     (tmp_path / "models").mkdir()
     run = plan.runs[0]
-    (tmp_path / "models/a").write_bytes(b"x" * 3 * (4 * run.parameters + 16_000))
-    (tmp_path / "models/b").write_bytes(b"x" * 3 * (4 * run.parameters + 16_000))
+    (tmp_path / "models/a").write_bytes(b"x" * 3 * (4 * run.n_parameters + 16_000))
+    (tmp_path / "models/b").write_bytes(b"x" * 3 * (4 * run.n_parameters + 16_000))
     records = [record_of(run, files={"best_onnx": "models/a", "last_onnx": "models/b"})]
     assert disk_use(plan, records).models == 3 * disk_use(plan).models
     left = disk_use(plan, records, to_come_alone=True)
@@ -64,7 +65,7 @@ def test_time_is_known_after_the_first_run_and_shared_out_by_parameters(tmp_path
     assert seconds_left(plan.runs, plan.runs, []) is None
     first, *waiting = plan.runs
     records = [record_of(first, curve=[1.0] * 4, seconds={"training": 7.0, "validation": 1.0, "total": 11.0})]
-    work = {run.number: run.parameters + 20_000 for run in plan.runs}
+    work = {run.number: run.n_parameters + 20_000 for run in plan.runs}
     expected = 8.0 * sum(work[run.number] for run in waiting) / work[first.number]
     assert seconds_left(waiting, plan.runs, records) == pytest.approx(expected)
     assert seconds_left(waiting, plan.runs, records, epochs_left=3) == pytest.approx(expected / 4)

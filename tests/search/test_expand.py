@@ -75,7 +75,7 @@ def test_every_cell_is_the_run_that_one_would_write_by_hand() -> None:
         )
         assert found.config == by_hand
         assert found.identity == identity(by_hand, FINGERPRINT)
-        assert found.parameters == parameter_count(architecture(by_hand, metadata()))
+        assert found.n_parameters == parameter_count(architecture(by_hand, metadata()))
 
 
 def test_a_field_left_out_follows_the_value_that_it_depends_on() -> None:

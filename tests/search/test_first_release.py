@@ -17,7 +17,8 @@ from sequifier.config.search import SearchConfig
 from sequifier.results.ranking import ranked
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
-from sequifier.search.plan import Plan, make_plan
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan
 from sequifier.search.proposals import Proposer
 from sequifier.search.repeats import with_repeats
 from sequifier.search.table import complete_ledger, search_table

@@ -8,7 +8,8 @@ import pytest
 
 from sequifier.artifacts.ledger import Record, State
 from sequifier.search.keep_models import remove_surplus, surplus
-from sequifier.search.plan import Plan, make_plan
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan
 from sequifier.search.repeats import with_confirmations, with_repeats
 from tests.support.searches import FINGERPRINT, metadata, results, search
 

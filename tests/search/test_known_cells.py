@@ -7,7 +7,7 @@ from sequifier.artifacts.ledger import Record
 from sequifier.search.build_space import build_space
 from sequifier.search.expand import Expanded, Expander
 from sequifier.search.known_cells import KnownCells
-from sequifier.search.plan import make_plan
+from sequifier.search.make_plan import make_plan
 from sequifier.search.proposals import Proposer
 from sequifier.search.space import Cell
 from tests.support.searches import FINGERPRINT, metadata, search

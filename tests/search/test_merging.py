@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.search.plan import make_plan
+from sequifier.search.make_plan import make_plan
 from sequifier.search.proposals import Proposer
 from tests.support.searches import ended, metadata, plan_of, results, search, started
 

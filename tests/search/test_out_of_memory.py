@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequifier.artifacts.ledger import Record, State
+from sequifier.search.make_plan import make_plan
 from sequifier.search.out_of_memory import Batch, cut, first_batch, halved
-from sequifier.search.plan import PlannedRun, make_plan
+from sequifier.search.plan import PlannedRun
 from tests.support.searches import metadata, search
 
 SMALL, MIDDLE, LARGE = 0, 1, 2

@@ -18,8 +18,10 @@ from sequifier.errors import ConfigError, RunError
 from sequifier.search import distinct_runs
 from sequifier.search.estimate import disk_use
 from sequifier.search.expand import Expander
-from sequifier.search.plan import Changed, Difference, Plan, make_plan, write_run_files
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Difference, Plan, Replacement
 from sequifier.search.proposals import Proposer
+from sequifier.search.run_file import write_run_files
 from tests.support.searches import FINGERPRINT, metadata, plan_of, record_of, search
 
 
@@ -407,7 +409,9 @@ def test_the_difference_lists_kept_new_changed_and_removed_runs(tmp_path: Path) 
     assert other == Difference(kept=(1,), new=(3,), changed=(), gone=(0, 2))
     longer = plan_of(search(training={"dropout": [0.1, 0.2, 0.3], "epochs": 5}, **root), records).difference()
     epochs = {"training_spec.epochs": (3, 5)}
-    assert longer == Difference(kept=(), new=(5,), changed=(Changed(1, 3, epochs), Changed(2, 4, epochs)), gone=(0,))
+    assert longer == Difference(
+        kept=(), new=(5,), changed=(Replacement(1, 3, epochs), Replacement(2, 4, epochs)), gone=(0,)
+    )
 
 
 def test_without_its_run_file_an_earlier_run_is_gone() -> None:
@@ -568,6 +572,6 @@ def test_planning_loads_no_heavy_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, sequifier.search.plan, sequifier.search.table; print(*sys.modules)"
+    code = "import sys, sequifier.search.make_plan, sequifier.search.table; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "polars", "onnx", "optuna", "numpy"} & set(run.stdout.split())

@@ -12,8 +12,10 @@ from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError
 from sequifier.search.bayesian import STARTUP
 from sequifier.search.build_space import build_space
-from sequifier.search.plan import PlannedRun, make_plan, run_file, write_run_files
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import PlannedRun
 from sequifier.search.proposals import Proposer
+from sequifier.search.run_file import run_file, write_run_files
 from sequifier.search.space import MAX_EXTREMES
 from tests.support import searches
 from tests.support.searches import metadata, search

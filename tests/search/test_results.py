@@ -13,7 +13,8 @@ from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sum
 from sequifier.config.identity import identity
 from sequifier.results.ranking import skill
 from sequifier.results.results_csv import write_results
-from sequifier.search.plan import Plan, make_plan
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan
 from sequifier.search.table import savings
 from tests.support.searches import FINGERPRINT, metadata, record_of, results, search
 
@@ -64,7 +65,7 @@ def test_results_come_from_best_to_worst_with_the_baselines_among_them_and_the_r
         -0.5,
         2.5,
         3,
-        plan.runs[0].parameters,
+        plan.runs[0].n_parameters,
     )
     assert failed.error == "ValueError: no"
 
@@ -319,7 +320,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "best_val_loss": "0.30000000000000004",
         "best_epoch": "2",
         "param.dropout": "0.0",
-        "parameters": str(plan.runs[0].parameters),
+        "parameters": str(plan.runs[0].n_parameters),
         "seconds": "1.5",
         "model_path": "",
         "standard_error": "",

@@ -14,8 +14,10 @@ from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.agenda import Agenda, Forecast
 from sequifier.search.attempts import Search
-from sequifier.search.plan import Plan, make_plan, write_run_files
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan
 from sequifier.search.repeats import with_confirmations, with_repeats
+from sequifier.search.run_file import write_run_files
 from sequifier.search.runner import run_search
 from tests.support.quiet import quiet
 from tests.support.searches import FINGERPRINT, metadata, results, search

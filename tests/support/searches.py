@@ -7,8 +7,10 @@ from sequifier.artifacts.ledger import Record, State
 from sequifier.artifacts.metadata import Metadata
 from sequifier.config.search import SearchConfig
 from sequifier.results.ranking import ranked, with_baselines
-from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import with_repeats
+from sequifier.search.run_file import write_run_files
 from sequifier.search.table import search_table
 from tests.support.data_section import data_section
 

@@ -16,7 +16,9 @@ from sequifier.artifacts.sequence_losses import FILE, ONE_MODEL, Units, write_un
 from sequifier.config.train import TrainConfig
 from sequifier.experiment.record import CONFIG, DATA, METRICS
 from sequifier.search.folder import SearchFolder
-from sequifier.search.plan import Plan, PlannedRun, make_plan, write_run_files
+from sequifier.search.make_plan import make_plan
+from sequifier.search.plan import Plan, PlannedRun
+from sequifier.search.run_file import write_run_files
 from tests.support.searches import metadata, search
 
 TRAINING: dict[str, Any] = {
@@ -120,12 +122,12 @@ def _records(
         "seed": run.config.seed,
     }
     started = Record.model_validate({**base, "state": "running", "time": f"{minute}:00.000+00:00"})
-    seconds = round(0.4 * len(curve) + run.parameters / 4000, 3)
+    seconds = round(0.4 * len(curve) + run.n_parameters / 4000, 3)
     metrics = [_entry(epoch, curve, run, seconds) for epoch in range(1, len(curve) + 1)]
     if state not in ("failed", "oom"):
         (root / record / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in metrics))
     (root / record / CONFIG).write_text("")
-    (root / record / DATA).write_text(json.dumps({"results": {"parameters": run.parameters}}))
+    (root / record / DATA).write_text(json.dumps({"results": {"parameters": run.n_parameters}}))
     if state == "running":
         return [started.model_dump()]
     if state in ("failed", "oom"):

@@ -1,4 +1,4 @@
-"""What a plan keeps of the runs it comes across: distinct ones, in order, with what was merged and refused."""
+"""The distinct runs of a plan, in order of proposal, with notes on cells that were merged, refused or left out."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -14,28 +14,28 @@ from sequifier.search.expand import MODEL, WITH, DoesNotFitError, Expanded, Expa
 from sequifier.search.space import Cell, Space
 
 MAX_REPETITIONS = 10_000
-"""Proposals in a row that bring nothing new, after which a continuous space counts as exhausted."""
+"""Proposals in a row without a new run, after which a continuous space counts as exhausted."""
 
 MAX_PROBLEMS = 20
-"""Different problems of cells that are reported at once."""
+"""Number of different problems of cells that are reported at once."""
 
 
 class DistinctRuns:
-    """Goes through the runs of `start_with`, then through cells.
+    """Collects the runs of `start_with`, then of cells.
 
     Args:
         config: the search.
         space: of that search.
         expander: of that space.
         known: the ledger by identity.
-        counted: how many configurations of the ledger count in n_samples.
-        old_keys: gives merge key -> identity of records that do not say their merge key; called once, when a run is
-            met that the ledger does not know.
+        counted: number of configurations in the ledger that count in n_samples.
+        old_keys: gives merge key -> identity of records without a merge key; called once, for the first run that is
+            not in the ledger.
 
     Attributes:
         found: the runs of the plan by identity, in order of proposal.
-        merged: values of a cell by field name, identity of the run that stands for it, and why.
-        notes: what a user should know.
+        merged: values of a cell by field name, identity of the run that it duplicates, and why.
+        notes: for the user.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class DistinctRuns:
 
     @property
     def n_configurations(self) -> int:
-        """How many configurations there are, those of the ledger included."""
+        """Number of configurations, those of the ledger included."""
         return self._counted + self._n_new
 
     def start_with(self, runs: Iterable[Expanded]) -> None:
-        """Take the runs that come first."""
+        """Add the runs that come first."""
         for index, run in enumerate(map(self._own, runs)):
             if run.identity in self._visited:
-                self.notes.append(f"start_with[{index}] says the same as an entry before it")
+                self.notes.append(f"start_with[{index}] is the same run as an earlier entry")
             elif not self._add(run):
                 self.notes.append(f"start_with[{index}] is left out: n_samples is {self._wanted}")
         self._given = set(self._visited)
 
-    def recall(self, runs: Iterable[Expanded]) -> None:
-        """Take runs that the ledger knows."""
+    def add_known(self, runs: Iterable[Expanded]) -> None:
+        """Add runs of the ledger."""
         for run in runs:
             if run.identity not in self._visited:
                 self._add(run)
 
     def check(self, cells: Iterable[Cell]) -> None:
-        """Expand cells that are not to be run, for the problems that they may have."""
+        """Expand cells only to find their problems."""
         for cell in cells:
             self._expand(cell)
             if len(self._problems) >= MAX_PROBLEMS:
@@ -92,7 +92,7 @@ class DistinctRuns:
         self._raise_problems()
 
     def through(self, cells: Iterable[Cell]) -> None:
-        """Take cells until the plan is full."""
+        """Add cells until the plan is full."""
         remaining = iter(cells)
         while not self._is_full():
             cell = next(remaining, None)
@@ -110,13 +110,13 @@ class DistinctRuns:
         self._raise_problems()
 
     def explain(self) -> None:
-        """Note what became of n_samples, and what was left out."""
+        """Note which cells were left out, and how n_samples was counted."""
         if self._left_out:
             cells = "1 cell is" if len(self._left_out) == 1 else f"{len(self._left_out):,} cells are"
             self.notes.append(f"{cells} left out: dim_model and n_head do not fit together ({self._example()})")
         if self._config.search_strategy == "grid":
             if self._config.n_samples is not None:
-                self.notes.append(f"n_samples: {self._config.n_samples} is ignored, a grid runs every cell")
+                self.notes.append(f"n_samples: {self._config.n_samples} is ignored: a grid runs every cell")
             return
         assert self._wanted is not None
         if self._exhausted and self.n_configurations < self._wanted:
@@ -127,12 +127,12 @@ class DistinctRuns:
         elsewhere = self._counted - sum(identity in self._known for identity in self.found)
         if elsewhere > 0:
             self.notes.append(
-                f"n_samples: {self._wanted} counts the {self._counted} configurations in the ledger, {elsewhere} of "
-                f"them from an earlier state of this config; raise n_samples to run more"
+                f"n_samples: {self._wanted} includes the {self._counted} configurations in the ledger, {elsewhere} of "
+                f"which are no longer part of this config; raise n_samples to run more"
             )
 
     def _is_full(self) -> bool:
-        """Whether enough was seen: n_samples counts the configurations of the ledger too."""
+        """Whether the plan has n_samples configurations, those of the ledger included."""
         if self._wanted is None:
             return False
         return len(self._visited) >= self._wanted and self.n_configurations >= self._wanted
@@ -154,7 +154,7 @@ class DistinctRuns:
             self._merge(cell, expanded)
 
     def _own(self, expanded: Expanded) -> Expanded:
-        """A run under the identity of the one that stands for it: in the ledger, or the first that trains alike."""
+        """A run under the identity of its duplicate in the ledger, or of the first run that trains alike."""
         identity, merge_key = expanded.identity, expanded.merge_key
         if identity in self._known or identity in self._visited:
             self._standing.setdefault(merge_key, identity)
@@ -178,7 +178,7 @@ class DistinctRuns:
             return None
 
     def _add(self, expanded: Expanded) -> bool:
-        """Take a run that was not seen before; False when it would be one too many."""
+        """Add a run that was not seen before; False when the plan is full."""
         identity = expanded.identity
         self._visited[identity] = expanded
         if identity not in self._known:

@@ -1,4 +1,4 @@
-"""What a search keeps beside its ledger, in `logs/[hp_search_name]`, for those who read it."""
+"""The files that a search writes beside its ledger, in `logs/[hp_search_name]`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from sequifier.search.table import search_table
 
 
 class SearchFolder:
-    """What a search keeps beside its ledger: its config, baselines, the winner's test score, the table."""
+    """The folder of a search: its config, baselines, the winner's test score and the table of results."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,11 +25,11 @@ class SearchFolder:
         self.test: dict[str, Any] = read_test(path)
 
     def keep_config(self, config: SearchConfig) -> None:
-        """Write down what was asked for last, in one piece, for readers of the ledger."""
+        """Write the config of this start as one file, for readers of the ledger."""
         values = plain(config.model_copy(update={"base_config_path": None, "overrides": {}}))
         for section in ("model_hyperparameter_sampling", "training_hyperparameter_sampling"):
             given = getattr(config, section).model_fields_set
-            # What follows from other fields is null by default, and null is no value to give.
+            # A field that follows from others is null by default, and null cannot be given.
             values[section] = {
                 name: value for name, value in values[section].items() if value is not None or name in given
             }
@@ -37,7 +37,7 @@ class SearchFolder:
         write_text(self.path / CONFIG_FILE, dump_yaml(values, header=header))
 
     def keep_baselines(self, scores: Mapping[str, Mapping[str, float]], record: Path | None = None) -> None:
-        """Remember the baselines of a run, of each the better one: runs that read more have stronger baselines.
+        """Keep the better result of each baseline: runs that read more have stronger baselines.
 
         Args:
             scores: name -> metrics.
@@ -57,7 +57,7 @@ class SearchFolder:
     def _keep_sums(
         self, scores: Mapping[str, Mapping[str, float]], better: Mapping[str, Mapping[str, float]], record: Path
     ) -> None:
-        """Keep the sums that belong to the baselines that are kept; those of a run itself are not read again."""
+        """Keep the sums of the baselines that are kept; the sums in the record of a run are not read again."""
         from sequifier.artifacts.sequence_losses import (
             OF_BASELINES,
             read_unit_sums,
@@ -80,7 +80,7 @@ class SearchFolder:
         return self.test.get("run") == run
 
     def keep_test(self, run: int, metrics: Mapping[str, float]) -> None:
-        """Remember the winner's score on the test split."""
+        """Write the winner's score on the test split."""
         self.test = {"run": run, "metrics": dict(metrics)}
         write_text(self.path / TEST_FILE, json.dumps(self.test, indent=1) + "\n")
 

@@ -1,8 +1,8 @@
-"""Whose models stay on disk: the rule of `keep_models` as a reading of plan and ledger, and the removal of the others.
+"""`keep_models`: which exported models stay on disk, decided from plan and ledger, and the removal of the others.
 
-A model goes only when the ledger has better runs, on disk, and when nothing that the search still does can need it:
-a configuration that is to be trained or confirmed with further seeds keeps its model until the last of them. So what
-was half removed when a search died is found and removed again by the next one, and nothing else is.
+A model is removed only when the ledger on disk has better runs, and when the search cannot need it any more: a
+configuration that is to be trained or confirmed with further seeds keeps its model until the last of them. A removal
+that was cut short is repeated by the next start.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def remove_surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
 
 
 def surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
-    """The model files that are not kept, whether they are still there or not."""
+    """The model files that are not kept, whether they still exist or not."""
     from sequifier.results.ranking import in_order  # numpy loads here
 
     if plan.config.keep_models == "all":
@@ -64,7 +64,7 @@ def surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
 
 
 class _Open:
-    """Tells which configurations may still come to another rank by what the search has yet to do."""
+    """Whether a configuration may still get another rank, because the search has yet to train a seed of it."""
 
     def __init__(self, plan: Plan, records: Sequence[Record]) -> None:
         self._repeats = plan.config.repeats

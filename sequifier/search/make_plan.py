@@ -87,7 +87,7 @@ def make_plan(
     drawn = frozenset(distinct.found)
     if config.search_strategy != "grid":
         others = [record for record in configurations if record.identity not in drawn]
-        distinct.recall(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
+        distinct.add_known(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
     distinct.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}

@@ -1,4 +1,4 @@
-"""The record of a search, beside its ledger: what was asked for, what happened when, and what came of it."""
+"""The record of one start of a search, beside its ledger: its config, a log with times, and its result."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def search_experiment(root: Path, name: str, parameters: Mapping[str, Any]) -> E
     Args:
         root: the project's folder.
         name: of the search.
-        parameters: what was asked for.
+        parameters: its config.
     """
     return Experiment(
         root / "logs",
@@ -32,12 +32,12 @@ def search_experiment(root: Path, name: str, parameters: Mapping[str, Any]) -> E
 
 
 def logged(experiment: Experiment, emit: Emit) -> Emit:
-    """`emit`, and a line in the log for each run that begins, is tried again or ends."""
+    """`emit`, with a line in the log for each run that starts, is retried or ends."""
 
-    def told(event: str, **fields: Any) -> None:
+    def log_and_emit(event: str, **fields: Any) -> None:
         if event == "run_started":
             settings = ", ".join(f"{name} {shown(value)}" for name, value in fields["run"].changed.items())
-            experiment.log(f"run {fields['run'].number} begins: {settings or 'the only one'}")
+            experiment.log(f"run {fields['run'].number} starts: {settings or 'the only one'}")
         elif event == "run_retried":
             experiment.log(f"{fields['reason']}; {fields['action']}")
         elif event == "run_ended":
@@ -47,11 +47,11 @@ def logged(experiment: Experiment, emit: Emit) -> Emit:
             experiment.log(f"run {record.run} {record.state}{loss}{why}")
         emit(event, **fields)
 
-    return told
+    return log_and_emit
 
 
 def summary(rows: "Sequence[Configuration]", ended: str) -> dict[str, Any]:
-    """What came of it: how it ended, runs by state, the best one. The table is in results.csv."""
+    """The result: how the search ended, number of runs by state, the best run. The table is in results.csv."""
     best = next((row for row in rows if row.rank == 1), None)
     return {
         "ended": ended,

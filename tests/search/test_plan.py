@@ -298,7 +298,7 @@ def test_windows_far_longer_than_the_sequences_are_noted() -> None:
 
 
 def test_n_samples_is_ignored_for_a_grid_with_a_note() -> None:
-    assert plan_of(search(n_samples=3)).notes == ("n_samples: 3 is ignored, a grid runs every cell",)
+    assert plan_of(search(n_samples=3)).notes == ("n_samples: 3 is ignored: a grid runs every cell",)
 
 
 def test_what_the_data_refuse_is_reported_at_once_and_once_each() -> None:
@@ -352,7 +352,7 @@ def test_start_with_counts_in_n_samples() -> None:
 def test_start_with_that_says_one_thing_twice_runs_it_once() -> None:
     found = plan_of(search(start_with=[{"training_spec.dropout": 0.5}, {"training_spec": {"dropout": 0.5}}]))
     assert [run.config.training_spec.dropout for run in found.runs] == [0.5, 0.0]
-    assert found.notes == ("start_with[1] says the same as an entry before it",)
+    assert found.notes == ("start_with[1] is the same run as an earlier entry",)
 
 
 def test_start_with_takes_run_files_of_other_searches(tmp_path: Path) -> None:

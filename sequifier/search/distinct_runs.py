@@ -10,7 +10,9 @@ from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem
 from sequifier.results.settings import field_of
-from sequifier.search.expand import MODEL, WITH, DoesNotFitError, Expanded, Expander
+from sequifier.search.cell_problems import WITH
+from sequifier.search.expand import DoesNotFitError, Expanded, Expander
+from sequifier.search.run_parts import MODEL
 from sequifier.search.space import Cell, Space
 
 MAX_REPETITIONS = 10_000

@@ -25,10 +25,11 @@ from sequifier.results.settings import field_of
 from sequifier.search.build_space import build_space
 from sequifier.search.comparable import check_comparable
 from sequifier.search.distinct_runs import DistinctRuns
-from sequifier.search.expand import Expanded, Expander, StepsOf, merge_key_of
+from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.known_cells import KnownCells
 from sequifier.search.plan import EarlierRun, MergedCell, Plan, PlannedRun, Replacement
 from sequifier.search.run_file import run_folder
+from sequifier.search.run_parts import merge_key_of
 from sequifier.search.space import Space
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Grid, Sample, Strategy

@@ -91,9 +91,9 @@ def test_an_edited_search_loses_no_run_and_ends_with_its_table(
     assert not gone & kept
     # The asked number: what counts is what has ended or will be trained.
     if config.search_strategy == "sample" and second.n_cells is None:
-        ended = {record.run for record in records if record.state in ("finished", "failed", "diverged")}
+        done = {record.run for record in records if record.state in ("finished", "failed", "diverged")}
         configurations = {run.number for run in second.runs if run.config.seed == second.seed}
-        configurations |= {record.run for record in records if record.seed == second.seed} & ended
+        configurations |= {record.run for record in records if record.seed == second.seed} & done
         assert len(configurations) >= config.n_samples
 
 

@@ -130,7 +130,8 @@ def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(pr
     assert events.count("epoch") == 5 * 9
     assert result.ended == "complete"
     best = result.rows[0]
-    assert (best.run, best.n_seeds, best.changed, best.test_metric) == (2, 3, {"dim_model": "32"}, 1.25)
+    assert (best.run, len(best.trials), best.test_value) == (2, 3, 1.25)
+    assert best.first.values["model_spec.dim_model"] == 32
     assert (project / "logs/demo/results.csv").read_text().count("finished") == 3, "three seeds are one row"
     assert run(widths(project, confirm_top=1), Engine(project))[0].ended == "complete", "nothing is left"
 
@@ -139,7 +140,7 @@ def test_a_pruner_pauses_and_resumes_the_runs_of_any_engine(project: Path) -> No
     engine = Engine(project)
     result, _ = run(widths(project, pruner={"type": "asha", "min_epochs": 1, "reduction": 3}), engine)
     assert engine.trained == {"demo-run-0": 1, "demo-run-1": 1, "demo-run-2": 9}
-    assert [row.state for row in result.rows if row.run is not None] == ["finished", "pruned", "pruned"]
+    assert [row.first.state for row in result.rows] == ["finished", "pruned", "pruned"]
     assert result.saved is not None and result.saved.trained == 11
 
 

@@ -116,7 +116,7 @@ class RunRecord:
         return self._below_root(self._experiment.path)
 
     def begin(self, n_parameters: int) -> None:
-        """Write the config, and print what is trained on which data and what there is to beat."""
+        """Write the config, and print the model, the data and the best baseline."""
         ready, log = self._ready, self.log
         config, progress = ready.config, ready.state.progress
         config_hash = identity(config, ready.metadata.fingerprint)

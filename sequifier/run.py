@@ -154,7 +154,7 @@ def _sample(ready: Prepared) -> str:
 def _close_checkpoint(ready: Prepared, ended: Ended, seconds: dict[str, float], emit: Emit) -> dict[str, str]:
     """Export the models of a run that has ended, and remove the checkpoint it would have resumed from.
 
-    A pruned run is not exported: its checkpoint stays as that of an epoch, so that `sequifier export` can do it.
+    A pruned run is not exported: its checkpoint becomes the checkpoint of an epoch, which `sequifier export` reads.
     """
     config, progress, folder = ready.config, ready.state.progress, ready.config.root / "checkpoints"
     if ended == "pruned":
@@ -177,7 +177,7 @@ def _close_checkpoint(ready: Prepared, ended: Ended, seconds: dict[str, float], 
 
 
 def _versions(state: TrainState, *, with_last: bool) -> list[Version]:
-    """The weights to export: those of the best evaluation, and the last ones."""
+    """Return the weights to export: the best and the last ones."""
     progress, versions = state.progress, []
     if state.best_weights is not None:
         versions.append(Version("best", state.best_weights, progress.best_epoch, progress.best_metrics))

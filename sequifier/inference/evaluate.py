@@ -14,7 +14,7 @@ from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
 def class_predictions(
     ids: NDArray[np.integer], probabilities: NDArray[np.float32], truth: NDArray[np.integer]
 ) -> ClassPredictions:
-    """Predicted ids of a categorical target, where the model knows the true category.
+    """Return the predictions of a categorical target whose true category is known to the model.
 
     A prediction may have been drawn, so neither the rank of the true class nor the confidence is part of it.
 
@@ -37,5 +37,5 @@ def class_predictions(
 
 
 def value_predictions(values: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]]) -> ValuePredictions:
-    """Predictions of a real target and their truth, (M,) each, both standardised."""
+    """Return the predictions of a real target; predicted and true values are standardised, (M,) each."""
     return ValuePredictions(values.astype(np.float64) - truth)

@@ -105,7 +105,7 @@ class Metric:
         return self.finish is None
 
     def of(self, sums: Mapping[str, Array], count: int, *, std: float = 1.0) -> float:
-        """The metric from its sums over `count` positions; `std` is that of a real target."""
+        """Return the metric from its sums over `count` positions; `std` is the standard deviation of a real target."""
         if self.finish is None:
             (name,) = self.sums
             value = float(sums[name]) / count
@@ -207,7 +207,7 @@ class AtPositions:
 
 
 def at_positions(found: Predictions) -> dict[str, AtPositions]:
-    """The values that the metrics of these predictions are sums of, by name of the sum."""
+    """Return the values at each position that the metrics of these predictions sum, by name of the sum."""
     parts = {}
     for name in found.metrics:
         metric = METRICS[name]
@@ -237,7 +237,11 @@ class Sums:
             self.by_name[name] = self.by_name[name] + part.sum() if name in self.by_name else part.sum()
 
     def metrics(self, *, std: float = 1.0) -> dict[str, float]:
-        """Every metric that can be made of the sums; none without positions. `std` is that of a real target."""
+        """Return every metric that can be made of the sums, none without positions.
+
+        Args:
+            std: standard deviation of a real target.
+        """
         if not self.count:
             return {}
         return {
@@ -248,7 +252,7 @@ class Sums:
 
 
 def metrics_of(found: Predictions, *, std: float = 1.0) -> dict[str, float]:
-    """The metrics of predictions that are there all at once; `std` is that of a real target."""
+    """Return the metrics of one batch of predictions; `std` is the standard deviation of a real target."""
     sums = Sums()
     sums.add(at_positions(found))
     return sums.metrics(std=std)

@@ -193,7 +193,7 @@ class _Counts:
 
 
 def _divergences_without(ours: _Counts, theirs: _Counts, whole: float) -> list[float]:
-    """Return the divergence without each sequence and its truth; that of all if this leaves no n-grams.
+    """Return the divergence without each sequence and its truth, or of all sequences if no n-grams are left.
 
     With h(p) = p log2 p it is 1 + (sum h(p) + sum h(q) - sum h(p + q)) / 2.
     """

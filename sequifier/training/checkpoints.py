@@ -26,7 +26,7 @@ its last checkpoint; matching: like auto, but start afresh where they differ; ne
 
 
 def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume: Resume) -> dict[str, Any] | None:
-    """Return the checkpoint to resume from, or None to start afresh; `never` removes that of an unfinished run.
+    """Return the checkpoint to resume from, or None to start afresh; `never` removes an unfinished run's.
 
     Args:
         config: resolved.

@@ -53,7 +53,7 @@ class Evaluation:
 
 
 class Tally:
-    """The sums of a pass over a split: those of all metrics, and by sampling unit those that standard errors need."""
+    """The sums of a pass over a split: of all metrics, and by sampling unit where standard errors need them."""
 
     def __init__(self, split: Split, objective: Objective) -> None:
         self._split, self._objective = split, objective

@@ -137,7 +137,7 @@ def build_losses(
     Args:
         targets: name, kind and n_classes (K + 1) of each target.
         criterion: by target name; a target left out has the default of its kind.
-        class_weights: by target name, n_classes entries, that of id 0 first, which has no effect.
+        class_weights: by target name, n_classes weights, beginning with id 0, whose weight has no effect.
 
     Raises:
         ConfigError: torch refuses a criterion, or it is for another kind of target.
@@ -178,7 +178,7 @@ def _known_class_weights(target: TargetShape, weights: Sequence[float]) -> Tenso
         raise RunError(
             f"{len(weights)} class weights for `{target.name}`, which has {target.n_classes} classes",
             where=where,
-            fix=f"give {target.n_classes} numbers: that of id 0 (unknown, has no effect) first, then ids 1 to "
+            fix=f"give {target.n_classes} weights: of id 0 first (unknown, without effect), then of ids 1 to "
             f"{target.n_classes - 1} in the order of the metadata's id_maps",
         )
     return torch.tensor(weights[1:], dtype=torch.float32)

@@ -72,7 +72,7 @@ def reset_peak_memory(device_type: str) -> None:
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
-    # Not allowed everywhere, and absent outside Linux: the peak is then that of the process since its start.
+    # Not allowed everywhere, and absent outside Linux: the peak then counts from the start of the process.
     with suppress(OSError):
         _CLEAR.write_text("5")
 

@@ -29,7 +29,7 @@ class CategoricalScores:
         predicted: (M,) index of the class with the largest logit.
         confidence: (M,) its probability.
         rank: (M,) number of other classes with a logit at least as large as the true one's. So ties count against the
-            truth: a model that gives all classes the same logit knows nothing.
+            truth, because a model with equal logits has learned nothing.
     """
 
     n_classes: int

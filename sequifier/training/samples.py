@@ -34,7 +34,7 @@ def sample_text(
     Args:
         model: its mode is restored.
         metadata: vocabularies and statistics.
-        config: resolved; its columns are those of the model.
+        config: resolved; of the same run as the model.
         prompt: see `check_sampling`; None begins with one unknown event, which is not part of the text.
         temperature: of sampling; 0 takes the most likely class.
         max_length: events to generate.
@@ -152,7 +152,7 @@ def _events(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> list[Eve
 
 
 def _encoded(metadata: Metadata, column: str, events: Sequence[Event]) -> NDArray[Any]:
-    """Return ids or standardised values, (n,); without events those of one unknown event (id 0, or the mean)."""
+    """Return ids or standardised values, (n,); one unknown event (id 0, or the mean) if there are none."""
     if metadata.kind(column) == "categorical":
         ids = metadata.id_maps[column]
         return np.array([ids[_key(event[column])] for event in events] or [0], dtype=np.int64)

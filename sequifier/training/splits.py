@@ -47,8 +47,8 @@ def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[s
 
 def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
     """Return input and target columns, in stored order."""
-    wanted = {*(config.input_columns or ()), *config.target_columns}
-    return [column for column in metadata.columns if column in wanted]
+    used = {*(config.input_columns or ()), *config.target_columns}
+    return [column for column in metadata.columns if column in used]
 
 
 def read_split(

@@ -24,7 +24,7 @@ MAX_ORDER = len(NAMES) - 1
 _CHOSEN_ON = 1 << 18
 """Approximate number of training targets on which the source column of a target that is not an input is chosen."""
 _DENSE = 1 << 22
-"""Probabilities that are computed together for a criterion that needs those of all classes."""
+"""Probabilities that are computed together for a criterion that needs the probabilities of all classes."""
 
 
 class CategoricalBaselines:
@@ -34,7 +34,7 @@ class CategoricalBaselines:
         events: the training events.
         target: the target column.
         inputs: the categorical columns that the model reads. A target among them is counted after its own previous
-            events, another target after those of the input whose last event predicts it best.
+            events, another target after the events of the input whose last event predicts it best.
         n_classes: of the target and the inputs, including the unknown class.
         training: the training targets.
         max_order: largest number of previous events.

@@ -126,8 +126,8 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
     assert "ended in training after run_timeout_minutes: 0.2" in errors["hangs in a step"]
     for record in records.values():
         if record.state in ("failed", "oom"):
-            command = f"sequifier train --config-path configs/hp_search/{record.name}.yaml"
-            assert (record.error or "").endswith(f"to reproduce: {command}")
+            reproduce = f"sequifier train --config-path configs/hp_search/{record.name}.yaml"
+            assert (record.error or "").endswith(f"to reproduce: {reproduce}")
     assert "the worker died (SIGKILL); resuming from its last epoch" in full.stderr
     assert f"the worker gave no sign of life for {4} s" in full.stderr
 

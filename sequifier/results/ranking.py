@@ -9,6 +9,7 @@ import numpy as np
 
 from sequifier.artifacts.ledger import DONE, FAILED
 from sequifier.artifacts.sequence_losses import Units
+from sequifier.config.identity import default_values
 from sequifier.results.certainty import certainty, standard_error, units_of_baselines
 from sequifier.results.comparison import Comparison, compare, error_over_seeds
 from sequifier.results.settings import Setting, field_of
@@ -234,13 +235,19 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
         trials=tuple(trials),
         first=first,
         parameters={name: first.settings[name] for name in table.parameters if name in first.settings},
-        varied={field_of(key): first.values[key] for key in table.varied if key in first.values},
+        varied=_varied(first, table),
         value=value,
         standard_error=error,
         standard_error_by="prompts" if table.kind == "sampler" and error is not None else over,
         skill=None if value is None or baseline is None else skill(value, baseline[1], maximize=table.maximize),
         test_value=table.test["metrics"].get(table.metric) if tested else None,
     )
+
+
+def _varied(trial: Trial, table: Table) -> dict[str, Any]:
+    """The values of a trial that the table shows; a setting of training that is not in them has its default."""
+    values = {**default_values(), **trial.values} if trial.values else {}
+    return {field_of(key): values[key] for key in table.varied if key in values}
 
 
 def _baselines(table: Table) -> list[Baseline]:

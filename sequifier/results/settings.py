@@ -1,6 +1,7 @@
 """The settings of a run: which values of its config they are, and how they read in tables and messages."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sequifier.config.dump import inline
@@ -56,19 +57,36 @@ def flat(values: Mapping[str, Any]) -> dict[str, Setting]:
     Args:
         values: by dotted key of `train.yaml`.
     """
-    found: dict[str, Setting] = {}
-    for key, value in {**default_values(), **values}.items():
-        if key in NO_SETTINGS:
-            continue
-        name = field_of(key)
-        if isinstance(value, Mapping) and "name" in value:
-            found[name] = value["name"]
-            options = {f"{name}.{option}": below for option, below in value.items() if option != "name"}
-        else:
-            options = {name: value}
-        for option, below in options.items():
-            found[option] = shown(below) if isinstance(below, Mapping | list) else below
+    found = dict(_flat_defaults())
+    for key, value in values.items():
+        if key not in NO_SETTINGS:
+            name = field_of(key)
+            if isinstance(default_values().get(key), Mapping):
+                for option in [option for option in found if option.startswith(f"{name}.")]:
+                    del found[option]
+            found |= _entry(name, value)
     return found
+
+
+@cache
+def _flat_defaults() -> Mapping[str, Setting]:
+    found: dict[str, Setting] = {}
+    for key, value in default_values().items():
+        if key not in NO_SETTINGS:
+            found |= _entry(field_of(key), value)
+    return found
+
+
+def _entry(name: str, value: Any) -> dict[str, Setting]:
+    """A value as settings: one, or an entry's name and its options."""
+    if isinstance(value, str | int | float | None):
+        return {name: value}
+    if isinstance(value, Mapping) and "name" in value:
+        options = {f"{name}.{option}": below for option, below in value.items() if option != "name"}
+        return {name: value["name"]} | {
+            option: shown(below) if isinstance(below, Mapping | list) else below for option, below in options.items()
+        }
+    return {name: shown(value)}
 
 
 def varied_names(settings: Sequence[Mapping[str, Setting]]) -> list[str]:

@@ -74,7 +74,8 @@ def ranked_table(
             style="dim" if is_baseline else "bold" if row.rank == 1 else "",
         )
     if len(every) > most:
-        return Group(grid, Text(f"... {len(every) - most:,} more rows in results.csv"))
+        where = "" if several else " in results.csv"
+        return Group(grid, Text(f"... {len(every) - most:,} more rows{where}"))
     return grid
 
 

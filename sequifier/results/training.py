@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from sequifier.artifacts.ledger import DONE, LEDGER_FILE, Record, latest_by_run, read_ledger
 from sequifier.artifacts.read_file import json_lines
-from sequifier.config.identity import default_values
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
 from sequifier.results.environment import difference_warning
@@ -83,6 +82,7 @@ def training_table(
     test: Mapping[str, Any],
     planned: Collection[int] = (),
     keep_equal: Sequence[str] = (),
+    with_settings: bool = True,
 ) -> Table:
     """The table of a search.
 
@@ -98,6 +98,7 @@ def training_table(
         test: as in `Table`.
         planned: numbers of the runs of the search's plan: their run files exist, or will be written.
         keep_equal: dotted keys that the table shows although no two runs differ in them yet.
+        with_settings: without them the table is made faster, and can still be ranked.
     """
     history: dict[int, list[Record]] = {}
     for record in records:
@@ -112,6 +113,7 @@ def training_table(
             metric,
             keeps_batch=keeps_batch,
             is_planned=number in planned,
+            with_settings=with_settings,
         )
         for number, record in sorted(latest.items())
     ]
@@ -133,7 +135,7 @@ def training_table(
         ended=records[-1].time if records else "",
         difference=difference_warning(latest.values()),
     )
-    return with_parameters(table, keep_equal=keep_equal)
+    return with_parameters(table, keep_equal=keep_equal) if with_settings else table
 
 
 def _trial(
@@ -145,6 +147,7 @@ def _trial(
     *,
     keeps_batch: bool,
     is_planned: bool,
+    with_settings: bool,
 ) -> Trial:
     spent = [entry.seconds["total"] for entry in history if "total" in entry.seconds]
     lost, unmeasured = _attempt_seconds(history)
@@ -159,8 +162,8 @@ def _trial(
         number=record.run,
         name=record.name,
         state=record.state,
-        settings={} if given is None else flat(given),
-        values={} if given is None else {**default_values(), **given},
+        settings={} if given is None or not with_settings else flat(given),
+        values={} if given is None else given,
         configuration=record.configuration or record.identity,
         value=finite(record.value_of(metric)) if record.state in DONE else None,
         group="" if given is None else ALL_COLUMNS if columns is None else shown(columns),

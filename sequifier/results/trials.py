@@ -37,7 +37,7 @@ class Trial:
         name: name of the run.
         state: as in the ledger: planned, running, finished, pruned, failed, diverged, oom, interrupted.
         settings: its settings by field name, each a single value; a setting that does not apply is absent.
-        values: its settings by dotted key of the config, an optimizer together with its options.
+        values: its settings that are searched or not the default, by dotted key; an optimizer with its options.
         configuration: the same in trials that differ only in their seed.
         value: the metric that ranks, at the best epoch; None without a result.
         group: the feature set, or the sampler.

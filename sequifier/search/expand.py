@@ -16,12 +16,7 @@ from sequifier.config.architecture import architecture
 from sequifier.config.base import plain_type
 from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.config.fields import FROM_METADATA
-from sequifier.config.identity import (
-    by_key,
-    differing,
-    identity_of,
-    plain,
-)
+from sequifier.config.identity import differing, identity_of
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import ModelSampling, TrainingSampling
@@ -29,7 +24,6 @@ from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError
-from sequifier.results.settings import NO_SETTINGS, values_of
 from sequifier.search.cell_problems import CellProblems
 from sequifier.search.run_parts import (
     MODEL,
@@ -37,12 +31,14 @@ from sequifier.search.run_parts import (
     TRAINING,
     Model,
     NormalPart,
+    PartSettings,
     Root,
     Training,
     expand_model,
     expand_training,
     normal_part,
     normal_parts,
+    part_settings,
     scheduled,
     section_and_field,
     validation_problems,
@@ -134,12 +130,14 @@ class Expander:
         self._by_target = [
             index for index in self._dimensions[TRAINING] if by_target & set(space.dimensions[index].keys)
         ]
+        self._searched = [key for dimension in space.dimensions for key in dimension.keys if key not in FROM_METADATA]
         self._models: dict[_Key, Model] = {}
         self._trainings: dict[_Key, Training] = {}
         self._with_steps: dict[tuple[_Key, _Key], Training] = {}
         self._roots: dict[_Key, Root] = {}
         self._sizes: dict[tuple[_Key, _Key], int] = {}
         self._normal: dict[tuple[str, _Key, _Key], NormalPart] = {}
+        self._settings: dict[tuple[str, _Key, _Key], PartSettings] = {}
         self._fitting: set[tuple[_Key, _Key]] = set()  # root, and the fields of the training by target
 
     def expand(self, cell: Cell) -> Expanded:
@@ -172,13 +170,16 @@ class Expander:
         except ConfigError as error:
             raise ConfigError([self._problems.located(problem, cell) for problem in error.problems]) from error
         config = root.config.model_copy(update={MODEL: model.spec, TRAINING: training.spec})
-        parts = []
+        normal, settings = [], []
         for part, at, plain_part in ((ROOT, (), root), (MODEL, at_model, model), (TRAINING, at_training, training)):
             if (part, at_root, at) not in self._normal:
                 self._normal[part, at_root, at] = normal_part(part, config, plain_part.differing, self._data)
-            parts.append(self._normal[part, at_root, at])
+                values = self._space.values(cell)
+                self._settings[part, at_root, at] = part_settings(part, config, plain_part.differing, values)
+            normal.append(self._normal[part, at_root, at])
+            settings.append(self._settings[part, at_root, at])
         size = self._sizes[at_root, at_model]
-        return self._expanded(config, root.differing, model, training, parts, size, self._space.values(cell))
+        return self._expanded(config, root.differing, model, training, normal, size, settings)
 
     def _expanded(
         self,
@@ -188,14 +189,11 @@ class Expander:
         training: Training,
         normal: Sequence[NormalPart],
         n_parameters: int,
-        values: Mapping[str, Any],
+        settings: Sequence[PartSettings],
     ) -> Expanded:
         fingerprint = self._data.fingerprint
         identity = identity_of(root, model.differing, training.differing, fingerprint)
         of_root, of_model, of_training = normal
-        settings = values_of(config, [key for key in values if key not in FROM_METADATA])
-        written = {key: plain(values[key]) for key in settings}
-        left_out = {*settings, *NO_SETTINGS}
         spelled_out = tuple(reason for part in normal for reason in part.reasons)
         update = {"input_columns": of_root.value, MODEL: of_model.value, TRAINING: of_training.value}
         merge_key = identity
@@ -205,7 +203,7 @@ class Expander:
         if "seed" in of_root.differing:
             without_seed = {name: value for name, value in of_root.differing.items() if name != "seed"}
             configuration = identity_of(without_seed, of_model.differing, of_training.differing, fingerprint)
-        differing_values = by_key(root, model.differing, training.differing)
+        searched = {key: value for part in settings for key, value in part.searched.items()}
         return Expanded(
             config=config,
             identity=identity,
@@ -215,9 +213,9 @@ class Expander:
             normal=config.model_copy(update=update) if spelled_out else config,
             merge_key=merge_key,
             spelled_out=spelled_out,
-            settings=settings,
-            proposed={key: value for key, value in written.items() if value != settings[key]},
-            fixed={key: value for key, value in differing_values.items() if key not in left_out},
+            settings={**{key: searched[key] for key in self._searched}, **searched},
+            proposed={key: value for part in settings for key, value in part.proposed.items()},
+            fixed={key: value for part in settings for key, value in part.fixed.items()},
             configuration=configuration,
         )
 
@@ -245,9 +243,10 @@ class Expander:
         config = root.model_copy(update={TRAINING: training.spec})
         n_parameters = parameter_count(architecture(config, self._data))
         normal = normal_parts(config, self._data)
-        searched = {key for dimension in self._space.dimensions for key in dimension.keys}
-        own = {key: value for key, value in values.items() if key in searched or key in given}
-        return self._expanded(config, differing(config), model, training, normal, n_parameters, own)
+        own = {key: values[key] for key in (*self._searched, *given)}
+        of_parts = ((ROOT, differing(config)), (MODEL, model.differing), (TRAINING, training.differing))
+        settings = [part_settings(part, config, counted, own) for part, counted in of_parts]
+        return self._expanded(config, differing(config), model, training, normal, n_parameters, settings)
 
     def _key(self, cell: Cell, dimensions: Sequence[int]) -> _Key:
         return tuple((cell.digits[index], cell.draws[index]) for index in dimensions)

@@ -52,7 +52,7 @@ def surplus(plan: Plan, records: Sequence[Record]) -> list[Path]:
     models = {number: model_files(record) for number, record in latest_by_run(records).items()}
     decided, kept = [], set()
     is_open = _Open(plan, records)
-    for row in in_order(search_table(plan, records)):
+    for row in in_order(search_table(plan, records, to_rank_alone=True)):
         if is_open(row.numbers):
             kept.add(row.run)
         elif row.value is not None and models[row.run]:  # a pruned run has none to keep

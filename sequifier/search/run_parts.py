@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sequifier.config.fields import FROM_METADATA
 from sequifier.config.identity import (
     MODEL_DEFAULTS,
     canonical_attention,
@@ -13,6 +14,7 @@ from sequifier.config.identity import (
     canonical_training,
     differing,
     identity_of,
+    plain,
 )
 from sequifier.config.model import ModelSpec
 from sequifier.config.normal_form import normal_inputs, normal_model, normal_training
@@ -20,11 +22,27 @@ from sequifier.config.resolve import DataSchema, check_schedule
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
+from sequifier.results.settings import NO_SETTINGS, values_of
 
 ROOT, MODEL, TRAINING = "", "model_spec", "training_spec"
 """The parts of a run, as the first part of a dotted key."""
 
 _Section = TypeVar("_Section", ModelSpec, TrainingSpec)
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """The settings of a part of a run.
+
+    Attributes:
+        searched: searched values by dotted key, as the run has them.
+        proposed: those that the search config writes in another form: null for what the data fill in, gqa for mha.
+        fixed: other values that count in the identity and are not the default, by dotted key.
+    """
+
+    searched: Mapping[str, Any]
+    proposed: Mapping[str, Any]
+    fixed: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,30 @@ def merge_key_of(config: TrainConfig, data: DataSchema) -> str:
     """The identity of the normal form of a resolved run in canonical form."""
     root, model, training = (part.differing for part in normal_parts(config, data))
     return identity_of(root, model, training, data.fingerprint)
+
+
+def part_settings(part: str, config: TrainConfig, counted: Mapping[str, Any], given: Mapping[str, Any]) -> PartSettings:
+    """The settings of a part of a run.
+
+    Args:
+        part: its section.
+        config: the run.
+        counted: the fields of the section that `differing` returns.
+        given: searched values of all parts as they are written, by dotted key.
+    """
+    written = {
+        key: plain(value)
+        for key, value in given.items()
+        if section_and_field(key)[0] == part and key not in FROM_METADATA
+    }
+    searched = values_of(config, [*written])
+    left_out = {*searched, *NO_SETTINGS}
+    by_key = {f"{part}.{name}" if part else name: value for name, value in counted.items()}
+    return PartSettings(
+        searched,
+        proposed={key: value for key, value in written.items() if value != searched[key]},
+        fixed={key: value for key, value in by_key.items() if key not in left_out},
+    )
 
 
 def normal_parts(config: TrainConfig, data: DataSchema) -> list[NormalPart]:

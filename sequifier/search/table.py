@@ -19,6 +19,7 @@ def search_table(
     *,
     baselines: Mapping[str, Mapping[str, float]] | None = None,
     test: Mapping[str, Any] | None = None,
+    to_rank_alone: bool = False,
 ) -> Table:
     """The table of a search.
 
@@ -27,13 +28,14 @@ def search_table(
         records: its ledger.
         baselines: name -> metrics on the same targets.
         test: run and metrics of the winner on the test split; empty without one.
+        to_rank_alone: leave out settings and runs to come, which takes a fraction of the time.
     """
     config = plan.config
     files = RunFiles(records, config.root, folder=run_folder(config), searched=plan.searched)
     planned = {
         run.number: run.new_record(plan.fingerprint, "planned", files={"config": str(run.path)})
         for run in plan.runs
-        if run.record is None
+        if run.record is None and not to_rank_alone
     }
     return training_table(
         config.root / "logs" / config.hp_search_name,
@@ -43,6 +45,7 @@ def search_table(
         metric=config.metric,
         direction=config.direction,
         document=plain(config),
+        with_settings=not to_rank_alone,
         planned={run.number for run in plan.runs},
         baselines=baselines or {},
         test=test or {},

@@ -55,10 +55,8 @@ def make(
 def check_config(config: "BaseModel") -> "Checked":
     """Everything that can be known to be wrong before a command runs; see `check.check`."""
     from sequifier.check import check
-    from sequifier.search.optimizer_steps import StepCounter
-    from sequifier.search.planner import Planner
 
-    return check(config, plan_search=lambda search: Planner(search).plan(()), steps_of=StepCounter)
+    return check(config)
 
 
 def preprocess(config: "PreprocessConfig", *, log: Log) -> Path:
@@ -89,7 +87,7 @@ def train(
     Ctrl-C once finishes the epoch, saves and ends; twice ends at once.
 
     Args:
-        config: a null seed is drawn here, and recorded.
+        config: a null seed is replaced by a random one, which is recorded.
         config_path: the file it was loaded from. A search's run file gives a warning when the data are not the planned.
         resume: None follows `continue_training`.
         emit: receives events, see `run.run`.
@@ -256,7 +254,7 @@ def search(
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends it there.
         executor: trains the runs; None for one worker process on this machine.
-        emit: receives events, see `search.runner.Search`.
+        emit: receives events, see `search.attempts.Search`.
 
     Raises:
         ConfigError, DataError, RunError: before anything trains.
@@ -291,7 +289,7 @@ def sampler_search(
     """Search for the sampler that continues sequences best, and try what is left of the search.
 
     Model, endpoint and judge are called once before anything else is. Ctrl-C once finishes the configuration; twice
-    ends at once, and the same search goes on from what is written.
+    ends at once, and the same search resumes from what is written.
 
     Args:
         config: the search.

@@ -22,12 +22,11 @@ from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
-from sequifier.search.expand import StepsOf
-from sequifier.search.plan import Plan
+from sequifier.search.optimizer_steps import StepCounter
+from sequifier.search.planner import Planner
 from sequifier.search.program_check import check_programs
 
 Found = TypeVar("Found")
-PlanSearch = Callable[[SearchConfig], Plan]
 INPUTS = ("metadata_config_path", "training_data_path", "validation_data_path", "model_path", "data_path")
 
 
@@ -50,13 +49,11 @@ class Checked:
     notes: tuple[Problem, ...]
 
 
-def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Metadata], StepsOf]) -> Checked:
+def check(config: BaseModel) -> Checked:
     """Check a config as far as its files exist.
 
     Args:
         config: as loaded.
-        plan_search: plans a search; called when its metadata exist.
-        steps_of: counts the optimizer steps of a run on data; called for schedulers that advance by them.
 
     Raises:
         ConfigError: all problems.
@@ -76,9 +73,9 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
     data = _metadata(config)
     facts: list[str] = []
     if isinstance(config, TrainConfig):
-        config = _check_run(config, data, steps_of, problems, notes)
+        config = _check_run(config, data, problems, notes)
     elif isinstance(config, SearchConfig) and data is not None and not problems:
-        plan = _collect(problems, partial(plan_search, config))
+        plan = _collect(problems, lambda: Planner(config).plan(()))
         many = 0 if plan is None else len(plan.runs) + plan.n_to_propose
         facts.append("1 run" if many == 1 else f"{many:,} runs")
         notes += [Problem("", note) for note in (plan.notes if plan else ())]
@@ -100,7 +97,6 @@ def check(config: BaseModel, *, plan_search: PlanSearch, steps_of: Callable[[Met
 def _check_run(
     config: TrainConfig,
     data: tuple[Path, Metadata] | None,
-    steps_of: Callable[[Metadata], StepsOf],
     problems: list[Problem],
     notes: list[Problem],
 ) -> TrainConfig:
@@ -113,7 +109,7 @@ def _check_run(
     spec = config.training_spec
     steps = None
     if spec.scheduler_step_on == "batch" and data is not None and not problems and not notes:
-        steps = steps_of(data[1])(config)
+        steps = StepCounter(data[1])(config)
     spec, of_schedule = _collect(problems, partial(check_schedule, spec, steps=steps)) or (spec, None)
     for name, odd in (("scheduler", of_schedule), ("optimizer", ignored_fields(spec.optimizer))):
         if odd is not None:

@@ -51,7 +51,7 @@ def command(
 ) -> int:
     """Expand a search into run files, train each, rank them, export one ONNX model per run.
 
-    Run the same command again to go on where it stopped; add values and only the new configurations run.
+    Run the same command again to resume the search; add values, and only the new configurations run.
 
     \b
     Example:

@@ -85,9 +85,9 @@ def make_plan(
         distinct.check(space.extremes())
     else:
         distinct.through(_strategy(config, space, seed).candidates(0, ()))
-    drawn = frozenset(distinct.found)
+    sampled = frozenset(distinct.found)
     if config.search_strategy != "grid":
-        others = [record for record in configurations if record.identity not in drawn]
+        others = [record for record in configurations if record.identity not in sampled]
         distinct.add_known(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
     distinct.explain()
 
@@ -131,7 +131,7 @@ def make_plan(
         not_sampled=frozenset(
             numbers[identity]
             for identity in distinct.found
-            if config.search_strategy == "sample" and identity not in drawn
+            if config.search_strategy == "sample" and identity not in sampled
         ),
     )
 

@@ -62,7 +62,7 @@ class Proposer:
         """
         latest = latest_by_run(records)
         configurations = [record for record in latest.values() if record.seed == self._plan.seed]
-        told: list[Observation] = []
+        observations: list[Observation] = []
         taken, alike = set(self._first), set(self._first_alike)
         for record in configurations:
             found = self._cells.find(self._files.completed(record))
@@ -72,11 +72,11 @@ class Proposer:
                 continue
             taken.add(record.identity)
             alike |= {record.identity, record.merge_key}
-            if found is not None and (outcome := _told(record, found[0], self._config.metric)) is not None:
-                told.append(outcome)
+            if found is not None and (outcome := _observation(record, found[0], self._config.metric)) is not None:
+                observations.append(outcome)
         if self._config.n_samples is not None and len(taken) >= self._config.n_samples:
             return None
-        expanded = self._first_new(len(taken), alike, told)
+        expanded = self._first_new(len(taken), alike, observations)
         if expanded is None:
             return None
         lost = next((record for record in configurations if record.identity == expanded.identity), None)
@@ -84,8 +84,8 @@ class Proposer:
         number = max(numbers, default=-1) + 1 if lost is None else lost.run
         return planned_run(self._config, self._folder, number, expanded, self._changed(expanded), lost)
 
-    def _first_new(self, n_taken: int, alike: set[str], told: Sequence[Observation]) -> Expanded | None:
-        for tried, cell in enumerate(self._strategy.candidates(n_taken, told)):
+    def _first_new(self, n_taken: int, alike: set[str], observations: Sequence[Observation]) -> Expanded | None:
+        for tried, cell in enumerate(self._strategy.candidates(n_taken, observations)):
             if not self._space.is_finite and tried >= MAX_REPETITIONS:
                 return None
             try:
@@ -106,7 +106,7 @@ def _is_settled(record: Record) -> bool:
     return record.state in DONE | FAILED
 
 
-def _told(record: Record, cell: Cell, metric: str) -> Observation | None:
+def _observation(record: Record, cell: Cell, metric: str) -> Observation | None:
     """The result of a cell, from its record; None while there is none."""
     value = record.value_of(metric)
     match record.state:

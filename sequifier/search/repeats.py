@@ -49,7 +49,7 @@ def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:
 
 
 def to_confirm(plan: Plan, records: Sequence[Record]) -> list[int]:
-    """The numbers of the `confirm_top` best runs so far, best first, among those that the config asks for.
+    """The numbers of the `confirm_top` best runs so far, best first, among those in the config.
 
     Only runs with the search's own seed count, so that the results of confirmations do not change which are confirmed.
     """

@@ -1,6 +1,6 @@
 """One start of a search: its plan, the training of what is left, the confirmation and the test score of the best.
 
-What trains (an executor) and what asks for an early end (an interrupt) are handed in.
+The executor that trains, and the interrupt that ends the search early, are handed in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +109,7 @@ def search(
         interrupt: entered while runs train; when it is set, the search ends after the current run.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends the search there.
-        emit: receives `planned`, and the events of `runner.Search`.
+        emit: receives `planned`, and the events of `attempts.Search`.
 
     Raises:
         ConfigError, DataError: before anything trains.
@@ -217,7 +217,7 @@ class _Session:
         winner = next((row for row in rows if row.rank == 1), None)
         if len(splits) < 3 or winner is None or self._folder.is_scored(winner.run):
             return
-        run_file = Path(winner.first.config_path)  # of a run which the config no longer asks for it may be gone
+        run_file = Path(winner.first.config_path)  # may be gone where the config no longer has the run
         if not run_file.is_file() or not winner.model_path.endswith(".onnx"):
             return
         model = self._planner.config.root / winner.model_path

@@ -93,7 +93,7 @@ TORCH_IN_ARTIFACTS = {
     f"artifacts/{name}.py" for name in ("tensor_shards", "torch_file", "checkpoint", "torch_model_file")
 }
 
-# torch has the writer of TensorBoard's event files: docs/decisions/023-libraries-instead-of-our-own.md
+# torch has the writer of TensorBoard's event files: docs/decisions/026-libraries-instead-of-our-own.md
 TORCH_IN_REPORT = {"report/exports/tensorboard.py"}
 
 

@@ -28,7 +28,7 @@ def print_table(table: "Table", rows: "Sequence[Configuration]") -> None:
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:
-    """Print where the results are, whether the winner beats the baselines, and the next commands."""
+    """Print errors, whether the best run beats the baselines, where its files are, and the next commands."""
     out = console(soft_wrap=True)
     for row in result.rows:
         if row.error and row.state != "pruned":
@@ -49,14 +49,14 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
 
 
 def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> None:
-    """Print whether the winner beats the baselines, where its files are, and how to make them again."""
+    """Print whether the best run beats the baselines, where its files are, and how to train it again."""
     out = console(soft_wrap=True)
     root, name = result.plan.config.root, result.plan.config.hp_search_name
     winner, baseline = ranked[0], result.table.best_baseline
     kept = next((row for row in ranked if row.model_path), None)
     if baseline is not None and winner.value is not None:
         if result.table.sign * winner.value >= result.table.sign * baseline[1]:
-            out.print("warning: the best run is not better than the best baseline", style="yellow")
+            out.print("warning: the best run does not beat the best baseline", style="yellow")
         elif winner.beats_baselines is False:
             out.print(
                 "warning: the best run is not significantly better than every baseline (paired t tests at 97.5 %, "
@@ -72,19 +72,20 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         which = "best model: " if kept is winner else f"best model on disk, of run {kept.run}: "
         out.print(f"{which} {root / kept.model_path}", markup=False)
     out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
-    out.print(f"run it again: sequifier train --config-path {winner.first.config_path}", markup=False)
+    if winner.first.config_path:
+        out.print(f"train it again: sequifier train --config-path {winner.first.config_path}", markup=False)
     again = [row for row in result.rows if row.model_again]
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"
-        out.print(f"{several} not on disk; to make one again: {again[0].model_again}", markup=False)
+        out.print(f"{several} not on disk; to train one again: {again[0].model_again}", markup=False)
 
 
 def refused_text(refused: Mapping[str, int]) -> str:
-    """How many proposals were passed over, and the commonest reasons."""
+    """The number of proposals that were skipped, and the most frequent reasons."""
     total = sum(refused.values())
     proposals = (
-        "1 proposal was no valid run and was" if total == 1 else f"{total} proposals were no valid runs and were"
+        "1 proposal was not a valid run and was" if total == 1 else f"{total} proposals were not valid runs and were"
     )
     reasons = sorted(refused, key=lambda reason: -refused[reason])
     more = f"; and {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
-    return f"{proposals} passed over: {'; '.join(reasons[:_REASONS])}{more}"
+    return f"{proposals} skipped: {'; '.join(reasons[:_REASONS])}{more}"

@@ -58,9 +58,9 @@ def test_the_expected_time_is_said_once(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_what_was_passed_over_is_said_with_the_commonest_reasons() -> None:
-    assert refused_text({"a": 1}) == "1 proposal was no valid run and was passed over: a"
+    assert refused_text({"a": 1}) == "1 proposal was not a valid run and was skipped: a"
     text = refused_text({"a": 1, "b": 5, "c": 2, "d": 1, "e": 1})
-    assert text == "10 proposals were no valid runs and were passed over: b; c; a; and 2 more reasons"
+    assert text == "10 proposals were not valid runs and were skipped: b; c; a; and 2 more reasons"
 
 
 def test_sizes_are_rounded_as_a_person_says_them() -> None:

@@ -144,7 +144,7 @@ def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, sea
         (models[0], ""),
         ("", again.format(2)),
     ]
-    assert f"2 models are not on disk; to make one again: {again.format(0)}" in done.stdout
+    assert f"2 models are not on disk; to train one again: {again.format(0)}" in done.stdout
     assert done.stdout.count("model not kept") == 2
     assert json.loads((shop / "logs/tune/test.json").read_text())["run"] == 1, "the winner was scored on the test split"
 

@@ -35,7 +35,7 @@ def analyse(tables: Sequence[Table], *, fanova: bool = False) -> Analysis:
         groups=group_performance(table),
         importances=found,
         ranges=tuple(best_ranges(table, rows)),
-        values={name: value_performance(table, name) for name in table.parameters},
+        values={name: value_performance(table, name) for name in table.settings},
         in_groups=tuple(_in_groups(table)) if table.kind == "sampler" else (),
         interactions=tuple(interactions(table, [each.parameter for each in found.parameters])),
         curves=curve_facts(table, rows),
@@ -51,8 +51,8 @@ def _in_groups(table: Table) -> list[InGroup]:
     result = []
     for name, trials in by(table.trials, lambda trial: trial.group).items():
         names = tuple(
-            setting for setting in table.parameters if len({repr(trial.settings.get(setting)) for trial in trials}) > 1
+            setting for setting in table.settings if len({repr(trial.settings.get(setting)) for trial in trials}) > 1
         )
-        own = replace(table, trials=tuple(trials), parameters=names)
+        own = replace(table, trials=tuple(trials), settings=names)
         result.append(InGroup(name, importances(own), tuple(best_ranges(own, ranked(own)))))
     return result

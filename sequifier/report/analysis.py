@@ -74,11 +74,12 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
     found: dict[str, Any] = _plain(analysis)
     table = found.pop("table")
     table.pop("document")
+    table["parameters"] = table.pop("settings")
     return {**{key: table.pop(key) for key in ("name", "kind", "metric", "direction")}, **found, "table": table}
 
 
 _JSON_OF_ROW = (
-    *("rank", "first", "parameters", "value", "standard_error", "standard_error_by", "degrees", "skill", "n_seeds"),
+    *("rank", "first", "value", "standard_error", "standard_error_by", "degrees", "skill", "n_seeds"),
     *("is_indistinguishable", "beats_baselines", "n_parameters", "seconds"),
 )
 _NOT_IN_JSON = ("values", "varied")
@@ -87,7 +88,9 @@ _NOT_IN_JSON = ("values", "varied")
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Configuration):
-        return {"trials": list(value.numbers)} | {name: _plain(getattr(value, name)) for name in _JSON_OF_ROW}
+        return {"trials": list(value.numbers), "parameters": _plain(value.settings)} | {
+            name: _plain(getattr(value, name)) for name in _JSON_OF_ROW
+        }
     if is_dataclass(value) and not isinstance(value, type):
         left_out = _NOT_IN_JSON if isinstance(value, Trial | Table) else ()
         names = [field.name for field in fields(value) if field.name not in left_out]

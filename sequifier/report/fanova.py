@@ -32,7 +32,7 @@ def study_of(table: Table) -> "Study":
     trials = table.complete
     values: dict[str, list[Setting]] = {}
     for trial in trials:
-        for name in table.parameters:
+        for name in table.settings:
             if name in trial.settings:
                 values.setdefault(name, []).append(trial.settings[name])
     spaces = {
@@ -85,14 +85,14 @@ def fanova_shares(
     Returns:
         Setting -> `fanova`, `fanova_low`, `fanova_high`.
     """
-    names = [name for name in table.parameters if all(name in trial.settings for trial in trials)]
+    names = [name for name in table.settings if all(name in trial.settings for trial in trials)]
 
     def shares_of(sample: Sequence[Trial], n_trees: int) -> Mapping[str, float]:
         from optuna.importance import FanovaImportanceEvaluator
 
         if len({trial.value for trial in sample}) < 2:
             return dict.fromkeys(names, 0.0)
-        study = study_of(replace(table, trials=tuple(sample), parameters=tuple(names)))
+        study = study_of(replace(table, trials=tuple(sample), settings=tuple(names)))
         return FanovaImportanceEvaluator(n_trees=n_trees, seed=0).evaluate(study, params=names)
 
     if not names:

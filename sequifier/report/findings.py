@@ -46,7 +46,7 @@ def _without_result(found: Analysis) -> Iterator[Finding]:
 def _winner(found: Analysis) -> Iterator[Finding]:
     best, overview, table = found.rows[0], found.overview, found.table
     assert best.value is not None
-    settings = ", ".join(f"{key} {text_of(value)}" for key, value in best.parameters.items())
+    settings = ", ".join(f"{key} {text_of(value)}" for key, value in best.settings.items())
     yield Finding(
         "winner",
         f"{_capital(run_label(table, best.first))} is best: {table.metric} {number(best.value)}{_error(best)}"

@@ -122,7 +122,7 @@ def best_ranges(table: Table, rows: Sequence[Configuration]) -> list[BestRange]:
     """For each setting, the values in the best quarter of the configurations with a result."""
     with_result = [row for row in rows if row.rank is not None]
     top = with_result[: top_count(len(with_result))]
-    return [_range(name, table, with_result, top) for name in table.parameters if with_result]
+    return [_range(name, table, with_result, top) for name in table.settings if with_result]
 
 
 def top_count(n: int) -> int:
@@ -182,7 +182,7 @@ def _paired(trials: Sequence[Trial], reference: Sequence[Trial], table: Table, o
     """Differences of trials that are the same in everything except their group."""
 
     def key(trial: Trial) -> tuple[object, ...]:
-        settings = tuple(repr(trial.settings.get(name)) for name in table.parameters if name not in own)
+        settings = tuple(repr(trial.settings.get(name)) for name in table.settings if name not in own)
         return (*settings, trial.seed)
 
     values = {key(trial): trial.value for trial in reference}
@@ -198,8 +198,8 @@ def _from_best(groups: Sequence[Group], table: Table) -> list[Group]:
 
 
 def _range(name: str, table: Table, rows: Sequence[Configuration], top: Sequence[Configuration]) -> BestRange:
-    every = [row.parameters[name] for row in rows if name in row.parameters]
-    good = [row.parameters[name] for row in top if name in row.parameters]
+    every = [row.settings[name] for row in rows if name in row.settings]
+    good = [row.settings[name] for row in top if name in row.settings]
     numbers = [value for value in every if is_number(value)]
     good_numbers = [value for value in good if is_number(value)]
     numeric = bool(every) and len(numbers) == len(every)
@@ -223,7 +223,7 @@ def _range(name: str, table: Table, rows: Sequence[Configuration], top: Sequence
         at_low=at_low,
         at_high=at_high,
         shares=shares,
-        best=rows[0].parameters.get(name),
+        best=rows[0].settings.get(name),
         n_top=len(good),
     )
 

@@ -91,14 +91,14 @@ def importances(table: Table, *, fanova: bool = False, draws: int = DRAWS, seed:
     quantile = top_quantile(len(trials))
     if fanova:
         require_sklearn()
-    if not table.parameters:
+    if not table.settings:
         return Importances((), len(trials), quantile, "nothing differs between the trials")
     if len(trials) < FEWEST:
         return Importances(
             (), len(trials), quantile, f"needs {FEWEST} trials with a result, and there are {len(trials)}"
         )
     losses = np.array([table.sign * (trial.value or 0.0) for trial in trials])
-    columns = [Column.of(name, trials) for name in table.parameters]
+    columns = [Column.of(name, trials) for name in table.settings]
     once = np.ones(len(trials), dtype=np.int64)
     ped = np.array([column.ped_anova(once, losses) for column in columns])
     group = np.array([column.group_deviation(once, losses) for column in columns])

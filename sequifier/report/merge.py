@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sequifier.errors import RunError
 from sequifier.report.groups import TOP_SHARE, top_count
 from sequifier.results.ranking import Configuration, ranked
-from sequifier.results.trials import Table, Trial, with_parameters
+from sequifier.results.trials import Table, Trial, with_varied_settings
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def merged(tables: Sequence[Table]) -> Table:
     if scored:
         test = {**scored[0][0], "run": new_number[scored[0][1].search, scored[0][1].number]}
     names = " + ".join(table.name for table in tables)
-    return with_parameters(
+    return with_varied_settings(
         replace(
             first,
             name=names,

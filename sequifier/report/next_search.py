@@ -82,7 +82,7 @@ def _narrowed(document: Mapping[str, Any], analysis: Analysis, evidence: Evidenc
     found = dict(old)
     groups = [*LINKED.values(), *(tuple(fields) for fields in document.get("links") or [])]
     for fields in groups:
-        varied = [name for name in fields if name in analysis.table.parameters]
+        varied = [name for name in fields if name in analysis.table.settings]
         used = only_winner if varied and settled.issuperset(varied) else evidence
         found |= narrow_group({name: old[name] for name in fields if name in old}, used)
     linked = {name for fields in groups for name in fields if n_values(old.get(name)) > 1}

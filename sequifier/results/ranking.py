@@ -25,7 +25,7 @@ class Configuration:
         rank: from 1; None without a result.
         trials: all of them, in order of number.
         first: the trial that stands for it: the first one with a result.
-        parameters: in which configurations differ.
+        settings: the settings in which configurations differ.
         varied: the values of `Table.varied`, by field name.
         value: the metric that ranks, the mean over trials with a result.
         standard_error: of that mean, over sampling units and seeds; None where it is not known.
@@ -41,7 +41,7 @@ class Configuration:
     rank: int | None
     trials: tuple[Trial, ...]
     first: Trial
-    parameters: Mapping[str, Setting] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
     varied: Mapping[str, Any] = field(default_factory=dict)
     value: float | None = None
     standard_error: float | None = None
@@ -234,7 +234,7 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
         rank=None,
         trials=tuple(trials),
         first=first,
-        parameters={name: first.settings[name] for name in table.parameters if name in first.settings},
+        settings={name: first.settings[name] for name in table.settings if name in first.settings},
         varied=_varied(first, table),
         value=value,
         standard_error=error,

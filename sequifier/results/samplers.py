@@ -14,7 +14,7 @@ from sequifier.results.find import is_running
 from sequifier.results.run_files import read_document
 from sequifier.results.search_folder import CONFIG_FILE
 from sequifier.results.settings import Setting
-from sequifier.results.trials import Direction, Table, Trial, finite, with_parameters
+from sequifier.results.trials import Direction, Table, Trial, finite, with_varied_settings
 
 MINIMIZED = (*(name for name, score in SAMPLER_SCORES.items() if score.lower_is_better), "standard_error")
 """Prefixes of measures for which lower is better."""
@@ -134,7 +134,7 @@ def _table(name: str, trials: Sequence[Trial], metric: str | None, direction: Di
         group_name="sampler",
         **fields,
     )
-    return with_parameters(table, keep_equal=list(dict.fromkeys(key for trial in trials for key in trial.values)))
+    return with_varied_settings(table, keep_equal=list(dict.fromkeys(key for trial in trials for key in trial.values)))
 
 
 def _by_measure(trial: Trial, metric: str) -> Trial:

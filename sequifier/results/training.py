@@ -17,7 +17,7 @@ from sequifier.results.find import find_ranking, is_running
 from sequifier.results.run_files import RunFiles, read_document
 from sequifier.results.search_folder import CONFIG_FILE, read_baselines, read_test
 from sequifier.results.settings import flat, shown
-from sequifier.results.trials import Batch, Curve, Direction, Table, Trial, finite, with_parameters
+from sequifier.results.trials import Batch, Curve, Direction, Table, Trial, finite, with_varied_settings
 
 ALL_COLUMNS = "all columns"
 MOST_EPOCHS = 1_000_000
@@ -135,7 +135,7 @@ def training_table(
         ended=records[-1].time if records else "",
         difference=difference_warning(latest.values()),
     )
-    return with_parameters(table, keep_equal=keep_equal) if with_settings else table
+    return with_varied_settings(table, keep_equal=keep_equal) if with_settings else table
 
 
 def _trial(

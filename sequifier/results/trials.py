@@ -128,8 +128,8 @@ class Table:
         direction: direction of the metric.
         trials: the trials in order of number.
         varied: keys of `Trial.values` in which trials differ.
-        parameters: names of the settings in which trials differ; of those that always change together, one.
-        linked: name in `parameters` -> other settings that always change together with it.
+        settings: names of the settings in which trials differ; of those that always change together, one.
+        linked: name in `settings` -> other settings that always change together with it.
         group_name: what `Trial.group` is: "feature set" or "sampler".
         model: model that the samplers draw from; "" where it is unknown.
         baselines: name -> metrics.
@@ -151,7 +151,7 @@ class Table:
     metric: str
     direction: Direction
     trials: tuple[Trial, ...]
-    parameters: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     linked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group_name: str = "feature set"
     model: str = ""
@@ -185,9 +185,9 @@ class Table:
         return len({trial.search for trial in self.trials}) > 1
 
     @property
-    def all_parameters(self) -> list[str]:
+    def all_settings(self) -> list[str]:
         """The settings in which trials differ, including all that always change together."""
-        return [name for first in self.parameters for name in (first, *self.linked.get(first, ()))]
+        return [name for first in self.settings for name in (first, *self.linked.get(first, ()))]
 
     @property
     def complete(self) -> list[Trial]:
@@ -203,7 +203,7 @@ class Table:
         return min(known.items(), key=lambda item: self.sign * item[1])
 
 
-def with_parameters(table: Table, *, keep_equal: Sequence[str] = ()) -> Table:
+def with_varied_settings(table: Table, *, keep_equal: Sequence[str] = ()) -> Table:
     """The table with the settings in which its trials differ.
 
     Args:
@@ -217,8 +217,8 @@ def with_parameters(table: Table, *, keep_equal: Sequence[str] = ()) -> Table:
     varied = varied_names(settings)
     linked = _linked(varied, settings)
     others = {name for names in linked.values() for name in names}
-    parameters = tuple(name for name in varied if name not in others)
-    return replace(table, varied=tuple(differing), parameters=parameters, linked=linked)
+    names = tuple(name for name in varied if name not in others)
+    return replace(table, varied=tuple(differing), settings=names, linked=linked)
 
 
 def run_label(table: Table, trial: Trial) -> str:

@@ -35,7 +35,7 @@ def test_a_ranked_real_search_is_as_in_its_results(real_project: Path) -> None:
         assert " ".join(map(str, own.numbers)) == row["runs"]
         assert own.n_parameters == int(row["parameters"])
         assert own.n_seeds == 2
-    assert table.parameters == ("input_columns", "learning_rate")
+    assert table.settings == ("input_columns", "learning_rate")
     assert [len(trial.curve) for trial in table.trials] == [3] * 8
     assert all(len(trial.train_curve) == 3 and trial.record is not None for trial in table.trials)
     noise = seed_noise(table, found)
@@ -165,6 +165,6 @@ def test_the_newest_search_is_the_one_worked_on_last(tmp_path: Path, monkeypatch
 
 
 def test_settings_that_always_change_together_are_one_parameter(wide: Table) -> None:
-    assert set(wide.parameters) >= {"learning_rate", "dropout", "optimizer", "num_layers", "dim_model", "n_head"}
+    assert set(wide.settings) >= {"learning_rate", "dropout", "optimizer", "num_layers", "dim_model", "n_head"}
     assert wide.linked == {"dim_model": ("dim_feedforward", "initial_embedding_dim")}
     assert Counter(trial.group for trial in wide.trials).keys() == {"[kind]", "[kind, length]"}

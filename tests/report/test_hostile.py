@@ -59,7 +59,7 @@ def test_a_search_that_is_running(tmp_path: Path) -> None:
 def test_one_run(tmp_path: Path) -> None:
     write_search(tmp_path, n_runs=1, epochs=3)
     analysis, page, text = everything(read_search(str(tmp_path / "logs" / "wide")))
-    assert analysis.table.parameters == () and analysis.overview.n_configurations == 1
+    assert analysis.table.settings == () and analysis.overview.n_configurations == 1
     assert "Nothing differs between the trials" in page and "nothing differs" in text
     assert analysis.recommendations[0].text.startswith("Run 0 is best")
 

@@ -126,7 +126,7 @@ def test_fanova_is_optunas() -> None:
     names = ["learning_rate", "dim_model", "optimizer"]
     table = table_of(planted(40), [*names, "optimizer.weight_decay"])
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=FANOVA_TREES, seed=0)
-    expected = evaluator.evaluate(study_of(replace(table, parameters=tuple(names))), params=names)
+    expected = evaluator.evaluate(study_of(replace(table, settings=tuple(names))), params=names)
     found = {each.parameter: each for each in importances(table, fanova=True, draws=2).parameters}
     assert {name: found[name].fanova for name in names} == pytest.approx(expected)
     assert found["optimizer.weight_decay"].fanova is None, "not every run has it"

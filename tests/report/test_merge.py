@@ -48,7 +48,7 @@ def test_a_run_of_two_searches_counts_once(two: tuple[Table, Table]) -> None:
     assert {trial.identity: trial.value for trial in table.trials} == every
     values = [row.value for row in ranked(table)]
     assert values == sorted(every.values())  # type: ignore[type-var]
-    assert set(table.parameters) == {"learning_rate", "dropout"}
+    assert set(table.settings) == {"learning_rate", "dropout"}
     assert {trial.settings["learning_rate"] for trial in table.trials} == {1e-2, 1e-3, 1e-4}
 
 
@@ -78,7 +78,7 @@ def test_a_failed_run_gives_way_to_the_same_run_with_a_result(two: tuple[Table, 
 def test_a_setting_that_differs_between_the_searches_becomes_a_parameter(two: tuple[Table, Table]) -> None:
     first, second = two
     wider = [replace(t, settings={**t.settings, "gradient_clip": 1.0}, identity=f"x{t.number}") for t in second.trials]
-    assert "gradient_clip" in merged([first, replace(second, trials=tuple(wider))]).parameters
+    assert "gradient_clip" in merged([first, replace(second, trials=tuple(wider))]).settings
 
 
 def test_searches_whose_results_mean_something_else_are_not_compared(two: tuple[Table, Table], tmp_path: Path) -> None:

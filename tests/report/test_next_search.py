@@ -83,7 +83,7 @@ def test_it_reaches_beyond_an_end_that_the_best_reached_within_the_bounds_of_a_f
             for place, trial in enumerate(wide.trials[:24])
         ]
         document = {**wide.document, "training_hyperparameter_sampling": {name: values, "epochs": [12]}}
-        table = replace(wide, trials=tuple(trials), parameters=(name,), linked={}, document=document)
+        table = replace(wide, trials=tuple(trials), settings=(name,), linked={}, document=document)
         return sections(next_search(analyse([table]))).get(name)
 
     assert with_best("batch_size", [8, 16, 32], [32, 16, 8]) == [32, 64]

@@ -69,7 +69,7 @@ def test_each_sampler_has_its_own_importance_and_ranges(folder: Path) -> None:
         names = {each.parameter for each in group.ranges}
         assert names == {"temperature", RANGES[group.name][0]}
         assert {each.parameter for each in group.importances.parameters} == names
-    assert analysis.table.parameters[0] == "sampler" and "max_tokens" not in analysis.table.parameters
+    assert analysis.table.settings[0] == "sampler" and "max_tokens" not in analysis.table.settings
 
 
 def test_a_result_file_says_the_same_as_the_ledger(folder: Path) -> None:

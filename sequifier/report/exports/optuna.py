@@ -62,7 +62,7 @@ def export_optuna(
         raise RunError("the search has no runs yet", where=str(folder / LEDGER_FILE))
     table = collect_search(folder, metric=metric, direction=direction)
     settings = {
-        trial.number: {name: trial.settings[name] for name in table.all_parameters if name in trial.settings}
+        trial.number: {name: trial.settings[name] for name in table.all_settings if name in trial.settings}
         for trial in table.trials
     }
     ledger = str((folder / LEDGER_FILE).absolute())

@@ -91,7 +91,7 @@ def tracked_runs(table: Table) -> list[TrackedRun]:
 
 def varied(table: Table) -> list[str]:
     """Return the settings in which runs differ, linked ones included, and the seed where it differs."""
-    return [*table.all_parameters, *(["seed"] if len({trial.seed for trial in table.trials}) > 1 else [])]
+    return [*table.all_settings, *(["seed"] if len({trial.seed for trial in table.trials}) > 1 else [])]
 
 
 def plain_name(name: str) -> str:

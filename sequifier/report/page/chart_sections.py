@@ -33,7 +33,7 @@ def parallel_section(analysis: Analysis) -> list[Section]:
     """Draw all settings as parallel coordinates."""
     table = analysis.table
     rows = [row for row in analysis.rows if row.rank is not None]
-    names = [each.parameter for each in analysis.importances.parameters] or list(table.parameters)
+    names = [each.parameter for each in analysis.importances.parameters] or list(table.settings)
     shown_names = names[:MOST_AXES]
     if len(rows) < 2 or not names:
         return []
@@ -53,15 +53,15 @@ def parallel_section(analysis: Analysis) -> list[Section]:
         traces,
         title=f"A line for each of {len(shown)} configurations through its settings to its result",
     )
-    counts = {"n_names": len(shown_names), "n_settings": len(table.parameters), "n_left": len(rows) - len(shown)}
+    counts = {"n_names": len(shown_names), "n_settings": len(table.settings), "n_left": len(rows) - len(shown)}
     return section("parallel", "Settings", "All settings", "parallel.html", chart=chart, **counts)
 
 
 def _on_axis(row: Configuration, name: str) -> object:
     """A setting as an axis takes it: None is a gap, null is a dash."""
-    if name not in row.parameters:
+    if name not in row.settings:
         return None
-    value = row.parameters[name]
+    value = row.settings[name]
     if isinstance(value, bool):
         return str(value).lower()
     return "–" if value is None else value

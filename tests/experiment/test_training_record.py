@@ -93,7 +93,7 @@ def test_a_search_and_an_inference_leave_records(shop: Path, search_config: Writ
     assert record["results/best/name"] == best.name
     assert record.parameters["model_hyperparameter_sampling"]["n_head"] == [2, 4]
     log = record.log_path.read_text()
-    assert all(f"run {n} begins" in log and f"run {n} finished, validation loss" in log for n in (0, 1))
+    assert all(f"run {n} starts" in log and f"run {n} finished, validation loss" in log for n in (0, 1))
     n_records = len(list((shop / "logs" / "tune").glob("2*")))
     api.search(config, emit=quiet)
     assert len(list((shop / "logs" / "tune").glob("2*"))) == n_records, "nothing ran, so there is nothing to record"

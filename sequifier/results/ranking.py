@@ -246,8 +246,11 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
 
 def _varied(trial: Trial, table: Table) -> dict[str, Any]:
     """The values of a trial that the table shows; a setting of training that is not in them has its default."""
-    values = {**default_values(), **trial.values} if trial.values else {}
-    return {field_of(key): values[key] for key in table.varied if key in values}
+    values, defaults = trial.values, default_values()
+    if not values:
+        return {}
+    keys = [key for key in table.varied if key in values or key in defaults]
+    return {field_of(key): values.get(key, defaults.get(key)) for key in keys}
 
 
 def _baselines(table: Table) -> list[Baseline]:

@@ -49,13 +49,13 @@ class RunFiles:
         self._searched = searched
         self._found: dict[tuple[int, str], tuple[Record, Record]] = {}
 
-    def named(self, record: Record) -> Path:
+    def named(self, record: Record) -> str:
         """The run file of a record as the search names it, from the folder in which the search was started."""
-        return Path(record.files.get("config", self._folder / f"{record.name}.yaml"))
+        return record.files.get("config") or str(self._folder / f"{record.name}.yaml")
 
     def path(self, record: Record) -> Path:
         """The run file of a record, from the working folder."""
-        path = self.named(record)
+        path = Path(self.named(record))
         return path if path.exists() or path.is_absolute() else self.root / path
 
     def completed(self, record: Record) -> Record:

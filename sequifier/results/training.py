@@ -153,7 +153,7 @@ def _trial(
     lost, unmeasured = _attempt_seconds(history)
     columns = record.setting("input_columns")
     given = None if record.settings is None else {**record.fixed, **record.settings}
-    run_file = str(files.named(record))
+    run_file = files.named(record)
     has_run_file = is_planned or files.path(record).exists()
     model_path = next((path for what, path in model_files(record).items() if what.startswith("best")), "")
     sums = record.files.get("sequence_losses")

@@ -1,6 +1,7 @@
 """The import rule: what each package may import, anywhere in its files, and what stays out of light commands."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -259,6 +260,15 @@ def test_imports_inside_config_go_down_only(part: str, above: tuple[str, ...]) -
         if imported.file.rpartition("/")[0] == folder and imported.module.startswith(names)
     ]
     assert not broken, "\n".join(broken)
+
+
+def test_the_page_on_the_architecture_has_this_table() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page.partition("## What may import what")[2], re.M))
+    expected = {part: ", ".join(sorted(allowed)) or "-" for part, allowed in ALLOWED.items() if part not in FOR_ALL}
+    expected["api"] = expected["project"] = "everything but `cli`"
+    del expected["__init__"]
+    assert rows == expected
 
 
 def test_every_part_of_the_package_has_a_rule() -> None:

@@ -10,6 +10,7 @@ from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
 from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.pruning import Progress, asha_next, expected_epochs, median_thresholds
+from sequifier.search.strategy_kinds import STRATEGIES
 
 Propose = Callable[[], PlannedRun | None]
 """The next run of a strategy that learns from results; its run file is written."""
@@ -67,7 +68,7 @@ class Agenda:
     ) -> None:
         self._config, self._ledger, self._propose = plan.config, ledger, propose
         self._pruner = plan.config.pruner.type if prunes else "none"
-        self._proposes = plan.config.search_strategy == "bayesian"
+        self._proposes = STRATEGIES[plan.config.search_strategy].learns
         scripted = {} if plan.config.evaluation_script is None else plan.config.evaluation_script.metrics
         # Curves are of the metric that runs are trained by, which is never one of an evaluation script.
         _, direction = training_metric(plan.config.metric, plan.config.direction, scripted)

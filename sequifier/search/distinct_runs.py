@@ -14,6 +14,7 @@ from sequifier.search.cell_problems import WITH
 from sequifier.search.expand import DoesNotFitError, Expanded, Expander
 from sequifier.search.run_parts import MODEL
 from sequifier.search.space import Cell, Space
+from sequifier.search.strategy_kinds import STRATEGIES
 
 MAX_REPETITIONS = 10_000
 """Proposals in a row without a new run, after which a continuous space counts as exhausted."""
@@ -51,7 +52,8 @@ class DistinctRuns:
     ) -> None:
         self._config, self._space, self._expander = config, space, expander
         self._known, self._counted = known, counted
-        self._wanted = None if config.search_strategy == "grid" else config.n_samples
+        self._is_exhaustive = STRATEGIES[config.search_strategy].is_exhaustive
+        self._wanted = None if self._is_exhaustive else config.n_samples
         self._problems: dict[tuple[str, str], Problem] = {}
         self._visited: dict[str, Expanded] = {}
         self._given: set[str] = set()
@@ -116,7 +118,7 @@ class DistinctRuns:
         if self._left_out:
             cells = "1 cell is" if len(self._left_out) == 1 else f"{len(self._left_out):,} cells are"
             self.notes.append(f"{cells} left out: dim_model and n_head do not fit together ({self._example()})")
-        if self._config.search_strategy == "grid":
+        if self._is_exhaustive:
             if self._config.n_samples is not None:
                 self.notes.append(f"n_samples: {self._config.n_samples} is ignored: a grid runs every cell")
             return

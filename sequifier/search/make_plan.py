@@ -32,7 +32,7 @@ from sequifier.search.run_file import run_folder
 from sequifier.search.run_parts import merge_key_of
 from sequifier.search.space import Space
 from sequifier.search.start_with import start_runs
-from sequifier.search.strategies import Grid, Sample, Strategy
+from sequifier.search.strategy_kinds import STRATEGIES
 
 MAX_RUNS = 100_000
 """Runs of a search; more cannot be trained, and all of them are validated first."""
@@ -81,12 +81,14 @@ def make_plan(
     )
     distinct = DistinctRuns(config, space, expander, known, counted, lambda: _old_keys(known.values(), files, data))
     distinct.start_with(start_runs(config, expander))
-    if config.search_strategy == "bayesian":
+    kind = STRATEGIES[config.search_strategy]
+    if kind.learns:
         distinct.check(space.extremes())
     else:
-        distinct.through(_strategy(config, space, seed).candidates(0, ()))
+        strategy = kind.build(space, sampling_seed(config, seed), config.direction == "maximize")
+        distinct.through(strategy.candidates(0, ()))
     sampled = frozenset(distinct.found)
-    if config.search_strategy != "grid":
+    if not kind.is_exhaustive:
         others = [record for record in configurations if record.identity not in sampled]
         distinct.add_known(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
     distinct.explain()
@@ -98,9 +100,8 @@ def make_plan(
             numbers[identity] = next_number
             next_number += 1
     earlier = [files.completed(record) for identity, record in known.items() if identity not in distinct.found]
-    # What a Bayesian search will vary is not known yet.
-    keep_equal = config.search_strategy == "bayesian"
-    changed = differing_keys(space, [*distinct.found.values()], earlier, keep_equal=keep_equal)
+    # What a strategy that learns will vary is not known yet.
+    changed = differing_keys(space, [*distinct.found.values()], earlier, keep_equal=kind.learns)
     runs = [
         planned_run(config, folder, numbers[identity], expanded, _values(expanded, changed), known.get(identity))
         for identity, expanded in distinct.found.items()
@@ -129,22 +130,21 @@ def make_plan(
         n_to_propose=_to_propose(config, distinct),
         searched=tuple(searched_keys(space)),
         not_sampled=frozenset(
-            numbers[identity]
-            for identity in distinct.found
-            if config.search_strategy == "sample" and identity not in sampled
+            numbers[identity] for identity in distinct.found if not kind.learns and identity not in sampled
         ),
     )
 
 
 def _check_number(config: SearchConfig, space: Space) -> None:
     """Refuse more runs than can be trained, before time and memory are spent on planning them."""
-    if config.search_strategy == "grid":
+    is_exhaustive = STRATEGIES[config.search_strategy].is_exhaustive
+    if is_exhaustive:
         configurations = space.size
     else:
         assert config.n_samples is not None
         configurations = min(config.n_samples, space.size) if space.is_finite else config.n_samples
     if configurations > MAX_RUNS:
-        if config.search_strategy == "grid":
+        if is_exhaustive:
             key, what = "search_strategy", f"the grid has {configurations:,} cells"
             fix = "use search_strategy: sample with n_samples, or give fewer values"
         else:
@@ -241,12 +241,8 @@ def _seed(config: SearchConfig, records: Sequence[Record]) -> int:
     return records[0].seed if records else random.SystemRandom().randrange(2**31)
 
 
-def _strategy(config: SearchConfig, space: Space, seed: int) -> Strategy:
-    return Grid(space) if config.search_strategy == "grid" else Sample(space, sampling_seed(config, seed))
-
-
 def _to_propose(config: SearchConfig, distinct: DistinctRuns) -> int:
-    if config.search_strategy != "bayesian" or config.n_samples is None:
+    if not STRATEGIES[config.search_strategy].learns or config.n_samples is None:
         return 0
     return max(config.n_samples - distinct.n_configurations, 0)
 

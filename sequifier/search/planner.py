@@ -14,6 +14,7 @@ from sequifier.search.program_check import check_programs
 from sequifier.search.proposals import Proposer
 from sequifier.search.repeats import with_repeats
 from sequifier.search.run_file import write_run_files
+from sequifier.search.strategy_kinds import STRATEGIES
 
 
 class Planner:
@@ -38,7 +39,7 @@ class Planner:
     @property
     def proposes(self) -> bool:
         """Whether the strategy learns from results, so that runs are proposed one by one."""
-        return self.config.search_strategy == "bayesian"
+        return STRATEGIES[self.config.search_strategy].learns
 
     @property
     def refused(self) -> dict[str, int]:

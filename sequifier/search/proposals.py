@@ -11,7 +11,6 @@ from sequifier.config.resolve import DataSchema
 from sequifier.errors import ConfigError
 from sequifier.results.run_files import RunFiles
 from sequifier.results.settings import field_of
-from sequifier.search.bayesian import Bayesian
 from sequifier.search.build_space import build_space
 from sequifier.search.distinct_runs import MAX_REPETITIONS
 from sequifier.search.expand import Expanded, Expander, StepsOf
@@ -22,6 +21,7 @@ from sequifier.search.run_file import run_folder
 from sequifier.search.space import Cell
 from sequifier.search.start_with import start_runs
 from sequifier.search.strategies import Observation
+from sequifier.search.strategy_kinds import STRATEGIES
 
 
 class Proposer:
@@ -41,9 +41,8 @@ class Proposer:
         self._folder = run_folder(config)
         self._cells = KnownCells(self._space, self._expander)
         self._files = RunFiles((), config.root, folder=self._folder, searched=searched_keys(self._space))
-        self._strategy = Bayesian(
-            self._space, sampling_seed(config, plan.seed), maximize=config.direction == "maximize"
-        )
+        build = STRATEGIES[config.search_strategy].build
+        self._strategy = build(self._space, sampling_seed(config, plan.seed), config.direction == "maximize")
         first = start_runs(config, self._expander)[: config.n_samples]
         self._first = [run.identity for run in first]
         self._first_alike = {key for run in first for key in (run.identity, run.merge_key)}

@@ -11,6 +11,7 @@ from sequifier.results.trials import Table
 from sequifier.search.plan import Plan
 from sequifier.search.pruning import Progress, Savings, saved_epochs
 from sequifier.search.run_file import run_folder
+from sequifier.search.strategy_kinds import STRATEGIES
 
 
 def search_table(
@@ -49,8 +50,8 @@ def search_table(
         planned={run.number for run in plan.runs},
         baselines=baselines or {},
         test=test or {},
-        # What a bayesian search will vary is not known yet.
-        keep_equal=plan.searched if config.search_strategy == "bayesian" else (),
+        # What a strategy that learns will vary is not known yet.
+        keep_equal=plan.searched if STRATEGIES[config.search_strategy].learns else (),
     )
 
 

@@ -99,5 +99,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
     if len(known) <= 30:
-        return "known: " + ", ".join(known)
-    return f"none of the {len(known)} known names is similar"
+        return "use one of: " + ", ".join(known)
+    return f"use one of the {len(known)} known names (none is similar)"

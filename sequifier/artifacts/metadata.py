@@ -252,12 +252,19 @@ def find_metadata(path: str, project_root: str) -> Path:
         ConfigError: the file does not exist, or by its name is not a metadata file.
     """
     key = "metadata_config_path"
-    found = find_input(path, project_root, key)
+
+    def fix(similar: str) -> str:
+        if Path(path).parent.name != "metadata_configs":
+            return similar
+        run = "run `sequifier preprocess` first: it writes this file"
+        return f"{similar} Otherwise {run}" if similar else run
+
+    found = find_input(path, project_root, key, fix=fix)
     is_config = found.suffix in (".yaml", ".yml")
     if found.is_dir() or is_config or found.suffix in (".csv", ".parquet", ".arrow", ".pt"):
         kind = "a folder" if found.is_dir() else "a config" if is_config else "a table"
-        fix = "name the JSON file that `sequifier preprocess` wrote: configs/metadata_configs/[name].json"
-        raise ConfigError([Problem(key, f"{path} is {kind}, not a metadata file", fix=fix)])
+        other = "name the JSON file that `sequifier preprocess` wrote: configs/metadata_configs/[name].json"
+        raise ConfigError([Problem(key, f"{path} is {kind}, not a metadata file", fix=other)])
     return found
 
 

@@ -165,7 +165,7 @@ def _validated(
     from sequifier import api
     from sequifier.config.loading.kinds import KINDS, kind_of
     from sequifier.config.loading.load import load
-    from sequifier.config.loading.problems import in_order
+    from sequifier.config.loading.problems import config_error
     from sequifier.config.loading.read import section_names
 
     kind = kind or kind_of(path)
@@ -188,7 +188,7 @@ def _validated(
         notes += [note for note in odd if note not in notes]
         summaries.append(_summary(checked) if name is None else f"section {name}: {_summary(checked)}")
     if problems:
-        raise ConfigError(in_order(problems, path), where=str(path))
+        raise config_error(problems, path)
     return "; ".join([kind, *summaries]), notes
 
 

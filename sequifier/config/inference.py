@@ -72,7 +72,7 @@ class InferConfig(ProjectConfig):
     )
     input_columns: Columns | None = Field(
         None,
-        description="Accepted without effect: the model file names its inputs.",
+        description="Accepted only if equal to the model's input columns.",
         json_schema_extra=about(unused=True, old_names=("selected_columns",)),
     )
     target_columns: Columns | None = Field(
@@ -90,7 +90,7 @@ class InferConfig(ProjectConfig):
         json_schema_extra=about(unused=True, old_names=("column_data_types",)),
     )
     target_column_types: dict[str, ColumnType] | None = Field(
-        None, description="Accepted without effect: the model file has the types.", json_schema_extra=about(unused=True)
+        None, description="Accepted only if equal to the types in the model file.", json_schema_extra=about(unused=True)
     )
     output_probabilities: bool = Field(
         False,
@@ -114,7 +114,7 @@ class InferConfig(ProjectConfig):
         1010,
         ge=0,
         lt=2**63,
-        description="Random seed of everything drawn; null: draw one.",
+        description="Random seed of all sampling; null: a random one.",
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="sampler.seed, which takes precedence for draws; infer_with_dropout",
@@ -134,13 +134,13 @@ class InferConfig(ProjectConfig):
     seq_length: int | None = Field(
         None,
         gt=0,
-        description="Accepted without effect: fixed in the model.",
+        description="Accepted only if equal to the model's value, which is fixed.",
         json_schema_extra=about(unused=True, old_names=("context_length",)),
     )
     prediction_length: int | None = Field(
         None,
         gt=0,
-        description="Accepted without effect: fixed in the model.",
+        description="Accepted only if equal to the model's value, which is fixed.",
         json_schema_extra=about(unused=True, old_names=("inference_size",)),
     )
     inference_batch_size: int | None = Field(

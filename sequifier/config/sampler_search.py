@@ -190,7 +190,7 @@ class SamplerSearchConfig(ProjectConfig):
         42,
         ge=0,
         lt=2**63,
-        description="Random seed of everything drawn; null: draw one.",
+        description="Random seed of all sampling; null: a random one.",
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="search_strategy and samples_per_config: configurations and generations are drawn with it",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,13 @@ def check_jobs(config: InferConfig, log: Log) -> list[Job]:
 
 
 def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log: Log) -> Job:
-    path = find_input(model_path, config.project_root, "model_path")
+    newest = _newest_epoch(model_path, config.root)
+    path = find_input(
+        model_path,
+        config.project_root,
+        "model_path",
+        fix=lambda similar: newest or similar or "run `sequifier train` first, or give --model-path",
+    )
     if path.suffix not in _SUFFIXES:
         raise ConfigError(
             [Problem("model_path", f"{path.name} does not end in .onnx or .pt", fix="give a model from models/")]
@@ -104,6 +111,25 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
             "0 events are generated after the last raw event",
             fix="set the number of events to generate",
         )
+
+
+def _newest_epoch(model_path: str, root: Path) -> str:
+    """The fix that names the newest model of this name with another epoch; empty where there is none."""
+    given = Path(model_path)
+    name, epoch = given.stem.rpartition("-")[::2]
+    if not name or not epoch.isdigit():
+        return ""
+    others = [
+        other
+        for other in (root / given.parent).glob(f"{escape(name)}-*{given.suffix}")
+        if other.stem.removeprefix(f"{name}-").isdigit()
+    ]
+    if not others:
+        return ""
+    newest = max(others, key=lambda other: other.stat().st_mtime)
+    return (
+        f"the newest model of this name is {given.parent / newest.name}: use --model-path {given.parent / newest.name}"
+    )
 
 
 def find_targets(config: InferConfig, file: ModelFile) -> list[Target]:

@@ -85,7 +85,10 @@ MISTAKES = [
     (["train", "-D", "target_columns=[item,"], "is not a complete list or map"),
     (["train", "--config-section", "quick"], "there is no section `quick`"),
     (["train", "-mc", "none.json"], "no such file or folder: none.json"),
+    (["train", "-mc", "configs/metadata_configs/no.json"], "run `sequifier preprocess` first: it writes this file"),
+    (["train", "-D", "training_spec.epochs=x"], "1 problem in the settings (configs/train.yaml with -D)"),
     (["infer", "-mp", "models/none.onnx"], "--model-path: `model_path`: no such file or folder"),
+    (["infer", "-mp", "models/none.onnx"], "run `sequifier train` first, or give --model-path"),
     (["infer", "-mp", "data/shop.csv"], "shop.csv does not end in .onnx or .pt"),
 ]
 

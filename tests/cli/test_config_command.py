@@ -179,8 +179,8 @@ def test_explain_finds_fields_and_names(run: Run, words: str, parts: list[str]) 
         ("AdmW", "`AdamW`"),
         ("train.sead", "`seed`"),
         ("pateince", "did you mean `training_spec.early_stopping_epochs`?"),
-        ("leave-one-out", "no field mentions it; docs/hyperparameters.md lists every field"),
-        ("alice_in", "no field mentions it"),
+        ("leave-one-out", "`sequifier config reference` lists all fields"),
+        ("alice_in", "`sequifier config reference` lists all fields"),
     ],
 )
 def test_explain_offers_what_is_near(run: Run, word: str, expected: str) -> None:

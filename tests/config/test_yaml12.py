@@ -169,3 +169,8 @@ def test_a_file_that_never_ends_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "f.yaml", Path("/dev/zero"), tmp_path, tmp_path / "none.yaml"):
         with pytest.raises(ConfigError, match=rf"{path}: cannot read the file"):
             parse_file(path)
+
+
+def test_a_wrong_indentation_is_searched_for_above_its_line_too() -> None:
+    with pytest.raises(ConfigError, match="check the indentation at and above line 3"):
+        parse("  a: 1\n  b: 2\nc: 3\n")

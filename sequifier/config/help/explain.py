@@ -16,6 +16,7 @@ from sequifier.config.help.describe import IN_ITS_FIELDS, Described, describe
 from sequifier.config.help.reference import models_in
 from sequifier.config.loading.kinds import KINDS
 from sequifier.config.loading.old_names import ELSEWHERE, SPELLINGS, as_word
+from sequifier.config.ranges import Range
 from sequifier.config.search_sections import Section
 from sequifier.errors import SequifierError, nearest
 
@@ -75,7 +76,14 @@ def explain(name: str) -> str:
     if classes := list(_classes(name)):
         return "\n\n".join(classes)
     if others:
-        heads = [f"{name} is called {' or '.join(_keys(others))} here."]
+        keys = _keys(others)
+        leaves = {key.rpartition(".")[2] for key in keys}
+        is_of_range = len(leaves) == 1 and leaves <= Range.model_fields.keys() and all("." in key for key in keys)
+        heads = [
+            f"In a range, {name} is called {leaves.pop()}."
+            if is_of_range
+            else f"{name} is called {' or '.join(keys)} here."
+        ]
         return "\n\n".join(heads + [_text(group) for group in _alike(others)])
     if (said := _elsewhere(name)) is not None:
         return said
@@ -240,4 +248,4 @@ def _near(name: str, places: list[Place]) -> str:
     if word.strip() and mention:
         some = ", ".join(mention[:MOST_MENTIONS]) + (", ..." if len(mention) > MOST_MENTIONS else "")
         return f"these fields mention it: {some}"
-    return "no field mentions it; docs/hyperparameters.md lists every field"
+    return "`sequifier config reference` lists all fields"

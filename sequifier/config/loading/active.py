@@ -16,8 +16,7 @@ from sequifier.config.loading.yaml12 import dotted
 from sequifier.config.train import TrainConfig
 
 LINE = 100
-LONGEST = 30
-"""Characters of a log line, and of one value in it."""
+"""Characters of a log line."""
 
 
 def leaves(config: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
@@ -66,37 +65,33 @@ def config_hash(config: BaseModel, fingerprint: str = "") -> str:
 
 def log_line(config: BaseModel) -> str:
     """Config hash and active values in a line of a terminal, for the start of a command that leaves no run."""
-    return f"config {config_hash(config)[:16]}, {_changes(config, but={'project_root'}, room=LINE - 25)}"
+    return f"config {config_hash(config)[:16]}, {_non_default(config, but={'project_root'}, room=LINE - 25)}"
 
 
 def run_line(config: TrainConfig) -> str:
     """The active values of a run, without names, paths and what the metadata has, in a line of a terminal."""
     names_and_paths = {field.key for field in run_fields() if not field.section} - {*COUNTED}
-    return _changes(config, but=names_and_paths, room=LINE)
+    return _non_default(config, but=names_and_paths, room=LINE)
 
 
-def _changes(config: BaseModel, *, but: Set[str], room: int) -> str:
-    """What was changed from the defaults, as much as there is room for; `config show` lists all."""
-    changed = {
+def _non_default(config: BaseModel, *, but: Set[str], room: int) -> str:
+    """The settings that differ from the defaults: the first whole ones that fit; `config show` lists all."""
+    differing = {
         key: value
         for key, value in active_values(config).items()
         if key not in but and default_of(config, tuple(key.split("."))) is not ...
     }
-    if not changed:
+    if not differing:
         return "all fields have their defaults"
     shown: list[str] = []
-    for key, value in changed.items():
-        text = f"{key.rpartition('.')[2]} {_short(value)}"
-        if shown and len(", ".join([*shown, text])) > room - len("changed: , and 99 more"):
-            break
-        shown.append(text)
-    rest = f", and {len(changed) - len(shown)} more" if len(shown) < len(changed) else ""
-    return f"changed: {', '.join(shown)}{rest}"
-
-
-def _short(value: Any) -> str:
-    text = inline(value)
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    for key, value in differing.items():
+        text = f"{key.rpartition('.')[2]} {inline(value)}"
+        if len(", ".join([*shown, text])) <= room - len("non-default settings: , and 99 more"):
+            shown.append(text)
+    if not shown:
+        return f"non-default settings: {len(differing)}"
+    rest = f", and {len(differing) - len(shown)} more" if len(shown) < len(differing) else ""
+    return f"non-default settings: {', '.join(shown)}{rest}"
 
 
 def _is_range(value: BaseModel) -> bool:

@@ -21,7 +21,7 @@ from sequifier.config.loading.paths import root_problem
 from sequifier.config.loading.problems import (
     annotation_at,
     as_written,
-    in_order,
+    config_error,
     located_in,
     path_in,
     problems_of,
@@ -48,7 +48,7 @@ class Loaded(Generic[Model]):
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems, each with the place of its key, for checks that run after loading."""
         problems = [as_written(located_in(problem, self.merged), self.merged) for problem in error.problems]
-        return ConfigError(in_order(problems, self.path), where=str(self.path))
+        return config_error(problems, self.path)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def load(
     problems += _root_problems(merged)
     if problems or merged.problems:
         problems = [*merged.problems, *(as_written(problem, merged) for problem in problems)]
-        failure = ConfigError(in_order(problems, path), where=str(path))
+        failure = config_error(problems, path)
         failure.repaired = repaired
         raise failure
     return Loaded(config, merged, path, (*merged.notes, *_without_effect(config, merged)))

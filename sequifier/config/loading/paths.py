@@ -1,5 +1,6 @@
 """Files and folders that a config names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -21,7 +22,9 @@ def root_problem(project_root: str) -> tuple[str, str] | None:
     return f"there is no folder {project_root}; the nearest that exists is {nearest}", fix
 
 
-def find_input(path: str, project_root: str, key: str, *, working_folder_first: bool = False) -> Path:
+def find_input(
+    path: str, project_root: str, key: str, *, working_folder_first: bool = False, fix: Callable[[str], str] = str
+) -> Path:
     """An existing input file or folder.
 
     A path that is absolute or begins with project_root is used as it is. Any other path is looked up under
@@ -32,6 +35,7 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
         project_root: as written in the config.
         key: the field that holds the path, for the error.
         working_folder_first: look under the working folder first.
+        fix: of a missing file, from the names beside it that are similar ("did you mean ...?", or empty).
 
     Raises:
         ConfigError: there is no such file (the error names every place), or it is a pipe, a socket or a device.
@@ -51,5 +55,5 @@ def find_input(path: str, project_root: str, key: str, *, working_folder_first: 
     looked = f" (looked for {looked})" if looked != path else ""
     siblings = [other.name for other in places[0].parent.iterdir()] if places[0].parent.is_dir() else []
     near = did_you_mean(given.name, siblings) if siblings else ""
-    fix = near if near.startswith("did you mean") else ""
-    raise ConfigError([Problem(key, f"no such file or folder: {path}{looked}", fix=fix)])
+    similar = near if near.startswith("did you mean") else ""
+    raise ConfigError([Problem(key, f"no such file or folder: {path}{looked}", fix=fix(similar))])

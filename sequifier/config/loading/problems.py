@@ -12,13 +12,20 @@ from sequifier.config.base import KeyPath, Named, fields_with_paths, is_model, p
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, SPELLINGS, called, today
 from sequifier.config.loading.yaml12 import dotted
-from sequifier.errors import Problem, did_you_mean, nearest
+from sequifier.errors import ConfigError, Problem, did_you_mean, nearest
 
 _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a dotted key: `a.b[2]`
 
 
 MOST_ERRORS = 200
 """Further ones are only counted: nobody reads them, and similar names are searched for each."""
+
+
+def config_error(problems: list[Problem], path: Path) -> ConfigError:
+    """The error of a config: the problems in order, in the file or in the settings that the command line changed."""
+    problems = in_order(problems, path)
+    flags = ", ".join(sorted({problem.source for problem in problems if problem.source.startswith("-")}))
+    return ConfigError(problems, where=f"the settings ({path} with {flags})" if flags else str(path))
 
 
 def in_order(problems: list[Problem], path: Path) -> list[Problem]:

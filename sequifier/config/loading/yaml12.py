@@ -99,7 +99,11 @@ def parse(text: str, *, name: str = "") -> Document:
         if error.context_mark and error.context_mark.line + 1 != line:
             context += f" that begins on line {error.context_mark.line + 1}"
         written = text.splitlines()[line - 1 : line]
-        fix = "indent with spaces: YAML takes no tabs" if written and "\t" in written[0] else ""
+        fix = ""
+        if written and "\t" in written[0]:
+            fix = "indent with spaces: YAML takes no tabs"
+        elif "expected <" in str(error.problem) or "mapping values" in str(error.problem):
+            fix = f"check the indentation at and above line {line}"
         raise ConfigError([Problem("", f"not valid YAML: {error.problem}{context}", f"{name}:{line}", fix)]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

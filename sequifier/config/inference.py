@@ -118,7 +118,7 @@ class InferConfig(ProjectConfig):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="sampler.seed, which takes precedence for draws; infer_with_dropout",
-            change="for other draws",
+            change="to draw other samples",
             synonyms="random_state random_seed manual_seed",
         ),
     )
@@ -159,7 +159,7 @@ class InferConfig(ProjectConfig):
         description="Whether to use deterministic algorithms only.",
         json_schema_extra=about(
             interacts="device: on a CPU results repeat in any case",
-            change="to true when two calls on a GPU must be equal",
+            change="to true when two calls on a GPU must have equal results",
             old_names=("deterministic",),
             synonyms="reproducible",
         ),
@@ -180,7 +180,7 @@ class InferConfig(ProjectConfig):
         "probabilities.",
         json_schema_extra=about(
             interacts="sample_from_distribution_columns",
-            change="to make samples likelier or more varied",
+            change="when generated events should be more likely or more varied",
             synonyms="decoding generation_config",
         ),
     )
@@ -224,19 +224,27 @@ class InferConfig(ProjectConfig):
     )
     evaluation_context: Literal["split", "full"] = Field(
         "split",
-        description="History of an evaluated event. `split`: windows of the split alone, as in v1; `full`: each "
-        "event once, with its history.",
+        description="History of an evaluated event. `split`: windows of the split alone, as in Sequifier 1, the "
+        "earlier release; `full`: each event once, with its history.",
         json_schema_extra=about(interacts="evaluate", change="to full to compare with the validation loss of training"),
     )
     distributed: bool = Field(
-        False, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+        False,
+        description="Accepted without effect (a field of Sequifier 1, the earlier release).",
+        json_schema_extra=about(unused=True),
     )
     world_size: int = Field(
-        1, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+        1,
+        description="Accepted without effect (a field of Sequifier 1, the earlier release).",
+        json_schema_extra=about(unused=True),
     )
     num_workers: int = Field(
-        0, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+        0,
+        description="Accepted without effect (a field of Sequifier 1, the earlier release).",
+        json_schema_extra=about(unused=True),
     )
     load_full_data_to_ram: bool = Field(
-        True, description="Accepted without effect (a field of v1).", json_schema_extra=about(unused=True)
+        True,
+        description="Accepted without effect (a field of Sequifier 1, the earlier release).",
+        json_schema_extra=about(unused=True),
     )

@@ -19,7 +19,7 @@ class ModelSpec(StrictModel):
         json_schema_extra=about(
             unit="numbers per event",
             interacts="n_head, which must divide it; initial_embedding_dim or joint_embedding_dim, which must equal it",
-            change="to 64 for small tables, to 256 to 512 while more width lowers the validation loss",
+            change="to 64 for small tables, to a value from 256 to 512 if more width lowers the validation loss",
             searchable=True,
             old_names=("d_model",),
             synonyms="hidden hidden_size hidden_dim hidden_units width units n_embd embed_dim embedding_dim "
@@ -34,7 +34,7 @@ class ModelSpec(StrictModel):
         json_schema_extra=about(
             unit="heads",
             interacts="dim_model, which it must divide",
-            change="to keep dim_model / n_head at 16 to 64",
+            change="so that dim_model / n_head is between 16 and 64",
             searchable=True,
             old_names=(
                 "nhead",
@@ -95,7 +95,8 @@ class ModelSpec(StrictModel):
         None,
         gt=0,
         le=65536,
-        description="Output width of a linear layer that mixes the column embeddings: dim_model; null: no such layer.",
+        description="Output width of a linear layer that mixes the column embeddings. Must be dim_model, or null for "
+        "no such layer.",
         json_schema_extra=about(
             unit="numbers per event",
             interacts="dim_model, which it must equal; initial_embedding_dim, which may then differ",
@@ -109,7 +110,7 @@ class ModelSpec(StrictModel):
         json_schema_extra=about(
             unit="numbers per column",
             interacts="input_columns (one entry each) and initial_embedding_dim (their sum)",
-            change="when a column with many classes deserves more width than a flag",
+            change="when a column with many classes needs more width than one with few",
             searchable=True,
             old_names=("d_model_by_column",),
             synonyms="embedding_dims embedding_sizes embedding_widths",
@@ -120,7 +121,7 @@ class ModelSpec(StrictModel):
         description="Activation function of the feed-forward blocks.",
         json_schema_extra=about(
             interacts="dim_feedforward: swiglu has three matrices of that width, the others two",
-            change="to relu, the fastest; swiglu is rarely worse",
+            change="to relu for the fastest training; the losses of swiglu are rarely higher",
             searchable=True,
             synonyms="activation act act_fn hidden_act nonlinearity",
         ),
@@ -131,7 +132,7 @@ class ModelSpec(StrictModel):
         "one; `gqa`: groups of heads share.",
         json_schema_extra=about(
             interacts="n_kv_heads, the number of groups of gqa",
-            change="to gqa or mqa for wide models and long windows, to save keys and values",
+            change="to gqa or mqa for wide models and long windows, to save memory for keys and values",
             searchable=True,
             synonyms="attention",
         ),
@@ -142,7 +143,8 @@ class ModelSpec(StrictModel):
         description="Number of heads of keys and values; null: n_head for mha and gqa, 1 for mqa.",
         json_schema_extra=about(
             unit="heads",
-            interacts="n_head, which it must divide; attention_type: mha takes null or n_head, mqa null or 1",
+            interacts="n_head, which it must divide (where it does not, train reports an error and a search uses mha); "
+            "attention_type: mha takes null or n_head, mqa null or 1",
             change="to n_head / 4, a common choice for gqa",
             searchable=True,
             synonyms="kv_heads num_kv_heads num_key_value_heads",
@@ -196,8 +198,8 @@ class ModelSpec(StrictModel):
         1,
         gt=0,
         description="Number of predictions that inference and exported models return for a window: one after each of "
-        "its last prediction_length events. It is no forecast horizon; that is "
-        "autoregression_extra_steps of infer.yaml.",
+        "its last prediction_length events. It is not the forecast horizon, "
+        "which is autoregression_extra_steps of infer.yaml.",
         json_schema_extra=about(
             unit="events",
             interacts="seq_length, which it must not exceed",

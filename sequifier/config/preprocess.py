@@ -84,7 +84,7 @@ class PreprocessConfig(ProjectConfig):
         description="Column that identifies the sequence of an event: integer or text.",
         json_schema_extra=about(
             interacts="position_column, which must be another column",
-            change="when your table names it otherwise",
+            change="when the column has another name in your table",
             synonyms="id_column group_column group_by groupby user_column user_id session_id case_id entity_column",
         ),
     )
@@ -94,7 +94,7 @@ class PreprocessConfig(ProjectConfig):
         description="Column that orders the events of a sequence: integers, dates or datetimes.",
         json_schema_extra=about(
             interacts="sequence_column, which must be another column",
-            change="when your table names it otherwise",
+            change="when the column has another name in your table",
             synonyms="time_column timestamp timestamp_column date_column order_by sort_by",
         ),
     )
@@ -103,7 +103,7 @@ class PreprocessConfig(ProjectConfig):
         description="Feature columns to store, in this order; null: all but the sequence and position columns.",
         json_schema_extra=about(
             interacts="input_columns and target_columns of train, which choose among them",
-            change="when a column says nothing, or gives the target away",
+            change="when a column has no information about the target, or reveals it",
             synonyms="features feature_columns columns usecols",
         ),
     )
@@ -126,7 +126,8 @@ class PreprocessConfig(ProjectConfig):
         json_schema_extra=about(
             unit="fractions of the events, or of the sequences",
             interacts="split_method (fractions of what) and stride_by_split (as many entries)",
-            change="to `[0.9, 0.1]` when you need no test split; to more validation data when the table is small",
+            change="to `[0.9, 0.1]` when you need no test split, to `[0.7, 0.2, 0.1]` for more validation data of a "
+            "small table",
             old_names=("group_proportions",),
             synonyms="split splits test_size val_size train_size validation_split test_split train_test_split",
         ),
@@ -170,7 +171,7 @@ class PreprocessConfig(ProjectConfig):
     subsequence_start_mode: Literal["distribute", "exact"] = Field(
         "distribute",
         description="Where windows start in a sequence's part of a split. `distribute`: spread evenly; `exact`: one "
-        "every stride events, and an error where that leaves events over.",
+        "every stride events; if the last window then does not end at the last event, this is an error.",
         json_schema_extra=about(
             interacts="stride_by_split; exact needs parts that it divides",
             change="to exact when all windows must be equally far apart",
@@ -203,8 +204,8 @@ class PreprocessConfig(ProjectConfig):
         None,
         gt=0,
         le=1024,
-        description="Accepted without effect (a field of v1): all cores are used; the environment variable "
-        "POLARS_MAX_THREADS limits them.",
+        description="Accepted without effect (a field of Sequifier 1, the earlier release): all cores are used; the "
+        "environment variable POLARS_MAX_THREADS limits them.",
         json_schema_extra=about(unused=True, synonyms="n_jobs threads num_threads"),
     )
     batches_per_file: int = Field(
@@ -220,8 +221,8 @@ class PreprocessConfig(ProjectConfig):
     )
     process_by_file: bool = Field(
         True,
-        description="Accepted without effect (a field of v1): memory is bounded in any case, and a sequence may be "
-        "spread over files.",
+        description="Accepted without effect (a field of Sequifier 1, the earlier release): memory is bounded in any "
+        "case, and a sequence may be spread over files.",
         json_schema_extra=about(unused=True),
     )
     continue_preprocessing: bool = Field(
@@ -241,7 +242,8 @@ class PreprocessConfig(ProjectConfig):
         "categories become unknown, as they would be in use).",
         json_schema_extra=about(
             interacts="min_count and max_categories, which count in the same rows",
-            change="to train for an honest validation loss; all gives the numbers of v1",
+            change="to `train` when validation should be as in use, where new categories are unknown; `all` matches "
+            "Sequifier 1, the earlier release",
         ),
     )
     min_count: Count | dict[str, Count] = Field(
@@ -250,7 +252,7 @@ class PreprocessConfig(ProjectConfig):
         json_schema_extra=about(
             unit="rows",
             interacts="vocabulary_from (which rows count) and max_categories",
-            change="to 2 to 10 when most categories occur once or twice",
+            change="to a value from 2 to 10 when most categories occur once or twice",
             synonyms="min_freq min_frequency min_occurrences rare_threshold",
         ),
     )
@@ -270,7 +272,7 @@ class PreprocessConfig(ProjectConfig):
         "real columns), `forward` (the last earlier value of the sequence) or `unknown` (categories). A "
         "column that is not named here must have none.",
         json_schema_extra=about(
-            unit="the column's own unit",
+            unit="numbers in the column's own unit",
             interacts="column_types: numbers and mean are for real columns, unknown is for categorical ones",
             change="when the table has missing values",
             synonyms="fillna missing missing_values impute imputation na_values nan",

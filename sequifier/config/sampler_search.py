@@ -86,7 +86,7 @@ class SamplerSearchConfig(ProjectConfig):
             unit="ids of sequences",
             interacts="n_prompts, which they replace; a text has no truth, so distinct_n, repetition and a judge can "
             "score it",
-            change="when certain prompts matter more than places in the data",
+            change="to score on prompts of your own instead of places in the data",
             synonyms="prompts prompt",
         ),
     )
@@ -97,7 +97,7 @@ class SamplerSearchConfig(ProjectConfig):
         json_schema_extra=about(
             unit="prompts",
             interacts="test_prompts, which replace them",
-            change="to more for a steadier score, which takes longer",
+            change="to more for a score with a smaller error, which takes longer",
         ),
     )
     prompt_length: int | None = Field(
@@ -119,7 +119,7 @@ class SamplerSearchConfig(ProjectConfig):
         json_schema_extra=about(
             unit="events; tokens of its model for an endpoint",
             interacts="parameter_ranges, which may hold it; its second name is continuation_length",
-            change="to as many as you will generate",
+            change="to the number that you will generate",
             second_names=("continuation_length",),
             synonyms="max_new_tokens max_length num_predict",
         ),
@@ -183,7 +183,7 @@ class SamplerSearchConfig(ProjectConfig):
         json_schema_extra=about(
             unit="continuations",
             interacts="n_prompts: a score is the mean over both",
-            change="to more for a steadier score, which takes longer",
+            change="to more for a score with a smaller error, which takes longer",
         ),
     )
     seed: int | None = Field(
@@ -194,7 +194,7 @@ class SamplerSearchConfig(ProjectConfig):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="search_strategy and samples_per_config: configurations and generations are drawn with it",
-            change="to see how much of a difference is chance",
+            change="to see how much of a difference between samplers is due to chance",
             synonyms="random_state random_seed manual_seed",
         ),
     )

@@ -26,7 +26,7 @@ class Sampler(StrictModel):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="the other fields, which filter classes after it",
-            change="to below 1 for likelier events, above 1 for more varied ones",
+            change="to less than 1 for more likely events, to more than 1 for more varied ones",
             synonyms="temp",
         ),
     )
@@ -37,7 +37,7 @@ class Sampler(StrictModel):
         json_schema_extra=about(
             unit="standard deviations of the logits",
             interacts="temperature, on which the kept classes do not depend",
-            change="to use high temperatures without the tail",
+            change="to use high temperatures without very unlikely classes",
         ),
     )
     top_k: int | None = Field(
@@ -45,7 +45,7 @@ class Sampler(StrictModel):
         gt=0,
         description="Number of most likely classes to keep; null: all.",
         json_schema_extra=about(
-            unit="classes", interacts="temperature", change="when rare classes should never be drawn", synonyms="topk"
+            unit="classes", interacts="temperature", change="when rare classes should never be sampled", synonyms="topk"
         ),
     )
     top_p: float | None = Field(
@@ -56,7 +56,7 @@ class Sampler(StrictModel):
         json_schema_extra=about(
             unit="probability",
             interacts="temperature",
-            change="to 0.9 to cut the unlikely tail, however long it is",
+            change="to 0.9 to exclude the least likely classes, at most 10 % of the probability together",
             synonyms="topp nucleus nucleus_p",
         ),
     )
@@ -68,7 +68,7 @@ class Sampler(StrictModel):
         json_schema_extra=about(
             unit="fraction of the best class's probability",
             interacts="temperature",
-            change="to 0.05 to 0.1 to keep high temperatures sensible",
+            change="to a value from 0.05 to 0.1 to exclude very unlikely classes at high temperatures",
         ),
     )
     seed: int | None = Field(
@@ -79,7 +79,7 @@ class Sampler(StrictModel):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="the config's seed, where this one is null",
-            change="for other draws with everything else equal",
+            change="to draw other samples with the same settings",
         ),
     )
 

@@ -46,7 +46,7 @@ class Pruner(StrictModel):
     reduction: int = Field(
         3,
         gt=1,
-        description="Factor between the rungs of asha: one in this many paused runs resumes.",
+        description="Factor between the rungs of asha: the best 1/reduction of the runs at a rung resume.",
         json_schema_extra=about(
             unit="runs for each that resumes",
             interacts="type: asha, which uses it",
@@ -82,7 +82,7 @@ class EvaluationScript(StrictModel):
     metrics: dict[str, Literal["minimize", "maximize"]] = Field(
         default_factory=dict,
         description="Metrics that the command prints, each with its direction.",
-        json_schema_extra=about(interacts="metric, which may name one of them", change="with the command"),
+        json_schema_extra=about(interacts="metric, which may name one of them", change="when you change the command"),
     )
     timeout_minutes: float = Field(
         10.0,
@@ -121,7 +121,7 @@ class SearchFields(ProjectConfig):
         description="Folder of the run files, one train.yaml for each run.",
         json_schema_extra=about(
             interacts="hp_search_name, which is in the names of the run files",
-            change="to keep the run files of searches apart",
+            change="to keep the run files of several searches in separate folders",
         ),
     )
     search_strategy: Literal["sample", "grid", "bayesian"] = Field(
@@ -153,7 +153,7 @@ class SearchFields(ProjectConfig):
         None,
         ge=0,
         lt=2**63,
-        description="Random seed that draws configurations; null: seed, which also trains them.",
+        description="Random seed that draws configurations; null: the same as `seed`.",
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="seed, where this one is null",
@@ -168,7 +168,7 @@ class SearchFields(ProjectConfig):
         json_schema_extra=about(
             unit="runs of each configuration",
             interacts="seed and n_samples; results show the spread",
-            change="to 3 when differences are as small as chance",
+            change="to 3 when the differences between configurations are as small as those between seeds",
             synonyms="n_seeds n_repeats num_seeds replicates folds cv",
         ),
     )
@@ -289,7 +289,7 @@ class SearchFields(ProjectConfig):
         "list of values or a range.",
         json_schema_extra=about(
             interacts="base_config_path",
-            change="with base_config_path",
+            change="to choose what is searched when base_config_path is set",
             synonyms="search_space param_space space params",
         ),
     )
@@ -311,8 +311,8 @@ class SearchFields(ProjectConfig):
         description="Number of best configurations to train again with more seeds.",
         json_schema_extra=about(
             unit="configurations",
-            interacts="repeats; runs of other seeds are added",
-            change="to 3 to 5 before you use a winner",
+            interacts="repeats: each of these configurations is trained with two further seeds",
+            change="to a value from 3 to 5 before you use the best configuration",
         ),
     )
     evaluation_script: EvaluationScript | None = Field(
@@ -330,7 +330,7 @@ class SearchFields(ProjectConfig):
         json_schema_extra=about(
             unit="hours",
             interacts="max_epochs_total; runs that have started train to their end, and the same command resumes later",
-            change="when the machine is needed in the morning",
+            change="when the machine is needed for other work at a certain time",
             synonyms="time_limit time_budget max_time timeout",
         ),
     )
@@ -349,7 +349,7 @@ class SearchFields(ProjectConfig):
         json_schema_extra=about(
             unit="minutes",
             interacts="max_retries, which does not apply",
-            change="when some configurations would take forever",
+            change="when some configurations would take too long",
         ),
     )
     stall_minutes: float = Field(
@@ -379,16 +379,17 @@ class SearchFields(ProjectConfig):
         True,
         description="Whether a retried run still takes optimizer steps over the planned batch, in smaller pieces; "
         "false: the batch itself is halved.",
-        json_schema_extra=about(interacts="max_retries", change="to false for the behaviour of v1"),
+        json_schema_extra=about(interacts="max_retries", change="to false to match Sequifier 1, the earlier release"),
     )
     keep_models: Literal["all", "best"] | Annotated[int, Field(gt=0, strict=True)] = Field(
         "all",
         description="Which exported models to keep: `all`, `best`, or the best N. The others are removed once better "
-        "runs have finished; `sequifier export` makes a removed model again from its checkpoint.",
+        "runs have finished; `sequifier export` makes a removed model again from its checkpoint; the command "
+        "`model_again` in results.csv trains it again.",
         json_schema_extra=about(
             unit="runs",
-            interacts="repeats: of several seeds of a configuration the first one counts",
-            change="to save disk; results and checkpoints stay",
+            interacts="repeats: of a configuration with several seeds, only the model of the first seed is kept",
+            change="to save disk space; results and checkpoints stay",
         ),
     )
     override_input: bool = Field(

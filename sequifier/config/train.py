@@ -162,7 +162,7 @@ class TrainConfig(ProjectConfig):
             unit="events",
             interacts="window_stride and model_spec.prediction_length; any length works, because windows are cut when "
             "the data are loaded",
-            change="to more when events far back matter, to fewer when memory is short",
+            change="to more when events far back matter, to fewer when there is not enough memory",
             searchable=True,
             old_names=("max_seq_len",),
             synonyms="context context_length context_size window window_size window_length block_size max_length "
@@ -221,7 +221,7 @@ class TrainConfig(ProjectConfig):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="repeats of a search, which trains with seed, seed + 1 and so on",
-            change="to see how much of a difference is chance",
+            change="to see how much of a difference between runs is due to chance",
             synonyms="random_state random_seed manual_seed rng",
         ),
     )
@@ -287,7 +287,7 @@ class TrainConfig(ProjectConfig):
         description="Whether to export the weights for torch (.pt).",
         json_schema_extra=about(
             interacts="export_generative_model and export_embedding_model, which choose the models",
-            change="to true to continue in torch, or for infer_with_dropout",
+            change="to true to use the weights in torch, or for infer_with_dropout",
             outside_identity=True,
             may_differ_on_resume=True,
             synonyms="pt torch_export save_weights",

@@ -20,8 +20,8 @@ class TrainingSpec(StrictModel):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Device that trains. `auto` is CUDA where available, else the CPU, also on a Mac: mps is not "
-        "tested yet.",
+        description="Device that trains. `auto` is CUDA where available, else the CPU. On a Mac it is the CPU, "
+        "because mps is not tested yet.",
         json_schema_extra=about(
             interacts="layer_type_dtypes and torch_compile, whose defaults depend on it",
             change="to leave the GPU to others",
@@ -37,8 +37,8 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="epochs",
             interacts="learning_rate and scheduler; max_steps may end a run earlier",
-            change="to more while the validation loss still falls at the end (early_stopping_epochs cuts what is "
-            "too long)",
+            change="to more when the validation loss still falls in the last epochs (early_stopping_epochs ends "
+            "runs that no longer improve)",
             may_differ_on_resume=True,
             searchable=True,
             synonyms="n_epochs num_epochs max_epochs epoch num_train_epochs",
@@ -66,7 +66,8 @@ class TrainingSpec(StrictModel):
             unit="windows",
             interacts="accumulation_steps (an optimizer step sees batch_size x accumulation_steps windows) and "
             "learning_rate; memory grows with it",
-            change="to as many as memory allows without needing more epochs; search it together with learning_rate",
+            change="to a larger value if memory allows it and runs do not need more epochs; search it together with "
+            "learning_rate",
             searchable=True,
             synonyms="bs batch batchsize minibatch minibatch_size train_batch_size per_device_train_batch_size "
             "micro_batch_size",
@@ -80,7 +81,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="optimizer, scheduler and batch_size: larger batches allow a higher rate",
-            change="first of all: search 1e-4 to 3e-3 for Adam-like optimizers",
+            change="before any other field: search 1e-4 to 3e-3 for Adam-like optimizers",
             searchable=True,
             old_names=("lr",),
             synonyms="lr eta alpha max_lr base_lr init_lr",
@@ -94,7 +95,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="batches",
             interacts="batch_size: a step sees their product",
-            change="to more, with a smaller batch_size, when memory is short",
+            change="to more, with a smaller batch_size, when there is not enough memory",
             searchable=True,
             synonyms="gradient_accumulation gradient_accumulation_steps grad_accum grad_accumulation "
             "accumulate_grad_batches",
@@ -119,7 +120,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="fraction",
             interacts="export_with_dropout and infer_with_dropout",
-            change="to 0.1 to 0.3 when the validation loss rises during training",
+            change="to a value from 0.1 to 0.3 when the validation loss rises during training",
             searchable=True,
             synonyms="dropout_rate drop_rate drop_prob p_dropout attention_dropout resid_dropout hidden_dropout",
         ),
@@ -164,7 +165,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="optimizer steps",
             interacts="scheduler, whose rate it multiplies",
-            change="to 100 to 1000 when the loss jumps at the beginning",
+            change="to a value from 100 to 1000 when the loss jumps at the beginning",
             searchable=True,
             synonyms="warmup warm_up num_warmup_steps warmup_ratio warmup_epochs warmup_iters",
         ),
@@ -174,7 +175,9 @@ class TrainingSpec(StrictModel):
         description="Whether weight decay also applies to norms, biases and embeddings (of categories, real values "
         "and positions), not only to the matrices of linear layers.",
         json_schema_extra=about(
-            interacts="optimizer: its weight_decay", change="to true to match runs of other programs", searchable=True
+            interacts="optimizer: its weight_decay",
+            change="to true to match programs that decay all weights",
+            searchable=True,
         ),
     )
     gradient_clip: float | None = Field(
@@ -184,7 +187,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="norm of all gradients together",
             interacts="learning_rate: when the loss diverges, lower either",
-            change="to 1.0, which is common too, or to null to match v1",
+            change="to 1.0, another common value, or to null to match Sequifier 1, the earlier release",
             searchable=True,
             synonyms="grad_clip clip clipnorm max_grad_norm grad_clip_norm clip_grad_norm gradient_clip_val clip_grad "
             "gradient_clipping",
@@ -196,7 +199,7 @@ class TrainingSpec(StrictModel):
         "categorical targets, MSELoss for real ones.",
         json_schema_extra=about(
             interacts="target_columns and their types; val_loss is measured with it",
-            change="to HuberLoss or L1Loss when outliers spoil a real target",
+            change="to HuberLoss or L1Loss when outliers dominate the loss of a real target",
             searchable=True,
             synonyms="loss loss_fn loss_function",
         ),
@@ -215,8 +218,8 @@ class TrainingSpec(StrictModel):
     class_weights: dict[str, list[float]] | None = Field(
         None,
         description="Weight of each class of a categorical target: n_classes numbers of 0 or more, id 0 first (it "
-        "has no effect). Targets of a class with weight 0 count as positions and add nothing to the "
-        "loss.",
+        "has no effect). Targets of a class with weight 0 add nothing to the sum of the losses, but they "
+        "are counted in its mean.",
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="criterion; val_loss is measured with them",
@@ -257,8 +260,8 @@ class TrainingSpec(StrictModel):
     keep_checkpoints: int | None = Field(
         None,
         gt=0,
-        description="Number of checkpoints to keep: the newest ones of epochs, and as many of steps; null: all (a "
-        "search keeps 1).",
+        description="Number of checkpoints to keep: the newest N epoch checkpoints and the newest N step checkpoints; "
+        "null: all (a search keeps 1).",
         json_schema_extra=about(
             unit="checkpoints",
             interacts="save_interval_epochs and checkpoint_interval_steps",
@@ -275,7 +278,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="epochs",
             interacts="metric and direction (what is better) and epochs (the maximum)",
-            change="to 2 to 5 when the validation loss rises again",
+            change="to a value from 2 to 5 when the validation loss rises again",
             may_differ_on_resume=True,
             searchable=True,
             synonyms="patience early_stopping early_stop early_stopping_patience early_stopping_rounds "
@@ -285,9 +288,10 @@ class TrainingSpec(StrictModel):
     evaluation_context: Literal["full", "split"] = Field(
         "full",
         description="History of an evaluated event. `full`: every event of the split is predicted once, with the "
-        "events before it as history; `split`: separate windows of the split alone, as in v1.",
+        "events before it as history; `split`: separate windows of the split alone, as in Sequifier 1, the "
+        "earlier release.",
         json_schema_extra=about(
-            interacts="evaluation_stride, which applies to full", change="to split for the numbers of v1"
+            interacts="evaluation_stride, which applies to full", change="to split for the same losses as Sequifier 1"
         ),
     )
     evaluation_stride: int | None = Field(
@@ -348,7 +352,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="sampling_interval_steps",
-            change="to below 1 for likelier events, above 1 for more varied ones",
+            change="to less than 1 for more likely events, to more than 1 for more varied ones",
             outside_identity=True,
             may_differ_on_resume=True,
         ),
@@ -360,7 +364,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit="events",
             interacts="sampling_interval_steps",
-            change="to see more, or to wait less",
+            change="to more for longer samples, to fewer to save time",
             outside_identity=True,
             may_differ_on_resume=True,
         ),
@@ -397,7 +401,7 @@ class TrainingSpec(StrictModel):
         "predicted classes and their fractions.",
         json_schema_extra=about(
             interacts="target_columns: categorical ones",
-            change="when a model seems to predict always the same class",
+            change="when a model seems to predict the same class always",
             outside_identity=True,
             may_differ_on_resume=True,
         ),
@@ -407,7 +411,7 @@ class TrainingSpec(StrictModel):
         description="Whether an unfinished run of this name resumes from its newest checkpoint.",
         json_schema_extra=about(
             interacts="--resume and --no-resume, which take precedence",
-            change="to false to start afresh each time",
+            change="to false to train from the beginning each time",
             outside_identity=True,
             may_differ_on_resume=True,
             synonyms="resume resume_training resume_from_checkpoint",
@@ -418,7 +422,7 @@ class TrainingSpec(StrictModel):
         description="Whether to use deterministic algorithms only, also where they are slower (GPU).",
         json_schema_extra=about(
             interacts="seed and device: on a CPU results repeat in any case",
-            change="to true when two runs on a GPU must be equal",
+            change="to true when two runs on a GPU must have equal results",
             searchable=True,
             synonyms="deterministic reproducible reproducibility use_deterministic_algorithms",
         ),
@@ -526,7 +530,7 @@ class TrainingSpec(StrictModel):
     )
     device_max_concat_length: int | None = Field(
         None,
-        description="Accepted without effect (a field of v1).",
+        description="Accepted without effect (a field of Sequifier 1, the earlier release).",
         json_schema_extra=about(unused=True, outside_identity=True),
     )
 

@@ -251,7 +251,7 @@ def _check_is_split(path: Path, schema: Mapping[str, Any]) -> None:
             f"{path.name} is not encoded: it has no column `{missing[0]}`, which every split has",
             where=str(path),
             fix="run `sequifier preprocess` on it and use one of its splits; new data for a trained model need "
-            "`metadata_config_path`, for the same encoding",
+            "`metadata_config_path`, for the same encoding, or `sequifier infer` with -D read_format=raw",
         )
 
 

@@ -157,8 +157,11 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
     log(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
     by_window = not (config.autoregression or source.is_raw or config.evaluation_context == "full")
     if by_window and source.stride > 1:
-        which = "the last event" if shape.prediction_length == 1 else "the last events"
-        log(f"  {which} of each window, a window every {source.stride} events")
+        which = "event" if shape.prediction_length == 1 else f"{shape.prediction_length} events"
+        log(
+            f"  only the last {which} of each window, and windows start {source.stride} events apart; "
+            "evaluation_context: full predicts every event"
+        )
     for place in result.probabilities:
         log(f"probabilities in {place}")
     for name, metrics in result.evaluation.items():

@@ -4,7 +4,7 @@ Problems are collected over all parts of the data and reported together, each wi
 the order of (sequenceId, itemPosition).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.config.preprocess import FillNull, PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
+from sequifier.preprocess.column_counts import of_values
 from sequifier.preprocess.column_types import StoredType
+from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class _Found:
 
 @dataclass
 class Problems:
-    """Problems of the values, summed over all parts."""
+    """Problems of the values, summed over all parts; messages name the columns as the file does."""
 
+    sequence_column: str = SEQUENCE
+    position_column: str = POSITION
     n_rows: int = 0
     duplicates: _Found = field(default_factory=_Found)
     bad_values: dict[tuple[str, str], _Found] = field(default_factory=dict)  # (column, what)
@@ -72,14 +76,15 @@ class Problems:
         """
         if self.duplicates.count:
             raise DataError(
-                f"{self.duplicates.count:,} of {self.n_rows:,} rows repeat the sequenceId and itemPosition of another",
+                f"{self.duplicates.count:,} of {self.n_rows:,} rows repeat the {self.sequence_column} and "
+                f"{self.position_column} of another",
                 where=f"{source}, first at {self.duplicates.first}",
                 fix="remove the duplicates, or choose a position_column that is unique within a sequence",
             )
         if not self.bad_values:
             return
         lines = [
-            f"column `{column}` has {found.count:,} {what} in {self.n_rows:,} rows, first at {found.first}"
+            f"column `{column}`: {of_values(found.count, self.n_rows)} {what}, first at {found.first}"
             for (column, what), found in self.bad_values.items()
         ]
         (column, what), _ = next(iter(self.bad_values.items()))
@@ -91,16 +96,23 @@ class Problems:
             fix = f"remove those rows, or set fill_null.{column} in the preprocess config"
         raise DataError("\n".join(lines), where=source, fix=fix)
 
-    @staticmethod
-    def _count(found: _Found, is_bad: NDArray[np.bool_], rows: pl.DataFrame) -> None:
+    def _count(self, found: _Found, is_bad: NDArray[np.bool_], rows: pl.DataFrame) -> None:
         if not found.count:
             row = int(np.argmax(is_bad))
-            found.first = f"sequenceId={rows[SEQUENCE][row]} itemPosition={rows[POSITION][row]}"
+            found.first = f"{self.sequence_column}={rows[SEQUENCE][row]} {self.position_column}={rows[POSITION][row]}"
         found.count += int(is_bad.sum())
 
 
-def check_settings(config: PreprocessConfig, types: Mapping[str, StoredType], source: str) -> None:
+def check_settings(
+    config: PreprocessConfig, types: Mapping[str, StoredType], source: str, notes: Sequence[str] = ()
+) -> None:
     """Check that the maps by column (fill_null, min_count, max_categories) fit the features.
+
+    Args:
+        config: the maps.
+        types: feature -> stored type.
+        source: the data, for errors.
+        notes: on the columns, which say why one of them is text.
 
     Raises:
         DataError: a map names a column that does not exist or does not fit.
@@ -126,10 +138,11 @@ def check_settings(config: PreprocessConfig, types: Mapping[str, StoredType], so
     for column, fill in config.fill_null.items():
         allowed = _fills(types[column])
         if not (fill in allowed if isinstance(fill, str) else "a number" in allowed):
+            why, how = _why_text(column, notes)
             raise DataError(
-                f"fill_null.{column}: `{fill}` does not fit a column of type {types[column]}",
+                f"fill_null.{column}: `{fill}` does not fit a column of type {types[column]}{why}",
                 where=source,
-                fix="use " + " or ".join(allowed),
+                fix=how + "use " + " or ".join(allowed),
             )
         if types[column] == "Int64" and isinstance(fill, float):
             raise DataError(
@@ -137,6 +150,16 @@ def check_settings(config: PreprocessConfig, types: Mapping[str, StoredType], so
                 where=source,
                 fix=f"write {fill:.0f}, or declare column_types.{column}: real",
             )
+
+
+def _why_text(column: str, notes: Sequence[str]) -> tuple[str, str]:
+    """Return which value makes a column text and how to mend it, from the note on the column; empty without one."""
+    for note in notes:
+        start, found, rest = note.partition(AS_TEXT_NOTE)
+        if found and start == f"column `{column}`":
+            why, _, how = rest.partition(TO_USE_AS_NUMBER)
+            return f": {why}", f"{how.partition(';')[0]}; or "
+    return "", ""
 
 
 def _fills(stored: StoredType) -> tuple[str, ...]:
@@ -214,16 +237,16 @@ def _checked(
     if stored == "Int64" and values.dtype == pl.Float64:
         has_fraction = values != values.floor()
         if has_fraction.any():
-            problems.add(column, "values with a fraction, but is declared categorical", has_fraction, rows)
+            problems.add(column, "fractional, but the column is declared categorical", has_fraction, rows)
         values = values.cast(pl.Int64, strict=False)
     return values.alias(column)
 
 
 def _report_missing(rows: pl.DataFrame, values: pl.Series, problems: Problems) -> None:
     if values.null_count():
-        problems.add(values.name, "null values", values.is_null(), rows)
+        problems.add(values.name, "missing", values.is_null(), rows)
     if values.dtype == pl.Float64 and not values.is_finite().all():
-        for what, is_bad in (("NaN values", values.is_nan()), ("infinite values", values.is_infinite())):
+        for what, is_bad in (("NaN", values.is_nan()), ("infinite", values.is_infinite())):
             if is_bad.any():
                 problems.add(values.name, what, is_bad, rows)
 
@@ -238,6 +261,6 @@ def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Pro
         filled = pl.col(values.name).forward_fill().over(SEQUENCE)
         values = rows.with_columns(values).select(filled).to_series()
         if values.null_count():
-            what = "missing values without an earlier value"
+            what = "missing without an earlier value"
             problems.add(values.name, what, values.is_null(), rows)
     return values

@@ -8,6 +8,7 @@ import polars as pl
 
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.preprocess.numbers import NumberFindings, decide_numbers, needs_style_counts, number_counts, style_counts
+from sequifier.preprocess.table_formats import TABLE_FORMATS
 
 LONGEST_SHOWN = 80
 CELLS_AT_ONCE = 4_000_000
@@ -75,8 +76,19 @@ def first_where(files: Mapping[Path, pl.LazyFrame], column: str, condition: pl.E
         first = numbered.filter(pl.col("condition")).head(1).collect()
         if first.height:
             value = first["raw"].item()
-            return "" if value is None else shown_text(str(value)), f"{path}, first in row {first['row'].item():,}"
+            return "" if value is None else shown_text(str(value)), row_text(path, first["row"].item())
     return "", ""
+
+
+def of_values(count: int, n_values: int) -> str:
+    """Return the subject and verb of a sentence: `1 of 200 values is`."""
+    return f"{count:,} of {n_values:,} values {'is' if count == 1 else 'are'}"
+
+
+def row_text(path: Path, row: int) -> str:
+    """Return a place in a table; the header of a text file is not counted, and cells may have line ends."""
+    is_binary = path.suffix.lower() in TABLE_FORMATS["parquet"].suffixes
+    return f"{path}, first in row {row:,}{'' if is_binary else ' after the header'}"
 
 
 def shown_text(text: str) -> str:

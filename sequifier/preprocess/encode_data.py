@@ -20,7 +20,7 @@ from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAll
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.encode import Encoding
-from sequifier.preprocess.learn import kinds_of_columns, learn
+from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source
@@ -96,7 +96,7 @@ def encode_table(
     )
     for line in kinds_of_columns(table.types, encoding):
         log(line)
-    encoded = _encode(parts, encoding, folder, log)
+    encoded = _encode(parts, encoding, folder, config, stored, log)
     return EncodedData(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.formats)
 
 
@@ -132,7 +132,7 @@ def _read(
     for sample_rows in (SAMPLE_ROWS, None) if TABLE_FORMATS[source.format].is_text else (None,):
         try:
             table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_formats_of(stored))
-            check_settings(config, table.types, str(source.path))
+            check_settings(config, table.types, str(source.path), table.notes)
             if not table.is_sample:
                 _log_notes(table, log)
             parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
@@ -190,7 +190,9 @@ def _split(
     return Split(bounds, part_ends, config.stored_context_events, seed)
 
 
-def _encode(parts: list[Part], encoding: Encoding, folder: Path, log: Log) -> list[Callable[[], Events]]:
+def _encode(
+    parts: list[Part], encoding: Encoding, folder: Path, config: PreprocessConfig, stored: Metadata | None, log: Log
+) -> list[Callable[[], Events]]:
     """Return functions that return the encoded rows of each part, from memory or, for several parts, from a file."""
     encoded: list[Callable[[], Events]] = []
     unknown = dict.fromkeys(encoding.vocabularies, 0)
@@ -208,7 +210,10 @@ def _encode(parts: list[Part], encoding: Encoding, folder: Path, log: Log) -> li
             encoded.append(lambda events=events: events)  # type: ignore[misc]
     for column, count in unknown.items():
         if count:
-            log(f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)")
+            log(
+                f"note: column `{column}`: {count:,} of {n_rows:,} values are unknown (id 0)"
+                f"{why_unknown(column, config, stored)}"
+            )
     return encoded
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.metadata import Statistics
+from sequifier.artifacts.metadata import Metadata, Statistics
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
@@ -113,7 +113,7 @@ def _note_oddities(column: str, categories: pl.Series, log: Log, *, numbers_repo
         if len(marks):
             log(
                 f"note: column `{column}`: `{marks[0]}` is treated as a category; "
-                f"if it marks missing values, clear those cells and set fill_null.{column}"
+                f"if it marks missing values, empty those cells and then set fill_null.{column}"
             )
     if categories.dtype == pl.String and n >= 100 and not numbers_reported:
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())
@@ -121,9 +121,22 @@ def _note_oddities(column: str, categories: pl.Series, log: Log, *, numbers_repo
             shown = ", ".join(f"`{value}`" for value in others.head(3))
             log(
                 f"note: column `{column}` is categorical because of the text {shown}; its {n - len(others):,} other "
-                f"values are numbers. To use it as a number, clear those cells, set column_types.{column}: real and "
-                f"fill_null.{column}"
+                f"values are numbers. To use it as a number, empty those cells, and then set "
+                f"column_types.{column}: real and fill_null.{column}"
             )
+
+
+def why_unknown(column: str, config: PreprocessConfig, stored: Metadata | None) -> str:
+    """Return why values of a column are unknown, for the end of a note; empty where several reasons are possible."""
+    if config.fill_null.get(column) == "unknown":
+        return ""
+    if stored is not None:
+        return ": they do not occur in the vocabulary of metadata_config_path"
+    limits = (config.min_count, config.max_categories)
+    least, most = (limit.get(column) if isinstance(limit, dict) else limit for limit in limits)
+    if config.vocabulary_from != "train" or (least or 1) > 1 or most is not None:
+        return ""
+    return ": they do not occur in the training split (vocabulary_from: train)"
 
 
 def count_values(values: pl.Series) -> pl.DataFrame:

@@ -75,7 +75,7 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
         known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates)
         table = _open(source, config, declared, known)
         with TemporaryDirectory(prefix="sequifier-") as folder:
-            problems = Problems()
+            problems = Problems(config.sequence_column, config.position_column)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 part = prepare(rows, table.types, fills, problems)
                 _raise_any(problems, source.path, fills)

@@ -10,7 +10,7 @@ import polars as pl
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.config.preprocess import TypeName
 from sequifier.errors import DataError
-from sequifier.preprocess.column_counts import first_where
+from sequifier.preprocess.column_counts import first_where, of_values
 from sequifier.preprocess.numbers import PLAIN, NumberFindings, boolean, integer, is_mark, number, stripped
 
 NUMBER_TYPES: tuple[TypeName, ...] = ("real", "Float64", "Int64")
@@ -18,6 +18,10 @@ PADDED = r"^\s*[+-]?0[0-9]"
 """Pattern of a number with leading zeros."""
 
 Value = Callable[[pl.Expr], pl.Expr]
+
+AS_TEXT_NOTE = " is text, so it becomes categorical: "
+TO_USE_AS_NUMBER = ". To use it as a number, "
+"""Parts of the note on a column of numbers and other text, between which the note says why it is text."""
 
 
 def _same(values: pl.Expr) -> pl.Expr:
@@ -143,10 +147,11 @@ class TextColumn:
         if not text:
             text, where = self.first(lambda text: is_mark(text).not_())
         return DataError(
-            f"column `{column}` is declared as {self.declared}, but {found.n_odd:,} of its {found.n_known:,} values "
-            f"are text: `{text}`" + (f" ({found.why})" if found.why else ""),
+            f"column `{column}` is declared as {self.declared}, but {of_values(found.n_odd, found.n_known)} "
+            f"text: `{text}`" + (f" ({found.why})" if found.why else ""),
             where=where,
-            fix=f"correct them, or clear those cells and set fill_null.{column}, or declare the column categorical",
+            fix=f"either correct those cells, or empty them and then set fill_null.{column}, or declare the column "
+            "categorical",
         )
 
     def _nearly_numbers(self) -> str:
@@ -156,8 +161,8 @@ class TextColumn:
         why = f"{found.why}; " if found.why else ""
         what = f"{n_numbers:,} of its {found.n_known:,} values are numbers, but not `{text}` ({where})" if text else ""
         return (
-            f"column `{column}` is text, so it becomes categorical: {why}{what}. To use it as a number, correct or "
-            f"clear those cells and set fill_null.{column}; column_types.{column}: String confirms that it is text"
+            f"column `{column}`{AS_TEXT_NOTE}{why}{what}{TO_USE_AS_NUMBER}either correct those cells, or empty them "
+            f"and then set fill_null.{column}; column_types.{column}: String confirms that it is text"
         )
 
     def _ambiguous(self) -> DataError:

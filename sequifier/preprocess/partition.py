@@ -20,6 +20,7 @@ from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues
+from sequifier.preprocess.column_counts import of_values
 from sequifier.preprocess.read import Table
 from sequifier.preprocess.working_folder import DISTRIBUTED
 
@@ -104,13 +105,14 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
         (POSITION, config.position_column, no_position),
     ):
         if count:
-            what = "null values"
+            what = "missing"
             if key == POSITION and table.position_is_text:
                 if table.is_sample:
                     raise NeedsAllValues  # they may have another format than the first one
-                what = f"values that are not a {'64-bit integer' if table.position_type == 'Int64' else 'date'}"
+                kind = "64-bit integer" if table.position_type == "Int64" else "date"
+                what = f"not a {kind}" if count == 1 else f"not {kind}s"
             raise DataError(
-                f"column `{column}` has {count:,} {what} in {n_rows:,} rows",
+                f"column `{column}`: {of_values(count, n_rows)} {what}",
                 where=table.first_without(key),
                 fix="every event needs a sequence and a position: remove or correct those rows",
             )

@@ -16,6 +16,7 @@ from sequifier.config.preprocess import PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import column_types, keys
 from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schema, StoredFormats, agree, file_schema
+from sequifier.preprocess.column_counts import row_text
 from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.numbers import PLAIN
@@ -71,7 +72,7 @@ class Table:
                 shown = "empty" if value is None else f"`{value}`"
                 if column == POSITION and (why := keys.why_not_a_position(str(value))):
                     shown += f": {why}"
-                return f"{path}, first in row {first['row'].item():,} ({shown})"
+                return f"{row_text(path, first['row'].item())} ({shown})"
         raise AssertionError(f"{column} has a value in every row")
 
 

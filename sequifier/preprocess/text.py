@@ -25,7 +25,7 @@ from sequifier.config.preprocess import CHAR, PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
 from sequifier.preprocess.encode import Encoding
-from sequifier.preprocess.learn import COUNT, VALUE, choose_vocabulary
+from sequifier.preprocess.learn import COUNT, VALUE, choose_vocabulary, why_unknown
 from sequifier.preprocess.source import Source
 
 BYTES_PER_CHARACTER = 64
@@ -178,7 +178,10 @@ def learn_characters(
         f"{config.text_sequence_length:,}"
     )
     if unknown := int(counts[id_of_code_point(encoding) == 0].sum()):
-        log(f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)")
+        log(
+            f"note: column `{CHAR}`: {unknown:,} of {counts.sum():,} values are unknown (id 0)"
+            f"{why_unknown(CHAR, config, stored)}"
+        )
     return encoding
 
 

@@ -113,7 +113,7 @@ def _numbers(table: RawTable, column: str, look: "NumberFindings", text: "pl.Exp
             n_numbers = look.n_known - look.n_marks - look.n_odd
             what = f"{n_numbers:,} of its {look.n_known:,} values are numbers, but not `{odd}`" if odd else ""
             why = "; ".join(reason for reason in (look.why, what) if reason)
-            return InspectedColumn("text", text, remark=f"{why}; to use it as a number, correct or clear such cells")
+            return InspectedColumn("text", text, remark=f"{why}; to use it as a number, correct or empty such cells")
         case _:
             return InspectedColumn("text", text)
 

@@ -60,7 +60,7 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
         return None
     if differing:
         raise RunError(
-            f"the unfinished run `{config.model_name}` was started with another config: {'; '.join(differing)}",
+            f"the earlier run `{config.model_name}` was started with another config: {'; '.join(differing)}",
             where=str(path),
             fix="undo the change, start afresh with --no-resume, or choose another model_name",
         )

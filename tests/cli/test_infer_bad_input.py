@@ -113,7 +113,7 @@ def raw_table(price: pl.Expr) -> Callable[[Path], None]:
         (
             raw_file(NEW + "a,1,item1,dear\n"),
             ["-dp", "data/new.csv", *RAW],
-            "values are text: `",
+            "values is text: `",
         ),
         (raw_table(pl.lit([1.0])), ["-dp", "data/new.parquet", *RAW], "column `price`"),
         (raw_table(pl.lit(b"1")), ["-dp", "data/new.parquet", *RAW], "column `price`"),

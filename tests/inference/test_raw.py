@@ -98,10 +98,10 @@ def test_raw_events_are_continued(away: Path) -> None:
         ("customer,visit,item\nx,1,item1\n", "column `price`"),
         (
             "customer,visit,item,price\nx,1,item1,cheap\n",
-            "is declared as Float64, but 1 of its 1 values are text",
+            "is declared as Float64, but 1 of 1 values is text",
         ),
-        ("customer,visit,item,price\nx,1,item1,\nx,2,item2,11.5\n", "column `price` has 1 null values"),
-        ("customer,visit,item,price\nx,1,item1,10\nx,1,item2,11.5\n", "repeat the sequenceId and itemPosition"),
+        ("customer,visit,item,price\nx,1,item1,\nx,2,item2,11.5\n", "column `price`: 1 of 2 values is missing"),
+        ("customer,visit,item,price\nx,1,item1,10\nx,1,item2,11.5\n", "repeat the customer and visit"),
         ("who,visit,item,price\nx,1,item1,10\n", "column `customer`"),
         ("customer,visit,item,price\nx,1,item1,1e300\nx,2,item1,10\n", "column `price` has the value 1e\\+300"),
         ("customer,visit,item,price\n", "no rows"),

@@ -41,7 +41,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + GOOD, {"selected_columns": ["prize"]}, ["`prize` (selected_columns)", "did you mean `price`?"]),
         (HEADER + GOOD, {"column_types": {"pric": "real"}}, ["column_types names `pric`", "`price`?"]),
         (HEADER + GOOD, {"column_types": {"kind": "real"}}, ["`kind` is declared as real", "text", "categorical"]),
-        (HEADER + GOOD, {"column_types": {"price": "categorical"}}, ["12 values with a fraction", "real"]),
+        (HEADER + GOOD, {"column_types": {"price": "categorical"}}, ["12 of 12 values are fractional", "real"]),
         (HEADER + GOOD, {"fill_null": {"kid": "unknown"}}, ["fill_null names `kid`", "`kind`?"]),
         (HEADER + GOOD, {"fill_null": {"kind": "mean"}}, ["fill_null.kind: `mean`", "use forward or unknown"]),
         (HEADER + GOOD, {"fill_null": {"kind": 3}}, ["fill_null.kind: `3`", "String"]),
@@ -55,22 +55,22 @@ def test_the_good_table_is_good(project: Project) -> None:
         ("sequenceId,itemPosition,a,b,a,b\n1,2,3,4,5,6\n", {}, ["the header has `a` and `b` more than once"]),
         ("sequenceId,itemPosition,a,,\n1,2,3,,\n", {}, ["the header has a column without a name more than once"]),
         ("sequenceId,itemPosition\n1,2\n", {}, ["no feature column", "sequenceId, itemPosition"]),
-        (HEADER + GOOD + "4,6,,1\n", {}, ["`kind` has 1 null", "13 rows", "sequenceId=4 itemPosition=6"]),
+        (HEADER + GOOD + "4,6,,1\n", {}, ["`kind`: 1 of 13 values is missing", "sequenceId=4 itemPosition=6"]),
         (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "remove those rows, or set fill_null.kind"]),
-        (HEADER + "9,9,a,\n7,7,a,\n" + GOOD, {}, ["`price` has 2 null", "sequenceId=7 itemPosition=7"]),
-        (HEADER + GOOD + "4,6,b,nan\n", {}, ["`price` has 1 NaN values", "sequenceId=4 itemPosition=6"]),
-        (HEADER + GOOD + "4,6,b,-inf\n", {}, ["`price` has 1 infinite values", "fill_null.price"]),
-        (HEADER + GOOD + "4,6,,\n", {}, ["`kind` has 1 null", "`price` has 1 null"]),
-        (HEADER + GOOD + "4,6,,1\n", {"fill_null": {"price": 0.0}}, ["`kind` has 1 null"]),
+        (HEADER + "9,9,a,\n7,7,a,\n" + GOOD, {}, ["`price`: 2 of 14 values are", "sequenceId=7 itemPosition=7"]),
+        (HEADER + GOOD + "4,6,b,nan\n", {}, ["`price`: 1 of 13 values is NaN", "sequenceId=4 itemPosition=6"]),
+        (HEADER + GOOD + "4,6,b,-inf\n", {}, ["`price`: 1 of 13 values is infinite", "fill_null.price"]),
+        (HEADER + GOOD + "4,6,,\n", {}, ["`kind`: 1 of 13 values is missing", "`price`: 1 of 13 values is missing"]),
+        (HEADER + GOOD + "4,6,,1\n", {"fill_null": {"price": 0.0}}, ["`kind`: 1 of 13 values is missing"]),
         (HEADER + "1,1,,1\n" + GOOD, {"fill_null": {"kind": "forward"}}, ["without an earlier value", "sequenceId=1"]),
-        (HEADER + GOOD + ",7,a,1\n", {}, ["`sequenceId` has 1 null", "events.csv, first in row 13 (empty)"]),
-        (HEADER + GOOD + "4,,a,1\n", {}, ["`itemPosition` has 1 null", "row 13 (empty)"]),
+        (HEADER + GOOD + ",7,a,1\n", {}, ["`sequenceId`: 1 of 13", "csv, first in row 13 after the header (empty)"]),
+        (HEADER + GOOD + "4,,a,1\n", {}, ["`itemPosition`: 1 of 13", "row 13 after the header (empty)"]),
         (HEADER + GOOD + "4,1,a,1\n4,1,b,2\n3,2,a,1\n", {}, ["3 of 15 rows repeat", "sequenceId=3 itemPosition=2"]),
-        (HEADER + "1,2013-01-31,a,1\n1,31.1.2013,a,1\n", {}, ["1 values that are not a date", "row 2 (`31.1.2013`)"]),
-        (HEADER + GOOD + "5,x1,a,1\n4,7,a,1\n", {}, ["`itemPosition` has 1 values that are not a 64-bit integer",
-                                                  "row 13 (`x1`)"]),
-        (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["1 values that are not a 64-bit integer", f"row 13 (`{2**64}`)"]),
-        (HEADER + "5,x1,a,1\n" + GOOD, {}, ["1 values that are not a 64-bit integer", "row 1 (`x1`)"]),
+        (HEADER + "1,2013-01-31,a,1\n1,31.1.2013,a,1\n", {}, ["1 of 2 values is not a date", "header (`31.1.2013`)"]),
+        (HEADER + GOOD + "5,x1,a,1\n4,7,a,1\n", {}, ["`itemPosition`: 1 of 14 values is not a 64-bit integer",
+                                                  "row 13 after the header (`x1`)"]),
+        (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["is not a 64-bit integer", f"row 13 after the header (`{2**64}`)"]),
+        (HEADER + "5,x1,a,1\n" + GOOD, {}, ["is not a 64-bit integer", "row 1 after the header (`x1`)"]),
         (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a 64-bit integer nor a date", "row 1"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` has the value `03/04/2013`", "2013-01-31"]),
         (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` has Float64", "integers, dates or datetimes"]),
@@ -92,7 +92,7 @@ def test_the_error_says_what_where_and_how_to_fix_it(
 def test_numbers_are_counted_over_all_parts_of_a_large_table(project: Project) -> None:
     rows = [f"{sequence},{step},{'' if step == 3 else 'a'},1.5" for sequence in range(50) for step in range(6)]
     message = error(project, HEADER + "\n".join(rows) + "\n", memory_bytes=2000)
-    assert "`kind` has 50 null values in 300 rows, first at sequenceId=0 itemPosition=3" in message
+    assert "`kind`: 50 of 300 values are missing, first at sequenceId=0 itemPosition=3" in message
 
 
 def test_a_missing_path_names_both_places(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_parquet_files_that_disagree_on_a_type_are_refused(project: Project) -> 
     [
         (pl.Series([[1], [2]]), ["`a` has the type List(Int64)", "selected_columns"]),
         (pl.Series([1, 2]).cast(pl.Date), ["`a` has the type Date", "numbers or text"]),
-        (pl.Series([None, None]), ["`a` has 2 null values"]),
+        (pl.Series([None, None]), ["`a`: 2 of 2 values are missing"]),
         (
             pl.Series([2**64 - 1, 1], dtype=pl.UInt64),
             ["`a` has integers that do not fit in 64 bits", "column_types.a: String", "real"],
@@ -198,8 +198,8 @@ def test_sequences_named_by_integers_beyond_64_bits_are_named_by_text(project: P
 def test_a_bad_position_after_the_sample_is_named(project: Project) -> None:
     rows = "".join(f"3,{step},a,1\n" for step in range(6, 2000))
     message = error(project, HEADER + GOOD + rows + "3,2OOO,a,1\n")
-    assert "1 values that are not a 64-bit integer" in message
-    assert "row 2,007 (`2OOO`)" in message
+    assert "is not a 64-bit integer" in message
+    assert "row 2,007 after the header (`2OOO`)" in message
 
 
 def test_a_file_that_is_not_parquet_is_refused(project: Project) -> None:

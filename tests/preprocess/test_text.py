@@ -127,7 +127,10 @@ def test_a_character_that_the_training_text_does_not_have_is_unknown(project: Pr
     metadata = run(project, path, vocabulary_from="train", split_ratios=[0.6, 0.4])
     assert metadata.id_maps == {"char": {"a": 1, "b": 2}}
     assert own_text(project, 1) == "?b??"
-    assert "note: column `char`: 3 of 10 values are unknown (id 0)" in project.lines
+    assert (
+        "note: column `char`: 3 of 10 values are unknown (id 0): "
+        "they do not occur in the training split (vocabulary_from: train)" in project.lines
+    )
     assert run(project, path, min_count=2, split_ratios=[1.0]).id_maps == {"char": {"a": 1, "b": 2, "c": 3}}
     assert run(project, path, max_categories={"char": 1}, split_ratios=[1.0]).id_maps == {"char": {"b": 1}}
 

@@ -204,10 +204,13 @@ def events(values: list[str]) -> str:
     [
         (["28-03-24", "29-03-24"], ["`28-03-24`", "two digits", "row 1"]),
         (["03/28/24", "03/29/24"], ["`03/28/24`", "two digits", "row 1"]),
-        (["2024-03-28", "24-03-29", "2024-03-30"], ["1 values that are not a date", "row 2 (`24-03-29`", "two digits"]),
-        (["2024-03-28", "0024-03-29", "2024-03-30"], ["row 2 (`0024-03-29`: the year is below 1000)"]),
-        (["2024-03-28", "29.03.2024", "2024-03-30"], ["row 2 (`29.03.2024`"]),
-        (["2024-02-29", "2024-02-30", "2024-03-01"], ["row 2 (`2024-02-30`"]),
+        (
+            ["2024-03-28", "24-03-29", "2024-03-30"],
+            ["1 of 3 values is not a date", "row 2 after the header (`24-03-29`", "two digits"],
+        ),
+        (["2024-03-28", "0024-03-29", "2024-03-30"], ["row 2 after the header (`0024-03-29`: the year is below 1000)"]),
+        (["2024-03-28", "29.03.2024", "2024-03-30"], ["row 2 after the header (`29.03.2024`"]),
+        (["2024-02-29", "2024-02-30", "2024-03-01"], ["row 2 after the header (`2024-02-30`"]),
         (["03/04/2024", "03/05/2024"], ["`03/04/2024`", "several formats", "2013-01-31"]),
         (["28/03/2024", "03/29/2024"], ["two formats", "row 1"]),
         (["2024-03-28 10:00 EST", "2024-03-28 11:00 EST"], ["time zone `EST`", "row 1"]),
@@ -318,7 +321,7 @@ def test_one_text_among_numbers_is_named(project: Project) -> None:
     said = "\n".join(project.lines)
     assert "column `x` is text, so it becomes categorical: 21 of its 22 values are numbers, but not `broken`" in said
     assert "row 21" in said and "fill_null.x" in said
-    with pytest.raises(DataError, match=r"1 of its 22 values are text: `broken`[\s\S]*row 21"):
+    with pytest.raises(DataError, match=r"1 of 22 values is text: `broken`[\s\S]*row 21"):
         project.run(path, split_ratios=[1.0], column_types={"x": "real"})
 
 
@@ -367,3 +370,10 @@ def test_names_in_scientific_notation_stay_names(project: Project) -> None:
     path = project.write_text("sequenceId,itemPosition,kind\n1e5,1,a\n1e5,2,b\n10e4,1,a\n10e4,2,b\n")
     project.run(path, split_ratios=[1.0])
     assert project.split(0)["sequenceId"].unique().sort().to_list() == ["10e4", "1e5"]
+
+
+def test_a_fill_for_numbers_names_the_value_that_makes_the_column_text(project: Project) -> None:
+    path = project.write_text(columns(["1.5"] * 20 + ["broken", "2"]))
+    with pytest.raises(DataError, match=r"does not fit a column of type String: .*not `broken`") as raised:
+        project.run(path, split_ratios=[1.0], fill_null={"x": "mean"})
+    assert "either correct those cells, or empty them and then set fill_null.x; or use" in raised.value.fix

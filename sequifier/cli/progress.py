@@ -184,7 +184,7 @@ def memory_lines(memory: tuple[int, int] | None) -> list[str]:
         return []
     least, most = memory
     amount = size_text(most) if size_text(least) == size_text(most) else f"{size_text(least)} to {size_text(most)}"
-    lines = [f"  memory: about {amount} for training, besides libraries and data"]
+    lines = [f"  memory: about {amount} for training, plus libraries and data"]
     if most > (available := machine_memory()):
         lines.append(f"  warning: this machine has {size_text(available)}; runs that do not fit end as oom")
     return lines
@@ -223,7 +223,7 @@ def plan_lines(plan: Any, to_run: list[Any]) -> list[str]:
     n_runs = len(plan.runs) + plan.n_to_propose
     lines = [
         f"{config.hp_search_name}: {config.search_strategy} search over {cells}, {counted(n_runs, 'run')}, "
-        f"seed {plan.seed}, data {plan.fingerprint}"
+        f"seed {plan.seed}, data fingerprint {plan.fingerprint}"
     ]
     merged = Counter(cell.reason for cell in plan.merged)
     lines += [

@@ -20,10 +20,10 @@ def print_table(table: "Table", rows: "Sequence[Configuration]") -> None:
     from sequifier.results.terminal_table import WIDTH, ranked_table
 
     out = console()
-    out.width = WIDTH
+    width, out.width = out.width, WIDTH
     out.print()
-    out.print(ranked_table(table, rows))
-    for line in verdict(rows):
+    out.print(ranked_table(table, rows, width=width))
+    for line in verdict(table, rows):
         out.print(line, soft_wrap=True)
 
 
@@ -64,7 +64,13 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
                 style="yellow",
             )
     if winner.test_value is not None:
-        out.print(f"the best run on the test split, scored once: {winner.test_value:.4f}")
+        from sequifier.results.certainty import best_baseline_on_test
+
+        table = result.table
+        known = best_baseline_on_test(table.folder, table.metric, maximize=table.maximize)
+        baseline_text = "" if known is None else f" (best baseline there: {known[0]}, {known[1]:.4f})"
+        what = "loss" if table.metric == "val_loss" else table.metric
+        out.print(f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False)
     if result.saved is not None and result.saved.saved:
         out.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
     out.print()

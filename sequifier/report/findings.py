@@ -160,7 +160,8 @@ def _of_best(n: int, n_best: int) -> tuple[str, str]:
     """`3 of the best 4 runs`, `their`."""
     if n_best == 1:
         return "The best run", "its"
-    return f"{n} of the best {n_best} runs", "their" if n > 1 else "its"
+    which = str(n) if n < n_best else "Both" if n == 2 else "All"
+    return f"{which} of the best {n_best} runs", "their" if n > 1 else "its"
 
 
 def _seeds(found: Analysis) -> Iterator[Finding]:

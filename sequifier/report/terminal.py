@@ -22,10 +22,10 @@ BAR = 16
 
 def print_summary(console: Console, analysis: Analysis) -> None:
     """Print the summary: counts, the ranked table, importance, ranges, and the findings."""
-    console.width = WIDTH
+    width, console.width = console.width, WIDTH
     console.print(_head(analysis))
     for part in (
-        ranked_table(analysis.table, analysis.rows, most=SHOWN_ROWS),
+        ranked_table(analysis.table, analysis.rows, most=SHOWN_ROWS, width=width),
         _verdict(analysis),
         _importance(analysis),
         _ranges(analysis),
@@ -44,7 +44,7 @@ def print_summary(console: Console, analysis: Analysis) -> None:
 
 
 def _verdict(analysis: Analysis) -> RenderableType | None:
-    lines = verdict(analysis.rows)
+    lines = verdict(analysis.table, analysis.rows)
     return Text("\n".join(lines), style="dim") if lines else None
 
 
@@ -81,7 +81,10 @@ def _importance(analysis: Analysis) -> RenderableType | None:
             parts += [Text(""), own]
     if not parts and analysis.importances.missing:
         return Text(f"importance: {analysis.importances.missing}", style="dim")
-    return Group(*parts) if parts else None
+    if not parts:
+        return None
+    explained = "deviation of group means: how far the mean results of a setting's values differ (standard deviation)"
+    return Group(*parts, Text(explained, style="dim"))
 
 
 def _importance_grid(found: Importances, title: str) -> Grid | None:
@@ -115,12 +118,12 @@ def _ranges(analysis: Analysis) -> RenderableType | None:
         grid = _grid(title, "values", "all", "best run")
         for each in ranges[: 2 * SHOWN_PARAMETERS]:
             if each.shares:
-                where = ", ".join(f"{name} {100 * top:.0f} %" for name, (top, _) in each.shares.items() if top) or "-"
-                tried = ", ".join(f"{name} {100 * every:.0f} %" for name, (_, every) in each.shares.items())
+                where = ", ".join(f"{name}: {100 * top:.0f} %" for name, (top, _) in each.shares.items() if top) or "-"
+                tried = ", ".join(f"{name}: {100 * every:.0f} %" for name, (_, every) in each.shares.items())
             else:
                 where = f"{text_of(each.low)} to {text_of(each.high)}" if each.low is not None else "-"
                 tried = f"{text_of(each.tried_low)} to {text_of(each.tried_high)}"
-            end = " (try below)" if each.at_low else " (try above)" if each.at_high else ""
+            end = " (lowest tried: try below)" if each.at_low else " (highest tried: try above)" if each.at_high else ""
             grid.add_row(
                 Text(each.parameter), Text(where + end), Text(tried), Text(text_of(each.best) if each.n_top else "-")
             )
@@ -176,11 +179,17 @@ def _budget(analysis: Analysis) -> RenderableType | None:
     if not budget.total:
         return None
     parts = [
-        f"{name} {seconds_text(value)}"
-        for name in ("useful", "pruned", "retried", "wasted", "open")
+        f"{seconds_text(value)} in {what}"
+        for name, what in (
+            ("useful", "completed runs"),
+            ("pruned", "pruned runs"),
+            ("retried", "attempts that were started again"),
+            ("wasted", "runs without a result"),
+            ("open", "unfinished runs"),
+        )
         if (value := getattr(budget, name))
     ]
-    return Text(f"time: {seconds_text(budget.total)} ({', '.join(parts)})")
+    return Text(f"training time: {seconds_text(budget.total)} ({', '.join(parts)})")
 
 
 def _grid(*heads: str) -> Grid:

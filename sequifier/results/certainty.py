@@ -4,7 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sequifier.artifacts.sequence_losses import OF_BASELINES, OF_TEST, ONE_MODEL, Units, read_unit_sums
+from sequifier.artifacts.sequence_losses import (
+    BLOCK_TARGETS,
+    BLOCKS,
+    FEWEST,
+    OF_BASELINES,
+    OF_TEST,
+    ONE_MODEL,
+    Units,
+    read_unit_sums,
+)
 from sequifier.results.comparison import Comparison, beats, compare
 
 Files = Mapping[int, Path | None]
@@ -53,6 +62,31 @@ def standard_error(found: Comparison, files: Files, recorded: float | None, by: 
     if by != "seeds" and any(path is not None and path.exists() for path in files.values()):
         return None, by  # too few units
     return recorded, by
+
+
+def why_no_error(path: Path | None, metric: str) -> str:
+    """Return why the run with this file has no standard error."""
+    units = None if path is None else read_unit_sums(path).get(ONE_MODEL, {}).get(metric)
+    if units is None:
+        return f"no standard error is known for {metric}"
+    if units.n >= FEWEST:
+        return f"the values of the {units.n} {units.by} of the validation split are equal or not finite"
+    sequences = "sequence with a target" if units.n == 1 else "sequences with a target"
+    targets = f", with {units.count.sum():,.0f} targets" if units.by != "groups" else ""
+    return (
+        f"the validation split has {units.n} {sequences}{targets}; a standard error requires {FEWEST} sequences, "
+        f"or {BLOCKS} blocks of {BLOCK_TARGETS} targets"
+    )
+
+
+def best_baseline_on_test(folder: Path, metric: str, *, maximize: bool) -> tuple[str, float] | None:
+    """Return the best baseline on the test split and its value; None where the values are unknown."""
+    sums = read_unit_sums(folder / OF_TEST)
+    known = {name: of[metric] for name, of in sums.items() if name != ONE_MODEL and metric in of}
+    values = {name: units.value for name, units in known.items() if units.by != "groups"}
+    if not values:
+        return None
+    return (max if maximize else min)(values.items(), key=lambda item: item[1])
 
 
 def units_of_baselines(folder: Path, metric: str) -> dict[str, Units]:

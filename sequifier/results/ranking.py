@@ -10,7 +10,7 @@ import numpy as np
 from sequifier.artifacts.ledger import DONE, FAILED
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.config.identity import default_values
-from sequifier.results.certainty import certainty, standard_error, units_of_baselines
+from sequifier.results.certainty import certainty, standard_error, units_of_baselines, why_no_error
 from sequifier.results.comparison import Comparison, compare, error_over_seeds
 from sequifier.results.settings import Setting, field_of
 from sequifier.results.trials import Batch, Table, Trial, by, mean_of
@@ -200,10 +200,12 @@ def with_baselines(rows: Sequence[Configuration], table: Table) -> list[Configur
     return [*found, *waiting]
 
 
-def verdict(rows: Sequence[Configuration]) -> list[str]:
+def verdict(table: Table, rows: Sequence[Configuration]) -> list[str]:
     """What the table says of the order of its rows, in sentences."""
-    with_result = [row for row in rows if row.rank is not None]
-    return verdict_lines([Ranked(row.standard_error_by, row.n_seeds, row.is_indistinguishable) for row in with_result])
+    found = [row for row in rows if row.rank is not None]
+    ranked = [Ranked(row.standard_error_by, row.n_seeds, row.is_indistinguishable) for row in found]
+    path = found[0].first.sequence_losses if found and not found[0].standard_error_by else None
+    return verdict_lines(ranked, why_no_error(path, table.metric))
 
 
 def measured(trials: Sequence[Trial]) -> list[Trial]:

@@ -20,7 +20,12 @@ WIDTH = 1000
 
 
 def ranked_table(
-    table: Table, rows: Sequence[Configuration], *, most: int = MOST_ROWS, most_names: int | None = None
+    table: Table,
+    rows: Sequence[Configuration],
+    *,
+    most: int = MOST_ROWS,
+    most_names: int | None = None,
+    width: int = 0,
 ) -> RenderableType:
     """The best configurations, with the baselines in their places.
 
@@ -29,6 +34,7 @@ def ranked_table(
         rows: ranked.
         most: rows shown.
         most_names: settings shown; None: all in which the rows shown differ.
+        width: of the terminal; names of columns remain in one piece where the table then fits.
     """
     every = with_baselines(rows, table)
     if not every:
@@ -40,9 +46,9 @@ def ranked_table(
     is_training = table.kind == "training"
     grid = Grid(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for head in ("rank", "run", *(["search"] if several else []), *names):
-        grid.add_column(_head(head), no_wrap=True, vertical="bottom")
+        grid.add_column(head, no_wrap=True, vertical="bottom")
     for head in (table.metric, "± se", *(("skill", "parameters") if is_training else ()), "seconds"):
-        grid.add_column(_head(head), justify="right", no_wrap=True, vertical="bottom")
+        grid.add_column(head, justify="right", no_wrap=True, vertical="bottom")
     grid.add_column("", no_wrap=True)
     for row in every[:most]:
         is_baseline = isinstance(row, Baseline)
@@ -73,6 +79,10 @@ def ranked_table(
             Text(" " + (row.name if isinstance(row, Baseline) else ", ".join(_remarks(row)))),
             style="dim" if is_baseline else "bold" if row.rank == 1 else "",
         )
+    console = Console(width=WIDTH)
+    if Measurement.get(console, console.options, grid).maximum > width:
+        for column in grid.columns:
+            column.header = _head(str(column.header))
     if len(every) > most:
         where = "" if several else " in results.csv"
         return Group(grid, Text(f"... {len(every) - most:,} more rows{where}"))
@@ -83,11 +93,11 @@ def fitting_table(console: Console, table: Table, rows: Sequence[Configuration])
     """The best configurations with as many of the settings in which they differ as the terminal has room for."""
     most, n_names = max(3, console.height - 6), len(table.varied)
     while n_names:
-        drawn = ranked_table(table, rows, most=most, most_names=n_names)
+        drawn = ranked_table(table, rows, most=most, most_names=n_names, width=console.width)
         if Measurement.get(console, console.options.update(max_width=WIDTH), drawn).maximum <= console.width:
             return drawn
         n_names -= 1
-    return ranked_table(table, rows, most=most, most_names=0)
+    return ranked_table(table, rows, most=most, most_names=0, width=console.width)
 
 
 def _remarks(row: Configuration) -> list[str]:

@@ -14,33 +14,38 @@ class Ranked(NamedTuple):
     is_indistinguishable: bool | None
 
 
-def verdict_lines(rows: Sequence[Ranked]) -> list[str]:
+def verdict_lines(rows: Sequence[Ranked], why_no_error: str) -> list[str]:
     """The verdict on a table.
 
     Args:
         rows: the configurations with a result, best first.
+        why_no_error: why the first has no standard error, if it has none.
     """
     if not rows:
         return []
     by = rows[0].standard_error_by
-    if by in _WITHOUT:
-        return [_WITHOUT[by]]
+    if by == "":
+        return [f"± se is -: {why_no_error}.", _UNDECIDED]
+    if by == "seeds":
+        return ["± se is over training seeds alone. No run is called worse than the best."]
     lines = [_BLOCKS] if by == "blocks" else []
     compared = [row for row in rows[1:] if row.is_indistinguishable is not None]
     same = [row for row in compared if row.is_indistinguishable]
     if compared:
-        others = "other configurations are" if len(compared) > 1 else "other configuration is"
-        lines.append(f"{len(same)} of {len(compared)} {others} {SAME} (paired t tests, 95 % for all together).")
+        n, is_one = len(compared), len(compared) == 1
+        if not same:
+            who = "The other configuration is" if is_one else f"All {n} other configurations are"
+            what = "significantly worse"
+        else:
+            who = "The other configuration is" if is_one else f"{len(same)} of {n} other configurations are"
+            what = SAME
+        lines.append(f"{who} {what} (paired t tests, 95 % for all together).")
     if compared and by != "prompts" and any(row.n_seeds == 1 for row in (rows[0], *compared)):
         lines.append(_ONE_SEED)
     return lines
 
 
-_WITHOUT = {
-    "": "± se is -: the metric has no standard error, or the validation split is too small for one (5 sequences, or 20 "
-    "blocks of 10 targets). No run is called worse than the best.",
-    "seeds": "± se is over training seeds alone. No run is called worse than the best.",
-}
+_UNDECIDED = "This search cannot tell which differences between runs are real: no run is called worse than the best."
 _BLOCKS = (
     "se by blocks: the validation split has fewer than 5 sequences, so standard errors are over 20 contiguous blocks "
     "of its targets."

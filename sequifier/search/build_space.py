@@ -85,7 +85,7 @@ def _repeated(config: SearchConfig, names: Sequence[str], count: int) -> Iterato
         if isinstance(config.searched(name), Range):
             yield f"{name} is a range: it is combined with each of the {count} values of {anchor}"
         elif name not in lists:
-            yield f"{name} is left out: it follows from each value of {anchor}"
+            yield f"{name} is not given: it follows from {anchor}"
         elif len(lists[name]) == 1 and (config.is_given(name) or lists[name][0] is not None):
-            how = "given once" if config.is_given(name) else "left out"
-            yield f"{name} is {how}: {shown(lists[name][0])} is combined with each of the {count} values of {anchor}"
+            one = "one" if config.is_given(name) else "default"
+            yield f"the {one} {name}, {shown(lists[name][0])}, is used with every {anchor}"

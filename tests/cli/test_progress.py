@@ -38,7 +38,7 @@ def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_les
 ) -> None:
     monkeypatch.setattr("sequifier.cli.progress.machine_memory", lambda: 16_000_000_000)
     assert memory_lines(None) == []
-    assert memory_lines((34_000_000, 34_100_000)) == ["  memory: about 34 MB for training, besides libraries and data"]
+    assert memory_lines((34_000_000, 34_100_000)) == ["  memory: about 34 MB for training, plus libraries and data"]
     several, warning = memory_lines((34_000_000, 20_000_000_000))
     assert several.startswith("  memory: about 34 MB to 20.0 GB for")
     assert warning == "  warning: this machine has 16.0 GB; runs that do not fit end as oom"

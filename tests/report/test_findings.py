@@ -46,7 +46,7 @@ def test_one_curve_is_not_counted() -> None:
         " ".join(found([run(0, 1.0, rising)]))
     )
     several = [run(number, 1.0 + number, falling) for number in range(8)]
-    assert "2 of the best 2 runs improved until their last epoch: train for more epochs." in found(several)
+    assert "Both of the best 2 runs improved until their last epoch: train for more epochs." in found(several)
 
 
 def test_a_range_that_ends_where_the_best_are_is_extended() -> None:

@@ -11,6 +11,7 @@ import pytest
 from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
 from sequifier.config.identity import identity
+from sequifier.results.certainty import why_no_error
 from sequifier.results.ranking import skill
 from sequifier.results.results_csv import write_results
 from sequifier.search.make_plan import make_plan
@@ -222,6 +223,9 @@ def test_a_single_sequence_has_no_standard_error_and_no_verdict(tmp_path: Path) 
     ]
     rows = [row for row in results(plan, records, BASELINES) if row.rank]
     assert [(row.standard_error, row.is_indistinguishable, row.beats_baselines) for row in rows] == [(None,) * 3] * 3
+    sums = rows[0].first.sequence_losses
+    assert "the validation split has 1 sequence with a target, with 50 targets; " in why_no_error(sums, "val_loss")
+    assert why_no_error(sums, "val_kind_accuracy") == "no standard error is known for val_kind_accuracy"
     write_results(tmp_path / "results.csv", rows)
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         assert {row["standard_error"] for row in csv.DictReader(file)} == {""}

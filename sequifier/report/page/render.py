@@ -106,7 +106,7 @@ def _runs(analysis: Analysis) -> list[Section]:
         n_ranked=sum(row.rank is not None for row in rows),
         baseline=None if best is None else (best[0].removeprefix("baseline: "), best[1]),
         several=analysis.comparison is not None,
-        verdict=verdict(rows),
+        verdict=verdict(table, rows),
         label=lambda trial: run_label(table, trial),
     )
 

@@ -1,6 +1,5 @@
 """The commands as functions: config in, result out. The only place that joins the stages."""
 
-import glob
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -124,6 +123,7 @@ def verify(config: "TrainConfig", *, emit: Emit) -> "Verified":
         RunError: the ledger has no finished run of this name, or its config or data changed since.
         ConfigError, DataError: as `train`.
     """
+    from sequifier.artifacts.checkpoint import checkpoints_of
     from sequifier.artifacts.metadata import find_metadata, read_metadata
     from sequifier.config.resolve import resolve
     from sequifier.search.verify import check_same, compared, stored
@@ -134,11 +134,16 @@ def verify(config: "TrainConfig", *, emit: Emit) -> "Verified":
     name = f"{config.model_name}-verify"
     exports = dict.fromkeys(("export_generative_model", "export_embedding_model", "export_end_to_end"), False)
     again = config.model_copy(update={"model_name": name, **exports})
+
+    def remove_checkpoints() -> None:
+        for path in checkpoints_of(config.root / "checkpoints", name):
+            path.unlink()
+
+    remove_checkpoints()  # of a verification that was killed
     try:
         result = train(again, resume="never", emit=emit)
     finally:
-        for path in (config.root / "checkpoints").glob(f"{glob.escape(name)}-*.pt"):
-            path.unlink()
+        remove_checkpoints()
     if result.ended == "interrupted":
         raise KeyboardInterrupt
     return compared(record, result.best_val_loss, result.facts)

@@ -16,7 +16,7 @@ from sequifier.metrics.skill import skill
 from sequifier.params import param_scope
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import UNFINISHED, Ended, RunRecord, RunResult, facts, open_record
-from sequifier.training.checkpoints import Resume, find_checkpoint, save_checkpoints
+from sequifier.training.checkpoints import Resume, begin_afresh, find_checkpoint, save_checkpoints
 from sequifier.training.limits import NO_LIMITS, Limits
 from sequifier.training.loop import Calls, DivergedError, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
@@ -57,13 +57,15 @@ def run(
         hooks = load_hooks(config.hooks, config.root)
     ready = prepare(config, shared or Shared(), emit, data=data)
     ready.warnings.extend(check(ready.config, ready.metadata))
-    _restore(ready, resume)
+    resumes = _restore(ready, resume)
     _check_folders(ready)
     with open_record(ready, hooks, emit) as record:
         loaded = time.perf_counter() - started
         seconds = {"load": loaded - ready.baseline_seconds, "baselines": ready.baseline_seconds}
         reset_peak_memory(ready.device.type)
         record.begin(_n_parameters(ready))
+        if not resumes:
+            begin_afresh(ready.config, ready.config.root / "checkpoints", record.log)
         ended, error = _train(ready, record, seconds, limits, should_stop)
         files = record.write_unit_sums()
         if ended not in UNFINISHED:
@@ -74,13 +76,14 @@ def run(
     return result
 
 
-def _restore(ready: Prepared, resume: Resume) -> None:
-    """Give the run the state of the checkpoint from which it resumes, if there is one."""
+def _restore(ready: Prepared, resume: Resume) -> bool:
+    """Give the run the state of the checkpoint from which it resumes; returns whether there is one."""
     folder = ready.config.root / "checkpoints"
     checkpoint = find_checkpoint(ready.config, ready.metadata.fingerprint, folder, resume)
     if checkpoint is not None:
         with wrap_read_errors("the checkpoint", folder, fix="start afresh with --no-resume", error=ModelError):
             ready.state.restore(checkpoint)
+    return checkpoint is not None
 
 
 def _check_folders(ready: Prepared) -> None:

@@ -1,12 +1,13 @@
 """Checkpoints: the state that a resumed run restores, in one file that is loaded without running code."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts import torch_file
-from sequifier.artifacts.atomic import atomic_path
-from sequifier.errors import ModelError
+from sequifier.artifacts.atomic import atomic_path, sync_folder
+from sequifier.errors import ModelError, RunError
 
 FORMAT_VERSION = 1
 
@@ -40,6 +41,48 @@ def _numbered(folder: Path, model_name: str, kind: str) -> list[tuple[int, Path]
     name = re.compile(re.escape(model_name) + rf"-{kind}-(\d+)\.pt")
     found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := name.fullmatch(path.name))]
     return sorted(found)
+
+
+def checkpoints_of(folder: Path, model_name: str) -> list[Path]:
+    """Return all checkpoints of exactly this name in the order of writing, the one to resume from last."""
+    name = re.compile(re.escape(model_name) + r"-(?:epoch-\d+|step-\d+|resume)\.pt")
+    found = [path for path in folder.glob("*.pt") if name.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (path == resume_path(folder, model_name), path.stat().st_mtime_ns))
+
+
+def earlier_folder(folder: Path, model_name: str) -> Path:
+    """Return the folder of the checkpoints of the training before the newest one."""
+    return folder / "earlier" / model_name
+
+
+def set_aside(folder: Path, model_name: str) -> None:
+    """Move all checkpoints of this name into `earlier_folder`, in place of those there.
+
+    The newest is moved last, and the folder is replaced when it is complete: after a kill the earlier training can
+    still be resumed, and the next call completes the move.
+
+    Raises:
+        RunError: a file cannot be moved.
+    """
+    earlier = earlier_folder(folder, model_name)
+    moving = earlier.with_name(f".{model_name}.moving")
+    paths = checkpoints_of(folder, model_name)
+    try:
+        if paths:
+            moving.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.replace(moving / path.name)
+        if moving.exists():
+            if earlier.exists():
+                shutil.rmtree(earlier)
+            moving.replace(earlier)
+            sync_folder(folder)
+    except OSError as error:
+        raise RunError(
+            f"cannot set aside the earlier checkpoints of `{model_name}`: {error.strerror or error}",
+            where=str(earlier),
+            fix="move them away yourself, or choose another model_name",
+        ) from error
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:

@@ -14,7 +14,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from sequifier.artifacts.checkpoint import epoch_checkpoints, read_checkpoint, resume_path, step_checkpoints
+from sequifier.artifacts.checkpoint import (
+    checkpoints_of,
+    earlier_folder,
+    epoch_checkpoints,
+    read_checkpoint,
+    resume_path,
+    step_checkpoints,
+)
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.train import TrainConfig
@@ -82,7 +89,7 @@ def open_checkpoint(source: str, project_root: str | None, exports: Exports) -> 
     Args:
         source: the path of a checkpoint, or the name of a run: the checkpoint with which an unfinished run resumes,
             else the one after the most steps.
-        project_root: None for the folder above the checkpoint's folder, or the working folder.
+        project_root: None for the folder above the folder of checkpoints, or the working folder.
         exports: the files to write, which decide which names must not collide.
 
     Raises:
@@ -91,7 +98,8 @@ def open_checkpoint(source: str, project_root: str | None, exports: Exports) -> 
         ConfigError: names of columns and outputs collide.
     """
     path = _find(source, Path(project_root or ".").expanduser())
-    root = Path(project_root).expanduser() if project_root else path.parent.parent
+    is_earlier = path.parts[-4:-2] == ("checkpoints", "earlier")
+    root = Path(project_root).expanduser() if project_root else path.parents[3 if is_earlier else 1]
     content = _read(path)
     given = content["config"]
     try:
@@ -137,6 +145,8 @@ def _no_checkpoint(name: str, root: Path, folder: Path) -> RunError:
         return RunError(f"`{name}` is a search, not a run", where=str(folder), fix=f"name one of its runs: {which}")
     models = sorted(path.name for path in (root / "models").glob(f"sequifier-{name}-best-*"))
     left = f"; it has models: {', '.join(models)}" if models else ""
+    if checkpoints_of(earlier_folder(folder, name), name):
+        left += f"; an earlier training's are in checkpoints/earlier/{name}"
     return RunError(
         f"the run `{name}` has no checkpoint{left}",
         where=str(folder),

@@ -1,15 +1,18 @@
 """The checkpoint from which a run resumes, and the checkpoints that it writes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from sequifier import ARITHMETIC
 from sequifier.artifacts.checkpoint import (
+    checkpoints_of,
+    earlier_folder,
     epoch_checkpoints,
     epoch_path,
     read_checkpoint,
     resume_path,
+    set_aside,
     step_checkpoints,
     step_path,
     write_checkpoint,
@@ -26,7 +29,7 @@ its last checkpoint; matching: like auto, but start afresh where they differ; ne
 
 
 def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume: Resume) -> dict[str, Any] | None:
-    """Return the checkpoint to resume from, or None to start afresh; `never` removes an unfinished run's.
+    """Return the checkpoint to resume from, or None to start afresh.
 
     Args:
         config: resolved.
@@ -38,10 +41,9 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
         RunError: the checkpoint has another config, other data or another arithmetic; the error lists what differs.
         ModelError: the file is damaged.
     """
-    path = resume_path(folder, config.model_name)
     if resume == "never":
-        path.unlink(missing_ok=True)
         return None
+    path = resume_path(folder, config.model_name)
     if path.exists():
         content = read_checkpoint(path)
     else:
@@ -72,6 +74,19 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
             fix="start afresh with --no-resume, or finish it with the version that started it",
         )
     return content
+
+
+def begin_afresh(config: TrainConfig, folder: Path, log: Callable[[str], None]) -> None:
+    """Set the checkpoints of the earlier training of this name aside: none may be taken for one of the new training.
+
+    Raises:
+        RunError: a file cannot be moved.
+    """
+    if n_files := len(checkpoints_of(folder, config.model_name)):
+        earlier = earlier_folder(folder, config.model_name).relative_to(config.root)
+        replaced = " and replaces those there" if (config.root / earlier).exists() else ""
+        log(f"starts afresh; moves the earlier training's checkpoints ({n_files}) to {earlier}{replaced}")
+    set_aside(folder, config.model_name)
 
 
 def save_checkpoints(
@@ -110,7 +125,7 @@ def save_checkpoints(
         write_checkpoint(path, content)
     if spec.keep_checkpoints is not None:
         for found, now in zip(_saved(folder, name), (progress.epoch, progress.step), strict=True):
-            # Higher numbers are checkpoints of an earlier run of this name.
+            # A run that was killed before it could resume from a higher number has that number's file already.
             for _, old in [entry for entry in found if entry[0] <= now][: -spec.keep_checkpoints]:
                 old.unlink()
     if progress.epoch < spec.epochs:

@@ -1,6 +1,7 @@
 """One run from its YAML to its model: reproducible, resumable, recorded, and clear about what is wrong."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import polars as pl
 import pytest
 import torch
 
-from sequifier import ARITHMETIC
+from sequifier import ARITHMETIC, api
+from sequifier.artifacts.checkpoint import checkpoints_of, set_aside
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
@@ -131,6 +133,56 @@ def test_checkpoints_are_found_by_their_exact_name(shop: Path, train_config: Wri
     train(train_config(model_name="run-10", training_spec={"epochs": 2}))
     train(train_config(model_name="run-1", training_spec={"epochs": 1}), resume="always")
     assert losses(shop, "run-1") == losses(shop, "run-10")[:1]
+
+
+def test_a_training_that_starts_afresh_never_resumes_from_an_earlier_one(shop: Path, train_config: WriteConfig) -> None:
+    def names(folder: str) -> set[str]:
+        return {path.name for path in (shop / "checkpoints" / folder).glob("*.pt")}
+
+    train(train_config(training_spec={"epochs": 5, "checkpoint_interval_steps": 5}))
+    earlier = names(".")
+    train(train_config(model_name="tiny-2", training_spec={"epochs": 1}))
+    lines: list[str] = []
+    path = train_config(training_spec={"epochs": 2})
+    train(path, resume="never", emit=lambda event, line="", **fields: lines.append(line))
+    assert names(".") == {"tiny-epoch-1.pt", "tiny-epoch-2.pt", "tiny-2-epoch-1.pt"}
+    assert names("earlier/tiny") == earlier
+    assert {file.name for file in api.export("tiny", log=quiet)} >= {"sequifier-tiny-last-2.onnx"}
+    old = api.export("checkpoints/earlier/tiny/tiny-epoch-5.pt", log=quiet)
+    assert {file.parent for file in old} == {shop / "models"}
+    resumed = train(train_config(training_spec={"epochs": 3}), resume="always", emit=quiet)
+    assert (resumed.last_epoch, names("earlier/tiny")) == (3, earlier)
+    assert "resumes after epoch 2" in (shop / "logs" / "tiny" / "latest" / "experiment_log.txt").read_text()
+    line = f"starts afresh; moves the earlier training's checkpoints ({len(earlier)}) to checkpoints/earlier/tiny"
+    assert line in lines
+
+
+@pytest.mark.parametrize("n_renamed", range(5))
+def test_setting_the_earlier_checkpoints_aside_may_be_interrupted_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_renamed: int
+) -> None:
+    written = ["tiny-epoch-9.pt", "tiny-epoch-10.pt", "tiny-step-100.pt", "tiny-resume.pt"]
+    for older in (True, False):
+        for second, name in enumerate([*written, "tiny-2-epoch-1.pt"]):
+            (tmp_path / name).write_text("older" if older else "newer")
+            os.utime(tmp_path / name, (second, second))
+        if older:
+            set_aside(tmp_path, "tiny")
+    rename, moves = Path.replace, iter(range(n_renamed))
+
+    def killed(self: Path, target: Path) -> Path:
+        if next(moves, None) is None:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        set_aside(tmp_path, "tiny")
+    assert [file.name for file in checkpoints_of(tmp_path, "tiny")] == written[n_renamed:]
+    set_aside(tmp_path, "tiny")
+    assert not checkpoints_of(tmp_path, "tiny") and (tmp_path / "tiny-2-epoch-1.pt").exists()
+    earlier = checkpoints_of(tmp_path / "earlier" / "tiny", "tiny")
+    assert [(file.name, file.read_text()) for file in earlier] == [(name, "newer") for name in written]
 
 
 def test_a_corrupt_checkpoint_is_named_with_a_way_out(shop: Path, train_config: WriteConfig) -> None:

@@ -16,7 +16,7 @@ from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_u
 from sequifier.callbacks import Emit
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
-from sequifier.config.loading.active import run_line
+from sequifier.config.loading.active import active_line, run_line
 from sequifier.experiment.environment import installed_versions, machine
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks
@@ -129,6 +129,7 @@ class RunRecord:
         )
         log(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
         log(run_line(config))
+        log(active_line(config), echo=False)
         for warning in ready.warnings:
             log(f"warning: {warning}")
         name, found = min(ready.baselines.items(), key=lambda item: item[1].scores["val_loss"])

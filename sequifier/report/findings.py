@@ -87,7 +87,8 @@ def _doubt(found: Analysis) -> Iterator[Finding]:
 
 def _cheaper(found: Analysis) -> Iterator[Finding]:
     best = found.rows[0]
-    same = [row for row in found.rows[1:] if row.is_indistinguishable]
+    # A pruned run took less time because it was cut, and left no model.
+    same = [row for row in found.rows[1:] if row.is_indistinguishable and row.first.is_complete]
     if found.table.kind != "training":
         return
     for cost in ("n_parameters", "seconds"):

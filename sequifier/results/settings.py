@@ -105,7 +105,9 @@ def text_of(value: Setting) -> str:
 
 
 def short_text(value: Any) -> str:
-    """A value in a table on a terminal."""
+    """A value in the ranked table on a terminal: enough digits to tell two sampled values apart."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return text_of(value) if isinstance(value, Setting) else shown(value)
 
 

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Literal, TypeGuard, TypeVar
 
 from sequifier.artifacts.ledger import FAILED
+from sequifier.config.identity import default_values
 from sequifier.config.search_sections import LINKED
 from sequifier.results.settings import DERIVED, Setting, varied_names
 
@@ -212,7 +213,10 @@ def with_varied_settings(table: Table, *, keep_equal: Sequence[str] = ()) -> Tab
     """
     values = [trial.values for trial in table.trials if trial.values]
     keys = dict.fromkeys([*table.varied, *(key for each in values for key in each if key not in DERIVED)])
-    differing = [key for key in keys if key in keep_equal or len({repr(each.get(key)) for each in values}) > 1]
+    defaults = default_values()  # a record that does not say a value of its run has the default
+    differing = [
+        key for key in keys if key in keep_equal or len({repr(each.get(key, defaults.get(key))) for each in values}) > 1
+    ]
     settings = [trial.settings for trial in table.trials if trial.settings]
     varied = varied_names(settings)
     linked = _linked(varied, settings)

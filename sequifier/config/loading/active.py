@@ -68,6 +68,11 @@ def log_line(config: BaseModel) -> str:
     return f"config {config_hash(config)[:16]}, {_non_default(config, but={'project_root'}, room=LINE - 25)}"
 
 
+def active_line(config: BaseModel) -> str:
+    """All active values in a line of a log file."""
+    return "active values: " + ", ".join(f"{key} {inline(value)}" for key, value in active_values(config).items())
+
+
 def run_line(config: TrainConfig) -> str:
     """The active values of a run, without names, paths and what the metadata has, in a line of a terminal."""
     names_and_paths = {field.key for field in run_fields() if not field.section} - {*COUNTED}
@@ -75,14 +80,14 @@ def run_line(config: TrainConfig) -> str:
 
 
 def _non_default(config: BaseModel, *, but: Set[str], room: int) -> str:
-    """The settings that differ from the defaults: the first whole ones that fit; `config show` lists all."""
+    """The settings that differ from the defaults: the first whole ones that fit; `active_line` has all."""
     differing = {
         key: value
         for key, value in active_values(config).items()
         if key not in but and default_of(config, tuple(key.split("."))) is not ...
     }
     if not differing:
-        return "all fields have their defaults"
+        return "all optional fields have their defaults"
     shown: list[str] = []
     for key, value in differing.items():
         text = f"{key.rpartition('.')[2]} {inline(value)}"

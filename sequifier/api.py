@@ -153,7 +153,7 @@ def infer(config: "InferConfig", *, log: Log) -> "list[Inference]":
     """Predict with exported models; see `inference.predict.infer`. The record is `logs/infer/[stamp__id]/`."""
     from dataclasses import asdict
 
-    from sequifier.config.loading.active import log_line
+    from sequifier.config.loading.active import active_line, log_line
     from sequifier.experiment.experiment import Experiment
     from sequifier.inference.check import check_jobs
     from sequifier.inference.predict import infer
@@ -173,7 +173,7 @@ def infer(config: "InferConfig", *, log: Log) -> "list[Inference]":
     jobs = check_jobs(config, note)  # what is wrong in the config leaves no record
     values = config.model_dump(mode="json")
     with Experiment(config.root / "logs", "infer", parameters=values, kind="infer", echo=log, latest=True) as record:
-        for line in notes:
+        for line in (active_line(config), *notes):
             record.log(line, echo=False)
         found = infer(config, encode_raw=encode_raw, log=record.log, jobs=jobs)
         record["results"] = {"models": [asdict(inference) for inference in found]}

@@ -84,7 +84,7 @@ def test_the_pages_of_the_tutorial(ran: tuple[Path, list[Any]]) -> None:
     for name in ("broad", "samplers"):
         page = (project / f"{name}.html").read_text()
         assert f"<title>{name}" in page or name in page[:2000]
-        assert "This page asks nothing of a network." in page
+        assert "This page makes no network request." in page
 
 
 @pytest.mark.slow

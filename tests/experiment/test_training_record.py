@@ -107,9 +107,9 @@ def test_a_search_and_an_inference_leave_records(shop: Path, search_config: Writ
     (kept,) = record["results/models"]
     assert kept["predictions"] == str(inference.predictions)
     assert kept["evaluation"] == inference.evaluation
-    assert [line.split("  ", 1)[1] for line in record.log_path.read_text().splitlines()] == [
-        line for text in said for line in text.splitlines()
-    ]
+    active, *logged = [line.split("  ", 1)[1] for line in record.log_path.read_text().splitlines()]
+    assert active == f"active values: model_path [{values['model_path']}], data_path {values['data_path']}"
+    assert logged == [line for text in said for line in text.splitlines()]
     with pytest.raises(ConfigError):
         api.infer(InferConfig.model_validate(values | {"data_path": "data/missing.parquet"}), log=said.append)
     assert len(list((shop / "logs" / "infer").glob("2*"))) == 1, "what is wrong in the config leaves no record"

@@ -34,7 +34,7 @@ class ModelSpec(StrictModel):
         json_schema_extra=about(
             unit="heads",
             interacts="dim_model, which it must divide",
-            change="so that dim_model / n_head is between 16 and 64",
+            change="to a value with which dim_model / n_head is between 16 and 64",
             searchable=True,
             old_names=(
                 "nhead",

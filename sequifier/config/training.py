@@ -81,7 +81,7 @@ class TrainingSpec(StrictModel):
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="optimizer, scheduler and batch_size: larger batches allow a higher rate",
-            change="before any other field: search 1e-4 to 3e-3 for Adam-like optimizers",
+            change="first of all fields: search 1e-4 to 3e-3 for Adam-like optimizers",
             searchable=True,
             old_names=("lr",),
             synonyms="lr eta alpha max_lr base_lr init_lr",

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"config", "artifacts", "dataset", "model", "metrics", "generation"},
     "export": {"config", "artifacts", "model"},
     "inference": {"config", "artifacts", "preprocess.encode", "dataset", "model", "metrics", "generation"},
-    "results": {"config", "artifacts", "experiment"},
+    "results": {"config", "artifacts", "experiment", "metrics.skill"},
     "search": {"config", "artifacts", "experiment", "processes", "dataset.windows", "results"},
     "report": {"config", "search", "artifacts", "experiment", "results"},
     "sampler_search": {

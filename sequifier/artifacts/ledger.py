@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sequifier.artifacts.atomic import sync_folder
 from sequifier.artifacts.read_file import NestingError, parse_json, wrap_read_errors
-from sequifier.config.identity import default_values
+from sequifier.config.identity import setting_of
 from sequifier.errors import RunError
 from sequifier.regular_file import read_bytes
 
@@ -94,7 +94,7 @@ class Record(BaseModel):
         """The value of a field that counts in the identity, by dotted key; None where it is not known."""
         if self.settings is None:
             return None
-        return self.settings.get(key, self.fixed.get(key, default_values().get(key)))
+        return setting_of(self.settings, self.fixed, key)
 
     def value_of(self, metric: str) -> float | None:
         """The value of a metric at the best epoch."""

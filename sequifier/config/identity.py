@@ -199,6 +199,11 @@ def default_values() -> Mapping[str, Any]:
     return {key: value for key, value in defaults.items() if value is not PydanticUndefined}
 
 
+def setting_of(searched: Mapping[str, Any], fixed: Mapping[str, Any], key: str) -> Any:
+    """The value of a run at a dotted key, from its searched values and its fixed ones that are not the default."""
+    return searched.get(key, fixed.get(key, default_values().get(key)))
+
+
 def identity_of(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any], data: str) -> str:
     """The identity, from the `differing` fields of each section and the data fingerprint."""
     config = {**root, "model_spec": model, "training_spec": training}

@@ -85,8 +85,8 @@ def compare(
     """Compare configurations with each other and with the baselines.
 
     Args:
-        configurations: from best to worst, iterated once; empty where the units are unknown. Configurations whose units
-            are not those of the best are not compared; where the best has no units, none is.
+        configurations: from best to worst, iterated once; empty where the units are unknown. Configurations with other
+            units than the best one are not compared; where the best has no units, none is.
         maximize: higher is better.
         baselines: name -> units on the same targets, None where they are unknown. Without baselines, none is beaten.
     """

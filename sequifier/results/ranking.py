@@ -10,6 +10,7 @@ import numpy as np
 from sequifier.artifacts.ledger import DONE, FAILED
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.config.identity import default_values
+from sequifier.metrics.skill import skill
 from sequifier.results.certainty import certainty, standard_error, units_of_baselines, why_no_error
 from sequifier.results.comparison import Comparison, compare, error_over_seeds
 from sequifier.results.settings import Setting, field_of
@@ -241,18 +242,17 @@ def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
         value=value,
         standard_error=error,
         standard_error_by="prompts" if table.kind == "sampler" and error is not None else over,
-        skill=None if value is None or baseline is None else skill(value, baseline[1], maximize=table.maximize),
+        skill=skill(value, [] if baseline is None else [baseline[1]], maximize=table.maximize),
         test_value=table.test["metrics"].get(table.metric) if tested else None,
     )
 
 
 def _varied(trial: Trial, table: Table) -> dict[str, Any]:
     """The values of a trial that the table shows; a setting of training that is not in them has its default."""
-    values, defaults = trial.values, default_values()
-    if not values:
+    if not trial.values:
         return {}
-    keys = [key for key in table.varied if key in values or key in defaults]
-    return {field_of(key): values.get(key, defaults.get(key)) for key in keys}
+    keys = [key for key in table.varied if key in trial.values or key in default_values()]
+    return {field_of(key): trial.setting(key) for key in keys}
 
 
 def _baselines(table: Table) -> list[Baseline]:
@@ -298,17 +298,6 @@ def _with(row: Configuration, found: Comparison) -> Configuration:
         is_indistinguishable=found.is_indistinguishable,
         beats_baselines=found.beats_baselines,
     )
-
-
-def skill(value: float, baseline: float, *, maximize: bool) -> float | None:
-    """The share of the baseline's value by which a result is better; negative when it is worse.
-
-    None for a baseline of 0, of which there is no share.
-    """
-    if baseline == 0:
-        return None
-    gain = value - baseline if maximize else baseline - value
-    return gain / abs(baseline)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ MOST_EPOCHS = 1_000_000
 """A larger epoch number is damage: a curve has an entry for each epoch."""
 
 RECORDS_READ = 250
-"""Maximum number of run records that are opened for training losses: more curves cannot be told apart."""
+"""Maximum number of run records that are opened for training losses: more curves cannot be distinguished."""
 
 
 def collect_search(

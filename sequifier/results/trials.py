@@ -107,6 +107,10 @@ class Trial:
     started: str = ""
     ended: str = ""
 
+    def setting(self, key: str) -> Any:
+        """The value of a setting by dotted key; one that is not in `values` has its default, None where it has none."""
+        return self.values.get(key, default_values().get(key))
+
     @property
     def is_complete(self) -> bool:
         """Whether it was trained to its end and has a value, so that it tells how good its settings are."""
@@ -211,12 +215,9 @@ def with_varied_settings(table: Table, *, keep_equal: Sequence[str] = ()) -> Tab
         table: a table whose trials have their settings; keys in its `varied` come first.
         keep_equal: keys that `varied` includes although no two trials differ in them.
     """
-    values = [trial.values for trial in table.trials if trial.values]
-    keys = dict.fromkeys([*table.varied, *(key for each in values for key in each if key not in DERIVED)])
-    defaults = default_values()  # a record that does not say a value of its run has the default
-    differing = [
-        key for key in keys if key in keep_equal or len({repr(each.get(key, defaults.get(key))) for each in values}) > 1
-    ]
+    known = [trial for trial in table.trials if trial.values]
+    keys = dict.fromkeys([*table.varied, *(key for trial in known for key in trial.values if key not in DERIVED)])
+    differing = [key for key in keys if key in keep_equal or len({repr(trial.setting(key)) for trial in known}) > 1]
     settings = [trial.settings for trial in table.trials if trial.settings]
     varied = varied_names(settings)
     linked = _linked(varied, settings)

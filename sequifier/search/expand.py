@@ -16,7 +16,7 @@ from sequifier.config.architecture import architecture
 from sequifier.config.base import plain_type
 from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.config.fields import FROM_METADATA
-from sequifier.config.identity import differing, identity_of
+from sequifier.config.identity import differing, identity_of, setting_of
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import ModelSampling, TrainingSampling
@@ -88,6 +88,10 @@ class Expanded:
     proposed: Mapping[str, Any]
     fixed: Mapping[str, Any]
     configuration: str
+
+    def setting(self, key: str) -> Any:
+        """The value of a field that counts in the identity, by dotted key."""
+        return setting_of(self.settings, self.fixed, key)
 
 
 class Expander:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
-from sequifier.config import identity as identities
 from sequifier.config.catalogue.metric_names import script_problems
 from sequifier.config.fields import FROM_METADATA
 from sequifier.config.identity import canonical
@@ -185,26 +184,17 @@ def differing_keys(
     searched = searched_keys(space)
     described = [record for record in earlier if record.settings is not None]
     every: Sequence[Expanded | Record] = [*runs, *described]
-    reference = next(iter(every), None)
     fixed = [
         key
         for key in space.fixed
-        if key not in FROM_METADATA and any(_value(record, key) != _value(reference, key) for record in described)
+        if key not in FROM_METADATA and any(record.setting(key) != every[0].setting(key) for record in described)
     ]
-    different = [key for key in searched if len({repr(_value(run, key)) for run in every}) > 1]
+    different = [key for key in searched if len({repr(run.setting(key)) for run in every}) > 1]
     return [*(searched if keep_equal else different), *fixed]
 
 
-def _value(run: Expanded | Record | None, key: str) -> Any:
-    """The value of a run at a dotted key."""
-    if isinstance(run, Record):
-        return run.setting(key)
-    assert run is not None
-    return run.settings.get(key, run.fixed.get(key, identities.default_values().get(key)))
-
-
 def _values(run: Expanded | Record, keys: Iterable[str]) -> dict[str, Any]:
-    return {field_of(key): _value(run, key) for key in keys}
+    return {field_of(key): run.setting(key) for key in keys}
 
 
 def _replacements(space: Space, earlier: Sequence[Record], new: Sequence[PlannedRun]) -> Iterator[Replacement]:

@@ -11,8 +11,8 @@ import pytest
 from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, write_unit_sums
 from sequifier.config.identity import identity
+from sequifier.metrics.skill import skill
 from sequifier.results.certainty import why_no_error
-from sequifier.results.ranking import skill
 from sequifier.results.results_csv import write_results
 from sequifier.search.make_plan import make_plan
 from sequifier.search.plan import Plan
@@ -297,7 +297,7 @@ def test_savings_are_counted_over_runs_with_a_result() -> None:
 def test_skill_is_the_share_by_which_the_baseline_is_beaten(
     value: float, baseline: float, maximize: bool, expected: float | None
 ) -> None:
-    assert skill(value, baseline, maximize=maximize) == (None if expected is None else pytest.approx(expected))
+    assert skill(value, [baseline], maximize=maximize) == (None if expected is None else pytest.approx(expected))
 
 
 def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) -> None:

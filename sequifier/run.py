@@ -62,7 +62,7 @@ def run(
     with open_record(ready, hooks, emit) as record:
         loaded = time.perf_counter() - started
         seconds = {"load": loaded - ready.baseline_seconds, "baselines": ready.baseline_seconds}
-        reset_peak_memory(ready.device.type)
+        reset_peak_memory(ready.device)
         record.begin(_n_parameters(ready))
         if not resumes:
             begin_afresh(ready.config, ready.config.root / "checkpoints", record.log)
@@ -216,7 +216,7 @@ def _result(
         parameters=_n_parameters(ready),
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
         throughput=progress.throughput(),
-        peak_memory_bytes=peak_memory_bytes(ready.device.type),
+        peak_memory_bytes=peak_memory_bytes(ready.device),
         files=files,
         baselines=baselines,
         seed=config.seed,

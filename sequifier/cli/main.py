@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sequifier import __version__
-from sequifier.cli.memory import MORE_MEMORY, out_of_memory
+from sequifier.cli.memory import how_to_fix, out_of_memory
 from sequifier.cli.output import echo
 from sequifier.errors import SequifierError
 from sequifier.streams import is_reader_gone, restart_in_utf8_mode, robust_streams
@@ -105,7 +105,7 @@ def _run() -> int:
                 fix = "make sure that it exists, and that you may read and write it"
                 return _fail(f"{error.strerror}: {error.filename}\n  fix:   {fix}")
             return _unexpected(error)
-        return _fail(f"there is not enough memory: {reason}\n  fix:   {MORE_MEMORY}")
+        return _fail(f"there is not enough memory: {reason}\n  fix:   {how_to_fix(reason)}")
     return code if isinstance(code, int) else 0
 
 

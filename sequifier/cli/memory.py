@@ -1,17 +1,21 @@
 """Running out of memory, as libraries report it: one line for the user instead of a traceback."""
 
+import re
+
 from sequifier.errors import RunError
+from sequifier.memory_messages import reports_out_of_memory
 
 MORE_MEMORY = "allow this process more memory (`ulimit -v`, the limit of its container or job), or end other programs"
 
-_MESSAGES = (
+_OF_A_DEVICE = re.compile(r"\b(?:CUDA|HIP|MPS|XPU|Triton)\b|\b(?:CU|HIP)[A-Z]+_STATUS_")
+
+_AT_THE_START = (
     "failed to map segment",  # the dynamic linker, when a library is imported
-    "cannot allocate memory",
     "can't start new thread",
     "resource temporarily unavailable",
-    "bad_alloc",
     "failed to spawn",  # polars, which panics
 )
+"""Messages, in lower case, of a process that may have too little of anything; a run that trains does not meet them."""
 
 
 _NEEDED_MB = {
@@ -46,7 +50,19 @@ def out_of_memory(error: BaseException) -> str | None:
     """Return in one line why a command ended if memory ran out, or None if it ended for another reason."""
     here: BaseException | None = error
     while here is not None:
-        if isinstance(here, MemoryError) or any(message in str(here).lower() for message in _MESSAGES):
-            return next((line for line in str(here).splitlines() if line.strip()), type(here).__name__)
+        message = str(here)
+        if isinstance(here, MemoryError) or _reports_it(message):
+            return next((line for line in message.splitlines() if line.strip()), type(here).__name__)
         here = here.__cause__ or here.__context__
     return None
+
+
+def _reports_it(message: str) -> bool:
+    return reports_out_of_memory(message) or any(words in message.lower() for words in _AT_THE_START)
+
+
+def how_to_fix(reason: str) -> str:
+    """Return what to do about a reason of `out_of_memory`."""
+    if _OF_A_DEVICE.search(reason):
+        return "set a smaller batch_size (inference_batch_size in infer), or end other programs on the device"
+    return MORE_MEMORY

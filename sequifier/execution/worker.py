@@ -63,14 +63,15 @@ def main() -> None:
         # The parent quotes the last line.
         print(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}", file=sys.stderr)
         os._exit(1)
-    if allowance := os.environ.get(MEMORY_ALLOWANCE):
-        from sequifier.training.memory import limit_address_space
+    from sequifier.training.memory import limit_address_space, release_device_memory
 
+    if allowance := os.environ.get(MEMORY_ALLOWANCE):
         limit_address_space(int(allowance) << 20)
     emit("ready")
     while True:
         command = commands.get()
         _serve(command, emit, stop, shared)
+        release_device_memory()  # here, where no frame holds tensors of the run any more
 
 
 class _Channel:

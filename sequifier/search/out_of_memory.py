@@ -13,22 +13,11 @@ from itertools import pairwise
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, Record
+from sequifier.memory_messages import reports_no_handle, reports_out_of_memory
 from sequifier.search.plan import PlannedRun
 
 LAST_LINES = 5
 """Lines at the end of the standard error of a process that died among which its reason is looked for."""
-
-_OOM_WORDS = (
-    "memory allocation of",  # Rust: polars
-    "thread creation failed",  # libgomp
-    "std::bad_alloc",
-    "defaultcpuallocator",
-    "failed to allocate memory",  # onnxruntime
-    "out of memory",
-    "cannot allocate memory",
-    "memoryerror",
-)
-"""What a dying process prints, in lower case, when memory ran out where no exception could be caught."""
 
 _ENDED_BY_US = ("silent_seconds", "stalled_seconds")
 
@@ -50,8 +39,8 @@ def is_out_of_memory(event: Mapping[str, Any]) -> bool:
         return False  # the executor ended it
     if event["kernel_oom"] and event["signal"] == signal.SIGKILL:
         return True
-    printed = event["stderr"].lower().splitlines()[-LAST_LINES:]
-    return any(word in line for line in printed for word in _OOM_WORDS)
+    printed = "\n".join(event["stderr"].splitlines()[-LAST_LINES:])
+    return reports_out_of_memory(printed) or reports_no_handle(printed)
 
 
 def halved(batch: Batch, *, keep_effective: bool) -> Batch:

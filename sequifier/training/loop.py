@@ -212,7 +212,7 @@ def _entry(state: TrainState, train: Split, result: Evaluation) -> dict[str, Any
         "learning_rate": state.schedule.learning_rate,
         "windows_per_second": progress.windows / progress.training_seconds,
         "events_per_second": progress.positions / progress.training_seconds,
-        "peak_memory_bytes": peak_memory_bytes(train.device.type),
+        "peak_memory_bytes": peak_memory_bytes(train.device),
     }
 
 

@@ -1,46 +1,63 @@
 """Memory of the process: out-of-memory errors, limits, reuse between steps, and the peak."""
 
 import ctypes
+import errno
+import gc
 import resource
 import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sequifier.errors import SequifierError
+from sequifier.memory_messages import reports_no_handle, reports_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # malloc.h
-_RUNTIME_MARKS = (
-    "DefaultCPUAllocator",
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
-    "MPS backend out of memory",
-    "std::bad_alloc",
-    "memory allocation of",  # a panic in polars
-    "Failed to allocate memory",  # onnxruntime
-    "BFCArena",  # onnxruntime
-)
+_ROOM_FOR_A_HANDLE = 1 << 30
+"""Free bytes of a device with which the libraries of CUDA can be set up: their code and workspaces take less."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, or one of its causes, is an out-of-memory error."""
-    import torch
-
     seen: set[int] = set()
     here: BaseException | None = error
     while here is not None and id(here) not in seen:
-        if isinstance(here, (torch.OutOfMemoryError, MemoryError)):
-            return True
-        if isinstance(here, OSError) and here.errno == 12:
-            return True
-        if isinstance(here, Exception) and any(mark in str(here) for mark in _RUNTIME_MARKS):
+        if _is_out_of_memory(here):
             return True
         seen.add(id(here))
         here = here.__cause__ or here.__context__
     return False
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:  # those of polars have words alone
+        return error.errno == errno.ENOMEM
+    if isinstance(error, (SequifierError, LookupError)):  # their words are the names of the user's files and columns
+        return False
+    message = str(error)
+    return reports_out_of_memory(message) or (reports_no_handle(message) and not _has_room_for_a_handle())
+
+
+def _has_room_for_a_handle() -> bool:
+    """Return whether the current CUDA device is known to have memory to spare, in which no handle would fail."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        free, _ = torch.cuda.mem_get_info()
+    except RuntimeError:  # after some errors a device answers nothing
+        return False
+    return free >= _ROOM_FOR_A_HANDLE
 
 
 def limit_address_space(allowance_bytes: int) -> None:
@@ -62,12 +79,21 @@ def keep_freed_memory() -> None:
         libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def reset_peak_memory(device_type: str) -> None:
+def release_device_memory() -> None:
+    """Return memory that torch keeps for reuse to the devices in use, for other processes. None is touched anew."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        gc.collect()  # a run's objects refer to each other
+        torch.cuda.empty_cache()
+
+
+def reset_peak_memory(device: "torch.device") -> None:
     """Reset `peak_memory_bytes`, and return memory of earlier runs of this process to the system."""
     import torch
 
-    if device_type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return
     libc = _glibc()
     if libc is not None:
@@ -77,12 +103,12 @@ def reset_peak_memory(device_type: str) -> None:
         _CLEAR.write_text("5")
 
 
-def peak_memory_bytes(device_type: str) -> int:
+def peak_memory_bytes(device: "torch.device") -> int:
     """Return the peak memory since the reset: of the device if it has its own memory, else of this process."""
     import torch
 
-    if device_type == "cuda":
-        return torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024

@@ -25,6 +25,8 @@ from sequifier.training.step import train_step
 from tests.support.events import make_events, make_split, make_windows
 from tests.support.shapes import small
 
+CPU = torch.device("cpu")
+
 
 def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> tuple[int, int]:
     """Return the measured and the estimated bytes."""
@@ -56,8 +58,8 @@ def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> t
         for stride in (T, T // 2)
     )
     keep_freed_memory()
-    reset_peak_memory("cpu")
-    before = peak_memory_bytes("cpu")
+    reset_peak_memory(CPU)
+    before = peak_memory_bytes(CPU)
     model = build_model(shape)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=1e-4, decay_all=False)
     schedule = build_schedule(spec.scheduler, optimizer, epochs=1, steps=9, step_on="epoch", warmup_steps=0)
@@ -69,7 +71,7 @@ def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> t
             train_step(state, train, np.arange(spec.batch_size), objective, config)
         evaluate(model, valid, objective, batch_size=2 * spec.batch_size)
         state.best_weights = state.weights()
-    return peak_memory_bytes("cpu") - before, run_memory(config, shape, has_matrix_unit=False)
+    return peak_memory_bytes(CPU) - before, run_memory(config, shape, has_matrix_unit=False)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.resolve import check_schedule, resolve
-from sequifier.config.size import machine_memory, parameter_count, size_text
+from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
+from sequifier.machine import memory_bytes
 from sequifier.model.build import build_model
 from sequifier.model.device import choose_device
 from sequifier.training.baselines.scores import baselines
@@ -264,7 +265,7 @@ def _check_weights_fit(shape: Architecture) -> None:
     Raises:
         ConfigError: the weights do not fit.
     """
-    weights, available = 4 * parameter_count(shape), machine_memory()
+    weights, available = 4 * parameter_count(shape), memory_bytes()
     if weights > available:
         of_classes = dict(shape.categorical) | {t.name: t.n_classes for t in shape.targets}
         most = max(of_classes, key=of_classes.__getitem__, default="")

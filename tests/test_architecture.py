@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sequifier"
 
 FOR_ALL = {
-    *("activity", "callbacks", "errors", "memory_messages", "params", "percent", "printable", "regular_file", "stall"),
-    "streams",
+    *("activity", "callbacks", "errors", "machine", "memory_messages", "params", "percent", "printable"),
+    *("regular_file", "stall", "streams"),
 }
 
 # What each part of the package may import besides itself and FOR_ALL, which everything may.
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "activity": set(),
     "errors": set(),
     "callbacks": set(),
+    "machine": set(),
     "memory_messages": set(),
     "printable": set(),
     "percent": set(),
@@ -60,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "check": {"config", "artifacts", "experiment", "results", "search"},
     "cli": {"api", "config", "results"},
 }
-ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run"}
+ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run", "search"}
 ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}
 ALLOWED["__init__"] = set()
 ALLOWED["__main__"] = {"cli"}

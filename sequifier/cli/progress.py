@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sequifier.cli.output import console, counted
-from sequifier.config.size import machine_memory, size_text
+from sequifier.config.size import size_text
+from sequifier.machine import memory_bytes
 
 
 class ProgressDisplay:
@@ -185,7 +186,7 @@ def memory_lines(memory: tuple[int, int] | None) -> list[str]:
     least, most = memory
     amount = size_text(most) if size_text(least) == size_text(most) else f"{size_text(least)} to {size_text(most)}"
     lines = [f"  memory: about {amount} for training, plus libraries and data"]
-    if most > (available := machine_memory()):
+    if most > (available := memory_bytes()):
         lines.append(f"  warning: this machine has {size_text(available)}; runs that do not fit end as oom")
     return lines
 

@@ -53,8 +53,8 @@ class About(TypedDict, total=False):
     """When a user would change it."""
     default: str
     """The default in words, where it follows from other fields."""
-    not_yet: bool | tuple[object, ...]
-    """True when only the default is available in this version, or the values that are not."""
+    refused: str
+    """Why every value but the default is refused."""
     unused: bool
     """Accepted without effect, because configs of older versions have it."""
 
@@ -104,12 +104,9 @@ class StrictModel(BaseModel):
     @field_validator("*")
     @classmethod
     def _available(cls, value: Any, info: ValidationInfo) -> Any:
-        not_yet, default = _unavailable_fields(cls).get(str(info.field_name), ((), None))
-        if value != default and (not_yet is True or value in not_yet):
-            shown = value.model_dump() if isinstance(value, BaseModel) else value
-            raise ValueError(
-                f"{_written(shown)} is not available in this version; leave it out (default: {_written(default)})"
-            )
+        reason, default = _default_only(cls).get(str(info.field_name), ("", value))
+        if value != default:
+            raise ValueError(f"{_written(value)} is refused: {reason}; leave it out (default: {_written(default)})")
         return value
 
 
@@ -134,12 +131,12 @@ def _number_fields(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 @cache
-def _unavailable_fields(model: type[BaseModel]) -> dict[str, tuple[Any, Any]]:
-    """Field -> (what is not available, the default)."""
+def _default_only(model: type[BaseModel]) -> dict[str, tuple[str, Any]]:
+    """Field -> (why it takes its default only, the default)."""
     return {
-        name: (field_about(field)["not_yet"], field.get_default(call_default_factory=True))
+        name: (reason, field.get_default(call_default_factory=True))
         for name, field in model.model_fields.items()
-        if field_about(field).get("not_yet")
+        if (reason := field_about(field).get("refused", ""))
     }
 
 

@@ -20,6 +20,7 @@ from sequifier.config.base import (
     inside_project,
     usable_name,
 )
+from sequifier.config.execution import Execution
 from sequifier.config.fields import SEARCH_SECTIONS, searchable
 from sequifier.config.placed_errors import relocated
 from sequifier.config.ranges import Range, Searched, some_values
@@ -322,6 +323,10 @@ class SearchFields(ProjectConfig):
             interacts="metric, which may name one of its metrics",
             change="when your own measure decides, not a validation loss",
         ),
+    )
+    execution: Execution = Field(
+        default_factory=Execution,
+        description="Where the runs of the search train, and how many at the same time.",
     )
     max_hours: float | None = Field(
         None,

@@ -1,7 +1,5 @@
 """Number of weights of a model as a formula, without torch. The memory of training: `config/memory.py`."""
 
-import os
-
 from sequifier.config.architecture import Architecture
 from sequifier.config.catalogue.layers import ACTIVATION_COSTS, NORM_COSTS
 
@@ -34,11 +32,6 @@ def parameter_count(architecture: Architecture) -> int:
 def qkv_width(shape: Architecture) -> int:
     """Total width of queries, keys and values."""
     return (shape.n_head + 2 * shape.n_kv_heads) * (shape.dim_model // shape.n_head)
-
-
-def machine_memory() -> int:
-    """Bytes of the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def size_text(n_bytes: float) -> str:

@@ -15,6 +15,13 @@ ENOUGH_NUMBERS = 100_000
 bfloat16 relative to float32: 0.88 at 49,000 numbers (width 64, 16 windows of 48), 1.11 at 74,000, 1.17 at 197,000."""
 
 
+ONE_DEVICE = (
+    "one run trains on one device, because models of this size fit on one; a search trains several runs at the same "
+    "time (its field `execution`)"
+)
+"""Why a run is not shared by several devices."""
+
+
 class TrainingSpec(StrictModel):
     """How one model is trained."""
 
@@ -500,27 +507,32 @@ class TrainingSpec(StrictModel):
     )
     distributed: bool = Field(
         False,
-        description="Whether to train on several devices.",
+        description="Whether one run trains on several devices.",
         json_schema_extra=about(
             interacts="data_parallelism and world_size",
-            change="when several devices should share a run",
-            not_yet=True,
+            change="only if a later version trains one run on several devices",
+            refused=ONE_DEVICE,
             synonyms="ddp multi_gpu num_gpus",
         ),
     )
     data_parallelism: Literal["DDP", "FSDP"] | None = Field(
         None,
-        description="How several devices share the work.",
+        description="How several devices share the work of one run.",
         json_schema_extra=about(
-            interacts="distributed", change="when a model does not fit on one device", not_yet=True
+            interacts="distributed",
+            change="only if a later version trains one run on several devices",
+            refused=ONE_DEVICE,
         ),
     )
     world_size: int = Field(
         1,
         gt=0,
-        description="Number of devices that train.",
+        description="Number of devices that train one run.",
         json_schema_extra=about(
-            unit="devices", interacts="distributed", change="when several devices should share a run", not_yet=True
+            unit="devices",
+            interacts="distributed",
+            change="only if a later version trains one run on several devices",
+            refused=ONE_DEVICE,
         ),
     )
     backend: str | None = Field(

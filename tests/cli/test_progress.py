@@ -36,7 +36,7 @@ def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
 def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sequifier.cli.progress.machine_memory", lambda: 16_000_000_000)
+    monkeypatch.setattr("sequifier.cli.progress.memory_bytes", lambda: 16_000_000_000)
     assert memory_lines(None) == []
     assert memory_lines((34_000_000, 34_100_000)) == ["  memory: about 34 MB for training, plus libraries and data"]
     several, warning = memory_lines((34_000_000, 20_000_000_000))

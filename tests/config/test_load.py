@@ -102,7 +102,10 @@ def test_all_problems_are_reported_at_once_with_file_and_line(tmp_path: Path) ->
         ("training_spec: {scheduler: {name: StepLr2}}\n", "StepLR"),
         ("training_spec: {criterion: {other: MSELoss}}\n", "which is not a target"),
         ("target_column_types: {item: categorical}\ntraining_spec: {criterion: {item: MSELoss}}\n", "MSELoss"),
-        ("training_spec: {distributed: true}\n", "not available in this version"),
+        (
+            "training_spec: {distributed: true}\n",
+            "a search trains several runs at the same time (its field `execution`)",
+        ),
         ("seq_length: PLEASE FILL\n", "is still PLEASE FILL"),
         ("training_spec: {dropout: .nan}\n", "finite"),
         ("hooks: {after_steps: 'm:f'}\n", "did you mean `after_step`"),
@@ -246,17 +249,17 @@ def test_an_entry_of_a_list_has_the_place_of_its_line(tmp_path: Path) -> None:
 
 def test_a_message_does_not_repeat_its_key(tmp_path: Path) -> None:
     message = problems(write(tmp_path, MINIMAL + "training_spec:\n  distributed: true\n"))
-    assert "5: `training_spec.distributed`: true is not available in this version" in message
+    assert "5: `training_spec.distributed`: true is refused: one run trains on one device" in message
 
 
-def test_all_that_is_not_available_is_named_whatever_else_is_wrong(tmp_path: Path) -> None:
+def test_all_that_is_refused_is_named_whatever_else_is_wrong(tmp_path: Path) -> None:
     text = "seed: -1\ntraining_spec:\n  epochs: 0\n"
     message = problems(write(tmp_path, MINIMAL + text + "  distributed: true\n  world_size: 2\n"))
     assert "4 problems" in message
     for line, key in ((4, "seed"), (7, "training_spec.distributed")):
         assert f"train.yaml:{line}: `{key}`: " in message
-    assert "train.yaml:8: `training_spec.world_size`: 2 is not available in this version" in message
-    assert message.count("not available in this version; leave it out (default: ") == 2
+    assert "train.yaml:8: `training_spec.world_size`: 2 is refused: " in message
+    assert message.count("; leave it out (default: ") == 2
 
 
 def test_files_that_inherit_in_a_circle_are_an_error(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ class Oven(StrictModel):
         description="Time in the oven. Less for thin ones.",
         json_schema_extra=about(unit="minutes", interacts="mode: shorter with fan", change="when it comes out pale"),
     )
-    mode: Literal["fan", "grill"] = Field("fan", description="Heat.", json_schema_extra=about(not_yet=("grill",)))
+    mode: Literal["fan", "grill"] = Field(
+        "fan", description="Heat.", json_schema_extra=about(refused="the grill is broken")
+    )
 
 
 class Cake(StrictModel):
@@ -153,7 +155,7 @@ Time in the oven. Less for thin ones.
 Heat.
 
 - Values: fan, grill; default: `fan`.
-- Not available in this version: grill.
+- Only the default is accepted: the grill is broken.
 """
 
 

@@ -28,7 +28,7 @@ def test_a_window_longer_than_every_sequence_is_a_warning(config: Any) -> None:
 def test_weights_larger_than_the_memory_are_refused_before_they_are_made(
     config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sequifier.prepare.machine_memory", lambda: 1000)
+    monkeypatch.setattr("sequifier.prepare.memory_bytes", lambda: 1000)
     with pytest.raises(
         ConfigError, match=r"the model's weights take .* \(column `item` has 7 classes\); this machine has"
     ):

@@ -28,7 +28,7 @@ class Described:
         values: type, range and unit.
         interacts: other fields that limit it or change its meaning.
         change: when a user would change it.
-        limits: what of it is not available in this version.
+        limits: why only the default is accepted, where that is so.
         unused: whether it is accepted without effect.
     """
 
@@ -53,10 +53,8 @@ class Described:
 def describe(field: FieldInfo) -> Described:
     """What is declared of a field."""
     declared = field_about(field)
-    not_yet = declared.get("not_yet")
-    limits = "Only the default is available in this version." if not_yet is True else ""
-    if isinstance(not_yet, tuple):
-        limits = f"Not available in this version: {', '.join(map(inline, not_yet))}."
+    refused = declared.get("refused")
+    limits = f"Only the default is accepted: {refused}." if refused else ""
     unit = declared.get("unit", NO_UNIT)
     bounds = ", ".join(_bounds(field.metadata) + ([unit] if unit != NO_UNIT else []))
     return Described(

@@ -1,0 +1,41 @@
+"""Where the runs of a search train: one slot for each run that trains at the same time. Pure data.
+
+An engine (execution/) makes it from what the machine has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one run at a time.
+
+    Attributes:
+        name: for logs, `worker 0`.
+        device: number of its GPU; None for the CPU. Slots of one device share its memory.
+        environment: variables that the process of this slot gets, beside those of the search.
+    """
+
+    name: str
+    device: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The slots of a search.
+
+    Attributes:
+        slots: at least one.
+        cpu_threads: of every run, written into its file; None: as the machine has processors.
+        sentences: what was chosen and why, for the plan. Each is shorter than a line of a terminal.
+    """
+
+    slots: tuple[Slot, ...]
+    cpu_threads: int | None = None
+    sentences: tuple[str, ...] = ()
+
+
+ONE_AFTER_ANOTHER = Placement((Slot("worker 0"),))
+"""One run at a time, on the device and with the threads that its file says."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sequifier.run_record import RunResult
     from sequifier.sampler_search.session import SamplerSearchResult
     from sequifier.sampler_search.setup import Setup
-    from sequifier.search.executor import Executor
+    from sequifier.search.executor import Engine
     from sequifier.search.plan import Plan
     from sequifier.search.session import SearchResult
     from sequifier.search.verify import Verified
@@ -247,7 +247,7 @@ def search(
     write_all: bool = False,
     retry_failed: bool = False,
     confirm: Callable[["Plan", int], bool] = lambda plan, n_runs: True,
-    executor: "Executor | None" = None,
+    engine: "Engine | None" = None,
     emit: Emit,
 ) -> "SearchResult":
     """Plan a search and train what is left of it.
@@ -258,15 +258,15 @@ def search(
         write_all: in a dry run, write all run files instead of the first 1,000.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends it there.
-        executor: trains the runs; None for one worker process on this machine.
+        engine: trains the runs; None for worker processes on this machine.
         emit: receives events, see `search.attempts.Search`.
 
     Raises:
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.config.loading.active import log_line
+    from sequifier.execution.engine import LocalEngine
     from sequifier.execution.interrupt import Interrupt
-    from sequifier.execution.local import LocalExecutor
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search import session
     from sequifier.search.program_check import check_programs
@@ -274,13 +274,11 @@ def search(
     check_hooks(config.hooks, config.root)
     check_programs(config)
     emit("config", line=log_line(config))
+    if engine is None:
+        engine = LocalEngine(config.root / "logs" / config.hp_search_name, stall_seconds=60 * config.stall_minutes)
     if dry_run:
-        return session.dry_run(config, limit=None if write_all else DRY_RUN_FILES, emit=emit)
-    if executor is None:
-        log_path = config.root / "logs" / config.hp_search_name / "worker.log"
-        executor = LocalExecutor(log_path, stall_seconds=60 * config.stall_minutes)
-    interrupt = Interrupt(executor.stop)
-    return session.search(config, executor, interrupt, retry_failed=retry_failed, confirm=confirm, emit=emit)
+        return session.dry_run(config, engine, limit=None if write_all else DRY_RUN_FILES, emit=emit)
+    return session.search(config, engine, Interrupt, retry_failed=retry_failed, confirm=confirm, emit=emit)
 
 
 def sampler_search(

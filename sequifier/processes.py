@@ -16,13 +16,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 _CANNOT_START = 127
 _SHOWN_LINES = 5
+_LOOK_SECONDS = 0.5
 _REST_SECONDS = 5  # for the last output of a program that exceeded its time
 _SAYS_WHY = re.compile(r"^\w*(Error|Exception)\b|memory allocation|Thread creation failed|terminate called|bad_alloc")
 
@@ -53,12 +55,18 @@ class Ended(NamedTuple):
 
 
 def run_program(
-    command: str, stdin: str, *, cwd: str | Path, environment: Mapping[str, str], timeout_seconds: float
+    command: str,
+    stdin: str,
+    *,
+    cwd: str | Path,
+    environment: Mapping[str, str],
+    timeout_seconds: float,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """Run a user's program without a shell and wait for its end.
 
-    It is killed with everything it started when it exceeds its time, when this call is left by an exception, and when
-    this process dies.
+    It is killed with everything it started when it exceeds its time, when it is cancelled, when this call is left by an
+    exception, and when this process dies.
 
     Args:
         command: the program and its arguments, quoted as for a shell.
@@ -66,6 +74,7 @@ def run_program(
         cwd: its working folder.
         environment: all its variables.
         timeout_seconds: its time limit.
+        is_cancelled: asked now and then; True ends it as if its time were up.
     """
     from sequifier.streams import (
         open_standard_descriptors,  # not at the top: the guard imports the standard library alone
@@ -93,7 +102,7 @@ def run_program(
         os.close(lifeline)
     with process:
         try:
-            text, errors = process.communicate(stdin, timeout=timeout_seconds)
+            text, errors = _communicate(process, stdin, timeout_seconds, is_cancelled)
         except subprocess.TimeoutExpired:
             os.close(held)
             held = -1
@@ -107,6 +116,21 @@ def run_program(
             if held != -1:
                 os.close(held)
     return Ended(text, errors, process.returncode)
+
+
+def _communicate(
+    process: "subprocess.Popen[str]", stdin: str, timeout_seconds: float, is_cancelled: Callable[[], bool]
+) -> tuple[str, str]:
+    """The output of a program that ended; raises TimeoutExpired when its time is up or it is cancelled."""
+    given, end = stdin or None, time.monotonic() + timeout_seconds
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(given, timeout=min(max(left, 0.0), _LOOK_SECONDS))
+        except subprocess.TimeoutExpired:
+            given = None  # it has got all of it, or gets the rest by the next call
+            if left <= _LOOK_SECONDS or is_cancelled():
+                raise
 
 
 def _text(output: bytes | str | None) -> str:

@@ -58,6 +58,7 @@ class Record(BaseModel):
     batch_size: int = Field(ge=1)  # of this attempt; the planned one is in the identity
     accumulation_steps: int = Field(1, ge=1)
     seed: int  # training seed
+    known: int | None = None  # number of records on which this start, proposal or promotion was decided
     best_val_loss: float | None = None
     best_epoch: int | None = None
     n_targets: dict[str, int] | None = None  # evaluated targets by target column; the same in all runs of a search

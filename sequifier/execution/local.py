@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -44,20 +45,32 @@ class LocalExecutor:
         log_path: file for the standard output and error of the worker.
         silence_seconds: a worker that sends nothing for this long is killed; heartbeats come twelve times as often.
         stall_seconds: a worker that sends no event, hardly computes and reads nothing for this long is killed.
+        cpu_threads: threads that the worker starts beforehand; None is one for each processor.
+        environment: variables of the worker, beside those of this process.
     """
 
     def __init__(
-        self, log_path: Path, *, silence_seconds: float = SILENCE_SECONDS, stall_seconds: float = STALL_SECONDS
+        self,
+        log_path: Path,
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
+        cpu_threads: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._log_path = log_path
         self._silence_seconds = silence_seconds
         self._stall_seconds = stall_seconds
+        self._cpu_threads = cpu_threads
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._events: EventPipe | None = None
         self._log_start = 0
         self._is_ready = False
         self._failed_starts = 0  # in a row
         self._is_stopping = False
+        self._reader: int | None = None  # the thread that reads the worker's events
+        self._closing = threading.Lock()
 
     def start(self) -> None:
         """Start the worker, which loads in the background; do nothing when it is there already."""
@@ -80,7 +93,7 @@ class LocalExecutor:
         read_end, write_end = os.pipe()
         beat = self._silence_seconds / _BEATS_IN_SILENCE
         # With the process id of its parent a worker notices that the parent died before it could ask to be signalled.
-        arguments = [str(write_end), str(os.getpid()), str(beat)]
+        arguments = [str(write_end), str(os.getpid()), str(beat), str(self._cpu_threads or 0)]
         try:
             with self._log_path.open("ab") as log:
                 self._log_start = log.tell()
@@ -90,6 +103,7 @@ class LocalExecutor:
                     stdout=log,
                     stderr=log,
                     pass_fds=[write_end],
+                    env={**os.environ, **self._environment},
                     bufsize=0,
                 )
         except OSError:
@@ -158,12 +172,15 @@ class LocalExecutor:
         self._send({"command": "stop"})
 
     def close(self) -> None:
-        """End the worker at once; the next run starts a new one."""
-        process, events = self._process, self._events
-        if process is None:
-            return
-        self._process = self._events = None  # first, because a signal handler may send `stop` meanwhile
-        process.kill()
+        """End the worker at once; the next run starts a new one. In another thread, `run` then ends with `died`."""
+        with self._closing:
+            process, events = self._process, self._events
+            if process is None:
+                return
+            process.kill()
+            if self._reader not in (None, threading.get_ident()):
+                return  # the thread that reads the events sees their end, and closes the rest
+            self._process = self._events = None  # first, because a signal handler may send `stop` meanwhile
         # One that hangs in the kernel (a driver, a network disk) dies when it comes back; nothing waits for that.
         with suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
@@ -173,6 +190,13 @@ class LocalExecutor:
 
     def _do(self, command: dict[str, Any], timeout_seconds: float | None) -> Iterator[dict[str, Any]]:
         """Send a command and yield its events, up to the last one."""
+        self._reader = threading.get_ident()
+        try:
+            yield from self._events_of(command, timeout_seconds)
+        finally:
+            self._reader = None
+
+    def _events_of(self, command: dict[str, Any], timeout_seconds: float | None) -> Iterator[dict[str, Any]]:
         self.start()
         process, events = self._process, self._events
         assert process is not None and events is not None

@@ -1,8 +1,9 @@
 """The warm worker: a child process that trains one run after another.
 
-`python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS` reads commands from standard input and writes
-events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are loaded once. The worker ends
-when standard input closes, and on Linux the kernel kills it when its parent dies, however that died.
+`python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS THREADS` reads commands from standard input and
+writes events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are loaded once, and
+THREADS threads are started (0: one for each processor). The worker ends when standard input closes, and on Linux the
+kernel kills it when its parent dies, however that died.
 
 Commands; data with another fingerprint are refused:
 
@@ -54,7 +55,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
     share_processors()
     try:
-        _warm_up()
+        _warm_up(int(sys.argv[4]) or None)
         from sequifier.prepare import Shared
 
         shared = Shared()
@@ -172,7 +173,7 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
         emit("failed", kind=kind, stage=stage, error=message, where=place_of(error) if kind == "disk" else "")
 
 
-def _warm_up() -> None:
+def _warm_up(cpu_threads: int | None) -> None:
     """Load what a run would import, and start the threads of every library, before the first run is timed."""
     import io
 
@@ -184,7 +185,7 @@ def _warm_up() -> None:
     from sequifier.training.threads import set_threads
 
     try:
-        set_threads(None)
+        set_threads(cpu_threads)
     except ConfigError:
         torch.set_num_threads(1)  # a run that needs more raises the same error
     torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # type: ignore[no-untyped-call]

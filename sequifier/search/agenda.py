@@ -1,19 +1,29 @@
 """What a search trains next: the plan's runs in order, a strategy's proposals, or the runs that a pruner promotes.
 
-Every answer is a function of plan and ledger alone, so a search that was killed resumes as if it had not been.
+Every answer follows from plan and ledger alone, so a search that was killed resumes as if it had not been. Several runs
+may train at the same time. Each start, proposal and promotion is decided on the records that the ledger has at that
+moment; `known`, their number, is in the record of the start, so reading the first `known` lines of the ledger again
+gives the same decision. An answer costs the same however many runs there are; only new records are read.
 """
 
+import heapq
+from bisect import insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
 from sequifier.config.catalogue.metric_names import training_metric
+from sequifier.search.asha import Asha, expected_epochs
+from sequifier.search.budget import Budget
 from sequifier.search.plan import Plan, PlannedRun
-from sequifier.search.pruning import Progress, asha_next, expected_epochs, median_thresholds
+from sequifier.search.pruning import MedianRule, Progress
 from sequifier.search.strategy_kinds import STRATEGIES
 
 Propose = Callable[[], PlannedRun | None]
 """The next run of a strategy that learns from results; its run file is written."""
+
+_FORECASTS = 100
+"""A forecast is renewed whenever about this fraction of the records is new: it looks at all runs."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +34,13 @@ class Task:
         run: with its last record.
         until_epoch: pause after it; None trains to the end.
         thresholds: epoch -> the worst value with which the run continues.
+        known: number of ledger records on which this was decided.
     """
 
     run: PlannedRun
     until_epoch: int | None = None
     thresholds: Mapping[int, float] = field(default_factory=dict)
+    known: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +65,12 @@ class Agenda:
         plan: the runs known so far.
         ledger: their records.
         retry_failed: hand out failed runs again, once each.
-        propose: gives one more run of a strategy when all known ones are settled.
+        propose: gives one more run of a strategy when all known ones are settled or train.
         prunes: whether the config's pruner decides.
+
+    Attributes:
+        runs: all known runs, by number.
+        ended_by: the budget that is used up, in words.
     """
 
     def __init__(
@@ -67,127 +83,196 @@ class Agenda:
         prunes: bool = True,
     ) -> None:
         self._config, self._ledger, self._propose = plan.config, ledger, propose
-        self._pruner = plan.config.pruner.type if prunes else "none"
+        pruner = plan.config.pruner
+        kind = pruner.type if prunes else "none"
         self._proposes = STRATEGIES[plan.config.search_strategy].learns
         scripted = {} if plan.config.evaluation_script is None else plan.config.evaluation_script.metrics
         # Curves are of the metric that runs are trained by, which is never one of an evaluation script.
         _, direction = training_metric(plan.config.metric, plan.config.direction, scripted)
-        self._maximize = direction == "maximize"
-        self.runs = {run.number: run for run in plan.runs}
-        self._n_wanted = len(self.runs) + plan.n_to_propose
-        self._again = {number for number, run in self.runs.items() if retry_failed and _state(run.record) in FAILED}
+        maximize = direction == "maximize"
+        self._asha = None
+        if kind == "asha":
+            self._asha = Asha(
+                reduction=pruner.reduction,
+                min_epochs=pruner.min_epochs,
+                maximize=maximize,
+                # A planned search compares all runs at the first rung before it promotes one; a strategy's next
+                # proposal learns from promoted runs.
+                start_first=not self._proposes,
+            )
+        self._maximize = maximize
+        self._median = self._new_median() if kind == "median" else None
         self.ended_by = ""
+        self.runs: dict[int, PlannedRun] = {}
+        self._begun: list[int] = []  # numbers of runs that stopped on their way, in order
+        self._unstarted: list[int] = []  # a heap
+        self._in_flight: set[int] = set()
+        self._settled: set[int] = set()
+        self._again = (
+            {run.number for run in plan.runs if _state(ledger.last(run.number)) in FAILED} if retry_failed else set()
+        )
+        self._n_wanted = len(plan.runs) + plan.n_to_propose
+        self._n_read, self._budget = 0, Budget(plan.config)
+        self._forecast: tuple[int, Forecast] | None = None  # with the number of records that it was made on
+        self._read()
+        for run in plan.runs:
+            self._add(run)
 
     def next(self) -> Task | None:
-        """The next task; None when nothing is left, or when `ended_by` says which budget is used up."""
-        self.ended_by = self._used_up()
+        """The next task; None when nothing is left for now, or when `ended_by` says which budget is used up.
+
+        A run that was handed out is in flight until the ledger has a record of its end.
+        """
+        self._read()
+        self.ended_by = self._budget.used_up()
         if self.ended_by:
             return None
-        if self._pruner == "asha":
-            task = self._promoted(more_to_come=self._proposes)
-        else:
-            run = self._first_waiting()
-            task = None if run is None else Task(run, thresholds=self._thresholds(run))
+        task = self._known_run(more_to_come=self._proposes)
         if task is None and (proposed := self._propose()) is not None:
-            self.runs[proposed.number] = proposed
-            return self.next()
-        if task is None and self._pruner == "asha":
-            task = self._promoted(more_to_come=False)
+            self._add(proposed)
+            task = self._known_run(more_to_come=True)
+        if task is None and self._proposes:
+            task = self._known_run(more_to_come=False)
         if task is not None:
             self._again.discard(task.run.number)
+            self._in_flight.add(task.run.number)
+            self._put(task.run.number)
         return task
 
     def waiting(self) -> list[PlannedRun]:
-        """Known runs without a result."""
-        return [self._with_record(run) for run in self.runs.values() if self._is_waiting(run)]
+        """Known runs without a result, those in flight included."""
+        self._read()
+        return [self._with_record(number) for number in self.runs if number not in self._settled]
+
+    @property
+    def n_settled(self) -> int:
+        """Number of known runs with a result."""
+        self._read()
+        return len(self._settled)
+
+    @property
+    def n_in_flight(self) -> int:
+        """Number of runs that were handed out and have not ended."""
+        self._read()
+        return len(self._in_flight)
 
     @property
     def n_left(self) -> int:
         """Runs without a result, those included that are still to be proposed."""
-        return len(self.waiting()) + max(self._n_wanted - len(self.runs), 0)
+        return max(self._n_wanted, len(self.runs)) - self.n_settled
 
     def abandoned(self) -> list[PlannedRun]:
         """Runs that are paused."""
         return [
-            self._with_record(run)
-            for run in self.runs.values()
-            if (record := self._record(run)) is not None and is_paused(record)
+            self._with_record(number)
+            for number in self.runs
+            if (record := self._ledger.last(number)) is not None and is_paused(record)
         ]
 
     def forecast(self) -> Forecast | None:
         """The progress in epochs; None without asha."""
-        if self._pruner != "asha":
+        if self._asha is None:
             return None
+        self._read()
+        if self._forecast is None or self._n_read >= self._forecast[0] + max(self._n_read // _FORECASTS, 1):
+            self._forecast = self._n_read, self._new_forecast()
+        return self._forecast[1]
+
+    def _new_forecast(self) -> Forecast:
         pruner = self._config.pruner
-        progress = [self._progress(run) for run in self.runs.values()]
+        progress = [self._progress(number) for number in self.runs]
         epochs = max((run.max_epochs for run in progress), default=0)
         unknown = [Progress(-1 - number, epochs, ()) for number in range(self._n_wanted - len(progress))]
         expected = expected_epochs([*progress, *unknown], reduction=pruner.reduction, min_epochs=pruner.min_epochs)
         trained = sum(len(run.curve) for run in progress)
         return Forecast(trained, max(round(expected), trained), len(self.abandoned()))
 
-    def _first_waiting(self) -> PlannedRun | None:
-        waiting = self.waiting()
-        # Runs that were started are finished first.
-        begun = [run for run in waiting if _state(run.record) in ("running", "interrupted")]
-        return next(iter(begun or waiting), None)
+    def _add(self, run: PlannedRun) -> None:
+        """Take up a run, with what the ledger says of it."""
+        self.runs[run.number] = run
+        self._put(run.number)
 
-    def _promoted(self, *, more_to_come: bool) -> Task | None:
-        progress = [self._progress(run) for run in self.runs.values()]
-        pruner = self._config.pruner
-        task = asha_next(
-            progress,
-            reduction=pruner.reduction,
-            min_epochs=pruner.min_epochs,
-            maximize=self._maximize,
-            # A planned search compares all runs at the first rung before it promotes one; a strategy's next proposal
-            # learns from promoted runs.
-            start_first=not self._proposes,
-            more_to_come=more_to_come,
-        )
-        return None if task is None else Task(self._with_record(self.runs[task.number]), until_epoch=task.until_epoch)
+    def _read(self) -> None:
+        """Take up the records that the ledger has got since."""
+        records = self._ledger.records
+        changed = {}
+        for record in records[self._n_read :] if self._n_read < len(records) else ():
+            changed[record.run] = record
+            self._budget.add(record)
+            if record.state == "finished" and self._median is not None:
+                self._median.add(record.run, record.curve)
+        self._n_read = len(records)
+        for number, record in changed.items():
+            if record.state != "running":
+                self._in_flight.discard(number)
+            if number in self.runs:
+                self._put(number)
 
-    def _progress(self, run: PlannedRun) -> Progress:
-        record, waiting = self._record(run), self._is_waiting(run)
-        curve = () if record is None or (waiting and record.state in FAILED) else tuple(record.curve)
-        return Progress(
-            run.number,
-            run.config.training_spec.epochs,
-            curve,
-            is_settled=not waiting,
-            is_lost=not waiting and record is not None and record.state in (*FAILED, "diverged"),
-        )
+    def _put(self, number: int) -> None:
+        """Put a run where the next answer looks for it: it has a result, trains, waits to continue or to start."""
+        record = self._ledger.last(number)
+        state = "planned" if number in self._again else _state(record)
+        self._settled.discard(number)
+        if number in self._begun:
+            self._begun.remove(number)
+        if number not in self._in_flight:
+            if state in DONE | FAILED:
+                self._settled.add(number)
+            elif record is not None and state != "planned":
+                if self._asha is None or not is_paused(record):
+                    insort(self._begun, number)
+            elif self._asha is None:
+                heapq.heappush(self._unstarted, number)
+        if self._asha is not None:
+            self._asha.put(self._progress(number))
 
-    def _thresholds(self, run: PlannedRun) -> Mapping[int, float]:
-        if self._pruner != "median":
+    def _known_run(self, *, more_to_come: bool) -> Task | None:
+        """The next of the known runs. Runs that were started are finished first."""
+        if self._begun:
+            number = self._begun[0]
+            before = self._ledger.last(number)
+            known = None if before is None else before.known
+            return self._task(number, self._n_read if known is None else known)
+        if self._asha is not None:
+            promotion = self._asha.next(more_to_come=more_to_come)
+            return None if promotion is None else self._task(promotion.number, self._n_read)
+        if not self._unstarted:
+            return None
+        return self._task(heapq.heappop(self._unstarted), self._n_read)
+
+    def _task(self, number: int, known: int) -> Task:
+        until = None if self._asha is None else self._asha.next_rung(number)
+        return Task(self._with_record(number), until, self._thresholds(known), known)
+
+    def _new_median(self) -> MedianRule:
+        return MedianRule(min_epochs=self._config.pruner.min_epochs, maximize=self._maximize)
+
+    def _thresholds(self, known: int) -> Mapping[int, float]:
+        if self._median is None:
             return {}
-        curves = [
-            record.curve
-            for record in self._ledger.latest().values()
-            if record.run != run.number and record.state == "finished"
-        ]
-        return median_thresholds(curves, min_epochs=self._config.pruner.min_epochs, maximize=self._maximize)
+        if known == self._n_read:
+            return self._median.thresholds()
+        then = self._new_median()  # of a run that was started before other runs finished
+        for record in self._ledger.records[:known]:
+            if record.state == "finished":
+                then.add(record.run, record.curve)
+        return then.thresholds()
 
-    def _is_waiting(self, run: PlannedRun) -> bool:
-        if run.number in self._again:
-            return True
-        return _state(self._record(run)) not in DONE | FAILED
+    def _progress(self, number: int) -> Progress:
+        record, is_settled = self._ledger.last(number), number in self._settled
+        state, is_training = _state(record), number in self._in_flight or number in self._begun
+        curve = () if record is None or (not is_settled and state in FAILED) else tuple(record.curve)
+        return Progress(
+            number,
+            self.runs[number].config.training_spec.epochs,
+            curve,
+            is_settled=is_settled,
+            is_lost=is_settled and state in (*FAILED, "diverged"),
+            is_training=is_training,
+        )
 
-    def _record(self, run: PlannedRun) -> Record | None:
-        return self._ledger.last(run.number)
-
-    def _with_record(self, run: PlannedRun) -> PlannedRun:
-        return replace(run, record=self._record(run))
-
-    def _used_up(self) -> str:
-        latest = self._ledger.latest().values()
-        epochs = sum(len(record.curve) for record in latest)
-        if self._config.max_epochs_total is not None and epochs >= self._config.max_epochs_total:
-            return f"max_epochs_total: {epochs} epochs of {self._config.max_epochs_total}"
-        hours = sum(record.seconds.get("total", 0.0) for record in self._ledger.records) / 3600
-        if self._config.max_hours is not None and hours >= self._config.max_hours:
-            return f"max_hours: {hours:.2f} hours of {self._config.max_hours:g}"
-        return ""
+    def _with_record(self, number: int) -> PlannedRun:
+        return replace(self.runs[number], record=self._ledger.last(number))
 
 
 PAUSED = "paused after epoch"

@@ -1,8 +1,9 @@
 """One task of a search, from its first attempt to its result: retries, smaller batches, records in the ledger."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sequifier.search.failures import decide, is_disk_full, is_shared
 from sequifier.search.out_of_memory import Batch, first_batch, halved
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.run_file import batch_in, edited, run_file
+from sequifier.search.slots import Event, Slots, Work
 
 OTHER_MASKS = "; dropout draws its masks for each smaller batch, so they are not those of the planned batch"
 """Note in the ledger on a run with dropout that trains with a smaller batch than planned."""
@@ -32,6 +34,9 @@ _STATES: Mapping[str, State] = {
 }
 """How a run ended -> its state in the ledger; every other end is `finished`."""
 
+_LAST = ("finished", "failed", "died", "timeout", "measured")
+"""Events that end the work of a slot."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -40,8 +45,9 @@ class Search:
     Attributes:
         plan: with its run files written.
         ledger: open; every change of state is in it before it counts.
-        executor: trains run files.
-        emit: receives `run_started`, the run's own events (its log lines as `run_log`), `run_retried` and `run_ended`.
+        slots: train run files.
+        emit: receives `run_started`, the run's own events (its log lines as `run_log`), `run_retried` and `run_ended`,
+            each with `run` and `slot`; and `log` with a line about the search itself.
         should_stop: asked between runs.
         on_baselines: receives the baselines of each result, and the record of its run, which has their sums.
         check_inputs: raises when the data are not the planned ones any more, or a file that every run needs is gone;
@@ -50,7 +56,7 @@ class Search:
 
     plan: Plan
     ledger: Ledger
-    executor: Executor
+    slots: Slots
     emit: Emit
     should_stop: Callable[[], bool]
     on_baselines: Callable[[Mapping[str, Mapping[str, float]], Path | None], None]
@@ -71,16 +77,17 @@ def inputs_error(plan: Plan, run: PlannedRun, reason: str) -> RunError:
 
 
 class Attempts:
-    """One task, from its first attempt to its last.
+    """One task, from its first attempt to its last: says what a slot has to do next, until the run is settled.
 
     Args:
         task: what to train.
         search: that it belongs to.
         known: all runs of the search by number, from which a first batch size follows.
+        emit: receives events about this run.
     """
 
-    def __init__(self, task: Task, search: Search, known: Mapping[int, PlannedRun]) -> None:
-        self._task, self._run, self._search, self._known = task, task.run, search, known
+    def __init__(self, task: Task, search: Search, known: Mapping[int, PlannedRun], emit: Emit) -> None:
+        self._task, self._run, self._search, self._known, self._emit = task, task.run, search, known, emit
         record = task.run.record
         if record is None:
             self._attempt = 1
@@ -90,27 +97,53 @@ class Attempts:
         sizes = [record.batch_size for record in search.ledger.records if record.run == task.run.number]
         self._halvings = sum(after < before for before, after in pairwise(sizes))
         self._crashed = False
+        self._stage = "load"
+        self._last: Event = {}
+        self._steps = self._until_settled()
 
-    def until_settled(self) -> Record:
-        """Attempt the run until it has a result or is given up; returns its last record.
+    def begin(self) -> Work:
+        """The first attempt; the ledger has it already."""
+        return next(self._steps)
+
+    def see(self, event: Event) -> None:
+        """Take up an event of the work."""
+        self._last = event
+        if event["event"] == "stage":
+            self._stage = event["stage"]
+        elif event["event"] not in _LAST:
+            name = "run_log" if event["event"] == "log" else event["event"]
+            self._emit(name, **{key: value for key, value in event.items() if key != "event"})
+
+    def proceed(self, *, was_beside: bool = False) -> Work | Record:
+        """What follows when the work has ended: more work, or the last record of the run.
+
+        Args:
+            was_beside: whether other runs used the same memory meanwhile.
 
         Raises:
             DiskFullError: the disk is full.
             RunError: every other run would fail like this one.
         """
+        try:
+            return self._steps.send(was_beside)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    def _until_settled(self) -> Generator[Work, bool, Record]:
         # An interrupted run resumes from its checkpoint; a failed one begins again.
         unfinished = self._run.record is not None and self._run.record.state in ("running", "interrupted")
         resume, why = ("matching" if unfinished else "never"), None
         config = self._search.plan.config
+        is_alone = False
         if self._run.record is None:
             why = self._start_smaller()
         while True:
             self.note("running", error=why)
-            last, stage = self._train(resume)
+            self._stage, self._last = "load", {}
+            was_beside = yield Work(partial(self._train, resume), is_alone)
+            last = self._last
             if last["event"] == "finished":
-                return self._finish(last["result"])
-            # After a failure nothing is left behind for the next attempt.
-            self._search.executor.close()
+                return (yield from self._finish(last["result"]))
             if is_disk_full(last):
                 reason = last.get("error") or describe_death(last)
                 with suppress(RunError):  # a full ledger still says `running`, from which a run resumes as well
@@ -120,24 +153,26 @@ class Attempts:
                 raise self._inputs_error(last["error"])
             decision = decide(
                 last,
-                stage=stage,
+                stage=self._stage,
                 batch_size=self._batch.batch_size,
                 halvings=self._halvings,
                 max_retries=config.max_retries,
                 crashed_before=self._crashed,
+                was_beside=was_beside,
             )
             if decision.action == "give_up":
                 reproduce = f"sequifier train --config-path {self._run.path}"
                 return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}")
             why = f"attempt {self._attempt}: {decision.reason}"
+            is_alone = decision.action == "alone"
             if decision.action == "halve":
                 self._halvings += 1
                 self._cut(halved(self._batch, keep_effective=config.oom_keep_effective_batch), "ran out of memory")
                 resume, why = "never", why + self._masks()
             else:
-                self._crashed, resume = True, "matching"
+                self._crashed, resume = self._crashed or decision.action == "resume", "matching"
             self._attempt += 1
-            self._search.emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
+            self._emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
 
     def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
         """Append a record of this attempt to the ledger."""
@@ -151,16 +186,17 @@ class Attempts:
             batch_size=self._batch.batch_size,
             accumulation_steps=self._batch.accumulation_steps,
             error=error,
+            known=self._task.known,
             **fields,
         )
         self._search.ledger.append(record)
         return record
 
-    def _train(self, resume: str) -> tuple[dict[str, Any], str]:
-        """Train once and pass the events on; returns the last one and the stage in which it came."""
-        stage, event = "load", {}
+    def _train(self, resume: str, executor: Executor) -> Iterator[Event]:
+        """Train once, in the thread of a slot."""
         minutes = self._search.plan.config.run_timeout_minutes
-        for event in self._search.executor.run(
+        event: Event = {}
+        for event in executor.run(
             self._run.path,
             data=self._search.plan.fingerprint,
             resume=resume,
@@ -168,14 +204,11 @@ class Attempts:
             thresholds=self._task.thresholds,
             timeout_seconds=None if minutes is None else 60 * minutes,
         ):
-            if event["event"] == "stage":
-                stage = event["stage"]
-            elif event["event"] not in ("finished", "failed", "died", "timeout"):
-                name = "run_log" if event["event"] == "log" else event["event"]
-                self._search.emit(name, **{key: value for key, value in event.items() if key != "event"})
-        return event, stage
+            yield event
+        if event["event"] != "finished":
+            executor.close()  # after a failure nothing is left behind for the next attempt
 
-    def _finish(self, result: dict[str, Any]) -> Record:
+    def _finish(self, result: dict[str, Any]) -> Generator[Work, bool, Record]:
         """Record a result, after the evaluation script has measured it."""
         plan, run = self._search.plan, self._run
         n_targets, inputs = result["n_targets"], result["inputs"]
@@ -189,17 +222,18 @@ class Attempts:
         script = plan.config.evaluation_script
         if script is not None and state == "finished":
             trained = TrainedRun(run.number, run.name, run.path, files, metrics, plan.config.root)
-            try:
-                metrics |= measure(script, trained)
-            except RunError as failure:
+            yield Work(partial(self._measure, trained))
+            failure = self._last["error"]
+            if failure is not None:
                 if is_no_space_error(failure):
                     self.note("interrupted", error=failure.in_one_line())
                     raise DiskFullError(failure.what) from failure
                 return self.note("failed", error=failure.in_one_line(), files=files)
+            metrics |= self._last["metrics"]
             try:
                 self._search.check_inputs()  # the program may have read them
-            except SequifierError as failure:
-                raise self._inputs_error(failure.in_one_line()) from failure
+            except SequifierError as changed:
+                raise self._inputs_error(changed.in_one_line()) from changed
         if result["ended"] == "paused":
             error = f"{PAUSED} {result['last_epoch']}"
         elif result["ended"] == "pruned":
@@ -218,6 +252,17 @@ class Attempts:
             **result.get("facts", {}),
             files=files,
         )
+
+    def _measure(self, trained: TrainedRun, executor: Executor) -> Iterator[Event]:
+        """Let the evaluation script measure a model, in the thread of a slot."""
+        script = self._search.plan.config.evaluation_script
+        assert script is not None
+        metrics, failure = {}, None
+        try:
+            metrics = measure(script, trained, is_cancelled=self._search.slots.is_closing)
+        except RunError as error:
+            failure = error
+        yield {"event": "measured", "metrics": metrics, "error": failure}
 
     def _incomparable(self, inputs: Mapping[str, str], n_targets: Mapping[str, int]) -> str:
         """Why a result cannot be ranked with those of other runs; empty where it can.

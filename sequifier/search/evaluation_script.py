@@ -8,7 +8,7 @@ standard output. If anything goes wrong, the run has failed.
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,13 @@ class TrainedRun:
     project_root: Path
 
 
-def measure(script: EvaluationScript, run: TrainedRun) -> dict[str, float]:
+def measure(
+    script: EvaluationScript, run: TrainedRun, *, is_cancelled: Callable[[], bool] = lambda: False
+) -> dict[str, float]:
     """Run the program on a trained model.
 
-    The program is killed with everything it started when its time is up, when this call is left by an exception, and
-    when this process dies.
+    The program is killed with everything it started when its time is up, when it is cancelled, when this call is left
+    by an exception, and when this process dies.
 
     Returns:
         The metrics that the config names, all of them finite.
@@ -73,6 +75,7 @@ def measure(script: EvaluationScript, run: TrainedRun) -> dict[str, float]:
         cwd=described["project_root"],
         environment={**os.environ, **_environment(described)},
         timeout_seconds=60 * script.timeout_minutes,
+        is_cancelled=is_cancelled,
     )
     if ended.code is None:
         raise _failure(script, f"it took longer than {script.timeout_minutes:g} minutes and was ended", ended)

@@ -1,7 +1,8 @@
 """What a search asks of the place where its runs train: this machine, another one, or a test.
 
-A search hands over run files and receives events; it never sees a model or a process. Each command is an iterator or a
-call that returns when the command has ended. An event is a dict with its name under "event":
+An engine says how many runs can train at the same time, and gives one executor for each. A search hands run files over
+to executors and receives events; it never sees a model or a process. Each command is an iterator or a call that returns
+when the command has ended. An event is a dict with its name under "event":
 
 - `ready`, `started`, `stage` (stage), `log` (line), `step`, `epoch` while a run trains;
 - as the last event of `run` one of
@@ -13,13 +14,20 @@ call that returns when the command has ended. An event is a dict with its name u
       `silent_seconds` or `stalled_seconds` with `doing` where the executor ended it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from sequifier.artifacts.ledger import Record
+from sequifier.search.placement import Placement
+from sequifier.search.plan import Plan
+
 
 class Executor(Protocol):
-    """Trains and scores run files, one after another."""
+    """Trains and scores run files, one after another.
+
+    A search calls `run` in a thread of its own for each executor, and `stop` and `close` from its main thread.
+    """
 
     def start(self) -> None:
         """Begin to load whatever the first run needs, without waiting for it. Does nothing when it is loaded.
@@ -84,5 +92,26 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """End what is running at once; the next run starts clean."""
+        """End what is running at once, so that `run` ends too; the next run starts clean."""
+        ...
+
+
+class Engine(Protocol):
+    """The devices that a search trains on."""
+
+    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
+        """Decide where the runs of a search train.
+
+        Args:
+            plan: of the search.
+            memory: bytes that its largest run needs, beside libraries and data.
+            records: the ledger.
+
+        Raises:
+            ConfigError: there are no such devices.
+        """
+        ...
+
+    def executors(self, placement: Placement) -> Sequence[Executor]:
+        """An executor for each slot of a placement."""
         ...

@@ -21,12 +21,13 @@ class Decision:
     """What follows from a failure.
 
     Attributes:
-        action: halve the batch and begin again, resume from the last checkpoint, or give the run up.
+        action: halve the batch and begin again, begin again with no other run beside it, resume from the last
+            checkpoint, or give the run up.
         state: of the run, if it is given up.
         reason: of the failure, in words.
     """
 
-    action: Literal["halve", "resume", "give_up"]
+    action: Literal["halve", "alone", "resume", "give_up"]
     state: Literal["failed", "oom"]
     reason: str
 
@@ -45,12 +46,20 @@ def is_shared(event: Mapping[str, Any]) -> bool:
 
 
 def decide(
-    event: Mapping[str, Any], *, stage: str, batch_size: int, halvings: int, max_retries: int, crashed_before: bool
+    event: Mapping[str, Any],
+    *,
+    stage: str,
+    batch_size: int,
+    halvings: int,
+    max_retries: int,
+    crashed_before: bool,
+    was_beside: bool = False,
 ) -> Decision:
     """Judge the last event of an attempt that brought no result.
 
     | what happened                        | then                                                |
     |--------------------------------------|-----------------------------------------------------|
+    | out of memory beside other runs      | begin again with the same batch, alone              |
     | out of memory in training/validation | halve the batch, up to max_retries times; then oom  |
     | out of memory in load or export      | oom: the batch size makes no difference there       |
     | an error                             | failed                                              |
@@ -64,8 +73,11 @@ def decide(
         halvings: how often the batch was halved before.
         max_retries: how often it may be halved.
         crashed_before: whether the run was already resumed after a crash.
+        was_beside: whether other runs used the same memory meanwhile.
     """
     if is_out_of_memory(event):
+        if was_beside:
+            return Decision("alone", "oom", f"out of memory with a batch of {batch_size}, beside other runs")
         if stage in _WITHOUT_BATCHES:
             reason = f"out of memory {_WITHOUT_BATCHES[stage]}: a smaller batch would not help"
         elif batch_size == 1:

@@ -1,77 +1,225 @@
-"""The loop of a search: start a run, judge how it ended, write that down, continue with the next one.
+"""The loop of a search: start runs, judge how each ended, write that down, continue with the next ones.
 
-It sees run files, events and the ledger, never a model: the executor is handed in.
+It sees run files, events and the ledger, never a model: the executors are handed in.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
-from sequifier.artifacts.ledger import now
+from sequifier.artifacts.ledger import Record, now
 from sequifier.config.size import size_text
 from sequifier.errors import RunError, SequifierError
 from sequifier.search.agenda import Agenda, Task, is_paused
 from sequifier.search.attempts import Attempts, DiskFullError, Search, inputs_error
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keep_models import remove_surplus
+from sequifier.search.plan import PlannedRun
+from sequifier.search.slots import Event, Work
 
 Outcome = Literal["complete", "stopped", "budget"]
 
 
 def run_search(search: Search, agenda: Agenda) -> Outcome:
-    """Train what is on the agenda, one run after another.
+    """Train what is on the agenda, a run in each slot.
+
+    A problem that ends the search, as a full disk, lets the other runs finish their epoch first.
 
     Returns:
         "complete"; "stopped" when somebody asked for an early end; "budget" when one is used up, `agenda.ended_by`.
 
     Raises:
         RunError: the disk is full, the data changed or are gone, the ledger cannot be written, or no worker can be
-            started. The run that was training resumes from its checkpoint when the search is started again.
+            started. The runs that were training resume from their checkpoints when the search is started again.
     """
-    while (task := agenda.next()) is not None:
-        if search.should_stop():
-            return "stopped"
+    return _Loop(search, agenda).run()
+
+
+class _Running:
+    """A run that is being trained, or that waits for a slot again.
+
+    Attributes:
+        task: what to train.
+        slot: that works on it, or did last.
+        attempts: says what follows.
+        work: for the slot.
+        was_beside: whether another run used the same memory while this work was done.
+    """
+
+    attempts: Attempts
+    work: Work
+
+    def __init__(self, task: Task, slot: int) -> None:
+        self.task, self.slot = task, slot
+        self.was_beside = False
+
+    @property
+    def run(self) -> PlannedRun:
+        return self.task.run
+
+
+class _Loop:
+    def __init__(self, search: Search, agenda: Agenda) -> None:
+        self._search, self._agenda, self._slots = search, agenda, search.slots
+        self._working: dict[int, _Running] = {}  # by slot
+        self._waiting: list[_Running] = []  # for a slot, or for the others to end
+        self._error: RunError | None = None  # ends the search
+        self._is_stopped = False
+
+    def run(self) -> Outcome:
         try:
-            search.check_inputs()
-        except SequifierError as error:
-            raise inputs_error(search.plan, task.run, error.in_one_line()) from error
-        _emit_start(search, agenda, task)
-        attempts = Attempts(task, search, agenda.runs)
-        try:
-            record = attempts.until_settled()
+            self._fill()
+            while self._working:
+                self._take(*self._slots.next())
         except KeyboardInterrupt:
-            search.executor.close()
-            attempts.note("interrupted", error="stopped at once; the next start resumes from the last epoch")
+            self._slots.close()
+            self._interrupt("stopped at once; the next start resumes from the last epoch")
             raise
-        except RunError as error:
-            if not (isinstance(error, DiskFullError) or is_disk_full(error)):
-                raise
-            search.executor.close()
-            raise _disk_full(error, task, search, agenda) from error
-        search.emit("run_ended", run=task.run, record=record)
-        remove_surplus(search.plan, search.ledger.records)
-        if record.state == "interrupted" and not is_paused(record):
+        self._interrupt("waited for memory when the search ended")
+        if self._error is not None:
+            raise self._error
+        if self._is_stopped or (self._search.should_stop() and self._agenda.n_left):
             return "stopped"
-    if agenda.ended_by:
-        return "budget"
-    _settle_paused(search, agenda)
-    return "complete"
+        if self._agenda.ended_by:
+            return "budget"
+        _settle_paused(self._search, self._agenda)
+        return "complete"
 
+    def _fill(self) -> None:
+        """Let every free slot work, as long as there is something to do."""
+        while (free := self._slots.free) and (running := self._next(free[0])) is not None:
+            self._begin(running, free[0])
 
-def _emit_start(search: Search, agenda: Agenda, task: Task) -> None:
-    """Emit that a run starts, with the progress of the search and the time left."""
-    waiting, known = agenda.waiting(), list(agenda.runs.values())
-    forecast = agenda.forecast()
-    epochs_left = None if forecast is None else forecast.expected - forecast.trained
-    search.emit(
-        "run_started",
-        run=task.run,
-        until_epoch=task.until_epoch,
-        n_done=len(known) - len(waiting),
-        n_runs=max(len(known), len(search.plan.runs) + search.plan.n_to_propose),
-        seconds_left=seconds_left(waiting, known, search.ledger.records, epochs_left=epochs_left),
-        forecast=forecast,
-    )
+    def _next(self, slot: int) -> _Running | None:
+        if any(running.work.is_alone for running in self._working.values()):
+            return None
+        if self._waiting:
+            return None if self._waiting[0].work.is_alone and self._working else self._waiting.pop(0)
+        if self._is_stopped or self._error is not None or self._search.should_stop():
+            return None
+        task = self._agenda.next()
+        return None if task is None else self._started(task, slot)
+
+    def _started(self, task: Task, slot: int) -> _Running | None:
+        try:
+            self._search.check_inputs()
+        except SequifierError as error:
+            ends = inputs_error(self._search.plan, task.run, error.in_one_line())
+            ends.__cause__ = error
+            self._end(ends)
+            return None
+        running = _Running(task, slot)
+        self._emit_start(running)
+        running.attempts = Attempts(task, self._search, self._agenda.runs, self._emit_for(running))
+        try:
+            running.work = running.attempts.begin()
+        except RunError as error:
+            self._end(self._as_disk_full(error, running))
+            return None
+        return running
+
+    def _begin(self, running: _Running, slot: int) -> None:
+        others = [other for other in self._working.values() if self._slots.share_memory(slot, other.slot)]
+        for each in others:
+            each.was_beside = True
+        running.slot, running.was_beside = slot, bool(others)
+        if running.work.is_alone:
+            self._slots.rest()
+        self._working[slot] = running
+        self._slots.begin(slot, running.work)
+
+    def _take(self, slot: int, event: Event | BaseException | None) -> None:
+        """Take up what a slot sent: an event, or the end of its work."""
+        if isinstance(event, dict):
+            self._working[slot].attempts.see(event)
+            return
+        if event is not None and not isinstance(event, RunError):
+            raise event
+        running = self._working.pop(slot)
+        if event is None:
+            self._proceed(running)
+        else:
+            self._lose(slot, running, event)
+        self._fill()
+
+    def _proceed(self, running: _Running) -> None:
+        try:
+            following = running.attempts.proceed(was_beside=running.was_beside)
+            if isinstance(following, Record):
+                self._ended(running, following)
+        except RunError as error:
+            self._end(self._as_disk_full(error, running))
+            return
+        if isinstance(following, Work):
+            running.work = following
+            if following.is_alone:
+                self._waiting.append(running)
+            else:
+                self._begin(running, running.slot)
+
+    def _lose(self, slot: int, running: _Running, error: RunError) -> None:
+        """Let another slot do the work of one that cannot work any more."""
+        try:
+            if is_disk_full(error):
+                raise error
+            self._slots.lose(slot, error, lambda line: self._search.emit("log", line=line))
+        except RunError as last:
+            self._end(self._as_disk_full(last, running))
+        else:
+            self._waiting.insert(0, running)
+
+    def _ended(self, running: _Running, record: Record) -> None:
+        search = self._search
+        search.emit("run_ended", run=running.run, slot=running.slot, record=record)
+        remove_surplus(search.plan, search.ledger.records)
+        if record.state == "interrupted" and not is_paused(record) and not self._is_stopped:
+            self._is_stopped = True
+            self._slots.stop()
+
+    def _end(self, error: RunError) -> None:
+        """End the search with an error when the runs that train have finished their epoch."""
+        if self._error is None:
+            self._error = error
+            self._slots.stop()
+
+    def _interrupt(self, why: str) -> None:
+        """Record that the runs which have not ended stopped."""
+        for running in [*self._working.values(), *self._waiting]:
+            running.attempts.note("interrupted", error=why)
+
+    def _as_disk_full(self, error: RunError, running: _Running) -> RunError:
+        if not (isinstance(error, DiskFullError) or is_disk_full(error)):
+            return error
+        full = _disk_full(error, running.task, self._search, self._agenda)
+        full.__cause__ = error
+        return full
+
+    def _emit_for(self, running: _Running) -> Callable[..., None]:
+        def emit(event: str, **fields: Any) -> None:
+            self._search.emit(event, run=running.run, slot=running.slot, **fields)
+
+        return emit
+
+    def _emit_start(self, running: _Running) -> None:
+        """Emit that a run starts, with the progress of the search and the time left."""
+        search, agenda = self._search, self._agenda
+        forecast = agenda.forecast()
+        epochs_left = None if forecast is None else forecast.expected - forecast.trained
+        seconds = seconds_left(
+            agenda.waiting(), list(agenda.runs.values()), search.ledger.records, epochs_left=epochs_left
+        )
+        n_runs = max(len(agenda.runs), len(search.plan.runs) + search.plan.n_to_propose)
+        search.emit(
+            "run_started",
+            run=running.run,
+            slot=running.slot,
+            until_epoch=running.task.until_epoch,
+            n_done=agenda.n_settled + agenda.n_in_flight - 1,
+            n_runs=n_runs,
+            seconds_left=None if seconds is None else seconds / min(self._slots.n_left, max(agenda.n_left, 1)),
+            forecast=forecast,
+        )
 
 
 def _settle_paused(search: Search, agenda: Agenda) -> None:

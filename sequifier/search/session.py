@@ -1,6 +1,6 @@
 """One start of a search: its plan, the training of what is left, the confirmation and the test score of the best.
 
-The executor that trains, and the interrupt that ends the search early, are handed in.
+The engine that trains, and the interrupt that ends the search early, are handed in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sequifier.artifacts.disk import free_bytes
-from sequifier.artifacts.ledger import Ledger, Record, read_ledger
+from sequifier.artifacts.ledger import DONE, Ledger, Record, read_ledger
 from sequifier.callbacks import Emit
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
@@ -20,9 +20,10 @@ from sequifier.results.trials import Table
 from sequifier.search.agenda import Agenda
 from sequifier.search.attempts import Search
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
-from sequifier.search.executor import Executor
+from sequifier.search.executor import Engine
 from sequifier.search.folder import SearchFolder
 from sequifier.search.keep_models import remove_surplus
+from sequifier.search.placement import Placement
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.planner import Planner
 from sequifier.search.pruning import Savings
@@ -30,6 +31,7 @@ from sequifier.search.recording import logged, search_experiment, summary
 from sequifier.search.repeats import with_confirmations
 from sequifier.search.run_file import write_run_files
 from sequifier.search.runner import run_search
+from sequifier.search.slots import Slots
 from sequifier.search.table import complete_ledger, savings
 
 if TYPE_CHECKING:
@@ -73,11 +75,12 @@ class SearchResult:
     refused: Mapping[str, int] = field(default_factory=dict)
 
 
-def dry_run(config: SearchConfig, *, limit: int | None, emit: Emit) -> SearchResult:
+def dry_run(config: SearchConfig, engine: Engine, *, limit: int | None, emit: Emit) -> SearchResult:
     """Plan a search and write its run files; train nothing.
 
     Args:
         config: the search.
+        engine: would train the runs.
         limit: write at most this many run files.
         emit: receives `planned`.
 
@@ -86,16 +89,16 @@ def dry_run(config: SearchConfig, *, limit: int | None, emit: Emit) -> SearchRes
     """
     planner, folder = Planner(config), SearchFolder(_folder(config))
     records = read_ledger(folder.path)
-    plan = planner.plan(records)
+    plan, memory, placement = _placed(planner, engine, records)
     write_run_files(plan, limit=limit)
-    _emit_plan(emit, planner, plan, [run for run in plan.runs if run.record is None], records)
+    _emit_plan(emit, plan, [run for run in plan.runs if run.record is None], records, memory, placement)
     return SearchResult(plan, "planned", folder.table(plan, records))
 
 
 def search(
     config: SearchConfig,
-    executor: Executor,
-    interrupt: Interrupt,
+    engine: Engine,
+    interrupt_by: Callable[[Callable[[], None]], Interrupt],
     *,
     retry_failed: bool,
     confirm: Callable[[Plan, int], bool],
@@ -105,8 +108,9 @@ def search(
 
     Args:
         config: the search.
-        executor: trains the runs.
-        interrupt: entered while runs train; when it is set, the search ends after the current run.
+        engine: trains the runs.
+        interrupt_by: makes the interrupt that is entered while runs train, from a function that it calls when somebody
+            asks for an early end; the search then ends when the runs that train have finished their epoch.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends the search there.
         emit: receives `planned`, and the events of `attempts.Search`.
@@ -120,14 +124,14 @@ def search(
     planner = Planner(config)
     folder = SearchFolder(_folder(config))
     with Ledger.open(folder.path) as ledger:
-        plan = planner.plan(ledger.records)
+        plan, memory, placement = _placed(planner, engine, ledger.records)
         write_run_files(plan)
         agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
         waiting = agenda.waiting()
         is_open = bool(waiting) or planner.proposes
         if is_open:
             planner.check_inputs()
-        _emit_plan(emit, planner, plan, waiting, ledger.records)
+        _emit_plan(emit, plan, waiting, ledger.records, memory, placement)
         ended: Ended = "complete"
         if waiting and not confirm(plan, len(waiting)):
             ended = "stopped"
@@ -137,8 +141,8 @@ def search(
             if remove_surplus(plan, ledger.records):  # keep_models may have had another value before
                 folder.write_results(plan, ledger.records)
             if is_open:
-                session = _Session(planner, plan, ledger, folder, executor, emit)
-                ended, plan = session.run(agenda, interrupt), session.plan
+                session = _Session(planner, plan, ledger, folder, emit)
+                ended, plan = session.run(agenda, engine, placement, interrupt_by), session.plan
         table = folder.table(plan, ledger.records)
         saved = None if config.pruner.type == "none" else savings(plan, ledger.records)
         return SearchResult(plan, ended, table, ranked(table), saved, planner.refused)
@@ -147,28 +151,35 @@ def search(
 class _Session:
     """Trains what is on an agenda, confirms the best configurations and scores the winner."""
 
-    def __init__(
-        self, planner: Planner, plan: Plan, ledger: Ledger, folder: SearchFolder, executor: Executor, emit: Emit
-    ) -> None:
-        self._planner, self._ledger, self._folder, self._executor = planner, ledger, folder, executor
+    _slots: Slots
+
+    def __init__(self, planner: Planner, plan: Plan, ledger: Ledger, folder: SearchFolder, emit: Emit) -> None:
+        self._planner, self._ledger, self._folder = planner, ledger, folder
         parameters = plain(plan.config) | {"seed": plan.seed}
         self._record = search_experiment(plan.config.root, plan.config.hp_search_name, parameters)
         self._emit = logged(self._record, emit)
         self.plan = plan
 
-    def run(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
+    def run(
+        self,
+        agenda: Agenda,
+        engine: Engine,
+        placement: Placement,
+        interrupt_by: Callable[[Callable[[], None]], Interrupt],
+    ) -> Ended:
         """Work through the agenda, then confirm and score; record and results are written whatever happens."""
         from sequifier.results.ranking import ranked  # numpy loads here
 
         with self._record:
+            self._slots = Slots(engine.executors(placement), [slot.device for slot in placement.slots])
             try:
-                ended = self._work(agenda, interrupt)
+                ended = self._work(agenda, interrupt_by(self._slots.stop))
             except BaseException:
-                self._executor.close()
+                self._slots.end()
                 with suppress(RunError):  # the first error is the one to show; the next start writes the table
                     self._folder.write_results(self.plan, self._ledger.records)
                 raise
-            self._executor.close()
+            self._slots.end()
             self._folder.write_results(self.plan, self._ledger.records)
             found = summary(ranked(self._folder.table(self.plan, self._ledger.records)), ended)
             self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
@@ -176,10 +187,11 @@ class _Session:
 
     def _work(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
         config = self._planner.config
-        self._executor.start()
+        self._slots.start(lambda line: self._emit("log", line=line))
         device = dict(config.training_hyperparameter_sampling)["device"]
         if device not in ("auto", "cpu"):
-            self._executor.check(device)
+            for executor in self._slots.executors:
+                executor.check(device)
         with interrupt:
             ended = self._train(agenda, interrupt)
             self.plan = self._planner.plan(self._ledger.records)
@@ -199,7 +211,7 @@ class _Session:
         search = Search(
             self.plan,
             self._ledger,
-            self._executor,
+            self._slots,
             self._emit,
             interrupt.is_set,
             self._folder.keep_baselines,
@@ -222,7 +234,7 @@ class _Session:
             return
         model = self._planner.config.root / winner.model_path
         sums = self._folder.path / OF_TEST
-        metrics = self._executor.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
+        metrics = self._slots.any.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._folder.keep_test(winner.run, metrics)
 
 
@@ -230,8 +242,23 @@ def _folder(config: SearchConfig) -> Path:
     return config.root / "logs" / config.hp_search_name
 
 
+def _placed(
+    planner: Planner, engine: Engine, records: Sequence[Record]
+) -> tuple[Plan, tuple[int, int] | None, Placement]:
+    """The plan, the least and the most memory that a run without a result needs, and where the runs train."""
+    plan = planner.plan(records)
+    to_train = [run for run in plan.runs if run.record is None or run.record.state not in DONE]
+    memory = memory_use(to_train, planner.metadata)
+    return plan, memory, engine.place(plan, memory[1] if memory else 0, records)
+
+
 def _emit_plan(
-    emit: Emit, planner: Planner, plan: Plan, to_run: Sequence[PlannedRun], records: Sequence[Record]
+    emit: Emit,
+    plan: Plan,
+    to_run: Sequence[PlannedRun],
+    records: Sequence[Record],
+    memory: tuple[int, int] | None,
+    placement: Placement,
 ) -> None:
     """Emit a plan, with the time, disk and memory that the rest of it needs."""
     emit(
@@ -240,6 +267,7 @@ def _emit_plan(
         to_run=to_run,
         disk=disk_use(plan, records) if plan.runs else None,
         free_bytes=free_bytes(plan.config.root),
-        memory=memory_use(to_run, planner.metadata),
+        memory=memory,
+        placement=placement,
         seconds_left=seconds_left(to_run, plan.runs, records),
     )

@@ -1,24 +1,26 @@
 """A whole search whose runs train in an engine of the test's own: no worker process, no torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sequifier import api
-from sequifier.artifacts.ledger import read_ledger
+from sequifier.artifacts.ledger import Record, read_ledger
 from sequifier.artifacts.metadata import data_fingerprint, write_metadata
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.search.executor import Executor
+from sequifier.search.placement import ONE_AFTER_ANOTHER, Placement
+from sequifier.search.plan import Plan
 from tests.support.searches import metadata, search
 
 METADATA = "configs/metadata_configs/x.json"
 SPLITS = [f"data/x-split{number}.parquet" for number in range(3)]
 
 
-class Engine:
+class Trainer:
     """Trains in this process: the loss of a run follows from its width and falls with every epoch."""
 
     def __init__(self, root: Path, *, stop_in: str = "") -> None:
@@ -93,6 +95,19 @@ class Engine:
         return 1.0 + 8 / int(config["model_spec"]["dim_model"]) + 1 / epoch + int(config["seed"]) % 7 / 1000
 
 
+class Serial:
+    """An engine with one slot."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+
+    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
+        return ONE_AFTER_ANOTHER
+
+    def executors(self, placement: Placement) -> list[Executor]:
+        return [self.executor]
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     path = tmp_path / METADATA
@@ -119,11 +134,11 @@ def widths(project: Path, **root: Any) -> SearchConfig:
 
 def run(config: SearchConfig, engine: Executor) -> tuple[Any, list[str]]:
     events: list[str] = []
-    return api.search(config, executor=engine, emit=lambda event, **fields: events.append(event)), events
+    return api.search(config, engine=Serial(engine), emit=lambda event, **fields: events.append(event)), events
 
 
 def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(project: Path) -> None:
-    engine = Engine(project)
+    engine = Trainer(project)
     result, events = run(widths(project, confirm_top=1), engine)
     runs = [f"demo-run-{number}" for number in range(5)]
     assert engine.calls == ["start", "check cuda", *runs, f"score demo-run-2 on {SPLITS[2]}", "close"]
@@ -133,11 +148,11 @@ def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(pr
     assert (best.run, len(best.trials), best.test_value) == (2, 3, 1.25)
     assert best.first.values["model_spec.dim_model"] == 32
     assert (project / "logs/demo/results.csv").read_text().count("finished") == 3, "three seeds are one row"
-    assert run(widths(project, confirm_top=1), Engine(project))[0].ended == "complete", "nothing is left"
+    assert run(widths(project, confirm_top=1), Trainer(project))[0].ended == "complete", "nothing is left"
 
 
 def test_a_pruner_pauses_and_resumes_the_runs_of_any_engine(project: Path) -> None:
-    engine = Engine(project)
+    engine = Trainer(project)
     result, _ = run(widths(project, pruner={"type": "asha", "min_epochs": 1, "reduction": 3}), engine)
     assert engine.trained == {"demo-run-0": 1, "demo-run-1": 1, "demo-run-2": 9}
     assert [row.first.state for row in result.rows] == ["finished", "pruned", "pruned"]
@@ -145,17 +160,17 @@ def test_a_pruner_pauses_and_resumes_the_runs_of_any_engine(project: Path) -> No
 
 
 def test_an_engine_that_is_stopped_ends_the_search_which_resumes_with_another_one(project: Path) -> None:
-    result, _ = run(widths(project), Engine(project, stop_in="demo-run-1"))
+    result, _ = run(widths(project), Trainer(project, stop_in="demo-run-1"))
     assert result.ended == "stopped"
     assert [record.state for record in read_ledger(project / "logs/demo")][-1] == "interrupted"
-    engine = Engine(project)
+    engine = Trainer(project)
     result, _ = run(widths(project), engine)
     assert [call for call in engine.calls if call.startswith("demo")] == ["demo-run-1", "demo-run-2"]
     assert result.ended == "complete"
 
 
 def test_an_engine_that_fails_is_closed_and_the_results_so_far_are_written(project: Path) -> None:
-    class Broken(Engine):
+    class Broken(Trainer):
         def run(self, config_path: Path, **rest: Any) -> Iterator[dict[str, Any]]:
             if config_path.stem == "demo-run-1":
                 raise OSError("the engine is gone")

@@ -9,18 +9,33 @@ from statistics import median
 
 import pytest
 
-from sequifier.search.pruning import (
-    Progress,
-    Promotion,
-    asha_next,
-    best_so_far,
-    expected_epochs,
-    median_thresholds,
-    rungs,
-    saved_epochs,
-)
+from sequifier.search.asha import Asha, Promotion, expected_epochs, rungs
+from sequifier.search.pruning import MedianRule, Progress, best_so_far, saved_epochs
 
 CURVES = Path(__file__).parent / "data" / "curves.json"
+
+
+def asha_next(
+    runs: Sequence[Progress],
+    *,
+    reduction: int,
+    min_epochs: int,
+    maximize: bool,
+    start_first: bool = False,
+    more_to_come: bool = False,
+) -> Promotion | None:
+    """One decision from nothing but the progress of all runs."""
+    asha = Asha(reduction=reduction, min_epochs=min_epochs, maximize=maximize, start_first=start_first)
+    for run in runs:
+        asha.put(run)
+    return asha.next(more_to_come=more_to_come)
+
+
+def median_thresholds(curves: Sequence[Sequence[float | None]], *, min_epochs: int, maximize: bool) -> dict[int, float]:
+    rule = MedianRule(min_epochs=min_epochs, maximize=maximize)
+    for number, curve in enumerate(curves):
+        rule.add(number, curve)
+    return rule.thresholds()
 
 
 def replay(
@@ -131,11 +146,22 @@ def test_a_run_that_ended_by_itself_keeps_its_place() -> None:
     assert asha_next([stopped_early, *others], reduction=3, min_epochs=1, maximize=False) is None
 
 
-def test_a_run_that_was_interrupted_between_rungs_resumes_first() -> None:
-    runs = [Progress(0, 27, (2.0,)), Progress(1, 27, (1.0, 0.9, 0.8, 0.7)), Progress(2, 27, ())]
-    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) == Promotion(1, 9)
-    at_its_end = Progress(0, 3, (2.0, 1.0, 0.5))
-    assert asha_next([at_its_end], reduction=3, min_epochs=1, maximize=False) == Promotion(0, 3)
+def test_a_run_that_trains_is_neither_started_nor_promoted_again_but_keeps_its_place() -> None:
+    runs = [
+        Progress(0, 9, (1.0,), is_training=True),
+        *(Progress(number, 9, (number + 1.0,)) for number in (1, 2, 3, 4)),
+    ]
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) is None, "0 has the only place of five"
+    more = [*runs, Progress(5, 9, (7.0,)), Progress(6, 9, (), is_training=True)]
+    assert asha_next(more, reduction=3, min_epochs=1, maximize=False) == Promotion(1, 3)
+    assert asha_next([Progress(0, 9, (), is_training=True)], reduction=3, min_epochs=1, maximize=False) is None
+
+
+def test_nothing_is_promoted_for_want_of_others_while_a_run_trains() -> None:
+    runs = [Progress(0, 9, (2.0,)), Progress(1, 9, (), is_training=True)]
+    assert asha_next(runs, reduction=3, min_epochs=1, maximize=False) is None
+    ended = [runs[0], Progress(1, 9, (1.0,))]
+    assert asha_next(ended, reduction=3, min_epochs=1, maximize=False) == Promotion(1, 3)
 
 
 def test_nothing_is_promoted_for_want_of_others_while_more_are_to_come() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sequifier.artifacts.ledger import Ledger, Record
+from sequifier.callbacks import Emit
 from sequifier.cli.progress import position_text
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
@@ -19,6 +20,7 @@ from sequifier.search.plan import Plan
 from sequifier.search.repeats import with_confirmations, with_repeats
 from sequifier.search.run_file import write_run_files
 from sequifier.search.runner import run_search
+from sequifier.search.slots import Slots
 from tests.support.quiet import quiet
 from tests.support.searches import FINGERPRINT, metadata, results, search
 
@@ -68,6 +70,9 @@ class Script:
                 raise KeyboardInterrupt
             yield event
 
+    def stop(self) -> None:
+        self.is_stopped = True
+
     def close(self) -> None:
         self.closed += 1
 
@@ -79,18 +84,20 @@ def planned(tmp_path: Path, records: list[Record] | None = None, **root: Any) ->
     return plan
 
 
-def play(plan: Plan, ledger: Ledger, script: Script, *, retry_failed: bool = False) -> str:
-    return run_search(
-        Search(
-            plan=plan,
-            ledger=ledger,
-            executor=script,
-            emit=quiet,
-            should_stop=lambda: False,
-            on_baselines=lambda scores, record: None,
-        ),
-        Agenda(plan, ledger, retry_failed=retry_failed),
+def play(plan: Plan, ledger: Ledger, script: Script, *, retry_failed: bool = False, emit: Emit = quiet) -> str:
+    slots = Slots([script])
+    search = Search(
+        plan=plan,
+        ledger=ledger,
+        slots=slots,
+        emit=emit,
+        should_stop=lambda: False,
+        on_baselines=lambda scores, record: None,
     )
+    try:
+        return run_search(search, Agenda(plan, ledger, retry_failed=retry_failed))
+    finally:
+        slots.end()
 
 
 def waiting(plan: Plan, ledger: Ledger, *, retry_failed: bool) -> list[int]:
@@ -117,7 +124,7 @@ def test_out_of_memory_halves_the_batch_in_file_and_ledger_and_keeps_the_step(tm
         plan = planned(tmp_path)
         play(plan, ledger, script)
         assert script.asked[:2] == [("demo-run-0", "never", 25), ("demo-run-0", "never", 13)]
-        assert script.closed == 1, "the worker is started anew"
+        assert script.closed == 2, "the worker is started anew, and ended in the end"
         spec = parse_file(plan.runs[0].path).values["training_spec"]
         assert (spec["batch_size"], spec["accumulation_steps"], spec["effective_batch_size"]) == (13, 2, 25)
         assert "# was 25, which ran out of memory" in plan.runs[0].path.read_text()
@@ -256,9 +263,8 @@ def test_with_asha_the_progress_is_in_epochs(tmp_path: Path) -> None:
             said.append(position_text(fields))
 
     with Ledger.open(tmp_path / "ledger") as ledger:
-        agenda = Agenda(plan, ledger, retry_failed=False)
-        run_search(Search(plan, ledger, script, emit, lambda: False, lambda scores, record: None), agenda)
-        assert agenda.forecast() == Forecast(trained=6, expected=6, waiting=0)
+        play(plan, ledger, script, emit=emit)
+        assert Agenda(plan, ledger, retry_failed=False).forecast() == Forecast(trained=6, expected=6, waiting=0)
     assert said == [
         "0/~6 epochs",
         "1/~6 epochs, 1 run paused",

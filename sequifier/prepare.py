@@ -29,7 +29,8 @@ from sequifier.dataset.cache import EventCache
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.machine import memory_bytes
 from sequifier.model.build import build_model
-from sequifier.model.device import choose_device
+from sequifier.model.deterministic import use_deterministic_algorithms
+from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
@@ -117,7 +118,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         device, of_device = find_device(config.training_spec.device)
     seed = config.seed
     assert seed is not None
-    _prepare_torch(config, seed)
+    _prepare_torch(config, seed, device)
     with _shared_by_all_runs():
         mapped, why_mapped = map_from_disk(config, metadata)
         train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
@@ -209,26 +210,25 @@ def score(
     return result.scores
 
 
-def _prepare_torch(config: TrainConfig, seed: int) -> None:
+def _prepare_torch(config: TrainConfig, seed: int, device: torch.device) -> None:
     set_threads(config.cpu_threads)
     keep_freed_memory()
-    if config.training_spec.enforce_determinism:
-        # cuBLAS is deterministic only with workspaces of a fixed size; torch refuses to call it without.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.training_spec.enforce_determinism)
-    torch.manual_seed(seed)  # dropout alone draws from torch's default generator
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what names no device takes this one: pinned memory, Triton, autocast
+    use_deterministic_algorithms(config.training_spec.enforce_determinism)
+    torch.manual_seed(seed)  # dropout alone draws from torch's default generator; a GPU in use is seeded too
 
 
 def find_device(name: str) -> tuple[torch.device, str | None]:
     """The device of this name, and a warning about the choice, as `model.device.choose_device`.
 
     Raises:
-        ConfigError: this machine has no such device.
+        ConfigError: this machine has no such device, or it cannot be used.
     """
     try:
         return choose_device(name)
-    except ValueError as error:
-        raise ConfigError([Problem("training_spec.device", str(error), fix="use `auto` or `cpu`")]) from error
+    except NoDeviceError as error:
+        raise ConfigError([Problem("training_spec.device", str(error), fix=error.fix)]) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from sequifier.errors import ModelError, RunError
 from sequifier.experiment.hooks import load_hooks
 from sequifier.export.models import OF_THE_MACHINE, Version, export_models, finite
 from sequifier.metrics.skill import skill
+from sequifier.model.device import lost_device_reported
 from sequifier.params import param_scope
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import UNFINISHED, Ended, RunRecord, RunResult, facts, open_record
@@ -59,7 +60,7 @@ def run(
     ready.warnings.extend(check(ready.config, ready.metadata))
     resumes = _restore(ready, resume)
     _check_folders(ready)
-    with open_record(ready, hooks, emit) as record:
+    with lost_device_reported(ready.device), open_record(ready, hooks, emit) as record:
         loaded = time.perf_counter() - started
         seconds = {"load": loaded - ready.baseline_seconds, "baselines": ready.baseline_seconds}
         reset_peak_memory(ready.device)

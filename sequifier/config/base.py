@@ -151,6 +151,11 @@ def plain_type(annotation: Any) -> Any:
     return annotation
 
 
+def form_of(annotation: Any) -> str:
+    """The form that a string has to have, as its declaration names it: `cuda:N`; "" for any other type."""
+    return next((item.title or "" for item in get_args(annotation)[1:] if isinstance(item, FieldInfo)), "")
+
+
 def is_model(kind: Any) -> bool:
     """Whether a type is a pydantic model."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
@@ -192,6 +197,9 @@ NameList = Annotated[list[str], BeforeValidator(list_of_one)]
 
 Columns = Annotated[NameList, Field(min_length=1)]
 """Column names, at least one."""
+
+Device = Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Field(pattern="^cuda:[0-9]{1,3}$", title="cuda:N")]
+"""A device that computes: `cuda:1` is the second GPU, `cuda` the current one of the process, which is the first."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, NameList, ProjectConfig, about
+from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, Device, NameList, ProjectConfig, about
 from sequifier.config.samplers import Sampler
 
 
@@ -122,9 +122,9 @@ class InferConfig(ProjectConfig):
             synonyms="random_state random_seed manual_seed",
         ),
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+    device: Device = Field(
         "auto",
-        description="Device that predicts.",
+        description="Device that predicts. `cuda` is the first GPU, `cuda:1` the second.",
         json_schema_extra=about(
             interacts="model_path: ONNX models run on the CPU; cuda and mps are for .pt models",
             change="to leave the GPU to others",

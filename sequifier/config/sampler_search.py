@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about, usable_name
+from sequifier.config.base import NO_UNIT, Columns, Device, ProjectConfig, about, usable_name
 from sequifier.config.catalogue.metric_names import SAMPLER_SCORES
 from sequifier.config.placed_errors import problem
 from sequifier.config.ranges import Range, Searched
@@ -244,9 +244,9 @@ class SamplerSearchConfig(ProjectConfig):
     judge: Judge = Field(
         default_factory=Judge, description="A judge that scores generations besides the measures on held-out sequences."
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+    device: Device = Field(
         "auto",
-        description="Device that runs the model.",
+        description="Device that runs the model. `cuda` is the first GPU, `cuda:1` the second.",
         json_schema_extra=about(
             interacts="model_path: ONNX models run on the CPU", change="to leave the GPU to others", synonyms="gpu cuda"
         ),

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sequifier.config.base import NO_UNIT, Fraction, Named, NameList, StrictModel, about
+from sequifier.config.base import NO_UNIT, Device, Fraction, Named, NameList, StrictModel, about
 from sequifier.config.catalogue.torch_names import check_optimizer, check_scheduler
 
 LayerKind = Literal["linear", "decoder", "embedding", "norm"]
@@ -25,10 +25,10 @@ ONE_DEVICE = (
 class TrainingSpec(StrictModel):
     """How one model is trained."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+    device: Device = Field(
         "auto",
         description="Device that trains. `auto` is CUDA where available, else the CPU. On a Mac it is the CPU, "
-        "because mps is not tested yet.",
+        "because mps is not tested yet. `cuda` is the first GPU, `cuda:1` the second.",
         json_schema_extra=about(
             interacts="layer_type_dtypes and torch_compile, whose defaults depend on it",
             change="to leave the GPU to others",

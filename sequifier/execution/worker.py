@@ -1,7 +1,7 @@
 """The warm worker: a child process that trains one run after another.
 
 `python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS THREADS` reads commands from standard input and
-writes events to EVENTS_FD, one JSON object per line. Imports, data and the device's context are loaded once, and
+writes events to EVENTS_FD, one JSON object per line. Imports, data and the context of a GPU are loaded once, and
 THREADS threads are started (0: one for each processor). The worker ends when standard input closes, and on Linux the
 kernel kills it when its parent dies, however that died.
 
@@ -174,7 +174,10 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
 
 
 def _warm_up(cpu_threads: int | None) -> None:
-    """Load what a run would import, and start the threads of every library, before the first run is timed."""
+    """Load what a run would import, and start the threads of every library, before the first run is timed.
+
+    No GPU is touched: runs may be for the CPU, and a context takes half a gigabyte of the GPU of others.
+    """
     import io
 
     import onnxruntime  # noqa: F401
@@ -182,15 +185,15 @@ def _warm_up(cpu_threads: int | None) -> None:
     import torch
 
     from sequifier.errors import ConfigError
+    from sequifier.model.deterministic import fix_workspaces
     from sequifier.training.threads import set_threads
 
+    fix_workspaces()  # a later run may enforce determinism
     try:
         set_threads(cpu_threads)
     except ConfigError:
         torch.set_num_threads(1)  # a run that needs more raises the same error
     torch.ones(64, 64, requires_grad=True).matmul(torch.ones(64, 64)).sum().backward()  # type: ignore[no-untyped-call]
-    if torch.cuda.is_available():
-        torch.zeros(1, device="cuda")
     file = io.BytesIO()
     polars.DataFrame({"column": [1]}).write_parquet(file)
     file.seek(0)

@@ -86,7 +86,7 @@ class OnnxModel:
     Args:
         path: exported by Sequifier.
         file: its metadata.
-        device: "cpu" or "cuda"; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
+        device: cpu, cuda or cuda:N; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
         deterministic: use deterministic kernels only.
         dropout_seed: of the dropout of a graph that has dropout; None switches it off.
 
@@ -156,17 +156,19 @@ class OnnxModel:
             ) from error
 
 
-def _providers(device: str) -> list[str]:
-    """Return onnxruntime's execution providers for a device, the preferred one first."""
+def _providers(device: str) -> list[tuple[str, dict[str, int]]]:
+    """Return onnxruntime's execution providers for a device with their options, the preferred one first."""
     import onnxruntime
 
     has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cuda" and not has_cuda:
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and not has_cuda:
         raise ModelError(
-            "device cuda: this onnxruntime was built without CUDA",
+            f"device {device}: this onnxruntime was built without CUDA",
             fix="install onnxruntime-gpu, or use device: auto",
         )
-    return [*(["CUDAExecutionProvider"] if has_cuda and device in ("auto", "cuda") else []), "CPUExecutionProvider"]
+    on_cuda = [("CUDAExecutionProvider", {"device_id": int(number or 0)})]
+    return [*(on_cuda if has_cuda and kind in ("auto", "cuda") else []), ("CPUExecutionProvider", {})]
 
 
 def _processors() -> int:

@@ -1,6 +1,5 @@
 """A model exported by `export_pt`, computed by torch. No other file here imports torch."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 from sequifier.generation.module import ModulePredictor
 from sequifier.model.build import build_model
-from sequifier.model.device import choose_device
+from sequifier.model.deterministic import use_deterministic_algorithms
+from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.model.transformer import Transformer
 
 Array = NDArray[Any]
@@ -53,10 +53,7 @@ class TorchModel:
         self._path, self._seed, self._calls = path, seed, 0
         self._with_dropout = config.infer_with_dropout
         self._device = _find_device(config.device)
-        if config.enforce_determinism:
-            # cuBLAS is deterministic only with workspaces of a fixed size, without which torch refuses to call it.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(config.enforce_determinism)
+        use_deterministic_algorithms(config.enforce_determinism)
         with torch.random.fork_rng(devices=[]):  # the initial weights are replaced
             model = build_model(shape)
         try:
@@ -82,7 +79,7 @@ class TorchModel:
             if not self._with_dropout:
                 return self._predict(columns, n_events, outputs)
             # Dropout uses torch's default generator, which is the caller's: its state is restored.
-            with torch.random.fork_rng(devices=None if self._device.type == "cuda" else []):
+            with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
                 state = np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)
                 torch.manual_seed(int(state[0]))
                 self._calls += 1
@@ -113,5 +110,5 @@ def _outputs(model: Transformer, shape: Architecture, hidden: Tensor) -> dict[st
 def _find_device(name: str) -> torch.device:
     try:
         return choose_device(name)[0]
-    except ValueError as error:
-        raise ModelError(f"device {error}", fix="use device: auto") from error
+    except NoDeviceError as error:
+        raise ModelError(f"device {error}", fix=error.fix) from error

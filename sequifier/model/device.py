@@ -1,35 +1,135 @@
-"""The device of a run: its choice, its name, and where float64 sums are computed for devices that have no float64."""
+"""The device of a run: its choice, its name, what a lost one means, and where sums in float64 are computed."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sequifier.errors import RunError
+from sequifier.memory_messages import reports_out_of_memory
+
 WITHOUT_FLOAT64 = frozenset({"mps"})
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
+_LOST = re.compile(
+    "(?:devices are|is/are) busy or unavailable"  # held by another process, in the mode that allows one
+    "|no CUDA-capable device is detected"
+    "|no (?:CUDA|HIP) GPUs are available"
+    "|found no NVIDIA driver"
+    "|invalid device ordinal"
+    "|GPU is lost|fallen off the bus"
+    "|uncorrectable ECC error"
+    "|unsupported display driver|driver version is insufficient"  # the driver was replaced meanwhile
+    "|driver shutting down"
+    "|MPS (?:client|server|control daemon)"  # Nvidia's Multi-Process Service
+    "|(?:CUDA|HIP) error: unknown error",
+    re.IGNORECASE,
+)
+"""Errors of a device that no later run could use either; torch's words for CUDA's."""
+
+
+class NoDeviceError(ValueError):
+    """There is no such device, or it cannot be used; the message has the reason, `fix` what to do."""
+
+    def __init__(self, message: str, *, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
 
 def choose_device(name: str) -> tuple[torch.device, str | None]:
-    """Return the device of this name, and a note on the choice, or None.
+    """Return the device of this name, and a note on the choice, or None. Only `cpu` leaves all GPUs untouched.
 
     Args:
-        name: cpu, cuda, mps or auto. auto is cuda where it is available, and else the CPU: mps has not been tested.
+        name: cpu, mps, cuda (the current GPU of this process), cuda:N, or auto. auto is cuda where it is available,
+            and else the CPU: mps has not been tested.
 
     Raises:
-        ValueError: there is no such device here; the message has the reason.
+        NoDeviceError: there is no such device here, or it cannot be used.
     """
+    kind, _, number = name.partition(":")
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda"), "device auto chose cuda, which has not been tested with this version yet"
+            return _usable(None), "device auto chose cuda, which has not been tested with this version yet"
         if torch.backends.mps.is_available():
             return torch.device("cpu"), "device auto chose the CPU: mps is available, but has not been tested yet"
         return torch.device("cpu"), None
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[name]:
-        reason = "this torch was built without CUDA" if name == "cuda" and not torch.version.cuda else "none was found"
-        raise ValueError(f"`{name}` is not available here: {reason}")
-    return torch.device(name), None
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise NoDeviceError("`mps` is not available here: none was found", fix="use `auto` or `cpu`")
+    if kind != "cuda":
+        return torch.device(name), None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise NoDeviceError(f"`{name}` is not available here: {_why_no_gpu()}", fix="use `auto` or `cpu`")
+    if number and int(number) >= count:
+        there = "is one GPU, `cuda:0`" if count == 1 else f"are {count} GPUs, `cuda:0` to `cuda:{count - 1}`"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        limit = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is `{visible}`)"
+        raise NoDeviceError(f"`{name}` is not available here: there {there}{limit}", fix="use one of them, or `cpu`")
+    return _usable(int(number) if number else None), None
+
+
+def _usable(number: int | None) -> torch.device:
+    """Return a GPU on which memory can be allocated.
+
+    Raises:
+        NoDeviceError: it is held by another process, or broken.
+    """
+    try:
+        device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
+        torch.empty(1, device=device)
+    except RuntimeError as error:
+        if reports_out_of_memory(str(error)):
+            raise
+        name = "cuda" if number is None else f"cuda:{number}"
+        raise NoDeviceError(
+            f"`{name}` cannot be used: {_first_line(error)}",
+            fix="end the program that holds it (`nvidia-smi` lists them), or use another device",
+        ) from error
+    return device
+
+
+def _why_no_gpu() -> str:
+    if not (torch.version.cuda or torch.version.hip):
+        return "this torch was built without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:  # which says, for example, that the driver is too old
+        return _first_line(error)
+    return "none was found"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error of torch means that a device is gone or held by another process, also for later runs."""
+    return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
+
+
+@contextmanager
+def lost_device_reported(device: torch.device) -> Iterator[None]:
+    """Turn the error of a device that is lost into one that ends a search, since its other runs would meet it too.
+
+    Raises:
+        RunError: the device is lost.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        lost = RunError(
+            f"device `{device}` is lost: {_first_line(error)}",
+            fix="see `nvidia-smi` and the system's log; the same command resumes from the last checkpoint, also on "
+            "another device",
+        )
+        lost.is_shared = True
+        raise lost from error
 
 
 def sums_device(device: torch.device) -> torch.device:
@@ -54,6 +154,18 @@ def device_name(device: torch.device, processor: str) -> str:
     if device.type == "cpu":
         return f"{processor} ({torch.backends.cpu.get_cpu_capability()})"
     return f"{processor} ({device.type})"
+
+
+def device_index(device: torch.device) -> str | None:
+    """Return the number, or the UUID, by which the machine knows a GPU; None for other devices.
+
+    A process that may use some GPUs alone (CUDA_VISIBLE_DEVICES) counts those from 0.
+    """
+    if device.type != "cuda":
+        return None
+    index = torch.cuda.current_device() if device.index is None else device.index
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return visible[index] if visible != [""] and index < len(visible) else str(index)
 
 
 def _driver() -> str:

@@ -64,6 +64,11 @@ class TrainState:
     # Loss of the running epoch, summed over its target positions, float64 on `sums_device`.
     epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
     def begin_epoch(self) -> None:
         """Count the running epoch as finished."""
         progress = self.progress
@@ -87,7 +92,7 @@ class TrainState:
             "best_sequences": None if self.best_units is None else _as_tensors(self.best_units),
             "epoch_loss": self.epoch_loss,
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -102,8 +107,8 @@ class TrainState:
         self.best_units = None if content["best_sequences"] is None else _as_units(content["best_sequences"])
         self.epoch_loss = content.get("epoch_loss", self.epoch_loss)  # a checkpoint after an epoch may lack it
         torch.set_rng_state(content["random"])
-        if content["random_cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(content["random_cuda"])
+        if content["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["random_cuda"], self.device)
 
 
 def _as_tensors(sums: dict[str, Units]) -> dict[str, dict[str, Any]]:

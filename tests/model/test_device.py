@@ -1,48 +1,133 @@
 """Which device is taken, and that no float64 is asked of a device that has none."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from sequifier.errors import ConfigError
+from sequifier.errors import ConfigError, RunError
 from sequifier.model import device
-from sequifier.model.device import choose_device, device_name, in_double, sums_device
+from sequifier.model.device import (
+    choose_device,
+    device_index,
+    device_name,
+    in_double,
+    is_lost,
+    lost_device_reported,
+    sums_device,
+)
+from sequifier.prepare import find_device
 
 PACKAGE = Path(device.__file__).parents[1]
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch):
-    """Pretend that these devices are there."""
+def there(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that these devices are there, with so many GPUs, of which the current one is the last."""
 
-    def pretend(*names: str) -> None:
+    def pretend(*names: str, gpus: int = 1, empty: Callable[..., Any] = lambda *size, device: None) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in names)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: gpus - 1)
+        monkeypatch.setattr(torch, "empty", empty)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in names)
 
     return pretend
 
 
-def test_auto_takes_cuda_and_never_mps(there) -> None:
+def test_auto_takes_cuda_and_never_mps(there: Callable[..., None]) -> None:
     there()
     assert choose_device("auto") == (torch.device("cpu"), None)
     there("mps")
     found, note = choose_device("auto")
-    assert found.type == "cpu" and "mps is available, but has not been tested" in note
+    assert found.type == "cpu" and note and "mps is available, but has not been tested" in note
     assert choose_device("mps") == (torch.device("mps"), None), "named, it is taken"
     there("cuda", "mps")
     found, note = choose_device("auto")
-    assert found.type == "cuda" and "has not been tested" in note
+    assert found == torch.device("cuda", 0) and note and "has not been tested" in note
 
 
-def test_a_device_that_is_not_there_is_a_users_error(there) -> None:
-    from sequifier.prepare import find_device
+def test_a_gpu_is_taken_by_its_number_and_cuda_is_the_current_one(there: Callable[..., None]) -> None:
+    there("cuda", gpus=3)
+    assert choose_device("cuda:0")[0] == torch.device("cuda", 0)
+    assert choose_device("cuda:1")[0] == torch.device("cuda", 1)
+    assert choose_device("cuda")[0] == torch.device("cuda", 2)
 
+
+def test_a_device_that_is_not_there_is_a_users_error(
+    there: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     there()
     with pytest.raises(ConfigError, match="`mps` is not available here: none was found"):
         find_device("mps")
+    with pytest.raises(ConfigError, match=r"`cuda:1` is not available here: .*\n.*fix: use `auto` or `cpu`"):
+        find_device("cuda:1")
+    there("cuda")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(ConfigError, match="`cuda:1` is not available here: there is one GPU, `cuda:0`\n"):
+        find_device("cuda:1")
+    there("cuda", gpus=4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    with pytest.raises(ConfigError, match=r"there are 4 GPUs, `cuda:0` to `cuda:3` .CUDA_VISIBLE_DEVICES is `4,5,6,7`"):
+        find_device("cuda:7")
+
+
+def test_a_device_that_another_process_holds_is_a_users_error(there: Callable[..., None]) -> None:
+    def held(*_: Any, **__: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel ...")
+
+    there("cuda", gpus=2, empty=held)
+    with pytest.raises(ConfigError, match=r"`cuda:1` cannot be used: CUDA error: .*unavailable\n.*nvidia-smi"):
+        find_device("cuda:1")
+
+
+def test_a_full_device_is_out_of_memory_and_not_missing(there: Callable[..., None]) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    there("cuda", empty=full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        find_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("CUDA error: all CUDA-capable devices are busy or unavailable", True),
+        ("CUDA error: no CUDA-capable device is detected", True),
+        ("No CUDA GPUs are available", True),
+        ("CUDA error: uncorrectable ECC error encountered", True),
+        ("CUDA error: unknown error\nCUDA kernel errors might be asynchronously reported", True),
+        ("CUDA error: device-side assert triggered", False),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("CUDA error: out of memory", False),
+    ],
+)
+def test_a_lost_device_ends_a_search_and_a_programs_fault_does_not(message: str, expected: bool) -> None:
+    error = torch.AcceleratorError(message)
+    assert is_lost(error) == expected
+    with pytest.raises(RunError if expected else torch.AcceleratorError) as raised, lost_device_reported(CUDA_1):
+        raise error
+    if expected:
+        assert isinstance(raised.value, RunError) and raised.value.is_shared
+        assert raised.value.what == f"device `cuda:1` is lost: {message.splitlines()[0]}"
+
+
+CUDA_1 = torch.device("cuda", 1)
+
+
+def test_a_gpu_is_named_as_the_machine_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device_index(torch.device("cpu")) is None
+    assert device_index(CUDA_1) == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, GPU-7f3b")
+    assert device_index(torch.device("cuda", 0)) == "4"
+    assert device_index(CUDA_1) == "GPU-7f3b"
 
 
 def test_float64_is_on_the_cpu_where_the_device_has_none() -> None:

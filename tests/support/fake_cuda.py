@@ -128,16 +128,26 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def fake_cuda() -> Iterator[None]:
-    """One GPU, in a torch without any: tensors that are made inside are fake, and those on `cuda` do not exist."""
+def fake_cuda(*, n_devices: int = 1) -> Iterator[None]:
+    """GPUs, in a torch without any: tensors that are made inside are fake, and those on `cuda` do not exist.
+
+    Operands on two GPUs raise, as those on a GPU and the CPU do; the first one is the current one until it is set.
+    """
+    current = torch.device("cuda", 0)
+
+    def set_current(device: torch.device) -> None:
+        nonlocal current
+        current = device
+
     with ExitStack() as stack:
         stack.enter_context(_device_guard())
         answers: dict[str, Any] = {
             "is_available": lambda: True,
             "is_bf16_supported": lambda including_emulation=True: True,
             "mem_get_info": lambda device=None: (MEMORY, MEMORY),
-            "device_count": lambda: 1,
-            "current_device": lambda: 0,
+            "device_count": lambda: n_devices,
+            "current_device": lambda: current.index,
+            "set_device": set_current,
             "max_memory_allocated": lambda device=None: 0,
             "reset_peak_memory_stats": lambda device=None: None,
             "empty_cache": lambda: None,

@@ -9,7 +9,7 @@ from annotated_types import BaseMetadata, Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sequifier.config.base import NO_UNIT, Named, field_about, is_section
+from sequifier.config.base import NO_UNIT, Named, field_about, form_of, is_section
 from sequifier.config.dump import inline
 from sequifier.config.identity import plain
 from sequifier.config.searched import ValuesOf
@@ -98,8 +98,10 @@ def type_text(field: FieldInfo) -> str:
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """The alternatives of a type, without null."""
+    """The alternatives of a type, without null; a string of a form that has a title stays annotated."""
     if get_origin(annotation) is Annotated:
+        if form_of(annotation):
+            return (annotation,)
         return members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return tuple(inner for member in get_args(annotation) for inner in members(member))
@@ -133,7 +135,9 @@ def _type(annotation: Any, *, plural: bool = False) -> str:
     described = []
     for member in members(annotation):
         origin, arguments = get_origin(member), get_args(member)
-        if origin is Literal:
+        if origin is Annotated:
+            described.append(form_of(member))
+        elif origin is Literal:
             described.append(", ".join(map(inline, arguments)))
         elif origin in (list, tuple, Sequence):
             described.append(f"list{s} of {_type(arguments[0], plural=True)}")

@@ -174,6 +174,8 @@ def _limited(schema: Schema, metadata: list[Any]) -> Schema:
         for limit, (keyword, attribute) in _LIMITS.items():
             if isinstance(item, limit) and kind in ("integer", "number"):
                 limits[keyword] = getattr(item, attribute)
+        if kind == "string" and (pattern := getattr(item, "pattern", None)):
+            limits["pattern"] = pattern
         if isinstance(item, MinLen) and kind in ("array", "string"):
             limits["minItems" if kind == "array" else "minLength"] = item.min_length
     limited = {**schema, **limits}

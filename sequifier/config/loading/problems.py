@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from sequifier.config.base import KeyPath, Named, fields_with_paths, is_model, plain_type
+from sequifier.config.base import KeyPath, Named, fields_with_paths, form_of, is_model, plain_type
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.old_names import ELSEWHERE, ELSEWHERE_IN, SPELLINGS, called, today
 from sequifier.config.loading.yaml12 import dotted
@@ -53,6 +53,9 @@ def problems_of(error: ValidationError, model: type[BaseModel], merged: Merged) 
     for path, details in by_path.items():
         if any(other[: len(path)] == path and other != path for other in by_path) and details[0]["type"] in _KINDS:
             continue  # another member of a union matched further down, and its error says more
+        # A choice of words and of strings of one form: the words, which are the better hint.
+        if any(detail["type"] == "literal_error" for detail in details):
+            details = [detail for detail in details if not detail["type"].startswith("string_")]
         # A union reports one error per member: all of them where each names a kind of value, else the first.
         kinds = [_KINDS[detail["type"]] for detail in details if detail["type"] in _KINDS]
         words = [_allowed(detail) for detail in details if detail["type"] == "literal_error"]
@@ -127,13 +130,15 @@ def _problem(detail: Any, path: KeyPath, model: type[BaseModel], merged: Merged)
         return located_in(Problem(key, str(detail["ctx"]["error"])), merged)
     said, fix = shown(given), _fix_of(given, model, path)
     if kind == "literal_error":
-        choices = [str(choice) for choice in _choices(annotation_at(model, path))]
+        annotation = annotation_at(model, path)
+        choices = [str(choice) for choice in _choices(annotation)]
+        forms = "".join(f", or {form}" for member in get_args(annotation) if (form := form_of(member)))
         meant = _MEANT.get(str(given).lower(), "")
         if meant in choices:
             fix = f"write `{meant}`"
         elif nearest(str(given), choices):
             fix = did_you_mean(str(given), choices)
-        return Problem(key, f"got {said}, allowed: {_allowed(detail)}", source, fix)
+        return Problem(key, f"got {said}, allowed: {_allowed(detail)}{forms}", source, fix)
     if kind in _KINDS:
         is_named = kind == "model_type" and detail["ctx"].get("class_name") == Named.__name__
         wanted = "a name, or a map with one: {name: ...}" if is_named else _KINDS[kind]

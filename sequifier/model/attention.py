@@ -7,6 +7,10 @@ Shapes: B batch, T steps of the window, S steps that are returned, D model width
 E width of a head (D // H).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +18,10 @@ from torch import Tensor, nn
 from sequifier.model.cpu.short_attention import is_faster, short_attention
 from sequifier.model.cpu.switch import is_on, product_format
 from sequifier.model.positions import rotate
+
+LONGEST_WITHOUT_CUDNN = 512
+"""Steps of the longest window for which cuDNN's attention is off. On Hopper and Blackwell torch prefers it, and it
+builds an execution plan for each shape, which takes up to a second: docs/decisions/028-products-on-a-gpu.md."""
 
 
 def padding_mask(is_event: Tensor) -> Tensor:
@@ -29,6 +37,41 @@ def padding_mask(is_event: Tensor) -> Tensor:
     mask = (step[:, None] >= step) & is_event[:, None, None, :]
     # Padding would get an empty row, and a softmax over nothing is NaN: let it see itself.
     return mask | (step[:, None] == step)
+
+
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a mask as torch's CUDA kernels add it to the scores: 0 where a step may attend, else -infinity.
+
+    They would make it from a boolean mask in each layer, and keep each layer's for the gradient. Rows begin at
+    multiples of 8 numbers in memory, which they need too.
+
+    Args:
+        mask: (..., T) bool, True = may attend.
+        dtype: format of the queries.
+
+    Returns:
+        (..., T).
+    """
+    steps = mask.shape[-1]
+    may_attend = F.pad(mask, (0, -steps % 8))
+    return torch.zeros_like(may_attend, dtype=dtype).masked_fill_(~may_attend, float("-inf"))[..., :steps]
+
+
+@contextmanager
+def without_slow_kernels(x: Tensor) -> Iterator[None]:
+    """Keep attention over step vectors x, (B, T, D), from cuDNN's kernels inside, if they are on CUDA and T is short.
+
+    A gradient is computed by the kernel of its forward pass, also outside.
+    """
+    cuda: Any = torch.backends.cuda  # not typed
+    if x.device.type != "cuda" or x.shape[1] > LONGEST_WITHOUT_CUDNN or not cuda.cudnn_sdp_enabled():
+        yield
+        return
+    cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        cuda.enable_cudnn_sdp(True)
 
 
 class StackedLinear(nn.Linear):
@@ -67,7 +110,7 @@ class CausalSelfAttention(nn.Module):
 
         Args:
             x: step vectors, (B, T, D).
-            mask: `padding_mask`, or None when every step is a real event, which is faster.
+            mask: `padding_mask`, or `additive_mask` of it, or None when every step is a real event, which is faster.
             rotation: (T, 1, E/2, 2) rows of `rotation_table`, or None without rotary positions.
             n_last: S, below T, to compute the last steps alone; None for all.
 

@@ -2,7 +2,8 @@
 
 Rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864, in their original form, which rotates neighbouring
 pairs of dimensions (Llama rotates halves; the models are the same up to the order of the weights). A pair is a complex
-number, and one complex product is 2 to 5 times as fast on a CPU as the usual four real ones (torch 2.13).
+number, and on a CPU one complex product is 2 to 5 times as fast as the usual four real ones (torch 2.13), compiled or
+not. Elsewhere the products are real: on CUDA torch compiles a complex product at its first use, and cannot fuse it.
 Shapes: B batch, T steps, D model width, H heads, E width of a head.
 """
 
@@ -56,7 +57,20 @@ def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
     Returns:
         (B, T, H, E) of the same type. Products of a rotated query and key depend on their distance alone.
     """
-    # torch has no complex numbers of a shorter format than float32, and under autocast heads are bfloat16.
-    pairs = torch.view_as_complex(torch.unflatten(heads.float(), -1, (-1, 2)))  # (B, T, H, E/2)
-    rotated = torch.view_as_real(pairs * torch.view_as_complex(rotation.float()))
-    return rotated.flatten(-2).type_as(heads)
+    # Under autocast heads are bfloat16: their gradients are summed in float32, and no complex number is shorter.
+    wide, rotation = heads.float(), rotation.float()
+    rotated = _rotate_complex(wide, rotation) if heads.device.type == "cpu" else rotate_real(wide, rotation)
+    return rotated.type_as(heads)
+
+
+def _rotate_complex(heads: Tensor, rotation: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(torch.unflatten(heads, -1, (-1, 2)))  # (B, T, H, E/2)
+    return torch.view_as_real(pairs * torch.view_as_complex(rotation)).flatten(-2)
+
+
+def rotate_real(heads: Tensor, rotation: Tensor) -> Tensor:
+    """Return `rotate` by real products: (a + bi)(cos + sin i) is (a, b) cos + (-b, a) sin."""
+    cosine, sine = rotation.unsqueeze(-1).unbind(-2)  # (T, 1, E/2, 1)
+    pairs = torch.unflatten(heads, -1, (-1, 2))  # (B, T, H, E/2, 2)
+    a, b = pairs.unbind(-1)
+    return (pairs * cosine + torch.stack((-b, a), dim=-1) * sine).flatten(-2)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sequifier.model.attention import padding_mask
+from sequifier.model.attention import additive_mask, padding_mask, without_slow_kernels
 from sequifier.model.block import Block
 from sequifier.model.cpu.dropout import drop
 from sequifier.model.cpu.fused import can_fuse, normed
+from sequifier.model.cpu.switch import product_format
 from sequifier.model.embedding import EventEmbedding
 from sequifier.model.heads import Heads
 from sequifier.model.norms import build_norm
@@ -128,13 +129,16 @@ class Transformer(nn.Module):
         x = self.positions(self.embedding(categories, reals))
         x = drop(x, self.dropout, training=self.training)
         mask = None if is_event is None else padding_mask(is_event)
+        if mask is not None and mask.device.type == "cuda":
+            mask = additive_mask(mask, product_format(x))
         rotation = None if self.rotation is None else self.rotation[:steps]
         n_last = None if n_last is None or n_last >= steps else n_last
         use_compiled = self.training and mask is None and len(x) == self._compiled_batch
         *blocks, last_block = self._compiled if use_compiled else self.blocks
-        for block in blocks:
-            x = block(x, mask, rotation)
-        x = last_block(x, mask, rotation, n_last)
+        with without_slow_kernels(x):
+            for block in blocks:
+                x = block(x, mask, rotation)
+            x = last_block(x, mask, rotation, n_last)
         hidden: Tensor = normed(x, self.norm) if can_fuse(self.norm, x) else self.norm(x)
         return hidden
 

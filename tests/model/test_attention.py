@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sequifier.model.attention import CausalSelfAttention, padding_mask
+from sequifier.model.attention import CausalSelfAttention, additive_mask, padding_mask
 from sequifier.model.positions import rotate, rotation_table
 
 B, T, D, H = 3, 6, 16, 4
@@ -93,6 +93,16 @@ def test_an_event_does_not_see_padding(n_kv_heads: int, x: Tensor, is_event: Ten
     attention, mask = attention_with(n_kv_heads), padding_mask(is_event)
     changed = torch.where(is_event[..., None], x, x + 1.0)
     torch.testing.assert_close(attention(x, mask)[is_event], attention(changed, mask)[is_event])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_last", [None, 2])
+def test_an_additive_mask_acts_as_the_boolean_one(n_last: int | None, x: Tensor, is_event: Tensor) -> None:
+    attention, mask = attention_with(H), padding_mask(is_event)
+    added = additive_mask(mask, torch.float32)
+    torch.testing.assert_close(attention(x, added, n_last=n_last), attention(x, mask, n_last=n_last))
+    assert added.shape == mask.shape
+    assert all(stride % 8 == 0 for stride in added.stride()[:-1]), "torch's CUDA kernels would copy it in each layer"
 
 
 def test_gradients_are_finite_in_a_window_of_padding_alone(x: Tensor) -> None:

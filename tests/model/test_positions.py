@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sequifier.model.positions import LearnedPositions, rotate, rotation_table
+from sequifier.model.positions import LearnedPositions, rotate, rotate_real, rotation_table
 
 
 def test_rotation_turns_each_pair_by_its_angle() -> None:
@@ -39,6 +39,18 @@ def test_angles_stay_exact_at_distant_steps() -> None:
 def test_rotation_keeps_the_type_of_the_heads() -> None:
     heads = torch.randn(1, 3, 2, 4).bfloat16()
     assert rotate(heads, rotation_table(steps=3, head_width=4, theta=10.0)).dtype == torch.bfloat16
+
+
+def test_real_products_rotate_as_complex_ones_do_gradients_included() -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = rotation_table(steps=7, head_width=6, theta=100.0)
+    heads, gradient = torch.randn(2, 2, 7, 3, 6, generator=generator)
+    by_complex, by_real = heads.clone().requires_grad_(), heads.clone().requires_grad_()
+    first, second = rotate(by_complex, table), rotate_real(by_real, table)
+    first.backward(gradient)
+    second.backward(gradient)
+    torch.testing.assert_close(second, first, rtol=1e-6, atol=1e-6)  # at most one rounding apart, by fused products
+    torch.testing.assert_close(by_real.grad, by_complex.grad, rtol=1e-6, atol=1e-6)
 
 
 def test_an_odd_head_width_is_refused() -> None:

@@ -159,7 +159,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         warmup_steps=spec.warmup_steps,
     )
     batch_numbers = spec.batch_size * shape.seq_length * shape.dim_model
-    precision = build_precision(spec, device.type, batch_numbers=batch_numbers)
+    precision = build_precision(spec, device.type, batch_numbers=batch_numbers, dim_model=shape.dim_model)
     state = TrainState(model, optimizer, schedule, precision)
     if compiles(spec, shape, n_windows=len(train), device_type=device.type):
         model.compile_blocks(spec.batch_size)

@@ -22,6 +22,7 @@ from sequifier.training.limits import NO_LIMITS, Limits
 from sequifier.training.loop import Calls, DivergedError, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
 from sequifier.training.optimizers import evaluation_mode
+from sequifier.training.precision import float32_products
 from sequifier.training.samples import sample_text
 from sequifier.training.state import Progress, TrainState
 
@@ -130,7 +131,8 @@ def _train(
         hooks=record.hooks,
     )
     try:
-        ended = fit(state, ready.train, ready.valid, ready.objective, config, seed=config.seed, calls=calls)
+        with float32_products(ready.device.type, tf32=False):
+            ended = fit(state, ready.train, ready.valid, ready.objective, config, seed=config.seed, calls=calls)
     except DivergedError as diverged:
         ended, error = "diverged", diverged.what
         record.log(f"diverged: {diverged}")

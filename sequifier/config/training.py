@@ -14,6 +14,10 @@ ENOUGH_NUMBERS = 100_000
 """Numbers of a batch below which converting to bfloat16 costs more than a processor's matrix unit saves. Speed of
 bfloat16 relative to float32: 0.88 at 49,000 numbers (width 64, 16 windows of 48), 1.11 at 74,000, 1.17 at 197,000."""
 
+ENOUGH_WIDTH = 256
+"""Model width from which bfloat16 is the default on CUDA. The step of a narrower model waits for the launch of its
+kernels, to which every conversion adds; no GPU has measured this yet."""
+
 
 ONE_DEVICE = (
     "one run trains on one device, because models of this size fit on one; a search trains several runs at the same "
@@ -475,9 +479,10 @@ class TrainingSpec(StrictModel):
         None,
         description="Number format in which layers compute during training, by kind of layer: `linear`, and `decoder` "
         "(the layers that predict; left out: as linear); null: chosen by the device. Weights, embeddings, norms, "
-        "losses, validation and exported models are float32. The device's choice is bfloat16 for linear layers on a "
-        "GPU that supports it, and on a CPU with a matrix unit for it (AMX) when a batch has 100,000 numbers or more "
-        "(batch_size x seq_length x dim_model), there with a decoder in float32; else float32.",
+        "losses, validation and exported models are float32. The device's choice is bfloat16 for linear layers and "
+        "float32 for the decoder on a GPU that supports it when dim_model is 256 or more, and on a CPU with a matrix "
+        "unit for it (AMX) when a batch has 100,000 numbers or more (batch_size x seq_length x dim_model); else "
+        "float32.",
         json_schema_extra=about(
             interacts="layer_autocast",
             change="to `{}` for float32 everywhere, to `{linear: bfloat16}` for bfloat16 everywhere",

@@ -13,6 +13,7 @@ from sequifier.dataset.batches import Split, in_batches
 from sequifier.metrics.predictions import METRICS, AtPositions, Predictions, Sums, at_positions
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
+from sequifier.training.precision import float32_products
 from sequifier.training.predictions import CategoricalScores, value_predictions
 
 
@@ -153,12 +154,13 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
         model: its mode is restored.
         split: an evaluation index, in which each target counts once.
         objective: criteria and weights.
-        batch_size: windows per forward pass; it changes results only by rounding in the matrix products.
+        batch_size: windows per forward pass; it changes results only by rounding in the matrix products, which on
+            CUDA are TF32, whatever the run trains in.
     """
     was_training = model.training
     model.eval()
     tally = Tally(split, objective)
-    with torch.inference_mode():
+    with torch.inference_mode(), float32_products(split.device.type, tf32=True):
         for chosen in in_batches(np.arange(len(split)), batch_size):
             batch = split.batch(chosen)
             hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)

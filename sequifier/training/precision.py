@@ -3,17 +3,19 @@
 Mixed precision (Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740): weights, the optimizer's state, losses
 and the statistics of the norms stay in float32; products of matrices are computed in a shorter format. With float16,
 whose smallest numbers are not small enough for gradients, the loss is scaled up and the gradients down again (section
-3.2 there); bfloat16 has the range of float32. Validation and export always use float32, so that the models that are
-compared and deployed do not depend on the format of their training.
+3.2 there); bfloat16 has the range of float32. Validation and export use float32, so that the models that are compared
+and deployed do not depend on the format of their training. On CUDA the products of a validation are TF32, in every run
+alike: docs/decisions/028-products-on-a-gpu.md.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from sequifier.config.training import ENOUGH_NUMBERS, Format, LayerKind, TrainingSpec
+from sequifier.config.training import ENOUGH_NUMBERS, ENOUGH_WIDTH, Format, LayerKind, TrainingSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -41,7 +43,29 @@ class Precision:
         return torch.autocast(self.device_type, dtype)
 
 
-def formats(spec: TrainingSpec, device_type: str, *, batch_numbers: int) -> dict[LayerKind, Format]:
+@contextmanager
+def float32_products(device_type: str, *, tf32: bool) -> Iterator[None]:
+    """Compute products of float32 matrices on CUDA in TF32 inside, or exactly, whatever this process has chosen.
+
+    TF32 is float32 with operands of 11 bits instead of 24. Nothing happens on another device.
+    """
+    if device_type != "cuda":
+        yield
+        return
+    flags: Any = torch.backends.cuda.matmul
+    name: str = "fp32_precision"
+    value: str | bool = "tf32" if tf32 else "ieee"
+    if not hasattr(flags, name):  # torch before 2.9
+        name, value = "allow_tf32", tf32
+    before = getattr(flags, name)
+    setattr(flags, name, value)
+    try:
+        yield
+    finally:
+        setattr(flags, name, before)
+
+
+def formats(spec: TrainingSpec, device_type: str, *, batch_numbers: int, dim_model: int) -> dict[LayerKind, Format]:
     """Return the format of each kind of layer: as configured; else bfloat16 where it is faster, float32 elsewhere.
 
     The answer depends on the config and the kind of machine alone, so that a repeated run gives the same numbers.
@@ -50,16 +74,17 @@ def formats(spec: TrainingSpec, device_type: str, *, batch_numbers: int) -> dict
         spec: `layer_type_dtypes` and `layer_autocast`.
         device_type: cpu, cuda or mps.
         batch_numbers: windows of a batch x steps x model width.
+        dim_model: model width.
     """
     if spec.layer_type_dtypes is not None:
         return spec.layer_type_dtypes
     if not spec.layer_autocast:
         return {}
-    if device_type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return {"linear": "bfloat16"}
-    if device_type == "cpu" and has_matrix_unit() and batch_numbers >= ENOUGH_NUMBERS:
-        return {"linear": "bfloat16", "decoder": "float32"}
-    return {}
+    if device_type == "cuda":
+        pays = dim_model >= ENOUGH_WIDTH and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        pays = device_type == "cpu" and has_matrix_unit() and batch_numbers >= ENOUGH_NUMBERS
+    return {"linear": "bfloat16", "decoder": "float32"} if pays else {}
 
 
 def has_matrix_unit() -> bool:
@@ -68,9 +93,10 @@ def has_matrix_unit() -> bool:
     return has_tiles is not None and bool(has_tiles())
 
 
-def build_precision(spec: TrainingSpec, device_type: str, *, batch_numbers: int) -> Precision:
+def build_precision(spec: TrainingSpec, device_type: str, *, batch_numbers: int, dim_model: int) -> Precision:
     """Build the precision of a run; arguments as in `formats`."""
-    kinds = {kind: DTYPES[name] for kind, name in formats(spec, device_type, batch_numbers=batch_numbers).items()}
+    chosen = formats(spec, device_type, batch_numbers=batch_numbers, dim_model=dim_model)
+    kinds = {kind: DTYPES[name] for kind, name in chosen.items()}
     linear = kinds.get("linear", torch.float32)
     decoder = kinds.get("decoder", linear)
     scaler = torch.amp.GradScaler(device_type) if torch.float16 in (linear, decoder) else None

@@ -63,7 +63,8 @@ def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> t
     model = build_model(shape)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=1e-4, decay_all=False)
     schedule = build_schedule(spec.scheduler, optimizer, epochs=1, steps=9, step_on="epoch", warmup_steps=0)
-    state = TrainState(model, optimizer, schedule, build_precision(spec, "cpu", batch_numbers=0))
+    precision = build_precision(spec, "cpu", batch_numbers=0, dim_model=0)
+    state = TrainState(model, optimizer, schedule, precision)
     objective = Objective(build_losses(shape.targets, {}), {"kind": 1.0}, {})
     for _ in range(2):
         model.train()

@@ -167,7 +167,7 @@ def test_a_scaled_loss_moves_the_stored_matrix_as_an_unscaled_one_does() -> None
         model = tiny_training.model_of(6)
         before = model.blocks[0].attention.qkv.weight.detach().clone()
         state = state_of(model, config)
-        state.precision = build_precision(config.training_spec, "cpu", batch_numbers=1)
+        state.precision = build_precision(config.training_spec, "cpu", batch_numbers=1, dim_model=8)
         scaler = state.precision.scaler
         assert (scaler is None) == (linear == "float32")
         if scaler is not None:

@@ -11,7 +11,7 @@ releases the lock when the process dies. The descriptor closes on exec, so spawn
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +125,7 @@ class Ledger:
         self._latest = {record.run: record for record in self.records}
         self.torn = content[self._size :].decode(errors="replace")
         self._file: int | None = None
+        self._readers: list[Callable[[Any], None]] = []
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -171,6 +172,18 @@ class Ledger:
         self._size += len(content)
         self.records += records
         self._latest |= {record.run: record for record in records}
+        for record in records:
+            for read in self._readers:
+                read(record)
+
+    def follow(self, read: Callable[[Any], None]) -> None:
+        """Call `read` with every record: with those of now, oldest first, and with each one that is appended.
+
+        What follows from all records can thus be kept up to date without reading them again after each run.
+        """
+        for record in self.records:
+            read(record)
+        self._readers.append(read)
 
     def latest(self) -> dict[int, Record]:
         """The last record of each run, by run number."""

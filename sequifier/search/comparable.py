@@ -1,6 +1,8 @@
-"""Check before training that new runs can be ranked with the runs of the ledger."""
+"""Check that runs can be ranked with the runs of the ledger: before anything trains, and each result."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from sequifier.artifacts.ledger import Record, latest_by_run
 from sequifier.config.resolve import DataSchema
@@ -35,3 +37,98 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
             )
             fix = "choose another hp_search_name for other targets"
             raise ConfigError([Problem("target_columns", message, fix=fix)])
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Why a result cannot be ranked with the others.
+
+    Attributes:
+        reason: in words.
+        is_shared: an input changed since another run was trained, so every further run would meet the same problem.
+    """
+
+    reason: str
+    is_shared: bool
+
+
+class SameInputs:
+    """Compares the inputs and the targets of results with those of the last records of all runs.
+
+    Records are added in the order of the ledger. Almost always all runs agree, so the runs are held by what they
+    have: a comparison looks at one entry for each input.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[int, Record] = {}
+        self._inputs: dict[str, dict[str, _Runs]] = {}  # input -> its value -> the runs that were trained with it
+        self._targets: dict[frozenset[tuple[str, int]], _Runs] = {}
+
+    def add(self, record: Record) -> None:
+        """Take up a record; only the last one of each run counts."""
+        before = self._latest.get(record.run)
+        if before is not None:
+            for runs in self._holding(before):
+                runs.discard(record.run)
+        self._latest[record.run] = record
+        for runs in self._holding(record):
+            runs.add(record.run)
+
+    def mismatch(self, inputs: Mapping[str, str], n_targets: Mapping[str, int]) -> Mismatch | None:
+        """How a result differs from those of other runs: from the first one, by number, from which it does.
+
+        Args:
+            inputs: of the result, beside the data.
+            n_targets: number of its evaluated targets by target column.
+        """
+        others = [
+            (first, key)
+            for key in sorted(inputs)
+            for value, runs in self._inputs.get(key, {}).items()
+            if value != inputs[key] and (first := runs.first()) is not None
+        ]
+        changed = min(others, default=None)
+        targets = [runs.first() for value, runs in self._targets.items() if value != frozenset(n_targets.items())]
+        other_targets = min((first for first in targets if first is not None), default=None)
+        if changed is not None and (other_targets is None or changed[0] <= other_targets):
+            other, key = self._latest[changed[0]], changed[1]
+            return Mismatch(
+                f"{key} is not what it was when {other.name} was trained ({inputs[key]}, then {other.inputs[key]}): "
+                "their losses cannot be compared",
+                is_shared=True,
+            )
+        if other_targets is not None:
+            other = self._latest[other_targets]
+            return Mismatch(
+                f"validation targets {dict(n_targets)}, but {other.name} has {other.n_targets}: their losses cannot be "
+                "compared; use evaluation_context: full",
+                is_shared=False,
+            )
+        return None
+
+    def _holding(self, record: Record) -> "list[_Runs]":
+        """The runs that have an input in common with a record, or its targets."""
+        found = [self._inputs.setdefault(key, {}).setdefault(value, _Runs()) for key, value in record.inputs.items()]
+        if record.n_targets is not None:
+            found.append(self._targets.setdefault(frozenset(record.n_targets.items()), _Runs()))
+        return found
+
+
+class _Runs:
+    """A set of run numbers that knows its smallest one."""
+
+    def __init__(self) -> None:
+        self._numbers: set[int] = set()
+        self._heap: list[int] = []  # the numbers, and some that were discarded
+
+    def add(self, number: int) -> None:
+        self._numbers.add(number)
+        heappush(self._heap, number)
+
+    def discard(self, number: int) -> None:
+        self._numbers.discard(number)
+
+    def first(self) -> int | None:
+        while self._heap and self._heap[0] not in self._numbers:
+            heappop(self._heap)
+        return self._heap[0] if self._heap else None

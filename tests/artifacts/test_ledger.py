@@ -62,6 +62,19 @@ def test_the_last_record_of_a_run_is_its_state() -> None:
     assert [(run, last.state) for run, last in latest_by_run(records).items()] == [(0, "finished"), (1, "running")]
 
 
+def test_a_reader_gets_every_record_once_in_order_whenever_it_comes(tmp_path: Path) -> None:
+    first, second, third = record(0, "running"), record(1), record(0)
+    early: list[Record] = []
+    late: list[Record] = []
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(first)
+        ledger.follow(early.append)
+        ledger.append(second, third)
+        ledger.follow(late.append)
+        ledger.append(first)
+    assert early == late == [first, second, third, first] == read_ledger(tmp_path)
+
+
 @pytest.mark.parametrize("torn", [b'{"run": 1, "name', b'{"run": 1}', b"\x00\x00\x00", b"{\n"])
 def test_a_torn_last_line_is_dropped_and_cut_off_before_the_next_append(tmp_path: Path, torn: bytes) -> None:
     with Ledger.open(tmp_path) as ledger:

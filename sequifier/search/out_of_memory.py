@@ -7,6 +7,7 @@ not compared, and a larger run that did fit overrules.
 """
 
 import signal
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,9 @@ LAST_LINES = 5
 """Lines at the end of the standard error of a process that died among which its reason is looked for."""
 
 _ENDED_BY_US = ("silent_seconds", "stalled_seconds")
+
+_Needs = tuple[int, int, int]
+"""Number of weights, window length, and width times depth: memory grows with each of them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,81 @@ def _half(batch_size: int, keep_effective: bool) -> int:
     return (batch_size + keep_effective) // 2
 
 
+class FittingBatches:
+    """Which batches fitted into memory and which did not; records are added in the order of the ledger.
+
+    Most runs fit, so runs that did not are the only ones that are looked at one by one, grouped by what they need.
+
+    Args:
+        runs: the runs of the search, by number; records of other runs are ignored. It may grow.
+    """
+
+    def __init__(self, runs: Mapping[int, PlannedRun]) -> None:
+        self._runs = runs
+        self._last: dict[int, int] = {}  # run -> the batch size that was tried last
+        self._halved: dict[int, list[int]] = {}  # run -> the batch sizes that did not fit
+        self._failed: dict[_Needs, Counter[tuple[int, int]]] = {}  # pairs of one that did not fit and the last one
+        self._fitted: list[tuple[_Needs, int]] = []  # batch sizes with a result, none of which another one implies
+
+    def add(self, record: Record) -> None:
+        """Take up a record."""
+        number, size = record.run, record.batch_size
+        before = self._last.get(number, size)
+        self._last[number] = size
+        halved = self._halved.get(number, [])
+        if size < before:
+            self._halved[number] = [*halved, before]
+        run = self._runs.get(number)
+        if run is None:
+            return
+        needs = _needs(run)
+        if size != before:
+            pairs = self._failed.setdefault(needs, Counter())
+            pairs.subtract((each, before) for each in halved)
+            pairs.update((each, size) for each in self._halved.get(number, []))
+            self._failed[needs] = +pairs
+        if record.state in DONE and not any(size <= other and _covers(more, needs) for more, other in self._fitted):
+            kept = [(less, other) for less, other in self._fitted if other > size or not _covers(needs, less)]
+            self._fitted = [*kept, (needs, size)]
+
+    def halvings(self, number: int) -> int:
+        """How often the batch of a run was halved."""
+        return len(self._halved.get(number, []))
+
+    def first(self, run: PlannedRun, *, keep_effective: bool) -> Batch | None:
+        """The batch for the first attempt of a run, given what did not fit in other runs.
+
+        Args:
+            run: the run to attempt, which has no record yet.
+            keep_effective: the optimizer still sees the planned batch in each step, see `halved`.
+
+        Returns:
+            A batch smaller than planned; None when nothing speaks against the planned one.
+        """
+        planned, needs = run.config.training_spec, _needs(run)
+        reached = [
+            last
+            for less, pairs in self._failed.items()
+            if _covers(needs, less)
+            for size, last in pairs
+            if size <= planned.batch_size
+        ]
+        if not reached:
+            return None
+        # The largest batch with which a run that needs as much as this one had a result.
+        fitted = max((size for more, size in self._fitted if _covers(more, needs)), default=0)
+        start = max(min(reached), min(fitted, planned.batch_size))
+        if start >= planned.batch_size:
+            return None
+        batch = Batch(planned.batch_size, planned.accumulation_steps, planned.effective_batch_size)
+        return cut(batch, start, keep_effective=keep_effective)
+
+
+def _covers(more: _Needs, less: _Needs) -> bool:
+    """Whether a window needs at least as much memory in one run as in another, judged by three numbers."""
+    return all(mine >= theirs for mine, theirs in zip(more, less, strict=True))
+
+
 def first_batch(
     run: PlannedRun, records: Sequence[Record], runs: Mapping[int, PlannedRun], *, keep_effective: bool
 ) -> Batch | None:
@@ -107,7 +186,7 @@ def _needs_as_much(run: PlannedRun, other: PlannedRun) -> bool:
     return all(mine >= theirs for mine, theirs in zip(_needs(run), _needs(other), strict=True))
 
 
-def _needs(run: PlannedRun) -> tuple[int, int, int]:
+def _needs(run: PlannedRun) -> _Needs:
     model, seq_length = run.config.model_spec, run.config.seq_length
     assert seq_length is not None, "planned configs are resolved"
     return run.n_parameters, seq_length, model.dim_model * model.num_layers

@@ -1,5 +1,8 @@
 """Batches after memory ran out: how one is cut, and with which one later runs start."""
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.ledger import DONE, Record, State
 from sequifier.search.make_plan import make_plan
-from sequifier.search.out_of_memory import Batch, cut, first_batch, halved
+from sequifier.search.out_of_memory import Batch, FittingBatches, cut, halved
 from sequifier.search.plan import PlannedRun
 from tests.support.searches import metadata, search
 
@@ -38,7 +41,10 @@ def attempts(run: int, *sizes: int, ended: State = "finished") -> list[Record]:
 
 
 def start(run: int, records: list[Record], runs: dict[int, PlannedRun], *, keep_effective: bool = True) -> Batch | None:
-    return first_batch(runs[run], records, runs, keep_effective=keep_effective)
+    known = FittingBatches(runs)
+    for record in records:
+        known.add(record)
+    return known.first(runs[run], keep_effective=keep_effective)
 
 
 def test_nothing_is_known_at_first_and_nothing_is_concluded_from_what_fitted(tmp_path: Path) -> None:
@@ -114,6 +120,72 @@ def test_records_of_runs_that_left_the_search_are_passed_over(tmp_path: Path) ->
 def test_a_planned_accumulation_is_kept(tmp_path: Path) -> None:
     runs = planned(tmp_path, 25, accumulation_steps=2)
     assert start(LARGE, attempts(SMALL, 25, 13), runs) == Batch(13, 4, 50)
+
+
+def test_the_halvings_of_a_run_are_counted_over_all_its_attempts(tmp_path: Path) -> None:
+    known = FittingBatches(planned(tmp_path))
+    for record in attempts(SMALL, 128, 64, 64, 32, ended="failed") + attempts(SMALL, 32, 16) + attempts(99, 8, 4):
+        known.add(record)
+    assert [known.halvings(number) for number in (SMALL, MIDDLE, 99)] == [3, 0, 1]
+
+
+def by_reading_all_records(run: PlannedRun, records: Sequence[Record], runs: Mapping[int, PlannedRun]) -> int:
+    """The batch size with which a run starts, by the rule as it is written at the top of the module."""
+
+    def needs(of: PlannedRun) -> tuple[int, ...]:
+        return (
+            of.n_parameters,
+            of.config.seq_length or 0,
+            of.config.model_spec.dim_model * of.config.model_spec.num_layers,
+        )
+
+    def covers(more: PlannedRun, less: PlannedRun) -> bool:
+        return all(mine >= theirs for mine, theirs in zip(needs(more), needs(less), strict=True))
+
+    size = run.config.training_spec.batch_size
+    others = {each.run: [other for other in records if other.run == each.run] for each in records if each.run in runs}
+    reached, fitted = [], 0
+    for number, of_run in others.items():
+        sizes = [each.batch_size for each in of_run]
+        if covers(run, runs[number]):
+            reached += [sizes[-1] for one, next_one in pairwise(sizes) if next_one < one and one <= size]
+        if covers(runs[number], run):
+            fitted = max([fitted, *(each.batch_size for each in of_run if each.state in DONE)])
+    return min(max([min(reached, default=size), min(fitted, size)]), size)
+
+
+@cache
+def many_runs() -> dict[int, PlannedRun]:
+    """Runs that need more or less memory than each other, and runs that cannot be compared."""
+    config = search(
+        model={"dim_model": [8, 16], "n_head": [2, 2], "dim_feedforward": [16, 64], "num_layers": [1, 2]},
+        training={"batch_size": [32, 48, 64]},
+        seq_length=[4, 8],
+    )
+    return {run.number: run for run in make_plan(config, metadata()).runs}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 30),  # some of 48 runs, so that others have no record; and some that left the search
+            st.sampled_from([64, 48, 32, 16, 8]),
+            st.sampled_from(["running", "finished", "finished", "oom"]),
+        ),
+        min_size=10,
+        max_size=40,
+    )
+)
+def test_record_by_record_a_run_starts_as_if_all_records_were_read(steps: list[tuple[int, int, State]]) -> None:
+    runs = {number: run for number, run in many_runs().items() if number not in (3, 7)}
+    known = FittingBatches(runs)
+    records = [attempts(run, size, ended=state)[1] for run, size, state in steps]
+    for record in records:
+        known.add(record)
+    for waiting in runs.keys() - {record.run for record in records}:
+        found = known.first(runs[waiting], keep_effective=True)
+        planned_size = runs[waiting].config.training_spec.batch_size
+        assert (found.batch_size if found else planned_size) == by_reading_all_records(runs[waiting], records, runs)
 
 
 @given(batch=st.integers(2, 5000), accumulation=st.integers(1, 8))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from sequifier.callbacks import Emit
 from sequifier.errors import RunError, SequifierError
 from sequifier.processes import describe_death
 from sequifier.search.agenda import PAUSED, Task, is_paused
+from sequifier.search.comparable import SameInputs
 from sequifier.search.evaluation_script import TrainedRun, measure
 from sequifier.search.executor import Executor
 from sequifier.search.failures import decide, is_disk_full, is_shared
-from sequifier.search.out_of_memory import Batch, first_batch, halved
+from sequifier.search.out_of_memory import Batch, FittingBatches, halved
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.run_file import batch_in, edited, run_file
 from sequifier.search.slots import Event, Slots, Work
@@ -82,20 +82,23 @@ class Attempts:
     Args:
         task: what to train.
         search: that it belongs to.
-        known: all runs of the search by number, from which a first batch size follows.
+        fitting: the batches that fitted into memory so far.
+        same_inputs: the inputs of all results so far.
         emit: receives events about this run.
     """
 
-    def __init__(self, task: Task, search: Search, known: Mapping[int, PlannedRun], emit: Emit) -> None:
-        self._task, self._run, self._search, self._known, self._emit = task, task.run, search, known, emit
+    def __init__(
+        self, task: Task, search: Search, fitting: FittingBatches, same_inputs: SameInputs, emit: Emit
+    ) -> None:
+        self._task, self._run, self._search, self._emit = task, task.run, search, emit
+        self._fitting, self._same_inputs = fitting, same_inputs
         record = task.run.record
         if record is None:
             self._attempt = 1
         else:
             self._attempt = record.attempt if is_paused(record) else record.attempt + 1
         self._batch = self._batch_of_file()
-        sizes = [record.batch_size for record in search.ledger.records if record.run == task.run.number]
-        self._halvings = sum(after < before for before, after in pairwise(sizes))
+        self._halvings = fitting.halvings(task.run.number)
         self._crashed = False
         self._stage = "load"
         self._last: Event = {}
@@ -270,19 +273,10 @@ class Attempts:
         Raises:
             RunError: the inputs changed since another run was trained.
         """
-        for other in self._search.ledger.latest().values():
-            changed = sorted(key for key in inputs.keys() & other.inputs.keys() if inputs[key] != other.inputs[key])
-            for key in changed:
-                raise self._inputs_error(
-                    f"{key} is not what it was when {other.name} was trained ({inputs[key]}, then "
-                    f"{other.inputs[key]}): their losses cannot be compared"
-                )
-            if other.n_targets not in (None, n_targets):
-                return (
-                    f"validation targets {n_targets}, but {other.name} has {other.n_targets}: their losses cannot be "
-                    "compared; use evaluation_context: full"
-                )
-        return ""
+        mismatch = self._same_inputs.mismatch(inputs, n_targets)
+        if mismatch is not None and mismatch.is_shared:
+            raise self._inputs_error(mismatch.reason)
+        return "" if mismatch is None else mismatch.reason
 
     def _inputs_error(self, reason: str) -> RunError:
         """The error that ends the search; the run stays unfinished."""
@@ -303,7 +297,7 @@ class Attempts:
     def _start_smaller(self) -> str | None:
         """Begin with the batch that fitted for runs that need no more memory; returns why, if so."""
         keep = self._search.plan.config.oom_keep_effective_batch
-        batch = first_batch(self._run, self._search.ledger.records, self._known, keep_effective=keep)
+        batch = self._fitting.first(self._run, keep_effective=keep)
         if batch is None:
             return None
         self._cut(batch, "did not fit in memory in a run that needs no more")

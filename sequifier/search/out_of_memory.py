@@ -8,9 +8,8 @@ not compared, and a larger run that did fit overrules.
 
 import signal
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, Record
@@ -146,54 +145,7 @@ def _covers(more: _Needs, less: _Needs) -> bool:
     return all(mine >= theirs for mine, theirs in zip(more, less, strict=True))
 
 
-def first_batch(
-    run: PlannedRun, records: Sequence[Record], runs: Mapping[int, PlannedRun], *, keep_effective: bool
-) -> Batch | None:
-    """The batch for the first attempt of a run, given what did not fit before.
-
-    Args:
-        run: the run to attempt.
-        records: the ledger, oldest first.
-        runs: the runs of the records, by number; records of other runs are ignored.
-        keep_effective: the optimizer still sees the planned batch in each step, see `halved`.
-
-    Returns:
-        A batch smaller than planned; None when nothing speaks against the planned one.
-    """
-    planned = run.config.training_spec
-    failed: list[tuple[int, int]] = []  # a batch size that did not fit, and the one that was tried last
-    fitted = 0  # the largest batch size with which a run that needs as much as this one had a result
-    for number, attempts in _by_run(records).items():
-        other = runs.get(number)
-        if other is None or number == run.number:
-            continue
-        sizes = [record.batch_size for record in attempts]
-        if _needs_as_much(run, other):
-            halved = [size for size, after in pairwise(sizes) if after < size]
-            failed += [(size, sizes[-1]) for size in halved]
-        if _needs_as_much(other, run):
-            fitted = max([fitted, *(record.batch_size for record in attempts if record.state in DONE)])
-    reached = [last for size, last in failed if size <= planned.batch_size]
-    start = max(min(reached, default=planned.batch_size), min(fitted, planned.batch_size))
-    if start >= planned.batch_size:
-        return None
-    batch = Batch(planned.batch_size, planned.accumulation_steps, planned.effective_batch_size)
-    return cut(batch, start, keep_effective=keep_effective)
-
-
-def _needs_as_much(run: PlannedRun, other: PlannedRun) -> bool:
-    """Whether a window needs at least as much memory in `run` as in `other`, judged by three numbers."""
-    return all(mine >= theirs for mine, theirs in zip(_needs(run), _needs(other), strict=True))
-
-
 def _needs(run: PlannedRun) -> _Needs:
     model, seq_length = run.config.model_spec, run.config.seq_length
     assert seq_length is not None, "planned configs are resolved"
     return run.n_parameters, seq_length, model.dim_model * model.num_layers
-
-
-def _by_run(records: Iterable[Record]) -> dict[int, list[Record]]:
-    found: dict[int, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.run, []).append(record)
-    return found

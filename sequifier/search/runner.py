@@ -13,8 +13,10 @@ from sequifier.config.size import size_text
 from sequifier.errors import RunError, SequifierError
 from sequifier.search.agenda import Agenda, Task, is_paused
 from sequifier.search.attempts import Attempts, DiskFullError, Search, inputs_error
+from sequifier.search.comparable import SameInputs
 from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.keep_models import remove_surplus
+from sequifier.search.out_of_memory import FittingBatches
 from sequifier.search.plan import PlannedRun
 from sequifier.search.slots import Event, Work
 
@@ -66,6 +68,9 @@ class _Loop:
         self._waiting: list[_Running] = []  # for a slot, or for the others to end
         self._error: RunError | None = None  # ends the search
         self._is_stopped = False
+        self._fitting, self._same_inputs = FittingBatches(agenda.runs), SameInputs()
+        search.ledger.follow(self._fitting.add)
+        search.ledger.follow(self._same_inputs.add)
 
     def run(self) -> Outcome:
         try:
@@ -111,7 +116,8 @@ class _Loop:
             return None
         running = _Running(task, slot)
         self._emit_start(running)
-        running.attempts = Attempts(task, self._search, self._agenda.runs, self._emit_for(running))
+        emit = self._emit_for(running)
+        running.attempts = Attempts(task, self._search, self._fitting, self._same_inputs, emit)
         try:
             running.work = running.attempts.begin()
         except RunError as error:

@@ -58,7 +58,7 @@ def command(
         sequifier hyperparameter-search --config-path configs/hyperparameter_search.yaml --dry-run
     """
     from sequifier import api
-    from sequifier.cli.progress import SearchProgress
+    from sequifier.cli.search_display import SearchProgress
     from sequifier.cli.tables import print_next, print_table
     from sequifier.config.search import SearchConfig
     from sequifier.stall import StallWatch

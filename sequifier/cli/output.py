@@ -57,3 +57,10 @@ def console(*, err: bool = False, **options: Any) -> "Console":
 def counted(number: int, what: str) -> str:
     """Return a number with its noun: `1 run`, `2,000 runs`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as 45 s, 12 min or 3.4 h."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from sequifier.cli.output import counted
-from sequifier.cli.progress import ProgressDisplay, duration, value_text
+from sequifier.cli.output import counted, duration
+from sequifier.cli.progress import BarDisplay
+from sequifier.results.settings import short_text
 
 
-class SamplerProgress(ProgressDisplay):
+class SamplerProgress(BarDisplay):
     """Shows a sampler search; call it with events."""
 
     _label = ""
@@ -40,7 +41,7 @@ class SamplerProgress(ProgressDisplay):
 
     def _started(self, fields: dict[str, Any]) -> None:
         found, left, wanted = fields["trial"].found, fields["n_left"], fields["n_wanted"]
-        settings = "  ".join(f"{name} {value_text(value)}" for name, value in found.parameters.items())
+        settings = "  ".join(f"{name} {short_text(value)}" for name, value in found.parameters.items())
         place = f"{wanted - left + 1:>{len(str(wanted))}}/{wanted}"
         self._label = f"[{place}] run {fields['trial'].number}  {found.sampler_type}  {settings}"
         if self._timed:

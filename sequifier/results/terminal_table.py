@@ -82,7 +82,7 @@ def ranked_table(
     console = Console(width=WIDTH)
     if Measurement.get(console, console.options, grid).maximum > width:
         for column in grid.columns:
-            column.header = _head(str(column.header))
+            column.header = broken_head(str(column.header))
     if len(every) > most:
         where = "" if several else " in results.csv"
         return Group(grid, Text(f"... {len(every) - most:,} more rows{where}"))
@@ -115,7 +115,7 @@ def _remarks(row: Configuration) -> list[str]:
     return remarks
 
 
-def _head(name: str) -> str:
+def broken_head(name: str) -> str:
     """A column's name with its words below each other: values are narrower than names."""
     return name.replace("_", "\n")
 

@@ -221,7 +221,7 @@ class _Loop:
             run=running.run,
             slot=running.slot,
             until_epoch=running.task.until_epoch,
-            n_done=agenda.n_settled + agenda.n_in_flight - 1,
+            n_done=agenda.n_settled,
             n_runs=n_runs,
             seconds_left=None if seconds is None else seconds / min(self._slots.n_left, max(agenda.n_left, 1)),
             forecast=forecast,

@@ -5,21 +5,14 @@ from typing import Any
 
 import pytest
 
-from sequifier.cli.progress import SearchProgress, memory_lines, needs_lines, position_text
+from sequifier.cli.search_plan import memory_lines, needs_lines
 from sequifier.cli.tables import refused_text
 from sequifier.config.size import size_text
-from sequifier.search.agenda import Forecast
 from sequifier.search.estimate import DiskUse
 
 
 def plan(keep_models: str | int = "all") -> Any:
     return SimpleNamespace(config=SimpleNamespace(keep_models=keep_models))
-
-
-def test_the_position_is_in_runs_or_where_they_wait_for_each_other_in_epochs() -> None:
-    fields = {"n_done": 2, "n_runs": 12, "forecast": None}
-    assert position_text(fields) == " 3/12"
-    assert position_text(fields | {"forecast": Forecast(7, 40, 5)}) == " 7/~40 epochs, 5 runs paused"
 
 
 def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
@@ -36,7 +29,7 @@ def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
 def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sequifier.cli.progress.memory_bytes", lambda: 16_000_000_000)
+    monkeypatch.setattr("sequifier.cli.search_plan.memory_bytes", lambda: 16_000_000_000)
     assert memory_lines(None) == []
     assert memory_lines((34_000_000, 34_100_000)) == ["  memory: about 34 MB for training, plus libraries and data"]
     several, warning = memory_lines((34_000_000, 20_000_000_000))
@@ -47,14 +40,6 @@ def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_les
 def test_more_than_is_free_is_a_warning() -> None:
     *_, warning = needs_lines(plan(), DiskUse(2_000_000, 0, 1_000_000), 1_000_000, None)
     assert warning == "  warning: this is more than the free disk space; keep_models: best needs less"
-
-
-def test_the_expected_time_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    show = SearchProgress(None)
-    run = SimpleNamespace(number=1, changed={"dropout": 0.1}, config=None)
-    for seconds in (None, 600.0, 300.0):
-        show("run_started", run=run, until_epoch=None, n_done=0, n_runs=3, forecast=None, seconds_left=seconds)
-    assert capsys.readouterr().err.splitlines() == ["  time left: about 10 min, estimated from the first run"]
 
 
 def test_what_was_passed_over_is_said_with_the_commonest_reasons() -> None:

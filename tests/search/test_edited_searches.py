@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequifier.cli.progress import needs_lines, plan_lines
+from sequifier.cli.search_plan import needs_lines, plan_lines
 from sequifier.cli.tables import print_next, print_table
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError

@@ -10,7 +10,6 @@ import pytest
 
 from sequifier.artifacts.ledger import Ledger, Record
 from sequifier.callbacks import Emit
-from sequifier.cli.progress import position_text
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.agenda import Agenda, Forecast
@@ -256,22 +255,22 @@ def test_with_asha_the_progress_is_in_epochs(tmp_path: Path) -> None:
         *([STAGE, paused(1, loss)] for loss in losses),
         *([STAGE, finished(1.0, curve=[loss, 1.0], last_epoch=2)] for loss in (1.1, 1.2)),
     )
-    said: list[str] = []
+    said: list[Forecast] = []
 
     def emit(event: str, **fields: Any) -> None:
         if event == "run_started":
-            said.append(position_text(fields))
+            said.append(fields["forecast"])
 
     with Ledger.open(tmp_path / "ledger") as ledger:
         play(plan, ledger, script, emit=emit)
         assert Agenda(plan, ledger, retry_failed=False).forecast() == Forecast(trained=6, expected=6, waiting=0)
     assert said == [
-        "0/~6 epochs",
-        "1/~6 epochs, 1 run paused",
-        "2/~6 epochs, 2 runs paused",
-        "3/~6 epochs, 3 runs paused",
-        "4/~6 epochs, 4 runs paused",
-        "5/~6 epochs, 3 runs paused",
+        Forecast(trained=0, expected=6, waiting=0),
+        Forecast(trained=1, expected=6, waiting=1),
+        Forecast(trained=2, expected=6, waiting=2),
+        Forecast(trained=3, expected=6, waiting=3),
+        Forecast(trained=4, expected=6, waiting=4),
+        Forecast(trained=5, expected=6, waiting=3),
     ]
 
 

@@ -1,0 +1,294 @@
+"""The display of a search: one line for each run that ended, and a live area, at any width; plain lines in a pipe."""
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from sequifier.artifacts.ledger import Record
+from sequifier.cli import search_display
+from sequifier.cli.live_area import drawn, fitting_settings
+from sequifier.cli.search_display import SearchProgress, cut
+from sequifier.cli.search_status import BestRuns, SearchStatus
+from sequifier.search.agenda import Forecast
+from tests.support.terminal import Screen
+
+WIDTHS = (40, 60, 80, 110, 200)
+SETTINGS = {
+    "input_columns": ["kind", "length", "indentation"],
+    "learning_rate": 0.0031622776601683794,
+    "optimizer": {"name": "AdamW", "weight_decay": 0.01},
+    "dim_model": 64,
+    "名前": "値" * 30,
+}
+REASON = "ValueError: the state\nof things [bold] is not known; to reproduce: sequifier train --config-path run-1.yaml"
+
+
+def planned_run(number: int, record: Record | None = None, **changed: Any) -> Any:
+    config = SimpleNamespace(training_spec=SimpleNamespace(epochs=10))
+    return SimpleNamespace(number=number, changed=changed or SETTINGS, record=record, config=config)
+
+
+def record(number: int, state: Any = "finished", loss: float | None = None, **fields: Any) -> Record:
+    known: dict[str, Any] = {"name": f"r{number}", "identity": "i", "data": "d", "batch_size": 1, "seed": 0}
+    if loss is not None:
+        known |= {"best_val_loss": loss, "best_epoch": 2, "metrics": {"val_loss": loss}, "curve": [loss + 1, loss]}
+    return Record.model_validate({"run": number, "state": state, "seconds": {"total": 12.34}, **known, **fields})
+
+
+def plan(*runs: Any, metric: str = "val_loss", direction: str = "minimize") -> Any:
+    return SimpleNamespace(runs=runs, config=SimpleNamespace(metric=metric, direction=direction))
+
+
+class Display:
+    """A display on a terminal that is a string, with the events of a search."""
+
+    def __init__(self, width: int) -> None:
+        self._written, self._width = StringIO(), width
+        options: dict[str, Any] = {"force_terminal": True, "color_system": None, "highlight": False}
+        self.show = SearchProgress(None, Console(file=self._written, width=width, height=30, **options))
+
+    def start(self, number: int, slot: int = 0, **fields: Any) -> None:
+        values = {"until_epoch": None, "n_done": 0, "n_runs": 12, "forecast": None, "seconds_left": None}
+        self.show("run_started", slot=slot, run=planned_run(number), **(values | fields))
+
+    def step(self, number: int, step: int, slot: int = 0, **fields: Any) -> None:
+        values = {"epoch": 1, "epochs": 10, "steps": 20, "train_loss": 1.75, "windows_per_second": 9.0}
+        self.show("step", run=planned_run(number), slot=slot, step=step, **(values | fields))
+
+    def end(self, ended: Record, slot: int = 0) -> None:
+        self.show("run_ended", slot=slot, record=ended, run=planned_run(ended.run))
+
+    def lines(self) -> list[str]:
+        """The lines about runs so far, without the live area."""
+        screen = Screen(self._width)
+        screen.write(self._written.getvalue().replace("\n", "\r\n"))  # as a terminal does it
+        assert not screen.wrapped
+        return [line for line in screen.lines if re.match(r"\[|run ", line)]
+
+
+@pytest.fixture
+def display() -> Iterator[Callable[[int], Display]]:
+    shown: list[Display] = []
+
+    def new(width: int) -> Display:
+        shown.append(Display(width))
+        return shown[-1]
+
+    yield new
+    for each in shown:
+        each.show.__exit__(None, None, None)
+
+
+ENDS = [
+    (record(1, loss=1.23456), "val_loss 1.2346  12.3 s"),
+    (record(1, "failed", error=REASON), "failed  12.3 s"),
+    (record(1, "oom", error="out of memory with batch_size 1"), "oom  12.3 s"),
+    (record(1, "pruned", 1.5, error="behind the median after epoch 2"), "val_loss 1.5000  pruned  12.3 s"),
+    (record(1, "diverged", 1.5, error="the training loss is nan"), "val_loss 1.5000  diverged  12.3 s"),
+    (record(1, "interrupted", 1.5, error="paused after epoch 2"), "val_loss 1.5000  12.3 s  paused after epoch 2"),
+    (record(1, "interrupted", error="stopped at once; the next start resumes"), "12.3 s  stopped at once"),
+]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("ended", "outcome"), ENDS, ids=[f"{ended.state}-{outcome[-5:]}" for ended, outcome in ENDS])
+def test_a_run_that_ended_is_one_line_with_its_whole_loss(
+    display: Callable[[int], Display], width: int, ended: Record, outcome: str
+) -> None:
+    shown = display(width)
+    shown.start(1)
+    shown.end(ended)
+    (line,) = [line for line in shown.lines() if line.startswith("[")]
+    assert cell_len(line) <= width
+    assert line.startswith("[ 0/12] run 1 " if ended.state == "interrupted" else "[ 1/12] run 1 ")
+    if width >= 60:
+        assert outcome[: max(len("val_loss 1.2346  12.3 s"), width - 60)] in line
+    if width == 200 and ended.state == "failed":
+        assert "  ValueError: the state of things [bold] is not known" in line, "no line feed, no markup"
+    assert "best so far" not in line, "the live area has the table"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_line_of_the_live_area_is_wider_than_the_terminal(width: int) -> None:
+    status = SearchStatus()
+    known = [planned_run(n, record(n, loss=1.0 + n / 7)) for n in range(1000, 1009)]
+    status.planned(plan(*known, metric="val_loss"))
+    for slot in range(40):
+        run = planned_run(slot, **{**SETTINGS, "dim_model": 2**slot, "dropout": slot / 100})
+        fields = {"until_epoch": 3, "n_done": 9, "n_runs": 2000, "forecast": None, "seconds_left": 7200.0}
+        status.run_started(run, slot, fields)
+    status.stage(1, 1, "baselines")
+    for step in (1, 5):
+        status.step(2, 2, {"epoch": 2, "step": step, "steps": 12345, "train_loss": 123.456})
+    console = Console(width=width, height=30, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(drawn(status, width=width, height=30))
+    lines = captured.get().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert len(lines) < 30, "the terminal has room for it"
+    text = "\n".join(lines)
+    if width >= 60:
+        for part in ("slot", "rank", "val", "143.8571", "-/3", "baselines", "123.4560", "2/3", "5/12345"):
+            assert part in text
+    assert "best so far by val_loss (lower is better)"[: width - 1] in text
+    assert re.search(r"\.\.\. and \d\d more runs", text)
+    assert lines[-1] == cut("9 of 2,000 runs done, about 2.0 h left", width)
+
+
+def test_settings_that_say_least_make_room_first() -> None:
+    rows = [{"dim_model": 8, "batch_size": 4, "optimizer": "a" * 30}, {"dim_model": 16, "batch_size": 4, "x": "b"}]
+    assert list(fitting_settings(rows, 80)) == ["dim_model", "batch_size", "optimizer", "x"]
+    assert fitting_settings(rows, 80)["optimizer"] == 28
+    assert list(fitting_settings(rows, 44)) == ["dim_model", "optimizer", "x", "…"]
+    assert fitting_settings(rows, 30) == {"dim_model": 5, "optimizer": 15, "x": 1, "…": 1}, "both have batch_size 4"
+    assert fitting_settings(rows, 20) == {"dim_model": 5, "…": 1}
+    assert fitting_settings(rows, 0) == {"…": 1}
+
+
+def test_the_best_runs_are_those_of_a_sort() -> None:
+    draw = random.Random(1)
+    for direction, sign in (("minimize", 1), ("maximize", -1)):
+        best, values = BestRuns("score", direction), {}
+        for _ in range(300):
+            number = draw.randrange(40)
+            value = draw.choice([None, draw.choice([0.5, draw.random()])])
+            metrics = {} if value is None else {"score": value}
+            best.add(record(number, "failed" if value is None else "finished", metrics=metrics), {})
+            values[number] = value
+            order = sorted((sign * value, number) for number, value in values.items() if value is not None)
+            assert [(sign * run.value, run.number) for run in best.top] == order[:5]
+
+
+def test_results_of_the_ledger_count_and_a_resumed_run_is_listed_once() -> None:
+    status = SearchStatus()
+    paused = record(1, "interrupted", 2.0, error="paused after epoch 2", metrics={"val_acc": 0.25})
+    never = record(0, "failed")
+    status.planned(plan(planned_run(0, never), planned_run(1, paused), metric="val_acc", direction="maximize"))
+    assert status.best is not None
+    assert [(run.number, run.value, run.remark) for run in status.best.top] == [(1, 0.25, "paused")]
+    fields = {"until_epoch": 4, "n_done": 1, "n_runs": 2, "seconds_left": None, "forecast": Forecast(2, 9, 0)}
+    status.run_started(planned_run(1, paused), 0, fields)
+    status.run_ended(record(1, loss=1.0, metrics={"val_acc": 0.5}, curve=[4, 3, 2, 1], error=None))
+    (run,) = status.best.top
+    assert (run.value, run.remark, run.seconds) == (0.5, "", 2 * 12.34)
+    assert status.forecast == Forecast(trained=4, expected=9, waiting=0)
+    assert status.position() == "4/~9 epochs"
+
+
+def test_events_of_two_slots_belong_to_their_runs(
+    display: Callable[[int], Display], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sequifier.cli.search_status.time", SimpleNamespace(monotonic=lambda: now[0]))
+    shown = display(110)
+    status = shown.show._status
+    shown.start(1, slot=0)
+    shown.start(2, slot=1, seconds_left=100.0)
+    shown.step(2, 10, slot=1, train_loss=3.0)
+    shown.step(1, 20, slot=0, train_loss=4.0)
+    now[0] = 5.0
+    shown.step(2, 20, slot=1, train_loss=2.0)
+    assert {number: (run.slot, run.step, run.loss) for number, run in status.running.items()} == {
+        1: (0, 20, 4.0),
+        2: (1, 20, 2.0),
+    }
+    assert status.running[2].seconds_left(5.0) == pytest.approx(0.5 * 180), "10 steps in 5 s, 180 to come"
+    assert status.seconds_left() == pytest.approx(95.0)
+    shown.end(record(2, loss=1.0), slot=1)
+    assert [(run.slot, run.number) for run in status.running.values()] == [(0, 1)]
+    batch = SimpleNamespace(batch_size=16, accumulation_steps=2)
+    for action in ("halve", "alone", "resume"):
+        fields = {"reason": "ran out of memory", "action": action, "batch": batch}
+        shown.show("run_retried", run=planned_run(1), slot=0, **fields)
+    assert status.running[1].loss is None, "it starts again"
+    assert [line for line in shown.lines() if line.startswith("run 1")] == [
+        "run 1: begins again with batch_size 16 x 2: ran out of memory",
+        "run 1: begins again alone: ran out of memory",
+        "run 1: resumes from its last epoch: ran out of memory",
+    ]
+    shown.step(1, 3, slot=1)
+    assert status.running[1].slot == 1, "it waited for the other one, and goes on in its place"
+    shown.start(3, slot=0, n_done=1)
+    shown.end(record(1, loss=3.0), slot=1)
+    assert [line[:15] for line in shown.lines() if line.startswith("[")] == ["[ 1/12] run 2  ", "[ 2/12] run 1  "]
+
+
+def test_a_pipe_receives_a_line_for_each_run_that_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    show, run = SearchProgress(None), planned_run(1, input_columns=["kind", "x" * 200], dropout=0.1)
+    fields: Mapping[str, Any] = {"run": run, "until_epoch": None, "n_runs": 2, "forecast": None, "seconds_left": 60.0}
+    show("config", line="config")
+    show("run_started", n_done=0, **fields)
+    show("run_log", run=run, line="epoch 1/1 and so on")
+    show("stage", run=run, stage="export")
+    show("run_ended", run=run, record=record(1, loss=1.5))
+    time_left, ended = capsys.readouterr().err.splitlines()
+    assert time_left == "  time left: about 60 s, estimated from the first run"
+    assert ended == f"[1/2] run 1  input_columns [kind, {'x' * 200}]  dropout 0.1  val_loss 1.5000  12.3 s"
+
+
+def test_the_best_so_far_is_said_where_no_table_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show = SearchProgress(None)
+    show._status.planned(plan(metric="val_acc", direction="maximize"))
+    for number, value in ((0, 0.5), (1, 0.25), (2, 0.75)):
+        run = planned_run(number, dropout=number)
+        fields: Mapping[str, Any] = {"until_epoch": None, "n_runs": 3, "forecast": None, "seconds_left": None}
+        show("run_started", run=run, n_done=number, **fields)
+        show("run_ended", run=run, record=record(number, loss=1.0, metrics={"val_acc": value}))
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/3] run 0  dropout 0  val_loss 1.0000  val_acc 0.5000  12.3 s  best so far",
+        "[2/3] run 1  dropout 1  val_loss 1.0000  val_acc 0.2500  12.3 s",
+        "[3/3] run 2  dropout 2  val_loss 1.0000  val_acc 0.7500  12.3 s  best so far",
+    ]
+
+
+def test_a_pipe_shows_life_in_a_long_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    for module in ("search_status", "search_display"):
+        monkeypatch.setattr(f"sequifier.cli.{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
+    shown = SearchProgress(None)
+    fields: Mapping[str, Any] = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None}
+    for slot in range(6):
+        shown("run_started", slot=slot, run=planned_run(slot), **fields)
+    for second in range(150):
+        now[0] = float(second)
+        shown(
+            "step",
+            run=planned_run(0),
+            slot=0,
+            epoch=1,
+            epochs=10,
+            step=second,
+            steps=200,
+            train_loss=1.5,
+            windows_per_second=1,
+        )
+    doing = "run 0 epoch 1/10 loss 1.5000; run 1 starting; run 2 starting; run 3 starting; 2 more runs"
+    assert capsys.readouterr().err.splitlines() == [f"  0 of 9 runs done; {doing}"] * 2
+    assert search_display.QUIET_SECONDS == 60
+
+
+def test_verbose_prints_the_lines_of_runs_with_their_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose, expected in (
+        (True, ["config", "run 1 starts  dropout 0.1  to epoch 3", "run 1: a line", *["run 1: warning: few rows"] * 2]),
+        (None, ["run 1: warning: few rows"]),
+        (False, []),
+    ):
+        show, run = SearchProgress(verbose), planned_run(1, dropout=0.1)
+        fields: Mapping[str, Any] = {"until_epoch": 3, "n_done": 0, "n_runs": 2, "forecast": None, "seconds_left": None}
+        show("config", line="config")
+        show("run_started", run=run, **fields)
+        for line in ("a line", "warning: few rows", "warning: few rows"):
+            show("run_log", run=run, line=line)
+        assert capsys.readouterr().err.splitlines() == expected
+
+
+def test_a_text_is_cut_to_the_cells_that_it_may_take() -> None:
+    assert [cut("abcdef", width) for width in (6, 4, 1, 0, -3)] == ["abcdef", "abc…", "…", "", ""]
+    assert cut("値値値", 4) == "値 …", "wide characters take two cells"

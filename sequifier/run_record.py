@@ -21,7 +21,7 @@ from sequifier.experiment.environment import installed_versions, machine
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks
 from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
-from sequifier.model.device import device_name
+from sequifier.model.device import device_index, device_name
 from sequifier.params import frozen_scope
 from sequifier.percent import percent
 from sequifier.prepare import Prepared
@@ -64,7 +64,7 @@ class RunResult:
     seed: int
     batch_size: int
     accumulation_steps: int
-    facts: dict[str, Any]  # what else results depend on: device, products, torch, cpu_threads, sequifier, arithmetic
+    facts: dict[str, Any]  # what else results depend on, see `facts`
     inputs: dict[str, str]  # what comparable runs have in common beside the data fingerprint: field -> value or digest
     error: str | None = None  # why it diverged
 
@@ -206,11 +206,10 @@ def previous_loss(root: Path, name: str, *, but: Path) -> float | None:
 
 def facts(ready: Prepared) -> dict[str, Any]:
     """What a result depends on besides config and data."""
-    precision = ready.state.precision
-    linear, decoder = (str(dtype).removeprefix("torch.") for dtype in (precision.linear, precision.decoder))
     return {
         "device": device_name(ready.device, str(machine()["processor"])),
-        "products": linear if linear == decoder else f"{linear}, decoder {decoder}",
+        "device_index": device_index(ready.device),
+        "products": _products(ready),
         "torch": torch.__version__,
         "cpu_threads": torch.get_num_threads(),
         "sequifier": __version__,
@@ -218,9 +217,17 @@ def facts(ready: Prepared) -> dict[str, Any]:
     }
 
 
+def _products(ready: Prepared) -> str:
+    """The number formats of products, in training and, where it has another one on this device, in validation."""
+    precision = ready.state.precision
+    linear, decoder = (str(dtype).removeprefix("torch.") for dtype in (precision.linear, precision.decoder))
+    training = linear if linear == decoder else f"{linear}, decoder {decoder}"
+    return f"{training}, validation tf32" if ready.device.type == "cuda" else training
+
+
 def _computation(ready: Prepared) -> str:
     """The device, and in what the computation differs from plain float32 on it."""
-    words = [ready.device.type]
+    words = [str(ready.device)]
     if ready.state.precision.linear != torch.float32:
         words.append(f"products in {str(ready.state.precision.linear).removeprefix('torch.')}")
     if ready.state.model.is_compiled:

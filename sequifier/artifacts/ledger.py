@@ -69,6 +69,7 @@ class Record(BaseModel):
     error: str | None = None
     # What a result depends on besides its settings; None in records of versions that did not store it.
     device: str | None = None  # the GPU with its driver, or the processor
+    device_index: str | None = None  # the GPU's number on its machine, or its UUID; None for other devices
     products: str | None = None  # number format of matrix products
     torch: str | None = None  # version
     cpu_threads: int | None = None

@@ -13,7 +13,7 @@ from sequifier.errors import RunError
 from sequifier.memory_messages import reports_out_of_memory
 
 WITHOUT_FLOAT64 = frozenset({"mps"})
-_NVIDIA = Path("/proc/driver/nvidia/version")
+_NVIDIA = Path("/proc/driver/nvidia")
 
 _LOST = re.compile(
     "(?:devices are|is/are) busy or unavailable"  # held by another process, in the mode that allows one
@@ -56,7 +56,7 @@ def choose_device(name: str) -> tuple[torch.device, str | None]:
             return _usable(None), "device auto chose cuda, which has not been tested with this version yet"
         if torch.backends.mps.is_available():
             return torch.device("cpu"), "device auto chose the CPU: mps is available, but has not been tested yet"
-        return torch.device("cpu"), None
+        return torch.device("cpu"), _unused_gpus()
     if kind == "mps" and not torch.backends.mps.is_available():
         raise NoDeviceError("`mps` is not available here: none was found", fix="use `auto` or `cpu`")
     if kind != "cuda":
@@ -100,6 +100,14 @@ def _why_no_gpu() -> str:
     except RuntimeError as error:  # which says, for example, that the driver is too old
         return _first_line(error)
     return "none was found"
+
+
+def _unused_gpus() -> str | None:
+    """Return why `auto` uses the CPU of a machine whose driver has GPUs, or None; the user may have hidden them."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or torch.version.cuda is None or not any(_NVIDIA.glob("gpus/*")):
+        return None
+    return f"device auto chose the CPU, although there are GPUs: {_why_no_gpu()}"
 
 
 def _first_line(error: BaseException) -> str:
@@ -159,18 +167,19 @@ def device_name(device: torch.device, processor: str) -> str:
 def device_index(device: torch.device) -> str | None:
     """Return the number, or the UUID, by which the machine knows a GPU; None for other devices.
 
-    A process that may use some GPUs alone (CUDA_VISIBLE_DEVICES) counts those from 0.
+    A process that may use some GPUs only (CUDA_VISIBLE_DEVICES) counts those from 0.
     """
     if device.type != "cuda":
         return None
     index = torch.cuda.current_device() if device.index is None else device.index
-    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    variable = os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = [name.strip() for name in variable.split(",")]
     return visible[index] if visible != [""] and index < len(visible) else str(index)
 
 
 def _driver() -> str:
     try:
-        found = re.search(r"Kernel Module\D*([\d.]+)", _NVIDIA.read_text())
+        found = re.search(r"Kernel Module\D*([\d.]+)", (_NVIDIA / "version").read_text())
     except OSError:
         found = None
-    return found[1] if found else f"unknown (CUDA {torch.version.cuda})"
+    return found[1] if found else f"unknown (CUDA {torch.version.cuda}, ROCm {torch.version.hip})"

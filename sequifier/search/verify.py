@@ -98,7 +98,7 @@ def compared(record: Record, loss: float | None, facts: Mapping[str, Any]) -> Ve
 
 
 def _environment(record: Record, facts: Mapping[str, Any]) -> Iterator[str]:
-    for name in FACTS:
+    for name in (*FACTS, "device_index"):  # one of two equal GPUs may be faulty
         before, now = getattr(record, name), facts.get(name)
         if before is not None and before != now:
             yield f"{name} {before} -> {now}"

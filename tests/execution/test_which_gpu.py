@@ -16,6 +16,7 @@ from sequifier.execution import worker
 from sequifier.model import deterministic
 from sequifier.prepare import Shared, prepare
 from sequifier.run import run
+from sequifier.run_record import facts
 from sequifier.training import memory
 from tests.support.fake_cuda import count_evaluation_batch, count_step, fake_cuda, prepared
 from tests.support.quiet import quiet
@@ -82,6 +83,8 @@ def test_everything_of_a_run_on_the_second_gpu_is_there(
     config = load(TrainConfig, train_config(training_spec={"device": "cuda:1"})).config
     asked: list[Any] = []
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with fake_cuda(n_devices=2):
         ready = prepared(config)
         second = torch.device("cuda", 1)
@@ -92,6 +95,9 @@ def test_everything_of_a_run_on_the_second_gpu_is_there(
         assert moments and all(value.device == second for value in moments if value.dim())
         ready.state.checkpoint()
         assert asked == [second]
+        found = facts(ready)
+        assert found["device"].startswith("GPU 1, driver ")
+        assert (found["device_index"], found["products"]) == ("1", "float32, validation tf32")
 
 
 def test_a_checkpoint_of_a_cpu_resumes_on_a_gpu_and_one_of_a_gpu_on_a_cpu(

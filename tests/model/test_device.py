@@ -51,6 +51,28 @@ def test_auto_takes_cuda_and_never_mps(there: Callable[..., None]) -> None:
     assert found == torch.device("cuda", 0) and note and "has not been tested" in note
 
 
+def test_auto_says_why_the_gpus_of_a_machine_are_not_used(
+    there: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def too_old() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    there()
+    (tmp_path / "gpus/0000:01:00.0").mkdir(parents=True)
+    monkeypatch.setattr(device, "_NVIDIA", tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found, note = choose_device("auto")
+    assert found.type == "cpu"
+    assert note == (
+        "device auto chose the CPU, although there are GPUs: The NVIDIA driver on your system is too old (found "
+        "version 11040)."
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert choose_device("auto") == (torch.device("cpu"), None), "the user has hidden them"
+
+
 def test_a_gpu_is_taken_by_its_number_and_cuda_is_the_current_one(there: Callable[..., None]) -> None:
     there("cuda", gpus=3)
     assert choose_device("cuda:0")[0] == torch.device("cuda", 0)

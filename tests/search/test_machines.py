@@ -41,6 +41,11 @@ def test_each_fact_in_which_runs_differ_is_named_with_its_runs() -> None:
         assert f"({HERE[field]}: 2 runs; {other}: 1 run)" in warning
 
 
+def test_runs_on_two_equal_gpus_are_the_same_environment() -> None:
+    on_gpu = HERE | {"device": "NVIDIA H200, driver 570.1"}
+    assert difference_warning([record(n, **on_gpu, device_index=str(n)) for n in range(2)]) is None
+
+
 def test_the_last_record_of_a_run_counts() -> None:
     assert difference_warning([record(0, "running"), record(0, **HERE), record(1, **HERE)]) is None
 

@@ -37,6 +37,8 @@ def test_the_stored_loss_is_the_same_or_so_far_off(run: tuple[TrainConfig, Recor
     )
     other = compared(record, 1.0000001, FACTS | {"torch": "2.14", "arithmetic": 3})
     assert "environment changed: torch 2.13 -> 2.14; arithmetic 2 -> 3" in other.line
+    on_gpu = record.model_copy(update={"device_index": "0"})
+    assert "environment changed: device_index 0 -> 3" in compared(on_gpu, 1.5, FACTS | {"device_index": "3"}).line
     assert compared(record, None, FACTS).line.startswith("no finite validation loss, in the ledger 1.0;")
 
 

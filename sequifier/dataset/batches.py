@@ -5,7 +5,7 @@ Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M t
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
-from sequifier.dataset.gather import Batch, BatchColumns, gather_for
+from sequifier.dataset.gather import Batch, BatchColumns, BatchWindows, Chosen, DeviceWindows, gather_for, to_device
 from sequifier.dataset.units import UnitIndex, unit_index
 from sequifier.dataset.windows import RowNumbers, WindowIndex
 
-__all__ = ["Batch", "Split", "in_batches", "rows_from"]
+__all__ = ["Batch", "Chosen", "Split", "in_batches", "rows_from"]
 
 _AT_A_TIME = 1 << 20
 """Rows or windows that are examined together, which bounds the memory."""
@@ -35,6 +35,7 @@ class Split:
         targets: target columns.
         seq_length: inputs of a window (T).
         device: of the batches; columns in memory are copied there once, when they fit.
+        picks: whether the target positions of a batch are picked out, instead of masked; None: on a CPU.
     """
 
     def __init__(
@@ -47,10 +48,13 @@ class Split:
         targets: Sequence[str],
         seq_length: int,
         device: torch.device,
+        picks: bool | None = None,
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
         columns = BatchColumns(tuple(categorical), tuple(real), tuple(targets), seq_length)
-        self._gather = gather_for(events, columns, device)
+        self.picks = device.type == "cpu" if picks is None else picks
+        self._device_windows = None if self.picks else DeviceWindows(windows, seq_length, device)
+        self._gather = gather_for(events, columns, self._device_windows, device)
         # Properties of the whole split need not be checked in each batch.
         self._none_padded = self._no_window(lambda last, first, counted: last - seq_length < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
@@ -59,17 +63,29 @@ class Split:
     def __len__(self) -> int:
         return len(self.windows)
 
-    def n_known_targets(self, target: str, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+    def choose(self, numbers: NDArray[np.int64]) -> Chosen:
+        """Choose windows by their numbers, (B,): those of a batch, or all of an epoch, which are then cut into batches.
+
+        They are copied to the device here, so that no batch needs a copy.
+        """
+        return Chosen(numbers, None if self._device_windows is None else to_device(numbers, self.device))
+
+    def n_targets(self, numbers: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+        """Return the number of targets of each window that count, (B,), including those with an unknown category."""
+        last, counted = (rows[numbers].astype(np.int64) for rows in (self.windows.last, self.windows.counted))
+        return last - counted + 1
+
+    def n_known_targets(self, target: str, numbers: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """Return the number of known targets of each window, (B,): the divisor of its loss.
 
         It follows from the index, without a batch.
         """
         known = self._known_before[target]
-        if known is None and self._all_counted and not isinstance(chosen, slice):
-            return np.full(len(chosen), self.seq_length)
-        last, counted = (rows[chosen].astype(np.int64) for rows in (self.windows.last, self.windows.counted))
+        if known is None and self._all_counted and not isinstance(numbers, slice):
+            return np.full(len(numbers), self.seq_length)
         if known is None:
-            return last - counted + 1
+            return self.n_targets(numbers)
+        last, counted = (rows[numbers].astype(np.int64) for rows in (self.windows.last, self.windows.counted))
         n_known: NDArray[np.int64] = known[last + 1].astype(np.int64) - known[counted]
         return n_known
 
@@ -85,47 +101,64 @@ class Split:
             counts += np.bincount(ids[is_target[start : start + _AT_A_TIME]], minlength=n_classes)
         return counts
 
-    def batch(self, chosen: NDArray[np.int64]) -> Batch:
-        """Gather windows by their numbers, (B,)."""
-        last = self.windows.last[chosen].astype(np.int64)
+    def batch(self, chosen: Chosen) -> Batch:
+        """Gather windows."""
+        numbers, n_steps = chosen.numbers, self.seq_length
+        last = self.windows.last[numbers].astype(np.int64)
         first = counted = None
         if not self._none_padded:
-            first = self.windows.first[chosen].astype(np.int64)
+            first = self.windows.first[numbers].astype(np.int64)
             if (last - self.seq_length >= first).all():
                 first = None
-        n_targets = np.full(len(last), self.seq_length)
+        n_targets = np.full(len(last), n_steps)
         if not self._all_counted:
-            counted = self.windows.counted[chosen].astype(np.int64)
+            counted = self.windows.counted[numbers].astype(np.int64)
             n_targets = last - counted + 1
-            if (n_targets >= self.seq_length).all():
+            if self._device_windows is not None:
+                n_steps = int(n_targets.max())
+            if (n_targets >= n_steps).all():
                 counted = None
         all_known = {
-            target: known is None or bool((self.n_known_targets(target, chosen) == n_targets).all())
+            target: known is None or bool((self.n_known_targets(target, numbers) == n_targets).all())
             for target, known in self._known_before.items()
         }
-        return self._gather(last, first, counted, all_known)
+        return self._gather(BatchWindows(chosen, last, first, counted, n_steps, all_known))
 
     @cached_property
     def units(self) -> UnitIndex:
         """The sampling units of the targets."""
         return unit_index(self.windows)
 
-    def target_unit(self, chosen: NDArray[np.int64]) -> Tensor:
-        """Return the sampling unit of each target position in the batch of `chosen`, (M,)."""
-        counts = (self.windows.last[chosen] - self.windows.counted[chosen] + 1).astype(np.int64)
-        if self.units.by == "sequences":
-            units = np.repeat(self._unit_of_window[chosen], counts)
-        else:
-            units = self.units.of(rows_from(self.windows.counted[chosen], counts))
-        return torch.from_numpy(units).to(self.device)
+    def target_unit(self, chosen: Chosen, batch: Batch) -> Tensor:
+        """Return the sampling unit of each target position in the batch of `chosen`, (M,).
+
+        A position that does not count has the unit of its row all the same, or that of another one before all units.
+        """
+        if self._device_windows is not None:
+            last, first, _ = self._device_windows.of(chosen)
+            rows = torch.maximum(last + self._device_windows.targets[-batch.n_steps :], first)
+            return (torch.searchsorted(self._unit_starts, rows.view(-1), right=True) - 1).clamp(min=0)
+        return torch.from_numpy(self._target_unit(chosen.numbers))
 
     @cached_property
     def unit_targets(self) -> NDArray[np.int64]:
         """Number of targets of each sampling unit, (U,), including those with an unknown category."""
         found = np.zeros(len(self.units), dtype=np.int64)
-        for chosen in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
-            found += np.bincount(self.target_unit(chosen).cpu().numpy(), minlength=len(found))
+        for numbers in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
+            found += np.bincount(self._target_unit(numbers), minlength=len(found))
         return found
+
+    def _target_unit(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sampling unit of each target that counts, joined over the windows."""
+        counts = self.n_targets(numbers)
+        if self.units.by == "sequences":
+            return np.repeat(self._unit_of_window[numbers], counts)
+        return self.units.of(rows_from(self.windows.counted[numbers], counts))
+
+    @cached_property
+    def _unit_starts(self) -> Tensor:
+        """`UnitIndex.starts` on the device."""
+        return to_device(self.units.starts, self.device)
 
     @cached_property
     def _unit_of_window(self) -> NDArray[np.int64]:
@@ -148,7 +181,10 @@ def rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64
     return rows
 
 
-def in_batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+Order = TypeVar("Order", NDArray[np.int64], Chosen)
+
+
+def in_batches(order: Order, size: int) -> Iterator[Order]:
     """Cut an order of windows into batches of `size`; the last one may be smaller."""
     for start in range(0, len(order), size):
         yield order[start : start + size]

@@ -1,8 +1,13 @@
 """Gathering windows into batches: on the host, from memory or mapped files, or on the device that holds the columns.
 
 Both return the same numbers in the same memory layout, so results are equal bit for bit.
-Shapes: N rows of the split, B windows of a batch, T input steps, C categorical and R real input columns, M target
-positions of a batch.
+
+A batch has targets at some of its steps only: not on padding, and in evaluation not where an earlier window has the
+same target. On a CPU these positions are picked out. On other devices the shape of a batch must not depend on its
+numbers, for which the host would have to wait: there the last steps of all windows are positions, and a mask has those
+that count.
+Shapes: N rows of the split, B windows of a batch, T input steps, S of them with a target position, C categorical and R
+real input columns, M target positions of a batch.
 """
 
 from collections.abc import Sequence
@@ -17,6 +22,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents, Runs
+from sequifier.dataset.windows import WindowIndex
 
 Rows = NDArray[np.int64]
 
@@ -28,9 +34,53 @@ class Batch:
     categories: Tensor  # (B, T, C) int32 ids; each column of it is contiguous
     reals: Tensor  # (B, T, R) float32; each column of it is contiguous
     is_event: Tensor | None  # (B, T) bool, False on padding; None without padding
-    positions: Tensor | None  # (M,) int64, the steps of the flattened (B * T) that have a target; None for all
+    n_steps: int  # S
+    positions: Tensor | None  # (M,) int64, the steps of the flattened (B * T) that have a target; None: the last S of T
     targets: dict[str, Tensor]  # (M,) int64 ids or float32 z
-    all_known: dict[str, bool]  # whether no target is unknown (id 0)
+    known: dict[str, Tensor | None]  # (M,) bool, False where a target is unknown (id 0) or does not count; None: all
+    picks: bool  # whether positions are picked out, instead of masked
+
+    def at_targets(self, hidden: Tensor) -> Tensor:
+        """Return the vectors of the target positions: (B, T, D) -> (M, D)."""
+        if self.positions is not None:
+            return hidden.flatten(0, 1)[self.positions]
+        return hidden[:, -self.n_steps :].flatten(0, 1)
+
+    def at_known(self, target: str, *values: Tensor) -> tuple[Tensor | None, list[Tensor]]:
+        """Return which positions of a target are known, and its true values and `values` there, (M, ...) each.
+
+        None: all of them are known, or the others were left out.
+        """
+        known, there = self.known[target], [self.targets[target], *values]
+        if known is None or not self.picks:
+            return known, there
+        return None, [each[known] for each in there]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Numbers of windows of a split, (B,); `Split.choose` makes it."""
+
+    numbers: NDArray[np.int64]
+    on_device: Tensor | None  # the same on the device of the split; None where nothing there needs them
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, which: slice) -> "Chosen":
+        return Chosen(self.numbers[which], None if self.on_device is None else self.on_device[which])
+
+
+@dataclass(frozen=True)
+class BatchWindows:
+    """The windows of a batch, (B,) each, and what they need."""
+
+    chosen: Chosen
+    last: Rows  # row of the last target
+    first: Rows | None  # first row of the sequence; None when no window has padding
+    counted: Rows | None  # row of the first target that counts; None when the last S all count
+    n_steps: int  # S
+    all_known: dict[str, bool]  # by target: whether the category of each target that counts is known
 
 
 @dataclass(frozen=True)
@@ -44,16 +94,9 @@ class BatchColumns:
 
 
 class Gather(Protocol):
-    """Gathers windows, (B,) each, into a batch.
+    """Gathers windows into a batch."""
 
-    Args:
-        last: row of the last target.
-        first: first row of the sequence; None when no window has padding.
-        counted: row of the first target that counts; None when all targets count.
-        all_known: see `Batch`.
-    """
-
-    def __call__(self, last: Rows, first: Rows | None, counted: Rows | None, all_known: dict[str, bool]) -> Batch: ...
+    def __call__(self, windows: BatchWindows) -> Batch: ...
 
 
 class HostGather:
@@ -63,99 +106,163 @@ class HostGather:
     threads, for which a busy machine would have to wait.
     """
 
-    def __init__(self, events: Events | MappedEvents, columns: BatchColumns, device: torch.device) -> None:
-        self._spec, self._device = columns, device
+    def __init__(
+        self, events: Events | MappedEvents, columns: BatchColumns, device: torch.device, *, picks: bool
+    ) -> None:
+        self._spec, self._device, self._picks = columns, device, picks
         self._steps = np.arange(-columns.seq_length, 1)
         names = dict.fromkeys((*columns.categorical, *columns.real, *columns.targets))
         self._columns: dict[str, NDArray[Any] | MappedColumn] = {name: events.columns[name] for name in names}
         self._runs = {name: _runs(column, columns.seq_length + 1) for name, column in self._columns.items()}
         self._used = events.file.used if isinstance(events, MappedEvents) else lambda: None
 
-    def __call__(self, last: Rows, first: Rows | None, counted: Rows | None, all_known: dict[str, bool]) -> Batch:
-        columns, size = self._spec, (len(last), self._spec.seq_length)
-        rows = is_event = positions = None
-        if first is not None:
+    def __call__(self, windows: BatchWindows) -> Batch:
+        columns, last, n_steps = self._spec, windows.last, windows.n_steps
+        size = (len(last), columns.seq_length)
+        rows = is_event = positions = counts = None
+        if windows.first is not None:
             rows = last[:, None] + self._steps  # (B, T + 1)
-            is_event = rows[:, :-1] >= first[:, None]
-            rows = np.maximum(rows, first[:, None])
-        if counted is not None:
-            positions = np.flatnonzero(self._steps[1:] >= (counted - last)[:, None])
+            is_event = rows[:, :-1] >= windows.first[:, None]
+            rows = np.maximum(rows, windows.first[:, None])
+        if windows.counted is not None:
+            counts = self._steps[-n_steps:] >= (windows.counted - last)[:, None]  # (B, S)
+            if self._picks:
+                positions = np.flatnonzero(counts)
         categories = np.empty((len(columns.categorical), *size), np.int32)
         reals = np.empty((len(columns.real), *size), np.float32)
         inputs = dict(zip((*columns.categorical, *columns.real), (*categories, *reals), strict=True))
-        targets: dict[str, NDArray[Any]] = dict.fromkeys(columns.targets, np.empty(0))
+        truths: dict[str, NDArray[Any]] = dict.fromkeys(columns.targets, np.empty(0))
         for name, column in self._columns.items():
             values = self._runs[name](last - columns.seq_length) if rows is None else column[rows]
             if name in inputs:
                 inputs[name][...] = values[:, :-1] if is_event is None else values[:, :-1] * is_event
-            if name in targets:
-                truth = values[:, 1:].astype(np.int64 if column.dtype.kind == "i" else np.float32).reshape(-1)
-                targets[name] = truth if positions is None else truth[positions]
+            if name in truths:
+                truth = values[:, -n_steps:].astype(np.int64 if column.dtype.kind == "i" else np.float32).reshape(-1)
+                truths[name] = truth if positions is None else truth[positions]
         self._used()
+        counts_there = None if counts is None or self._picks else self._on_device(counts.reshape(-1))
+        targets, known = _targets(
+            {name: self._on_device(values) for name, values in truths.items()}, counts_there, windows.all_known
+        )
         return Batch(
             categories=self._on_device(categories).permute(1, 2, 0),
             reals=self._on_device(reals).permute(1, 2, 0),
             is_event=None if is_event is None else self._on_device(is_event),
+            n_steps=n_steps,
             positions=None if positions is None else self._on_device(positions),
-            targets={name: self._on_device(values) for name, values in targets.items()},
-            all_known=all_known,
+            targets=targets,
+            known=known,
+            picks=self._picks,
         )
 
     def _on_device(self, values: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(values)
-        if self._device.type == "cuda":
-            # A copy from pinned memory is asynchronous: the host prepares the next batch meanwhile.
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
+        return to_device(values, self._device)
 
 
 class DeviceGather:
-    """Gathers on the device, which holds a copy of all columns."""
+    """Gathers on the device, which holds a copy of all columns and of the windows: nothing is copied for a batch."""
 
-    def __init__(self, events: Events, columns: BatchColumns, device: torch.device) -> None:
-        self._spec, self._device = columns, device
-        self._steps = torch.arange(-columns.seq_length, 1, device=device)
+    def __init__(self, events: Events, columns: BatchColumns, windows: "DeviceWindows", device: torch.device) -> None:
+        self._spec, self._windows = columns, windows
         n_rows = len(events.positions)
         self._categories = _stacked(events, columns.categorical, n_rows, torch.int32).to(device)  # (C, N)
         self._reals = _stacked(events, columns.real, n_rows, torch.float32).to(device)  # (R, N)
         self._targets = {name: torch.tensor(events.columns[name], device=device) for name in columns.targets}
 
-    def __call__(self, last: Rows, first: Rows | None, counted: Rows | None, all_known: dict[str, bool]) -> Batch:
-        size = (len(last), self._spec.seq_length)
-        rows = torch.from_numpy(last).to(self._device)[:, None] + self._steps  # (B, T + 1)
-        is_event = positions = None
-        if first is not None:
-            first_rows = torch.from_numpy(first).to(self._device)[:, None]
-            is_event = rows[:, :-1] >= first_rows
-            rows = torch.maximum(rows, first_rows)
-        inputs, target_rows = rows[:, :-1].reshape(-1), rows[:, 1:].reshape(-1)
-        categories = self._categories.index_select(1, inputs).view(len(self._categories), *size)
-        reals = self._reals.index_select(1, inputs).view(len(self._reals), *size)
+    def __call__(self, windows: BatchWindows) -> Batch:
+        size, n_steps = (len(windows.chosen), self._spec.seq_length), windows.n_steps
+        last, first, counted = self._windows.of(windows.chosen)
+        inputs, truths = last + self._windows.inputs, last + self._windows.targets[-n_steps:]  # (B, T), (B, S)
+        is_event = counts = None
+        if windows.counted is not None:
+            counts = (truths >= counted).view(-1)
+        if windows.first is not None:
+            is_event = inputs >= first
+            inputs, truths = torch.maximum(inputs, first), torch.maximum(truths, first)
+        categories = self._categories.index_select(1, inputs.view(-1)).view(len(self._categories), *size)
+        reals = self._reals.index_select(1, inputs.view(-1)).view(len(self._reals), *size)
         if is_event is not None:
             categories, reals = categories * is_event, reals * is_event
-        if counted is not None:
-            steps = np.arange(1 - size[1], 1)
-            positions = torch.from_numpy(np.flatnonzero(steps >= (counted - last)[:, None])).to(self._device)
-            target_rows = target_rows[positions]
-        truths = {name: values[target_rows] for name, values in self._targets.items()}
+        found = {name: values.index_select(0, truths.view(-1)) for name, values in self._targets.items()}
+        targets, known = _targets(found, counts, windows.all_known)
         return Batch(
             categories=categories.permute(1, 2, 0),
             reals=reals.permute(1, 2, 0),
             is_event=is_event,
-            positions=positions,
-            targets={name: truth if truth.is_floating_point() else truth.long() for name, truth in truths.items()},
-            all_known=all_known,
+            n_steps=n_steps,
+            positions=None,
+            targets=targets,
+            known=known,
+            picks=False,
         )
 
 
-def gather_for(events: Events | MappedEvents, columns: BatchColumns, device: torch.device) -> Gather:
-    """Choose where to gather: on the device when the columns are in memory and fit on it, else on the host."""
-    if device.type == "cpu" or isinstance(events, MappedEvents):
-        return HostGather(events, columns, device)
+class DeviceWindows:
+    """The windows of a split on its device.
+
+    Attributes:
+        inputs: rows of the inputs of a window relative to its last target, (T,).
+        targets: rows of what follows the inputs, (T,).
+    """
+
+    def __init__(self, windows: WindowIndex, seq_length: int, device: torch.device) -> None:
+        rows = np.stack([windows.last, windows.first, windows.counted])
+        self._rows = torch.from_numpy(rows).to(device)  # (3, W)
+        self.inputs = torch.arange(-seq_length, 0, device=device)
+        self.targets = torch.arange(1 - seq_length, 1, device=device)
+
+    def of(self, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
+        """Return last, first and counted of some windows, (B, 1) each."""
+        assert chosen.on_device is not None
+        last, first, counted = self._rows.index_select(1, chosen.on_device).unsqueeze(-1).unbind()
+        return last, first, counted
+
+
+def gather_for(
+    events: Events | MappedEvents, columns: BatchColumns, windows: DeviceWindows | None, device: torch.device
+) -> Gather:
+    """Choose where to gather: on the device when the columns are in memory and fit on it, else on the host.
+
+    Args:
+        events: the events of a split.
+        columns: of its batches.
+        windows: its windows on the device; None where target positions are picked out, as on a CPU.
+        device: of the batches.
+    """
+    if windows is None or isinstance(events, MappedEvents):
+        return HostGather(events, columns, device, picks=windows is None)
     n_columns = len(columns.categorical) + len(columns.real) + len(columns.targets)
     if device.type == "cuda" and 4 * n_columns * len(events.positions) > torch.cuda.mem_get_info(device)[0] // 2:
-        return HostGather(events, columns, device)
-    return DeviceGather(events, columns, device)
+        return HostGather(events, columns, device, picks=False)
+    return DeviceGather(events, columns, windows, device)
+
+
+def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy to a device, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        # A copy from pinned memory is asynchronous: the host prepares the next batch meanwhile.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _targets(
+    truths: dict[str, Tensor], counts: Tensor | None, all_known: dict[str, bool]
+) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
+    """Return the targets and which of them are known.
+
+    Args:
+        truths: target -> true values, (M,).
+        counts: (M,) bool, False where targets do not count; None when all count.
+        all_known: as in `BatchWindows`.
+    """
+    targets, known = {}, {}
+    for name, truth in truths.items():
+        targets[name] = truth if truth.is_floating_point() else truth.long()
+        known[name] = counts
+        if not all_known[name]:
+            known[name] = truth != 0 if counts is None else counts & (truth != 0)
+    return targets, known
 
 
 def _runs(column: NDArray[Any] | MappedColumn, length: int) -> Runs:

@@ -230,9 +230,9 @@ class Sums:
     count: int = 0
     by_name: dict[str, Array] = field(default_factory=dict)
 
-    def add(self, parts: Mapping[str, AtPositions]) -> None:
-        """Add positions, as `at_positions` gives them."""
-        self.count += len(next(iter(parts.values())).value)
+    def add(self, parts: Mapping[str, AtPositions], count: int | None = None) -> None:
+        """Add positions, as `at_positions` gives them; `count` is their number where some do not count."""
+        self.count += len(next(iter(parts.values())).value) if count is None else count
         for name, part in parts.items():
             self.by_name[name] = self.by_name[name] + part.sum() if name in self.by_name else part.sum()
 

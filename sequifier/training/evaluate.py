@@ -1,15 +1,16 @@
 """One pass over an evaluation split: every target is predicted once, and losses and metrics are summed in float64."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
-from sequifier.dataset.batches import Split, in_batches
+from sequifier.dataset.batches import Chosen, Split, in_batches
 from sequifier.metrics.predictions import METRICS, AtPositions, Predictions, Sums, at_positions
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
@@ -61,17 +62,25 @@ class Tally:
         self._sums = {target: Sums() for target in objective.losses}
         self._by_unit: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
 
-    def add(self, target: str, found: Predictions, unit: Tensor) -> None:
-        """Add positions of a target whose truth is known.
+    def add(
+        self, target: str, found: Predictions, unit: Tensor, known: Tensor | None = None, n_known: int | None = None
+    ) -> None:
+        """Add positions of a target.
 
         Args:
             target: the column.
             found: predictions with the criterion at each position.
             unit: sampling unit of each position, (M,), as `Split.target_unit` returns it.
+            known: (M,) bool, False where a position is to be ignored; None: none is.
+            n_known: number of the others.
         """
         parts = at_positions(found)
-        self._sums[target].add(parts)
-        unit, n_units = unit.to(parts["loss"].value.device), len(self._split.units)
+        device = parts["loss"].value.device
+        if known is not None:
+            known, zero = known.to(device), parts["loss"].value.new_zeros(())
+            parts = {name: replace(part, value=part.value.where(known, zero)) for name, part in parts.items()}
+        self._sums[target].add(parts, n_known)
+        unit, n_units = unit.to(device), len(self._split.units)
         self._add_by_unit(target, {"loss": parts["loss"]}, unit, n_units)
         if self._objective.ranking is not None and self._objective.ranking[0] == target:
             metric = METRICS[self._objective.ranking[1]]
@@ -79,8 +88,8 @@ class Tally:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
             ranked = {name: parts[name] for name in metric.sums if name != "loss"}
-            count = AtPositions(torch.ones_like(parts["loss"].value))
-            self._add_by_unit(target, {"count": count, **ranked}, unit, n_units)
+            one = torch.ones_like(parts["loss"].value) if known is None else known.double()
+            self._add_by_unit(target, {"count": AtPositions(one), **ranked}, unit, n_units)
 
     def _add_by_unit(self, target: str, parts: Mapping[str, AtPositions], unit: Tensor, n_units: int) -> None:
         sums = self._by_unit[target]
@@ -160,27 +169,41 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
     was_training = model.training
     model.eval()
     tally = Tally(split, objective)
-    with torch.inference_mode(), float32_products(split.device.type, tf32=True):
-        for chosen in in_batches(np.arange(len(split)), batch_size):
-            batch = split.batch(chosen)
-            hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
-            if batch.positions is not None:
-                hidden = hidden[batch.positions]
-            unit = split.target_unit(chosen)
-            for target, prediction in model.predict(hidden).items():
-                truth, owner = batch.targets[target], unit
-                if not batch.all_known[target]:
-                    known = truth != 0
-                    truth, owner, prediction = truth[known], owner[known], prediction[known]
-                tally.add(target, _compared(objective.losses[target], prediction, truth), owner)
-        result = tally.evaluation()
-    model.train(was_training)
-    return result
+    try:
+        with torch.inference_mode(), float32_products(split.device.type, tf32=True):
+            for chosen in in_batches(split.choose(_order(split)), batch_size):
+                _add_batch(tally, model, split, chosen, objective)
+            return tally.evaluation()
+    finally:
+        model.train(was_training)
 
 
-def _compared(criterion: TargetLoss, prediction: Tensor, truth: Tensor) -> Predictions:
+def _order(split: Split) -> NDArray[np.int64]:
+    """Return the windows in the order in which they are evaluated.
+
+    Where positions are masked, windows with as many targets are together: then few steps are predicted that do not
+    count, half of all with the default stride.
+    """
+    if split.picks:
+        return np.arange(len(split))
+    return np.argsort(-split.n_targets(), kind="stable")
+
+
+def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, objective: Objective) -> None:
+    batch = split.batch(chosen)
+    hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event))
+    unit = split.target_unit(chosen, batch)
+    for target, prediction in model.predict(hidden).items():
+        known, (truth, predicted, owner) = batch.at_known(target, prediction, unit)
+        n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
+        tally.add(target, _compared(objective.losses[target], predicted, truth, known), owner, known, n_known)
+
+
+def _compared(criterion: TargetLoss, prediction: Tensor, truth: Tensor, known: Tensor | None = None) -> Predictions:
+    """Compare predictions with the truth; where it is not known, the result has no meaning, but is finite."""
     if prediction.dim() == 1:
-        return value_predictions(prediction, truth, criterion.per_position(prediction, truth))
-    scores = CategoricalScores.of(prediction, truth)
+        return value_predictions(prediction, truth, criterion.per_position(prediction, truth, known))
+    scores = CategoricalScores.of(prediction, truth if known is None else truth.where(known, 1))
     # The criterion is mostly the log-loss itself; any other takes one more pass over the logits.
-    return scores.predictions(scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth))
+    loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth, known)
+    return scores.predictions(loss)

@@ -107,7 +107,7 @@ def train_epoch(
     """
     spec, progress = config.training_spec, state.progress
     epoch = progress.epoch + 1
-    order = epoch_order(len(train), seed=seed, epoch=epoch)
+    order = train.choose(epoch_order(len(train), seed=seed, epoch=epoch))
     n_steps = -(-len(order) // spec.step_size)
     # Sums stay on the device: reading one waits for the step.
     loss_sum = state.epoch_loss = state.epoch_loss.to(sums_device(train.device))
@@ -120,7 +120,7 @@ def train_epoch(
         if _steps_used_up(state, config):  # `max_steps` was lowered since the checkpoint
             return
         loss = train_step(state, train, chosen, objective, config)
-        in_step = int((train.windows.last[chosen] - train.windows.counted[chosen] + 1).sum())
+        in_step = int(train.n_targets(chosen.numbers).sum())
         loss_sum += in_double(loss) * in_step
         progress.positions += in_step
         progress.windows += len(chosen)

@@ -20,9 +20,12 @@ from sequifier.config.base import ColumnType, Named
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.errors import ConfigError, Problem, RunError
 
+_IGNORED = -1
+"""Index of a target whose loss is 0."""
 
-def _nll_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None, reduction: str) -> Tensor:
-    return F.nll_loss(F.log_softmax(logits, dim=-1), target, weight=weight, reduction=reduction)
+
+def _nll_loss(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=-1), target, **options)
 
 
 def _multi_margin_loss(
@@ -42,16 +45,20 @@ class Loss:
         function: of prediction and target, with `reduction`, the options of the config, and for a categorical target
             `weight`; as in torch.nn.functional, on logits.
         is_log_loss: whether it is the log-loss, but for class weights and options.
+        ignores: whether `function` takes `ignore_index`, a target whose loss is 0.
     """
 
     kind: ColumnType
     function: Callable[..., Tensor]
     is_log_loss: bool = False
+    ignores: bool = False
 
 
 LOSSES: dict[str, Loss] = {
-    "CrossEntropyLoss": Loss("categorical", F.cross_entropy, is_log_loss=True),
-    "NLLLoss": Loss("categorical", _nll_loss, is_log_loss=True),  # torch's takes log-probabilities, ours logits
+    "CrossEntropyLoss": Loss("categorical", F.cross_entropy, is_log_loss=True, ignores=True),
+    "NLLLoss": Loss(
+        "categorical", _nll_loss, is_log_loss=True, ignores=True
+    ),  # torch's takes log-probabilities, ours logits
     "MultiMarginLoss": Loss("categorical", _multi_margin_loss),
     "MSELoss": Loss("real", F.mse_loss),
     "L1Loss": Loss("real", F.l1_loss),
@@ -100,31 +107,45 @@ class TargetLoss:
         smoothing = float(options.pop("label_smoothing", 0.0))
         return smoothing if self._loss.is_log_loss and not options else None
 
-    def per_position(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each position, (M,).
+    def per_position(self, prediction: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Return the loss of each position, (M,); 0 where it is not known.
 
         Args:
             prediction: logits of classes 1 to K, (M, K), or standardised values, (M,).
             target: class ids 1 to K of any integer type, (M,), or standardised values, (M,).
+            known: (M,) bool, False where the target is to be ignored, whatever it is; None: none is. On a CPU it is
+                faster to leave these positions out.
         """
-        return self._reduced(prediction, target, "none")
+        return self._reduced(prediction, target, known, "none")
 
-    def sum(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the sum of `per_position`, a scalar, without a tensor over positions."""
-        return self._reduced(prediction, target, "sum")
+    def sum(self, prediction: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Return the sum of `per_position`, a scalar, mostly without a tensor over positions."""
+        return self._reduced(prediction, target, known, "sum")
 
     __call__ = per_position
 
-    def _reduced(self, prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
+    def _reduced(self, prediction: Tensor, target: Tensor, known: Tensor | None, reduction: str) -> Tensor:
         if prediction.dtype in (torch.bfloat16, torch.float16):
             prediction = prediction.float()
         function, options = self._loss.function, self.criterion.options
         if self._loss.kind == "real":
-            return function(prediction, target.to(prediction.dtype), reduction=reduction, **options)
-        if self.class_weights is not None and self.class_weights.device != prediction.device:
-            self.class_weights = self.class_weights.to(prediction.device)
-        weight = None if self.class_weights is None else self.class_weights.to(prediction.dtype)
-        return function(prediction, target.to(torch.int64) - 1, weight=weight, reduction=reduction, **options)
+            target = target.to(prediction.dtype)
+        else:
+            if self.class_weights is not None and self.class_weights.device != prediction.device:
+                self.class_weights = self.class_weights.to(prediction.device)
+            weight = None if self.class_weights is None else self.class_weights.to(prediction.dtype)
+            options |= {"weight": weight}
+            # Class 0 becomes the index that torch's losses ignore.
+            target = (target if known is None else target * known).to(torch.int64) - 1
+            if self._loss.ignores:
+                return function(prediction, target, reduction=reduction, ignore_index=_IGNORED, **options)
+        if known is None:
+            return function(prediction, target, reduction=reduction, **options)
+        # The loss of an ignored position might be infinite, and its gradient then no number, also where it is masked.
+        if self._loss.kind == "real":
+            prediction = prediction.where(known, 0)
+        losses = function(prediction, target.where(known, 0), reduction="none", **options).where(known, 0)
+        return losses.sum() if reduction == "sum" else losses
 
 
 def build_losses(

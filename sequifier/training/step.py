@@ -1,12 +1,10 @@
 """One optimizer step: the exact gradient of a batch, however it is cut."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.config.train import TrainConfig
-from sequifier.dataset.batches import Batch, Split
+from sequifier.dataset.batches import Batch, Chosen, Split
 from sequifier.dataset.order import split_evenly
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import Objective
@@ -16,9 +14,7 @@ from sequifier.training.state import TrainState
 FLOAT32 = Precision()
 
 
-def train_step(
-    state: TrainState, train: Split, chosen: NDArray[np.int64], objective: Objective, config: TrainConfig
-) -> Tensor:
+def train_step(state: TrainState, train: Split, chosen: Chosen, objective: Objective, config: TrainConfig) -> Tensor:
     """Take one optimizer step on the windows `chosen`, in `accumulation_steps` nearly equal batches.
 
     The loss is divided by the number of known targets of the whole step, which the index gives beforehand, so the
@@ -28,7 +24,7 @@ def train_step(
         The loss of the step, a scalar on the device.
     """
     spec, scaler = config.training_spec, state.precision.scaler
-    divisors = {target: int(train.n_known_targets(target, chosen).sum()) for target in objective.losses}
+    divisors = {target: int(train.n_known_targets(target, chosen.numbers).sum()) for target in objective.losses}
     state.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=train.device)
     start = 0
@@ -64,17 +60,12 @@ def batch_loss(
         precision: number formats of the matrix products.
     """
     with precision.products(precision.linear):
-        hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
-    if batch.positions is not None:
-        hidden = hidden[batch.positions]
+        hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event))
     with precision.products(precision.decoder):
         predictions = model.predict(hidden if precision.decoder != torch.float32 else hidden.float())
     total = torch.zeros((), device=hidden.device)
     for target, prediction in predictions.items():
-        truth, prediction = batch.targets[target], prediction.float()
-        if not batch.all_known[target]:
-            known = truth != 0
-            truth, prediction = truth[known], prediction[known]
-        summed = objective.losses[target].sum(prediction, truth)
+        known, (truth, predicted) = batch.at_known(target, prediction.float())
+        summed = objective.losses[target].sum(predicted, truth, known)
         total = total + summed * (objective.weights[target] / max(divisors[target], 1))
     return total

@@ -18,7 +18,7 @@ from sequifier.prepare import Shared, prepare
 from sequifier.run import run
 from sequifier.run_record import facts
 from sequifier.training import memory
-from tests.support.fake_cuda import count_evaluation_batch, count_step, fake_cuda, prepared
+from tests.support.fake_cuda import count_evaluation, count_step, fake_cuda, prepared
 from tests.support.quiet import quiet
 from tests.support.runs import train
 from tests.support.shop import WriteConfig
@@ -90,7 +90,7 @@ def test_everything_of_a_run_on_the_second_gpu_is_there(
         second = torch.device("cuda", 1)
         assert (ready.device, ready.state.device, torch.cuda.current_device()) == (second, second, 1)
         count_step(ready)
-        count_evaluation_batch(ready)
+        count_evaluation(ready)
         moments = [value for state in ready.state.optimizer.state.values() for value in state.values()]
         assert moments and all(value.device == second for value in moments if value.dim())
         ready.state.checkpoint()

@@ -84,6 +84,7 @@ def make_split(
     categorical: Sequence[str] = ("kind",),
     real: Sequence[str] = ("size",),
     targets: Sequence[str] = ("kind", "size"),
+    picks: bool = True,
 ) -> Split:
     return Split(
         events,
@@ -93,6 +94,7 @@ def make_split(
         targets=targets,
         seq_length=seq_length,
         device=torch.device("cpu"),
+        picks=picks,
     )
 
 

@@ -43,6 +43,9 @@ extern "C" const void* exchange(const void* other) {
   return current.exchange(static_cast<const DeviceGuardImplInterface*>(other));
 }
 """
+_PINNED = "_is_pinned_for_the_fake_gpu"
+"""Attribute of a fake tensor in pinned memory."""
+
 _FREE = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "detach", "_unsafe_view", "device"}
 """Operators that launch no kernel, besides views."""
 
@@ -62,17 +65,6 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kernels: Counter[str] = Counter()
         self.copies = 0
         self.syncs: Counter[str] = Counter()
-        self._pinned: list[Tensor] = []
-
-    def __enter__(self) -> "Counts":
-        self._patches = ExitStack()
-        self._patches.enter_context(mock.patch.object(Tensor, "pin_memory", lambda tensor: self._pin(tensor)))
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        self._patches.close()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -98,10 +90,6 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.kernels[name] += 1
         return result
 
-    def _pin(self, tensor: Tensor) -> Tensor:
-        self._pinned.append(tensor.detach())
-        return self._pinned[-1]
-
     def _read(self, tensor: Tensor) -> int | float | bool:
         """Return a number in place of the one that a fake tensor does not have."""
         if tensor.device.type == "cuda":
@@ -123,7 +111,7 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _copied(self, source: Tensor, *, is_blocking: bool) -> None:
         self.copies += 1
-        if is_blocking or (source.device.type == "cpu" and not any(source is pinned for pinned in self._pinned)):
+        if is_blocking or (source.device.type == "cpu" and not hasattr(source, _PINNED)):
             self.syncs["blocking copy"] += 1
 
 
@@ -158,6 +146,7 @@ def fake_cuda(*, n_devices: int = 1) -> Iterator[None]:
         scaler_is_off = "torch.amp.grad_scaler.torch.cuda.amp.common.amp_definitely_not_available"
         stack.enter_context(mock.patch(scaler_is_off, lambda: False))
         stack.enter_context(mock.patch.object(nn.Module, "to", _moved))
+        stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pinned))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         yield
 
@@ -169,9 +158,9 @@ def prepared(config: TrainConfig) -> Prepared:
     return ready
 
 
-def count_step(ready: Prepared, *, n_windows: int | None = None) -> Counts:
+def count_step(ready: Prepared) -> Counts:
     """Take two training steps and count what the second one does; the first one allocates the optimizer's state."""
-    chosen = np.arange(min(n_windows or ready.config.training_spec.step_size, len(ready.train)))
+    chosen = ready.train.choose(np.arange(min(ready.config.training_spec.step_size, len(ready.train))))
     parameters = list(ready.state.model.parameters())
 
     def backward(self: Tensor, *_: Any, **__: Any) -> None:
@@ -180,15 +169,17 @@ def count_step(ready: Prepared, *, n_windows: int | None = None) -> Counts:
 
     with mock.patch.object(Tensor, "backward", backward):
         for _ in range(2):
-            with Counts() as counts:
+            counts = Counts()
+            with counts:
                 train_step(ready.state, ready.train, chosen, ready.objective, ready.config)
     return counts
 
 
-def count_evaluation_batch(ready: Prepared) -> Counts:
-    """Evaluate the validation windows as one batch, up to where the sums are read."""
-    with mock.patch.object(evaluate.Tally, "evaluation", lambda self: None), Counts() as counts:
-        evaluate.evaluate(ready.state.model, ready.valid, ready.objective, batch_size=len(ready.valid))
+def count_evaluation(ready: Prepared) -> Counts:
+    """Evaluate the validation windows in two batches, up to where the sums are read, and count what that does."""
+    counts, batch_size = Counts(), -(-len(ready.valid) // 2)
+    with mock.patch.object(evaluate.Tally, "evaluation", lambda self: None), counts:
+        evaluate.evaluate(ready.state.model, ready.valid, ready.objective, batch_size=batch_size)
     return counts
 
 
@@ -220,6 +211,12 @@ def _guard_library() -> ctypes.CDLL:
         function.restype = ctypes.c_void_p
     library.exchange.argtypes = [ctypes.c_void_p]
     return library
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    result = tensor.detach()
+    setattr(result, _PINNED, True)
+    return result
 
 
 def _moved(model: nn.Module, device: Any) -> nn.Module:

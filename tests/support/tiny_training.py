@@ -33,9 +33,10 @@ def events_of(sizes: list[int], *, seed: int = 0, context: int = 0) -> Events:
     return make_events(sizes, columns, n_context=context)
 
 
-def split_of(events: Events, *, seq_length: int, evaluation: bool) -> Split:
+def split_of(events: Events, *, seq_length: int, evaluation: bool, picks: bool = True) -> Split:
     stride = max(seq_length // 2, 1) if evaluation else seq_length
-    return make_split(events, make_windows(events, seq_length, stride, evaluation=evaluation), seq_length)
+    windows = make_windows(events, seq_length, stride, evaluation=evaluation)
+    return make_split(events, windows, seq_length, picks=picks)
 
 
 def model_of(seq_length: int, *, dropout: float = 0.0) -> Transformer:

@@ -9,13 +9,14 @@ import torch
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import Evaluation, evaluate
+from tests.support.rounding import rounding
 from tests.support.tiny_training import config_of, events_of, model_of, objective_of, split_of, state_of
 
 SIZES = [9, 30, 2, 17, 40, 12]
 
 
-def evaluated(metric: str, sizes: list[int] = SIZES) -> Evaluation:
-    split = split_of(events_of(sizes), seq_length=8, evaluation=True)
+def evaluated(metric: str, sizes: list[int] = SIZES, *, picks: bool = True) -> Evaluation:
+    split = split_of(events_of(sizes), seq_length=8, evaluation=True, picks=picks)
     return evaluate(model_of(8), split, replace(objective_of(), ranked_by=metric), batch_size=4)
 
 
@@ -32,6 +33,20 @@ def test_the_sums_of_the_units_add_up_to_the_metric(metric: str, sizes: list[int
     assert (units.n, units.degrees == 19) == ((6, False) if len(sizes) > 4 else (20, True))
     expected = sum(size - 1 for size in sizes) if metric == "val_loss" else found.n_targets["kind"]
     assert units.count.sum() == expected
+
+
+@pytest.mark.parametrize("metric", ["val_kind_accuracy", "val_kind_macro_f1", "val_size_mae", "val_size_rmse"])
+@pytest.mark.parametrize("sizes", [SIZES, [260], [150, 90]])
+def test_masked_positions_give_the_same_evaluation_as_those_picked_out(metric: str, sizes: list[int]) -> None:
+    picked, masked = (evaluated(metric, sizes, picks=picks) for picks in (True, False))
+    assert masked.n_targets == picked.n_targets
+    assert masked.metrics == pytest.approx(picked.metrics, rel=rounding(64))
+    for name, units in picked.units.items():
+        assert masked.units[name].by == units.by
+        np.testing.assert_array_equal(masked.units[name].count, units.count)
+        np.testing.assert_allclose(masked.units[name].total, units.total, rtol=1e-4, atol=1e-5)
+    for target, counts in picked.predicted_classes.items():
+        torch.testing.assert_close(masked.predicted_classes[target], counts)
 
 
 def test_errors_of_a_real_target_are_in_its_own_units() -> None:

@@ -82,7 +82,7 @@ def test_accumulation_gives_the_gradient_of_the_full_batch(
     batch_size: int, accumulation: int, effective: int | None
 ) -> None:
     split = split_of(events_of([9, 30, 2, 17]), seq_length=8, evaluation=False)
-    chosen = np.arange(7)
+    chosen = split.choose(np.arange(7))
 
     def gradients(**training: Any) -> list[Tensor]:
         # A step of plain SGD with rate 1 moves each weight by minus its gradient.
@@ -102,12 +102,11 @@ def test_unknown_targets_have_no_part_in_the_loss() -> None:
     split = split_of(events, seq_length=4, evaluation=False)
     model, chosen = model_of(4), np.arange(len(split))
     divisors = {target: int(split.n_known_targets(target, chosen).sum()) for target in ("kind", "size")}
-    before = batch_loss(model, split.batch(chosen), objective_of({"kind": 1.0, "size": 0.0}), divisors)
-    batch = split.batch(chosen)
+    before = batch_loss(model, split.batch(split.choose(chosen)), objective_of({"kind": 1.0, "size": 0.0}), divisors)
+    batch = split.batch(split.choose(chosen))
     known = batch.targets["kind"] != 0
     assert not bool(known.all()), "the case needs an unknown target"
-    hidden = model(batch.categories, batch.reals, batch.is_event).flatten(0, 1)
-    hidden = hidden if batch.positions is None else hidden[batch.positions]
+    hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event))
     logits = model.predict(hidden)["kind"][known]
     expected = torch.nn.functional.cross_entropy(logits, batch.targets["kind"][known] - 1)
     torch.testing.assert_close(before, expected)
@@ -118,7 +117,7 @@ def test_an_optimizer_step_leaves_the_padding_embedding_at_zero() -> None:
     model, config = model_of(8), config_of(optimizer={"name": "AdamW", "weight_decay": 0.1}, decay_all=True)
     state = state_of(model, config)
     for _ in range(3):
-        train_step(state, split, np.arange(len(split)), objective_of(), config)
+        train_step(state, split, split.choose(np.arange(len(split))), objective_of(), config)
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     assert [float(table.weight[0].detach().abs().max()) for table in tables] == [0.0]
 

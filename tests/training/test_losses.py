@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sequifier.config.base import Named
 from sequifier.errors import ConfigError, RunError
-from sequifier.training.losses import TargetLoss, build_losses
+from sequifier.training.losses import LOSSES, TargetLoss, build_losses
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,56 @@ def test_target_ids_may_be_int32(logits: Tensor, ids: Tensor) -> None:
 def test_no_positions_give_a_sum_of_0(name: str) -> None:
     nothing = loss("categorical", name).sum(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     assert nothing.item() == 0
+
+
+CRITERIA: list[tuple[Literal["categorical", "real"], str, dict[str, object]]] = [
+    ("categorical", "CrossEntropyLoss", {}),
+    ("categorical", "CrossEntropyLoss", {"label_smoothing": 0.1}),
+    ("categorical", "NLLLoss", {}),
+    ("categorical", "MultiMarginLoss", {}),
+    ("categorical", "MultiMarginLoss", {"p": 2, "margin": 0.5}),
+    ("real", "MSELoss", {}),
+    ("real", "L1Loss", {}),
+    ("real", "SmoothL1Loss", {"beta": 0.3}),
+    ("real", "HuberLoss", {"delta": 0.3}),
+    ("real", "PoissonNLLLoss", {}),
+    ("real", "PoissonNLLLoss", {"log_input": False, "full": True}),
+]
+
+
+def test_every_loss_is_tested_with_ignored_positions() -> None:
+    assert {name for _, name, _ in CRITERIA} == set(LOSSES)
+
+
+@pytest.mark.parametrize(("kind", "name", "options"), CRITERIA)
+@pytest.mark.parametrize("weights", [None, [9.0, 1.0, 0.5, 2.0, 0.0]])
+def test_ignored_positions_have_a_loss_and_a_gradient_of_0(
+    kind: Literal["categorical", "real"], name: str, options: dict[str, object], weights: list[float] | None
+) -> None:
+    if kind == "real" and weights is not None:
+        return
+    generator = torch.Generator().manual_seed(0)
+    shape = (6, 4) if kind == "categorical" else (6,)
+    prediction = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
+    target = torch.tensor([1, 4, 0, 2, 3, 1]) if kind == "categorical" else torch.tensor([0.4, 1.0, 50.0, -3, 0.2, 2.0])
+    known = torch.tensor([True, True, False, False, True, True])
+    if kind == "real":
+        prediction[2] = 1e4  # whose loss overflows as a Poisson rate
+    criterion = loss(kind, name, weights, **options)
+
+    def summed(here: Tensor, mask: Tensor | None, truth: Tensor) -> tuple[Tensor, Tensor]:
+        here = here.clone().requires_grad_()
+        total = criterion.sum(here, truth, mask)
+        return total.detach(), torch.autograd.grad(total, here)[0]
+
+    total, gradient = summed(prediction, known, target)
+    expected_total, expected_gradient = summed(prediction[known], None, target[known])
+    torch.testing.assert_close(total, expected_total)
+    torch.testing.assert_close(gradient[known], expected_gradient)
+    assert not gradient[~known].any()
+    losses = criterion.per_position(prediction, target, known)
+    torch.testing.assert_close(losses[known], criterion.per_position(prediction[known], target[known]))
+    assert not losses[~known].any()
 
 
 def test_criteria_default_to_the_kind_of_target() -> None:

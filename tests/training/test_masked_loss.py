@@ -1,7 +1,8 @@
 """Loss, gradient and evaluation of ragged, padded, partly unknown events against sums over one window at a time.
 
-The reference has neither padding nor masks: each window is cut to its real events, runs through the model alone and
-adds the losses of its known targets, in float64.
+Target positions are picked out, as on a CPU, or masked, as on other devices. The reference has neither padding nor
+masks: each window is cut to its real events, runs through the model alone and adds the losses of its known targets, in
+float64.
 """
 
 from typing import Any
@@ -55,7 +56,7 @@ def events_of(shape: Architecture, sizes: list[int], seed: int) -> Events:
     return make_events(sizes, columns, n_context=draw.integers(0, 3, len(sizes)))
 
 
-def split_of(shape: Architecture, events: Events, *, evaluation: bool) -> Split:
+def split_of(shape: Architecture, events: Events, *, evaluation: bool, picks: bool) -> Split:
     L = shape.seq_length
     return make_split(
         events,
@@ -64,6 +65,7 @@ def split_of(shape: Architecture, events: Events, *, evaluation: bool) -> Split:
         categorical=[column for column, _ in shape.categorical],
         real=shape.real,
         targets=[target.name for target in shape.targets],
+        picks=picks,
     )
 
 
@@ -120,7 +122,8 @@ def gradients(model: Transformer, split: Split, objective: Objective, **training
     schedule = build_schedule(spec.scheduler, optimizer, epochs=1, steps=1, step_on="epoch", warmup_steps=0)
     before = [weight.detach().clone() for weight in model.parameters()]
     model.train()
-    loss = train_step(TrainState(model, optimizer, schedule), split, np.arange(len(split)), objective, config)
+    everything = split.choose(np.arange(len(split)))
+    loss = train_step(TrainState(model, optimizer, schedule), split, everything, objective, config)
     return loss, [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
 
 
@@ -133,6 +136,7 @@ def gradients(model: Transformer, split: Split, objective: Objective, **training
     real=st.sampled_from(REAL),
     real_weight=st.sampled_from([1.0, 0.3]),
     accumulation_steps=st.integers(1, 4),
+    picks=st.booleans(),
 )
 def test_loss_and_gradient_of_a_step_are_the_sums_over_windows_without_padding(
     shape: Architecture,
@@ -142,8 +146,9 @@ def test_loss_and_gradient_of_a_step_are_the_sums_over_windows_without_padding(
     real: str,
     real_weight: float,
     accumulation_steps: int,
+    picks: bool,
 ) -> None:
-    split = split_of(shape, events_of(shape, sizes, seed), evaluation=False)
+    split = split_of(shape, events_of(shape, sizes, seed), evaluation=False, picks=picks)
     if len(split) == 0:
         return
     model, criteria = lively(shape, seed), {"kind": categorical, "length": real}
@@ -177,12 +182,13 @@ def test_loss_and_gradient_of_a_step_are_the_sums_over_windows_without_padding(
     categorical=st.sampled_from(CATEGORICAL),
     real=st.sampled_from(REAL),
     batch_size=st.integers(1, 9),
+    picks=st.booleans(),
 )
 @torch.no_grad()
 def test_the_evaluated_loss_is_the_mean_over_known_targets_without_padding(
-    shape: Architecture, sizes: list[int], seed: int, categorical: str, real: str, batch_size: int
+    shape: Architecture, sizes: list[int], seed: int, categorical: str, real: str, batch_size: int, picks: bool
 ) -> None:
-    split = split_of(shape, events_of(shape, sizes, seed), evaluation=True)
+    split = split_of(shape, events_of(shape, sizes, seed), evaluation=True, picks=picks)
     criteria, loss_weights = {"kind": categorical, "length": real}, {"kind": 1.0, "length": 0.3}
     if any(int(split.n_known_targets(target.name).sum()) == 0 for target in shape.targets):
         return  # a split without targets is refused before it is evaluated

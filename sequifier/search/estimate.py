@@ -1,6 +1,6 @@
 """What the rest of a search needs: time, from the runs so far; disk and memory, from the sizes of its models."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
@@ -94,42 +94,77 @@ def memory_use(runs: Iterable[PlannedRun], data: DataSchema) -> tuple[int, int] 
     return (min(needs), max(needs)) if needs else None
 
 
-def seconds_left(
-    waiting: Iterable[PlannedRun],
-    known: Iterable[PlannedRun],
-    records: Iterable[Record],
-    *,
-    epochs_left: float | None = None,
-) -> float | None:
-    """Seconds for the waiting runs; None before anything was measured.
+class TimeLeft:
+    """The time that runs to come will take; records are added in the order of the ledger.
 
     An epoch of a run costs its number of weights times the mean cost of a weight so far.
+
+    Args:
+        runs: all known runs, by number; records of other runs are ignored. It may grow.
+    """
+
+    def __init__(self, runs: Mapping[int, PlannedRun]) -> None:
+        self._runs = runs
+        self._seconds, self._work = 0.0, 0  # of the epochs so far: their time, and their number times size
+        self._to_come: dict[int, int] = {}  # expected run -> its epochs to come
+        self._epochs, self._work_left = 0, 0  # of all expected runs
+
+    def expect(self, run: PlannedRun) -> None:
+        """Count a run that is to be trained, less the epochs of its last record."""
+        self._expect(run, 0 if run.record is None else len(run.record.curve))
+
+    def add(self, record: Record) -> None:
+        """Take up a record: the cost of its epochs, and what is left of its run."""
+        run, trained = self._runs.get(record.run), len(record.curve)
+        if run is None:
+            return
+        if trained and record.state in ("finished", "pruned"):
+            self._seconds += record.seconds.get("training", 0.0) + record.seconds.get("validation", 0.0)
+            self._work += trained * _size(run)
+        if record.run in self._to_come:
+            is_over = record.state in DONE | FAILED
+            self._expect(run, run.config.training_spec.epochs if is_over else trained)
+
+    def seconds(self, *, epochs_left: float | None = None) -> float | None:
+        """Seconds for all expected runs, one after another; None before anything was measured.
+
+        Args:
+            epochs_left: of all of them together, where a pruner will not train all of them to their end.
+        """
+        if not self._work:
+            return None
+        left = float(self._work_left)
+        if epochs_left is not None and self._epochs:
+            left *= min(epochs_left / self._epochs, 1.0)
+        return self._seconds / self._work * left
+
+    def _expect(self, run: PlannedRun, done: int) -> None:
+        to_come = max(run.config.training_spec.epochs - done, 0)
+        more = to_come - self._to_come.get(run.number, 0)
+        self._to_come[run.number] = to_come
+        self._epochs += more
+        self._work_left += more * _size(run)
+
+
+def seconds_left(waiting: Iterable[PlannedRun], known: Iterable[PlannedRun], records: Iterable[Record]) -> float | None:
+    """Seconds for runs to come, one after another; None before anything was measured.
 
     Args:
         waiting: runs to come; the epochs that they have trained already are left out.
         known: all runs.
         records: the ledger.
-        epochs_left: of all waiting runs together, where a pruner will not train all of them to their end.
     """
-    waiting = list(waiting)
-    size = {run.number: run.n_parameters + _FIXED_PARAMETERS for run in known}
-    seconds = work = 0.0
+    left = TimeLeft({run.number: run for run in known})
     for record in records:
-        trained = len(record.curve)
-        if trained and record.run in size and record.state in ("finished", "pruned"):
-            seconds += record.seconds.get("training", 0.0) + record.seconds.get("validation", 0.0)
-            work += trained * size[record.run]
-    if not work:
-        return None
-    left = epochs = 0.0
+        left.add(record)
     for run in waiting:
-        done = 0 if run.record is None else len(run.record.curve)
-        to_come = max(run.config.training_spec.epochs - done, 0)
-        epochs += to_come
-        left += to_come * (run.n_parameters + _FIXED_PARAMETERS)
-    if epochs_left is not None and epochs:
-        left *= min(epochs_left / epochs, 1.0)
-    return seconds / work * left
+        left.expect(run)
+    return left.seconds()
+
+
+def _size(run: PlannedRun) -> int:
+    """The cost of an epoch of a run, in weights."""
+    return run.n_parameters + _FIXED_PARAMETERS
 
 
 def _bytes(size: tuple[int, int], run: PlannedRun) -> float:

@@ -14,7 +14,7 @@ from sequifier.errors import RunError, SequifierError
 from sequifier.search.agenda import Agenda, Task, is_paused
 from sequifier.search.attempts import Attempts, DiskFullError, Search, inputs_error
 from sequifier.search.comparable import SameInputs
-from sequifier.search.estimate import disk_use, seconds_left
+from sequifier.search.estimate import TimeLeft, disk_use
 from sequifier.search.keep_models import remove_surplus
 from sequifier.search.out_of_memory import FittingBatches
 from sequifier.search.plan import PlannedRun
@@ -71,6 +71,10 @@ class _Loop:
         self._fitting, self._same_inputs = FittingBatches(agenda.runs), SameInputs()
         search.ledger.follow(self._fitting.add)
         search.ledger.follow(self._same_inputs.add)
+        self._left = TimeLeft(agenda.runs)
+        search.ledger.follow(self._left.add)
+        for run in agenda.waiting():
+            self._left.expect(run)
 
     def run(self) -> Outcome:
         try:
@@ -212,9 +216,8 @@ class _Loop:
         search, agenda = self._search, self._agenda
         forecast = agenda.forecast()
         epochs_left = None if forecast is None else forecast.expected - forecast.trained
-        seconds = seconds_left(
-            agenda.waiting(), list(agenda.runs.values()), search.ledger.records, epochs_left=epochs_left
-        )
+        self._left.expect(running.run)  # it may just have been proposed
+        seconds = self._left.seconds(epochs_left=epochs_left)
         n_runs = max(len(agenda.runs), len(search.plan.runs) + search.plan.n_to_propose)
         search.emit(
             "run_started",

@@ -1,15 +1,18 @@
 """What a search will take, before and after something was measured."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sequifier.artifacts.ledger import Record, State
 from sequifier.config.architecture import architecture
 from sequifier.config.memory import machine_has_matrix_unit, run_memory
-from sequifier.search.estimate import disk_use, memory_use, seconds_left
+from sequifier.search.estimate import TimeLeft, disk_use, memory_use, seconds_left
 from sequifier.search.make_plan import make_plan
-from sequifier.search.plan import Plan
+from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import with_repeats
 from tests.support.searches import metadata, record_of, search
 
@@ -68,7 +71,62 @@ def test_time_is_known_after_the_first_run_and_shared_out_by_parameters(tmp_path
     work = {run.number: run.n_parameters + 20_000 for run in plan.runs}
     expected = 8.0 * sum(work[run.number] for run in waiting) / work[first.number]
     assert seconds_left(waiting, plan.runs, records) == pytest.approx(expected)
-    assert seconds_left(waiting, plan.runs, records, epochs_left=3) == pytest.approx(expected / 4)
+
+
+def from_all_records(waiting: list[PlannedRun], runs: dict[int, PlannedRun], records: list[Record]) -> float | None:
+    """The mean cost of an epoch of a weight, times the epochs and weights to come."""
+    size = {number: run.n_parameters + 20_000 for number, run in runs.items()}
+    measured = [each for each in records if each.run in size and each.curve and each.state in ("finished", "pruned")]
+    work = sum(len(record.curve) * size[record.run] for record in measured)
+    left = sum(max(4 - len(run.record.curve if run.record else ()), 0) * size[run.number] for run in waiting)
+    return sum(record.seconds["training"] for record in measured) / work * left if work else None
+
+
+def test_record_by_record_the_time_is_that_of_all_records(tmp_path: Path) -> None:
+    plan, draw = planned(tmp_path, repeats=3), random.Random(0)
+    runs = {run.number: run for run in plan.runs if run.number != 5}
+    left, records, last = TimeLeft(runs), [], {}
+    proposed = max(runs)
+    for run in runs.values():
+        if run.number != proposed:
+            left.expect(run)
+    for _ in range(200):
+        number = draw.randrange(len(plan.runs))
+        before = last.get(number)
+        if before is not None and before.state in ("finished", "pruned", "failed"):
+            continue
+        state: State = draw.choice(["running", "interrupted", "interrupted", "finished", "pruned", "failed"])
+        curve = [1.0] * draw.randint(len(before.curve) if before else 0, 4)
+        records.append(record_of(plan.runs[number], state, curve=curve, seconds={"training": draw.random()}))
+        last[number] = records[-1]
+        if number == proposed and before is None:
+            left.expect(runs[number])
+        left.add(records[-1])
+        waiting = [
+            replace(run, record=last.get(run.number))
+            for run in runs.values()
+            if (run.number != proposed or proposed in last)
+            and (run.number not in last or last[run.number].state in ("running", "interrupted"))
+        ]
+        expected = from_all_records(waiting, runs, records)
+        assert left.seconds() == (None if expected is None else pytest.approx(expected))
+        assert seconds_left(waiting, runs.values(), records) == left.seconds()
+    assert {record.state for record in last.values()} == {"finished", "pruned", "failed"}, "all runs ended"
+    assert left.seconds() == 0.0
+
+
+def test_a_failed_run_that_is_trained_again_is_counted_until_it_ends(tmp_path: Path) -> None:
+    first, second, *_ = planned(tmp_path).runs
+    left = TimeLeft({run.number: run for run in (first, second)})
+    for record in (record_of(first, curve=[1.0] * 4, seconds={"training": 8.0}), record_of(second, "failed")):
+        left.add(record)
+    assert left.seconds() == 0.0
+    left.expect(replace(second, record=record_of(second, "failed", curve=[1.0])))
+    again = left.seconds()
+    assert again is not None and again > 0.0
+    assert left.seconds(epochs_left=1) == pytest.approx(again / 3)
+    left.add(record_of(second, "failed"))
+    assert left.seconds() == 0.0
 
 
 def test_the_memory_of_the_smallest_and_the_largest_run_is_estimated() -> None:

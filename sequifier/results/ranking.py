@@ -175,19 +175,48 @@ def ranked(table: Table) -> list[Configuration]:
 
 def in_order(table: Table) -> list[Configuration]:
     """The configurations as `ranked`, without a comparison: no file is read."""
-    rows = [_configuration(trials, table) for trials in _grouped(table).values()]
-    repeats = int(table.document.get("repeats") or 1)
-    confirms = bool(table.document.get("confirm_top"))
-
-    def order(row: Configuration) -> tuple[bool, float, int]:
-        assert row.value is not None
-        return (not (confirms and row.n_seeds > repeats), table.sign * row.value, row.run)
-
-    with_result = sorted((row for row in rows if row.value is not None), key=order)
+    rows = [configuration_of(trials, table) for trials in _grouped(table).values()]
+    with_result = sorted((row for row in rows if row.value is not None), key=lambda row: order(row, table))
     return [
         *(replace(row, rank=rank) for rank, row in enumerate(with_result, start=1)),
         *(row for row in rows if row.value is None),
     ]
+
+
+def order(row: Configuration, table: Table) -> tuple[bool, float, int]:
+    """The sort key of a configuration with a result; no two are equal."""
+    assert row.value is not None
+    repeats, confirms = int(table.document.get("repeats") or 1), bool(table.document.get("confirm_top"))
+    return (not (confirms and row.n_seeds > repeats), table.sign * row.value, row.run)
+
+
+def configuration_of(trials: Sequence[Trial], table: Table) -> Configuration:
+    """The trials of one configuration, in order of number, as a row without a rank."""
+    done = measured(trials)
+    values = [trial.value for trial in done if trial.value is not None]
+    first = next(iter(done or [trial for trial in trials if trial.state != "planned"] or trials))
+    value = mean_of(values)
+    error, over = None, ""
+    if len(values) > 1:
+        error, over = error_over_seeds(values), "seeds"
+    elif table.metric in ("val_loss", "score"):
+        error = first.metrics.get("standard_error")
+        if error is None and first.spread is not None and (first.n_samples or 0) > 1:
+            error = first.spread / float(first.n_samples or 1) ** 0.5
+    baseline = table.best_baseline
+    tested = table.test.get("run") in [trial.number for trial in trials]
+    return Configuration(
+        rank=None,
+        trials=tuple(trials),
+        first=first,
+        settings={name: first.settings[name] for name in table.settings if name in first.settings},
+        varied=_varied(first, table),
+        value=value,
+        standard_error=error,
+        standard_error_by="prompts" if table.kind == "sampler" and error is not None else over,
+        skill=skill(value, [] if baseline is None else [baseline[1]], maximize=table.maximize),
+        test_value=table.test["metrics"].get(table.metric) if tested else None,
+    )
 
 
 def with_baselines(rows: Sequence[Configuration], table: Table) -> list[Configuration | Baseline]:
@@ -217,34 +246,6 @@ def measured(trials: Sequence[Trial]) -> list[Trial]:
 def _grouped(table: Table) -> dict[str, list[Trial]]:
     """Trials by configuration; the same run in two searches is one."""
     return by(table.trials, lambda trial: trial.configuration)
-
-
-def _configuration(trials: Sequence[Trial], table: Table) -> Configuration:
-    done = measured(trials)
-    values = [trial.value for trial in done if trial.value is not None]
-    first = next(iter(done or [trial for trial in trials if trial.state != "planned"] or trials))
-    value = mean_of(values)
-    error, over = None, ""
-    if len(values) > 1:
-        error, over = error_over_seeds(values), "seeds"
-    elif table.metric in ("val_loss", "score"):
-        error = first.metrics.get("standard_error")
-        if error is None and first.spread is not None and (first.n_samples or 0) > 1:
-            error = first.spread / float(first.n_samples or 1) ** 0.5
-    baseline = table.best_baseline
-    tested = table.test.get("run") in [trial.number for trial in trials]
-    return Configuration(
-        rank=None,
-        trials=tuple(trials),
-        first=first,
-        settings={name: first.settings[name] for name in table.settings if name in first.settings},
-        varied=_varied(first, table),
-        value=value,
-        standard_error=error,
-        standard_error_by="prompts" if table.kind == "sampler" and error is not None else over,
-        skill=skill(value, [] if baseline is None else [baseline[1]], maximize=table.maximize),
-        test_value=table.test["metrics"].get(table.metric) if tested else None,
-    )
 
 
 def _varied(trial: Trial, table: Table) -> dict[str, Any]:

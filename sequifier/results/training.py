@@ -165,7 +165,7 @@ def _trial(
         settings={} if given is None or not with_settings else flat(given),
         values={} if given is None else given,
         configuration=record.configuration or record.identity,
-        value=finite(record.value_of(metric)) if record.state in DONE else None,
+        value=result_of(record, metric),
         group="" if given is None else ALL_COLUMNS if columns is None else shown(columns),
         group_size=len(columns) if isinstance(columns, list) else None,
         seed=record.seed,
@@ -189,6 +189,11 @@ def _trial(
         started=history[0].time if history else "",
         ended=record.time,
     )
+
+
+def result_of(record: Record, metric: str) -> float | None:
+    """The value of a run that ranks; None where it has no result."""
+    return finite(record.value_of(metric)) if record.state in DONE else None
 
 
 def model_files(record: Record) -> dict[str, str]:

@@ -3,6 +3,7 @@
 Run k of a configuration trains with seed + k, so that runs of different configurations are paired by their seeds.
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -48,22 +49,42 @@ def with_confirmations(plan: Plan, records: Sequence[Record]) -> Plan:
     return replace(plan, runs=tuple(sorted((*plan.runs, *added), key=lambda run: run.number)))
 
 
-def to_confirm(plan: Plan, records: Sequence[Record]) -> list[int]:
-    """The numbers of the `confirm_top` best runs so far, best first, among those in the config.
+def to_confirm(plan: Plan, records: Sequence[Record]) -> tuple[int, ...]:
+    """The numbers of the runs to confirm, see `ToConfirm`."""
+    found = ToConfirm(plan)
+    for record in latest_by_run(records).values():
+        found.add(record)
+    return found.best
+
+
+class ToConfirm:
+    """The `confirm_top` best runs so far, among those in the config; records are added in the order of the ledger.
 
     Only runs with the search's own seed count, so that the results of confirmations do not change which are confirmed.
+
+    Attributes:
+        best: their numbers, best first; lower numbers first among equals.
     """
-    sign = 1 if plan.config.direction == "minimize" else -1
-    gone = {run.record.run for run in plan.earlier}
-    measured = {
-        number: sign * value
-        for number, record in latest_by_run(records).items()
-        if record.seed == plan.seed
-        and record.state in DONE
-        and number not in gone
-        and (value := record.value_of(plan.config.metric)) is not None
-    }
-    return sorted(measured, key=measured.__getitem__)[: plan.config.confirm_top]
+
+    def __init__(self, plan: Plan) -> None:
+        self._config, self._seed = plan.config, plan.seed
+        self._sign = 1 if plan.config.direction == "minimize" else -1
+        self._gone = {run.record.run for run in plan.earlier}
+        self._places: list[tuple[float, int]] = []
+        self._place_of: dict[int, tuple[float, int]] = {}
+        self.best: tuple[int, ...] = ()
+
+    def add(self, record: Record) -> set[int]:
+        """Take up a record; returns the runs that have become one of the best by it, or are no longer one."""
+        before, number = self.best, record.run
+        if number in self._place_of:
+            del self._places[bisect.bisect_left(self._places, self._place_of.pop(number))]
+        value = record.value_of(self._config.metric)
+        if record.seed == self._seed and record.state in DONE and number not in self._gone and value is not None:
+            self._place_of[number] = self._sign * value, number
+            bisect.insort(self._places, self._place_of[number])
+        self.best = tuple(number for _, number in self._places[: self._config.confirm_top])
+        return {*before} ^ {*self.best}
 
 
 def seeded(

@@ -15,7 +15,7 @@ from sequifier.search.agenda import Agenda, Task, is_paused
 from sequifier.search.attempts import Attempts, DiskFullError, Search, inputs_error
 from sequifier.search.comparable import SameInputs
 from sequifier.search.estimate import TimeLeft, disk_use
-from sequifier.search.keep_models import remove_surplus
+from sequifier.search.keep_models import Surplus
 from sequifier.search.out_of_memory import FittingBatches
 from sequifier.search.plan import PlannedRun
 from sequifier.search.slots import Event, Work
@@ -71,8 +71,9 @@ class _Loop:
         self._fitting, self._same_inputs = FittingBatches(agenda.runs), SameInputs()
         search.ledger.follow(self._fitting.add)
         search.ledger.follow(self._same_inputs.add)
-        self._left = TimeLeft(agenda.runs)
+        self._left, self._surplus = TimeLeft(agenda.runs), Surplus(search.plan)
         search.ledger.follow(self._left.add)
+        search.ledger.follow(self._surplus.add)
         for run in agenda.waiting():
             self._left.expect(run)
 
@@ -182,7 +183,7 @@ class _Loop:
     def _ended(self, running: _Running, record: Record) -> None:
         search = self._search
         search.emit("run_ended", run=running.run, slot=running.slot, record=record)
-        remove_surplus(search.plan, search.ledger.records)
+        self._surplus.remove()
         if record.state == "interrupted" and not is_paused(record) and not self._is_stopped:
             self._is_stopped = True
             self._slots.stop()

@@ -22,7 +22,7 @@ from sequifier.search.attempts import Search
 from sequifier.search.estimate import disk_use, memory_use, seconds_left
 from sequifier.search.executor import Engine
 from sequifier.search.folder import SearchFolder
-from sequifier.search.keep_models import remove_surplus
+from sequifier.search.keep_models import Surplus
 from sequifier.search.placement import Placement
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.planner import Planner
@@ -138,7 +138,7 @@ def search(
         else:
             complete_ledger(plan, ledger)
             folder.keep_config(config)
-            if remove_surplus(plan, ledger.records):  # keep_models may have had another value before
+            if Surplus(plan, ledger.records).remove():  # keep_models may have had another value before
                 folder.write_results(plan, ledger.records)
             if is_open:
                 session = _Session(planner, plan, ledger, folder, emit)
@@ -203,7 +203,7 @@ class _Session:
                 write_run_files(self.plan)
                 ended = self._train(Agenda(self.plan, self._ledger, retry_failed=False, prunes=False), interrupt)
             if ended == "complete":
-                remove_surplus(self.plan, self._ledger.records)
+                Surplus(self.plan, self._ledger.records).remove()
                 self._score_winner()
         return ended
 

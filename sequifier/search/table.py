@@ -1,6 +1,6 @@
 """A plan and its ledger as one table of trials: those that ended, and those that are still to come."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sequifier.artifacts.ledger import Ledger, Record, latest_by_run
@@ -66,16 +66,22 @@ def savings(plan: Plan, records: Sequence[Record]) -> Savings:
 
 
 def described(plan: Plan, records: Sequence[Record], files: RunFiles) -> dict[int, Record]:
-    """The last record of each run, completed from the plan, or from the run file of a run that is not planned."""
+    """The last record of each run, completed."""
+    complete = completion(plan, files)
+    return {number: complete(record) for number, record in latest_by_run(records).items()}
+
+
+def completion(plan: Plan, files: RunFiles) -> Callable[[Record], Record]:
+    """A function that completes a record from the plan, or from the run file of a run that is not planned."""
     runs = {run.number: run for run in plan.runs}
 
-    def completed(record: Record) -> Record:
+    def complete(record: Record) -> Record:
         if record.settings is not None:
             return record
         run = runs.get(record.run)
         return files.completed(record) if run is None else record.model_copy(update=run.description())
 
-    return {number: completed(record) for number, record in latest_by_run(records).items()}
+    return complete
 
 
 def complete_ledger(plan: Plan, ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from sequifier.errors import ConfigError
 from sequifier.results.ranking import ranked
 from sequifier.results.results_csv import write_results
 from sequifier.search.estimate import disk_use, seconds_left
-from sequifier.search.keep_models import surplus
+from sequifier.search.keep_models import Surplus
 from sequifier.search.repeats import with_confirmations
 from sequifier.search.session import SearchResult
 from sequifier.search.table import savings, search_table
@@ -78,7 +78,7 @@ def test_an_edited_search_loses_no_run_and_ends_with_its_table(
     lines = [*plan_lines(second, waiting), *needs_lines(second, disk_use(second, records), 10**9, 1.0)]
     assert lines
     seconds_left(waiting, second.runs, records)
-    surplus(second, records)
+    Surplus(second, records).remove()
     table = search_table(second, records)
     result = SearchResult(second, "complete", table, ranked(table), savings(second, records))
     print_table(table, result.rows)

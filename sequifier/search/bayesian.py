@@ -55,7 +55,8 @@ class Bayesian:
 
     def candidates(self, number: int, observations: Sequence[Observation]) -> Iterator[Cell]:
         """See `Strategy`: what TPE proposes, asked up to 1 + `ASKED_AGAIN` times, then cells as `Sample` draws them."""
-        if self._parameters and sum(each.outcome != "failed" for each in observations) >= STARTUP:
+        n_results = sum(each.outcome not in ("failed", "running") for each in observations)
+        if self._parameters and n_results >= STARTUP:
             with _quiet():
                 study = self._study(number, observations)
             for _ in range(1 + ASKED_AGAIN):
@@ -68,7 +69,7 @@ class Bayesian:
         import optuna
 
         digest = hashlib.blake2b(f"{self._seed}:{number}".encode(), digest_size=4).digest()
-        # Constant liar: a cell that was rejected as known is not proposed again and again.
+        # Constant liar: cells that are being tried, or were rejected as known, are not proposed again and again.
         sampler = optuna.samplers.TPESampler(
             seed=int.from_bytes(digest, "big"), n_startup_trials=STARTUP, multivariate=True, group=True,
             constant_liar=True,
@@ -93,6 +94,8 @@ class Bayesian:
                 outcome = {"state": TrialState.PRUNED, "intermediate_values": curve, "value": None}
             case "failed":
                 outcome = {"state": TrialState.FAIL}
+            case "running":
+                outcome = {"state": TrialState.RUNNING}
         return create_trial(params=values, distributions=distributions, **outcome)
 
     def _cell(self, trial: "Trial") -> Cell:

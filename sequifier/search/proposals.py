@@ -1,7 +1,7 @@
 """The runs of a Bayesian search, one by one: each follows from the records of the runs before it.
 
 A proposal depends on the ledger alone, so a search that was killed resumes with the configuration that it would have
-tried next.
+tried next. It does not wait for runs that are training: their cells count as tried, without a result.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,8 @@ class Proposer:
         """The next run, whose file is still to be written; None when there are n_samples, or no new cell is left.
 
         Args:
-            records: the ledger. Unfinished runs do not count as results, but they are not proposed again.
+            records: the ledger. Unfinished runs do not count as results, but their cells are not proposed again, nor
+                the cells around them.
         """
         latest = latest_by_run(records)
         configurations = [record for record in latest.values() if record.seed == self._plan.seed]
@@ -113,8 +114,10 @@ def _observation(record: Record, cell: Cell, metric: str) -> Observation | None:
             return Observation(cell, "finished", value=value)
         case "diverged":
             return Observation(cell, "diverged")
-        case "pruned" | "interrupted" if record.curve:  # a run paused at a rung tells as much as a pruned one
+        case "pruned" | "interrupted" | "running" if record.curve:  # up to a rung it tells as much as a pruned one
             return Observation(cell, "pruned", curve=tuple(record.curve))
+        case "running":
+            return Observation(cell, "running")
         case "finished" | "pruned" | "failed" | "oom":
             return Observation(cell, "failed")
     return None

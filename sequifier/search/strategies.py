@@ -28,13 +28,13 @@ class Observation:
     Attributes:
         cell: the one that was tried.
         outcome: finished with `value`; diverged: worse than any value; pruned after `curve`; failed: no result, which
-            says nothing about the cell.
+            says nothing about the cell; running: no result yet.
         value: the metric, where it finished.
         curve: the metric after each epoch, at least one, where it was pruned.
     """
 
     cell: Cell
-    outcome: Literal["finished", "diverged", "pruned", "failed"]
+    outcome: Literal["finished", "diverged", "pruned", "failed", "running"]
     value: float | None = None
     curve: tuple[float, ...] = ()
 

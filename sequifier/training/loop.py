@@ -80,6 +80,9 @@ def fit(
     """
     spec, progress = config.training_spec, state.progress
     while progress.epoch < spec.epochs and (progress.steps_in_epoch or not _steps_used_up(state, config)):
+        # Also before the first epoch: a run may have died between the checkpoint of an epoch and what follows from it.
+        if progress.epoch and not progress.steps_in_epoch and (reason := _reason_to_end(progress, config, calls)):
+            return reason
         for is_last in train_epoch(state, train, objective, config, seed=seed, calls=calls):
             if not is_last and _is_due(spec.eval_interval_steps, progress.step):
                 _validate(state, train, valid, objective, config, calls, ends_epoch=False)
@@ -89,12 +92,19 @@ def fit(
                 calls.save(state)
         _validate(state, train, valid, objective, config, calls, ends_epoch=True)
         calls.save(state)
-        patience = spec.early_stopping_epochs
-        if patience is not None and progress.epoch - progress.best_epoch >= patience:
-            return "early_stopping"
-        if progress.epoch < spec.epochs and (reason := calls.stop_reason(progress)) is not None:
-            return reason
-    return "finished"
+    return "early_stopping" if _has_lost_patience(progress, config) else "finished"
+
+
+def _reason_to_end(
+    progress: Progress, config: TrainConfig, calls: Calls
+) -> Literal["early_stopping"] | StopReason | None:
+    """Why a training ends between two epochs; None where it continues."""
+    return "early_stopping" if _has_lost_patience(progress, config) else calls.stop_reason(progress)
+
+
+def _has_lost_patience(progress: Progress, config: TrainConfig) -> bool:
+    patience = config.training_spec.early_stopping_epochs
+    return patience is not None and progress.epoch > 0 and progress.epoch - progress.best_epoch >= patience
 
 
 def train_epoch(

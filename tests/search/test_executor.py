@@ -1,23 +1,18 @@
 """A whole search whose runs train in an engine of the test's own: no worker process, no torch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sequifier import api
-from sequifier.artifacts.ledger import Record, read_ledger
-from sequifier.artifacts.metadata import data_fingerprint, write_metadata
+from sequifier.artifacts.ledger import read_ledger
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.search.executor import Executor
-from sequifier.search.placement import ONE_AFTER_ANOTHER, Placement
-from sequifier.search.plan import Plan
-from tests.support.searches import metadata, search
-
-METADATA = "configs/metadata_configs/x.json"
-SPLITS = [f"data/x-split{number}.parquet" for number in range(3)]
+from tests.support.engines import METADATA, SPLITS, Engine, write_project
+from tests.support.searches import search
 
 
 class Trainer:
@@ -95,34 +90,9 @@ class Trainer:
         return 1.0 + 8 / int(config["model_spec"]["dim_model"]) + 1 / epoch + int(config["seed"]) % 7 / 1000
 
 
-class Serial:
-    """An engine with one slot."""
-
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
-
-    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
-        return ONE_AFTER_ANOTHER
-
-    def executors(self, placement: Placement) -> list[Executor]:
-        return [self.executor]
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    path = tmp_path / METADATA
-    path.parent.mkdir(parents=True)
-    two = metadata()
-    by_split: dict[str, Any] = {"stride_by_split": [8] * 3, "split_ratios": [0.6, 0.2, 0.2], "rows": [60, 20, 20]}
-    hashes: list[dict[str, str]] = [{}, {}, {}]
-    fingerprint = data_fingerprint(two.columns, two.id_maps, two.selected_columns_statistics, hashes)
-    by_split |= {"sequences": [4] * 3, "column_hashes": hashes, "fingerprint": fingerprint}
-    three = two.sequifier.model_copy(update=by_split)
-    write_metadata(two.model_copy(update={"split_paths": SPLITS, "sequifier": three}), path)
-    (tmp_path / "data").mkdir()
-    for split in SPLITS:
-        (tmp_path / split).touch()
-    return tmp_path
+    return write_project(tmp_path)
 
 
 def widths(project: Path, **root: Any) -> SearchConfig:
@@ -134,7 +104,7 @@ def widths(project: Path, **root: Any) -> SearchConfig:
 
 def run(config: SearchConfig, engine: Executor) -> tuple[Any, list[str]]:
     events: list[str] = []
-    return api.search(config, engine=Serial(engine), emit=lambda event, **fields: events.append(event)), events
+    return api.search(config, engine=Engine(engine), emit=lambda event, **fields: events.append(event)), events
 
 
 def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(project: Path) -> None:

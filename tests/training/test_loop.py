@@ -11,6 +11,7 @@ from sequifier.artifacts.events import Events
 from sequifier.dataset.windows import evaluation_windows
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import evaluate
+from sequifier.training.limits import Limits
 from sequifier.training.loop import Calls, DivergedError, fit
 from sequifier.training.step import batch_loss, train_step
 from tests.support.quiet import quiet
@@ -143,3 +144,19 @@ def test_early_stopping_counts_epochs_without_a_better_value() -> None:
     state.progress.best_value, state.progress.best_epoch = -1.0, 0  # nothing can be better
     ended = fit(state, train, valid, objective_of(), config, seed=1, calls=Calls(quiet))
     assert (ended, state.progress.epoch) == ("early_stopping", 3)
+
+
+def test_a_training_that_died_after_a_checkpoint_ends_as_it_would_have_without_a_further_epoch() -> None:
+    train = split_of(events_of([30, 30]), seq_length=8, evaluation=False)
+    valid = split_of(events_of([20], seed=1), seq_length=8, evaluation=True)
+    config = config_of(epochs=5)
+    limits = Limits(until_epoch=2)
+    calls = Calls(quiet, stop_reason=lambda progress: limits.reached(progress, "minimize"))
+    state = state_of(model_of(8), config)
+    assert fit(state, train, valid, objective_of(), config, seed=1, calls=calls) == "paused"
+    assert fit(state, train, valid, objective_of(), config, seed=1, calls=calls) == "paused", (
+        "it is at the rung already"
+    )
+    assert state.progress.epoch == 2
+    assert fit(state, train, valid, objective_of(), config, seed=1, calls=Calls(quiet)) == "finished"
+    assert state.progress.epoch == 5

@@ -14,11 +14,14 @@ from sequifier.cli.live_area import drawn
 from sequifier.cli.output import duration
 from sequifier.cli.progress import ProgressDisplay
 from sequifier.cli.search_plan import memory_lines, needs_lines, plan_lines
-from sequifier.cli.search_status import RunningRun, SearchStatus
+from sequifier.cli.search_status import STOPPING, RunningRun, SearchStatus
 from sequifier.results.settings import short_text
 
 QUIET_SECONDS = 60.0
 """In a pipe, a line about the running runs is printed after this time without another line."""
+
+_SOON_SECONDS = 0.3
+"""Hundreds of short runs must not be drawn one by one."""
 
 _FEW_RUNS = 4
 """Runs that such a line names at most."""
@@ -37,10 +40,15 @@ class SearchProgress(ProgressDisplay):
         self._status = SearchStatus()
         self._last_line = time.monotonic()
         self._warnings: set[str] = set()
-        self._has_shown_time = False
+        self._has_shown_time = self._has_shown_stop = False
+        self._live: Live | None = None
+        self._drawn_at = 0.0
 
     def __call__(self, event: str, *, run: Any = None, slot: int = 0, **fields: Any) -> None:
         """Show an event of `api.search`."""
+        if event == "stopping":
+            self._status.is_stopping = True  # nothing more: a signal handler may not write
+            return
         if self._verbose is False:
             return
         if event in ("log", "config"):
@@ -54,13 +62,18 @@ class SearchProgress(ProgressDisplay):
             self._ended(fields["record"])
         elif run is not None:
             self._running(event, run.number, slot, fields)
+        if self._live is not None and event in ("run_started", "run_ended") and self._is_outdated():
+            self._live.refresh()
+        if self._status.is_stopping and not (self._is_drawn or self._has_shown_stop):
+            self._has_shown_stop = True
+            self._show(f"  {STOPPING}")
 
     def _show(self, line: str, style: str = "") -> None:
         super()._show(line, style)
         self._last_line = time.monotonic()
 
     def _planned(self, fields: dict[str, Any]) -> None:
-        self._status.planned(fields["plan"])
+        self._status.planned(fields["plan"], len(fields["placement"].slots))
         lines = [
             *plan_lines(fields["plan"], fields["to_run"]),
             *(f"  {sentence}" for sentence in fields["placement"].sentences),
@@ -73,15 +86,15 @@ class SearchProgress(ProgressDisplay):
 
     def _started(self, run: Any, slot: int, fields: dict[str, Any]) -> None:
         self._status.run_started(run, slot, fields)
-        if self._is_drawn and self._area is None:
-            self._area = Live(
+        if self._is_drawn and self._live is None:
+            self._area = self._live = Live(
                 get_renderable=self._drawn,
                 console=self._console,
                 transient=True,
                 redirect_stdout=sys.stdout.isatty(),
                 refresh_per_second=1,  # drawing takes some milliseconds of a processor that trains
             )
-            self._area.start()
+            self._live.start()
         left = fields["seconds_left"]
         if left is not None and not (self._has_shown_time or self._is_drawn):
             self._has_shown_time = True
@@ -91,7 +104,12 @@ class SearchProgress(ProgressDisplay):
             until = f"  to epoch {last}" if last < run.config.training_spec.epochs else ""
             self._show(f"run {run.number} starts  {_settings(run)}{until}")
 
+    def _is_outdated(self) -> bool:
+        """Whether the live area shall be drawn although it will be within a second."""
+        return time.monotonic() - self._drawn_at > _SOON_SECONDS
+
     def _drawn(self) -> Segments:
+        self._drawn_at = time.monotonic()
         area = drawn(self._status, width=self._console.width, height=self._console.height)
         # Rendered here, once a second; each line that is printed above the area writes it again.
         return Segments(list(self._console.render(area)))
@@ -103,7 +121,7 @@ class SearchProgress(ProgressDisplay):
         elif event == "stage":
             self._status.stage(number, slot, fields["stage"])
         elif event == "run_retried":
-            self._status.run_retried(number)
+            self._status.run_retried(number, fields["action"])
             self._show(self._fitted(f"run {number}: ", "", "", retried_text(fields)), "yellow")
         elif event == "run_log":
             # These lines are in the log of the run; on the terminal only with `verbose`, but a warning always, once.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 N_BEST = 5
 
+STOPPING = "stopping after the running epochs (Ctrl-C again: at once)"
+
 _STAGES = {"load": "loading", "training": ""}
 """Stage of a run -> its name on a terminal; others are shown as they are."""
 
@@ -26,6 +28,7 @@ class RunningRun:
         changed: its searched settings.
         slot: in which it trains.
         last_epoch: the epoch after which it ends or is paused.
+        max_steps: after which it ends at the latest; None without such a limit.
         epochs_before: trained before this start.
         stage: what it does besides training; "" while it trains.
         epoch: of the last step that it reported; 0 before the first.
@@ -40,6 +43,7 @@ class RunningRun:
     changed: Mapping[str, Any]
     slot: int
     last_epoch: int
+    max_steps: int | None = None
     epochs_before: int = 0
     stage: str = "starting"
     epoch: int = 0
@@ -65,16 +69,21 @@ class RunningRun:
         )
 
     @property
+    def n_steps(self) -> int:
+        """Its steps, those of earlier epochs included; 0 before it reported one."""
+        return min(self.last_epoch * self.steps, self.max_steps or self.last_epoch * self.steps)
+
+    @property
     def completed(self) -> float:
         """The fraction of its steps that are done."""
-        return min(self.last[1] / (self.last_epoch * self.steps), 1.0) if self.steps else 0.0
+        return min(self.last[1] / self.n_steps, 1.0) if self.n_steps else 0.0
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until it ends, at its mean speed so far; None before two steps were reported."""
         (began, first), (measured, last) = self.first, self.last
         if last == first:
             return None
-        left = (measured - began) / (last - first) * (self.last_epoch * self.steps - last)
+        left = (measured - began) / (last - first) * (self.n_steps - last)
         return max(left - (now - measured), 0.0)
 
 
@@ -142,10 +151,11 @@ class SearchStatus:
     Attributes:
         running: the runs that train, by number; a run may begin again in another slot.
         best: the best runs so far; None before the plan is known.
-        n_slots: slots that trained a run so far.
+        n_slots: runs that train at the same time.
         n_done: runs with a result, or given up.
         n_runs: of the search.
         forecast: epochs trained and expected with asha, and the paused runs; None without asha.
+        is_stopping: somebody asked for an early end.
     """
 
     running: dict[int, RunningRun] = field(default_factory=dict)
@@ -154,10 +164,12 @@ class SearchStatus:
     n_done: int = 0
     n_runs: int = 0
     forecast: Any = None
+    is_stopping: bool = False
     _ends_at: float | None = None
 
-    def planned(self, plan: Any) -> None:
+    def planned(self, plan: Any, n_slots: int = 1) -> None:
         """Count the results that the search has already."""
+        self.n_slots = n_slots
         self.best = BestRuns(plan.config.metric, plan.config.direction)
         for run in plan.runs:
             if run.record is not None:
@@ -165,19 +177,18 @@ class SearchStatus:
 
     def run_started(self, run: Any, slot: int, fields: Mapping[str, Any]) -> None:
         """A run starts in a slot."""
-        until = fields["until_epoch"]
-        epochs = run.config.training_spec.epochs
-        self.n_slots = max(self.n_slots, slot + 1)
+        spec, until = run.config.training_spec, fields["until_epoch"]
         self.n_done, self.n_runs, self.forecast = fields["n_done"], fields["n_runs"], fields["forecast"]
         left = fields["seconds_left"]
         self._ends_at = None if left is None else time.monotonic() + left
         trained = 0 if run.record is None else len(run.record.curve)
-        self.running[run.number] = RunningRun(run.number, run.changed, slot, min(until or epochs, epochs), trained)
+        last_epoch = min(until or spec.epochs, spec.epochs)
+        self.running[run.number] = RunningRun(run.number, run.changed, slot, last_epoch, spec.max_steps, trained)
 
-    def run_retried(self, number: int) -> None:
-        """A run starts again."""
-        run = self.running[number]
-        self.running[number] = RunningRun(run.number, run.changed, run.slot, run.last_epoch, run.epochs_before)
+    def run_retried(self, number: int, action: str) -> None:
+        """A run starts again, or waits to be the only one."""
+        run, stage = self.running[number], "waiting" if action == "alone" else "starting"
+        self.running[number] = replace(run, stage=stage, epoch=0, steps=0, loss=None, first=(0.0, 0), last=(0.0, 0))
 
     def step(self, number: int, slot: int, fields: Mapping[str, Any]) -> None:
         """A run reports a step."""
@@ -208,7 +219,7 @@ class SearchStatus:
         return f"{self.forecast.trained:>{len(str(expected))}}/~{expected} epochs"
 
     def progress(self) -> str:
-        """How far the search is, as a sentence: runs or epochs, paused runs, time left."""
+        """How far the search is, in a line: runs or epochs, paused runs, time left, and whether it is stopping."""
         if self.forecast is None:
             parts = [f"{self.n_done:,} of {counted(self.n_runs, 'run')} done"]
         else:
@@ -216,7 +227,11 @@ class SearchStatus:
             if self.forecast.waiting:
                 parts.append(f"{counted(self.forecast.waiting, 'run')} paused")
         seconds = self.seconds_left()
-        return ", ".join(parts if seconds is None else [*parts, f"about {duration(seconds)} left"])
+        if self.is_stopping:
+            parts.append(STOPPING)
+        elif seconds is not None:
+            parts.append(f"about {duration(seconds)} left")
+        return ", ".join(parts)
 
     def seconds_left(self) -> float | None:
         """Seconds until the search ends, which is not before its running runs do; None before a run was measured."""

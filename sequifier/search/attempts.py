@@ -113,7 +113,7 @@ class Attempts:
         self._last = event
         if event["event"] == "stage":
             self._stage = event["stage"]
-        elif event["event"] not in _LAST:
+        if event["event"] not in _LAST:
             name = "run_log" if event["event"] == "log" else event["event"]
             self._emit(name, **{key: value for key, value in event.items() if key != "event"})
 

@@ -113,7 +113,7 @@ def search(
             asks for an early end; the search then ends when the runs that train have finished their epoch.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends the search there.
-        emit: receives `planned`, and the events of `attempts.Search`.
+        emit: receives `planned`, the events of `attempts.Search`, and `stopping` from a signal handler.
 
     Raises:
         ConfigError, DataError: before anything trains.
@@ -173,7 +173,7 @@ class _Session:
         with self._record:
             self._slots = Slots(engine.executors(placement), [slot.device for slot in placement.slots])
             try:
-                ended = self._work(agenda, interrupt_by(self._slots.stop))
+                ended = self._work(agenda, interrupt_by(self._stop))
             except BaseException:
                 self._slots.end()
                 with suppress(RunError):  # the first error is the one to show; the next start writes the table
@@ -184,6 +184,11 @@ class _Session:
             found = summary(ranked(self._folder.table(self.plan, self._ledger.records)), ended)
             self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
         return ended
+
+    def _stop(self) -> None:
+        """Ask for an early end; called from a signal handler."""
+        self._emit("stopping")
+        self._slots.stop()
 
     def _work(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
         config = self._planner.config

@@ -31,7 +31,7 @@ REASON = "ValueError: the state\nof things [bold] is not known; to reproduce: se
 
 
 def planned_run(number: int, record: Record | None = None, **changed: Any) -> Any:
-    config = SimpleNamespace(training_spec=SimpleNamespace(epochs=10))
+    config = SimpleNamespace(training_spec=SimpleNamespace(epochs=10, max_steps=None))
     return SimpleNamespace(number=number, changed=changed or SETTINGS, record=record, config=config)
 
 
@@ -119,7 +119,7 @@ def test_a_run_that_ended_is_one_line_with_its_whole_loss(
 def test_no_line_of_the_live_area_is_wider_than_the_terminal(width: int) -> None:
     status = SearchStatus()
     known = [planned_run(n, record(n, loss=1.0 + n / 7)) for n in range(1000, 1009)]
-    status.planned(plan(*known, metric="val_loss"))
+    status.planned(plan(*known), n_slots=40)
     for slot in range(40):
         run = planned_run(slot, **{**SETTINGS, "dim_model": 2**slot, "dropout": slot / 100})
         fields = {"until_epoch": 3, "n_done": 9, "n_runs": 2000, "forecast": None, "seconds_left": 7200.0}
@@ -207,7 +207,8 @@ def test_events_of_two_slots_belong_to_their_runs(
     for action in ("halve", "alone", "resume"):
         fields = {"reason": "ran out of memory", "action": action, "batch": batch}
         shown.show("run_retried", run=planned_run(1), slot=0, **fields)
-    assert status.running[1].loss is None, "it starts again"
+        expected = "waiting" if action == "alone" else "starting"
+        assert (status.running[1].loss, status.running[1].stage) == (None, expected), "it starts again"
     assert [line for line in shown.lines() if line.startswith("run 1")] == [
         "run 1: begins again with batch_size 16 x 2: ran out of memory",
         "run 1: begins again alone: ran out of memory",
@@ -272,6 +273,36 @@ def test_a_pipe_shows_life_in_a_long_run(capsys: pytest.CaptureFixture[str], mon
     doing = "run 0 epoch 1/10 loss 1.5000; run 1 starting; run 2 starting; run 3 starting; 2 more runs"
     assert capsys.readouterr().err.splitlines() == [f"  0 of 9 runs done; {doing}"] * 2
     assert search_display.QUIET_SECONDS == 60
+
+
+def test_a_search_that_stops_early_says_so(
+    display: Callable[[int], Display], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = display(110)
+    shown.start(1, seconds_left=90.0)
+    assert shown.show._status.progress() == "0 of 12 runs done, about 90 s left"
+    shown.show("stopping")
+    assert (
+        shown.show._status.progress() == "0 of 12 runs done, stopping after the running epochs (Ctrl-C again: at once)"
+    )
+    piped, run = SearchProgress(None), planned_run(1, dropout=0.1)
+    fields: Mapping[str, Any] = {"until_epoch": 3, "n_done": 0, "n_runs": 2, "forecast": None, "seconds_left": None}
+    piped("run_started", run=run, **fields)
+    piped("stopping")
+    assert capsys.readouterr().err == "", "a signal handler may interrupt another line"
+    for _ in range(2):
+        piped("stage", run=run, stage="validation")
+    assert capsys.readouterr().err == "  stopping after the running epochs (Ctrl-C again: at once)\n"
+
+
+def test_a_limit_of_steps_ends_the_bar(display: Callable[[int], Display]) -> None:
+    shown, run = display(110), planned_run(1)
+    run.config.training_spec.max_steps = 40
+    fields: Mapping[str, Any] = {"until_epoch": None, "n_done": 0, "n_runs": 1, "forecast": None, "seconds_left": None}
+    shown.show("run_started", run=run, **fields)
+    assert shown.show._status.running[1].completed == 0.0
+    shown.step(1, 10, steps=200)
+    assert shown.show._status.running[1].completed == 0.25
 
 
 def test_verbose_prints_the_lines_of_runs_with_their_numbers(capsys: pytest.CaptureFixture[str]) -> None:

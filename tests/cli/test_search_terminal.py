@@ -33,7 +33,7 @@ def test_a_search_on_a_terminal(shop: Path, search_config: WriteConfig) -> None:
     assert not [line for line in shown.screen.wrapped if line in of_runs or "━" in line]
     areas = [frame for frame in shown.frames if any("best so far by val_loss (lower is better)" in x for x in frame)]
     assert areas, "the best runs were shown meanwhile"
-    assert re.match(r"[1-4] of 4 runs done", areas[-1][-1])
+    assert any(re.match(r"[1-4] of 4 runs done", line) for frame in areas for line in frame)
     assert [line for line in shown.screen.lines if line.startswith("best model:")]
 
 
@@ -43,5 +43,6 @@ def test_ctrl_c_removes_the_live_area(shop: Path, search_config: WriteConfig) ->
     shown = search(shop, config, interrupt_at="of 4 runs done")
     assert shown.code == 130
     assert shown.screen.is_cursor_visible
+    assert any("stopping after the running epochs" in line for frame in shown.frames for line in frame)
     assert not [line for line in shown.screen.lines if "runs done" in line or "━" in line]
     assert [line for line in shown.screen.lines if line.startswith("[0/4] run 0  ")]

@@ -51,8 +51,13 @@ def can_fuse(optimizer_class: type[Optimizer], options: Mapping[str, Any], param
     if optimizer_class in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
         device_types = {"cuda", "cpu"}
     elif optimizer_class is torch.optim.Adagrad:
-        device_types = {"cpu"}
+        device_types = {"cuda", "cpu"} if _adagrad_has_cuda_kernel() else {"cpu"}
     is_chosen = bool({"fused", "foreach"} & options.keys())
     return not is_chosen and all(
         parameter.dtype == torch.float32 and parameter.device.type in device_types for parameter in parameters
     )
+
+
+def _adagrad_has_cuda_kernel() -> bool:
+    """Whether this torch has that kernel for CUDA, as newer ones do."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key("aten::_fused_adagrad_", "CUDA")

@@ -82,7 +82,8 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Fake tensors let these take indices from the host, as torch does on a GPU: with a copy that waits.
         if "index" in name and len(_devices((args, kwargs), at_least=1)) > 1:
             raise RuntimeError(f"{name}: operands on {' and '.join(sorted(before))}")
-        result = func(*args, **kwargs)
+        # torch has no shapes-only version of all fused optimizers.
+        result = None if name.startswith("_fused_") and name.endswith("_") else func(*args, **kwargs)
         devices = before | _devices(result)
         if name in ("_to_copy", "copy_") and devices == {"cpu", "cuda"}:
             self._copied(args[1] if name == "copy_" else args[0], is_blocking=not kwargs.get("non_blocking", False))
@@ -94,7 +95,7 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return a number in place of the one that a fake tensor does not have."""
         if tensor.device.type == "cuda":
             self.syncs["read of a number"] += 1
-        return False if tensor.dtype == torch.bool else 0.0 if tensor.dtype.is_floating_point else 0
+        return False if tensor.dtype == torch.bool else 0.5 if tensor.dtype.is_floating_point else 1
 
     def _shape_from_numbers(self, name: str, args: Any) -> Any:
         """Return the result of an operator whose shape depends on numbers, as if they were all true; else None."""
@@ -147,6 +148,8 @@ def fake_cuda(*, n_devices: int = 1) -> Iterator[None]:
         stack.enter_context(mock.patch(scaler_is_off, lambda: False))
         stack.enter_context(mock.patch.object(nn.Module, "to", _moved))
         stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pinned))
+        # Otherwise `torch.tensor(1.0, device="cuda")` would copy a number to a real GPU.
+        stack.enter_context(mock.patch.object(FakeTensorMode, "avoid_device_init", True))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         yield
 

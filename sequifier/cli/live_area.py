@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sequifier.cli.output import counted, duration
+from sequifier.cli.output import duration
 from sequifier.cli.search_status import BestRuns, RunningRun, SearchStatus
+from sequifier.percent import counted
 from sequifier.results.settings import short_text
 from sequifier.results.terminal_table import broken_head
 

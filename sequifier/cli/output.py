@@ -54,11 +54,6 @@ def console(*, err: bool = False, **options: Any) -> "Console":
     return PrintableConsole(stderr=err, highlight=False, **options)
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number with its noun: `1 run`, `2,000 runs`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def duration(seconds: float) -> str:
     """Return seconds as 45 s, 12 min or 3.4 h."""
     if seconds < 90:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from sequifier.cli.output import counted, duration
+from sequifier.cli.output import duration
 from sequifier.cli.progress import BarDisplay
+from sequifier.percent import counted
 from sequifier.results.settings import short_text
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from sequifier.cli.options import Command
-from sequifier.cli.output import console, counted, echo
+from sequifier.cli.output import console, echo
+from sequifier.percent import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

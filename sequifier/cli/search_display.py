@@ -77,7 +77,7 @@ class SearchProgress(ProgressDisplay):
         lines = [
             *plan_lines(fields["plan"], fields["to_run"]),
             *(f"  {sentence}" for sentence in fields["placement"].sentences),
-            *memory_lines(fields["memory"]),
+            *memory_lines(fields["memory"], fields["placement"]),
             *needs_lines(fields["plan"], fields["disk"], fields["free_bytes"], fields["seconds_left"]),
         ]
         for line in lines:

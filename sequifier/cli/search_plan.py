@@ -2,22 +2,34 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sequifier.cli.output import counted, duration
+from sequifier.cli.output import duration
 from sequifier.config.size import size_text
-from sequifier.machine import memory_bytes
+from sequifier.percent import counted
+
+if TYPE_CHECKING:
+    from sequifier.search.memory import MemoryUse
+    from sequifier.search.placement import Placement
 
 
-def memory_lines(memory: tuple[int, int] | None) -> list[str]:
-    """The memory that training needs, and a warning where this machine has less."""
+def memory_lines(memory: "MemoryUse | None", placement: "Placement") -> list[str]:
+    """The memory that the runs of one device need at the same time, and a warning where it has less."""
     if memory is None:
         return []
-    least, most = memory
-    amount = size_text(most) if size_text(least) == size_text(most) else f"{size_text(least)} to {size_text(most)}"
-    lines = [f"  memory: about {amount} for training, plus libraries and data"]
-    if most > (available := memory_bytes()):
-        lines.append(f"  warning: this machine has {size_text(available)}; runs that do not fit end as oom")
+    together = placement.runs_per_device
+    least, most = size_text(together * memory.least), size_text(together * memory.most)
+    amount = most if least == most else f"{least} to {most}"
+    runs = "" if together == 1 else f" of {together} runs at a time"
+    if placement.is_on_gpu:
+        needed, where = together * memory.most, "the GPU"
+        lines = [f"  memory: about {amount} on a GPU for training{runs}, estimated as on a CPU"]
+    else:
+        needed, where = together * memory.process, "this machine"
+        base = size_text(together * memory.base)
+        lines = [f"  memory: about {amount} for training{runs}, and {base} for libraries and data"]
+    if placement.memory is not None and needed > placement.memory:
+        lines.append(f"  warning: {where} has {size_text(placement.memory)}; runs that do not fit end as oom")
     return lines
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sequifier.cli.output import counted, duration
+from sequifier.cli.output import duration
+from sequifier.percent import counted
 
 if TYPE_CHECKING:
     from sequifier.artifacts.ledger import Record

@@ -19,6 +19,9 @@ from sequifier.config.training import ENOUGH_NUMBERS, Format
 CPU_INFO = Path("/proc/cpuinfo")
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
+LIBRARIES = 350_000_000
+"""Size of a worker before its first run: Python, torch and the other libraries."""
+
 FIRST_STEP = 80 << 20
 """Code and work space of torch, MKL and oneDNN that the first step of a process touches, on a CPU."""
 
@@ -56,6 +59,16 @@ def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_un
         optimizer_copies=_optimizer_copies(spec.optimizer),
         products=(given or {}).get("linear", "float32"),
     )
+
+
+def reading_memory(n_rows: int, n_columns: int) -> int:
+    """Bytes that reading a split takes: twice its id and position (16 bytes a row) and twice each column (4 bytes)."""
+    return n_rows * (32 + 8 * n_columns)
+
+
+def kept_memory(n_rows: int, n_columns: int) -> int:
+    """Bytes of a split in memory: a position (8 bytes a row) and each column (4 bytes)."""
+    return n_rows * (8 + 4 * n_columns)
 
 
 def machine_has_matrix_unit() -> bool:

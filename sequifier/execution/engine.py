@@ -5,7 +5,10 @@ from pathlib import Path
 
 from sequifier.artifacts.ledger import Record
 from sequifier.execution.local import LocalExecutor
-from sequifier.search.placement import ONE_AFTER_ANOTHER, Placement
+from sequifier.execution.machine import this_machine
+from sequifier.execution.placement import place
+from sequifier.search.memory import MemoryUse
+from sequifier.search.placement import Placement
 from sequifier.search.plan import Plan
 
 LOG_FILE = "worker.log"
@@ -23,9 +26,9 @@ class LocalEngine:
     def __init__(self, folder: Path, *, stall_seconds: float) -> None:
         self._folder, self._stall_seconds = folder, stall_seconds
 
-    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
-        """One run after another."""
-        return ONE_AFTER_ANOTHER
+    def place(self, plan: Plan, memory: MemoryUse | None, records: Sequence[Record]) -> Placement:
+        """What `execution.devices` says, or as many workers as fit; see execution/placement.py."""
+        return place(plan, memory, records, this_machine())
 
     def executors(self, placement: Placement) -> list[LocalExecutor]:
         """A worker for each slot; none is started yet."""

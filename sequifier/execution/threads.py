@@ -21,8 +21,12 @@ def share_processors() -> None:
     By default the second row is six times the first (measured at another size). So threads spin longer when no other
     process works while this one starts; a process that starts later takes 3,000 spins, which keeps its share of time.
     """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = SPINS_BESIDE_OTHERS if _others_work() else SPINS_ALONE
+    os.environ.update(spinning(SPINS_BESIDE_OTHERS if _others_work() else SPINS_ALONE))
+
+
+def spinning(spins: str) -> dict[str, str]:
+    """The variables that set the number of spins; none when the user has set how threads wait."""
+    return {} if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() else {"GOMP_SPINCOUNT": spins}
 
 
 def _others_work() -> bool:

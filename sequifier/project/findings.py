@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sequifier.percent import counted
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import Facts
 from sequifier.project.inspect_columns import InspectedColumn
@@ -96,11 +97,6 @@ class Findings:
         if choice.use == "real":
             return f"{text} in this target: models would learn to predict the mean there; better remove those rows"
         return f"{text}; unknown targets do not count"
-
-
-def counted(n: int, unit: str) -> str:
-    """A number with its unit: `1 event`, `2,000 events`."""
-    return f"{n:,} {unit}" if n == 1 else f"{n:,} {unit}s"
 
 
 def shown_name(column: str) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from sequifier.project.findings import Findings, counted, shown_name
+from sequifier.percent import counted
+from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import RUNS, SLOW_MINUTES
 from sequifier.project.table_configs import duration
 from sequifier.project.table_copy import TableCopy

@@ -20,7 +20,7 @@ from sequifier.search.executor import Executor
 from sequifier.search.failures import decide, is_disk_full, is_shared
 from sequifier.search.out_of_memory import Batch, FittingBatches, halved
 from sequifier.search.plan import Plan, PlannedRun
-from sequifier.search.run_file import batch_in, edited, run_file
+from sequifier.search.run_file import batch_in, edited, run_file, set_threads
 from sequifier.search.slots import Event, Slots, Work
 
 OTHER_MASKS = "; dropout draws its masks for each smaller batch, so they are not those of the planned batch"
@@ -292,6 +292,7 @@ class Attempts:
         if problem is not None:
             write_text(self._run.path, run_file(self._run, self._search.plan))
             self._search.emit("log", line=f"{self._run.path} {problem}; written again as planned")
+        set_threads(self._run)  # an earlier start may have had another number
         return batch_in(self._run.path)
 
     def _start_smaller(self) -> str | None:

@@ -1,15 +1,12 @@
-"""What the rest of a search needs: time, from the runs so far; disk and memory, from the sizes of its models."""
+"""What the rest of a search needs: time, from the runs so far; disk, from the sizes of its models."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
-from sequifier.config.architecture import architecture
-from sequifier.config.memory import machine_has_matrix_unit, run_memory
-from sequifier.config.resolve import DataSchema
 from sequifier.results.training import model_files
 from sequifier.search.plan import Plan, PlannedRun
-from sequifier.search.repeats import CONFIRMING_SEEDS
+from sequifier.search.repeats import n_to_come
 
 _FIXED_PARAMETERS = 20_000
 """Cost of an epoch that does not grow with the model (gathering, losses, Python), in weights of equal cost."""
@@ -71,27 +68,13 @@ def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool 
     ]
     for several in (sizes, others):
         if several:
-            confirmed = min(config.confirm_top, len(plan.runs) + plan.n_to_propose)
-            more = plan.n_to_propose * config.repeats + confirmed * CONFIRMING_SEEDS
-            several += [sum(several) / len(several)] * more
+            several += [sum(several) / len(several)] * n_to_come(plan)
     keep = config.keep_models
     kept = len(sizes) if keep == "all" else 1 if keep == "best" else keep
     # A model is written before it is removed, and one that waits for further seeds stays until they are trained.
     waiting = len(sizes) // config.repeats if config.repeats > 1 else 0
     passing = sizes[kept : max(kept + config.confirm_top, waiting) + 1]
     return DiskUse(round(sum(sizes[:kept])), round(sum(passing)), round(sum(others)))
-
-
-def memory_use(runs: Iterable[PlannedRun], data: DataSchema) -> tuple[int, int] | None:
-    """The least and the most bytes that one of these runs needs at its peak; None without runs.
-
-    Args:
-        runs: to come.
-        data: the data set.
-    """
-    has_matrix_unit = machine_has_matrix_unit()  # reads a file that is long on a machine with many cores
-    needs = [run_memory(run.config, architecture(run.config, data), has_matrix_unit=has_matrix_unit) for run in runs]
-    return (min(needs), max(needs)) if needs else None
 
 
 class TimeLeft:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sequifier.artifacts.ledger import Record
+from sequifier.search.memory import MemoryUse
 from sequifier.search.placement import Placement
 from sequifier.search.plan import Plan
 
@@ -99,12 +100,12 @@ class Executor(Protocol):
 class Engine(Protocol):
     """The devices that a search trains on."""
 
-    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
+    def place(self, plan: Plan, memory: MemoryUse | None, records: Sequence[Record]) -> Placement:
         """Decide where the runs of a search train.
 
         Args:
             plan: of the search.
-            memory: bytes that its largest run needs, beside libraries and data.
+            memory: that a process needs for the runs without a result; None where there are none.
             records: the ledger.
 
         Raises:

@@ -3,6 +3,7 @@
 An engine (execution/) makes it from what the machine has.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -30,12 +31,20 @@ class Placement:
         slots: at least one.
         cpu_threads: of every run, written into its file; None: as the machine has processors.
         sentences: what was chosen and why, for the plan. Each is shorter than a line of a terminal.
+        memory: bytes that the runs of one device share: of the machine, or of the smallest GPU; None: not known.
     """
 
     slots: tuple[Slot, ...]
     cpu_threads: int | None = None
     sentences: tuple[str, ...] = ()
+    memory: int | None = None
 
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether the runs train on GPUs."""
+        return self.slots[0].device is not None
 
-ONE_AFTER_ANOTHER = Placement((Slot("worker 0"),))
-"""One run at a time, on the device and with the threads that its file says."""
+    @property
+    def runs_per_device(self) -> int:
+        """The most runs that train on one device at the same time."""
+        return max(Counter(slot.device for slot in self.slots).values())

@@ -1,11 +1,11 @@
 """The plan of a search: its runs, and how they differ from its ledger. search/make_plan.py makes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.ledger import Record, State
+from sequifier.artifacts.ledger import DONE, Record, State
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 
@@ -64,6 +64,12 @@ class PlannedRun:
             "seed": self.config.seed,
         }
         return Record(**{**known, **batch, **self.description(), **fields})
+
+    def with_threads(self, cpu_threads: int | None) -> "PlannedRun":
+        """The same run with this number of threads."""
+        if self.config.cpu_threads == cpu_threads:
+            return self
+        return replace(self, config=self.config.model_copy(update={"cpu_threads": cpu_threads}))
 
     def description(self) -> dict[str, Any]:
         """Settings, size and columns of the run, as fields of its record."""
@@ -173,6 +179,10 @@ class Plan:
     not_sampled: frozenset[int] = frozenset()
     searched: tuple[str, ...] = ()
 
+    def with_threads(self, cpu_threads: int | None) -> "Plan":
+        """The same plan, its runs with this number of threads; their identities do not depend on it."""
+        return replace(self, runs=tuple(run.with_threads(cpu_threads) for run in self.runs))
+
     def difference(self) -> Difference:
         """The differences from the ledger."""
         changed = {pair.now: pair for pair in self.changed}
@@ -186,6 +196,11 @@ class Plan:
             gone=tuple(gone),
             not_sampled=tuple(sorted(self.not_sampled)),
         )
+
+    @property
+    def without_result(self) -> tuple[PlannedRun, ...]:
+        """Runs that can still train: new and unfinished ones, and failed ones, which the user may retry."""
+        return tuple(run for run in self.runs if run.record is None or run.record.state not in DONE)
 
     @property
     def new(self) -> tuple[PlannedRun, ...]:

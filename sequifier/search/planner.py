@@ -35,6 +35,7 @@ class Planner:
         self.metadata = read_metadata(self._path)
         self._steps_of = StepCounter(self.metadata)
         self._proposer: Proposer | None = None
+        self._cpu_threads = config.cpu_threads
 
     @property
     def proposes(self) -> bool:
@@ -46,9 +47,14 @@ class Planner:
         """Why proposed cells are not valid runs, and how many for each reason."""
         return {} if self._proposer is None else self._proposer.refused
 
+    def use_threads(self, cpu_threads: int | None) -> None:
+        """Give this number of threads to all runs that are planned or proposed from now on."""
+        self._cpu_threads = cpu_threads
+
     def plan(self, records: Sequence[Record]) -> Plan:
         """The plan with all repeats, given the ledger."""
-        return with_repeats(make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of), records)
+        plan = make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of)
+        return with_repeats(plan.with_threads(self._cpu_threads), records)
 
     def propose(self, plan: Plan, records: Sequence[Record]) -> PlannedRun | None:
         """The next run of a strategy that learns from results, its run file written."""
@@ -58,6 +64,7 @@ class Planner:
             self._proposer = Proposer(plan, self.metadata, steps_of=self._steps_of)
         proposed = self._proposer.next(records)
         if proposed is not None:
+            proposed = proposed.with_threads(self._cpu_threads)
             write_run_files(replace(plan, runs=(proposed,)))
         return proposed
 

@@ -15,6 +15,12 @@ CONFIRMING_SEEDS = 2
 """Further seeds that a confirmed configuration is trained with."""
 
 
+def n_to_come(plan: Plan) -> int:
+    """The number of runs that are not in a plan yet: proposals with all their seeds, and confirmations."""
+    confirmed = min(plan.config.confirm_top, len(plan.runs) + plan.n_to_propose)
+    return plan.n_to_propose * plan.config.repeats + confirmed * CONFIRMING_SEEDS
+
+
 def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     """The plan with `repeats` runs of each configuration: all configurations first, then all with the next seed.
 

@@ -1,11 +1,13 @@
 """The file of a run: a complete `train.yaml`, written from the plan and compared with it before the run trains."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sequifier.config.dump import dump_yaml
+from sequifier.artifacts.atomic import write_text
+from sequifier.config.dump import dump_yaml, scalar
 from sequifier.config.fields import COUNTED, FROM_METADATA
 from sequifier.config.identity import identity, plain
 from sequifier.config.search import SearchConfig
@@ -17,6 +19,8 @@ from sequifier.search.plan import Plan, PlannedRun
 
 _BATCH = ("batch_size", "accumulation_steps", "effective_batch_size")
 """Fields of training_spec that a retry rewrites."""
+
+_THREADS = re.compile(r"^cpu_threads:.*$", re.MULTILINE)
 
 
 def run_folder(config: SearchConfig) -> Path:
@@ -64,6 +68,17 @@ def run_file(run: PlannedRun, plan: Plan, *, comments: Mapping[str, str] | None 
     for name in (*FROM_METADATA, "target_column_types"):
         del values[name]
     return dump_yaml(values, header=header, comments=comments)
+
+
+def set_threads(run: PlannedRun) -> None:
+    """Give an existing run file the run's number of threads; everything else stays, a batch that was cut too."""
+    text = run.path.read_text(encoding="utf-8")
+    line = f"cpu_threads: {scalar(run.config.cpu_threads)}"
+    changed, found = _THREADS.subn(line, text, count=1)
+    if not found:
+        changed = f"{text.rstrip()}\n{line}\n"
+    if changed != text:
+        write_text(run.path, changed)
 
 
 def batch_in(path: Path) -> Batch:

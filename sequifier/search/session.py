@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sequifier.artifacts.disk import free_bytes
-from sequifier.artifacts.ledger import DONE, Ledger, Record, read_ledger
+from sequifier.artifacts.ledger import Ledger, Record, read_ledger
 from sequifier.callbacks import Emit
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
@@ -19,10 +19,11 @@ from sequifier.errors import RunError
 from sequifier.results.trials import Table
 from sequifier.search.agenda import Agenda
 from sequifier.search.attempts import Search
-from sequifier.search.estimate import disk_use, memory_use, seconds_left
+from sequifier.search.estimate import disk_use, seconds_left
 from sequifier.search.executor import Engine
 from sequifier.search.folder import SearchFolder
 from sequifier.search.keep_models import Surplus
+from sequifier.search.memory import MemoryUse, memory_use
 from sequifier.search.placement import Placement
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.planner import Planner
@@ -247,14 +248,13 @@ def _folder(config: SearchConfig) -> Path:
     return config.root / "logs" / config.hp_search_name
 
 
-def _placed(
-    planner: Planner, engine: Engine, records: Sequence[Record]
-) -> tuple[Plan, tuple[int, int] | None, Placement]:
-    """The plan, the least and the most memory that a run without a result needs, and where the runs train."""
+def _placed(planner: Planner, engine: Engine, records: Sequence[Record]) -> tuple[Plan, MemoryUse | None, Placement]:
+    """The plan, the memory that runs without a result need, and where they train."""
     plan = planner.plan(records)
-    to_train = [run for run in plan.runs if run.record is None or run.record.state not in DONE]
-    memory = memory_use(to_train, planner.metadata)
-    return plan, memory, engine.place(plan, memory[1] if memory else 0, records)
+    memory = memory_use(plan, planner.metadata)
+    placement = engine.place(plan, memory, records)
+    planner.use_threads(placement.cpu_threads)
+    return plan.with_threads(placement.cpu_threads), memory, placement
 
 
 def _emit_plan(
@@ -262,7 +262,7 @@ def _emit_plan(
     plan: Plan,
     to_run: Sequence[PlannedRun],
     records: Sequence[Record],
-    memory: tuple[int, int] | None,
+    memory: MemoryUse | None,
     placement: Placement,
 ) -> None:
     """Emit a plan, with the time, disk and memory that the rest of it needs."""

@@ -274,8 +274,17 @@ class Space:
                 chosen = list(first)
                 chosen[one], chosen[other] = left, right
                 combined[tuple(chosen)] = None
-        for chosen_ones in combined:
-            yield Cell(tuple(digit for digit, _ in chosen_ones), tuple(draws for _, draws in chosen_ones))
+        yield from map(_cell, combined)
+
+    def largest(self, size: Callable[[Cell], float]) -> Cell:
+        """The cell with the largest size, found dimension by dimension: exact where each adds to it on its own."""
+        choices = [list(dict.fromkeys(dimension.extremes())) for dimension in self.dimensions]
+        chosen = [several[0] for several in choices]
+        for number, several in enumerate(choices):
+            cells = [(*chosen[:number], choice, *chosen[number + 1 :]) for choice in several]
+            sizes = [size(_cell(cell)) for cell in cells]
+            chosen = list(cells[sizes.index(max(sizes))])
+        return _cell(chosen)
 
     def around(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a whole run of which some are given, by dotted key; see `Dimension.around`."""
@@ -299,3 +308,9 @@ class Space:
             index, digit = divmod(index, size)
             digits.append(digit)
         return tuple(reversed(digits))
+
+
+def _cell(choices: Iterable[tuple[int, tuple[float, ...]]]) -> Cell:
+    """The cell with a choice of each dimension, and the proportions for its continuous ranges."""
+    digits_and_draws = list(choices)
+    return Cell(tuple(digit for digit, _ in digits_and_draws), tuple(draws for _, draws in digits_and_draws))

@@ -12,6 +12,7 @@ from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
 from sequifier.artifacts.split_file import n_rows_of
 from sequifier.config.loading.paths import find_input
+from sequifier.config.memory import reading_memory
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
@@ -37,8 +38,7 @@ def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[s
         return not spec.load_full_data_to_ram, []
     found = {find_data(config, key) for key in DATA_PATHS}
     rows = [n_rows_of(path, config.read_format) for path in found]
-    # Reading a split takes twice its id and position (16 bytes) and twice each column (4 bytes).
-    needed = sum(rows) * (32 + 8 * len(_columns(config, metadata))) / 1e9
+    needed = reading_memory(sum(rows), len(_columns(config, metadata))) / 1e9
     if needed <= spec.max_ram_gb:
         return False, []
     warning = f"reading the splits would take about {needed:.3g} GB, max_ram_gb is {spec.max_ram_gb:g}: "

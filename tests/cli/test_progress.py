@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from sequifier.cli.search_plan import memory_lines, needs_lines
 from sequifier.cli.tables import refused_text
 from sequifier.config.size import size_text
 from sequifier.search.estimate import DiskUse
+from sequifier.search.memory import MemoryUse
+from sequifier.search.placement import Placement, Slot
 
 
 def plan(keep_models: str | int = "all") -> Any:
@@ -26,15 +26,31 @@ def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
     assert needs_lines(plan(), None, 10**9, 720.0) == ["  time left: about 12 min, estimated from the runs so far"]
 
 
-def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sequifier.cli.search_plan.memory_bytes", lambda: 16_000_000_000)
-    assert memory_lines(None) == []
-    assert memory_lines((34_000_000, 34_100_000)) == ["  memory: about 34 MB for training, plus libraries and data"]
-    several, warning = memory_lines((34_000_000, 20_000_000_000))
-    assert several.startswith("  memory: about 34 MB to 20.0 GB for")
+def placed(*devices: int | None) -> Placement:
+    """A placement with 16 GB for each device."""
+    return Placement(tuple(Slot("worker", device) for device in devices), memory=16_000_000_000)
+
+
+def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less() -> None:
+    assert memory_lines(None, placed(None)) == []
+    assert memory_lines(MemoryUse(34_000_000, 34_100_000, 0), placed(None)) == [
+        "  memory: about 34 MB for training, and 350 MB for libraries and data"
+    ]
+    several, warning = memory_lines(MemoryUse(34_000_000, 15_700_000_000, 10_000_000), placed(None))
+    assert several == "  memory: about 34 MB to 15.7 GB for training, and 360 MB for libraries and data"
     assert warning == "  warning: this machine has 16.0 GB; runs that do not fit end as oom"
+
+
+def test_the_memory_of_runs_that_share_a_device_is_added_up() -> None:
+    together, warning = memory_lines(MemoryUse(30_000_000, 8_000_000_000, 0), placed(None, None))
+    assert together == (
+        "  memory: about 60 MB to 16.0 GB for training of 2 runs at a time, and 700 MB for libraries and data"
+    )
+    assert warning.startswith("  warning: this machine has 16.0 GB")
+    (one_each,) = memory_lines(MemoryUse(30_000_000, 8_000_000_000, 0), placed(0, 1))
+    assert one_each == "  memory: about 30 MB to 8.0 GB on a GPU for training, estimated as on a CPU"
+    *_, warning = memory_lines(MemoryUse(30_000_000, 9_000_000_000, 0), placed(0, 1, 0))
+    assert warning == "  warning: the GPU has 16.0 GB; runs that do not fit end as oom"
 
 
 def test_more_than_is_free_is_a_warning() -> None:

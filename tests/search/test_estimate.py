@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from sequifier.artifacts.ledger import Record, State
-from sequifier.config.architecture import architecture
-from sequifier.config.memory import machine_has_matrix_unit, run_memory
-from sequifier.search.estimate import TimeLeft, disk_use, memory_use, seconds_left
+from sequifier.search.estimate import TimeLeft, disk_use, seconds_left
 from sequifier.search.make_plan import make_plan
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import with_repeats
@@ -127,13 +125,3 @@ def test_a_failed_run_that_is_trained_again_is_counted_until_it_ends(tmp_path: P
     assert left.seconds(epochs_left=1) == pytest.approx(again / 3)
     left.add(record_of(second, "failed"))
     assert left.seconds() == 0.0
-
-
-def test_the_memory_of_the_smallest_and_the_largest_run_is_estimated() -> None:
-    plan = make_plan(search(model={"num_layers": [1, 2, 8]}, training={"batch_size": [8, 512]}), metadata())
-    found = memory_use(plan.runs, metadata())
-    assert found is not None
-    unit = machine_has_matrix_unit()
-    needs = [run_memory(run.config, architecture(run.config, metadata()), has_matrix_unit=unit) for run in plan.runs]
-    assert found == (min(needs), max(needs)) and found[0] < found[1]
-    assert memory_use([], metadata()) is None

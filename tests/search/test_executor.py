@@ -22,6 +22,7 @@ class Trainer:
         self.root, self.stop_in = root, stop_in
         self.calls: list[str] = []
         self.trained: dict[str, int] = {}  # epochs of each run
+        self.threads: dict[str, int | None] = {}  # of each run
         self.is_stopping = False
 
     def start(self) -> None:
@@ -50,6 +51,7 @@ class Trainer:
             self.stop()
             last, ended = 1, "interrupted"
         self.trained[name] = last
+        self.threads[name] = config["cpu_threads"]
         curve = [self.loss(config, epoch) for epoch in range(1, last + 1)]
         for epoch, loss in enumerate(curve, start=1):
             yield {"event": "epoch", "epoch": epoch, "epochs": epochs, "val_loss": loss}
@@ -102,9 +104,10 @@ def widths(project: Path, **root: Any) -> SearchConfig:
     return search(model=model, training=training, project_root=str(project), seed=3, **root)
 
 
-def run(config: SearchConfig, engine: Executor) -> tuple[Any, list[str]]:
+def run(config: SearchConfig, engine: Executor, cpu_threads: int | None = None) -> tuple[Any, list[str]]:
     events: list[str] = []
-    return api.search(config, engine=Engine(engine), emit=lambda event, **fields: events.append(event)), events
+    serial = Engine(engine, cpu_threads=cpu_threads)
+    return api.search(config, engine=serial, emit=lambda event, **fields: events.append(event)), events
 
 
 def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(project: Path) -> None:
@@ -151,3 +154,26 @@ def test_an_engine_that_fails_is_closed_and_the_results_so_far_are_written(proje
         run(widths(project), engine)
     assert engine.calls[-1] == "close"
     assert "demo-run-0" in (project / "logs/demo/results.csv").read_text()
+
+
+@pytest.mark.parametrize(("strategy", "n_runs"), [("grid", 8), ("bayesian", 8)])
+def test_the_engine_says_how_many_threads_each_run_has(project: Path, strategy: str, n_runs: int) -> None:
+    """Also further seeds, proposals and confirmations, whose files are written later."""
+    values: dict[str, Any] = {"search_strategy": strategy, "n_samples": 3, "repeats": 2, "confirm_top": 1}
+    engine = Trainer(project)
+    run(widths(project, **values), engine, cpu_threads=3)
+    assert engine.threads == {f"demo-run-{number}": 3 for number in range(n_runs)}
+    threads = {record.name: record.identity for record in read_ledger(project / "logs/demo")}
+    assert len(set(threads.values())) == n_runs
+    again = Trainer(project)
+    run(widths(project, **values), again, cpu_threads=2)
+    assert again.threads == {}, "the same runs: threads are no part of their identity"
+
+
+def test_unfinished_runs_train_with_the_threads_of_this_start(project: Path) -> None:
+    run(widths(project), Trainer(project, stop_in="demo-run-1"), cpu_threads=3)
+    engine = Trainer(project)
+    run(widths(project), engine)
+    assert engine.threads == {"demo-run-1": None, "demo-run-2": None}
+    finished = project / "configs/hp_search/demo-run-0.yaml"
+    assert parse_file(finished).values["cpu_threads"] == 3, "what it was trained with"

@@ -21,8 +21,8 @@ from sequifier.search.expand import Expander
 from sequifier.search.make_plan import make_plan
 from sequifier.search.plan import Difference, Plan, Replacement
 from sequifier.search.proposals import Proposer
-from sequifier.search.run_file import write_run_files
-from tests.support.searches import FINGERPRINT, metadata, plan_of, record_of, search
+from sequifier.search.run_file import set_threads, write_run_files
+from tests.support.searches import FINGERPRINT, metadata, plan_of, record_of, search, started
 
 
 def ledger_of(*plans: Plan) -> list[Record]:
@@ -553,6 +553,21 @@ def test_files_of_runs_in_the_ledger_are_left_alone_unless_they_are_gone(tmp_pat
     again = plan_of(config, ledger_of(first)[:2])
     assert write_run_files(again) == [first.runs[1].path, first.runs[2].path]
     assert first.runs[0].path.read_text(encoding="utf-8") == "# changed to fit into memory\n"
+
+
+def test_threads_are_set_in_a_run_file_and_nothing_else_is_changed(tmp_path: Path) -> None:
+    (run,) = started(search(project_root=str(tmp_path))).runs
+    planned = run.path.read_text(encoding="utf-8")
+    cut = planned.replace("batch_size: 64", "batch_size: 32  # was 64, which ran out of memory")
+    run.path.write_text(cut, encoding="utf-8")
+    set_threads(run.with_threads(3))
+    assert run.path.read_text(encoding="utf-8") == cut.replace("cpu_threads: null", "cpu_threads: 3") != cut
+    set_threads(run)
+    assert run.path.read_text(encoding="utf-8") == cut
+    run.path.write_text(cut.replace("cpu_threads: null\n", ""), encoding="utf-8")
+    set_threads(run.with_threads(3))
+    assert load(TrainConfig, run.path).config.cpu_threads == 3
+    assert run.with_threads(3).identity == run.identity
 
 
 def test_a_dry_run_may_write_the_first_files_only(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sequifier.artifacts.metadata import data_fingerprint, write_metadata
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.executor import Executor
+from sequifier.search.memory import MemoryUse
 from sequifier.search.placement import Placement, Slot
 from sequifier.search.plan import Plan
 from tests.support.searches import metadata
@@ -41,12 +42,13 @@ def write_project(root: Path) -> Path:
 class Engine:
     """Hands out executors of the test's own, which all train in the same memory."""
 
-    def __init__(self, *executors: Executor) -> None:
-        self._executors = executors
+    def __init__(self, *executors: Executor, cpu_threads: int | None = None) -> None:
+        self._executors, self._cpu_threads = executors, cpu_threads
 
-    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
+    def place(self, plan: Plan, memory: MemoryUse | None, records: Sequence[Record]) -> Placement:
         """One slot for each executor."""
-        return Placement(tuple(Slot(f"worker {number}") for number in range(len(self._executors))))
+        slots = tuple(Slot(f"worker {number}") for number in range(len(self._executors)))
+        return Placement(slots, self._cpu_threads)
 
     def executors(self, placement: Placement) -> Sequence[Executor]:
         """The executors."""

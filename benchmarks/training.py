@@ -101,7 +101,7 @@ def write_table(path: Path, n_sequences: int = N_SEQUENCES, n_events: int = N_EV
     path.write_text("\n".join(lines) + "\n")
 
 
-def prepared(root: Path, size: Size, products: str, *, compiled: bool) -> Prepared:
+def prepared(root: Path, size: Size, products: str, *, compiled: bool, device: str = "auto") -> Prepared:
     """Our model of this size, ready to train."""
     config = {
         "project_root": str(root),
@@ -110,6 +110,7 @@ def prepared(root: Path, size: Size, products: str, *, compiled: bool) -> Prepar
         "target_columns": ["item"],
         "model_spec": {"dim_model": size.width, "n_head": size.heads, "num_layers": size.layers},
         "training_spec": {
+            "device": device,
             "batch_size": size.batch_size,
             "learning_rate": 1e-3,
             "optimizer": {"name": "AdamW"},

@@ -126,7 +126,7 @@ class InferConfig(ProjectConfig):
         "auto",
         description="Device that predicts. `cuda` is the first GPU, `cuda:1` the second.",
         json_schema_extra=about(
-            interacts="model_path: ONNX models run on the CPU; cuda and mps are for .pt models",
+            interacts="model_path: ONNX models need onnxruntime-gpu for cuda, and mps is for .pt models only",
             change="to leave the GPU to others",
             synonyms="gpu accelerator cuda",
         ),

@@ -248,7 +248,9 @@ class SamplerSearchConfig(ProjectConfig):
         "auto",
         description="Device that runs the model. `cuda` is the first GPU, `cuda:1` the second.",
         json_schema_extra=about(
-            interacts="model_path: ONNX models run on the CPU", change="to leave the GPU to others", synonyms="gpu cuda"
+            interacts="model_path: ONNX models need onnxruntime-gpu for cuda, and mps is for .pt models only",
+            change="to leave the GPU to others",
+            synonyms="gpu cuda",
         ),
     )
     inference_batch_size: int = Field(

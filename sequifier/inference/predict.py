@@ -77,7 +77,7 @@ def infer(
 
 
 def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference:
-    model = open_model(job.path, job.file, config, seed=job.request.seed)
+    model = open_model(job.path, job.file, config, seed=job.request.seed, log=log)
     evaluation_path = config.root / "outputs" / "predictions" / f"{job.name}-evaluation.json"
     with ExitStack() as files:
         outputs = Outputs(config, job, files)

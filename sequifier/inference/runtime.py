@@ -1,6 +1,5 @@
 """Exported models that are loaded to predict. An ONNX file needs onnxruntime but not torch."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,15 +11,14 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile, read_model_file
 from sequifier.artifacts.read_file import reason_of
+from sequifier.callbacks import Log
 from sequifier.config.architecture import DROPOUT_RATIO, EVENT_COUNT
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
+from sequifier.inference.onnx_session import open_session
 
 Array = NDArray[Any]
 
-_LARGE = 16 << 20
-"""Bytes of a model whose products keep several processors busy. With a smaller model each processor computes its own
-rows: 2,570 instead of 2,080 windows/s at width 128 and 4 layers on two processors, twice as many on shared ones."""
 _LEAST_ROWS = 8
 """Smallest number of rows of a batch for each processor."""
 
@@ -58,7 +56,7 @@ def read_model(path: Path) -> ModelFile:
     return read_model_file(path)
 
 
-def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int) -> Model:
+def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int, log: Log) -> Model:
     """Load a model.
 
     Args:
@@ -66,6 +64,7 @@ def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int) -
         file: its metadata.
         config: device, enforce_determinism, infer_with_dropout.
         seed: of the dropout.
+        log: receives a line if the choice of the device may be unexpected.
 
     Raises:
         ModelError: it cannot be loaded on this device.
@@ -73,10 +72,15 @@ def open_model(path: Path, file: ModelFile, config: InferConfig, *, seed: int) -
     if path.suffix == ".pt":
         from sequifier.inference.torch_model import TorchModel
 
-        return TorchModel(path, file, config, seed=seed)
+        return TorchModel(path, file, config, seed=seed, log=log)
     dropout_seed = seed if config.infer_with_dropout else None
     return OnnxModel(
-        path, file, device=config.device, deterministic=config.enforce_determinism, dropout_seed=dropout_seed
+        path,
+        file,
+        device=config.device,
+        deterministic=config.enforce_determinism,
+        dropout_seed=dropout_seed,
+        log=log,
     )
 
 
@@ -86,8 +90,7 @@ class OnnxModel:
     Args:
         path: exported by Sequifier.
         file: its metadata.
-        device: cpu, cuda or cuda:N; auto takes cuda where this onnxruntime has it, anything else runs on the CPU.
-        deterministic: use deterministic kernels only.
+        device, deterministic, log: as `open_session`.
         dropout_seed: of the dropout of a graph that has dropout; None switches it off.
 
     Raises:
@@ -99,32 +102,18 @@ class OnnxModel:
         path: Path,
         file: ModelFile,
         *,
-        device: str = "auto",
-        deterministic: bool = False,
-        dropout_seed: int | None = None,
+        device: str,
+        deterministic: bool,
+        dropout_seed: int | None,
+        log: Log,
     ) -> None:
         import onnxruntime
 
         self._path, self._seed, self._calls = path, dropout_seed, 0
         self._set_seed = onnxruntime.set_seed
         self._off = {DROPOUT_RATIO: np.zeros((), np.float32)} if file.has_dropout and dropout_seed is None else {}
-        providers = _providers(device)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # its warnings are about skipped optimisations
-        options.use_deterministic_compute = deterministic
-        n_threads = _processors() if len(providers) == 1 and path.stat().st_size < _LARGE else 1
-        if n_threads > 1:
-            options.intra_op_num_threads = 1
-        self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
-        self._n_threads = n_threads
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime's exceptions have no other common base class
-            raise ModelError(
-                f"onnxruntime cannot load the model: {reason_of(error)}",
-                where=str(path),
-                fix="export or copy the model again",
-            ) from error
+        self._session, self._n_threads = open_session(path, device=device, deterministic=deterministic, log=log)
+        self._pool = ThreadPoolExecutor(self._n_threads) if self._n_threads > 1 else None
         self._types = {
             column["name"]: {"categorical": np.int64, "real": np.float32}[column["kind"]]
             for column in file.columns["inputs"]
@@ -154,23 +143,3 @@ class OnnxModel:
                 where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
-
-
-def _providers(device: str) -> list[tuple[str, dict[str, int]]]:
-    """Return onnxruntime's execution providers for a device with their options, the preferred one first."""
-    import onnxruntime
-
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    kind, _, number = device.partition(":")
-    if kind == "cuda" and not has_cuda:
-        raise ModelError(
-            f"device {device}: this onnxruntime was built without CUDA",
-            fix="install onnxruntime-gpu, or use device: auto",
-        )
-    on_cuda = [("CUDAExecutionProvider", {"device_id": int(number or 0)})]
-    return [*(on_cuda if has_cuda and kind in ("auto", "cuda") else []), ("CPUExecutionProvider", {})]
-
-
-def _processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ from torch import Tensor
 from sequifier.artifacts.model_file import ModelFile, model_file
 from sequifier.artifacts.read_file import reason_of
 from sequifier.artifacts.torch_model_file import read_torch_model
+from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Architecture
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
@@ -43,16 +44,17 @@ class TorchModel:
         file: its metadata.
         config: device, enforce_determinism, infer_with_dropout.
         seed: of the dropout, which depends on the batches too.
+        log: receives a line if the choice of the device may be unexpected.
 
     Raises:
         ModelError: the file is damaged, or the device is missing.
     """
 
-    def __init__(self, path: Path, file: ModelFile, config: InferConfig, *, seed: int) -> None:
+    def __init__(self, path: Path, file: ModelFile, config: InferConfig, *, seed: int, log: Log) -> None:
         shape = file.architecture
         self._path, self._seed, self._calls = path, seed, 0
         self._with_dropout = config.infer_with_dropout
-        self._device = _find_device(config.device)
+        self._device = _find_device(config.device, log)
         use_deterministic_algorithms(config.enforce_determinism)
         with torch.random.fork_rng(devices=[]):  # the initial weights are replaced
             model = build_model(shape)
@@ -107,8 +109,11 @@ def _outputs(model: Transformer, shape: Architecture, hidden: Tensor) -> dict[st
     return found
 
 
-def _find_device(name: str) -> torch.device:
+def _find_device(name: str, log: Log) -> torch.device:
     try:
-        return choose_device(name)[0]
+        device, note = choose_device(name)
     except NoDeviceError as error:
         raise ModelError(f"device {error}", fix=error.fix) from error
+    if note is not None:
+        log(f"note: {note}")
+    return device

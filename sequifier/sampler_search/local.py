@@ -88,7 +88,7 @@ class LocalModel:
         self.horizon = self._data.horizon
         self.prompts = [self._prompt(number) for number in range(len(self._data.n_events))]
         self.fingerprint = self._fingerprint(path)
-        self._model = open_model(path, self._file, inference, seed=seed)
+        self._model = open_model(path, self._file, inference, seed=seed, log=log)
         self._kept: list[tuple[Array, Mapping[str, Array]]] | None = None
 
     def in_units(self, target: str, error: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
 from sequifier.config.catalogue.metric_names import training_metric
-from sequifier.search.asha import Asha, expected_epochs
+from sequifier.search.asha import Asha
 from sequifier.search.budget import Budget
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.pruning import MedianRule, Progress
@@ -21,9 +21,6 @@ from sequifier.search.strategy_kinds import STRATEGIES
 
 Propose = Callable[[], PlannedRun | None]
 """The next run of a strategy that learns from results; its run file is written."""
-
-_FORECASTS = 100
-"""A forecast is renewed whenever about this fraction of the records is new: it looks at all runs."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,12 @@ class Agenda:
         self._unstarted: list[int] = []  # a heap
         self._in_flight: set[int] = set()
         self._settled: set[int] = set()
+        self._paused: set[int] = set()  # until the record of their next start
         self._again = (
             {run.number for run in plan.runs if _state(ledger.last(run.number)) in FAILED} if retry_failed else set()
         )
         self._n_wanted = len(plan.runs) + plan.n_to_propose
         self._n_read, self._budget = 0, Budget(plan.config)
-        self._forecast: tuple[int, Forecast] | None = None  # with the number of records that it was made on
         self._read()
         for run in plan.runs:
             self._add(run)
@@ -163,29 +160,17 @@ class Agenda:
 
     def abandoned(self) -> list[PlannedRun]:
         """Runs that are paused."""
-        return [
-            self._with_record(number)
-            for number in self.runs
-            if (record := self._ledger.last(number)) is not None and is_paused(record)
-        ]
+        self._read()
+        return [self._with_record(number) for number in sorted(self._paused)]
 
     def forecast(self) -> Forecast | None:
         """The progress in epochs; None without asha."""
         if self._asha is None:
             return None
         self._read()
-        if self._forecast is None or self._n_read >= self._forecast[0] + max(self._n_read // _FORECASTS, 1):
-            self._forecast = self._n_read, self._new_forecast()
-        return self._forecast[1]
-
-    def _new_forecast(self) -> Forecast:
-        pruner = self._config.pruner
-        progress = [self._progress(number) for number in self.runs]
-        epochs = max((run.max_epochs for run in progress), default=0)
-        unknown = [Progress(-1 - number, epochs, ()) for number in range(self._n_wanted - len(progress))]
-        expected = expected_epochs([*progress, *unknown], reduction=pruner.reduction, min_epochs=pruner.min_epochs)
-        trained = sum(len(run.curve) for run in progress)
-        return Forecast(trained, max(round(expected), trained), len(self.abandoned()))
+        expected = self._asha.expected_epochs(n_more=max(self._n_wanted - len(self.runs), 0))
+        trained = self._asha.n_trained
+        return Forecast(trained, max(round(expected), trained), len(self._paused))
 
     def _add(self, run: PlannedRun) -> None:
         """Take up a run, with what the ledger says of it."""
@@ -213,13 +198,16 @@ class Agenda:
         record = self._ledger.last(number)
         state = "planned" if number in self._again else _state(record)
         self._settled.discard(number)
+        self._paused.discard(number)
+        if record is not None and is_paused(record):
+            self._paused.add(number)
         if number in self._begun:
             self._begun.remove(number)
         if number not in self._in_flight:
             if state in DONE | FAILED:
                 self._settled.add(number)
             elif record is not None and state != "planned":
-                if self._asha is None or not is_paused(record):
+                if self._asha is None or number not in self._paused:
                     insort(self._begun, number)
             elif self._asha is None:
                 heapq.heappush(self._unstarted, number)

@@ -11,9 +11,11 @@ A decision costs the logarithm of the number of runs, not a look at all of them.
 import heapq
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from sequifier.search.pruning import Progress, best_so_far
 
@@ -39,6 +41,15 @@ def rungs(max_epochs: int, *, reduction: int, min_epochs: int) -> tuple[int, ...
     return tuple(found)
 
 
+class _Stage(NamedTuple):
+    """What an estimate sees of a run; most runs of a search are at one of a few stages."""
+
+    max_epochs: int
+    n_trained: int
+    is_settled: bool
+    is_lost: bool
+
+
 class Asha:
     """The runs of a search by rung.
 
@@ -55,6 +66,7 @@ class Asha:
         self._reduction, self._min_epochs = reduction, min_epochs
         self._maximize, self._start_first = maximize, start_first
         self._runs: dict[int, Progress] = {}
+        self._stages: Counter[_Stage] = Counter()
         self._training: set[int] = set()
         self._unstarted: list[int] = []  # a heap; may hold runs that have started since
         self._reached: dict[int, list[_Place]] = {}  # rung -> the runs that reached it, best first
@@ -64,10 +76,12 @@ class Asha:
         """Add a run, or replace its progress."""
         before = self._runs.get(run.number)
         if before is not None:
+            self._stages -= Counter([_stage(before)])
             for rung, place in self._places(before):
                 _remove(self._reached[rung], place)
                 _remove(self._paused[rung], place)
         self._runs[run.number] = run
+        self._stages[_stage(run)] += 1
         self._training.discard(run.number)
         if run.is_training:
             self._training.add(run.number)
@@ -103,7 +117,46 @@ class Asha:
     def next_rung(self, number: int) -> int:
         """The epoch at which a run is paused next, or its last one."""
         run = self._runs[number]
-        return next((rung for rung in self._rungs(run) if rung > len(run.curve)), run.max_epochs)
+        return next((rung for rung in self._rungs(run.max_epochs) if rung > len(run.curve)), run.max_epochs)
+
+    @property
+    def n_trained(self) -> int:
+        """Epochs of all runs together."""
+        return sum(n_runs * stage.n_trained for stage, n_runs in self._stages.items())
+
+    def expected_epochs(self, *, n_more: int = 0) -> float:
+        """The epochs that will have been trained in the end, those trained so far included.
+
+        Every run that may reach a rung has the same chance of a promotion, whatever its curve is so far.
+
+        Args:
+            n_more: number of runs that are still to be proposed.
+        """
+        longest = max((stage.max_epochs for stage in self._stages), default=0)
+        stages = self._stages + Counter({_Stage(longest, 0, is_settled=False, is_lost=False): n_more})
+        levels = {stage: self._rungs(stage.max_epochs) for stage in stages}
+        chance = {stage: 1.0 for stage in stages if not stage.is_settled}
+
+        def above(stage: _Stage, epoch: int) -> int:
+            return next((rung for rung in levels[stage] if rung > epoch), stage.max_epochs)
+
+        total = float(sum(n_runs * stage.n_trained for stage, n_runs in stages.items()))
+        for stage in chance:
+            if stage.n_trained not in levels[stage]:
+                total += stages[stage] * max(above(stage, stage.n_trained) - stage.n_trained, 0)
+        for epoch in sorted({epoch for epochs in levels.values() for epoch in epochs}):
+            here = [stage for stage in stages if epoch in levels[stage] and not stage.is_lost]
+            promoted = sum(stages[stage] for stage in here if stage.n_trained > epoch)
+            ended = sum(stages[stage] for stage in here if stage.is_settled and stage.n_trained == epoch)
+            coming = [stage for stage in here if not stage.is_settled and stage.n_trained <= epoch]
+            several = sum(stages[stage] * chance[stage] for stage in coming)
+            if several:
+                # Chances are floats: nine times a third are three.
+                places = max(math.floor((promoted + ended + several) / self._reduction + 1e-6), 1) - promoted
+                for stage in coming:
+                    chance[stage] *= min(max(places / several, 0.0), 1.0)
+                    total += stages[stage] * chance[stage] * (above(stage, epoch) - epoch)
+        return total
 
     def _first_unstarted(self) -> int | None:
         while self._unstarted:
@@ -121,15 +174,15 @@ class Asha:
                     return best[1]
         return None
 
-    def _rungs(self, run: Progress) -> tuple[int, ...]:
-        return rungs(run.max_epochs, reduction=self._reduction, min_epochs=self._min_epochs)
+    def _rungs(self, max_epochs: int) -> tuple[int, ...]:
+        return rungs(max_epochs, reduction=self._reduction, min_epochs=self._min_epochs)
 
     def _places(self, run: Progress) -> list[tuple[int, _Place]]:
         """The rungs that a run reached with a value, and its place on each; a lost run leaves its places to others."""
         if run.is_lost:
             return []
         best = best_so_far(run.curve, maximize=self._maximize)
-        values = [(rung, best[rung - 1]) for rung in self._rungs(run) if rung <= len(run.curve)]
+        values = [(rung, best[rung - 1]) for rung in self._rungs(run.max_epochs) if rung <= len(run.curve)]
         return [
             (rung, (-value if self._maximize else value, run.number)) for rung, value in values if value is not None
         ]
@@ -141,35 +194,5 @@ def _remove(places: list[_Place], place: _Place) -> None:
         del places[index]
 
 
-def expected_epochs(runs: Sequence[Progress], *, reduction: int, min_epochs: int) -> float:
-    """The epochs that ASHA will have trained in the end, those trained so far included.
-
-    Every run that may reach a rung has the same chance of a promotion, whatever its curve is so far.
-
-    Args:
-        runs: all known ones.
-        reduction: the best 1/reduction of the runs at a rung are promoted.
-        min_epochs: the lowest rung, in epochs.
-    """
-    levels = {run.number: rungs(run.max_epochs, reduction=reduction, min_epochs=min_epochs) for run in runs}
-    open_runs = [run for run in runs if not run.is_settled]
-    total = float(sum(len(run.curve) for run in runs))
-    for run in open_runs:
-        if len(run.curve) not in levels[run.number]:
-            above = next((rung for rung in levels[run.number] if rung > len(run.curve)), run.max_epochs)
-            total += max(above - len(run.curve), 0)
-    chance = dict.fromkeys((run.number for run in open_runs), 1.0)
-    for epoch in sorted({epoch for epochs in levels.values() for epoch in epochs}):
-        here = [run for run in runs if epoch in levels[run.number] and not run.is_lost]
-        promoted = sum(len(run.curve) > epoch for run in here)
-        ended = sum(run.is_settled and len(run.curve) == epoch for run in here)
-        coming = [run for run in here if not run.is_settled and len(run.curve) <= epoch]
-        several = sum(chance[run.number] for run in coming)
-        if several:
-            # Chances are floats: nine times a third are three.
-            places = max(math.floor((promoted + ended + several) / reduction + 1e-6), 1) - promoted
-            for run in coming:
-                chance[run.number] *= min(max(places / several, 0.0), 1.0)
-                above = next((level for level in levels[run.number] if level > epoch), run.max_epochs)
-                total += chance[run.number] * (above - epoch)
-    return total
+def _stage(run: Progress) -> _Stage:
+    return _Stage(run.max_epochs, len(run.curve), run.is_settled, run.is_lost)

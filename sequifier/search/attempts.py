@@ -13,6 +13,7 @@ from sequifier.artifacts.ledger import Ledger, Record, State
 from sequifier.callbacks import Emit
 from sequifier.errors import RunError, SequifierError
 from sequifier.processes import describe_death
+from sequifier.results.run_files import read_document
 from sequifier.search.agenda import PAUSED, Task, is_paused
 from sequifier.search.comparable import SameInputs
 from sequifier.search.evaluation_script import TrainedRun, measure
@@ -288,12 +289,14 @@ class Attempts:
 
         A file that was damaged or edited is written again: its result would be in the table under other settings.
         """
-        problem = edited(self._run, self._search.plan.fingerprint)
+        document = read_document(self._run.path)
+        problem = edited(document, self._run, self._search.plan.fingerprint)
         if problem is not None:
             write_text(self._run.path, run_file(self._run, self._search.plan))
+            document = read_document(self._run.path)
             self._search.emit("log", line=f"{self._run.path} {problem}; written again as planned")
         set_threads(self._run)  # an earlier start may have had another number
-        return batch_in(self._run.path)
+        return batch_in(document)
 
     def _start_smaller(self) -> str | None:
         """Begin with the batch that fitted for runs that need no more memory; returns why, if so."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.config.dump import dump_yaml, scalar
@@ -12,7 +13,6 @@ from sequifier.config.fields import COUNTED, FROM_METADATA
 from sequifier.config.identity import identity, plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
-from sequifier.results.run_files import read_document
 from sequifier.results.settings import field_of, value_at, values_of
 from sequifier.search.out_of_memory import Batch
 from sequifier.search.plan import Plan, PlannedRun
@@ -81,23 +81,23 @@ def set_threads(run: PlannedRun) -> None:
         write_text(run.path, changed)
 
 
-def batch_in(path: Path) -> Batch:
+def batch_in(document: Mapping[str, Any]) -> Batch:
     """The batch in a run file: the planned one, or the one that was found to fit."""
-    return Batch(*(value_at(read_document(path), f"training_spec.{name}", None) for name in _BATCH))
+    return Batch(*(value_at(document, f"training_spec.{name}", None) for name in _BATCH))
 
 
-def edited(run: PlannedRun, fingerprint: str) -> str | None:
+def edited(document: Mapping[str, Any], run: PlannedRun, fingerprint: str) -> str | None:
     """What is wrong with a run file; None where it is as planned.
 
     Args:
+        document: its content.
         run: the run to train.
         fingerprint: fingerprint of the data.
     """
-    document = read_document(run.path)
     if not isinstance(document.get("training_spec"), dict):
         return "is not a run file any more"
     planned = run.config.training_spec if run.record is None else run.record
-    batch = batch_in(run.path)
+    batch = batch_in(document)
     differing = [
         f"training_spec.{name} {now} instead of {before}"
         for name in _BATCH[:2]

@@ -234,15 +234,18 @@ class _Loop:
 
 def _settle_paused(search: Search, agenda: Agenda) -> None:
     """Record that paused runs were not promoted."""
-    for run in agenda.abandoned():
-        assert run.record is not None
-        values = {
-            "state": "pruned",
-            "error": f"not promoted after epoch {len(run.record.curve)}",
-            "seconds": {**run.record.seconds, "total": 0.0},  # those of its last part are counted already
-            "time": now(),
-        }
-        search.ledger.append(run.record.model_copy(update=values))
+    records = [run.record for run in agenda.abandoned() if run.record is not None]
+    search.ledger.append(*map(_not_promoted, records))  # at once: the disk is waited for once
+
+
+def _not_promoted(record: Record) -> Record:
+    values = {
+        "state": "pruned",
+        "error": f"not promoted after epoch {len(record.curve)}",
+        "seconds": {**record.seconds, "total": 0.0},  # those of its last part are counted already
+        "time": now(),
+    }
+    return record.model_copy(update=values)
 
 
 def _disk_full(error: RunError, task: Task, search: Search, agenda: Agenda) -> RunError:

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from sequifier.search.asha import Asha, Promotion, expected_epochs, rungs
+from sequifier.search.asha import Asha, Promotion, rungs
 from sequifier.search.pruning import MedianRule, Progress, best_so_far, saved_epochs
 
 CURVES = Path(__file__).parent / "data" / "curves.json"
@@ -29,6 +29,14 @@ def asha_next(
     for run in runs:
         asha.put(run)
     return asha.next(more_to_come=more_to_come)
+
+
+def expected_epochs(runs: Sequence[Progress], *, reduction: int, min_epochs: int) -> float:
+    """An estimate from nothing but the progress of all runs."""
+    asha = Asha(reduction=reduction, min_epochs=min_epochs, maximize=False)
+    for run in runs:
+        asha.put(run)
+    return asha.expected_epochs()
 
 
 def median_thresholds(curves: Sequence[Sequence[float | None]], *, min_epochs: int, maximize: bool) -> dict[int, float]:
@@ -220,6 +228,50 @@ def test_what_is_expected_goes_from_the_first_guess_to_what_was_trained() -> Non
     promoted = [Progress(run.number, 9, curves[run.number][:9], is_settled=True) if run.number < 9 else run
                 for run in at_first_rung]  # fmt: skip
     assert expected_epochs(promoted, reduction=3, min_epochs=1) == 27 + 9 * 8, "all places are taken"
+
+
+def one_by_one(runs: Sequence[Progress], *, reduction: int, min_epochs: int) -> float:
+    """The same estimate with a chance of its own for each run, instead of one for all runs at a stage."""
+    levels = {run.number: rungs(run.max_epochs, reduction=reduction, min_epochs=min_epochs) for run in runs}
+    chance = {run.number: 1.0 for run in runs if not run.is_settled}
+    total = float(sum(len(run.curve) for run in runs))
+
+    def to_next(run: Progress, epoch: int) -> int:
+        return min([rung for rung in levels[run.number] if rung > epoch] + [run.max_epochs]) - epoch
+
+    total += sum(to_next(run, len(run.curve)) for run in runs if run.number in chance and len(run.curve) not in
+                 levels[run.number])  # fmt: skip
+    for epoch in sorted({epoch for epochs in levels.values() for epoch in epochs}):
+        here = [run for run in runs if epoch in levels[run.number] and not run.is_lost]
+        coming = [run for run in here if not run.is_settled and len(run.curve) <= epoch]
+        promoted = sum(len(run.curve) > epoch for run in here)
+        ended = sum(run.is_settled and len(run.curve) == epoch for run in here)
+        several = sum(chance[run.number] for run in coming)
+        places = max(math.floor((promoted + ended + several) / reduction + 1e-6), 1) - promoted
+        for run in coming:
+            chance[run.number] *= min(max(places / several, 0.0), 1.0) if several else 0.0
+            total += chance[run.number] * to_next(run, epoch)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_estimate_is_kept_up_to_date_run_by_run(seed: int) -> None:
+    draw = random.Random(seed)
+    asha = Asha(reduction=3, min_epochs=1, maximize=False)
+    runs: dict[int, Progress] = {}
+    for _ in range(60):
+        number = draw.randrange(15)
+        longest = runs[number].max_epochs if number in runs else draw.choice([4, 9, 30])
+        curve, is_settled = flat(1.0, draw.randint(0, longest)), draw.random() < 0.3
+        runs[number] = Progress(number, longest, curve, is_settled, is_lost=is_settled and draw.random() < 0.3)
+        asha.put(runs[number])
+        expected = one_by_one([*runs.values()], reduction=3, min_epochs=1)
+        assert asha.expected_epochs() == pytest.approx(expected)
+        assert asha.n_trained == sum(len(run.curve) for run in runs.values())
+    longest = max(run.max_epochs for run in runs.values())
+    more = [Progress(100 + number, longest, ()) for number in range(7)]
+    expected = one_by_one([*runs.values(), *more], reduction=3, min_epochs=1)
+    assert asha.expected_epochs(n_more=7) == pytest.approx(expected)
 
 
 def test_a_median_is_of_the_best_values_that_others_had_by_then() -> None:

@@ -93,8 +93,10 @@ def train(
     """
     from sequifier.execution.interrupt import Interrupt
     from sequifier.execution.threads import share_processors
+    from sequifier.model.deterministic import fix_workspaces
 
     share_processors()
+    fix_workspaces()
     from sequifier.run import run  # torch loads here
     from sequifier.search.stored_run import check_owner, planned_data
 

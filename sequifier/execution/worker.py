@@ -34,6 +34,7 @@ from typing import Any
 
 from sequifier.activity import ActivityMeter
 from sequifier.execution.threads import share_processors
+from sequifier.model.deterministic import fix_workspaces
 from sequifier.stall import are_stalls_checked, current_call
 from sequifier.streams import robust_streams
 
@@ -54,6 +55,7 @@ def main() -> None:
     stop = threading.Event()
     threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
     share_processors()
+    fix_workspaces()
     try:
         _warm_up(int(sys.argv[4]) or None)
         from sequifier.prepare import Shared
@@ -185,10 +187,8 @@ def _warm_up(cpu_threads: int | None) -> None:
     import torch
 
     from sequifier.errors import ConfigError
-    from sequifier.model.deterministic import fix_workspaces
     from sequifier.training.threads import set_threads
 
-    fix_workspaces()  # a later run may enforce determinism
     try:
         set_threads(cpu_threads)
     except ConfigError:

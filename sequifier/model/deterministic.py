@@ -1,21 +1,21 @@
-"""Deterministic algorithms, of torch and of cuBLAS."""
+"""Deterministic algorithms, of torch and of cuBLAS. Importing this loads no torch."""
 
 import os
-
-import torch
-
-
-def use_deterministic_algorithms(is_required: bool) -> None:
-    """Use deterministic algorithms only, or any; before this process multiplies its first matrices on a GPU."""
-    if is_required:
-        fix_workspaces()
-    torch.use_deterministic_algorithms(is_required)
 
 
 def fix_workspaces() -> None:
     """Give cuBLAS workspaces of a fixed size, without which it is not deterministic and torch refuses to call it.
 
-    torch looks once in the life of a process, at its first product. A process that trains several runs calls this
-    before the first, for those that come later.
+    Both look once in the life of a process, at its first product on a GPU. `train` and workers call this before torch
+    loads, whatever their first run requires: a later run may enforce determinism, and digits are the same in both.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def use_deterministic_algorithms(is_required: bool) -> None:
+    """Use deterministic algorithms only, or any."""
+    import torch
+
+    if is_required:
+        fix_workspaces()
+    torch.use_deterministic_algorithms(is_required)

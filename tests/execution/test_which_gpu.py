@@ -1,5 +1,7 @@
 """Which GPU a process touches: a run on the CPU none, a run on cuda:1 that one alone."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +15,6 @@ from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 from sequifier.execution import worker
-from sequifier.model import deterministic
 from sequifier.prepare import Shared, prepare
 from sequifier.run import run
 from sequifier.run_record import facts
@@ -60,9 +61,8 @@ def test_a_cpu_run_with_checkpoints_resume_export_and_inference_touches_no_gpu(
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_worker_that_waits_for_its_first_run_touches_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_waits_for_its_first_run_touches_no_gpu() -> None:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(deterministic, "fix_workspaces", lambda: None)
     worker._warm_up(1)
     memory.release_device_memory()
     torch.set_num_threads(threads)
@@ -74,6 +74,43 @@ def test_a_worker_returns_memory_of_a_gpu_that_is_in_use(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     memory.release_device_memory()
     assert emptied == [True]
+
+
+WATCH = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ.get("CUBLAS_WORKSPACE_CONFIG"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Watch())
+"""
+TRAIN = """
+from pathlib import Path
+from sequifier import api
+from sequifier.config.loading.load import load
+from sequifier.config.train import TrainConfig
+api.train(load(TrainConfig, Path(sys.argv[1])).config, emit=lambda event, **fields: None)
+"""
+WORKER = """
+sys.argv = ["worker", "2", str(os.getppid()), "60", "1"]
+from sequifier.execution import worker
+worker.main()
+"""
+
+
+@pytest.mark.parametrize("script", [TRAIN, WORKER], ids=["train", "worker"])
+def test_cublas_has_its_workspaces_before_torch_loads(script: str, train_config: WriteConfig) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCH + script, str(train_config())],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == ":4096:8\n"
 
 
 def test_everything_of_a_run_on_the_second_gpu_is_there(

@@ -229,12 +229,13 @@ class TrainConfig(ProjectConfig):
         None,
         gt=0,
         le=1024,
-        description="Number of CPU threads of torch; null: all cores. It is recorded, because sums depend on it in "
-        "the last digits.",
+        description="Number of CPU threads of torch; null: one for each processor, or in a search a number that fits "
+        "its workers. It is recorded, because sums depend on it in the last digits.",
         json_schema_extra=about(
             unit="threads",
-            interacts="device: on a CPU, another number changes the last digits of the losses",
-            change="when other programs need the cores",
+            interacts="device: on a CPU, another number changes the last digits of the losses; and execution.devices "
+            "of a search: each of its workers has this number",
+            change="when other programs need the cores, or to get the digits of an earlier run again",
             outside_identity=True,
             synonyms="num_threads threads n_threads n_jobs n_cores cores",
         ),

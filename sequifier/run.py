@@ -14,6 +14,7 @@ from sequifier.experiment.hooks import load_hooks
 from sequifier.export.models import OF_THE_MACHINE, Version, export_models, finite
 from sequifier.metrics.skill import skill
 from sequifier.model.device import lost_device_reported
+from sequifier.model.products import float32_products
 from sequifier.params import param_scope
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import UNFINISHED, Ended, RunRecord, RunResult, facts, open_record
@@ -22,7 +23,6 @@ from sequifier.training.limits import NO_LIMITS, Limits
 from sequifier.training.loop import Calls, DivergedError, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
 from sequifier.training.optimizers import evaluation_mode
-from sequifier.training.precision import float32_products
 from sequifier.training.samples import sample_text
 from sequifier.training.state import Progress, TrainState
 

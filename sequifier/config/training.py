@@ -502,8 +502,8 @@ class TrainingSpec(StrictModel):
     )
     torch_compile: Literal["auto", True, False] = Field(
         "auto",
-        description="Whether to compile the blocks of the model, which takes 10 to 40 s and a C++ compiler. `auto`: "
-        "on a CPU with a compiler, when the run is long enough to repay it.",
+        description="Whether to compile the blocks of the model, which takes 10 to 40 s and a C++ compiler (on a GPU "
+        "Triton and a C compiler). `auto`: on a CPU with a compiler, when the run is long enough to repay it.",
         json_schema_extra=about(
             interacts="device; results agree to rounding",
             change="to true for long runs on a GPU",

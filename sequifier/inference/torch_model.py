@@ -20,6 +20,7 @@ from sequifier.generation.module import ModulePredictor
 from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
+from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 
 Array = NDArray[Any]
@@ -78,20 +79,24 @@ class TorchModel:
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """See `runtime.Model`."""
         try:
-            if not self._with_dropout:
-                return self._predict(columns, n_events, outputs)
-            # Dropout uses torch's default generator, which is the caller's: its state is restored.
-            with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-                state = np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)
-                torch.manual_seed(int(state[0]))
-                self._calls += 1
-                return self._predict(columns, n_events, outputs)
+            with float32_products(self._device.type, tf32=False):
+                return self._in_float32(columns, n_events, outputs)
         except RuntimeError as error:  # torch raises it for exhausted memory, too
             raise ModelError(
                 f"torch failed on a batch of {len(n_events)} windows: {reason_of(error)}",
                 where=str(self._path),
                 fix="a smaller inference_batch_size needs less memory",
             ) from error
+
+    def _in_float32(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        if not self._with_dropout:
+            return self._predict(columns, n_events, outputs)
+        # Dropout uses torch's default generator, which is the caller's: its state is restored.
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            state = np.random.SeedSequence([self._seed, self._calls]).generate_state(1, np.uint32)
+            torch.manual_seed(int(state[0]))
+            self._calls += 1
+            return self._predict(columns, n_events, outputs)
 
 
 def _outputs(model: Transformer, shape: Architecture, hidden: Tensor) -> dict[str, Tensor]:

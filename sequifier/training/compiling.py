@@ -4,6 +4,7 @@ The answer depends on the config and the data alone, never on measured time: com
 and a repeated run must give the same numbers.
 """
 
+import importlib.util
 import os
 import shutil
 
@@ -27,23 +28,29 @@ def compiles(spec: TrainingSpec, shape: Architecture, *, n_windows: int, device_
         device_type: cpu, cuda or mps.
 
     Raises:
-        ConfigError: `torch_compile: true` on a CPU without a C++ compiler.
+        ConfigError: `torch_compile: true` without the programs that compile.
     """
     if spec.torch_compile is False:
         return False
-    has_compiler = shutil.which(os.environ.get("CXX", "g++")) is not None
+    missing = _missing(device_type)
     if spec.torch_compile is True:
-        if device_type == "cpu" and not has_compiler:
-            raise ConfigError(
-                [
-                    Problem(
-                        "training_spec.torch_compile",
-                        "true needs a C++ compiler, and there is no `g++` here",
-                        fix="install g++, name another compiler in the variable CXX, or leave it at auto",
-                    )
-                ]
-            )
+        if missing is not None:
+            what, fix = missing
+            raise ConfigError([Problem("training_spec.torch_compile", what, fix=f"{fix}, or leave it at auto")])
         return True
     windows = spec.optimizer_steps(n_windows) * spec.step_size
     operations = 6 * parameter_count(shape) * shape.seq_length * windows
-    return device_type == "cpu" and has_compiler and operations > LONG_RUN
+    return device_type == "cpu" and missing is None and operations > LONG_RUN
+
+
+def _missing(device_type: str) -> tuple[str, str] | None:
+    """Return what is missing to compile for a device, and how to get it, or None."""
+    if device_type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        what = "true needs a C++ compiler, and there is no `g++` here"
+        return what, "install g++, name another compiler in the variable CXX"
+    if device_type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "true needs Triton on a GPU, and it is not installed", "install the triton that belongs to this torch"
+    if device_type == "cuda" and not any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang"))):
+        what = "true needs a C compiler on a GPU, and there is no `gcc` here"
+        return what, "install gcc, name another compiler in the variable CC"
+    return None

@@ -12,9 +12,9 @@ from torch import Tensor
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
 from sequifier.dataset.batches import Chosen, Split, in_batches
 from sequifier.metrics.predictions import METRICS, AtPositions, Predictions, Sums, at_positions
+from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
-from sequifier.training.precision import float32_products
 from sequifier.training.predictions import CategoricalScores, value_predictions
 
 

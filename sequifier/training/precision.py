@@ -8,8 +8,7 @@ and deployed do not depend on the format of their training. On CUDA the products
 alike: docs/decisions/028-products-on-a-gpu.md.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,28 +40,6 @@ class Precision:
         if dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device_type, dtype)
-
-
-@contextmanager
-def float32_products(device_type: str, *, tf32: bool) -> Iterator[None]:
-    """Compute products of float32 matrices on CUDA in TF32 inside, or exactly, whatever this process has chosen.
-
-    TF32 is float32 with operands of 11 bits instead of 24. Nothing happens on another device.
-    """
-    if device_type != "cuda":
-        yield
-        return
-    flags: Any = torch.backends.cuda.matmul
-    name: str = "fp32_precision"
-    value: str | bool = "tf32" if tf32 else "ieee"
-    if not hasattr(flags, name):  # torch before 2.9
-        name, value = "allow_tf32", tf32
-    before = getattr(flags, name)
-    setattr(flags, name, value)
-    try:
-        yield
-    finally:
-        setattr(flags, name, before)
 
 
 def formats(spec: TrainingSpec, device_type: str, *, batch_numbers: int, dim_model: int) -> dict[LayerKind, Format]:

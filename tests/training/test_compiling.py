@@ -1,5 +1,6 @@
 """When a model is compiled."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -7,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sequifier.config.architecture import Architecture, Target
 from sequifier.errors import ConfigError
+from sequifier.model import positions
+from sequifier.model.build import build_model
 from sequifier.training.compiling import compiles
 from tests.support.shapes import small
 from tests.support.shop import WriteConfig
@@ -49,6 +53,43 @@ def test_without_a_compiler_auto_does_not_compile_and_true_says_what_is_missing(
     assert not compiles(config_of(epochs=10_000).training_spec, shape(), n_windows=1000, device_type="cpu")
     with pytest.raises(ConfigError, match="C\\+\\+ compiler"):
         compiles(config_of(torch_compile=True).training_spec, shape(), n_windows=1000, device_type="cpu")
+
+
+def test_a_gpu_is_compiled_for_only_on_request_and_needs_triton_with_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {"triton": True, "gcc": True}
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if found.get(name) else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if found.get(name) else None)
+    monkeypatch.delenv("CC", raising=False)
+
+    def on_cuda(**training: object) -> bool:
+        return compiles(config_of(epochs=10_000, **training).training_spec, shape(), n_windows=1000, device_type="cuda")
+
+    assert not on_cuda()
+    assert on_cuda(torch_compile=True)
+    found["gcc"] = False
+    with pytest.raises(ConfigError, match="needs a C compiler on a GPU"):
+        on_cuda(torch_compile=True)
+    found["triton"] = False
+    with pytest.raises(ConfigError, match="needs Triton on a GPU"):
+        on_cuda(torch_compile=True)
+    assert not on_cuda()
+
+
+@pytest.mark.parametrize("products", ["float32", "bfloat16"])
+def test_a_block_is_one_graph_with_the_rotation_of_a_gpu_too(products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(positions, "_rotate_complex", positions.rotate_real)
+    block = build_model(small(positional_encoding="rope"), torch.Generator().manual_seed(0)).blocks[0]
+    rotation = positions.rotation_table(steps=8, head_width=4, theta=100.0)
+    x = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16, enabled=products == "bfloat16"):
+        captured = torch.compile(block, backend="aot_eager", fullgraph=True, dynamic=False)(x, None, rotation)
+        expected = block(x, None, rotation)
+    captured.sum().backward()
+    assert all(weight.grad is not None for weight in block.parameters())
+    # In bfloat16 the hand-written functions of the CPU round in other places.
+    torch.testing.assert_close(captured, expected, **({} if products == "float32" else {"atol": 0.05, "rtol": 0.05}))
 
 
 @pytest.mark.slow

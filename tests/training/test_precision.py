@@ -14,9 +14,10 @@ from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.dataset.batches import Split
 from sequifier.model.cpu import switch
+from sequifier.model.products import float32_products
 from sequifier.training import precision
 from sequifier.training.evaluate import evaluate
-from sequifier.training.precision import build_precision, float32_products, formats, kept_in_float32
+from sequifier.training.precision import build_precision, formats, kept_in_float32
 from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
 from tests.support.tiny_training import config_of, events_of, model_of, objective_of, split_of, state_of

@@ -33,8 +33,8 @@ from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.compiling import compiles
-from sequifier.training.evaluate import Evaluation, Objective, evaluate
-from sequifier.training.loop import EVALUATION_BATCHES
+from sequifier.training.evaluate import Evaluation, Objective
+from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
@@ -202,8 +202,8 @@ def score(
         initializers = load_model(model_path)[0].graph.initializer
         weights = [weight for weight in initializers if weight.name != DROPOUT_RATIO]
         model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
-    batch_size = EVALUATION_BATCHES * config.training_spec.batch_size
-    result = evaluate(model, ready.valid, ready.objective, batch_size=batch_size)
+    batch_size = evaluation_batch(model, ready.valid, config.training_spec.batch_size)
+    result = Evaluator(ready.valid, ready.objective, batch_size=batch_size)(model)
     if sums is not None:
         of_baselines = {name: found.units for name, found in ready.baselines.items()}
         write_unit_sums(sums, {ONE_MODEL: result.units, **of_baselines})

@@ -127,6 +127,7 @@ def _train(
         emit=record.event,
         save=save,
         stop_reason=stop_reason,
+        log=record.log,
         sample=lambda state: record.log(_sample(ready)),
         hooks=record.hooks,
     )

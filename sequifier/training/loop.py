@@ -12,7 +12,8 @@ from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.order import epoch_order
 from sequifier.errors import RunError
 from sequifier.model.device import in_double, sums_device
-from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.evaluate import Evaluation, Objective
+from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.memory import peak_memory_bytes
 from sequifier.training.optimizers import evaluation_mode
 from sequifier.training.state import Progress, TrainState
@@ -21,8 +22,6 @@ from sequifier.training.step import train_step
 StopReason = Literal["interrupted", "paused", "pruned"]
 """interrupted: on request; paused: at an agreed epoch; pruned: worse than a threshold."""
 
-EVALUATION_BATCHES = 2
-"""Factor by which evaluation batches are larger than training batches: without gradients they need less memory."""
 SHARES_LOGGED = 5
 """Number of classes, the most predicted ones, of which `class_share_log_columns` logs the fraction."""
 
@@ -40,6 +39,7 @@ class Calls:
             ("epoch").
         save: saves checkpoints, after each epoch and every `checkpoint_interval_steps` steps.
         stop_reason: called after each epoch but the last; anything but None ends the training.
+        log: receives lines of the log.
         sample: called every `sampling_interval_steps` steps.
         hooks: point -> function, called with `epoch`, `step`, `model`, `optimizer` and what the point adds.
     """
@@ -47,6 +47,7 @@ class Calls:
     emit: Emit
     save: Callable[[TrainState], None] = lambda state: None
     stop_reason: Callable[[Progress], StopReason | None] = lambda progress: None
+    log: Callable[[str], None] = lambda line: None
     sample: Callable[[TrainState], None] = lambda state: None
     hooks: Mapping[str, Callable[..., None]] = field(default_factory=dict)
 
@@ -79,18 +80,20 @@ def fit(
         DivergedError: the training or validation loss is NaN or infinite.
     """
     spec, progress = config.training_spec, state.progress
+    size = evaluation_batch(state.model, valid, spec.batch_size)
+    evaluator = Evaluator(valid, objective, batch_size=size, log=calls.log)
     while progress.epoch < spec.epochs and (progress.steps_in_epoch or not _steps_used_up(state, config)):
         # Also before the first epoch: a run may have died between the checkpoint of an epoch and what follows from it.
         if progress.epoch and not progress.steps_in_epoch and (reason := _reason_to_end(progress, config, calls)):
             return reason
         for is_last in train_epoch(state, train, objective, config, seed=seed, calls=calls):
             if not is_last and _is_due(spec.eval_interval_steps, progress.step):
-                _validate(state, train, valid, objective, config, calls, ends_epoch=False)
+                _validate(state, train, evaluator, config, calls, ends_epoch=False)
             if _is_due(spec.sampling_interval_steps, progress.step):
                 calls.sample(state)
             if not is_last and _is_due(spec.checkpoint_interval_steps, progress.step):
                 calls.save(state)
-        _validate(state, train, valid, objective, config, calls, ends_epoch=True)
+        _validate(state, train, evaluator, config, calls, ends_epoch=True)
         calls.save(state)
     return "early_stopping" if _has_lost_patience(progress, config) else "finished"
 
@@ -170,21 +173,14 @@ def _report_step(state: TrainState, config: TrainConfig, calls: Calls, *, n_step
 
 
 def _validate(
-    state: TrainState,
-    train: Split,
-    valid: Split,
-    objective: Objective,
-    config: TrainConfig,
-    calls: Calls,
-    *,
-    ends_epoch: bool,
+    state: TrainState, train: Split, evaluator: Evaluator, config: TrainConfig, calls: Calls, *, ends_epoch: bool
 ) -> None:
     """Evaluate, keep the weights if they are the best, and report it; at the end of an epoch also begin the next."""
     spec, progress = config.training_spec, state.progress
     began, epoch = time.perf_counter(), progress.epoch + 1
     calls.emit("stage", stage="validation")
     with evaluation_mode(state.optimizer):
-        result = evaluate(state.model, valid, objective, batch_size=EVALUATION_BATCHES * spec.batch_size)
+        result = evaluator(state.model)
         if not math.isfinite(result.metrics["val_loss"]):
             when = "after" if ends_epoch else f"after step {progress.step}, in"
             raise DivergedError(f"the validation loss is {result.metrics['val_loss']} {when} epoch {epoch}")

@@ -61,10 +61,11 @@ def in_worker() -> None:
     from sequifier import run
     from sequifier.artifacts import atomic
     from sequifier.stall import working_on
-    from sequifier.training import loop
+    from sequifier.training import evaluation_batch, loop
 
     current: dict[str, Any] = {}
-    prepare, train_step, evaluate, export_models = run.prepare, loop.train_step, loop.evaluate, run.export_models
+    prepare, train_step, export_models = run.prepare, loop.train_step, run.export_models
+    evaluate = evaluation_batch.evaluate
 
     def is_(kind: str) -> bool:
         return FAULTS.get(current["name"]) == kind
@@ -117,7 +118,7 @@ def in_worker() -> None:
             (options["root"] / "models" / f".{name}.{os.getpid()}.0.tmp.onnx").symlink_to("/dev/full")
         return export_models(*arguments, **options)
 
-    run.prepare, loop.train_step, loop.evaluate, run.export_models = (
+    run.prepare, loop.train_step, evaluation_batch.evaluate, run.export_models = (
         failing_prepare,
         failing_step,
         failing_evaluate,

@@ -66,7 +66,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 
 def write_ours(root: Path, grid: Grid) -> None:
-    """Configs of this release."""
+    """Configs of this release; runs train one after another with all threads, as in the others."""
     write(
         root / "configs/preprocess.yaml",
         {
@@ -85,6 +85,7 @@ def write_ours(root: Path, grid: Grid) -> None:
             "input_columns": [list(grid.columns)],
             "target_columns": list(grid.targets),
             "override_input": True,
+            "execution": {"devices": 1},
             "model_hyperparameter_sampling": {
                 "dim_model": grid.width,
                 "n_head": grid.heads,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.ledger import Record
@@ -14,6 +14,9 @@ from sequifier.results.search_folder import BASELINES_FILE, CONFIG_FILE, TEST_FI
 from sequifier.results.trials import Table
 from sequifier.search.plan import Plan
 from sequifier.search.table import search_table
+
+if TYPE_CHECKING:
+    from sequifier.results.ranking import Configuration  # which loads numpy
 
 
 class SearchFolder:
@@ -88,10 +91,12 @@ class SearchFolder:
         """All runs of the plan and of the ledger as a table."""
         return search_table(plan, records, baselines=self.baselines, test=self.test)
 
-    def write_results(self, plan: Plan, records: Sequence[Record]) -> None:
-        """Write results.csv."""
+    def write_results(self, plan: Plan, records: Sequence[Record]) -> "tuple[Table, list[Configuration]]":
+        """Write results.csv; returns the table and its ranked rows."""
         from sequifier.results.ranking import ranked, with_baselines  # numpy loads here
         from sequifier.results.results_csv import RESULTS_FILE, write_results
 
         table = self.table(plan, records)
-        write_results(self.path / RESULTS_FILE, with_baselines(ranked(table), table), metric=table.metric)
+        rows = ranked(table)
+        write_results(self.path / RESULTS_FILE, with_baselines(rows, table), metric=table.metric)
+        return table, rows

@@ -134,19 +134,23 @@ def search(
             planner.check_inputs()
         _emit_plan(emit, plan, waiting, ledger.records, memory, placement)
         ended: Ended = "complete"
+        found = None
         if waiting and not confirm(plan, len(waiting)):
             ended = "stopped"
         else:
             complete_ledger(plan, ledger)
             folder.keep_config(config)
             if Surplus(plan, ledger.records).remove():  # keep_models may have had another value before
-                folder.write_results(plan, ledger.records)
+                found = folder.write_results(plan, ledger.records)
             if is_open:
                 session = _Session(planner, plan, ledger, folder, emit)
-                ended, plan = session.run(agenda, engine, placement, interrupt_by), session.plan
-        table = folder.table(plan, ledger.records)
+                ended, table, rows = session.run(agenda, engine, placement, interrupt_by)
+                plan, found = session.plan, (table, rows)
+        if found is None:
+            table = folder.table(plan, ledger.records)
+            found = table, ranked(table)
         saved = None if config.pruner.type == "none" else savings(plan, ledger.records)
-        return SearchResult(plan, ended, table, ranked(table), saved, planner.refused)
+        return SearchResult(plan, ended, *found, saved, planner.refused)
 
 
 class _Session:
@@ -167,10 +171,12 @@ class _Session:
         engine: Engine,
         placement: Placement,
         interrupt_by: Callable[[Callable[[], None]], Interrupt],
-    ) -> Ended:
-        """Work through the agenda, then confirm and score; record and results are written whatever happens."""
-        from sequifier.results.ranking import ranked  # numpy loads here
+    ) -> "tuple[Ended, Table, list[Configuration]]":
+        """Work through the agenda, then confirm and score; record and results are written whatever happens.
 
+        Returns:
+            Why it ended, the table and its ranked rows.
+        """
         with self._record:
             self._slots = Slots(engine.executors(placement), [slot.device for slot in placement.slots])
             try:
@@ -181,10 +187,9 @@ class _Session:
                     self._folder.write_results(self.plan, self._ledger.records)
                 raise
             self._slots.end()
-            self._folder.write_results(self.plan, self._ledger.records)
-            found = summary(ranked(self._folder.table(self.plan, self._ledger.records)), ended)
-            self._record.finish("interrupted" if ended == "stopped" else "done", results=found)
-        return ended
+            table, rows = self._folder.write_results(self.plan, self._ledger.records)
+            self._record.finish("interrupted" if ended == "stopped" else "done", results=summary(rows, ended))
+        return ended, table, rows
 
     def _stop(self) -> None:
         """Ask for an early end; called from a signal handler."""
@@ -231,9 +236,11 @@ class _Session:
         from sequifier.results.ranking import in_order
 
         splits = self._planner.metadata.split_paths
+        if len(splits) < 3:
+            return
         rows = in_order(self._folder.table(self.plan, self._ledger.records))
         winner = next((row for row in rows if row.rank == 1), None)
-        if len(splits) < 3 or winner is None or self._folder.is_scored(winner.run):
+        if winner is None or self._folder.is_scored(winner.run):
             return
         run_file = Path(winner.first.config_path)  # may be gone where the config no longer has the run
         if not run_file.is_file() or not winner.model_path.endswith(".onnx"):

@@ -124,6 +124,7 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
     from sequifier.config.loading.load import load
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
+    from sequifier.model.device import FullDeviceError
     from sequifier.prepare import find_device, score
     from sequifier.run import run
     from sequifier.training.limits import Limits
@@ -170,6 +171,8 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
         kind = "oom" if is_out_of_memory(error) else "disk" if is_disk_full(error) else "error"
         if kind == "error" and isinstance(error, SequifierError) and error.is_shared:
             kind = "shared"
+        elif isinstance(error, FullDeviceError):
+            kind = "full"
         with suppress(OSError):  # the disk may be full
             traceback.print_exc()  # goes to the search's worker.log
         emit("failed", kind=kind, stage=stage, error=message, where=place_of(error) if kind == "disk" else "")

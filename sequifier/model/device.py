@@ -40,6 +40,10 @@ class NoDeviceError(ValueError):
         self.fix = fix
 
 
+class FullDeviceError(RuntimeError):
+    """A GPU has no memory left although this process has nothing on it."""
+
+
 def choose_device(name: str) -> tuple[torch.device, str | None]:
     """Return the device of this name, and a note on the choice, or None. Only `cpu` leaves all GPUs untouched.
 
@@ -49,6 +53,7 @@ def choose_device(name: str) -> tuple[torch.device, str | None]:
 
     Raises:
         NoDeviceError: there is no such device here, or it cannot be used.
+        FullDeviceError: other processes use all of its memory.
     """
     kind, _, number = name.partition(":")
     if name == "auto":
@@ -77,14 +82,15 @@ def _usable(number: int | None) -> torch.device:
 
     Raises:
         NoDeviceError: it is held by another process, or broken.
+        FullDeviceError: other processes use all of its memory.
     """
+    name = "cuda" if number is None else f"cuda:{number}"
     try:
         device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
         torch.empty(1, device=device)
     except RuntimeError as error:
         if reports_out_of_memory(str(error)):
-            raise
-        name = "cuda" if number is None else f"cuda:{number}"
+            raise FullDeviceError(f"other processes use all memory of `{name}`: {_first_line(error)}") from error
         raise NoDeviceError(
             f"`{name}` cannot be used: {_first_line(error)}",
             fix="end the program that holds it (`nvidia-smi` lists them), or use another device",

@@ -153,7 +153,7 @@ class Attempts:
                 with suppress(RunError):  # a full ledger still says `running`, from which a run resumes as well
                     self.note("interrupted", error=f"the disk is full: {reason}")
                 raise DiskFullError(reason, where=last.get("where", ""))
-            if is_shared(last):
+            if is_shared(last, was_beside=was_beside):
                 raise self._inputs_error(last["error"])
             decision = decide(
                 last,

@@ -7,8 +7,8 @@ when the command has ended. An event is a dict with its name under "event":
 - `ready`, `started`, `stage` (stage), `log` (line), `step`, `epoch` while a run trains;
 - as the last event of `run` one of
     - `finished` with `result`, the fields of `run.RunResult` as plain values;
-    - `failed` with `kind` ("oom", "disk": the disk is full, "shared": every other run would fail like this, "error"),
-      `stage`, `error` and `where`;
+    - `failed` with `kind` ("oom", "full": the device had no memory left before the run used any, "disk": the disk is
+      full, "shared": every other run would fail like this, "error"), `stage`, `error` and `where`;
     - `timeout` with `seconds`;
     - `died` with `signal`, `code`, `kernel_oom` (the kernel's out-of-memory killer struck meanwhile), `stderr`, and
       `silent_seconds` or `stalled_seconds` with `doing` where the executor ended it.

@@ -40,9 +40,15 @@ def is_disk_full(event: Mapping[str, Any]) -> bool:
     return any(words in line for line in printed for words in WORDS)
 
 
-def is_shared(event: Mapping[str, Any]) -> bool:
-    """Whether every other run would fail like this attempt: the data changed, a split is missing."""
-    return bool(event["event"] == "failed" and event["kind"] == "shared")
+def is_shared(event: Mapping[str, Any], *, was_beside: bool = False) -> bool:
+    """Whether every other run would fail like this attempt: the data changed, a split is missing, a device is lost.
+
+    Args:
+        event: the last one.
+        was_beside: whether other runs of the search used the same memory, which may be all that filled it.
+    """
+    kind = event["kind"] if event["event"] == "failed" else ""
+    return kind == "shared" or (kind == "full" and not was_beside)
 
 
 def decide(

@@ -37,7 +37,7 @@ class Batch:
 def is_out_of_memory(event: Mapping[str, Any]) -> bool:
     """Whether an attempt ran out of memory, from its last event; see executor.py."""
     if event["event"] == "failed":
-        return bool(event["kind"] == "oom")
+        return event["kind"] in ("oom", "full")
     if event["event"] == "timeout" or any(event.get(key) is not None for key in _ENDED_BY_US):
         return False  # the executor ended it
     if event["kernel_oom"] and event["signal"] == signal.SIGKILL:

@@ -88,7 +88,7 @@ class Tally:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
             ranked = {name: parts[name] for name in metric.sums if name != "loss"}
-            one = torch.ones_like(parts["loss"].value) if known is None else known.double()
+            one = torch.ones_like(parts["loss"].value) if known is None else known.to(parts["loss"].value)
             self._add_by_unit(target, {"count": AtPositions(one), **ranked}, unit, n_units)
 
     def _add_by_unit(self, target: str, parts: Mapping[str, AtPositions], unit: Tensor, n_units: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from sequifier.errors import ConfigError, RunError
 from sequifier.model import device
 from sequifier.model.device import (
+    FullDeviceError,
     choose_device,
     device_index,
     device_name,
@@ -21,6 +22,9 @@ from sequifier.model.device import (
     sums_device,
 )
 from sequifier.prepare import find_device
+from sequifier.training.memory import is_out_of_memory
+
+ACCELERATOR_ERROR = getattr(torch, "AcceleratorError", RuntimeError)  # torch 2.8
 
 PACKAGE = Path(device.__file__).parents[1]
 
@@ -100,7 +104,7 @@ def test_a_device_that_is_not_there_is_a_users_error(
 
 def test_a_device_that_another_process_holds_is_a_users_error(there: Callable[..., None]) -> None:
     def held(*_: Any, **__: Any) -> None:
-        raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel ...")
+        raise ACCELERATOR_ERROR("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel ...")
 
     there("cuda", gpus=2, empty=held)
     with pytest.raises(ConfigError, match=r"`cuda:1` cannot be used: CUDA error: .*unavailable\n.*nvidia-smi"):
@@ -109,11 +113,13 @@ def test_a_device_that_another_process_holds_is_a_users_error(there: Callable[..
 
 def test_a_full_device_is_out_of_memory_and_not_missing(there: Callable[..., None]) -> None:
     def full(*_: Any, **__: Any) -> None:
-        raise torch.AcceleratorError("CUDA error: out of memory")
+        raise ACCELERATOR_ERROR("CUDA error: out of memory")
 
     there("cuda", empty=full)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    words = "other processes use all memory of `cuda`: CUDA error: out of memory"
+    with pytest.raises(FullDeviceError, match=words) as raised:
         find_device("cuda")
+    assert is_out_of_memory(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +137,9 @@ def test_a_full_device_is_out_of_memory_and_not_missing(there: Callable[..., Non
     ],
 )
 def test_a_lost_device_ends_a_search_and_a_programs_fault_does_not(message: str, expected: bool) -> None:
-    error = torch.AcceleratorError(message)
+    error = ACCELERATOR_ERROR(message)
     assert is_lost(error) == expected
-    with pytest.raises(RunError if expected else torch.AcceleratorError) as raised, lost_device_reported(CUDA_1):
+    with pytest.raises(RunError if expected else ACCELERATOR_ERROR) as raised, lost_device_reported(CUDA_1):
         raise error
     if expected:
         assert isinstance(raised.value, RunError) and raised.value.is_shared

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.search.failures import Decision, decide
+from sequifier.search.failures import Decision, decide, is_shared
 
 
 def died(
@@ -100,3 +100,12 @@ def test_a_silent_worker_differs_from_one_that_takes_too_long() -> None:
 
 def test_a_signal_without_a_name_is_described_all_the_same() -> None:
     assert judge(died(signal=40), crashed_before=True).reason == "the worker died (signal 40)"
+
+
+def test_a_device_that_others_have_filled_ends_the_search_but_one_that_its_runs_share_does_not() -> None:
+    full = failed("full") | {"stage": "load"}
+    assert is_shared(full)
+    assert not is_shared(full, was_beside=True)
+    assert judge(full, stage="load", was_beside=True).action == "alone"
+    assert is_shared(failed("shared")) and is_shared(failed("shared"), was_beside=True)
+    assert not is_shared(failed("oom")) and not is_shared(died(signal=9))

@@ -10,10 +10,12 @@ from sequifier.errors import DataError
 from sequifier.search import out_of_memory as search
 from sequifier.training.memory import is_out_of_memory
 
+ACCELERATOR_ERROR = getattr(torch, "AcceleratorError", RuntimeError)  # torch 2.8
+
 MEMORY: dict[str, BaseException] = {
     "torch's allocator": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
     "cudaMallocAsync": torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)"),
-    "asynchronous": torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+    "asynchronous": ACCELERATOR_ERROR("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
     "cudaMalloc, pinned memory": RuntimeError("CUDA error: out of memory"),
     "driver, expandable segments": RuntimeError("CUDA driver error: out of memory"),
     "driver API": RuntimeError("CUDA_ERROR_OUT_OF_MEMORY"),

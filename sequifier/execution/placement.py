@@ -122,10 +122,10 @@ def _on_cpu(
         sentences.append(f"{_work(n_workers, threads)} are more than the {counted(cores, 'core')} here")
     if config.execution.runs_per_device > 1:
         sentences.append("execution.runs_per_device has no effect on a CPU")
+    first = f"{_work(n_workers, threads)} ({why})"
     if threads == machine.processors and config.cpu_threads is None:
         threads = None  # the same number, and the word of earlier releases for it
     slots = tuple(Slot(f"worker {number}", None, _waiting(n_workers, threads or cores)) for number in range(n_workers))
-    first = f"{_work(n_workers, threads)} ({why})"
     return Placement(slots, threads, (first, *sentences), machine.memory)
 
 

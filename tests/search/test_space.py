@@ -361,3 +361,25 @@ def test_ranges_of_options_step_exactly_and_belong_to_one_entry() -> None:
     ]
     assert len(found) == 9
     assert found[2:4] == ["StepLR(step_size=1, gamma=0.3)", "StepLR(step_size=2, gamma=0.1)"]
+
+
+def test_the_largest_cell_is_that_of_the_whole_grid_where_each_field_adds_to_its_size() -> None:
+    config = search(
+        model={"dim_model": [64, 16, 32], "n_head": 2, "num_layers": [2, 8, 1]},
+        training={"batch_size": [8, 256, 64], "dropout": [0.1, 0.0]},
+    )
+    space = build_space(config)
+
+    def size(values: dict[str, Any]) -> float:
+        width, layers = values["model_spec.dim_model"], values["model_spec.num_layers"]
+        return float(width * layers * values["training_spec.batch_size"] + values["training_spec.dropout"])
+
+    assert space.values(space.largest(lambda cell: size(space.values(cell)))) == max(cells(space), key=size)
+    assert space.values(space.largest(lambda cell: -size(space.values(cell)))) == min(cells(space), key=size)
+
+
+def test_the_largest_cell_of_a_continuous_space_is_at_an_end_of_its_ranges() -> None:
+    space = build_space(search(training={"dropout": {"low": 0.1, "high": 0.4}}, search_strategy="sample", n_samples=1))
+    assert space.values(space.largest(lambda cell: space.values(cell)["training_spec.dropout"])) == {
+        "training_spec.dropout": pytest.approx(0.4)
+    }

@@ -1,11 +1,10 @@
 """The area of a search that is redrawn on a terminal: running runs, the best runs so far, and the search's progress."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,17 +13,10 @@ from rich.text import Text
 from sequifier.cli.output import duration
 from sequifier.cli.search_status import BestRuns, RunningRun, SearchStatus
 from sequifier.percent import counted
-from sequifier.results.settings import short_text
-from sequifier.results.terminal_table import broken_head
+from sequifier.results.settings_columns import SettingsColumns, broken_head, column_width, fitting_settings
 
 _GAP = 2
 """Cells between two columns."""
-
-_MOST_CELLS = 28
-"""Width of a column at most."""
-
-_FEW_CELLS = 12
-"""A setting is cut to this width before another one is left out."""
 
 _OTHER_LINES = 12
 """Lines of the area besides the runs, with a free one for the shell's prompt."""
@@ -55,8 +47,7 @@ class _Section:
     def widths(self) -> list[int]:
         """The widths of the columns right of the settings."""
         return [
-            _column_width(head, (_cells(row.cells[place]) for row in self.rows))
-            for place, head in enumerate(self.heads)
+            column_width(head, (_cells(row.cells[place]) for row in self.rows)) for place, head in enumerate(self.heads)
         ]
 
 
@@ -74,9 +65,9 @@ def drawn(status: SearchStatus, *, width: int, height: int) -> RenderableType:
     n_hidden = max(len(running) - n_shown, 0)
     of_runs, of_best = _running(running[:n_shown], status.n_slots, width), _best(best)
     rows = [*of_runs.rows, *of_best.rows]
-    marks = (len("rank"), _column_width("run", (len(str(row.number)) for row in rows)))
+    marks = (len("rank"), column_width("run", (len(str(row.number)) for row in rows)))
     taken = sum(marks) + 2 * _GAP + max(section.width() for section in (of_runs, of_best))
-    settings = fitting_settings([row.changed for row in rows], width - taken)
+    settings = fitting_settings([row.changed for row in rows], width - taken - _GAP, gap=_GAP)
     parts: list[RenderableType] = []
     if of_runs.rows:
         parts += [Text(), _table(of_runs, marks, settings)]
@@ -85,26 +76,6 @@ def drawn(status: SearchStatus, *, width: int, height: int) -> RenderableType:
     if of_best.rows:
         parts += [Text(), _line(f"best so far by {best.description}"), _table(of_best, marks, settings)]
     return Group(*parts, Text(), _line(status.progress()))
-
-
-def fitting_settings(rows: Sequence[Mapping[str, Any]], room: int) -> dict[str, int]:
-    """The settings that have room beside each other, with their widths, and "…" where some are left out.
-
-    Settings in which the rows agree are left out first, then long values are cut, then the last settings are left out.
-    """
-    names = dict.fromkeys(name for row in rows for name in row)
-    values = {name: [short_text(row[name]) if name in row else "" for row in rows] for name in names}
-    widths = {name: _column_width(broken_head(name), map(cell_len, cells)) for name, cells in values.items()}
-    equal = [name for name, cells in values.items() if len(set(cells)) == 1 < len(cells)]
-    dots = 0
-    while widths and sum(width + _GAP for width in widths.values()) + dots > room:
-        widest = max(widths, key=lambda name: widths[name])
-        if not equal and widths[widest] > _FEW_CELLS:
-            widths[widest] -= 1
-            continue
-        del widths[equal.pop() if equal else list(widths)[-1]]
-        dots = 1 + _GAP
-    return {**widths, "…": 1} if dots else widths
 
 
 def _running(running: Sequence[RunningRun], n_slots: int, width: int) -> _Section:
@@ -144,24 +115,18 @@ def _best(best: BestRuns) -> _Section:
     return _Section("rank", [broken_head(best.metric), "epoch", "seconds", ""], rows)
 
 
-def _table(section: _Section, marks: tuple[int, int], settings: Mapping[str, int]) -> Table:
+def _table(section: _Section, marks: tuple[int, int], settings: SettingsColumns) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for head, width in zip((section.place, "run"), marks, strict=True):
         table.add_column(head, width=width, justify="right", no_wrap=True, vertical="bottom")
-    for name, width in settings.items():
-        table.add_column(broken_head(name), width=width, no_wrap=True, overflow="ellipsis", vertical="bottom")
+    table.add_column(Text(settings.head), width=max(settings.width, 1), no_wrap=True, vertical="bottom")
     for head, width in zip(section.heads, section.widths(), strict=True):
         justify: JustifyMethod = "right" if head else "left"
         table.add_column(head, width=width, justify=justify, no_wrap=True, overflow="ellipsis", vertical="bottom")
     for row in section.rows:
-        values = [short_text(row.changed[name]) if name in row.changed else "" for name in settings]
         # As `Text`, because `[kind]` is no markup.
-        table.add_row(*map(Text, [row.place, str(row.number), *values]), *row.cells)
+        table.add_row(*map(Text, [row.place, str(row.number), settings.line(row.changed)]), *row.cells)
     return table
-
-
-def _column_width(head: str, cells: Iterable[int]) -> int:
-    return min(max([*map(cell_len, head.split("\n")), *cells]), _MOST_CELLS)
 
 
 def _cells(content: Text | ProgressBar) -> int:

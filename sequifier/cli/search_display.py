@@ -8,7 +8,6 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.segment import Segments
-from rich.text import Text
 
 from sequifier.cli.live_area import drawn
 from sequifier.cli.output import duration
@@ -16,6 +15,7 @@ from sequifier.cli.progress import ProgressDisplay
 from sequifier.cli.search_plan import memory_lines, needs_lines, plan_lines
 from sequifier.cli.search_status import STOPPING, RunningRun, SearchStatus
 from sequifier.results.settings import short_text
+from sequifier.results.settings_columns import cut
 
 QUIET_SECONDS = 60.0
 """In a pipe, a line about the running runs is printed after this time without another line."""
@@ -167,13 +167,6 @@ class SearchProgress(ProgressDisplay):
         texts = [f"run {run.number} {_doing(run)}" for run in running[:_FEW_RUNS]]
         more = [f"{len(running) - _FEW_RUNS} more runs"] if len(running) > _FEW_RUNS else []
         return f"  {self._status.progress()}; {'; '.join([*texts, *more])}"
-
-
-def cut(text: str, width: int) -> str:
-    """A text that takes at most this many cells, with an ellipsis where it is longer."""
-    shown = Text(text)
-    shown.truncate(width, overflow="ellipsis")
-    return shown.plain if width > 0 else ""
 
 
 def retried_text(fields: dict[str, Any]) -> str:

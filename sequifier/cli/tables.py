@@ -1,5 +1,6 @@
 """The ranked table of a search, and what to do with it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +16,21 @@ _REASONS = 3
 
 
 def print_table(table: "Table", rows: "Sequence[Configuration]") -> None:
-    """Print the ranked table on stdout, best first, with the baselines in their places, and its verdict."""
+    """Print the ranked table on stdout, best first, with the baselines in their places, and its verdict.
+
+    On a terminal it has what has room there, in a pipe everything.
+    """
     from sequifier.results.ranking import verdict
     from sequifier.results.terminal_table import WIDTH, ranked_table
 
-    out = console()
-    width, out.width = out.width, WIDTH
+    out, is_terminal = console(), sys.stdout.isatty()
+    drawn = ranked_table(table, rows, width=out.width, fits=is_terminal)
+    if not is_terminal:
+        out.width = WIDTH
     out.print()
-    out.print(ranked_table(table, rows, width=width))
+    out.print(drawn)
     for line in verdict(table, rows):
-        out.print(line, soft_wrap=True)
+        out.print(line, soft_wrap=not is_terminal, markup=False)
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:

@@ -25,7 +25,7 @@ def print_summary(console: Console, analysis: Analysis) -> None:
     width, console.width = console.width, WIDTH
     console.print(_head(analysis))
     for part in (
-        ranked_table(analysis.table, analysis.rows, most=SHOWN_ROWS, width=width),
+        ranked_table(analysis.table, analysis.rows, most=SHOWN_ROWS, width=width, fits=console.is_terminal),
         _verdict(analysis),
         _importance(analysis),
         _ranges(analysis),

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from sequifier.artifacts.ledger import Record
 from sequifier.cli import search_display
-from sequifier.cli.live_area import drawn, fitting_settings
-from sequifier.cli.search_display import SearchProgress, cut
+from sequifier.cli.live_area import drawn
+from sequifier.cli.search_display import SearchProgress
 from sequifier.cli.search_status import BestRuns, SearchStatus
+from sequifier.results.settings_columns import cut
 from sequifier.search.agenda import Forecast
 from tests.support.terminal import Screen
 
@@ -140,16 +141,6 @@ def test_no_line_of_the_live_area_is_wider_than_the_terminal(width: int) -> None
     assert "best so far by val_loss (lower is better)"[: width - 1] in text
     assert re.search(r"\.\.\. and \d\d more runs", text)
     assert lines[-1] == cut("9 of 2,000 runs done, about 2.0 h left", width)
-
-
-def test_settings_that_say_least_make_room_first() -> None:
-    rows = [{"dim_model": 8, "batch_size": 4, "optimizer": "a" * 30}, {"dim_model": 16, "batch_size": 4, "x": "b"}]
-    assert list(fitting_settings(rows, 80)) == ["dim_model", "batch_size", "optimizer", "x"]
-    assert fitting_settings(rows, 80)["optimizer"] == 28
-    assert list(fitting_settings(rows, 44)) == ["dim_model", "optimizer", "x", "…"]
-    assert fitting_settings(rows, 30) == {"dim_model": 5, "optimizer": 15, "x": 1, "…": 1}, "both have batch_size 4"
-    assert fitting_settings(rows, 20) == {"dim_model": 5, "…": 1}
-    assert fitting_settings(rows, 0) == {"…": 1}
 
 
 def test_the_best_runs_are_those_of_a_sort() -> None:
@@ -318,8 +309,3 @@ def test_verbose_prints_the_lines_of_runs_with_their_numbers(capsys: pytest.Capt
         for line in ("a line", "warning: few rows", "warning: few rows"):
             show("run_log", run=run, line=line)
         assert capsys.readouterr().err.splitlines() == expected
-
-
-def test_a_text_is_cut_to_the_cells_that_it_may_take() -> None:
-    assert [cut("abcdef", width) for width in (6, 4, 1, 0, -3)] == ["abcdef", "abc…", "…", "", ""]
-    assert cut("値値値", 4) == "値 …", "wide characters take two cells"

@@ -86,7 +86,7 @@ def _running(running: Sequence[RunningRun], n_slots: int, width: int) -> _Sectio
         left = run.seconds_left(now)
         texts = [
             f"{run.epoch or '-'}/{run.last_epoch}",
-            (run.stage or f"{run.step}/{run.steps}").rjust(10),  # the other columns do not move
+            (run.stage or (f"{run.step}/{run.steps}" if run.steps else "training")).rjust(10),  # columns do not move
             "" if run.loss is None else f"{run.loss:.4f}",
             ("" if left is None else duration(left)).rjust(6),
         ]

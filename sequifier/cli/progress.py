@@ -40,7 +40,8 @@ class ProgressDisplay:
                 self._console.show_cursor()
 
     def _show(self, line: str, style: str = "") -> None:
-        self._console.print(line, style=style, markup=False, soft_wrap=True)
+        # A terminal would break a long line within a word.
+        self._console.print(line, style=style, markup=False, soft_wrap=not self._is_drawn)
 
 
 class BarDisplay(ProgressDisplay):

@@ -56,18 +56,20 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
 
 def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> None:
     """Print whether the best run beats the baselines, where its files are, and how to train it again."""
-    out = console(soft_wrap=True)
+    out = console(soft_wrap=True)  # paths and commands can be copied
+    is_pipe = not sys.stdout.isatty()
     root, name = result.plan.config.root, result.plan.config.hp_search_name
     winner, baseline = ranked[0], result.table.best_baseline
     kept = next((row for row in ranked if row.model_path), None)
     if baseline is not None and winner.value is not None:
         if result.table.sign * winner.value >= result.table.sign * baseline[1]:
-            out.print("warning: the best run does not beat the best baseline", style="yellow")
+            out.print("warning: the best run does not beat the best baseline", style="yellow", soft_wrap=is_pipe)
         elif winner.beats_baselines is False:
             out.print(
                 "warning: the best run is not significantly better than every baseline (paired t tests at 97.5 %, "
                 "corrected for the choice of the best run)",
                 style="yellow",
+                soft_wrap=is_pipe,
             )
     if winner.test_value is not None:
         from sequifier.results.certainty import best_baseline_on_test
@@ -76,7 +78,9 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         known = best_baseline_on_test(table.folder, table.metric, maximize=table.maximize)
         baseline_text = "" if known is None else f" (best baseline there: {known[0]}, {known[1]:.4f})"
         what = "loss" if table.metric == "val_loss" else table.metric
-        out.print(f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False)
+        out.print(
+            f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False, soft_wrap=is_pipe
+        )
     if result.saved is not None and result.saved.saved:
         out.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
     out.print()

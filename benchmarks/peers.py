@@ -85,7 +85,7 @@ def write_ours(root: Path, grid: Grid) -> None:
             "input_columns": [list(grid.columns)],
             "target_columns": list(grid.targets),
             "override_input": True,
-            "execution": {"devices": 1},
+            "execution": {"devices": 1},  # one run after another, as the earlier releases
             "model_hyperparameter_sampling": {
                 "dim_model": grid.width,
                 "n_head": grid.heads,

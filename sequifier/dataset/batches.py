@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
-from sequifier.dataset.gather import Batch, BatchColumns, BatchWindows, Chosen, DeviceWindows, gather_for, to_device
+from sequifier.dataset.gather import Batch, BatchColumns, BatchWindows, Chosen, DeviceGather, gather_for, to_device
 from sequifier.dataset.units import UnitIndex, unit_index
 from sequifier.dataset.windows import RowNumbers, WindowIndex
 
@@ -53,8 +53,8 @@ class Split:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
         columns = BatchColumns(tuple(categorical), tuple(real), tuple(targets), seq_length)
         self.picks = device.type == "cpu" if picks is None else picks
-        self._device_windows = None if self.picks else DeviceWindows(windows, seq_length, device)
-        self._gather = gather_for(events, columns, self._device_windows, device)
+        self._gather = gather_for(events, columns, windows, device, picks=self.picks)
+        self._device_windows = self._gather.windows if isinstance(self._gather, DeviceGather) else None
         # Properties of the whole split need not be checked in each batch.
         self._none_padded = self._no_window(lambda last, first, counted: last - seq_length < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
@@ -114,7 +114,7 @@ class Split:
         if not self._all_counted:
             counted = self.windows.counted[numbers].astype(np.int64)
             n_targets = last - counted + 1
-            if self._device_windows is not None:
+            if not self.picks:
                 n_steps = int(n_targets.max())
             if (n_targets >= n_steps).all():
                 counted = None
@@ -138,7 +138,11 @@ class Split:
             last, first, _ = self._device_windows.of(chosen)
             rows = torch.maximum(last + self._device_windows.targets[-batch.n_steps :], first)
             return (torch.searchsorted(self._unit_starts, rows.view(-1), right=True) - 1).clamp(min=0)
-        return torch.from_numpy(self._target_unit(chosen.numbers))
+        if self.picks:
+            return to_device(self._target_unit(chosen.numbers), self.device)
+        steps = np.arange(1 - batch.n_steps, 1)
+        shown = np.maximum(self.windows.last[chosen.numbers, None] + steps, self.windows.first[chosen.numbers, None])
+        return to_device(self.units.of(shown.reshape(-1)).clip(min=0), self.device)
 
     @cached_property
     def unit_targets(self) -> NDArray[np.int64]:

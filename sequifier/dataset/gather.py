@@ -12,7 +12,7 @@ real input columns, M target positions of a batch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,12 +93,6 @@ class BatchColumns:
     seq_length: int
 
 
-class Gather(Protocol):
-    """Gathers windows into a batch."""
-
-    def __call__(self, windows: BatchWindows) -> Batch: ...
-
-
 class HostGather:
     """Gathers in the memory of the host, then copies to the device.
 
@@ -160,10 +154,14 @@ class HostGather:
 
 
 class DeviceGather:
-    """Gathers on the device, which holds a copy of all columns and of the windows: nothing is copied for a batch."""
+    """Gathers on the device, which holds a copy of all columns and of the windows: nothing is copied for a batch.
 
-    def __init__(self, events: Events, columns: BatchColumns, windows: "DeviceWindows", device: torch.device) -> None:
-        self._spec, self._windows = columns, windows
+    Attributes:
+        windows: the windows.
+    """
+
+    def __init__(self, events: Events, columns: BatchColumns, windows: WindowIndex, device: torch.device) -> None:
+        self._spec, self.windows = columns, DeviceWindows(windows, columns.seq_length, device)
         n_rows = len(events.positions)
         self._categories = _stacked(events, columns.categorical, n_rows, torch.int32).to(device)  # (C, N)
         self._reals = _stacked(events, columns.real, n_rows, torch.float32).to(device)  # (R, N)
@@ -171,8 +169,8 @@ class DeviceGather:
 
     def __call__(self, windows: BatchWindows) -> Batch:
         size, n_steps = (len(windows.chosen), self._spec.seq_length), windows.n_steps
-        last, first, counted = self._windows.of(windows.chosen)
-        inputs, truths = last + self._windows.inputs, last + self._windows.targets[-n_steps:]  # (B, T), (B, S)
+        last, first, counted = self.windows.of(windows.chosen)
+        inputs, truths = last + self.windows.inputs, last + self.windows.targets[-n_steps:]  # (B, T), (B, S)
         is_event = counts = None
         if windows.counted is not None:
             counts = (truths >= counted).view(-1)
@@ -219,20 +217,22 @@ class DeviceWindows:
 
 
 def gather_for(
-    events: Events | MappedEvents, columns: BatchColumns, windows: DeviceWindows | None, device: torch.device
-) -> Gather:
+    events: Events | MappedEvents, columns: BatchColumns, windows: WindowIndex, device: torch.device, *, picks: bool
+) -> HostGather | DeviceGather:
     """Choose where to gather: on the device when the columns are in memory and fit on it, else on the host.
 
     Args:
         events: the events of a split.
         columns: of its batches.
-        windows: its windows on the device; None where target positions are picked out, as on a CPU.
+        windows: its windows.
         device: of the batches.
+        picks: whether target positions are picked out, as on a CPU, which only the host can do.
     """
-    if windows is None or isinstance(events, MappedEvents):
-        return HostGather(events, columns, device, picks=windows is None)
+    if picks or isinstance(events, MappedEvents):
+        return HostGather(events, columns, device, picks=picks)
     n_columns = len(columns.categorical) + len(columns.real) + len(columns.targets)
-    if device.type == "cuda" and 4 * n_columns * len(events.positions) > torch.cuda.mem_get_info(device)[0] // 2:
+    needed = 4 * n_columns * len(events.positions) + 3 * windows.last.nbytes
+    if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
         return HostGather(events, columns, device, picks=False)
     return DeviceGather(events, columns, windows, device)
 

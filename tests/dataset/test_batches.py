@@ -147,7 +147,9 @@ def test_mapped_files_and_devices_give_the_batches_of_memory(
     for numbers in (order, order[is_full]):
         if len(numbers):
             chosen = of_device.choose(numbers)
-            assert_same(of_host.batch(chosen), of_device.batch(chosen))
+            batch = of_device.batch(chosen)
+            assert_same(of_host.batch(chosen), batch)
+            assert torch.equal(of_host.target_unit(chosen, batch), of_device.target_unit(chosen, batch))
 
 
 def test_a_split_without_reals_or_without_categories() -> None:

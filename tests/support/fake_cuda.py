@@ -28,7 +28,9 @@ from torch.utils._pytree import tree_leaves
 from sequifier.config.train import TrainConfig
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.training import evaluate
+from sequifier.training.loop import Calls, train_epoch
 from sequifier.training.step import train_step
+from tests.support.quiet import quiet
 
 MEMORY = 80 << 30
 """Bytes of the fake GPU, all of them free."""
@@ -164,6 +166,28 @@ def prepared(config: TrainConfig) -> Prepared:
 def count_step(ready: Prepared) -> Counts:
     """Take two training steps and count what the second one does; the first one allocates the optimizer's state."""
     chosen = ready.train.choose(np.arange(min(ready.config.training_spec.step_size, len(ready.train))))
+    with _backward(ready):
+        for _ in range(2):
+            counts = Counts()
+            with counts:
+                train_step(ready.state, ready.train, chosen, ready.objective, ready.config)
+    return counts
+
+
+def count_epoch(ready: Prepared) -> Counts:
+    """Train two epochs and count what the second one does."""
+    with _backward(ready):
+        for _ in range(2):
+            counts = Counts()
+            with counts:
+                list(train_epoch(ready.state, ready.train, ready.objective, ready.config, seed=1, calls=Calls(quiet)))
+            ready.state.begin_epoch()
+    return counts
+
+
+@contextmanager
+def _backward(ready: Prepared) -> Iterator[None]:
+    """Let a backward pass give each parameter of the model a gradient of its shape."""
     parameters = list(ready.state.model.parameters())
 
     def backward(self: Tensor, *_: Any, **__: Any) -> None:
@@ -171,11 +195,7 @@ def count_step(ready: Prepared) -> Counts:
             parameter.grad = torch.empty_like(parameter)
 
     with mock.patch.object(Tensor, "backward", backward):
-        for _ in range(2):
-            counts = Counts()
-            with counts:
-                train_step(ready.state, ready.train, chosen, ready.objective, ready.config)
-    return counts
+        yield
 
 
 def count_evaluation(ready: Prepared) -> Counts:

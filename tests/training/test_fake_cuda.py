@@ -13,7 +13,7 @@ import torch
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.preprocess.pipeline import preprocess
-from tests.support.fake_cuda import Counts, count_evaluation, count_step, fake_cuda, prepared
+from tests.support.fake_cuda import Counts, count_epoch, count_evaluation, count_step, fake_cuda, prepared
 from tests.support.quiet import quiet
 
 N_CLASSES = {"item": 12, "shop": 7, "channel": 4}
@@ -145,6 +145,14 @@ READS = {"float16 with AdEMAMix": {"read of a number": 1}}
 def test_the_host_does_not_wait_for_the_device(counted: Callable[[str], Counted], name: str) -> None:
     step, evaluation = counted(name)
     assert (step.syncs, evaluation.syncs) == (READS.get(name, {}), {})
+
+
+def test_an_epoch_reads_its_loss_once(projects: dict[str, Path]) -> None:
+    with fake_cuda():
+        ready = prepared(config(projects["short"], target_columns=["item", "price"], training={"log_interval": 1000}))
+        counts = count_epoch(ready)
+    assert len(ready.train) > 2 * 32, "the case needs several steps"
+    assert (counts.syncs, counts.copies) == ({"read of a number": 1}, 1)  # the loss; the order of the windows
 
 
 def test_nothing_is_copied_for_a_batch_of_columns_on_the_device(counted: Callable[[str], Counted]) -> None:

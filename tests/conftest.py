@@ -32,5 +32,5 @@ def train_config(shop: Path) -> WriteConfig:
 
 @pytest.fixture
 def search_config(shop: Path) -> WriteConfig:
-    """Writes a search of two tiny models into the shop; keyword arguments are laid over it."""
+    """Writes a search of two tiny models, one after the other, into the shop; keyword arguments are laid over it."""
     return config_writer(shop, TINY_SEARCH, "hyperparameter_search.yaml")

@@ -83,6 +83,7 @@ TINY_SEARCH: dict[str, Any] = {
     "hp_search_name": "tune",
     "search_strategy": "grid",
     "target_columns": ["item"],
+    "execution": {"devices": 1},
     "model_hyperparameter_sampling": {"dim_model": [8, 16], "n_head": [2, 4], "num_layers": 1, "dim_feedforward": 16},
     "training_hyperparameter_sampling": {"device": "cpu", "epochs": 2, "learning_rate": 0.01, "batch_size": 16},
 }

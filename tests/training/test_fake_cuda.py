@@ -12,6 +12,7 @@ import torch
 
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
+from sequifier.model.transformer import Transformer
 from sequifier.preprocess.pipeline import preprocess
 from tests.support.fake_cuda import Counts, count_epoch, count_evaluation, count_step, fake_cuda, prepared
 from tests.support.quiet import quiet
@@ -158,3 +159,26 @@ def test_an_epoch_reads_its_loss_once(projects: dict[str, Path]) -> None:
 def test_nothing_is_copied_for_a_batch_of_columns_on_the_device(counted: Callable[[str], Counted]) -> None:
     step, evaluation = counted("short sequences")
     assert (step.copies, evaluation.copies) == (0, 2)  # the order of the windows, and the starts of the sampling units
+
+
+@pytest.mark.parametrize("layer_autocast", [False, True])
+def test_validation_computes_in_tf32_whatever_the_run_trains_in(
+    layer_autocast: bool, projects: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    forward = Transformer.forward
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append((torch.backends.cuda.matmul.fp32_precision, torch.is_autocast_enabled("cuda")))
+        return forward(*args, **kwargs)
+
+    with fake_cuda():
+        model = {"dim_model": 256}  # wide enough for bfloat16
+        ready = prepared(config(projects["full"], model=model, training={"layer_autocast": layer_autocast}))
+        monkeypatch.setattr(Transformer, "forward", watched)
+        count_step(ready)
+        assert {in_bfloat16 for _, in_bfloat16 in seen} == {layer_autocast}
+        seen.clear()
+        count_evaluation(ready)
+    assert set(seen) == {("tf32", False)}
+    assert torch.backends.cuda.matmul.fp32_precision != "tf32"

@@ -72,8 +72,8 @@ def inputs_error(plan: Plan, run: PlannedRun, reason: str) -> RunError:
     """The error that ends a search whose inputs changed or are gone."""
     return RunError(
         f"the search ends in {run.name}, because every run would meet the same problem: {reason}",
-        fix=f"restore what the search was planned on (data {plan.fingerprint}) and run the same command again, which "
-        "resumes; for other data choose another hp_search_name",
+        fix="solve it, then run the same command again, which resumes the search on the data that it was planned on "
+        f"({plan.fingerprint}); for other data choose another hp_search_name",
     )
 
 

@@ -163,6 +163,26 @@ def test_a_worker_whose_read_never_returns_is_replaced(shop: Path, search_config
 
 
 @pytest.mark.slow
+def test_a_gpu_that_is_lost_ends_the_search_and_its_run_resumes(
+    shop: Path, search_config: WriteConfig, tmp_path: Path
+) -> None:
+    calm = search(search_config("calm.yaml", **runs_of([0.1, 0.2], hp_search_name="calm")))
+    assert calm.returncode == 0, calm.stderr
+    path = search_config(**runs_of([0.1, 0.2], execution={"devices": 1}))
+    lost = failing_search(path, ["lost GPU", "none"], tmp_path / "already failed")
+    assert lost.returncode == 1, lost.stderr
+    assert "is lost: CUDA error: no CUDA-capable device is detected" in lost.stderr
+    assert "run the same command again, which resumes the search" in lost.stderr and "Traceback" not in lost.stderr
+    assert {run: record.state for run, record in latest(shop).items()} == {0: "interrupted"}, "run 1 is still planned"
+    again = failing_search(path, ["lost GPU", "none"], tmp_path / "already failed")
+    assert again.returncode == 0, again.stderr
+    losses = {run: record.best_val_loss for run, record in latest(shop).items()}
+    assert losses == {run: record.best_val_loss for run, record in latest(shop, "calm").items()}
+    record = json.loads((shop / "logs/tune-run-0/latest/experiment_data.json").read_text())
+    assert len(record["results"]["curve"]) == 3, "it resumed after its first epoch"
+
+
+@pytest.mark.slow
 def test_runs_that_fail_again_and_again_are_given_up_and_the_search_continues(
     shop: Path, search_config: WriteConfig, tmp_path: Path
 ) -> None:

@@ -86,6 +86,10 @@ def in_worker() -> None:
             torch_runs_out_of_memory()
         if is_("out of memory always") and current["step"] == 1:
             torch_runs_out_of_memory()
+        if second_epoch and is_("lost GPU") and once("lost GPU"):
+            raise RuntimeError(
+                "CUDA error: no CUDA-capable device is detected\nCUDA kernel errors might be reported later"
+            )
         if is_("exception") and second_epoch:
             raise ValueError("the flux is out of bounds")
         if is_("NaN loss") and second_epoch:

@@ -98,5 +98,6 @@ def command(
     print_table(result.table, result.rows)
     print_next(result, config_path)
     if result.ended == "stopped":
+        echo("the same command resumes the search", err=True)
         raise KeyboardInterrupt
     return FAILED_RUNS if any(row.n_failed for row in result.rows) else 0

@@ -235,8 +235,8 @@ class SearchStatus:
         return ", ".join(parts)
 
     def seconds_left(self) -> float | None:
-        """Seconds until the search ends, which is not before its running runs do; None before a run was measured."""
-        if self._ends_at is None:
+        """Seconds until the last run ends, not before the running ones do; None before a run was measured."""
+        if self._ends_at is None or not self.running:
             return None
         now = time.monotonic()
         of_runs = [run.seconds_left(now) or 0.0 for run in self.running.copy().values()]

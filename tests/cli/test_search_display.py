@@ -209,7 +209,12 @@ def test_events_of_two_slots_belong_to_their_runs(
     assert status.running[1].slot == 1, "it waited for the other one, and goes on in its place"
     shown.start(3, slot=0, n_done=1)
     shown.end(record(1, loss=3.0), slot=1)
-    assert [line[:15] for line in shown.lines() if line.startswith("[")] == ["[ 1/12] run 2  ", "[ 2/12] run 1  "]
+    assert status.progress() == "2 of 12 runs done"
+    shown.end(record(3, loss=3.0), slot=0)
+    assert status.seconds_left() is None, "no run trains any more"
+    assert [line[:15] for line in shown.lines() if line.startswith("[")] == [
+        *("[ 1/12] run 2  ", "[ 2/12] run 1  ", "[ 3/12] run 3  ")
+    ]
 
 
 def test_a_pipe_receives_a_line_for_each_run_that_ended(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,3 +46,4 @@ def test_ctrl_c_removes_the_live_area(shop: Path, search_config: WriteConfig) ->
     assert any("stopping after the running epochs" in line for frame in shown.frames for line in frame)
     assert not [line for line in shown.screen.lines if "runs done" in line or "━" in line]
     assert [line for line in shown.screen.lines if line.startswith("[0/4] run 0  ")]
+    assert "the same command resumes the search" in shown.screen.lines

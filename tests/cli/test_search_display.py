@@ -2,6 +2,7 @@
 
 import random
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from types import SimpleNamespace
@@ -68,10 +69,13 @@ class Display:
 
     def lines(self) -> list[str]:
         """The lines about runs so far, without the live area."""
+        return [line for line in self.screen().lines if re.match(r"\[|run ", line)]
+
+    def screen(self) -> Screen:
         screen = Screen(self._width)
         screen.write(self._written.getvalue().replace("\n", "\r\n"))  # as a terminal does it
         assert not screen.wrapped
-        return [line for line in screen.lines if re.match(r"\[|run ", line)]
+        return screen
 
 
 @pytest.fixture
@@ -289,6 +293,24 @@ def test_a_search_that_stops_early_says_so(
     for _ in range(2):
         piped("stage", run=run, stage="validation")
     assert capsys.readouterr().err == "  stopping after the running epochs (Ctrl-C again: at once)\n"
+
+
+def test_an_error_removes_the_live_area_and_its_thread() -> None:
+    shown = Display(110)
+    with pytest.raises(KeyboardInterrupt), shown.show:
+        shown.start(1)
+        shown.end(record(1, loss=1.0))
+        shown.start(2)
+        assert not shown.screen().is_cursor_visible
+        assert any("of 12 runs done" in line for line in shown.screen().lines)
+        raise KeyboardInterrupt
+    assert shown.screen().is_cursor_visible
+    lines = [line for line in shown.screen().lines if line]
+    assert len(lines) == 1 and lines[0].startswith("[ 1/12] run 1  ")
+    drawing = [thread for thread in threading.enumerate() if "Refresh" in type(thread).__name__]
+    for thread in drawing:
+        thread.join(timeout=30)
+    assert not [thread for thread in drawing if thread.is_alive()]
 
 
 def test_a_limit_of_steps_ends_the_bar(display: Callable[[int], Display]) -> None:

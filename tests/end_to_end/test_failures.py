@@ -128,7 +128,7 @@ def test_each_failure_ends_as_it_should_and_harms_no_other_run(
         if record.state in ("failed", "oom"):
             reproduce = f"sequifier train --config-path configs/hp_search/{record.name}.yaml"
             assert (record.error or "").endswith(f"to reproduce: {reproduce}")
-    assert "the worker died (SIGKILL); resuming from its last epoch" in full.stderr
+    assert "resumes from its last epoch: the worker died (SIGKILL)" in full.stderr
     assert f"the worker gave no sign of life for {4} s" in full.stderr
 
     # A result has its models; a run without one leaves its record alone, and nothing half-written.

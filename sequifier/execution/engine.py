@@ -37,6 +37,8 @@ class LocalEngine:
                 self._folder / (LOG_FILE if number == 0 else f"worker-{number}.log"),
                 stall_seconds=self._stall_seconds,
                 cpu_threads=placement.cpu_threads,
+                # A GPU that was not counted, but that torch finds, must not get a run of each worker.
+                auto_device="cpu" if slot.device is None else "auto",
                 environment=slot.environment,
             )
             for number, slot in enumerate(placement.slots)

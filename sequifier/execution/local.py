@@ -46,6 +46,7 @@ class LocalExecutor:
         silence_seconds: a worker that sends nothing for this long is killed; heartbeats come twelve times as often.
         stall_seconds: a worker that sends no event, hardly computes and reads nothing for this long is killed.
         cpu_threads: threads that the worker starts beforehand; None is one for each processor.
+        auto_device: what `device: auto` of a run file means for the worker: `cpu`, or `auto` as for `train`.
         environment: variables of the worker, beside those of this process.
     """
 
@@ -56,12 +57,13 @@ class LocalExecutor:
         silence_seconds: float = SILENCE_SECONDS,
         stall_seconds: float = STALL_SECONDS,
         cpu_threads: int | None = None,
+        auto_device: str = "auto",
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._log_path = log_path
         self._silence_seconds = silence_seconds
         self._stall_seconds = stall_seconds
-        self._cpu_threads = cpu_threads
+        self._cpu_threads, self._auto_device = cpu_threads, auto_device
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._events: EventPipe | None = None
@@ -93,7 +95,7 @@ class LocalExecutor:
         read_end, write_end = os.pipe()
         beat = self._silence_seconds / _BEATS_IN_SILENCE
         # With the process id of its parent a worker notices that the parent died before it could ask to be signalled.
-        arguments = [str(write_end), str(os.getpid()), str(beat), str(self._cpu_threads or 0)]
+        arguments = [str(write_end), str(os.getpid()), str(beat), str(self._cpu_threads or 0), self._auto_device]
         try:
             with self._log_path.open("ab") as log:
                 self._log_start = log.tell()

@@ -1,9 +1,9 @@
 """The warm worker: a child process that trains one run after another.
 
-`python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS THREADS` reads commands from standard input and
-writes events to EVENTS_FD, one JSON object per line. Imports, data and the context of a GPU are loaded once, and
-THREADS threads are started (0: one for each processor). The worker ends when standard input closes, and on Linux the
-kernel kills it when its parent dies, however that died.
+`python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS THREADS AUTO` reads commands from standard input
+and writes events to EVENTS_FD, one JSON object per line. Imports, data and the context of a GPU are loaded once, and
+THREADS threads are started (0: one for each processor). AUTO replaces the device of a run file that says `auto`. The
+worker ends when standard input closes, and on Linux the kernel kills it when its parent dies, however that died.
 
 Commands; data with another fingerprint are refused:
 
@@ -144,6 +144,9 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
             emit("checked")
             return
         config = load(TrainConfig, Path(command["config"])).config
+        if config.training_spec.device == "auto":
+            spec = config.training_spec.model_copy(update={"device": sys.argv[5]})
+            config = config.model_copy(update={"training_spec": spec})
         if command["command"] == "score":
             metrics = score(
                 config,

@@ -3,6 +3,7 @@
 import errno
 import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -94,6 +95,33 @@ def _clear_up(path: Path, temporary: Path) -> None:
 
 def _token() -> str:
     return secrets.token_hex(3)
+
+
+_TEMPORARY = re.compile(r"^\.(?P<stem>.+)\.(?P<process>\d+)\.[0-9a-f]{6}\.tmp(\.[^.]*)?$")
+
+
+def remove_leftovers(folder: Path, of: str) -> None:
+    """Remove the temporary files of `atomic_path` that processes left when they were killed.
+
+    Args:
+        folder: where to look, not below it.
+        of: regular expression for the whole stem of the files that were being written.
+    """
+    with suppress(OSError):  # what cannot be removed does no harm
+        for path in folder.iterdir():
+            named = _TEMPORARY.match(path.name)
+            if named and re.fullmatch(of, named["stem"]) and not _is_running(int(named["process"])):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class LocalExecutor:
         self._failed_starts = 0  # in a row
         self._is_stopping = False
         self._reader: int | None = None  # the thread that reads the worker's events
+        self._is_closed = False  # by another thread than that
         self._closing = threading.Lock()
 
     def start(self) -> None:
@@ -97,7 +98,7 @@ class LocalExecutor:
         # With the process id of its parent a worker notices that the parent died before it could ask to be signalled.
         arguments = [str(write_end), str(os.getpid()), str(beat), str(self._cpu_threads or 0), self._auto_device]
         try:
-            with self._log_path.open("ab") as log:
+            with self._log_path.open("ab") as log, _blocked(signal.SIGINT):
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "sequifier.execution.worker", *arguments],
@@ -132,7 +133,7 @@ class LocalExecutor:
         not either.
 
         Raises:
-            RunError: two workers in a row could not even start.
+            RunError: two workers in a row died while they started.
         """
         command = {
             "command": "run",
@@ -181,6 +182,7 @@ class LocalExecutor:
                 return
             process.kill()
             if self._reader not in (None, threading.get_ident()):
+                self._is_closed = True
                 return  # the thread that reads the events sees their end, and closes the rest
             self._process = self._events = None  # first, because a signal handler may send `stop` meanwhile
         # One that hangs in the kernel (a driver, a network disk) dies when it comes back; nothing waits for that.
@@ -192,9 +194,14 @@ class LocalExecutor:
 
     def _do(self, command: dict[str, Any], timeout_seconds: float | None) -> Iterator[dict[str, Any]]:
         """Send a command and yield its events, up to the last one."""
-        self._reader = threading.get_ident()
+        self._reader, self._is_closed = threading.get_ident(), False
         try:
-            yield from self._events_of(command, timeout_seconds)
+            for event in self._events_of(command, timeout_seconds):
+                is_start = event["event"] == "died" and not self._is_ready
+                if is_start and self._failed_starts == 1 and not self._is_closed:
+                    yield from self._events_of(command, timeout_seconds)  # no run is to blame for it
+                else:
+                    yield event
         finally:
             self._reader = None
 
@@ -237,12 +244,13 @@ class LocalExecutor:
                 return
 
     def _send(self, command: dict[str, Any]) -> None:
-        if self._process is None or self._process.stdin is None:
+        process = self._process  # another thread may end it meanwhile
+        if process is None or process.stdin is None:
             return
         # One unbuffered write, shorter than what a pipe takes whole: a signal handler may send `stop` while `run` is
         # being sent. If the worker died, its events end.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        with suppress(OSError, ValueError):  # ValueError: it was closed here
+            process.stdin.write(json.dumps(command).encode() + b"\n")
 
     def _show_stacks(self) -> None:
         """Let a stalled worker print the stacks of its threads to its log."""
@@ -279,6 +287,16 @@ class LocalExecutor:
             "stderr": printed,
             **why,
         }
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """Keep a signal from this thread, and from processes that it starts until they allow it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _activity(heartbeat: dict[str, Any]) -> Activity:

@@ -45,8 +45,9 @@ MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 def main() -> None:
     """Serve commands until standard input closes."""
     _die_with_parent()
-    # Ctrl-C reaches the whole process group; the parent decides what follows.
+    # Ctrl-C reaches the whole process group; the parent decides what follows, and blocked it until here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     channel = _Channel(int(sys.argv[1]))
     emit = channel.emit
     faulthandler.register(signal.SIGUSR1)  # by which the parent asks a stalled worker for its stacks

@@ -226,7 +226,7 @@ class Attempts:
         script = plan.config.evaluation_script
         if script is not None and state == "finished":
             trained = TrainedRun(run.number, run.name, run.path, files, metrics, plan.config.root)
-            yield Work(partial(self._measure, trained))
+            yield Work(partial(self._measure, trained), is_training=False)
             failure = self._last["error"]
             if failure is not None:
                 if is_no_space_error(failure):
@@ -263,7 +263,7 @@ class Attempts:
         assert script is not None
         metrics, failure = {}, None
         try:
-            metrics = measure(script, trained, is_cancelled=self._search.slots.is_closing)
+            metrics = measure(script, trained, is_cancelled=self._search.slots.is_ending)
         except RunError as error:
             failure = error
         yield {"event": "measured", "metrics": metrics, "error": failure}

@@ -4,6 +4,7 @@ It sees run files, events and the ledger, never a model: the executors are hande
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,10 +84,10 @@ class _Loop:
             while self._working:
                 self._take(*self._slots.next())
         except KeyboardInterrupt:
-            self._slots.close()
+            self._slots.end()
             self._interrupt("stopped at once; the next start resumes from the last epoch")
             raise
-        self._interrupt("waited for memory when the search ended")
+        self._interrupt("was to begin again when the search ended")
         if self._error is not None:
             raise self._error
         if self._is_stopped or (self._search.should_stop() and self._agenda.n_left):
@@ -102,32 +103,32 @@ class _Loop:
             self._begin(running, free[0])
 
     def _next(self, slot: int) -> _Running | None:
-        if any(running.work.is_alone for running in self._working.values()):
+        if self._is_ending() or any(running.work.is_alone for running in self._working.values()):
             return None
         if self._waiting:
             return None if self._waiting[0].work.is_alone and self._working else self._waiting.pop(0)
-        if self._is_stopped or self._error is not None or self._search.should_stop():
+        task = None
+        try:
+            task = self._agenda.next()
+            return None if task is None else self._started(task, slot)
+        except RunError as error:
+            self._end(error, task)
             return None
-        task = self._agenda.next()
-        return None if task is None else self._started(task, slot)
 
-    def _started(self, task: Task, slot: int) -> _Running | None:
+    def _is_ending(self) -> bool:
+        """Whether no run may begin any more."""
+        return self._is_stopped or self._error is not None or self._search.should_stop()
+
+    def _started(self, task: Task, slot: int) -> _Running:
         try:
             self._search.check_inputs()
         except SequifierError as error:
-            ends = inputs_error(self._search.plan, task.run, error.in_one_line())
-            ends.__cause__ = error
-            self._end(ends)
-            return None
+            raise inputs_error(self._search.plan, task.run, error.in_one_line()) from error
         running = _Running(task, slot)
         self._emit_start(running)
         emit = self._emit_for(running)
         running.attempts = Attempts(task, self._search, self._fitting, self._same_inputs, emit)
-        try:
-            running.work = running.attempts.begin()
-        except RunError as error:
-            self._end(self._as_disk_full(error, running))
-            return None
+        running.work = running.attempts.begin()
         return running
 
     def _begin(self, running: _Running, slot: int) -> None:
@@ -160,11 +161,11 @@ class _Loop:
             if isinstance(following, Record):
                 self._ended(running, following)
         except RunError as error:
-            self._end(self._as_disk_full(error, running))
+            self._end(error, running.task)
             return
         if isinstance(following, Work):
             running.work = following
-            if following.is_alone:
+            if following.is_training and (following.is_alone or self._is_ending()):
                 self._waiting.append(running)
             else:
                 self._begin(running, running.slot)
@@ -176,7 +177,7 @@ class _Loop:
                 raise error
             self._slots.lose(slot, error, lambda line: self._search.emit("log", line=line))
         except RunError as last:
-            self._end(self._as_disk_full(last, running))
+            self._end(last, running.task)
         else:
             self._waiting.insert(0, running)
 
@@ -188,23 +189,26 @@ class _Loop:
             self._is_stopped = True
             self._slots.stop()
 
-    def _end(self, error: RunError) -> None:
-        """End the search with an error when the runs that train have finished their epoch."""
-        if self._error is None:
-            self._error = error
-            self._slots.stop()
+    def _end(self, error: RunError, task: Task | None) -> None:
+        """End the search with an error when the runs that train have finished their epoch.
+
+        Args:
+            error: what ends it.
+            task: in which it was met; None where the next one could not be decided.
+        """
+        if self._error is not None:
+            return
+        self._error = error
+        if isinstance(error, DiskFullError) or is_disk_full(error):
+            self._error = _disk_full(error, task, self._search, self._agenda)
+            self._error.__cause__ = error
+        self._slots.stop()
 
     def _interrupt(self, why: str) -> None:
         """Record that the runs which have not ended stopped."""
         for running in [*self._working.values(), *self._waiting]:
-            running.attempts.note("interrupted", error=why)
-
-    def _as_disk_full(self, error: RunError, running: _Running) -> RunError:
-        if not (isinstance(error, DiskFullError) or is_disk_full(error)):
-            return error
-        full = _disk_full(error, running.task, self._search, self._agenda)
-        full.__cause__ = error
-        return full
+            with suppress(RunError):  # a full ledger still says `running`, from which a run resumes as well
+                running.attempts.note("interrupted", error=why)
 
     def _emit_for(self, running: _Running) -> Callable[..., None]:
         def emit(event: str, **fields: Any) -> None:
@@ -248,13 +252,14 @@ def _not_promoted(record: Record) -> Record:
     return record.model_copy(update=values)
 
 
-def _disk_full(error: RunError, task: Task, search: Search, agenda: Agenda) -> RunError:
+def _disk_full(error: RunError, task: Task | None, search: Search, agenda: Agenda) -> RunError:
     """The error that ends a search on a full disk."""
     place = Path(place_of(error) or search.plan.config.root)
     needed = disk_use(search.plan, search.ledger.records, to_come_alone=True).most
     left = "the run that is left" if agenda.n_left == 1 else f"the {agenda.n_left} runs that are left"
+    where = "" if task is None else f" in {task.run.name}"
     return RunError(
-        f"the disk is full, so the search ends in {task.run.name}: {error.what}",
+        f"the disk is full, so the search ends{where}: {error.what}",
         where=f"{place} ({size_text(free_bytes(place))} free)",
         fix=f"free about {size_text(needed)} for {left}, then run the same command again, which resumes the search",
     )

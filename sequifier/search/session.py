@@ -3,6 +3,7 @@
 The engine that trains, and the interrupt that ends the search early, are handed in.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from sequifier.artifacts.atomic import remove_leftovers
 from sequifier.artifacts.disk import free_bytes
 from sequifier.artifacts.ledger import Ledger, Record, read_ledger
 from sequifier.callbacks import Emit
@@ -30,7 +32,7 @@ from sequifier.search.planner import Planner
 from sequifier.search.pruning import Savings
 from sequifier.search.recording import logged, search_experiment, summary
 from sequifier.search.repeats import with_confirmations
-from sequifier.search.run_file import write_run_files
+from sequifier.search.run_file import run_folder, write_run_files
 from sequifier.search.runner import run_search
 from sequifier.search.slots import Slots
 from sequifier.search.table import complete_ledger, savings
@@ -178,18 +180,32 @@ class _Session:
             Why it ended, the table and its ranked rows.
         """
         with self._record:
+            self._remove_leftovers()
             self._slots = Slots(engine.executors(placement), [slot.device for slot in placement.slots])
             try:
                 ended = self._work(agenda, interrupt_by(self._stop))
             except BaseException:
                 self._slots.end()
+                self._remove_leftovers()
                 with suppress(RunError):  # the first error is the one to show; the next start writes the table
                     self._folder.write_results(self.plan, self._ledger.records)
                 raise
             self._slots.end()
+            self._remove_leftovers()
             table, rows = self._folder.write_results(self.plan, self._ledger.records)
             self._record.finish("interrupted" if ended == "stopped" else "done", results=summary(rows, ended))
         return ended, table, rows
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed workers, and earlier starts that were killed, were writing."""
+        config = self.plan.config
+        of_run = rf"(sequifier-)?{re.escape(config.hp_search_name)}-run-\d+(-.*)?"
+        for folder in (config.root / "checkpoints", config.root / "models", run_folder(config)):
+            remove_leftovers(folder, of_run)
+        begun_again = {record.name for record in self._ledger.records if record.attempt > 1}
+        records = [path for name in begun_again for path in (config.root / "logs" / name).glob("*/")]
+        for folder in (self._folder.path, *records):
+            remove_leftovers(folder, ".*")
 
     def _stop(self) -> None:
         """Ask for an early end; called from a signal handler."""
@@ -201,7 +217,7 @@ class _Session:
         self._slots.start(lambda line: self._emit("log", line=line))
         device = dict(config.training_hyperparameter_sampling)["device"]
         if device not in ("auto", "cpu"):
-            for executor in self._slots.executors:
+            for executor in self._slots.left:
                 executor.check(device)
         with interrupt:
             ended = self._train(agenda, interrupt)
@@ -247,7 +263,7 @@ class _Session:
             return
         model = self._planner.config.root / winner.model_path
         sums = self._folder.path / OF_TEST
-        metrics = self._slots.any.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
+        metrics = self._slots.left[0].score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._folder.keep_test(winner.run, metrics)
 
 

@@ -7,9 +7,8 @@ its own thread.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from sequifier.callbacks import Log
@@ -21,7 +20,7 @@ Event = dict[str, Any]
 _END_SECONDS = 60.0
 """How long executors that are closed may take to end their runs."""
 
-_LOOK_SECONDS = 0.5
+_CLOSE_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,12 @@ class Work:
     Attributes:
         do: called in the thread of the slot; yields events, up to the last one.
         is_alone: no other slot may work meanwhile.
+        is_training: a search that is ending does not begin it any more; what follows a training is still done.
     """
 
     do: Callable[[Executor], Iterator[Event]]
     is_alone: bool = False
+    is_training: bool = True
 
 
 class Slots:
@@ -48,7 +49,7 @@ class Slots:
     def __init__(self, executors: Sequence[Executor], memories: Sequence[object] = ()) -> None:
         self.executors = list(executors)
         self._memories = list(memories) or [None] * len(self.executors)
-        self._closing = threading.Event()
+        self._ending = threading.Event()
         self._events: SimpleQueue[tuple[int, Event | BaseException | None]] = SimpleQueue()
         self._work: list[SimpleQueue[Work | None]] = [SimpleQueue() for _ in executors]
         self._busy: set[int] = set()
@@ -57,8 +58,6 @@ class Slots:
             threading.Thread(target=self._serve, args=(slot,), daemon=True, name=f"slot {slot}")
             for slot in range(len(executors))
         ]
-        for thread in self._threads:
-            thread.start()
 
     def start(self, log: Log) -> None:
         """Let all executors load what runs need; one that cannot start is given up while there are others.
@@ -71,14 +70,24 @@ class Slots:
         """
         for slot, executor in enumerate(self.executors):
             try:
+                self._start_thread(slot)
                 executor.start()
             except RunError as error:
                 self.lose(slot, error, log)
 
+    def _start_thread(self, slot: int) -> None:
+        try:
+            self._threads[slot].start()
+        except RuntimeError as error:
+            raise RunError(
+                "no thread can be started that waits for it",
+                fix="raise the limit of this process (ulimit -u), or end programs that use it up",
+            ) from error
+
     @property
-    def any(self) -> Executor:
-        """An executor that is not lost."""
-        return next(executor for slot, executor in enumerate(self.executors) if slot not in self._lost)
+    def left(self) -> list[Executor]:
+        """The executors that are not lost; there is always one."""
+        return [executor for slot, executor in enumerate(self.executors) if slot not in self._lost]
 
     @property
     def free(self) -> list[int]:
@@ -91,9 +100,9 @@ class Slots:
         return len(self.executors) - len(self._lost)
 
     @property
-    def is_closing(self) -> Callable[[], bool]:
-        """Whether `close` was called: work that no executor can end has to look."""
-        return self._closing.is_set
+    def is_ending(self) -> Callable[[], bool]:
+        """Whether `end` was called: work that no executor can end has to look."""
+        return self._ending.is_set
 
     def share_memory(self, slot: int, other: int) -> bool:
         """Whether two slots train in the same memory."""
@@ -137,31 +146,23 @@ class Slots:
         for executor in self.executors:
             executor.stop()
 
-    def close(self) -> None:
-        """End what is running at once, and wait for it."""
-        self._closing.set()
-        last = time.monotonic() + _END_SECONDS
-        for executor in self.executors:
-            executor.close()
-        while self._busy and time.monotonic() < last:
-            with suppress(Empty):
-                slot, event = self._events.get(timeout=_LOOK_SECONDS)
-                if not isinstance(event, dict):
-                    self._busy.discard(slot)
-                continue
-            for slot in self._busy:  # one that was only about to start its worker
-                self.executors[slot].close()
-        self._closing.clear()
-
     def end(self) -> None:
-        """Close, and end the threads."""
-        self.close()
+        """End what is running at once, and the threads; wait for both."""
+        self._ending.set()
         for queue in self._work:
             queue.put(None)
+        last = time.monotonic() + _END_SECONDS
+        while True:
+            for executor in self.executors:
+                executor.close()
+            working = next((thread for thread in self._threads if thread.is_alive()), None)
+            if working is None or time.monotonic() > last:
+                return
+            working.join(_CLOSE_AGAIN_SECONDS)  # it may only have been about to start its worker
 
     def _serve(self, slot: int) -> None:
-        """Work for ever; the thread of a slot."""
-        while (work := self._work[slot].get()) is not None:
+        """Work until the end; the thread of a slot."""
+        while (work := self._work[slot].get()) is not None and not self._ending.is_set():
             end: BaseException | None = None
             try:
                 for event in work.do(self.executors[slot]):

@@ -1,10 +1,12 @@
 """A file appears whole or not at all, and an error is the one that happened first."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sequifier.artifacts.atomic import atomic_path, write_text
+from sequifier.artifacts.atomic import atomic_path, remove_leftovers, write_text
 from sequifier.errors import RunError
 
 
@@ -32,3 +34,21 @@ def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
         second.write_text("second")
     assert [item.name for item in tmp_path.iterdir()] == ["x.txt"]
     assert (tmp_path / "x.txt").read_text() == "first", "the last one to end"
+
+
+def test_what_killed_processes_left_of_some_files_is_removed(tmp_path: Path) -> None:
+    writes = "from sequifier.artifacts.atomic import *; import os, sys; from pathlib import Path\n"
+    writes += "for name in sys.argv[1:]:\n    atomic_path(Path(name)).__enter__().touch()\nos._exit(9)"
+    subprocess.run(
+        [sys.executable, "-c", writes, "tune-run-1-resume.pt", "tune-run-1", "other.pt"], cwd=tmp_path, check=False
+    )
+    (tmp_path / "tune-run-1-resume.pt").touch()
+    with atomic_path(tmp_path / "tune-run-2.pt") as mine:
+        mine.touch()
+        assert len([*tmp_path.iterdir()]) == 5
+        remove_leftovers(tmp_path, r"tune-run-\d+(-.*)?")
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert len(left) == 3
+        assert left[0].startswith(".other.")
+        assert left[1:] == [mine.name, "tune-run-1-resume.pt"]
+    remove_leftovers(tmp_path / "missing", ".*")

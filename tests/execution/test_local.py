@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from sequifier.execution.local import LocalExecutor
 from sequifier.execution.worker_events import AwakeTime
 from sequifier.processes import describe_death
 from sequifier.search.out_of_memory import is_out_of_memory
+from tests.support.processes import wait_for
 
 Event = dict[str, Any]
 
@@ -251,11 +253,56 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert time.monotonic() - began < 3.5
 
 
-def test_a_worker_that_dies_while_it_starts_is_a_crash_once_and_then_an_error(executor_of: Fake) -> None:
+def test_a_worker_that_dies_while_it_starts_is_started_again_once_and_no_run_notices(executor_of: Fake) -> None:
+    executor = executor_of("""
+if not os.path.exists("again"):
+    open("again", "w").close()
+    sys.exit(1)
+send("ready")
+send("finished", first=next(commands())["command"])
+""")
+    found = events(executor)
+    assert names(found) == ["ready", "finished"]
+    assert found[-1]["first"] == "run"
+
+
+def test_a_worker_that_cannot_start_is_an_error(executor_of: Fake) -> None:
     executor = executor_of('print("ImportError: no torch", file=sys.stderr); sys.exit(1)')
-    assert names(events(executor)) == ["died"]
     with pytest.raises(RunError, match="the worker that trains cannot start: ImportError: no torch"):
         events(executor)
+
+
+def test_a_worker_that_is_closed_while_it_starts_is_not_started_again(executor_of: Fake, tmp_path: Path) -> None:
+    executor = executor_of('open("started", "a").write("."); time.sleep(60)')
+    found: list[Event] = []
+    running = threading.Thread(target=lambda: found.extend(events(executor)))
+    running.start()
+    wait_for((tmp_path / "started").exists)
+    executor.close()
+    running.join()
+    assert names(found) == ["died"]
+    assert (tmp_path / "started").read_text() == "."
+
+
+def test_ctrl_c_does_not_end_a_worker_that_is_only_starting(executor_of: Fake) -> None:
+    executor = executor_of("""
+os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+send("ready")
+next(commands())
+send("finished", result={})
+""")
+    assert names(events(executor)) == ["ready", "finished"]
+
+
+def test_a_request_to_stop_may_come_while_the_worker_is_ended(executor_of: Fake) -> None:
+    executor = executor_of(SERVE)
+    events(executor)
+    process = executor._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()  # as `close` does in another thread
+    executor.stop()
 
 
 def test_a_request_to_stop_reaches_the_worker_that_replaces_a_dead_one(executor_of: Fake) -> None:

@@ -1,5 +1,6 @@
 """Searches that train several runs at once, with engines that train nothing; kills and faults included."""
 
+import errno
 import random
 import threading
 from collections import Counter
@@ -10,11 +11,16 @@ from typing import Any
 import pytest
 
 from sequifier import api
-from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import Ledger, Record, latest_by_run, read_ledger
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
+from sequifier.search import attempts
+from sequifier.search.plan import Plan
+from sequifier.search.planner import Planner
+from sequifier.search.slots import Slots
 from tests.support.engines import Engine, Machine, Simulated, loss, write_project
+from tests.support.processes import wait_for
 from tests.support.replay import replayed
 from tests.support.searches import search
 
@@ -63,16 +69,23 @@ def delays(seed: int) -> Callable[[str, int], float]:
     return lambda name, epoch: random.Random(f"{seed} {name} {epoch}").choice([0.0, 0.001, 0.004])
 
 
-def in_second_epoch_until_stopped(machine: Machine) -> Callable[[str, int], float]:
-    """Let the first three runs wait in their second epoch until all executors were asked to stop."""
+def in_second_epoch_until_stopped(machine: Machine, *runs: int) -> threading.Barrier:
+    """Let runs wait in their second epoch until all executors were asked to stop.
+
+    Returns:
+        passed when all of them are in that epoch and somebody else waits for it too.
+    """
+    are_there = threading.Barrier(len(runs) + 1)
 
     def wait(name: str, epoch: int) -> float:
-        if name in ("demo-run-0", "demo-run-1", "demo-run-2") and epoch == 2 and not machine.is_stopping.is_set():
+        if epoch == 2 and name in {f"demo-run-{number}" for number in runs} and not machine.is_stopping.is_set():
+            are_there.wait(timeout=30)
             machine.is_stopping.wait(timeout=30)
             return 0.2
         return 0.0
 
-    return wait
+    machine.seconds = wait
+    return are_there
 
 
 def test_a_grid_trains_the_same_runs_with_the_same_results_as_one_after_another(project: Path, tmp_path: Path) -> None:
@@ -206,7 +219,15 @@ def test_a_fault_of_one_run_leaves_the_others_alone(project: Path, fault: dict[s
 def test_what_ends_the_search_lets_the_others_finish_their_epoch(project: Path, fault: dict[str, Any]) -> None:
     config = config_of(project)
     machine = Machine(project, faults={"demo-run-1": [fault]})
-    machine.seconds = in_second_epoch_until_stopped(machine)
+    are_there = in_second_epoch_until_stopped(machine, 0, 2)
+    others = machine.seconds
+
+    def wait(name: str, epoch: int) -> float:
+        if name == "demo-run-1" and not machine.is_stopping.is_set():
+            are_there.wait(timeout=30)
+        return others(name, epoch)
+
+    machine.seconds = wait
     with pytest.raises(RunError, match=r"no space left|the data changed"):
         train(config, machine)
     last = latest_by_run(records_of(config))
@@ -221,13 +242,13 @@ def test_what_ends_the_search_lets_the_others_finish_their_epoch(project: Path, 
 def test_ctrl_c_lets_all_runs_finish_their_epoch_and_a_second_one_ends_them_at_once(project: Path) -> None:
     config = config_of(project)
     machine = Machine(project)
-    machine.seconds = in_second_epoch_until_stopped(machine)
+    are_there = in_second_epoch_until_stopped(machine, 0, 1, 2)
     executors = [Simulated(machine) for _ in range(3)]
 
     def stop(event: str, **fields: Any) -> None:
-        if event == "epoch" and fields["run"].number == 2:
-            for executor in executors:
-                executor.stop()
+        if event == "epoch" and not machine.is_stopping.is_set():
+            are_there.wait(timeout=30)
+            stop_all(executors)
 
     assert api.search(config, engine=Engine(*executors), emit=stop).ended == "stopped"
     assert {record.state for record in latest_by_run(records_of(config)).values()} == {"interrupted"}
@@ -270,3 +291,176 @@ def test_a_budget_of_epochs_ends_the_search_when_the_runs_in_flight_have_ended(p
     assert train(config, Machine(project, seconds=delays(1))).ended == "budget"
     epochs = sum(len(record.curve) for record in latest_by_run(records_of(config)).values())
     assert 20 <= epochs <= 28, "runs in flight train to their end"
+
+
+def test_a_run_that_waits_for_memory_does_not_begin_when_the_search_is_asked_to_end(project: Path) -> None:
+    config = config_of(project)
+    machine = Machine(project, faults={"demo-run-0": [OOM]})
+    is_out = threading.Event()
+
+    def wait(name: str, epoch: int) -> float:
+        if (name, epoch) == ("demo-run-1", 1):
+            is_out.wait(timeout=30)
+        return 0.0
+
+    machine.seconds = wait
+    executors = [Simulated(machine) for _ in range(2)]
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "run_retried":
+            stop_all(executors)
+            is_out.set()
+
+    assert api.search(config, engine=Engine(*executors), emit=emit).ended == "stopped"
+    assert [name for what, name in machine.log if what == "begins"].count("demo-run-0") == 1
+    last = latest_by_run(records_of(config))
+    assert {number: record.state for number, record in last.items()} == {0: "interrupted", 1: "interrupted"}
+    assert machine.trained == {"demo-run-1": 1}
+    assert train(config, machine).ended == "complete"
+
+
+def test_a_run_that_crashes_while_the_search_ends_is_not_begun_again(project: Path) -> None:
+    config = config_of(project)
+    machine = Machine(project, faults={"demo-run-0": [CRASH]})
+    machine.seconds = lambda name, epoch: float(machine.is_stopping.wait(timeout=30)) * 0
+    executors = [Simulated(machine) for _ in range(2)]
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "run_started" and fields["run"].number == 1:
+            stop_all(executors)
+
+    with pytest.MonkeyPatch.context() as patched:  # as Ctrl-C does
+        patched.setattr("sequifier.execution.interrupt.Interrupt.is_set", lambda self: machine.is_stopping.is_set())
+        assert api.search(config, engine=Engine(*executors), emit=emit).ended == "stopped"
+    assert [name for what, name in machine.log if what == "begins"] == ["demo-run-0", "demo-run-1"]
+    assert {record.state for record in latest_by_run(records_of(config)).values()} == {"interrupted"}
+    assert train(config, machine).ended == "complete"
+
+
+def stop_all(executors: list[Simulated]) -> None:
+    for executor in executors:
+        executor.stop()
+
+
+def test_a_next_run_that_cannot_be_prepared_lets_the_others_finish_their_epoch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(project)
+    machine = Machine(project)
+    are_there = in_second_epoch_until_stopped(machine, 0, 1)
+    read = attempts.read_document
+
+    def unreadable(path: Path) -> Any:
+        if path.stem == "demo-run-2":
+            are_there.wait(timeout=30)
+            raise RunError("the run file cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+        return read(path)
+
+    monkeypatch.setattr(attempts, "read_document", unreadable)
+    with pytest.raises(
+        RunError, match=r"the disk is full, so the search ends in demo-run-2: the run file cannot be wr"
+    ):
+        train(config, machine)
+    last = latest_by_run(records_of(config))
+    assert {number: record.state for number, record in last.items()} == {0: "interrupted", 1: "interrupted"}
+    assert machine.trained == {"demo-run-0": 2, "demo-run-1": 2}
+
+
+def test_a_proposal_that_fails_lets_the_others_finish_their_epoch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(project, search_strategy="bayesian", n_samples=16)
+    machine = Machine(project)
+    are_there = in_second_epoch_until_stopped(machine, 0, 1)
+    propose = Planner.propose
+
+    def no_third(self: Planner, plan: Plan, records: list[Record]) -> Any:
+        if len(latest_by_run(records)) == 2:
+            are_there.wait(timeout=30)
+            raise RunError("the run file cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+        return propose(self, plan, records)
+
+    monkeypatch.setattr(Planner, "propose", no_third)
+    with pytest.raises(RunError, match="the disk is full, so the search ends: the run file cannot be written"):
+        train(config, machine)
+    assert machine.trained == {"demo-run-0": 2, "demo-run-1": 2}
+    assert {record.state for record in latest_by_run(records_of(config)).values()} == {"interrupted"}
+
+
+def test_a_full_disk_is_reported_although_the_ledger_cannot_be_written_either(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(project)
+    machine = Machine(project, faults={"demo-run-0": [OOM], "demo-run-1": [DISK]})
+
+    def no_room(self: Ledger, *records: Record) -> None:
+        raise RunError("cannot write to the ledger")
+
+    def wait(name: str, epoch: int) -> float:
+        if name == "demo-run-1":
+            wait_for(lambda: any(record.attempt == 2 for record in records_of(config)))
+            monkeypatch.setattr(Ledger, "append", no_room)
+        return 0.0
+
+    machine.seconds = wait
+    with pytest.raises(RunError, match="the disk is full, so the search ends in demo-run-1: no space left"):
+        train(config, machine, 2)
+
+
+def test_an_event_that_ctrl_c_swallowed_is_not_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Slots.next
+
+    def interrupted(self: Slots) -> Any:
+        slot, event = take(self)
+        if event is None:
+            raise KeyboardInterrupt  # when the event is out of the queue, and not taken up yet
+        return slot, event
+
+    monkeypatch.setattr(Slots, "next", interrupted)
+    config = config_of(project)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, Machine(project))
+    monkeypatch.undo()
+    assert {record.state for record in latest_by_run(records_of(config)).values()} == {"interrupted"}
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("slot")]
+
+
+def test_a_search_continues_with_the_threads_that_can_start(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, said = threading.Thread.start, list[str]()
+
+    def limited(self: threading.Thread) -> None:
+        if self.name == "slot 1":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    config = config_of(project)
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "log":
+            said.append(fields["line"])
+
+    assert train(config, Machine(project), 2, emit=emit).ended == "complete"
+    assert len(said) == 1
+    assert said[0].startswith("warning: worker 1 cannot train, so the search continues with one worker: no thread can")
+
+
+@pytest.mark.parametrize("error", [OSError("the display is gone"), KeyboardInterrupt(), MemoryError()])
+def test_an_error_of_whoever_receives_events_ends_all_runs_and_loses_nothing(
+    project: Path, error: BaseException
+) -> None:
+    config, machine = config_of(project), Machine(project, seconds=delays(3))
+    n_left = 20
+
+    def emit(event: str, **fields: Any) -> None:
+        nonlocal n_left
+        n_left -= 1
+        if not n_left:
+            raise error
+
+    with pytest.raises(type(error)):
+        train(config, machine, emit=emit)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("slot")]
+    assert train(config, machine).ended == "complete"
+    epochs = Counter(name for what, name in machine.log if what == "epoch")
+    assert set(epochs.values()) == {4}, "no epoch is trained twice"

@@ -59,9 +59,14 @@ class Script:
         self.asked: list[tuple[str, str, int]] = []  # file, resume, batch size in the file
         self.limits: list[dict[str, Any]] = []
         self.closed = 0
+        self.is_open = False
+
+    def start(self) -> None:
+        """Nothing is loaded."""
 
     def run(self, config_path: Path, *, data: str, resume: str, **limits: Any) -> Iterator[Event]:
         assert data == FINGERPRINT
+        self.is_open = True
         self.limits.append(limits)
         self.asked.append((config_path.stem, resume, parse_file(config_path).values["training_spec"]["batch_size"]))
         for event in self.attempts.pop(0):
@@ -73,7 +78,8 @@ class Script:
         self.is_stopped = True
 
     def close(self) -> None:
-        self.closed += 1
+        self.closed += self.is_open  # closing what is closed does nothing
+        self.is_open = False
 
 
 def planned(tmp_path: Path, records: list[Record] | None = None, **root: Any) -> Plan:
@@ -85,6 +91,7 @@ def planned(tmp_path: Path, records: list[Record] | None = None, **root: Any) ->
 
 def play(plan: Plan, ledger: Ledger, script: Script, *, retry_failed: bool = False, emit: Emit = quiet) -> str:
     slots = Slots([script])
+    slots.start(log=print)
     search = Search(
         plan=plan,
         ledger=ledger,

@@ -20,7 +20,7 @@ from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.read_file import read_json
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
-from sequifier.config.preprocess import FillNull
+from sequifier.config.preprocess import FillNull, SplitMethod
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
 FORMAT_VERSION = 1
@@ -70,9 +70,10 @@ class SequifierMetadata(StrictModel):
     seq_length: int = Field(ge=1)  # events
     stride_by_split: list[int]  # events
     subsequence_start_mode: Literal["distribute", "exact"]
-    split_method: Literal["within_sequence", "between_sequence"]
-    split_ratios: list[float]
-    split_seed: int | None = None  # seed of between_sequence; otherwise null
+    split_method: SplitMethod
+    split_ratios: list[float] | None  # null for a method without ratios
+    split_options: dict[str, Any] = Field(default_factory=dict)  # other fields of the method; left out where empty
+    split_seed: int | None = None  # seed with which sequences were drawn; otherwise null
     context_events: int = Field(ge=0)  # largest number of context events of a sequence in a later split
     rows: list[int]  # number of own rows, without context
     sequences: list[int]  # number of sequences with own rows
@@ -114,8 +115,9 @@ class Metadata(StrictModel):
         if n_splits == 0:
             raise ValueError("split_paths is empty")
         for name in ("stride_by_split", "split_ratios", "rows", "sequences", "column_hashes"):
-            if (length := len(getattr(self.sequifier, name))) != n_splits:
-                raise ValueError(f"split_paths has {n_splits} entries, sequifier.{name} has {length}")
+            entries = getattr(self.sequifier, name)
+            if entries is not None and len(entries) != n_splits:
+                raise ValueError(f"split_paths has {n_splits} entries, sequifier.{name} has {len(entries)}")
         self.sequifier.reading.check(self.column_types)
         return self
 
@@ -235,14 +237,21 @@ def write_metadata(metadata: Metadata, path: Path) -> None:
         RunError: the folder cannot be written to, or the disk is full.
     """
     id_maps = {column: dict(ids) for column, ids in metadata.id_maps.items()}
-    rest = metadata.model_dump(exclude={"id_maps"})
+    rest = _without_labels(metadata)
     content = {"n_classes": rest.pop("n_classes"), "id_maps": id_maps, **rest}
     write_text(path, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
 
 
 def summarise_metadata(metadata: Metadata, path: Path) -> None:
     """Write the summary of a large metadata file, which makes it fast to read; ignores a failure."""
-    write_summary(path, list(metadata.id_maps), metadata.model_dump(exclude={"id_maps"}))
+    write_summary(path, list(metadata.id_maps), _without_labels(metadata))
+
+
+def _without_labels(metadata: Metadata) -> dict[str, Any]:
+    content = metadata.model_dump(exclude={"id_maps"})
+    if not metadata.sequifier.split_options:  # earlier releases, which refuse unknown keys, can read the file
+        del content["sequifier"]["split_options"]
+    return content
 
 
 def find_metadata(path: str, project_root: str) -> Path:

@@ -11,6 +11,7 @@ TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 RawFormat = Literal["csv", "parquet", "text"]
+SplitMethod = Literal["within_sequence", "between_sequence", "last_events"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
 SMALLEST_CONTEXT = 512
@@ -125,23 +126,39 @@ class PreprocessConfig(ProjectConfig):
         description="Fraction of the data in each split: training, validation, test, in this order. They sum to 1.",
         json_schema_extra=about(
             unit="fractions of the events, or of the sequences",
-            interacts="split_method (fractions of what) and stride_by_split (as many entries)",
+            interacts="split_method (fractions of what; last_events uses no fractions) and stride_by_split (as many "
+            "entries)",
             change="to `[0.9, 0.1]` when you need no test split, to `[0.7, 0.2, 0.1]` for more validation data of a "
             "small table",
             old_names=("group_proportions",),
             synonyms="split splits test_size val_size train_size validation_split test_split train_test_split",
         ),
     )
-    split_method: Literal["within_sequence", "between_sequence"] = Field(
+    split_method: SplitMethod = Field(
         "within_sequence",
         description="How events are assigned to splits. `within_sequence`: every sequence is cut by position, in the "
-        "order of the ratios; `between_sequence`: each split gets whole sequences, drawn with the seed. "
+        "order of the ratios; `between_sequence`: each split gets whole sequences, drawn with the seed; "
+        "`last_events`: the last events of each sequence are for validation and test (leave-one-out). "
         "A text file counts as one sequence for within_sequence: its first characters train, its last "
         "ones test; between_sequence draws pieces of text_sequence_length characters.",
         json_schema_extra=about(
-            interacts="seed (between_sequence) and context_events (within_sequence)",
-            change="to between_sequence when the model will be used on sequences that it has never seen",
+            interacts="split_ratios and seed (between_sequence), split_events (last_events), and context_events",
+            change="to between_sequence when the model will be used on sequences that it has never seen, to "
+            "last_events to compare with published recommenders",
             synonyms="group_split split_strategy split_by",
+        ),
+    )
+    split_events: list[Count] = Field(
+        [1, 1],
+        min_length=1,
+        description="Number of last events of each sequence in validation and test, for split_method last_events. "
+        "`[1, 1]`: the last event tests, the one before it validates, and all earlier ones train. A sequence that "
+        "has no earlier ones trains only.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="split_method: last_events, which alone uses it",
+            change="to `[1]` when you need no test split",
+            synonyms="leave_one_out leave_n_out loo n_last",
         ),
     )
     seq_length: int = Field(
@@ -162,7 +179,7 @@ class PreprocessConfig(ProjectConfig):
         description="Number of events by which windows advance, for each split; null: seq_length for each.",
         json_schema_extra=about(
             unit="events",
-            interacts="split_ratios: one entry per split",
+            interacts="the number of splits: one entry for each",
             change="to less than seq_length to show each event in several places",
             old_names=("seq_step_sizes",),
             synonyms="stride overlap hop",
@@ -283,10 +300,10 @@ class PreprocessConfig(ProjectConfig):
         ge=0,
         description="Number of events of earlier splits that are stored in front of each sequence of a later split, "
         "so that its first events are predicted with history; null: the larger of seq_length and "
-        f"{SMALLEST_CONTEXT}.",
+        f"{SMALLEST_CONTEXT}, with last_events all.",
         json_schema_extra=about(
             unit="events",
-            interacts="split_method: within_sequence",
+            interacts="split_method: within_sequence and last_events, which cut sequences",
             change="to 0 when a later split must know nothing of the earlier ones",
         ),
     )
@@ -353,22 +370,64 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError(f"{ratios} sums to {total:g}; the ratios must sum to 1")
         return ratios
 
+    @field_validator("split_method")
+    @classmethod
+    def _fits_a_text(cls, method: SplitMethod, info: ValidationInfo) -> SplitMethod:
+        if info.data.get("read_format") == "text" and method not in ("within_sequence", "between_sequence"):
+            raise ValueError(f"{method} applies to tables only; a text is split by within_sequence or between_sequence")
+        return method
+
+    @field_validator("split_events")
+    @classmethod
+    def _is_for_the_method(cls, value: Any, info: ValidationInfo) -> Any:
+        name, method = str(info.field_name), info.data.get("split_method")
+        if method not in (None, _METHOD_OF[name]) and value != cls.model_fields[name].get_default():
+            raise ValueError(f"{value!r} is for split_method: {_METHOD_OF[name]}, not for {method}; leave it out")
+        return value
+
     @field_validator("stride_by_split")
     @classmethod
     def _one_stride_for_each_split(cls, strides: list[int] | None, info: ValidationInfo) -> list[int] | None:
-        ratios = info.data.get("split_ratios")
-        if strides is not None and ratios is not None and len(strides) != len(ratios):
-            raise ValueError(
-                f"{strides} has {len(strides)} entries, split_ratios {ratios} has {len(ratios)}; give one per split"
+        name = _splits_field(info.data.get("split_method"))
+        splits = info.data.get(name)
+        if strides is None or splits is None:
+            return strides
+        n_splits = len(splits) + (name == "split_events")
+        if len(strides) != n_splits:
+            has = (
+                f"{name} {splits} has {n_splits}"
+                if name == "split_ratios"
+                else f"{name} {splits} makes {n_splits} splits"
             )
+            raise ValueError(f"{strides} has {len(strides)} entries, {has}; give one per split")
         return strides
 
-    @property
-    def strides(self) -> list[int]:
-        """The stride of each split, in events."""
-        return self.stride_by_split or [self.seq_length] * len(self.split_ratios)
+    def strides(self, n_splits: int) -> list[int]:
+        """Return the stride of each split, in events."""
+        return self.stride_by_split or [self.seq_length] * n_splits
 
     @property
-    def stored_context_events(self) -> int:
-        """`context_events` with its default."""
-        return max(self.seq_length, SMALLEST_CONTEXT) if self.context_events is None else self.context_events
+    def uses_ratios(self) -> bool:
+        """Whether `split_ratios` make the splits."""
+        return _splits_field(self.split_method) == "split_ratios"
+
+    @property
+    def split_options(self) -> dict[str, Any]:
+        """The fields of the split method besides `split_ratios`, for the metadata."""
+        return {name: getattr(self, name) for name, method in _METHOD_OF.items() if method == self.split_method}
+
+    @property
+    def stored_context_events(self) -> int | None:
+        """`context_events` with its default; None: all earlier events."""
+        if self.context_events is None and self.split_method != "last_events":
+            return max(self.seq_length, SMALLEST_CONTEXT)
+        return self.context_events
+
+
+_METHOD_OF = {"split_events": "last_events"}
+"""Fields of one split_method."""
+
+
+def _splits_field(method: SplitMethod | None) -> str:
+    """Return the field that determines the number of splits."""
+    return next((field for field, owner in _METHOD_OF.items() if owner == method), "split_ratios")

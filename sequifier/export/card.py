@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.metadata import Metadata, category_text
+from sequifier.artifacts.metadata import Metadata, SequifierMetadata, category_text
 from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.split_file import read_events
 from sequifier.config.architecture import EVENT_COUNT, Architecture
@@ -108,8 +108,7 @@ def _data(metadata: Metadata) -> Iterator[str]:
     about = metadata.sequifier
     yield f"One row is one event; {code(about.sequence_column)} ({about.sequence_type}) identifies its sequence, "
     yield f"{code(about.position_column)} ({about.position_type}) orders the events of a sequence. "
-    yield f"Split {about.split_method} in ratios "
-    yield f"{', '.join(f'{ratio:g}' for ratio in about.split_ratios)}; fingerprint `{metadata.fingerprint}`."
+    yield f"Split {about.split_method}{_split_settings(about)}; fingerprint `{metadata.fingerprint}`."
     yield ""
     names = ["training", "validation", "test"]
     rows = [
@@ -117,6 +116,13 @@ def _data(metadata: Metadata) -> Iterator[str]:
         for number, (rows, sequences) in enumerate(zip(about.rows, about.sequences, strict=True))
     ]
     yield from table(["split", "events", "sequences"], rows)
+
+
+def _split_settings(about: SequifierMetadata) -> str:
+    settings = [code(f"{name}: {value}") for name, value in about.split_options.items()]
+    if about.split_ratios is not None:
+        settings.insert(0, "in ratios " + ", ".join(f"{ratio:g}" for ratio in about.split_ratios))
+    return " " + ", ".join(settings)
 
 
 def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterator[str]:

@@ -1,15 +1,12 @@
 """Encoded events of a table or of texts, in parts of whole sequences, with the splits that they belong to."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
@@ -24,16 +21,10 @@ from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source
-from sequifier.preprocess.split import (
-    Split,
-    between_sequences,
-    check_exact_windows,
-    check_targets,
-    within_sequences,
-    within_texts,
-)
+from sequifier.preprocess.split import Split
+from sequifier.preprocess.split_methods import split_table, split_texts
 from sequifier.preprocess.table_formats import TABLE_FORMATS
-from sequifier.preprocess.text import TextPart, id_of_code_point, learn_characters, read_texts
+from sequifier.preprocess.text import id_of_code_point, learn_characters, read_texts
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,7 @@ def encode_table(
         DataError: the events cannot be encoded.
     """
     table, parts = _read(source, config, stored, folder, memory_bytes, log)
-    split = _split(parts, config, log)
+    split = split_table(parts, config, log)
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
         if stored
@@ -110,7 +101,7 @@ def encode_texts(
         endings = ", ".join(sorted({path.suffix or path.name for path in source.left_out}))
         log(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
     texts = read_texts(source, config, memory_bytes)
-    split = _split(texts.parts, config, log, text_of_sequence=texts.text_of_sequence)
+    split = split_texts(texts, config, log)
     encoding = learn_characters(texts, split.n_training_rows(), config, stored, log)
     ids = id_of_code_point(encoding)
     return EncodedData(encoding, split, [partial(part.encoded, ids) for part in texts.parts], types, "Int64", "Int64")
@@ -162,32 +153,6 @@ def _formats_of(stored: Metadata | None) -> StoredFormats:
 def _log_notes(table: Table, log: Log) -> None:
     for note in table.notes:
         log(f"note: {note}")
-
-
-def _split(
-    parts: Sequence[Part | TextPart],
-    config: PreprocessConfig,
-    log: Log,
-    *,
-    text_of_sequence: NDArray[np.int64] | None = None,
-) -> Split:
-    ids = [id for part in parts for id in part.sequence_ids.tolist()]
-    n_rows = np.concatenate([np.diff(part.offsets) for part in parts])
-    seed = None
-    if config.split_method == "between_sequence":
-        seed = secrets.randbelow(2**31) if config.seed is None else config.seed
-        if config.seed is None:
-            log(f"seed: {seed}")
-        bounds = between_sequences(ids, n_rows, config.split_ratios, seed)
-    elif text_of_sequence is not None:
-        bounds = within_texts(n_rows, text_of_sequence, config.split_ratios)
-    else:
-        bounds = within_sequences(n_rows, config.split_ratios)
-    check_targets(bounds, config.stored_context_events)
-    if config.subsequence_start_mode == "exact":
-        check_exact_windows(bounds, ids, seq_length=config.seq_length, strides=config.strides)
-    part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])
-    return Split(bounds, part_ends, config.stored_context_events, seed)
 
 
 def _encode(

@@ -55,7 +55,7 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
             else encode_table(source, config, stored, folder, memory_bytes, log)
         )
         ending = f".{config.write_format}" if config.merge_output else ""  # a folder has no ending
-        paths = [f"data/{source.name}-split{i}{ending}" for i in range(len(config.split_ratios))]
+        paths = [f"data/{source.name}-split{i}{ending}" for i in range(data.split.n_splits)]
         with ExitStack() as files:
             # All files are on disk before the first is renamed. The metadata, entered first, is renamed last.
             temporary = files.enter_context(atomic_path(metadata_path))

@@ -2,7 +2,7 @@
 
 All of it is arithmetic on the number of rows of each sequence.
 Shapes: S sequences, K splits. `bounds` is (K + 1, S): split i owns the rows bounds[i, s] : bounds[i + 1, s] of
-sequence s, so each row is in exactly one split.
+sequence s, so each row is in one split at most.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events
 from sequifier.errors import DataError
 
+_PURPOSES = {0: "training", 1: "validation", 2: "test"}
 _UNIT = 10**9  # ratios are in billionths, so that the cuts are integer arithmetic
 
 
@@ -81,6 +82,23 @@ def between_sequences(
     return (np.arange(len(ratios) + 1)[:, None] > split_of) * n_rows
 
 
+def last_events(n_rows: NDArray[np.int64], split_events: Sequence[int]) -> NDArray[np.int64]:
+    """Bounds when the last events of each sequence are those of the later splits, in order.
+
+    A sequence that has no event for split 0 besides them is in split 0 as a whole.
+
+    >>> last_events(np.array([5, 3, 2]), [1, 1]).tolist()
+    [[0, 0, 0], [3, 1, 2], [4, 2, 2], [5, 3, 2]]
+
+    Args:
+        n_rows: (S,) rows of each sequence.
+        split_events: number of events of each sequence in splits 1, 2, ...
+    """
+    after = np.array([[sum(split_events[split:])] for split in range(len(split_events) + 1)])
+    cuts = np.where(n_rows > after[0], n_rows - after, n_rows)
+    return np.concatenate([np.zeros((1, len(n_rows)), dtype=np.int64), cuts])
+
+
 @dataclass(frozen=True)
 class Split:
     """The rows of each split.
@@ -89,13 +107,18 @@ class Split:
         bounds: (K + 1, S) over the sequences of all parts.
         part_ends: (parts + 1,) part k has the sequences part_ends[k] : part_ends[k + 1].
         context_events: largest number of context rows of a sequence.
-        seed: seed of between_sequence; None for other methods.
+        seed: seed of a random assignment of sequences; None where there is none.
     """
 
     bounds: NDArray[np.int64]
     part_ends: NDArray[np.int64]
     context_events: int
-    seed: int | None
+    seed: int | None = None
+
+    @property
+    def n_splits(self) -> int:
+        """Number of splits."""
+        return len(self.bounds) - 1
 
     def of_part(self, part: int) -> NDArray[np.int64]:
         """Return the bounds of a part, (K + 1, sequences of the part)."""
@@ -112,8 +135,26 @@ def context_rows(bounds: NDArray[np.int64], split: int, context_events: int) -> 
     return n_context
 
 
-def check_targets(bounds: NDArray[np.int64], context_events: int) -> None:
+def longest_history(bounds: NDArray[np.int64]) -> int:
+    """Return the largest number of earlier events that a sequence of a later split has."""
+    has_rows = np.diff(bounds, axis=0) > 0
+    return int(np.where(has_rows, bounds[:-1], 0).max(initial=0))
+
+
+def check_targets(
+    bounds: NDArray[np.int64],
+    context_events: int,
+    *,
+    where: str = "split_ratios",
+    fix: str = "use fewer splits, larger ratios, more data, or context_events above 0",
+) -> None:
     """Check that each split has a target: an event of its own after another one.
+
+    Args:
+        bounds: (K + 1, S).
+        context_events: largest number of context rows of a sequence.
+        where: the field that makes the splits, for the error.
+        fix: how to change it.
 
     Raises:
         DataError: a split has no target.
@@ -125,8 +166,8 @@ def check_targets(bounds: NDArray[np.int64], context_events: int) -> None:
             raise DataError(
                 f"split {split} has no event to predict: {rows.sum():,} rows of {(rows > 0).sum():,} sequences, "
                 f"none of which follows another event (all splits have {own.sum():,} rows)",
-                where="split_ratios",
-                fix="use fewer splits, larger ratios, more data, or context_events above 0",
+                where=f"{where} (split {split} is for {_PURPOSES.get(split, 'further tests')})",
+                fix=fix,
             )
 
 

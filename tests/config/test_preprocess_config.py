@@ -16,10 +16,11 @@ def test_two_fields_are_enough() -> None:
     result = config()
     assert (result.read_format, result.write_format) == ("csv", "parquet")
     assert result.split_ratios == [0.8, 0.1, 0.1]
-    assert result.strides == [8, 8, 8]
+    assert result.strides(3) == [8, 8, 8]
     assert result.stored_context_events == 512
     assert config(seq_length=600).stored_context_events == 600
     assert config(context_events=0).stored_context_events == 0
+    assert config(split_method="last_events").stored_context_events is None
     assert config(selected_columns="a").selected_columns == ["a"]
 
 
@@ -44,6 +45,14 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
         ({"split_ratios": []}, "split_ratios", "at least 1"),
         ({"stride_by_split": [1, 2]}, "stride_by_split", "[1, 2] has 2 entries, split_ratios [0.8, 0.1, 0.1] has 3"),
         ({"stride_by_split": [1, 0, 1]}, "stride_by_split", "greater than 0"),
+        (
+            {"split_method": "last_events", "stride_by_split": [1, 2]},
+            "stride_by_split",
+            "[1, 2] has 2 entries, split_events [1, 1] makes 3 splits; give one per split",
+        ),
+        ({"split_events": [1, 2]}, "split_events", "is for split_method: last_events, not for within_sequence"),
+        ({"split_method": "last_events", "split_events": [1, 0]}, "split_events", "greater than 0"),
+        ({"split_method": "last_events", "read_format": "text"}, "split_method", "last_events applies to tables only"),
         ({"selected_columns": ["a", "b", "a"]}, "selected_columns", "a given more than once"),
         ({"position_column": "sequenceId"}, "position_column", "is the sequence_column;"),
         ({"seq_length": 0}, "seq_length", "greater than 0"),
@@ -81,4 +90,4 @@ def test_a_text_takes_the_defaults_of_what_is_for_tables() -> None:
 
 
 def test_v1_fields_without_a_function_are_accepted() -> None:
-    assert config(n_cores=4, batches_per_file=10, process_by_file=False, max_rows=None).strides == config().strides
+    assert config(n_cores=4, batches_per_file=10, process_by_file=False, max_rows=None).split_ratios == [0.8, 0.1, 0.1]

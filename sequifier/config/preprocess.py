@@ -137,15 +137,39 @@ class PreprocessConfig(ProjectConfig):
     split_method: SplitMethod = Field(
         "within_sequence",
         description="How events are assigned to splits. `within_sequence`: every sequence is cut by position, in the "
-        "order of the ratios; `between_sequence`: each split gets whole sequences, drawn with the seed; "
+        "order of the ratios; `between_sequence`: each split gets whole sequences, in split_order; "
         "`last_events`: the last events of each sequence are for validation and test (leave-one-out). "
         "A text file counts as one sequence for within_sequence: its first characters train, its last "
         "ones test; between_sequence draws pieces of text_sequence_length characters.",
         json_schema_extra=about(
-            interacts="split_ratios and seed (between_sequence), split_events (last_events), and context_events",
+            interacts="split_ratios, split_order and split_overlap (between_sequence), split_events (last_events), and "
+            "context_events",
             change="to between_sequence when the model will be used on sequences that it has never seen, to "
             "last_events to compare with published recommenders",
             synonyms="group_split split_strategy split_by",
+        ),
+    )
+    split_order: Literal["random", "file", "by_start"] = Field(
+        "random",
+        description="Order of the sequences that split_ratios divide, for split_method between_sequence. `random`: "
+        "drawn with the seed; `file`: of their first rows in the table; `by_start`: of their first positions, so that "
+        "the latest sequences are for validation and test.",
+        json_schema_extra=about(
+            interacts="split_method: between_sequence, which alone uses it",
+            change="to by_start when the model will be used on later sequences than it was trained on, to file for a "
+            "published split in the order of the table",
+            synonyms="shuffle chronological temporal_split",
+        ),
+    )
+    split_overlap: Literal["keep", "cut", "drop"] = Field(
+        "keep",
+        description="What happens to training sequences that still run where the first validation sequence starts, for "
+        "split_method between_sequence. `keep`: nothing; `cut`: their events from then on are in no split; `drop`: the "
+        "whole sequences are in no split.",
+        json_schema_extra=about(
+            interacts="split_order: by_start, whose splits are then apart in time",
+            change="to cut when positions are times, so that no training event is later than the start of validation",
+            synonyms="purge embargo gap",
         ),
     )
     split_events: list[Count] = Field(
@@ -209,10 +233,11 @@ class PreprocessConfig(ProjectConfig):
         1010,
         ge=0,
         lt=2**63,
-        description="Random seed of split_method between_sequence; null: draw one and record it.",
+        description="Random seed with which sequences are drawn, for split_method between_sequence; null: draw one and "
+        "record it.",
         json_schema_extra=about(
             unit=NO_UNIT,
-            interacts="split_method: between_sequence, which alone uses it",
+            interacts="split_order: random, which alone uses it",
             change="to see how much depends on the split",
             synonyms="random_state random_seed manual_seed",
         ),
@@ -325,7 +350,15 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError("write_format: pt writes a folder of shards for each split; set merge_output: false")
         return merged
 
-    @field_validator("sequence_column", "position_column", "selected_columns", "column_types", "fill_null")
+    @field_validator(
+        "sequence_column",
+        "position_column",
+        "selected_columns",
+        "column_types",
+        "fill_null",
+        "split_order",
+        "split_overlap",
+    )
     @classmethod
     def _is_for_tables(cls, value: Any, info: ValidationInfo) -> Any:
         default = cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
@@ -377,7 +410,7 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError(f"{method} applies to tables only; a text is split by within_sequence or between_sequence")
         return method
 
-    @field_validator("split_events")
+    @field_validator("split_order", "split_overlap", "split_events")
     @classmethod
     def _is_for_the_method(cls, value: Any, info: ValidationInfo) -> Any:
         name, method = str(info.field_name), info.data.get("split_method")
@@ -388,7 +421,7 @@ class PreprocessConfig(ProjectConfig):
     @field_validator("stride_by_split")
     @classmethod
     def _one_stride_for_each_split(cls, strides: list[int] | None, info: ValidationInfo) -> list[int] | None:
-        name = _splits_field(info.data.get("split_method"))
+        name = _SPLITS_OF.get(info.data.get("split_method", ""), "split_ratios")
         splits = info.data.get(name)
         if strides is None or splits is None:
             return strides
@@ -409,12 +442,7 @@ class PreprocessConfig(ProjectConfig):
     @property
     def uses_ratios(self) -> bool:
         """Whether `split_ratios` make the splits."""
-        return _splits_field(self.split_method) == "split_ratios"
-
-    @property
-    def split_options(self) -> dict[str, Any]:
-        """The fields of the split method besides `split_ratios`, for the metadata."""
-        return {name: getattr(self, name) for name, method in _METHOD_OF.items() if method == self.split_method}
+        return self.split_method in ("within_sequence", "between_sequence")
 
     @property
     def stored_context_events(self) -> int | None:
@@ -424,10 +452,8 @@ class PreprocessConfig(ProjectConfig):
         return self.context_events
 
 
-_METHOD_OF = {"split_events": "last_events"}
+_METHOD_OF = {"split_order": "between_sequence", "split_overlap": "between_sequence", "split_events": "last_events"}
 """Fields of one split_method."""
 
-
-def _splits_field(method: SplitMethod | None) -> str:
-    """Return the field that determines the number of splits."""
-    return next((field for field, owner in _METHOD_OF.items() if owner == method), "split_ratios")
+_SPLITS_OF = {"last_events": "split_events"}
+"""The field that determines the number of splits, where it is not split_ratios."""

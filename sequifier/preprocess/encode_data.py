@@ -21,7 +21,7 @@ from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.source import Source
-from sequifier.preprocess.split import Split
+from sequifier.preprocess.split import Split, is_among_first
 from sequifier.preprocess.split_methods import split_table, split_texts
 from sequifier.preprocess.table_formats import TABLE_FORMATS
 from sequifier.preprocess.text import id_of_code_point, learn_characters, read_texts
@@ -72,13 +72,13 @@ def encode_table(
         DataError: the events cannot be encoded.
     """
     table, parts = _read(source, config, stored, folder, memory_bytes, log)
-    split = split_table(parts, config, log)
+    split = split_table(table, parts, config, log)
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
         if stored
         else learn(
             parts,
-            split.n_training_rows(),
+            split,
             table.types,
             config,
             log,
@@ -87,7 +87,7 @@ def encode_table(
     )
     for line in kinds_of_columns(table.types, encoding):
         log(line)
-    encoded = _encode(parts, encoding, folder, config, stored, log)
+    encoded = _encode(parts, split, encoding, folder, config, stored, log)
     return EncodedData(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.formats)
 
 
@@ -102,7 +102,7 @@ def encode_texts(
         log(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
     texts = read_texts(source, config, memory_bytes)
     split = split_texts(texts, config, log)
-    encoding = learn_characters(texts, split.n_training_rows(), config, stored, log)
+    encoding = learn_characters(texts, split.first_rows(0), config, stored, log)
     ids = id_of_code_point(encoding)
     return EncodedData(encoding, split, [partial(part.encoded, ids) for part in texts.parts], types, "Int64", "Int64")
 
@@ -156,7 +156,13 @@ def _log_notes(table: Table, log: Log) -> None:
 
 
 def _encode(
-    parts: list[Part], encoding: Encoding, folder: Path, config: PreprocessConfig, stored: Metadata | None, log: Log
+    parts: list[Part],
+    split: Split,
+    encoding: Encoding,
+    folder: Path,
+    config: PreprocessConfig,
+    stored: Metadata | None,
+    log: Log,
 ) -> list[Callable[[], Events]]:
     """Return functions that return the encoded rows of each part, from memory or, for several parts, from a file."""
     encoded: list[Callable[[], Events]] = []
@@ -164,9 +170,10 @@ def _encode(
     several, n_rows = len(parts) > 1, 0
     while parts:
         events = encoding.encode_part(parts.pop(0))  # popped, so that its raw rows are freed
-        n_rows += len(events.positions)
+        is_used = is_among_first(events.offsets, split.of_part(len(encoded))[-1])
+        n_rows += int(is_used.sum())
         for column in unknown:
-            unknown[column] += int((events.columns[column] == 0).sum())
+            unknown[column] += int((is_used & (events.columns[column] == 0)).sum())
         if several:
             path = folder / f"encoded-{len(encoded)}.arrow"
             write_events(path, [events], "arrow")

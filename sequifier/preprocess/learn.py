@@ -19,6 +19,7 @@ from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.split import Split, is_among_first
 
 VALUE, COUNT = "value", "count"
 MANY_CATEGORIES = 100_000
@@ -31,18 +32,18 @@ _T = TypeVar("_T")
 
 def learn(
     parts: Sequence[Part],
-    n_training: Sequence[NDArray[np.int64]],
+    split: Split,
     types: Mapping[str, StoredType],
     config: PreprocessConfig,
     log: Log,
     *,
     numbers_reported: bool = False,
 ) -> Encoding:
-    """Learn vocabularies from all rows or from split 0, and statistics from split 0.
+    """Learn vocabularies from the rows of all splits or of split 0, and statistics from split 0.
 
     Args:
         parts: all sequences.
-        n_training: for each part (S,), the number of first rows of each sequence that are in split 0.
+        split: their splits.
         types: feature -> stored type.
         config: vocabulary_from, min_count, max_categories.
         log: receives lines for the user.
@@ -53,10 +54,11 @@ def learn(
     """
     vocabularies: dict[str, pl.Series] = {}
     statistics: dict[str, Statistics] = {}
+    training = list(zip(parts, split.first_rows(0), strict=True))
+    everything = list(zip(parts, split.first_rows(split.n_splits - 1), strict=True))
     for column, stored in types.items():
-        pairs = list(zip(parts, n_training, strict=True))
         if stored == "Float64":
-            sums = [moments(_values(part, column, n).to_numpy(), n) for part, n in pairs]
+            sums = [moments(_values(part, column, n).to_numpy(), n) for part, n in training]
             try:
                 mean, std = mean_and_std(sums)
             except OverflowError as error:
@@ -68,21 +70,19 @@ def learn(
                 ) from error
             statistics[column] = {"std": std, "mean": mean}
         else:
-            from_all = config.vocabulary_from == "all"
-            counts = [count_values(_values(part, column, None if from_all else n)) for part, n in pairs]
+            usable = everything if config.vocabulary_from == "all" else training
+            counts = [count_values(_values(part, column, n)) for part, n in usable]
             vocabularies[column] = choose_vocabulary(column, counts, config)
             _note_oddities(column, vocabularies[column], log, numbers_reported=numbers_reported)
     return Encoding(tuple(types), vocabularies, statistics)
 
 
-def _values(part: Part, column: str, n_first: NDArray[np.int64] | None) -> pl.Series:
-    """Return a column: all rows, or the first rows of each sequence."""
+def _values(part: Part, column: str, n_first: NDArray[np.int64]) -> pl.Series:
+    """Return the first rows of each sequence of a column."""
     values = part.rows.select(column).collect().to_series()
-    n_rows = np.diff(part.offsets)
-    if n_first is None or (n_first == n_rows).all():
+    if (n_first == np.diff(part.offsets)).all():
         return values
-    number = np.arange(len(values)) - np.repeat(part.offsets[:-1], n_rows)
-    return values.filter(pl.Series(number < np.repeat(n_first, n_rows)))
+    return values.filter(pl.Series(is_among_first(part.offsets, n_first)))
 
 
 def _of_column(setting: int | dict[str, int] | _T, column: str, default: _T) -> int | _T:

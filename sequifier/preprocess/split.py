@@ -7,8 +7,8 @@ sequence s, so each row is in one split at most.
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,20 @@ def between_sequences(
     on ids and seed, and a new sequence moves at most a few others.
     """
     keys = [hashlib.blake2b(f"{seed} {id}".encode(), digest_size=16).digest() for id in ids]
-    place = np.empty(len(ids), dtype=np.int64)
-    place[sorted(range(len(ids)), key=lambda s: (keys[s], ids[s]))] = np.arange(len(ids))
-    cuts = cut_points(np.array([len(ids)]), ratios)[:, 0]
+    return sequences_in_order(sorted(range(len(ids)), key=lambda s: (keys[s], ids[s])), n_rows, ratios)
+
+
+def sequences_in_order(
+    order: Sequence[int] | NDArray[np.integer], n_rows: NDArray[np.int64], ratios: Sequence[float]
+) -> NDArray[np.int64]:
+    """Return the bounds where each split has whole sequences, and an order of the sequences is cut by the ratios.
+
+    >>> sequences_in_order([2, 0, 1], np.array([5, 6, 7]), [0.7, 0.3]).tolist()
+    [[0, 0, 0], [5, 0, 7], [5, 6, 7]]
+    """
+    place = np.empty(len(n_rows), dtype=np.int64)
+    place[order] = np.arange(len(n_rows))
+    cuts = cut_points(np.array([len(n_rows)]), ratios)[:, 0]
     split_of = np.searchsorted(cuts[1:], place, side="right")
     return (np.arange(len(ratios) + 1)[:, None] > split_of) * n_rows
 
@@ -107,13 +118,15 @@ class Split:
         bounds: (K + 1, S) over the sequences of all parts.
         part_ends: (parts + 1,) part k has the sequences part_ends[k] : part_ends[k + 1].
         context_events: largest number of context rows of a sequence.
-        seed: seed of a random assignment of sequences; None where there is none.
+        seed: seed with which sequences were drawn; None where none were.
+        options: fields of the method besides ratios and seed, for the metadata.
     """
 
     bounds: NDArray[np.int64]
     part_ends: NDArray[np.int64]
     context_events: int
     seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_splits(self) -> int:
@@ -124,9 +137,22 @@ class Split:
         """Return the bounds of a part, (K + 1, sequences of the part)."""
         return self.bounds[:, self.part_ends[part] : self.part_ends[part + 1]]
 
-    def n_training_rows(self) -> list[NDArray[np.int64]]:
-        """Return for each part (sequences,) the number of first rows that are in split 0."""
-        return [self.of_part(part)[1] for part in range(len(self.part_ends) - 1)]
+    def first_rows(self, split: int) -> list[NDArray[np.int64]]:
+        """Return for each part (sequences,) the number of first rows that are in this split or an earlier one."""
+        return [self.of_part(part)[split + 1] for part in range(len(self.part_ends) - 1)]
+
+
+def is_among_first(offsets: NDArray[np.int64], n_first: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (N,) whether each row is among the first rows of its sequence.
+
+    Args:
+        offsets: (S + 1,) rows at which sequences begin and end.
+        n_first: (S,) number of first rows.
+    """
+    n_rows = np.diff(offsets)
+    number = np.arange(offsets[-1]) - np.repeat(offsets[:-1], n_rows)
+    is_first: NDArray[np.bool_] = number < np.repeat(n_first, n_rows)
+    return is_first
 
 
 def context_rows(bounds: NDArray[np.int64], split: int, context_events: int) -> NDArray[np.int64]:

@@ -1,15 +1,19 @@
 """`split_method`: the bounds of the splits of a table or of texts, and the seed where sequences are drawn."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from sequifier.artifacts.events import SEQUENCE
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import PreprocessConfig, SplitMethod
+from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
+from sequifier.preprocess.read import Table
 from sequifier.preprocess.split import (
     Split,
     between_sequences,
@@ -17,21 +21,19 @@ from sequifier.preprocess.split import (
     check_targets,
     last_events,
     longest_history,
+    sequences_in_order,
     within_sequences,
     within_texts,
 )
+from sequifier.preprocess.split_positions import rows_before, shown, starts_and_ends
 from sequifier.preprocess.text import TextPart, Texts
 
-_SOURCES: dict[SplitMethod, tuple[str, str]] = {
-    "last_events": ("split_events", "use fewer split_events, longer sequences, or context_events above 0"),
-}
-"""Method -> the field that makes its splits, and how to change it when a split has no target; see `check_targets`."""
 
-
-def split_table(parts: Sequence[Part], config: PreprocessConfig, log: Log) -> Split:
+def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, log: Log) -> Split:
     """Split the sequences of a table.
 
     Args:
+        table: the table.
         parts: all sequences.
         config: split_method and its fields, context_events.
         log: receives lines for the user.
@@ -39,17 +41,26 @@ def split_table(parts: Sequence[Part], config: PreprocessConfig, log: Log) -> Sp
     Raises:
         DataError: a split has no target, or the sequences do not fit the method.
     """
-    seed = None
+    seed, options = None, dict[str, Any]()
     n_rows = _n_rows(parts)
     match config.split_method:
         case "within_sequence":
             bounds = within_sequences(n_rows, config.split_ratios)
         case "between_sequence":
-            seed = _seed(config, log)
-            bounds = between_sequences(_ids(parts), n_rows, config.split_ratios, seed)
+            if config.split_order == "random":
+                seed = _seed(config, log)
+                bounds = between_sequences(_ids(parts), n_rows, config.split_ratios, seed)
+            else:
+                order = _file_order(table) if config.split_order == "file" else _start_order(parts, config)
+                bounds = sequences_in_order(order, n_rows, config.split_ratios)
+                options["split_order"] = config.split_order
+            if config.split_overlap != "keep":
+                bounds = _without_overlap(bounds, parts, config, log)
+                options["split_overlap"] = config.split_overlap
         case "last_events":
             bounds = _last_events(n_rows, config, log)
-    return _checked(bounds, parts, config, seed)
+            options["split_events"] = config.split_events
+    return _checked(bounds, parts, config, seed, options)
 
 
 def split_texts(texts: Texts, config: PreprocessConfig, log: Log) -> Split:
@@ -78,6 +89,52 @@ def _seed(config: PreprocessConfig, log: Log) -> int:
     return seed
 
 
+def _file_order(table: Table) -> NDArray[np.int64]:
+    """Return the numbers of the sequences, by id, in the order in which they first appear in the table."""
+    rows = table.rows.select(SEQUENCE).with_row_index("row").group_by(SEQUENCE).agg(pl.col("row").min())
+    return np.argsort(rows.collect(engine="streaming").sort(SEQUENCE)["row"].to_numpy())
+
+
+def _start_order(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.int64]:
+    """Return the numbers of the sequences in the order of their first positions; equal ones by id.
+
+    Raises:
+        DataError: all sequences start at the same position.
+    """
+    starts, _ = starts_and_ends(parts)
+    if len(starts) > 1 and (starts == starts[0]).all():
+        raise DataError(
+            f"split_order by_start: all {len(starts):,} sequences start at {config.position_column}="
+            f"{shown(int(starts[0]), parts)}",
+            where="split_order",
+            fix="use a position_column with times that are the same for all sequences, or split_order: random or file",
+        )
+    return np.argsort(starts, kind="stable")
+
+
+def _without_overlap(
+    bounds: NDArray[np.int64], parts: Sequence[Part], config: PreprocessConfig, log: Log
+) -> NDArray[np.int64]:
+    """Return the bounds without the events of training sequences from the first start of a validation sequence on.
+
+    With split_overlap drop, such sequences have no events.
+    """
+    is_validation = np.diff(bounds, axis=0)[1:2].any(axis=0)
+    if not is_validation.any():
+        return bounds
+    starts, ends = starts_and_ends(parts)
+    begin = int(starts[is_validation].min())
+    trains = bounds[1] > 0
+    still_runs = trains & (ends >= begin)
+    left = rows_before(parts, begin) if config.split_overlap == "cut" else np.zeros_like(ends)
+    n_lost = int((bounds[1] - left)[still_runs].sum())
+    log(
+        f"split_overlap: {still_runs.sum():,} of {trains.sum():,} training sequences still run at "
+        f"{shown(begin, parts)}: {n_lost:,} events are left out"
+    )
+    return np.where(still_runs, np.minimum(bounds, left), bounds)
+
+
 def _last_events(n_rows: NDArray[np.int64], config: PreprocessConfig, log: Log) -> NDArray[np.int64]:
     """Return the bounds of last_events.
 
@@ -99,19 +156,31 @@ def _last_events(n_rows: NDArray[np.int64], config: PreprocessConfig, log: Log) 
 
 
 def _checked(
-    bounds: NDArray[np.int64], parts: Sequence[Part | TextPart], config: PreprocessConfig, seed: int | None = None
+    bounds: NDArray[np.int64],
+    parts: Sequence[Part | TextPart],
+    config: PreprocessConfig,
+    seed: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Split:
     """Return the split, if each of its parts has a target, and whole windows where the config requires them."""
     context_events = config.stored_context_events
     if context_events is None:
         context_events = longest_history(bounds)
-    if config.split_method in _SOURCES:
-        where, fix = _SOURCES[config.split_method]
-        check_targets(bounds, context_events, where=where, fix=fix)
-    else:
-        check_targets(bounds, context_events)
+    field, change = _field_of_splits(config)
+    check_targets(bounds, context_events, where=field, fix=f"{change}, more data, or context_events above 0")
     if config.subsequence_start_mode == "exact":
         strides = config.strides(len(bounds) - 1)
         check_exact_windows(bounds, _ids(parts), seq_length=config.seq_length, strides=strides)
     part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])
-    return Split(bounds, part_ends, context_events, seed)
+    return Split(bounds, part_ends, context_events, seed, options or {})
+
+
+def _field_of_splits(config: PreprocessConfig) -> tuple[str, str]:
+    """Return the field that makes the splits, and how to change it when one of them has no target."""
+    match config.split_method:
+        case "last_events":
+            return "split_events", "use fewer split_events, longer sequences"
+        case "between_sequence" if config.split_overlap != "keep":
+            return "split_overlap", "use split_overlap: keep, fewer splits, larger ratios"
+        case _:
+            return "split_ratios", "use fewer splits, larger ratios"

@@ -78,7 +78,7 @@ def metadata_of(
             subsequence_start_mode=config.subsequence_start_mode,
             split_method=config.split_method,
             split_ratios=config.split_ratios if config.uses_ratios else None,
-            split_options=config.split_options,
+            split_options=dict(split.options),
             split_seed=split.seed,
             context_events=split.context_events,
             rows=own.sum(axis=1).tolist(),

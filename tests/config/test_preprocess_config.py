@@ -50,6 +50,8 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
             "stride_by_split",
             "[1, 2] has 2 entries, split_events [1, 1] makes 3 splits; give one per split",
         ),
+        ({"split_order": "file"}, "split_order", "is for split_method: between_sequence, not for within_sequence"),
+        ({"read_format": "text", "split_order": "file"}, "split_order", "applies to tables only"),
         ({"split_events": [1, 2]}, "split_events", "is for split_method: last_events, not for within_sequence"),
         ({"split_method": "last_events", "split_events": [1, 0]}, "split_events", "greater than 0"),
         ({"split_method": "last_events", "read_format": "text"}, "split_method", "last_events applies to tables only"),

@@ -1,15 +1,19 @@
 """Each split method against plain Python: which events each split has, and which come before them as context."""
 
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sequifier.errors import DataError
+from sequifier.preprocess.split import cut_points
 from tests.preprocess.test_bounded_memory import table as shuffled_table
 from tests.support.small_project import Project
 
@@ -117,9 +121,15 @@ def test_last_events_of_sequences_that_are_all_too_short(project: Project) -> No
     assert "split_events: [1, 1]" in str(raised.value)
 
 
-@pytest.mark.parametrize("fields", [{"split_method": "last_events", "split_events": [2]}])
+BY_START = {"split_method": "between_sequence", "split_order": "by_start", "split_overlap": "cut"}
+IN_FILE_ORDER = {"split_method": "between_sequence", "split_order": "file", "split_overlap": "drop"}
+
+
+@pytest.mark.parametrize("fields", [{"split_method": "last_events", "split_events": [2]}, BY_START, IN_FILE_ORDER])
 def test_parts_change_nothing(project: Project, fields: dict[str, Any]) -> None:
-    path = project.write(shuffled_table(text_ids=True), "events.csv")
+    table = shuffled_table(text_ids=True)
+    shifted = pl.col("itemPosition") + pl.col("sequenceId").str.slice(1).cast(pl.Int64)  # they start one after another
+    path = project.write(table.with_columns(itemPosition=shifted), "events.csv")
     fields = fields | {"fill_null": {"price": "mean"}}
     project.run(path, **fields)
     at_once = {name: (project.root / name).read_bytes() for name in project.files()}
@@ -135,3 +145,73 @@ def test_metadata_of_splits_by_ratios_have_no_new_key(project: Project) -> None:
     project.run(write(project, {s: list(range(9)) for s in range(9)}), split_method="between_sequence")
     assert '"split_ratios": [' in project.metadata_path.read_text()
     assert "split_options" not in project.metadata_path.read_text()
+
+
+@given(
+    small_tables,
+    st.sampled_from([[0.5, 0.5], [0.4, 0.3, 0.3]]),
+    st.sampled_from(["file", "by_start"]),
+    st.sampled_from(["keep", "cut", "drop"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whole_sequences_in_order_without_overlap(
+    sequences: Sequences, ratios: list[float], split_order: str, split_overlap: str
+) -> None:
+    starts = {positions[0] for positions in sequences.values()}
+    assume(split_order == "file" or len(sequences) == 1 or len(starts) > 1)
+    names = list(sequences)  # `write` keeps this order
+    if split_order == "by_start":
+        names.sort(key=lambda name: (sequences[name][0], name))
+    cuts = cut_points(np.array([len(names)]), ratios)[:, 0].tolist()
+    own: list[Sequences] = [{name: sequences[name] for name in names[a:b]} for a, b in pairwise(cuts)]
+    begin = min((positions[0] for positions in own[1].values()), default=None)
+    if begin is not None and split_overlap == "cut":
+        own[0] = {name: [each for each in positions if each < begin] for name, positions in own[0].items()}
+    if begin is not None and split_overlap == "drop":
+        own[0] = {name: positions for name, positions in own[0].items() if positions[-1] < begin}
+    fields = {"split_ratios": ratios, "split_order": split_order, "split_overlap": split_overlap}
+    check(sequences, own, split_method="between_sequence", **fields)
+
+
+def test_file_order_is_that_of_the_first_rows_over_all_files(project: Project) -> None:
+    for name, ids in (("b.csv", [7, 1, 1]), ("a.csv", [4, 9, 4]), ("c.csv", [0, 0, 7, 9])):
+        rows = "".join(f"{id},{ord(name[0])}{place},x\n" for place, id in enumerate(ids))
+        project.write_text("sequenceId,itemPosition,kind\n" + rows, f"parts/{name}")
+    fields = {"split_method": "between_sequence", "split_order": "file", "split_ratios": [0.6, 0.4]}
+
+    metadata = project.run(project.root / "raw" / "parts", **fields)
+
+    assert [sorted(split) for split in stored(project)] == [[4, 7, 9], [0, 1]]
+    assert metadata.sequifier.split_options == {"split_order": "file"}
+    assert metadata.sequifier.split_seed is None
+
+
+def test_sequences_that_run_into_validation_are_counted(project: Project) -> None:
+    dates = [date(2013, 1, day) for day in range(1, 29)]
+    sequences = {f"s{start}": dates[start : start + 6] for start in range(0, 20, 2)}
+    fields = {"split_method": "between_sequence", "split_order": "by_start", "split_ratios": [0.7, 0.3]}
+
+    metadata = project.run(write(project, sequences), **fields, split_overlap="cut")
+
+    # Validation starts with s14 on January 15; s10 has two events from then on, s12 four.
+    line = "split_overlap: 2 of 7 training sequences still run at 2013-01-15: 6 events are left out"
+    assert line in project.lines
+    assert metadata.sequifier.rows == [7 * 6 - 6, 3 * 6]
+    assert metadata.sequifier.split_options == {"split_order": "by_start", "split_overlap": "cut"}
+    assert set(metadata.id_maps["kind"]) == {str(day) for day in dates[:24]}
+
+
+def test_what_no_split_has_is_in_no_vocabulary(project: Project) -> None:
+    sequences = {0: [0, 1, 2, 3, 99], 1: [1, 2, 3], 2: [10, 11, 12]}
+    fields = {"split_method": "between_sequence", "split_order": "by_start", "split_ratios": [0.7, 0.3]}
+
+    metadata = project.run(write(project, sequences), **fields, split_overlap="cut")
+
+    assert "99" not in metadata.id_maps["kind"]
+    assert not any("unknown" in line for line in project.lines)
+
+
+def test_sequences_that_all_start_together_have_no_order_of_starts(project: Project) -> None:
+    path = write(project, {s: list(range(9)) for s in range(9)})
+    with pytest.raises(DataError, match="all 9 sequences start at itemPosition=0"):
+        project.run(path, split_method="between_sequence", split_order="by_start")

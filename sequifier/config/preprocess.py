@@ -11,7 +11,7 @@ TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 RawFormat = Literal["csv", "parquet", "text"]
-SplitMethod = Literal["within_sequence", "between_sequence", "last_events"]
+SplitMethod = Literal["within_sequence", "between_sequence", "last_events", "cutoff"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
 SMALLEST_CONTEXT = 512
@@ -138,14 +138,16 @@ class PreprocessConfig(ProjectConfig):
         "within_sequence",
         description="How events are assigned to splits. `within_sequence`: every sequence is cut by position, in the "
         "order of the ratios; `between_sequence`: each split gets whole sequences, in split_order; "
-        "`last_events`: the last events of each sequence are for validation and test (leave-one-out). "
+        "`last_events`: the last events of each sequence are for validation and test (leave-one-out); `cutoff`: the "
+        "positions in split_at divide all sequences. "
         "A text file counts as one sequence for within_sequence: its first characters train, its last "
         "ones test; between_sequence draws pieces of text_sequence_length characters.",
         json_schema_extra=about(
-            interacts="split_ratios, split_order and split_overlap (between_sequence), split_events (last_events), and "
-            "context_events",
+            interacts="split_ratios, split_order and split_overlap (between_sequence), split_events (last_events), "
+            "split_at (cutoff), and context_events",
             change="to between_sequence when the model will be used on sequences that it has never seen, to "
-            "last_events to compare with published recommenders",
+            "last_events to compare with published recommenders, to cutoff when positions are times and a model "
+            "must predict later events than those it was trained on",
             synonyms="group_split split_strategy split_by",
         ),
     )
@@ -175,6 +177,7 @@ class PreprocessConfig(ProjectConfig):
     split_events: list[Count] = Field(
         [1, 1],
         min_length=1,
+        max_length=2,
         description="Number of last events of each sequence in validation and test, for split_method last_events. "
         "`[1, 1]`: the last event tests, the one before it validates, and all earlier ones train. A sequence that "
         "has no earlier ones trains only.",
@@ -183,6 +186,21 @@ class PreprocessConfig(ProjectConfig):
             interacts="split_method: last_events, which alone uses it",
             change="to `[1]` when you need no test split",
             synonyms="leave_one_out leave_n_out loo n_last",
+        ),
+    )
+    split_at: list[StrictInt | str] | None = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        validate_default=True,
+        description="Positions at which splits begin, for split_method cutoff: integers, or dates like 2013-09-01. "
+        "`[a, b]`: events before a train, those from a on validate, those from b on test; `[a]`: no test split; "
+        "`[a, b, c]`: events from c on are in no split.",
+        json_schema_extra=about(
+            unit="positions",
+            interacts="split_method: cutoff, which alone uses it, and position_column, whose values it divides",
+            change="to the dates of a published split, or of a plan: train on last year, test on this month",
+            synonyms="cutoff cutoffs split_date split_dates split_time test_start val_start train_end temporal_split",
         ),
     )
     seq_length: int = Field(
@@ -328,7 +346,7 @@ class PreprocessConfig(ProjectConfig):
         f"{SMALLEST_CONTEXT}, with last_events all.",
         json_schema_extra=about(
             unit="events",
-            interacts="split_method: within_sequence and last_events, which cut sequences",
+            interacts="split_method: within_sequence, last_events and cutoff, which cut sequences",
             change="to 0 when a later split must know nothing of the earlier ones",
         ),
     )
@@ -410,12 +428,14 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError(f"{method} applies to tables only; a text is split by within_sequence or between_sequence")
         return method
 
-    @field_validator("split_order", "split_overlap", "split_events")
+    @field_validator("split_order", "split_overlap", "split_events", "split_at")
     @classmethod
     def _is_for_the_method(cls, value: Any, info: ValidationInfo) -> Any:
         name, method = str(info.field_name), info.data.get("split_method")
         if method not in (None, _METHOD_OF[name]) and value != cls.model_fields[name].get_default():
             raise ValueError(f"{value!r} is for split_method: {_METHOD_OF[name]}, not for {method}; leave it out")
+        if method == _METHOD_OF[name] and value is None:
+            raise ValueError(f"split_method: {method} needs {name}; `sequifier config explain {name}` describes it")
         return value
 
     @field_validator("stride_by_split")
@@ -425,7 +445,7 @@ class PreprocessConfig(ProjectConfig):
         splits = info.data.get(name)
         if strides is None or splits is None:
             return strides
-        n_splits = len(splits) + (name == "split_events")
+        n_splits = len(splits) if name == "split_ratios" else 1 + len(splits[:2])  # a third position ends the data
         if len(strides) != n_splits:
             has = (
                 f"{name} {splits} has {n_splits}"
@@ -452,8 +472,13 @@ class PreprocessConfig(ProjectConfig):
         return self.context_events
 
 
-_METHOD_OF = {"split_order": "between_sequence", "split_overlap": "between_sequence", "split_events": "last_events"}
+_METHOD_OF = {
+    "split_order": "between_sequence",
+    "split_overlap": "between_sequence",
+    "split_events": "last_events",
+    "split_at": "cutoff",
+}
 """Fields of one split_method."""
 
-_SPLITS_OF = {"last_events": "split_events"}
+_SPLITS_OF = {"last_events": "split_events", "cutoff": "split_at"}
 """The field that determines the number of splits, where it is not split_ratios."""

@@ -33,6 +33,12 @@ POLARS_TYPES: Mapping[StoredType, pl.DataType] = {
     "Boolean": pl.Boolean(),
     "Float64": pl.Float64(),
 }
+POSITION_TYPES: Mapping[PositionType, pl.DataType] = {
+    "Int64": pl.Int64(),
+    "Date": pl.Date(),
+    "Datetime(us)": pl.Datetime("us"),
+    "Datetime(ns)": pl.Datetime("ns"),
+}
 _READ_AS: Mapping[RawKind, pl.DataType] = {
     "integer": pl.Int64(),
     "large integer": pl.Int128(),

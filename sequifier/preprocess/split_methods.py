@@ -25,7 +25,7 @@ from sequifier.preprocess.split import (
     within_sequences,
     within_texts,
 )
-from sequifier.preprocess.split_positions import rows_before, shown, starts_and_ends
+from sequifier.preprocess.split_positions import cutoff_instants, rows_before, shown, starts_and_ends
 from sequifier.preprocess.text import TextPart, Texts
 
 
@@ -51,15 +51,18 @@ def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, l
                 seed = _seed(config, log)
                 bounds = between_sequences(_ids(parts), n_rows, config.split_ratios, seed)
             else:
-                order = _file_order(table) if config.split_order == "file" else _start_order(parts, config)
+                order = _file_order(table) if config.split_order == "file" else _start_order(table, parts, config)
                 bounds = sequences_in_order(order, n_rows, config.split_ratios)
                 options["split_order"] = config.split_order
             if config.split_overlap != "keep":
-                bounds = _without_overlap(bounds, parts, config, log)
+                bounds = _without_overlap(bounds, table, parts, config, log)
                 options["split_overlap"] = config.split_overlap
         case "last_events":
             bounds = _last_events(n_rows, config, log)
             options["split_events"] = config.split_events
+        case "cutoff":
+            bounds = _cutoff(table, parts, config, log)
+            options["split_at"] = config.split_at
     return _checked(bounds, parts, config, seed, options)
 
 
@@ -95,7 +98,7 @@ def _file_order(table: Table) -> NDArray[np.int64]:
     return np.argsort(rows.collect(engine="streaming").sort(SEQUENCE)["row"].to_numpy())
 
 
-def _start_order(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.int64]:
+def _start_order(table: Table, parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.int64]:
     """Return the numbers of the sequences in the order of their first positions; equal ones by id.
 
     Raises:
@@ -105,7 +108,7 @@ def _start_order(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.
     if len(starts) > 1 and (starts == starts[0]).all():
         raise DataError(
             f"split_order by_start: all {len(starts):,} sequences start at {config.position_column}="
-            f"{shown(int(starts[0]), parts)}",
+            f"{shown(int(starts[0]), table.position_type)}",
             where="split_order",
             fix="use a position_column with times that are the same for all sequences, or split_order: random or file",
         )
@@ -113,7 +116,7 @@ def _start_order(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.
 
 
 def _without_overlap(
-    bounds: NDArray[np.int64], parts: Sequence[Part], config: PreprocessConfig, log: Log
+    bounds: NDArray[np.int64], table: Table, parts: Sequence[Part], config: PreprocessConfig, log: Log
 ) -> NDArray[np.int64]:
     """Return the bounds without the events of training sequences from the first start of a validation sequence on.
 
@@ -130,7 +133,7 @@ def _without_overlap(
     n_lost = int((bounds[1] - left)[still_runs].sum())
     log(
         f"split_overlap: {still_runs.sum():,} of {trains.sum():,} training sequences still run at "
-        f"{shown(begin, parts)}: {n_lost:,} events are left out"
+        f"{shown(begin, table.position_type)}: {n_lost:,} events are left out"
     )
     return np.where(still_runs, np.minimum(bounds, left), bounds)
 
@@ -153,6 +156,34 @@ def _last_events(n_rows: NDArray[np.int64], config: PreprocessConfig, log: Log) 
     if n_short:
         log(f"last_events: {n_short:,} of {len(n_rows):,} sequences have fewer than {needed:,} events: they train only")
     return last_events(n_rows, config.split_events)
+
+
+def _cutoff(table: Table, parts: Sequence[Part], config: PreprocessConfig, log: Log) -> NDArray[np.int64]:
+    """Return the bounds of cutoff: all sequences are divided at the same positions.
+
+    Raises:
+        DataError: a position of split_at is not one of the data.
+    """
+    instants = cutoff_instants(config, table.position_type, table.formats.dates)
+    starts, ends = starts_and_ends(parts)
+    first, last = int(starts.min()), int(ends.max())
+    for number, instant in enumerate(instants[:2]):
+        if not first < instant <= last:
+            side = "before" if instant <= first else "from then on"
+            in_words = [shown(each, table.position_type) for each in (instant, first, last)]
+            raise DataError(
+                f"split_at {in_words[0]} is outside the data: no event is {side}; they are from {in_words[1]} to "
+                f"{in_words[2]}",
+                where=f"split_at[{number}], the start of {'test' if number else 'validation'}",
+                fix="write positions between them",
+            )
+    n_rows = _n_rows(parts)
+    bounds = np.stack([np.zeros_like(n_rows), *(rows_before(parts, instant) for instant in instants)])
+    if len(instants) < 3:
+        return np.concatenate([bounds, n_rows[None]])
+    n_left_out = int((n_rows - bounds[-1]).sum())
+    log(f"split_at: {n_left_out:,} events from {shown(instants[-1], table.position_type)} on are left out")
+    return bounds
 
 
 def _checked(
@@ -180,6 +211,8 @@ def _field_of_splits(config: PreprocessConfig) -> tuple[str, str]:
     match config.split_method:
         case "last_events":
             return "split_events", "use fewer split_events, longer sequences"
+        case "cutoff":
+            return "split_at", "use other positions in split_at"
         case "between_sequence" if config.split_overlap != "keep":
             return "split_overlap", "use split_overlap: keep, fewer splits, larger ratios"
         case _:

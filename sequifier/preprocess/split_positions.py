@@ -3,6 +3,7 @@
 An instant is a position as an integer: the position itself, days since 1970 for dates, or micro- or nanoseconds.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
+from sequifier.preprocess.column_types import POSITION_TYPES, PositionType
+from sequifier.preprocess.dates import date, date_counts, decide_dates, is_like_a_date, iso_style
 
 
 def starts_and_ends(parts: Sequence[Part]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -32,15 +37,57 @@ def rows_before(parts: Sequence[Part], instant: int) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def shown(instant: int, parts: Sequence[Part]) -> str:
+def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates: str) -> list[int]:
+    """Return `split_at` as instants.
+
+    Args:
+        config: split_at.
+        position_type: the type of positions.
+        dates: the format of dates in the position column, where it is not ISO 8601; values may have it too.
+
+    Raises:
+        DataError: a value is no position of this type, or is not after the one before it.
+    """
+    values = config.split_at or []
+    instants: list[int] = []
+    for number, value in enumerate(values):
+        instant = value if position_type == "Int64" else _instant(value, position_type, dates)
+        if not isinstance(instant, int):
+            kind = {"Int64": "an integer", "Date": "a date"}.get(position_type, "a date or time")
+            raise DataError(
+                f"split_at has {value!r}, but positions are {position_type}: `{config.position_column}` needs {kind}",
+                where=f"split_at[{number}]",
+                fix="write an integer" if position_type == "Int64" else "write a date like 2013-01-31",
+            )
+        if instants and instant <= instants[-1]:
+            raise DataError(
+                f"split_at has {value!r} after {values[number - 1]!r}, which is not earlier",
+                where=f"split_at[{number}]",
+                fix="write positions in order",
+            )
+        instants.append(instant)
+    return instants
+
+
+def _instant(value: int | str, position_type: PositionType, dates: str) -> int | None:
+    """Return a date in text as an instant; None where it is no date, or a time of day among dates."""
+    if isinstance(value, int):
+        return None
+    text = pl.DataFrame({"value": [value]})
+    style = iso_style(value)
+    if style is None and is_like_a_date(value):
+        style = decide_dates(text.select(**date_counts(pl.col("value"))).row(0, named=True), dates).style
+    if style is None or (position_type == "Date" and style.kind != "date"):
+        return None
+    found = text.select(date(pl.col("value"), style).cast(POSITION_TYPES[position_type]).to_physical()).item()
+    return None if found is None else int(found)
+
+
+def shown(instant: int, position_type: PositionType) -> str:
     """Return an instant as a position in a message."""
-    value = pl.Series([instant]).cast(_type(parts)).item()
-    return f"{value}".removesuffix(" 00:00:00")
+    value = pl.Series([instant]).cast(POSITION_TYPES[position_type])
+    return re.sub(r"( 00:00:00)?\.0+$", "", str(value.cast(pl.String).item()))
 
 
 def _instants(part: Part) -> NDArray[np.int64]:
     return part.rows.select(POSITION).collect().to_series().to_physical().cast(pl.Int64).to_numpy()
-
-
-def _type(parts: Sequence[Part]) -> pl.DataType:
-    return parts[0].rows.collect_schema()[POSITION]

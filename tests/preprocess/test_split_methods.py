@@ -1,6 +1,6 @@
 """Each split method against plain Python: which events each split has, and which come before them as context."""
 
-from datetime import date
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -123,9 +123,12 @@ def test_last_events_of_sequences_that_are_all_too_short(project: Project) -> No
 
 BY_START = {"split_method": "between_sequence", "split_order": "by_start", "split_overlap": "cut"}
 IN_FILE_ORDER = {"split_method": "between_sequence", "split_order": "file", "split_overlap": "drop"}
+CUTOFF = {"split_method": "cutoff", "split_at": [30, 50, 70]}
 
 
-@pytest.mark.parametrize("fields", [{"split_method": "last_events", "split_events": [2]}, BY_START, IN_FILE_ORDER])
+@pytest.mark.parametrize(
+    "fields", [{"split_method": "last_events", "split_events": [2]}, BY_START, IN_FILE_ORDER, CUTOFF]
+)
 def test_parts_change_nothing(project: Project, fields: dict[str, Any]) -> None:
     table = shuffled_table(text_ids=True)
     shifted = pl.col("itemPosition") + pl.col("sequenceId").str.slice(1).cast(pl.Int64)  # they start one after another
@@ -215,3 +218,85 @@ def test_sequences_that_all_start_together_have_no_order_of_starts(project: Proj
     path = write(project, {s: list(range(9)) for s in range(9)})
     with pytest.raises(DataError, match="all 9 sequences start at itemPosition=0"):
         project.run(path, split_method="between_sequence", split_order="by_start")
+
+
+@given(small_tables, st.lists(st.integers(-6, 26), min_size=1, max_size=3, unique=True).map(sorted), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_cutoffs_divide_all_sequences_at_the_same_positions(
+    sequences: Sequences, split_at: list[int], context_events: int
+) -> None:
+    everything = [each for positions in sequences.values() for each in positions]
+    ends = [-100, *split_at[:2], split_at[2] if len(split_at) > 2 else 100]
+    own = [
+        {name: [each for each in positions if a <= each < b] for name, positions in sequences.items()}
+        for a, b in pairwise(ends)
+    ]
+    fields = {"split_method": "cutoff", "split_at": split_at, "context_events": context_events}
+    if all(min(everything) < each <= max(everything) for each in split_at[:2]):
+        check(sequences, own, n_context=context_events, **fields)
+        return
+    with TemporaryDirectory() as folder:
+        project = Project(Path(folder))
+        with pytest.raises(DataError, match="is outside the data: no event is"):
+            project.run(write(project, sequences), **fields)
+
+
+DAYS = [date(2013, 8, 1) + timedelta(days=20 * place) for place in range(6)]  # August 1 to November 9
+NOONS = [datetime(day.year, day.month, day.day, 12) for day in DAYS]
+
+
+@pytest.mark.parametrize(
+    ("positions", "split_at", "n_rows"),
+    [
+        (DAYS, ["2013-09-10", "2013-10-20"], [2, 2, 2]),  # both are days of events
+        (DAYS, ["2013-09-11", "2013-10-19"], [3, 1, 2]),
+        (DAYS, ["10 Sep 2013"], [2, 4]),
+        (NOONS, ["2013-09-10", "2013-09-10T12:00:00.000001"], [2, 1, 3]),
+        (NOONS, ["2013-09-10 14:00+02:00", "2013-09-10 14:00:00+01:00"], [2, 1, 3]),
+        (NOONS, ["2013-09-10", "2013-10-20", "2013-11-09T12:00:00"], [2, 2, 1]),
+    ],
+)
+def test_cutoffs_of_dates_and_times(
+    project: Project, positions: list[Any], split_at: list[str], n_rows: list[int]
+) -> None:
+    metadata = project.run(write(project, {1: positions}), split_method="cutoff", split_at=split_at)
+    assert metadata.sequifier.rows == n_rows
+    assert metadata.sequifier.split_options == {"split_at": split_at}
+    left_out = len(positions) - sum(n_rows)
+    assert (f"split_at: {left_out} events from 2013-11-09 12:00:00 on are left out" in project.lines) == bool(left_out)
+
+
+def test_a_cutoff_may_have_the_format_of_the_column(project: Project) -> None:
+    rows = "".join(f"1,{day.strftime('%d/%m/%Y')},x\n" for day in DAYS)
+    path = project.write_text("sequenceId,itemPosition,kind\n" + rows)
+    for value in ("10/09/2013", "2013-09-10"):
+        metadata = project.run(path, split_method="cutoff", split_at=[value])
+        assert metadata.sequifier.rows == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("positions", "split_at", "parts"),
+    [
+        (DAYS, [20130910], ["split_at has 20130910, but positions are Date", "split_at[0]", "2013-01-31"]),
+        (DAYS, ["2013-09-10T12:00"], ["split_at has '2013-09-10T12:00'", "`itemPosition` needs a date"]),
+        (DAYS, ["10/09/2013"], ["split_at has '10/09/2013'"]),  # September or October
+        (DAYS, ["2013-09-31"], ["split_at has '2013-09-31'"]),
+        (NOONS, ["soon"], ["needs a date or time"]),
+        ([1, 2, 3], ["2"], ["split_at has '2', but positions are Int64", "write an integer"]),
+        ([1, 2, 3, 4], [3, 2], ["split_at has 2 after 3, which is not earlier", "split_at[1]"]),
+        ([1, 2, 3, 4], [2, 2], ["split_at has 2 after 2"]),
+        ([1, 2, 3, 4], [1], ["split_at 1 is outside the data: no event is before", "from 1 to 4", "validation"]),
+        ([1, 2, 3, 4], [3, 5], ["split_at 5 is outside the data: no event is from then on", "the start of test"]),
+        (DAYS, ["2013-09-01", "2014-09-01"], ["2014-09-01 is outside", "from 2013-08-01 to 2013-11-09"]),
+        ([1, 2, 3, 4], [3, 4, 5], ["split 1 has no event", "use other positions in split_at", "validation"]),
+    ],
+)
+def test_a_cutoff_that_does_not_fit(
+    project: Project, positions: list[Any], split_at: list[Any], parts: list[str]
+) -> None:
+    path = write(project, {1: positions})
+    with pytest.raises(DataError) as raised:
+        project.run(path, split_method="cutoff", split_at=split_at, context_events=0)
+    for part in parts:
+        assert part in str(raised.value)
+    assert project.files() == set()

@@ -11,7 +11,7 @@ TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 RawFormat = Literal["csv", "parquet", "text"]
-SplitMethod = Literal["within_sequence", "between_sequence", "last_events", "cutoff"]
+SplitMethod = Literal["within_sequence", "between_sequence", "last_events", "cutoff", "given"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
 SMALLEST_CONTEXT = 512
@@ -139,12 +139,12 @@ class PreprocessConfig(ProjectConfig):
         description="How events are assigned to splits. `within_sequence`: every sequence is cut by position, in the "
         "order of the ratios; `between_sequence`: each split gets whole sequences, in split_order; "
         "`last_events`: the last events of each sequence are for validation and test (leave-one-out); `cutoff`: the "
-        "positions in split_at divide all sequences. "
+        "positions in split_at divide all sequences; `given`: a column of the table names the split. "
         "A text file counts as one sequence for within_sequence: its first characters train, its last "
         "ones test; between_sequence draws pieces of text_sequence_length characters.",
         json_schema_extra=about(
             interacts="split_ratios, split_order and split_overlap (between_sequence), split_events (last_events), "
-            "split_at (cutoff), and context_events",
+            "split_at (cutoff), split_column (given), and context_events",
             change="to between_sequence when the model will be used on sequences that it has never seen, to "
             "last_events to compare with published recommenders, to cutoff when positions are times and a model "
             "must predict later events than those it was trained on",
@@ -203,6 +203,31 @@ class PreprocessConfig(ProjectConfig):
             synonyms="cutoff cutoffs split_date split_dates split_time test_start val_start train_end temporal_split",
         ),
     )
+    split_column: str | None = Field(
+        None,
+        min_length=1,
+        validate_default=True,
+        description="Column that names the split of each sequence, for split_method given: `train`, `validation` or "
+        "`test`. It is not a feature.",
+        json_schema_extra=about(
+            interacts="split_method: given, which alone uses it, and validation_fraction",
+            change="to the column of a published split",
+            synonyms="split_col fold fold_column partition part subset",
+        ),
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Fraction of the training sequences that are drawn for validation, where split_column names none "
+        "for it.",
+        json_schema_extra=about(
+            unit="fraction of the sequences",
+            interacts="split_column, and seed",
+            change="to 0.2 when there are few sequences",
+            synonyms="val_fraction validation_size val_split",
+        ),
+    )
     seq_length: int = Field(
         gt=0,
         le=1_000_000,
@@ -251,11 +276,10 @@ class PreprocessConfig(ProjectConfig):
         1010,
         ge=0,
         lt=2**63,
-        description="Random seed with which sequences are drawn, for split_method between_sequence; null: draw one and "
-        "record it.",
+        description="Random seed with which sequences are drawn for a split; null: draw one and record it.",
         json_schema_extra=about(
             unit=NO_UNIT,
-            interacts="split_order: random, which alone uses it",
+            interacts="split_method: between_sequence with split_order: random, and given without validation",
             change="to see how much depends on the split",
             synonyms="random_state random_seed manual_seed",
         ),
@@ -428,7 +452,7 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError(f"{method} applies to tables only; a text is split by within_sequence or between_sequence")
         return method
 
-    @field_validator("split_order", "split_overlap", "split_events", "split_at")
+    @field_validator("split_order", "split_overlap", "split_events", "split_at", "split_column", "validation_fraction")
     @classmethod
     def _is_for_the_method(cls, value: Any, info: ValidationInfo) -> Any:
         name, method = str(info.field_name), info.data.get("split_method")
@@ -438,12 +462,22 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError(f"split_method: {method} needs {name}; `sequifier config explain {name}` describes it")
         return value
 
+    @field_validator("split_column")
+    @classmethod
+    def _is_no_other_column(cls, column: str | None, info: ValidationInfo) -> str | None:
+        for name in ("sequence_column", "position_column", "selected_columns"):
+            if column is not None and column in (info.data.get(name), *(info.data.get(name) or ())):
+                raise ValueError(
+                    f"{column!r} is in {name}, but the column of the splits is no other column; leave it out"
+                )
+        return column
+
     @field_validator("stride_by_split")
     @classmethod
     def _one_stride_for_each_split(cls, strides: list[int] | None, info: ValidationInfo) -> list[int] | None:
         name = _SPLITS_OF.get(info.data.get("split_method", ""), "split_ratios")
         splits = info.data.get(name)
-        if strides is None or splits is None:
+        if strides is None or splits is None or name == "split_column":  # its values, not the config, make the splits
             return strides
         n_splits = len(splits) if name == "split_ratios" else 1 + len(splits[:2])  # a third position ends the data
         if len(strides) != n_splits:
@@ -477,8 +511,10 @@ _METHOD_OF = {
     "split_overlap": "between_sequence",
     "split_events": "last_events",
     "split_at": "cutoff",
+    "split_column": "given",
+    "validation_fraction": "given",
 }
 """Fields of one split_method."""
 
-_SPLITS_OF = {"last_events": "split_events", "cutoff": "split_at"}
-"""The field that determines the number of splits, where it is not split_ratios."""
+_SPLITS_OF = {"last_events": "split_events", "cutoff": "split_at", "given": "split_column"}
+"""The field that makes the splits, where it is not split_ratios."""

@@ -30,7 +30,8 @@ class Table:
 
     Attributes:
         source: the files.
-        rows: sequenceId, itemPosition and the features. Positions that are not valid are null.
+        rows: sequenceId, itemPosition, the features, and the split_column as text. Positions that are not valid are
+            null.
         pieces: the same rows, file by file; one piece where max_rows counts over files.
         types: feature -> stored type, in stored order. A column of `rows` that is Float64, and Int64 here, must still
             be checked for fractions.
@@ -89,7 +90,7 @@ def open_table(
 
     Args:
         source: the files.
-        config: sequence_column, position_column, max_rows.
+        config: sequence_column, position_column, split_column, max_rows.
         declared: feature -> kind or type, where the values do not decide.
         selected: features in stored order; None: all.
         sample_rows: number of rows of a CSV file from which types are guessed; None: all rows.
@@ -114,15 +115,16 @@ def open_table(
                 where=str(source.path),
                 fix=did_you_mean(column, features),
             )
+    not_features = [config.split_column] if config.split_column is not None else []
     raw = agree(
         source.files,
         schemas,
-        [*names, *features],
+        [*names, *features, *not_features],
         path=source.path,
         table_format=TABLE_FORMATS[source.format],
         is_sample=is_sample,
         keys=tuple(names),
-        declared=declared,
+        declared={**declared, **dict.fromkeys(not_features, "String")},
         known=known,
     )
     read_as = {column: found.read_as for column, found in raw.items()}
@@ -149,6 +151,7 @@ def open_table(
             column_types.typed(raw[column].value(pl.col(column)), raw[column].dtype, stored).alias(column)
             for column, stored in types.items()
         ),
+        *(raw[column].value(pl.col(column)).cast(pl.String) for column in not_features),
     ]
     pieces = tuple(file.select(typed) for file in raw_files)
     rows = pl.concat(pieces)
@@ -212,7 +215,7 @@ def _features(
     notes = []
     key_columns = (config.sequence_column, config.position_column)
     if selected is None:
-        features = [column for column in schemas[0] if column not in key_columns]
+        features = [column for column in schemas[0] if column not in (*key_columns, config.split_column)]
         if "" in features:
             notes.append("the column without a name (probably a saved index) is left out")
             features.remove("")
@@ -228,6 +231,8 @@ def _features(
     for file, schema in zip(source.files, schemas, strict=True):
         for column, where in [(key_columns[0], "sequence_column"), (key_columns[1], "position_column")]:
             _require(file, schema, column, where)
+        if config.split_column is not None:
+            _require(file, schema, config.split_column, "split_column")
         for column in features:
             _require(file, schema, column, named_in)
     if not features:
@@ -236,7 +241,7 @@ def _features(
             where=str(source.path),
             fix=f"the table has {', '.join(schemas[0])}; add a column to predict",
         )
-    for column in features:
+    for column in [*features, config.split_column]:
         if column in (SEQUENCE, POSITION, CONTEXT):
             raise DataError(
                 f"every split has a column `{column}` already, so a feature cannot have this name",

@@ -89,8 +89,12 @@ def sequences_in_order(
     place = np.empty(len(n_rows), dtype=np.int64)
     place[order] = np.arange(len(n_rows))
     cuts = cut_points(np.array([len(n_rows)]), ratios)[:, 0]
-    split_of = np.searchsorted(cuts[1:], place, side="right")
-    return (np.arange(len(ratios) + 1)[:, None] > split_of) * n_rows
+    return whole_sequences(np.searchsorted(cuts[1:], place, side="right"), n_rows, len(ratios))
+
+
+def whole_sequences(split_of: NDArray[np.integer], n_rows: NDArray[np.int64], n_splits: int) -> NDArray[np.int64]:
+    """Return the bounds where sequence s, whole, is in split split_of[s]."""
+    return (np.arange(n_splits + 1)[:, None] > split_of) * n_rows
 
 
 def last_events(n_rows: NDArray[np.int64], split_events: Sequence[int]) -> NDArray[np.int64]:
@@ -150,6 +154,8 @@ def is_among_first(offsets: NDArray[np.int64], n_first: NDArray[np.int64]) -> ND
         n_first: (S,) number of first rows.
     """
     n_rows = np.diff(offsets)
+    if (n_first == n_rows).all():
+        return np.ones(offsets[-1], dtype=np.bool_)
     number = np.arange(offsets[-1]) - np.repeat(offsets[:-1], n_rows)
     is_first: NDArray[np.bool_] = number < np.repeat(n_first, n_rows)
     return is_first

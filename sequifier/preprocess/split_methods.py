@@ -22,9 +22,11 @@ from sequifier.preprocess.split import (
     last_events,
     longest_history,
     sequences_in_order,
+    whole_sequences,
     within_sequences,
     within_texts,
 )
+from sequifier.preprocess.split_given import given_splits
 from sequifier.preprocess.split_positions import cutoff_instants, rows_before, shown, starts_and_ends
 from sequifier.preprocess.text import TextPart, Texts
 
@@ -63,6 +65,15 @@ def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, l
         case "cutoff":
             bounds = _cutoff(table, parts, config, log)
             options["split_at"] = config.split_at
+        case "given":
+            split_of = given_splits(parts, config)
+            options["split_column"] = config.split_column
+            if not (split_of == 1).any():
+                seed = _seed(config, log)
+                _draw_validation(split_of, _ids(parts), config, seed, log)
+                options["validation_fraction"] = config.validation_fraction
+            bounds = whole_sequences(split_of, n_rows, max(2, int(split_of.max()) + 1))
+            _check_strides(config, len(bounds) - 1)
     return _checked(bounds, parts, config, seed, options)
 
 
@@ -186,6 +197,36 @@ def _cutoff(table: Table, parts: Sequence[Part], config: PreprocessConfig, log: 
     return bounds
 
 
+def _draw_validation(
+    split_of: NDArray[np.int64], ids: Sequence[int | str], config: PreprocessConfig, seed: int, log: Log
+) -> None:
+    """Move some of the training sequences to validation, in place."""
+    training = np.flatnonzero(split_of == 0)
+    fraction = config.validation_fraction
+    one_row_each = np.ones(len(training), dtype=np.int64)
+    stays = between_sequences([ids[s] for s in training], one_row_each, [1 - fraction, fraction], seed)[1] > 0
+    split_of[training[~stays]] = 1
+    log(
+        f"column `{config.split_column}` has no validation: {(~stays).sum():,} of {len(training):,} training sequences "
+        "are drawn for it"
+    )
+
+
+def _check_strides(config: PreprocessConfig, n_splits: int) -> None:
+    """Check `stride_by_split` where the number of splits is in the data.
+
+    Raises:
+        DataError: it has another number of entries.
+    """
+    strides = config.strides(n_splits)
+    if len(strides) != n_splits:
+        raise DataError(
+            f"stride_by_split {strides} has {len(strides)} entries, `{config.split_column}` makes {n_splits} splits",
+            where="stride_by_split",
+            fix="give one per split",
+        )
+
+
 def _checked(
     bounds: NDArray[np.int64],
     parts: Sequence[Part | TextPart],
@@ -213,6 +254,8 @@ def _field_of_splits(config: PreprocessConfig) -> tuple[str, str]:
             return "split_events", "use fewer split_events, longer sequences"
         case "cutoff":
             return "split_at", "use other positions in split_at"
+        case "given":
+            return "split_column", "use another column, another validation_fraction"
         case "between_sequence" if config.split_overlap != "keep":
             return "split_overlap", "use split_overlap: keep, fewer splits, larger ratios"
         case _:

@@ -1,10 +1,12 @@
 """preprocess.yaml: defaults, bounds, and what is not there yet."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 
 
@@ -22,6 +24,14 @@ def test_two_fields_are_enough() -> None:
     assert config(context_events=0).stored_context_events == 0
     assert config(split_method="last_events").stored_context_events is None
     assert config(selected_columns="a").selected_columns == ["a"]
+
+
+def test_dates_in_a_file_need_no_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "preprocess.yaml"
+    path.write_text(
+        "data_path: x.csv\nseq_length: 4\nsplit_method: cutoff\nsplit_at: [2013-09-01, 2013-09-01T12:00, 20131101]\n"
+    )
+    assert load(PreprocessConfig, path).config.split_at == ["2013-09-01", "2013-09-01T12:00", 20131101]
 
 
 @pytest.mark.parametrize("missing", ["data_path", "seq_length"])
@@ -62,6 +72,19 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
             "stride_by_split",
             "split_at [1, 2, 3] makes 3 splits",
         ),
+        ({"split_method": "given"}, "split_column", "split_method: given needs split_column"),
+        (
+            {"split_method": "given", "split_column": "a", "selected_columns": ["a", "b"]},
+            "split_column",
+            "'a' is in selected_columns",
+        ),
+        ({"split_method": "given", "split_column": "sequenceId"}, "split_column", "is in sequence_column"),
+        (
+            {"split_method": "given", "split_column": "a", "validation_fraction": 1},
+            "validation_fraction",
+            "less than 1",
+        ),
+        ({"validation_fraction": 0.2}, "validation_fraction", "is for split_method: given"),
         ({"split_events": [1, 2]}, "split_events", "is for split_method: last_events, not for within_sequence"),
         ({"split_method": "last_events", "split_events": [1, 0]}, "split_events", "greater than 0"),
         ({"split_method": "last_events", "read_format": "text"}, "split_method", "last_events applies to tables only"),

@@ -94,3 +94,29 @@ def test_leave_one_out_of_public_data(tmp_path: Path, name: str, n_users: int, n
         pytest.skip("the data are not here")
     metadata = check_leave_one_out(tmp_path, item_sequences(DATA / f"{name}.txt"))
     assert metadata.sequifier.rows == [n_events - 2 * n_users, n_users, n_users]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"split_method": "cutoff", "split_at": [122, 204]},
+        {"split_method": "between_sequence", "split_order": "by_start", "split_overlap": "cut"},
+        {"split_method": "between_sequence", "split_order": "file", "split_ratios": [0.7, 0.3]},
+        {"split_method": "given", "split_column": "part"},
+    ],
+)
+def test_every_event_of_validation_after_another_one_is_evaluated_once(tmp_path: Path, fields: dict[str, Any]) -> None:
+    part = pl.when(pl.col("sequenceId") % 5 == 0).then(pl.lit("test")).otherwise(pl.lit("train"))
+    frame = small_shop().with_columns(part=part)
+    drop = [] if fields["split_method"] == "given" else ["part"]
+
+    metadata = preprocess(tmp_path, frame.drop(drop), column_types={"item": "categorical"}, **fields)
+
+    first = dict(frame.group_by("sequenceId").agg(pl.col("itemPosition").min()).iter_rows())
+    for number in range(1, len(metadata.split_paths)):
+        rows = pl.read_parquet(tmp_path / metadata.split_paths[number]).filter(~pl.col("isContext"))
+        own = rows.select("sequenceId", "itemPosition").rows()
+        expected = dict.fromkeys([row for row in own if row[1] > first[row[0]]], 1)
+        assert targets(tmp_path, metadata, number, seq_length=4, stride=2) == expected
+        if number == 1:
+            assert trained_n_targets(tmp_path) == len(expected)

@@ -123,16 +123,21 @@ def test_last_events_of_sequences_that_are_all_too_short(project: Project) -> No
 
 BY_START = {"split_method": "between_sequence", "split_order": "by_start", "split_overlap": "cut"}
 IN_FILE_ORDER = {"split_method": "between_sequence", "split_order": "file", "split_overlap": "drop"}
+GIVEN = {"split_method": "given", "split_column": "part", "validation_fraction": 0.3}
 CUTOFF = {"split_method": "cutoff", "split_at": [30, 50, 70]}
 
 
 @pytest.mark.parametrize(
-    "fields", [{"split_method": "last_events", "split_events": [2]}, BY_START, IN_FILE_ORDER, CUTOFF]
+    "fields", [{"split_method": "last_events", "split_events": [2]}, BY_START, IN_FILE_ORDER, CUTOFF, GIVEN]
 )
 def test_parts_change_nothing(project: Project, fields: dict[str, Any]) -> None:
     table = shuffled_table(text_ids=True)
     shifted = pl.col("itemPosition") + pl.col("sequenceId").str.slice(1).cast(pl.Int64)  # they start one after another
-    path = project.write(table.with_columns(itemPosition=shifted), "events.csv")
+    table = table.with_columns(itemPosition=shifted)
+    if fields == GIVEN:
+        is_test = pl.col("sequenceId").str.ends_with("7")
+        table = table.with_columns(part=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
+    path = project.write(table, "events.csv")
     fields = fields | {"fill_null": {"price": "mean"}}
     project.run(path, **fields)
     at_once = {name: (project.root / name).read_bytes() for name in project.files()}
@@ -297,6 +302,92 @@ def test_a_cutoff_that_does_not_fit(
     path = write(project, {1: positions})
     with pytest.raises(DataError) as raised:
         project.run(path, split_method="cutoff", split_at=split_at, context_events=0)
+    for part in parts:
+        assert part in str(raised.value)
+    assert project.files() == set()
+
+
+PARTS = ("train", "validation", "test")
+
+
+def write_given(project: Project, sequences: Sequences, part_of: dict[Any, str], name: str = "events.parquet") -> Path:
+    rows = [(id, each, str(each), part_of[id]) for id, positions in sequences.items() for each in positions]
+    return project.write(pl.DataFrame(rows, schema=["sequenceId", "itemPosition", "kind", "part"], orient="row"), name)
+
+
+@given(small_tables, st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_column_names_the_split_of_each_sequence(sequences: Sequences, data: st.DataObject) -> None:
+    part_of = {name: data.draw(st.sampled_from(PARTS)) for name in sequences}
+    assume({"train", "validation"} <= set(part_of.values()))
+    own = [{name: sequences[name] for name in sequences if part_of[name] == part} for part in PARTS]
+    own = own if own[2] else own[:2]
+    with TemporaryDirectory() as folder:
+        project = Project(Path(folder))
+        path = write_given(project, sequences, part_of)
+        fields = {"split_method": "given", "split_column": "part"}
+        without = [number for number, targets in enumerate(n_targets(with_context(sequences, own, 1))) if not targets]
+        if without:
+            with pytest.raises(DataError, match=f"split {without[0]} has no event to predict"):
+                project.run(path, **fields)
+            return
+        metadata = project.run(path, **fields)
+        assert stored(project) == with_context(sequences, own, 1)
+        assert metadata.columns == ["kind"]
+        assert metadata.sequifier.split_options == {"split_column": "part"}
+        assert metadata.sequifier.split_seed is None
+
+
+def test_without_validation_some_training_sequences_are_drawn_for_it(project: Project) -> None:
+    sequences = {f"s{number}": [0, 1, 2] for number in range(40)}
+    part_of = {name: "test" if number < 10 else "train" for number, name in enumerate(sequences)}
+    path = write_given(project, sequences, part_of, "events.csv")
+    fields = {"split_method": "given", "split_column": "part", "validation_fraction": 0.2}
+
+    metadata = project.run(path, **fields)
+
+    splits = stored(project)
+    assert [len(split) for split in splits] == [24, 6, 10]
+    assert set(splits[2]) == {name for name in sequences if part_of[name] == "test"}
+    assert set(splits[0]) | set(splits[1]) == {name for name in sequences if part_of[name] == "train"}
+    assert metadata.sequifier.split_seed == 1010
+    assert metadata.sequifier.split_options == {"split_column": "part", "validation_fraction": 0.2}
+    assert any("6 of 30 training sequences are drawn for it" in line for line in project.lines)
+    project.run(path, **fields, seed=3)
+    assert stored(project)[2] == splits[2]
+    assert stored(project)[1] != splits[1]
+
+
+ROWS = "1,0,a,train\n1,1,b,train\n2,0,a,validation\n2,1,b,validation\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "parts"),
+    [
+        (
+            ROWS + "7,0,a,train\n7,5,b,test\n7,6,b,train\n",
+            {},
+            ["sequenceId=7 is `train` and `test` in column `part`", "where: sequenceId=7 itemPosition=5"],
+        ),
+        (ROWS + "7,0,a,\n7,5,b,\n", {}, ["2 of 6 values are neither train nor validation nor test", "(empty)"]),
+        (
+            ROWS + "7,4,a,valid\n7,5,b,valid\n",
+            {},
+            ["sequenceId=7 itemPosition=4 (`valid`)", "did you mean `validation`"],
+        ),
+        (ROWS.replace("train", "test"), {}, ["names no sequence `train`"]),
+        (ROWS, {"split_column": "prt"}, ["column `prt` (split_column) is missing", "did you mean `part`?"]),
+        (ROWS, {"column_types": {"part": "String"}}, ["column_types names `part`, which is not among"]),
+        (ROWS + "3,0,a,test\n", {}, ["split 2 has no event to predict", "split_column (split 2 is for test)"]),
+        (ROWS, {"stride_by_split": [4, 4, 4]}, ["stride_by_split [4, 4, 4] has 3 entries, `part` makes 2 splits"]),
+    ],
+)
+def test_a_column_of_splits_that_does_not_fit(
+    project: Project, rows: str, fields: dict[str, Any], parts: list[str]
+) -> None:
+    path = project.write_text("sequenceId,itemPosition,kind,part\n" + rows)
+    with pytest.raises(DataError) as raised:
+        project.run(path, **({"split_method": "given", "split_column": "part"} | fields))
     for part in parts:
         assert part in str(raised.value)
     assert project.files() == set()

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.atomic import atomic_path, write_text
-from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues
@@ -149,8 +149,9 @@ def _distribute(groups: Mapping[int, pl.LazyFrame], first_ids: pl.Series, folder
         for unfinished in folder.glob(f"range-*/{last_file:06}-*"):
             unfinished.unlink()
         for number, batch in enumerate(rows.collect_batches(chunk_size=batch_rows, maintain_order=True)):
-            part = first_ids.search_sorted(batch[SEQUENCE], side="right").alias("part") - 1
-            for key, piece in batch.with_columns(part).partition_by("part", as_dict=True, include_key=False).items():
+            # No feature has the name of this column.
+            part = first_ids.search_sorted(batch[SEQUENCE], side="right").alias(CONTEXT) - 1
+            for key, piece in batch.with_columns(part).partition_by(CONTEXT, as_dict=True, include_key=False).items():
                 path = _part_folder(folder, int(key[0])) / f"{last_file:06}-{number:09}.arrow"
                 with atomic_path(path) as temporary:
                     piece.write_ipc(temporary)

@@ -82,3 +82,10 @@ def test_preprocessing_does_not_load_torch() -> None:
     script = "import sys, sequifier.preprocess.pipeline; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
     assert "polars" in loaded and "torch" not in loaded
+
+
+def test_a_feature_may_be_called_part(project: Project) -> None:
+    path = project.write(table(text_ids=False).rename({"kind": "part"}))
+    fields = {"fill_null": {"price": 0}}
+    expected = project.run(path, **fields)
+    assert project.run(path, **fields, memory_bytes=8000) == expected

@@ -115,7 +115,7 @@ def open_table(
                 where=str(source.path),
                 fix=did_you_mean(column, features),
             )
-    not_features = [config.split_column] if config.split_column is not None else []
+    not_features = _not_features(config)
     raw = agree(
         source.files,
         schemas,
@@ -215,7 +215,7 @@ def _features(
     notes = []
     key_columns = (config.sequence_column, config.position_column)
     if selected is None:
-        features = [column for column in schemas[0] if column not in (*key_columns, config.split_column)]
+        features = [column for column in schemas[0] if column not in (*key_columns, *_not_features(config))]
         if "" in features:
             notes.append("the column without a name (probably a saved index) is left out")
             features.remove("")
@@ -231,8 +231,8 @@ def _features(
     for file, schema in zip(source.files, schemas, strict=True):
         for column, where in [(key_columns[0], "sequence_column"), (key_columns[1], "position_column")]:
             _require(file, schema, column, where)
-        if config.split_column is not None:
-            _require(file, schema, config.split_column, "split_column")
+        for column in _not_features(config):
+            _require(file, schema, column, "split_column")
         for column in features:
             _require(file, schema, column, named_in)
     if not features:
@@ -241,7 +241,7 @@ def _features(
             where=str(source.path),
             fix=f"the table has {', '.join(schemas[0])}; add a column to predict",
         )
-    for column in [*features, config.split_column]:
+    for column in (*features, *_not_features(config)):
         if column in (SEQUENCE, POSITION, CONTEXT):
             raise DataError(
                 f"every split has a column `{column}` already, so a feature cannot have this name",
@@ -249,6 +249,11 @@ def _features(
                 fix=f"rename it, leave it out with selected_columns, or set {_key_field(column)}",
             )
     return features, tuple(notes)
+
+
+def _not_features(config: PreprocessConfig) -> list[str]:
+    """Return the columns that are read besides keys and features."""
+    return [] if config.split_column is None else [config.split_column]
 
 
 def _key_field(column: str) -> str:

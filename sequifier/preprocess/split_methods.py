@@ -204,7 +204,7 @@ def _draw_validation(
     training = np.flatnonzero(split_of == 0)
     fraction = config.validation_fraction
     one_row_each = np.ones(len(training), dtype=np.int64)
-    stays = between_sequences([ids[s] for s in training], one_row_each, [1 - fraction, fraction], seed)[1] > 0
+    stays = between_sequences([ids[s] for s in training.tolist()], one_row_each, [1 - fraction, fraction], seed)[1] > 0
     split_of[training[~stays]] = 1
     log(
         f"column `{config.split_column}` has no validation: {(~stays).sum():,} of {len(training):,} training sequences "

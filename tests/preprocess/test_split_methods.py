@@ -50,7 +50,7 @@ def with_context(sequences: Sequences, own: list[Sequences], n_most: int) -> lis
     """Return the rows of each split from its own ones: in front are the last earlier rows of the sequence."""
     return [
         {
-            sequence: ([each for each in sequences[sequence] if each < positions[0]][-n_most:], positions)
+            sequence: ([each for each in sequences[sequence] if each < positions[0]][::-1][:n_most][::-1], positions)
             for sequence, positions in split.items()
             if positions
         }

@@ -21,6 +21,7 @@ from sequifier.artifacts.shard_folder import content_stat
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.catalogue.torch_names import ignored_fields
+from sequifier.config.ranking import ranking_inputs
 from sequifier.config.resolve import check_schedule, resolve
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
@@ -39,6 +40,7 @@ from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
+from sequifier.training.ranking.candidates import Candidates, build_candidates
 from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
 from sequifier.training.splits import (
@@ -50,7 +52,9 @@ from sequifier.training.splits import (
     find_data,
     map_from_disk,
     padding_warnings,
+    read_earlier,
     read_split,
+    read_whole,
     training_index,
     undescribed,
 )
@@ -65,6 +69,7 @@ class Shared:
     events: EventCache = field(default_factory=EventCache)
     baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
     digests: Digests = field(default_factory=dict)
+    candidates: dict[tuple[Any, ...], dict[str, Candidates]] = field(default_factory=dict)  # of the last splits
     said: set[str] = field(default_factory=set)  # warnings that were reported already
 
 
@@ -123,7 +128,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         mapped, why_mapped = map_from_disk(config, metadata)
         train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
         valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
-        inputs = undescribed(config, metadata, shared.digests)
+        inputs = undescribed(config, metadata, shared.digests) | ranking_inputs(config.ranking)
     train = cut(train_events, training_index(train_events, config, metadata), config, metadata, device)
     valid = cut(valid_events, evaluation_index(valid_events, config, metadata), config, metadata, device)
     check_targets(train, config, "training")
@@ -142,11 +147,14 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     shape = architecture(config, metadata)
     if device.type == "cpu":
         _check_weights_fit(shape)
+    with _shared_by_all_runs():
+        candidates = _candidates(shared, train_events, valid_events, metadata, config)
     objective = Objective(
         losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
         stds={column: values["std"] for column, values in metadata.selected_columns_statistics.items()},
         ranked_by=config.metric,
+        candidates=candidates,
     )
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
@@ -275,6 +283,36 @@ def _check_weights_fit(shape: Architecture) -> None:
         raise ConfigError([Problem("model_spec", message, fix=fix)])
 
 
+def _candidates(
+    shared: Shared,
+    train: Events | MappedEvents,
+    valid: Events | MappedEvents,
+    metadata: Metadata,
+    config: TrainConfig,
+) -> dict[str, Candidates]:
+    """The candidates of ranked targets in the evaluated split."""
+    if not config.ranking:
+        return {}
+    key = (
+        metadata.fingerprint,
+        *((path, content_stat(path)) for path in (find_data(config, key) for key in DATA_PATHS)),
+        repr(config.ranking),
+    )
+    if key not in shared.candidates:
+        shared.candidates.clear()
+        shared.candidates[key] = build_candidates(
+            config.ranking,
+            # Mapped columns are without ids and positions.
+            split=lambda target: valid if isinstance(valid, Events) else read_whole(config, metadata, target),
+            earlier=lambda target: read_earlier(config, metadata, target),
+            train=train,
+            n_classes=metadata.n_classes,
+            context_events=metadata.sequifier.context_events,
+            fingerprint=metadata.fingerprint,
+        )
+    return shared.candidates[key]
+
+
 def _baseline_scores(
     shared: Shared,
     train: Events | MappedEvents,
@@ -293,6 +331,7 @@ def _baseline_scores(
         config.seq_length,  # what a window shows of the past
         spec.evaluation_stride,
         frozenset(config.input_columns),
+        repr(config.ranking),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
     )
     if key not in shared.baselines:

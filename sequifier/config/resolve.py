@@ -8,6 +8,7 @@ from sequifier.config.base import ColumnType
 from sequifier.config.catalogue.metric_names import metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import check_criterion
+from sequifier.config.ranking import Ranking, SampledCandidates
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem
@@ -106,11 +107,43 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
             )
     targets = [target for target in config.target_columns if target in data.columns]
     if targets == config.target_columns:
-        yield from metric_problems(config.metric, config.direction, {target: data.kind(target) for target in targets})
+        kinds = {target: data.kind(target) for target in targets}
+        of_ranking = [*_ranking_problems(config.ranking, data, kinds)]
+        yield from of_ranking
+        if not of_ranking:
+            yield from metric_problems(
+                config.metric,
+                config.direction,
+                kinds,
+                config.ranking,
+                may_be_sampled=config.metric_is_sampled,
+            )
     seq_length = config.seq_length or data.sequifier.seq_length
     stride = spec.evaluation_stride
     if stride is not None and stride > seq_length:
         yield Problem("training_spec.evaluation_stride", f"{stride} exceeds seq_length: {seq_length}")
+
+
+def _ranking_problems(
+    ranking: Mapping[str, Ranking], data: DataSchema, kinds: Mapping[str, ColumnType]
+) -> Iterator[Problem]:
+    for target, asked in ranking.items():
+        place = f"ranking.{target}"
+        if kinds[target] == "real":
+            yield Problem(place, f"`{target}` is real: it has no classes to rank", fix="leave it out")
+            continue
+        n_classes = data.n_classes[target] - 1
+        if isinstance(asked.candidates, SampledCandidates) and asked.candidates.negatives >= n_classes:
+            yield Problem(
+                f"{place}.candidates.negatives",
+                f"{asked.candidates.negatives:,} candidates besides the true class, but `{target}` has "
+                f"{n_classes:,} classes",
+                fix=f"at most {n_classes - 1:,}, or candidates: all",
+            )
+        elif asked.k[-1] > (most := asked.n_candidates(n_classes)):
+            yield Problem(
+                f"{place}.k", f"{asked.k[-1]:,} exceeds the number of candidates: {most:,}", fix="a smaller k"
+            )
 
 
 def check_schedule(spec: TrainingSpec, *, steps: int | None) -> tuple[TrainingSpec, str | None]:

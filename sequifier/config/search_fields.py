@@ -24,6 +24,7 @@ from sequifier.config.execution import Execution
 from sequifier.config.fields import SEARCH_SECTIONS, searchable
 from sequifier.config.placed_errors import relocated
 from sequifier.config.ranges import Range, Searched, some_values
+from sequifier.config.ranking import Ranking
 from sequifier.config.search_sections import LINKED, ModelSampling, TrainingSampling, run_values
 from sequifier.config.searched import ValuesOf
 from sequifier.config.train import EventFormat, TrainConfig, check_hook_names
@@ -249,6 +250,8 @@ class SearchFields(ProjectConfig):
     export_with_dropout: bool = _as_in_training("export_with_dropout")
     metric: str = _as_in_training("metric")
     direction: Literal["minimize", "maximize"] = _as_in_training("direction")
+    ranking: dict[str, Ranking] = _as_in_training("ranking")
+    metric_is_sampled: bool = _as_in_training("metric_is_sampled")
     hooks: dict[str, NameList] = _as_in_training("hooks")
     model_hyperparameter_sampling: ModelSampling = Field(
         default_factory=ModelSampling, description="The models to try."

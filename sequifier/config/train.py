@@ -9,6 +9,7 @@ from sequifier.config.base import NO_UNIT, Columns, ColumnType, NameList, Projec
 from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem
+from sequifier.config.ranking import Ranking
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
 
@@ -196,8 +197,32 @@ class TrainConfig(ProjectConfig):
         description="Whether the metric is to be minimized or maximized.",
         json_schema_extra=about(
             interacts="metric",
-            change="to maximize for accuracy, top5, mrr and macro_f1",
+            change="to maximize for accuracy, top5, mrr, macro_f1 and the metrics of ranking",
             synonyms="mode greater_is_better",
+        ),
+    )
+    ranking: dict[str, Ranking] = Field(
+        default_factory=dict,
+        description="Categorical targets whose true class is ranked in validation, each with `k` (default [5, 10, "
+        "20]), `candidates` (`all`, or a sample: `{negatives: 100, by: uniform}`, or `by: popularity`) and "
+        "`exclude_seen` (default false: earlier events of the sequence are candidates too). It gives "
+        "val_TARGET_hit_rate_K, val_TARGET_ndcg_K and val_TARGET_mrr_K, and never changes the loss.",
+        json_schema_extra=about(
+            interacts="metric, which may name one of these metrics; metric_is_sampled",
+            change="for recommendations: `ranking: {item: {k: [10], exclude_seen: true}}`",
+            outside_identity=True,
+            synonyms="recommendation hit_rate hitrate hr ndcg mrr recall_at_k topk",
+        ),
+    )
+    metric_is_sampled: bool = Field(
+        False,
+        description="Whether `metric` may be a ranking metric among sampled candidates, whose order of models may "
+        "differ from the order among all of them (Krichene and Rendle 2020).",
+        json_schema_extra=about(
+            interacts="metric and ranking",
+            change="to true only to repeat an experiment that was ranked so",
+            outside_identity=True,
+            may_differ_on_resume=True,
         ),
     )
     inference_batch_size: int = Field(
@@ -368,6 +393,12 @@ class TrainConfig(ProjectConfig):
                     known = ", ".join(self.target_columns)
                     message = f"names `{target}`, which is not a target; target_columns: {known}"
                     errors.append(problem(("training_spec", field), message))
+        for target in self.ranking:
+            if target not in self.target_columns:
+                known = ", ".join(self.target_columns)
+                errors.append(
+                    problem(("ranking",), f"names `{target}`, which is not a target; target_columns: {known}")
+                )
         weights = spec.loss_weights or {}
         if self.target_columns and not any(weights.get(target, 1.0) for target in self.target_columns):
             message = "is 0 for every target, so there is nothing to learn; give at least one of them a weight"

@@ -144,6 +144,19 @@ class Split:
         shown = np.maximum(self.windows.last[chosen.numbers, None] + steps, self.windows.first[chosen.numbers, None])
         return to_device(self.units.of(shown.reshape(-1)).clip(min=0), self.device)
 
+    def target_rows(self, numbers: NDArray[np.int64], n_steps: int) -> NDArray[np.int64]:
+        """Return the row of each target position of some windows, (M,); -1 where it does not count.
+
+        Args:
+            numbers: of the windows.
+            n_steps: as in their batch.
+        """
+        if self.picks:
+            return rows_from(self.windows.counted[numbers], self.n_targets(numbers))
+        rows = self.windows.last[numbers, None] + np.arange(1 - n_steps, 1)
+        found: NDArray[np.int64] = np.where(rows >= self.windows.counted[numbers, None], rows, -1).reshape(-1)
+        return found
+
     @cached_property
     def unit_targets(self) -> NDArray[np.int64]:
         """Number of targets of each sampling unit, (U,), including those with an unknown category."""

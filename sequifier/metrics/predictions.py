@@ -7,13 +7,19 @@ direction) and write its row here.
 Shapes: M target positions, K known classes, U sampling units.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from sequifier.config.catalogue.metric_names import CATEGORICAL_METRICS, REAL_METRICS
+from sequifier.config.catalogue.metric_names import (
+    CATEGORICAL_METRICS,
+    REAL_METRICS,
+    ranking_metric,
+    ranking_metrics,
+)
 
 Array = Any  # of NumPy or of torch
 
@@ -34,6 +40,8 @@ class ClassPredictions:
         rank: number of other classes with a logit at least as large as the true one's; None where classes were drawn.
         confidence: probability of the predicted class; None where classes were drawn.
         loss: the training criterion; None outside training.
+        place: number of other candidates with a logit at least as large as the true one's; None without `ranking`.
+        cutoffs: ranks up to which the true class counts.
     """
 
     n_classes: int
@@ -44,8 +52,13 @@ class ClassPredictions:
     rank: Array | None = None
     confidence: Array | None = None
     loss: Array | None = None
+    place: Array | None = None
+    cutoffs: tuple[int, ...] = ()
 
-    metrics: ClassVar = CATEGORICAL_METRICS
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The metrics that they may have."""
+        return (*CATEGORICAL_METRICS, *ranking_metrics(self.cutoffs))
 
 
 @dataclass(frozen=True)
@@ -92,12 +105,14 @@ class Metric:
         finish: (sums, number of positions) -> the metric. None: the mean of its one sum.
         needs: the field of the predictions that it cannot do without.
         in_units: it is an error, and multiplied by the standard deviation of the target to have its units.
+        counts_unknown: an unknown class adds 0 to its sum, but counts as a position.
     """
 
     sums: Mapping[str, Sum]
     finish: Callable[[Mapping[str, Array], int], float] | None = None
     needs: str = ""
     in_units: bool = False
+    counts_unknown: bool = False
 
     @property
     def is_mean(self) -> bool:
@@ -179,6 +194,23 @@ METRICS: Mapping[str, Metric] = {
     "rmse": Metric({"rmse": Sum(lambda found: found.error**2)}, _root_mean, in_units=True),
 }
 
+_AT: Mapping[str, Callable[[Array, int], Array]] = {
+    "hit_rate": lambda place, k: place < k,
+    # Normalised discounted cumulative gain of one relevant item (Jarvelin and Kekalainen 2002): the ideal is 1.
+    "ndcg": lambda place, k: (place < k) / _log2(place + 2),
+    "mrr": lambda place, k: (place < k) / (place + 1),
+}
+"""The metrics of `ranking` up to rank k."""
+
+
+@cache
+def find_metric(name: str) -> Metric | None:
+    """Return the metric of this name, one of `METRICS` or `ndcg_10`; None if there is none."""
+    if (ranked := ranking_metric(name)) is None:
+        return METRICS.get(name)
+    kind, k = ranked
+    return Metric({name: Sum(lambda found: _AT[kind](found.place, k))}, needs="place", counts_unknown=True)
+
 
 @dataclass(frozen=True)
 class AtPositions:
@@ -210,7 +242,8 @@ def at_positions(found: Predictions) -> dict[str, AtPositions]:
     """Return the values at each position that the metrics of these predictions sum, by name of the sum."""
     parts = {}
     for name in found.metrics:
-        metric = METRICS[name]
+        metric = find_metric(name)
+        assert metric is not None
         if not metric.needs or getattr(found, metric.needs) is not None:
             for key, each in metric.sums.items():
                 cell = None if each.cell is None else each.cell(found)
@@ -236,18 +269,19 @@ class Sums:
         for name, part in parts.items():
             self.by_name[name] = self.by_name[name] + part.sum() if name in self.by_name else part.sum()
 
-    def metrics(self, *, std: float = 1.0) -> dict[str, float]:
+    def metrics(self, *, std: float = 1.0, n_unknown: int = 0) -> dict[str, float]:
         """Return every metric that can be made of the sums, none without positions.
 
         Args:
             std: standard deviation of a real target.
+            n_unknown: positions besides, whose class is unknown.
         """
         if not self.count:
             return {}
         return {
-            name: metric.of(self.by_name, self.count, std=std)
-            for name, metric in METRICS.items()
-            if metric.sums.keys() <= self.by_name.keys()
+            name: metric.of(self.by_name, self.count + n_unknown * metric.counts_unknown, std=std)
+            for name in dict.fromkeys((*METRICS, *self.by_name))
+            if (metric := find_metric(name)) is not None and metric.sums.keys() <= self.by_name.keys()
         }
 
 
@@ -260,6 +294,10 @@ def metrics_of(found: Predictions, *, std: float = 1.0) -> dict[str, float]:
 
 def _in_double(values: Array) -> Array:
     return values.astype(np.float64, copy=False) if isinstance(values, np.ndarray) else values.double()
+
+
+def _log2(values: Array) -> Array:
+    return np.log2(values) if isinstance(values, np.ndarray) else values.log2()
 
 
 def _sum_by(cell: Array, values: Array, n_cells: int) -> Array:

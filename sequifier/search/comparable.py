@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from sequifier.artifacts.ledger import Record, latest_by_run
+from sequifier.config.ranking import ranking_inputs
 from sequifier.config.resolve import DataSchema
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem, RunError
 
 
 def check_comparable(config: SearchConfig, records: Sequence[Record], data: DataSchema) -> None:
-    """Refuse runs on other data, or with other targets, under the name of an existing search.
+    """Refuse runs on other data, with other targets or other candidates, under the name of an existing search.
 
     Args:
         config: the search.
@@ -20,7 +21,7 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
 
     Raises:
         RunError: the ledger is of other data.
-        ConfigError: the ledger is of other targets.
+        ConfigError: the ledger is of other targets, or they were ranked among other candidates.
     """
     for record in records:
         if record.data != data.fingerprint:
@@ -37,6 +38,11 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
             )
             fix = "choose another hp_search_name for other targets"
             raise ConfigError([Problem("target_columns", message, fix=fix)])
+        for key, definition in ranking_inputs(config.ranking).items():
+            if (before := record.inputs.get(key, definition)) != definition:
+                message = f"{record.name} was ranked {before}, these runs would be ranked {definition}: "
+                fix = "choose another hp_search_name, or write what it was before"
+                raise ConfigError([Problem(key, f"{message}their metrics cannot be compared", fix=fix)])
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def make_plan(
     check_comparable(config, records, data)
     if config.evaluation_script is not None:
         kinds = {target: data.kind(target) for target in config.target_columns if target in data.columns}
-        if problems := list(script_problems(config.metric, config.direction, config.evaluation_script.metrics, kinds)):
+        scripted = config.evaluation_script.metrics
+        if problems := list(script_problems(config.metric, config.direction, scripted, kinds, config.ranking)):
             raise ConfigError(problems)
     seed = _seed(config, records)
     space = build_space(config)

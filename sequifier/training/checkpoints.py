@@ -18,7 +18,8 @@ from sequifier.artifacts.checkpoint import (
     write_checkpoint,
 )
 from sequifier.artifacts.read_file import wrap_read_errors
-from sequifier.config.fields import MAY_DIFFER_ON_RESUME
+from sequifier.config.fields import MAY_DIFFER_ON_RESUME, run_fields
+from sequifier.config.identity import plain
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
 from sequifier.training.state import TrainState
@@ -144,6 +145,10 @@ def _how_far(content: Mapping[str, Any]) -> tuple[int, int]:
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = _flat(before), _flat(now)
+    for field in run_fields():
+        # A field of a later version: its default is what there was before it.
+        if field.key not in old and not field.info.default_factory_takes_validated_data:
+            old[field.key] = plain(field.info.get_default(call_default_factory=True))
     compared = sorted((old.keys() | new.keys()) - MAY_DIFFER_ON_RESUME)
     keys = [key for key in compared if old.get(key) != new.get(key)]
     return [f"{key} ({old.get(key)} -> {new.get(key)})" for key in keys]

@@ -1,7 +1,7 @@
 """One pass over an evaluation split: every target is predicted once, and losses and metrics are summed in float64."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
-from sequifier.dataset.batches import Chosen, Split, in_batches
-from sequifier.metrics.predictions import METRICS, AtPositions, Predictions, Sums, at_positions
+from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
+from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores, value_predictions
+from sequifier.training.ranking.candidates import Candidates
+from sequifier.training.ranking.history import Rows
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,14 @@ class Objective:
     weights: Mapping[str, float]  # of every target
     stds: Mapping[str, float]  # standard deviation of every real target, for errors in original units
     ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs; it is summed by unit too
+    candidates: Mapping[str, Candidates] = field(default_factory=dict)  # of the targets in `ranking` of the config
 
     @property
     def ranking(self) -> tuple[str, str] | None:
         """Target and metric of `ranked_by`; None for val_loss."""
         for target in self.losses:
             metric = self.ranked_by.removeprefix(f"val_{target}_")
-            if metric in METRICS and self.ranked_by != metric:
+            if self.ranked_by != metric and find_metric(metric) is not None:
                 return target, metric
         return None
 
@@ -83,7 +86,8 @@ class Tally:
         unit, n_units = unit.to(device), len(self._split.units)
         self._add_by_unit(target, {"loss": parts["loss"]}, unit, n_units)
         if self._objective.ranking is not None and self._objective.ranking[0] == target:
-            metric = METRICS[self._objective.ranking[1]]
+            metric = find_metric(self._objective.ranking[1])
+            assert metric is not None
             if not metric.is_mean:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
@@ -119,7 +123,11 @@ class Tally:
         # Targets have different numbers of known positions; each is scaled to its mean before they are added up.
         by_unit = np.zeros(len(count))
         for target, sums in self._sums.items():
-            values = sums.metrics(std=objective.stds.get(target, 1.0))
+            is_ranked = target in objective.candidates
+            n_unknown = split.windows.n_targets - n_targets[target] if is_ranked else 0
+            values = sums.metrics(std=objective.stds.get(target, 1.0), n_unknown=n_unknown)
+            if is_ranked:
+                values["n_unknown"] = float(n_unknown)
             metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
             total += objective.weights[target] * values["loss"]
             share = objective.weights[target] * count.sum() / n_targets[target]
@@ -139,9 +147,12 @@ class Tally:
 
     def _ranking_units(self, target: str, name: str) -> Units:
         """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions."""
-        metric, by = METRICS[name], self._split.units.by
+        metric, by = find_metric(name), self._split.units.by
+        assert metric is not None
         found, std = self._by_unit[target], self._objective.stds.get(target, 1.0)
         count = found["count"].cpu().numpy()
+        if metric.counts_unknown:
+            count = self._split.unit_targets.astype(np.float64)
         if metric.is_mean:
             scale = std if metric.in_units else 1.0
             return Units(scale * found[name].cpu().numpy(), count, by)
@@ -196,7 +207,21 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
     for target, prediction in model.predict(hidden).items():
         known, (truth, predicted, owner) = batch.at_known(target, prediction, unit)
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
-        tally.add(target, _compared(objective.losses[target], predicted, truth, known), owner, known, n_known)
+        found = _compared(objective.losses[target], predicted, truth, known)
+        if target in objective.candidates:
+            assert isinstance(found, ClassPredictions)
+            candidates, rows, at = objective.candidates[target], None, None
+            if candidates.depends_on_history:
+                rows, at = _known_rows(split, chosen, batch, target)
+            found = candidates.ranked_by_logits(found, predicted, truth, rows, at)
+        tally.add(target, found, owner, known, n_known)
+
+
+def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tuple[Rows, Rows | None]:
+    """Return the rows of the known targets, and their places among the positions; None: they were picked out."""
+    rows = split.target_rows(chosen.numbers, batch.n_steps)
+    at = np.flatnonzero((rows >= 0) & (split.events.columns[target][np.maximum(rows, 0)] != 0))
+    return rows[at], None if batch.picks else at
 
 
 def _compared(criterion: TargetLoss, prediction: Tensor, truth: Tensor, known: Tensor | None = None) -> Predictions:

@@ -10,7 +10,7 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
-from sequifier.artifacts.split_file import n_rows_of
+from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.config.loading.paths import find_input
 from sequifier.config.memory import reading_memory
 from sequifier.config.train import TrainConfig
@@ -64,6 +64,33 @@ def read_split(
         format=config.read_format,
         mapped=mapped,
     )
+
+
+def read_whole(config: TrainConfig, metadata: Metadata, column: str) -> Events:
+    """Read one column of the validation split into memory, with ids and positions."""
+    return _read_column(find_data(config, "validation_data_path"), config, metadata, column)
+
+
+def read_earlier(config: TrainConfig, metadata: Metadata, column: str) -> list[Events]:
+    """Read one column of the splits before the validation split, in which the histories of its sequences begin.
+
+    Raises:
+        DataError: the metadata do not say which splits these are.
+    """
+    path, splits = find_data(config, "validation_data_path").resolve(), [*_described(config, metadata)]
+    if path not in splits:
+        raise DataError(
+            f"`{column}` cannot be ranked by the history of its sequences, which is not known: they have up to "
+            f"{metadata.sequifier.context_events} events of context here, and the metadata do not name this split",
+            where=str(path),
+            fix="evaluate a split of the metadata, or preprocess with context_events above the longest sequence",
+        )
+    return [_read_column(split, config, metadata, column) for split in splits[: splits.index(path)]]
+
+
+def _read_column(path: Path, config: TrainConfig, metadata: Metadata, column: str) -> Events:
+    hashes = _described(config, metadata).get(path.resolve())
+    return read_events(path, [column], expected_hashes=hashes, format=config.read_format)
 
 
 def _described(config: TrainConfig, metadata: Metadata) -> dict[Path, dict[str, str]]:

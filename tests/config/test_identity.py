@@ -97,6 +97,7 @@ def test_no_field_of_schema_1_changes_sides() -> None:
         {"training": {"device": "cpu", "num_workers": 3, "log_interval": 5, "keep_checkpoints": 1}},
         {"training": {"continue_training": False, "save_interval_epochs": 2}},
         {"inference_batch_size": 3, "export_pt": True, "export_onnx": False, "cpu_threads": 1},
+        {"ranking": {"y": {"k": [1], "exclude_seen": True}}, "metric_is_sampled": True},
         {"n_classes": {"y": 3}, "column_types": {"y": "Int64"}, "target_column_types": {"y": "categorical"}},
         {"model": {"rope_theta": 500.0}},  # learned positions do not look at it
         {"model": {"dim_feedforward": 512, "n_kv_heads": 4}},  # what follows from dim_model and n_head anyway

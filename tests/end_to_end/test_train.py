@@ -115,6 +115,19 @@ def test_an_unfinished_run_with_another_config_is_not_continued(shop: Path, trai
     assert train(changed, resume="never").last_epoch == 3
 
 
+def test_an_unfinished_run_that_lacks_a_field_of_a_later_version_is_continued(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    run(load(TrainConfig, train_config()).config, emit=quiet, should_stop=lambda: True)
+    checkpoint = shop / "checkpoints" / "tiny-resume.pt"
+    content = torch.load(checkpoint, weights_only=True)
+    del content["config"]["ranking"]
+    torch.save(content, checkpoint)
+    with pytest.raises(RunError, match="ranking"):
+        train(train_config(ranking={"item": {"k": [1]}}))
+    assert train(train_config()).last_epoch == 3 and len(losses(shop)) == 3
+
+
 def test_an_unfinished_run_of_another_arithmetic_is_not_continued(shop: Path, train_config: WriteConfig) -> None:
     path = train_config()
     run(load(TrainConfig, path).config, emit=quiet, should_stop=lambda: True)

@@ -5,15 +5,21 @@
 `sequifier/metrics/` computes them.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
+from sequifier.config.ranking import Ranking
 from sequifier.errors import Problem, did_you_mean
 
 CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1", "calibration_error")
 REAL_METRICS = ("loss", "mae", "rmse")
 HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "mrr", "macro_f1"})
+
+RANKING_METRICS = ("hit_rate", "ndcg", "mrr")
+"""Metrics of `ranking`, which are followed by the rank up to which they count: `ndcg_10`. Higher is better."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +50,74 @@ SAMPLER_SCORES: Mapping[str, SamplerScore] = {
 
 def higher_is_better(metric: str) -> bool:
     """Whether a validation metric is better when it is higher: `val_item_accuracy` is."""
-    return metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER))
+    return metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER)) or _of_ranking(metric) is not None
 
 
-def metric_names(kinds: Mapping[str, str]) -> list[str]:
+def ranking_metrics(cutoffs: Iterable[int]) -> list[str]:
+    """The metrics of a ranked target: `hit_rate_10`."""
+    cutoffs = [*cutoffs]
+    return [f"{name}_{k}" for name in RANKING_METRICS for k in cutoffs]
+
+
+def ranking_metric(name: str) -> tuple[str, int] | None:
+    """The metric and the rank of `ndcg_10`; None for any other name."""
+    found = re.fullmatch(rf"({'|'.join(RANKING_METRICS)})_([1-9][0-9]*)", name)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def _of_ranking(metric: str) -> re.Match[str] | None:
+    return re.fullmatch(rf"val_(.+)_(?:{'|'.join(RANKING_METRICS)})_([1-9][0-9]*)", metric)
+
+
+def metric_names(kinds: Mapping[str, str], ranking: Mapping[str, Ranking] = MappingProxyType({})) -> list[str]:
     """`val_loss`, then `val_<target>_<metric>` of each target.
 
     Args:
         kinds: target -> "categorical" or "real".
+        ranking: of targets.
     """
     names = ["val_loss"]
     for target, kind in kinds.items():
         metrics = CATEGORICAL_METRICS if kind == "categorical" else REAL_METRICS
         names += [f"val_{target}_{metric}" for metric in metrics]
+        if target in ranking:
+            names += [f"val_{target}_{metric}" for metric in ranking_metrics(ranking[target].k)]
     return names
 
 
-def metric_problems(metric: str, direction: str, kinds: Mapping[str, str]) -> Iterator[Problem]:
-    """Problems of a config's metric and direction for these targets."""
-    known = metric_names(kinds)
+def metric_problems(
+    metric: str,
+    direction: str,
+    kinds: Mapping[str, str],
+    ranking: Mapping[str, Ranking] = MappingProxyType({}),
+    *,
+    may_be_sampled: bool = False,
+) -> Iterator[Problem]:
+    """Problems of a config's metric and direction for these targets.
+
+    Args:
+        metric: of the config.
+        direction: of the config.
+        kinds: target -> "categorical" or "real".
+        ranking: of targets.
+        may_be_sampled: the user accepts a metric among sampled candidates.
+    """
+    known = metric_names(kinds, ranking)
+    ranked = _of_ranking(metric)
     if metric not in known:
-        yield Problem("metric", f"there is no metric `{metric}`", fix=did_you_mean(metric, known))
+        fix = did_you_mean(metric, known)
+        if ranked is not None and kinds.get(ranked[1]) == "categorical":
+            k = sorted({*(ranking[ranked[1]].k if ranked[1] in ranking else ()), int(ranked[2])})
+            fix = f"write ranking: {{{ranked[1]}: {{k: {k}}}}}"
+        yield Problem("metric", f"there is no metric `{metric}`", fix=fix)
         return
+    if ranked is not None and ranked[1] in ranking and ranking[ranked[1]].is_sampled and not may_be_sampled:
+        yield Problem(
+            "metric",
+            f"{metric} is measured among sampled candidates, which may order models differently than all of them "
+            "(Krichene and Rendle 2020)",
+            fix=f"write ranking.{ranked[1]}.candidates: all, or metric_is_sampled: true",
+        )
     higher = higher_is_better(metric)
     if higher != (direction == "maximize"):
         yield Problem(
@@ -87,7 +139,11 @@ def training_metric(metric: str, direction: str, scripted: Mapping[str, str]) ->
 
 
 def script_problems(
-    metric: str, direction: str, scripted: Mapping[str, str], kinds: Mapping[str, str]
+    metric: str,
+    direction: str,
+    scripted: Mapping[str, str],
+    kinds: Mapping[str, str],
+    ranking: Mapping[str, Ranking] = MappingProxyType({}),
 ) -> Iterator[Problem]:
     """Problems of the metrics of an `evaluation_script`, and of a search that ranks by one of them.
 
@@ -96,8 +152,9 @@ def script_problems(
         direction: of the search.
         scripted: the metrics of the script: name -> direction.
         kinds: target -> "categorical" or "real".
+        ranking: of targets.
     """
-    logged = metric_names(kinds)
+    logged = metric_names(kinds, ranking)
     for name in scripted:
         if name in (*logged, "standard_error"):
             yield Problem(f"evaluation_script.metrics.{name}", "each run logs a metric of this name; choose another")

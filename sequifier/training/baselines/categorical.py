@@ -13,10 +13,13 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
+from sequifier.metrics.predictions import ClassPredictions
+from sequifier.model.device import in_double
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
+from sequifier.training.ranking.candidates import Candidates
 
 NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
 """By order: the number of previous events that are used."""
@@ -38,6 +41,7 @@ class CategoricalBaselines:
         n_classes: of the target and the inputs, including the unknown class.
         training: the training targets.
         max_order: largest number of previous events.
+        candidates: among which the true class is ranked; None: it is not.
     """
 
     def __init__(
@@ -48,8 +52,9 @@ class CategoricalBaselines:
         n_classes: Mapping[str, int],
         training: Targets,
         max_order: int,
+        candidates: Candidates | None = None,
     ) -> None:
-        self.target, self._n_classes = target, n_classes[target] - 1
+        self.target, self._n_classes, self._candidates = target, n_classes[target] - 1, candidates
         self.source = target if target in inputs else None
         if self.source is None and inputs:
             few = training[:: max(len(training) // _CHOSEN_ON, 1)]
@@ -71,7 +76,11 @@ class CategoricalBaselines:
         return NGrams(truth[known].astype(np.int64), history, self._n_classes, boundary + 1)
 
     def scored(
-        self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
+        self,
+        columns: Mapping[str, Column],
+        targets: Targets,
+        truth: NDArray[Any],
+        criterion: TargetLoss,
     ) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets, whose classes `truth` (M,) are known."""
         classes = truth.astype(np.int64)
@@ -79,7 +88,25 @@ class CategoricalBaselines:
         history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
         contexts = self._counts.look_up(history, targets.rows - targets.begin)
         for number, (scores, loss) in enumerate(_loss(self._counts, contexts, classes, criterion)):
-            yield NAMES[number], scores.predictions(loss)
+            found = scores.predictions(loss)
+            if self._candidates is not None:
+                found = self._ranked(self._candidates, found, contexts[: number + 1], classes, targets.rows)
+            yield NAMES[number], found
+
+    def _ranked(
+        self, candidates: Candidates, found: ClassPredictions, contexts: Sequence[Rows], truth: Rows, rows: Rows
+    ) -> ClassPredictions:
+        """Return predictions with the place of the true class among the candidates."""
+        if not candidates.depends_on_history:
+            return candidates.ranked(found)
+        least = self._counts.probabilities(contexts, truth)[-1]
+
+        def is_ahead(owner: Rows, classes: Rows) -> NDArray[np.bool_]:
+            probability = self._counts.probabilities([context[owner] for context in contexts], classes)[-1]
+            is_larger: NDArray[np.bool_] = probability >= least[owner]
+            return is_larger
+
+        return candidates.ranked(found, in_double(torch.from_numpy(candidates.ahead(rows, is_ahead))))
 
 
 def _loss(

@@ -58,7 +58,10 @@ def baselines(
         fitted: categorical.CategoricalBaselines | series.RealBaselines
         if target in n_classes:
             max_order = min(categorical.MAX_ORDER, split.seq_length)
-            fitted = categorical.CategoricalBaselines(train, target, categories, n_classes, training, max_order)
+            candidates = objective.candidates.get(target)
+            fitted = categorical.CategoricalBaselines(
+                train, target, categories, n_classes, training, max_order, candidates
+            )
         else:
             fitted = series.RealBaselines(
                 train, target, reals, categories, n_classes, training, split.seq_length, ridge

@@ -1,0 +1,164 @@
+"""The candidates among which the true class of a target is ranked, and its rank there.
+
+Shapes: M targets, K known classes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.mapped import MappedEvents
+from sequifier.config.ranking import Ranking, SampledCandidates
+from sequifier.dataset.gather import to_device
+from sequifier.errors import DataError
+from sequifier.metrics.predictions import ClassPredictions
+from sequifier.model.device import in_double
+from sequifier.training.ranking.history import History, Rows, missing_events
+from sequifier.training.ranking.negatives import Negatives
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of one target.
+
+    Attributes:
+        cutoffs: ranks up to which the true class counts.
+        seen: classes that are no candidates; None: all are, or `sampled`.
+        sampled: the only candidates besides the true class; None: all are, but those seen.
+    """
+
+    cutoffs: tuple[int, ...]
+    seen: History | None = None
+    sampled: Negatives | None = None
+
+    @property
+    def depends_on_history(self) -> bool:
+        """Whether targets have different candidates."""
+        return self.seen is not None or self.sampled is not None
+
+    def ahead(self, rows: Rows, is_ahead: Callable[[Rows, Rows], NDArray[np.bool_]]) -> Rows:
+        """Count the seen or sampled classes with a score at least as large as the true class's, (M,).
+
+        Args:
+            rows: of the targets in the split.
+            is_ahead: whether this holds, for places in `rows` and classes.
+        """
+        found = np.zeros(len(rows), dtype=np.int64)
+        for owner, classes in self._pairs(rows):
+            found += np.bincount(owner[is_ahead(owner, classes)], minlength=len(rows))
+        return found
+
+    def ranked(self, found: ClassPredictions, ahead: Any = None) -> ClassPredictions:
+        """Return predictions with the place of the true class among the candidates; `ahead` as `ahead` returns it."""
+        rank = found.rank
+        assert rank is not None
+        place = rank if ahead is None else ahead if self.sampled is not None else rank - ahead
+        return replace(found, place=place, cutoffs=self.cutoffs)
+
+    def ranked_by_logits(
+        self, found: ClassPredictions, logits: Tensor, truth: Tensor, rows: Rows | None, at: Rows | None
+    ) -> ClassPredictions:
+        """Return predictions with the place of the true class among the candidates.
+
+        Args:
+            found: the predictions.
+            logits: (M, K).
+            truth: true class ids, (M,); unknown where the place has no meaning.
+            rows: of the known targets in the split; needed where candidates depend on the history.
+            at: places of these targets in M; None: all, in order.
+        """
+        if not self.depends_on_history:
+            return self.ranked(found)
+        assert rows is not None
+        ahead = logits.new_zeros(len(logits), dtype=torch.float32)
+        for owner, classes in self._pairs(rows):
+            place = to_device(owner if at is None else at[owner], logits.device)
+            other = logits[place, to_device(classes, logits.device) - 1]
+            ahead.index_add_(0, place, (other >= logits[place, truth[place] - 1]).to(ahead.dtype))
+        return self.ranked(found, in_double(ahead))
+
+    def _pairs(self, rows: Rows) -> Any:
+        listed = self.sampled if self.sampled is not None else self.seen
+        assert listed is not None
+        return listed.pairs(rows)
+
+
+def build_candidates(
+    ranking: Mapping[str, Ranking],
+    *,
+    split: Callable[[str], Events],
+    earlier: Callable[[str], Sequence[Events]],
+    train: Events | MappedEvents,
+    n_classes: Mapping[str, int],
+    context_events: int,
+    fingerprint: str,
+) -> dict[str, Candidates]:
+    """Return the candidates of each ranked target of an evaluation split.
+
+    Args:
+        ranking: as a config has it, checked.
+        split: reads a column of the split.
+        earlier: reads a column of the splits before it.
+        train: the training events, whose classes are counted.
+        n_classes: of categorical columns, including the unknown class.
+        context_events: largest number of context events of a sequence.
+        fingerprint: of the data.
+
+    Raises:
+        DataError: a target has no other candidate, or fewer than are to be sampled.
+    """
+    found = {}
+    for target, asked in ranking.items():
+        cutoffs, wanted = tuple(asked.k), asked.candidates
+        if not isinstance(wanted, SampledCandidates) and not asked.exclude_seen:
+            found[target] = Candidates(cutoffs)
+            continue
+        events = split(target)
+        missing = missing_events(events, target, context_events, partial(earlier, target))
+        history = History(events, target, n_classes[target] - 1, missing)
+        if isinstance(wanted, SampledCandidates):
+            _check_enough(history, target, wanted.negatives)
+            weights = _popularity(train, target, n_classes[target]) if wanted.by == "popularity" else None
+            negatives = Negatives(history, wanted.negatives, weights, fingerprint)
+            found[target] = Candidates(cutoffs, sampled=negatives)
+        else:
+            _check_enough(history, target, 1)
+            found[target] = Candidates(cutoffs, seen=history)
+    return found
+
+
+def _popularity(train: Events | MappedEvents, target: str, n_classes: int) -> NDArray[np.float64]:
+    """Return the number of training events of each known class, (K,); at least 1, so that each can be sampled."""
+    column = train.columns[target]
+    counts = np.zeros(n_classes, dtype=np.int64)
+    for start in range(0, len(column), 1 << 20):
+        counts += np.bincount(column[start : start + (1 << 20)], minlength=n_classes)
+    return np.maximum(counts[1:], 1).astype(np.float64)
+
+
+def _check_enough(history: History, target: str, needed: int) -> None:
+    rows = history.targets()
+    if not len(rows):
+        return
+    n_left = history.n_other_unseen(rows)
+    least = int(n_left.argmin())
+    if n_left[least] >= needed:
+        return
+    events, row = history.events, rows[least]
+    sequence = events.sequence_ids[history.sequence_of(rows[least : least + 1])[0]]
+    unseen = f"{n_left[least]:,} of {history.n_classes:,} classes besides the true one are unseen"
+    raise DataError(
+        f"`{target}` cannot be ranked: {unseen} before an event"
+        + (f", and {needed:,} are to be sampled" if needed > 1 else ""),
+        where=f"sequenceId={sequence} itemPosition={events.positions[row]}",
+        fix=f"ranking.{target}: "
+        + (f"negatives: {n_left[least]}, or " if needed > 1 and n_left[least] else "")
+        + "candidates: all and exclude_seen: false, where items are repeated",
+    )

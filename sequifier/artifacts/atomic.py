@@ -138,7 +138,7 @@ def check_writable(folder: Path) -> None:
     """
     probe = folder / ".writable"
     write_text(probe, "")
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another worker may check the same folder
 
 
 def sync_folder(folder: Path) -> None:

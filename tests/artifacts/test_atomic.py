@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sequifier.artifacts.atomic import atomic_path, remove_leftovers, write_text
+from sequifier.artifacts import atomic
+from sequifier.artifacts.atomic import atomic_path, check_writable, remove_leftovers, write_text
 from sequifier.errors import RunError
 
 
@@ -52,3 +53,13 @@ def test_what_killed_processes_left_of_some_files_is_removed(tmp_path: Path) -> 
         assert left[0].startswith(".other.")
         assert left[1:] == [mine.name, "tune-run-1-resume.pt"]
     remove_leftovers(tmp_path / "missing", ".*")
+
+
+def test_two_processes_may_check_one_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_and_lose(path: Path, text: str) -> None:
+        write_text(path, text)
+        path.unlink()  # as the other one does
+
+    monkeypatch.setattr(atomic, "write_text", write_and_lose)
+    check_writable(tmp_path)
+    assert [*tmp_path.iterdir()] == []

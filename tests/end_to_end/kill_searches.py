@@ -14,8 +14,8 @@ After each kill of a search, no process of it may be left and no file may be tor
   every run equals its run file trained alone;
 - every run has ended once, every model belongs to a run, and no temporary file is left.
 
-A worker is killed only while no run in training has lost one since the search was started: a run that loses two counts
-as failed. Takes about a quarter of a minute per kill in all.
+A worker is killed at most once after each start of the search: a run that loses two counts as failed, and a worker that
+dies twice in a row while it starts is given up. Takes about a quarter of a minute per kill in all.
 """
 
 import argparse
@@ -157,13 +157,13 @@ class Victim:
     def __init__(self, root: Path, draw: random.Random) -> None:
         self._root, self._draw = root, draw
         self._search: subprocess.Popen[str] | None = None
-        self._n_before = 0  # records when it was started
+        self._has_lost_a_worker = False  # since it was started
         self.killed: Counter[str] = Counter()
 
     def kill_after(self, seconds: float) -> bool:
         """Let the search work, then kill something of it; False when the search came to its end before."""
         if self._search is None:
-            self._n_before = len(records_of(self._root))
+            self._has_lost_a_worker = False
             self._search = subprocess.Popen(
                 COMMAND,
                 cwd=self._root,
@@ -181,10 +181,11 @@ class Victim:
                 raise SystemExit(f"the search failed:\n{said}")
             return False
         workers = workers_in(self._root)
-        kinds = ["search", "all", *(["worker"] * 2 if workers and not self._has_lost_a_worker() else [])]
+        kinds = ["search", "all", *(["worker"] * 2 if workers and not self._has_lost_a_worker else [])]
         what = self._draw.choice(kinds)
         self.killed[what] += 1
         if what == "worker":
+            self._has_lost_a_worker = True
             os.kill(self._draw.choice(workers), signal.SIGKILL)
             return True
         pids = [self._search.pid, *(workers if what == "all" else [])]
@@ -209,12 +210,6 @@ class Victim:
         if self._search is not None:
             self._search.communicate()
         finish(self._root)
-
-    def _has_lost_a_worker(self) -> bool:
-        """Whether a run in training lost its worker since the search was started."""
-        since = records_of(self._root)[self._n_before :]
-        training = {number for number, record in latest_by_run(since).items() if record.state == "running"}
-        return any(record.run in training and "the worker died" in (record.error or "") for record in since)
 
 
 def check_files(root: Path) -> None:

@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -94,7 +95,10 @@ def serve() -> None:
     assert "polars" not in sys.modules, "its thread pool does not survive a fork"
     n_threads = _n_threads()
     for line in sys.stdin:
-        assert _n_threads() == n_threads, "a fork loses threads"
+        end = time.monotonic() + 10
+        while _n_threads() > n_threads and time.monotonic() < end:  # some last for a moment only
+            time.sleep(0.01)
+        assert _n_threads() <= n_threads, "a fork loses threads"
         child = os.fork()
         if child == 0:
             os._exit(_train(json.loads(line)))

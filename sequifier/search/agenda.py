@@ -15,12 +15,17 @@ from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
 from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.search.asha import Asha
 from sequifier.search.budget import Budget
+from sequifier.search.estimate import relative_cost
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.pruning import MedianRule, Progress
 from sequifier.search.strategy_kinds import STRATEGIES
 
 Propose = Callable[[], PlannedRun | None]
 """The next run of a strategy that learns from results; its run file is written."""
+
+
+_LAST_ROUNDS = 3
+"""Runs for each slot at the end of a search that are started in order of their length."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Agenda:
         retry_failed: hand out failed runs again, once each.
         propose: gives one more run of a strategy when all known ones are settled or train.
         prunes: whether the config's pruner decides.
+        n_slots: number of runs that train at the same time.
 
     Attributes:
         runs: all known runs, by number.
@@ -78,6 +84,7 @@ class Agenda:
         retry_failed: bool,
         propose: Propose = lambda: None,
         prunes: bool = True,
+        n_slots: int = 1,
     ) -> None:
         self._config, self._ledger, self._propose = plan.config, ledger, propose
         pruner = plan.config.pruner
@@ -97,6 +104,8 @@ class Agenda:
                 # proposal learns from promoted runs.
                 start_first=not self._proposes,
             )
+        # A pruner compares runs in their order, and one slot has nothing to gain from another order.
+        self._n_last = _LAST_ROUNDS * n_slots if n_slots > 1 and kind == "none" and not self._proposes else 0
         self._maximize = maximize
         self._median = self._new_median() if kind == "median" else None
         self.ended_by = ""
@@ -226,7 +235,16 @@ class Agenda:
             return None if promotion is None else self._task(promotion.number, self._n_read)
         if not self._unstarted:
             return None
-        return self._task(heapq.heappop(self._unstarted), self._n_read)
+        return self._task(self._next_unstarted(), self._n_read)
+
+    def _next_unstarted(self) -> int:
+        """The next run in order; of the last ones the longest, so that all slots end at about the same time."""
+        if len(self._unstarted) > self._n_last:
+            return heapq.heappop(self._unstarted)
+        longest = max(self._unstarted, key=lambda number: (relative_cost(self.runs[number]), -number))
+        self._unstarted.remove(longest)
+        heapq.heapify(self._unstarted)
+        return longest
 
     def _task(self, number: int, known: int) -> Task:
         until = None if self._asha is None else self._asha.next_rung(number)

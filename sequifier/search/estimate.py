@@ -150,6 +150,11 @@ def _size(run: PlannedRun) -> int:
     return run.n_parameters + _FIXED_PARAMETERS
 
 
+def relative_cost(run: PlannedRun) -> int:
+    """How long a run takes, relative to other runs of the same search."""
+    return run.config.training_spec.epochs * _size(run)
+
+
 def _bytes(size: tuple[int, int], run: PlannedRun) -> float:
     of_each, fixed = size
     return of_each * run.n_parameters + fixed

@@ -1,8 +1,9 @@
 """Planning: every cell validated, duplicates merged, runs numbered.
 
-A run's number belongs to its identity: runs of the ledger keep theirs, new ones follow without gaps. So the same
-command again finds the same runs, and added values get new numbers. A bayesian search is planned as far as its ledger
-goes; search/proposals.py proposes the other runs one by one.
+A run's number belongs to its identity: runs of the ledger keep theirs, and new ones get the numbers that are free, in
+order. So the same command again finds the same runs, and added values get new numbers. (Several slots start the last
+runs out of order, so that free numbers may lie between those of the ledger.) A bayesian search is planned as far as its
+ledger goes; search/proposals.py proposes the other runs one by one.
 """
 
 import random
@@ -26,7 +27,7 @@ from sequifier.search.comparable import check_comparable
 from sequifier.search.distinct_runs import DistinctRuns
 from sequifier.search.expand import Expanded, Expander, StepsOf
 from sequifier.search.known_cells import KnownCells
-from sequifier.search.plan import EarlierRun, MergedCell, Plan, PlannedRun, Replacement
+from sequifier.search.plan import EarlierRun, MergedCell, Plan, PlannedRun, Replacement, free_numbers
 from sequifier.search.run_file import run_folder
 from sequifier.search.run_parts import merge_key_of
 from sequifier.search.space import Space
@@ -94,11 +95,8 @@ def make_plan(
     distinct.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
-    next_number = max(numbers.values(), default=-1) + 1
-    for identity in distinct.found:
-        if identity not in numbers:
-            numbers[identity] = next_number
-            next_number += 1
+    free = free_numbers(numbers.values())
+    numbers |= {identity: next(free) for identity in distinct.found if identity not in numbers}
     earlier = [files.completed(record) for identity, record in known.items() if identity not in distinct.found]
     # What a strategy that learns will vary is not known yet.
     changed = differing_keys(space, [*distinct.found.values()], earlier, keep_equal=kind.learns)

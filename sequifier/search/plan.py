@@ -1,13 +1,20 @@
 """The plan of a search: its runs, and how they differ from its ledger. search/make_plan.py makes it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import DONE, Record, State
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
+
+
+def free_numbers(used: Iterable[int]) -> Iterator[int]:
+    """The numbers of new runs: those that no other run has, in order."""
+    taken = {*used}
+    return (number for number in count() if number not in taken)
 
 
 @dataclass(frozen=True)

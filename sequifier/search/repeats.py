@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sequifier.artifacts.ledger import DONE, Record, latest_by_run
 from sequifier.config.identity import identity
-from sequifier.search.plan import Plan, PlannedRun
+from sequifier.search.plan import Plan, PlannedRun, free_numbers
 
 CONFIRMING_SEEDS = 2
 """Further seeds that a confirmed configuration is trained with."""
@@ -101,7 +101,7 @@ def seeded(
     *,
     taken: Sequence[PlannedRun] = (),
 ) -> list[PlannedRun]:
-    """Runs with another training seed, with their numbers in the ledger or numbers after all others.
+    """Runs with another training seed, with their numbers in the ledger or numbers that no other run has.
 
     Args:
         plan: the plan of the runs.
@@ -112,8 +112,7 @@ def seeded(
     """
     known = {record.identity: record for record in latest_by_run(records).values()}
     by_merge_key = {record.merge_key: record for record in known.values() if record.merge_key}
-    used = [run.number for run in (*plan.runs, *taken)] + [record.run for record in known.values()]
-    next_number = max(used, default=-1) + 1
+    free = free_numbers([run.number for run in (*plan.runs, *taken)] + [record.run for record in known.values()])
     result = []
     for run in runs:
         config = run.config.model_copy(update={"seed": plan.seed + offset})
@@ -121,8 +120,7 @@ def seeded(
         normal = run.normal.model_copy(update={"seed": config.seed})
         merge_key = key if run.normal == run.config else identity(normal, plan.fingerprint)
         record = known.get(key) or known.get(merge_key) or by_merge_key.get(merge_key)
-        number = next_number if record is None else record.run
-        next_number += record is None
+        number = next(free) if record is None else record.run
         name = f"{plan.config.hp_search_name}-run-{number}"
         result.append(
             replace(

@@ -129,7 +129,13 @@ def search(
     with Ledger.open(folder.path) as ledger:
         plan, memory, placement = _placed(planner, engine, ledger.records)
         write_run_files(plan)
-        agenda = Agenda(plan, ledger, retry_failed=retry_failed, propose=lambda: planner.propose(plan, ledger.records))
+        agenda = Agenda(
+            plan,
+            ledger,
+            retry_failed=retry_failed,
+            propose=lambda: planner.propose(plan, ledger.records),
+            n_slots=len(placement.slots),
+        )
         waiting = agenda.waiting()
         is_open = bool(waiting) or planner.proposes
         if is_open:
@@ -224,15 +230,20 @@ class _Session:
             self.plan = self._planner.plan(self._ledger.records)
             if ended == "complete" and self._planner.proposes and config.repeats > 1:
                 write_run_files(self.plan)  # further seeds of what was proposed
-                ended = self._train(Agenda(self.plan, self._ledger, retry_failed=False), interrupt)
+                ended = self._train(self._agenda(), interrupt)
             if ended == "complete" and config.confirm_top:
                 self.plan = with_confirmations(self.plan, self._ledger.records)
                 write_run_files(self.plan)
-                ended = self._train(Agenda(self.plan, self._ledger, retry_failed=False, prunes=False), interrupt)
+                ended = self._train(self._agenda(prunes=False), interrupt)
             if ended == "complete":
                 Surplus(self.plan, self._ledger.records).remove()
                 self._score_winner()
         return ended
+
+    def _agenda(self, *, prunes: bool = True) -> Agenda:
+        """What is left of the plan when everything was proposed."""
+        n_slots = self._slots.n_left
+        return Agenda(self.plan, self._ledger, retry_failed=False, prunes=prunes, n_slots=n_slots)
 
     def _train(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
         search = Search(

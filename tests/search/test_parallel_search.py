@@ -65,6 +65,20 @@ def losses(config: SearchConfig) -> dict[str, list[float]]:
     return {record.identity: record.curve for record in latest_by_run(records_of(config)).values()}
 
 
+def test_the_longest_of_the_last_runs_start_first_so_that_all_slots_end_together(project: Path) -> None:
+    config, machine = config_of(project), Machine(project)
+    train(config, machine)
+    order = [int(name.rpartition("-")[2]) for what, name in machine.log if what == "begins"]
+    assert {*order[:13]} <= {*range(15)}, "the others start in order, three at a time"
+    widths = [parse_file(project / f"configs/hp_search/demo-run-{n}.yaml").values for n in order]
+    last = [values["model_spec"]["dim_model"] for values in widths[15:]]
+    assert last[2:] == sorted(last[2:], reverse=True)
+    one = config_of(project, hp_search_name="one")
+    serial = Machine(project)
+    train(one, serial, 1)
+    assert [name for what, name in serial.log if what == "begins"] == [f"one-run-{number}" for number in range(24)]
+
+
 def delays(seed: int) -> Callable[[str, int], float]:
     return lambda name, epoch: random.Random(f"{seed} {name} {epoch}").choice([0.0, 0.001, 0.004])
 
@@ -143,7 +157,7 @@ def test_a_search_that_is_killed_again_and_again_loses_and_repeats_nothing(
         except KilledError:
             continue
     assert train(config, machine, n_slots).ended == "complete"
-    for record, task in replayed(config, tmp_path / "replays"):
+    for record, task in replayed(config, tmp_path / "replays", n_slots=n_slots):
         assert task is not None
         assert (task.run.number, task.run.identity) == (record.run, record.identity)
     epochs = Counter(name for what, name in machine.log if what == "epoch")
@@ -158,6 +172,11 @@ def test_a_search_that_is_killed_again_and_again_loses_and_repeats_nothing(
         undisturbed = config_of(project, hp_search_name="undisturbed", **root)
         train(undisturbed, Machine(project), 1)
         assert losses(undisturbed) == losses(config)
+        numbers = [
+            {record.run: record.identity for record in latest_by_run(records_of(each)).values()}
+            for each in (undisturbed, config)
+        ]
+        assert numbers[0] == numbers[1]
 
 
 OOM = {"event": "failed", "kind": "oom", "stage": "training", "error": "out of memory"}

@@ -12,11 +12,18 @@ _UNPRINTABLE = (
     (0x2028, 0x2029),  # other line separators
     *((0xFEFF, 0xFEFF), (0xD800, 0xDFFF)),  # byte order mark; halves of surrogate pairs, which no encoding can write
 )
+_LONGEST_SHOWN = 80
 
 
 def printable(text: str) -> str:
     r"""Return a text with escapes for what cannot be shown, `\x1b` or `\u202e`; line feeds and tabs remain."""
     return text.translate(_escapes())
+
+
+def shown_text(text: str) -> str:
+    """Return a text of the data for a message: short, and with escapes for line feeds and the like."""
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "..."
 
 
 @cache

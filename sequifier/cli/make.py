@@ -18,7 +18,7 @@ from sequifier.cli.output import echo
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Your own table (CSV or Parquet), from which the configs are filled in.",
+    help="Your own table (CSV or Parquet) or event log (XES), from which the configs are filled in.",
 )
 @click.option(
     "--sequence",
@@ -47,6 +47,7 @@ def command(
         sequifier make my-flights --example flights
         sequifier make my-language-model --example text
         sequifier make shop --data orders.csv --sequence customer --order day --target item
+        sequifier make claims --data claims.xes.gz
     """
     from sequifier import api
 

@@ -57,8 +57,8 @@ class InferConfig(ProjectConfig):
     )
     read_format: Literal["parquet", "csv", "arrow", "pt", "raw"] | None = Field(
         None,
-        description="Format of the events; null: from the file's ending. `raw`: CSV or Parquet that is not encoded "
-        "yet; the model encodes it, and predicts the next event of each sequence.",
+        description="Format of the events; null: from the file's ending. `raw`: CSV, Parquet or XES that is not "
+        "encoded yet; the model encodes it, and predicts the next event of each sequence.",
         json_schema_extra=about(
             interacts="data_path",
             change="to raw for events that preprocess has not encoded",

@@ -10,7 +10,7 @@ from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
-RawFormat = Literal["csv", "parquet", "text"]
+RawFormat = Literal["csv", "parquet", "xes", "text"]
 SplitMethod = Literal["within_sequence", "between_sequence", "last_events", "cutoff", "given"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
@@ -37,12 +37,14 @@ class PreprocessConfig(ProjectConfig):
     )
     read_format: RawFormat = Field(
         "csv",
-        description="Format of the raw events: `csv`, `parquet`, or `text` (UTF-8 files, one character per event, in "
-        "the column `char`). In a folder, `text` reads the .txt files, or all files where it has none.",
+        description="Format of the raw events: `csv`, `parquet`, `xes` (logs of process mining, .xes or .xes.gz; the "
+        "sequence column is then `case:concept:name`, the position column `eventNumber`), or `text` (UTF-8 files, one "
+        "character per event, in the column `char`). In a folder, `text` reads the .txt files, or all files where it "
+        "has none.",
         json_schema_extra=about(
             interacts="text_sequence_length; `text` has the one column `char` and takes none of the fields about "
             "columns",
-            change="when the table is Parquet, or the data are plain text",
+            change="when the table is Parquet or an XES log, or the data are plain text",
             synonyms="format file_type input_format",
         ),
     )

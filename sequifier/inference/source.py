@@ -121,7 +121,9 @@ def _default_split(metadata: Metadata | None, file: ModelFile) -> str:
 
 def _raw_source(config: InferConfig, file: ModelFile) -> Source:
     if config.data_path is None:
-        raise ConfigError([Problem("data_path", "read_format: raw requires the CSV or Parquet file of the raw events")])
+        raise ConfigError(
+            [Problem("data_path", "read_format: raw requires the CSV, Parquet or XES file of the raw events")]
+        )
     path = find_input(config.data_path, config.project_root, "data_path")
     return Source(path, (path,), list(file.architecture.input_columns), [], is_raw=True)
 

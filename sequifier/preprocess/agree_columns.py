@@ -16,7 +16,8 @@ from sequifier.preprocess.column_types import common_type, raw_kind
 from sequifier.preprocess.csv_file import check_csv, may_have_leading_zeros, scan_csv
 from sequifier.preprocess.numbers import PLAIN, number_counts
 from sequifier.preprocess.parsed_column import NUMBER_TYPES, PADDED, ParsedColumn, TextColumn
-from sequifier.preprocess.table_formats import TableFormat
+from sequifier.preprocess.source import Source
+from sequifier.preprocess.table_formats import TABLE_FORMATS
 
 Schema = dict[str, pl.DataType]
 
@@ -52,15 +53,15 @@ def stored_formats(real_columns: Iterable[str], numbers: Mapping[str, NumberStyl
     return StoredFormats(dict.fromkeys(real_columns, PLAIN) | dict(numbers), dates)
 
 
-def file_schema(file: Path, table_format: TableFormat, *, sample_rows: int | None) -> Schema:
+def file_schema(source: Source, file: Path, *, sample_rows: int | None) -> Schema:
     """Return the type of each column of one file; Null where it has no value.
 
     Raises:
         DataError: the header is not valid.
         NeedsAllValues: the first rows do not determine a type.
     """
-    if not table_format.is_text:
-        return _with_large_integers(table_format.scan(file))
+    if not TABLE_FORMATS[source.format].is_text:
+        return _with_large_integers(source.scan(file))
     check_csv(file)
     if sample_rows is None:
         return dict(scan_csv(file, sample_rows=None).collect_schema())
@@ -79,12 +80,10 @@ def file_schema(file: Path, table_format: TableFormat, *, sample_rows: int | Non
 
 
 def agree(
-    files: Sequence[Path],
+    source: Source,
     schemas: Sequence[Schema],
     columns: Sequence[str],
     *,
-    path: Path,
-    table_format: TableFormat,
     is_sample: bool,
     keys: Sequence[str],
     declared: Mapping[str, TypeName],
@@ -93,11 +92,9 @@ def agree(
     """Agree on each column over all files.
 
     Args:
-        files: the files, in order.
+        source: the files.
         schemas: the types of each file.
         columns: the columns to use.
-        path: the path of all files, for messages.
-        table_format: their format.
         is_sample: whether the types come from the first rows.
         keys: the sequence and the position column.
         declared: feature -> kind or type, where the values do not decide.
@@ -108,30 +105,31 @@ def agree(
         NeedsAllValues: the first rows do not determine a type.
     """
     agreed: dict[str, ParsedColumn] = {}
+    is_text_format = TABLE_FORMATS[source.format].is_text
     texts: list[str] = []
     for column in columns:
         dtype = _common(
-            column, schemas, declared.get(column), path=path, is_text=table_format.is_text, is_key=column in keys
+            column, schemas, declared.get(column), path=source.path, is_text=is_text_format, is_key=column in keys
         )
-        if table_format.is_text and known.numbers.get(column, PLAIN) != PLAIN:
+        if is_text_format and known.numbers.get(column, PLAIN) != PLAIN:
             dtype = pl.String()  # 1.234 may be a thousand
             if is_sample:
                 raise NeedsAllValues
-        if table_format.is_text and column == keys[0] and dtype == pl.Float64():
+        if is_text_format and column == keys[0] and dtype == pl.Float64():
             dtype = pl.String()  # 1.0 is the integer 1, and 1e5 a name
             if is_sample:
                 raise NeedsAllValues
         agreed[column] = ParsedColumn(dtype, dtype)
-        is_inspected = table_format.is_text or column == keys[1] or declared.get(column) in (*NUMBER_TYPES, "Boolean")
+        is_inspected = is_text_format or column == keys[1] or declared.get(column) in (*NUMBER_TYPES, "Boolean")
         if dtype == pl.String and is_inspected and declared.get(column) != "String":
             texts.append(column)
             kinds = {raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}
             if is_sample and (len(kinds) > 1 or declared.get(column, "categorical") != "categorical"):
                 raise NeedsAllValues
     # Integers may be codes with leading zeros, which are kept. Positions are integers with or without them.
-    integers = [column for column in columns if column != keys[1] and column not in declared and table_format.is_text]
+    integers = [column for column in columns if column != keys[1] and column not in declared and is_text_format]
     integers = [column for column in integers if agreed[column].dtype == pl.Int64()]
-    unchanged = {file: table_format.scan(file) for file in files}
+    unchanged = {file: source.scan(file) for file in source.files}
     if is_sample:
         _check_zeros(unchanged, integers)
         return agreed

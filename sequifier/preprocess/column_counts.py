@@ -8,9 +8,9 @@ import polars as pl
 
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.preprocess.numbers import NumberFindings, decide_numbers, needs_style_counts, number_counts, style_counts
-from sequifier.preprocess.table_formats import TABLE_FORMATS
+from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
+from sequifier.printable import shown_text
 
-LONGEST_SHOWN = 80
 CELLS_AT_ONCE = 4_000_000
 COLUMNS_AT_ONCE = 50
 """Columns in one query, whose memory grows with the square of the number of expressions."""
@@ -87,14 +87,11 @@ def of_values(count: int, n_values: int) -> str:
 
 def row_text(path: Path, row: int) -> str:
     """Return a place in a table; the header of a text file is not counted, and cells may have line ends."""
-    is_binary = path.suffix.lower() in TABLE_FORMATS["parquet"].suffixes
-    return f"{path}, first in row {row:,}{'' if is_binary else ' after the header'}"
-
-
-def shown_text(text: str) -> str:
-    """Return a text of the data for a message: short, and with escapes for line feeds and the like."""
-    shown = text if text.isprintable() else repr(text)[1:-1]
-    return shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "..."
+    format = format_of_files([path])
+    if format == "xes":
+        return f"{path}, first in event {row:,} of the log"
+    has_header = format is None or TABLE_FORMATS[format].is_text
+    return f"{path}, first in row {row:,}{' after the header' if has_header else ''}"
 
 
 def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:

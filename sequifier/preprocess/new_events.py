@@ -30,7 +30,7 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
     """Encode the input columns of a model.
 
     Args:
-        path: a CSV or Parquet file, or a folder of either, read recursively. For a model of characters also a text
+        path: a CSV, Parquet or XES file, or a folder of them, read recursively. For a model of characters also a text
             file, or a folder of them; each text is one sequence.
         file: the model's schema.
         memory_bytes: decoded size of the rows that are in memory at once.
@@ -73,8 +73,8 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
     declared: dict[str, TypeName] = dict(types)
     try:
         known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates)
-        table = _open(source, config, declared, known)
         with TemporaryDirectory(prefix="sequifier-") as folder:
+            table = _open(source.readable(Path(folder)), config, declared, known)
             problems = Problems(config.sequence_column, config.position_column)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 part = prepare(rows, table.types, fills, problems)

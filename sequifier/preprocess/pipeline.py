@@ -49,6 +49,9 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
     if stored:
         config = _with_stored_fills(config, stored)
     with working_folder(source, config, stored, memory_bytes, log) as folder:
+        source = source.readable(folder)
+        for note in source.notes:
+            log(f"note: {note}")
         data = (
             encode_texts(source, config, stored, memory_bytes, log)
             if source.format == "text"

@@ -117,11 +117,9 @@ def open_table(
             )
     not_features = _not_features(config)
     raw = agree(
-        source.files,
+        source,
         schemas,
         [*names, *features, *not_features],
-        path=source.path,
-        table_format=TABLE_FORMATS[source.format],
         is_sample=is_sample,
         keys=tuple(names),
         declared={**declared, **dict.fromkeys(not_features, "String")},
@@ -186,7 +184,7 @@ def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
         NeedsAllValues: the first rows do not determine a type.
     """
     try:
-        return file_schema(file, TABLE_FORMATS[source.format], sample_rows=sample_rows)
+        return file_schema(source, file, sample_rows=sample_rows)
     except pl.exceptions.NoDataError as error:
         raise DataError("the file is empty", where=str(file), fix="remove it, or write the events again") from error
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -273,10 +271,9 @@ def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
 
 def _scan(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Return the columns of one file with the agreed types and otherwise unchanged."""
-    table_format = TABLE_FORMATS[source.format]
-    if table_format.is_text:
+    if TABLE_FORMATS[source.format].is_text:
         return scan_csv(file, types={c: t for c, t in raw_types.items() if t != pl.Null()}).select(*raw_types)
-    rows = table_format.scan(file)
+    rows = source.scan(file)
     schema = rows.collect_schema()
     return rows.select(_plain(column, schema[column], dtype) for column, dtype in raw_types.items())
 
@@ -290,9 +287,8 @@ def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 def _decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_rows: int | None) -> int:
     """Estimate the size in memory: 32 bytes for a text (polars needs 16 and the letters), otherwise 8."""
     per_row = sum(32 if dtype == pl.String else 8 for dtype in raw_types.values())
-    table_format = TABLE_FORMATS[source.format]
-    if not table_format.is_text:
-        scans = [table_format.scan(file) for file in source.files]
+    if not TABLE_FORMATS[source.format].is_text:
+        scans = [source.scan(file) for file in source.files]
         rows = sum(int(scan.select(pl.len()).collect().item()) for scan in scans)
         return per_row * min(rows, max_rows or rows)
     in_files = 2 * sum(file.stat().st_size for file in source.files)

@@ -1,15 +1,18 @@
 """The raw files: one file, or the files of a folder."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import polars as pl
+
+from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig, RawFormat
 from sequifier.errors import DataError
-from sequifier.preprocess.table_formats import TABLE_FORMATS
+from sequifier.preprocess.table_formats import TABLE_FORMATS, ending
 
 _SUFFIXES: dict[RawFormat, tuple[str, ...]] = {name: found.suffixes for name, found in TABLE_FORMATS.items()}
 _SUFFIXES["text"] = (".txt",)
@@ -17,23 +20,59 @@ _SUFFIXES["text"] = (".txt",)
 
 @dataclass(frozen=True)
 class Source:
-    """The raw files."""
+    """The raw files.
 
-    path: Path  # the file or folder
-    files: tuple[Path, ...]  # sorted
+    Attributes:
+        path: the file or folder.
+        files: the files, sorted.
+        format: their format.
+        left_out: files of the folder with another format.
+        converted: file -> Parquet file with its rows, for formats that polars cannot read.
+        notes: notes for the user on the conversion.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
     format: RawFormat
-    left_out: tuple[Path, ...] = ()  # files of the folder with another format
+    left_out: tuple[Path, ...] = ()
+    converted: Mapping[Path, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Name of the splits and the metadata."""
         return named_after(self.path)
 
+    def scan(self, file: Path) -> pl.LazyFrame:
+        """Return the rows of a file as stored."""
+        return TABLE_FORMATS[self.format].scan(self.converted.get(file, file))
+
+    def readable(self, folder: Path) -> "Source":
+        """Return the source with files that polars can read, and write these into a folder where it cannot.
+
+        Files that an interrupted call wrote into the folder are used again.
+
+        Raises:
+            DataError: a file is damaged, or of another format.
+            RunError: the folder cannot be written to.
+        """
+        convert = TABLE_FORMATS[self.format].convert if self.format in TABLE_FORMATS else None
+        if convert is None:
+            return self
+        converted: dict[Path, Path] = {}
+        notes: list[str] = []
+        for number, file in enumerate(self.files):
+            converted[file] = folder / f"converted-{number:06}.parquet"
+            if not converted[file].exists():
+                with atomic_path(converted[file]) as temporary:
+                    notes += convert(file, temporary)
+        return replace(self, converted=converted, notes=tuple(notes))
+
 
 def named_after(path: Path) -> str:
     """Return the name of a file or folder, also of `.` or `..`."""
     path = path if path.name not in ("", "..") else path.resolve()
-    return path.name if path.is_dir() else path.stem
+    return path.name if path.is_dir() else path.name[: len(path.name) - len(ending(path))]
 
 
 def check_is_raw(file: Path, columns: Iterable[str]) -> None:
@@ -73,7 +112,7 @@ def find_source(config: PreprocessConfig) -> Source:
     path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
     format = config.read_format
     if path.is_file():
-        suffix = path.suffix.lower()
+        suffix = ending(path)
         # A file of text may have any ending, but the ending of a typed table is its format.
         other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
         if other != format and any(
@@ -86,11 +125,11 @@ def find_source(config: PreprocessConfig) -> Source:
             )
         return Source(path, (path,), format)
     everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
-    files = tuple(item for item in everything if item.suffix.lower() in _SUFFIXES[format])
+    files = tuple(item for item in everything if ending(item) in _SUFFIXES[format])
     if not files and format == "text":
         files = tuple(everything)  # source code, for instance
     if not files:
-        found = sorted({item.suffix for item in everything})
+        found = sorted({ending(item) for item in everything})
         raise DataError(
             f"no {format} file ({', '.join(_SUFFIXES[format])}) in `{config.data_path}`",
             where=str(path),

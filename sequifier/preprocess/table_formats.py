@@ -13,6 +13,27 @@ import polars as pl
 
 from sequifier.config.preprocess import RawFormat
 from sequifier.preprocess.csv_file import scan_csv
+from sequifier.preprocess.xes import write_log
+from sequifier.preprocess.xes_table import EVENT_NUMBER, NAME, TRACE_NAME
+
+_scan_parquet = partial(pl.scan_parquet, glob=False)
+
+
+@dataclass(frozen=True)
+class KnownColumns:
+    """The columns with a fixed meaning in all files of a format.
+
+    Attributes:
+        sequence: the column that names the sequence of an event.
+        order: the column that orders the events of a sequence.
+        target: the column that is predicted by default.
+        why: their meaning, in words.
+    """
+
+    sequence: str
+    order: str
+    target: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -22,24 +43,44 @@ class TableFormat:
     Attributes:
         suffixes: the endings of its files, in lower case.
         scan: file -> its rows as stored.
-        begins_with: the first bytes of every file; empty: any.
+        begins_with: the first bytes of every file; empty: its files are recognised by their endings.
         is_text: whether values are stored as text, so that the types of columns follow from the values.
+        convert: for files that polars cannot read: (file, Parquet file to write) -> notes for the user. `scan` reads
+            the Parquet file.
+        known: the columns with a fixed meaning, where the format has them.
     """
 
     suffixes: tuple[str, ...]
     scan: Callable[[Path], pl.LazyFrame]
     begins_with: bytes = b""
     is_text: bool = False
+    convert: Callable[[Path, Path], tuple[str, ...]] | None = None
+    known: KnownColumns | None = None
 
 
 TABLE_FORMATS: dict[RawFormat, TableFormat] = {
     "csv": TableFormat((".csv",), scan_csv, is_text=True),
-    "parquet": TableFormat((".parquet", ".pq"), partial(pl.scan_parquet, glob=False), begins_with=b"PAR1"),
+    "parquet": TableFormat((".parquet", ".pq"), _scan_parquet, begins_with=b"PAR1"),
+    "xes": TableFormat(
+        (".xes", ".xes.gz"),
+        _scan_parquet,
+        convert=write_log,
+        known=KnownColumns(
+            TRACE_NAME, EVENT_NUMBER, NAME, "the name of the trace, the order in the file, and the activity"
+        ),
+    ),
 }
+
+
+def ending(file: Path) -> str:
+    """Return the ending of a file in lower case: that of a format, which may have two parts, or its suffix."""
+    name = file.name.lower()
+    endings = (suffix for table_format in TABLE_FORMATS.values() for suffix in table_format.suffixes)
+    return next((suffix for suffix in endings if name.endswith(suffix) and name != suffix), file.suffix.lower())
 
 
 def format_of_files(files: Iterable[Path]) -> RawFormat | None:
     """Return the name of the format that the ending of a file names, typed formats first; None where none does."""
-    endings = {file.suffix.lower() for file in files}
+    endings = {ending(file) for file in files}
     named = [name for name, table_format in TABLE_FORMATS.items() if endings & {*table_format.suffixes}]
     return min(named, key=lambda name: TABLE_FORMATS[name].is_text, default=None)

@@ -14,7 +14,7 @@ from sequifier.project.column_choice import Choice, choose, without_rare
 from sequifier.project.column_facts import column_facts, typed
 from sequifier.project.findings import Findings
 from sequifier.project.inspect_columns import inspect_columns
-from sequifier.project.keys import find_keys, find_targets
+from sequifier.project.keys import find_keys, find_targets, with_known
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
 from sequifier.project.sizes import choose_seq_length, choose_sizes, choose_split, choose_stride
 from sequifier.project.table_configs import table_configs
@@ -48,23 +48,26 @@ class Proposal:
         self.copy.write(project / self.copy_path, self.table)
 
 
-def propose(data: Path, *, sequence: str, order: str, targets: Sequence[str], name: str, project: Path) -> Proposal:
+def propose(
+    data: Path, *, sequence: str, order: str, targets: Sequence[str], name: str, project: Path, folder: Path
+) -> Proposal:
     """Inspect a table and fill in the configs of a project.
 
     Args:
-        data: a CSV or Parquet file, or a folder of them.
+        data: a CSV, Parquet or XES file, or a folder of them.
         sequence: the sequence column; empty: guess; the string `None`: the table is a single series.
         order: the order column; empty: guess.
         targets: the columns to predict; empty: guess.
         name: name of the project.
         project: its folder, which need not exist yet.
+        folder: an empty folder for temporary files, which must remain while the proposal is used.
 
     Raises:
         DataError: the table cannot be used, or a column must be named.
     """
     from sequifier.preprocess.source import named_after
 
-    found = _findings(open_raw(data), (sequence, order), targets)
+    found = _findings(open_raw(data, folder), (sequence, order), targets)
     copy = table_copy(found)
     copy_path = f"data/{named_after(found.table.path)}.parquet"
     configs = table_configs(found, copy, copy_path, name=name, project=project)
@@ -72,6 +75,7 @@ def propose(data: Path, *, sequence: str, order: str, targets: Sequence[str], na
 
 
 def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Sequence[str]) -> Findings:
+    given_keys, given_targets, known_notes = with_known(table, given_keys, given_targets)
     inspected = inspect_columns(table)
     raw, n_empty = _without_empty_rows(table)
     facts = column_facts(table, raw, inspected)
@@ -106,7 +110,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         keys=keys,
         choices=choices,
         targets=targets,
-        notes=(*keys.notes, *notes),
+        notes=(*table.notes, *known_notes, *keys.notes, *notes),
         split=split,
         seq_length=seq_length,
         stride=stride,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from sequifier.printable import shown_text
 from sequifier.project.raw_table import RawTable, unreadable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def inspect_columns(table: RawTable) -> dict[str, InspectedColumn]:
 
 
 def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, InspectedColumn]:
-    """Inspect columns of text. Text of a Parquet file is never treated as numbers."""
+    """Inspect columns of text. Text of a typed file is never treated as numbers."""
     import polars as pl
 
     from sequifier.preprocess.column_counts import count_columns, inspect_numbers
@@ -64,7 +65,7 @@ def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, Inspecte
     from sequifier.preprocess.numbers import stripped
 
     looks = inspect_numbers(table.rows, columns)
-    words = [c for c in columns if looks[c].kind in ("text", "code") or table.format == "parquet"]
+    words = [c for c in columns if looks[c].kind in ("text", "code") or not table.is_text]
     examples = count_columns(table.rows, words, lambda text: {"max value": stripped(text).max()})
     dated = [column for column in words if is_like_a_date(examples[column]["max value"] or "")]
     dates = {column: decide_dates(found) for column, found in count_columns(table.rows, dated, date_counts).items()}
@@ -73,7 +74,7 @@ def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, Inspecte
         text = stripped(pl.col(column)) if table.is_spaced else pl.col(column)
         if column in dates:
             inspected[column] = _dates(table, column, dates[column]) or InspectedColumn("text", text)
-        elif table.format == "parquet":
+        elif not table.is_text:
             inspected[column] = InspectedColumn("text" if looks[column].n_known else "empty", text)
         else:
             inspected[column] = _numbers(table, column, looks[column], text)
@@ -145,14 +146,12 @@ def _dates(table: RawTable, column: str, look: "DateFindings") -> InspectedColum
 
 
 def _first(table: RawTable, raw: "pl.Expr", condition: "pl.Expr") -> str:
-    from sequifier.preprocess.column_counts import shown_text
-
     found = table.rows.select(raw.alias("value"), condition.alias("condition")).filter("condition").head(1).collect()
     return shown_text(str(found["value"].item())) if found.height else ""
 
 
 def _inspect_native(column: str, dtype: "pl.DataType") -> InspectedColumn:
-    """Inspect a column of a Parquet file that is not text."""
+    """Inspect a column of a typed file that is not text."""
     import polars as pl
 
     raw = pl.col(column)

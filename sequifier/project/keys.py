@@ -85,6 +85,27 @@ class Keys:
     notes: tuple[str, ...]
 
 
+def with_known(
+    table: RawTable, keys: tuple[str, str], targets: Sequence[str]
+) -> tuple[tuple[str, str], Sequence[str], tuple[str, ...]]:
+    """Return sequence and order column and targets, as given or by the format of the table; and notes on the latter."""
+    known = table.known
+    if known is None:
+        return keys, targets, ()
+    sequence, order = keys
+    chosen = [
+        f"{flag} {column}"
+        for flag, given, column in (
+            ("--sequence", sequence, known.sequence),
+            ("--order", order, known.order),
+            ("--target", targets, known.target),
+        )
+        if not given
+    ]
+    notes = (f"the format of the table gives {', '.join(chosen)} ({known.why})",) if chosen else ()
+    return (sequence or known.sequence, order or known.order), targets or (known.target,), notes
+
+
 def find_keys(
     table: RawTable,
     rows: "pl.LazyFrame",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
@@ -109,11 +110,18 @@ def configs(example: str | None) -> dict[str, str]:
 
 
 def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
-    proposal: Proposal = propose(
-        data.path, sequence=data.sequence, order=data.order, targets=data.targets, name=name, project=project
-    )
-    annotated = {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()}
-    proposal.write_copy(project)
+    with TemporaryDirectory(prefix="sequifier-") as folder:
+        proposal: Proposal = propose(
+            data.path,
+            sequence=data.sequence,
+            order=data.order,
+            targets=data.targets,
+            name=name,
+            project=project,
+            folder=Path(folder),
+        )
+        annotated = {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()}
+        proposal.write_copy(project)
     _write(project, annotated)
     copied = f" and {proposal.copy_path}" if proposal.copy_path else ""
     return [

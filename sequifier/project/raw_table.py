@@ -1,4 +1,4 @@
-"""A user's table: a CSV or Parquet file, or a folder of them, as lazy rows.
+"""A user's table: a CSV, Parquet or XES file, or a folder of them, as lazy rows.
 
 CSV files are read as text; `inspect_columns.py` decides on the types of their columns.
 """
@@ -16,6 +16,8 @@ from sequifier.regular_file import kind_of_stream
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from sequifier.preprocess.table_formats import KnownColumns
 
 _SEPARATORS = ",;\t|"
 _HEADER_BYTES = 1 << 16
@@ -36,6 +38,7 @@ class RawTable:
         rows: the rows; text for CSV, otherwise with the types of the files.
         repairs: properties of the files that `preprocess` cannot read.
         is_spaced: whether there are spaces after the separators, which are not part of the values.
+        notes: notes for the user on the conversion of the files.
     """
 
     path: Path
@@ -45,6 +48,21 @@ class RawTable:
     rows: "pl.LazyFrame"
     repairs: tuple[str, ...]
     is_spaced: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the files hold text, so that the types of columns follow from the values."""
+        from sequifier.preprocess.table_formats import TABLE_FORMATS
+
+        return TABLE_FORMATS[self.format].is_text
+
+    @property
+    def known(self) -> "KnownColumns | None":
+        """The columns with a fixed meaning, where the format has them."""
+        from sequifier.preprocess.table_formats import TABLE_FORMATS
+
+        return TABLE_FORMATS[self.format].known
 
     @property
     def n_bytes(self) -> int:
@@ -57,22 +75,27 @@ class RawTable:
         return tuple(self.rows.collect_schema())
 
 
-def open_raw(path: Path) -> RawTable:
+def open_raw(path: Path, folder: Path) -> RawTable:
     """Open a file or a folder.
 
+    Args:
+        path: its path.
+        folder: an empty folder for files that polars cannot read; they are converted, and must remain while the rows
+            are used.
+
     Raises:
-        DataError: the path does not exist, is neither CSV nor Parquet, or has no usable header.
+        DataError: the path does not exist, has another format, or has no usable header.
     """
     import polars as pl
 
     from sequifier.preprocess.csv_file import scan_csv
-    from sequifier.preprocess.source import check_is_raw
+    from sequifier.preprocess.source import Source, check_is_raw
     from sequifier.preprocess.table_formats import TABLE_FORMATS
 
     path = path.expanduser()
     if not path.exists():
         raise DataError(
-            f"the file `{path}` does not exist", where="--data", fix="give the path of a CSV or Parquet file"
+            f"the file `{path}` does not exist", where="--data", fix="give the path of a CSV, Parquet or XES file"
         )
     if kind := kind_of_stream(path):
         raise DataError(
@@ -81,12 +104,12 @@ def open_raw(path: Path) -> RawTable:
             fix="write the data to a file, and give its path",
         )
     files = _files(path)
-    typed = ((name, found) for name, found in TABLE_FORMATS.items() if not found.is_text)
-    format: RawFormat = next((name for name, found in typed if _begins_with(files[0], found.begins_with)), "csv")
+    format = _format(files[0])
+    source = Source(path, files, format).readable(folder)
     repairs = []
     try:
         if not TABLE_FORMATS[format].is_text:
-            separator, scans = ",", [TABLE_FORMATS[format].scan(file) for file in files]
+            separator, scans = ",", [source.scan(file) for file in files]
         else:
             for file in files:
                 _check_text(file)
@@ -118,7 +141,7 @@ def open_raw(path: Path) -> RawTable:
             repairs.append("there are spaces around the names of its columns, and around values")
             is_spaced = True
             rows = rows.rename(stripped)
-    return RawTable(path, files, format, separator, rows, tuple(repairs), is_spaced)
+    return RawTable(path, files, format, separator, rows, tuple(repairs), is_spaced, source.notes)
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
@@ -144,16 +167,25 @@ def _files(path: Path) -> tuple[Path, ...]:
         files = [item for item in files if format_of_files([item])]
     if not files or (len(files) > 1 and len({format_of_files([file]) for file in files}) > 1):
         raise DataError(
-            "the folder has files of several formats" if files else "the folder has no .csv or .parquet file",
+            "the folder has files of several formats" if files else "the folder has no .csv, .parquet or .xes file",
             where=str(path),
             fix="give a single file, or a folder of files of one format",
         )
     return tuple(files)
 
 
-def _begins_with(file: Path, *marks: bytes) -> bool:
+def _format(file: Path) -> RawFormat:
+    """Return the format of a file, by its first bytes where they show it; `csv` if nothing shows another one."""
+    from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
+
     with file.open("rb") as opened:
-        return opened.read(8).startswith(marks)
+        start = opened.read(8)
+    named = format_of_files([file])
+    for name, table_format in TABLE_FORMATS.items():
+        mark = table_format.begins_with
+        if start.startswith(mark) if mark else name == named and not table_format.is_text:
+            return name
+    return "csv"
 
 
 def _check_text(file: Path) -> None:
@@ -173,6 +205,8 @@ def _check_text(file: Path) -> None:
         what = "the file is a spreadsheet or a zip archive, not a CSV or Parquet file"
     elif start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh")):
         what, fix = "the file is compressed", "unpack it first, for instance with gunzip"
+    elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        what, fix = "the file looks like XML, not like CSV or Parquet", "if it is an XES log, give it the ending .xes"
     elif start.lstrip().startswith((b"{", b"[")):
         what = "the file looks like JSON, not like CSV or Parquet"
     elif is_utf16(start):

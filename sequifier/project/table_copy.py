@@ -106,6 +106,12 @@ def _numbered(found: Findings, rows: "pl.LazyFrame", sequence: str, order: str) 
     what = f"{lengths.n_repeated:,} of {found.n_rows:,} rows have the `{order}` of another row of their sequence"
     if lengths.example:
         what += f" ({lengths.example})"
+    if found.table.known is not None:
+        raise DataError(
+            what,
+            where=f"{found.table.path}, --order {order}",
+            fix=f"leave --order out: `{found.table.known.order}` numbers the events of each sequence",
+        )
     if found.table.n_bytes > SORTED_BYTES:
         raise DataError(
             what,

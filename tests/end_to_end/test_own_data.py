@@ -1,5 +1,6 @@
 """From a stranger's table to a finished search in three commands, for tables of different shapes."""
 
+import gzip
 import os
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sequifier.cli.main import cli
+from tests.support.event_log import claims, log_of
 
 
 def dates_as_positions(folder: Path) -> list[str]:
@@ -94,6 +96,12 @@ def a_single_series(folder: Path) -> list[str]:
     return ["series.csv", "--target", "OT"]
 
 
+def an_event_log(folder: Path) -> list[str]:
+    """A compressed log of process mining, whose format names its columns."""
+    (folder / "claims.xes.gz").write_bytes(gzip.compress(log_of(claims()).encode()))
+    return ["claims.xes.gz"]
+
+
 def electricity_transformer(folder: Path) -> list[str]:
     """ETTh1, where the environment variable SEQUIFIER_ETTH1 says where it is."""
     path = os.environ.get("SEQUIFIER_ETTH1", "")
@@ -110,6 +118,7 @@ SHAPES = [
     very_short_sequences,
     events_at_the_same_time,
     a_single_series,
+    an_event_log,
     electricity_transformer,
 ]
 

@@ -31,7 +31,8 @@ def command(
 ) -> None:
     """Predict or generate events, or compute embeddings, with exported models, in original labels and units.
 
-    Writes outputs/predictions/, outputs/embeddings/ and, with output_probabilities, outputs/probabilities/.
+    Writes outputs/predictions/, outputs/embeddings/ and, with output_probabilities or top_k, outputs/probabilities/ and
+    outputs/top_k/.
 
     \b
     Example:

@@ -101,6 +101,27 @@ class InferConfig(ProjectConfig):
             synonyms="predict_proba probabilities probs return_probs",
         ),
     )
+    top_k: int | None = Field(
+        None,
+        gt=0,
+        description="Number of most probable classes to write for each prediction of a categorical target, in a table "
+        "of their own; null: none.",
+        json_schema_extra=about(
+            unit="classes",
+            interacts="exclude_seen, map_to_id and target_columns; another top_k, in sampler, limits what is sampled",
+            change="for recommendations: the items to show",
+            synonyms="topk recommendations n_recommendations",
+        ),
+    )
+    exclude_seen: bool = Field(
+        False,
+        description="Whether classes of earlier events of the sequence are left out of the top_k classes.",
+        json_schema_extra=about(
+            interacts="top_k; read_format: raw, whose sequences are whole",
+            change="to true where nobody takes an item twice",
+            synonyms="filter_seen filter_already_liked_items remove_seen",
+        ),
+    )
     map_to_id: bool = Field(
         True,
         description="Whether to write original labels instead of ids (categorical targets).",

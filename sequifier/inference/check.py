@@ -81,9 +81,11 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
     targets = find_targets(config, file)
     check_kind(config, file, path)
     _check_given(config, file)
+    if config.top_k is not None and (problems := list(_problems_of_top_classes(config, config.top_k, file, targets))):
+        raise ConfigError(problems)
     source = find_source(config, file, path, [] if config.model_type == "embedding" else targets, log)
     evaluated = {target.name for target in source.evaluated}
-    written = {target.name for target in targets if config.output_probabilities}
+    written = {target.name for target in targets if config.output_probabilities or config.top_k is not None}
     shape = file.architecture
     request = Request(
         shape,
@@ -99,10 +101,21 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
 def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
     """Yield the problems of the config alone."""
     if config.model_type == "embedding":
-        for key in ("autoregression", "output_probabilities", "sample_from_distribution_columns"):
+        for key in ("autoregression", "output_probabilities", "sample_from_distribution_columns", "top_k"):
             if getattr(config, key):
                 fix = "leave it out, or set model_type: generative"
                 yield Problem(key, "an embedding model makes no predictions", fix=fix)
+    if config.top_k is not None and config.autoregression:
+        fix = "leave one of them out"
+        yield Problem("top_k", "generation takes one class for each event, and autoregression is true", fix=fix)
+    if config.exclude_seen and config.top_k is None:
+        yield Problem("exclude_seen", "it limits the top_k classes, and top_k is not set", fix="set top_k")
+    elif config.exclude_seen and config.read_format != "raw":
+        yield Problem(
+            "exclude_seen",
+            "it requires the whole history of each sequence, of which an encoded split may lack the beginning",
+            fix="set read_format: raw, and data_path to the raw events",
+        )
     if config.autoregression_extra_steps and not config.autoregression:
         yield Problem("autoregression_extra_steps", "nothing is generated", fix="set autoregression: true")
     if config.autoregression and config.read_format == "raw" and not config.autoregression_extra_steps:
@@ -216,6 +229,24 @@ def _check_given(config: InferConfig, file: ModelFile) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _problems_of_top_classes(config: InferConfig, k: int, file: ModelFile, targets: list[Target]) -> Iterator[Problem]:
+    categorical = [target for target in targets if target.kind == "categorical"]
+    if not categorical:
+        names = ", ".join(target.name for target in targets)
+        yield Problem("top_k", f"no predicted target has classes ({names})", fix="leave it out")
+    for target in categorical:
+        if k >= target.n_classes:
+            yield Problem(
+                "top_k", f"{k:,} exceeds the {target.n_classes - 1:,} classes of `{target.name}`", fix="a smaller one"
+            )
+        if config.exclude_seen and target.name not in file.architecture.input_columns:
+            yield Problem(
+                "exclude_seen",
+                f"the model does not read `{target.name}`, so the history of it is not known",
+                fix="leave it out, or use a model with this input column",
+            )
 
 
 def _check_file_names(paths: list[Path]) -> None:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import POSITION, SEQUENCE, Events
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
+from sequifier.errors import DataError
 from sequifier.inference.check import Job
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, original_units, probability_headers
 from sequifier.inference.evaluate import class_predictions, value_predictions
 from sequifier.inference.tables import Table, file_name
+from sequifier.inference.top_classes import top_classes, unseen
 from sequifier.inference.v1_windows import SUBSEQUENCE
 from sequifier.metrics.predictions import Predictions, Sums, at_positions
 
@@ -30,6 +32,7 @@ class Outputs:
     Attributes:
         main: the table of predictions or embeddings.
         probabilities: categorical target -> table.
+        top: categorical target -> table of its most probable classes.
         n_rows: rows of `main` so far.
     """
 
@@ -49,6 +52,7 @@ class Outputs:
         self.probabilities = {
             name: table("probabilities", name) for name in (shown if config.output_probabilities else ())
         }
+        self.top = {name: table("top_k", name) for name in (shown if config.top_k is not None else ())}
         self._headers = {
             name: probability_headers(job.file.vocabularies[name], taken=[SEQUENCE, POSITION])
             for name in self.probabilities
@@ -86,7 +90,29 @@ class Outputs:
         self.main.add(self._shard, keys | decoded)
         for name, table in self.probabilities.items():
             table.add(self._shard, keys | dict(zip(self._headers[name], chunk.probabilities[name].T, strict=True)))
+        for name, table in self.top.items():
+            self._add_top(name, table, keys, chunk)
         self._evaluate(chunk)
+
+    def _add_top(self, name: str, table: Table, keys: dict[str, Any], chunk: Chunk) -> None:
+        """Write the most probable classes of a chunk."""
+        probabilities = chunk.probabilities[name]
+        is_candidate = np.ones(probabilities.shape, dtype=bool)
+        if self._config.exclude_seen:
+            first = self._events.offsets[chunk.sequence]
+            is_candidate = unseen(self._events.columns[name], first, chunk.row, probabilities.shape[1])
+        assert self._config.top_k is not None
+        found = top_classes(probabilities, self._config.top_k, is_candidate)
+        sequence, position = keys[SEQUENCE].gather(pl.Series(found.prediction)), keys[POSITION][found.prediction]
+        if len(none_left := np.setdiff1d(np.arange(len(chunk.row)), found.prediction)):
+            raise DataError(
+                f"no class of `{name}` is left: every one of them is among the earlier events",
+                where=f"{self._job.source.path}, sequenceId={keys[SEQUENCE][int(none_left[0])]}",
+                fix="exclude_seen: false, where items are repeated",
+            )
+        label = self._labels[name].gather(pl.Series(found.class_id)) if self._config.map_to_id else found.class_id
+        rows = {"rank": found.rank, "label": label, "probability": found.probability}
+        table.add(self._shard, {SEQUENCE: sequence, POSITION: position, **rows})
 
     def _evaluate(self, chunk: Chunk) -> None:
         """Compare the events whose truth is known."""
@@ -103,7 +129,7 @@ class Outputs:
     def finish(self) -> dict[str, dict[str, float]]:
         """Finish the tables; returns target -> metric -> value."""
         self._end_shard()
-        for table in (self.main, *self.probabilities.values()):
+        for table in (self.main, *self.probabilities.values(), *self.top.values()):
             table.finish()
         return {target.name: self._metrics(target, sums) for target, sums in self._evaluated}
 

@@ -37,6 +37,7 @@ class Inference:
     Attributes:
         predictions: the file or folder of the predictions, or of the embeddings for an embedding model.
         probabilities: the files or folders of probabilities, one for each categorical target, if requested.
+        top: the files or folders of the most probable classes, one for each categorical target, if requested.
         evaluation: target -> metric -> value.
         n_predictions: number of predicted or embedded events.
         unknown: categorical column -> number of values whose category the model does not know.
@@ -44,6 +45,7 @@ class Inference:
 
     predictions: Path
     probabilities: list[Path]
+    top: list[Path]
     evaluation: dict[str, dict[str, float]]
     n_predictions: int
     unknown: dict[str, int]
@@ -100,12 +102,14 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
                 file.write(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n")
     if not evaluation:
         evaluation_path.unlink(missing_ok=True)  # of earlier predictions
-    predictions, *probabilities = paths = [table.path for table in (outputs.main, *outputs.probabilities.values())]
+    predictions = outputs.main.path
+    probabilities, top = ([table.path for table in each.values()] for each in (outputs.probabilities, outputs.top))
     if job.name != job.path.stem:
+        paths = (predictions, *probabilities, *top)
         plain = {path.with_name(path.name.replace(job.name, job.path.stem, 1)): path for path in paths}
         link(plain | {evaluation_path.with_name(f"{job.path.stem}-evaluation.json"): evaluation_path})
     unknown = {column: count for column, count in reader.unknown.items() if count}
-    result = Inference(predictions, probabilities, evaluation, outputs.n_rows, unknown)
+    result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown)
     _report(result, config, job, reader, log)
     return result
 
@@ -164,5 +168,7 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
         )
     for place in result.probabilities:
         log(f"probabilities in {place}")
+    for place in result.top:
+        log(f"top {config.top_k} classes in {place}")
     for name, metrics in result.evaluation.items():
         log(f"{name}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))

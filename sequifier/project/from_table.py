@@ -96,10 +96,12 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
             raise DataError(f"`{column}` cannot be predicted: {choice.why}", where=f"{table.path}, --target")
         choices.append(choice)
     counts = keys.lengths.counts
-    split = choose_split(counts)
+    of_targets = [choice for choice in choices if choice.column in targets]
+    is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"
+    split = choose_split(counts, n_items=of_targets[0].n_categories if is_only_category else 0)
     seq_length = choose_seq_length(counts, split)
     stride = choose_stride(counts, seq_length, split)
-    n_outputs = sum(choice.n_categories for choice in choices if choice.column in targets)
+    n_outputs = sum(choice.n_categories for choice in of_targets)
     sizes = choose_sizes(counts, seq_length, stride, split, n_outputs)
     return Findings(
         table=table,

@@ -32,12 +32,27 @@ FLOPS = 30e9
 SEARCH_SECONDS = 480
 """Target for the training time of all runs together."""
 
-SplitMethod = Literal["within_sequence", "between_sequence"]
+CATALOGUE = 200
+"""Number of categories from which a target is an item of a catalogue, as recommenders predict it."""
+
+MANY_SEQUENCES = 1000
+"""Number of sequences from which the last event of each is enough to compare models."""
+
+FEWEST_EVENTS = 5
+"""Median length from which the last two events of a sequence are for validation and test, as in 5-core data."""
+
+SplitMethod = Literal["within_sequence", "between_sequence", "last_events"]
 
 
 @dataclass(frozen=True)
 class SplitChoice:
-    """The split into training, validation and test events."""
+    """The split into training, validation and test events.
+
+    Attributes:
+        method: the method.
+        ratios: fraction of each split; of last_events, which has no ratios, the approximate fraction of the events.
+        why: the reason, for the config and the user.
+    """
 
     method: SplitMethod
     ratios: tuple[float, ...]
@@ -69,11 +84,14 @@ class Sizes:
     minutes: float
 
 
-def choose_split(counts: "pl.Series") -> SplitChoice:
+def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
     """Split each sequence by position where sequences are long, and whole sequences where there are many short ones.
+
+    Items of a catalogue are split as recommenders are compared: the last two events of each sequence are held out.
 
     Args:
         counts: number of events of each sequence.
+        n_items: number of categories of the only target; 0 where there are several targets, or a real one.
 
     Raises:
         DataError: there are too few events for training and validation.
@@ -83,7 +101,15 @@ def choose_split(counts: "pl.Series") -> SplitChoice:
     from sequifier.preprocess.split import between_sequences, check_targets, within_sequences
 
     n_rows = counts.to_numpy().astype(np.int64)
-    is_long = float(counts.median() or 0) >= WITHIN  # type: ignore[arg-type]
+    median = float(np.median(n_rows))
+    if n_items >= CATALOGUE and len(counts) >= MANY_SEQUENCES and median >= FEWEST_EVENTS:
+        held_out = len(counts) / int(n_rows.sum())
+        why = (
+            f"the target has {n_items:,} categories, as items of a catalogue: the last event of each sequence is for "
+            "test, the one before it for validation (leave-one-out)"
+        )
+        return SplitChoice("last_events", (1 - 2 * held_out, held_out, held_out), why)
+    is_long = median >= WITHIN
     methods: list[SplitMethod] = ["within_sequence", "between_sequence"]
     if not is_long and len(counts) >= WITHIN:
         methods.reverse()
@@ -116,7 +142,7 @@ def choose_seq_length(counts: "pl.Series", split: SplitChoice) -> int:
     It is at least 2 where any sequence has three events: attention needs an earlier event.
     """
     median = int(counts.quantile(0.5, interpolation="lower") or 0)
-    training = int(median * split.ratios[0]) if split.method == "within_sequence" else median
+    training = {"within_sequence": int(median * split.ratios[0]), "last_events": median - 2}.get(split.method, median)
     is_large = int(counts.sum()) * split.ratios[0] >= MANY_WINDOWS * LENGTHS[-1]
     longest = LENGTHS[-1] if is_large else LENGTHS[-2]
     filled = max(length for length in LENGTHS if length == 1 or length <= min(training - 1, longest))
@@ -135,7 +161,7 @@ def choose_stride(counts: "pl.Series", seq_length: int, split: SplitChoice) -> i
 
 def n_windows(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice) -> int:
     """Return the approximate number of training windows."""
-    within = split.method == "within_sequence"
+    within = split.method != "between_sequence"
     training = counts * split.ratios[0] if within else counts
     windows = int((((training - seq_length - 1) / stride).ceil().clip(0) + 1).sum())
     return windows if within else int(windows * split.ratios[0])

@@ -64,7 +64,9 @@ def _preprocess_values(found: Findings, copy: TableCopy, copy_path: str, project
         "seq_length": found.seq_length,
         "split_why": found.split.why[0].upper() + found.split.why[1:] + ".",
         "split_method": found.split.method,
-        "split_ratios": inline(list(found.split.ratios)),
+        "split_sizes": "split_events: [1, 1]"
+        if found.split.method == "last_events"
+        else f"split_ratios: {inline(list(found.split.ratios))}",
     }
 
 

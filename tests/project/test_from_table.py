@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.config.loading.load import load
 from sequifier.errors import DataError, SequifierError
@@ -222,6 +223,21 @@ def test_sequences_of_one_to_three_events_are_split_as_a_whole(tmp_path) -> None
     _, configs = look(tmp_path, write(tmp_path, csv_of(rows, "session,step,page")), targets=["page"])
     assert configs["preprocess.yaml"].split_method == "between_sequence"
     assert configs["preprocess.yaml"].seq_length == 2
+
+
+def test_the_last_items_of_each_user_are_held_out(tmp_path, monkeypatch) -> None:
+    rows = [(user, place, f"i{(user * 7 + place * place) % 250}") for user in range(1000) for place in range(9)]
+    data = write(tmp_path, csv_of(rows, "user,place,item"))
+
+    lines, configs = look(tmp_path, data, sequence="user", order="place", targets=["item"])
+
+    preprocess = configs["preprocess.yaml"]
+    assert (preprocess.split_method, preprocess.split_events) == ("last_events", [1, 1])
+    assert "split_ratios" not in (tmp_path / "project" / "configs" / "preprocess.yaml").read_text()
+    said = " ".join(" ".join(lines).split())
+    assert "windows of 6 events; the target has 250 categories, as items of a catalogue" in said
+    monkeypatch.chdir(tmp_path / "project")
+    assert read_metadata(api.preprocess(preprocess, log=quiet)).sequifier.rows == [7000, 1000, 1000]
 
 
 def test_a_folder_of_parts_is_one_table(tmp_path) -> None:

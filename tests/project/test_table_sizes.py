@@ -29,6 +29,24 @@ def test_windows_are_no_longer_than_most_sequences(counts, method, seq_length) -
     assert choose_seq_length(pl.Series(counts), split) == seq_length
 
 
+@pytest.mark.parametrize(
+    ("counts", "n_items", "method", "seq_length"),
+    [
+        ([8] * 1000, 200, "last_events", 4),  # six events train: windows of four inputs and a target, with one to spare
+        ([9] * 1000, 200, "last_events", 6),
+        ([5] * 1000, 200, "last_events", 2),
+        ([4] * 1000, 200, "between_sequence", 3),
+        ([8] * 999, 200, "between_sequence", 6),
+        ([8] * 1000, 199, "between_sequence", 6),
+        ([100] * 1000, 5000, "last_events", 64),
+    ],
+)
+def test_items_are_split_by_last_events(counts, n_items, method, seq_length) -> None:
+    split = choose_split(pl.Series(counts), n_items=n_items)
+    assert split.method == method
+    assert choose_seq_length(pl.Series(counts), split) == seq_length
+
+
 @pytest.mark.parametrize("counts", [[2], [1] * 50])
 def test_too_few_events_are_an_error(counts) -> None:
     with pytest.raises(DataError, match="too few for training and validation"):

@@ -14,9 +14,16 @@ from sequifier.project.column_choice import Choice, choose, without_rare
 from sequifier.project.column_facts import column_facts, typed
 from sequifier.project.findings import Findings
 from sequifier.project.inspect_columns import inspect_columns
-from sequifier.project.keys import find_keys, find_targets, with_known
+from sequifier.project.keys import Keys, find_keys, find_targets, with_known
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
-from sequifier.project.sizes import choose_seq_length, choose_sizes, choose_split, choose_stride
+from sequifier.project.sizes import (
+    SplitChoice,
+    choose_seq_length,
+    choose_sizes,
+    choose_split,
+    choose_stride,
+    split_in_time,
+)
 from sequifier.project.table_configs import table_configs
 from sequifier.project.table_copy import TableCopy, table_copy
 from sequifier.project.table_summary import summary
@@ -99,6 +106,8 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     of_targets = [choice for choice in choices if choice.column in targets]
     is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"
     split = choose_split(counts, n_items=of_targets[0].n_categories if is_only_category else 0)
+    if split.method == "between_sequence" and inspected[keys.order].kind in ("date", "datetime"):
+        split = _in_time(split, rows, keys)
     seq_length = choose_seq_length(counts, split)
     stride = choose_stride(counts, seq_length, split)
     n_outputs = sum(choice.n_categories for choice in of_targets)
@@ -118,6 +127,20 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         stride=stride,
         sizes=sizes,
     )
+
+
+def _in_time(split: SplitChoice, rows: "pl.LazyFrame", keys: Keys) -> SplitChoice:
+    import polars as pl
+
+    if keys.sequence is None or keys.lengths.n_repeated:  # the copy of such a table has no dates as positions
+        return split
+    position = pl.col("position").to_physical().cast(pl.Int64)
+    spans = (
+        rows.select(sequence=pl.col(keys.sequence), position=pl.col(keys.order))
+        .group_by("sequence")
+        .agg(start=position.min(), end=position.max(), n=pl.len().cast(pl.Int64))
+    )
+    return split_in_time(split, spans.collect(engine="streaming"))
 
 
 def _without_empty_rows(table: RawTable) -> "tuple[pl.LazyFrame, int]":

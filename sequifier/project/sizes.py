@@ -5,7 +5,7 @@ the values in the configs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sequifier.errors import DataError
@@ -38,6 +38,9 @@ CATALOGUE = 200
 MANY_SEQUENCES = 1000
 """Number of sequences from which the last event of each is enough to compare models."""
 
+MOST_CUT = 0.5
+"""Fraction of training sequences that may still run when validation starts; otherwise they are not split in time."""
+
 FEWEST_EVENTS = 5
 """Median length from which the last two events of a sequence are for validation and test, as in 5-core data."""
 
@@ -52,11 +55,13 @@ class SplitChoice:
         method: the method.
         ratios: fraction of each split; of last_events, which has no ratios, the approximate fraction of the events.
         why: the reason, for the config and the user.
+        by_start: whether whole sequences are split in the order of their starts, and training ones cut at validation.
     """
 
     method: SplitMethod
     ratios: tuple[float, ...]
     why: str
+    by_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,31 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
         f"the table has {n_rows.sum():,} events in {len(n_rows):,} sequences: too few for training and validation",
         fix="give a table with more events",
     )
+
+
+def split_in_time(split: SplitChoice, spans: "pl.DataFrame") -> SplitChoice:
+    """Split whole sequences in the order of their starts, where most of the training ones end before validation starts.
+
+    Args:
+        split: a split of whole sequences.
+        spans: columns start and end (instants), and n (number of events); a row for each sequence.
+    """
+    import numpy as np
+
+    from sequifier.preprocess.split import check_targets, sequences_in_order
+
+    starts, ends, n_rows = (spans.sort("start", "end")[name].to_numpy() for name in ("start", "end", "n"))
+    bounds = sequences_in_order(np.arange(len(n_rows)), n_rows, split.ratios)
+    trains = bounds[1] > 0
+    is_cut = trains & (ends >= starts[~trains].min())
+    try:
+        check_targets(np.where(is_cut, 0, bounds), 0)  # training sequences that end earlier must be enough
+    except DataError:
+        return split
+    if is_cut.sum() > MOST_CUT * trains.sum():
+        return split
+    why = f"{split.why}, the latest to validation and test; training sequences are cut where validation starts"
+    return replace(split, by_start=True, why=why)
 
 
 def choose_seq_length(counts: "pl.Series", split: SplitChoice) -> int:

@@ -13,7 +13,7 @@ from sequifier.config.base import NAME_BYTES
 from sequifier.config.dump import inline
 from sequifier.project.column_choice import Choice
 from sequifier.project.findings import Findings, shown_name
-from sequifier.project.sizes import RUNS, SLOW_MINUTES, middle
+from sequifier.project.sizes import RUNS, SLOW_MINUTES, SplitChoice, middle
 from sequifier.project.table_copy import TableCopy
 
 CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
@@ -64,10 +64,18 @@ def _preprocess_values(found: Findings, copy: TableCopy, copy_path: str, project
         "seq_length": found.seq_length,
         "split_why": found.split.why[0].upper() + found.split.why[1:] + ".",
         "split_method": found.split.method,
-        "split_sizes": "split_events: [1, 1]"
-        if found.split.method == "last_events"
-        else f"split_ratios: {inline(list(found.split.ratios))}",
+        "split_sizes": "\n".join(_split_sizes(found.split)),
     }
+
+
+def _split_sizes(split: SplitChoice) -> Iterator[str]:
+    if split.method == "last_events":
+        yield "split_events: [1, 1]"
+    else:
+        yield f"split_ratios: {inline(list(split.ratios))}"
+    if split.by_start:
+        yield "split_order: by_start"
+        yield "split_overlap: cut"
 
 
 def _model_values(found: Findings) -> dict[str, Any]:

@@ -240,6 +240,33 @@ def test_the_last_items_of_each_user_are_held_out(tmp_path, monkeypatch) -> None
     assert read_metadata(api.preprocess(preprocess, log=quiet)).sequifier.rows == [7000, 1000, 1000]
 
 
+@pytest.mark.parametrize(("days_between", "split_order"), [(1, "by_start"), (0.01, "random"), (0, "random")])
+def test_short_sequences_with_dates_are_split_in_time(days_between, split_order, tmp_path, monkeypatch) -> None:
+    first = datetime(2024, 3, 1)
+    rows = [
+        (
+            f"c{case}",
+            (first + timedelta(days=days_between * case, hours=7 * step)).isoformat(),
+            "abc"[(case + step) % 3],
+        )
+        for case in range(60)
+        for step in range(6)
+    ]
+    data = write(tmp_path, csv_of(rows, "case,time,activity"))
+
+    lines, configs = look(tmp_path, data, sequence="case", order="time", targets=["activity"])
+
+    preprocess = configs["preprocess.yaml"]
+    assert (preprocess.split_method, preprocess.split_order) == ("between_sequence", split_order)
+    assert preprocess.split_overlap == ("cut" if split_order == "by_start" else "keep")
+    said = " ".join(" ".join(lines).split())
+    assert ("training sequences are cut where validation starts" in said) == (split_order == "by_start")
+    monkeypatch.chdir(tmp_path / "project")
+    # Case 47 has two events, 28 and 35 hours after its start, from the start of case 48 on.
+    n_cut = {"by_start": 2, "random": 0}[split_order]
+    assert read_metadata(api.preprocess(preprocess, log=quiet)).sequifier.rows == [48 * 6 - n_cut, 36, 36]
+
+
 def test_a_folder_of_parts_is_one_table(tmp_path) -> None:
     (tmp_path / "parts").mkdir()
     shop(10).write_csv(tmp_path / "parts" / "a.csv")

@@ -141,8 +141,8 @@ def main() -> None:
         command = [sys.executable, "-m", "sequifier", "preprocess", "--config-path", str(config)]
         runs = [measure(command) for _ in range(given.rounds)]
         seconds_of_log, peak = statistics.median(time for time, _ in runs), max(memory for _, memory in runs)
-        rate = given.rows // 10 / seconds_of_log / 1e6
-        print(f"{'xes':8} {'sequifier':12} {seconds_of_log:6.2f} s {rate:6.2f} M rows/s, peak {peak:5.0f} MB")
+        rate = given.rows // 10 / seconds_of_log / 1e3
+        print(f"{'xes':8} {'sequifier':12} {seconds_of_log:6.2f} s {rate:6.0f} k rows/s, peak {peak:5.0f} MB")
 
 
 if __name__ == "__main__":

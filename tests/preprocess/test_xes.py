@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequifier.errors import ConfigError, DataError
-from sequifier.preprocess import xes, xes_table
+from sequifier.preprocess import pipeline, xes, xes_table
 from sequifier.preprocess.xes import write_log
 from sequifier.preprocess.xes_table import EVENT_NUMBER, TRACE_NAME
 from tests.support.event_log import claims, log_of
@@ -254,6 +254,10 @@ def test_a_log_is_read_as_by_another_parser(
             ["traces with the name of an earlier one: 2 of 3, first `A`, which the trace in line 2 has too", "line 3"],
         ),
         (
+            log(GOOD, GOOD).replace("\n", ""),
+            ["traces with the name of an earlier one: 1 of 2, first `A`, which the trace in line 1 has too", "line 1"],
+        ),
+        (
             log(GOOD, trace(name("B"), "\n", event(), event(name("a")), event(attribute("int", "cost", "1")))),
             ["events without `concept:name`: 2 of 5, first `eventNumber` 0 of trace `B`", "line 4"],
         ),
@@ -352,6 +356,23 @@ def test_a_log_is_parsed_once_and_in_parts(project: Project, monkeypatch: pytest
     project.run(path, **settings, memory_bytes=8000)
     assert {name: (project.root / name).read_bytes() for name in project.files()} == at_once
     assert parsed == [path]
+
+
+def test_an_interrupted_run_does_not_parse_the_log_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.write_text(log_of(claims()), "claims.xes")
+    settings: dict[str, Any] = {"read_format": "xes", **KEYS, "selected_columns": FEATURES}
+    project.run(path, **settings)
+    expected = {name: (project.root / name).read_bytes() for name in project.files()}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(pipeline, "encode_table", interrupted)
+        project.run(path, **settings, continue_preprocessing=True)
+    monkeypatch.setattr(xes._Reader, "read", interrupted)
+    project.run(path, **settings, continue_preprocessing=True)
+    assert {name: (project.root / name).read_bytes() for name in project.files()} == expected
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_folder_of_logs_is_one_table(project: Project) -> None:

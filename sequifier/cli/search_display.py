@@ -174,7 +174,7 @@ def retried_text(fields: dict[str, Any]) -> str:
     batch = fields["batch"]
     how = {
         "resume": "resumes from its last epoch",
-        "alone": "begins again alone",
+        "alone": "again with the same batch, alone",
         "halve": f"begins again with batch_size {batch.batch_size} x {batch.accumulation_steps}",
     }
     return f"{how[fields['action']]}: {fields['reason']}"

@@ -1,14 +1,15 @@
 """What a search trains next: the plan's runs in order, a strategy's proposals, or the runs that a pruner promotes.
 
-Every answer follows from plan and ledger alone, so a search that was killed resumes as if it had not been. Several runs
-may train at the same time. Each start, proposal and promotion is decided on the records that the ledger has at that
-moment; `known`, their number, is in the record of the start, so reading the first `known` lines of the ledger again
-gives the same decision. An answer costs the same however many runs there are; only new records are read.
+Every answer follows from plan, ledger and the number of slots, so a search that was killed resumes as if it had not
+been. Several runs may train at the same time. Each start, proposal and promotion is decided on the records that the
+ledger has at that moment; `known`, their number, is in the record of the start, so reading the first `known` lines of
+the ledger again gives the same decision. An answer costs the same however many runs there are; only new records are
+read.
 """
 
 import heapq
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record
@@ -70,6 +71,7 @@ class Agenda:
         propose: gives one more run of a strategy when all known ones are settled or train.
         prunes: whether the config's pruner decides.
         n_slots: number of runs that train at the same time.
+        runs: those to hand out; None: all of the plan. The others count as known.
 
     Attributes:
         runs: all known runs, by number.
@@ -85,6 +87,7 @@ class Agenda:
         propose: Propose = lambda: None,
         prunes: bool = True,
         n_slots: int = 1,
+        runs: Collection[PlannedRun] | None = None,
     ) -> None:
         self._config, self._ledger, self._propose = plan.config, ledger, propose
         pruner = plan.config.pruner
@@ -115,10 +118,12 @@ class Agenda:
         self._in_flight: set[int] = set()
         self._settled: set[int] = set()
         self._paused: set[int] = set()  # until the record of their next start
+        handed_out = plan.runs if runs is None else runs
         self._again = (
-            {run.number for run in plan.runs if _state(ledger.last(run.number)) in FAILED} if retry_failed else set()
+            {run.number for run in handed_out if _state(ledger.last(run.number)) in FAILED} if retry_failed else set()
         )
-        self._n_wanted = len(plan.runs) + plan.n_to_propose
+        self._left_out = {run.number for run in plan.runs} - {run.number for run in handed_out}
+        self._n_wanted = len(handed_out) + plan.n_to_propose
         self._n_read, self._budget = 0, Budget(plan.config)
         self._read()
         for run in plan.runs:
@@ -146,13 +151,13 @@ class Agenda:
         return task
 
     def waiting(self) -> list[PlannedRun]:
-        """Known runs without a result, those in flight included."""
+        """Known runs to hand out that have no result, those in flight included."""
         self._read()
-        return [self._with_record(number) for number in self.runs if number not in self._settled]
+        return [self._with_record(number) for number in self.runs if number not in self._settled | self._left_out]
 
     @property
     def n_settled(self) -> int:
-        """Number of known runs with a result."""
+        """Number of runs to hand out that have a result."""
         self._read()
         return len(self._settled)
 
@@ -164,10 +169,11 @@ class Agenda:
 
     @property
     def n_left(self) -> int:
-        """Runs without a result, those included that are still to be proposed."""
-        return max(self._n_wanted, len(self.runs)) - self.n_settled
+        """Runs to hand out that have no result, those included that are still to be proposed."""
+        self._read()
+        return max(self._n_wanted, len(self.runs) - len(self._left_out)) - len(self._settled)
 
-    def abandoned(self) -> list[PlannedRun]:
+    def paused(self) -> list[PlannedRun]:
         """Runs that are paused."""
         self._read()
         return [self._with_record(number) for number in sorted(self._paused)]
@@ -204,6 +210,8 @@ class Agenda:
 
     def _put(self, number: int) -> None:
         """Put a run where the next answer looks for it: it has a result, trains, waits to continue or to start."""
+        if number in self._left_out:
+            return
         record = self._ledger.last(number)
         state = "planned" if number in self._again else _state(record)
         self._settled.discard(number)

@@ -1,5 +1,6 @@
 """One task of a search, from its first attempt to its result: retries, smaller batches, records in the ledger."""
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -141,9 +142,11 @@ class Attempts:
         is_alone = False
         if self._run.record is None:
             why = self._start_smaller()
+        seconds: dict[str, float] = {}  # of the attempt before
         while True:
-            self.note("running", error=why)
+            self.note("running", error=why, seconds=seconds)
             self._stage, self._last = "load", {}
+            began = time.monotonic()
             was_beside = yield Work(partial(self._train, resume), is_alone)
             last = self._last
             if last["event"] == "finished":
@@ -164,9 +167,10 @@ class Attempts:
                 crashed_before=self._crashed,
                 was_beside=was_beside,
             )
+            seconds = {"total": time.monotonic() - began}
             if decision.action == "give_up":
                 reproduce = f"sequifier train --config-path {self._run.path}"
-                return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}")
+                return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}", seconds=seconds)
             why = f"attempt {self._attempt}: {decision.reason}"
             is_alone = decision.action == "alone"
             if decision.action == "halve":

@@ -9,8 +9,8 @@ from sequifier.config.search import SearchConfig
 class Budget:
     """The hours and epochs that a search has used; records are added in the order of the ledger.
 
-    Hours are those in which at least one run trained: runs that train at the same time share them, and the time
-    between two starts of the search does not count.
+    Hours are those in which at least one run trained, attempts that failed included: runs that train at the same time
+    share them, and the time between two starts of the search does not count.
     """
 
     def __init__(self, config: SearchConfig) -> None:

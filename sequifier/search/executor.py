@@ -27,7 +27,8 @@ from sequifier.search.plan import Plan
 class Executor(Protocol):
     """Trains and scores run files, one after another.
 
-    A search calls `run` in a thread of its own for each executor, and `stop` and `close` from its main thread.
+    A search calls `run` in a thread of its own for each executor, and after a failure `close`; `stop` and `close` also
+    from its main thread meanwhile.
     """
 
     def start(self) -> None:

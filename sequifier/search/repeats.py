@@ -21,6 +21,12 @@ def n_to_come(plan: Plan) -> int:
     return plan.n_to_propose * plan.config.repeats + confirmed * CONFIRMING_SEEDS
 
 
+def is_confirmation(plan: Plan, run: PlannedRun) -> bool:
+    """Whether a run is a further seed of one of the best configurations, which no pruner judges."""
+    assert run.config.seed is not None
+    return run.config.seed >= plan.seed + plan.config.repeats
+
+
 def with_repeats(plan: Plan, records: Sequence[Record]) -> Plan:
     """The plan with `repeats` runs of each configuration: all configurations first, then all with the next seed.
 

@@ -45,7 +45,7 @@ class _Running:
     Attributes:
         task: what to train.
         slot: that works on it, or did last.
-        attempts: says what follows.
+        attempts: returns what follows.
         work: for the slot.
         was_beside: whether another run used the same memory while this work was done.
     """
@@ -99,14 +99,20 @@ class _Loop:
 
     def _fill(self) -> None:
         """Let every free slot work, as long as there is something to do."""
-        while (free := self._slots.free) and (running := self._next(free[0])) is not None:
-            self._begin(running, free[0])
+        for slot in self._slots.free:
+            if (running := self._next(slot)) is not None:
+                self._begin(running, slot)
 
     def _next(self, slot: int) -> _Running | None:
-        if self._is_ending() or any(running.work.is_alone for running in self._working.values()):
+        """What a free slot does next. Where a run is to be alone in its memory, the other slots of it wait."""
+        beside = self._beside(slot)
+        if self._is_ending() or any(running.work.is_alone for running in beside):
             return None
-        if self._waiting:
-            return None if self._waiting[0].work.is_alone and self._working else self._waiting.pop(0)
+        for place, running in enumerate(self._waiting):
+            if not running.work.is_alone:
+                return self._waiting.pop(place)
+            if self._slots.share_memory(slot, running.slot):
+                return None if beside else self._waiting.pop(place)
         task = None
         try:
             task = self._agenda.next()
@@ -114,6 +120,10 @@ class _Loop:
         except RunError as error:
             self._end(error, task)
             return None
+
+    def _beside(self, slot: int) -> list[_Running]:
+        """What trains in the memory of a slot."""
+        return [running for running in self._working.values() if self._slots.share_memory(slot, running.slot)]
 
     def _is_ending(self) -> bool:
         """Whether no run may begin any more."""
@@ -132,12 +142,12 @@ class _Loop:
         return running
 
     def _begin(self, running: _Running, slot: int) -> None:
-        others = [other for other in self._working.values() if self._slots.share_memory(slot, other.slot)]
+        others = self._beside(slot)
         for each in others:
             each.was_beside = True
         running.slot, running.was_beside = slot, bool(others)
         if running.work.is_alone:
-            self._slots.rest()
+            self._slots.rest(slot)
         self._working[slot] = running
         self._slots.begin(slot, running.work)
 
@@ -238,7 +248,7 @@ class _Loop:
 
 def _settle_paused(search: Search, agenda: Agenda) -> None:
     """Record that paused runs were not promoted."""
-    records = [run.record for run in agenda.abandoned() if run.record is not None]
+    records = [run.record for run in agenda.paused() if run.record is not None]
     search.ledger.append(*map(_not_promoted, records))  # at once: the disk is waited for once
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sequifier.artifacts.atomic import remove_leftovers
 from sequifier.artifacts.disk import free_bytes
-from sequifier.artifacts.ledger import Ledger, Record, read_ledger
+from sequifier.artifacts.ledger import DONE, FAILED, Ledger, Record, read_ledger
 from sequifier.callbacks import Emit
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
@@ -31,7 +31,7 @@ from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.planner import Planner
 from sequifier.search.pruning import Savings
 from sequifier.search.recording import logged, search_experiment, summary
-from sequifier.search.repeats import with_confirmations
+from sequifier.search.repeats import is_confirmation, with_confirmations
 from sequifier.search.run_file import run_folder, write_run_files
 from sequifier.search.runner import run_search
 from sequifier.search.slots import Slots
@@ -135,23 +135,29 @@ def search(
             retry_failed=retry_failed,
             propose=lambda: planner.propose(plan, ledger.records),
             n_slots=len(placement.slots),
+            runs=[run for run in plan.runs if not is_confirmation(plan, run)],
         )
         waiting = agenda.waiting()
+        n_left = len(waiting) + plan.n_to_propose
+        if not n_left:  # else it is not known yet which are confirmed
+            waiting = _unconfirmed(plan, ledger.records, retry_failed=retry_failed)
+            n_left = len(waiting)
         is_open = bool(waiting) or planner.proposes
         if is_open:
             planner.check_inputs()
         _emit_plan(emit, plan, waiting, ledger.records, memory, placement)
         ended: Ended = "complete"
         found = None
-        if waiting and not confirm(plan, len(waiting)):
+        if n_left and not confirm(plan, n_left):
             ended = "stopped"
         else:
             complete_ledger(plan, ledger)
             folder.keep_config(config)
-            if Surplus(plan, ledger.records).remove():  # keep_models may have had another value before
+            if Surplus(plan, ledger.records).remove() or not is_open:
+                # keep_models may have had another value before, or the last start was killed at its end.
                 found = folder.write_results(plan, ledger.records)
-            if is_open:
-                session = _Session(planner, plan, ledger, folder, emit)
+            if is_open or (found is not None and _unscored(folder, planner, found[1]) is not None):
+                session = _Session(planner, plan, ledger, folder, emit, retry_failed=retry_failed)
                 ended, table, rows = session.run(agenda, engine, placement, interrupt_by)
                 plan, found = session.plan, (table, rows)
         if found is None:
@@ -166,8 +172,10 @@ class _Session:
 
     _slots: Slots
 
-    def __init__(self, planner: Planner, plan: Plan, ledger: Ledger, folder: SearchFolder, emit: Emit) -> None:
-        self._planner, self._ledger, self._folder = planner, ledger, folder
+    def __init__(
+        self, planner: Planner, plan: Plan, ledger: Ledger, folder: SearchFolder, emit: Emit, *, retry_failed: bool
+    ) -> None:
+        self._planner, self._ledger, self._folder, self._retry_failed = planner, ledger, folder, retry_failed
         parameters = plain(plan.config) | {"seed": plan.seed}
         self._record = search_experiment(plan.config.root, plan.config.hp_search_name, parameters)
         self._emit = logged(self._record, emit)
@@ -230,20 +238,30 @@ class _Session:
             self.plan = self._planner.plan(self._ledger.records)
             if ended == "complete" and self._planner.proposes and config.repeats > 1:
                 write_run_files(self.plan)  # further seeds of what was proposed
-                ended = self._train(self._agenda(), interrupt)
+                n_slots = self._slots.n_left
+                runs = [run for run in self.plan.runs if not is_confirmation(self.plan, run)]
+                agenda = Agenda(self.plan, self._ledger, retry_failed=False, n_slots=n_slots, runs=runs)
+                ended = self._train(agenda, interrupt)
             if ended == "complete" and config.confirm_top:
-                self.plan = with_confirmations(self.plan, self._ledger.records)
-                write_run_files(self.plan)
-                ended = self._train(self._agenda(prunes=False), interrupt)
+                ended = self._confirm(interrupt)
             if ended == "complete":
                 Surplus(self.plan, self._ledger.records).remove()
                 self._score_winner()
         return ended
 
-    def _agenda(self, *, prunes: bool = True) -> Agenda:
-        """What is left of the plan when everything was proposed."""
-        n_slots = self._slots.n_left
-        return Agenda(self.plan, self._ledger, retry_failed=False, prunes=prunes, n_slots=n_slots)
+    def _confirm(self, interrupt: Interrupt) -> Ended:
+        """Train further seeds of the best configurations; no pruner judges them."""
+        self.plan = with_confirmations(self.plan, self._ledger.records)
+        write_run_files(self.plan)
+        agenda = Agenda(
+            self.plan,
+            self._ledger,
+            retry_failed=self._retry_failed,
+            prunes=False,
+            n_slots=self._slots.n_left,
+            runs=[run for run in self.plan.runs if is_confirmation(self.plan, run)],
+        )
+        return self._train(agenda, interrupt)
 
     def _train(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
         search = Search(
@@ -266,16 +284,33 @@ class _Session:
         if len(splits) < 3:
             return
         rows = in_order(self._folder.table(self.plan, self._ledger.records))
-        winner = next((row for row in rows if row.rank == 1), None)
-        if winner is None or self._folder.is_scored(winner.run):
-            return
-        run_file = Path(winner.first.config_path)  # may be gone where the config no longer has the run
-        if not run_file.is_file() or not winner.model_path.endswith(".onnx"):
+        winner = _unscored(self._folder, self._planner, rows)
+        if winner is None:
             return
         model = self._planner.config.root / winner.model_path
         sums = self._folder.path / OF_TEST
+        run_file = Path(winner.first.config_path)
         metrics = self._slots.left[0].score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._folder.keep_test(winner.run, metrics)
+
+
+def _unscored(folder: SearchFolder, planner: Planner, rows: "Sequence[Configuration]") -> "Configuration | None":
+    """The best configuration, where it can be scored on a test split and was not; else None."""
+    winner = next((row for row in rows if row.rank == 1), None)
+    if len(planner.metadata.split_paths) < 3 or winner is None or folder.is_scored(winner.run):
+        return None
+    # The file may be gone where the config no longer has the run.
+    can_be_scored = Path(winner.first.config_path).is_file() and winner.model_path.endswith(".onnx")
+    return winner if can_be_scored else None
+
+
+def _unconfirmed(plan: Plan, records: Sequence[Record], *, retry_failed: bool) -> list[PlannedRun]:
+    """Confirmations of the best configurations so far that have no result."""
+    settled = DONE if retry_failed else DONE | FAILED
+    runs = with_confirmations(plan, records).runs if plan.config.confirm_top else ()
+    return [
+        run for run in runs if is_confirmation(plan, run) and (run.record is None or run.record.state not in settled)
+    ]
 
 
 def _folder(config: SearchConfig) -> Path:

@@ -136,10 +136,11 @@ class Slots:
         left = f"{self.n_left} workers" if self.n_left > 1 else "one worker"
         log(f"warning: worker {slot} cannot train, so the search continues with {left}: {error.in_one_line()}")
 
-    def rest(self) -> None:
-        """End the processes of slots that have nothing to do, which frees their memory."""
+    def rest(self, beside: int) -> None:
+        """End the processes of slots that have nothing to do, which frees the memory that they share with another."""
         for slot in self.free:
-            self.executors[slot].close()
+            if self.share_memory(slot, beside):
+                self.executors[slot].close()
 
     def stop(self) -> None:
         """Ask for an early end of all runs. Called from a signal handler too."""

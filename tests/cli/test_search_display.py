@@ -206,7 +206,7 @@ def test_events_of_two_slots_belong_to_their_runs(
         assert (status.running[1].loss, status.running[1].stage) == (None, expected), "it starts again"
     assert [line for line in shown.lines() if line.startswith("run 1")] == [
         "run 1: begins again with batch_size 16 x 2: ran out of memory",
-        "run 1: begins again alone: ran out of memory",
+        "run 1: again with the same batch, alone: ran out of memory",
         "run 1: resumes from its last epoch: ran out of memory",
     ]
     shown.step(1, 3, slot=1)

@@ -11,6 +11,7 @@ from sequifier.artifacts.ledger import read_ledger
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.search.executor import Executor
+from sequifier.search.plan import Plan
 from tests.support.engines import METADATA, SPLITS, Engine, write_project
 from tests.support.searches import search
 
@@ -178,3 +179,39 @@ def test_unfinished_runs_train_with_the_threads_of_this_start(project: Path) -> 
     assert engine.threads == {"demo-run-1": None, "demo-run-2": None}
     finished = project / "configs/hp_search/demo-run-0.yaml"
     assert parse_file(finished).values["cpu_threads"] == 3, "what it was trained with"
+
+
+def test_what_was_interrupted_after_the_last_planned_run_is_done_by_the_next_start(project: Path) -> None:
+    config = widths(project, confirm_top=1, pruner={"type": "asha", "min_epochs": 1, "reduction": 3})
+    best = "demo-run-2"
+    result, _ = run(config, Trainer(project, stop_in="demo-run-3"))
+    assert result.ended == "stopped", "in the first confirmation"
+    engine = Trainer(project)
+    result, _ = run(config, engine)
+    assert [call for call in engine.calls if call.startswith("demo")] == ["demo-run-3", "demo-run-4"]
+    assert f"score {best} on {SPLITS[2]}" in engine.calls
+    assert [trial.state for trial in result.rows[0].trials] == ["finished"] * 3, "no pruner judges a confirmation"
+    (project / "logs/demo/test.json").unlink()
+    (project / "logs/demo/results.csv").unlink()
+    engine = Trainer(project)
+    result, _ = run(config, engine)
+    assert [call for call in engine.calls if call.startswith(("demo", "score"))] == [f"score {best} on {SPLITS[2]}"]
+    assert result.rows[0].test_value == 1.25
+    assert (project / "logs/demo/results.csv").exists()
+    more = config.model_copy(update={"confirm_top": 2})
+    engine = Trainer(project)
+    assert run(more, engine)[0].ended == "complete"
+    assert len([call for call in engine.calls if call.startswith("demo")]) == 2, "of the second best"
+
+
+def test_a_search_that_proposes_asks_before_it_trains(project: Path) -> None:
+    asked: list[int] = []
+    config = widths(project, search_strategy="bayesian", n_samples=2)
+
+    def decline(plan: Plan, n_runs: int) -> bool:
+        asked.append(n_runs)
+        return False
+
+    engine = Trainer(project)
+    result = api.search(config, engine=Engine(engine), confirm=decline, emit=lambda event, **fields: None)
+    assert (result.ended, asked, engine.calls) == ("stopped", [2], [])

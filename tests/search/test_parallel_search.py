@@ -215,6 +215,23 @@ def test_a_run_without_memory_beside_others_is_repeated_alone_and_only_then_cut(
     assert [record.state for record in latest_by_run(records_of(config)).values()] == ["finished"] * 24
 
 
+def test_a_run_that_is_to_be_alone_leaves_other_memories_alone(project: Path) -> None:
+    config = config_of(project)
+    machine = Machine(project, seconds=lambda name, epoch: 0.01, faults={"demo-run-0": [OOM]})
+    engine = Engine(*(Simulated(machine) for _ in range(4)), memories=[0, 0, 1, 1])
+    assert api.search(config, engine=engine, emit=lambda event, **fields: None).ended == "complete"
+    active: set[str] = set()
+    begun = n_beside = 0
+    for what, name in machine.log:
+        active = active | {name} if what == "begins" else active - {name} if what == "ends" else active
+        begun += (what, name) == ("begins", "demo-run-0")
+        if begun == 2 and "demo-run-0" in active:
+            assert len(active) <= 3, "two of the other memory beside it"
+            n_beside = max(n_beside, len(active) - 1)
+    assert n_beside == 2
+    assert [r.batch_size for r in records_of(config) if r.run == 0 and r.state == "running"] == [16, 16]
+
+
 def test_one_run_at_a_time_is_cut_at_once(project: Path) -> None:
     config = config_of(project)
     train(config, Machine(project, faults={"demo-run-1": [OOM]}), 1)

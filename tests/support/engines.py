@@ -40,14 +40,23 @@ def write_project(root: Path) -> Path:
 
 
 class Engine:
-    """Hands out executors of the test's own, which all train in the same memory."""
+    """Hands out executors of the test's own.
 
-    def __init__(self, *executors: Executor, cpu_threads: int | None = None) -> None:
+    Args:
+        executors: one for each slot.
+        cpu_threads: of all runs.
+        memories: number of the device of each executor; None: all train in the same memory.
+    """
+
+    def __init__(
+        self, *executors: Executor, cpu_threads: int | None = None, memories: Sequence[int] | None = None
+    ) -> None:
         self._executors, self._cpu_threads = executors, cpu_threads
+        self._memories: Sequence[int | None] = memories or [None] * len(executors)
 
     def place(self, plan: Plan, memory: MemoryUse | None, records: Sequence[Record]) -> Placement:
         """One slot for each executor."""
-        slots = tuple(Slot(f"worker {number}") for number in range(len(self._executors)))
+        slots = tuple(Slot(f"worker {number}", device) for number, device in enumerate(self._memories))
         return Placement(slots, self._cpu_threads)
 
     def executors(self, placement: Placement) -> Sequence[Executor]:

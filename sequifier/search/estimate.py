@@ -41,13 +41,14 @@ class DiskUse:
         return self.models + self.passing + self.others
 
 
-def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool = False) -> DiskUse:
+def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool = False, n_slots: int = 1) -> DiskUse:
     """The disk that a search needs; the sizes of models that exist already correct the estimate.
 
     Args:
         plan: of the search. Each run that a bayesian search has yet to propose counts like the mean of the known ones.
         records: its ledger.
         to_come_alone: leave out runs that have a result.
+        n_slots: number of runs that train, and write their models, at the same time.
     """
     config, latest = plan.config, latest_by_run(records)
     n_files = 2 * (config.export_generative_model + config.export_embedding_model)  # the best and the last weights
@@ -73,7 +74,7 @@ def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool 
     kept = len(sizes) if keep == "all" else 1 if keep == "best" else keep
     # A model is written before it is removed, and one that waits for further seeds stays until they are trained.
     waiting = len(sizes) // config.repeats if config.repeats > 1 else 0
-    passing = sizes[kept : max(kept + config.confirm_top, waiting) + 1]
+    passing = sizes[kept : max(kept + config.confirm_top, waiting) + n_slots]
     return DiskUse(round(sum(sizes[:kept])), round(sum(passing)), round(sum(others)))
 
 
@@ -91,6 +92,9 @@ class TimeLeft:
         self._seconds, self._work = 0.0, 0  # of the epochs so far: their time, and their number times size
         self._to_come: dict[int, int] = {}  # expected run -> its epochs to come
         self._epochs, self._work_left = 0, 0  # of all expected runs
+        self._n_left = 0  # expected runs with epochs to come
+        self._seen: set[int] = set()  # numbers of runs with a record, or expected
+        self._epochs_of_all, self._work_of_all = 0, 0  # of the runs seen, from the first epoch to the last
 
     def expect(self, run: PlannedRun) -> None:
         """Count a run that is to be trained, less the epochs of its last record."""
@@ -101,6 +105,7 @@ class TimeLeft:
         run, trained = self._runs.get(record.run), len(record.curve)
         if run is None:
             return
+        self._see(run)
         if trained and record.state in ("finished", "pruned"):
             self._seconds += record.seconds.get("training", 0.0) + record.seconds.get("validation", 0.0)
             self._work += trained * _size(run)
@@ -108,41 +113,62 @@ class TimeLeft:
             is_over = record.state in DONE | FAILED
             self._expect(run, run.config.training_spec.epochs if is_over else trained)
 
-    def seconds(self, *, epochs_left: float | None = None) -> float | None:
-        """Seconds for all expected runs, one after another; None before anything was measured.
+    def seconds(self, *, n_slots: int = 1, n_more: int = 0, epochs_left: float | None = None) -> float | None:
+        """Seconds until all expected runs have ended; None before anything was measured.
 
         Args:
+            n_slots: number of runs that train at the same time.
+            n_more: runs that are still to be proposed; each counts like the mean of the runs so far.
             epochs_left: of all of them together, where a pruner will not train all of them to their end.
         """
         if not self._work:
             return None
-        left = float(self._work_left)
-        if epochs_left is not None and self._epochs:
-            left *= min(epochs_left / self._epochs, 1.0)
-        return self._seconds / self._work * left
+        times = n_more / len(self._seen)
+        left = self._work_left + times * self._work_of_all
+        epochs = self._epochs + times * self._epochs_of_all
+        if epochs_left is not None and epochs:
+            left *= min(epochs_left / epochs, 1.0)
+        return self._seconds / self._work * left / min(n_slots, max(self._n_left + n_more, 1))
+
+    def _see(self, run: PlannedRun) -> None:
+        if run.number not in self._seen:
+            self._seen.add(run.number)
+            self._epochs_of_all += run.config.training_spec.epochs
+            self._work_of_all += relative_cost(run)
 
     def _expect(self, run: PlannedRun, done: int) -> None:
+        self._see(run)
         to_come = max(run.config.training_spec.epochs - done, 0)
-        more = to_come - self._to_come.get(run.number, 0)
+        before = self._to_come.get(run.number, 0)
         self._to_come[run.number] = to_come
-        self._epochs += more
-        self._work_left += more * _size(run)
+        self._n_left += (to_come > 0) - (before > 0)
+        self._epochs += to_come - before
+        self._work_left += (to_come - before) * _size(run)
 
 
-def seconds_left(waiting: Iterable[PlannedRun], known: Iterable[PlannedRun], records: Iterable[Record]) -> float | None:
-    """Seconds for runs to come, one after another; None before anything was measured.
+def seconds_left(
+    waiting: Iterable[PlannedRun],
+    known: Iterable[PlannedRun],
+    records: Iterable[Record],
+    *,
+    n_slots: int = 1,
+    n_more: int = 0,
+) -> float | None:
+    """Seconds until the runs to come have ended; None before anything was measured.
 
     Args:
         waiting: runs to come; the epochs that they have trained already are left out.
         known: all runs.
         records: the ledger.
+        n_slots: number of runs that train at the same time.
+        n_more: runs that are still to be proposed.
     """
     left = TimeLeft({run.number: run for run in known})
     for record in records:
         left.add(record)
     for run in waiting:
         left.expect(run)
-    return left.seconds()
+    return left.seconds(n_slots=n_slots, n_more=n_more)
 
 
 def _size(run: PlannedRun) -> int:

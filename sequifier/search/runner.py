@@ -232,8 +232,8 @@ class _Loop:
         forecast = agenda.forecast()
         epochs_left = None if forecast is None else forecast.expected - forecast.trained
         self._left.expect(running.run)  # it may just have been proposed
-        seconds = self._left.seconds(epochs_left=epochs_left)
         n_runs = max(len(agenda.runs), len(search.plan.runs) + search.plan.n_to_propose)
+        n_more = n_runs - len(agenda.runs)
         search.emit(
             "run_started",
             run=running.run,
@@ -241,7 +241,7 @@ class _Loop:
             until_epoch=running.task.until_epoch,
             n_done=agenda.n_settled,
             n_runs=n_runs,
-            seconds_left=None if seconds is None else seconds / min(self._slots.n_left, max(agenda.n_left, 1)),
+            seconds_left=self._left.seconds(n_slots=self._slots.n_left, n_more=n_more, epochs_left=epochs_left),
             forecast=forecast,
         )
 
@@ -265,11 +265,11 @@ def _not_promoted(record: Record) -> Record:
 def _disk_full(error: RunError, task: Task | None, search: Search, agenda: Agenda) -> RunError:
     """The error that ends a search on a full disk."""
     place = Path(place_of(error) or search.plan.config.root)
-    needed = disk_use(search.plan, search.ledger.records, to_come_alone=True).most
+    use = disk_use(search.plan, search.ledger.records, to_come_alone=True, n_slots=search.slots.n_left)
     left = "the run that is left" if agenda.n_left == 1 else f"the {agenda.n_left} runs that are left"
     where = "" if task is None else f" in {task.run.name}"
     return RunError(
         f"the disk is full, so the search ends{where}: {error.what}",
         where=f"{place} ({size_text(free_bytes(place))} free)",
-        fix=f"free about {size_text(needed)} for {left}, then run the same command again, which resumes the search",
+        fix=f"free about {size_text(use.most)} for {left}, then run the same command again, which resumes the search",
     )

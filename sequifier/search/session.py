@@ -335,13 +335,14 @@ def _emit_plan(
     placement: Placement,
 ) -> None:
     """Emit a plan, with the time, disk and memory that the rest of it needs."""
+    n_slots = len(placement.slots)
     emit(
         "planned",
         plan=plan,
         to_run=to_run,
-        disk=disk_use(plan, records) if plan.runs else None,
+        disk=disk_use(plan, records, n_slots=n_slots) if plan.runs else None,
         free_bytes=free_bytes(plan.config.root),
         memory=memory,
         placement=placement,
-        seconds_left=seconds_left(to_run, plan.runs, records),
+        seconds_left=seconds_left(to_run, plan.runs, records, n_slots=n_slots, n_more=plan.n_to_propose),
     )

@@ -33,6 +33,10 @@ def test_models_are_expected_by_their_parameters_and_as_many_as_are_kept(tmp_pat
     assert two.models == 2 * best.models
     assert everything.models > two.models
     assert everything.passing == 0
+    three_at_once = disk_use(planned(tmp_path, keep_models="best"), n_slots=3)
+    by_size = sorted((2 * (4 * run.n_parameters + 16_000) for run in planned(tmp_path).runs), reverse=True)
+    assert three_at_once.passing == sum(by_size[1:4]), "each slot may write one before any is removed"
+    assert disk_use(planned(tmp_path), n_slots=3).passing == 0
     assert best.passing == best.models, "the next one is written before the other is removed"
     assert everything.others == best.others
     assert disk_use(planned(tmp_path, export_onnx=False)).models == 0
@@ -125,3 +129,36 @@ def test_a_failed_run_that_is_trained_again_is_counted_until_it_ends(tmp_path: P
     assert left.seconds(epochs_left=1) == pytest.approx(again / 3)
     left.add(record_of(second, "failed"))
     assert left.seconds() == 0.0
+
+
+def test_time_left_is_shared_by_the_slots_as_far_as_there_are_runs_for_them(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    first, *waiting = plan.runs
+    records = [record_of(first, curve=[1.0] * 4, seconds={"training": 8.0})]
+    serial = seconds_left(waiting, plan.runs, records)
+    assert serial is not None
+    assert seconds_left(waiting, plan.runs, records, n_slots=3) == pytest.approx(serial / 3)
+    alone = seconds_left(waiting[:1], plan.runs, records)
+    assert alone is not None and seconds_left(waiting[:1], plan.runs, records, n_slots=3) == alone
+    left = TimeLeft({run.number: run for run in plan.runs})
+    for run in plan.runs:
+        left.expect(run)
+    left.add(records[0])
+    assert left.seconds(n_slots=2) == pytest.approx(serial / 2)
+    left.add(record_of(waiting[0], "failed"))
+    assert left.seconds(n_slots=8) == left.seconds(n_slots=len(waiting) - 1), "two runs have ended"
+
+
+def test_proposals_to_come_take_the_mean_time_of_the_runs_so_far(tmp_path: Path) -> None:
+    first, second, *_ = planned(tmp_path).runs
+    left = TimeLeft({run.number: run for run in (first, second)})
+    for run in (first, second):
+        left.add(record_of(run, curve=[1.0] * 4, seconds={"training": 4.0 * (run.n_parameters + 20_000)}))
+    mean = 4.0 * ((first.n_parameters + second.n_parameters) / 2 + 20_000)
+    assert left.seconds() == 0.0
+    assert left.seconds(n_more=6) == pytest.approx(6 * mean)
+    assert left.seconds(n_more=6, n_slots=4) == pytest.approx(6 * mean / 4)
+    assert left.seconds(n_more=6, epochs_left=12) == pytest.approx(3 * mean), "a pruner trains half of their epochs"
+    left.expect(second)  # begins again
+    again = left.seconds(n_more=2)
+    assert again == pytest.approx(2 * mean + 4.0 * (second.n_parameters + 20_000))

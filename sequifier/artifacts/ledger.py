@@ -67,7 +67,8 @@ class Record(BaseModel):
     seconds: dict[str, float] = Field(default_factory=dict)  # by stage, and `total`
     peak_memory_bytes: int | None = None
     error: str | None = None
-    # What a result depends on besides its settings; None in records of versions that did not store it.
+    # What a result depends on besides its settings; None in records of versions that did not store it. A record of a
+    # start (`running`) has the number of threads, and none of the others.
     device: str | None = None  # the GPU with its driver, or the processor
     device_index: str | None = None  # the GPU's number on its machine, or its UUID; None for other devices
     products: str | None = None  # number format of matrix products

@@ -33,7 +33,7 @@ class Execution(StrictModel):
         "auto",
         description="Devices that train at the same time: a number of them, a list of the numbers of GPUs, `all`, or "
         "`auto`. `auto` trains one run after another on a GPU; on a CPU it starts a worker with one thread for each "
-        "core, where no model is wider than 256 and all workers fit into memory, and else one worker with all threads. "
+        "core, or as many as fit into memory, where no model is wider than 256, and else one worker with all threads. "
         "1 trains one run after another. On a CPU, N starts N workers, which share its cores. The plan of a search "
         "prints what is used and why.",
         json_schema_extra=about(

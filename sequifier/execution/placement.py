@@ -1,9 +1,11 @@
 """Where the runs of a search train on this machine: on which devices, how many at a time, with how many threads.
 
-On a CPU the last digits of a run depend on its number of threads, among which sums are split. So this number follows
-from the config and the machine, or from the ledger, but never from how many runs are left.
+On a CPU the last digits of a run depend on its number of threads, among which sums are split, and on every device a
+run resumes only with the number that it began with. So this number follows from the config and the machine, or from the
+ledger, but never from how many runs are left nor from how many workers fit into memory.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,6 +29,8 @@ WIDEST = 256
 USABLE = 0.9
 """Proportion of the memory that workers may fill. The rest is for the search process and for files that are read."""
 
+_POLARS = "POLARS_MAX_THREADS"
+
 
 def place(plan: Plan, memory: MemoryUse | None, records: Sequence[Record], machine: Machine) -> Placement:
     """Decide where the runs of a search train.
@@ -47,11 +51,12 @@ def place(plan: Plan, memory: MemoryUse | None, records: Sequence[Record], machi
     if device == "cpu" or (device == "auto" and not machine.gpus):
         placement = _on_cpu(plan, memory, records, machine, n_runs)
     elif device in ("auto", "cuda") and machine.gpus:
-        placement = _on_gpus(config, machine, n_runs)
+        placement = _on_gpus(config, records, machine, n_runs)
     else:  # where there is no such device, its check before the first run reports it
         number = int(device.partition(":")[2] or 0)
         bytes_of = [gpu.memory for gpu in machine.gpus if gpu.number == number]
-        placement = _one_after_another(config, f"on {device}", number, bytes_of[0] if bytes_of else None)
+        threads = _written(_decided_threads(config, records, machine)[0], config, machine)
+        placement = _one_after_another(threads, f"on {device}", number, bytes_of[0] if bytes_of else None)
     return placement if n_runs else replace(placement, sentences=())
 
 
@@ -69,30 +74,32 @@ def _check_devices(config: SearchConfig, device: str, gpus: Sequence[Gpu]) -> No
         fix = "write numbers of these" if gpus else "leave it out, or write a number of workers"
     elif isinstance(devices, int) and gpus and devices > len(gpus):
         wrong = f"{devices} are more than there are: {_listed(gpus)}"
-        fix = f"write {len(gpus)} or all; runs_per_device: 2 trains two runs on each GPU"
+        fix = f"write {len(gpus)} or all; runs_per_device: 2 trains two runs on each GPU, device: cpu uses the CPU"
     if wrong:
         raise ConfigError([Problem("execution.devices", wrong, fix=fix)])
 
 
-def _on_gpus(config: SearchConfig, machine: Machine, n_runs: int) -> Placement:
+def _on_gpus(config: SearchConfig, records: Sequence[Record], machine: Machine, n_runs: int) -> Placement:
     devices, each, gpus = config.execution.devices, config.execution.runs_per_device, machine.gpus
+    threads, _ = _decided_threads(config, records, machine)  # the digits of a GPU do not depend on it
     if isinstance(devices, list):
         used = tuple(gpus[number] for number in devices)
     else:
         used = gpus if devices == "all" else gpus[: 1 if devices == "auto" else devices]
     memory = min((gpu.memory for gpu in used if gpu.memory is not None), default=None)
-    if len(used) * each == 1 and used[0] is gpus[0]:
+    n_places = len(used) * each
+    if n_places == 1 and not isinstance(devices, list):  # a list always means its GPUs and no other
         more = f"; execution.devices: all uses all {len(gpus)}" if devices == "auto" and len(gpus) > 1 else ""
-        return _one_after_another(config, f"on GPU {_named(used[0])}{more}", used[0].number, memory)
+        where = f"on GPU {_named(used[0])}{more}"
+        return _one_after_another(_written(threads, config, machine), where, used[0].number, memory)
+    if threads is None and n_places > 1:
+        threads = max(1, machine.cores // n_places)
     places = [gpu for _ in range(each) for gpu in used][: max(n_runs, 1)]
-    threads = config.cpu_threads or max(1, machine.cores // len(places))
-    waiting = _waiting(len(places), threads)
-    slots = [
-        Slot(f"worker {number}", gpu.number, {gpu.variable: gpu.key, **waiting}) for number, gpu in enumerate(places)
-    ]
+    sharing = _sharing_cores(len(places), threads or machine.processors)
+    slots = [Slot(gpu.number, {gpu.variable: gpu.key, **sharing}) for gpu in places]
     numbers = ", ".join(str(gpu.number) for gpu in used)
     sentence = f"{counted(len(slots), 'worker')} on {'GPU' if len(used) == 1 else 'GPUs'} {numbers}"
-    return Placement(tuple(slots), threads, (sentence,), memory)
+    return Placement(tuple(slots), _written(threads, config, machine), (sentence,), memory)
 
 
 def _on_cpu(
@@ -113,8 +120,10 @@ def _on_cpu(
     if n_workers < wanted:
         assert memory is not None
         here, needed = size_text(machine.memory), size_text(memory.process)
-        sentences.append(f"memory is enough for {n_workers} of {wanted} workers: {here} here, {needed} for each")
-    if threads is None and n_workers > 1:
+        sentences.append(
+            f"memory is enough for {n_workers} of {wanted} workers: 90 % of {here} here, {needed} for each"
+        )
+    if threads is None and wanted > 1:
         threads = max(1, cores // wanted) if isinstance(devices, int) else 1
     if n_workers > max(n_runs, 1):
         n_workers, why = max(n_runs, 1), f"{why}; {counted(n_runs, 'run')} to train"
@@ -123,10 +132,8 @@ def _on_cpu(
     if config.execution.runs_per_device > 1:
         sentences.append("execution.runs_per_device has no effect on a CPU")
     first = f"{_work(n_workers, threads)} ({why})"
-    if threads == machine.processors and config.cpu_threads is None:
-        threads = None  # the same number, and the word of earlier releases for it
-    slots = tuple(Slot(f"worker {number}", None, _waiting(n_workers, threads or cores)) for number in range(n_workers))
-    return Placement(slots, threads, (first, *sentences), machine.memory)
+    slots = (Slot(None, _sharing_cores(n_workers, threads or machine.processors)),) * n_workers
+    return Placement(slots, _written(threads, config, machine), (first, *sentences), machine.memory)
 
 
 def _decided_threads(config: SearchConfig, records: Sequence[Record], machine: Machine) -> tuple[int | None, list[str]]:
@@ -141,6 +148,14 @@ def _decided_threads(config: SearchConfig, records: Sequence[Record], machine: M
     return given, [f"{here}, but {stored} threads in the ledger: the last digits of losses differ"]
 
 
+def _written(threads: int | None, config: SearchConfig, machine: Machine) -> int | None:
+    """The number of threads as run files say it: None is one for each processor, the word of earlier releases for it.
+
+    A run resumes only where its file says what it said before.
+    """
+    return None if threads == machine.processors and config.cpu_threads is None else threads
+
+
 def _widest(plan: Plan) -> int:
     """The largest width that a run of this search can have."""
     searched = plan.config.searched("dim_model")
@@ -148,14 +163,22 @@ def _widest(plan: Plan) -> int:
     return int(max([*widths, *(run.config.model_spec.dim_model for run in plan.runs)]))
 
 
-def _one_after_another(config: SearchConfig, where: str, device: int, memory: int | None) -> Placement:
-    """One worker that chooses its device and threads by the run file alone, as `train` does."""
-    return Placement((Slot("worker 0", device),), config.cpu_threads, (f"one run after another {where}",), memory)
+def _one_after_another(threads: int | None, where: str, device: int, memory: int | None) -> Placement:
+    """One worker that chooses its device by the run file alone, as `train` does."""
+    return Placement((Slot(device),), threads, (f"one run after another {where}",), memory)
 
 
-def _waiting(n_workers: int, threads: int) -> dict[str, str]:
-    """How threads of workers that share the cores wait for each other, see execution/threads.py."""
-    return spinning(SPINS_BESIDE_OTHERS) if n_workers > 1 and threads > 1 else {}
+def _sharing_cores(n_workers: int, threads: int) -> dict[str, str]:
+    """Variables of workers that share the cores: each library has as many threads as torch, and none spins for long.
+
+    Args:
+        n_workers: that train at the same time.
+        threads: of each of them.
+    """
+    if n_workers == 1:
+        return {}
+    pool = {} if _POLARS in os.environ else {_POLARS: str(threads)}  # else polars has one for each processor
+    return pool | (spinning(SPINS_BESIDE_OTHERS) if threads > 1 else {})
 
 
 def _work(n_workers: int, threads: int | None) -> str:

@@ -1,5 +1,6 @@
 """One task of a search, from its first attempt to its result: retries, smaller batches, records in the ledger."""
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
@@ -185,6 +186,8 @@ class Attempts:
     def note(self, state: State, *, error: str | None = None, **fields: Any) -> Record:
         """Append a record of this attempt to the ledger."""
         before = self._run.record
+        if state == "running":  # by which a search that dies before its first result keeps its number
+            fields["cpu_threads"] = self._run.config.cpu_threads or os.cpu_count() or 1
         if state in ("running", "interrupted") and "curve" not in fields and before is not None:
             fields["curve"] = before.curve  # what a pruner goes by, should the search die now
         record = self._run.new_record(

@@ -13,12 +13,10 @@ class Slot:
     """A place for one run at a time.
 
     Attributes:
-        name: for logs, `worker 0`.
         device: number of its GPU; None for the CPU. Slots of one device share its memory.
         environment: variables that the process of this slot gets, beside those of the search.
     """
 
-    name: str
     device: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 

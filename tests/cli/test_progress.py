@@ -28,7 +28,7 @@ def test_the_needs_of_a_search_are_said_as_far_as_they_are_known() -> None:
 
 def placed(*devices: int | None) -> Placement:
     """A placement with 16 GB for each device."""
-    return Placement(tuple(Slot("worker", device) for device in devices), memory=16_000_000_000)
+    return Placement(tuple(Slot(device) for device in devices), memory=16_000_000_000)
 
 
 def test_the_memory_of_training_is_said_with_a_warning_where_the_machine_has_less() -> None:

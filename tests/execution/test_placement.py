@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sequifier.artifacts.ledger import Record
+from sequifier.artifacts.ledger import Record, State
 from sequifier.errors import ConfigError
 from sequifier.execution.machine import Gpu, Machine
 from sequifier.execution.placement import place
@@ -48,17 +48,16 @@ def of(placement: Placement) -> tuple[int, int | None]:
     return len(placement.slots), placement.cpu_threads
 
 
-def trained(threads: int | None, number: int = 0) -> Record:
+def trained(threads: int | None, number: int = 0, state: State = "finished") -> Record:
     """A record of a run of the placed search."""
     values = {"dropout": [number / 100 for number in range(20)]}
     run = plan_of(search(model={"dim_model": 64, "n_head": 2}, training=values)).runs[number]
-    return record_of(run, cpu_threads=threads)
+    return record_of(run, state, cpu_threads=threads)
 
 
 def test_small_models_train_side_by_side_on_the_cores_of_a_cpu() -> None:
     placement = placed()
     assert of(placement) == (8, 1)
-    assert [slot.name for slot in placement.slots] == [f"worker {number}" for number in range(8)]
     assert {slot.device for slot in placement.slots} == {None} and not placement.is_on_gpu
     assert placement.sentences == ("8 workers with one thread each (8 cores; the widest model has 64)",)
     assert of(placed(gpus=H100, device="cpu")) == (8, 1)
@@ -83,13 +82,17 @@ def test_one_core_trains_one_run_after_another() -> None:
     assert placement.sentences == ("one run after another with all threads (1 core)",)
 
 
-def test_memory_for_some_workers_starts_fewer_and_for_one_gives_it_all_threads() -> None:
+def test_memory_for_some_workers_starts_fewer_with_the_same_number_of_threads() -> None:
     use = MemoryUse(10**6, GB, 0)  # and 350 MB for libraries
     some = placed(memory=use, machine_memory=5 * GB)
     assert of(some) == (3, 1), "0.9 x 5.0 GB / 1.35 GB"
-    assert some.sentences[1] == "memory is enough for 3 of 8 workers: 5.0 GB here, 1.4 GB for each"
-    assert of(placed(memory=use, machine_memory=2 * GB)) == (1, None)
-    assert of(placed(memory=use, machine_memory=GB)) == (1, None), "the plan warns, and the run ends as oom"
+    assert some.sentences[1] == "memory is enough for 3 of 8 workers: 90 % of 5.0 GB here, 1.4 GB for each"
+    one = placed(memory=use, machine_memory=2 * GB)
+    assert of(one) == (1, 1), "digits do not depend on the memory"
+    assert one.sentences[0] == "one run after another with one thread (8 cores; the widest model has 64)"
+    assert one.sentences[1].startswith("memory is enough for 1 of 8 workers")
+    assert of(placed(memory=use, machine_memory=2 * GB, width=512)) == (1, None)
+    assert of(placed(memory=use, machine_memory=GB)) == (1, 1), "the plan warns, and the run ends as oom"
     assert of(placed(memory=MemoryUse(10**6, GB, 2 * GB), machine_memory=8 * GB)) == (2, 1), "each has the data"
 
 
@@ -157,6 +160,32 @@ def test_a_search_that_began_with_all_threads_continues_with_them() -> None:
     assert any("cpu_threads is 2, as in the ledger" in sentence for sentence in placement.sentences)
 
 
+def test_a_search_that_was_killed_before_its_first_result_keeps_its_number_of_threads() -> None:
+    serial = placed(execution={"devices": 1})
+    assert of(serial) == (1, None)
+    assert of(placed(records=[trained(16, state="running")])) == (1, None), "16 processors: then null, as in its file"
+    assert of(placed(records=[trained(4, state="running"), trained(1, 1)])) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("n_gpus", "execution"),
+    [(4, {"devices": "all"}), (4, {"devices": [1, 3]}), (1, {"runs_per_device": 2}), (4, {}), (4, {"devices": [2]})],
+)
+def test_on_gpus_the_number_of_threads_does_not_change_while_a_search_runs(
+    n_gpus: int, execution: dict[str, Any]
+) -> None:
+    """A run resumes from its checkpoint only where its file says the number that it began with."""
+    first = placed(gpus=H100[:n_gpus], execution=execution)
+    started = trained(first.cpu_threads or 16, 0, "running")
+    for n_done in range(1, 20):
+        done = [trained(first.cpu_threads or 16, number) for number in range(1, n_done)]
+        later = placed(gpus=H100[:n_gpus], execution=execution, records=[started, *done])
+        assert later.cpu_threads == first.cpu_threads, n_done
+    fewer = placed(gpus=H100[:1], records=[started])
+    assert fewer.cpu_threads == first.cpu_threads, "on another number of GPUs too"
+    assert placed(gpus=H100, execution={"devices": "all"}, records=[trained(16)]).cpu_threads is None, "was serial"
+
+
 def test_another_number_than_that_of_the_ledger_is_said() -> None:
     placement = placed(records=[trained(2)], cpu_threads=4)
     assert of(placement) == (2, 4)
@@ -170,11 +199,26 @@ def test_threads_of_several_workers_wait_as_beside_others(monkeypatch: pytest.Mo
     for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(variable, raising=False)
     (first, _) = placed(execution={"devices": 2}).slots
-    assert first.environment == {"GOMP_SPINCOUNT": "3000"}
-    assert placed().slots[0].environment == {}, "one thread waits for no other"
+    assert first.environment["GOMP_SPINCOUNT"] == "3000"
+    assert "GOMP_SPINCOUNT" not in placed().slots[0].environment, "one thread waits for no other"
     assert placed(execution={"devices": 1}).slots[0].environment == {}
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
-    assert placed(execution={"devices": 2}).slots[0].environment == {}
+    assert "GOMP_SPINCOUNT" not in placed(execution={"devices": 2}).slots[0].environment
+
+
+def test_workers_that_share_the_cores_have_as_many_threads_of_polars_as_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pools(**values: Any) -> set[str | None]:
+        return {slot.environment.get("POLARS_MAX_THREADS") for slot in placed(**values).slots}
+
+    monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+    assert pools() == {"1"}
+    assert pools(execution={"devices": 2}) == {"4"}
+    assert pools(gpus=H100, execution={"devices": "all"}) == {"2"}
+    assert pools(execution={"devices": 1}) == {None} == pools(gpus=H100), "one worker has the machine"
+    monkeypatch.setenv("POLARS_MAX_THREADS", "3")
+    assert pools() == {None}, "the user's"
 
 
 def test_with_a_gpu_runs_train_one_after_another_as_without_this_section() -> None:
@@ -188,14 +232,16 @@ def test_with_a_gpu_runs_train_one_after_another_as_without_this_section() -> No
     assert of(placed(gpus=H100, cpu_threads=3)) == (1, 3)
 
 
-@pytest.mark.parametrize(("devices", "expected"), [("all", [0, 1, 2, 3]), (2, [0, 1]), ([3, 1], [3, 1]), ([2], [2])])
+@pytest.mark.parametrize(
+    ("devices", "expected"), [("all", [0, 1, 2, 3]), (2, [0, 1]), ([3, 1], [3, 1]), ([2], [2]), ([0], [0])]
+)
 def test_several_gpus_have_a_worker_each_that_sees_no_other(devices: Any, expected: list[int]) -> None:
     placement = placed(gpus=H100, execution={"devices": devices})
     assert [slot.device for slot in placement.slots] == expected
     keys = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in placement.slots]
     assert keys == [f"GPU-{number}{number}" for number in expected]
     assert placement.is_on_gpu and placement.runs_per_device == 1
-    assert placement.cpu_threads == 8 // len(expected)
+    assert placement.cpu_threads == (8 // len(expected) if len(expected) > 1 else None)
 
 
 def test_runs_that_share_a_gpu_are_spread_over_the_gpus_first() -> None:
@@ -240,7 +286,7 @@ def test_a_gpu_that_is_named_by_the_device_is_used_alone() -> None:
         (
             {"gpus": H100[:2], "execution": {"devices": 3}},
             "3 are more than there are: this machine has 2 GPUs: 0 (NVIDIA H100), 1 (NVIDIA H100)",
-            "write 2 or all; runs_per_device: 2 trains two runs on each GPU",
+            "write 2 or all; runs_per_device: 2 trains two runs on each GPU, device: cpu uses the CPU",
         ),
         (
             {"gpus": H100, "device": "cpu", "execution": {"devices": [0, 1]}},

@@ -22,7 +22,7 @@ def record(run: int, state: str = "finished", **facts: Any) -> Record:
 
 
 def test_equal_runs_and_runs_without_a_result_say_nothing() -> None:
-    running = record(2, "running")
+    running = record(2, "running", cpu_threads=9)  # what it starts with, without the other facts
     assert difference_warning([record(0, **HERE), record(1, **HERE), running, record(3, "failed")]) is None
     assert difference_warning([]) is None
 

@@ -1,6 +1,7 @@
 """Searches that train several runs at once, with engines that train nothing; kills and faults included."""
 
 import errno
+import os
 import random
 import threading
 from collections import Counter
@@ -123,6 +124,40 @@ def test_a_grid_trains_the_same_runs_with_the_same_results_as_one_after_another(
     assert known == [2 * number for number in range(24)], "one after another, each start knows all records"
 
 
+@pytest.mark.parametrize("threads", [3, None])
+def test_a_search_that_is_killed_before_its_first_result_has_the_number_of_threads_of_its_runs(
+    project: Path, threads: int | None
+) -> None:
+    def kill(event: str, **fields: Any) -> None:
+        if event == "epoch":
+            raise KilledError
+
+    config = config_of(project)
+    with pytest.raises(KilledError):
+        engine = Engine(Simulated(Machine(project)), cpu_threads=threads)
+        api.search(config, engine=engine, emit=kill)
+    (record,) = records_of(config)
+    assert record.state == "running"
+    assert record.cpu_threads == (threads or os.cpu_count()), "null means one for each processor"
+
+
+def test_the_time_left_counts_runs_to_propose_and_is_shared_by_the_workers(project: Path) -> None:
+    """Each run of 4 epochs takes 0.5 s; their sizes, and so the expected times, differ by less than a half."""
+    left: dict[str, list[Any]] = {"planned": [], "run_started": []}
+
+    def emit(event: str, **fields: Any) -> None:
+        if event in left:
+            left[event].append(fields["seconds_left"])
+
+    train(config_of(project, search_strategy="bayesian", n_samples=8), Machine(project), 1, emit=emit)
+    assert left["planned"] == left["run_started"][:1] == [None]
+    expected = [0.5 * n_left for n_left in range(7, 0, -1)]
+    assert left["run_started"][1:] == pytest.approx(expected, rel=0.5)
+    train(config_of(project, search_strategy="bayesian", n_samples=20), Machine(project), 3, emit=emit)
+    assert left["planned"][1:] == [pytest.approx(0.5 * 12 / 3, rel=0.5)]
+    assert left["run_started"][8] == pytest.approx(left["planned"][1], rel=0.3), "one rule for both"
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("root", "n_slots"),
@@ -181,7 +216,7 @@ def test_a_search_that_is_killed_again_and_again_loses_and_repeats_nothing(
 
 OOM = {"event": "failed", "kind": "oom", "stage": "training", "error": "out of memory"}
 CRASH = {"event": "died", "signal": 11, "code": -11, "kernel_oom": False, "stderr": ""}
-HANG = {**CRASH, "stalled_seconds": 600.0, "doing": "hook.on_epoch"}
+HANG = {**CRASH, "stalled_seconds": 600.0, "doing": "hook.on_epoch", "log": "worker-1.log"}
 ERROR = {"event": "failed", "kind": "error", "stage": "training", "error": "ValueError: no"}
 DISK = {"event": "failed", "kind": "disk", "stage": "training", "error": "no space left", "where": ""}
 SHARED = {"event": "failed", "kind": "shared", "stage": "load", "error": "the data changed"}

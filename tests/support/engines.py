@@ -56,8 +56,7 @@ class Engine:
 
     def place(self, plan: Plan, memory: MemoryUse | None, records: Sequence[Record]) -> Placement:
         """One slot for each executor."""
-        slots = tuple(Slot(f"worker {number}", device) for number, device in enumerate(self._memories))
-        return Placement(slots, self._cpu_threads)
+        return Placement(tuple(map(Slot, self._memories)), self._cpu_threads)
 
     def executors(self, placement: Placement) -> Sequence[Executor]:
         """The executors."""

@@ -168,7 +168,7 @@ def describe_death(event: Mapping[str, Any]) -> str:
     if event.get("stalled_seconds") is not None:
         return (
             f"the worker did nothing for {event['stalled_seconds']:.0f} s (no event, no processor time, nothing read), "
-            f"so it was ended: {event['doing']} never ended"
+            f"so it was ended: {event['doing']} never ended; its stacks are in {event['log']}"
         )
     number, printed = event["signal"], last_words(event["stderr"])
     how = ending(event["code"] if number is None else -number)

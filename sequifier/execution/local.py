@@ -221,7 +221,9 @@ class LocalExecutor:
                 if event["event"] == "heartbeat":
                     if "moved" in event and idle.add(_activity(event), counts=event["counts"]) >= self._stall_seconds:
                         self._show_stacks()
-                        yield self._death(None, stalled_seconds=idle.seconds, doing=event["doing"])
+                        yield self._death(
+                            None, stalled_seconds=idle.seconds, doing=event["doing"], log=self._log_path.name
+                        )
                         return
                     continue
                 idle.reset()

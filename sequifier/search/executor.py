@@ -11,7 +11,7 @@ when the command has ended. An event is a dict with its name under "event":
       full, "shared": every other run would fail like this, "error"), `stage`, `error` and `where`;
     - `timeout` with `seconds`;
     - `died` with `signal`, `code`, `kernel_oom` (the kernel's out-of-memory killer struck meanwhile), `stderr`, and
-      `silent_seconds` or `stalled_seconds` with `doing` where the executor ended it.
+      `silent_seconds` or `stalled_seconds` with `doing` and `log`, the file of its stacks, where the executor ended it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 from sequifier.artifacts.atomic import check_writable
-from sequifier.artifacts.checkpoint import epoch_path, resume_path
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.callbacks import Emit
@@ -18,7 +17,13 @@ from sequifier.model.products import float32_products
 from sequifier.params import param_scope
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import UNFINISHED, Ended, RunRecord, RunResult, facts, open_record
-from sequifier.training.checkpoints import Resume, begin_afresh, find_checkpoint, save_checkpoints
+from sequifier.training.checkpoints import (
+    Resume,
+    begin_afresh,
+    close_checkpoints,
+    find_checkpoint,
+    save_checkpoints,
+)
 from sequifier.training.limits import NO_LIMITS, Limits
 from sequifier.training.loop import Calls, DivergedError, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
@@ -71,7 +76,9 @@ def run(
         ended, error = _train(ready, record, seconds, limits, should_stop)
         files = record.write_unit_sums()
         if ended not in UNFINISHED:
-            files |= _close_checkpoint(ready, ended, seconds, emit)
+            if ended != "pruned":
+                files |= _export(ready, ended, seconds, emit)
+            close_checkpoints(ready.config, ready.state.progress, ready.config.root / "checkpoints")
         seconds["total"] = time.perf_counter() - started
         result = _result(ready, ended, error, seconds, {"record": record.path, **files})
         record.finish(result)
@@ -158,15 +165,9 @@ def _sample(ready: Prepared) -> str:
     return f"sample after step {state.progress.step}:\n{text}"
 
 
-def _close_checkpoint(ready: Prepared, ended: Ended, seconds: dict[str, float], emit: Emit) -> dict[str, str]:
-    """Export the models of a run that has ended, and remove the checkpoint it would have resumed from.
-
-    A pruned run is not exported: its checkpoint becomes the checkpoint of an epoch, which `sequifier export` reads.
-    """
-    config, progress, folder = ready.config, ready.state.progress, ready.config.root / "checkpoints"
-    if ended == "pruned":
-        resume_path(folder, config.model_name).replace(epoch_path(folder, config.model_name, progress.epoch))
-        return {}
+def _export(ready: Prepared, ended: Ended, seconds: dict[str, float], emit: Emit) -> dict[str, str]:
+    """Export the models of a run that has ended; returns the files."""
+    config = ready.config
     emit("stage", stage="export")
     before = time.perf_counter()
     files = export_models(
@@ -175,11 +176,10 @@ def _close_checkpoint(ready: Prepared, ended: Ended, seconds: dict[str, float], 
         _versions(ready.state, with_last=ended != "diverged"),
         config,
         ready.metadata,
-        last_epoch=progress.epoch,
+        last_epoch=ready.state.progress.epoch,
         root=config.root,
     )
     seconds["export"] = time.perf_counter() - before
-    resume_path(folder, config.model_name).unlink(missing_ok=True)
     return files
 
 

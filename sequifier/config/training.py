@@ -242,7 +242,7 @@ class TrainingSpec(StrictModel):
     save_interval_epochs: int = Field(
         1,
         gt=0,
-        description="Number of epochs between checkpoints.",
+        description="Number of epochs between checkpoints; the last epoch of a run has one in any case.",
         json_schema_extra=about(
             unit="epochs",
             interacts="keep_checkpoints; a run resumes from its last epoch in any case",

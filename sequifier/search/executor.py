@@ -62,7 +62,8 @@ class Executor(Protocol):
         Args:
             config_path: the run file.
             data: fingerprint of the data that the run was planned on; other data are refused.
-            resume: "never" to begin at step 0, "matching" to resume from the run's own checkpoint where one fits.
+            resume: "never" to begin at step 0, "matching" to resume from the run's own last checkpoint where one fits.
+                A run whose training has ended has one too: the search may have died before it wrote the result down.
             until_epoch: pause after this epoch.
             thresholds: epoch -> the worst value of the metric with which the run continues after it.
             timeout_seconds: time limit of this attempt.

@@ -1,6 +1,6 @@
 """The checkpoint from which a run resumes, and the checkpoints that it writes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +18,16 @@ from sequifier.artifacts.checkpoint import (
     write_checkpoint,
 )
 from sequifier.artifacts.read_file import wrap_read_errors
-from sequifier.config.fields import MAY_DIFFER_ON_RESUME, run_fields
+from sequifier.config.fields import COUNTED, MAY_DIFFER_ON_RESUME, run_fields
 from sequifier.config.identity import plain
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError, RunError
-from sequifier.training.state import TrainState
+from sequifier.training.state import Progress, TrainState
 
 Resume = Literal["auto", "always", "matching", "never"]
 """auto: resume an unfinished run, with an error if its config or data differ; always: resume a finished run too, from
-its last checkpoint; matching: like auto, but start afresh where they differ; never: start afresh."""
+its last checkpoint; matching: like always, but start afresh where they differ, also in `epochs` and whatever else may
+differ in the others: the run has the result that it would have had undisturbed; never: start afresh."""
 
 
 def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume: Resume) -> dict[str, Any] | None:
@@ -45,16 +46,17 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
     if resume == "never":
         return None
     path = resume_path(folder, config.model_name)
-    if path.exists():
-        content = read_checkpoint(path)
-    else:
-        saved = [found[-1][1] for found in _saved(folder, config.model_name) if found] if resume == "always" else []
-        if not saved:
-            return None
-        contents = {path: read_checkpoint(path) for path in saved}
-        path, content = max(contents.items(), key=lambda item: _how_far(item[1]))
+    content = read_checkpoint(path) if path.exists() else None
+    if resume != "auto":
+        for count, found in zip(("epoch", "step"), _saved(folder, config.model_name), strict=True):
+            if found and (content is None or found[-1][0] > content["progress"][count]):
+                path = found[-1][1]
+                content = read_checkpoint(path)
+    if content is None:
+        return None
     with wrap_read_errors("the checkpoint", path, fix="remove it, or start afresh with --no-resume", error=ModelError):
-        differing = _differing(content["config"], config.model_dump(mode="json"))
+        may_differ = MAY_DIFFER_ON_RESUME - (set(COUNTED) if resume == "matching" else set())
+        differing = _differing(content["config"], config.model_dump(mode="json"), may_differ)
         if content["fingerprint"] != fingerprint:
             differing.append(f"the data ({content['fingerprint']} -> {fingerprint})")
     # Versions that did not store the number had 1. A run must not mix two arithmetics.
@@ -124,14 +126,38 @@ def save_checkpoints(
         written.append(step_path(folder, name, progress.step))
     for path in written:
         write_checkpoint(path, content)
-    if spec.keep_checkpoints is not None:
-        for found, now in zip(_saved(folder, name), (progress.epoch, progress.step), strict=True):
-            # A run that was killed before it could resume from a higher number has that number's file already.
-            for _, old in [entry for entry in found if entry[0] <= now][: -spec.keep_checkpoints]:
-                old.unlink()
+    _remove_old(config, progress, folder)
     if progress.epoch < spec.epochs:
         write_checkpoint(resume_path(folder, name), content)
     return written
+
+
+def close_checkpoints(config: TrainConfig, progress: Progress, folder: Path) -> None:
+    """Turn the checkpoint from which an interrupted run resumes into one of its last epoch, where that has none.
+
+    A run that has ended then resumes at its end: a search needs that when it dies before the run's result is in its
+    ledger. `sequifier export` reads the checkpoint too.
+    """
+    path, last = resume_path(folder, config.model_name), epoch_path(folder, config.model_name, progress.epoch)
+    # A run that diverged may have saved a step since its last epoch.
+    ended = progress.history[-1]["step"] if progress.history else 0
+    newer = [step for step, _ in step_checkpoints(folder, config.model_name) if step > ended]
+    if last.exists() or newer or not progress.epoch:
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.replace(last)
+        _remove_old(config, progress, folder)
+
+
+def _remove_old(config: TrainConfig, progress: Progress, folder: Path) -> None:
+    """Remove the checkpoints that `keep_checkpoints` does not keep."""
+    n_kept = config.training_spec.keep_checkpoints
+    if n_kept is None:
+        return
+    for found, now in zip(_saved(folder, config.model_name), (progress.epoch, progress.step), strict=True):
+        # A run that was killed before it could resume from a higher number has that number's file already.
+        for _, old in [entry for entry in found if entry[0] <= now][:-n_kept]:
+            old.unlink()
 
 
 def _saved(folder: Path, name: str) -> tuple[list[tuple[int, Path]], list[tuple[int, Path]]]:
@@ -139,17 +165,13 @@ def _saved(folder: Path, name: str) -> tuple[list[tuple[int, Path]], list[tuple[
     return epoch_checkpoints(folder, name), step_checkpoints(folder, name)
 
 
-def _how_far(content: Mapping[str, Any]) -> tuple[int, int]:
-    return content["progress"]["step"], content["progress"]["epoch"]
-
-
-def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any], may_differ: Set[str]) -> list[str]:
     old, new = _flat(before), _flat(now)
     for field in run_fields():
         # A field of a later version: its default is what there was before it.
         if field.key not in old and not field.info.default_factory_takes_validated_data:
             old[field.key] = plain(field.info.get_default(call_default_factory=True))
-    compared = sorted((old.keys() | new.keys()) - MAY_DIFFER_ON_RESUME)
+    compared = sorted((old.keys() | new.keys()) - may_differ)
     keys = [key for key in compared if old.get(key) != new.get(key)]
     return [f"{key} ({old.get(key)} -> {new.get(key)})" for key in keys]
 

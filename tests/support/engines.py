@@ -81,7 +81,7 @@ class Machine:
     ) -> None:
         self.root, self.seconds = root, seconds
         self.faults = {name: list(events) for name, events in (faults or {}).items()}
-        self.trained: dict[str, int] = {}  # epochs in the checkpoint of each run
+        self.trained: dict[str, int] = {}  # epochs in the last checkpoint of each run, which stays when it has ended
         self.log: list[tuple[str, str]] = []  # what happened (begins, epoch, ends) and to which run
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()

@@ -179,7 +179,8 @@ def test_explain_finds_fields_and_names(run: Run, words: str, parts: list[str]) 
         ("AdmW", "`AdamW`"),
         ("train.sead", "`seed`"),
         ("pateince", "did you mean `training_spec.early_stopping_epochs`?"),
-        ("k-fold", "`sequifier config reference` lists all fields"),
+        ("k-fold", "did you mean `split_column`?"),
+        ("chocolate", "`sequifier config reference` lists all fields"),
         ("alice_in", "`sequifier config reference` lists all fields"),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_damaged_model_is_named(trained: Path, damage: Callable[[Path], Any], 
         (model("mixed"), {"autoregression": True}, ModelError, "the model reads price, which it does not predict"),
         (model("one"), {"sample_from_distribution_columns": "itme"}, ConfigError, "did you mean `item`?"),
         (model("one"), {"sampler": "none.yaml:min_p"}, ConfigError, "no such file or folder"),
-        (model("one"), {"read_format": "raw"}, ConfigError, "read_format: raw requires the CSV or Parquet file"),
+        (model("one"), {"read_format": "raw"}, ConfigError, "read_format: raw requires the CSV, Parquet or XES file"),
         (
             model("one"),
             {"read_format": "raw", "data_path": "data/shop.csv", "autoregression": True},

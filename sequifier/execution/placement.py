@@ -149,7 +149,7 @@ def _decided_threads(config: SearchConfig, records: Sequence[Record], machine: M
 
 
 def _written(threads: int | None, config: SearchConfig, machine: Machine) -> int | None:
-    """The number of threads as run files say it: None is one for each processor, the word of earlier releases for it.
+    """The number of threads as run files have it: None is one for each processor, as earlier releases write it.
 
     A run resumes only where its file says what it said before.
     """

@@ -71,7 +71,7 @@ def _on_cuda(path: Path, number: int, deterministic: bool) -> tuple[Any | None, 
     """Return a session on a GPU, or None and the reason why there is none."""
     import onnxruntime
 
-    # onnxruntime finds the libraries of CUDA that pip has installed only if it is told to, and prints what it misses.
+    # onnxruntime finds the CUDA libraries that pip has installed only after this call, which prints what is missing.
     printed = io.StringIO()
     if hasattr(onnxruntime, "preload_dlls"):
         with redirect_stdout(printed):

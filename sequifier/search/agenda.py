@@ -153,19 +153,14 @@ class Agenda:
     def waiting(self) -> list[PlannedRun]:
         """Known runs to hand out that have no result, those in flight included."""
         self._read()
-        return [self._with_record(number) for number in self.runs if number not in self._settled | self._left_out]
+        others = self._settled | self._left_out
+        return [self._with_record(number) for number in self.runs if number not in others]
 
     @property
     def n_settled(self) -> int:
         """Number of runs to hand out that have a result."""
         self._read()
         return len(self._settled)
-
-    @property
-    def n_in_flight(self) -> int:
-        """Number of runs that were handed out and have not ended."""
-        self._read()
-        return len(self._in_flight)
 
     @property
     def n_left(self) -> int:

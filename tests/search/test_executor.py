@@ -12,7 +12,7 @@ from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.search.executor import Executor
 from sequifier.search.plan import Plan
-from tests.support.engines import METADATA, SPLITS, Engine, write_project
+from tests.support.engines import METADATA, SPLITS, Engine, result_of, write_project
 from tests.support.searches import search
 
 
@@ -59,21 +59,8 @@ class Trainer:
         model = self.root / "models" / f"sequifier-{name}-best-{last}.onnx"
         model.parent.mkdir(exist_ok=True)
         model.write_bytes(b"a model")
-        result = {
-            "ended": ended,
-            "best_val_loss": curve[-1],
-            "best_epoch": last,
-            "last_epoch": last,
-            "n_targets": {"kind": 20},
-            "inputs": {},
-            "metrics": {"val_loss": curve[-1]},
-            "curve": curve,
-            "seconds": {"total": 0.5, "training": 0.5},
-            "peak_memory_bytes": 1,
-            "files": {"best_onnx": f"models/{model.name}"},
-            "baselines": {"baseline: unigram": {"val_loss": 2.0}},
-            "error": None,
-        }
+        files, baselines = {"best_onnx": f"models/{model.name}"}, {"baseline: unigram": {"val_loss": 2.0}}
+        result = result_of(curve, ended, files=files, baselines=baselines)
         yield {"event": "finished", "result": result}
 
     def score(

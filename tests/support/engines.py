@@ -148,7 +148,10 @@ class Simulated:
                 machine.trained[name] = epoch
                 machine.note("epoch", name)
                 yield {"event": "epoch", "epoch": epoch, "epochs": epochs, "val_loss": loss(config, epoch)}
-            yield {"event": "finished", "result": self._result(config, name, ended, epoch)}
+            yield {
+                "event": "finished",
+                "result": result_of([loss(config, each) for each in range(1, epoch + 1)], ended),
+            }
         finally:
             machine.note("ends", name)
 
@@ -161,24 +164,6 @@ class Simulated:
         if epoch and loss(config, epoch) > (thresholds or {}).get(epoch, float("inf")):
             return "pruned"
         return "interrupted" if epoch and self._is_stopping else "finished"
-
-    def _result(self, config: Mapping[str, Any], name: str, ended: str, last: int) -> dict[str, Any]:
-        curve = [loss(config, epoch) for epoch in range(1, last + 1)]
-        return {
-            "ended": ended,
-            "best_val_loss": curve[-1],
-            "best_epoch": last,
-            "last_epoch": last,
-            "n_targets": {"kind": 20},
-            "inputs": {},
-            "metrics": {"val_loss": curve[-1]},
-            "curve": curve,
-            "seconds": {"total": 0.5, "training": 0.5},
-            "peak_memory_bytes": 1,
-            "files": {},
-            "baselines": {},
-            "error": None,
-        }
 
     def score(
         self, config_path: Path, model_path: Path, split_path: str, *, data: str, sums: Path | None = None
@@ -194,6 +179,26 @@ class Simulated:
     def close(self) -> None:
         """End the run."""
         self._is_closed = True
+
+
+def result_of(curve: Sequence[float], ended: str, **fields: Any) -> dict[str, Any]:
+    """The result of a run that ended after these losses; `fields` replace others."""
+    result = {
+        "ended": ended,
+        "best_val_loss": curve[-1],
+        "best_epoch": len(curve),
+        "last_epoch": len(curve),
+        "n_targets": {"kind": 20},
+        "inputs": {},
+        "metrics": {"val_loss": curve[-1]},
+        "curve": curve,
+        "seconds": {"total": 0.5, "training": 0.5},
+        "peak_memory_bytes": 1,
+        "files": {},
+        "baselines": {},
+        "error": None,
+    }
+    return result | fields
 
 
 def loss(config: Mapping[str, Any], epoch: int) -> float:

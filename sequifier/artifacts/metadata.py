@@ -58,11 +58,16 @@ _FILLS: Mapping[str, tuple[str, ...]] = {
 _FILL_NUMBERS: Mapping[str, tuple[type, ...]] = {"Float64": (int, float), "Int64": (int,), "String": (), "Boolean": ()}
 
 
+LEFT_OUT_WHERE_EMPTY = ("sequence_columns", "split_options")
+"""Keys that are not written where they are empty: earlier releases, which refuse unknown keys, can read the file."""
+
+
 class SequifierMetadata(StrictModel):
     """The part of the metadata that v1 did not have. Lists have one entry per split, in order."""
 
     format_version: int = FORMAT_VERSION
     columns: list[str] = Field(min_length=1)  # feature columns, in the order they are stored
+    sequence_columns: list[str] = Field(default_factory=list)  # those with one value for each sequence
     sequence_column: str  # names in the raw data; stored splits call them sequenceId and itemPosition
     position_column: str
     sequence_type: Literal["Int64", "String"]
@@ -72,7 +77,7 @@ class SequifierMetadata(StrictModel):
     subsequence_start_mode: Literal["distribute", "exact"]
     split_method: SplitMethod
     split_ratios: list[float] | None  # null for a method without ratios
-    split_options: dict[str, Any] = Field(default_factory=dict)  # other fields of the method; left out where empty
+    split_options: dict[str, Any] = Field(default_factory=dict)  # other fields of the method
     split_seed: int | None = None  # seed with which sequences were drawn; otherwise null
     context_events: int = Field(ge=0)  # largest number of context events of a sequence in a later split
     rows: list[int]  # number of own rows, without context
@@ -97,6 +102,8 @@ class Metadata(StrictModel):
         columns = set(self.columns)
         if set(self.column_types) != columns:
             raise ValueError("column_types and sequifier.columns name different columns")
+        if not columns.issuperset(self.sequence_columns):
+            raise ValueError("sequifier.sequence_columns names columns that are not in sequifier.columns")
         if set(self.n_classes) != set(self.id_maps):
             raise ValueError("n_classes and id_maps name different columns")
         if set(self.n_classes) | set(self.selected_columns_statistics) != columns:
@@ -137,6 +144,11 @@ class Metadata(StrictModel):
         return [column for column in self.columns if column not in self.n_classes]
 
     @property
+    def sequence_columns(self) -> list[str]:
+        """The columns that have one value in all events of a sequence."""
+        return self.sequifier.sequence_columns
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the content of the data set: 16 hexadecimal digits."""
         return self.sequifier.fingerprint
@@ -175,14 +187,17 @@ def data_fingerprint(
     id_maps: Mapping[str, Mapping[str, int]],
     statistics: Mapping[str, Mapping[Any, float]],
     column_hashes: Sequence[Mapping[str, str]],
+    sequence_columns: Sequence[str] = (),
 ) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of all data that a model's weights depend on."""
-    content = {
+    content: dict[str, Any] = {
         "columns": list(columns),
         "id_maps": {column: dict(ids) for column, ids in id_maps.items()},
         "statistics": {column: dict(values) for column, values in statistics.items()},
         "column_hashes": [dict(hashes) for hashes in column_hashes],
     }
+    if sequence_columns:  # as targets they are trained differently from other columns
+        content["sequence_columns"] = list(sequence_columns)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -249,8 +264,9 @@ def summarise_metadata(metadata: Metadata, path: Path) -> None:
 
 def _without_labels(metadata: Metadata) -> dict[str, Any]:
     content = metadata.model_dump(exclude={"id_maps"})
-    if not metadata.sequifier.split_options:  # earlier releases, which refuse unknown keys, can read the file
-        del content["sequifier"]["split_options"]
+    for key in LEFT_OUT_WHERE_EMPTY:
+        if not content["sequifier"][key]:
+            del content["sequifier"][key]
     return content
 
 
@@ -309,6 +325,7 @@ def read_metadata(path: Path) -> Metadata:
         metadata.id_maps,
         metadata.selected_columns_statistics,
         metadata.sequifier.column_hashes,
+        metadata.sequence_columns,
     )
     if found != metadata.fingerprint:
         raise DataError(

@@ -110,6 +110,18 @@ class PreprocessConfig(ProjectConfig):
             synonyms="features feature_columns columns usecols",
         ),
     )
+    sequence_columns: Columns | None = Field(
+        None,
+        description="Columns that have one value in all rows of a sequence, like the region of a customer or the "
+        "outcome of a case; null: none. They are stored after selected_columns, unless they are among them. A column "
+        "that changes within a sequence is an error.",
+        json_schema_extra=about(
+            interacts="selected_columns; target_columns of train, which may name them",
+            change="to the labels and attributes of whole sequences",
+            synonyms="static_columns static_features static_covariates static_reals static_categoricals attributes "
+            "sequence_level_columns context_columns trace_attributes",
+        ),
+    )
     column_types: dict[str, TypeName] = Field(
         default_factory=dict,
         description="Type of a column where the one in the data is not right. By default strings, booleans and "
@@ -398,6 +410,7 @@ class PreprocessConfig(ProjectConfig):
         "sequence_column",
         "position_column",
         "selected_columns",
+        "sequence_columns",
         "column_types",
         "fill_null",
         "split_order",
@@ -424,7 +437,7 @@ class PreprocessConfig(ProjectConfig):
             )
         return seq_length
 
-    @field_validator("selected_columns")
+    @field_validator("selected_columns", "sequence_columns")
     @classmethod
     def _each_column_once(cls, columns: list[str] | None) -> list[str] | None:
         twice = sorted({column for column in columns or () if (columns or []).count(column) > 1})
@@ -438,6 +451,14 @@ class PreprocessConfig(ProjectConfig):
         if column == info.data.get("sequence_column"):
             raise ValueError(f"{column!r} is the sequence_column; name the column that orders its events")
         return column
+
+    @field_validator("sequence_columns")
+    @classmethod
+    def _are_no_keys(cls, columns: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        for name in ("sequence_column", "position_column"):
+            if (key := info.data.get(name)) in (columns or ()):
+                raise ValueError(f"{key!r} is the {name}, which is stored in any case; leave it out")
+        return columns
 
     @field_validator("split_ratios")
     @classmethod
@@ -467,7 +488,7 @@ class PreprocessConfig(ProjectConfig):
     @field_validator("split_column")
     @classmethod
     def _is_no_other_column(cls, column: str | None, info: ValidationInfo) -> str | None:
-        for name in ("sequence_column", "position_column", "selected_columns"):
+        for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns"):
             if column is not None and column in (info.data.get(name), *(info.data.get(name) or ())):
                 raise ValueError(
                     f"{column!r} is in {name}, but the column of the splits is no other column; leave it out"

@@ -35,6 +35,21 @@ class Part:
     offsets: NDArray[np.int64]
     rows: pl.LazyFrame
 
+    def changes(self, values: pl.Series) -> NDArray[np.int64]:
+        """Return the rows whose value differs from the one before it in their sequence; `values` has N."""
+        differs = values.ne_missing(values.shift(1)).to_numpy(writable=True)
+        differs[self.offsets[:-1]] = False
+        return np.flatnonzero(differs)
+
+    def sequence_of(self, row: int) -> Any:
+        """Return the id of the sequence that has a row."""
+        return self.sequence_ids[int(np.searchsorted(self.offsets, row, side="right")) - 1]
+
+    def place(self, row: int, config: PreprocessConfig) -> str:
+        """Return the place of a row in messages; its columns have the names in the file."""
+        position = self.rows.select(POSITION).slice(row, 1).collect().item()
+        return f"{config.sequence_column}={self.sequence_of(row)} {config.position_column}={position}"
+
 
 @dataclass
 class _Found:

@@ -20,6 +20,7 @@ from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.sequence_columns import check_sequence_columns
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.split import Split, is_among_first
 from sequifier.preprocess.split_methods import split_table, split_texts
@@ -136,6 +137,7 @@ def _read(
             break
     if table.is_sample:
         _log_notes(table, log)
+    check_sequence_columns(parts, config.sequence_columns or (), config)
     n_rows = sum(int(part.offsets[-1]) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
     log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")

@@ -47,7 +47,7 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
     metadata_path = root / METADATA_FOLDER / f"{source.name}.json"
     stored = _stored_metadata(config, metadata_path)
     if stored:
-        config = _with_stored_fills(config, stored)
+        config = _as_stored(config, stored)
     with working_folder(source, config, stored, memory_bytes, log) as folder:
         source = source.readable(folder)
         for note in source.notes:
@@ -91,11 +91,19 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
                 where=str(path),
                 fix=f"leave selected_columns out; {did_you_mean(column, stored.columns)}",
             )
+    for column in config.sequence_columns or ():
+        if column not in stored.sequence_columns:
+            raise DataError(
+                f"sequence_columns names `{column}`, which is not a sequence column in the metadata",
+                where=str(path),
+                fix="leave sequence_columns out: the metadata have it",
+            )
     return stored
 
 
-def _with_stored_fills(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
-    """Return the config with the fill rules of the metadata, where it has none itself."""
-    columns = config.selected_columns or stored.columns
+def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
+    """Return the config with the sequence columns of the metadata, and its fill rules where the config has none."""
+    columns = [*(config.selected_columns or stored.columns), *(config.sequence_columns or ())]
     fills = {column: fill for column, fill in stored.sequifier.reading.fill_null.items() if column in columns}
-    return config.model_copy(update={"fill_null": fills | config.fill_null})
+    of_sequences = [column for column in stored.sequence_columns if column in columns]
+    return config.model_copy(update={"fill_null": fills | config.fill_null, "sequence_columns": of_sequences or None})

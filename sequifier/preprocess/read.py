@@ -223,6 +223,8 @@ def _features(
             notes.append(
                 f"{' and '.join(key_columns)} are always stored, but are not features; to use one, add a copy of it"
             )
+    of_sequences = config.sequence_columns or []
+    features += [column for column in of_sequences if column not in features]
     named_in = "the metadata" if selected is not None else "the first file"
     if config.selected_columns is not None:
         named_in = "selected_columns"
@@ -232,7 +234,7 @@ def _features(
         for column in _not_features(config):
             _require(file, schema, column, "split_column")
         for column in features:
-            _require(file, schema, column, named_in)
+            _require(file, schema, column, "sequence_columns" if column in of_sequences else named_in)
     if not features:
         raise DataError(
             "there is no feature column besides the sequence and position columns",

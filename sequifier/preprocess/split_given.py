@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.check import Part
@@ -30,10 +29,11 @@ def given_splits(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.
         split = names.replace_strict(NAMES, (0, 1, 2), default=None, return_dtype=pl.Int64)
         if split.null_count() and not n_odd:
             row = int(np.argmax(split.is_null().to_numpy()))
-            first_odd, odd = _place(part, row, config), names[row]
+            first_odd, odd = part.place(row, config), names[row]
         n_odd += split.null_count()
         if n_odd == 0:
-            found.append(_one_each(part, split.to_numpy(), config))
+            _check_one_each(part, names, config)
+            found.append(split.to_numpy()[part.offsets[:-1]])
     if n_odd:
         raise DataError(
             f"column `{column}` (split_column): {of_values(n_odd, n_rows)} neither {' nor '.join(NAMES)}",
@@ -50,24 +50,11 @@ def given_splits(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.
     return splits
 
 
-def _one_each(part: Part, split_of_row: NDArray[np.int64], config: PreprocessConfig) -> NDArray[np.int64]:
-    """Return (S,) the split of each sequence of a part."""
-    lowest = np.minimum.reduceat(split_of_row, part.offsets[:-1])
-    highest = np.maximum.reduceat(split_of_row, part.offsets[:-1])
-    if (lowest < highest).any():
-        s = int(np.argmax(lowest < highest))
-        split = split_of_row[part.offsets[s] : part.offsets[s + 1]]
-        names = " and ".join(f"`{NAMES[number]}`" for number in np.unique(split))
+def _check_one_each(part: Part, names: pl.Series, config: PreprocessConfig) -> None:
+    for row in part.changes(names)[:1].tolist():
         raise DataError(
-            f"{config.sequence_column}={part.sequence_ids[s]} is {names} in column `{config.split_column}`: a sequence "
-            "has one split",
-            where=_place(part, int(part.offsets[s] + np.argmax(split != split[0])), config),
+            f"{config.sequence_column}={part.sequence_of(row)} is `{names[row - 1]}` and `{names[row]}` in column "
+            f"`{config.split_column}`: a sequence has one split",
+            where=part.place(row, config),
             fix="write the same value in all its rows, or split it with split_method: cutoff",
         )
-    return lowest
-
-
-def _place(part: Part, row: int, config: PreprocessConfig) -> str:
-    s = int(np.searchsorted(part.offsets, row, side="right")) - 1
-    position = part.rows.select(POSITION).slice(row, 1).collect().item()
-    return f"{config.sequence_column}={part.sequence_ids[s]} {config.position_column}={position}"

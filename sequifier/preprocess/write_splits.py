@@ -61,6 +61,7 @@ def metadata_of(
         for column, values in encoding.vocabularies.items()
     }
     own = np.diff(split.bounds, axis=0)
+    sequence_columns = config.sequence_columns or []
     return Metadata(
         n_classes={column: len(ids) + 1 for column, ids in id_maps.items()},
         id_maps=id_maps,
@@ -69,6 +70,7 @@ def metadata_of(
         selected_columns_statistics=encoding.statistics,
         sequifier=SequifierMetadata(
             columns=list(encoding.columns),
+            sequence_columns=sequence_columns,
             sequence_column=config.sequence_column,
             position_column=config.position_column,
             sequence_type=data.sequence_type,
@@ -84,7 +86,9 @@ def metadata_of(
             rows=own.sum(axis=1).tolist(),
             sequences=np.count_nonzero(own, axis=1).tolist(),
             column_hashes=hashes,
-            fingerprint=data_fingerprint(encoding.columns, id_maps, encoding.statistics, hashes),
+            fingerprint=data_fingerprint(
+                encoding.columns, id_maps, encoding.statistics, hashes, sequence_columns=sequence_columns
+            ),
             reading=RawValueRules(
                 fill_null=config.fill_null, numbers=dict(data.formats.numbers), dates=data.formats.dates
             ),

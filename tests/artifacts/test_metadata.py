@@ -136,6 +136,7 @@ def test_the_fingerprint_depends_on_every_part_of_the_content() -> None:
     assert len(expected) == 16
     for index, part in enumerate(changed):
         assert data_fingerprint(*parts[:index], part, *parts[index + 1 :]) != expected
+    assert data_fingerprint(*parts, sequence_columns=["a"]) != expected
 
 
 @pytest.mark.parametrize(

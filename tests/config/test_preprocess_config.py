@@ -74,6 +74,19 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
         ),
         ({"split_method": "given"}, "split_column", "split_method: given needs split_column"),
         (
+            {"sequence_column": "case", "sequence_columns": ["case"]},
+            "sequence_columns",
+            "'case' is the sequence_column, which is stored in any case; leave it out",
+        ),
+        ({"sequence_columns": ["a", "b", "a"]}, "sequence_columns", "a given more than once"),
+        ({"sequence_columns": []}, "sequence_columns", "at least 1"),
+        ({"read_format": "text", "sequence_columns": ["a"]}, "sequence_columns", "applies to tables only"),
+        (
+            {"split_method": "given", "split_column": "a", "sequence_columns": ["a"]},
+            "split_column",
+            "'a' is in sequence_columns",
+        ),
+        (
             {"split_method": "given", "split_column": "a", "selected_columns": ["a", "b"]},
             "split_column",
             "'a' is in selected_columns",

@@ -27,12 +27,12 @@ from sequifier.percent import percent
 from sequifier.prepare import Prepared
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.log_lines import (
-    accuracies,
     digits,
     epoch_line,
     evaluation_line,
     share_lines,
     step_line,
+    validation_text,
     with_class_names,
 )
 
@@ -132,9 +132,9 @@ class RunRecord:
         log(active_line(config), echo=False)
         for warning in ready.warnings:
             log(f"warning: {warning}")
-        name, found = min(ready.baselines.items(), key=lambda item: item[1].scores["val_loss"])
-        loss = digits(found.scores["val_loss"])
-        log(f"best baseline: validation loss {loss}{accuracies(found.scores)} ({name.removeprefix(PREFIX)})")
+        sign = 1 if config.direction == "minimize" else -1
+        name, best = min(ready.baselines.items(), key=lambda item: sign * item[1].scores[config.metric])
+        log(f"best baseline: {validation_text(best.scores, config.metric)} ({name.removeprefix(PREFIX)})")
         for entry in progress.entries():
             self._experiment.add_metrics(with_class_names(entry, ready.metadata.id_maps))
         if progress.step:
@@ -147,7 +147,8 @@ class RunRecord:
             fields = with_class_names(fields, self._ready.metadata.id_maps)
             entry = {key: value for key, value in fields.items() if key not in ("epochs", "is_best")}
             self._experiment.add_metrics(entry)
-            self.log(epoch_line(fields) if event == "epoch" else evaluation_line(fields))
+            shown = epoch_line if event == "epoch" else evaluation_line
+            self.log(shown(fields, self._ready.config.metric))
             for line in share_lines(fields.get("class_shares", {})):
                 self.log(line)
         elif event == "step" and fields["step"] != fields["steps"]:
@@ -171,7 +172,7 @@ class RunRecord:
 
     def finish(self, result: RunResult) -> None:
         """Store the result, and print it."""
-        self.log(_last_line(result, self._previous))
+        self.log(_last_line(result, self._ready.config.metric, self._previous))
         if result.ended not in UNFINISHED:
             paths = {kind: self._root / path for kind, path in result.files.items()}
             self.call(
@@ -248,18 +249,18 @@ def _described_config(ready: Prepared, config_hash: str) -> str:
     return dump_yaml(ready.config.model_dump(mode="json"), header=header)
 
 
-def _last_line(result: RunResult, previous: float | None) -> str:
+def _last_line(result: RunResult, metric: str, previous: float | None) -> str:
     if result.ended in UNFINISHED:
         return f"{result.ended} after epoch {result.last_epoch}; the same command resumes it"
     loss = result.best_val_loss
     if loss is None:
         return "no model: the validation loss was never finite"
-    line = f"best validation loss {digits(loss)} in epoch {result.best_epoch} of {result.last_epoch}"
-    line += f" (step {result.best_step})"
-    baseline = min(scores["val_loss"] for scores in result.baselines.values())
-    if baseline:
-        lead = 1 - loss / baseline
-        line += f", {percent(lead)} {'better' if lead >= 0 else 'worse'} than the best baseline"
+    best = f"validation loss {digits(loss)}" if metric == "val_loss" else f"{metric} {digits(result.metrics[metric])}"
+    line = f"best {best} in epoch {result.best_epoch} of {result.last_epoch} (step {result.best_step})"
+    if result.skill is not None:
+        line += f", {percent(result.skill)} {'better' if result.skill >= 0 else 'worse'} than the best baseline"
+    if metric != "val_loss":
+        line += f"; validation loss {digits(loss)}"
     if previous is not None:
         same = "identical" if previous == loss else f"{loss - previous:+.3g}"
         line += f"; previous run: {digits(previous)} ({same})"

@@ -63,7 +63,7 @@ def drawn(status: SearchStatus, *, width: int, height: int) -> RenderableType:
     running = sorted(status.running.copy().values(), key=lambda run: run.slot)
     n_shown = max(height - len(best.top) - _OTHER_LINES, 1)
     n_hidden = max(len(running) - n_shown, 0)
-    of_runs, of_best = _running(running[:n_shown], status.n_slots, width), _best(best)
+    of_runs, of_best = _running(running[:n_shown], status.n_slots, width, best.metric), _best(best)
     rows = [*of_runs.rows, *of_best.rows]
     marks = (len("rank"), column_width("run", (len(str(row.number)) for row in rows)))
     taken = sum(marks) + 2 * _GAP + max(section.width() for section in (of_runs, of_best))
@@ -78,7 +78,7 @@ def drawn(status: SearchStatus, *, width: int, height: int) -> RenderableType:
     return Group(*parts, Text(), _line(status.progress()))
 
 
-def _running(running: Sequence[RunningRun], n_slots: int, width: int) -> _Section:
+def _running(running: Sequence[RunningRun], n_slots: int, width: int, metric: str) -> _Section:
     bar = 24 if width >= 140 else 12 if width >= 80 else 0
     now = time.monotonic()
     rows = []
@@ -88,13 +88,13 @@ def _running(running: Sequence[RunningRun], n_slots: int, width: int) -> _Sectio
             f"{run.epoch or '-'}/{run.last_epoch}",
             (run.stage or (f"{run.step}/{run.steps}" if run.steps else "training")).rjust(10),  # columns do not move
             "" if run.loss is None else f"{run.loss:.4f}",
+            "" if run.value is None else f"{run.value:.4f}",
             ("" if left is None else duration(left)).rjust(6),
         ]
         bars = [ProgressBar(total=1.0, completed=run.completed, width=bar)] if bar else []
         rows.append(_Row(str(run.slot) if n_slots > 1 else "", run.number, run.changed, [*bars, *map(Text, texts)]))
-    return _Section(
-        "slot" if n_slots > 1 else "", [*([""] if bar else []), "epoch", "step", "train\nloss", "time\nleft"], rows
-    )
+    heads = ["epoch", "step", "train\nloss", broken_head(metric), "time\nleft"]
+    return _Section("slot" if n_slots > 1 else "", [*([""] if bar else []), *heads], rows)
 
 
 def _best(best: BestRuns) -> _Section:

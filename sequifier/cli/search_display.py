@@ -118,6 +118,8 @@ class SearchProgress(ProgressDisplay):
         """Show an event of a run that trains."""
         if event == "step":
             self._status.step(number, slot, fields)
+        elif event in ("epoch", "evaluation"):
+            self._status.evaluated(number, fields)
         elif event == "stage":
             self._status.stage(number, slot, fields["stage"])
         elif event == "run_retried":
@@ -164,7 +166,8 @@ class SearchProgress(ProgressDisplay):
     def _life_sign(self) -> str:
         """The running runs in one line."""
         running = list(self._status.running.values())
-        texts = [f"run {run.number} {_doing(run)}" for run in running[:_FEW_RUNS]]
+        metric = "" if self._status.best is None else self._status.best.metric
+        texts = [f"run {run.number} {_doing(run, metric)}" for run in running[:_FEW_RUNS]]
         more = [f"{len(running) - _FEW_RUNS} more runs"] if len(running) > _FEW_RUNS else []
         return f"  {self._status.progress()}; {'; '.join([*texts, *more])}"
 
@@ -184,7 +187,8 @@ def _settings(run: Any) -> str:
     return "  ".join(f"{name} {short_text(value)}" for name, value in run.changed.items())
 
 
-def _doing(run: RunningRun) -> str:
+def _doing(run: RunningRun, metric: str) -> str:
     if run.loss is None:
         return run.stage or "starting"
-    return f"epoch {run.epoch}/{run.last_epoch} loss {run.loss:.4f}"
+    value = "" if run.value is None else f" {metric} {run.value:.4f}"
+    return f"epoch {run.epoch}/{run.last_epoch} loss {run.loss:.4f}{value}"

@@ -36,6 +36,7 @@ class RunningRun:
         step: of that epoch.
         steps: in an epoch.
         loss: the training loss of that epoch so far.
+        value: the metric of the search at its last evaluation.
         first: time and number of the first step that it reported.
         last: the same of the last one.
     """
@@ -51,6 +52,7 @@ class RunningRun:
     step: int = 0
     steps: int = 0
     loss: float | None = None
+    value: float | None = None
     first: tuple[float, int] = (0.0, 0)
     last: tuple[float, int] = (0.0, 0)
 
@@ -189,11 +191,17 @@ class SearchStatus:
     def run_retried(self, number: int, action: str) -> None:
         """A run starts again, or waits to be the only one."""
         run, stage = self.running[number], "waiting" if action == "alone" else "starting"
-        self.running[number] = replace(run, stage=stage, epoch=0, steps=0, loss=None, first=(0.0, 0), last=(0.0, 0))
+        afresh = RunningRun(number, run.changed, run.slot, run.last_epoch, run.max_steps, run.epochs_before, stage)
+        self.running[number] = afresh
 
     def step(self, number: int, slot: int, fields: Mapping[str, Any]) -> None:
         """A run reports a step."""
         self.running[number] = replace(self.running[number], slot=slot).after(fields, time.monotonic())
+
+    def evaluated(self, number: int, metrics: Mapping[str, Any]) -> None:
+        """A run reports an evaluation."""
+        if self.best is not None:
+            self.running[number] = replace(self.running[number], value=metrics.get(self.best.metric))
 
     def stage(self, number: int, slot: int, stage: str) -> None:
         """A run begins another stage."""

@@ -9,15 +9,30 @@ def digits(loss: float) -> str:
     return f"{loss:#.5g}".removesuffix(".")
 
 
-def epoch_line(entry: Mapping[str, Any]) -> str:
-    """The results of an epoch."""
+def epoch_line(entry: Mapping[str, Any], metric: str) -> str:
+    """The results of an epoch.
+
+    Args:
+        entry: of the history, with `epochs` and `is_best`.
+        metric: the metric that ranks.
+    """
     spent = entry["seconds"]["training"] + entry["seconds"]["validation"]
-    return f"epoch {entry['epoch']}/{entry['epochs']}  {_results(entry)}  {spent:.1f} s{_best(entry)}"
+    return f"epoch {entry['epoch']}/{entry['epochs']}  {_results(entry, metric)}  {spent:.1f} s{_best(entry)}"
 
 
-def evaluation_line(entry: Mapping[str, Any]) -> str:
-    """The results of an evaluation within an epoch."""
-    return f"epoch {entry['epoch']:.2f}/{entry['epochs']} step {entry['step']}  {_results(entry)}{_best(entry)}"
+def evaluation_line(entry: Mapping[str, Any], metric: str) -> str:
+    """The results of an evaluation within an epoch, see `epoch_line`."""
+    when = f"epoch {entry['epoch']:.2f}/{entry['epochs']} step {entry['step']}"
+    return f"{when}  {_results(entry, metric)}{_best(entry)}"
+
+
+def validation_text(metrics: Mapping[str, Any], metric: str) -> str:
+    """The validation loss, with the metric that ranks beside it; where that is the loss, with the accuracies."""
+    beside = f"{metric} {digits(metrics[metric])}"
+    if metric == "val_loss" or metric.endswith("_accuracy"):
+        found = {key: value for key, value in metrics.items() if key.startswith("val_") and key.endswith("_accuracy")}
+        beside = "  ".join(f"accuracy of {key[4:-9]} {100 * value:.1f} %" for key, value in found.items())
+    return "  ".join(filter(None, [f"validation loss {digits(metrics['val_loss'])}", beside]))
 
 
 def step_line(fields: Mapping[str, Any]) -> str:
@@ -53,22 +68,14 @@ def with_class_names(entry: Mapping[str, Any], id_maps: Mapping[str, Mapping[str
     return {**entry, "class_shares": shares}
 
 
-def accuracies(metrics: Mapping[str, Any]) -> str:
-    """The accuracy of each categorical target."""
-    found = {key: value for key, value in metrics.items() if key.startswith("val_") and key.endswith("_accuracy")}
-    return "".join(f"  accuracy of {key[4:-9]} {100 * value:.1f} %" for key, value in found.items())
-
-
 def _class(name: str) -> str:
     """A class; white space and what cannot be printed in quotes."""
     return name if name.isprintable() and name == name.strip() != "" else repr(name)
 
 
-def _results(entry: Mapping[str, Any]) -> str:
-    return (
-        f"train loss {digits(entry['train_loss'])}  validation loss {digits(entry['val_loss'])}{accuracies(entry)}  "
-        f"learning rate {entry['learning_rate']:.3g}"
-    )
+def _results(entry: Mapping[str, Any], metric: str) -> str:
+    validation = validation_text(entry, metric)
+    return f"train loss {digits(entry['train_loss'])}  {validation}  learning rate {entry['learning_rate']:.3g}"
 
 
 def _best(entry: Mapping[str, Any]) -> str:

@@ -221,6 +221,42 @@ def test_events_of_two_slots_belong_to_their_runs(
     ]
 
 
+def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
+    display: Callable[[int], Display], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = display(110)
+    status, metric = shown.show._status, "val_item_ndcg_10"
+    status.planned(plan(metric=metric, direction="maximize"))
+    shown.start(1)
+    shown.step(1, 20)
+    assert status.running[1].value is None
+    for event, value in (("evaluation", 0.03125), ("epoch", 0.0625)):
+        shown.show(event, run=planned_run(1), val_loss=6.5, **{metric: value})
+        assert status.running[1].value == value
+    shown.step(1, 1, epoch=2)
+    console = Console(width=110, height=30, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(drawn(status, width=110, height=30))
+    (line,) = [line for line in captured.get().splitlines() if " 2/10 " in line]
+    assert re.search(r" 1\.7500 +0\.0625 ", line), "beside the loss"
+    batch = SimpleNamespace(batch_size=16, accumulation_steps=2)
+    shown.show("run_retried", run=planned_run(1), slot=0, reason="out of memory", action="halve", batch=batch)
+    assert status.running[1].value is None, "it begins again"
+
+    monkeypatch.setattr(search_display, "QUIET_SECONDS", 0.0)
+    piped = SearchProgress(None)
+    piped._status.planned(plan(metric=metric, direction="maximize"))
+    fields: Mapping[str, Any] = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None}
+    piped("run_started", run=planned_run(0), **fields)
+    step = {"epoch": 1, "epochs": 10, "step": 1, "steps": 9, "train_loss": 1.5, "windows_per_second": 1}
+    piped("step", run=planned_run(0), **step)
+    piped("epoch", run=planned_run(0), val_loss=6.5, **{metric: 0.0625})
+    assert capsys.readouterr().err.splitlines() == [
+        "  0 of 9 runs done; run 0 epoch 1/10 loss 1.5000",
+        "  0 of 9 runs done; run 0 epoch 1/10 loss 1.5000 val_item_ndcg_10 0.0625",
+    ]
+
+
 def test_a_pipe_receives_a_line_for_each_run_that_ended(capsys: pytest.CaptureFixture[str]) -> None:
     show, run = SearchProgress(None), planned_run(1, input_columns=["kind", "x" * 200], dropout=0.1)
     fields: Mapping[str, Any] = {"run": run, "until_epoch": None, "n_runs": 2, "forecast": None, "seconds_left": 60.0}

@@ -1,7 +1,7 @@
 """Lines that people read."""
 
 from sequifier.printable import printable
-from sequifier.training.log_lines import digits, share_lines
+from sequifier.training.log_lines import digits, epoch_line, evaluation_line, share_lines
 
 
 def test_a_sample_cannot_command_the_terminal() -> None:
@@ -16,3 +16,36 @@ def test_losses_have_five_significant_digits() -> None:
 def test_classes_that_cannot_be_seen_are_in_quotes() -> None:
     shares = {"char": {" ": 0.5, "e": 0.25, "\n": 0.125}}
     assert share_lines(shares) == ["  char is predicted as ' ' 50.0 %, e 25.0 %, '\\n' 12.5 %"]
+
+
+def test_the_metric_that_ranks_is_beside_the_loss() -> None:
+    entry = {
+        "epoch": 2,
+        "epochs": 10,
+        "step": 30,
+        "train_loss": 5.25,
+        "val_loss": 6.5,
+        "val_item_accuracy": 0.125,
+        "val_item_ndcg_10": 0.0391234,
+        "learning_rate": 0.001,
+        "seconds": {"training": 1.0, "validation": 0.5},
+        "is_best": True,
+    }
+    before, after = (
+        "epoch 2/10  train loss 5.2500  validation loss 6.5000  ",
+        "  learning rate 0.001  1.5 s  best so far",
+    )
+    assert epoch_line(entry, "val_item_ndcg_10") == f"{before}val_item_ndcg_10 0.039123{after}"
+    for metric in ("val_loss", "val_item_accuracy"):
+        assert epoch_line(entry, metric) == f"{before}accuracy of item 12.5 %{after}"
+    within = evaluation_line({**entry, "epoch": 1.5, "is_best": False}, "val_item_ndcg_10")
+    assert within == (
+        "epoch 1.50/10 step 30  train loss 5.2500  validation loss 6.5000  val_item_ndcg_10 0.039123  "
+        "learning rate 0.001"
+    )
+
+
+def test_a_real_target_has_no_accuracy() -> None:
+    entry = {"epoch": 0.5, "epochs": 2, "step": 3, "train_loss": 2.0, "val_loss": 1.0, "is_best": False}
+    line = evaluation_line({**entry, "val_price_mae": 3.0, "learning_rate": 0.001}, "val_loss")
+    assert line == "epoch 0.50/2 step 3  train loss 2.0000  validation loss 1.0000  learning rate 0.001"

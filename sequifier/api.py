@@ -135,7 +135,7 @@ def verify(config: "TrainConfig", *, emit: Emit) -> "Verified":
     check_same(resolve(config, metadata), metadata, record)
     name = f"{config.model_name}-verify"
     exports = dict.fromkeys(("export_generative_model", "export_embedding_model", "export_end_to_end"), False)
-    again = config.model_copy(update={"model_name": name, **exports})
+    again = config.model_copy(update={"model_name": name, **exports, "export_top_k": None})
 
     def remove_checkpoints() -> None:
         for path in checkpoints_of(config.root / "checkpoints", name):
@@ -186,6 +186,7 @@ def export(
     source: str,
     *,
     end_to_end: bool = False,
+    top_k: int | None = None,
     pt: bool = False,
     embedding: bool = False,
     card: bool = False,
@@ -197,6 +198,7 @@ def export(
     Args:
         source: the name of a run, or the path of a checkpoint, see `export.checkpoints.open_checkpoint`.
         end_to_end: also the ONNX that takes raw values.
+        top_k: number of most probable classes that it returns; None: the `export_top_k` of the run.
         pt: also the weights for torch.
         embedding: also the model that embeds.
         card: also a page about the models.
@@ -216,7 +218,7 @@ def export(
     from sequifier.model.build import build_model
     from sequifier.training.optimizers import build_optimizer, evaluation_mode
 
-    exports = Exports(predictions=True, embedding=embedding, onnx=True, pt=pt, end_to_end=end_to_end)
+    exports = Exports(predictions=True, embedding=embedding, onnx=True, pt=pt, end_to_end=end_to_end, top_k=top_k)
     found = open_checkpoint(source, project_root, exports)
     spec = found.config.training_spec
     model = build_model(found.architecture)

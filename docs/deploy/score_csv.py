@@ -66,7 +66,10 @@ for batch in histories.iter_slices(BATCH):
     outputs = dict(zip(names, model.run(None, inputs), strict=True))
     scores = {sequence: batch[sequence]}
     for name, values in outputs.items():
-        last = values[:, -1]  # of `prediction_length` events, the one that nobody has seen
-        scores[name.replace("_probabilities", "_probability")] = last.max(-1) if last.ndim == 2 else last.tolist()
+        last = values[:, -1].tolist()  # of `prediction_length` events, the one that nobody has seen
+        is_of_top_k = name.removesuffix("probabilities") + "labels" in names
+        if name.endswith("_probabilities") and not is_of_top_k:
+            name, last = name.replace("_probabilities", "_probability"), values[:, -1].max(-1)
+        scores[name] = last
     parts.append(pl.DataFrame(scores))
 pl.concat(parts).write_parquet(scores_path)

@@ -9,6 +9,12 @@ from sequifier.cli.output import echo, log_to_stderr
 @click.command("export", cls=Command)
 @click.argument("source", metavar="RUN|CHECKPOINT")
 @click.option("--end-to-end", is_flag=True, help="Also write the ONNX model that takes raw values and returns labels.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="With --end-to-end: the K most probable classes too. Default: export_top_k of the run.",
+)
 @click.option("--pt", is_flag=True, help="Also write the weights for PyTorch.")
 @click.option(
     "--embedding", is_flag=True, help="Also write the ONNX model (with --pt, the weights too) that returns embeddings."
@@ -27,6 +33,7 @@ from sequifier.cli.output import echo, log_to_stderr
 def command(
     source: str,
     end_to_end: bool,
+    top_k: int | None,
     pt: bool,
     embedding: bool,
     card: bool,
@@ -43,11 +50,14 @@ def command(
         sequifier export flights-search-run-3 --end-to-end --card
         sequifier export checkpoints/flights-search-run-3-epoch-2.pt --pt
     """
+    if top_k is not None and not end_to_end:
+        raise click.UsageError("--top-k is about the model of --end-to-end; give both")
     from sequifier import api
 
     for path in api.export(
         source,
         end_to_end=end_to_end,
+        top_k=top_k,
         pt=pt,
         embedding=embedding,
         card=card,

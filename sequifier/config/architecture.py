@@ -45,6 +45,11 @@ class Target:
             return f"{self.name}_label", f"{self.name}_probabilities"
         return (f"{self.name}_value",)
 
+    @property
+    def top_names(self) -> tuple[str, str]:
+        """The names of the most probable classes of a categorical target in that model, see `export_top_k`."""
+        return f"{self.name}_top_labels", f"{self.name}_top_probabilities"
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -147,6 +152,9 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     outputs = [name for target in targets for name in target.output_names]
     if config.export_end_to_end:
         outputs += [name for target in targets for name in target.end_to_end_names]
+    if config.export_top_k is not None:
+        outputs += [name for target in targets if target.kind == "categorical" for name in target.top_names]
+        problems += _top_problems(config, config.export_top_k, inputs, targets)
     problems += _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
     if config.export_with_dropout and DROPOUT_RATIO in inputs:
         problems.append(
@@ -231,6 +239,30 @@ def _target_problems(config: TrainConfig, targets: Sequence[Target]) -> Iterable
             )
         if target.kind == "categorical" and target.n_classes < 2:
             yield Problem("target_columns", f"`{target.name}` has no known category: nothing to predict")
+
+
+def _top_problems(config: TrainConfig, k: int, inputs: Sequence[str], targets: Sequence[Target]) -> Iterable[Problem]:
+    categorical = [target for target in targets if target.kind == "categorical"]
+    outputs = {name for target in targets for name in target.end_to_end_names}
+    for name in (name for target in categorical for name in target.top_names if name in outputs):
+        yield Problem(
+            "export_top_k",
+            f"two outputs of the model would have the name `{name}`",
+            fix="leave it out, or rename a target in the raw data and preprocess again",
+        )
+    most = max((target.output_width for target in categorical), default=0)
+    if k > most:
+        names = ", ".join(f"`{target.name}`" for target in categorical or targets)
+        what = f"{k:,} exceeds the {most:,} classes of {names}" if most else f"no target has classes ({names} is real)"
+        yield Problem("export_top_k", what, fix="a smaller one" if most else "leave it out")
+    for target in categorical:
+        asked = config.ranking.get(target.name)
+        if asked is not None and asked.exclude_seen and target.name not in inputs:
+            yield Problem(
+                "export_top_k",
+                f"ranking leaves out the seen classes of `{target.name}`, which the model does not read",
+                fix=f"add `{target.name}` to input_columns, or leave out export_top_k",
+            )
 
 
 def _name_problems(inputs: Sequence[str], outputs: Sequence[str]) -> Iterable[Problem]:

@@ -246,6 +246,7 @@ class SearchFields(ProjectConfig):
     export_embedding_model: bool = _as_in_training("export_embedding_model")
     export_onnx: bool = _as_in_training("export_onnx")
     export_end_to_end: bool = _as_in_training("export_end_to_end")
+    export_top_k: int | None = _as_in_training("export_top_k")
     export_pt: bool = _as_in_training("export_pt")
     export_with_dropout: bool = _as_in_training("export_with_dropout")
     metric: str = _as_in_training("metric")

@@ -308,6 +308,22 @@ class TrainConfig(ProjectConfig):
             synonyms="end_to_end raw_onnx",
         ),
     )
+    export_top_k: int | None = Field(
+        None,
+        gt=0,
+        description="Number of classes of each categorical target, the most probable ones, that the model of "
+        "export_end_to_end also returns, as `<target>_top_labels` and `<target>_top_probabilities`. A target with "
+        "fewer classes returns all of them.",
+        json_schema_extra=about(
+            unit="classes",
+            interacts="export_end_to_end, which must be true; with exclude_seen in ranking the classes of the window's "
+            "events are left out, but not those of earlier events, which the model does not see",
+            change="to the number of items that a recommender shows",
+            outside_identity=True,
+            may_differ_on_resume=True,
+            synonyms="top_n n_recommendations",
+        ),
+    )
     export_pt: bool = Field(
         False,
         description="Whether to export the weights for torch (.pt).",
@@ -377,6 +393,14 @@ class TrainConfig(ProjectConfig):
         predicted = self.model_spec.prediction_length
         if self.seq_length is not None and predicted > self.seq_length:
             raise ValueError(f"model_spec.prediction_length: {predicted} exceeds seq_length: {self.seq_length}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_model_for_top_k(self) -> Self:
+        if self.export_top_k is not None and not self.export_end_to_end:
+            raise ValueError(
+                f"export_top_k: {self.export_top_k} needs a model to be part of; set export_end_to_end: true"
+            )
         return self
 
     @model_validator(mode="after")

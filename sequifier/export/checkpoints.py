@@ -113,7 +113,11 @@ def open_checkpoint(source: str, project_root: str | None, exports: Exports) -> 
         ) from error
     metadata = _metadata_of(config, content["fingerprint"], path)
     config = config.model_copy(update={"project_root": given["project_root"]})
-    wanted = {"export_embedding_model": exports.embedding, "export_end_to_end": exports.end_to_end}
+    wanted = {
+        "export_embedding_model": exports.embedding,
+        "export_end_to_end": exports.end_to_end,
+        "export_top_k": (exports.top_k or config.export_top_k) if exports.end_to_end else None,
+    }
     shape = architecture(config.model_copy(update=wanted), metadata)
     return Checkpoint(path, content, root, config, metadata, shape)
 

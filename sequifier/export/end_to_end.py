@@ -17,9 +17,10 @@ from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import ML_DOMAIN, GraphWriter
-from sequifier.export.onnx import write_choice, write_value
+from sequifier.export.onnx import write_choice, write_head, write_value
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
+from sequifier.export.top_labels import NO_TOP, Top, write_top
 from sequifier.model.graph import Value
 
 
@@ -32,6 +33,7 @@ def export_end_to_end(
     properties: Mapping[str, str],
     seed: int,
     with_dropout: bool = False,
+    top: Top = NO_TOP,
 ) -> Parity:
     """Write a model that takes raw values, after comparing the graph with our own encoding and torch.
 
@@ -43,15 +45,16 @@ def export_end_to_end(
         properties: `artifacts.model_file.model_properties`.
         seed: seed of the windows that are compared.
         with_dropout: keep dropout active in the graph; it is compared with the ratio at 0.
+        top: which most probable classes it also returns.
 
     Raises:
         ModelError: the graph does not compute what torch does, or two names collide.
         RunError: the file cannot be written.
     """
     graph = build_end_to_end_graph(
-        architecture, model.state_dict(), columns, metadata_props=properties, with_dropout=with_dropout
+        architecture, model.state_dict(), columns, metadata_props=properties, with_dropout=with_dropout, top=top
     )
-    parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns)
+    parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns, top=top)
     add_properties(graph, {"parity": parity.as_json()})
     write_model(path, graph)
     return parity
@@ -64,19 +67,21 @@ def build_end_to_end_graph(
     *,
     metadata_props: Mapping[str, str],
     with_dropout: bool = False,
+    top: Top = NO_TOP,
 ) -> onnx.ModelProto:
     """Build the graph from raw values to labels.
 
     Inputs are each input column under its own name, (N, T) text, int64, bool, float32 or float64 as in the raw table,
     and `n_events`, (N,) int64: how many of the last steps are real events. Missing values are filled as in training;
     see `raw_columns` for what they are. Outputs are `<target>_label` (N, P),
-    `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units.
+    `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units; on request the K most
+    probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K).
 
     Raises:
         ModelError: a column has the name of a weight or an output.
     """
     shape = architecture
-    outputs = [name for target in shape.targets for name in target.end_to_end_names]
+    outputs = [name for target in shape.targets for name in (*target.end_to_end_names, *top.names(target))]
     for what, names in (("a weight", state_dict), ("an output", outputs)):
         if clash := sorted({*shape.input_columns} & {*names}):
             raise ModelError(
@@ -91,10 +96,11 @@ def build_end_to_end_graph(
     is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
     encoded = {name: _encode(writer, name, columns[name], is_event, shape.seq_length) for name in shape.input_columns}
     hidden = write_backbone(writer, shape, encoded, is_event)
-    _write_heads(writer, shape, columns, hidden)
+    _write_heads(writer, shape, columns, hidden, encoded, is_event, top)
     assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
     model = writer.finish("end-to-end")
-    add_properties(model, {**metadata_props, END_TO_END: "true", **({DROPOUT: "active"} if with_dropout else {})})
+    dropout = {DROPOUT: "active"} if with_dropout else {}
+    add_properties(model, {**metadata_props, END_TO_END: "true", **dropout, **top.as_properties()})
     return model
 
 
@@ -146,8 +152,16 @@ def _carried_forward(writer: GraphWriter, values: Value, is_known: Value, otherw
     return writer.add("Where", writer.add("Less", last, writer.number(0.0)), otherwise, found)
 
 
-def _write_heads(writer: GraphWriter, shape: Architecture, columns: Mapping[str, RawColumn], hidden: Value) -> None:
-    """Add the outputs of each target, from (N, P, D)."""
+def _write_heads(
+    writer: GraphWriter,
+    shape: Architecture,
+    columns: Mapping[str, RawColumn],
+    hidden: Value,
+    encoded: Mapping[str, Value],
+    is_event: Value,
+    top: Top,
+) -> None:
+    """Add the outputs of each target, from (N, P, D); the most probable classes may depend on the window's events."""
     P = shape.prediction_length
     for index, target in enumerate(shape.targets):
         column = columns[target.name]
@@ -159,10 +173,17 @@ def _write_heads(writer: GraphWriter, shape: Architecture, columns: Mapping[str,
             writer.output(target.end_to_end_names[0], value, column.kind, P)
             continue
         label, probabilities = target.end_to_end_names
-        shares, largest = write_choice(writer, index, hidden)
+        logits = write_head(writer, index, hidden)
+        shares, largest = write_choice(writer, logits)
         categories = writer.constant(np.array(column.categories, np.object_ if column.kind is np.str_ else column.kind))
         writer.output(label, writer.add("Gather", categories, largest, axis=0), column.kind, P)
         writer.output(probabilities, shares, np.float32, P, target.n_classes)
+        if top.names(target):
+            seen = (encoded[target.name], is_event) if target.name in top.unseen else None
+            places, worth = write_top(writer, logits, shares, k := top.of_target(target), shape, seen)
+            labels, probabilities = top.names(target)
+            writer.output(labels, writer.add("Gather", categories, places, axis=0), column.kind, P, k)
+            writer.output(probabilities, worth, np.float32, P, k)
 
 
 def _double(writer: GraphWriter, value: float) -> Value:

@@ -18,6 +18,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import export_onnx
 from sequifier.export.raw_columns import raw_columns
+from sequifier.export.top_labels import Top
 from sequifier.model.transformer import Transformer
 
 EMBEDDING, END_TO_END = "-embedding", "-end-to-end"  # in the names of files
@@ -34,6 +35,7 @@ class Exports:
     onnx: bool
     pt: bool
     end_to_end: bool
+    top_k: int | None = None  # of the end-to-end model; None: the config's
 
     @classmethod
     def of(cls, config: TrainConfig) -> Self:
@@ -100,6 +102,7 @@ def export_models(
     files: dict[str, str] = {}
     written: list[tuple[Version, str, Path]] = []
     seed, endings = config.seed or 0, (exports or Exports.of(config)).endings()
+    top = Top.of(config, exports.top_k if exports else None)
     # This reads every vocabulary, so only a graph that needs it pays: a search exports after each run.
     columns = raw_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {}
     with_dropout = config.export_with_dropout and architecture.dropout > 0
@@ -123,7 +126,14 @@ def export_models(
                     temporary.write_bytes(same.read_bytes())
             elif kind == END_TO_END:
                 export_end_to_end(
-                    path, architecture, model, columns, properties=properties, seed=seed, with_dropout=with_dropout
+                    path,
+                    architecture,
+                    model,
+                    columns,
+                    properties=properties,
+                    seed=seed,
+                    with_dropout=with_dropout,
+                    top=top,
                 )
             elif suffix == "onnx":
                 embedding = kind == EMBEDDING

@@ -96,25 +96,25 @@ def build_graph(
     return model
 
 
+def write_head(writer: GraphWriter, index: int, hidden: Value) -> Value:
+    """Add the head of target number `index`, (N, P, D) -> (N, P, n_classes - 1) logits from class 1, or (N, P, 1)."""
+    return writer.linear(hidden, f"heads.linear.{index}", bias=True)
+
+
 def write_value(writer: GraphWriter, index: int, hidden: Value) -> Value:
     """Add the standardised values of real target number `index`, (N, P, D) -> (N, P)."""
-    return writer.add("Squeeze", _head(writer, index, hidden), writer.integers([-1]))
+    return writer.add("Squeeze", write_head(writer, index, hidden), writer.integers([-1]))
 
 
-def write_choice(writer: GraphWriter, index: int, hidden: Value) -> tuple[Value, Value]:
-    """Add the choice of a class, (N, P, D) -> (N, P, n_classes) probabilities by id, (N, P) index of the largest logit.
+def write_choice(writer: GraphWriter, logits: Value) -> tuple[Value, Value]:
+    """Add the choice of a class, logits -> (N, P, n_classes) probabilities by id, (N, P) index of the largest logit.
 
     The index counts from class 1: it is the class id minus 1.
     """
-    logits = _head(writer, index, hidden)
     known = writer.add("Softmax", logits, axis=-1)  # classes 1, 2, ...; class 0 is never predicted
     # A zero in front of the last axis: one entry before, none behind.
     probabilities = writer.add("Pad", known, writer.integers([0, 0, 1, 0, 0, 0]), writer.number(0.0))
     return probabilities, writer.add("ArgMax", logits, axis=-1, keepdims=0)
-
-
-def _head(writer: GraphWriter, index: int, hidden: Value) -> Value:
-    return writer.linear(hidden, f"heads.linear.{index}", bias=True)
 
 
 def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> None:
@@ -125,6 +125,6 @@ def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> Non
             writer.output(target.output_names[0], write_value(writer, index, hidden), np.float32, P)
             continue
         probabilities, best = target.output_names
-        shares, largest = write_choice(writer, index, hidden)
+        shares, largest = write_choice(writer, write_head(writer, index, hidden))
         writer.output(probabilities, shares, np.float32, P, target.n_classes)
         writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, P)

@@ -19,6 +19,7 @@ from torch import Tensor
 from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.raw_columns import RawColumn
+from sequifier.export.top_labels import NO_TOP, Top
 from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
 
@@ -49,6 +50,7 @@ def check(
     seed: int,
     embedding: bool = False,
     raw: Mapping[str, RawColumn] | None = None,
+    top: Top = NO_TOP,
 ) -> Parity:
     """Compare a graph with the torch model of the same weights, in float32 on the CPU.
 
@@ -63,6 +65,7 @@ def check(
         embedding: whether `graph` is the embedding graph.
         raw: the columns of a graph from `build_end_to_end_graph`; values are compared as standardised ones, labels by
             their ids.
+        top: which most probable classes that graph returns.
 
     Raises:
         ModelError: onnxruntime cannot run the graph, or an output differs by more than the tolerance.
@@ -90,9 +93,10 @@ def check(
         given = _with_anything_in_padding(shape, given)
         names = [output.name for output in session.get_outputs()]
         ours = dict(zip(names, session.run(names, given | off), strict=True))
+        theirs = _run_torch(reference, shape, feed, embedding)
         if raw is not None:
             ours |= _encoded_outputs(shape, ours, raw)
-        theirs = _run_torch(reference, shape, feed, embedding)
+            theirs |= _top(shape, feed, ours, theirs, raw, top)
         for name in _rounded_away(shape, raw or {}):
             del theirs[name]
         for name, expected in theirs.items():
@@ -169,6 +173,37 @@ def _encoded_outputs(shape: Architecture, ours: dict[str, Array], raw: Mapping[s
     return found
 
 
+def _top(
+    shape: Architecture,
+    feed: Mapping[str, Array],
+    ours: dict[str, Array],
+    theirs: Mapping[str, Array],
+    raw: Mapping[str, RawColumn],
+    top: Top,
+) -> dict[str, Array]:
+    """Return torch's largest probabilities, and add to `ours` torch's probabilities of the returned labels.
+
+    Labels are not compared themselves, because a tie may go either way.
+    """
+    P, found = shape.prediction_length, {}
+    for target in shape.targets:
+        if not top.names(target):
+            continue
+        probabilities = theirs[target.output_names[0]].copy()
+        if target.name in top.unseen:
+            seen = np.where(_is_event(shape, feed), feed[target.name], 0)
+            for place in range(P):
+                before = seen[:, : shape.seq_length - P + place + 1]
+                np.put_along_axis(probabilities[:, place], before, np.float32(0), axis=-1)
+        probabilities[..., 0] = np.where(np.isnan(probabilities[..., 1]), np.nan, -1)
+        labels, worth = target.top_names
+        ids = raw[target.name].label_ids(ours[labels])
+        found[worth] = -np.sort(-probabilities, axis=-1)[..., : top.of_target(target)]
+        found[labels] = found[worth]
+        ours[labels] = np.take_along_axis(probabilities, ids, axis=-1)
+    return found
+
+
 def _rounded_away(shape: Architecture, raw: Mapping[str, RawColumn]) -> list[str]:
     """Return outputs that cannot be compared: rounding of the original units is as large as the standard deviation.
 
@@ -212,7 +247,9 @@ def _difference(name: str, ours: dict[str, Array], expected: Array, shape: Archi
     is_event = ~np.isnan(expected)
     scale, wrong_choice = 1.0, 0.0
     for target in shape.targets:
-        if target.kind == "categorical" and name == target.output_names[0]:
+        if target.kind == "categorical" and name in target.top_names:
+            scale = 1.0 / target.n_classes
+        elif target.kind == "categorical" and name == target.output_names[0]:
             scale = 1.0 / target.n_classes
             ids = ours[target.output_names[1]]
             chosen = np.take_along_axis(expected, ids[..., None], axis=-1)[..., 0]

@@ -108,6 +108,18 @@ def test_flags_add_files(run: Run, runs: Path) -> None:
     )
 
 
+def test_the_most_probable_labels_are_exported_afterwards(run: Run, runs: Path) -> None:
+    assert run("export", "killed", "--end-to-end", "--top-k", "3").code == 0
+    session = onnxruntime.InferenceSession(runs / "models" / "sequifier-killed-best-end-to-end-1.onnx")
+    shapes = {output.name: output.shape for output in session.get_outputs()}
+    assert shapes["item_top_labels"] == shapes["item_top_probabilities"] == ["batch", 1, 3]
+    assert json.loads(session.get_modelmeta().custom_metadata_map["top_labels"]) == {"k": 3, "left_out": {}}
+    too_many = run("export", "killed", "--end-to-end", "--top-k", "7")
+    assert (too_many.code, "7 exceeds the 6 classes of `item`" in too_many.err) == (1, True)
+    alone = run("export", "killed", "--top-k", "3")
+    assert (alone.code, "--top-k is about the model of --end-to-end" in alone.err) == (2, True)
+
+
 def test_a_checkpoint_of_a_step_does_not_take_the_name_of_an_epoch(run: Run, runs: Path) -> None:
     path = next(
         path for path in (runs / "checkpoints").glob("done-step-*.pt") if content(path)["progress"]["steps_in_epoch"]

@@ -33,7 +33,7 @@ N_ROWS = 10_000  # predicted; the tables have several times as many
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model of machines, `new.csv` with as many new ones as rows are predicted, and what `infer` predicts."""
     root = tmp_path_factory.mktemp("machines")
-    machines.train(root, training_spec={"epochs": 5})
+    machines.train(root, training_spec={"epochs": 5}, export_top_k=2)
     machines.write(root / "new.csv", machines.rows(N_ROWS, (1, 12), seed=1, strange=True))
     config = InferConfig.model_validate(
         {
@@ -43,6 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "read_format": "raw",
             "device": "cpu",
             "write_format": "parquet",
+            "top_k": 2,
         }
     )
     lines: list[str] = []
@@ -82,6 +83,14 @@ def test_polars_scores_a_csv_with_the_labels_of_infer(trained: Path) -> None:
     assert_same(frame.select(*expected(trained).columns), trained)
     for target in ("state", "code", "alarm"):
         assert frame[f"{target}_probability"].is_between(1 / len(machines.STATES), 1).all()
+        (path,) = (trained / "outputs" / "top_k").glob(f"*-new-{target}-top_k.parquet")
+        theirs = pl.read_parquet(path).group_by(pl.col("sequenceId").alias("machine")).agg("label", "probability")
+        ours = frame.select(
+            "machine",
+            label=f"{target}_top_labels",
+            probability=pl.col(f"{target}_top_probabilities").cast(pl.List(float)),
+        )
+        assert_frame_equal(ours.sort("machine"), theirs.sort("machine"), rel_tol=1e-4, check_dtypes=False)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ _REGRESSED = 1 << 17
 """Training targets of a ridge map, in all columns together."""
 _GATHERED = 1 << 22
 """Values of windows that are gathered together."""
+_IN_CACHE = 1 << 16
+"""Of these, how many are computed together: their intermediate results stay in the processor's cache."""
 
 
 class WindowRidge:
@@ -259,7 +261,12 @@ def _parts(targets: Targets, width: int) -> Iterator[Targets]:
 def _differences(column: Column, targets: Targets, last: Floats, longest: int) -> Floats:
     """Return earlier values minus the last one, (M, longest - 1), the latest first; 0 where no value may be read."""
     lags = np.arange(2, longest + 1)
-    rows = targets.rows[:, None] - lags
-    readable = lags <= targets.n_readable[:, None]
-    values = column[np.maximum(rows, 0).ravel()].reshape(rows.shape) if rows.size else np.zeros(rows.shape)
-    return np.where(readable, values - last[:, None], 0.0)
+    found = np.zeros((len(targets), len(lags)))
+    step = max(_IN_CACHE // longest, 1)
+    for start in range(0, len(targets), step):
+        part = slice(start, start + step)
+        rows = targets.rows[part, None] - lags
+        readable = lags <= targets.n_readable[part, None]
+        values = column[np.maximum(rows, 0).ravel()].reshape(rows.shape) if rows.size else np.zeros(rows.shape)
+        np.subtract(values, last[part, None], out=found[part], where=readable)
+    return found

@@ -60,6 +60,18 @@ class ModelFile:
     has_dropout: bool = False  # drops activations unless its ratio is 0
     has_checksum: bool = True  # False for files of older versions
 
+    @property
+    def sequence_columns(self) -> list[str]:
+        """The input columns that have one value in all events of a sequence."""
+        named = self.data.get("sequence_columns", [])
+        return [column for column in self.architecture.input_columns if column in named]
+
+    @property
+    def not_generated(self) -> list[str]:
+        """The input columns that generated events have no value of."""
+        known = {*self.sequence_columns, *(target.name for target in self.architecture.targets)}
+        return [column for column in self.architecture.input_columns if column not in known]
+
 
 def model_properties(
     architecture: Architecture,

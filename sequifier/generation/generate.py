@@ -1,11 +1,12 @@
 """Autoregression: predict the next event, append it to the window, predict the event after it.
 
 The model is any callable, so an ONNX session and a torch module generate alike. It must predict every column that it
-reads. All sequences of a batch advance together; a sequence that has all its events leaves the batch.
+reads, except those that belong to the whole sequence, which keep their value.
+All sequences of a batch advance together; a sequence that has all its events leaves the batch.
 Shapes: S sequences, B sequences of a batch, L seq_length, P prediction_length, K known classes, M generated events.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +49,13 @@ class Histories:
         columns: input column -> (S, L), the last event at the right end.
         n_events: (S,) how many of the last positions are events, at least one.
         numbers: (S,) the numbers of the sequences, which select their random numbers.
+        kept: columns with one value for the whole sequence; generated events have that of the last event.
     """
 
     columns: Mapping[str, Array]
     n_events: NDArray[np.int64]
     numbers: NDArray[np.int64]
+    kept: Collection[str] = ()
 
 
 def generate(
@@ -83,7 +86,8 @@ def generate(
         Target -> (M,) ids or standardised values, sequence after sequence; and categorical target -> (M, K + 1) the
         model's probabilities, before any rule.
     """
-    missing = [name for name in histories.columns if name not in {target.name for target in targets}]
+    known = {*histories.kept, *(target.name for target in targets)}
+    missing = [name for name in histories.columns if name not in known]
     if missing:
         raise ValueError(f"input {missing[0]!r} is not predicted, so it has no value in the generated events")
     order = np.argsort(-n_steps, kind="stable")  # sequences of similar length share a batch
@@ -132,6 +136,8 @@ class _Steps:
             self._length = history.shape[1]
             self._buffers[name] = np.zeros((len(chosen), self._length + n_steps), history.dtype)
             self._buffers[name][:, : self._length] = history[chosen]
+            if name in histories.kept:
+                self._buffers[name][:, self._length :] = history[chosen, -1:]
 
     def advance(self, step: int, n_active: int) -> list[tuple[Generated, Array, Array]]:
         """Predict one event of the first sequences.

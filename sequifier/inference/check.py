@@ -94,6 +94,7 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
         config.model_type == "embedding",
         config.inference_batch_size or int(file.config.get("inference_batch_size", 64)),
         seed,
+        file.sequence_columns,
     )
     return Job(path, file, targets, source, request, output_name(path, file, source.path, config.root))
 
@@ -200,11 +201,9 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
             "infer_with_dropout: this model was trained without dropout",
             "train with training_spec.dropout above 0, or leave infer_with_dropout out",
         )
-    targets = [target.name for target in file.architecture.targets]
-    missing = [name for name in file.architecture.input_columns if name not in targets]
-    if config.autoregression and missing:
+    if config.autoregression and file.not_generated:
         yield (
-            f"autoregression: the model reads {', '.join(missing)}, which it does not predict",
+            f"autoregression: the model reads {', '.join(file.not_generated)}, which it does not predict",
             "use a model whose input_columns are all among its target_columns",
         )
 

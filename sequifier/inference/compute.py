@@ -35,6 +35,7 @@ class Request:
         embedding: whether to embed instead of predicting.
         batch_size: windows per call of the model.
         seed: of sampling and dropout.
+        kept: input columns that keep their value in generated events.
     """
 
     architecture: Architecture
@@ -43,6 +44,7 @@ class Request:
     embedding: bool
     batch_size: int
     seed: int
+    kept: Sequence[str] = ()
 
     @property
     def numbers_per_row(self) -> int:
@@ -141,6 +143,7 @@ def run_continuations(
             {name: events.columns[name][rows] for name in shape.input_columns},
             np.minimum(end - lowest, shape.seq_length),
             sequence + first_number,
+            request.kept,
         )
         values, probabilities = generate(
             model.predict,

@@ -21,6 +21,7 @@ from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.sequence_columns import check_sequence_columns
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
@@ -79,6 +80,7 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 part = prepare(rows, table.types, fills, problems)
                 _raise_any(problems, source.path, fills)
+                check_sequence_columns([part], file.sequence_columns, config)
                 yield encoding.encode_part(part)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error

@@ -184,6 +184,7 @@ class LocalModel:
             {name: rows[prompts, : shape.seq_length] for name, rows in data.windows.items()},
             np.minimum(data.n_events[prompts], shape.seq_length),
             numbers,
+            self._file.sequence_columns,
         )
         steps = np.full(len(prompts), data.length, np.int64)
         values, _ = generate(
@@ -255,8 +256,7 @@ def rules_of(found: Configuration) -> Rules:
 
 
 def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, log: Log) -> bool:
-    targets = [target.name for target in file.architecture.targets]
-    missing = [name for name in file.architecture.input_columns if name not in targets]
+    missing = file.not_generated
     if missing and config.history == "generated":
         raise ModelError(
             f"history: generated: the model reads {', '.join(missing)}, which it does not predict",

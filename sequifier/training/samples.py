@@ -82,7 +82,8 @@ def _history(metadata: Metadata, inputs: Sequence[str], events: Sequence[Event],
     encoded = {column: _encoded(metadata, column, events)[-seq_length:] for column in inputs}
     n_events = len(next(iter(encoded.values())))
     padded = {column: np.pad(values, (seq_length - n_events, 0))[None] for column, values in encoded.items()}
-    return Histories(padded, np.array([n_events]), np.zeros(1, np.int64))  # columns: (1, seq_length)
+    # columns: (1, seq_length)
+    return Histories(padded, np.array([n_events]), np.zeros(1, np.int64), metadata.sequence_columns)
 
 
 def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> None:
@@ -107,7 +108,7 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
             fix=f"add `{column}` to target_columns, or leave it out of input_columns",
         )
         for column in inputs
-        if column not in config.target_columns
+        if column not in (*config.target_columns, *metadata.sequence_columns)
     ]
     try:
         events = _events(metadata, config, prompt)

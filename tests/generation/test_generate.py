@@ -111,3 +111,19 @@ def test_nothing_to_generate_calls_no_model() -> None:
 def test_an_input_that_is_not_predicted_is_refused() -> None:
     with pytest.raises(ValueError, match="'price' is not predicted"):
         generate(model, MIXED[:1], histories(2), np.array([1, 1]), seed=0, batch_size=2)
+
+
+def test_an_input_of_the_whole_sequence_keeps_its_value() -> None:
+    start, n_steps = histories(6), np.array([3, 0, 7, 1, 12, 2])
+    level = np.arange(6, dtype=np.float32)
+    constant = {**start.columns, "price": np.where(np.arange(L, 0, -1) <= start.n_events[:, None], level[:, None], 9.0)}
+    seen: list[Array] = []
+
+    def watched(columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        seen.append(np.where(np.arange(L, 0, -1) <= n_events[:, None], columns["price"], np.nan))
+        return model(columns, n_events, outputs)
+
+    kept = Histories(constant, start.n_events, start.numbers, kept=["price"])
+    generate(watched, MIXED[:1], kept, n_steps, seed=0, batch_size=1)
+    found = [np.unique(prices[~np.isnan(prices)]).tolist() for prices in seen]
+    assert found == [[float(s)] for s in (4, 2, 0, 5, 3) for _ in range(n_steps[s])]

@@ -63,18 +63,36 @@ def test_characters_are_joined_and_labels_are_not(text_metadata: Metadata, shop_
     assert all(0 < float(event.split(",")[1]) < 30 for event in events)
 
 
-def test_the_most_likely_sample_equals_a_plain_loop(shop_metadata: Metadata) -> None:
-    model, config = tiny(shop_metadata, input_columns=["item"], target_columns=["item"])
-    names = shop_metadata.categories("item")
-    ids = [names.index("item4") + 1]
+def most_likely(model: Transformer, first: int, *, price: float | None) -> list[int]:
+    """The first item and the nine most likely ones after it; the model may read a price, which stays the same."""
+    ids = [first]
     model.eval()
     for _ in range(9):
         seen = torch.tensor([ids[-5:]])
+        is_event = torch.arange(5, 0, -1)[None] <= seen.shape[1]
         padded = torch.nn.functional.pad(seen, (5 - seen.shape[1], 0))[..., None]
-        hidden = model(padded, torch.zeros(1, 5, 0), torch.arange(5, 0, -1)[None] <= seen.shape[1])
+        reals = torch.zeros(1, 5, 0) if price is None else is_event[..., None] * price
+        hidden = model(padded, reals, is_event)
         ids.append(int(model.predict(hidden[:, -1])["item"].argmax()) + 1)
+    return ids
+
+
+def test_the_most_likely_sample_equals_a_plain_loop(shop_metadata: Metadata) -> None:
+    model, config = tiny(shop_metadata, input_columns=["item"], target_columns=["item"])
+    names = shop_metadata.categories("item")
+    expected = most_likely(model, names.index("item4") + 1, price=None)
     found = sample_text(model, shop_metadata, config, prompt="item4", temperature=0.0, max_length=9, seed=0)
-    assert found.split(" ") == [names[id - 1] for id in ids]
+    assert found.split(" ") == [names[id - 1] for id in expected]
+
+
+def test_columns_of_the_whole_sequence_keep_their_value(shop_metadata: Metadata) -> None:
+    about = shop_metadata.sequifier.model_copy(update={"sequence_columns": ["price"]})
+    metadata = shop_metadata.model_copy(update={"sequifier": about})
+    model, config = tiny(metadata, target_columns=["item"])
+    names, scale = metadata.categories("item"), metadata.selected_columns_statistics["price"]
+    prompt = [{"item": "item4", "price": scale["mean"] + 2 * scale["std"]}]
+    found = sample_text(model, metadata, config, prompt=prompt, temperature=0.0, max_length=9, seed=0)
+    assert found.split(" ") == [names[id - 1] for id in most_likely(model, names.index("item4") + 1, price=2.0)]
 
 
 def test_model_and_random_generator_stay_as_they_were(shop_metadata: Metadata) -> None:

@@ -16,6 +16,7 @@ from sequifier.cli.options import (
     with_seed_options,
 )
 from sequifier.cli.output import ask, echo
+from sequifier.percent import counted
 
 if TYPE_CHECKING:
     from sequifier.search.plan import Plan
@@ -70,7 +71,7 @@ def command(
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 
     def confirm(plan: "Plan", n_runs: int) -> bool:
-        return not asks or ask(f"Train {n_runs} runs?")
+        return not asks or ask(f"Train {counted(n_runs, 'run')}?")
 
     with (
         located(loaded),
@@ -99,5 +100,6 @@ def command(
     print_next(result, config_path)
     if result.ended == "stopped":
         echo("the same command resumes the search", err=True)
+    if result.ended in ("stopped", "declined"):
         raise KeyboardInterrupt
     return FAILED_RUNS if any(row.n_failed for row in result.rows) else 0

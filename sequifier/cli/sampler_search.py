@@ -8,6 +8,7 @@ import click
 
 from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
 from sequifier.cli.output import ask, echo
+from sequifier.percent import counted
 
 if TYPE_CHECKING:
     from sequifier.sampler_search.setup import Setup
@@ -81,7 +82,7 @@ def command(
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 
     def confirm(setup: "Setup", n_left: int) -> bool:
-        return not asks or ask(f"Try {n_left} configurations?")
+        return not asks or ask(f"Try {counted(n_left, 'configuration')}?")
 
     with located(loaded), SamplerProgress(verbose) as progress:
         result = api.sampler_search(

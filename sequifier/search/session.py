@@ -40,7 +40,7 @@ from sequifier.search.table import complete_ledger, savings
 if TYPE_CHECKING:
     from sequifier.results.ranking import Configuration  # which loads numpy
 
-Ended = Literal["planned", "complete", "stopped", "budget"]
+Ended = Literal["planned", "declined", "complete", "stopped", "budget"]
 
 
 class Interrupt(Protocol):
@@ -149,7 +149,7 @@ def search(
         ended: Ended = "complete"
         found = None
         if n_left and not confirm(plan, n_left):
-            ended = "stopped"
+            ended = "declined"
         else:
             complete_ledger(plan, ledger)
             folder.keep_config(config)

@@ -99,10 +99,9 @@ class Slots:
         """Number of slots that are not lost."""
         return len(self.executors) - len(self._lost)
 
-    @property
-    def is_ending(self) -> Callable[[], bool]:
+    def is_ending(self) -> bool:
         """Whether `end` was called: work that no executor can end has to look."""
-        return self._ending.is_set
+        return self._ending.is_set()
 
     def share_memory(self, slot: int, other: int) -> bool:
         """Whether two slots train in the same memory."""

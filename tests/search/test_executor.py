@@ -201,4 +201,4 @@ def test_a_search_that_proposes_asks_before_it_trains(project: Path) -> None:
 
     engine = Trainer(project)
     result = api.search(config, engine=Engine(engine), confirm=decline, emit=lambda event, **fields: None)
-    assert (result.ended, asked, engine.calls) == ("stopped", [2], [])
+    assert (result.ended, asked, engine.calls) == ("declined", [2], [])

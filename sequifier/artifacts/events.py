@@ -2,12 +2,13 @@
 
 Columns in order: sequenceId, itemPosition, isContext, then the features: categories as Int32 ids (0 is unknown), reals
 as Float32 z = (x - mean) / std. Rows are sorted by (sequenceId, itemPosition). A sequence of a later split starts with
-events of earlier splits, marked as context.
+events of earlier splits, marked as context. The last row of a sequence may be its END (`end_event` of preprocess): the
+class END in some columns, and no value in the others (id -1, or NaN). It is never an input.
 Shapes: N rows of a split, S its sequences.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 SEQUENCE, POSITION, CONTEXT = "sequenceId", "itemPosition", "isContext"
+NO_ID = -1
+"""In a categorical column without END: no value, at the END of a sequence."""
+
 Format = EventFormat
 FileFormat = Literal["parquet", "csv", "arrow"]
 """Format of a split that is one file."""
@@ -42,6 +46,40 @@ class Events:
     n_context: NDArray[np.int64]
     positions: NDArray[Any]
     columns: dict[str, NDArray[Any]]
+
+
+def is_known(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether each entry of a column is a known class or a number, and not unknown (id 0) or without a value."""
+    known: NDArray[np.bool_] = values > 0 if values.dtype.kind == "i" else ~np.isnan(values)
+    return known
+
+
+def ends_with_end(events: Events, end_ids: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Return whether the last row of each sequence is its END, (S,).
+
+    Args:
+        events: with any column.
+        end_ids: the id of END in each column that has it; empty: no sequence has one.
+    """
+    if not end_ids:
+        return np.zeros(len(events.sequence_ids), dtype=np.bool_)
+    column, values = next(iter(events.columns.items()))
+    last = values[events.offsets[1:] - 1]
+    is_end: NDArray[np.bool_] = last == end_ids[column] if column in end_ids else ~is_known(last) & (last != 0)
+    return is_end
+
+
+def without_ends(events: Events, has_end: NDArray[np.bool_]) -> Events:
+    """Return events without the last row of the sequences in `has_end`, (S,)."""
+    if not has_end.any():
+        return events
+    ends = events.offsets[1:][has_end] - 1
+    return replace(
+        events,
+        offsets=events.offsets - np.concatenate([[0], np.cumsum(has_end)]),
+        positions=np.delete(events.positions, ends),
+        columns={column: np.delete(values, ends) for column, values in events.columns.items()},
+    )
 
 
 def frame_of(events: Events) -> "pl.DataFrame":

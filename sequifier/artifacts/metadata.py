@@ -20,7 +20,7 @@ from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.read_file import read_json
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
-from sequifier.config.preprocess import FillNull, SplitMethod
+from sequifier.config.preprocess import END, FillNull, SplitMethod
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
 FORMAT_VERSION = 1
@@ -58,7 +58,7 @@ _FILLS: Mapping[str, tuple[str, ...]] = {
 _FILL_NUMBERS: Mapping[str, tuple[type, ...]] = {"Float64": (int, float), "Int64": (int,), "String": (), "Boolean": ()}
 
 
-LEFT_OUT_WHERE_EMPTY = ("sequence_columns", "split_options")
+LEFT_OUT_WHERE_EMPTY = ("sequence_columns", "split_options", "end_event")
 """Keys that are not written where they are empty: earlier releases, which refuse unknown keys, can read the file."""
 
 
@@ -79,6 +79,7 @@ class SequifierMetadata(StrictModel):
     split_ratios: list[float] | None  # null for a method without ratios
     split_options: dict[str, Any] = Field(default_factory=dict)  # other fields of the method
     split_seed: int | None = None  # seed with which sequences were drawn; otherwise null
+    end_event: list[str] = Field(default_factory=list)  # columns whose last class is END
     context_events: int = Field(ge=0)  # largest number of context events of a sequence in a later split
     rows: list[int]  # number of own rows, without context
     sequences: list[int]  # number of sequences with own rows
@@ -125,6 +126,9 @@ class Metadata(StrictModel):
             entries = getattr(self.sequifier, name)
             if entries is not None and len(entries) != n_splits:
                 raise ValueError(f"split_paths has {n_splits} entries, sequifier.{name} has {len(entries)}")
+        for column in self.sequifier.end_event:
+            if self.id_maps.get(column, {}).get(END) != self.n_classes.get(column, 0) - 1:
+                raise ValueError(f"column {column} of sequifier.end_event does not have {END} as its last class")
         self.sequifier.reading.check(self.column_types)
         return self
 
@@ -165,9 +169,16 @@ class Metadata(StrictModel):
             )
         return "categorical" if column in self.n_classes else "real"
 
-    def categories(self, column: str) -> list[Category]:
-        """Return the raw values of a categorical column in id order; the first has id 1."""
+    @property
+    def end_ids(self) -> dict[str, int]:
+        """The id of END in each column that has it."""
+        return {column: self.n_classes[column] - 1 for column in self.sequifier.end_event}
+
+    def raw_categories(self, column: str) -> list[Category]:
+        """Return the raw values of a categorical column in id order, without END; the first has id 1."""
         in_order = sorted(self.id_maps[column], key=self.id_maps[column].__getitem__)
+        if column in self.sequifier.end_event:
+            in_order.pop()
         match self.column_types[column]:
             case "Int64":
                 return [int(text) for text in in_order]
@@ -175,6 +186,10 @@ class Metadata(StrictModel):
                 return [text == "true" for text in in_order]
             case _:
                 return list(in_order)
+
+    def categories(self, column: str) -> list[Category]:
+        """Return the classes of a categorical column in id order: its raw values, and END where it has that."""
+        return [*self.raw_categories(column), *([END] if column in self.sequifier.end_event else [])]
 
 
 def category_text(value: Category) -> str:

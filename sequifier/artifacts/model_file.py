@@ -47,9 +47,9 @@ class ModelFile:
     version: str  # version of Sequifier at the export
     architecture: Architecture
     columns: Mapping[str, list[dict[str, str]]]  # inputs and targets: [{name, kind}, ...]
-    vocabularies: Mapping[str, list[Category]]  # categorical columns; the first category has id 1
+    vocabularies: Mapping[str, list[Category]]  # categorical columns; the first class has id 1, END is the last
     statistics: Mapping[str, Mapping[str, float]]  # mean and std of real columns
-    data: Mapping[str, Any]  # sequence_column, position_column and fingerprint of the raw data
+    data: Mapping[str, Any]  # sequence_column, position_column, fingerprint, end_event, ... of the raw data
     config: Mapping[str, Any]  # the resolved train.yaml
     metrics: Mapping[str, Any]  # metrics of the exported epoch
     parity: Mapping[str, float]  # tolerance, and largest_difference from torch
@@ -71,6 +71,24 @@ class ModelFile:
         """The input columns that generated events have no value of."""
         known = {*self.sequence_columns, *(target.name for target in self.architecture.targets)}
         return [column for column in self.architecture.input_columns if column not in known]
+
+    @property
+    def end_ids(self) -> dict[str, int]:
+        """The id of END in each column of the model that has it."""
+        columns = self.data.get("end_event", ())
+        return {column: len(self.vocabularies[column]) for column in columns if column in self.vocabularies}
+
+    def raw_vocabulary(self, column: str) -> list[Category]:
+        """Return the categories of a column without END."""
+        vocabulary = self.vocabularies[column]
+        return vocabulary[:-1] if column in self.end_ids else vocabulary
+
+    def stored_type(self, column: str) -> str:
+        """Return the type of a column in the raw data."""
+        if column not in self.vocabularies:
+            return "Float64"
+        first = next(iter(self.raw_vocabulary(column)), "")
+        return "Boolean" if isinstance(first, bool) else "Int64" if isinstance(first, int) else "String"
 
 
 def model_properties(
@@ -282,7 +300,7 @@ def _check(file: ModelFile) -> None:
     n_classes = dict(shape.categorical) | {name: t.n_classes for name, t in targets.items() if t.kind == "categorical"}
     for column, size in n_classes.items():
         vocabulary = file.vocabularies[column]
-        kinds = {type(category) for category in vocabulary}
+        kinds = {type(category) for category in file.raw_vocabulary(column)}
         if len(vocabulary) != size - 1 or len(kinds) > 1 or not kinds <= {str, int, bool}:
             raise ValueError(f"the vocabulary of {column} does not have {size - 1:,} texts, integers or booleans")
     for column in {*shape.real, *(name for name, target in targets.items() if target.kind == "real")}:
@@ -292,17 +310,9 @@ def _check(file: ModelFile) -> None:
     for what, names in (("inputs", shape.input_columns), ("targets", tuple(targets))):
         if tuple(column["name"] for column in file.columns[what]) != names:
             raise ValueError(f"the {what} are not the columns of the architecture")
-    types = {column: stored_type(file.vocabularies.get(column)) for column in {*shape.input_columns, *targets}}
+    types = {column: file.stored_type(column) for column in {*shape.input_columns, *targets}}
     fills = {column: fill for column, fill in file.reading.fill_null.items() if column in types}
     RawValueRules(fill_null=fills).check(types)
-
-
-def stored_type(vocabulary: Sequence[Category] | None) -> str:
-    """Return the type of a raw column with this vocabulary; None means a real column."""
-    if vocabulary is None:
-        return "Float64"
-    first = next(iter(vocabulary), "")
-    return "Boolean" if isinstance(first, bool) else "Int64" if isinstance(first, int) else "String"
 
 
 def _json(value: Any) -> str:

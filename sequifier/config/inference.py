@@ -225,15 +225,30 @@ class InferConfig(ProjectConfig):
             synonyms="generate rollout recursive",
         ),
     )
-    autoregression_extra_steps: Annotated[int, BeforeValidator(_zero_for_null)] = Field(
+    autoregression_extra_steps: Annotated[
+        Annotated[int, Field(ge=0)] | Literal["until_end"], BeforeValidator(_zero_for_null)
+    ] = Field(
         0,
-        ge=0,
-        description="Number of events to generate beyond the known ones.",
+        description="Number of events to generate beyond the known ones. `until_end`: all until the END of the "
+        "sequence, after which nothing is generated in any case.",
         json_schema_extra=about(
             unit="events",
-            interacts="autoregression: true, which it needs",
+            interacts="autoregression: true, which it needs; end_event of preprocess, which until_end needs; "
+            "until_end_limit",
             change="to the number of events to forecast",
             synonyms="horizon prediction_horizon forecast_horizon forecast_length steps_ahead n_ahead max_new_tokens",
+        ),
+    )
+    until_end_limit: int = Field(
+        1000,
+        gt=0,
+        description="Number of events beyond the known ones after which generation until the END of a sequence stops "
+        "without one.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="autoregression_extra_steps: until_end",
+            change="to about the length of the longest sequence",
+            synonyms="max_length max_steps max_len",
         ),
     )
     evaluate: bool = Field(
@@ -269,3 +284,13 @@ class InferConfig(ProjectConfig):
         description="Accepted without effect (a field of Sequifier 1, the earlier release).",
         json_schema_extra=about(unused=True),
     )
+
+    @property
+    def extra_steps(self) -> int:
+        """Largest number of events to generate beyond the known ones."""
+        return self.until_end_limit if self.until_end else int(self.autoregression_extra_steps)
+
+    @property
+    def until_end(self) -> bool:
+        """Whether sequences are continued to their END."""
+        return self.autoregression_extra_steps == "until_end"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from sequifier.config.base import NO_UNIT, Columns, ProjectConfig, about
+from sequifier.config.base import NO_UNIT, Columns, NameList, ProjectConfig, about
 
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
@@ -19,6 +19,9 @@ RATIO_TOLERANCE = 1e-6
 
 CHAR = "char"
 """The one column of a text."""
+
+END = "END"
+"""The class of the event after the last one of a sequence, in the columns of `end_event`."""
 
 
 class PreprocessConfig(ProjectConfig):
@@ -132,6 +135,18 @@ class PreprocessConfig(ProjectConfig):
             change="to real for an integer column that measures something",
             old_names=("column_data_types",),
             synonyms="dtypes dtype types schema",
+        ),
+    )
+    end_event: NameList = Field(
+        default_factory=list,
+        description=f"Categorical columns that get a last class `{END}`. After the last event of each sequence comes "
+        "one more event, which is a target and never an input, so that a model predicts whether a sequence is over. It "
+        f"is `{END}` in these columns and has no value in the others. A sequence that a split cuts ends where it "
+        "really ends.",
+        json_schema_extra=about(
+            interacts="target_columns of train, which should have one of them; autoregression_extra_steps of infer",
+            change="when the end of a sequence is part of the question: cases, sessions, visits",
+            synonyms="eos eos_token end_of_sequence end_token end_of_case stop_token terminal_event",
         ),
     )
     split_ratios: list[Ratio] = Field(
@@ -413,6 +428,7 @@ class PreprocessConfig(ProjectConfig):
         "sequence_columns",
         "column_types",
         "fill_null",
+        "end_event",
         "split_order",
         "split_overlap",
     )
@@ -437,7 +453,7 @@ class PreprocessConfig(ProjectConfig):
             )
         return seq_length
 
-    @field_validator("selected_columns", "sequence_columns")
+    @field_validator("selected_columns", "sequence_columns", "end_event")
     @classmethod
     def _each_column_once(cls, columns: list[str] | None) -> list[str] | None:
         twice = sorted({column for column in columns or () if (columns or []).count(column) > 1})

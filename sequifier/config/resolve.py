@@ -29,6 +29,9 @@ class WindowSettings(Protocol):
     @property
     def stride_by_split(self) -> list[int]: ...
 
+    @property
+    def end_event(self) -> list[str]: ...
+
 
 class DataSchema(Protocol):
     """What a config needs of preprocessed data; implemented by `artifacts.metadata.Metadata`."""
@@ -131,6 +134,9 @@ def _ranking_problems(
         place = f"ranking.{target}"
         if kinds[target] == "real":
             yield Problem(place, f"`{target}` is real: it has no classes to rank", fix="leave it out")
+            continue
+        if data.sequifier.end_event:
+            yield Problem(place, "data with end_event cannot be ranked yet", fix="preprocess without end_event")
             continue
         n_classes = data.n_classes[target] - 1
         if isinstance(asked.candidates, SampledCandidates) and asked.candidates.negatives >= n_classes:

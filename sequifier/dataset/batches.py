@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.gather import Batch, BatchColumns, BatchWindows, Chosen, DeviceGather, gather_for, to_device
 from sequifier.dataset.units import UnitIndex, unit_index
@@ -98,7 +98,7 @@ class Split:
         counts = np.zeros(n_classes, dtype=np.int64)
         for start in range(0, len(is_target), _AT_A_TIME):
             ids = np.asarray(self.events.columns[target][start : start + _AT_A_TIME])
-            counts += np.bincount(ids[is_target[start : start + _AT_A_TIME]], minlength=n_classes)
+            counts += np.bincount(ids[is_target[start : start + _AT_A_TIME] & (ids >= 0)], minlength=n_classes)
         return counts
 
     def batch(self, chosen: Chosen) -> Batch:
@@ -208,13 +208,13 @@ def in_batches(order: Order, size: int) -> Iterator[Order]:
 
 
 def _known_before(column: NDArray[Any] | MappedColumn) -> NDArray[Any] | None:
-    """Return the number of known ids before each row, (N + 1,); None when all are known or the column is real."""
+    """Return the number of known values before each row, (N + 1,); None when all are known."""
     parts = range(0, len(column), _AT_A_TIME)
-    if column.dtype.kind != "i" or all((column[start : start + _AT_A_TIME] != 0).all() for start in parts):
+    if all(is_known(column[start : start + _AT_A_TIME]).all() for start in parts):
         return None
     known = np.zeros(len(column) + 1, dtype=np.int32 if len(column) < np.iinfo(np.int32).max else np.int64)
     for start in parts:
         here = known[start + 1 : start + 1 + _AT_A_TIME]
-        np.cumsum(column[start : start + _AT_A_TIME] != 0, out=here)
+        np.cumsum(is_known(column[start : start + _AT_A_TIME]), out=here)
         np.add(here, known[start], out=here)
     return known

@@ -37,7 +37,7 @@ class Batch:
     n_steps: int  # S
     positions: Tensor | None  # (M,) int64, the steps of the flattened (B * T) that have a target; None: the last S of T
     targets: dict[str, Tensor]  # (M,) int64 ids or float32 z
-    known: dict[str, Tensor | None]  # (M,) bool, False where a target is unknown (id 0) or does not count; None: all
+    known: dict[str, Tensor | None]  # (M,) bool, False where a target is not known or does not count; None: all
     picks: bool  # whether positions are picked out, instead of masked
 
     def at_targets(self, hidden: Tensor) -> Tensor:
@@ -258,10 +258,14 @@ def _targets(
     """
     targets, known = {}, {}
     for name, truth in truths.items():
-        targets[name] = truth if truth.is_floating_point() else truth.long()
+        is_real = truth.is_floating_point()
+        targets[name] = truth if is_real else truth.long()
         known[name] = counts
         if not all_known[name]:
-            known[name] = truth != 0 if counts is None else counts & (truth != 0)
+            here = ~truth.isnan() if is_real else truth > 0
+            known[name] = here if counts is None else counts & here
+            if is_real:
+                targets[name] = truth.nan_to_num(0.0)  # masked, and then it must not be NaN
     return targets, known
 
 

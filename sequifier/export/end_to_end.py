@@ -175,14 +175,15 @@ def _write_heads(
         label, probabilities = target.end_to_end_names
         logits = write_head(writer, index, hidden)
         shares, largest = write_choice(writer, logits)
-        categories = writer.constant(np.array(column.categories, np.object_ if column.kind is np.str_ else column.kind))
-        writer.output(label, writer.add("Gather", categories, largest, axis=0), column.kind, P)
+        kind = column.label_kind
+        classes = writer.constant(np.array(column.labels, np.object_ if kind is np.str_ else kind))
+        writer.output(label, writer.add("Gather", classes, largest, axis=0), kind, P)
         writer.output(probabilities, shares, np.float32, P, target.n_classes)
         if top.names(target):
             seen = (encoded[target.name], is_event) if target.name in top.unseen else None
             places, worth = write_top(writer, logits, shares, k := top.of_target(target), shape, seen)
             labels, probabilities = top.names(target)
-            writer.output(labels, writer.add("Gather", categories, places, axis=0), column.kind, P, k)
+            writer.output(labels, writer.add("Gather", classes, places, axis=0), kind, P, k)
             writer.output(probabilities, worth, np.float32, P, k)
 
 

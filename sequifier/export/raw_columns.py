@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sequifier.artifacts.metadata import Category, Metadata
+from sequifier.artifacts.metadata import Category, Metadata, category_text
 from sequifier.config.architecture import Architecture
-from sequifier.config.preprocess import FillNull
+from sequifier.config.preprocess import END, FillNull
 
 Array = np.ndarray[Any, Any]
 FAR_FROM_ZERO = 1000.0
@@ -38,11 +38,12 @@ class RawColumn:
 
     Attributes:
         kind: str_, int64 or bool_ for categories, float32 or float64 for real values.
-        categories: in id order, the first has id 1; empty for a real column.
+        categories: in id order, the first has id 1, without END; empty for a real column.
         mean: mean of a real column.
         std: its standard deviation.
         fill: replacement of a missing value; None: preprocess refused missing values, and here they become the mean or
             unknown.
+        has_end: whether END is the class after those of the categories; it is never an input.
     """
 
     kind: type[np.generic]
@@ -50,6 +51,17 @@ class RawColumn:
     mean: float = 0.0
     std: float = 1.0
     fill: FillNull | None = None
+    has_end: bool = False
+
+    @property
+    def labels(self) -> tuple[Category, ...]:
+        """The classes as outputs, in id order: the categories, or where END is one of them, all as text."""
+        return (*map(category_text, self.categories), END) if self.has_end else self.categories
+
+    @property
+    def label_kind(self) -> type[np.generic]:
+        """Type of its labels as an output."""
+        return np.str_ if self.has_end else self.kind
 
     @property
     def input_kind(self) -> type[np.generic]:
@@ -74,7 +86,7 @@ class RawColumn:
 
     def label_ids(self, labels: Array) -> Array:
         """Convert labels that the graph returned to int64 ids, 0 for a label that is not in the vocabulary."""
-        ids = dict(zip(self.categories, count(1), strict=False))
+        ids = dict(zip(self.labels, count(1), strict=False))
         return np.array([ids.get(label, 0) for label in labels.ravel().tolist()], np.int64).reshape(labels.shape)
 
     @property
@@ -116,7 +128,7 @@ class RawColumn:
         return np.where(last < 0, numbers.dtype.type(0), np.take_along_axis(numbers, np.maximum(last, 0), axis=1))
 
     def decoded(self, numbers: Array) -> Array:
-        """Decode ids or standardised values. Id 0 becomes a value that is not in the vocabulary.
+        """Decode ids or standardised values. Id 0, and that of END, become a value that is not in the vocabulary.
 
         A column with both true and false has no such value: id 0 becomes one of the two.
         """
@@ -130,7 +142,7 @@ class RawColumn:
         values: list[Category] = [self._unknown(), *self.categories]
         if self.input_kind is not self.kind:
             values = ["neither", *(YES[0] if value else NO[0] for value in self.categories)]
-        return np.array(values, self.numpy_type)
+        return np.array([*values, *values[: self.has_end]], self.numpy_type)
 
     @property
     def rounding(self) -> float:
@@ -155,7 +167,8 @@ def raw_columns(architecture: Architecture, metadata: Metadata) -> dict[str, Raw
     for name in dict.fromkeys([*architecture.input_columns, *(target.name for target in architecture.targets)]):
         if name in metadata.id_maps:
             kind = _KINDS[metadata.column_types[name]]
-            found[name] = RawColumn(kind, tuple(metadata.categories(name)), fill=fills.get(name))
+            has_end = name in metadata.sequifier.end_event
+            found[name] = RawColumn(kind, tuple(metadata.raw_categories(name)), fill=fills.get(name), has_end=has_end)
             continue
         mean, std = (metadata.selected_columns_statistics[name][key] for key in ("mean", "std"))
         smallest, largest = SCALES_OF_FLOAT32

@@ -2,7 +2,7 @@
 
 The model is any callable, so an ONNX session and a torch module generate alike. It must predict every column that it
 reads, except those that belong to the whole sequence, which keep their value.
-All sequences of a batch advance together; a sequence that has all its events leaves the batch.
+All sequences of a batch advance together; a sequence that has all its events, or its END, leaves the batch.
 Shapes: S sequences, B sequences of a batch, L seq_length, P prediction_length, K known classes, M generated events.
 """
 
@@ -34,11 +34,13 @@ class Generated:
         name: the column.
         output: name of the model's output with its probabilities or values.
         rules: how a class is sampled; None for a real target.
+        end: id of the class END, after which nothing is generated; None: it has no such class.
     """
 
     name: str
     output: str
     rules: Rules | None
+    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def generate(
     seed: int,
     batch_size: int,
     keep_probabilities: bool = False,
-) -> tuple[dict[str, Array], dict[str, Array]]:
+) -> tuple[dict[str, Array], dict[str, Array], NDArray[np.int64]]:
     """Generate events for each sequence.
 
     The random number of an event depends on the seed, the number of its sequence and its place among the generated
@@ -77,14 +79,15 @@ def generate(
         predict: the model.
         targets: every target of the model, in its order.
         histories: S sequences.
-        n_steps: (S,) numbers of events to generate.
+        n_steps: (S,) numbers of events to generate, unless a sequence ends before.
         seed: seed of the sampling.
         batch_size: sequences per call of the model.
         keep_probabilities: also return the probabilities of the categorical targets.
 
     Returns:
-        Target -> (M,) ids or standardised values, sequence after sequence; and categorical target -> (M, K + 1) the
-        model's probabilities, before any rule.
+        Target -> (M,) ids or standardised values, sequence after sequence; categorical target -> (M, K + 1) the model's
+        probabilities, before any rule; and (S,) the numbers of generated events, whose sum is M. The last one may be an
+        END: all targets with that class have it there, and the others no value (id -1, or NaN).
     """
     known = {*histories.kept, *(target.name for target in targets)}
     missing = [name for name in histories.columns if name not in known]
@@ -98,13 +101,15 @@ def generate(
         for target in targets
     }
     probabilities: dict[str, Array] = {}
+    n_generated = n_steps.copy()
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         steps = _Steps(predict, targets, histories, chosen, int(n_steps[chosen[0]]), seed)
-        n_left = np.searchsorted(-n_steps[chosen], -np.arange(1, n_steps[chosen[0]] + 1), side="right")
-        for step, n_active in enumerate(n_left.tolist()):
-            places = first[chosen[:n_active]] + step
-            for target, values, probability in steps.advance(step, n_active):
+        for step in range(n_steps[chosen[0]]):
+            chosen = chosen[: np.searchsorted(-n_steps[chosen], -(step + 1), side="right")]
+            places = first[chosen] + step
+            found, ends = steps.advance(step, len(chosen))
+            for target, values, probability in found:
                 results[target.name][places] = values
                 if keep_probabilities and target.rules is not None:
                     if target.name not in probabilities:
@@ -112,7 +117,19 @@ def generate(
                             (len(results[target.name]), probability.shape[1]), np.float32
                         )
                     probabilities[target.name][places] = probability
-    return results, probabilities
+            if ends.any():
+                n_generated[chosen[ends]] = step + 1
+                steps.keep(np.flatnonzero(~ends))
+                chosen = chosen[~ends]
+                if not len(chosen):
+                    break
+    if (n_generated == n_steps).all():
+        return results, probabilities, n_steps
+    is_generated = np.arange(n_steps.sum()) - np.repeat(first, n_steps) < np.repeat(n_generated, n_steps)
+    results, probabilities = (
+        {name: values[is_generated] for name, values in each.items()} for each in (results, probabilities)
+    )
+    return results, probabilities, n_generated
 
 
 class _Steps:
@@ -139,7 +156,13 @@ class _Steps:
             if name in histories.kept:
                 self._buffers[name][:, self._length :] = history[chosen, -1:]
 
-    def advance(self, step: int, n_active: int) -> list[tuple[Generated, Array, Array]]:
+    def keep(self, kept: NDArray[np.int64]) -> None:
+        """Continue with these sequences of the batch only."""
+        self._numbers, self._n_events = self._numbers[kept], self._n_events[kept]
+        self._random = {stream: numbers[:, kept] for stream, numbers in self._random.items()}
+        self._buffers = {name: buffer[kept] for name, buffer in self._buffers.items()}
+
+    def advance(self, step: int, n_active: int) -> tuple[list[tuple[Generated, Array, Array]], NDArray[np.bool_]]:
         """Predict one event of the first sequences.
 
         Args:
@@ -147,12 +170,13 @@ class _Steps:
             n_active: number of sequences that need more events.
 
         Returns:
-            For each target its values (n_active,) and the model's output for them.
+            For each target its values (n_active,) and the model's output for them; and which sequences end,
+            (n_active,).
         """
         window = {name: buffer[:n_active, step : step + self._length] for name, buffer in self._buffers.items()}
         n_events = np.minimum(self._n_events[:n_active] + step, self._length)
         outputs = self._predict(window, n_events, self._outputs)
-        results = []
+        results, ends = [], np.zeros(n_active, dtype=np.bool_)
         for stream, target in enumerate(self._targets):
             prediction = outputs[target.output][:, -1]
             values = prediction
@@ -160,8 +184,15 @@ class _Steps:
                 values = choose(prediction, target.rules, self._uniforms(stream, step)[:n_active])
             if target.name in self._buffers:
                 self._buffers[target.name][:n_active, self._length + step] = values
+            if target.end is not None:
+                ends |= values == target.end
             results.append((target, values, prediction))
-        return results
+        if ends.any():
+            results = [
+                (target, np.where(ends, _at_end(target), values).astype(values.dtype), prediction)
+                for target, values, prediction in results
+            ]
+        return results, ends
 
     def _uniforms(self, stream: int, step: int) -> NDArray[np.float64]:
         """Return the random numbers of a step, (B,)."""
@@ -170,6 +201,13 @@ class _Steps:
             self._random[stream] = uniforms(self._seed, self._numbers, steps, stream)
         row: NDArray[np.float64] = self._random[stream][step % _STEPS_TOGETHER]
         return row
+
+
+def _at_end(target: Generated) -> float:
+    """Return the value of a target at an END."""
+    if target.rules is None:
+        return np.nan
+    return -1 if target.end is None else target.end
 
 
 def choose(probabilities: Array, rules: Rules, uniform: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -95,6 +95,7 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
         config.inference_batch_size or int(file.config.get("inference_batch_size", 64)),
         seed,
         file.sequence_columns,
+        file.end_ids,
     )
     return Job(path, file, targets, source, request, output_name(path, file, source.path, config.root))
 
@@ -200,6 +201,11 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
         yield (
             "infer_with_dropout: this model was trained without dropout",
             "train with training_spec.dropout above 0, or leave infer_with_dropout out",
+        )
+    if config.until_end and not file.end_ids.keys() & {target.name for target in file.architecture.targets}:
+        yield (
+            "autoregression_extra_steps: until_end: the model does not predict where a sequence ends",
+            "preprocess with end_event and train with one of its columns as a target, or set a number of events",
         )
     if config.autoregression and file.not_generated:
         yield (

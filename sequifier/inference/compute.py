@@ -3,7 +3,7 @@
 Shapes: W windows, B of a batch, L seq_length, P prediction_length, M rows of a chunk, K known classes, D model width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class Request:
         batch_size: windows per call of the model.
         seed: of sampling and dropout.
         kept: input columns that keep their value in generated events.
+        end_ids: target -> id of END, after which nothing is generated.
     """
 
     architecture: Architecture
@@ -45,6 +46,7 @@ class Request:
     batch_size: int
     seed: int
     kept: Sequence[str] = ()
+    end_ids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def numbers_per_row(self) -> int:
@@ -66,6 +68,7 @@ class Chunk:
         values: target -> ids or standardised values, (M,).
         probabilities: categorical target -> probabilities of ids 0 to K, (M, K + 1).
         embedding: (M, D).
+        n_unended: number of sequences that were continued without an END.
     """
 
     sequence: Array
@@ -74,6 +77,7 @@ class Chunk:
     values: dict[str, Array] = field(default_factory=dict)
     probabilities: dict[str, Array] = field(default_factory=dict)
     embedding: Array | None = None
+    n_unended: int = 0
 
 
 def run_windows(
@@ -126,7 +130,10 @@ def run_continuations(
 ) -> Iterator[Chunk]:
     """Generate events from `starts` on; the other arguments are those of `run_windows`."""
     shape = request.architecture
-    targets = [Generated(target.name, target.output_names[0], request.rules[target.name]) for target in shape.targets]
+    targets = [
+        Generated(target.name, target.output_names[0], request.rules[target.name], request.end_ids.get(target.name))
+        for target in shape.targets
+    ]
     total = np.cumsum(starts.n_steps)
     begin = 0
     while begin < len(total):
@@ -145,7 +152,7 @@ def run_continuations(
             sequence + first_number,
             request.kept,
         )
-        values, probabilities = generate(
+        values, probabilities, n_steps = generate(
             model.predict,
             targets,
             histories,
@@ -156,7 +163,13 @@ def run_continuations(
         )
         step = np.arange(n_steps.sum()) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
         kept = {name: probabilities[name] for name in request.probabilities if name in probabilities}
-        yield Chunk(np.repeat(sequence, n_steps), np.repeat(end, n_steps) + step, step, values, kept)
+        n_ended = max(
+            (int((values[name] == id).sum()) for name, id in request.end_ids.items() if name in values), default=0
+        )
+        n_unended = int(np.count_nonzero(n_steps)) - n_ended
+        yield Chunk(
+            np.repeat(sequence, n_steps), np.repeat(end, n_steps) + step, step, values, kept, n_unended=n_unended
+        )
 
 
 def _outputs(request: Request) -> Sequence[str]:

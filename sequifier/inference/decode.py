@@ -15,9 +15,11 @@ UNKNOWN = "unknown"
 
 
 def label_series(vocabulary: Sequence[Category]) -> "pl.Series":
-    """Return the category of each id, null for id 0, with the type of the raw column."""
+    """Return the category of each id, null for id 0, with the type of the raw column; as text where one is END."""
     import polars as pl
 
+    if len({type(category) for category in vocabulary}) > 1:
+        vocabulary = [category_text(category) for category in vocabulary]
     return pl.Series([None, *vocabulary])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sequifier.artifacts.events import is_known
 from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
 
 
@@ -21,9 +22,9 @@ def class_predictions(
     Args:
         ids: (M,) predicted ids, 1 to K.
         probabilities: (M, K + 1) of ids 0 to K.
-        truth: (M,) true ids; 0 is a category that the model does not know.
+        truth: (M,) true ids; 0 is a category that the model does not know, -1 none.
     """
-    known = np.flatnonzero(truth)
+    known = np.flatnonzero(is_known(truth))
     ids, truth = ids[known], truth[known]
     tiny = np.finfo(np.float32).tiny  # a float32 softmax may round a small probability to 0
     of_truth = np.maximum(probabilities[known, truth].astype(np.float64), tiny)
@@ -37,5 +38,6 @@ def class_predictions(
 
 
 def value_predictions(values: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]]) -> ValuePredictions:
-    """Return the predictions of a real target; predicted and true values are standardised, (M,) each."""
-    return ValuePredictions(values.astype(np.float64) - truth)
+    """Return the predictions of a real target where it has a value; both are standardised, (M,) each."""
+    known = np.flatnonzero(is_known(truth))
+    return ValuePredictions(values[known].astype(np.float64) - truth[known])

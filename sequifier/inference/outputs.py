@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, SEQUENCE, Events
+from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
@@ -73,6 +73,7 @@ class Outputs:
         ids = events.sequence_ids
         text = pl.String if ids.dtype == object else None
         self._sequence_ids = pl.Series(SEQUENCE, ids.tolist() if text else ids, dtype=text)
+        self._last = events.offsets[1:] - 1 - ends_with_end(events, self._job.source.end_ids)
         self._is_empty = True
 
     def add(self, chunk: Chunk) -> None:
@@ -82,7 +83,7 @@ class Outputs:
         keys: dict[str, Any] = {SEQUENCE: self._sequence_ids.gather(pl.Series(chunk.sequence))}
         if chunk.embedding is not None:
             keys[SUBSEQUENCE] = chunk.window
-        keys[POSITION] = _positions(self._events, chunk)
+        keys[POSITION] = _positions(self._events, self._last, chunk)
         if chunk.embedding is not None:
             self.main.add(self._shard, keys | {str(d): values for d, values in enumerate(chunk.embedding.T)})
             return
@@ -151,14 +152,23 @@ class Outputs:
         self.add(Chunk(none, none, none, values, wide, embedding))
 
     def _decoded(self, target: Target, values: NDArray[Any]) -> Any:
+        """Return values in original units or labels; null at an END, where there is none."""
         if target.kind == "real":
-            return original_units(values, self._job.file.statistics[target.name])
-        return self._labels[target.name].gather(pl.Series(values)) if self._config.map_to_id else values
+            return pl.Series(original_units(values, self._job.file.statistics[target.name])).fill_nan(None)
+        ids = pl.Series(values, dtype=pl.Int64)
+        ids = ids.set(ids < 0, None)
+        return self._labels[target.name].gather(ids) if self._config.map_to_id else ids
 
 
-def _positions(events: Events, chunk: Chunk) -> NDArray[Any]:
-    """Return itemPosition of each event; after the last known event integers continue, and dates are unknown."""
-    last = events.offsets[chunk.sequence + 1] - 1
+def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> NDArray[Any]:
+    """Return itemPosition of each event; after the last known event integers continue, and dates are unknown.
+
+    Args:
+        events: of the part.
+        last_rows: row of the last event of each sequence, without END.
+        chunk: of the part.
+    """
+    last = last_rows[chunk.sequence]
     positions: NDArray[Any] = events.positions[np.minimum(chunk.row, last)]
     beyond = np.maximum(chunk.row - last, 0)
     if positions.dtype.kind == "M":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.event_parts import ROWS_PER_PART
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, ends_with_end, without_ends
 from sequifier.callbacks import Log
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
@@ -83,11 +83,12 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     evaluation_path = config.root / "outputs" / "predictions" / f"{job.name}-evaluation.json"
     with ExitStack() as files:
         outputs = Outputs(config, job, files)
-        n_sequences = 0
+        n_sequences = n_unended = 0
         for shard, events in reader.parts():
             outputs.begin(shard, events)
             for chunk in _chunks(model, events, config, job, n_sequences):
                 outputs.add(chunk)
+                n_unended += chunk.n_unended
             n_sequences += len(events.sequence_ids)
         if outputs.n_rows == 0:
             raise DataError(
@@ -111,16 +112,20 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     unknown = {column: count for column, count in reader.unknown.items() if count}
     result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown)
     _report(result, config, job, reader, log)
+    if config.until_end and n_unended:
+        log(f"note: {n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)")
     return result
 
 
 def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_number: int) -> Iterator[Chunk]:
     """Compute a part of the events; `first_number` is the number of its first sequence among all."""
     shape, source = job.file.architecture, job.source
+    if job.request.embedding:
+        events = without_ends(events, ends_with_end(events, source.end_ids))
     length, embedding = shape.prediction_length, job.request.embedding
     if isinstance(events, WindowEvents):
         if config.autoregression:
-            extra = config.autoregression_extra_steps
+            extra = config.extra_steps
             starts = stored_continuations(events.offsets, events.n_history, events.n_ahead, extra_steps=extra)
             return run_continuations(model, events, starts, job.request, first_number=first_number)
         stored = stored_windows(events.offsets, events.n_ahead, events.numbers, prediction_length=length)
@@ -131,7 +136,7 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
             events.offsets,
             events.n_context,
             seq_length=shape.seq_length,
-            extra_steps=config.autoregression_extra_steps,
+            extra_steps=config.extra_steps,
             start=context,
         )
         return run_continuations(model, events, starts, job.request, first_number=first_number)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sequifier.artifacts.column_hashes import ColumnHashes, check_hashes
 from sequifier.artifacts.event_parts import read_event_parts
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, ends_with_end, without_ends
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
@@ -86,8 +86,9 @@ class Reader:
             yield from ((number, events) for events in parts)
 
     def _counted(self, number: int, events: Events) -> tuple[int, Events]:
-        self.n_rows += len(events.positions)
-        self.n_own += len(events.positions) - int(events.n_context.sum())
+        n_rows = len(events.positions) - int(ends_with_end(events, self.source.end_ids).sum())
+        self.n_rows += n_rows
+        self.n_own += n_rows - int(events.n_context.sum())
         if self.source.holds_windows and not self.config.autoregression:
             self.n_windows += len(events.sequence_ids)
         for column, values in events.columns.items():
@@ -96,6 +97,7 @@ class Reader:
         return number, events
 
     def _check_ids(self, events: Events, path: Path) -> None:
+        events = without_ends(events, ends_with_end(events, self.source.end_ids))
         n_classes = dict(self.file.architecture.categorical) | {
             target.name: target.n_classes for target in self.source.evaluated if target.kind == "categorical"
         }

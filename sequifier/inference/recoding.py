@@ -58,7 +58,7 @@ def _recoding(metadata: Path, content: Mapping[str, Any], file: ModelFile, colum
                 fix=did_you_mean(column, known),
             )
         if column in file.vocabularies:
-            new_id = {category_text(value): id for id, value in enumerate(file.vocabularies[column], start=1)}
+            new_id = {category_text(value): id for id, value in enumerate(file.raw_vocabulary(column), start=1)}
             ids[column] = np.zeros(max(known[column].values(), default=0) + 1, dtype=np.int64)
             for text, id in known[column].items():
                 ids[column][id] = new_id.get(text, 0)

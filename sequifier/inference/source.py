@@ -6,7 +6,8 @@ model. Raw events are encoded as the model file describes.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,7 @@ class Source:
         start_mode: see `dataset.windows.window_starts`.
         holds_windows: whether the files have windows of v1.
         recoding: of those windows.
+        end_ids: the id of END in each column that has it, if sequences may have one.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Source:
     start_mode: Literal["distribute", "exact"] = "distribute"
     holds_windows: bool = False
     recoding: Recoding | None = None
+    end_ids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_folder(self) -> bool:
@@ -88,7 +91,7 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
     if described is None:
         log(NO_METADATA.format(path=path))
         evaluated = targets if config.evaluate else []
-        return Source(path, files, _columns(file, evaluated), evaluated)
+        return Source(path, files, _columns(file, evaluated), evaluated, end_ids=file.end_ids)
     metadata, number = described
     evaluated = [target for target in targets if config.evaluate and target.name in metadata.columns]
     _check_same_encoding(file, model_path, metadata, path, evaluated)
@@ -103,6 +106,7 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
         hashes=metadata.sequifier.column_hashes[number],
         stride=metadata.sequifier.stride_by_split[number],
         start_mode=metadata.sequifier.subsequence_start_mode,
+        end_ids=metadata.end_ids,
     )
 
 

@@ -13,11 +13,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
-from sequifier.config.preprocess import FillNull, PreprocessConfig
+from sequifier.config.preprocess import END, FillNull, PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import of_values
 from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
+
+_IS_END = f"`{END}`, which end_event adds after the last event of each sequence"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class Problems:
             for (column, what), found in self.bad_values.items()
         ]
         (column, what), _ = next(iter(self.bad_values.items()))
-        if "fraction" in what:
+        if what == _IS_END:
+            fix = f"give `{END}` another name in `{column}`, or remove these rows: a sequence ends after its last event"
+        elif "fraction" in what:
             fix = f"declare column_types.{column}: real, or round it"
         elif column in fill_null:
             fix = f"remove those rows, or set fill_null.{column} to something other than {fill_null[column]}"
@@ -121,10 +125,10 @@ class Problems:
 def check_settings(
     config: PreprocessConfig, types: Mapping[str, StoredType], source: str, notes: Sequence[str] = ()
 ) -> None:
-    """Check that the maps by column (fill_null, min_count, max_categories) fit the features.
+    """Check that the maps by column (fill_null, min_count, max_categories) and end_event fit the features.
 
     Args:
-        config: the maps.
+        config: the maps, and end_event.
         types: feature -> stored type.
         source: the data, for errors.
         notes: on the columns, which say why one of them is text.
@@ -150,6 +154,25 @@ def check_settings(
                     where=source,
                     fix=f"remove {name}.{column}",
                 )
+    for column in config.end_event:
+        if column not in types:
+            raise DataError(
+                f"end_event names `{column}`, which is not among the selected columns",
+                where=source,
+                fix=did_you_mean(column, types),
+            )
+        if types[column] == "Float64":
+            raise DataError(
+                f"end_event names `{column}`, which is real and has no classes",
+                where=source,
+                fix=f"name a categorical column, or declare column_types.{column}: categorical",
+            )
+        if column in (config.sequence_columns or ()):
+            raise DataError(
+                f"end_event names `{column}`, which has one value for a whole sequence (sequence_columns)",
+                where=source,
+                fix="name a column of events",
+            )
     for column, fill in config.fill_null.items():
         allowed = _fills(types[column])
         if not (fill in allowed if isinstance(fill, str) else "a number" in allowed):
@@ -188,7 +211,11 @@ def _fills(stored: StoredType) -> tuple[str, ...]:
 
 
 def prepare(
-    rows: pl.DataFrame, types: Mapping[str, StoredType], fill_null: Mapping[str, FillNull], problems: Problems
+    rows: pl.DataFrame,
+    types: Mapping[str, StoredType],
+    fill_null: Mapping[str, FillNull],
+    problems: Problems,
+    end_event: Sequence[str] = (),
 ) -> Part:
     """Sort, fill and check whole sequences.
 
@@ -197,6 +224,7 @@ def prepare(
         types: feature -> stored type.
         fill_null: feature -> replacement of missing values.
         problems: collects the problems.
+        end_event: features that must not have the value END.
     """
     rows, starts = _sorted(rows)
     problems.n_rows += rows.height
@@ -208,6 +236,9 @@ def prepare(
     rows = rows.with_columns(
         _checked(rows, column, stored, fill_null.get(column), problems) for column, stored in types.items()
     )
+    for column in end_event:
+        if types[column] == "String" and (is_end := rows[column] == END).any():
+            problems.add(column, _IS_END, is_end, rows)
     ids = rows[SEQUENCE].gather(pl.Series(starts))
     return Part(
         sequence_ids=id_array(ids),

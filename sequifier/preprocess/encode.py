@@ -23,11 +23,13 @@ class Encoding:
         columns: the features, in stored order.
         vocabularies: categorical column -> its values in id order; the first has id 1.
         statistics: real column -> mean and std.
+        end_event: columns whose last class is END, after those of their vocabulary.
     """
 
     columns: tuple[str, ...]
     vocabularies: dict[str, pl.Series]
     statistics: dict[str, Statistics]
+    end_event: tuple[str, ...] = ()
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, columns: Sequence[str]) -> Self:
@@ -36,7 +38,7 @@ class Encoding:
             tuple(columns),
             {
                 column: pl.Series(
-                    column, metadata.categories(column), dtype=POLARS_TYPES[metadata.column_types[column]]
+                    column, metadata.raw_categories(column), dtype=POLARS_TYPES[metadata.column_types[column]]
                 )
                 for column in columns
                 if metadata.kind(column) == "categorical"
@@ -46,7 +48,13 @@ class Encoding:
                 for column in columns
                 if metadata.kind(column) == "real"
             },
+            tuple(column for column in metadata.sequifier.end_event if column in columns),
         )
+
+    @property
+    def end_ids(self) -> dict[str, int]:
+        """The id of END in each column that has it."""
+        return {column: len(self.vocabularies[column]) + 1 for column in self.end_event}
 
     def encode_part(self, part: Part) -> Events:
         """Encode whole sequences, without context."""

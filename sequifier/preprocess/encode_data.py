@@ -12,7 +12,7 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import CHAR, PreprocessConfig, TypeName
+from sequifier.config.preprocess import CHAR, END, PreprocessConfig, TypeName
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType
@@ -88,6 +88,9 @@ def encode_table(
     )
     for line in kinds_of_columns(table.types, encoding):
         log(line)
+    if split.ends is not None:
+        n_ends, n_sequences = int(split.ends.sum()), split.ends.shape[1]
+        log(f"{END} in {', '.join(encoding.end_event)}: {n_ends:,} of {n_sequences:,} sequences end in a split")
     encoded = _encode(parts, split, encoding, folder, config, stored, log)
     return EncodedData(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.formats)
 

@@ -74,7 +74,7 @@ def learn(
             counts = [count_values(_values(part, column, n)) for part, n in usable]
             vocabularies[column] = choose_vocabulary(column, counts, config)
             _note_oddities(column, vocabularies[column], log, numbers_reported=numbers_reported)
-    return Encoding(tuple(types), vocabularies, statistics)
+    return Encoding(tuple(types), vocabularies, statistics, tuple(config.end_event))
 
 
 def _values(part: Part, column: str, n_first: NDArray[np.int64]) -> pl.Series:

@@ -11,7 +11,7 @@ from typing import cast
 import polars as pl
 
 from sequifier.artifacts.events import Events
-from sequifier.artifacts.model_file import ModelFile, stored_type
+from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, RawFormat, TypeName
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
@@ -43,17 +43,17 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
         DataError: a column is missing or of another type, or has missing values that training data could not have.
     """
     columns = file.architecture.input_columns
-    types = {column: cast(StoredType, stored_type(file.vocabularies.get(column))) for column in columns}
+    types = {column: cast(StoredType, file.stored_type(column)) for column in columns}
     # Without known categories, every value is unknown.
     fills = {
-        column: fill if file.vocabularies.get(column) != [] else "unknown"
+        column: fill if column not in file.vocabularies or file.raw_vocabulary(column) else "unknown"
         for column, fill in file.reading.fill_null.items()
         if column in columns
     }
     encoding = Encoding(
         columns,
         {
-            column: pl.Series(column, file.vocabularies[column], dtype=POLARS_TYPES[types[column]])
+            column: pl.Series(column, file.raw_vocabulary(column), dtype=POLARS_TYPES[types[column]])
             for column in columns
             if column in file.vocabularies
         },
@@ -78,7 +78,9 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
             table = _open(source.readable(Path(folder)), config, declared, known)
             problems = Problems(config.sequence_column, config.position_column)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
-                part = prepare(rows, table.types, fills, problems)
+                part = prepare(
+                    rows, table.types, fills, problems, [column for column in file.end_ids if column in types]
+                )
                 _raise_any(problems, source.path, fills)
                 check_sequence_columns([part], file.sequence_columns, config)
                 yield encoding.encode_part(part)

@@ -124,6 +124,7 @@ class Split:
         context_events: largest number of context rows of a sequence.
         seed: seed with which sequences were drawn; None where none were.
         options: fields of the method besides ratios and seed, for the metadata.
+        ends: (K, S) whether END follows the last row of a sequence in a split; None: nowhere.
     """
 
     bounds: NDArray[np.int64]
@@ -131,11 +132,21 @@ class Split:
     context_events: int
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    ends: NDArray[np.bool_] | None = None
 
     @property
     def n_splits(self) -> int:
         """Number of splits."""
         return len(self.bounds) - 1
+
+    @property
+    def own_rows(self) -> NDArray[np.int64]:
+        """Number of own rows of each sequence in each split, with END, (K, S)."""
+        return own_rows(self.bounds, self.ends)
+
+    def ends_of_part(self, part: int, split: int) -> NDArray[np.bool_] | None:
+        """Return whether END follows each sequence of a part in a split, (sequences of the part,); None: nowhere."""
+        return None if self.ends is None else self.ends[split, self.part_ends[part] : self.part_ends[part + 1]]
 
     def of_part(self, part: int) -> NDArray[np.int64]:
         """Return the bounds of a part, (K + 1, sequences of the part)."""
@@ -173,10 +184,17 @@ def longest_history(bounds: NDArray[np.int64]) -> int:
     return int(np.where(has_rows, bounds[:-1], 0).max(initial=0))
 
 
+def own_rows(bounds: NDArray[np.int64], ends: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Return (K, S) the number of own rows of each sequence in each split, with END where `ends` (K, S) has it."""
+    own = np.diff(bounds, axis=0)
+    return own if ends is None else own + ends
+
+
 def check_targets(
     bounds: NDArray[np.int64],
     context_events: int,
     *,
+    ends: NDArray[np.bool_] | None = None,
     where: str = "split_ratios",
     fix: str = "use fewer splits, larger ratios, more data, or context_events above 0",
 ) -> None:
@@ -185,13 +203,14 @@ def check_targets(
     Args:
         bounds: (K + 1, S).
         context_events: largest number of context rows of a sequence.
+        ends: see `Split`.
         where: the field that makes the splits, for the error.
         fix: how to change it.
 
     Raises:
         DataError: a split has no target.
     """
-    own = np.diff(bounds, axis=0)
+    own = own_rows(bounds, ends)
     for split, rows in enumerate(own):
         has_input_before = context_rows(bounds, split, context_events) > 0
         if (rows[rows > 0] - 1 + has_input_before[rows > 0]).sum() == 0:
@@ -204,14 +223,20 @@ def check_targets(
 
 
 def check_exact_windows(
-    bounds: NDArray[np.int64], ids: Sequence[int | str], *, seq_length: int, strides: Sequence[int]
+    own: NDArray[np.int64], ids: Sequence[int | str], *, seq_length: int, strides: Sequence[int]
 ) -> None:
     """Check for mode `exact` that windows of seq_length inputs and one target use all rows of a split.
+
+    Args:
+        own: (K, S) own rows of each sequence in each split.
+        ids: of the sequences.
+        seq_length: inputs of a window.
+        strides: of the splits.
 
     Raises:
         DataError: rows would be left over; the message names the first sequence.
     """
-    for split, (n, stride) in enumerate(zip(np.diff(bounds, axis=0), strides, strict=True)):
+    for split, (n, stride) in enumerate(zip(own, strides, strict=True)):
         left_over = np.where(n > seq_length, (n - 1 - seq_length) % stride, 0)
         if left_over.any():
             s = int(np.flatnonzero(left_over)[0])

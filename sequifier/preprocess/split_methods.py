@@ -13,6 +13,7 @@ from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
+from sequifier.preprocess.end_event import splits_of_ends
 from sequifier.preprocess.read import Table
 from sequifier.preprocess.split import (
     Split,
@@ -37,7 +38,7 @@ def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, l
     Args:
         table: the table.
         parts: all sequences.
-        config: split_method and its fields, context_events.
+        config: split_method and its fields, context_events, end_event.
         log: receives lines for the user.
 
     Raises:
@@ -239,12 +240,15 @@ def _checked(
     if context_events is None:
         context_events = longest_history(bounds)
     field, change = _field_of_splits(config)
-    check_targets(bounds, context_events, where=field, fix=f"{change}, more data, or context_events above 0")
-    if config.subsequence_start_mode == "exact":
-        strides = config.strides(len(bounds) - 1)
-        check_exact_windows(bounds, _ids(parts), seq_length=config.seq_length, strides=strides)
+    ends = splits_of_ends(bounds, _n_rows(parts)) if config.end_event else None
+    fix = f"{change}, more data, or context_events above 0"
+    check_targets(bounds, context_events, ends=ends, where=field, fix=fix)
     part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])
-    return Split(bounds, part_ends, context_events, seed, options or {})
+    split = Split(bounds, part_ends, context_events, seed, options or {}, ends)
+    if config.subsequence_start_mode == "exact":
+        strides = config.strides(split.n_splits)
+        check_exact_windows(split.own_rows, _ids(parts), seq_length=config.seq_length, strides=strides)
+    return split
 
 
 def _field_of_splits(config: PreprocessConfig) -> tuple[str, str]:

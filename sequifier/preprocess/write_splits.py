@@ -18,8 +18,9 @@ from sequifier.artifacts.metadata import (
     data_fingerprint,
 )
 from sequifier.artifacts.split_file import sink_events
-from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess import END, PreprocessConfig
 from sequifier.preprocess.encode_data import EncodedData
+from sequifier.preprocess.end_event import with_ends
 from sequifier.preprocess.split import take_split
 
 
@@ -47,6 +48,9 @@ def _parts_of_split(data: EncodedData, number: int, hashes: ColumnHashes) -> Ite
         bounds = data.split.of_part(part)
         if (bounds[number + 1] > bounds[number]).any():
             events = take_split(load(), bounds, number, data.split.context_events)
+            ends = data.split.ends_of_part(part, number)
+            if ends is not None:
+                events = with_ends(events, ends[bounds[number + 1] > bounds[number]], data.encoding.end_ids)
             hashes.update(events)
             yield events
 
@@ -60,7 +64,9 @@ def metadata_of(
         column: {category_text(value): id for id, value in enumerate(values, start=1)}
         for column, values in encoding.vocabularies.items()
     }
-    own = np.diff(split.bounds, axis=0)
+    for column, id in encoding.end_ids.items():
+        id_maps[column][END] = id
+    own = split.own_rows
     sequence_columns = config.sequence_columns or []
     return Metadata(
         n_classes={column: len(ids) + 1 for column, ids in id_maps.items()},
@@ -82,6 +88,7 @@ def metadata_of(
             split_ratios=config.split_ratios if config.uses_ratios else None,
             split_options=dict(split.options),
             split_seed=split.seed,
+            end_event=list(encoding.end_event),
             context_events=split.context_events,
             rows=own.sum(axis=1).tolist(),
             sequences=np.count_nonzero(own, axis=1).tolist(),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, ends_with_end, without_ends
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
@@ -178,7 +178,7 @@ class HeldOutReader:
     def _outline(self, reader: Reader) -> tuple[Array, Array, Array]:
         """offsets (S + 1,), n_context (S,) and ids (S,) of all sequences of the data."""
         lengths, contexts, ids = [], [], []
-        for _, events in reader.parts():
+        for events in _whole_sequences(reader):
             lengths.append(np.diff(events.offsets))
             contexts.append(events.n_context)
             ids.append(events.sequence_ids)
@@ -202,7 +202,7 @@ class HeldOutReader:
             length,
         )
         done = 0
-        for _, events in self._reader(lambda line: None).parts():
+        for events in _whole_sequences(self._reader(lambda line: None)):
             rows = int(events.offsets[-1])
             for number in np.flatnonzero((places.cut >= done) & (places.cut < done + rows)).tolist():
                 first, cut, end = (int(each[number]) - done for each in (places.first, places.cut, places.end))
@@ -213,6 +213,12 @@ class HeldOutReader:
                     truth[number, : end - cut] = events.columns[name][cut:end]
             done += rows
         return held_out
+
+
+def _whole_sequences(reader: Reader) -> Iterator[Events]:
+    """Yield the events in parts of whole sequences, without END, which is no event to continue or to compare."""
+    for _, events in reader.parts():
+        yield without_ends(events, ends_with_end(events, reader.source.end_ids))
 
 
 def as_inference(config: SamplerSearchConfig, file: ModelFile) -> InferConfig:

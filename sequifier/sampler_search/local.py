@@ -187,9 +187,7 @@ class LocalModel:
             self._file.sequence_columns,
         )
         steps = np.full(len(prompts), data.length, np.int64)
-        values, _ = generate(
-            self._model.predict, targets, histories, steps, seed=self._seed, batch_size=self._batch_size
-        )
+        values, _, _ = generate(self._predict, targets, histories, steps, seed=self._seed, batch_size=self._batch_size)
         return {name: rows.reshape(len(prompts), data.length) for name, rows in values.items()}
 
     def _after_truth(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
@@ -207,6 +205,16 @@ class LocalModel:
                     if name not in self.real_targets:
                         own = choose(own, rules, uniforms(self._seed, random, step[here], stream_of[name]))
                     found[name][index, step[here]] = own
+        return found
+
+    def _predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> Mapping[str, Array]:
+        """Predict as the model does, but never END: continuations are compared event by event."""
+        found = dict(self._model.predict(columns, n_events, outputs))
+        ends = {
+            target.output_names[0] for target in self._file.architecture.targets if target.name in self._file.end_ids
+        }
+        for name in ends & found.keys():
+            found[name] = np.concatenate([found[name][..., :-1], np.zeros_like(found[name][..., -1:])], axis=-1)
         return found
 
     def _predictions(self) -> Iterator[tuple[Array, Mapping[str, Array]]]:
@@ -230,7 +238,7 @@ class LocalModel:
             places = step[:, None] + np.arange(seq_length)
             columns = {name: window[prompt[:, None], places] for name, window in data.windows.items()}
             n_events = np.minimum(data.n_events[prompt] + step, seq_length)
-            outputs = self._model.predict(columns, n_events, list(names))
+            outputs = self._predict(columns, n_events, list(names))
             part = rows, {name: outputs[output][:, -1] for output, name in names.items()}
             if keep is not None:
                 keep.append(part)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sequifier.artifacts.events import is_known
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
@@ -220,7 +221,7 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
 def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tuple[Rows, Rows | None]:
     """Return the rows of the known targets, and their places among the positions; None: they were picked out."""
     rows = split.target_rows(chosen.numbers, batch.n_steps)
-    at = np.flatnonzero((rows >= 0) & (split.events.columns[target][np.maximum(rows, 0)] != 0))
+    at = np.flatnonzero((rows >= 0) & is_known(split.events.columns[target][np.maximum(rows, 0)]))
     return rows[at], None if batch.picks else at
 
 

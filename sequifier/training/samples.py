@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sequifier.artifacts.events import is_known
 from sequifier.artifacts.metadata import Category, Metadata, category_text
 from sequifier.config.preprocess import CHAR
 from sequifier.config.train import TrainConfig
@@ -37,7 +38,7 @@ def sample_text(
         config: resolved; of the same run as the model.
         prompt: see `check_sampling`; None begins with one unknown event, which is not part of the text.
         temperature: of sampling; 0 takes the most likely class.
-        max_length: events to generate.
+        max_length: events to generate, unless an END comes before.
         seed: of sampling.
 
     Returns:
@@ -51,7 +52,7 @@ def sample_text(
     inputs = config.input_columns or metadata.columns
     events = _events(metadata, config, prompt)
     kinds = {target: metadata.kind(target) for target in config.target_columns}
-    rules = Rules(temperature=temperature)
+    rules, ends = Rules(temperature=temperature), metadata.end_ids
     predictor = ModulePredictor(
         model,
         categorical=[column for column in inputs if metadata.kind(column) == "categorical"],
@@ -62,9 +63,12 @@ def sample_text(
     was_training = model.training
     model.eval()
     try:
-        generated, _ = generate(
+        generated, _, _ = generate(
             predictor,
-            [Generated(target, target, rules if kind == "categorical" else None) for target, kind in kinds.items()],
+            [
+                Generated(target, target, rules if kind == "categorical" else None, ends.get(target))
+                for target, kind in kinds.items()
+            ],
             _history(metadata, inputs, events, model.seq_length),
             np.array([max_length]),
             seed=seed,
@@ -73,7 +77,10 @@ def sample_text(
     finally:
         model.train(was_training)
     decoded = {target: _decoded(metadata, target, values) for target, values in generated.items()}
-    new = [dict(zip(decoded, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
+    new = [
+        {target: value for target, value in zip(decoded, values, strict=True) if value is not None}
+        for values in zip(*decoded.values(), strict=True)
+    ]
     return _as_text(metadata, config, [*events, *new])
 
 
@@ -120,7 +127,7 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
             wrong = [value for value in values if not _is_number(value)]
             problems += [Problem(key, f"{value!r} is not a number (column `{column}` is real)") for value in wrong]
         else:
-            known = metadata.id_maps[column]
+            known = dict.fromkeys(map(_key, metadata.raw_categories(column)))
             unknown = [value for value in values if _key(value) not in known]
             problems += [
                 Problem(key, f"column `{column}` has no category {value!r}", fix=did_you_mean(str(value), known))
@@ -161,12 +168,15 @@ def _encoded(metadata: Metadata, column: str, events: Sequence[Event]) -> NDArra
     return np.array([(float(event[column]) - mean) / std for event in events] or [0], dtype=np.float32)
 
 
-def _decoded(metadata: Metadata, target: str, values: NDArray[Any]) -> list[Category | float]:
+def _decoded(metadata: Metadata, target: str, values: NDArray[Any]) -> list[Category | float | None]:
+    """Return labels, or values in original units; None at an END, where there is none."""
+    known = is_known(values).tolist()
     if metadata.kind(target) == "categorical":
         categories = metadata.categories(target)
-        return [categories[id - 1] for id in values.tolist()]
+        return [categories[id - 1] if here else None for id, here in zip(values.tolist(), known, strict=True)]
     statistics = metadata.selected_columns_statistics[target]
-    return [value * statistics["std"] + statistics["mean"] for value in values.tolist()]
+    mean, std = statistics["mean"], statistics["std"]
+    return [value * std + mean if here else None for value, here in zip(values.tolist(), known, strict=True)]
 
 
 def _as_text(metadata: Metadata, config: TrainConfig, events: Sequence[Event]) -> str:

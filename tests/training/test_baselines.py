@@ -12,6 +12,7 @@ from sequifier.artifacts.events import Events
 from sequifier.config.architecture import Target
 from sequifier.config.base import Named
 from sequifier.dataset.batches import Split
+from sequifier.preprocess.end_event import with_ends
 from sequifier.training.baselines import categorical
 from sequifier.training.baselines import scores as module
 from sequifier.training.baselines.scores import EACH_BEST, baselines
@@ -261,3 +262,28 @@ def test_the_loss_follows_the_criterion(criterion: str) -> None:
     assert row["val_price_rmse"] == pytest.approx(
         scored(TRAIN, VALID, inputs=["price"], targets=["price"])["baseline: last value"].metrics["val_price_rmse"]
     )
+
+
+def test_an_end_changes_no_baseline_of_a_target_that_has_no_value_there() -> None:
+    train, valid = events_of([9, 3, 30, 5], seed=1), events_of([7, 12, 1, 4], seed=2)
+    inputs, targets = ["kind", "price"], ["kind", "price", "size"]
+    before = scored(train, valid, inputs=inputs, targets=targets, seq_length=40)
+    ended = [with_ends(events, np.ones(4, dtype=bool), {}) for events in (train, valid)]
+    after = scored(*ended, inputs=inputs, targets=targets, seq_length=40)
+    assert after.keys() == before.keys()
+    for name, expected in before.items():
+        assert after[name].metrics == pytest.approx(expected.metrics, rel=1e-12)
+        assert after[name].n_targets == expected.n_targets
+
+
+def test_an_end_is_a_class_that_is_counted() -> None:
+    """Of sequences of three events, popularity predicts END once in three targets."""
+    events = with_ends(events_of([3] * 30, seed=1), np.ones(30, dtype=bool), {"color": N_CLASSES["color"]})
+    shape = Target("color", "categorical", N_CLASSES["color"] + 1)
+    objective = Objective(build_losses([shape], {}), {"color": 1.0}, {})
+    split = evaluated(events, ["color"], ["color"], 6, 3, "full")
+    found = baselines(events, split, objective, {"color": shape.n_classes}, ["color"])
+    assert found["baseline: unigram"].n_targets == {"color": 90}
+    # After two events it is as frequent as all others together: accuracy is at least that of END alone.
+    assert found["baseline: unigram"].metrics["val_color_accuracy"] >= 1 / 3
+    assert found["baseline: 4-gram back-off"].metrics["val_color_accuracy"] > 0.6

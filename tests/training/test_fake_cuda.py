@@ -21,7 +21,7 @@ N_CLASSES = {"item": 12, "shop": 7, "channel": 4}
 SEQ_LENGTH = 16
 
 
-def project(root: Path, lengths: list[int], *, min_count: int = 1) -> Path:
+def project(root: Path, lengths: list[int], **fields: Any) -> Path:
     """A preprocessed table; `min_count` leaves rarer classes unknown."""
     draw = random.Random(0)
     lines = ["sequenceId,itemPosition,item,shop,channel,price,weight"]
@@ -31,7 +31,7 @@ def project(root: Path, lengths: list[int], *, min_count: int = 1) -> Path:
             lines.append(f"{sequence},{position},{','.join(classes)},{draw.random():.4f},{draw.random():.4f}")
     root.mkdir(exist_ok=True)
     (root / "events.csv").write_text("\n".join(lines) + "\n")
-    values = {"data_path": str(root / "events.csv"), "seq_length": SEQ_LENGTH, "min_count": min_count}
+    values = {"data_path": str(root / "events.csv"), "seq_length": SEQ_LENGTH, **fields}
     preprocess(PreprocessConfig.model_validate({"project_root": str(root), **values}), log=quiet)
     return root
 
@@ -44,6 +44,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "full": project(root / "full", [80] * 20),
         "short": project(root / "short", [draw.randint(3, 30) for _ in range(60)]),
         "unknown": project(root / "unknown", [80] * 20, min_count=150),
+        "ends": project(
+            root / "ends", [draw.randint(3, 30) for _ in range(60)], end_event=["item"], split_method="between_sequence"
+        ),
     }
 
 
@@ -91,6 +94,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "short sequences, mapped": {"data": "short", "training": {"load_full_data_to_ram": False}},
     "short sequences, 3 targets": {"data": "short", "target_columns": ["item", "price", "shop"]},
     "unknown ids": {"data": "unknown"},
+    "ends": {"data": "ends", "target_columns": ["item", "price", "shop"]},
 }
 
 

@@ -20,6 +20,7 @@ from sequifier.config.base import Named
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.model.transformer import Transformer
+from sequifier.preprocess.end_event import with_ends
 from sequifier.training.evaluate import Objective, evaluate
 from sequifier.training.losses import build_losses
 from sequifier.training.optimizers import build_optimizer
@@ -46,14 +47,18 @@ CLASS_WEIGHTS = [9.0, 0.5, 2.0, 0.0, 1.0, 3.0, 0.25]  # of `kind`, id 0 first: i
 
 
 def events_of(shape: Architecture, sizes: list[int], seed: int) -> Events:
-    """Random events; a fifth of the categories are unknown, up to two events of each sequence are context."""
+    """Random events; a fifth of the categories are unknown, up to two events of each sequence are context, some end.
+
+    An END is the last class of `kind`, and no value in other columns.
+    """
     draw = np.random.default_rng(seed)
     n_rows = sum(sizes)
     columns: dict[str, Any] = {column: draw.normal(size=n_rows).astype(np.float32) for column in shape.real}
     for column, n_classes in shape.categorical:
         ids = draw.integers(1, n_classes, n_rows).astype(np.int32)
         columns[column] = np.where(draw.random(n_rows) < 0.2, np.int32(0), ids)
-    return make_events(sizes, columns, n_context=draw.integers(0, 3, len(sizes)))
+    events = make_events(sizes, columns, n_context=draw.integers(0, 3, len(sizes)))
+    return with_ends(events, draw.random(len(sizes)) < 0.5, {"kind": dict(shape.categorical)["kind"] - 1})
 
 
 def split_of(shape: Architecture, events: Events, *, evaluation: bool, picks: bool) -> Split:
@@ -89,10 +94,11 @@ def summed_by_hand(
             prediction = predicted[target.name][counted - 1 - begin :]
             criterion = CRITERIA[criteria[target.name]]
             if target.kind == "real":
+                prediction, truth = prediction[~truth.isnan()], truth[~truth.isnan()]
                 losses = criterion(prediction, truth.double())
                 kinks += [prediction.detach() - truth] if criteria[target.name] == "L1Loss" else []
             else:
-                prediction, ids = prediction[truth != 0], truth[truth != 0].long()
+                prediction, ids = prediction[truth > 0], truth[truth > 0].long()
                 losses = criterion(prediction, ids - 1) * torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)[ids]
                 margins = 1 - prediction.detach().gather(1, ids[:, None] - 1) + prediction.detach()
                 margins = margins.scatter(1, ids[:, None] - 1, 1.0)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.metrics.predictions import ClassPredictions
 from sequifier.model.device import in_double
@@ -71,7 +71,7 @@ class CategoricalBaselines:
         self, events: Events | MappedEvents, targets: Targets, source: str, boundary: int, max_order: int
     ) -> NGrams:
         truth = read(events.columns[self.target], targets.rows)
-        known = np.flatnonzero(truth != 0)
+        known = np.flatnonzero(is_known(truth))
         history = _history(events.columns[source], targets[known], boundary, max_order)
         return NGrams(truth[known].astype(np.int64), history, self._n_classes, boundary + 1)
 

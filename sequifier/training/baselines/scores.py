@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.batches import Split
 from sequifier.training.baselines import categorical, series
@@ -52,7 +52,10 @@ def baselines(
     categories = [column for column in inputs if column in n_classes]
     training = training_targets(train, split.seq_length, at_most=_FITTED)
     continued = [target for target in objective.losses if target in reals]
-    ridge = series.WindowRidge(train, continued, training, split.seq_length) if continued else None
+    with_values = training
+    if real := next((target for target in objective.losses if target not in n_classes), None):
+        with_values = training[np.flatnonzero(is_known(read(train.columns[real], training.rows)))]  # END has none
+    ridge = series.WindowRidge(train, continued, with_values, split.seq_length) if continued else None
     scores: dict[str, _Scores] = {}
     for target in objective.losses:
         fitted: categorical.CategoricalBaselines | series.RealBaselines
@@ -64,7 +67,7 @@ def baselines(
             )
         else:
             fitted = series.RealBaselines(
-                train, target, reals, categories, n_classes, training, split.seq_length, ridge
+                train, target, reals, categories, n_classes, with_values, split.seq_length, ridge
             )
         scores[target] = _Scores(fitted, split, objective)
         if isinstance(train, MappedEvents):
@@ -90,9 +93,8 @@ class _Scores:
         columns, criterion = split.events.columns, objective.losses[self.target]
         for targets in evaluated_targets(split, _ROWS):
             truth = read(columns[self.target], targets.rows)
-            if truth.dtype.kind == "i":
-                known = np.flatnonzero(truth != 0)
-                targets, truth = targets[known], truth[known]
+            known = np.flatnonzero(is_known(truth))
+            targets, truth = targets[known], truth[known]
             if not len(targets):
                 continue
             unit = torch.from_numpy(split.units.of(targets.rows))

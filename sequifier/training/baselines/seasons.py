@@ -86,7 +86,5 @@ def _series(events: Events | MappedEvents, column: str, longest: int) -> list[ND
     n_kept = max(_ROWS // typical, 1)
     if len(long_enough) > n_kept:
         long_enough = long_enough[np.linspace(0, len(long_enough) - 1, n_kept).astype(np.int64)]
-    return [
-        events.columns[column][max(int(begins[s]), int(ends[s]) - _ROWS) : int(ends[s])].astype(np.float64)
-        for s in long_enough
-    ]
+    found = (events.columns[column][max(int(begins[s]), int(ends[s]) - _ROWS) : int(ends[s])] for s in long_enough)
+    return [(values[:-1] if np.isnan(values[-1]) else values).astype(np.float64) for values in found]  # without END

@@ -213,7 +213,8 @@ class _GroupMeans:
         spread = float((count * (mean - overall) ** 2).sum()) - within * (int((count > 0).sum()) - 1)
         between = spread / max(len(truth) - float((count**2).sum()) / len(truth), 1e-9)
         few = within / between if between > 0 else np.inf
-        share = count / (count + few) if np.isfinite(few) else np.zeros(n_classes)
+        # A category without events has no share, also where the others determine the value, and few is 0.
+        share = count / np.where(count > 0, count + few, 1) if np.isfinite(few) else np.zeros(n_classes)
         self._means: Floats = overall + share * (mean - overall)
         self.explained = between
 

@@ -2,6 +2,7 @@
 # make test   the tests, in as many processes as there are cores, 4 at most (`make test-slow`: the long ones, one by one)
 # make lint   formatting, lint, types
 # make bench  what is fast, and by how much
+# make dist   the wheel and the source distribution, in dist/
 # make docs   regenerate docs/hyperparameters.md and the comments in configs/
 # Each sets up .venv when it is missing or when pyproject.toml or constraints.txt changed.
 
@@ -14,7 +15,7 @@ FOR_TESTS := .venv/installed-for-tests
 TOKENS := data/python_tokens.parquet
 METADATA := configs/metadata_configs/python_tokens.json
 
-.PHONY: demo test test-slow lint bench docs
+.PHONY: demo test test-slow lint bench dist docs
 .DELETE_ON_ERROR:
 
 demo: $(METADATA)
@@ -42,6 +43,10 @@ lint: $(FOR_TESTS)
 
 bench: $(FOR_TESTS)
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+dist: $(FOR_TESTS)
+	@rm -rf build dist
+	@$(BIN)/python -m build --outdir dist .
 
 docs: $(FOR_TESTS)
 	@$(BIN)/python docs/generate.py

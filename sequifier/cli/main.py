@@ -25,6 +25,7 @@ COMMANDS = {
     "search-analysis": "Analyse searches, finished or running.",
     "visualize-training": "Draw the learning curves of runs.",
     "config": "Show, check and explain configs.",
+    "docs": "Print a guide.",
 }
 
 

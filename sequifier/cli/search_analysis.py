@@ -38,7 +38,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--next", "following", metavar="FILE", type=_OUT, help="Write the config of the next, narrower search.")
 @click.option("--html", metavar="FILE", type=_OUT, help="Write the report as one HTML file that works offline.")
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON, and nothing else.")
-@click.option("--fanova", is_flag=True, help="Compute fANOVA importance too; needs sequifier[analysis].")
+@click.option("--fanova", is_flag=True, help="Compute fANOVA importance too; needs sequifier-search[analysis].")
 @click.option("--watch", is_flag=True, help="Print the ranked table again after each change, until the search ends.")
 @click.option("--log", "log_of", metavar="N", type=click.IntRange(min=0), help="Print the log of run N instead.")
 @click.option(
@@ -50,13 +50,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--tensorboard",
     metavar="DIR",
     type=_FOLDER,
-    help="Write TensorBoard event files into DIR/SEARCH; replaces an earlier export. Needs sequifier[trackers].",
+    help="Write TensorBoard event files into DIR/SEARCH; replaces an earlier export. Needs sequifier-search[trackers].",
 )
 @click.option(
     "--mlflow",
     metavar="DIR",
     type=_FOLDER,
-    help="Write an MLflow experiment into DIR/mlflow.db; replaces an earlier export. Needs sequifier[trackers].",
+    help="Write an MLflow experiment into DIR/mlflow.db; replaces an earlier export. Needs sequifier-search[trackers].",
 )
 def command(
     searches: tuple[str, ...],

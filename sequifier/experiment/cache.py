@@ -263,6 +263,6 @@ def _joblib() -> Any:
         import joblib  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "CacheBackend.JOBLIB needs the package joblib: pip install 'sequifier[experiment]'", name="joblib"
+            "CacheBackend.JOBLIB needs the package joblib: pip install 'sequifier-search[experiment]'", name="joblib"
         ) from None
     return joblib

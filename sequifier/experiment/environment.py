@@ -19,7 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("sequifier", "torch", "numpy", "onnx", "onnxruntime", "polars", "pydantic", "pytorch_optimizer")
+from sequifier import __version__
+
+_PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "polars", "pydantic", "pytorch_optimizer")
 _VARIABLES = (
     *("PYTHONPATH", "PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TZ", "LANG", "LC_ALL"),
@@ -35,7 +37,7 @@ def installed_versions() -> dict[str, str]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version  # slower to import than all of this package
 
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "sequifier": __version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -194,7 +194,7 @@ class Artifacts:
         if not hasattr(owner, "savefig"):
             raise TypeError(
                 f"expected a figure, got {type(figure).__name__}; `fig, ax = plt.subplots()` makes one with matplotlib "
-                "(`pip install sequifier[experiment]`)"
+                "(`pip install sequifier-search[experiment]`)"
             )
         path = self._artifact(name, writes=True)
         with atomic_path(path) as temporary:

@@ -67,7 +67,7 @@ def require_sklearn() -> None:
     except ImportError as error:
         raise RunError(
             "fANOVA needs scikit-learn, which is not installed",
-            fix="pip install 'sequifier[analysis]', or leave out --fanova: PED-ANOVA does not need it",
+            fix="pip install 'sequifier-search[analysis]', or leave out --fanova: PED-ANOVA does not need it",
         ) from error
 
 

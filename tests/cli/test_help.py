@@ -49,7 +49,7 @@ def test_each_command_has_a_help_text_with_a_valid_example(run: Run, name: str) 
 
 def test_every_command_with_a_config_takes_the_common_options(run: Run) -> None:
     for name in COMMANDS:
-        if name not in ("make", "export", "search-analysis", "visualize-training", "config"):
+        if name not in ("make", "export", "search-analysis", "visualize-training", "config", "docs"):
             text = run(name, "--help").out
             for option in ("--config-path", "--define", "--config-section", "--verbose / --quiet", "--seed"):
                 assert option in text, name

@@ -140,7 +140,7 @@ def test_fanova_without_scikit_learn_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     with pytest.raises(RunError, match="needs scikit-learn") as caught:
         importances(table_of(planted(10), NAMES), fanova=True)
-    assert "sequifier[analysis]" in caught.value.fix
+    assert "sequifier-search[analysis]" in caught.value.fix
 
 
 def test_too_little_is_said_to_be_too_little() -> None:

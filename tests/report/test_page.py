@@ -84,7 +84,7 @@ def test_without_a_script_every_number_is_there(report: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'sequifier[dev]'")
+    selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'sequifier-search[dev]'")
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
     from selenium import webdriver

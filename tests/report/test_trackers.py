@@ -91,7 +91,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
             monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(RunError, match="not installed") as caught:
         write(wide, tmp_path / "t")  # type: ignore[operator]
-    assert caught.value.fix == "pip install 'sequifier[trackers]'"
+    assert caught.value.fix == "pip install 'sequifier-search[trackers]'"
     assert not (tmp_path / "t").exists()
 
 

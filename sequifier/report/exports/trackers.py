@@ -17,7 +17,7 @@ from sequifier.experiment.record import METRICS
 from sequifier.results.settings import Setting
 from sequifier.results.trials import Table, Trial, finite
 
-EXTRA = "pip install 'sequifier[trackers]'"
+EXTRA = "pip install 'sequifier-search[trackers]'"
 MADE_BY = "sequifier_ledger"
 """Names, in a tracker's folder or store, the file that a copy was made from. Only such a copy is replaced."""
 

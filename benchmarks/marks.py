@@ -1,0 +1,245 @@
+"""Our results on public data beside published ones, by the published protocol, and beside counting baselines.
+
+    python benchmarks/marks.py NAME FILE [--seeds 3] [--root FOLDER]
+
+| NAME | FILE | from |
+|---|---|---|
+| lastfm, beauty | LastFM.txt, Beauty.txt: "user item item ..." | github.com/RUCAIBox/CIKM2020-S3Rec, folder data |
+
+The file is written as a table of events. All else of the protocol is in the configs of `configs/marks/NAME/`, with
+which `sequifier preprocess` and `sequifier train` do the same. Each seed's best epoch on the validation split is scored
+once on the test split, and the seeds are averaged. FOLDER keeps tables, models and logs.
+
+A published value is reached where our mean is at most one standard error of ours behind it, and beaten where ours is at
+least two ahead. The standard error is over test sequences and training seeds. Baselines are compared sequence by
+sequence.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sequifier import api
+from sequifier.artifacts.metadata import read_metadata
+from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, read_unit_sums
+from sequifier.config.loading.load import load
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.train import TrainConfig
+from sequifier.machine import cores
+from sequifier.prepare import Shared, score
+from sequifier.results.comparison import Seeds, compare, difference
+from sequifier.training.baselines.scores import PREFIX
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "marks"
+FIRST_SEED = 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of the test split.
+
+    Attributes:
+        name: in the results of a run.
+        title: in the printed table.
+        maximize: whether higher is better.
+    """
+
+    name: str
+    title: str
+    maximize: bool = True
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Public data with published results.
+
+    Attributes:
+        table: file -> the events, with the columns that the preprocess config names.
+        metrics: what is compared.
+        published: source -> its value of each metric.
+    """
+
+    table: Callable[[Path], pl.DataFrame]
+    metrics: tuple[Metric, ...]
+    published: Mapping[str, tuple[float, ...]]
+
+
+def items_of_users(path: Path) -> pl.DataFrame:
+    """Read lines "user item item ...", oldest item first, as one row for each item."""
+    users, steps, items = [], [], []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        user, *of_user = line.split()
+        users += [user] * len(of_user)
+        steps += range(len(of_user))
+        items += of_user
+    return pl.DataFrame({"user": users, "step": steps, "item": items})
+
+
+TOP_10 = (Metric("val_item_hit_rate_10", "HR@10"), Metric("val_item_ndcg_10", "NDCG@10"))
+
+MARKS = {
+    "lastfm": Mark(items_of_users, TOP_10, {"SASRec, one negative (Zhou et al. 2020, S3-Rec)": (0.0688, 0.0390)}),
+    "beauty": Mark(
+        items_of_users,
+        TOP_10,
+        {
+            "SASRec, one negative (Zhou et al. 2020, S3-Rec)": (0.0605, 0.0318),
+            "S3-Rec (Zhou et al. 2020)": (0.0647, 0.0327),
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One seed: its config, its model and what it took."""
+
+    config: TrainConfig
+    model: Path
+    best_epoch: int
+    last_epoch: int
+    seconds: float
+    processor_seconds: float
+
+
+def train(config: TrainConfig) -> Trained:
+    """Train one seed."""
+    began, processor = time.perf_counter(), time.process_time()
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "log":
+            print(fields["line"], file=sys.stderr, flush=True)
+
+    result = api.train(config, resume="never", emit=emit)
+    model = next(config.root / path for path in result.files.values() if "-best-" in path and path.endswith(".onnx"))
+    return Trained(
+        config,
+        model,
+        result.best_epoch,
+        result.last_epoch,
+        time.perf_counter() - began,
+        time.process_time() - processor,
+    )
+
+
+def scored(trained: Mapping[int, Trained], metric: str, test_split: str, folder: Path) -> dict[str, Seeds]:
+    """Return the sums of a metric on the test split: model or baseline -> seed -> sums by sequence."""
+    shared, sums = Shared(), folder / "test_sums.npz"
+    found: dict[str, dict[int, Units]] = {}
+    for seed, of_seed in trained.items():
+        config = of_seed.config.model_copy(update={"metric": metric})
+        score(config, of_seed.model, test_split, sums=sums, shared=shared)
+        for model, units in read_unit_sums(sums).items():
+            found.setdefault(model, {})[seed] = units[metric]
+    return found
+
+
+def rows(mark: Mark, by_metric: Mapping[str, Mapping[str, Seeds]]) -> Iterator[list[str]]:
+    """Yield the rows of the table: ours, published, baselines.
+
+    Args:
+        mark: the metrics and published values.
+        by_metric: metric -> what `scored` returns.
+    """
+    scores = [by_metric[metric.name] for metric in mark.metrics]
+    ours = [found[ONE_MODEL] for found in scores]
+    errors = [compare([seeds])[0].standard_error or float("nan") for seeds in ours]
+    yield [
+        f"**ours**, mean of {len(ours[0])} seeds",
+        *(f"**{mean(seeds):.4f}** ± {error:.4f}" for seeds, error in zip(ours, errors, strict=True)),
+    ]
+    for seed in ours[0]:
+        yield [f"seed {seed}", *(f"{seeds[seed].value:.4f}" for seeds in ours)]
+    for source, values in mark.published.items():
+        cells = []
+        for metric, seeds, error, value in zip(mark.metrics, ours, errors, values, strict=True):
+            verdict = against_published(mean(seeds), error, value, maximize=metric.maximize)
+            cells.append(f"{value:.4f}: {verdict}")
+        yield [source, *cells]
+    for name in scores[0]:
+        if name == ONE_MODEL:
+            continue
+        cells = []
+        for metric, seeds, found in zip(mark.metrics, ours, scores, strict=True):
+            ahead = difference(seeds, found[name])
+            verdict = against_baseline(ahead.value, ahead.standard_error, maximize=metric.maximize)
+            cells.append(f"{mean(found[name]):.4f}: {verdict} ({ahead.value:+.4f} ± {ahead.standard_error:.4f})")
+        yield [name.replace(PREFIX, "counts: "), *cells]
+
+
+def mean(seeds: Seeds) -> float:
+    """Return the mean of a metric over seeds."""
+    return sum(units.value for units in seeds.values()) / len(seeds)
+
+
+def against_published(ours: float, error: float, published: float, *, maximize: bool) -> str:
+    """Return the verdict on our mean with its standard error."""
+    ahead = (ours - published) / error * (1 if maximize else -1)
+    return "beaten" if ahead >= 2 else "reached" if ahead >= -1 else "not reached"
+
+
+def against_baseline(difference: float, error: float, *, maximize: bool) -> str:
+    """Return the verdict on a baseline, from the paired difference, ours less the baseline, and its standard error."""
+    ahead = difference / error * (1 if maximize else -1) if error else 0.0
+    return "beaten" if ahead >= 2 else "wins" if ahead <= -2 else "within the error"
+
+
+def run(name: str, path: Path, *, n_seeds: int, root: Path, defines: Sequence[str] = ()) -> None:
+    """Preprocess, train, score and print.
+
+    Args:
+        name: a key of MARKS.
+        path: the file with the data.
+        n_seeds: trainings.
+        root: folder of table, models and logs.
+        defines: `key=value` that replace fields of the train config.
+    """
+    mark = MARKS[name]
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    mark.table(path).write_parquet(root / "data" / f"{name}.parquet")
+    here = f"project_root={root}"
+    encoded = load(PreprocessConfig, CONFIGS / name / "preprocess.yaml", defines=[here]).config
+    metadata = api.preprocess(encoded, log=lambda line: print(line, file=sys.stderr))
+    trained = {}
+    for seed in range(FIRST_SEED, FIRST_SEED + n_seeds):
+        of_seed = [here, f"seed={seed}", f"model_name={name}-seed-{seed}", *defines]
+        trained[seed] = train(load(TrainConfig, CONFIGS / name / "train.yaml", defines=of_seed).config)
+    test_split = read_metadata(metadata).split_paths[-1]
+    by_metric = {metric.name: scored(trained, metric.name, test_split, root) for metric in mark.metrics}
+    print(f"\n| {name}, test split | {' | '.join(metric.title for metric in mark.metrics)} |")
+    print(f"|---|{'---|' * len(mark.metrics)}")
+    for cells in rows(mark, by_metric):
+        print(f"| {' | '.join(cells)} |")
+    print(f"\n{cores()} cores.")
+    for seed, of_seed in trained.items():
+        print(
+            f"Seed {seed}: {of_seed.seconds:.0f} s, of a processor {of_seed.processor_seconds:.0f} s; "
+            f"best epoch {of_seed.best_epoch} of {of_seed.last_epoch}."
+        )
+
+
+def main() -> None:
+    """Read the command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("name", choices=MARKS)
+    options.add_argument("file", type=Path, help="the data, as published")
+    options.add_argument("--seeds", type=int, default=3, help="number of trainings (default 3)")
+    options.add_argument("--root", type=Path, help="folder that keeps tables, models and logs; default: none is kept")
+    options.add_argument(
+        "-D", "--define", action="append", default=[], help="KEY=VALUE of the train config; repeatable"
+    )
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = (given.root or Path(temporary)).resolve()
+        run(given.name, given.file, n_seeds=given.seeds, root=root, defines=given.define)
+
+
+if __name__ == "__main__":
+    main()

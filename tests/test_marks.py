@@ -1,0 +1,82 @@
+"""benchmarks/marks.py: its configs, its verdicts, and a whole run on little data."""
+
+import math
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sequifier.config.loading.kinds import KINDS
+from sequifier.config.loading.load import load
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs" / "marks").glob("*/*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def marks() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import marks
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return marks
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_each_config_loads(path: Path) -> None:
+    load(KINDS[path.stem], path)
+
+
+def test_each_mark_has_its_configs(marks: ModuleType) -> None:
+    assert [path.relative_to(marks.CONFIGS).as_posix() for path in CONFIGS] == [
+        f"{name}/{kind}.yaml" for name in sorted(marks.MARKS) for kind in ("preprocess", "train")
+    ]
+    for mark in marks.MARKS.values():
+        assert {len(values) for values in mark.published.values()} == {len(mark.metrics)}
+
+
+def test_verdicts_on_published_values(marks: ModuleType) -> None:
+    def of(ours: float, *, maximize: bool = True) -> str:
+        return str(marks.against_published(ours, 0.01, 0.5, maximize=maximize))
+
+    assert [of(ours) for ours in (0.485, 0.495, 0.515, 0.525)] == ["not reached", "reached", "reached", "beaten"]
+    assert [of(ours, maximize=False) for ours in (0.475, 0.485, 0.505, 0.515)] == [
+        *("beaten", "reached", "reached", "not reached"),
+    ]
+
+
+def test_verdicts_on_baselines(marks: ModuleType) -> None:
+    def of(ahead: float, *, maximize: bool = True) -> str:
+        return str(marks.against_baseline(ahead, 0.01, maximize=maximize))
+
+    assert [of(ahead) for ahead in (0.03, 0.01, -0.01, -0.03)] == [
+        "beaten",
+        "within the error",
+        "within the error",
+        "wins",
+    ]
+    assert [of(ahead, maximize=False) for ahead in (0.03, -0.03)] == ["wins", "beaten"]
+
+
+def test_a_whole_run(marks: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each user has the items in the order 1, 2, ..., from another one on: after item i follows i + 1."""
+    lines = [f"u{user} " + " ".join(str((user + step) % 12) for step in range(3 + user % 5)) for user in range(40)]
+    data = tmp_path / "items.txt"
+    data.write_text("\n".join(lines) + "\n")
+    small = ["model_spec.dim_model=8", "seq_length=4", "training_spec.epochs=2", "training_spec.device=cpu"]
+    marks.run("lastfm", data, n_seeds=2, root=tmp_path / "project", defines=small)
+    table = capsys.readouterr().out
+    cells = {
+        row[0]: row[1:] for line in table.splitlines() if (row := [cell.strip() for cell in line.split("|")[1:-1]])
+    }
+    seeds = [[float(cell) for cell in cells[f"seed {seed}"]] for seed in (1, 2)]
+    ours = [float(re.match(r"\*\*(.*)\*\* ±", cell)[1]) for cell in cells["**ours**, mean of 2 seeds"]]  # type: ignore[index]
+    assert ours == pytest.approx([sum(values) / 2 for values in zip(*seeds, strict=True)], abs=1e-4)
+    # Counting knows the true item of every user, so its rank is 1 in both metrics.
+    assert [cell[:6] for cell in cells["counts: bigram back-off"]] == ["1.0000", "1.0000"]
+    assert len({tuple(values) for values in seeds}) == 2, "seeds differ"
+    assert all(0 < hit <= 1 and hit / math.log2(11) <= ndcg <= hit for hit, ndcg in seeds)
+    assert re.search(r"^Seed 2: \d+ s, of a processor \d+ s; best epoch [12] of 2\.$", table, re.MULTILINE)

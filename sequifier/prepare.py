@@ -152,7 +152,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     objective = Objective(
         losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
-        stds={column: values["std"] for column, values in metadata.selected_columns_statistics.items()},
+        scales={column: metadata.scale(column) for column in metadata.real_columns},
         ranked_by=config.metric,
         candidates=candidates,
     )

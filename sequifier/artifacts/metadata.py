@@ -11,16 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.labels import read_summary, write_summary
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.read_file import read_json
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
-from sequifier.config.preprocess import END, FillNull, SplitMethod
+from sequifier.config.preprocess import END, FillNull, SplitMethod, Transform
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
 FORMAT_VERSION = 1
@@ -37,6 +38,7 @@ class RawValueRules(StrictModel):
     fill_null: dict[str, FillNull] = Field(default_factory=dict)  # column -> replacement of missing values
     numbers: dict[str, NumberStyle] = Field(default_factory=dict)  # columns of text with numbers in an unusual format
     dates: str = ""  # format of positions that are text but not ISO 8601: DD/MM/YYYY
+    transforms: dict[str, Transform] = Field(default_factory=dict)  # real columns; left out of files where empty
 
     def check(self, types: Mapping[str, str]) -> None:
         """Check that the rules fit columns of these types.
@@ -49,6 +51,16 @@ class RawValueRules(StrictModel):
                 raise ValueError(f"reading.fill_null names column {column}, which is not among the columns")
             if fill not in _FILLS[types[column]] and not isinstance(fill, _FILL_NUMBERS[types[column]]):
                 raise ValueError(f"reading.fill_null.{column}: {fill} does not fit a column of type {types[column]}")
+        for column in self.transforms:
+            if types.get(column) != "Float64":
+                raise ValueError(f"reading.transforms names column {column}, which is not among the real columns")
+
+    @model_serializer(mode="wrap")
+    def _without_empty_transforms(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = dump(self)
+        if not self.transforms:  # earlier releases, which refuse unknown keys, can read the file
+            del content["transforms"]
+        return content
 
 
 _FILLS: Mapping[str, tuple[str, ...]] = {
@@ -169,6 +181,11 @@ class Metadata(StrictModel):
             )
         return "categorical" if column in self.n_classes else "real"
 
+    def scale(self, column: str) -> Scale:
+        """Return how the values of a real column are standardised."""
+        statistics = self.selected_columns_statistics[column]
+        return Scale(statistics["mean"], statistics["std"], self.sequifier.reading.transforms.get(column))
+
     @property
     def end_ids(self) -> dict[str, int]:
         """The id of END in each column that has it."""
@@ -203,6 +220,7 @@ def data_fingerprint(
     statistics: Mapping[str, Mapping[Any, float]],
     column_hashes: Sequence[Mapping[str, str]],
     sequence_columns: Sequence[str] = (),
+    transforms: Mapping[str, str] | None = None,
 ) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of all data that a model's weights depend on."""
     content: dict[str, Any] = {
@@ -211,6 +229,8 @@ def data_fingerprint(
         "statistics": {column: dict(values) for column, values in statistics.items()},
         "column_hashes": [dict(hashes) for hashes in column_hashes],
     }
+    if transforms:  # equal numbers then mean something else
+        content["transforms"] = dict(transforms)
     if sequence_columns:  # as targets they are trained differently from other columns
         content["sequence_columns"] = list(sequence_columns)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -341,6 +361,7 @@ def read_metadata(path: Path) -> Metadata:
         metadata.selected_columns_statistics,
         metadata.sequifier.column_hashes,
         metadata.sequence_columns,
+        metadata.sequifier.reading.transforms,
     )
     if found != metadata.fingerprint:
         raise DataError(

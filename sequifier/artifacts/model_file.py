@@ -23,6 +23,7 @@ from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.read_file import parse_json, wrap_read_errors
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, architecture_from_json
 from sequifier.errors import ModelError
 from sequifier.regular_file import check_is_file
@@ -59,6 +60,11 @@ class ModelFile:
     end_to_end: bool = False  # takes raw values and returns labels and original units
     has_dropout: bool = False  # drops activations unless its ratio is 0
     has_checksum: bool = True  # False for files of older versions
+
+    def scale(self, column: str) -> Scale:
+        """Return how the values of a real column are standardised."""
+        statistics = self.statistics[column]
+        return Scale(statistics["mean"], statistics["std"], self.reading.transforms.get(column))
 
     @property
     def sequence_columns(self) -> list[str]:
@@ -311,8 +317,11 @@ def _check(file: ModelFile) -> None:
         if tuple(column["name"] for column in file.columns[what]) != names:
             raise ValueError(f"the {what} are not the columns of the architecture")
     types = {column: file.stored_type(column) for column in {*shape.input_columns, *targets}}
-    fills = {column: fill for column, fill in file.reading.fill_null.items() if column in types}
-    RawValueRules(fill_null=fills).check(types)
+    rules = file.reading
+    RawValueRules(
+        fill_null={column: fill for column, fill in rules.fill_null.items() if column in types},
+        transforms={column: transform for column, transform in rules.transforms.items() if column in types},
+    ).check(types)
 
 
 def _json(value: Any) -> str:

@@ -12,6 +12,7 @@ Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 RawFormat = Literal["csv", "parquet", "xes", "text"]
 SplitMethod = Literal["within_sequence", "between_sequence", "last_events", "cutoff", "given"]
+Transform = Literal["log1p", "asinh"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
 
 SMALLEST_CONTEXT = 512
@@ -391,6 +392,17 @@ class PreprocessConfig(ProjectConfig):
             synonyms="fillna missing missing_values impute imputation na_values nan",
         ),
     )
+    transforms: dict[str, Transform | Literal["none"]] = Field(
+        default_factory=dict,
+        description="Transform of a real column before it is standardised, by column: `log1p` (log(1 + x), for values "
+        "from 0 to very large ones), `asinh` (the same for both signs) or `none`. Statistics, loss and model see "
+        "transformed values; predictions and metrics are in original units, and of a log1p column never negative.",
+        json_schema_extra=about(
+            interacts="column_types (only real columns have one) and fill_null, whose numbers are in original units",
+            change="to log1p for amounts, counts and durations, most of which are small and a few very large",
+            synonyms="transform log log_transform log1p asinh arcsinh normalize scaling scaler skew box_cox",
+        ),
+    )
     context_events: int | None = Field(
         None,
         ge=0,
@@ -429,6 +441,7 @@ class PreprocessConfig(ProjectConfig):
         "column_types",
         "fill_null",
         "end_event",
+        "transforms",
         "split_order",
         "split_overlap",
     )
@@ -441,6 +454,19 @@ class PreprocessConfig(ProjectConfig):
                 "missing values: leave it out"
             )
         return value
+
+    @field_validator("transforms")
+    @classmethod
+    def _replacements_have_a_logarithm(
+        cls, transforms: dict[str, Transform | Literal["none"]], info: ValidationInfo
+    ) -> dict[str, Transform | Literal["none"]]:
+        for column, fill in (info.data.get("fill_null") or {}).items():
+            if transforms.get(column) == "log1p" and isinstance(fill, int | float) and fill < 0:
+                raise ValueError(
+                    f"{column}: log1p has no negative values, but fill_null.{column} is {fill}; use asinh, or fill in "
+                    "another number"
+                )
+        return transforms
 
     @field_validator("seq_length")
     @classmethod
@@ -531,6 +557,11 @@ class PreprocessConfig(ProjectConfig):
     def strides(self, n_splits: int) -> list[int]:
         """Return the stride of each split, in events."""
         return self.stride_by_split or [self.seq_length] * n_splits
+
+    @property
+    def column_transforms(self) -> dict[str, Transform]:
+        """The columns that have a transform."""
+        return {column: transform for column, transform in self.transforms.items() if transform != "none"}
 
     @property
     def uses_ratios(self) -> bool:

@@ -135,7 +135,9 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
             *(["target"] if name in {target.name for target in shape.targets} else []),
         ]
         if column.is_real:
-            values = ranges.get(name, "") + f"mean {column.mean:.6g}, standard deviation {column.std:.6g}"
+            scale = column.scale
+            after = f" (of {scale.transform})" if scale.transform else ""
+            values = ranges.get(name, "") + f"mean {scale.mean:.6g}, standard deviation {scale.std:.6g}{after}"
         else:
             values = _categories(column)
         classes = "" if column.is_real else f"{len(column.categories):,}"
@@ -163,8 +165,8 @@ def _ranges(checkpoint: Checkpoint, real: list[str]) -> dict[str, str]:
         return {}  # the split was changed after the training
     found = {}
     for name in real:
-        statistics = checkpoint.metadata.selected_columns_statistics[name]
-        ends = (float(end) * statistics["std"] + statistics["mean"] for end in _ends(events.columns[name]))
+        scale = checkpoint.metadata.scale(name)
+        ends = (scale.original(float(end)) for end in _ends(events.columns[name]))
         found[name] = " to ".join(f"{end:.6g}" for end in ends) + "; "
     return found
 
@@ -216,7 +218,7 @@ def _usage(models: Sequence[Path], shape: Architecture, columns: Mapping[str, Ra
         return
     yield "`sequifier infer` reads CSV and Parquet. Without Sequifier, onnxruntime and numpy are enough:"
     yield ""
-    yield from block("python", _raw_call(raw[0], shape, columns) if raw else _encoded_call(onnx[0], shape))
+    yield from block("python", _raw_call(raw[0], shape, columns) if raw else _encoded_call(onnx[0], shape, columns))
     yield from ("", "Each row has its events at the right end, the last event last; the values to the left of the ")
     yield f"`{EVENT_COUNT}` events do not matter. More: docs/deploy.md of Sequifier."
 
@@ -233,7 +235,9 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn])
         column = columns[name]
         first = next(iter(column.categories), "")
         is_text = column.input_kind is np.str_
-        value = literal(column.mean if column.is_real else category_text(first) if is_text else first)
+        value = literal(
+            float(column.scale.original(0.0)) if column.is_real else category_text(first) if is_text else first
+        )
         dtype = column.numpy_type.__name__.rstrip("_")
         padding = {"str": '""', "bool": "False"}.get(column.input_kind.__name__.rstrip("_"), "0")
         yield f"    {literal(name)}: np.array([[{padding}] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
@@ -242,7 +246,7 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn])
     yield "    print(output.name, value[0])"
 
 
-def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
+def _encoded_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
     yield from ("import json, numpy as np, onnxruntime", "")
     yield f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})"
     yield "stored = model.get_modelmeta().custom_metadata_map"
@@ -259,4 +263,9 @@ def _encoded_call(path: Path, shape: Architecture) -> Iterator[str]:
         if target.kind == "categorical":
             yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
         else:
-            yield f'print({name}, outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"])'
+            value = f'outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"]'
+            yield f"print({name}, {_UNDONE[columns[target.name].scale.transform].format(value)})"
+
+
+_UNDONE = {None: "{}", "log1p": "np.maximum(np.expm1({}), 0)", "asinh": "np.sinh({})"}
+"""Python that undoes a transform."""

@@ -1,6 +1,7 @@
 """The ONNX graph from raw values to labels and original units, so that a caller needs no encoding of its own.
 
-It has the vocabularies (ai.onnx.ml LabelEncoder) and statistics of the columns around the nodes of `export.backbone`.
+It has the vocabularies (ai.onnx.ml LabelEncoder), transforms and statistics of the columns around the nodes of
+`export.backbone`.
 Shapes: N batch, T steps of the window, P prediction_length.
 """
 
@@ -13,7 +14,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, write_model
+from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.config.preprocess import Transform
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import ML_DOMAIN, GraphWriter
@@ -108,10 +111,14 @@ def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value
     """Add the encoding of a column, (N, T) raw values -> ids or standardised values, which may be NaN or infinite."""
     if column.is_real:
         exact = writer.add("Cast", name, to=TensorProto.DOUBLE)
+        scale = column.scale
         is_known = writer.add("LessOrEqual", writer.add("Abs", exact), _double(writer, np.finfo(np.float64).max))
-        if column.fill is not None and not isinstance(column.fill, str):
-            exact = writer.add("Where", is_known, exact, _double(writer, column.fill))
-        z = writer.add("Div", writer.add("Sub", exact, _double(writer, column.mean)), _double(writer, column.std))
+        if (lowest := LOWEST[scale.transform]) > -np.inf:
+            is_known = writer.add("And", is_known, writer.add("GreaterOrEqual", exact, _double(writer, lowest)))
+        if not np.isnan(column.replacement) or lowest > -np.inf:
+            exact = writer.add("Where", is_known, exact, _double(writer, column.replacement))
+        exact = _transformed(writer, exact, scale.transform)
+        z = writer.add("Div", writer.add("Sub", exact, _double(writer, scale.mean)), _double(writer, scale.std))
         z = writer.add("Cast", z, to=TensorProto.FLOAT)
         if column.fill == "forward":
             z = _carried_forward(writer, z, writer.add("And", is_known, is_event), writer.number(0.0), steps)
@@ -167,7 +174,9 @@ def _write_heads(
         column = columns[target.name]
         if target.kind == "real":
             z = writer.add("Cast", write_value(writer, index, hidden), to=TensorProto.DOUBLE)
-            value = writer.add("Add", writer.add("Mul", z, _double(writer, column.std)), _double(writer, column.mean))
+            scale = column.scale
+            value = writer.add("Add", writer.add("Mul", z, _double(writer, scale.std)), _double(writer, scale.mean))
+            value = _restored(writer, value, scale.transform)
             if column.kind is np.float32:
                 value = writer.add("Cast", value, to=TensorProto.FLOAT)
             writer.output(target.end_to_end_names[0], value, column.kind, P)
@@ -185,6 +194,30 @@ def _write_heads(
             labels, probabilities = top.names(target)
             writer.output(labels, writer.add("Gather", classes, places, axis=0), kind, P, k)
             writer.output(probabilities, worth, np.float32, P, k)
+
+
+def _transformed(writer: GraphWriter, x: Value, transform: Transform | None) -> Value:
+    """Add `artifacts.transforms.transformed`; onnxruntime has no log1p, and no asinh of doubles."""
+    match transform:
+        case "log1p":
+            return writer.add("Log", writer.add("Add", x, _double(writer, 1.0)))
+        case "asinh":  # sign(x) log(|x| + sqrt(x^2 + 1))
+            root = writer.add("Sqrt", writer.add("Add", writer.add("Mul", x, x), _double(writer, 1.0)))
+            size = writer.add("Log", writer.add("Add", writer.add("Abs", x), root))
+            return writer.add("Mul", writer.add("Sign", x), size)
+    return x
+
+
+def _restored(writer: GraphWriter, y: Value, transform: Transform | None) -> Value:
+    """Add `artifacts.transforms.restored`."""
+    match transform:
+        case "log1p":
+            value = writer.add("Sub", writer.add("Exp", y), _double(writer, 1.0))
+            return writer.add("Max", value, _double(writer, LOWEST[transform]))
+        case "asinh":
+            twice = writer.add("Sub", writer.add("Exp", y), writer.add("Exp", writer.add("Neg", y)))
+            return writer.add("Mul", twice, _double(writer, 0.5))
+    return y
 
 
 def _double(writer: GraphWriter, value: float) -> Value:

@@ -5,8 +5,9 @@ this code, and tests compare both with `preprocess`.
 Shapes: N windows, T steps of the window.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sequifier.artifacts.metadata import Category, Metadata, category_text
+from sequifier.artifacts.transforms import LOWEST, Scale
 from sequifier.config.architecture import Architecture
 from sequifier.config.preprocess import END, FillNull
 
@@ -23,6 +25,8 @@ FAR_FROM_ZERO = 1000.0
 would round it by more than 6e-5 deviations, a Unix time by minutes."""
 SCALES_OF_FLOAT32 = (1e-30, 1e30)
 """A column whose standard deviation is outside this range is float64 too."""
+LARGEST_LOGARITHM = 80.0
+"""So is a column with a transform that may reach the exponential of this: float32 ends at exp(88)."""
 
 NO_TEXT, NO_INTEGER = "", -(2**63)
 """A missing text and a missing integer, unless the vocabulary has these values; a missing real number is NaN."""
@@ -39,8 +43,7 @@ class RawColumn:
     Attributes:
         kind: str_, int64 or bool_ for categories, float32 or float64 for real values.
         categories: in id order, the first has id 1, without END; empty for a real column.
-        mean: mean of a real column.
-        std: its standard deviation.
+        scale: transform, mean and standard deviation of a real column.
         fill: replacement of a missing value; None: preprocess refused missing values, and here they become the mean or
             unknown.
         has_end: whether END is the class after those of the categories; it is never an input.
@@ -48,8 +51,7 @@ class RawColumn:
 
     kind: type[np.generic]
     categories: tuple[Category, ...] = ()
-    mean: float = 0.0
-    std: float = 1.0
+    scale: Scale = field(default_factory=Scale)
     fill: FillNull | None = None
     has_end: bool = False
 
@@ -97,6 +99,11 @@ class RawColumn:
         return NO_INTEGER if self.input_kind is np.int64 else None
 
     @property
+    def replacement(self) -> float:
+        """What a missing real value becomes before it is standardised; NaN: it becomes the mean, or the one before."""
+        return math.nan if self.fill is None or isinstance(self.fill, str) else float(self.fill)
+
+    @property
     def is_real(self) -> bool:
         """Whether its values are real numbers, not categories."""
         return self.kind in (np.float32, np.float64)
@@ -111,11 +118,10 @@ class RawColumn:
         numbers: Array
         if self.is_real:
             exact = values.astype(np.float64)
-            is_missing = ~np.isfinite(exact)
-            if self.fill is not None and not isinstance(self.fill, str):
-                exact = np.where(is_missing, np.float64(self.fill), exact)
-            with np.errstate(over="ignore", invalid="ignore"):
-                numbers = ((exact - self.mean) / self.std).astype(np.float32)
+            is_missing = ~np.isfinite(exact) | (exact < LOWEST[self.scale.transform])
+            exact = np.where(is_missing, self.replacement, exact)
+            with np.errstate(over="ignore"):
+                numbers = self.scale.standardised(exact).astype(np.float32)
             numbers = np.where(np.isfinite(numbers), numbers, np.float32(0))
         else:
             ids = self.ids
@@ -133,7 +139,8 @@ class RawColumn:
         A column with both true and false has no such value: id 0 becomes one of the two.
         """
         if self.is_real:
-            return (numbers.astype(np.float64) * self.std + self.mean).astype(self.kind)
+            with np.errstate(over="ignore"):
+                return self.scale.original(numbers.astype(np.float64)).astype(self.kind)  # type: ignore[no-any-return]
         found: Array = self._by_id[numbers]
         return found
 
@@ -147,7 +154,11 @@ class RawColumn:
     @property
     def rounding(self) -> float:
         """Rounding error of a value near the mean, in standard deviations; 0 for categories."""
-        return float(np.spacing(np.array(abs(self.mean), self.kind))) / self.std if self.is_real else 0.0
+        if not self.is_real:
+            return 0.0
+        middle = float(self.scale.original(0.0))
+        above = middle + float(np.spacing(np.array(abs(middle), self.kind)))
+        return float(self.scale.standardised(above) - self.scale.standardised(middle))
 
     @property
     def numpy_type(self) -> type[np.generic]:
@@ -170,8 +181,13 @@ def raw_columns(architecture: Architecture, metadata: Metadata) -> dict[str, Raw
             has_end = name in metadata.sequifier.end_event
             found[name] = RawColumn(kind, tuple(metadata.raw_categories(name)), fill=fills.get(name), has_end=has_end)
             continue
-        mean, std = (metadata.selected_columns_statistics[name][key] for key in ("mean", "std"))
-        smallest, largest = SCALES_OF_FLOAT32
-        is_plain = abs(mean) <= FAR_FROM_ZERO * std and smallest < std < largest
-        found[name] = RawColumn(np.float32 if is_plain else np.float64, (), mean, std, fills.get(name))
+        scale = metadata.scale(name)
+        found[name] = RawColumn(np.float32 if _fits_float32(scale) else np.float64, (), scale, fills.get(name))
     return found
+
+
+def _fits_float32(scale: Scale) -> bool:
+    if scale.transform is not None:  # rounding moves a logarithm by as much as a value of 1, and its range is small
+        return FAR_FROM_ZERO * scale.std >= 1 and abs(scale.mean) + 10 * scale.std < LARGEST_LOGARITHM
+    smallest, largest = SCALES_OF_FLOAT32
+    return abs(scale.mean) <= FAR_FROM_ZERO * scale.std and smallest < scale.std < largest

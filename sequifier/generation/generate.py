@@ -35,12 +35,14 @@ class Generated:
         output: name of the model's output with its probabilities or values.
         rules: how a class is sampled; None for a real target.
         end: id of the class END, after which nothing is generated; None: it has no such class.
+        lowest: lowest standardised value of a real target, as `artifacts.transforms.Scale` has it.
     """
 
     name: str
     output: str
     rules: Rules | None
     end: int | None = None
+    lowest: float = -np.inf
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ class _Steps:
             values = prediction
             if target.rules is not None:
                 values = choose(prediction, target.rules, self._uniforms(stream, step)[:n_active])
+            elif target.lowest > -np.inf:
+                values = np.maximum(prediction, np.float32(target.lowest))  # as the event is that is returned
             if target.name in self._buffers:
                 self._buffers[target.name][:n_active, self._length + step] = values
             if target.end is not None:

@@ -96,6 +96,7 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
         seed,
         file.sequence_columns,
         file.end_ids,
+        {target.name: file.scale(target.name).lowest for target in shape.targets if target.kind == "real"},
     )
     return Job(path, file, targets, source, request, output_name(path, file, source.path, config.root))
 

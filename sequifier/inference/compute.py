@@ -37,6 +37,7 @@ class Request:
         seed: of sampling and dropout.
         kept: input columns that keep their value in generated events.
         end_ids: target -> id of END, after which nothing is generated.
+        lowest: real target -> the lowest standardised value that it is generated with, see `Generated`.
     """
 
     architecture: Architecture
@@ -47,6 +48,7 @@ class Request:
     seed: int
     kept: Sequence[str] = ()
     end_ids: Mapping[str, int] = field(default_factory=dict)
+    lowest: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def numbers_per_row(self) -> int:
@@ -131,8 +133,9 @@ def run_continuations(
     """Generate events from `starts` on; the other arguments are those of `run_windows`."""
     shape = request.architecture
     targets = [
-        Generated(target.name, target.output_names[0], request.rules[target.name], request.end_ids.get(target.name))
+        Generated(name, target.output_names[0], rules, request.end_ids.get(name), request.lowest.get(name, -np.inf))
         for target in shape.targets
+        for name, rules in [(target.name, request.rules[target.name])]
     ]
     total = np.cumsum(starts.n_steps)
     begin = 0

@@ -1,10 +1,7 @@
-"""Decoding ids and standardised values into labels and original units."""
+"""Decoding ids into labels."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sequifier.artifacts.metadata import Category, category_text
 
@@ -45,9 +42,3 @@ def probability_headers(vocabulary: Sequence[Category], *, taken: Sequence[str] 
             used.add(header)
         headers.append(header)
     return headers
-
-
-def original_units(values: NDArray[np.float32], statistics: Mapping[Any, float]) -> NDArray[np.float64]:
-    """Return z * std + mean."""
-    result: NDArray[np.float64] = values.astype(np.float64) * statistics["std"] + statistics["mean"]
-    return result

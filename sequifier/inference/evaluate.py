@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import is_known
+from sequifier.artifacts.transforms import Scale
 from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
 
 
@@ -37,7 +38,9 @@ def class_predictions(
     )
 
 
-def value_predictions(values: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]]) -> ValuePredictions:
+def value_predictions(
+    values: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]], scale: Scale
+) -> ValuePredictions:
     """Return the predictions of a real target where it has a value; both are standardised, (M,) each."""
     known = np.flatnonzero(is_known(truth))
-    return ValuePredictions(values[known].astype(np.float64) - truth[known])
+    return ValuePredictions(scale.error(values[known].astype(np.float64), truth[known].astype(np.float64)))

@@ -13,7 +13,7 @@ from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference.check import Job
 from sequifier.inference.compute import Chunk
-from sequifier.inference.decode import label_series, original_units, probability_headers
+from sequifier.inference.decode import label_series, probability_headers
 from sequifier.inference.evaluate import class_predictions, value_predictions
 from sequifier.inference.tables import Table, file_name
 from sequifier.inference.top_classes import top_classes, unseen
@@ -122,7 +122,7 @@ class Outputs:
             truth, values = self._events.columns[target.name][chunk.row[known]], chunk.values[target.name][known]
             found: Predictions
             if target.kind == "real":
-                found = value_predictions(values, truth)
+                found = value_predictions(values, truth, self._job.file.scale(target.name))
             else:
                 found = class_predictions(values, chunk.probabilities[target.name][known], truth)
             sums.add(at_positions(found))
@@ -136,8 +136,8 @@ class Outputs:
 
     def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:
         """Return the metrics of a target in its own units, by name, then the number of events."""
-        std = self._job.file.statistics[target.name]["std"] if target.kind == "real" else 1.0
-        return dict(sorted(sums.metrics(std=std).items())) | {"n": sums.count}
+        unit = self._job.file.scale(target.name).error_unit if target.kind == "real" else 1.0
+        return dict(sorted(sums.metrics(unit=unit).items())) | {"n": sums.count}
 
     def _end_shard(self) -> None:
         """Write empty tables for a shard without predictions."""
@@ -154,7 +154,8 @@ class Outputs:
     def _decoded(self, target: Target, values: NDArray[Any]) -> Any:
         """Return values in original units or labels; null at an END, where there is none."""
         if target.kind == "real":
-            return pl.Series(original_units(values, self._job.file.statistics[target.name])).fill_nan(None)
+            original = self._job.file.scale(target.name).original(values.astype(np.float64))
+            return pl.Series(original).fill_nan(None)
         ids = pl.Series(values, dtype=pl.Int64)
         ids = ids.set(ids < 0, None)
         return self._labels[target.name].gather(ids) if self._config.map_to_id else ids

@@ -63,6 +63,12 @@ def _recoding(metadata: Path, content: Mapping[str, Any], file: ModelFile, colum
             for text, id in known[column].items():
                 ids[column][id] = new_id.get(text, 0)
         else:
+            if transform := file.scale(column).transform:
+                raise DataError(
+                    f"column `{column}` has the transform {transform} in the model, and none in these windows",
+                    where=str(metadata),
+                    fix="preprocess the raw data again, or give them with read_format: raw",
+                )
             old, new = known[column], file.statistics[column]
             scales[column] = old["std"] / new["std"], (old["mean"] - new["mean"]) / new["std"]
     return Recoding(ids, scales)

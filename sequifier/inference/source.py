@@ -236,8 +236,9 @@ def _check_same_encoding(
             what = "vocabulary"
             same = metadata.kind(column) == "categorical" and metadata.categories(column) == file.vocabularies[column]
         else:
-            what = "mean or standard deviation"
-            same = metadata.selected_columns_statistics.get(column) == file.statistics[column]
+            ours, theirs = file.scale(column), metadata.scale(column) if metadata.kind(column) == "real" else None
+            what = "mean or standard deviation" if theirs and theirs.transform == ours.transform else "transform"
+            same = theirs == ours
         if not same:
             raise DataError(
                 f"model and data encode column `{column}` differently: its {what} differs from the training data's",

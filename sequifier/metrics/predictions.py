@@ -66,7 +66,7 @@ class ValuePredictions:
     """Predictions of a real target, (M,) float64.
 
     Attributes:
-        error: predicted less true value, both standardised.
+        error: predicted less true value, in some unit: standard deviations where the target has no transform.
         loss: the training criterion; None outside training.
     """
 
@@ -104,7 +104,7 @@ class Metric:
         sums: name -> a sum that it is made of.
         finish: (sums, number of positions) -> the metric. None: the mean of its one sum.
         needs: the field of the predictions that it cannot do without.
-        in_units: it is an error, and multiplied by the standard deviation of the target to have its units.
+        in_units: it is made of errors, and multiplied by their unit.
         counts_unknown: an unknown class adds 0 to its sum, but counts as a position.
     """
 
@@ -119,14 +119,14 @@ class Metric:
         """Whether it is a mean over positions, and so has a value at each of them."""
         return self.finish is None
 
-    def of(self, sums: Mapping[str, Array], count: int, *, std: float = 1.0) -> float:
-        """Return the metric from its sums over `count` positions; `std` is the standard deviation of a real target."""
+    def of(self, sums: Mapping[str, Array], count: int, *, unit: float = 1.0) -> float:
+        """Return the metric from its sums over `count` positions; `unit` is that of the errors of a real target."""
         if self.finish is None:
             (name,) = self.sums
             value = float(sums[name]) / count
         else:
             value = self.finish(sums, count)
-        return value * std if self.in_units else value
+        return value * unit if self.in_units else value
 
 
 def _one(found: ClassPredictions) -> Array:
@@ -269,27 +269,27 @@ class Sums:
         for name, part in parts.items():
             self.by_name[name] = self.by_name[name] + part.sum() if name in self.by_name else part.sum()
 
-    def metrics(self, *, std: float = 1.0, n_unknown: int = 0) -> dict[str, float]:
+    def metrics(self, *, unit: float = 1.0, n_unknown: int = 0) -> dict[str, float]:
         """Return every metric that can be made of the sums, none without positions.
 
         Args:
-            std: standard deviation of a real target.
+            unit: of the errors of a real target.
             n_unknown: positions besides, whose class is unknown.
         """
         if not self.count:
             return {}
         return {
-            name: metric.of(self.by_name, self.count + n_unknown * metric.counts_unknown, std=std)
+            name: metric.of(self.by_name, self.count + n_unknown * metric.counts_unknown, unit=unit)
             for name in dict.fromkeys((*METRICS, *self.by_name))
             if (metric := find_metric(name)) is not None and metric.sums.keys() <= self.by_name.keys()
         }
 
 
-def metrics_of(found: Predictions, *, std: float = 1.0) -> dict[str, float]:
-    """Return the metrics of one batch of predictions; `std` is the standard deviation of a real target."""
+def metrics_of(found: Predictions, *, unit: float = 1.0) -> dict[str, float]:
+    """Return the metrics of one batch of predictions; `unit` is that of the errors of a real target."""
     sums = Sums()
     sums.add(at_positions(found))
-    return sums.metrics(std=std)
+    return sums.metrics(unit=unit)
 
 
 def _in_double(values: Array) -> Array:

@@ -13,7 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
-from sequifier.config.preprocess import END, FillNull, PreprocessConfig
+from sequifier.artifacts.transforms import LOWEST
+from sequifier.config.preprocess import END, FillNull, PreprocessConfig, Transform
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import of_values
 from sequifier.preprocess.column_types import StoredType
@@ -109,6 +110,8 @@ class Problems:
             fix = f"give `{END}` another name in `{column}`, or remove these rows: a sequence ends after its last event"
         elif "fraction" in what:
             fix = f"declare column_types.{column}: real, or round it"
+        elif "transforms" in what:
+            fix = f"correct those values, or set transforms.{column}: asinh, which is for values of both signs"
         elif column in fill_null:
             fix = f"remove those rows, or set fill_null.{column} to something other than {fill_null[column]}"
         else:
@@ -125,7 +128,7 @@ class Problems:
 def check_settings(
     config: PreprocessConfig, types: Mapping[str, StoredType], source: str, notes: Sequence[str] = ()
 ) -> None:
-    """Check that the maps by column (fill_null, min_count, max_categories) and end_event fit the features.
+    """Check that the maps by column (fill_null, transforms, min_count, max_categories) and end_event fit the features.
 
     Args:
         config: the maps, and end_event.
@@ -136,7 +139,7 @@ def check_settings(
     Raises:
         DataError: a map names a column that does not exist or does not fit.
     """
-    maps: dict[str, Mapping[str, object]] = {"fill_null": config.fill_null}
+    maps: dict[str, Mapping[str, object]] = {"fill_null": config.fill_null, "transforms": config.transforms}
     for name, value in (("min_count", config.min_count), ("max_categories", config.max_categories)):
         if isinstance(value, dict):
             maps[name] = value
@@ -148,7 +151,13 @@ def check_settings(
                     where=source,
                     fix=did_you_mean(column, types),
                 )
-            if name != "fill_null" and types[column] == "Float64":
+            if name == "transforms" and types[column] != "Float64":
+                raise DataError(
+                    f"transforms names `{column}`, which has the type {types[column]} and is categorical",
+                    where=source,
+                    fix=f"remove transforms.{column}, or declare column_types.{column}: real",
+                )
+            if name in ("min_count", "max_categories") and types[column] == "Float64":
                 raise DataError(
                     f"{name} names `{column}`, which is real and has no categories",
                     where=source,
@@ -214,6 +223,7 @@ def prepare(
     rows: pl.DataFrame,
     types: Mapping[str, StoredType],
     fill_null: Mapping[str, FillNull],
+    transforms: Mapping[str, Transform],
     problems: Problems,
     end_event: Sequence[str] = (),
 ) -> Part:
@@ -223,6 +233,7 @@ def prepare(
         rows: sequenceId, itemPosition and the features, in any order.
         types: feature -> stored type.
         fill_null: feature -> replacement of missing values.
+        transforms: feature -> transform, which its values must fit.
         problems: collects the problems.
         end_event: features that must not have the value END.
     """
@@ -234,7 +245,8 @@ def prepare(
     if is_repeated.any():
         problems.add_duplicates(is_repeated, rows)
     rows = rows.with_columns(
-        _checked(rows, column, stored, fill_null.get(column), problems) for column, stored in types.items()
+        _checked(rows, column, stored, fill_null.get(column), transforms.get(column), problems)
+        for column, stored in types.items()
     )
     for column in end_event:
         if types[column] == "String" and (is_end := rows[column] == END).any():
@@ -272,7 +284,12 @@ def _starts(sequence: pl.Series) -> NDArray[np.int64]:
 
 
 def _checked(
-    rows: pl.DataFrame, column: str, stored: StoredType, fill: FillNull | None, problems: Problems
+    rows: pl.DataFrame,
+    column: str,
+    stored: StoredType,
+    fill: FillNull | None,
+    transform: Transform | None,
+    problems: Problems,
 ) -> pl.Series:
     """Return a feature with missing values filled or reported."""
     values = rows[column]
@@ -285,6 +302,8 @@ def _checked(
         if has_fraction.any():
             problems.add(column, "fractional, but the column is declared categorical", has_fraction, rows)
         values = values.cast(pl.Int64, strict=False)
+    if transform is not None and (is_below := values < LOWEST[transform]).any():
+        problems.add(column, f"below {LOWEST[transform]:g}, but transforms.{column} is {transform}", is_below, rows)
     return values.alias(column)
 
 

@@ -9,7 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, Events
-from sequifier.artifacts.metadata import Metadata, Statistics
+from sequifier.artifacts.metadata import Metadata
+from sequifier.artifacts.transforms import Scale
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import POLARS_TYPES
@@ -22,13 +23,13 @@ class Encoding:
     Attributes:
         columns: the features, in stored order.
         vocabularies: categorical column -> its values in id order; the first has id 1.
-        statistics: real column -> mean and std.
+        scales: real column -> transform, mean and std.
         end_event: columns whose last class is END, after those of their vocabulary.
     """
 
     columns: tuple[str, ...]
     vocabularies: dict[str, pl.Series]
-    statistics: dict[str, Statistics]
+    scales: dict[str, Scale]
     end_event: tuple[str, ...] = ()
 
     @classmethod
@@ -43,11 +44,7 @@ class Encoding:
                 for column in columns
                 if metadata.kind(column) == "categorical"
             },
-            {
-                column: metadata.selected_columns_statistics[column]
-                for column in columns
-                if metadata.kind(column) == "real"
-            },
+            {column: metadata.scale(column) for column in columns if metadata.kind(column) == "real"},
             tuple(column for column in metadata.sequifier.end_event if column in columns),
         )
 
@@ -78,12 +75,12 @@ class Encoding:
         """
         if column in self.vocabularies:
             return encode_categories(values, self.vocabularies[column])
-        mean, std = self.statistics[column]["mean"], self.statistics[column]["std"]
-        z = encode_reals(values.to_numpy(), mean=mean, std=std)
+        scale = self.scales[column]
+        z = encode_reals(values.to_numpy(), scale)
         if not (is_finite := np.isfinite(z)).all():
             raise DataError(
                 f"column `{column}` has the value {values[int(np.argmin(is_finite))]:g}: its distance from the mean "
-                f"({mean:g}) in standard deviations ({std:g}) exceeds float32",
+                f"({scale.mean:g}) in standard deviations ({scale.std:g}) exceeds float32",
                 fix="correct or clear the value",
             )
         return z
@@ -105,8 +102,8 @@ def encode_categories(values: pl.Series, categories: pl.Series) -> NDArray[np.in
     return values.replace_strict(categories, ids, default=0, return_dtype=pl.Int32).to_numpy()
 
 
-def encode_reals(values: NDArray[np.float64], *, mean: float, std: float) -> NDArray[np.float32]:
-    """Return z = (x - mean) / std in float32; NaN becomes 0, the mean."""
+def encode_reals(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float32]:
+    """Return standardised values in float32; NaN becomes 0, the mean."""
     with np.errstate(over="ignore"):
-        z: NDArray[Any] = ((values - mean) / std).astype(np.float32)
+        z: NDArray[Any] = scale.standardised(values).astype(np.float32)
     return np.where(np.isnan(z), np.float32(0), z) if np.isnan(z).any() else z

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.metadata import Metadata, Statistics
+from sequifier.artifacts.metadata import Metadata
+from sequifier.artifacts.transforms import Scale, transformed
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
@@ -45,7 +46,7 @@ def learn(
         parts: all sequences.
         split: their splits.
         types: feature -> stored type.
-        config: vocabulary_from, min_count, max_categories.
+        config: vocabulary_from, min_count, max_categories, transforms.
         log: receives lines for the user.
         numbers_reported: whether columns of text with numbers have been reported already.
 
@@ -53,12 +54,13 @@ def learn(
         DataError: the standard deviation of a real column cannot be computed.
     """
     vocabularies: dict[str, pl.Series] = {}
-    statistics: dict[str, Statistics] = {}
+    scales: dict[str, Scale] = {}
     training = list(zip(parts, split.first_rows(0), strict=True))
     everything = list(zip(parts, split.first_rows(split.n_splits - 1), strict=True))
     for column, stored in types.items():
         if stored == "Float64":
-            sums = [moments(_values(part, column, n).to_numpy(), n) for part, n in training]
+            transform = config.column_transforms.get(column)
+            sums = [moments(transformed(_values(part, column, n).to_numpy(), transform), n) for part, n in training]
             try:
                 mean, std = mean_and_std(sums)
             except OverflowError as error:
@@ -68,13 +70,13 @@ def learn(
                     f"to {max(part.highest for part in sums):g}",
                     fix="correct the values or scale the column down",
                 ) from error
-            statistics[column] = {"std": std, "mean": mean}
+            scales[column] = Scale(mean, std, transform)
         else:
             usable = everything if config.vocabulary_from == "all" else training
             counts = [count_values(_values(part, column, n)) for part, n in usable]
             vocabularies[column] = choose_vocabulary(column, counts, config)
             _note_oddities(column, vocabularies[column], log, numbers_reported=numbers_reported)
-    return Encoding(tuple(types), vocabularies, statistics, tuple(config.end_event))
+    return Encoding(tuple(types), vocabularies, scales, tuple(config.end_event))
 
 
 def _values(part: Part, column: str, n_first: NDArray[np.int64]) -> pl.Series:
@@ -95,7 +97,10 @@ def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Ite
     categorical = [
         f"{column} ({words[types[column]]}, {len(values):,} values)" for column, values in encoding.vocabularies.items()
     ]
-    real = [f"{column} ({found['mean']:.4g} ± {found['std']:.4g})" for column, found in encoding.statistics.items()]
+    real = [
+        f"{column} ({scale.transform or ''}{': ' * bool(scale.transform)}{scale.mean:.4g} ± {scale.std:.4g})"
+        for column, scale in encoding.scales.items()
+    ]
     for kind, columns in (("categorical", categorical), ("real", real)):
         if columns:
             others = len(columns) - MANY_COLUMNS

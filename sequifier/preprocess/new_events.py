@@ -57,7 +57,7 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
             for column in columns
             if column in file.vocabularies
         },
-        {column: dict(file.statistics[column]) for column in columns if column in file.statistics},  # type: ignore[misc]
+        {column: file.scale(column) for column in columns if column in file.statistics},
     )
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)
@@ -78,9 +78,8 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
             table = _open(source.readable(Path(folder)), config, declared, known)
             problems = Problems(config.sequence_column, config.position_column)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
-                part = prepare(
-                    rows, table.types, fills, problems, [column for column in file.end_ids if column in types]
-                )
+                end_event = [column for column in file.end_ids if column in types]
+                part = prepare(rows, table.types, fills, file.reading.transforms, problems, end_event)
                 _raise_any(problems, source.path, fills)
                 check_sequence_columns([part], file.sequence_columns, config)
                 yield encoding.encode_part(part)

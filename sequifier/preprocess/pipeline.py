@@ -102,24 +102,35 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
 
 
 def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
-    """Return the config with the sequence columns and the END of the metadata, and its fill rules where it has none.
+    """Return the config with sequence columns, transforms and END of the metadata, and fill rules where it has none.
 
     Raises:
-        DataError: the config has another end_event.
+        DataError: the config has another transform, or another end_event.
     """
     columns = [*(config.selected_columns or stored.columns), *(config.sequence_columns or ())]
-    fills = {column: fill for column, fill in stored.sequifier.reading.fill_null.items() if column in columns}
+    rules = stored.sequifier.reading
+    fills = {column: fill for column, fill in rules.fill_null.items() if column in columns}
+    transforms = {column: transform for column, transform in rules.transforms.items() if column in columns}
     of_sequences = [column for column in stored.sequence_columns if column in columns]
     end_event = [column for column in stored.sequifier.end_event if column in columns]
+    where = f"metadata_config_path: {config.metadata_config_path}"
+    for column, transform in config.transforms.items():
+        if transform != (known := transforms.get(column, "none")):
+            raise DataError(
+                f"transforms.{column} is {transform}, but {known} in the metadata whose statistics are used",
+                where=where,
+                fix="leave transforms out: they are those of the metadata",
+            )
     if config.end_event and config.end_event != end_event:
         raise DataError(
             f"end_event {config.end_event} differs from {end_event} of the metadata, whose vocabularies are used",
-            where=f"metadata_config_path: {config.metadata_config_path}",
+            where=where,
             fix="leave end_event out",
         )
     return config.model_copy(
         update={
             "fill_null": fills | config.fill_null,
+            "transforms": transforms,
             "sequence_columns": of_sequences or None,
             "end_event": end_event,
         }

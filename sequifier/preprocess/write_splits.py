@@ -14,6 +14,7 @@ from sequifier.artifacts.metadata import (
     Metadata,
     RawValueRules,
     SequifierMetadata,
+    Statistics,
     category_text,
     data_fingerprint,
 )
@@ -66,6 +67,10 @@ def metadata_of(
     }
     for column, id in encoding.end_ids.items():
         id_maps[column][END] = id
+    statistics: dict[str, Statistics] = {
+        column: {"std": scale.std, "mean": scale.mean} for column, scale in encoding.scales.items()
+    }
+    transforms = {column: scale.transform for column, scale in encoding.scales.items() if scale.transform}
     own = split.own_rows
     sequence_columns = config.sequence_columns or []
     return Metadata(
@@ -73,7 +78,7 @@ def metadata_of(
         id_maps=id_maps,
         split_paths=paths,
         column_types=data.types,
-        selected_columns_statistics=encoding.statistics,
+        selected_columns_statistics=statistics,
         sequifier=SequifierMetadata(
             columns=list(encoding.columns),
             sequence_columns=sequence_columns,
@@ -94,10 +99,13 @@ def metadata_of(
             sequences=np.count_nonzero(own, axis=1).tolist(),
             column_hashes=hashes,
             fingerprint=data_fingerprint(
-                encoding.columns, id_maps, encoding.statistics, hashes, sequence_columns=sequence_columns
+                encoding.columns, id_maps, statistics, hashes, sequence_columns=sequence_columns, transforms=transforms
             ),
             reading=RawValueRules(
-                fill_null=config.fill_null, numbers=dict(data.formats.numbers), dates=data.formats.dates
+                fill_null=config.fill_null,
+                numbers=dict(data.formats.numbers),
+                dates=data.formats.dates,
+                transforms=transforms,
             ),
         ),
     )

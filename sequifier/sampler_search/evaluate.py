@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.metric_names import SAMPLER_SCORES
 from sequifier.config.sampler_search import JUDGE, SamplerSearchConfig
 from sequifier.errors import ConfigError, Problem
@@ -55,8 +56,8 @@ class Source(Protocol):
         """Return the likelihood of the true continuation of each prompt, (P,)."""
         ...
 
-    def in_units(self, target: str, error: float) -> float:
-        """Convert an error from standard deviations to units of its column."""
+    def scale(self, target: str) -> Scale:
+        """Return how a real target is standardised."""
         ...
 
 
@@ -212,18 +213,21 @@ class _Measured:
 
     def _add_errors(self) -> None:
         targets = self._source.real_targets
-        errors: dict[str, list[float]] = {target: [] for target in targets}
+        scales = {target: self._source.scale(target) for target in targets}
+        errors: dict[str, list[float]] = {target: [] for target in targets}  # in standard deviations
+        in_units: dict[str, list[float]] = {target: [] for target in targets}
         for generation in self._generations:
             for target in targets:
                 truth = self._source.prompts[generation.prompt].values[target]
-                generated = generation.values[target][: len(truth)]
-                found = ValuePredictions(generated.astype(np.float64) - truth)
-                errors[target].append(metrics_of(found)["mae"])
+                generated, scale = generation.values[target][: len(truth)].astype(np.float64), scales[target]
+                truth = truth.astype(np.float64)
+                errors[target].append(metrics_of(ValuePredictions(generated - truth))["mae"])
+                in_units[target].append(metrics_of(ValuePredictions(scale.error(generated, truth)))["mae"])
         if targets:
             near = np.mean([[measure.nearness(error) for error in errors[target]] for target in targets], axis=0)
             self.parts["mae"] = near.tolist()
             for target in targets:
-                self.measures[f"mae_{target}"] = self._source.in_units(target, _mean(errors[target]))
+                self.measures[f"mae_{target}"] = _mean(in_units[target]) * scales[target].error_unit
 
     def _compare_sets(self, has_truth: bool) -> None:
         """Compare divergence, distinct n-grams and repetition of each round with the true continuations."""

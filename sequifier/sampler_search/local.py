@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.loading.paths import find_input
 from sequifier.config.sampler_search import SamplerSearchConfig
@@ -21,7 +22,6 @@ from sequifier.generation.generate import Generated, Histories, choose, generate
 from sequifier.generation.samplers import Rules, distribution, logits_of
 from sequifier.generation.streams import uniforms
 from sequifier.inference.check import NO_CHECKSUM, check_kind, find_targets
-from sequifier.inference.decode import original_units
 from sequifier.inference.runtime import open_model, read_model
 from sequifier.metrics.sequences import likelihood
 from sequifier.sampler_search.held_out import HeldOutReader, as_inference
@@ -91,9 +91,9 @@ class LocalModel:
         self._model = open_model(path, self._file, inference, seed=seed, log=log)
         self._kept: list[tuple[Array, Mapping[str, Array]]] | None = None
 
-    def in_units(self, target: str, error: float) -> float:
-        """Convert an error of a real target from standard deviations to its own units."""
-        return error * float(self._file.statistics[target]["std"])
+    def scale(self, target: str) -> Scale:
+        """Return how a real target is standardised."""
+        return self._file.scale(target)
 
     def generate(self, found: Configuration, wanted: Sequence[tuple[int, int]]) -> Iterator[Generation]:
         """Yield continuations sampled with a configuration.
@@ -170,14 +170,16 @@ class LocalModel:
                 vocabulary = [None, *self._file.vocabularies[name]]
                 labels[name] = [vocabulary[id] for id in values.tolist()]
             else:
-                labels[name] = original_units(values, self._file.statistics[name]).tolist()
+                labels[name] = self._file.scale(name).original(values.astype(np.float64)).tolist()
         return labels
 
     def _after_generated(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
         """Return target -> (N, T): each event sampled after the generated events before it."""
         shape, data = self._file.architecture, self._data
         targets = [
-            Generated(target.name, target.output_names[0], rules if target.kind == "categorical" else None)
+            Generated(target.name, target.output_names[0], rules)
+            if target.kind == "categorical"
+            else Generated(target.name, target.output_names[0], None, lowest=self._file.scale(target.name).lowest)
             for target in shape.targets
         ]
         histories = Histories(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.loading.paths import find_input
 from sequifier.config.sampler_search import SamplerSearchConfig
@@ -63,7 +64,7 @@ class RemoteModel:
         self._model = EndpointModel(config.endpoint, config.root, self.server, client=client)
         self.fingerprint = self._fingerprint()
 
-    def in_units(self, target: str, error: float) -> float:
+    def scale(self, target: str) -> Scale:
         """Not available: a text has no real target."""
         raise AssertionError(target)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import is_known
 from sequifier.artifacts.sequence_losses import BLOCKS, Units
+from sequifier.artifacts.transforms import Scale
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
 from sequifier.model.products import float32_products
@@ -27,9 +28,13 @@ class Objective:
 
     losses: Mapping[str, TargetLoss]
     weights: Mapping[str, float]  # of every target
-    stds: Mapping[str, float]  # standard deviation of every real target, for errors in original units
+    scales: Mapping[str, Scale]  # of every real target, for errors in original units
     ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs; it is summed by unit too
     candidates: Mapping[str, Candidates] = field(default_factory=dict)  # of the targets in `ranking` of the config
+
+    def scale(self, target: str) -> Scale:
+        """Return how a target is standardised."""
+        return self.scales.get(target, Scale())
 
     @property
     def ranking(self) -> tuple[str, str] | None:
@@ -126,7 +131,7 @@ class Tally:
         for target, sums in self._sums.items():
             is_ranked = target in objective.candidates
             n_unknown = split.windows.n_targets - n_targets[target] if is_ranked else 0
-            values = sums.metrics(std=objective.stds.get(target, 1.0), n_unknown=n_unknown)
+            values = sums.metrics(unit=objective.scale(target).error_unit, n_unknown=n_unknown)
             if is_ranked:
                 values["n_unknown"] = float(n_unknown)
             metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
@@ -150,19 +155,18 @@ class Tally:
         """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions."""
         metric, by = find_metric(name), self._split.units.by
         assert metric is not None
-        found, std = self._by_unit[target], self._objective.stds.get(target, 1.0)
+        found, unit = self._by_unit[target], self._objective.scale(target).error_unit
         count = found["count"].cpu().numpy()
         if metric.counts_unknown:
             count = self._split.unit_targets.astype(np.float64)
         if metric.is_mean:
-            scale = std if metric.in_units else 1.0
-            return Units(scale * found[name].cpu().numpy(), count, by)
+            return Units((unit if metric.in_units else 1.0) * found[name].cpu().numpy(), count, by)
         whole, n_targets = {each: self._sums[target].by_name[each].cpu() for each in metric.sums}, int(count.sum())
-        value = metric.of(whole, n_targets, std=std)
+        value = metric.of(whole, n_targets, unit=unit)
         without = np.full(len(count), value)
         for group in np.flatnonzero((count > 0) & (count < count.sum())):
             left = {each: whole[each] - found[each][group].cpu() for each in whole}
-            without[group] = metric.of(left, n_targets - int(count[group]), std=std)
+            without[group] = metric.of(left, n_targets - int(count[group]), unit=unit)
         # Delete-a-group jackknife (Wolter 2007, section 4.2), shifted so that the mean is the metric itself.
         pseudo = value + (len(count) - 1) * (without.mean() - without)
         return Units(pseudo, np.ones(len(count)), "groups" if by == "sequences" else by)
@@ -208,7 +212,7 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
     for target, prediction in model.predict(hidden).items():
         known, (truth, predicted, owner) = batch.at_known(target, prediction, unit)
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
-        found = _compared(objective.losses[target], predicted, truth, known)
+        found = _compared(objective.losses[target], predicted, truth, objective.scale(target), known)
         if target in objective.candidates:
             assert isinstance(found, ClassPredictions)
             candidates, rows, at = objective.candidates[target], None, None
@@ -225,10 +229,12 @@ def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tupl
     return rows[at], None if batch.picks else at
 
 
-def _compared(criterion: TargetLoss, prediction: Tensor, truth: Tensor, known: Tensor | None = None) -> Predictions:
+def _compared(
+    criterion: TargetLoss, prediction: Tensor, truth: Tensor, scale: Scale, known: Tensor | None = None
+) -> Predictions:
     """Compare predictions with the truth; where it is not known, the result has no meaning, but is finite."""
     if prediction.dim() == 1:
-        return value_predictions(prediction, truth, criterion.per_position(prediction, truth, known))
+        return value_predictions(prediction, truth, criterion.per_position(prediction, truth, known), scale)
     scores = CategoricalScores.of(prediction, truth if known is None else truth.where(known, 1))
     # The criterion is mostly the log-loss itself; any other takes one more pass over the logits.
     loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth, known)

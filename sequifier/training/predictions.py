@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
 from sequifier.model.device import in_double, sums_device
 
@@ -65,9 +66,9 @@ class CategoricalScores:
         )
 
 
-def value_predictions(value: Tensor, target: Tensor, loss: Tensor) -> ValuePredictions:
+def value_predictions(value: Tensor, target: Tensor, loss: Tensor, scale: Scale) -> ValuePredictions:
     """Predictions of a real target, its truth and the criterion, (M,) each, as the metrics take them."""
-    return ValuePredictions(in_double(value) - in_double(target), in_double(loss))
+    return ValuePredictions(scale.error(in_double(value), in_double(target)), in_double(loss))
 
 
 def _compared(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

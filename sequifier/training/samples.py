@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import is_known
 from sequifier.artifacts.metadata import Category, Metadata, category_text
+from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.preprocess import CHAR
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -66,7 +67,9 @@ def sample_text(
         generated, _, _ = generate(
             predictor,
             [
-                Generated(target, target, rules if kind == "categorical" else None, ends.get(target))
+                Generated(target, target, rules, end=ends.get(target))
+                if kind == "categorical"
+                else Generated(target, target, None, lowest=metadata.scale(target).lowest)
                 for target, kind in kinds.items()
             ],
             _history(metadata, inputs, events, model.seq_length),
@@ -126,6 +129,12 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
         if metadata.kind(column) == "real":
             wrong = [value for value in values if not _is_number(value)]
             problems += [Problem(key, f"{value!r} is not a number (column `{column}` is real)") for value in wrong]
+            lowest = LOWEST[transform := metadata.scale(column).transform]
+            problems += [
+                Problem(key, f"{value!r} is below {lowest:g}, the lowest value of {transform} (column `{column}`)")
+                for value in values
+                if _is_number(value) and float(value) < lowest
+            ]
         else:
             known = dict.fromkeys(map(_key, metadata.raw_categories(column)))
             unknown = [value for value in values if _key(value) not in known]
@@ -164,8 +173,8 @@ def _encoded(metadata: Metadata, column: str, events: Sequence[Event]) -> NDArra
     if metadata.kind(column) == "categorical":
         ids = metadata.id_maps[column]
         return np.array([ids[_key(event[column])] for event in events] or [0], dtype=np.int64)
-    mean, std = (metadata.selected_columns_statistics[column][name] for name in ("mean", "std"))
-    return np.array([(float(event[column]) - mean) / std for event in events] or [0], dtype=np.float32)
+    scale = metadata.scale(column)
+    return np.array([scale.standardised(float(event[column])) for event in events] or [0], dtype=np.float32)
 
 
 def _decoded(metadata: Metadata, target: str, values: NDArray[Any]) -> list[Category | float | None]:
@@ -174,9 +183,8 @@ def _decoded(metadata: Metadata, target: str, values: NDArray[Any]) -> list[Cate
     if metadata.kind(target) == "categorical":
         categories = metadata.categories(target)
         return [categories[id - 1] if here else None for id, here in zip(values.tolist(), known, strict=True)]
-    statistics = metadata.selected_columns_statistics[target]
-    mean, std = statistics["mean"], statistics["std"]
-    return [value * std + mean if here else None for value, here in zip(values.tolist(), known, strict=True)]
+    original = metadata.scale(target).original(values.astype(np.float64)).tolist()
+    return [value if here else None for value, here in zip(original, known, strict=True)]
 
 
 def _as_text(metadata: Metadata, config: TrainConfig, events: Sequence[Event]) -> str:

@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from sequifier import api
 from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import model_properties
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.export.end_to_end import export_end_to_end
@@ -112,7 +113,7 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
     """Dates that do not sort as text, and numbers whose points are no decimal points."""
 
     def run(days: list[str], **reading: object) -> str:
-        column = RawColumn(np.float32, (), 2.0, 1.0)
+        column = RawColumn(np.float32, (), Scale(2.0, 1.0))
         target = Target("price", "real", 0)
         shape = small(categorical=(), real=("price",), embedding_widths=(16,), targets=(target,), seq_length=4)
         data = {"sequence_column": "who", "position_column": "day", "sequence_type": "String", "position_type": "Date"}

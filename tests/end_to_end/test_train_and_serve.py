@@ -1,6 +1,7 @@
 """The same rows give the same numbers in training's encoder, in `infer` on raw rows, and in both exported graphs."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ KNOWN: dict[str, list[Any]] = {
     "code": [-3, 7, 2**53 + 1],
     "flag": [False, True],
     "load": [-2.5, 0.125, 40.0],
+    "amount": [0.0, 3.5, 2e6],
     "clock": [1.7e9, 1.7e9 + 8],
 }
 RULES: dict[str, list[Any]] = {
@@ -40,9 +42,13 @@ RULES: dict[str, list[Any]] = {
     "code": [None, "unknown", "forward", 7, 99],
     "flag": [None, "unknown", "forward"],
     "load": [None, "mean", "forward", 0, 3.25],
+    "amount": [None, "mean", "forward", 0, 70],
     "clock": [None, "mean", "forward", 1.7e9],
 }
-TYPES = {"kind": pl.String, "code": pl.Int64, "flag": pl.Boolean, "load": pl.Float64, "clock": pl.Float64}
+TRANSFORMS = {"load": ["none", "asinh"], "amount": ["none", "asinh", "log1p"]}
+FORWARD: dict[str, Callable[[Any], Any]] = {"none": np.positive, "asinh": np.arcsinh, "log1p": np.log1p}
+REALS = ("load", "amount", "clock")
+TYPES = {"kind": pl.String, "code": pl.Int64, "flag": pl.Boolean, **dict.fromkeys(REALS, pl.Float64)}
 NAMES = list(KNOWN)
 Windows = dict[str, np.ndarray[Any, Any]]
 
@@ -54,11 +60,16 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def transforms(draw: st.DrawFn) -> dict[str, str]:
+    return {name: draw(st.sampled_from(of_column)) for name, of_column in TRANSFORMS.items()}
+
+
+@st.composite
 def histories(draw: st.DrawFn, fills: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Sequences with missing values where a rule allows them, and labels that are in no vocabulary."""
     new = {"kind": st.text(min_size=1, max_size=3), "code": st.integers(-(2**63) + 1, 2**63 - 1)}
     fresh = new | {"flag": st.booleans(), "load": st.integers(-800, 800).map(lambda n: n / 8)}
-    fresh["clock"] = st.integers(0, 30).map(lambda n: 1.7e9 + n)
+    fresh |= {"clock": st.integers(0, 30).map(lambda n: 1.7e9 + n), "amount": st.floats(0, 1e9, width=32)}
     empty = {name: [None, math.nan, math.inf, -math.inf] if TYPES[name] == pl.Float64 else [None] for name in NAMES}
     values = {name: st.sampled_from(KNOWN[name]) | fresh[name] for name in NAMES}
     missing = {name: st.sampled_from(empty[name]) if name in fills else st.nothing() for name in NAMES}
@@ -115,10 +126,9 @@ class Project:
 
     def __post_init__(self) -> None:
         ids = tuple((name, self.metadata.n_classes[name]) for name in ("kind", "code", "flag"))
-        targets = (Target("kind", "categorical", ids[0][1]), Target("load", "real", 0))
-        shape = small(
-            categorical=ids, real=("load", "clock"), embedding_widths=(4, 4, 2, 5, 1), targets=targets, seq_length=L
-        )
+        targets = (Target("kind", "categorical", ids[0][1]), *(Target(name, "real", 0) for name in TRANSFORMS))
+        widths = (4, 4, 2, 4, 1, 1)
+        shape = small(categorical=ids, real=REALS, embedding_widths=widths, targets=targets, seq_length=L)
         about = self.metadata.sequifier
         properties = model_properties(
             shape,
@@ -175,7 +185,7 @@ class Project:
         return {
             "label": np.array(predictions["kind"].to_list(), object),
             "probabilities": probabilities[:, 2:].to_numpy(),
-            "value": predictions["load"].to_numpy(),
+            **{name: predictions[name].to_numpy() for name in TRANSFORMS},
         }
 
 
@@ -197,31 +207,35 @@ def paddings(n_windows: int, draw: np.random.Generator, types: dict[str, type[np
     }
 
 
-def compare(root: Path, fills: dict[str, Any], data: st.DataObject) -> None:
+def compare(root: Path, fills: dict[str, Any], transforms: dict[str, str], data: st.DataObject) -> None:
     training = [[{name: values[step % len(values)] for name, values in KNOWN.items()} for step in range(7)]] * 2
     write(root / "old.parquet", training)
-    metadata = encode(root, "old", fill_null=fills, vocabulary_from="all")
+    metadata = encode(root, "old", fill_null=fills, transforms=transforms, vocabulary_from="all")
     assert metadata.sequifier.reading.fill_null == fills
     project = Project(root, metadata)
     sequences = data.draw(histories(fills))
     write(root / "new.parquet", sequences)
     numbers = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     categorical = dict.fromkeys(("kind", "code", "flag"), np.int64)
-    plain = categorical | dict.fromkeys(("load", "clock"), np.float32)
+    plain = categorical | dict.fromkeys(REALS, np.float32)
     raw = {name: column.numpy_type for name, column in project.columns.items()}
     expected = project.by_training(sequences, paddings(len(sequences), numbers, plain))
-    statistics = metadata.selected_columns_statistics["load"]
     probabilities = expected["kind_probabilities"][:, -1]
-    value = expected["load_value"][:, -1].astype(np.float64) * statistics["std"] + statistics["mean"]
     label = [metadata.categories("kind")[number - 1] for number in expected["kind_id"][:, -1]]
     # float32 through two layers, and rows of one batch in another order of additions.
     close: dict[str, float] = {"rtol": 1e-4, "atol": 1e-5}
     ours = project.by_raw_graph(sequences, paddings(len(sequences), numbers, raw))
     np.testing.assert_allclose(ours["kind_probabilities"][:, -1], probabilities, **close)
-    np.testing.assert_allclose(ours["load_value"][:, -1], value, rtol=1e-4, atol=1e-4 * statistics["std"])
     theirs = project.by_infer()
     np.testing.assert_allclose(theirs["probabilities"], probabilities, **close)
-    np.testing.assert_allclose(theirs["value"], value, rtol=1e-4, atol=1e-4 * statistics["std"])
+    for name, transform in transforms.items():
+        mean, std = (metadata.selected_columns_statistics[name][key] for key in ("mean", "std"))
+        z = expected[f"{name}_value"][:, -1].astype(np.float64)
+        value, forward = z * std + mean, FORWARD[transform]
+        if transform == "log1p":
+            value = np.maximum(value, 0)  # an amount of less than 0 is one of 0
+        np.testing.assert_allclose(forward(ours[f"{name}_value"][:, -1]), value, rtol=1e-4, atol=1e-4 * std)
+        np.testing.assert_allclose(forward(theirs[name]), value, rtol=1e-4, atol=1e-4 * std)
     gap = np.sort(probabilities, axis=1)
     clear = gap[:, -1] - gap[:, -2] > 1e-4  # of nearly equal ones either may be the largest
     assert [str(found) for found in ours["kind_label"][clear, -1]] == [label[row] for row in np.flatnonzero(clear)]
@@ -229,15 +243,19 @@ def compare(root: Path, fills: dict[str, Any], data: st.DataObject) -> None:
 
 
 @settings(max_examples=6, deadline=None)
-@given(rules(), st.data())
-def test_training_raw_rows_and_both_graphs_agree(fills: dict[str, Any], data: st.DataObject) -> None:
+@given(rules(), transforms(), st.data())
+def test_training_raw_rows_and_both_graphs_agree(
+    fills: dict[str, Any], transforms: dict[str, str], data: st.DataObject
+) -> None:
     with TemporaryDirectory() as folder:
-        compare(Path(folder), fills, data)
+        compare(Path(folder), fills, transforms, data)
 
 
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
-@given(rules(), st.data())
-def test_training_raw_rows_and_both_graphs_agree_on_many_tables(fills: dict[str, Any], data: st.DataObject) -> None:
+@given(rules(), transforms(), st.data())
+def test_training_raw_rows_and_both_graphs_agree_on_many_tables(
+    fills: dict[str, Any], transforms: dict[str, str], data: st.DataObject
+) -> None:
     with TemporaryDirectory() as folder:
-        compare(Path(folder), fills, data)
+        compare(Path(folder), fills, transforms, data)

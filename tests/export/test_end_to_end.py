@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import model_properties, read_model_file
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, Target
+from sequifier.config.preprocess import Transform
 from sequifier.errors import ModelError
 from sequifier.export.end_to_end import build_end_to_end_graph, export_end_to_end
 from sequifier.export.onnx import build_graph
@@ -30,8 +32,8 @@ COLUMNS = {
     "kind": RawColumn(np.str_, ("a b", "for", "größer", "in", "", "事")),
     "place": RawColumn(np.int64, (-5, 3, 2**40, 2**62)),
     "flag": RawColumn(np.bool_, (False, True)),
-    "length": RawColumn(np.float32, (), 10.0, 2.5),
-    "depth": RawColumn(np.float64, (), 1.7e9, 10.0),
+    "length": RawColumn(np.float32, (), Scale(10.0, 2.5)),
+    "depth": RawColumn(np.float64, (), Scale(1.7e9, 10.0)),
 }
 SHAPE = small(
     categorical=(("kind", 7), ("place", 5), ("flag", 3)),
@@ -68,7 +70,7 @@ def encoded(values: Arrays) -> Arrays:
     for name, array in values.items():
         column = COLUMNS[name]
         if column.is_real:
-            numbers = encode_reals(array.astype(np.float64), mean=column.mean, std=column.std)
+            numbers = encode_reals(array.astype(np.float64), column.scale)
         else:
             series = pl.Series(array.ravel().tolist()), pl.Series(column.categories)
             numbers = encode_categories(*series).astype(np.int64)
@@ -94,8 +96,8 @@ def test_raw_values_give_what_encoding_and_the_first_graph_give(n_events: list[i
         else:
             value = f"{target.name}_value"
             assert ours[value].dtype == column.kind
-            units = expected[value].astype(np.float64) * column.std + column.mean
-            np.testing.assert_allclose(ours[value], units, rtol=rounding(16), atol=rounding(256) * column.std)
+            units = column.scale.original(expected[value].astype(np.float64))
+            np.testing.assert_allclose(ours[value], units, rtol=rounding(16), atol=rounding(256) * column.scale.std)
 
 
 @pytest.mark.parametrize("shape", pairwise(), ids=describe)
@@ -222,11 +224,11 @@ def test_a_boolean_that_was_never_true_in_training_is_unknown_when_it_is() -> No
 
 @pytest.mark.parametrize("wrong", ["vocabulary", "mean", "nan"])
 def test_a_wrong_encoding_is_found(wrong: str) -> None:
-    kind, length = COLUMNS["kind"], COLUMNS["length"]
+    kind = COLUMNS["kind"]
     wrongly = {
         "vocabulary": COLUMNS | {"kind": RawColumn(np.str_, kind.categories[::-1])},
-        "mean": COLUMNS | {"length": RawColumn(np.float32, (), 11.0, length.std)},
-        "nan": COLUMNS | {"length": RawColumn(np.float32, (), np.nan, length.std)},
+        "mean": COLUMNS | {"length": RawColumn(np.float32, (), Scale(11.0, 2.5))},
+        "nan": COLUMNS | {"length": RawColumn(np.float32, (), Scale(np.nan, 2.5))},
     }
     with pytest.raises(ModelError, match="differs from torch"):
         check(graph(SHAPE, wrongly[wrong]), SHAPE, lively(SHAPE).state_dict(), seed=0, raw=COLUMNS)
@@ -242,7 +244,7 @@ def test_a_model_file_says_that_it_takes_raw_values(tmp_path: Path) -> None:
     properties = model_properties(
         SHAPE,
         vocabularies={name: column.categories for name, column in COLUMNS.items() if not column.is_real},
-        statistics={name: {"mean": column.mean, "std": column.std} for name, column in COLUMNS.items()},
+        statistics={name: {"mean": column.scale.mean, "std": column.scale.std} for name, column in COLUMNS.items()},
         data={},
         config={},
         metrics={},
@@ -252,20 +254,27 @@ def test_a_model_file_says_that_it_takes_raw_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "kind"),
+    ("mean", "std", "transform", "kind"),
     [
-        (0.0, 1.0, np.float32),
-        (-999.0, 1.0, np.float32),
-        (1001.0, 1.0, np.float64),
-        (1e18, 1.0, np.float64),  # constant: nothing of a deviation is left
-        (0.0, 1e35, np.float64),
-        (0.0, 1e-35, np.float64),
+        (0.0, 1.0, None, np.float32),
+        (-999.0, 1.0, None, np.float32),
+        (1001.0, 1.0, None, np.float64),
+        (1e18, 1.0, None, np.float64),  # constant: nothing of a deviation is left
+        (0.0, 1e35, None, np.float64),
+        (0.0, 1e-35, None, np.float64),
+        (12.0, 2.0, "log1p", np.float32),  # durations in seconds
+        (21.2, 1e-4, "log1p", np.float64),  # Unix times
+        (70.0, 2.0, "log1p", np.float64),
+        (-3.0, 4.0, "asinh", np.float32),
+        (0.0, 30.0, "asinh", np.float64),
     ],
 )
-def test_a_column_is_as_exact_as_its_values_need(mean: float, std: float, kind: type[np.generic]) -> None:
+def test_a_column_is_as_exact_as_its_values_need(
+    mean: float, std: float, transform: Transform | None, kind: type[np.generic]
+) -> None:
     metadata = SimpleNamespace(
         id_maps={},
-        selected_columns_statistics={"length": {"mean": mean, "std": std}},
+        scale=lambda column: Scale(mean, std, transform),
         sequifier=SimpleNamespace(reading=RawValueRules()),
     )
     shape = small(categorical=(), real=("length",), embedding_widths=(16,), targets=(Target("length", "real", 0),))

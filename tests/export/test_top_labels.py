@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Target, architecture
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, ModelError
@@ -22,7 +23,7 @@ from tests.support.shapes import lively, small
 COLUMNS = {
     "kind": RawColumn(np.str_, ("a", "b", "c", "d", "e", "f")),
     "code": RawColumn(np.int64, (7, -3, 2**40)),
-    "length": RawColumn(np.float32, (), 10.0, 2.5),
+    "length": RawColumn(np.float32, (), Scale(10.0, 2.5)),
 }
 SHAPE = small(
     categorical=(("kind", 7), ("code", 4)),

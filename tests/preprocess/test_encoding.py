@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.errors import DataError
 from sequifier.preprocess.encode import encode_categories, encode_reals
 from sequifier.preprocess.learn import choose_categories, count_values, mean_and_std, moments
@@ -63,7 +64,7 @@ def test_a_small_spread_around_a_large_mean_is_kept() -> None:
     values = 1e9 + np.random.default_rng(0).normal(size=10_000)
     mean, std = mean_and_std([moments(values, np.full(100, 100))])
     assert std == pytest.approx(np.std(values - 1e9, ddof=1), rel=1e-7)  # float64 keeps 1e-7 at 1e9
-    z = encode_reals(values, mean=mean, std=std)
+    z = encode_reals(values, Scale(mean, std))
     assert z.dtype == np.float32
     assert abs(z.mean()) < 1e-6
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.errors import ConfigError
 from sequifier.metrics.sequences import distinct, mean_divergence
 from sequifier.sampler_search.evaluate import Evaluation, evaluate, usable_weights
@@ -34,8 +35,8 @@ class Given:
     def likelihoods(self, found: Configuration) -> list[float]:
         return [0.1 * (index + 1) for index in range(len(self.prompts))]
 
-    def in_units(self, target: str, error: float) -> float:
-        return 10 * error
+    def scale(self, target: str) -> Scale:
+        return Scale(std=10)
 
 
 def generations(*texts: str, prompts: int = 2, values: list[list[float]] | None = None) -> list[Generation]:

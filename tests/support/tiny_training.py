@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sequifier.artifacts.events import Events
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Target
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
@@ -57,7 +58,7 @@ def model_of(seq_length: int, *, dropout: float = 0.0) -> Transformer:
 
 
 def objective_of(weights: dict[str, float] | None = None) -> Objective:
-    return Objective(build_losses(TARGETS, {}), weights or {"kind": 1.0, "size": 1.0}, {"size": 2.0})
+    return Objective(build_losses(TARGETS, {}), weights or {"kind": 1.0, "size": 1.0}, {"size": Scale(std=2.0)})
 
 
 def config_of(**training: Any) -> TrainConfig:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import Named
 from sequifier.training.baselines.history import Targets, training_targets
 from sequifier.training.baselines.ridge import PENALTIES, Products
@@ -46,7 +47,7 @@ def predictions(
         seq_length: events that a window shows.
     """
     training, n_classes = after(train, seq_length), n_classes or {}
-    fitted = RealBaselines(train, "price", real, list(n_classes), n_classes, training, seq_length, None)
+    fitted = RealBaselines(train, "price", real, list(n_classes), n_classes, training, seq_length, None, Scale())
     truth = np.zeros(len(targets), np.float32)  # so the error is the prediction
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for name, scored in fitted.scored((events or train).columns, targets, truth, TargetLoss(Named(name="MSELoss"))):

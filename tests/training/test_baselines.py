@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Target
 from sequifier.config.base import Named
 from sequifier.dataset.batches import Split
@@ -168,7 +169,9 @@ def scored_window(
             fitted = categorical.CategoricalBaselines(train, target, categories, N_CLASSES, training, 3)
         else:
             ridge = series.WindowRidge(train, [target], training, seq_length) if target in reals else None
-            fitted = series.RealBaselines(train, target, reals, categories, N_CLASSES, training, seq_length, ridge)
+            fitted = series.RealBaselines(
+                train, target, reals, categories, N_CLASSES, training, seq_length, ridge, Scale()
+            )
         for part in evaluated_targets(split, 1 << 20):
             mine = part[part.begin == split.windows.last[window] - seq_length]
             truth = read(valid.columns[target], mine.rows)

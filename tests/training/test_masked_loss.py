@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sequifier.artifacts.events import Events
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture
 from sequifier.config.base import Named
 from sequifier.config.train import TrainConfig
@@ -110,7 +111,7 @@ def summed_by_hand(
 
 def objective_of(shape: Architecture, criteria: dict[str, str], loss_weights: dict[str, float]) -> Objective:
     named = {target: Named(name=name) for target, name in criteria.items()}
-    return Objective(build_losses(shape.targets, named, {"kind": CLASS_WEIGHTS}), loss_weights, {"length": 1.0})
+    return Objective(build_losses(shape.targets, named, {"kind": CLASS_WEIGHTS}), loss_weights, {"length": Scale()})
 
 
 def gradients(model: Transformer, split: Split, objective: Objective, **training: Any) -> tuple[Tensor, list[Tensor]]:

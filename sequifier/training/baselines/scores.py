@@ -67,7 +67,15 @@ def baselines(
             )
         else:
             fitted = series.RealBaselines(
-                train, target, reals, categories, n_classes, with_values, split.seq_length, ridge
+                train,
+                target,
+                reals,
+                categories,
+                n_classes,
+                with_values,
+                split.seq_length,
+                ridge,
+                objective.scale(target),
             )
         scores[target] = _Scores(fitted, split, objective)
         if isinstance(train, MappedEvents):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
+from sequifier.artifacts.transforms import Scale
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
@@ -107,6 +108,7 @@ class RealBaselines:
         training: the training targets.
         seq_length: number of events that the model reads.
         ridge: the map shared by targets that are inputs.
+        scale: of the target.
     """
 
     def __init__(
@@ -119,8 +121,9 @@ class RealBaselines:
         training: Targets,
         seq_length: int,
         ridge: WindowRidge | None,
+        scale: Scale,
     ) -> None:
-        self.target, self._ridge = target, ridge if target in real else None
+        self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
         truth = read(events.columns[target], training.rows).astype(np.float64)
         self._mean = float(truth.mean())
         self.period: int | None = None
@@ -145,7 +148,7 @@ class RealBaselines:
         for name, prediction in self._predictions(columns, targets):
             # Predictions are float32, as a model's are.
             value, target = torch.from_numpy(prediction.astype(np.float32)), torch.from_numpy(truth)
-            yield name, value_predictions(value, target, criterion.per_position(value, target))
+            yield name, value_predictions(value, target, criterion.per_position(value, target), self._scale)
 
     def _predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         yield MEAN, np.full(len(targets), self._mean)

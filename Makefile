@@ -3,7 +3,8 @@
 # make lint   formatting, lint, types
 # make bench  what is fast, and by how much
 # make dist   the wheel and the source distribution, in dist/
-# make docs   regenerate docs/hyperparameters.md and the comments in configs/
+# make docs   regenerate what follows from the code: references, lists of files, comments in configs/
+# make site   the docs as a site that works offline, in dist/site/
 # Each sets up .venv when it is missing or when pyproject.toml or constraints.txt changed.
 
 # The first Python that is new enough; `make PYTHON=/path/to/python ...` takes another.
@@ -15,7 +16,7 @@ FOR_TESTS := .venv/installed-for-tests
 TOKENS := data/python_tokens.parquet
 METADATA := configs/metadata_configs/python_tokens.json
 
-.PHONY: demo test test-slow lint bench dist docs
+.PHONY: demo test test-slow lint bench dist docs site
 .DELETE_ON_ERROR:
 
 demo: $(METADATA)
@@ -50,6 +51,11 @@ dist: $(FOR_TESTS)
 
 docs: $(FOR_TESTS)
 	@$(BIN)/python docs/generate.py
+
+site: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo dist/site/index.html
 
 $(INSTALLED): pyproject.toml constraints.txt
 ifeq ($(PYTHON),)

@@ -13,7 +13,10 @@ from sequifier.config.loading.kinds import KINDS, kind_of
 from sequifier.config.loading.load import load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "configs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "llms.txt", "configs/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 WRITTEN_BY_RUNS = ("data/", "models/", "logs/", "checkpoints/", "configs/hp_search/", "configs/metadata_configs/")
 
 _by_name = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")

@@ -18,9 +18,9 @@ CONSTRAINTS = [
 ]
 
 
-def test_every_dependency_of_tests_and_demo_has_one_exact_version() -> None:
+def test_every_dependency_of_tests_demo_and_site_has_one_exact_version() -> None:
     pinned = {plain(line.partition("==")[0]) for line in CONSTRAINTS}
-    needed = [*PYPROJECT["project"]["dependencies"], *EXTRAS["dev"], *EXTRAS["trackers"]]
+    needed = [*PYPROJECT["project"]["dependencies"], *EXTRAS["dev"], *EXTRAS["trackers"], *EXTRAS["site"]]
     assert {plain(re.split(r"[<>=!~]", requirement)[0]) for requirement in needed} <= pinned
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line) for line in CONSTRAINTS)
 

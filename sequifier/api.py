@@ -163,7 +163,7 @@ def infer(config: "InferConfig", *, log: Log) -> "list[Inference]":
     def encode_raw(path: Path, file: "ModelFile") -> "Iterator[Events]":
         from sequifier.preprocess.new_events import encode_new_events
 
-        return encode_new_events(path, file)
+        return encode_new_events(path, file, sequence_table=config.sequence_table, project_root=config.project_root)
 
     notes = [log_line(config)]
     log(notes[0])

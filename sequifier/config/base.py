@@ -198,6 +198,20 @@ NameList = Annotated[list[str], BeforeValidator(list_of_one)]
 Columns = Annotated[NameList, Field(min_length=1)]
 """Column names, at least one."""
 
+
+def _each_once(names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} given more than once")
+    return names
+
+
+DistinctNames = Annotated[NameList, AfterValidator(_each_once)]
+"""Names, each once."""
+
+DistinctColumns = Annotated[DistinctNames, Field(min_length=1)]
+"""Column names, at least one, each once."""
+
 Device = Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Field(pattern="^cuda:[0-9]{1,3}$", title="cuda:N")]
 """A device that computes: `cuda:1` is the second GPU, `cuda` the current one of the process, which is the first."""
 

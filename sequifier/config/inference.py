@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, Device, NameList, ProjectConfig, about
 from sequifier.config.samplers import Sampler
+from sequifier.config.sequence_table import SequenceTable
 
 
 def _zero_for_null(value: Any) -> Any:
@@ -64,6 +65,11 @@ class InferConfig(ProjectConfig):
             change="to raw for events that preprocess has not encoded",
             synonyms="format file_type",
         ),
+    )
+    sequence_table: SequenceTable | None = Field(
+        None,
+        description="Table with the columns of whole sequences that the model reads, for raw events that do not have "
+        "them: `{path: regions.csv}`. It needs a row for each sequence of the events, and may have others.",
     )
     write_format: Literal["csv", "parquet"] = Field(
         "csv",

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from sequifier.config.base import NO_UNIT, Columns, NameList, ProjectConfig, about
+from sequifier.config.base import NO_UNIT, DistinctColumns, DistinctNames, ProjectConfig, about, list_of_one
+from sequifier.config.sequence_table import SequenceTable
 
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
@@ -105,7 +106,7 @@ class PreprocessConfig(ProjectConfig):
             synonyms="time_column timestamp timestamp_column date_column order_by sort_by",
         ),
     )
-    selected_columns: Columns | None = Field(
+    selected_columns: DistinctColumns | None = Field(
         None,
         description="Feature columns to store, in this order; null: all but the sequence and position columns.",
         json_schema_extra=about(
@@ -114,7 +115,7 @@ class PreprocessConfig(ProjectConfig):
             synonyms="features feature_columns columns usecols",
         ),
     )
-    sequence_columns: Columns | None = Field(
+    sequence_columns: DistinctColumns | None = Field(
         None,
         description="Columns that have one value in all rows of a sequence, like the region of a customer or the "
         "outcome of a case; null: none. They are stored after selected_columns, unless they are among them. A column "
@@ -125,6 +126,11 @@ class PreprocessConfig(ProjectConfig):
             synonyms="static_columns static_features static_covariates static_reals static_categoricals attributes "
             "sequence_level_columns context_columns trace_attributes",
         ),
+    )
+    sequence_table: SequenceTable | None = Field(
+        None,
+        description="Table of labels and attributes beside the events, joined by the sequence column: "
+        "`{path: labels.csv, columns: [outcome]}`. Its columns are stored after the others, as sequence_columns are.",
     )
     column_types: dict[str, TypeName] = Field(
         default_factory=dict,
@@ -138,7 +144,7 @@ class PreprocessConfig(ProjectConfig):
             synonyms="dtypes dtype types schema",
         ),
     )
-    end_event: NameList = Field(
+    end_event: DistinctNames = Field(
         default_factory=list,
         description=f"Categorical columns that get a last class `{END}`. After the last event of each sequence comes "
         "one more event, which is a target and never an input, so that a model predicts whether a sequence is over. It "
@@ -438,6 +444,7 @@ class PreprocessConfig(ProjectConfig):
         "position_column",
         "selected_columns",
         "sequence_columns",
+        "sequence_table",
         "column_types",
         "fill_null",
         "end_event",
@@ -479,14 +486,6 @@ class PreprocessConfig(ProjectConfig):
             )
         return seq_length
 
-    @field_validator("selected_columns", "sequence_columns", "end_event")
-    @classmethod
-    def _each_column_once(cls, columns: list[str] | None) -> list[str] | None:
-        twice = sorted({column for column in columns or () if (columns or []).count(column) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} given more than once")
-        return columns
-
     @field_validator("position_column")
     @classmethod
     def _two_columns(cls, column: str, info: ValidationInfo) -> str:
@@ -500,6 +499,35 @@ class PreprocessConfig(ProjectConfig):
         for name in ("sequence_column", "position_column"):
             if (key := info.data.get(name)) in (columns or ()):
                 raise ValueError(f"{key!r} is the {name}, which is stored in any case; leave it out")
+        return columns
+
+    @field_validator("sequence_table")
+    @classmethod
+    def _has_other_columns(cls, table: SequenceTable | None, info: ValidationInfo) -> SequenceTable | None:
+        taken = {
+            column: name
+            for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns")
+            for column in list_of_one(info.data.get(name) or [])
+        }
+        for column in (table and table.columns) or ():
+            if column in taken:
+                raise ValueError(
+                    f"columns names {column!r}, which is in {taken[column]}; a column comes from one table: leave it "
+                    "out there or here"
+                )
+        return table
+
+    @field_validator("end_event")
+    @classmethod
+    def _ends_where_sequences_end(cls, columns: list[str], info: ValidationInfo) -> list[str]:
+        table = info.data.get("sequence_table")
+        if columns and table is not None and table.as_of is not None:
+            raise ValueError(
+                "sequence_table.as_of ends sequences at its moments, where they are not over; leave it out"
+            )
+        for column in columns:
+            if column in (*(info.data.get("sequence_columns") or ()), *((table and table.columns) or ())):
+                raise ValueError(f"{column!r} is a column of whole sequences, which has no class for their end")
         return columns
 
     @field_validator("split_ratios")
@@ -517,6 +545,17 @@ class PreprocessConfig(ProjectConfig):
             raise ValueError(f"{method} applies to tables only; a text is split by within_sequence or between_sequence")
         return method
 
+    @field_validator("split_method")
+    @classmethod
+    def _keeps_sequences_whole(cls, method: SplitMethod, info: ValidationInfo) -> SplitMethod:
+        table = info.data.get("sequence_table")
+        if table is not None and table.as_of is not None and method not in ("between_sequence", "given"):
+            raise ValueError(
+                f"{method} cuts sequences, but sequence_table.as_of has made them end at the moments to predict from; "
+                "set between_sequence or given"
+            )
+        return method
+
     @field_validator("split_order", "split_overlap", "split_events", "split_at", "split_column", "validation_fraction")
     @classmethod
     def _is_for_the_method(cls, value: Any, info: ValidationInfo) -> Any:
@@ -530,6 +569,9 @@ class PreprocessConfig(ProjectConfig):
     @field_validator("split_column")
     @classmethod
     def _is_no_other_column(cls, column: str | None, info: ValidationInfo) -> str | None:
+        table = info.data.get("sequence_table")
+        if column is not None and column in ((table and table.columns) or ()):
+            raise ValueError(f"{column!r} is in sequence_table.columns, but the column of the splits is no feature")
         for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns"):
             if column is not None and column in (info.data.get(name), *(info.data.get(name) or ())):
                 raise ValueError(

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import NO_UNIT, Columns, ColumnType, NameList, ProjectConfig, about, usable_name
+from sequifier.config.base import NO_UNIT, ColumnType, DistinctColumns, NameList, ProjectConfig, about, usable_name
 from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem
@@ -92,7 +92,7 @@ class TrainConfig(ProjectConfig):
             synonyms="format file_type",
         ),
     )
-    input_columns: Columns | None = Field(
+    input_columns: DistinctColumns | None = Field(
         None,
         description="Columns that the model reads; null: all columns.",
         json_schema_extra=about(
@@ -104,7 +104,7 @@ class TrainConfig(ProjectConfig):
             synonyms="inputs features feature_columns input_features covariates",
         ),
     )
-    target_columns: Columns = Field(
+    target_columns: DistinctColumns = Field(
         description="Columns that the model predicts.",
         json_schema_extra=about(
             interacts="criterion, loss_weights, class_weights and class_share_log_columns, which name them",
@@ -379,14 +379,6 @@ class TrainConfig(ProjectConfig):
     @classmethod
     def _known_points(cls, hooks: dict[str, list[str]]) -> dict[str, list[str]]:
         return check_hook_names(hooks)
-
-    @field_validator("input_columns", "target_columns")
-    @classmethod
-    def _each_column_once(cls, columns: list[str] | None) -> list[str] | None:
-        twice = sorted({column for column in columns or () if (columns or []).count(column) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} given more than once")
-        return columns
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:

@@ -119,6 +119,10 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
             "it requires the whole history of each sequence, of which an encoded split may lack the beginning",
             fix="set read_format: raw, and data_path to the raw events",
         )
+    if config.sequence_table is not None and config.read_format != "raw":
+        yield Problem(
+            "sequence_table", "encoded events have its columns already", fix="leave it out, or set read_format: raw"
+        )
     if config.autoregression_extra_steps and not config.autoregression:
         yield Problem("autoregression_extra_steps", "nothing is generated", fix="set autoregression: true")
     if config.autoregression and config.read_format == "raw" and not config.autoregression_extra_steps:

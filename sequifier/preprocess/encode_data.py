@@ -21,6 +21,7 @@ from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.sequence_columns import check_sequence_columns
+from sequifier.preprocess.sequence_table import read_sequence_table, with_sequence_table
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.split import Split, is_among_first
 from sequifier.preprocess.split_methods import split_table, split_texts
@@ -40,6 +41,7 @@ class EncodedData:
         sequence_type: stored type of sequence ids.
         position_type: stored type of positions.
         formats: formats of text that new rows must have too.
+        sequence_columns: features with one value for each sequence.
     """
 
     encoding: Encoding
@@ -49,6 +51,7 @@ class EncodedData:
     sequence_type: Literal["Int64", "String"]
     position_type: PositionType
     formats: StoredFormats = NO_FORMATS
+    sequence_columns: tuple[str, ...] = ()
 
 
 def encode_table(
@@ -72,7 +75,7 @@ def encode_table(
     Raises:
         DataError: the events cannot be encoded.
     """
-    table, parts = _read(source, config, stored, folder, memory_bytes, log)
+    table, parts, sequence_columns = _read(source, config, stored, folder, memory_bytes, log)
     split = split_table(table, parts, config, log)
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
@@ -92,7 +95,16 @@ def encode_table(
         n_ends, n_sequences = int(split.ends.sum()), split.ends.shape[1]
         log(f"{END} in {', '.join(encoding.end_event)}: {n_ends:,} of {n_sequences:,} sequences end in a split")
     encoded = _encode(parts, split, encoding, folder, config, stored, log)
-    return EncodedData(encoding, split, encoded, table.types, table.sequence_type, table.position_type, table.formats)
+    return EncodedData(
+        encoding,
+        split,
+        encoded,
+        table.types,
+        table.sequence_type,
+        table.position_type,
+        table.formats,
+        sequence_columns=sequence_columns,
+    )
 
 
 def encode_texts(
@@ -118,15 +130,27 @@ def _read(
     folder: Path,
     memory_bytes: int,
     log: Log,
-) -> tuple[Table, list[Part]]:
-    """Return sorted and checked parts. CSV types come from the first rows if possible, otherwise from all rows."""
+) -> tuple[Table, list[Part], tuple[str, ...]]:
+    """Return sorted and checked parts, and the columns of whole sequences.
+
+    CSV types come from the first rows if possible, otherwise from all rows.
+    """
     selected = config.selected_columns or (stored.columns if stored else None)
-    declared: dict[str, TypeName] = dict(config.column_types)
+    declared: dict[str, TypeName] = dict(stored.column_types if stored else config.column_types)
+    known = _formats_of(stored)
+    attributes = read_sequence_table(config, declared, stored.sequence_columns if stored else None, known)
+    of_events, elsewhere = config, dict[str, StoredType]()
+    if attributes is not None:
+        of_events, elsewhere = attributes.left_to_events(config), attributes.types
+        selected = selected and [column for column in selected if column not in elsewhere]
+        declared = {column: name for column, name in declared.items() if column not in elsewhere}
     if stored:
-        declared = {column: name for column, name in stored.column_types.items() if column in (selected or ())}
+        declared = {column: name for column, name in declared.items() if column in (selected or ())}
     for sample_rows in (SAMPLE_ROWS, None) if TABLE_FORMATS[source.format].is_text else (None,):
         try:
-            table = open_table(source, config, declared, selected, sample_rows=sample_rows, known=_formats_of(stored))
+            table = open_table(source, of_events, declared, selected, sample_rows=sample_rows, known=known)
+            if attributes is not None:
+                table = with_sequence_table(table, attributes, config)
             check_settings(config, table.types, str(source.path), table.notes)
             if not table.is_sample:
                 _log_notes(table, log)
@@ -140,11 +164,11 @@ def _read(
             break
     if table.is_sample:
         _log_notes(table, log)
-    check_sequence_columns(parts, config.sequence_columns or (), config)
+    check_sequence_columns(parts, of_events.sequence_columns or (), config)
     n_rows = sum(int(part.offsets[-1]) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
     log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
-    return table, parts
+    return table, parts, (*(of_events.sequence_columns or ()), *elsewhere)
 
 
 def _formats_of(stored: Metadata | None) -> StoredFormats:

@@ -3,7 +3,7 @@
 They are read, typed, sorted and checked as in `preprocess`, and not split.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -13,6 +13,7 @@ import polars as pl
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, RawFormat, TypeName
+from sequifier.config.sequence_table import SequenceTable
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
 from sequifier.preprocess.check import Problems, prepare
@@ -22,18 +23,28 @@ from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.sequence_columns import check_sequence_columns
+from sequifier.preprocess.sequence_table import read_sequence_table, with_sequence_table
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
 
 
-def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY_BYTES) -> Iterator[Events]:
+def encode_new_events(
+    path: Path,
+    file: ModelFile,
+    *,
+    sequence_table: SequenceTable | None = None,
+    project_root: str = ".",
+    memory_bytes: int = MEMORY_BYTES,
+) -> Iterator[Events]:
     """Encode the input columns of a model.
 
     Args:
         path: a CSV, Parquet or XES file, or a folder of them, read recursively. For a model of characters also a text
             file, or a folder of them; each text is one sequence.
         file: the model's schema.
+        sequence_table: table with columns of whole sequences that the model reads. It may have other sequences too.
+        project_root: folder in which its path is looked for.
         memory_bytes: decoded size of the rows that are in memory at once.
 
     Yields:
@@ -67,6 +78,9 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
         read_format=_format(path),
         sequence_column=file.data["sequence_column"],
         position_column=file.data["position_column"],
+        project_root=project_root,
+        sequence_table=sequence_table,
+        split_method="between_sequence",  # allows as_of; nothing is split
         seq_length=file.architecture.seq_length,
         metadata_config_path="the model",  # stands for the schema
     )
@@ -74,14 +88,20 @@ def encode_new_events(path: Path, file: ModelFile, *, memory_bytes: int = MEMORY
     declared: dict[str, TypeName] = dict(types)
     try:
         known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates)
+        attributes = read_sequence_table(config, declared, file.sequence_columns, known)
+        elsewhere = {} if attributes is None else attributes.types
+        of_events: dict[str, TypeName] = {column: name for column, name in types.items() if column not in elsewhere}
+        of_sequences = [column for column in file.sequence_columns if column in of_events]
         with TemporaryDirectory(prefix="sequifier-") as folder:
-            table = _open(source.readable(Path(folder)), config, declared, known)
+            table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
+            if attributes is not None:
+                table = with_sequence_table(table, attributes, config, may_have_others=True)
             problems = Problems(config.sequence_column, config.position_column)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 end_event = [column for column in file.end_ids if column in types]
                 part = prepare(rows, table.types, fills, file.reading.transforms, problems, end_event)
                 _raise_any(problems, source.path, fills)
-                check_sequence_columns([part], file.sequence_columns, config)
+                check_sequence_columns([part], of_sequences, config)
                 yield encoding.encode_part(part)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error
@@ -103,7 +123,13 @@ def _is_text(path: Path) -> bool:
     return format_of_files(files) is None
 
 
-def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], known: StoredFormats) -> Table:
+def _open(
+    source: Source,
+    config: PreprocessConfig,
+    types: dict[str, TypeName],
+    known: StoredFormats,
+    of_sequences: Sequence[str],
+) -> Table:
     """Open the table, with errors that name the model instead of a preprocess config.
 
     Raises:
@@ -117,6 +143,8 @@ def _open(source: Source, config: PreprocessConfig, types: dict[str, TypeName], 
         if "did you mean" in error.fix or "header" in error.what:
             raise
         columns = ", ".join(f"{column} ({name})" for column, name in types.items())
+        if of_sequences:
+            columns += f"; sequence_table may have {', '.join(of_sequences)}"
         raise DataError(error.what, where=error.where, fix=f"the model reads {columns}") from error
 
 

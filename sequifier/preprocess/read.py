@@ -102,7 +102,7 @@ def open_table(
             text with commas.
     """
     is_sample = sample_rows is not None
-    schemas = [_file_schema(source, file, sample_rows) for file in source.files]
+    schemas = [schema_of(source, file, sample_rows=sample_rows) for file in source.files]
     sequence_column, position_column = config.sequence_column, config.position_column
     names = {sequence_column: SEQUENCE, position_column: POSITION}
     for file, schema in zip(source.files, schemas, strict=True):
@@ -126,7 +126,7 @@ def open_table(
         known=known,
     )
     read_as = {column: found.read_as for column, found in raw.items()}
-    raw_files = tuple(_scan(source, file, read_as).rename(names) for file in source.files)
+    raw_files = tuple(scan_raw(source, file, read_as).rename(names) for file in source.files)
     by_path = dict(zip(source.files, raw_files, strict=True))
     types = {
         column: column_types.stored_type(
@@ -176,7 +176,7 @@ def open_table(
     )
 
 
-def _file_schema(source: Source, file: Path, sample_rows: int | None) -> Schema:
+def schema_of(source: Source, file: Path, *, sample_rows: int | None) -> Schema:
     """Return the type of each column of one file.
 
     Raises:
@@ -230,11 +230,11 @@ def _features(
         named_in = "selected_columns"
     for file, schema in zip(source.files, schemas, strict=True):
         for column, where in [(key_columns[0], "sequence_column"), (key_columns[1], "position_column")]:
-            _require(file, schema, column, where)
+            require_column(file, schema, column, where)
         for column in _not_features(config):
-            _require(file, schema, column, "split_column")
+            require_column(file, schema, column, "split_column")
         for column in features:
-            _require(file, schema, column, "sequence_columns" if column in of_sequences else named_in)
+            require_column(file, schema, column, "sequence_columns" if column in of_sequences else named_in)
     if not features:
         raise DataError(
             "there is no feature column besides the sequence and position columns",
@@ -242,12 +242,7 @@ def _features(
             fix=f"the table has {', '.join(schemas[0])}; add a column to predict",
         )
     for column in (*features, *_not_features(config)):
-        if column in (SEQUENCE, POSITION, CONTEXT):
-            raise DataError(
-                f"every split has a column `{column}` already, so a feature cannot have this name",
-                where=str(source.path),
-                fix=f"rename it, leave it out with selected_columns, or set {_key_field(column)}",
-            )
+        reserved_name(column, str(source.path))
     return features, tuple(notes)
 
 
@@ -256,12 +251,23 @@ def _not_features(config: PreprocessConfig) -> list[str]:
     return [] if config.split_column is None else [config.split_column]
 
 
+def reserved_name(column: str, where: str) -> None:
+    """Raise DataError where a feature has the name of a column that every split has."""
+    if column in (SEQUENCE, POSITION, CONTEXT):
+        raise DataError(
+            f"every split has a column `{column}` already, so a feature cannot have this name",
+            where=where,
+            fix=f"rename it, leave it out with selected_columns, or set {_key_field(column)}",
+        )
+
+
 def _key_field(column: str) -> str:
     fields = {SEQUENCE: "sequence_column: sequenceId", POSITION: "position_column: itemPosition"}
     return fields.get(column, "another name in the table")
 
 
-def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
+def require_column(file: Path, schema: Schema, column: str, named_in: str) -> None:
+    """Raise DataError where a file has no such column; `named_in` is the field that names it."""
     if column not in schema:
         raise DataError(
             f"column `{column}` ({named_in}) is missing in {file.name}",
@@ -271,7 +277,7 @@ def _require(file: Path, schema: Schema, column: str, named_in: str) -> None:
         )
 
 
-def _scan(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+def scan_raw(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Return the columns of one file with the agreed types and otherwise unchanged."""
     if TABLE_FORMATS[source.format].is_text:
         return scan_csv(file, types={c: t for c, t in raw_types.items() if t != pl.Null()}).select(*raw_types)

@@ -69,6 +69,16 @@ class Source:
         return replace(self, converted=converted, notes=tuple(notes))
 
 
+def table_path(config: PreprocessConfig) -> Path:
+    """Find the file of `sequence_table`, as `find_source` finds the events.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    assert config.sequence_table is not None
+    return find_input(config.sequence_table.path, config.project_root, "sequence_table.path", working_folder_first=True)
+
+
 def named_after(path: Path) -> str:
     """Return the name of a file or folder, also of `.` or `..`."""
     path = path if path.name not in ("", "..") else path.resolve()

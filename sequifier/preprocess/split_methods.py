@@ -15,6 +15,7 @@ from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.end_event import splits_of_ends
 from sequifier.preprocess.read import Table
+from sequifier.preprocess.sequence_table import AT
 from sequifier.preprocess.split import (
     Split,
     between_sequences,
@@ -50,13 +51,16 @@ def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, l
         case "within_sequence":
             bounds = within_sequences(n_rows, config.split_ratios)
         case "between_sequence":
+            ids, group = _groups(parts, config)
+            one_each = np.ones(len(ids), dtype=np.int64)
             if config.split_order == "random":
                 seed = _seed(config, log)
-                bounds = between_sequences(_ids(parts), n_rows, config.split_ratios, seed)
+                of_groups = between_sequences(ids, one_each, config.split_ratios, seed)
             else:
                 order = _file_order(table) if config.split_order == "file" else _start_order(table, parts, config)
-                bounds = sequences_in_order(order, n_rows, config.split_ratios)
+                of_groups = sequences_in_order(_first_of_each(group[order]), one_each, config.split_ratios)
                 options["split_order"] = config.split_order
+            bounds = of_groups[:, group] * n_rows
             if config.split_overlap != "keep":
                 bounds = _without_overlap(bounds, table, parts, config, log)
                 options["split_overlap"] = config.split_overlap
@@ -71,7 +75,7 @@ def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, l
             options["split_column"] = config.split_column
             if not (split_of == 1).any():
                 seed = _seed(config, log)
-                _draw_validation(split_of, _ids(parts), config, seed, log)
+                _draw_validation(split_of, parts, config, seed, log)
                 options["validation_fraction"] = config.validation_fraction
             bounds = whole_sequences(split_of, n_rows, max(2, int(split_of.max()) + 1))
             _check_strides(config, len(bounds) - 1)
@@ -199,18 +203,40 @@ def _cutoff(table: Table, parts: Sequence[Part], config: PreprocessConfig, log: 
 
 
 def _draw_validation(
-    split_of: NDArray[np.int64], ids: Sequence[int | str], config: PreprocessConfig, seed: int, log: Log
+    split_of: NDArray[np.int64], parts: Sequence[Part], config: PreprocessConfig, seed: int, log: Log
 ) -> None:
     """Move some of the training sequences to validation, in place."""
-    training = np.flatnonzero(split_of == 0)
+    ids, group = _groups(parts, config)
+    training = np.unique(group[split_of == 0])
     fraction = config.validation_fraction
-    one_row_each = np.ones(len(training), dtype=np.int64)
-    stays = between_sequences([ids[s] for s in training.tolist()], one_row_each, [1 - fraction, fraction], seed)[1] > 0
-    split_of[training[~stays]] = 1
+    one_each = np.ones(len(training), dtype=np.int64)
+    stays = between_sequences([ids[g] for g in training.tolist()], one_each, [1 - fraction, fraction], seed)[1] > 0
+    moves = (split_of == 0) & np.isin(group, training[~stays])
+    n_training = int((split_of == 0).sum())
+    split_of[moves] = 1
     log(
-        f"column `{config.split_column}` has no validation: {(~stays).sum():,} of {len(training):,} training sequences "
+        f"column `{config.split_column}` has no validation: {moves.sum():,} of {n_training:,} training sequences "
         "are drawn for it"
     )
+
+
+def _groups(parts: Sequence[Part], config: PreprocessConfig) -> tuple[list[int | str], NDArray[np.int64]]:
+    """Return the ids of what is in one split as a whole, and which of them each sequence belongs to, (S,).
+
+    They are the sequences, and with sequence_table.as_of the sequences of the raw table.
+    """
+    ids = _ids(parts)
+    if config.sequence_table is None or config.sequence_table.as_of is None:
+        return ids, np.arange(len(ids))
+    raw = np.array([str(id).rpartition(AT)[0] for id in ids], dtype=object)
+    found, group = np.unique(raw, return_inverse=True)
+    return found.tolist(), group
+
+
+def _first_of_each(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each group once, in the order in which they first occur."""
+    _, first = np.unique(groups, return_index=True)
+    return groups[np.sort(first)]
 
 
 def _check_strides(config: PreprocessConfig, n_splits: int) -> None:

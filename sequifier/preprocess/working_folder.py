@@ -22,7 +22,7 @@ from sequifier.artifacts.metadata import Metadata
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, RunError
-from sequifier.preprocess.source import Source
+from sequifier.preprocess.source import Source, table_path
 
 DISTRIBUTED = "dealt-"
 """Prefix of the marks of distributed files; the number of the last file follows."""
@@ -127,7 +127,8 @@ def _acquire(lock: int, path: Path) -> None:
 
 
 def _fingerprint(source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int) -> str:
-    files = [(str(file), status.st_size, status.st_mtime_ns) for file in source.files for status in [file.stat()]]
+    read = [*source.files, *([] if config.sequence_table is None else [table_path(config)])]
+    files = [(str(file), status.st_size, status.st_mtime_ns) for file in read for status in [file.stat()]]
     content = {
         "version": __version__,
         "settings": config.model_dump(mode="json", exclude=_IRRELEVANT),

@@ -72,7 +72,6 @@ def metadata_of(
     }
     transforms = {column: scale.transform for column, scale in encoding.scales.items() if scale.transform}
     own = split.own_rows
-    sequence_columns = config.sequence_columns or []
     return Metadata(
         n_classes={column: len(ids) + 1 for column, ids in id_maps.items()},
         id_maps=id_maps,
@@ -81,7 +80,7 @@ def metadata_of(
         selected_columns_statistics=statistics,
         sequifier=SequifierMetadata(
             columns=list(encoding.columns),
-            sequence_columns=sequence_columns,
+            sequence_columns=list(data.sequence_columns),
             sequence_column=config.sequence_column,
             position_column=config.position_column,
             sequence_type=data.sequence_type,
@@ -99,7 +98,12 @@ def metadata_of(
             sequences=np.count_nonzero(own, axis=1).tolist(),
             column_hashes=hashes,
             fingerprint=data_fingerprint(
-                encoding.columns, id_maps, statistics, hashes, sequence_columns=sequence_columns, transforms=transforms
+                encoding.columns,
+                id_maps,
+                statistics,
+                hashes,
+                sequence_columns=data.sequence_columns,
+                transforms=transforms,
             ),
             reading=RawValueRules(
                 fill_null=config.fill_null,

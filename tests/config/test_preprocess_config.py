@@ -80,6 +80,46 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
         ),
         ({"sequence_columns": ["a", "b", "a"]}, "sequence_columns", "a given more than once"),
         ({"sequence_columns": []}, "sequence_columns", "at least 1"),
+        ({"sequence_columns": ["a"], "end_event": ["a"]}, "end_event", "'a' is a column of whole sequences"),
+        (
+            {
+                "sequence_table": {"path": "x.csv", "as_of": "day"},
+                "end_event": "kind",
+                "split_method": "between_sequence",
+            },
+            "end_event",
+            "as_of ends sequences at its moments, where they are not over",
+        ),
+        (
+            {"selected_columns": ["a"], "sequence_table": {"path": "x.csv", "columns": ["b", "a"]}},
+            "sequence_table",
+            "columns names 'a', which is in selected_columns; a column comes from one table",
+        ),
+        (
+            {"sequence_table": {"path": "x.csv", "columns": ["itemPosition"]}},
+            "sequence_table",
+            "columns names 'itemPosition', which is in position_column",
+        ),
+        ({"sequence_table": {"path": "x.csv", "columns": ["a", "a"]}}, "sequence_table.columns", "a given more than"),
+        (
+            {"sequence_table": {"path": "x.csv", "columns": ["a"], "as_of": "a"}},
+            "sequence_table.as_of",
+            "'a' is in columns, but the moments are no feature",
+        ),
+        (
+            {"sequence_table": {"path": "x.csv", "as_of": "day"}, "split_method": "cutoff", "split_at": [3]},
+            "split_method",
+            "cutoff cuts sequences, but sequence_table.as_of has made them end at the moments to predict from",
+        ),
+        (
+            {
+                "split_method": "given",
+                "split_column": "a",
+                "sequence_table": {"path": "x.csv", "columns": ["a"]},
+            },
+            "split_column",
+            "'a' is in sequence_table.columns, but the column of the splits is no feature",
+        ),
         ({"read_format": "text", "sequence_columns": ["a"]}, "sequence_columns", "applies to tables only"),
         (
             {"split_method": "given", "split_column": "a", "sequence_columns": ["a"]},

@@ -103,3 +103,42 @@ def test_generated_events_have_the_values_of_their_sequence(towns: Path) -> None
             items.append(int(item.item()))
             prices.append(float(price.item()))
         assert found.filter(sequenceId=customer)["item"].to_list() == items[-n_steps:]
+
+
+def test_columns_of_raw_events_may_be_in_a_table_beside_them(towns: Path) -> None:
+    table = new_table(towns, 8)
+    expected = pl.read_csv(infer(model("towns"), read_format="raw", data_path="data/new.csv")[0].predictions)
+    others = pl.DataFrame({"customer": ["n1", "z9", "n3", "n0", "n2"], "size": [1.5, 7.0, 4.5, 0.0, 3.0]})
+    others.with_columns(note=pl.lit("is not read")).write_csv("data/sizes.csv")
+    table.drop("size").write_csv("data/new.csv")
+
+    raw: dict[str, Any] = {"read_format": "raw", "data_path": "data/new.csv"}
+    (result,) = infer(model("towns"), sequence_table={"path": "data/sizes.csv"}, **raw)
+
+    assert_frame_equal(pl.read_csv(result.predictions), expected)
+    with pytest.raises(DataError, match="column `size`") as raised:
+        infer(model("towns"), **raw)
+    assert "sequence_table may have place, size" in str(raised.value)
+    others[:3].write_csv("data/sizes.csv")
+    with pytest.raises(DataError, match="no row for 2 of 4 sequences of the events: first customer=n0"):
+        infer(model("towns"), sequence_table={"path": "data/sizes.csv"}, **raw)
+
+
+def test_predictions_as_of_several_moments(towns: Path) -> None:
+    table = new_table(towns, 12)
+    moments = [(f"n{customer}", visit) for visit in (5, 9) for customer in range(4)]
+    rows = pl.DataFrame(moments, schema=["customer", "upto"], orient="row")
+    rows = rows.join(table.group_by("customer").agg(pl.col("size").first()), on="customer", maintain_order="left")
+    rows.write_csv("data/sizes.csv")
+    table.drop("size").write_csv("data/new.csv")
+    raw: dict[str, Any] = {"read_format": "raw", "data_path": "data/new.csv"}
+
+    (result,) = infer(model("towns"), sequence_table={"path": "data/sizes.csv", "as_of": "upto"}, **raw)
+
+    found = pl.read_csv(result.predictions)
+    assert found["sequenceId"].to_list() == sorted(f"{customer}@{visit}" for customer, visit in moments)
+    for upto in (5, 9):
+        table.filter(pl.col("visit") <= upto).write_csv("data/cut.csv")
+        (cut,) = infer(model("towns"), read_format="raw", data_path="data/cut.csv")
+        own = found.filter(pl.col("sequenceId").str.ends_with(f"@{upto}"))
+        assert_frame_equal(own.drop("sequenceId"), pl.read_csv(cut.predictions).drop("sequenceId"))

@@ -121,20 +121,23 @@ def test_many_small_files_are_distributed_in_groups(project: Project, writes: Wr
     assert len(names) > 20
 
 
-@pytest.mark.parametrize("change", ["settings", "file"])
+@pytest.mark.parametrize("change", ["settings", "file", "sequence table"])
 def test_after_a_change_everything_is_read_again(project: Project, folder: Path, writes: Writes, change: str) -> None:
+    table = project.write(pl.DataFrame({"sequenceId": range(20), "size": range(20)}), "sizes.csv")
+    fields = SETTINGS | {"sequence_table": {"path": str(table)}}
     writes(25)
     with pytest.raises(KeyboardInterrupt):
-        project.run(folder, **SETTINGS)
+        project.run(folder, **fields)
     writes(None)
-    fields = dict(SETTINGS)
-    if change == "settings":
+    if change == "sequence table":
+        os.utime(table, ns=(1, 1))
+    elif change == "settings":
         fields["selected_columns"] = ["kind"]
     else:
         os.utime(folder / "0.csv", ns=(1, 1))
     project.run(folder, **fields)
     assert project.lines[0].startswith("note: files or config differ from those of the interrupted run")
-    assert project.metadata.columns == (["kind"] if change == "settings" else ["kind", "price"])
+    assert project.metadata.columns == [*(["kind"] if change == "settings" else ["kind", "price"]), "size"]
 
 
 def test_without_it_nothing_is_left_behind_and_nothing_is_gone_on_from(

@@ -1,0 +1,333 @@
+"""`sequence_table`: labels and attributes in a table beside the events, joined to them by the sequence column.
+
+With `as_of`, a row is a sequence up to a moment: it is joined to the events until then, under a name of its own.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.config.preprocess import PreprocessConfig, TypeName
+from sequifier.errors import DataError, did_you_mean
+from sequifier.preprocess import keys
+from sequifier.preprocess.agree_columns import StoredFormats, agree
+from sequifier.preprocess.column_counts import of_values, row_text
+from sequifier.preprocess.column_types import POSITION_TYPES, PositionType, StoredType, stored_type, typed
+from sequifier.preprocess.numbers import PLAIN
+from sequifier.preprocess.read import Table, require_column, reserved_name, scan_raw, schema_of, unreadable
+from sequifier.preprocess.source import Source, check_is_raw, table_path
+from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
+
+MOMENT = CONTEXT
+"""The column of moments; no feature has this name."""
+AT = "@"
+"""Between the name of a sequence and a moment."""
+_BYTES = {"String": 32}
+
+
+@dataclass(frozen=True)
+class SequenceRows:
+    """A sequence table in memory.
+
+    Attributes:
+        path: the file.
+        rows: sequenceId, with as_of the moments, the features, and the split_column as text where the table has it.
+        types: feature -> stored type.
+        sequence_type: stored type of sequence ids.
+        moment_type: type of the moments; None without as_of.
+        has_split: whether the table has the split_column.
+        formats: formats of text that new rows must have too.
+        notes: notes for the user.
+    """
+
+    path: Path
+    rows: pl.DataFrame
+    types: dict[str, StoredType]
+    sequence_type: Literal["Int64", "String"]
+    moment_type: PositionType | None
+    has_split: bool
+    formats: StoredFormats
+    notes: tuple[str, ...]
+
+    def left_to_events(self, config: PreprocessConfig) -> PreprocessConfig:
+        """Return the config for the table of events, without the columns that this table has."""
+        others = [column for column in config.sequence_columns or () if column not in self.types]
+        split_column = None if self.has_split else config.split_column
+        return config.model_copy(update={"sequence_columns": others or None, "split_column": split_column})
+
+
+def read_sequence_table(
+    config: PreprocessConfig, declared: Mapping[str, TypeName], wanted: Collection[str] | None, known: StoredFormats
+) -> SequenceRows | None:
+    """Read the sequence table of a config; None where it has none.
+
+    Args:
+        config: sequence_table, sequence_column, split_column.
+        declared: feature -> kind or type, where the values do not decide.
+        wanted: the features to which the table is limited; None: all.
+        known: stored formats of text.
+
+    Raises:
+        ConfigError: the file does not exist.
+        DataError: it cannot be read, lacks a column, or has a row without a sequence, or two for one sequence.
+    """
+    if config.sequence_table is None:
+        return None
+    path = table_path(config)
+    source = Source(path, (path,), format_of_files([path]) or "csv")
+    if path.is_dir() or TABLE_FORMATS[source.format].convert is not None:
+        raise DataError(
+            f"sequence_table.path is {'a folder' if path.is_dir() else 'an event log'}",
+            where=str(path),
+            fix="give a CSV or Parquet file with a row for each sequence",
+        )
+    try:
+        found = _read(source, path, config, declared, wanted, known)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(source, error) from error
+    _check_keys(found, config)
+    return found
+
+
+def _read(
+    source: Source,
+    path: Path,
+    config: PreprocessConfig,
+    declared: Mapping[str, TypeName],
+    wanted: Collection[str] | None,
+    known: StoredFormats,
+) -> SequenceRows:
+    assert config.sequence_table is not None
+    as_of = config.sequence_table.as_of
+    schema = schema_of(source, path, sample_rows=None)
+    check_is_raw(path, schema)
+    names = {config.sequence_column: SEQUENCE} | ({} if as_of is None else {as_of: POSITION})
+    for column, field in zip(names, ("sequence_column", "sequence_table.as_of"), strict=False):
+        require_column(path, schema, column, field)
+    split = [column for column in schema if column == config.split_column]
+    columns = _features(path, list(schema), config, wanted, not_features=[*names, *split])
+    raw = agree(
+        source,
+        [schema],
+        [*names, *columns, *split],
+        is_sample=False,
+        keys=(config.sequence_column, as_of or ""),
+        declared={**declared, **dict.fromkeys(split, "String")},
+        known=known,
+    )
+    is_fixed = config.metadata_config_path is not None
+    types = {
+        column: stored_type(column, raw[column].dtype, declared.get(column), path=path, is_fixed=is_fixed)
+        for column in columns
+    }
+    rows = scan_raw(source, path, {column: found.read_as for column, found in raw.items()}).rename(names)
+    files = {path: rows}
+    sequence, sequence_type = keys.sequence(config.sequence_column, raw[config.sequence_column], files, path=path)
+    moment = None if as_of is None else keys.position(as_of, raw[as_of], files, path=path, is_sample=False, known="")
+    selected = [
+        sequence.alias(SEQUENCE),
+        *(() if moment is None else [moment.value.alias(MOMENT)]),
+        *(typed(raw[c].value(pl.col(c)), raw[c].dtype, stored).alias(c) for c, stored in types.items()),
+        *(raw[column].value(pl.col(column)).cast(pl.String) for column in split),
+    ]
+    return SequenceRows(
+        path,
+        rows.select(selected).collect(),
+        types,
+        sequence_type,
+        None if moment is None else moment.type,
+        bool(split),
+        StoredFormats({column: raw[column].style or PLAIN for column in columns if raw[column].style}),
+        tuple(found.note for found in raw.values() if found.note),
+    )
+
+
+def _features(
+    path: Path,
+    found: list[str],
+    config: PreprocessConfig,
+    wanted: Collection[str] | None,
+    not_features: Collection[str],
+) -> list[str]:
+    """Return the columns of the table that are used."""
+    assert config.sequence_table is not None
+    others = [column for column in found if column and column not in not_features]
+    for column in config.sequence_table.columns or ():
+        if column not in others:
+            raise DataError(
+                f"sequence_table.columns names `{column}`, which is not a feature of the table",
+                where=str(path),
+                fix=did_you_mean(column, others),
+            )
+    columns = config.sequence_table.columns or others
+    if wanted is not None:
+        columns = [column for column in wanted if column in columns]
+    if not columns:
+        what = "has no column besides the sequence column" if wanted is None else f"has none of {', '.join(wanted)}"
+        raise DataError(f"sequence_table {what}", where=str(path), fix=f"it has {', '.join(found)}; add a column")
+    for column in columns:
+        reserved_name(column, str(path))
+        if column in config.end_event:
+            raise DataError(
+                f"end_event names `{column}`, which is a column of whole sequences and has no class for their end",
+                where=str(path),
+                fix="leave it out of end_event, or of the table",
+            )
+    return columns
+
+
+def _check_keys(found: SequenceRows, config: PreprocessConfig) -> None:
+    """Raise DataError where a row has no sequence or no moment, or where two rows have the same ones."""
+    assert config.sequence_table is not None
+    as_of, rows = config.sequence_table.as_of, found.rows
+    named = {SEQUENCE: config.sequence_column} | ({} if as_of is None else {MOMENT: as_of})
+    for key, column in named.items():
+        is_missing = rows[key].is_null()
+        if is_missing.any():
+            what = "missing" if key == SEQUENCE else "missing, or not a moment of the format of the others"
+            raise DataError(
+                f"column `{column}` of sequence_table: {of_values(int(is_missing.sum()), rows.height)} {what}",
+                where=row_text(found.path, int(is_missing.arg_max() or 0) + 1),
+                fix="every row needs one: remove or correct those rows",
+            )
+    keys_alone = rows.select(*named)
+    is_repeated = keys_alone.is_duplicated()
+    if is_repeated.any():
+        row = int(is_repeated.arg_max() or 0)
+        n_same = keys_alone.join(keys_alone[row], on=[*named], how="semi").height
+        of_row = " ".join(f"{column}={rows[key][row]}" for key, column in named.items())
+        several = "" if as_of else ", or name the column with their moments: sequence_table.as_of"
+        raise DataError(
+            f"sequence_table has {n_same:,} rows for {of_row}",
+            where=row_text(found.path, row + 1),
+            fix=f"keep one of them{several}",
+        )
+
+
+def with_sequence_table(
+    table: Table, attributes: SequenceRows, config: PreprocessConfig, *, may_have_others: bool = False
+) -> Table:
+    """Join a sequence table to the events.
+
+    Args:
+        table: the events.
+        attributes: the table.
+        config: names of the columns; max_rows.
+        may_have_others: whether it may have sequences without events.
+
+    Raises:
+        DataError: a sequence is in one table only, a column is in both, or a sequence has no event up to a moment.
+    """
+    for column in attributes.types:
+        if column in table.types:
+            raise DataError(
+                f"column `{column}` is in the events and in sequence_table",
+                where=f"{table.source.path} and {attributes.path}",
+                fix="leave it out of one of them, with selected_columns or sequence_table.columns",
+            )
+    joined = _comparable(table, attributes, config)
+    counted = (
+        table.rows.filter(pl.col(SEQUENCE).is_not_null())
+        .group_by(SEQUENCE)
+        .agg(pl.len().alias("n_rows"), pl.col(POSITION).min())
+        .collect(engine="streaming")
+    )
+    _check_sequences(
+        counted, joined, attributes, config, may_have_others=may_have_others or config.max_rows is not None
+    )
+    if attributes.moment_type is not None:
+        _check_moments(counted, joined, attributes, config)
+    n_rows = int(counted["n_rows"].sum()) * joined.height / max(joined[SEQUENCE].n_unique(), 1)
+    added = n_rows * sum(_BYTES.get(stored, 8) for stored in attributes.types.values())
+    copies = joined.height / max(joined[SEQUENCE].n_unique(), 1)
+    return replace(
+        table,
+        rows=_join(table.rows, joined, attributes),
+        pieces=tuple(_join(piece, joined, attributes) for piece in table.pieces),
+        types=table.types | attributes.types,
+        sequence_type=table.sequence_type if attributes.moment_type is None else "String",
+        decoded_bytes=int(table.decoded_bytes * copies + added),
+        notes=(*table.notes, *attributes.notes),
+        formats=replace(table.formats, numbers={**table.formats.numbers, **attributes.formats.numbers}),
+    )
+
+
+def _comparable(table: Table, attributes: SequenceRows, config: PreprocessConfig) -> pl.DataFrame:
+    """Return the rows of a sequence table with ids and moments of the types of the events."""
+    rows = attributes.rows
+    if table.sequence_type != attributes.sequence_type:
+        if table.sequence_type == "Int64":
+            raise DataError(
+                f"sequences are integers in the events, and text in sequence_table: `{rows[SEQUENCE][0]}`",
+                where=f"{attributes.path}, column `{config.sequence_column}`",
+                fix="write them alike in both tables",
+            )
+        rows = rows.with_columns(pl.col(SEQUENCE).cast(pl.String))
+    if attributes.moment_type in (None, table.position_type):
+        return rows
+    assert config.sequence_table is not None
+    if "Int64" in (attributes.moment_type, table.position_type) or table.position_type == "Date":
+        raise DataError(
+            f"sequence_table.as_of is {attributes.moment_type}, but positions are {table.position_type}",
+            where=f"{attributes.path}, column `{config.sequence_table.as_of}`",
+            fix=f"write moments as `{config.position_column}` has positions",
+        )
+    return rows.with_columns(pl.col(MOMENT).cast(POSITION_TYPES[table.position_type]))
+
+
+def _check_sequences(
+    counted: pl.DataFrame,
+    rows: pl.DataFrame,
+    attributes: SequenceRows,
+    config: PreprocessConfig,
+    *,
+    may_have_others: bool,
+) -> None:
+    """Raise DataError where a sequence is in one of the tables only."""
+    missing = counted.join(rows, on=SEQUENCE, how="anti").sort(SEQUENCE)
+    if missing.height:
+        raise DataError(
+            f"sequence_table has no row for {missing.height:,} of {counted.height:,} sequences of the events: first "
+            f"{config.sequence_column}={missing[SEQUENCE][0]}",
+            where=str(attributes.path),
+            fix="add a row for each sequence, or remove the events of the others",
+        )
+    unknown = rows.join(counted, on=SEQUENCE, how="anti", maintain_order="left")
+    if unknown.height and not may_have_others:
+        raise DataError(
+            f"sequence_table has {unknown.height:,} of {rows.height:,} rows for sequences without events: first "
+            f"{config.sequence_column}={unknown[SEQUENCE][0]}",
+            where=str(attributes.path),
+            fix=f"remove those rows, or write `{config.sequence_column}` alike in both tables",
+        )
+
+
+def _check_moments(
+    counted: pl.DataFrame, rows: pl.DataFrame, attributes: SequenceRows, config: PreprocessConfig
+) -> None:
+    """Raise DataError where a sequence has no event up to a moment."""
+    assert config.sequence_table is not None
+    early = rows.join(counted, on=SEQUENCE, maintain_order="left").filter(pl.col(POSITION) > pl.col(MOMENT))
+    if early.height:
+        raise DataError(
+            f"sequence_table has {early.height:,} of {rows.height:,} rows before the first event of their sequence: "
+            f"first {config.sequence_column}={early[SEQUENCE][0]} {config.sequence_table.as_of}={early[MOMENT][0]}, "
+            f"whose events begin at {early[POSITION][0]}",
+            where=str(attributes.path),
+            fix="remove those rows: there is nothing to predict from",
+        )
+
+
+def _join(events: pl.LazyFrame, rows: pl.DataFrame, attributes: SequenceRows) -> pl.LazyFrame:
+    joined = events.join(rows.lazy(), on=SEQUENCE, how="left", maintain_order="left")
+    if attributes.moment_type is None:
+        return joined
+    moment = pl.col(MOMENT)
+    # Rows without a valid position remain, to be reported.
+    until = joined.filter((pl.col(POSITION) > moment).not_().fill_null(True))
+    text = moment.cast(pl.String) if attributes.moment_type == "Int64" else moment.dt.to_string("iso:strict")
+    return until.with_columns(pl.concat_str(SEQUENCE, pl.lit(AT), text)).drop(MOMENT)

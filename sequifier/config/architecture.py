@@ -76,6 +76,13 @@ class Architecture:
     positional_encoding: str  # learned or rope
     rope_theta: float
     dropout: float
+    tied: tuple[str, ...] = ()  # targets that are decoded by their embedding
+
+    @property
+    def tied_columns(self) -> tuple[int, ...]:
+        """Numbers of the categorical columns whose embeddings decode the tied targets."""
+        names = [name for name, _ in self.categorical]
+        return tuple(names.index(name) for name in self.tied)
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -84,7 +91,10 @@ class Architecture:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values, which `architecture_from_json` reads."""
-        return asdict(self)
+        values = asdict(self)
+        if not self.tied:  # a model without them is stored as it was before there were any
+            del values["tied"]
+        return values
 
 
 def architecture_from_json(values: Mapping[str, Any]) -> Architecture:
@@ -100,6 +110,7 @@ def architecture_from_json(values: Mapping[str, Any]) -> Architecture:
             "real": tuple(values["real"]),
             "embedding_widths": tuple(values["embedding_widths"]),
             "targets": tuple(Target(**target) for target in values["targets"]),
+            "tied": tuple(values.get("tied", ())),
         }
     )
 
@@ -148,7 +159,8 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     seq_length = config.seq_length or metadata.sequifier.seq_length
 
     problems += _target_problems(config, targets)
-    problems += _width_problems(spec, [*categorical, *real])
+    of_widths = [*_width_problems(spec, [*categorical, *real])]
+    problems += of_widths or _tie_problems(spec, [*categorical, *real], targets)
     outputs = [name for target in targets for name in target.output_names]
     if config.export_end_to_end:
         outputs += [name for target in targets for name in target.end_to_end_names]
@@ -190,6 +202,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         positional_encoding=spec.positional_encoding,
         rope_theta=spec.rope_theta,
         dropout=config.training_spec.dropout,
+        tied=tuple(target.name for target in targets if target.name in spec.tie_weights),
     )
 
 
@@ -226,6 +239,25 @@ def _width_problems(spec: ModelSpec, columns: Sequence[str]) -> Iterable[Problem
     for column in columns:
         if column not in given:
             yield Problem(key, f"input column `{column}` has no width", fix=f"add `{column}: <width>`")
+
+
+def _tie_problems(spec: ModelSpec, columns: Sequence[str], targets: Sequence[Target]) -> Iterable[Problem]:
+    kinds = {target.name: target.kind for target in targets}
+    widths = dict(zip(columns, _embedding_widths(spec, columns), strict=True))
+    for name in spec.tie_weights:
+        message, fix = "", ""
+        if name not in kinds:
+            message, fix = f"`{name}` is not a target", f"name a target column: {', '.join(kinds)}"
+        elif kinds[name] == "real":
+            message, fix = f"`{name}` is real: it has no table of classes to share", "leave it out"
+        elif name not in widths:
+            message = f"`{name}` is not an input column, so it has no embedding to share"
+            fix = f"add `{name}` to input_columns, or leave it out"
+        elif spec.joint_embedding_dim is None and widths[name] != spec.dim_model:
+            message = f"the embedding of `{name}` has width {widths[name]}, its decoder dim_model: {spec.dim_model}"
+            fix = f"joint_embedding_dim: {spec.dim_model}, or `{name}` as the only input column"
+        if message:
+            yield Problem("model_spec.tie_weights", message, fix=fix)
 
 
 def _target_problems(config: TrainConfig, targets: Sequence[Target]) -> Iterable[Problem]:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import NO_UNIT, StrictModel, about
+from sequifier.config.base import NO_UNIT, NameList, StrictModel, about
 from sequifier.config.catalogue.layers import ActivationName, NormName
 
 
@@ -194,6 +194,19 @@ class ModelSpec(StrictModel):
             synonyms="theta rope_base rotary_base",
         ),
     )
+    tie_weights: NameList = Field(
+        [],
+        description="Categorical targets whose output weights are their input embedding: one table for both, without "
+        "an output bias.",
+        json_schema_extra=about(
+            interacts="target_columns and input_columns, which must both have the column; joint_embedding_dim, which "
+            "is needed where there are other input columns",
+            change="for a target of thousands of classes, such as items: half the weights, and often a lower loss",
+            searchable=True,
+            synonyms="tied_weights weight_tying tie_embeddings tie_word_embeddings tied share_embeddings "
+            "shared_embeddings",
+        ),
+    )
     prediction_length: int = Field(
         1,
         gt=0,
@@ -208,6 +221,13 @@ class ModelSpec(StrictModel):
             synonyms="pred_len n_predictions",
         ),
     )
+
+    @field_validator("tie_weights")
+    @classmethod
+    def _each_target_once(cls, targets: list[str]) -> list[str]:
+        if twice := sorted({target for target in targets if targets.count(target) > 1}):
+            raise ValueError(f"{', '.join(twice)} given more than once")
+        return targets
 
     @field_validator("feature_embedding_dims")
     @classmethod

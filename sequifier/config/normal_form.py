@@ -51,6 +51,8 @@ def normal_model(spec: ModelSpec, inputs: Sequence[str]) -> Normal:
         even = automatic_widths(len(inputs), spec.initial_embedding_dim)
         if tuple(widths[column] for column in inputs) == even:
             found.put("feature_embedding_dims", None, "feature_embedding_dims are the widths that null gives")
+    if spec.tie_weights != sorted(spec.tie_weights):
+        found.put("tie_weights", sorted(spec.tie_weights), "the order of tie_weights has no effect")
     return found
 
 

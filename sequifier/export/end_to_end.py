@@ -173,7 +173,7 @@ def _write_heads(
     for index, target in enumerate(shape.targets):
         column = columns[target.name]
         if target.kind == "real":
-            z = writer.add("Cast", write_value(writer, index, hidden), to=TensorProto.DOUBLE)
+            z = writer.add("Cast", write_value(writer, shape, index, hidden), to=TensorProto.DOUBLE)
             scale = column.scale
             value = writer.add("Add", writer.add("Mul", z, _double(writer, scale.std)), _double(writer, scale.mean))
             value = _restored(writer, value, scale.transform)
@@ -182,7 +182,7 @@ def _write_heads(
             writer.output(target.end_to_end_names[0], value, column.kind, P)
             continue
         label, probabilities = target.end_to_end_names
-        logits = write_head(writer, index, hidden)
+        logits = write_head(writer, shape, index, hidden)
         shares, largest = write_choice(writer, logits)
         kind = column.label_kind
         classes = writer.constant(np.array(column.labels, np.object_ if kind is np.str_ else kind))

@@ -96,14 +96,26 @@ def build_graph(
     return model
 
 
-def write_head(writer: GraphWriter, index: int, hidden: Value) -> Value:
+def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
     """Add the head of target number `index`, (N, P, D) -> (N, P, n_classes - 1) logits from class 1, or (N, P, 1)."""
-    return writer.linear(hidden, f"heads.linear.{index}", bias=True)
+    name = shape.targets[index].name
+    if name not in shape.tied:
+        return writer.linear(hidden, f"heads.linear.{index}", bias=True)
+    column = shape.tied_columns[shape.tied.index(name)]
+    if shape.joint_embedding:
+        start = sum(shape.embedding_widths[:column])
+        end = start + shape.embedding_widths[column]
+        joint = writer.weight("embedding.joint.weight")
+        joint = writer.add("Slice", joint, *map(writer.integers, ([start], [end], [1])))
+        hidden = writer.add("MatMul", hidden, joint)  # (N, P, D) -> (N, P, E)
+    table = writer.weight(f"embedding.categorical.{column}.weight")
+    known = writer.add("Slice", table, *map(writer.integers, ([1], [2**62], [0])))  # from class 1
+    return writer.product(hidden, known)
 
 
-def write_value(writer: GraphWriter, index: int, hidden: Value) -> Value:
+def write_value(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
     """Add the standardised values of real target number `index`, (N, P, D) -> (N, P)."""
-    return writer.add("Squeeze", write_head(writer, index, hidden), writer.integers([-1]))
+    return writer.add("Squeeze", write_head(writer, shape, index, hidden), writer.integers([-1]))
 
 
 def write_choice(writer: GraphWriter, logits: Value) -> tuple[Value, Value]:
@@ -122,9 +134,9 @@ def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> Non
     P = shape.prediction_length
     for index, target in enumerate(shape.targets):
         if target.kind == "real":
-            writer.output(target.output_names[0], write_value(writer, index, hidden), np.float32, P)
+            writer.output(target.output_names[0], write_value(writer, shape, index, hidden), np.float32, P)
             continue
         probabilities, best = target.output_names
-        shares, largest = write_choice(writer, write_head(writer, index, hidden))
+        shares, largest = write_choice(writer, write_head(writer, shape, index, hidden))
         writer.output(probabilities, shares, np.float32, P, target.n_classes)
         writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, P)

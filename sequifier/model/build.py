@@ -16,6 +16,8 @@ from sequifier.model.positions import LearnedPositions
 from sequifier.model.transformer import Transformer
 
 EMBEDDING_STD = 0.06
+TIED_STD = 0.02
+"""Of an embedding that also decodes: logits begin near 0."""
 
 __all__ = ["Architecture", "Target", "architecture", "build_model", "draw_weights"]
 
@@ -41,6 +43,7 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
         positional_encoding=shape.positional_encoding,
         rope_theta=shape.rope_theta,
         dropout=shape.dropout,
+        tied=dict(zip(shape.tied, shape.tied_columns, strict=True)),
     )
     draw_weights(model, generator)
     return model
@@ -52,7 +55,8 @@ def draw_weights(model: Transformer, generator: torch.Generator | None = None) -
 
     Linear layers: normal with variance 1 / (3 x inputs), the variance of torch's default, so that one learning rate
     suits several widths; layers at the end of a residual branch are divided by sqrt(2 x blocks), as in GPT-2; biases
-    are 0. Embeddings and positions: normal with a standard deviation of 0.06, small beside what training adds. On the
+    are 0. Embeddings and positions: normal with a standard deviation of 0.06, small beside what training adds; 0.02 for
+    embeddings that also decode, as in GPT-2. On the
     tokens of Python's standard library, validation log-loss of the token after 400 steps (120 for width 128), torch's
     default in brackets: width 64, learned positions, learning rate 2e-3: 1.00 (0.99) and 5e-4: 1.13 (1.22); width 128,
     rope: 1.10 (1.15); post-norm: 1.13 (1.11).
@@ -67,6 +71,8 @@ def draw_weights(model: Transformer, generator: torch.Generator | None = None) -
             module.weight[0] = 0.0  # id 0: padding and unknown
         elif isinstance(module, LearnedPositions):
             nn.init.normal_(module.weight, std=EMBEDDING_STD, generator=generator)
+    for column in model.tied.values():
+        model.embedding.categorical[column].get_parameter("weight").mul_(TIED_STD / EMBEDDING_STD)
     for real in model.embedding.real:
         if isinstance(real, RealEmbedding):
             nn.init.normal_(real.weight, std=EMBEDDING_STD, generator=generator)

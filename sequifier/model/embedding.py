@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sequifier.model.heads import Decoder
+
 
 class RealEmbedding(nn.Linear):
     """The embedding of a real value, (..., 1) -> (..., W): the value times a learned vector, plus another one.
@@ -54,6 +56,7 @@ class EventEmbedding(nn.Module):
             RealEmbedding(width) if width > 1 else nn.Identity() for width in embedding_widths[n_categorical:]
         )
         self.joint = nn.Linear(total, dim_model) if joint else nn.Identity()
+        self.widths = tuple(embedding_widths)
 
     def forward(self, categories: Tensor, reals: Tensor) -> Tensor:
         """Embed the events of a batch.
@@ -70,3 +73,21 @@ class EventEmbedding(nn.Module):
         parts += [embed(value[..., None]) for embed, value in zip(self.real, reals.unbind(-1), strict=True)]
         joined: Tensor = self.joint(torch.cat(parts, dim=-1))  # (B, T, width) each -> (B, T, W) -> (B, T, D)
         return joined.to(torch.promote_types(joined.dtype, torch.float32))
+
+    def decoder(self, hidden: Tensor, column: int) -> Decoder:
+        """Return a decoder whose output vector of a class is what its embedding adds to the residual stream.
+
+        So a column has one table. Source: Press & Wolf 2017, https://arxiv.org/abs/1608.05859, there without a joint
+        layer. With one the vector of a class is `joint` times its embedding, and `joint` is applied to `hidden`
+        instead, which is the same logit.
+
+        Args:
+            hidden: (..., D).
+            column: number of the categorical column; without a joint layer it is the only input column.
+        """
+        embedding = self.categorical[column]
+        assert isinstance(embedding, nn.Embedding)
+        if isinstance(self.joint, nn.Linear):
+            start = sum(self.widths[:column])
+            hidden = hidden @ self.joint.weight[:, start : start + self.widths[column]]  # (..., D) -> (..., E)
+        return Decoder(hidden, embedding.weight[1:], None)

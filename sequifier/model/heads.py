@@ -1,40 +1,70 @@
-"""From the vector of a step to a prediction of each target."""
+"""From the vector of a step to a prediction of each target.
 
-from collections.abc import Mapping
+Shapes: D model width, E width of the vectors that a decoder reads, K outputs of it.
+"""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """The last product of a model, before it is computed: what predicts one target.
+
+    Attributes:
+        vectors: (..., E).
+        weight: (K, E), a row for each class from class 1 on, or a single one for a real target.
+        bias: (K,), or None.
+        is_real: whether the target is real.
+    """
+
+    vectors: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    is_real: bool = False
+
+    def prediction(self) -> Tensor:
+        """Return (..., K) logits, class c at index c - 1; or (...,) values of a real target."""
+        found = F.linear(self.vectors, self.weight, self.bias)
+        return found.squeeze(-1) if self.is_real else found
+
+
 class Heads(nn.Module):
-    """One linear layer per target.
+    """One linear layer per target, but for targets that are decoded by an embedding.
 
     Args:
         dim_model: D.
         target_classes: target name -> its classes, id 0 included; 0 for a real target.
+        tied: targets without a layer of their own.
     """
 
-    def __init__(self, *, dim_model: int, target_classes: Mapping[str, int]) -> None:
+    def __init__(self, *, dim_model: int, target_classes: Mapping[str, int], tied: Collection[str] = ()) -> None:
         super().__init__()
         for name, n_classes in target_classes.items():
             if n_classes == 1:
                 raise ValueError(f"target {name!r} has no class besides 0, which is never predicted")
+        self.dim_model = dim_model
         self.target_classes = dict(target_classes)
         # A list in target order: a target's name may hold dots, which module names may not.
         self.linear = nn.ModuleList(
-            nn.Linear(dim_model, n_classes - 1 if n_classes else 1) for n_classes in target_classes.values()
+            nn.Identity() if name in tied else nn.Linear(dim_model, n_classes - 1 if n_classes else 1)
+            for name, n_classes in target_classes.items()
         )
 
-    def forward(self, hidden: Tensor) -> dict[str, Tensor]:
-        """Predict all targets from each vector.
+    def forward(self, hidden: Tensor, tied: Mapping[str, Decoder] = MappingProxyType({})) -> dict[str, Decoder]:
+        """Return the decoder of each target.
 
         Args:
             hidden: (..., D).
-
-        Returns:
-            Target name -> (..., n_classes - 1) logits, class c at index c - 1; or (...,) values of a real target.
+            tied: the decoders of the targets without a layer.
         """
-        predictions = {}
-        for (name, n_classes), linear in zip(self.target_classes.items(), self.linear, strict=True):
-            prediction = linear(hidden)
-            predictions[name] = prediction if n_classes else prediction.squeeze(-1)
-        return predictions
+        return {
+            name: Decoder(hidden, linear.weight, linear.bias, is_real=not n_classes)
+            if isinstance(linear, nn.Linear)
+            else tied[name]
+            for (name, n_classes), linear in zip(self.target_classes.items(), self.linear, strict=True)
+        }

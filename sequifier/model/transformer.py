@@ -4,6 +4,7 @@ Shapes: B batch, T steps of the window, C categorical and R real columns, D mode
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from sequifier.model.cpu.dropout import drop
 from sequifier.model.cpu.fused import can_fuse, normed
 from sequifier.model.cpu.switch import product_format
 from sequifier.model.embedding import EventEmbedding
-from sequifier.model.heads import Heads
+from sequifier.model.heads import Decoder, Heads
 from sequifier.model.norms import build_norm
 from sequifier.model.positions import LearnedPositions, rotation_table
 
@@ -44,6 +45,7 @@ class Transformer(nn.Module):
         positional_encoding: learned or rope.
         rope_theta: base of rope's frequencies.
         dropout: fraction of numbers dropped, in the embedding, attention, feed-forward and residual branches alike.
+        tied: target -> number of the categorical column whose embedding decodes it; other targets have a layer each.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Transformer(nn.Module):
         positional_encoding: str,
         rope_theta: float,
         dropout: float,
+        tied: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         if positional_encoding not in POSITIONAL_ENCODINGS:
@@ -104,7 +107,8 @@ class Transformer(nn.Module):
         )
         # Post-norm blocks end with a norm already.
         self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
-        self.heads = Heads(dim_model=dim_model, target_classes=target_classes)
+        self.tied = dict(tied)
+        self.heads = Heads(dim_model=dim_model, target_classes=target_classes, tied=tied)
         self._compiled: list[Callable[..., Tensor]] = []
         self._compiled_batch = 0
 
@@ -158,6 +162,12 @@ class Transformer(nn.Module):
         self._compiled = [torch.compile(block, dynamic=False) for block in self.blocks]
         self._compiled_batch = batch_size
 
+    def decoders(self, hidden: Tensor) -> dict[str, Decoder]:
+        """Return what predicts each target from `hidden`, as `predict`, before it is computed."""
+        tied = {name: self.embedding.decoder(hidden, column) for name, column in self.tied.items()}
+        decoders: dict[str, Decoder] = self.heads(hidden, tied)
+        return decoders
+
     def predict(self, hidden: Tensor) -> dict[str, Tensor]:
         """Predict the next event after each step.
 
@@ -167,5 +177,4 @@ class Transformer(nn.Module):
         Returns:
             Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values.
         """
-        predictions: dict[str, Tensor] = self.heads(hidden)
-        return predictions
+        return {name: decoder.prediction() for name, decoder in self.decoders(hidden).items()}

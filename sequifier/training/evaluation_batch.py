@@ -32,7 +32,7 @@ def evaluation_batch(model: Transformer, split: Split, batch_size: int) -> int:
     """
     if split.device.type == "cpu":
         return TRAINING_BATCHES * batch_size
-    width = next(model.heads.parameters()).shape[1]
+    width = model.heads.dim_model
     classes = sum(max(n_classes - 1, 1) for n_classes in model.heads.target_classes.values())
     # A mask has a number for each pair of steps.
     in_window = split.seq_length * (WIDTHS * width + classes + split.seq_length)

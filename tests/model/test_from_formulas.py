@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from sequifier.config.architecture import Architecture
 from tests.support.from_formulas import predictions
-from tests.support.shapes import describe, lively, pairwise, windows
+from tests.support.shapes import TIED, describe, lively, pairwise, windows
 
 N_EVENTS = st.lists(st.integers(1, 8), min_size=1, max_size=4)
 # float32 against float64, through two layers with weights of about 0.3: sums of 24 products, some units of 1e-7 each.
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 
 
-@pytest.mark.parametrize("shape", pairwise(), ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), *TIED], ids=describe)
 @settings(max_examples=5, deadline=None)
 @given(n_events=N_EVENTS, seed=st.integers(0, 2**16), in_padding=st.sampled_from([0.0, 1.0, -1e4]))
 @torch.no_grad()

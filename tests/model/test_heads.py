@@ -9,7 +9,7 @@ from sequifier.model.heads import Heads
 def test_each_target_gets_its_own_linear_layer() -> None:
     heads = Heads(dim_model=4, target_classes={"a.b kind": 6, "größe": 0})
     hidden = torch.randn(2, 3, 4)
-    predictions = heads(hidden)
+    predictions = {name: decoder.prediction() for name, decoder in heads(hidden).items()}
     logits, value = heads.linear
     assert list(predictions) == ["a.b kind", "größe"]
     torch.testing.assert_close(predictions["a.b kind"], hidden @ logits.weight.T + logits.bias)
@@ -17,7 +17,7 @@ def test_each_target_gets_its_own_linear_layer() -> None:
 
 
 def test_class_0_has_no_logit() -> None:
-    assert Heads(dim_model=4, target_classes={"kind": 6})(torch.zeros(7, 4))["kind"].shape == (7, 5)
+    assert Heads(dim_model=4, target_classes={"kind": 6})(torch.zeros(7, 4))["kind"].prediction().shape == (7, 5)
 
 
 def test_a_target_without_a_known_class_is_refused() -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from sequifier.config.architecture import Architecture
 from sequifier.model.build import build_model, draw_weights
-from tests.support.shapes import OPTIONS, describe, lively, pairwise, small, windows
+from tests.support.shapes import OPTIONS, TIED, describe, lively, pairwise, small, windows
 
 SEEING = [
     small(n_kv_heads=n_kv_heads, positional_encoding=encoding)
@@ -146,3 +146,24 @@ def test_drawn_weights_have_the_documented_spreads() -> None:
     assert model.embedding.categorical[0].weight[0].abs().max() == 0
     draw_weights(model, torch.Generator().manual_seed(1))
     assert model.embedding.categorical[0].weight[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", TIED, ids=["direct", "narrow", "with reals", "two targets"])
+def test_an_embedding_that_also_decodes_is_drawn_smaller_and_learns(shape: Architecture) -> None:
+    model, (categories, reals) = build_model(shape, torch.Generator().manual_seed(0)), windows(shape)
+    for name, column in zip(shape.tied, shape.tied_columns, strict=True):
+        table = model.embedding.categorical[column].weight
+        assert shape.categorical[column][0] == name
+        # At least 20 normal numbers.
+        assert table[1:].std().item() == pytest.approx(0.02, rel=0.5)
+    wanted = categories.roll(-1, dims=1)[..., 0].clamp(min=1)
+    losses = []
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        loss = F.cross_entropy(model.predict(model(categories, reals))["kind"].flatten(0, 1), wanted.flatten() - 1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all((embedding.weight[0] == 0).all() for embedding in model.embedding.categorical)

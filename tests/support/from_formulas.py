@@ -47,6 +47,9 @@ def predictions(
         x = norm(weights, shape, "norm", x)
     found = {}
     for number, target in enumerate(shape.targets):
+        if target.name in shape.tied:
+            found[target.name] = x @ vectors_of_classes(weights, shape, target.name).T
+            continue
         y = x @ weights[f"heads.linear.{number}.weight"].T + weights[f"heads.linear.{number}.bias"]
         found[target.name] = y if target.kind == "categorical" else y[:, 0]
     return found
@@ -68,6 +71,17 @@ def embedded(weights: Weights, shape: Architecture, categories: Tensor, reals: T
     if shape.joint_embedding:
         x = x @ weights["embedding.joint.weight"].T + weights["embedding.joint.bias"]
     return x
+
+
+def vectors_of_classes(weights: Weights, shape: Architecture, name: str) -> Tensor:
+    """Return (classes - 1, D): what each class of an input column, from class 1, adds to the embedding of an event."""
+    column = [other for other, _ in shape.categorical].index(name)
+    table = weights[f"embedding.categorical.{column}.weight"][1:]
+    if not shape.joint_embedding:
+        return table
+    before = sum(shape.embedding_widths[:column])
+    rows = [weights["embedding.joint.weight"][:, before + place] for place in range(table.shape[1])]
+    return sum((table[:, place, None] * row for place, row in enumerate(rows)), torch.zeros(()))
 
 
 def norm(weights: Weights, shape: Architecture, at: str, x: Tensor) -> Tensor:

@@ -68,6 +68,21 @@ def pairwise() -> list[Architecture]:
     return [small(**dict(zip(OPTIONS, row, strict=True))) for row in PAIRWISE]
 
 
+ONLY_KIND: dict[str, Any] = {"categorical": (("kind", 7),), "real": (), "tied": ("kind",)}
+TIED = [
+    small(**ONLY_KIND, embedding_widths=(16,)),
+    small(**ONLY_KIND, embedding_widths=(5,), joint_embedding=True),
+    small(tied=("kind",), joint_embedding=True, prediction_length=3),
+    small(
+        tied=("place", "kind"),
+        joint_embedding=True,
+        embedding_widths=(4, 16, 2, 1),
+        targets=(Target("place", "categorical", 5), Target("length", "real", 0), Target("kind", "categorical", 7)),
+    ),
+]
+"""Architectures with targets that are decoded by their embedding: directly, and through a joint layer."""
+
+
 def describe(architecture: Architecture) -> str:
     """Return the id of a test of this architecture."""
     return "-".join(str(getattr(architecture, option)) for option in OPTIONS)

@@ -95,6 +95,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "short sequences, 3 targets": {"data": "short", "target_columns": ["item", "price", "shop"]},
     "unknown ids": {"data": "unknown"},
     "ends": {"data": "ends", "target_columns": ["item", "price", "shop"]},
+    "tied weights": {"model": {"joint_embedding_dim": 64, "tie_weights": ["item"]}},
 }
 
 

@@ -30,7 +30,7 @@ from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
 from tests.support.events import make_events, make_split, make_windows
 from tests.support.from_formulas import predictions
-from tests.support.shapes import describe, lively, pairwise
+from tests.support.shapes import TIED, describe, lively, pairwise
 
 SIZES = st.lists(st.integers(1, 16), min_size=1, max_size=4)
 CRITERIA: dict[str, nn.Module] = {
@@ -134,7 +134,7 @@ def gradients(model: Transformer, split: Split, objective: Objective, **training
     return loss, [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
 
 
-@pytest.mark.parametrize("shape", pairwise(), ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), TIED[2]], ids=describe)
 @settings(max_examples=5, deadline=None)
 @given(
     sizes=SIZES,
@@ -181,7 +181,7 @@ def test_loss_and_gradient_of_a_step_are_the_sums_over_windows_without_padding(
         )
 
 
-@pytest.mark.parametrize("shape", pairwise(), ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), TIED[2]], ids=describe)
 @settings(max_examples=5, deadline=None)
 @given(
     sizes=SIZES,

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from sequifier.config.preprocess import FillNull, TypeName
+from sequifier.config.preprocess import FillNull, Transform, TypeName
 from sequifier.project.column_facts import Facts, shown_value
 from sequifier.project.inspect_columns import InspectedColumn
 
@@ -60,6 +60,8 @@ class Choice:
         max_categories: its entry in max_categories.
         rare: the treatment of rare categories, in words.
         n_kept: number of categories that are not rare.
+        transform: its entry in transforms.
+        skewed: the reason for the transform.
     """
 
     column: str
@@ -72,6 +74,8 @@ class Choice:
     max_categories: int | None = None
     rare: str = ""
     n_kept: int | None = None
+    transform: Transform | None = None
+    skewed: str = ""
 
     @property
     def n_categories(self) -> int:

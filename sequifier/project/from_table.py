@@ -24,6 +24,7 @@ from sequifier.project.sizes import (
     choose_stride,
     split_in_time,
 )
+from sequifier.project.skewed_columns import with_transforms
 from sequifier.project.table_configs import table_configs
 from sequifier.project.table_copy import TableCopy, table_copy
 from sequifier.project.table_summary import summary
@@ -102,6 +103,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         if is_target and choice.use == "left out":
             raise DataError(f"`{column}` cannot be predicted: {choice.why}", where=f"{table.path}, --target")
         choices.append(choice)
+    choices = with_transforms(choices, rows)
     counts = keys.lengths.counts
     of_targets = [choice for choice in choices if choice.column in targets]
     is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"

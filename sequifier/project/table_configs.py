@@ -123,6 +123,7 @@ def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
     declared = [c for c in found.used if c.declared and not (is_copied and c.declared == "String")]
     yield from _map("column_types", [(c, c.declared, c.why) for c in declared])
     yield from _map("fill_null", [(c, c.fill, found.missing(c)) for c in found.used if c.fill])
+    yield from _map("transforms", [(c, c.transform, c.skewed) for c in found.used if c.transform])
     yield from _map("min_count", [(c, c.min_count, c.rare) for c in found.used if c.min_count])
     yield from _map("max_categories", [(c, c.max_categories, "") for c in found.used if c.max_categories])
 

@@ -50,8 +50,9 @@ def _columns(found: Findings) -> Iterator[str]:
     for choice in sorted(found.used, key=lambda choice: choice.column not in found.targets):
         role = "target" if choice.column in found.targets else "input"
         line = f"  {shown_name(choice.column):<{width}}  {role:<6}  {choice.use:<11}  {choice.summary}"
+        skewed = f"{choice.transform}, because {choice.skewed}" if choice.transform else ""
         filled = f"{found.missing(choice)}; filled with: {choice.fill}" if choice.fill else ""
-        yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled) if remark)
+        yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled, skewed) if remark)
     if found.left_out:
         yield "left out:"
         yield from (f"  {shown_name(choice.column):<{width}}  {choice.why}" for choice in found.left_out)

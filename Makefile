@@ -70,5 +70,5 @@ endif
 
 $(FOR_TESTS): $(INSTALLED)
 	@echo "Installing what tests need as well (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,analysis,experiment,trackers]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,analysis,experiment,trackers,site]'
 	@touch $@

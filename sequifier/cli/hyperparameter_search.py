@@ -20,6 +20,7 @@ from sequifier.percent import counted
 
 if TYPE_CHECKING:
     from sequifier.search.plan import Plan
+    from sequifier.search.session import SearchResult
 
 FAILED_RUNS = 3
 """Exit code: finished, but some runs failed."""
@@ -32,6 +33,7 @@ FAILED_RUNS = 3
 @click.option("--strategy", type=click.Choice(["sample", "grid", "bayesian"]), help="How configurations are chosen.")
 @click.option("--n-samples", type=click.IntRange(min=1), help="How many distinct configurations to run.")
 @click.option("--retry-failed", is_flag=True, help="Run failed runs again.")
+@click.option("--json", "as_json", is_flag=True, help="Print events and the result as JSON lines, and nothing else.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @skip_metadata_option
 @with_seed_options
@@ -45,6 +47,7 @@ def command(
     strategy: str | None,
     n_samples: int | None,
     retry_failed: bool,
+    as_json: bool,
     yes: bool,
     skip_metadata: bool,
     seed: int | None,
@@ -60,6 +63,7 @@ def command(
     """
     from sequifier import api
     from sequifier.cli.search_display import SearchProgress
+    from sequifier.cli.search_json import SearchEvents
     from sequifier.cli.tables import print_next, print_table
     from sequifier.config.search import SearchConfig
     from sequifier.stall import StallWatch
@@ -75,7 +79,7 @@ def command(
 
     with (
         located(loaded),
-        SearchProgress(verbose) as progress,
+        SearchEvents(verbose) if as_json else SearchProgress(verbose) as progress,
         StallWatch(lambda line: progress("log", line=line)) as watch,
     ):
 
@@ -92,6 +96,9 @@ def command(
             confirm=confirm,
             emit=emit,
         )
+    if isinstance(progress, SearchEvents):
+        progress.result(result)
+        return _exit_code(result)
     if dry_run:
         if not write_all and len(result.plan.runs) > api.DRY_RUN_FILES:
             echo(f"  {api.DRY_RUN_FILES:,} run files are written; --write-all writes the rest", err=True)
@@ -100,6 +107,10 @@ def command(
     print_next(result, config_path)
     if result.ended == "stopped":
         echo("the same command resumes the search", err=True)
+    return _exit_code(result)
+
+
+def _exit_code(result: "SearchResult") -> int:
     if result.ended in ("stopped", "declined"):
         raise KeyboardInterrupt
     return FAILED_RUNS if any(row.n_failed for row in result.rows) else 0

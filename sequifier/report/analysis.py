@@ -1,8 +1,7 @@
 """The analysis of a search as numbers. Terminal, JSON and page are made from it alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from sequifier.report.curves import CurveFacts, Pareto
@@ -11,8 +10,9 @@ from sequifier.report.importance import Importances
 from sequifier.report.interactions import Interaction
 from sequifier.report.merge import Comparison
 from sequifier.report.overview import OverTuning, Overview
+from sequifier.results.plain import plain
 from sequifier.results.ranking import Configuration, SeedNoise
-from sequifier.results.trials import Table, Trial, finite
+from sequifier.results.trials import Table
 
 
 @dataclass(frozen=True)
@@ -71,36 +71,8 @@ class Analysis:
 
 def as_json(analysis: Analysis) -> dict[str, Any]:
     """Return all numbers as plain values; NaN and infinity, which JSON does not have, as null."""
-    found: dict[str, Any] = _plain(analysis)
+    found: dict[str, Any] = plain(analysis)
     table = found.pop("table")
     table.pop("document")
     table["parameters"] = table.pop("settings")
     return {**{key: table.pop(key) for key in ("name", "kind", "metric", "direction")}, **found, "table": table}
-
-
-_JSON_OF_ROW = (
-    *("rank", "first", "value", "standard_error", "standard_error_by", "degrees", "skill", "n_seeds"),
-    *("is_indistinguishable", "beats_baselines", "n_parameters", "seconds"),
-)
-_NOT_IN_JSON = ("values", "varied")
-"""Fields of trials and tables whose content is in others."""
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Configuration):
-        return {"trials": list(value.numbers), "parameters": _plain(value.settings)} | {
-            name: _plain(getattr(value, name)) for name in _JSON_OF_ROW
-        }
-    if is_dataclass(value) and not isinstance(value, type):
-        left_out = _NOT_IN_JSON if isinstance(value, Trial | Table) else ()
-        names = [field.name for field in fields(value) if field.name not in left_out]
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(below) for key, below in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(below) for below in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float):
-        return finite(value)
-    return value

@@ -242,7 +242,7 @@ def our_steps(ready: Prepared, size: Size) -> Take:
         began = finished(ready.device)
         for _ in range(n_steps):
             chosen = ready.train.choose(draw.integers(0, len(ready.train), size.batch_size))
-            train_step(ready.state, ready.train, chosen, ready.objective, ready.config)
+            train_step(ready.state, ready.train, [chosen], ready.objective, ready.config)
         return finished(ready.device) - began
 
     return take

@@ -21,7 +21,7 @@ from sequifier.artifacts.shard_folder import content_stat
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.catalogue.torch_names import ignored_fields
-from sequifier.config.ranking import ranking_inputs
+from sequifier.config.ranking import positive_inputs, ranking_inputs
 from sequifier.config.resolve import check_schedule, resolve
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
@@ -33,9 +33,11 @@ from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.training.baselines.scores import baselines
+from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
+from sequifier.training.labels import build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
@@ -129,13 +131,17 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
         valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
         inputs = undescribed(config, metadata, shared.digests) | ranking_inputs(config.ranking)
-    train = cut(train_events, training_index(train_events, config, metadata), config, metadata, device)
-    valid = cut(valid_events, evaluation_index(valid_events, config, metadata), config, metadata, device)
+    train = cut(train_events, training_index, config, metadata, device)
+    valid = cut(valid_events, evaluation_index, config, metadata, device)
     check_targets(train, config, "training")
     check_targets(valid, config, "validation")
     spec = config.training_spec
-    spec, of_schedule = check_schedule(spec, steps=spec.optimizer_steps(len(train)))
-    config = config.model_copy(update={"training_spec": spec})
+    weights_of_classes = class_weights(spec.class_weights, train, metadata.id_maps)
+    spec, of_schedule = check_schedule(spec, steps=spec.optimizer_steps(train.n_windows))
+    positive_class = positive_classes(config, train, metadata)
+    config = config.model_copy(update={"training_spec": spec, "positive_class": positive_class})
+    inputs |= positive_inputs(positive_class)
+    labels = build_labels(config, metadata)
     odd = [of_schedule, ignored_fields(spec.optimizer), kept_in_float32(spec)]
     warnings = [*filter(None, odd), *why_mapped]
     if of_device is not None and of_device not in shared.said:
@@ -143,18 +149,19 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         warnings.append(of_device)
     if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
         warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
-    warnings += padding_warnings(config, train_events, valid_events)
+    warnings += [*padding_warnings(config, train_events, valid_events), *missing_metrics(labels, valid, config.metric)]
     shape = architecture(config, metadata)
     if device.type == "cpu":
         _check_weights_fit(shape)
     with _shared_by_all_runs():
         candidates = _candidates(shared, train_events, valid_events, metadata, config)
     objective = Objective(
-        losses=build_losses(shape.targets, spec.criterion, spec.class_weights),
+        losses=build_losses(shape.targets, spec.criterion, weights_of_classes),
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
         scales={column: metadata.scale(column) for column in metadata.real_columns},
         ranked_by=config.metric,
         candidates=candidates,
+        labels=labels,
     )
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
@@ -162,14 +169,14 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         spec.scheduler,
         optimizer,
         epochs=spec.epochs,
-        steps=spec.optimizer_steps(len(train)),
+        steps=spec.optimizer_steps(train.n_windows),
         step_on=spec.scheduler_step_on,
         warmup_steps=spec.warmup_steps,
     )
     batch_numbers = spec.batch_size * shape.seq_length * shape.dim_model
     precision = build_precision(spec, device.type, batch_numbers=batch_numbers, dim_model=shape.dim_model)
     state = TrainState(model, optimizer, schedule, precision)
-    if compiles(spec, shape, n_windows=len(train), device_type=device.type):
+    if compiles(spec, shape, n_windows=train.n_windows, device_type=device.type):
         model.compile_blocks(spec.batch_size)
     started = time.perf_counter()
     scores = {} if emit is None else _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
@@ -333,8 +340,11 @@ def _baseline_scores(
         frozenset(config.input_columns),
         repr(config.ranking),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
+        repr((config.target_positions, config.positive_class)),
     )
     if key not in shared.baselines:
         emit("stage", stage="baselines")
-        shared.baselines[key] = baselines(train, valid, objective, metadata.n_classes, config.input_columns)
+        shared.baselines[key] = baselines(
+            train, valid, objective, metadata.n_classes, config.input_columns, config.target_positions
+        )
     return shared.baselines[key]

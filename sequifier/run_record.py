@@ -123,8 +123,9 @@ class RunRecord:
         write_text(self._experiment.path / CONFIG, _described_config(ready, config_hash))
         self._emit("started", record=self.path, parameters=n_parameters)
         log(
-            f"{config.model_name}: {n_parameters:,} weights, {len(ready.train):,} training windows of "
-            f"{config.seq_length} events, {ready.valid.windows.n_targets:,} validation targets, "
+            f"{config.model_name}: {n_parameters:,} weights, {ready.train.n_windows:,} training windows of "
+            f"{config.seq_length} events, {sum(part.windows.n_targets for part in ready.valid.parts):,} validation "
+            f"targets, "
             f"on {_computation(ready)}"
         )
         log(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")

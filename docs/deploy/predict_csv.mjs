@@ -63,10 +63,10 @@ for (let start = 0; start < ids.length; start += BATCH) {
   }
   const outputs = await model.run(inputs, shown);
   batch.forEach((id, index) => {
-    // Of `prediction_length` outputs, the last one is the event that nobody has seen.
+    // Of `prediction_length` outputs, the last one is the event that nobody has seen; a label is a single one.
     const values = shown.map((name) => {
       const { data, dims, type } = outputs[name];
-      const last = data[(index + 1) * dims[1] - 1];
+      const last = data[(index + 1) * (dims[1] ?? 1) - 1];
       return type === "bool" ? last === 1 : last;
     });
     lines.push([id, ...values].join(","));

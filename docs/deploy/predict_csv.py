@@ -76,5 +76,6 @@ with predictions_path.open("w", newline="", encoding="utf-8") as file:
                 place[length - len(history) :] = [read(row[column.name] or "") for row in history]
             inputs[column.name] = values
         outputs = dict(zip(names, model.run(None, inputs), strict=True))
-        # Of `prediction_length` outputs, the last one is the event that nobody has seen.
-        writer.writerows(zip(batch, *(outputs[name][:, -1].tolist() for name in shown), strict=True))
+        # Of `prediction_length` outputs, the last one is the event that nobody has seen; a label is a single one.
+        last = [outputs[name].reshape(len(batch), -1)[:, -1].tolist() for name in shown]
+        writer.writerows(zip(batch, *last, strict=True))

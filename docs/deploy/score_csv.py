@@ -66,10 +66,14 @@ for batch in histories.iter_slices(BATCH):
     outputs = dict(zip(names, model.run(None, inputs), strict=True))
     scores = {sequence: batch[sequence]}
     for name, values in outputs.items():
-        last = values[:, -1].tolist()  # of `prediction_length` events, the one that nobody has seen
+        # Of `prediction_length` events, the last one is what nobody has seen; a label is a single value.
+        if name.endswith(("_label", "_value")):
+            scores[name] = values.reshape(len(batch), -1)[:, -1].tolist()
+            continue
+        last = values.reshape(len(batch), -1, values.shape[-1])[:, -1]
         is_of_top_k = name.removesuffix("probabilities") + "labels" in names
         if name.endswith("_probabilities") and not is_of_top_k:
-            name, last = name.replace("_probabilities", "_probability"), values[:, -1].max(-1)
-        scores[name] = last
+            name, last = name.replace("_probabilities", "_probability"), last.max(-1)
+        scores[name] = last.tolist()
     parts.append(pl.DataFrame(scores))
 pl.concat(parts).write_parquet(scores_path)

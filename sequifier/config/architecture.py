@@ -25,6 +25,7 @@ class Target:
     name: str
     kind: ColumnType
     n_classes: int  # known categories + 1 for id 0, which is never predicted; 0 for a real target
+    of_sequence: bool = False  # it belongs to the whole sequence, and is predicted once, from the last event
 
     @property
     def output_width(self) -> int:
@@ -92,8 +93,12 @@ class Architecture:
     def as_json(self) -> dict[str, Any]:
         """As JSON values, which `architecture_from_json` reads."""
         values = asdict(self)
-        if not self.tied:  # a model without them is stored as it was before there were any
+        # What earlier releases do not know is left out where it is not used, so that they can read the file.
+        if not self.tied:
             del values["tied"]
+        for target in values["targets"]:
+            if not target["of_sequence"]:
+                del target["of_sequence"]
         return values
 
 
@@ -136,7 +141,7 @@ class Schema(Protocol):
 
 
 def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
-    """The shape of the model that a config describes on a data set.
+    """The shape of the model that a config, whose `target_positions` are resolved, describes on a data set.
 
     Raises:
         ConfigError: columns that the data lacks, widths that do not fit them, names that would collide in an
@@ -155,7 +160,10 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     inputs = config.input_columns or metadata.columns
     categorical = [column for column in inputs if metadata.kind(column) == "categorical"]
     real = [column for column in inputs if metadata.kind(column) == "real"]
-    targets = [Target(name, metadata.kind(name), metadata.n_classes.get(name, 0)) for name in config.target_columns]
+    targets = [
+        Target(name, metadata.kind(name), metadata.n_classes.get(name, 0), name in config.target_positions)
+        for name in config.target_columns
+    ]
     seq_length = config.seq_length or metadata.sequifier.seq_length
 
     problems += _target_problems(config, targets)

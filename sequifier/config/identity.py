@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from sequifier.config.base import Named
@@ -180,10 +181,16 @@ def _counted(model: type[TrainConfig | ModelSpec | TrainingSpec]) -> tuple[tuple
     defaults = DEFAULTS[model]
     # A field of a later version is not in the table: its default reproduces what there was before it.
     return tuple(
-        (field.name, defaults[field.name] if field.name in defaults else plain(field.info.default))
+        (field.name, defaults[field.name] if field.name in defaults else _default_of_today(field.info))
         for field in run_fields()
         if field.owner is model and field.key in COUNTED
     )
+
+
+def _default_of_today(info: FieldInfo) -> Any:
+    """The default of a field, PydanticUndefined where it is mandatory or follows from other fields."""
+    is_plain = info.default_factory is None or info.default_factory_takes_validated_data
+    return plain(info.default if is_plain else info.get_default(call_default_factory=True))
 
 
 def by_key(root: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,11 @@ def _put_losses(found: Normal, spec: TrainingSpec, targets: Mapping[str, ColumnT
     weights = {target: weight for target, weight in (spec.loss_weights or {}).items() if weight != 1}
     if spec.loss_weights is not None and weights != spec.loss_weights:
         found.put("loss_weights", weights or None, "loss_weights of 1 are the default")
-    of_classes = {target: row for target, row in (spec.class_weights or {}).items() if any(w != 1 for w in row[1:])}
+    of_classes = {
+        target: row
+        for target, row in (spec.class_weights or {}).items()
+        if row == "balanced" or any(w != 1 for w in row[1:])
+    }
     if spec.class_weights is not None and of_classes != spec.class_weights:
         found.put("class_weights", of_classes or None, "class_weights of 1 are the default")
 

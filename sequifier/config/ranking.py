@@ -85,3 +85,8 @@ class Ranking(StrictModel):
 def ranking_inputs(ranking: Mapping[str, Ranking]) -> dict[str, str]:
     """What comparable runs have in common: how each target is ranked, without the ranks up to which it counts."""
     return {f"ranking.{target}": asked.definition for target, asked in ranking.items()}
+
+
+def positive_inputs(positive_class: Mapping[str, str]) -> dict[str, str]:
+    """What comparable runs have in common: the positive class of each target, where the config names it."""
+    return {f"positive_class.{target}": name for target, name in positive_class.items()}

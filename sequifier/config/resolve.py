@@ -1,17 +1,18 @@
 """Fill in what a train config leaves to its data and its length, and check that they fit together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType
-from sequifier.config.catalogue.metric_names import metric_problems
+from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import check_criterion
+from sequifier.config.preprocess import SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
-from sequifier.config.train import TrainConfig
+from sequifier.config.train import TargetPosition, TrainConfig
 from sequifier.config.training import TrainingSpec
-from sequifier.errors import ConfigError, Problem
+from sequifier.errors import ConfigError, Problem, did_you_mean
 
 
 class WindowSettings(Protocol):
@@ -32,6 +33,9 @@ class WindowSettings(Protocol):
     @property
     def end_event(self) -> list[str]: ...
 
+    @property
+    def split_method(self) -> SplitMethod: ...
+
 
 class DataSchema(Protocol):
     """What a config needs of preprocessed data; implemented by `artifacts.metadata.Metadata`."""
@@ -41,6 +45,12 @@ class DataSchema(Protocol):
 
     @property
     def n_classes(self) -> Mapping[str, int]: ...
+
+    @property
+    def id_maps(self) -> Mapping[str, Mapping[str, int]]: ...
+
+    @property
+    def sequence_columns(self) -> list[str]: ...
 
     @property
     def split_paths(self) -> list[str]: ...
@@ -60,7 +70,11 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
     Raises:
         ConfigError: columns, kinds or sizes that do not fit the data, all at once.
     """
-    problems: list[Problem] = []
+    labels = [target for target in config.target_columns if target in data.sequence_columns]
+    positions: dict[str, TargetPosition] = {target: config.target_positions.get(target, "last") for target in labels}
+    problems = [*_label_problems(config, data, labels)]
+    inputs = config.input_columns or [column for column in data.columns if column not in labels]
+    config = config.model_copy(update={"target_positions": positions, "input_columns": inputs})
     try:
         architecture(config, data)
     except ConfigError as error:
@@ -72,7 +86,6 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
     splits = data.split_paths
     return config.model_copy(
         update={
-            "input_columns": config.input_columns or list(data.columns),
             "target_column_types": {target: data.kind(target) for target in config.target_columns},
             "seq_length": seq_length,
             "window_stride": config.window_stride or min(data.sequifier.stride_by_split[0], seq_length),
@@ -80,6 +93,63 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
             "validation_data_path": config.validation_data_path or splits[min(1, len(splits) - 1)],
         }
     )
+
+
+def _label_problems(config: TrainConfig, data: DataSchema, labels: Sequence[str]) -> Iterator[Problem]:
+    """Yield the problems of targets that belong to whole sequences, and of fields that are about them."""
+    for field in ("target_positions", "positive_class"):
+        for target in getattr(config, field):
+            if target in data.columns and target not in labels:
+                yield Problem(
+                    f"{field}.{target}",
+                    f"`{target}` has a value for each event; this field is about targets of whole sequences",
+                    fix="leave it out, or name the column in sequence_columns of the preprocess config",
+                )
+    method = data.sequifier.split_method
+    for target in labels:
+        if target in (config.input_columns or ()):
+            yield Problem(
+                "input_columns",
+                f"`{target}` is a target of the whole sequence, and all its events have the value to predict",
+                fix="leave it out of input_columns or of target_columns",
+            )
+        if method not in ("between_sequence", "given"):
+            yield Problem(
+                "target_columns",
+                f"`{target}` belongs to whole sequences, which split_method: {method} cuts: the training split has the "
+                "values to predict in validation",
+                fix="preprocess with split_method: between_sequence or given",
+            )
+        if target in config.positive_class:
+            if data.kind(target) == "real":
+                yield Problem(f"positive_class.{target}", f"`{target}` is real: it has no classes", fix="leave it out")
+            elif config.positive_class[target] not in data.id_maps[target]:
+                yield Problem(
+                    f"positive_class.{target}",
+                    f"`{target}` has no class `{config.positive_class[target]}`",
+                    fix=did_you_mean(config.positive_class[target], [*data.id_maps[target]]),
+                )
+        ordered = [f"val_{target}_{name}" for name in ORDERING_METRICS]
+        n_classes = data.n_classes.get(target, 0) - 1
+        if config.metric in ordered and n_classes > MOST_ORDERED:
+            yield Problem(
+                "metric",
+                f"{config.metric} is computed for {MOST_ORDERED} classes at most, and `{target}` has {n_classes:,}",
+                fix=f"another metric, for example val_{target}_log_loss",
+            )
+    if labels and config.input_columns is None and set(data.columns) <= {*labels}:
+        yield Problem(
+            "input_columns", "the data have no column besides the targets of whole sequences", fix="preprocess others"
+        )
+
+
+def metric_kinds(targets: Sequence[str], data: DataSchema) -> dict[str, str]:
+    """The kind of each target, by which it has metrics (see `metric_names`)."""
+    kinds: dict[str, str] = {target: data.kind(target) for target in targets}
+    return {
+        target: "label" if kind == "categorical" and target in data.sequence_columns else kind
+        for target, kind in kinds.items()
+    }
 
 
 def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
@@ -102,7 +172,7 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
             yield Problem(
                 f"training_spec.class_weights.{target}", f"`{target}` is real: it has no classes", fix="leave it out"
             )
-        elif weights is not None and len(weights) != data.n_classes[target]:
+        elif weights not in (None, "balanced") and len(weights) != data.n_classes[target]:
             yield Problem(
                 f"training_spec.class_weights.{target}",
                 f"has {len(weights)} weights, the column has {data.n_classes[target]} classes",
@@ -110,7 +180,7 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
             )
     targets = [target for target in config.target_columns if target in data.columns]
     if targets == config.target_columns:
-        kinds = {target: data.kind(target) for target in targets}
+        kinds = metric_kinds(targets, data)
         of_ranking = [*_ranking_problems(config.ranking, data, kinds)]
         yield from of_ranking
         if not of_ranking:
@@ -127,11 +197,14 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
         yield Problem("training_spec.evaluation_stride", f"{stride} exceeds seq_length: {seq_length}")
 
 
-def _ranking_problems(
-    ranking: Mapping[str, Ranking], data: DataSchema, kinds: Mapping[str, ColumnType]
-) -> Iterator[Problem]:
+def _ranking_problems(ranking: Mapping[str, Ranking], data: DataSchema, kinds: Mapping[str, str]) -> Iterator[Problem]:
     for target, asked in ranking.items():
         place = f"ranking.{target}"
+        if target in data.sequence_columns:
+            yield Problem(
+                place, f"`{target}` belongs to the whole sequence; only events are ranked", fix="leave it out"
+            )
+            continue
         if kinds[target] == "real":
             yield Problem(place, f"`{target}` is real: it has no classes to rank", fix="leave it out")
             continue

@@ -27,7 +27,7 @@ from sequifier.config.ranges import Range, Searched, some_values
 from sequifier.config.ranking import Ranking
 from sequifier.config.search_sections import LINKED, ModelSampling, TrainingSampling, run_values
 from sequifier.config.searched import ValuesOf
-from sequifier.config.train import EventFormat, TrainConfig, check_hook_names
+from sequifier.config.train import ClassName, EventFormat, TargetPosition, TrainConfig, check_hook_names
 
 
 class Pruner(StrictModel):
@@ -217,6 +217,8 @@ class SearchFields(ProjectConfig):
         json_schema_extra=about(unused=True),
     )
     target_columns: Columns = _as_in_training("target_columns")
+    target_positions: dict[str, TargetPosition] = _as_in_training("target_positions")
+    positive_class: dict[str, ClassName] = _as_in_training("positive_class")
     target_column_types: dict[str, ColumnType] | None = _as_in_training("target_column_types")
     seq_length: Annotated[Searched, ValuesOf(TrainConfig, "seq_length", searched=True)] = Field(
         [None],

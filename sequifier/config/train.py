@@ -1,9 +1,9 @@
 """`train.yaml`: one training run."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sequifier.config.base import NO_UNIT, ColumnType, DistinctColumns, NameList, ProjectConfig, about, usable_name
 from sequifier.config.catalogue.torch_names import check_criterion
@@ -14,6 +14,15 @@ from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
 
 EventFormat = Literal["parquet", "csv", "arrow", "pt"]
+TargetPosition = Literal["last", "every"]
+
+
+def _class_name(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_class_name)]
+"""A class as the metadata name it."""
 
 HOOK_POINTS = (
     *("before_training", "after_step", "after_epoch", "after_validation", "after_checkpoint", "after_training"),
@@ -119,6 +128,28 @@ class TrainConfig(ProjectConfig):
             interacts="target_columns (one entry each) and the metadata, with which it must agree",
             change="to check the metadata against what you expect",
             outside_identity=True,
+        ),
+    )
+    target_positions: dict[str, TargetPosition] = Field(
+        default_factory=dict,
+        description="Events of a sequence from which a target of the whole sequence (one of `sequence_columns` of "
+        "preprocess) is predicted: `last` (the default), once from all its events; `every`, after each of its events.",
+        json_schema_extra=about(
+            interacts="target_columns; seq_length, the number of last events that are read; batch_size, in which the "
+            "windows of these targets count as those of events do",
+            change="to every for an early prediction, while the sequence still runs",
+            synonyms="label_positions early_prediction prefixes sequence_classification",
+        ),
+    )
+    positive_class: dict[str, ClassName] = Field(
+        default_factory=dict,
+        description="Class of a target of the whole sequence that average_precision is about; left out: the class "
+        "that is rarest in the training split.",
+        json_schema_extra=about(
+            interacts="metric: val_TARGET_average_precision",
+            change="when the class to be found is not the rarest",
+            outside_identity=True,
+            synonyms="pos_label positive_label",
         ),
     )
     column_types: dict[str, str] | None = Field(
@@ -409,12 +440,13 @@ class TrainConfig(ProjectConfig):
                     known = ", ".join(self.target_columns)
                     message = f"names `{target}`, which is not a target; target_columns: {known}"
                     errors.append(problem(("training_spec", field), message))
-        for target in self.ranking:
-            if target not in self.target_columns:
-                known = ", ".join(self.target_columns)
-                errors.append(
-                    problem(("ranking",), f"names `{target}`, which is not a target; target_columns: {known}")
-                )
+        for field in ("ranking", "target_positions", "positive_class"):
+            for target in getattr(self, field):
+                if target not in self.target_columns:
+                    known = ", ".join(self.target_columns)
+                    errors.append(
+                        problem((field,), f"names `{target}`, which is not a target; target_columns: {known}")
+                    )
         weights = spec.loss_weights or {}
         if self.target_columns and not any(weights.get(target, 1.0) for target in self.target_columns):
             message = "is 0 for every target, so there is nothing to learn; give at least one of them a weight"
@@ -428,3 +460,7 @@ class TrainConfig(ProjectConfig):
         if errors:
             raise ValidationError.from_exception_data("TrainConfig", errors)
         return self
+
+    def targets_at(self, position: TargetPosition | None) -> list[str]:
+        """Targets of the whole sequence with this position; None: targets of events. The config is resolved."""
+        return [target for target in self.target_columns if self.target_positions.get(target) == position]

@@ -9,6 +9,8 @@ from sequifier.config.catalogue.torch_names import check_optimizer, check_schedu
 
 LayerKind = Literal["linear", "decoder", "embedding", "norm"]
 Format = Literal["float32", "bfloat16", "float16"]
+ClassWeights = dict[str, list[float] | Literal["balanced"]]
+"""Target -> weights of its classes, id 0 first."""
 
 ENOUGH_NUMBERS = 100_000
 """Numbers of a batch below which converting to bfloat16 costs more than a processor's matrix unit saves. Speed of
@@ -226,11 +228,12 @@ class TrainingSpec(StrictModel):
             synonyms="loss_weight target_weights task_weights",
         ),
     )
-    class_weights: dict[str, list[float]] | None = Field(
+    class_weights: ClassWeights | None = Field(
         None,
         description="Weight of each class of a categorical target: n_classes numbers of 0 or more, id 0 first (it "
         "has no effect). Targets of a class with weight 0 add nothing to the sum of the losses, but they "
-        "are counted in its mean.",
+        "are counted in its mean. `balanced`: the inverse of each class's frequency in the training split, with a mean "
+        "of 1 over its targets.",
         json_schema_extra=about(
             unit=NO_UNIT,
             interacts="criterion; val_loss is measured with them",
@@ -580,8 +583,10 @@ class TrainingSpec(StrictModel):
 
     @field_validator("class_weights")
     @classmethod
-    def _classes_count(cls, weights: dict[str, list[float]] | None) -> dict[str, list[float]] | None:
+    def _classes_count(cls, weights: ClassWeights | None) -> ClassWeights | None:
         for target, of_classes in (weights or {}).items():
+            if of_classes == "balanced":
+                continue
             for number, weight in enumerate(of_classes):
                 if weight < 0:
                     raise ValueError(f"{target}: {weight} (of id {number}) is negative; a weight is 0 or more")

@@ -18,7 +18,7 @@ from sequifier.dataset.gather import Batch, BatchColumns, BatchWindows, Chosen, 
 from sequifier.dataset.units import UnitIndex, unit_index
 from sequifier.dataset.windows import RowNumbers, WindowIndex
 
-__all__ = ["Batch", "Chosen", "Split", "in_batches", "rows_from"]
+__all__ = ["Batch", "Chosen", "Split", "in_batches", "in_steps", "rows_from"]
 
 _AT_A_TIME = 1 << 20
 """Rows or windows that are examined together, which bounds the memory."""
@@ -26,6 +26,9 @@ _AT_A_TIME = 1 << 20
 
 class Split:
     """The events of a split and an index of windows over them.
+
+    The targets of one split may have different windows: those that belong to whole sequences have their own. Then each
+    index is a `Split`, and the first one holds the others.
 
     Args:
         events: the encoded events; inputs and targets are among its columns.
@@ -36,6 +39,11 @@ class Split:
         seq_length: inputs of a window (T).
         device: of the batches; columns in memory are copied there once, when they fit.
         picks: whether the target positions of a batch are picked out, instead of masked; None: on a CPU.
+        units: the sampling units of the targets; None: those of the windows.
+        others: further windows over the same events, for other targets.
+
+    Attributes:
+        parts: this split and the others.
     """
 
     def __init__(
@@ -49,19 +57,32 @@ class Split:
         seq_length: int,
         device: torch.device,
         picks: bool | None = None,
+        units: UnitIndex | None = None,
+        others: Sequence["Split"] = (),
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
-        columns = BatchColumns(tuple(categorical), tuple(real), tuple(targets), seq_length)
+        self.targets, self.parts, self._given_units = tuple(targets), (self, *others), units
+        columns = BatchColumns(tuple(categorical), tuple(real), self.targets, seq_length)
         self.picks = device.type == "cpu" if picks is None else picks
         self._gather = gather_for(events, columns, windows, device, picks=self.picks)
         self._device_windows = self._gather.windows if isinstance(self._gather, DeviceGather) else None
         # Properties of the whole split need not be checked in each batch.
-        self._none_padded = self._no_window(lambda last, first, counted: last - seq_length < first)
+        self._before = seq_length - 1 + windows.ahead  # rows of a window before its last target
+        self._none_padded = self._no_window(lambda last, first, counted: last - self._before < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
         self._known_before = {target: _known_before(events.columns[target]) for target in targets}
 
     def __len__(self) -> int:
         return len(self.windows)
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows of all parts."""
+        return sum(map(len, self.parts))
+
+    def of(self, target: str) -> "Split":
+        """Return the part that has a target."""
+        return next(part for part in self.parts if target in part.targets)
 
     def choose(self, numbers: NDArray[np.int64]) -> Chosen:
         """Choose windows by their numbers, (B,): those of a batch, or all of an epoch, which are then cut into batches.
@@ -74,6 +95,11 @@ class Split:
         """Return the number of targets of each window that count, (B,), including those with an unknown category."""
         last, counted = (rows[numbers].astype(np.int64) for rows in (self.windows.last, self.windows.counted))
         return last - counted + 1
+
+    def n_events(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of events up to the last target of each window, this one included, (B,)."""
+        last, first = (rows[numbers].astype(np.int64) for rows in (self.windows.last, self.windows.first))
+        return last - first + 1
 
     def n_known_targets(self, target: str, numbers: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """Return the number of known targets of each window, (B,): the divisor of its loss.
@@ -108,13 +134,13 @@ class Split:
         first = counted = None
         if not self._none_padded:
             first = self.windows.first[numbers].astype(np.int64)
-            if (last - self.seq_length >= first).all():
+            if (last - self._before >= first).all():
                 first = None
         n_targets = np.full(len(last), n_steps)
         if not self._all_counted:
             counted = self.windows.counted[numbers].astype(np.int64)
             n_targets = last - counted + 1
-            if not self.picks:
+            if not self.picks or not self.windows.ahead:
                 n_steps = int(n_targets.max())
             if (n_targets >= n_steps).all():
                 counted = None
@@ -127,7 +153,7 @@ class Split:
     @cached_property
     def units(self) -> UnitIndex:
         """The sampling units of the targets."""
-        return unit_index(self.windows)
+        return unit_index(self.windows) if self._given_units is None else self._given_units
 
     def target_unit(self, chosen: Chosen, batch: Batch) -> Tensor:
         """Return the sampling unit of each target position in the batch of `chosen`, (M,).
@@ -205,6 +231,22 @@ def in_batches(order: Order, size: int) -> Iterator[Order]:
     """Cut an order of windows into batches of `size`; the last one may be smaller."""
     for start in range(0, len(order), size):
         yield order[start : start + size]
+
+
+def in_steps(orders: Sequence[Chosen], size: int, *, done: int = 0) -> Iterator[list[Chosen]]:
+    """Cut the orders of several parts into steps of `size` windows together; the last step may be smaller.
+
+    A step takes the same fraction of each part.
+
+    Args:
+        orders: of an epoch, one for each part.
+        size: windows of a step.
+        done: number of first steps to leave out.
+    """
+    total = sum(map(len, orders))
+    for start in range(done * size, total, size):
+        end = min(start + size, total)
+        yield [order[len(order) * start // total : len(order) * end // total] for order in orders]
 
 
 def _known_before(column: NDArray[Any] | MappedColumn) -> NDArray[Any] | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents, Runs
-from sequifier.dataset.windows import WindowIndex
+from sequifier.dataset.windows import Ahead, WindowIndex
 
 Rows = NDArray[np.int64]
 
@@ -101,13 +101,13 @@ class HostGather:
     """
 
     def __init__(
-        self, events: Events | MappedEvents, columns: BatchColumns, device: torch.device, *, picks: bool
+        self, events: Events | MappedEvents, columns: BatchColumns, ahead: Ahead, device: torch.device, *, picks: bool
     ) -> None:
         self._spec, self._device, self._picks = columns, device, picks
-        self._steps = np.arange(-columns.seq_length, 1)
+        self._steps = np.arange(1 - ahead - columns.seq_length, 1)  # rows relative to the last target
         names = dict.fromkeys((*columns.categorical, *columns.real, *columns.targets))
         self._columns: dict[str, NDArray[Any] | MappedColumn] = {name: events.columns[name] for name in names}
-        self._runs = {name: _runs(column, columns.seq_length + 1) for name, column in self._columns.items()}
+        self._runs = {name: _runs(column, len(self._steps)) for name, column in self._columns.items()}
         self._used = events.file.used if isinstance(events, MappedEvents) else lambda: None
 
     def __call__(self, windows: BatchWindows) -> Batch:
@@ -115,8 +115,8 @@ class HostGather:
         size = (len(last), columns.seq_length)
         rows = is_event = positions = counts = None
         if windows.first is not None:
-            rows = last[:, None] + self._steps  # (B, T + 1)
-            is_event = rows[:, :-1] >= windows.first[:, None]
+            rows = last[:, None] + self._steps  # (B, T + ahead)
+            is_event = rows[:, : columns.seq_length] >= windows.first[:, None]
             rows = np.maximum(rows, windows.first[:, None])
         if windows.counted is not None:
             counts = self._steps[-n_steps:] >= (windows.counted - last)[:, None]  # (B, S)
@@ -127,9 +127,10 @@ class HostGather:
         inputs = dict(zip((*columns.categorical, *columns.real), (*categories, *reals), strict=True))
         truths: dict[str, NDArray[Any]] = dict.fromkeys(columns.targets, np.empty(0))
         for name, column in self._columns.items():
-            values = self._runs[name](last - columns.seq_length) if rows is None else column[rows]
+            values = self._runs[name](last + self._steps[0]) if rows is None else column[rows]
             if name in inputs:
-                inputs[name][...] = values[:, :-1] if is_event is None else values[:, :-1] * is_event
+                shown = values[:, : columns.seq_length]
+                inputs[name][...] = shown if is_event is None else shown * is_event
             if name in truths:
                 truth = values[:, -n_steps:].astype(np.int64 if column.dtype.kind == "i" else np.float32).reshape(-1)
                 truths[name] = truth if positions is None else truth[positions]
@@ -200,13 +201,13 @@ class DeviceWindows:
 
     Attributes:
         inputs: rows of the inputs of a window relative to its last target, (T,).
-        targets: rows of what follows the inputs, (T,).
+        targets: rows of what is predicted from each of them, (T,).
     """
 
     def __init__(self, windows: WindowIndex, seq_length: int, device: torch.device) -> None:
         rows = np.stack([windows.last, windows.first, windows.counted])
         self._rows = torch.from_numpy(rows).to(device)  # (3, W)
-        self.inputs = torch.arange(-seq_length, 0, device=device)
+        self.inputs = torch.arange(1 - windows.ahead - seq_length, 1 - windows.ahead, device=device)
         self.targets = torch.arange(1 - seq_length, 1, device=device)
 
     def of(self, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,11 +230,11 @@ def gather_for(
         picks: whether target positions are picked out, as on a CPU, which only the host can do.
     """
     if picks or isinstance(events, MappedEvents):
-        return HostGather(events, columns, device, picks=picks)
+        return HostGather(events, columns, windows.ahead, device, picks=picks)
     n_columns = len(columns.categorical) + len(columns.real) + len(columns.targets)
     needed = 4 * n_columns * len(events.positions) + 3 * windows.last.nbytes
     if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
-        return HostGather(events, columns, device, picks=False)
+        return HostGather(events, columns, windows.ahead, device, picks=False)
     return DeviceGather(events, columns, windows, device)
 
 

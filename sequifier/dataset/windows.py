@@ -3,15 +3,23 @@
 A window has `seq_length` (L) input events, after each of which the next event is predicted; together they are the
 L + 1 rows `last - L` to `last`. Rows before `first` belong to another sequence: they are padding. The targets are the
 rows from `counted` to `last`.
+
+A target that belongs to the whole sequence, its label, is predicted from the events up to the row `last`, this one
+included. It has windows of its own, each with one target.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sequifier.artifacts.events import is_known
 from sequifier.errors import DataError
+
+if TYPE_CHECKING:
+    from sequifier.artifacts.events import Events
+    from sequifier.artifacts.mapped import MappedEvents
 
 _WINDOWS = 1 << 20
 """Windows that are placed together, so that making an index takes no more memory than the index."""
@@ -19,6 +27,7 @@ _WINDOWS = 1 << 20
 Rows = NDArray[np.int64]
 RowNumbers = NDArray[np.int64] | NDArray[np.int32]
 StartMode = Literal["distribute", "exact"]
+Ahead = Literal[0, 1]
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class WindowIndex:
     last: RowNumbers  # last target
     first: RowNumbers  # first row of the sequence; rows before it are padding
     counted: RowNumbers  # first target that counts
+    ahead: Ahead = 1  # number of rows from the last input to the last target: 0 for labels of sequences
 
     def __len__(self) -> int:
         return len(self.last)
@@ -43,7 +53,8 @@ class WindowIndex:
 
     def in_int64(self) -> "WindowIndex":
         """Return the same windows in int64, for sums over many of them."""
-        return WindowIndex(*(rows.astype(np.int64) for rows in (self.last, self.first, self.counted)))
+        last, first, counted = (rows.astype(np.int64) for rows in (self.last, self.first, self.counted))
+        return WindowIndex(last, first, counted, self.ahead)
 
 
 def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows:
@@ -123,3 +134,24 @@ def evaluation_windows(offsets: Rows, n_context: Rows, *, seq_length: int, strid
     last = np.minimum(first_last[owner] + number * stride, ends[owner])
     counted = np.where(number == 0, begin[owner], first_last[owner] + (number - 1) * stride + 1)
     return WindowIndex(last=last, first=firsts[owner], counted=counted)
+
+
+def label_windows(events: "Events | MappedEvents", target: str, *, every: bool) -> WindowIndex:
+    """Return windows that end with the last own event of each sequence, or with each of its own events.
+
+    Context rows and END are no own events: no window ends with one.
+
+    Args:
+        events: of a split.
+        target: a column that belongs to whole sequences; END has no value of it.
+        every: whether each own event ends a window.
+    """
+    begins = events.offsets[:-1] + events.n_context
+    last_values = events.columns[target][events.offsets[1:] - 1]
+    is_end = ~is_known(last_values) & (last_values != 0)
+    ends = events.offsets[1:] - is_end
+    counts = np.maximum(ends - begins, 0) if every else np.clip(ends - begins, 0, 1)
+    last = np.repeat(ends, counts) - 1
+    if every:
+        last += np.arange(len(last)) - np.repeat(np.cumsum(counts) - 1, counts)
+    return WindowIndex(last=last, first=np.repeat(events.offsets[:-1], counts), counted=last, ahead=0)

@@ -47,11 +47,10 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     columns = raw_columns(shape, metadata)
     record = _record(checkpoint.root / "logs" / config.model_name, checkpoint.content["fingerprint"])
     models = _models(checkpoint.root / "models", config.model_name)
-    targets = ", ".join(code(target.name) for target in shape.targets)
     reads = ", ".join(code(name) for name in shape.input_columns)
     yield f"# {text(config.model_name)}"
     yield ""
-    yield f"Predicts {targets} of the next {_events(shape.prediction_length)} from {reads} of up to the last "
+    yield f"Predicts {_predicted(shape)} from {reads} of up to the last "
     yield f"{_events(shape.seq_length)} of a sequence. A causal transformer, {parameter_count(shape):,} parameters."
     yield from ("", "## Files", "")
     yield from table(["file in models/", "bytes", "SHA-256"], [_file_row(path) for path in models])
@@ -73,6 +72,16 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
         + "."
     )
     yield f"Config hash `{identity(config, metadata.fingerprint)}`, data `{metadata.fingerprint}`."
+
+
+def _predicted(shape: Architecture) -> str:
+    """Return the targets in words."""
+    of_events, of_sequence = (
+        ", ".join(code(target.name) for target in shape.targets if target.of_sequence == is_label)
+        for is_label in (False, True)
+    )
+    parts = [f"{of_events} of the next {_events(shape.prediction_length)}"] if of_events else []
+    return " and ".join([*parts, *([f"{of_sequence} of the whole sequence"] if of_sequence else [])])
 
 
 def _events(count: int) -> str:
@@ -260,7 +269,9 @@ def _encoded_call(path: Path, shape: Architecture, columns: Mapping[str, RawColu
     yield "outputs = dict(zip([output.name for output in model.get_outputs()], model.run(None, inputs)))"
     for target in shape.targets:
         name, output = literal(target.name), literal(target.output_names[-1])
-        if target.kind == "categorical":
+        if target.of_sequence and target.kind == "categorical":
+            yield f"print({name}, labels[{name}][outputs[{output}][0] - 1])"
+        elif target.kind == "categorical":
             yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
         else:
             value = f'outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"]'

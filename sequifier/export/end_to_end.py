@@ -20,7 +20,7 @@ from sequifier.config.preprocess import Transform
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import ML_DOMAIN, GraphWriter
-from sequifier.export.onnx import write_choice, write_head, write_value
+from sequifier.export.onnx import axes_of, write_choice, write_head, write_value
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
 from sequifier.export.top_labels import NO_TOP, Top, write_top
@@ -78,7 +78,8 @@ def build_end_to_end_graph(
     and `n_events`, (N,) int64: how many of the last steps are real events. Missing values are filled as in training;
     see `raw_columns` for what they are. Outputs are `<target>_label` (N, P),
     `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units; on request the K most
-    probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K).
+    probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K). Outputs of a target that belongs
+    to the whole sequence have no axis P.
 
     Raises:
         ModelError: a column has the name of a weight or an output.
@@ -169,9 +170,8 @@ def _write_heads(
     top: Top,
 ) -> None:
     """Add the outputs of each target, from (N, P, D); the most probable classes may depend on the window's events."""
-    P = shape.prediction_length
     for index, target in enumerate(shape.targets):
-        column = columns[target.name]
+        column, axes = columns[target.name], axes_of(shape, target)
         if target.kind == "real":
             z = writer.add("Cast", write_value(writer, shape, index, hidden), to=TensorProto.DOUBLE)
             scale = column.scale
@@ -179,21 +179,21 @@ def _write_heads(
             value = _restored(writer, value, scale.transform)
             if column.kind is np.float32:
                 value = writer.add("Cast", value, to=TensorProto.FLOAT)
-            writer.output(target.end_to_end_names[0], value, column.kind, P)
+            writer.output(target.end_to_end_names[0], value, column.kind, *axes)
             continue
         label, probabilities = target.end_to_end_names
         logits = write_head(writer, shape, index, hidden)
-        shares, largest = write_choice(writer, logits)
+        shares, largest = write_choice(writer, logits, axes)
         kind = column.label_kind
         classes = writer.constant(np.array(column.labels, np.object_ if kind is np.str_ else kind))
-        writer.output(label, writer.add("Gather", classes, largest, axis=0), kind, P)
-        writer.output(probabilities, shares, np.float32, P, target.n_classes)
+        writer.output(label, writer.add("Gather", classes, largest, axis=0), kind, *axes)
+        writer.output(probabilities, shares, np.float32, *axes, target.n_classes)
         if top.names(target):
             seen = (encoded[target.name], is_event) if target.name in top.unseen else None
             places, worth = write_top(writer, logits, shares, k := top.of_target(target), shape, seen)
             labels, probabilities = top.names(target)
-            writer.output(labels, writer.add("Gather", classes, places, axis=0), kind, P, k)
-            writer.output(probabilities, worth, np.float32, P, k)
+            writer.output(labels, writer.add("Gather", classes, places, axis=0), kind, *axes, k)
+            writer.output(probabilities, worth, np.float32, *axes, k)
 
 
 def _transformed(writer: GraphWriter, x: Value, transform: Transform | None) -> Value:

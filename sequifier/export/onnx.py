@@ -12,7 +12,7 @@ import onnx
 from torch import Tensor, nn
 
 from sequifier.artifacts.model_file import DROPOUT, add_properties, write_model
-from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
+from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture, Target
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import GraphWriter
@@ -66,8 +66,9 @@ def build_graph(
 
     Inputs are each input column under its own name, (N, T) int64 ids or float32 standardised values, and `n_events`,
     (N,) int64: how many of the last steps are real events. Outputs are `<target>_probabilities` (N, P, n_classes),
-    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D). With dropout the scalar
-    `dropout_ratio` is an optional input: its default is the ratio of training.
+    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D); outputs of a target that belongs to the
+    whole sequence have no axis P. With dropout the scalar `dropout_ratio` is an optional input: its default is the
+    ratio of training.
 
     Raises:
         ModelError: a column has the name of a weight.
@@ -96,8 +97,18 @@ def build_graph(
     return model
 
 
+def axes_of(shape: Architecture, target: Target) -> tuple[int, ...]:
+    """Return the axes of a target's outputs between the batch and the classes: (P,), or none for a whole sequence."""
+    return () if target.of_sequence else (shape.prediction_length,)
+
+
 def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
-    """Add the head of target number `index`, (N, P, D) -> (N, P, n_classes - 1) logits from class 1, or (N, P, 1)."""
+    """Add the head of target number `index`: (N, P, n_classes - 1) logits from class 1, or (N, P, 1) values.
+
+    Without P for a target that belongs to the whole sequence; it is predicted from the last event alone.
+    """
+    if shape.targets[index].of_sequence:
+        hidden = writer.add("Squeeze", writer.last_steps(hidden, 1, axis=1), writer.integers([1]))  # (N, D)
     name = shape.targets[index].name
     if name not in shape.tied:
         return writer.linear(hidden, f"heads.linear.{index}", bias=True)
@@ -114,29 +125,31 @@ def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Val
 
 
 def write_value(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
-    """Add the standardised values of real target number `index`, (N, P, D) -> (N, P)."""
+    """Add the standardised values of real target number `index`, (N, P, D) -> (N, P) or (N,)."""
     return writer.add("Squeeze", write_head(writer, shape, index, hidden), writer.integers([-1]))
 
 
-def write_choice(writer: GraphWriter, logits: Value) -> tuple[Value, Value]:
-    """Add the choice of a class, logits -> (N, P, n_classes) probabilities by id, (N, P) index of the largest logit.
+def write_choice(writer: GraphWriter, logits: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
+    """Add the choice of a class, logits -> (N, *axes, n_classes) probabilities by id, (N, *axes) of the largest logit.
 
     The index counts from class 1: it is the class id minus 1.
     """
     known = writer.add("Softmax", logits, axis=-1)  # classes 1, 2, ...; class 0 is never predicted
     # A zero in front of the last axis: one entry before, none behind.
-    probabilities = writer.add("Pad", known, writer.integers([0, 0, 1, 0, 0, 0]), writer.number(0.0))
+    before = [0] * (1 + len(axes))
+    pads = writer.integers([*before, 1, *before, 0])
+    probabilities = writer.add("Pad", known, pads, writer.number(0.0))
     return probabilities, writer.add("ArgMax", logits, axis=-1, keepdims=0)
 
 
 def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> None:
     """Add the outputs of each target, from (N, P, D)."""
-    P = shape.prediction_length
     for index, target in enumerate(shape.targets):
+        axes = axes_of(shape, target)
         if target.kind == "real":
-            writer.output(target.output_names[0], write_value(writer, shape, index, hidden), np.float32, P)
+            writer.output(target.output_names[0], write_value(writer, shape, index, hidden), np.float32, *axes)
             continue
         probabilities, best = target.output_names
-        shares, largest = write_choice(writer, write_head(writer, shape, index, hidden))
-        writer.output(probabilities, shares, np.float32, P, target.n_classes)
-        writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, P)
+        shares, largest = write_choice(writer, write_head(writer, shape, index, hidden), axes)
+        writer.output(probabilities, shares, np.float32, *axes, target.n_classes)
+        writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, *axes)

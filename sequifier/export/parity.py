@@ -237,7 +237,7 @@ def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], 
         return {EMBEDDING: hidden.numpy()}
     outputs = {}
     for target in shape.targets:
-        prediction = model.predict(hidden)[target.name]
+        prediction = model.predict(hidden[:, -1] if target.of_sequence else hidden, [target.name])[target.name]
         if target.kind == "categorical":
             known = prediction.softmax(-1)
             prediction = torch.nn.functional.pad(known, (1, 0))

@@ -12,7 +12,7 @@ from sequifier.config.architecture import EMBEDDING, Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input
 from sequifier.config.samplers import Sampler
-from sequifier.errors import ConfigError, ModelError, Problem, did_you_mean
+from sequifier.errors import ConfigError, DataError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Request
 from sequifier.inference.names import output_name
 from sequifier.inference.runtime import read_model
@@ -37,6 +37,7 @@ class Job:
         source: the events.
         request: what is computed.
         name: of the outputs.
+        plain_name: the same without the input, as names of Sequifier v1 were.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Job:
     source: Source
     request: Request
     name: str
+    plain_name: str
 
 
 def check_jobs(config: InferConfig, log: Log) -> list[Job]:
@@ -58,12 +60,13 @@ def check_jobs(config: InferConfig, log: Log) -> list[Job]:
     sampler = find_sampler(config)
     is_random = config.infer_with_dropout or config.sampler is not None or bool(config.sample_from_distribution_columns)
     seed = find_seed(config, sampler, log) if is_random else 0
-    jobs = [_job(config, given, sampler, seed, log) for given in dict.fromkeys(config.model_path)]
-    _check_file_names([job.path for job in jobs])
-    return jobs
+    by_model = [_jobs(config, given, sampler, seed, log) for given in dict.fromkeys(config.model_path)]
+    _check_file_names([jobs[0].path for jobs in by_model])
+    return [job for jobs in by_model for job in jobs]
 
 
-def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log: Log) -> Job:
+def _jobs(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log: Log) -> list[Job]:
+    """Return the jobs of a model: one for its targets of events, one for those of whole sequences."""
     newest = _newest_epoch(model_path, config.root)
     path = find_input(
         model_path,
@@ -83,9 +86,30 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
     _check_given(config, file)
     if config.top_k is not None and (problems := list(_problems_of_top_classes(config, config.top_k, file, targets))):
         raise ConfigError(problems)
-    source = find_source(config, file, path, [] if config.model_type == "embedding" else targets, log)
+    if config.model_type == "embedding":
+        return [_job(config, path, file, [], sampler, seed, log)]
+    kinds = ([target for target in targets if target.of_sequence == of_sequence] for of_sequence in (False, True))
+    return [_job(config, path, file, of_kind, sampler, seed, log) for of_kind in kinds if of_kind]
+
+
+def _job(
+    config: InferConfig, path: Path, file: ModelFile, targets: list[Target], sampler: Sampler, seed: int, log: Log
+) -> Job:
+    source = find_source(config, file, path, targets, log)
+    of_sequences = any(target.of_sequence for target in targets)
+    if of_sequences and source.holds_windows:
+        raise DataError(
+            f"the model predicts {', '.join(target.name for target in targets)} of whole sequences, and these are "
+            "windows of Sequifier v1",
+            where=str(source.path),
+            fix="preprocess the raw data again, or set target_columns to targets of events",
+        )
     evaluated = {target.name for target in source.evaluated}
-    written = {target.name for target in targets if config.output_probabilities or config.top_k is not None}
+    written = {
+        target.name
+        for target in targets
+        if target.of_sequence or config.output_probabilities or config.top_k is not None
+    }
     shape = file.architecture
     request = Request(
         shape,
@@ -94,11 +118,15 @@ def _job(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log:
         config.model_type == "embedding",
         config.inference_batch_size or int(file.config.get("inference_batch_size", 64)),
         seed,
+        of_sequences,
         file.sequence_columns,
         file.end_ids,
         {target.name: file.scale(target.name).lowest for target in shape.targets if target.kind == "real"},
     )
-    return Job(path, file, targets, source, request, output_name(path, file, source.path, config.root))
+    is_mixed = len({target.of_sequence for target in shape.targets}) > 1
+    ending = "-sequences" if of_sequences and is_mixed else ""
+    name = output_name(path, file, source.path, config.root) + ending
+    return Job(path, file, targets, source, request, name, path.stem + ending)
 
 
 def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
@@ -211,6 +239,12 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
         yield (
             "autoregression_extra_steps: until_end: the model does not predict where a sequence ends",
             "preprocess with end_event and train with one of its columns as a target, or set a number of events",
+        )
+    labels = [target.name for target in file.architecture.targets if target.of_sequence]
+    if config.autoregression and labels:
+        yield (
+            f"autoregression: the model predicts {', '.join(labels)} of whole sequences, which is not generated",
+            "use a model whose targets are those of events",
         )
     if config.autoregression and file.not_generated:
         yield (

@@ -33,6 +33,7 @@ class Request:
         rules: target -> how its classes are chosen, in the order of the model; None for a real target.
         probabilities: categorical targets whose probabilities are kept.
         embedding: whether to embed instead of predicting.
+        of_sequences: whether to predict the targets that belong to whole sequences, instead of those of events.
         batch_size: windows per call of the model.
         seed: of sampling and dropout.
         kept: input columns that keep their value in generated events.
@@ -46,9 +47,20 @@ class Request:
     embedding: bool
     batch_size: int
     seed: int
+    of_sequences: bool = False
     kept: Sequence[str] = ()
     end_ids: Mapping[str, int] = field(default_factory=dict)
     lowest: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def prediction_length(self) -> int:
+        """Number of outputs of the model for each window."""
+        return 1 if self.of_sequences else self.architecture.prediction_length
+
+    @property
+    def is_of_last_event(self) -> bool:
+        """Whether an output belongs to the last event that was read, not to the one after it."""
+        return self.embedding or self.of_sequences
 
     @property
     def numbers_per_row(self) -> int:
@@ -97,14 +109,15 @@ def run_windows(
     shape = request.architecture
     outputs = [EMBEDDING] if request.embedding else _outputs(request)
     size = request.batch_size
-    in_chunk = size * max(1, _NUMBERS_PER_CHUNK // (request.numbers_per_row * shape.prediction_length * size))
+    n_steps = request.prediction_length
+    in_chunk = size * max(1, _NUMBERS_PER_CHUNK // (request.numbers_per_row * n_steps * size))
     numbers = windows.numbers()
-    steps = np.arange(shape.prediction_length)
+    steps = np.arange(n_steps)
     inputs = {name: events.columns[name] for name in shape.input_columns}
     for start in range(0, len(windows), in_chunk):
         chunk = slice(start, min(start + in_chunk, len(windows)))
         parts: dict[str, list[Array]] = {name: [] for name in outputs}
-        is_used = steps >= shape.prediction_length - windows.n_predicted[chunk, None]  # (W, P)
+        is_used = steps >= n_steps - windows.n_predicted[chunk, None]  # (W, P)
         for first in range(chunk.start, chunk.stop, size):
             batch = slice(first, min(first + size, chunk.stop))
             end, lowest = windows.end[batch], windows.first[batch]
@@ -113,11 +126,11 @@ def run_windows(
             found = model.predict(columns, np.minimum(end - lowest, shape.seq_length), outputs)
             kept = is_used[batch.start - start : batch.stop - start]
             for name, values in found.items():
-                parts[name].append(values[kept])
+                parts[name].append((values[:, None] if request.of_sequences else values)[kept])
         whole = {name: values[0] if len(values) == 1 else np.concatenate(values) for name, values in parts.items()}
         window, step = np.nonzero(is_used)
-        # The last output predicts row `end`; as an embedding it belongs to the row before.
-        row = windows.end[chunk][window] + step - (shape.prediction_length - 1) - request.embedding
+        # The last output predicts row `end`; as an embedding or a label it belongs to the row before.
+        row = windows.end[chunk][window] + step - (n_steps - 1) - request.is_of_last_event
         sequence = windows.sequence[chunk][window]
         if request.embedding:
             yield Chunk(sequence, row, numbers[chunk][window], embedding=whole[EMBEDDING])
@@ -179,6 +192,8 @@ def _outputs(request: Request) -> Sequence[str]:
     """Return the outputs of the model that are needed; probabilities are wide, so only those that are used."""
     names: list[str] = []
     for target in request.architecture.targets:
+        if target.of_sequence != request.of_sequences:
+            continue
         rules = request.rules[target.name]
         if rules is None:
             names += target.output_names
@@ -204,6 +219,8 @@ def _chosen(
     """
     values, kept = {}, {}
     for stream, target in enumerate(request.architecture.targets):
+        if target.of_sequence != request.of_sequences:
+            continue
         rules = request.rules[target.name]
         if rules is None:
             values[target.name] = found[target.output_names[0]]

@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import is_known
 from sequifier.artifacts.transforms import Scale
+from sequifier.config.catalogue.metric_names import MOST_ORDERED
+from sequifier.metrics.ordering import Ordering
 from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
 
 
 def class_predictions(
-    ids: NDArray[np.integer], probabilities: NDArray[np.float32], truth: NDArray[np.integer]
+    ids: NDArray[np.integer],
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.integer],
+    *,
+    of_sequence: bool = False,
 ) -> ClassPredictions:
     """Return the predictions of a categorical target whose true category is known to the model.
 
@@ -24,6 +30,7 @@ def class_predictions(
         ids: (M,) predicted ids, 1 to K.
         probabilities: (M, K + 1) of ids 0 to K.
         truth: (M,) true ids; 0 is a category that the model does not know, -1 none.
+        of_sequence: whether the target belongs to whole sequences.
     """
     known = np.flatnonzero(is_known(truth))
     ids, truth = ids[known], truth[known]
@@ -35,6 +42,7 @@ def class_predictions(
         predicted=ids - 1,
         hit=(ids == truth).astype(np.float64),
         log_loss=-np.log(of_truth),
+        probabilities=probabilities[known, 1:] if of_sequence else None,
     )
 
 
@@ -44,3 +52,23 @@ def value_predictions(
     """Return the predictions of a real target where it has a value; both are standardised, (M,) each."""
     known = np.flatnonzero(is_known(truth))
     return ValuePredictions(scale.error(values[known].astype(np.float64), truth[known].astype(np.float64)))
+
+
+class LabelPredictions:
+    """The predictions of a label of whole sequences, part by part, for the metrics that compare all of them."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[np.float32], NDArray[np.integer]]] = []
+
+    def add(self, found: ClassPredictions) -> None:
+        """Add the sequences whose label is known."""
+        if found.n_classes <= MOST_ORDERED:
+            assert found.probabilities is not None
+            self._parts.append((found.probabilities, found.truth))
+
+    def metrics(self, positive: int) -> dict[str, float]:
+        """Return the metrics; `positive` is the class of `average_precision`, from 0."""
+        if not self._parts:
+            return {}
+        probabilities, truth = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        return Ordering(probabilities, truth, positive).metrics()

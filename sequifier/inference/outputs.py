@@ -8,13 +8,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end
+from sequifier.artifacts.metadata import category_text
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference.check import Job
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, probability_headers
-from sequifier.inference.evaluate import class_predictions, value_predictions
+from sequifier.inference.evaluate import LabelPredictions, class_predictions, value_predictions
 from sequifier.inference.tables import Table, file_name
 from sequifier.inference.top_classes import top_classes, unseen
 from sequifier.inference.v1_windows import SUBSEQUENCE
@@ -59,6 +60,11 @@ class Outputs:
         }
         self._labels = {name: label_series(job.file.vocabularies[name]) for name in shown}
         self._evaluated = [(target, Sums()) for target in job.source.evaluated]
+        self._labelled = {
+            target.name: LabelPredictions()
+            for target in job.source.evaluated
+            if target.of_sequence and target.kind == "categorical"
+        }
 
     def begin(self, shard: int, events: Events) -> None:
         """Begin a part of the events.
@@ -88,6 +94,13 @@ class Outputs:
             self.main.add(self._shard, keys | {str(d): values for d, values in enumerate(chunk.embedding.T)})
             return
         decoded = {target.name: self._decoded(target, chunk.values[target.name]) for target in self._job.targets}
+        for target in self._job.targets:
+            if target.of_sequence and target.kind == "categorical":
+                headers = probability_headers(self._job.file.vocabularies[target.name])[
+                    1:
+                ]  # unknown is never predicted
+                columns = (f"{target.name}={header}" for header in headers)
+                decoded |= dict(zip(columns, chunk.probabilities[target.name][:, 1:].T, strict=True))
         self.main.add(self._shard, keys | decoded)
         for name, table in self.probabilities.items():
             table.add(self._shard, keys | dict(zip(self._headers[name], chunk.probabilities[name].T, strict=True)))
@@ -124,7 +137,10 @@ class Outputs:
             if target.kind == "real":
                 found = value_predictions(values, truth, self._job.file.scale(target.name))
             else:
-                found = class_predictions(values, chunk.probabilities[target.name][known], truth)
+                probabilities = chunk.probabilities[target.name][known]
+                found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
+                if target.name in self._labelled:
+                    self._labelled[target.name].add(found)
             sums.add(at_positions(found))
 
     def finish(self) -> dict[str, dict[str, float]]:
@@ -137,7 +153,12 @@ class Outputs:
     def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:
         """Return the metrics of a target in its own units, by name, then the number of events."""
         unit = self._job.file.scale(target.name).error_unit if target.kind == "real" else 1.0
-        return dict(sorted(sums.metrics(unit=unit).items())) | {"n": sums.count}
+        found = sums.metrics(unit=unit)
+        if target.name in self._labelled:
+            positive = self._job.file.config["positive_class"][target.name]
+            number = [category_text(category) for category in self._job.file.vocabularies[target.name]].index(positive)
+            found |= self._labelled[target.name].metrics(number)
+        return dict(sorted(found.items())) | {"n": sums.count}
 
     def _end_shard(self) -> None:
         """Write empty tables for a shard without predictions."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sequifier.artifacts.atomic import atomic_path
@@ -105,10 +105,10 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         evaluation_path.unlink(missing_ok=True)  # of earlier predictions
     predictions = outputs.main.path
     probabilities, top = ([table.path for table in each.values()] for each in (outputs.probabilities, outputs.top))
-    if job.name != job.path.stem:
+    if job.name != job.plain_name:
         paths = (predictions, *probabilities, *top)
-        plain = {path.with_name(path.name.replace(job.name, job.path.stem, 1)): path for path in paths}
-        link(plain | {evaluation_path.with_name(f"{job.path.stem}-evaluation.json"): evaluation_path})
+        plain = {path.with_name(path.name.replace(job.name, job.plain_name, 1)): path for path in paths}
+        link(plain | {evaluation_path.with_name(f"{job.plain_name}-evaluation.json"): evaluation_path})
     unknown = {column: count for column, count in reader.unknown.items() if count}
     result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown)
     _report(result, config, job, reader, log)
@@ -141,7 +141,10 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
         )
         return run_continuations(model, events, starts, job.request, first_number=first_number)
     windows: Windows
-    if context == "last":
+    if job.request.of_sequences:
+        windows = last_windows(events.offsets, prediction_length=1, embedding=True)
+        windows = replace(windows, end=windows.end - ends_with_end(events, source.end_ids))
+    elif context == "last":
         windows = last_windows(events.offsets, prediction_length=length, embedding=embedding)
     elif context == "full":
         windows = full_windows(events.offsets, events.n_context, prediction_length=length, embedding=embedding)
@@ -164,7 +167,9 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
     source, shape = job.source, job.file.architecture
     read = f"{reader.n_windows:,} windows" if reader.n_windows else f"{reader.n_own:,} events"
     log(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
-    by_window = not (config.autoregression or source.is_raw or config.evaluation_context == "full")
+    by_window = not (
+        config.autoregression or source.is_raw or config.evaluation_context == "full" or job.request.of_sequences
+    )
     if by_window and source.stride > 1:
         which = "event" if shape.prediction_length == 1 else f"{shape.prediction_length} events"
         log(

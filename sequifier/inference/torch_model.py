@@ -102,9 +102,9 @@ class TorchModel:
 def _outputs(model: Transformer, shape: Architecture, hidden: Tensor) -> dict[str, Tensor]:
     """Return the outputs of an exported graph, computed from hidden states (B, P, D)."""
     found = {EMBEDDING: hidden}
-    predictions = model.predict(hidden)
     for target in shape.targets:
-        prediction = predictions[target.name].float()
+        of_target = hidden[:, -1] if target.of_sequence else hidden
+        prediction = model.predict(of_target, [target.name])[target.name].float()
         if target.kind == "real":
             found[target.output_names[0]] = prediction
             continue

@@ -16,6 +16,7 @@ import numpy as np
 
 from sequifier.config.catalogue.metric_names import (
     CATEGORICAL_METRICS,
+    LABEL_METRICS,
     REAL_METRICS,
     ranking_metric,
     ranking_metrics,
@@ -42,6 +43,7 @@ class ClassPredictions:
         loss: the training criterion; None outside training.
         place: number of other candidates with a logit at least as large as the true one's; None without `ranking`.
         cutoffs: ranks up to which the true class counts.
+        probabilities: (M, K) of all classes; None unless the target belongs to the whole sequence.
     """
 
     n_classes: int
@@ -54,10 +56,13 @@ class ClassPredictions:
     loss: Array | None = None
     place: Array | None = None
     cutoffs: tuple[int, ...] = ()
+    probabilities: Array | None = None
 
     @property
     def metrics(self) -> Sequence[str]:
         """The metrics that they may have."""
+        if self.probabilities is not None:
+            return LABEL_METRICS
         return (*CATEGORICAL_METRICS, *ranking_metrics(self.cutoffs))
 
 
@@ -143,6 +148,15 @@ def _bin_of_confidence(found: ClassPredictions) -> Array:
     return (ceiling - 1).clip(0, CALIBRATION_BINS - 1)
 
 
+def _brier(found: ClassPredictions) -> Array:
+    """The squared errors of the probabilities, summed over the classes; halved for two classes, which err alike.
+
+    As scikit-learn's `brier_score_loss`.
+    """
+    squares = (_in_double(found.probabilities) ** 2).sum(1)
+    return (squares - 2 * _exp(-found.log_loss) + 1) / (2 if found.n_classes == 2 else 1)
+
+
 def _macro_f1(sums: Mapping[str, Array], count: int) -> float:
     """The F1 score of each class, averaged over the classes that occur in truth or predictions.
 
@@ -190,6 +204,7 @@ METRICS: Mapping[str, Metric] = {
         _calibration_error,
         needs="confidence",
     ),
+    "brier": Metric({"brier": Sum(_brier)}, needs="probabilities"),
     "mae": Metric({"mae": Sum(lambda found: abs(found.error))}, in_units=True),
     "rmse": Metric({"rmse": Sum(lambda found: found.error**2)}, _root_mean, in_units=True),
 }
@@ -243,7 +258,8 @@ def at_positions(found: Predictions) -> dict[str, AtPositions]:
     parts = {}
     for name in found.metrics:
         metric = find_metric(name)
-        assert metric is not None
+        if metric is None:  # it is not made of sums: see metrics/ordering.py
+            continue
         if not metric.needs or getattr(found, metric.needs) is not None:
             for key, each in metric.sums.items():
                 cell = None if each.cell is None else each.cell(found)
@@ -294,6 +310,10 @@ def metrics_of(found: Predictions, *, unit: float = 1.0) -> dict[str, float]:
 
 def _in_double(values: Array) -> Array:
     return values.astype(np.float64, copy=False) if isinstance(values, np.ndarray) else values.double()
+
+
+def _exp(values: Array) -> Array:
+    return np.exp(values) if isinstance(values, np.ndarray) else values.exp()
 
 
 def _log2(values: Array) -> Array:

@@ -3,7 +3,7 @@
 Shapes: B batch, T steps of the window, C categorical and R real columns, D model width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -168,13 +168,15 @@ class Transformer(nn.Module):
         decoders: dict[str, Decoder] = self.heads(hidden, tied)
         return decoders
 
-    def predict(self, hidden: Tensor) -> dict[str, Tensor]:
-        """Predict the next event after each step.
+    def predict(self, hidden: Tensor, targets: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Predict the next event after each step, or the label of the sequence.
 
         Args:
             hidden: (..., D), rows of `forward`.
+            targets: which ones to predict; None: all.
 
         Returns:
             Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values.
         """
-        return {name: decoder.prediction() for name, decoder in self.decoders(hidden).items()}
+        decoders = self.decoders(hidden).items()
+        return {name: decoder.prediction() for name, decoder in decoders if targets is None or name in targets}

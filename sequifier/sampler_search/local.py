@@ -71,6 +71,12 @@ class LocalModel:
             log(NO_CHECKSUM.format(path=path))
         inference = as_inference(config, self._file)
         check_kind(inference, self._file, path)
+        if labels := [target.name for target in self._file.architecture.targets if target.of_sequence]:
+            raise ModelError(
+                f"the model predicts {', '.join(labels)} of whole sequences, which is not generated",
+                where=str(path),
+                fix="use a model whose targets are those of events",
+            )
         if not any(target.kind == "categorical" for target in find_targets(inference, self._file)):
             raise ModelError(
                 "no scored target is categorical: a sampler draws categories, so there is nothing to search",

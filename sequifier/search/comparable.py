@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from sequifier.artifacts.ledger import Record, latest_by_run
-from sequifier.config.ranking import ranking_inputs
+from sequifier.config.ranking import positive_inputs, ranking_inputs
 from sequifier.config.resolve import DataSchema
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem, RunError
@@ -38,9 +38,10 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
             )
             fix = "choose another hp_search_name for other targets"
             raise ConfigError([Problem("target_columns", message, fix=fix)])
-        for key, definition in ranking_inputs(config.ranking).items():
+        for key, definition in (ranking_inputs(config.ranking) | positive_inputs(config.positive_class)).items():
             if (before := record.inputs.get(key, definition)) != definition:
-                message = f"{record.name} was ranked {before}, these runs would be ranked {definition}: "
+                how = "ranked" if key.startswith("ranking.") else "measured for class"
+                message = f"{record.name} was {how} {before}, these runs would be {how} {definition}: "
                 fix = "choose another hp_search_name, or write what it was before"
                 raise ConfigError([Problem(key, f"{message}their metrics cannot be compared", fix=fix)])
 

@@ -16,7 +16,7 @@ from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.config.catalogue.metric_names import script_problems
 from sequifier.config.fields import FROM_METADATA
 from sequifier.config.identity import canonical
-from sequifier.config.resolve import DataSchema, resolve
+from sequifier.config.resolve import DataSchema, metric_kinds, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem
@@ -62,7 +62,7 @@ def make_plan(
     """
     check_comparable(config, records, data)
     if config.evaluation_script is not None:
-        kinds = {target: data.kind(target) for target in config.target_columns if target in data.columns}
+        kinds = metric_kinds([target for target in config.target_columns if target in data.columns], data)
         scripted = config.evaluation_script.metrics
         if problems := list(script_problems(config.metric, config.direction, scripted, kinds, config.ranking)):
             raise ConfigError(problems)

@@ -22,21 +22,25 @@ class StepCounter:
     def __call__(self, config: TrainConfig) -> int:
         """The number of steps of a resolved run, all its epochs together."""
         from sequifier.artifacts.split_file import read_events  # numpy loads here
-        from sequifier.dataset.windows import training_windows
+        from sequifier.dataset.windows import label_windows, training_windows
 
         assert config.training_data_path and config.seq_length and config.window_stride
         path = find_input(config.training_data_path, config.project_root, "training_data_path")
         if path not in self._events:
-            self._events[path] = read_events(path, [], expected_hashes=None)
+            self._events[path] = read_events(path, [*config.target_positions], expected_hashes=None)
         key = (path, config.seq_length, config.window_stride)
         if key not in self._n_windows:
-            events = self._events[path]
-            windows = training_windows(
-                events.offsets,
-                events.n_context,
-                seq_length=config.seq_length,
-                stride=config.window_stride,
-                mode=self._metadata.sequifier.subsequence_start_mode,
-            )
-            self._n_windows[key] = len(windows)
+            events, n_windows = self._events[path], 0
+            if config.targets_at(None):
+                windows = training_windows(
+                    events.offsets,
+                    events.n_context,
+                    seq_length=config.seq_length,
+                    stride=config.window_stride,
+                    mode=self._metadata.sequifier.subsequence_start_mode,
+                )
+                n_windows = len(windows)
+            for position, target in {position: name for name, position in config.target_positions.items()}.items():
+                n_windows += len(label_windows(events, target, every=position == "every"))
+            self._n_windows[key] = n_windows
         return config.training_spec.optimizer_steps(self._n_windows[key])

@@ -6,16 +6,18 @@ from math import isfinite
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sequifier.artifacts.events import is_known
-from sequifier.artifacts.sequence_losses import BLOCKS, Units
+from sequifier.artifacts.sequence_losses import BLOCKS, By, Units
 from sequifier.artifacts.transforms import Scale
+from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
+from sequifier.training.labels import Label, LabelPredictions, without_each_group
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores, value_predictions
 from sequifier.training.ranking.candidates import Candidates
@@ -31,6 +33,7 @@ class Objective:
     scales: Mapping[str, Scale]  # of every real target, for errors in original units
     ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs; it is summed by unit too
     candidates: Mapping[str, Candidates] = field(default_factory=dict)  # of the targets in `ranking` of the config
+    labels: Mapping[str, Label] = field(default_factory=dict)  # categorical targets that belong to whole sequences
 
     def scale(self, target: str) -> Scale:
         """Return how a target is standardised."""
@@ -41,7 +44,7 @@ class Objective:
         """Target and metric of `ranked_by`; None for val_loss."""
         for target in self.losses:
             metric = self.ranked_by.removeprefix(f"val_{target}_")
-            if self.ranked_by != metric and find_metric(metric) is not None:
+            if self.ranked_by != metric and (metric in ORDERING_METRICS or find_metric(metric) is not None):
                 return target, metric
         return None
 
@@ -70,9 +73,16 @@ class Tally:
         self._split, self._objective = split, objective
         self._sums = {target: Sums() for target in objective.losses}
         self._by_unit: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
+        self._labels = {target: LabelPredictions(label) for target, label in objective.labels.items()}
 
     def add(
-        self, target: str, found: Predictions, unit: Tensor, known: Tensor | None = None, n_known: int | None = None
+        self,
+        target: str,
+        found: Predictions,
+        unit: Tensor,
+        known: Tensor | None = None,
+        n_known: int | None = None,
+        length: Rows | None = None,
     ) -> None:
         """Add positions of a target.
 
@@ -82,7 +92,11 @@ class Tally:
             unit: sampling unit of each position, (M,), as `Split.target_unit` returns it.
             known: (M,) bool, False where a position is to be ignored; None: none is.
             n_known: number of the others.
+            length: number of events of each prefix, (M,), for labels that are predicted from prefixes.
         """
+        if target in self._labels:
+            assert isinstance(found, ClassPredictions)
+            self._labels[target].add(found, unit, known, length)
         parts = at_positions(found)
         device = parts["loss"].value.device
         if known is not None:
@@ -91,9 +105,8 @@ class Tally:
         self._sums[target].add(parts, n_known)
         unit, n_units = unit.to(device), len(self._split.units)
         self._add_by_unit(target, {"loss": parts["loss"]}, unit, n_units)
-        if self._objective.ranking is not None and self._objective.ranking[0] == target:
-            metric = find_metric(self._objective.ranking[1])
-            assert metric is not None
+        ranking = self._objective.ranking
+        if ranking is not None and ranking[0] == target and (metric := find_metric(ranking[1])) is not None:
             if not metric.is_mean:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
@@ -114,6 +127,8 @@ class Tally:
         result = cls(first._split, first._objective)
         for target, tally in tallies.items():
             result._sums[target], result._by_unit[target] = tally._sums[target], tally._by_unit[target]
+            if target in tally._labels:
+                result._labels[target] = tally._labels[target]
         return result
 
     def loss(self, target: str) -> float:
@@ -124,23 +139,27 @@ class Tally:
         """Return the metrics, and their sums by sampling unit."""
         split, objective = self._split, self._objective
         metrics: dict[str, float] = {}
-        n_targets = {target: int(split.n_known_targets(target).sum()) for target in objective.losses}
-        total, count = 0.0, split.unit_targets.astype(np.float64)
-        # Targets have different numbers of known positions; each is scaled to its mean before they are added up.
-        by_unit = np.zeros(len(count))
+        n_targets = {target: int(split.of(target).n_known_targets(target).sum()) for target in objective.losses}
+        total, orderings = 0.0, {target: found.ordering() for target, found in self._labels.items()}
         for target, sums in self._sums.items():
             is_ranked = target in objective.candidates
-            n_unknown = split.windows.n_targets - n_targets[target] if is_ranked else 0
+            n_unknown = split.of(target).windows.n_targets - n_targets[target] if is_ranked else 0
             values = sums.metrics(unit=objective.scale(target).error_unit, n_unknown=n_unknown)
             if is_ranked:
                 values["n_unknown"] = float(n_unknown)
+            if (ordering := orderings.get(target)) is not None:
+                values |= ordering[0].metrics()
             metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
             total += objective.weights[target] * values["loss"]
-            share = objective.weights[target] * count.sum() / n_targets[target]
-            by_unit += self._by_unit[target]["loss"].cpu().numpy() * share
-        units = {"val_loss": Units(by_unit, count, split.units.by)}
+        units = {"val_loss": self._loss_units(n_targets)}
         if objective.ranking is not None:
-            units[objective.ranked_by] = self._ranking_units(*objective.ranking)
+            target, name = objective.ranking
+            if name not in ORDERING_METRICS:
+                units[objective.ranked_by] = self._ranking_units(target, name)
+            elif (ordering := orderings[target]) is not None:
+                n_groups = min(len(split.units), BLOCKS)
+                without = without_each_group(*ordering, name, len(split.units), n_groups)
+                units[objective.ranked_by] = _jackknife(metrics[objective.ranked_by], without, split.units.by)
         error = units["val_loss"].standard_error
         predicted = {
             target: sums.by_name["class_predicted"].cpu()
@@ -151,6 +170,25 @@ class Tally:
             {"val_loss": total, **metrics}, float("nan") if error is None else error, n_targets, units, predicted
         )
 
+    def _loss_units(self, n_targets: Mapping[str, int]) -> Units:
+        """Return the sums of val_loss by unit."""
+        split, weights = self._split, self._objective.weights
+        parts = []
+        for part in split.parts:
+            # Targets have different numbers of known positions; each is scaled to its mean before they are added up.
+            count = part.unit_targets.astype(np.float64)
+            by_unit = np.zeros(len(count))
+            for target in part.targets:
+                share = weights[target] * count.sum() / n_targets[target]
+                by_unit += self._by_unit[target]["loss"].cpu().numpy() * share
+            parts.append(Units(by_unit, count, split.units.by))
+        if len(parts) == 1:
+            return parts[0]
+        # A sum of ratios with different denominators: its error is that of the linearised sum (Cochran 1977, 6.3).
+        n_units = len(split.units)
+        deviation = sum(n_units * units.residual / units.count.sum() for units in parts)
+        return Units(sum(units.value for units in parts) + deviation, np.ones(n_units), split.units.by)
+
     def _ranking_units(self, target: str, name: str) -> Units:
         """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions."""
         metric, by = find_metric(name), self._split.units.by
@@ -158,7 +196,7 @@ class Tally:
         found, unit = self._by_unit[target], self._objective.scale(target).error_unit
         count = found["count"].cpu().numpy()
         if metric.counts_unknown:
-            count = self._split.unit_targets.astype(np.float64)
+            count = self._split.of(target).unit_targets.astype(np.float64)
         if metric.is_mean:
             return Units((unit if metric.in_units else 1.0) * found[name].cpu().numpy(), count, by)
         whole, n_targets = {each: self._sums[target].by_name[each].cpu() for each in metric.sums}, int(count.sum())
@@ -167,9 +205,15 @@ class Tally:
         for group in np.flatnonzero((count > 0) & (count < count.sum())):
             left = {each: whole[each] - found[each][group].cpu() for each in whole}
             without[group] = metric.of(left, n_targets - int(count[group]), unit=unit)
-        # Delete-a-group jackknife (Wolter 2007, section 4.2), shifted so that the mean is the metric itself.
-        pseudo = value + (len(count) - 1) * (without.mean() - without)
-        return Units(pseudo, np.ones(len(count)), "groups" if by == "sequences" else by)
+        return _jackknife(value, without, by)
+
+
+def _jackknife(value: float, without: ArrayLike, by: By) -> Units:
+    """Return the pseudo-values of a metric, from its values without each group of units."""
+    left = np.asarray(without)
+    # Delete-a-group jackknife (Wolter 2007, section 4.2), shifted so that the mean is the metric itself.
+    pseudo = value + (len(left) - 1) * (left.mean() - left)
+    return Units(pseudo, np.ones(len(left)), "groups" if by == "sequences" else by)
 
 
 def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_size: int) -> Evaluation:
@@ -187,8 +231,9 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
     tally = Tally(split, objective)
     try:
         with torch.inference_mode(), float32_products(split.device.type, tf32=True):
-            for chosen in in_batches(split.choose(_order(split)), batch_size):
-                _add_batch(tally, model, split, chosen, objective)
+            for part in split.parts:
+                for chosen in in_batches(part.choose(_order(part)), batch_size):
+                    _add_batch(tally, model, part, chosen, objective)
             return tally.evaluation()
     finally:
         model.train(was_training)
@@ -207,9 +252,9 @@ def _order(split: Split) -> NDArray[np.int64]:
 
 def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, objective: Objective) -> None:
     batch = split.batch(chosen)
-    hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event))
+    hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     unit = split.target_unit(chosen, batch)
-    for target, prediction in model.predict(hidden).items():
+    for target, prediction in model.predict(hidden, batch.targets).items():
         known, (truth, predicted, owner) = batch.at_known(target, prediction, unit)
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
         found = _compared(objective.losses[target], predicted, truth, objective.scale(target), known)
@@ -219,7 +264,14 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
             if candidates.depends_on_history:
                 rows, at = _known_rows(split, chosen, batch, target)
             found = candidates.ranked_by_logits(found, predicted, truth, rows, at)
-        tally.add(target, found, owner, known, n_known)
+        length = None
+        if target in objective.labels:
+            assert isinstance(found, ClassPredictions)
+            found = replace(found, probabilities=predicted.float().softmax(dim=1))
+            length = split.n_events(chosen.numbers)
+            if batch.picks:
+                length = length[split.n_known_targets(target, chosen.numbers) > 0]
+        tally.add(target, found, owner, known, n_known, length)
 
 
 def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tuple[Rows, Rows | None]:

@@ -52,7 +52,7 @@ class Evaluator:
         self, split: Split, objective: Objective, *, batch_size: int, log: Callable[[str], None] = lambda line: None
     ) -> None:
         self._split, self._objective, self._log = split, objective, log
-        self.batch_size = min(batch_size, len(split))
+        self.batch_size = min(batch_size, max(map(len, split.parts)))
 
     def __call__(self, model: Transformer) -> Evaluation:
         """Evaluate.

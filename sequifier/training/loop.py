@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from sequifier.callbacks import Emit
 from sequifier.config.train import TrainConfig
-from sequifier.dataset.batches import Split, in_batches
+from sequifier.dataset.batches import Split, in_steps
 from sequifier.dataset.order import epoch_order
 from sequifier.errors import RunError
 from sequifier.model.device import in_double, sums_device
@@ -120,8 +122,14 @@ def train_epoch(
     """
     spec, progress = config.training_spec, state.progress
     epoch = progress.epoch + 1
-    order = train.choose(epoch_order(len(train), seed=seed, epoch=epoch))
-    n_steps = -(-len(order) // spec.step_size)
+    orders = [
+        part.choose(epoch_order(len(part), seed=seed, epoch=epoch, part=number))
+        for number, part in enumerate(train.parts)
+    ]
+    n_steps = -(-train.n_windows // spec.step_size)
+    # Targets with few windows are in some steps only: then the mean over steps is not the mean over targets.
+    in_parts = [part.windows.n_targets for part in train.parts]
+    scales = [sum(in_parts) / in_part for in_part in in_parts]
     # Sums stay on the device: reading one waits for the step.
     loss_sum = state.epoch_loss = state.epoch_loss.to(sums_device(train.device))
     after_step = calls.hooks.get("after_step")
@@ -129,18 +137,25 @@ def train_epoch(
     calls.emit("stage", stage="training")
     started = time.perf_counter() - progress.training_seconds
     done = progress.steps_in_epoch
-    for number, chosen in enumerate(in_batches(order[done * spec.step_size :], spec.step_size), start=done + 1):
+    for number, chosen in enumerate(in_steps(orders, spec.step_size, done=done), start=done + 1):
         if _steps_used_up(state, config):  # `max_steps` was lowered since the checkpoint
             return
-        loss = train_step(state, train, chosen, objective, config)
-        in_step = int(train.n_targets(chosen.numbers).sum())
-        loss_sum += in_double(loss) * in_step
-        progress.positions += in_step
-        progress.windows += len(chosen)
+        losses = train_step(state, train, chosen, objective, config)
+        for part, windows, loss, scale in zip(train.parts, chosen, losses, scales, strict=True):
+            in_step = int(part.n_targets(windows.numbers).sum())
+            loss_sum += in_double(loss) * (in_step * scale)
+            progress.positions += in_step
+            progress.windows += len(windows)
         progress.step += 1
         progress.steps_in_epoch = number
         if after_step is not None:
-            after_step(epoch=epoch, step=progress.step, loss=loss, model=state.model, optimizer=state.optimizer)
+            after_step(
+                epoch=epoch,
+                step=progress.step,
+                loss=torch.stack(losses).sum(),
+                model=state.model,
+                optimizer=state.optimizer,
+            )
         is_last = number == n_steps or _steps_used_up(state, config)
         if number % spec.log_interval == 0 or is_last:
             _report_step(state, config, calls, n_steps=n_steps, seconds=time.perf_counter() - started)
@@ -185,7 +200,7 @@ def _validate(
             when = "after" if ends_epoch else f"after step {progress.step}, in"
             raise DivergedError(f"the validation loss is {result.metrics['val_loss']} {when} epoch {epoch}")
         is_best = _keep_if_best(state, config, epoch, result)
-    within = progress.steps_in_epoch / -(-len(train) // spec.step_size)
+    within = progress.steps_in_epoch / -(-train.n_windows // spec.step_size)
     entry = {
         "epoch": epoch if ends_epoch else progress.epoch + within,
         **_entry(state, train, result),

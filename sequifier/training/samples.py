@@ -114,6 +114,14 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
     problems = [
         Problem(
             "training_spec.sampling_interval_steps",
+            f"`{target}` belongs to the whole sequence: it is not part of generated events",
+            fix="leave sampling_interval_steps out, or the target",
+        )
+        for target in config.target_positions
+    ]
+    problems += [
+        Problem(
+            "training_spec.sampling_interval_steps",
             f"input column `{column}` is not a target, so generated events cannot be continued",
             fix=f"add `{column}` to target_columns, or leave it out of input_columns",
         )

@@ -1,7 +1,9 @@
 """The splits of a run: finding, reading and checking them, and cutting them into windows."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,10 +15,11 @@ from sequifier.artifacts.shard_folder import content_digest, content_stat
 from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.config.loading.paths import find_input
 from sequifier.config.memory import reading_memory
-from sequifier.config.train import TrainConfig
+from sequifier.config.train import TargetPosition, TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
-from sequifier.dataset.windows import WindowIndex, evaluation_windows, training_windows
+from sequifier.dataset.units import UnitIndex
+from sequifier.dataset.windows import WindowIndex, evaluation_windows, label_windows, training_windows
 from sequifier.errors import ConfigError, DataError, Problem
 
 Digests = dict[tuple[Path, tuple[int, int]], str]
@@ -135,7 +138,7 @@ def padding_warnings(config: TrainConfig, *splits: Events | MappedEvents) -> lis
 
 
 def training_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    """Return the training windows of a split."""
+    """Return the training windows of a split, for targets of events."""
     assert config.seq_length and config.window_stride
     return training_windows(
         events.offsets,
@@ -147,7 +150,7 @@ def training_index(events: Events | MappedEvents, config: TrainConfig, metadata:
 
 
 def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadata: Metadata) -> WindowIndex:
-    """Return the evaluation windows of a split."""
+    """Return the evaluation windows of a split, for targets of events."""
     assert config.seq_length
     spec = config.training_spec
     if spec.evaluation_context == "split":
@@ -165,20 +168,42 @@ def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadat
 
 
 def cut(
-    events: Events | MappedEvents, windows: WindowIndex, config: TrainConfig, metadata: Metadata, device: torch.device
+    events: Events | MappedEvents,
+    index: Callable[[Events | MappedEvents, TrainConfig, Metadata], WindowIndex],
+    config: TrainConfig,
+    metadata: Metadata,
+    device: torch.device,
 ) -> Split:
-    """Return a split with its windows, ready to be gathered into batches."""
+    """Return a split with its windows, ready to be gathered into batches.
+
+    Args:
+        events: of the split.
+        index: returns the windows of targets of events, `training_index` or `evaluation_index`.
+        config: resolved.
+        metadata: of the data.
+        device: of the batches.
+    """
     assert config.input_columns and config.seq_length
     kinds = {column: metadata.kind(column) for column in config.input_columns}
-    return Split(
+    units = None
+    if config.target_positions:  # the same sequences for all targets, those of one event included
+        starts = np.asarray(events.offsets[:-1])
+        units = UnitIndex(starts[np.diff(events.offsets) > events.n_context], "sequences")
+    split = partial(
+        Split,
         events,
-        windows,
         categorical=[column for column, kind in kinds.items() if kind == "categorical"],
         real=[column for column, kind in kinds.items() if kind == "real"],
-        targets=config.target_columns,
         seq_length=config.seq_length,
         device=device,
+        units=units,
     )
+    parts = [(targets, index(events, config, metadata)) for targets in [config.targets_at(None)] if targets]
+    for position in get_args(TargetPosition):
+        if targets := config.targets_at(position):
+            parts.append((targets, label_windows(events, targets[0], every=position == "every")))
+    (targets, windows), *rest = parts
+    return split(windows, targets=targets, others=[split(others, targets=names) for names, others in rest])
 
 
 def check_targets(split: Split, config: TrainConfig, name: str) -> None:
@@ -189,14 +214,19 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
         ConfigError: all classes that it has have the weight 0.
     """
     for target in config.target_columns:
-        if len(split) == 0 or int(split.n_known_targets(target).sum()) == 0:
+        part = split.of(target)
+        if len(part) == 0 or int(part.n_known_targets(target).sum()) == 0:
+            if target in config.target_positions:
+                raise DataError(
+                    f"the {name} split has no sequence with a known `{target}`", fix="add sequences to that split"
+                )
             raise DataError(
                 f"the {name} split has no event of `{target}` to predict",
                 fix="a target needs an event before it and a known value; add events to that split",
             )
         weights = (config.training_spec.class_weights or {}).get(target)
-        if weights is not None and 0 in weights[1:]:
-            counts = split.n_targets_of_class(target, len(weights))
+        if weights is not None and weights != "balanced" and 0 in weights[1:]:
+            counts = part.n_targets_of_class(target, len(weights))
             if not any(count and weight for count, weight in zip(counts[1:], weights[1:], strict=True)):
                 raise ConfigError(
                     [

@@ -1,5 +1,7 @@
 """One optimizer step: the exact gradient of a batch, however it is cut."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,26 +16,38 @@ from sequifier.training.state import TrainState
 FLOAT32 = Precision()
 
 
-def train_step(state: TrainState, train: Split, chosen: Chosen, objective: Objective, config: TrainConfig) -> Tensor:
-    """Take one optimizer step on the windows `chosen`, in `accumulation_steps` nearly equal batches.
+def train_step(
+    state: TrainState, train: Split, chosen: Sequence[Chosen], objective: Objective, config: TrainConfig
+) -> list[Tensor]:
+    """Take one optimizer step on windows of each part of a split, in `accumulation_steps` nearly equal batches.
 
-    The loss is divided by the number of known targets of the whole step, which the index gives beforehand, so the
-    gradient does not depend on how the windows are cut into batches.
+    The loss of a target is divided by the number of its known values in the whole step, which the index gives
+    beforehand, so the gradient does not depend on how the windows are cut into batches.
+
+    Args:
+        state: changed in place.
+        train: the training windows.
+        chosen: windows of each part of `train`.
+        objective: criteria and weights.
+        config: of the run.
 
     Returns:
-        The loss of the step, a scalar on the device.
+        The loss of each part, a scalar on the device; their sum is the loss of the step.
     """
     spec, scaler = config.training_spec, state.precision.scaler
-    divisors = {target: int(train.n_known_targets(target, chosen.numbers).sum()) for target in objective.losses}
     state.optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=train.device)
-    start = 0
-    for size in split_evenly(len(chosen), spec.accumulation_steps):
-        batch = train.batch(chosen[start : start + size])
-        loss = batch_loss(state.model, batch, objective, divisors, state.precision)
-        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-        total = total + loss.detach()
-        start += size
+    losses = []
+    for part, windows in zip(train.parts, chosen, strict=True):
+        divisors = {target: int(part.n_known_targets(target, windows.numbers).sum()) for target in part.targets}
+        total = torch.zeros((), device=train.device)
+        start = 0
+        for size in split_evenly(len(windows), spec.accumulation_steps):
+            batch = part.batch(windows[start : start + size])
+            loss = batch_loss(state.model, batch, objective, divisors, state.precision)
+            (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+            start += size
+        losses.append(total)
     if scaler is not None:
         scaler.unscale_(state.optimizer)
     if spec.gradient_clip is not None:
@@ -44,7 +58,7 @@ def train_step(state: TrainState, train: Split, chosen: Chosen, objective: Objec
         scaler.step(state.optimizer)  # skips the step if a gradient has overflowed
         scaler.update()
     state.schedule.step("batch")
-    return total
+    return losses
 
 
 def batch_loss(
@@ -56,13 +70,13 @@ def batch_loss(
         model: predicts the targets.
         batch: some windows of the step.
         objective: criteria and weights.
-        divisors: number of known targets of the whole step, by target.
+        divisors: number of known values of each target in the whole step.
         precision: number formats of the matrix products.
     """
     with precision.products(precision.linear):
-        hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event))
+        hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     with precision.products(precision.decoder):
-        predictions = model.predict(hidden if precision.decoder != torch.float32 else hidden.float())
+        predictions = model.predict(hidden if precision.decoder != torch.float32 else hidden.float(), batch.targets)
     total = torch.zeros((), device=hidden.device)
     for target, prediction in predictions.items():
         known, (truth, predicted) = batch.at_known(target, prediction.float())

@@ -165,7 +165,8 @@ def prepared(config: TrainConfig) -> Prepared:
 
 def count_step(ready: Prepared) -> Counts:
     """Take two training steps and count what the second one does; the first one allocates the optimizer's state."""
-    chosen = ready.train.choose(np.arange(min(ready.config.training_spec.step_size, len(ready.train))))
+    size = ready.config.training_spec.step_size
+    chosen = [part.choose(np.arange(min(size, len(part)))) for part in ready.train.parts]
     with _backward(ready):
         for _ in range(2):
             counts = Counts()

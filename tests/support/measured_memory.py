@@ -69,7 +69,7 @@ def main(changes: dict[str, Any], training: dict[str, Any], n_classes: int) -> t
     for _ in range(2):
         model.train()
         for _ in range(3):
-            train_step(state, train, train.choose(np.arange(spec.batch_size)), objective, config)
+            train_step(state, train, [train.choose(np.arange(spec.batch_size))], objective, config)
         evaluate(model, valid, objective, batch_size=2 * spec.batch_size)
         state.best_weights = state.weights()
     return peak_memory_bytes(CPU) - before, run_memory(config, shape, has_matrix_unit=False)

@@ -24,14 +24,16 @@ SEQ_LENGTH = 16
 def project(root: Path, lengths: list[int], **fields: Any) -> Path:
     """A preprocessed table; `min_count` leaves rarer classes unknown."""
     draw = random.Random(0)
-    lines = ["sequenceId,itemPosition,item,shop,channel,price,weight"]
+    lines = ["sequenceId,itemPosition,item,shop,channel,price,weight,outcome"]
     for sequence, length in enumerate(lengths):
+        outcome = ("won", "lost")[sequence % 3 == 0]
         for position in range(length):
             classes = (str(int(n * draw.random() ** 2)) for n in N_CLASSES.values())
-            lines.append(f"{sequence},{position},{','.join(classes)},{draw.random():.4f},{draw.random():.4f}")
+            lines.append(f"{sequence},{position},{','.join(classes)},{draw.random():.4f},{draw.random():.4f},{outcome}")
     root.mkdir(exist_ok=True)
     (root / "events.csv").write_text("\n".join(lines) + "\n")
-    values = {"data_path": str(root / "events.csv"), "seq_length": SEQ_LENGTH, **fields}
+    values = {"data_path": str(root / "events.csv"), "seq_length": SEQ_LENGTH}
+    values |= {"selected_columns": ["item", "shop", "channel", "price", "weight"]} | fields
     preprocess(PreprocessConfig.model_validate({"project_root": str(root), **values}), log=quiet)
     return root
 
@@ -46,6 +48,12 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "unknown": project(root / "unknown", [80] * 20, min_count=150),
         "ends": project(
             root / "ends", [draw.randint(3, 30) for _ in range(60)], end_event=["item"], split_method="between_sequence"
+        ),
+        "labels": project(
+            root / "labels",
+            [draw.randint(1, 30) for _ in range(60)],
+            sequence_columns=["outcome"],
+            split_method="between_sequence",
         ),
     }
 
@@ -96,6 +104,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unknown ids": {"data": "unknown"},
     "ends": {"data": "ends", "target_columns": ["item", "price", "shop"]},
     "tied weights": {"model": {"joint_embedding_dim": 64, "tie_weights": ["item"]}},
+    "label": {"data": "labels", "target_columns": ["outcome"]},
+    "label of every event, mapped": {
+        "data": "labels",
+        "target_columns": ["outcome"],
+        "target_positions": {"outcome": "every"},
+        "training": {"load_full_data_to_ram": False},
+    },
+    "label beside 2 targets": {"data": "labels", "target_columns": ["item", "outcome", "price"]},
 }
 
 

@@ -90,7 +90,7 @@ def test_accumulation_gives_the_gradient_of_the_full_batch(
         config = config_of(optimizer={"name": "SGD"}, learning_rate=1.0, gradient_clip=None, **training)
         model = model_of(8)
         before = [weight.detach().clone() for weight in model.parameters()]
-        train_step(state_of(model, config), split, chosen, objective_of(), config)
+        train_step(state_of(model, config), split, [chosen], objective_of(), config)
         return [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
 
     cut = gradients(batch_size=batch_size, accumulation_steps=accumulation, effective_batch_size=effective)
@@ -118,7 +118,7 @@ def test_an_optimizer_step_leaves_the_padding_embedding_at_zero() -> None:
     model, config = model_of(8), config_of(optimizer={"name": "AdamW", "weight_decay": 0.1}, decay_all=True)
     state = state_of(model, config)
     for _ in range(3):
-        train_step(state, split, split.choose(np.arange(len(split))), objective_of(), config)
+        train_step(state, split, [split.choose(np.arange(len(split)))], objective_of(), config)
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     assert [float(table.weight[0].detach().abs().max()) for table in tables] == [0.0]
 

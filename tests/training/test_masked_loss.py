@@ -130,7 +130,7 @@ def gradients(model: Transformer, split: Split, objective: Objective, **training
     before = [weight.detach().clone() for weight in model.parameters()]
     model.train()
     everything = split.choose(np.arange(len(split)))
-    loss = train_step(TrainState(model, optimizer, schedule), split, everything, objective, config)
+    (loss,) = train_step(TrainState(model, optimizer, schedule), split, [everything], objective, config)
     return loss, [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
 
 

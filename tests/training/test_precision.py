@@ -39,7 +39,7 @@ def losses(state: TrainState, config: TrainConfig, steps: int) -> list[float]:
     split = training_split()
     everything = split.choose(np.arange(len(split)))
     state.model.train()
-    return [float(train_step(state, split, everything, objective_of(), config)) for _ in range(steps)]
+    return [float(sum(train_step(state, split, [everything], objective_of(), config))) for _ in range(steps)]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_tf32_products_change_a_validation_loss_by_less_than_1e4() -> None:
     train = split_of(events_of([200] * 10), seq_length=6, evaluation=False)
     state.model.train()
     for _ in range(51):  # as long as the validation loss falls: see docs/decisions/028-products-on-a-gpu.md
-        train_step(state, train, train.choose(np.arange(len(train))), objective_of(), config)
+        train_step(state, train, [train.choose(np.arange(len(train)))], objective_of(), config)
     valid = split_of(events_of([400] * 5, seed=1), seq_length=6, evaluation=True)
 
     def validation_loss() -> float:

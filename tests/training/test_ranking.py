@@ -1,7 +1,7 @@
 """Hit rate, NDCG and MRR at k, against a computation on the logits written by hand: ties, seen items, samples."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -47,10 +47,10 @@ class TableModel:
     def eval(self) -> None: ...
     def train(self, mode: bool) -> None: ...
 
-    def __call__(self, categories: Tensor, reals: Tensor, is_event: Tensor | None) -> Tensor:
+    def __call__(self, categories: Tensor, reals: Tensor, is_event: Tensor | None, *, n_last: int) -> Tensor:
         return reals
 
-    def predict(self, hidden: Tensor) -> dict[str, Tensor]:
+    def predict(self, hidden: Tensor, targets: Collection[str]) -> dict[str, Tensor]:
         return {"item": torch.from_numpy(self.table)[hidden[:, 0].long() + 1]}
 
 

@@ -173,7 +173,7 @@ def test_a_scaled_loss_moves_the_stored_matrix_as_an_unscaled_one_does() -> None
         if scaler is not None:
             scaler.load_state_dict(scaler.state_dict() | {"scale": 256.0})  # no sum overflows
         split = split_of(events_of([40, 30]), seq_length=6, evaluation=False)
-        train_step(state, split, split.choose(np.arange(6)), objective_of(), config)
+        train_step(state, split, [split.choose(np.arange(6))], objective_of(), config)
         moved.append(model.blocks[0].attention.qkv.weight.detach() - before)
     assert (moved[0] - moved[1]).norm() < 0.2 * moved[0].norm()
 

@@ -16,7 +16,13 @@ from sequifier.errors import Problem, did_you_mean
 
 CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1", "calibration_error")
 REAL_METRICS = ("loss", "mae", "rmse")
-HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "mrr", "macro_f1"})
+ORDERING_METRICS = ("auc", "average_precision")
+"""Metrics that compare the sequences of a split with each other."""
+MOST_ORDERED = 100
+"""Largest number of classes with which they are computed, from the probabilities of a whole split."""
+LABEL_METRICS = ("loss", "log_loss", "accuracy", "macro_f1", "calibration_error", "brier", *ORDERING_METRICS)
+"""Metrics of a categorical target that belongs to the whole sequence."""
+HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "mrr", "macro_f1", *ORDERING_METRICS})
 
 RANKING_METRICS = ("hit_rate", "ndcg", "mrr")
 """Metrics of `ranking`, which are followed by the rank up to which they count: `ndcg_10`. Higher is better."""
@@ -73,12 +79,13 @@ def metric_names(kinds: Mapping[str, str], ranking: Mapping[str, Ranking] = Mapp
     """`val_loss`, then `val_<target>_<metric>` of each target.
 
     Args:
-        kinds: target -> "categorical" or "real".
+        kinds: target -> "categorical", "real", or "label" for a categorical one that belongs to the whole sequence.
         ranking: of targets.
     """
+    of_kind = {"categorical": CATEGORICAL_METRICS, "real": REAL_METRICS, "label": LABEL_METRICS}
     names = ["val_loss"]
     for target, kind in kinds.items():
-        metrics = CATEGORICAL_METRICS if kind == "categorical" else REAL_METRICS
+        metrics = of_kind[kind]
         names += [f"val_{target}_{metric}" for metric in metrics]
         if target in ranking:
             names += [f"val_{target}_{metric}" for metric in ranking_metrics(ranking[target].k)]
@@ -98,7 +105,7 @@ def metric_problems(
     Args:
         metric: of the config.
         direction: of the config.
-        kinds: target -> "categorical" or "real".
+        kinds: as of `metric_names`.
         ranking: of targets.
         may_be_sampled: the user accepts a metric among sampled candidates.
     """
@@ -151,7 +158,7 @@ def script_problems(
         metric: of the search.
         direction: of the search.
         scripted: the metrics of the script: name -> direction.
-        kinds: target -> "categorical" or "real".
+        kinds: as of `metric_names`.
         ranking: of targets.
     """
     logged = metric_names(kinds, ranking)

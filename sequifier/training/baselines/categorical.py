@@ -70,7 +70,7 @@ class CategoricalBaselines:
     def _counted(
         self, events: Events | MappedEvents, targets: Targets, source: str, boundary: int, max_order: int
     ) -> NGrams:
-        truth = read(events.columns[self.target], targets.rows)
+        truth = read(events.columns[self.target], targets.truth_rows)
         known = np.flatnonzero(is_known(truth))
         history = _history(events.columns[source], targets[known], boundary, max_order)
         return NGrams(truth[known].astype(np.int64), history, self._n_classes, boundary + 1)
@@ -84,14 +84,23 @@ class CategoricalBaselines:
     ) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets, whose classes `truth` (M,) are known."""
         classes = truth.astype(np.int64)
-        order = self._counts.max_order
-        history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
-        contexts = self._counts.look_up(history, targets.rows - targets.begin)
+        contexts = self._contexts(columns, targets)
         for number, (scores, loss) in enumerate(_loss(self._counts, contexts, classes, criterion)):
             found = scores.predictions(loss)
             if self._candidates is not None:
                 found = self._ranked(self._candidates, found, contexts[: number + 1], classes, targets.rows)
             yield NAMES[number], found
+
+    def dense(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[NDArray[np.float64]]:
+        """Yield the probabilities of all classes by each baseline, (M, K)."""
+        contexts = self._contexts(columns, targets)
+        for order in range(len(contexts)):
+            yield self._counts.dense(contexts[: order + 1])
+
+    def _contexts(self, columns: Mapping[str, Column], targets: Targets) -> list[Rows]:
+        order = self._counts.max_order
+        history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
+        return self._counts.look_up(history, targets.rows - targets.begin)
 
     def _ranked(
         self, candidates: Candidates, found: ClassPredictions, contexts: Sequence[Rows], truth: Rows, rows: Rows

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.batches import Split, rows_from
+from sequifier.dataset.windows import Ahead, label_windows
 from sequifier.metrics.predictions import Predictions
 
 Rows = NDArray[np.int64]
@@ -29,21 +30,28 @@ class Targets:
     """Target positions and the events before them.
 
     Attributes:
-        rows: row of each target, (M,).
+        rows: row after the last event that may be read, (M,): the row of a target of an event.
         first: first row of its sequence that may be read, (M,).
         begin: first row of its window, (M,); if it is below `first`, the window has padding, from which the model sees
             that the sequence begins there.
+        ahead: 1; 0 for targets of whole sequences, whose value is that of the last event.
     """
 
     rows: Rows
     first: Rows
     begin: Rows
+    ahead: Ahead = 1
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, chosen: NDArray[Any] | slice) -> "Targets":
-        return Targets(self.rows[chosen], self.first[chosen], self.begin[chosen])
+        return Targets(self.rows[chosen], self.first[chosen], self.begin[chosen], self.ahead)
+
+    @property
+    def truth_rows(self) -> Rows:
+        """The row that has the true value of each target, (M,)."""
+        return self.rows - 1 + self.ahead
 
     @property
     def n_readable(self) -> Rows:
@@ -77,6 +85,22 @@ def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most:
     return Targets(rows, first, rows - seq_length)
 
 
+def training_labels(
+    events: Events | MappedEvents, target: str, seq_length: int, *, every: bool, at_most: int
+) -> Targets:
+    """Return the training targets that belong to whole sequences.
+
+    Args:
+        events, seq_length, at_most: as of `training_targets`.
+        target: one of them.
+        every: whether they are predicted after every event, or after the last one of a sequence.
+    """
+    windows = label_windows(events, target, every=every)
+    few = slice(None, None, max(-(-len(windows) // at_most), 1))
+    last, first = (rows[few].astype(np.int64) for rows in (windows.last, windows.first))
+    return Targets(last + 1, first, last + 1 - seq_length, windows.ahead)
+
+
 def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
     """Yield the targets of an evaluation split, in parts of about `size`."""
     windows, at_a_time = split.windows, max(size // split.seq_length, 1)
@@ -86,7 +110,9 @@ def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
             for values in (windows.last, windows.first, windows.counted)
         )
         counts = last - counted + 1
-        yield Targets(rows_from(counted, counts), np.repeat(first, counts), np.repeat(last - split.seq_length, counts))
+        after = 1 - windows.ahead
+        rows, begin = rows_from(counted, counts) + after, last + after - split.seq_length
+        yield Targets(rows, np.repeat(first, counts), np.repeat(begin, counts), windows.ahead)
 
 
 def read(column: Column, rows: Rows) -> NDArray[Any]:

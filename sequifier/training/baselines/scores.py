@@ -6,15 +6,23 @@ what the model may read: the input columns, in the events of the target's window
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
+from sequifier.config.train import TargetPosition
 from sequifier.dataset.batches import Split
-from sequifier.training.baselines import categorical, series
-from sequifier.training.baselines.history import evaluated_targets, read, training_targets
+from sequifier.training.baselines import categorical, labels, series
+from sequifier.training.baselines.history import (
+    Targets,
+    evaluated_targets,
+    read,
+    training_labels,
+    training_targets,
+)
 from sequifier.training.evaluate import Evaluation, Objective, Tally
 
 PREFIX = "baseline: "
@@ -24,6 +32,7 @@ _ROWS = 1 << 18
 _FITTED = 1 << 22
 """Training targets on which baselines are fitted; of more targets, blocks spread evenly over the split are used."""
 
+Fitted = categorical.CategoricalBaselines | series.RealBaselines | labels.LabelBaselines
 Variant = tuple[str, int]
 """Name of a baseline and number of its variant; of several variants, the best on the evaluated split counts."""
 
@@ -34,6 +43,7 @@ def baselines(
     objective: Objective,
     n_classes: Mapping[str, int],
     inputs: Sequence[str],
+    positions: Mapping[str, TargetPosition] = MappingProxyType({}),
 ) -> dict[str, Evaluation]:
     """Score the baselines on the targets of `split`.
 
@@ -43,6 +53,7 @@ def baselines(
         objective: criteria and weights of the run.
         n_classes: of categorical columns, including the unknown class.
         inputs: the columns that the model reads.
+        positions: target of whole sequences -> the events from which it is predicted.
 
     Returns:
         Baseline name -> its evaluation, like that of a model. With several targets each row has one method for each
@@ -50,17 +61,25 @@ def baselines(
     """
     reals = [column for column in inputs if column not in n_classes]
     categories = [column for column in inputs if column in n_classes]
-    training = training_targets(train, split.seq_length, at_most=_FITTED)
+    fitted_on = {
+        position: training_targets(train, split.seq_length, at_most=_FITTED)
+        if position is None
+        else training_labels(train, label, split.seq_length, every=position == "every", at_most=_FITTED)
+        for label, position in ((target, positions.get(target)) for target in objective.losses)
+    }
     continued = [target for target in objective.losses if target in reals]
-    with_values = training
-    if real := next((target for target in objective.losses if target not in n_classes), None):
-        with_values = training[np.flatnonzero(is_known(read(train.columns[real], training.rows)))]  # END has none
-    ridge = series.WindowRidge(train, continued, with_values, split.seq_length) if continued else None
+    ridge = None
+    if continued:  # all have a value at the same events
+        with_values = _with_values(train, continued[0], fitted_on[None])
+        ridge = series.WindowRidge(train, continued, with_values, split.seq_length)
+    max_order = min(categorical.MAX_ORDER, split.seq_length)
     scores: dict[str, _Scores] = {}
     for target in objective.losses:
-        fitted: categorical.CategoricalBaselines | series.RealBaselines
-        if target in n_classes:
-            max_order = min(categorical.MAX_ORDER, split.seq_length)
+        fitted: Fitted
+        training = fitted_on[positions.get(target)]
+        if target in objective.labels:
+            fitted = labels.LabelBaselines(train, target, reals, categories, n_classes, training, max_order)
+        elif target in n_classes:
             candidates = objective.candidates.get(target)
             fitted = categorical.CategoricalBaselines(
                 train, target, categories, n_classes, training, max_order, candidates
@@ -72,7 +91,7 @@ def baselines(
                 reals,
                 categories,
                 n_classes,
-                with_values,
+                _with_values(train, target, training),
                 split.seq_length,
                 ridge,
                 objective.scale(target),
@@ -90,29 +109,32 @@ def baselines(
     }
 
 
+def _with_values(train: Events | MappedEvents, target: str, targets: Targets) -> Targets:
+    """Return the targets that have a value; END has none of a real column."""
+    return targets[np.flatnonzero(is_known(read(train.columns[target], targets.truth_rows)))]
+
+
 class _Scores:
     """The sums of all methods on one target."""
 
-    def __init__(
-        self, fitted: categorical.CategoricalBaselines | series.RealBaselines, split: Split, objective: Objective
-    ) -> None:
+    def __init__(self, fitted: Fitted, split: Split, objective: Objective) -> None:
         self.target = fitted.target
         found: dict[Variant, Tally] = {}
         columns, criterion = split.events.columns, objective.losses[self.target]
-        for targets in evaluated_targets(split, _ROWS):
-            truth = read(columns[self.target], targets.rows)
+        for targets in evaluated_targets(split.of(self.target), _ROWS):
+            truth = read(columns[self.target], targets.truth_rows)
             known = np.flatnonzero(is_known(truth))
             targets, truth = targets[known], truth[known]
             if not len(targets):
                 continue
-            unit = torch.from_numpy(split.units.of(targets.rows))
+            unit = torch.from_numpy(split.units.of(targets.truth_rows))
             n_variants: Counter[str] = Counter()
             for name, predictions in fitted.scored(columns, targets, truth, criterion):
                 variant = (name, n_variants[name])
                 n_variants[name] += 1
                 if variant not in found:
                     found[variant] = Tally(split, objective)
-                found[variant].add(self.target, predictions, unit)
+                found[variant].add(self.target, predictions, unit, length=targets.rows - targets.first)
         self.tallies: dict[str, Tally] = {}
         for (name, _), tally in found.items():
             if name not in self.tallies or tally.loss(self.target) < self.tallies[name].loss(self.target):
@@ -128,7 +150,7 @@ def _rows(scores: Mapping[str, _Scores]) -> dict[str, dict[str, str]]:
 
     A target that lacks a method, such as the seasonal mean of a series without seasons, takes the one before it.
     """
-    orders = (categorical.NAMES, series.NAMES)
+    orders = (categorical.NAMES, series.NAMES, labels.NAMES)
     used = [[name for name in order if any(name in found.tallies for found in scores.values())] for order in orders]
     rows = {}
     for number in range(max(len(names) for names in used)):

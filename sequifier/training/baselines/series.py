@@ -124,7 +124,7 @@ class RealBaselines:
         scale: Scale,
     ) -> None:
         self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
-        truth = read(events.columns[target], training.rows).astype(np.float64)
+        truth = read(events.columns[target], training.truth_rows).astype(np.float64)
         self._mean = float(truth.mean())
         self.period: int | None = None
         self._autoregression: tuple[float, float] | None = None

@@ -210,6 +210,7 @@ def _result(
         best_step=progress.best_step,
         last_epoch=progress.epoch,
         metrics=finite(progress.best_metrics),
+        metric_by_length=progress.best_by_length,
         skill=skill(
             progress.best_value,
             [scores[config.metric] for scores in baselines.values() if config.metric in scores],

@@ -52,6 +52,9 @@ class RunResult:
     best_step: int  # optimizer steps at the best evaluation
     last_epoch: int
     metrics: dict[str, float]  # of the best evaluation
+    metric_by_length: dict[
+        str, dict[str, list[float | None]]
+    ]  # label of every event -> metric -> value by events so far
     skill: float | None  # see `metrics.skill`; of the metric that ranks
     curve: list[float]  # that metric after each epoch
     n_targets: dict[str, int]  # evaluated targets of each target column

@@ -102,3 +102,15 @@ def test_probabilities_that_round_to_one_are_still_in_order() -> None:
 
 def test_one_class_has_no_areas() -> None:
     assert Ordering(np.full((3, 2), 0.5), np.ones(3, np.int64), 1).metrics() == {}
+
+
+def test_the_table_has_each_length_up_to_the_longest_shown() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5], [0.2, 0.8], [0.3, 0.7]])
+    found = Ordering(probabilities, np.array([0, 1, 1, 1, 0]), 1, np.array([1, 1, 3, 3, 21])).table()
+    assert found["n"] == [2, None, 2]
+    assert found["log_loss"] == pytest.approx([-np.log(0.9 * 0.6) / 2, None, -np.log(0.5 * 0.8) / 2])
+    assert found["accuracy"] == [1, None, 0.5], "a tie counts against the truth"
+    assert found["auc"] == [1, None, None] and found["average_precision"] == [1, None, None]
+    every = Ordering(probabilities, np.array([0, 1, 1, 1, 0]), 1, np.array([1, 1, 3, 3, 21]))
+    assert every.n_left_out == 2
+    assert Ordering(probabilities, np.array([0, 1, 1, 1, 0]), 1, np.full(5, 30)).table() == {}

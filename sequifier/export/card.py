@@ -197,6 +197,14 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     ]
     yield from table(["metric", "model", *map(text, baselines)], rows)
     yield ""
+    if version.name == "best":
+        for target, found in checkpoint.content["progress"].get("best_by_length", {}).items():
+            yield f"{code(target)} by the number of events so far:"
+            yield ""
+            columns = (map(_number, values) for values in found.values())
+            by_events = [[str(number), *row] for number, row in enumerate(zip(*columns, strict=True), start=1)]
+            yield from table(["events", *found], by_events)
+            yield ""
     value = version.metrics.get(config.metric)
     known = [scores[config.metric] for scores in baselines.values() if config.metric in scores]
     if not known or value is None:

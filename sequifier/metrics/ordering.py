@@ -18,6 +18,8 @@ from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
+LONGEST_SHOWN = 20
+"""Largest number of events of a prefix whose metrics are stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,35 @@ class Ordering:
         n_values = has_value.sum(axis=0)
         total = np.where(has_value, areas, 0.0).sum(axis=0)
         return np.where(n_values > 0, total / np.maximum(n_values, 1), np.nan), count
+
+    @property
+    def n_left_out(self) -> int:
+        """Number of lengths at which one class is left, so that the areas have no value."""
+        return int(np.isnan(self.by_length("auc")[0]).sum())
+
+    def table(self, longest: int = LONGEST_SHOWN) -> dict[str, list[float | None]]:
+        """Return metrics at each length from 1 to `longest`, as far as there are predictions; None: no value.
+
+        `n` is the number of predictions.
+        """
+        of_truth = np.take_along_axis(self.probabilities, self.truth[:, None], axis=1)[:, 0].astype(np.float64)
+        rank = (self.probabilities >= of_truth[:, None]).sum(axis=1)  # a tie counts against the truth
+        tiny = np.finfo(np.float32).tiny
+        n = _total(self._group, self.n_groups, None)
+        found = {
+            "n": n,
+            "log_loss": _total(self._group, self.n_groups, None, -np.log(np.maximum(of_truth, tiny))) / n,
+            "accuracy": _total(self._group, self.n_groups, None, (rank == 1).astype(np.float64)) / n,
+            **{name: self.by_length(name)[0] for name in ORDERING_METRICS},
+        }
+        places = {int(length): place for place, length in enumerate(self.lengths) if length <= longest}
+        return {
+            name: [
+                _or_none(values[places[length]]) if length in places else None for length in range(1, max(places) + 1)
+            ]
+            for name, values in found.items()
+            if places
+        }
 
     @cached_property
     def lengths(self) -> Integers:
@@ -160,6 +191,10 @@ def _total(group: Integers, n_groups: int, kept: NDArray[np.bool_] | None, value
     """Sum values, or count the entries `kept`, by group, (G,)."""
     found: Floats = np.bincount(group, weights=kept if values is None else values, minlength=n_groups).astype(float)
     return found
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

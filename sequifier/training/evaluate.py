@@ -49,6 +49,10 @@ class Objective:
         return None
 
 
+ByLength = dict[str, list[float | None]]
+"""Metric -> its value at each number of events from 1; None: it has none."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The result of a pass over a split."""
@@ -58,6 +62,7 @@ class Evaluation:
     n_targets: dict[str, int]  # number of known targets of each target column
     units: dict[str, Units]  # val_loss and the metric that ranks runs, by sampling unit
     predicted_classes: dict[str, Tensor]  # categorical target -> number of predictions of each class, (K,) float64
+    by_length: dict[str, ByLength] = field(default_factory=dict)  # label that is predicted from prefixes -> its metrics
 
     @property
     def scores(self) -> dict[str, float]:
@@ -149,6 +154,8 @@ class Tally:
                 values["n_unknown"] = float(n_unknown)
             if (ordering := orderings.get(target)) is not None:
                 values |= ordering[0].metrics()
+                if objective.labels[target].by_length:
+                    values["n_lengths_left_out"] = float(ordering[0].n_left_out)
             metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
             total += objective.weights[target] * values["loss"]
         units = {"val_loss": self._loss_units(n_targets)}
@@ -166,9 +173,13 @@ class Tally:
             for target, sums in self._sums.items()
             if "class_predicted" in sums.by_name
         }
-        return Evaluation(
-            {"val_loss": total, **metrics}, float("nan") if error is None else error, n_targets, units, predicted
-        )
+        by_length = {
+            target: found[0].table()
+            for target, found in orderings.items()
+            if found is not None and objective.labels[target].by_length
+        }
+        error = float("nan") if error is None else error
+        return Evaluation({"val_loss": total, **metrics}, error, n_targets, units, predicted, by_length)
 
     def _loss_units(self, n_targets: Mapping[str, int]) -> Units:
         """Return the sums of val_loss by unit."""

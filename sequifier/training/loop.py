@@ -206,6 +206,8 @@ def _validate(
         **_entry(state, train, result),
         "seconds": {"training": progress.training_seconds, "validation": time.perf_counter() - began},
     }
+    if result.by_length:
+        entry["metric_by_length"] = result.by_length
     if spec.class_share_log_columns:
         entry["class_shares"] = {target: _class_shares(result, target) for target in spec.class_share_log_columns}
     if ends_epoch:
@@ -251,6 +253,7 @@ def _keep_if_best(state: TrainState, config: TrainConfig, epoch: int, result: Ev
         return False
     progress.best_epoch, progress.best_step, progress.best_value = epoch, progress.step, value
     progress.best_metrics = {**result.metrics, "standard_error": result.standard_error}
+    progress.best_by_length = result.by_length
     state.best_weights = state.weights()
     state.best_units = result.units
     return True

@@ -306,6 +306,7 @@ def test_the_card_calls_the_model_that_it_describes(root: Path, end_to_end: bool
     assert sequifier("export", "tiny", "--card").returncode == 0
     card = (root / "models" / "tiny-card.md").read_text()
     assert "Predicts `activity` of the next event and `outcome`, `total` of the whole sequence from" in card
+    assert "`outcome` by the number of events so far:" in card and "| 6 |" in card
     (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

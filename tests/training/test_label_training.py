@@ -193,6 +193,12 @@ def test_an_evaluation_predicts_each_label_from_its_last_events() -> None:
     ordering = Ordering(probability.numpy(), truth, 2, np.array(rows) - begin + 1).metrics()
     assert {name: found[f"val_outcome_{name}"] for name in ordering} == pytest.approx(ordering, rel=1e-4)
     assert set(ordering) == {"auc", "average_precision"}
+    by_length = evaluated(model, events).by_length
+    assert set(by_length) == {"outcome"}
+    length = np.array(rows) - begin + 1
+    assert by_length["outcome"]["n"] == np.bincount(length)[1:].tolist()
+    of_first = -probability[np.flatnonzero(length == 1), truth[length == 1]].log().mean()
+    assert by_length["outcome"]["log_loss"][0] == pytest.approx(of_first.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_outcome_auc", "val_outcome_average_precision"])

@@ -119,6 +119,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     with _shared_by_all_runs():
         metadata = _metadata(config, data)
     config = resolve(config, metadata)
+    _check_end_to_end(config, metadata)
     if config.training_spec.sampling_interval_steps is not None:
         check_sampling(metadata, config, config.training_spec.sampling_prompt)
     with _shared_by_all_runs():
@@ -272,6 +273,16 @@ def _metadata(config: TrainConfig, data: str | None) -> Metadata:
     if data is not None:
         check_planned(metadata, data, path)
     return metadata
+
+
+def _check_end_to_end(config: TrainConfig, metadata: Metadata) -> None:
+    """Raise ConfigError where a graph from raw values would have to compute columns from dates."""
+    used = {*(config.input_columns or metadata.input_columns), *config.target_columns}
+    computed = [column for column in metadata.sequifier.derived if column in used]
+    if config.export_end_to_end and computed:
+        what = f"the graph cannot compute {', '.join(computed)} from dates"
+        fix = "leave it out: `infer` with read_format: raw computes them"
+        raise ConfigError([Problem("export_end_to_end", what, fix=fix)])
 
 
 def _check_weights_fit(shape: Architecture) -> None:

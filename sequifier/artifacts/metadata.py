@@ -18,10 +18,12 @@ from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.labels import read_summary, write_summary
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.read_file import read_json
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import END, FillNull, SplitMethod, Transform
+from sequifier.config.time_features import TimeUnit
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
 FORMAT_VERSION = 1
@@ -70,11 +72,12 @@ _FILLS: Mapping[str, tuple[str, ...]] = {
 _FILL_NUMBERS: Mapping[str, tuple[type, ...]] = {"Float64": (int, float), "Int64": (int,), "String": (), "Boolean": ()}
 
 
-LEFT_OUT_WHERE_EMPTY = ("sequence_columns", "split_options", "end_event")
-"""Keys that are not written where they are empty: earlier releases, which refuse unknown keys, can read the file."""
+LEFT_OUT_AS_DEFAULT = ("sequence_columns", "split_options", "end_event", *TimeRules.model_fields)
+"""Keys that are not written where they have their default: earlier releases, which refuse unknown keys, can read the
+file."""
 
 
-class SequifierMetadata(StrictModel):
+class SequifierMetadata(TimeRules):
     """The part of the metadata that v1 did not have. Lists have one entry per split, in order."""
 
     format_version: int = FORMAT_VERSION
@@ -169,6 +172,11 @@ class Metadata(StrictModel):
         """Hash of the content of the data set: 16 hexadecimal digits."""
         return self.sequifier.fingerprint
 
+    @property
+    def input_columns(self) -> list[str]:
+        """The columns that a model may read: all but those that are unknown when their event is."""
+        return [column for column in self.columns if column not in self.sequifier.target_only_columns]
+
     def kind(self, column: str) -> ColumnType:
         """Return whether a column is categorical or real.
 
@@ -184,7 +192,8 @@ class Metadata(StrictModel):
     def scale(self, column: str) -> Scale:
         """Return how the values of a real column are standardised."""
         statistics = self.selected_columns_statistics[column]
-        return Scale(statistics["mean"], statistics["std"], self.sequifier.reading.transforms.get(column))
+        transform = self.sequifier.reading.transforms.get(column)
+        return Scale(statistics["mean"], statistics["std"], transform, self.sequifier.seconds_per_unit(column))
 
     @property
     def end_ids(self) -> dict[str, int]:
@@ -221,8 +230,9 @@ def data_fingerprint(
     column_hashes: Sequence[Mapping[str, str]],
     sequence_columns: Sequence[str] = (),
     transforms: Mapping[str, str] | None = None,
+    time_unit: TimeUnit = "seconds",
 ) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of all data that a model's weights depend on."""
+    """Return 16 hexadecimal digits of the SHA-256 of all data that a model's weights or metrics depend on."""
     content: dict[str, Any] = {
         "columns": list(columns),
         "id_maps": {column: dict(ids) for column, ids in id_maps.items()},
@@ -233,6 +243,8 @@ def data_fingerprint(
         content["transforms"] = dict(transforms)
     if sequence_columns:  # as targets they are trained differently from other columns
         content["sequence_columns"] = list(sequence_columns)
+    if time_unit != TimeRules().time_unit:
+        content["time_unit"] = time_unit
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -299,9 +311,10 @@ def summarise_metadata(metadata: Metadata, path: Path) -> None:
 
 def _without_labels(metadata: Metadata) -> dict[str, Any]:
     content = metadata.model_dump(exclude={"id_maps"})
-    for key in LEFT_OUT_WHERE_EMPTY:
-        if not content["sequifier"][key]:
-            del content["sequifier"][key]
+    ours = content["sequifier"]
+    for key in LEFT_OUT_AS_DEFAULT:
+        if ours[key] == SequifierMetadata.model_fields[key].get_default(call_default_factory=True):
+            del ours[key]
     return content
 
 
@@ -362,6 +375,7 @@ def read_metadata(path: Path) -> Metadata:
         metadata.sequifier.column_hashes,
         metadata.sequence_columns,
         metadata.sequifier.reading.transforms,
+        metadata.sequifier.time_unit,
     )
     if found != metadata.fingerprint:
         raise DataError(

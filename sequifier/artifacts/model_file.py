@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from sequifier import __version__
 from sequifier.artifacts.atomic import atomic_path
+from sequifier.artifacts.events import POSITION
 from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.read_file import parse_json, wrap_read_errors
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, architecture_from_json
 from sequifier.errors import ModelError
@@ -57,6 +59,7 @@ class ModelFile:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     reading: RawValueRules  # rules for raw values before the encoding
+    time: TimeRules  # columns that are computed from dates
     end_to_end: bool = False  # takes raw values and returns labels and original units
     has_dropout: bool = False  # drops activations unless its ratio is 0
     has_checksum: bool = True  # False for files of older versions
@@ -64,7 +67,8 @@ class ModelFile:
     def scale(self, column: str) -> Scale:
         """Return how the values of a real column are standardised."""
         statistics = self.statistics[column]
-        return Scale(statistics["mean"], statistics["std"], self.reading.transforms.get(column))
+        transform = self.reading.transforms.get(column)
+        return Scale(statistics["mean"], statistics["std"], transform, self.time.seconds_per_unit(column))
 
     @property
     def sequence_columns(self) -> list[str]:
@@ -73,8 +77,33 @@ class ModelFile:
         return [column for column in self.architecture.input_columns if column in named]
 
     @property
+    def predicts_times(self) -> bool:
+        """Whether the times of generated events are known: the model predicts the time between positions."""
+        return any(
+            column.feature == "gap" and column.date_column == POSITION
+            for target in self.architecture.targets
+            if (column := self.time.derived.get(target.name))
+        )
+
+    @property
+    def clocked(self) -> list[str]:
+        """The columns of generated events that follow from their times, where these are known."""
+        if not self.predicts_times:
+            return []
+        inputs = self.architecture.input_columns
+        used = dict.fromkeys([*inputs, *(target.name for target in self.architecture.targets)])
+        of_positions = [
+            column for name in used if (column := self.time.derived.get(name)) and column.date_column == POSITION
+        ]
+        return [
+            column.name
+            for column in of_positions
+            if column.categories or (column.feature == "since_first" and column.name in inputs)
+        ]
+
+    @property
     def not_generated(self) -> list[str]:
-        """The input columns that generated events have no value of."""
+        """The input columns that generated events have no value of, unless it follows from their times (`clocked`)."""
         known = {*self.sequence_columns, *(target.name for target in self.architecture.targets)}
         return [column for column in self.architecture.input_columns if column not in known]
 
@@ -259,11 +288,13 @@ def model_file(
         found = int(format_version) if format_version.isascii() and format_version.isdigit() else format_version
         check_format(found, FORMAT_VERSION, "the model", path, error=ModelError)
     try:
+        data = _map(properties, "data")
         file = ModelFile(
             version=properties["sequifier_version"],
             architecture=architecture_from_json(parse_json(properties["architecture"])),
             **{key: _map(properties, key) for key in _PLAIN},
             reading=RawValueRules.model_validate_json(properties.get("reading", "{}")),
+            time=TimeRules.model_validate({key: data[key] for key in TimeRules.model_fields if key in data}),
             inputs=inputs,
             outputs=outputs,
             end_to_end=END_TO_END in properties,

@@ -27,19 +27,21 @@ class Scale:
         mean: mean of the training values, after the transform.
         std: their standard deviation.
         transform: what is applied before standardisation.
+        unit: the unit of predictions and errors, in original units: 3600 where seconds are shown in hours.
     """
 
     mean: float = 0.0
     std: float = 1.0
     transform: Transform | None = None
+    unit: float = 1.0
 
     def standardised(self, values: Array) -> Array:
         """Return z of values in original units."""
         return (transformed(values, self.transform) - self.mean) / self.std
 
     def original(self, z: Array) -> Array:
-        """Return values in original units; of a log1p column they are never negative, whatever z is."""
-        return restored(z * self.std + self.mean, self.transform)
+        """Return values in multiples of `unit`; of a log1p column they are never negative, whatever z is."""
+        return restored(z * self.std + self.mean, self.transform) / self.unit
 
     def error(self, predicted: Array, truth: Array) -> Array:
         """Return predicted less true values, in units of `error_unit`; both are given as z."""
@@ -49,8 +51,8 @@ class Scale:
 
     @property
     def error_unit(self) -> float:
-        """The unit of `error`, in original units: the standard deviation, where z is linear in them."""
-        return self.std if self.transform is None else 1.0
+        """The unit of `error`, in multiples of `unit`: the standard deviation, where z is linear in the values."""
+        return self.std / self.unit if self.transform is None else 1.0
 
     @property
     def lowest(self) -> float:

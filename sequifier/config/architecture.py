@@ -132,6 +132,9 @@ class Schema(Protocol):
     def columns(self) -> Sequence[str]: ...
 
     @property
+    def input_columns(self) -> Sequence[str]: ...
+
+    @property
     def n_classes(self) -> Mapping[str, int]: ...
 
     @property
@@ -154,10 +157,19 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         for column in columns
         if column not in metadata.columns
     ]
+    problems += [
+        Problem(
+            "input_columns",
+            f"`{column}` is not known before its sequence has ended, so it may only be a target",
+            fix="leave it out of input_columns",
+        )
+        for column in config.input_columns or ()
+        if column in metadata.columns and column not in metadata.input_columns
+    ]
     if problems:
         raise ConfigError(problems)
 
-    inputs = config.input_columns or metadata.columns
+    inputs = config.input_columns or metadata.input_columns
     categorical = [column for column in inputs if metadata.kind(column) == "categorical"]
     real = [column for column in inputs if metadata.kind(column) == "real"]
     targets = [

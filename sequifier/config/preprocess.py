@@ -7,6 +7,7 @@ from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_valida
 
 from sequifier.config.base import NO_UNIT, DistinctColumns, DistinctNames, ProjectConfig, about, list_of_one
 from sequifier.config.sequence_table import SequenceTable
+from sequifier.config.time_features import TimeFeatures, TimeUnit, TimeZone
 
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
@@ -154,6 +155,41 @@ class PreprocessConfig(ProjectConfig):
             interacts="target_columns of train, which should have one of them; autoregression_extra_steps of infer",
             change="when the end of a sequence is part of the question: cases, sessions, visits",
             synonyms="eos eos_token end_of_sequence end_token end_of_case stop_token terminal_event",
+        ),
+    )
+    time_features: TimeFeatures | dict[str, TimeFeatures] = Field(
+        default_factory=list,
+        description="Columns to compute from dates, stored after selected_columns. From position_column: `gap` "
+        "(`time_gap`: seconds since the event before), `since_first`, `hour` (0 to 23), `weekday` (Monday is 0), "
+        "`day`, `month`, and `remaining` (seconds until the last event of the sequence; a target only). A map by "
+        "column computes the same from other dates, and `until` (`due_date_until`: seconds from the event, negative "
+        "for the past): `{date: [gap, hour], due_date: [until]}`.",
+        json_schema_extra=about(
+            interacts="position_column, which must have dates; time_zone, time_unit; a column in the map is no feature "
+            "itself",
+            change="when the time between events or the time of day matters, or is to be predicted",
+            synonyms="date_features datetime_features calendar_features time_delta timedelta inter_event_time",
+        ),
+    )
+    time_zone: TimeZone | None = Field(
+        None,
+        description="Time zone (Europe/Berlin) of dates without an offset from UTC, and of hours, weekdays, days and "
+        "months; null: UTC. Positions are stored in UTC. A time that occurs twice when clocks are set back is the "
+        "earlier one.",
+        json_schema_extra=about(
+            interacts="position_column and time_features, whose dates it applies to; split_at",
+            change="when hours and weekdays should be those of the place where events happen",
+            synonyms="timezone tz",
+        ),
+    )
+    time_unit: TimeUnit = Field(
+        "seconds",
+        description="Unit in which times are predicted and errors of them are reported.",
+        json_schema_extra=about(
+            unit=NO_UNIT,
+            interacts="time_features: gap, since_first, remaining and until, as targets",
+            change="to days when gaps are days",
+            synonyms="unit",
         ),
     )
     split_ratios: list[Ratio] = Field(
@@ -449,6 +485,9 @@ class PreprocessConfig(ProjectConfig):
         "fill_null",
         "end_event",
         "transforms",
+        "time_features",
+        "time_zone",
+        "time_unit",
         "split_order",
         "split_overlap",
     )
@@ -485,6 +524,26 @@ class PreprocessConfig(ProjectConfig):
                 "raise text_sequence_length"
             )
         return seq_length
+
+    @field_validator("time_features")
+    @classmethod
+    def _dates_are_no_keys(cls, features: Any, info: ValidationInfo) -> Any:
+        position = info.data.get("position_column")
+        if isinstance(features, dict) and (key := info.data.get("sequence_column")) in features:
+            raise ValueError(f"{key!r} is the sequence_column; name columns of dates")
+        if "until" in (features.get(position, ()) if isinstance(features, dict) else features):
+            raise ValueError(
+                f"until is the time from an event to another date, so the positions ({position}) have none; name the "
+                "column of the other date, for example {due_date: [until]}"
+            )
+        if isinstance(features, dict) and {"time", position} <= features.keys() and position != "time":
+            raise ValueError(f"the columns of 'time' would have the names of those of the positions ({position})")
+        for column in info.data.get("selected_columns") or ():
+            if isinstance(features, dict) and column in features and column != position:
+                raise ValueError(
+                    f"{column!r} is in selected_columns too, but dates are no feature themselves; leave it out there"
+                )
+        return features
 
     @field_validator("position_column")
     @classmethod
@@ -599,11 +658,6 @@ class PreprocessConfig(ProjectConfig):
     def strides(self, n_splits: int) -> list[int]:
         """Return the stride of each split, in events."""
         return self.stride_by_split or [self.seq_length] * n_splits
-
-    @property
-    def column_transforms(self) -> dict[str, Transform]:
-        """The columns that have a transform."""
-        return {column: transform for column, transform in self.transforms.items() if transform != "none"}
 
     @property
     def uses_ratios(self) -> bool:

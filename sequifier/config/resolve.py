@@ -44,6 +44,9 @@ class DataSchema(Protocol):
     def columns(self) -> list[str]: ...
 
     @property
+    def input_columns(self) -> list[str]: ...
+
+    @property
     def n_classes(self) -> Mapping[str, int]: ...
 
     @property
@@ -73,7 +76,7 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
     labels = [target for target in config.target_columns if target in data.sequence_columns]
     positions: dict[str, TargetPosition] = {target: config.target_positions.get(target, "last") for target in labels}
     problems = [*_label_problems(config, data, labels)]
-    inputs = config.input_columns or [column for column in data.columns if column not in labels]
+    inputs = config.input_columns or [column for column in data.input_columns if column not in labels]
     config = config.model_copy(update={"target_positions": positions, "input_columns": inputs})
     try:
         architecture(config, data)

@@ -179,7 +179,7 @@ class SearchFields(ProjectConfig):
     read_format: EventFormat | None = _as_in_training("read_format")
     input_columns: Annotated[list[Columns | None], ValuesOf(TrainConfig, "input_columns", searched=True)] = Field(
         [None],
-        description="Sets of input columns to try; null: all columns. A flat list of names is one set.",
+        description="Sets of input columns to try; null: all that may be inputs. A flat list of names is one set.",
         json_schema_extra=about(
             interacts="column_types, which has one map for each set where it is given",
             change="to find out which columns help",

@@ -103,7 +103,7 @@ class TrainConfig(ProjectConfig):
     )
     input_columns: DistinctColumns | None = Field(
         None,
-        description="Columns that the model reads; null: all columns.",
+        description="Columns that the model reads; null: all that may be inputs.",
         json_schema_extra=about(
             interacts="model_spec.feature_embedding_dims, which names each of them; target_columns need not be among "
             "them",

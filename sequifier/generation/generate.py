@@ -1,14 +1,15 @@
 """Autoregression: predict the next event, append it to the window, predict the event after it.
 
 The model is any callable, so an ONNX session and a torch module generate alike. It must predict every column that it
-reads, except those that belong to the whole sequence, which keep their value.
+reads, except those that belong to the whole sequence, which keep their value, and those that follow from the times of
+events.
 All sequences of a batch advance together; a sequence that has all its events, or its END, leaves the batch.
 Shapes: S sequences, B sequences of a batch, L seq_length, P prediction_length, K known classes, M generated events.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,12 @@ Array = NDArray[Any]
 Predict = Callable[[Mapping[str, Array], Array, Sequence[str]], Mapping[str, Array]]
 """(column -> (B, L) ids or standardised values, aligned on the last event; (B,) how many of the last steps are events;
 names of outputs) -> output -> (B, P, K + 1) probabilities by id or (B, P) values; the last of P is the next event."""
+
+POSITION = "itemPosition"
+"""Key of the times of generated events among the results."""
+
+NO_TIME = np.iinfo(np.int64).max
+"""The time of an END."""
 
 _STEPS_TOGETHER = 32
 """Steps whose random numbers are computed in one call, which takes less time."""
@@ -45,6 +52,34 @@ class Generated:
     lowest: float = -np.inf
 
 
+class RunningClock(Protocol):
+    """The times of the sequences of a batch, while events are generated."""
+
+    def advance(self, values: Mapping[str, Array]) -> tuple[Array, Mapping[str, Array]]:
+        """Move to the next event of the first sequences.
+
+        Args:
+            values: target -> (n,) generated ids or standardised values.
+
+        Returns:
+            The time of each event, (n,) int64, and the columns that follow from it, (n,) each.
+        """
+
+    def keep(self, kept: NDArray[np.int64]) -> None:
+        """Continue with these sequences only."""
+
+
+class Clock(Protocol):
+    """Computes the columns of generated events that follow from their times."""
+
+    @property
+    def columns(self) -> Collection[str]:
+        """These columns."""
+
+    def start(self, chosen: NDArray[np.int64]) -> RunningClock:
+        """Return the clock of some sequences, at their last known event."""
+
+
 @dataclass(frozen=True)
 class Histories:
     """The events that sequences are continued from.
@@ -54,12 +89,14 @@ class Histories:
         n_events: (S,) how many of the last positions are events, at least one.
         numbers: (S,) the numbers of the sequences, which select their random numbers.
         kept: columns with one value for the whole sequence; generated events have that of the last event.
+        clock: computes the columns that follow from the times of events; None: there are none.
     """
 
     columns: Mapping[str, Array]
     n_events: NDArray[np.int64]
     numbers: NDArray[np.int64]
     kept: Collection[str] = ()
+    clock: Clock | None = None
 
 
 def generate(
@@ -87,11 +124,13 @@ def generate(
         keep_probabilities: also return the probabilities of the categorical targets.
 
     Returns:
-        Target -> (M,) ids or standardised values, sequence after sequence; categorical target -> (M, K + 1) the model's
-        probabilities, before any rule; and (S,) the numbers of generated events, whose sum is M. The last one may be an
-        END: all targets with that class have it there, and the others no value (id -1, or NaN).
+        Target -> (M,) ids or standardised values, sequence after sequence, and with a clock itemPosition -> (M,) times;
+        categorical target -> (M, K + 1) the model's probabilities, before any rule; and (S,) the numbers of generated
+        events, whose sum is M. The last one may be an END: all targets with that class have it there, and the others no
+        value (id -1, NaN, or NO_TIME).
     """
-    known = {*histories.kept, *(target.name for target in targets)}
+    clock = histories.clock
+    known = {*histories.kept, *(target.name for target in targets), *(clock.columns if clock else ())}
     missing = [name for name in histories.columns if name not in known]
     if missing:
         raise ValueError(f"input {missing[0]!r} is not predicted, so it has no value in the generated events")
@@ -102,6 +141,8 @@ def generate(
         target.name: np.empty(int(n_steps.sum()), np.float32 if target.rules is None else np.int64)
         for target in targets
     }
+    if clock is not None:
+        results[POSITION] = np.empty(int(n_steps.sum()), np.int64)
     probabilities: dict[str, Array] = {}
     n_generated = n_steps.copy()
     for start in range(0, len(order), batch_size):
@@ -111,6 +152,8 @@ def generate(
             chosen = chosen[: np.searchsorted(-n_steps[chosen], -(step + 1), side="right")]
             places = first[chosen] + step
             found, ends = steps.advance(step, len(chosen))
+            if steps.times is not None:
+                results[POSITION][places] = steps.times
             for target, values, probability in found:
                 results[target.name][places] = values
                 if keep_probabilities and target.rules is not None:
@@ -149,6 +192,8 @@ class _Steps:
         self._predict, self._targets, self._seed = predict, targets, seed
         self._outputs = [target.output for target in targets]
         self._numbers, self._n_events = histories.numbers[chosen], histories.n_events[chosen]
+        self._clock = histories.clock.start(chosen) if histories.clock else None
+        self.times: Array | None = None  # of the events of the last step, (n_active,)
         self._random: dict[int, NDArray[np.float64]] = {}
         self._buffers: dict[str, Array] = {}
         for name, history in histories.columns.items():
@@ -163,6 +208,8 @@ class _Steps:
         self._numbers, self._n_events = self._numbers[kept], self._n_events[kept]
         self._random = {stream: numbers[:, kept] for stream, numbers in self._random.items()}
         self._buffers = {name: buffer[kept] for name, buffer in self._buffers.items()}
+        if self._clock is not None:
+            self._clock.keep(kept)
 
     def advance(self, step: int, n_active: int) -> tuple[list[tuple[Generated, Array, Array]], NDArray[np.bool_]]:
         """Predict one event of the first sequences.
@@ -186,16 +233,22 @@ class _Steps:
                 values = choose(prediction, target.rules, self._uniforms(stream, step)[:n_active])
             elif target.lowest > -np.inf:
                 values = np.maximum(prediction, np.float32(target.lowest))  # as the event is that is returned
-            if target.name in self._buffers:
-                self._buffers[target.name][:n_active, self._length + step] = values
             if target.end is not None:
                 ends |= values == target.end
             results.append((target, values, prediction))
+        found: dict[str, Array] = {target.name: values for target, values, _ in results}
+        if self._clock is not None:
+            self.times, following = self._clock.advance(found)
+            found |= following
+        for name in self._buffers.keys() & found.keys():
+            self._buffers[name][:n_active, self._length + step] = found[name]
+        results = [(target, found[target.name], prediction) for target, _, prediction in results]
         if ends.any():
             results = [
                 (target, np.where(ends, _at_end(target), values).astype(values.dtype), prediction)
                 for target, values, prediction in results
             ]
+            self.times = None if self.times is None else np.where(ends, NO_TIME, self.times)
         return results, ends
 
     def _uniforms(self, stream: int, step: int) -> NDArray[np.float64]:

@@ -6,7 +6,9 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from sequifier.artifacts.events import POSITION
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Target
 from sequifier.config.inference import InferConfig
@@ -246,10 +248,14 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
             f"autoregression: the model predicts {', '.join(labels)} of whole sequences, which is not generated",
             "use a model whose targets are those of events",
         )
-    if config.autoregression and file.not_generated:
+    missing = [name for name in file.not_generated if name not in file.clocked]
+    if config.autoregression and missing:
+        gap = DerivedColumn(POSITION, "gap").name
+        of_time = gap in file.time.derived and any(name in file.time.derived for name in missing)
         yield (
-            f"autoregression: the model reads {', '.join(file.not_generated)}, which it does not predict",
-            "use a model whose input_columns are all among its target_columns",
+            f"autoregression: the model reads {', '.join(missing)}, which it does not predict",
+            "use a model whose input_columns are all among its target_columns"
+            + (f"; hours, weekdays and the like follow where it predicts {gap}" if of_time else ""),
         )
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.config.architecture import EMBEDDING, Architecture
-from sequifier.generation.generate import Generated, Histories, choose, generate
+from sequifier.generation.generate import POSITION, Generated, Histories, choose, generate
 from sequifier.generation.samplers import Rules
 from sequifier.generation.streams import uniforms
+from sequifier.inference.clock import TimeClock
 from sequifier.inference.runtime import Model
 from sequifier.inference.windows import Continuations, Windows
 
@@ -83,6 +84,7 @@ class Chunk:
         probabilities: categorical target -> probabilities of ids 0 to K, (M, K + 1).
         embedding: (M, D).
         n_unended: number of sequences that were continued without an END.
+        times: instants of generated events, where the model predicts the time between them, (M,).
     """
 
     sequence: Array
@@ -92,6 +94,7 @@ class Chunk:
     probabilities: dict[str, Array] = field(default_factory=dict)
     embedding: Array | None = None
     n_unended: int = 0
+    times: Array | None = None
 
 
 def run_windows(
@@ -141,9 +144,9 @@ def run_windows(
 
 
 def run_continuations(
-    model: Model, events: Events, starts: Continuations, request: Request, *, first_number: int
+    model: Model, events: Events, starts: Continuations, request: Request, clock: TimeClock | None, *, first_number: int
 ) -> Iterator[Chunk]:
-    """Generate events from `starts` on; the other arguments are those of `run_windows`."""
+    """Generate events from `starts` on, with their times where there is a clock; for the rest see `run_windows`."""
     shape = request.architecture
     targets = [
         Generated(name, target.output_names[0], rules, request.end_ids.get(name), request.lowest.get(name, -np.inf))
@@ -167,6 +170,7 @@ def run_continuations(
             np.minimum(end - lowest, shape.seq_length),
             sequence + first_number,
             request.kept,
+            clock and clock.of(chosen),
         )
         values, probabilities, n_steps = generate(
             model.predict,
@@ -183,9 +187,9 @@ def run_continuations(
             (int((values[name] == id).sum()) for name, id in request.end_ids.items() if name in values), default=0
         )
         n_unended = int(np.count_nonzero(n_steps)) - n_ended
-        yield Chunk(
-            np.repeat(sequence, n_steps), np.repeat(end, n_steps) + step, step, values, kept, n_unended=n_unended
-        )
+        times = values.pop(POSITION, None)
+        row = np.repeat(end, n_steps) + step
+        yield Chunk(np.repeat(sequence, n_steps), row, step, values, kept, n_unended=n_unended, times=times)
 
 
 def _outputs(request: Request) -> Sequence[str]:

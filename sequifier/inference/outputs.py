@@ -13,6 +13,7 @@ from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference.check import Job
+from sequifier.inference.clock import as_positions
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, probability_headers
 from sequifier.inference.evaluate import LabelPredictions, class_predictions, value_predictions
@@ -183,13 +184,18 @@ class Outputs:
 
 
 def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> NDArray[Any]:
-    """Return itemPosition of each event; after the last known event integers continue, and dates are unknown.
+    """Return itemPosition of each event.
+
+    Generated events have their predicted times, if any. Otherwise integers continue after the last known event, and
+    dates are unknown there.
 
     Args:
         events: of the part.
         last_rows: row of the last event of each sequence, without END.
         chunk: of the part.
     """
+    if chunk.times is not None:
+        return as_positions(chunk.times, events.positions.dtype)
     last = last_rows[chunk.sequence]
     positions: NDArray[Any] = events.positions[np.minimum(chunk.row, last)]
     beyond = np.maximum(chunk.row - last, 0)

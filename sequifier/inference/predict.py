@@ -13,6 +13,7 @@ from sequifier.callbacks import Log
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference.check import Job, check_jobs
+from sequifier.inference.clock import clock_of
 from sequifier.inference.compute import Chunk, run_continuations, run_windows
 from sequifier.inference.names import claim, link
 from sequifier.inference.outputs import Outputs
@@ -127,7 +128,8 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
         if config.autoregression:
             extra = config.extra_steps
             starts = stored_continuations(events.offsets, events.n_history, events.n_ahead, extra_steps=extra)
-            return run_continuations(model, events, starts, job.request, first_number=first_number)
+            clock = clock_of(job.file, events, starts)
+            return run_continuations(model, events, starts, job.request, clock, first_number=first_number)
         stored = stored_windows(events.offsets, events.n_ahead, events.numbers, prediction_length=length)
         return run_windows(model, events, stored, job.request, first_number=first_number)
     context = "last" if source.is_raw else config.evaluation_context
@@ -139,7 +141,8 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
             extra_steps=config.extra_steps,
             start=context,
         )
-        return run_continuations(model, events, starts, job.request, first_number=first_number)
+        clock = clock_of(job.file, events, starts)
+        return run_continuations(model, events, starts, job.request, clock, first_number=first_number)
     windows: Windows
     if job.request.of_sequences:
         windows = last_windows(events.offsets, prediction_length=1, embedding=True)

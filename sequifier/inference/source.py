@@ -7,7 +7,7 @@ model. Raw events are encoded as the model file describes.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -238,7 +238,7 @@ def _check_same_encoding(
         else:
             ours, theirs = file.scale(column), metadata.scale(column) if metadata.kind(column) == "real" else None
             what = "mean or standard deviation" if theirs and theirs.transform == ours.transform else "transform"
-            same = theirs == ours
+            same = theirs is not None and replace(theirs, unit=ours.unit) == ours
         if not same:
             raise DataError(
                 f"model and data encode column `{column}` differently: its {what} differs from the training data's",

@@ -39,18 +39,22 @@ class StoredFormats:
     Attributes:
         numbers: column -> format, for columns of numbers.
         dates: format of positions; empty: they were ISO 8601, or not text.
+        date_columns: column -> format, for other columns of dates.
     """
 
     numbers: Mapping[str, NumberStyle] = field(default_factory=dict)
     dates: str = ""
+    date_columns: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_FORMATS = StoredFormats()
 
 
-def stored_formats(real_columns: Iterable[str], numbers: Mapping[str, NumberStyle], dates: str) -> StoredFormats:
+def stored_formats(
+    real_columns: Iterable[str], numbers: Mapping[str, NumberStyle], dates: str, date_columns: Mapping[str, str]
+) -> StoredFormats:
     """Return the formats of all real columns; those without a stored format were plain numbers."""
-    return StoredFormats(dict.fromkeys(real_columns, PLAIN) | dict(numbers), dates)
+    return StoredFormats(dict.fromkeys(real_columns, PLAIN) | dict(numbers), dates, date_columns)
 
 
 def file_schema(source: Source, file: Path, *, sample_rows: int | None) -> Schema:

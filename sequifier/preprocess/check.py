@@ -4,7 +4,7 @@ Problems are collected over all parts of the data and reported together, each wi
 the order of (sequenceId, itemPosition).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.preprocess import END, FillNull, PreprocessConfig, Transform
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import of_values
 from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
+from sequifier.preprocess.time_features import with_time_features
 
 _IS_END = f"`{END}`, which end_event adds after the last event of each sequence"
 
@@ -126,7 +128,11 @@ class Problems:
 
 
 def check_settings(
-    config: PreprocessConfig, types: Mapping[str, StoredType], source: str, notes: Sequence[str] = ()
+    config: PreprocessConfig,
+    types: Mapping[str, StoredType],
+    source: str,
+    notes: Sequence[str] = (),
+    computed: Container[str] = (),
 ) -> None:
     """Check that the maps by column (fill_null, transforms, min_count, max_categories) and end_event fit the features.
 
@@ -135,6 +141,7 @@ def check_settings(
         types: feature -> stored type.
         source: the data, for errors.
         notes: on the columns, which say why one of them is text.
+        computed: the features that are computed from dates.
 
     Raises:
         DataError: a map names a column that does not exist or does not fit.
@@ -156,6 +163,12 @@ def check_settings(
                     f"transforms names `{column}`, which has the type {types[column]} and is categorical",
                     where=source,
                     fix=f"remove transforms.{column}, or declare column_types.{column}: real",
+                )
+            if name in ("min_count", "max_categories") and types[column] != "Float64" and column in computed:
+                raise DataError(
+                    f"{name} names `{column}`, which always has the same categories",
+                    where=source,
+                    fix=f"remove {name}.{column}",
                 )
             if name in ("min_count", "max_categories") and types[column] == "Float64":
                 raise DataError(
@@ -225,17 +238,22 @@ def prepare(
     fill_null: Mapping[str, FillNull],
     transforms: Mapping[str, Transform],
     problems: Problems,
+    time: TimeRules,
     end_event: Sequence[str] = (),
 ) -> Part:
-    """Sort, fill and check whole sequences.
+    """Sort, fill and check whole sequences, and compute the time features.
 
     Args:
-        rows: sequenceId, itemPosition and the features, in any order.
+        rows: sequenceId, itemPosition and the features that are not computed, in any order; and dates.
         types: feature -> stored type.
         fill_null: feature -> replacement of missing values.
         transforms: feature -> transform, which its values must fit.
         problems: collects the problems.
+        time: what is computed from which dates.
         end_event: features that must not have the value END.
+
+    Raises:
+        DataError: a time feature cannot be computed.
     """
     rows, starts = _sorted(rows)
     problems.n_rows += rows.height
@@ -244,6 +262,9 @@ def prepare(
     is_repeated[starts] = False
     if is_repeated.any():
         problems.add_duplicates(is_repeated, rows)
+    rows = with_time_features(
+        rows, starts, time, sequence_column=problems.sequence_column, position_column=problems.position_column
+    )
     rows = rows.with_columns(
         _checked(rows, column, stored, fill_null.get(column), transforms.get(column), problems)
         for column, stored in types.items()

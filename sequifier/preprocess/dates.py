@@ -176,12 +176,13 @@ def is_like_a_date(text: str) -> bool:
     )
 
 
-def decide_dates(counts: Mapping[str, Any], known: str = "") -> DateFindings:
+def decide_dates(counts: Mapping[str, Any], known: str = "", zone: str | None = None) -> DateFindings:
     """Decide on the format of most values.
 
     Args:
         counts: `date_counts` over all values.
         known: the stored format (`DateStyle.shown`), which decides the order of day and month where the values do not.
+        zone: the time zone of values without an offset from UTC; None: unknown.
     """
     n_values = counts["known"] - counts["marks"]
     name = max(_FORMS, key=lambda name: counts[f"{name} n"])
@@ -192,8 +193,8 @@ def decide_dates(counts: Mapping[str, Any], known: str = "") -> DateFindings:
     if counts[f"{name} times"]:
         kind = "datetime ns" if (counts[f"{name} max digits"] or 0) > 6 else "datetime us"
     zones = counts[f"{name} zones"]
-    if 0 < zones < n:
-        why = f"{zones:,} of its dates have a time zone, {n - zones:,} have none"
+    if 0 < zones < n and zone is None:
+        why = f"{zones:,} of its dates have a time zone, {n - zones:,} have none (time_zone would be theirs)"
         return DateFindings(None, n_values, n_values - n, why)
     if not _FORMS[name].is_open:
         return DateFindings(DateStyle(name, kind=kind), n_values, n_values - n)
@@ -211,13 +212,21 @@ def decide_dates(counts: Mapping[str, Any], known: str = "") -> DateFindings:
     return DateFindings(style, n_values, n_values - n, note=note)
 
 
-def date(text: pl.Expr, style: DateStyle) -> pl.Expr:
-    """Return text as dates or datetimes (UTC); null where it has another format or the date does not exist."""
+def date(text: pl.Expr, style: DateStyle, zone: str | None = None) -> pl.Expr:
+    """Return text as dates or datetimes (UTC); null where it has another format or the date does not exist.
+
+    Args:
+        text: the text.
+        style: its format.
+        zone: the time zone of times without an offset from UTC; None: UTC.
+    """
     unit: Any = "ns" if style.kind == "datetime ns" else "us"
     if style.iso == ISO_DATE:
         parsed = text.str.to_date(ISO_DATE, strict=False)
     elif style.iso:
         parsed = text.str.to_datetime(style.iso, strict=False, time_unit=unit).dt.replace_time_zone(None)
+        if "%#z" not in style.iso:
+            parsed = in_utc(parsed, zone)
         # Polars truncates to microseconds.
         is_long = (
             text.str.contains(r"[.][0-9]{7}")
@@ -226,10 +235,23 @@ def date(text: pl.Expr, style: DateStyle) -> pl.Expr:
         )
         parsed = pl.when(~is_long).then(parsed)
     else:
-        parsed = _moment(_groups(stripped(text), _FORMS[style.form]), style, unit)
+        parsed = _moment(
+            _groups(stripped(text), _FORMS[style.form]), style, unit, zone if style.kind != "date" else None
+        )
         if style.kind == "date":
             parsed = parsed.cast(pl.Date)
     return pl.when(parsed.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(parsed)
+
+
+def in_utc(local: pl.Expr, zone: str | None) -> pl.Expr:
+    """Return local times of a zone in UTC; the earlier instant of two, null for a time that clocks skip."""
+    if zone is None:
+        return local
+    return (
+        local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        .dt.convert_time_zone("UTC")
+        .dt.replace_time_zone(None)
+    )
 
 
 def why_not(text: str) -> str:
@@ -291,7 +313,7 @@ def _groups(value: pl.Expr, form: _Form) -> pl.Expr:
     return value.str.extract_groups(_whole(form))
 
 
-def _moment(found: pl.Expr, style: DateStyle, unit: Any) -> pl.Expr:
+def _moment(found: pl.Expr, style: DateStyle, unit: Any, zone: str | None) -> pl.Expr:
     """Return the groups of a form as an instant in UTC."""
     form = _FORMS[style.form]
 
@@ -321,4 +343,6 @@ def _moment(found: pl.Expr, style: DateStyle, unit: Any) -> pl.Expr:
     minutes = part("oh").cast(pl.Int64) * 60 + part("om").cast(pl.Int64)
     is_offset = (part("oh").cast(pl.Int64) <= 18) & (part("om").cast(pl.Int64) < 60)
     offset = pl.duration(minutes=pl.when(found.struct.field("sign") == "-").then(-minutes).otherwise(minutes))
-    return pl.when(is_in_half & is_offset).then(local - offset.cast(pl.Duration(unit)))
+    has_offset = pl.coalesce(found.struct.field("utc"), found.struct.field("sign")).is_not_null()
+    moment = pl.when(has_offset).then(local - offset.cast(pl.Duration(unit))).otherwise(in_utc(local, zone))
+    return pl.when(is_in_half & is_offset).then(moment)

@@ -1,7 +1,7 @@
 """Encoded events of a table or of texts, in parts of whole sequences, with the splits that they belong to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ import polars as pl
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import CHAR, END, PreprocessConfig, TypeName
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
@@ -42,6 +43,7 @@ class EncodedData:
         position_type: stored type of positions.
         formats: formats of text that new rows must have too.
         sequence_columns: features with one value for each sequence.
+        time: the columns that are computed from dates.
     """
 
     encoding: Encoding
@@ -52,6 +54,7 @@ class EncodedData:
     position_type: PositionType
     formats: StoredFormats = NO_FORMATS
     sequence_columns: tuple[str, ...] = ()
+    time: TimeRules = field(default_factory=TimeRules)
 
 
 def encode_table(
@@ -86,6 +89,8 @@ def encode_table(
             table.types,
             config,
             log,
+            transforms=table.transforms,
+            time=table.time,
             numbers_reported=TABLE_FORMATS[source.format].is_text and not table.is_sample,
         )
     )
@@ -94,6 +99,11 @@ def encode_table(
     if split.ends is not None:
         n_ends, n_sequences = int(split.ends.sum()), split.ends.shape[1]
         log(f"{END} in {', '.join(encoding.end_event)}: {n_ends:,} of {n_sequences:,} sequences end in a split")
+    if table.time.target_only_columns and config.split_method in ("within_sequence", "last_events", "cutoff"):
+        log(
+            f"note: {', '.join(table.time.target_only_columns)}: training events know when their sequence ends, which "
+            f"split_method {config.split_method} leaves to later splits (between_sequence does not)"
+        )
     encoded = _encode(parts, split, encoding, folder, config, stored, log)
     return EncodedData(
         encoding,
@@ -103,7 +113,8 @@ def encode_table(
         table.sequence_type,
         table.position_type,
         table.formats,
-        sequence_columns=sequence_columns,
+        sequence_columns,
+        table.time,
     )
 
 
@@ -136,6 +147,8 @@ def _read(
     CSV types come from the first rows if possible, otherwise from all rows.
     """
     selected = config.selected_columns or (stored.columns if stored else None)
+    if stored and selected:
+        selected = [column for column in selected if column not in stored.sequifier.derived]
     declared: dict[str, TypeName] = dict(stored.column_types if stored else config.column_types)
     known = _formats_of(stored)
     attributes = read_sequence_table(config, declared, stored.sequence_columns if stored else None, known)
@@ -151,7 +164,7 @@ def _read(
             table = open_table(source, of_events, declared, selected, sample_rows=sample_rows, known=known)
             if attributes is not None:
                 table = with_sequence_table(table, attributes, config)
-            check_settings(config, table.types, str(source.path), table.notes)
+            check_settings(config, table.types, str(source.path), table.notes, table.time.derived)
             if not table.is_sample:
                 _log_notes(table, log)
             parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
@@ -176,7 +189,7 @@ def _formats_of(stored: Metadata | None) -> StoredFormats:
     if stored is None:
         return NO_FORMATS
     rules = stored.sequifier.reading
-    return stored_formats(stored.real_columns, rules.numbers, rules.dates)
+    return stored_formats(stored.real_columns, rules.numbers, rules.dates, stored.sequifier.date_formats)
 
 
 def _log_notes(table: Table, log: Log) -> None:

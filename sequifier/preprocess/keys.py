@@ -5,7 +5,6 @@ integers. Values that cannot be a key become null, which the caller reports.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,19 +13,18 @@ import polars as pl
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues
-from sequifier.preprocess.column_counts import count_columns, first_where
-from sequifier.preprocess.column_types import PositionType, raw_kind
-from sequifier.preprocess.dates import (
-    FIRST_YEAR,
-    DateStyle,
-    date,
-    date_counts,
-    decide_dates,
-    is_like_a_date,
-    iso_style,
-    why_not,
-    year_last,
+from sequifier.preprocess.column_counts import first_where
+from sequifier.preprocess.column_types import raw_kind
+from sequifier.preprocess.date_columns import (
+    DATE_TYPES,
+    Position,
+    first_known,
+    in_style,
+    inspected_dates,
+    iso_dates,
+    local_times,
 )
+from sequifier.preprocess.dates import FIRST_YEAR, is_like_a_date, why_not, year_last
 from sequifier.preprocess.numbers import integer, is_mark
 from sequifier.preprocess.parsed_column import ParsedColumn
 
@@ -34,29 +32,6 @@ LARGEST_WHOLE = 2**53
 """Largest float that stands for one integer only."""
 
 Files = Mapping[Path, pl.LazyFrame]
-
-_DATE_TYPES: Mapping[str, PositionType] = {
-    "date": "Date",
-    "datetime us": "Datetime(us)",
-    "datetime ns": "Datetime(ns)",
-}
-
-
-@dataclass(frozen=True)
-class Position:
-    """The position column.
-
-    Attributes:
-        value: expression for positions, from a raw column named itemPosition.
-        type: their type.
-        dates: their format, where they are text other than ISO 8601.
-        note: note for the user.
-    """
-
-    value: pl.Expr
-    type: PositionType
-    dates: str = ""
-    note: str = ""
 
 
 def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tuple[pl.Expr, Literal["Int64", "String"]]:
@@ -80,7 +55,17 @@ def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tup
             raise _wrong_sequence(column, str(raw.dtype), str(path))
 
 
-def position(column: str, raw: ParsedColumn, files: Files, *, path: Path, is_sample: bool, known: str) -> Position:
+def position(
+    column: str,
+    raw: ParsedColumn,
+    files: Files,
+    *,
+    path: Path,
+    is_sample: bool,
+    known: str,
+    zone: str | None = None,
+    is_aware: bool = False,
+) -> Position:
     """Return the position column.
 
     Args:
@@ -90,6 +75,8 @@ def position(column: str, raw: ParsedColumn, files: Files, *, path: Path, is_sam
         path: the path of all files, for messages.
         is_sample: whether the values have not been inspected yet.
         known: the stored format of dates.
+        zone: the time zone of times without an offset from UTC; None: UTC.
+        is_aware: whether a typed column has instants, not local times.
 
     Raises:
         DataError: the values are neither integers nor dates, or are dates that fit several formats.
@@ -102,11 +89,12 @@ def position(column: str, raw: ParsedColumn, files: Files, *, path: Path, is_sam
             return Position(values, "Int64")
         case "date" | "datetime us" | "datetime ns" as kind:
             _check_years(column, files)
-            return Position(values, _DATE_TYPES[kind])
+            local = local_times(POSITION, values, kind, files, zone=None if is_aware else zone)
+            return Position(local, DATE_TYPES[kind])
         case "nothing but nulls":
             return Position(values.cast(pl.Int64), "Int64")
         case "text":
-            return _from_text(column, files, path, is_sample=is_sample, known=known)
+            return _from_text(column, files, is_sample=is_sample, known=known, zone=zone)
         case "number":
             fraction, where = _fraction(files, POSITION, values)
             if fraction:
@@ -147,27 +135,27 @@ def _check_no_dates(column: str, files: Files) -> None:
         )
 
 
-def _from_text(column: str, files: Files, path: Path, *, is_sample: bool, known: str) -> Position:
+def _from_text(column: str, files: Files, *, is_sample: bool, known: str, zone: str | None) -> Position:
     text = pl.col(POSITION).cast(pl.String)
-    example, _ = first_where(files, POSITION, text.is_not_null() & is_mark(text).not_())
+    example = first_known(files, POSITION)
     if not example:
         return Position(integer(text), "Int64")
     if is_sample and pl.Series([example]).cast(pl.Int64, strict=False).null_count() == 0:
         _check_no_dates(column, files)
         return Position(text.cast(pl.Int64, strict=False), "Int64")
-    style = iso_style(example)
-    if style is not None and (is_sample or _fits(files, text, style)):
-        return Position(date(text, style), _DATE_TYPES[style.kind])
+    dates = iso_dates(files, POSITION, example, zone, every_value=not is_sample)
+    if dates is not None:
+        return dates
     if is_sample:
         raise NeedsAllValues
+    found = inspected_dates(files, POSITION, known, zone)
     rows = pl.concat(file.select(pl.col(POSITION).cast(pl.String)) for file in files.values())
-    found = decide_dates(count_columns(rows, [POSITION], date_counts)[POSITION], known)
     n_integers = int(rows.select(integer(pl.col(POSITION)).count()).collect(engine="streaming").item())
     if 2 * n_integers >= found.n_values:
         _check_no_dates(column, files)
         return Position(integer(text), "Int64")
     if found.style is not None:
-        return _in_style(column, text, found.style, found.note)
+        return in_style(column, files, POSITION, found.style, found.note, zone)
     text_shown, where = first_where(files, POSITION, text.is_not_null() & is_mark(text).not_())
     if found.why and not found.n_odd:
         raise DataError(
@@ -182,19 +170,6 @@ def _from_text(column: str, files: Files, path: Path, *, is_sample: bool, known:
         where=where,
         fix="write integers, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
     )
-
-
-def _fits(files: Files, text: pl.Expr, style: DateStyle) -> bool:
-    odd = text.is_not_null() & is_mark(text).not_() & date(text, style).is_null()
-    return not any(bool(rows.select(odd.any()).collect(engine="streaming").item()) for rows in files.values())
-
-
-def _in_style(column: str, text: pl.Expr, style: DateStyle, why: str) -> Position:
-    shown = "" if style.shown == "YYYY-MM-DD" else style.shown
-    note = ""
-    if shown:
-        note = f"column `{column}`: its dates are read as {shown}" + (f", because {why}" if why else "")
-    return Position(date(text, style), _DATE_TYPES[style.kind], shown, note)
 
 
 def _wrong_sequence(column: str, what: str, where: str) -> DataError:

@@ -13,9 +13,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.metadata import Metadata
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale, transformed
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess import PreprocessConfig, Transform
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import StoredType
@@ -38,6 +39,8 @@ def learn(
     config: PreprocessConfig,
     log: Log,
     *,
+    transforms: Mapping[str, Transform],
+    time: TimeRules,
     numbers_reported: bool = False,
 ) -> Encoding:
     """Learn vocabularies from the rows of all splits or of split 0, and statistics from split 0.
@@ -46,8 +49,10 @@ def learn(
         parts: all sequences.
         split: their splits.
         types: feature -> stored type.
-        config: vocabulary_from, min_count, max_categories, transforms.
+        config: vocabulary_from, min_count, max_categories.
         log: receives lines for the user.
+        transforms: feature -> its transform, where it has one.
+        time: the columns that are computed from dates, whose categories are fixed.
         numbers_reported: whether columns of text with numbers have been reported already.
 
     Raises:
@@ -59,7 +64,7 @@ def learn(
     everything = list(zip(parts, split.first_rows(split.n_splits - 1), strict=True))
     for column, stored in types.items():
         if stored == "Float64":
-            transform = config.column_transforms.get(column)
+            transform = transforms.get(column)
             sums = [moments(transformed(_values(part, column, n).to_numpy(), transform), n) for part, n in training]
             try:
                 mean, std = mean_and_std(sums)
@@ -71,6 +76,8 @@ def learn(
                     fix="correct the values or scale the column down",
                 ) from error
             scales[column] = Scale(mean, std, transform)
+        elif column in time.derived:
+            vocabularies[column] = pl.Series(column, time.derived[column].categories, dtype=pl.Int64)
         else:
             usable = everything if config.vocabulary_from == "all" else training
             counts = [count_values(_values(part, column, n)) for part, n in usable]

@@ -27,6 +27,7 @@ from sequifier.preprocess.sequence_table import read_sequence_table, with_sequen
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
+from sequifier.preprocess.time_features import time_fields
 
 
 def encode_new_events(
@@ -73,24 +74,26 @@ def encode_new_events(
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)
         return
+    time, position_column = file.time.only(columns), file.data["position_column"]
     config = PreprocessConfig(
         data_path=str(path.resolve()),
         read_format=_format(path),
         sequence_column=file.data["sequence_column"],
-        position_column=file.data["position_column"],
+        position_column=position_column,
         project_root=project_root,
         sequence_table=sequence_table,
         split_method="between_sequence",  # allows as_of; nothing is split
+        **time_fields(time, position_column),
         seq_length=file.architecture.seq_length,
         metadata_config_path="the model",  # stands for the schema
     )
     source = find_source(config)
-    declared: dict[str, TypeName] = dict(types)
+    declared: dict[str, TypeName] = {column: name for column, name in types.items() if column not in time.derived}
     try:
-        known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates)
+        known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates, file.time.date_formats)
         attributes = read_sequence_table(config, declared, file.sequence_columns, known)
         elsewhere = {} if attributes is None else attributes.types
-        of_events: dict[str, TypeName] = {column: name for column, name in types.items() if column not in elsewhere}
+        of_events = {column: name for column, name in declared.items() if column not in elsewhere}
         of_sequences = [column for column in file.sequence_columns if column in of_events]
         with TemporaryDirectory(prefix="sequifier-") as folder:
             table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
@@ -99,7 +102,7 @@ def encode_new_events(
             problems = Problems(config.sequence_column, config.position_column)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 end_event = [column for column in file.end_ids if column in types]
-                part = prepare(rows, table.types, fills, file.reading.transforms, problems, end_event)
+                part = prepare(rows, table.types, fills, file.reading.transforms, problems, table.time, end_event)
                 _raise_any(problems, source.path, fills)
                 check_sequence_columns([part], of_sequences, config)
                 yield encoding.encode_part(part)
@@ -140,7 +143,7 @@ def _open(
     except DataError as error:
         if source.format == "csv" and not any(_has_rows(file) for file in source.files):
             raise DataError("there are no rows", where=str(source.path), fix="check data_path") from error
-        if "did you mean" in error.fix or "header" in error.what:
+        if "did you mean" in error.fix or any(what in error.what for what in ("header", "time_features", "local time")):
             raise
         columns = ", ".join(f"{column} ({name})" for column, name in types.items())
         if of_sequences:

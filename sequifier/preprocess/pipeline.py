@@ -15,6 +15,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.encode_data import encode_table, encode_texts
 from sequifier.preprocess.source import find_source
+from sequifier.preprocess.time_features import time_fields, time_rules
 from sequifier.preprocess.working_folder import METADATA_FOLDER, working_folder
 from sequifier.preprocess.write_splits import metadata_of, write_splits
 
@@ -102,16 +103,16 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
 
 
 def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
-    """Return the config with sequence columns, transforms and END of the metadata, and fill rules where it has none.
+    """Return the config with the rules of the metadata, and fill rules of the metadata where it has none itself.
 
     Raises:
-        DataError: the config has another transform, or another end_event.
+        DataError: the config has another transform, another end_event, or other time features.
     """
-    columns = [*(config.selected_columns or stored.columns), *(config.sequence_columns or ())]
+    of_time = stored.sequifier
+    columns = [*(config.selected_columns or stored.columns), *(config.sequence_columns or ()), *of_time.derived]
     rules = stored.sequifier.reading
     fills = {column: fill for column, fill in rules.fill_null.items() if column in columns}
-    transforms = {column: transform for column, transform in rules.transforms.items() if column in columns}
-    of_sequences = [column for column in stored.sequence_columns if column in columns]
+    transforms = {column: rules.transforms.get(column, "none") for column in stored.real_columns if column in columns}
     end_event = [column for column in stored.sequifier.end_event if column in columns]
     where = f"metadata_config_path: {config.metadata_config_path}"
     for column, transform in config.transforms.items():
@@ -127,11 +128,18 @@ def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
             where=where,
             fix="leave end_event out",
         )
-    return config.model_copy(
-        update={
-            "fill_null": fills | config.fill_null,
-            "transforms": transforms,
-            "sequence_columns": of_sequences or None,
-            "end_event": end_event,
-        }
-    )
+    changes = {
+        "fill_null": fills | config.fill_null,
+        "transforms": transforms,
+        "sequence_columns": [column for column in stored.sequence_columns if column in columns] or None,
+        "end_event": end_event,
+        **time_fields(of_time, config.position_column),
+    }
+    as_stored = config.model_copy(update=changes)
+    if (config.time_features or config.time_zone) and time_rules(config) != time_rules(as_stored):
+        raise DataError(
+            "the config has other time_features, time_zone or time_unit than the metadata",
+            where=where,
+            fix="leave them out: they are taken from the metadata",
+        )
+    return as_stored

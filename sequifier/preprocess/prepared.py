@@ -33,7 +33,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
         if rows is None:
             parts.append(prepared.part(number))
             continue
-        part = prepare(rows, table.types, config.fill_null, config.column_transforms, problems, config.end_event)
+        part = prepare(rows, table.types, config.fill_null, table.transforms, problems, table.time, config.end_event)
         if table.decoded_bytes > memory_bytes:
             prepared.write(number, part, is_good=not problems.any)
             part = replace(part, rows=prepared.rows(number))

@@ -12,16 +12,20 @@ from typing import Literal
 import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
-from sequifier.config.preprocess import PreprocessConfig, TypeName
+from sequifier.artifacts.time_rules import TimeRules
+from sequifier.config.preprocess import PreprocessConfig, Transform, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import column_types, keys
 from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schema, StoredFormats, agree, file_schema
 from sequifier.preprocess.column_counts import row_text
 from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.csv_file import scan_csv
+from sequifier.preprocess.date_columns import check_one_offset, date_column, is_aware
 from sequifier.preprocess.numbers import PLAIN
+from sequifier.preprocess.parsed_column import ParsedColumn
 from sequifier.preprocess.source import Source, check_is_raw
 from sequifier.preprocess.table_formats import TABLE_FORMATS
+from sequifier.preprocess.time_features import check_dates, stored_types, time_rules, transforms_of
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,11 @@ class Table:
 
     Attributes:
         source: the files.
-        rows: sequenceId, itemPosition, the features, and the split_column as text. Positions that are not valid are
-            null.
+        rows: sequenceId, itemPosition, the features that are not computed, the other dates of time_features, and the
+            split_column as text. Positions that are not valid are null.
         pieces: the same rows, file by file; one piece where max_rows counts over files.
-        types: feature -> stored type, in stored order. A column of `rows` that is Float64, and Int64 here, must still
-            be checked for fractions.
+        types: feature -> stored type, in stored order, computed ones last. A column of `rows` that is Float64, and
+            Int64 here, must still be checked for fractions.
         sequence_type: stored type of sequence ids.
         position_type: stored type of positions.
         decoded_bytes: estimated size in memory.
@@ -45,6 +49,8 @@ class Table:
         notes: notes for the user on the choice of columns.
         formats: formats of text that new rows must have too.
         is_sample: whether types come from the first rows of the files.
+        time: the columns that are computed from dates.
+        transforms: feature -> its transform, where it has one.
     """
 
     source: Source
@@ -61,6 +67,8 @@ class Table:
     notes: tuple[str, ...]
     formats: StoredFormats
     is_sample: bool
+    time: TimeRules
+    transforms: dict[str, Transform]
 
     def first_without(self, column: str) -> str:
         """Return file, row and value of the first row without a valid sequenceId or itemPosition."""
@@ -90,7 +98,7 @@ def open_table(
 
     Args:
         source: the files.
-        config: sequence_column, position_column, split_column, max_rows.
+        config: sequence_column, position_column, split_column, time_features, time_zone, max_rows.
         declared: feature -> kind or type, where the values do not decide.
         selected: features in stored order; None: all.
         sample_rows: number of rows of a CSV file from which types are guessed; None: all rows.
@@ -115,6 +123,7 @@ def open_table(
                 where=str(source.path),
                 fix=did_you_mean(column, features),
             )
+    rules = time_rules(config)
     not_features = _not_features(config)
     raw = agree(
         source,
@@ -139,9 +148,35 @@ def open_table(
         for column in features
     }
     sequence, sequence_type = keys.sequence(sequence_column, raw[sequence_column], by_path, path=source.path)
+    aware = {
+        column: rules.time_zone is not None and is_aware(column, schemas, path=source.path)
+        for column in (position_column, *rules.date_columns)
+    }
     position = keys.position(
-        position_column, raw[position_column], by_path, path=source.path, is_sample=is_sample, known=known.dates
+        position_column,
+        raw[position_column],
+        by_path,
+        path=source.path,
+        is_sample=is_sample,
+        known=known.dates,
+        zone=rules.time_zone,
+        is_aware=aware[position_column],
     )
+    check_dates(rules, position.type, config)
+    dates = {
+        column: date_column(
+            column,
+            raw[column].dtype,
+            by_path,
+            is_sample=is_sample,
+            known=known.date_columns.get(column, ""),
+            zone=rules.time_zone,
+            is_aware=aware[column],
+        )
+        for column in rules.date_columns
+    }
+    if rules.time_zone is None:
+        _check_offsets(rules, raw, config, by_path)
     typed = [
         sequence.alias(SEQUENCE),
         position.value.alias(POSITION),
@@ -149,7 +184,8 @@ def open_table(
             column_types.typed(raw[column].value(pl.col(column)), raw[column].dtype, stored).alias(column)
             for column, stored in types.items()
         ),
-        *(raw[column].value(pl.col(column)).cast(pl.String) for column in not_features),
+        *(found.value.alias(column) for column, found in dates.items()),
+        *(raw[column].value(pl.col(column)).cast(pl.String) for column in not_features if column not in dates),
     ]
     pieces = tuple(file.select(typed) for file in raw_files)
     rows = pl.concat(pieces)
@@ -160,7 +196,7 @@ def open_table(
         source=source,
         rows=rows,
         pieces=pieces,
-        types=types,
+        types=types | stored_types(rules),
         sequence_type=sequence_type,
         position_type=position.type,
         decoded_bytes=_decoded_bytes(source, read_as, config.max_rows),
@@ -168,12 +204,34 @@ def open_table(
         sequence=sequence,
         position=position.value,
         position_is_text=column_types.raw_kind(read_as[position_column]) == "text",
-        notes=(*notes, *(note for note in (position.note, *(found.note for found in raw.values())) if note)),
+        notes=(
+            *notes,
+            *(found.note for found in (position, *dates.values()) if found.note),
+            *(found.note for found in raw.values() if found.note),
+        ),
         formats=StoredFormats(
-            {column: raw[column].style or PLAIN for column in features if raw[column].style}, position.dates
+            {column: raw[column].style or PLAIN for column in features if raw[column].style},
+            position.format,
+            {column: found.format for column, found in dates.items() if found.format},
         ),
         is_sample=is_sample,
+        time=rules,
+        transforms=transforms_of(rules, config),
     )
+
+
+def _check_offsets(
+    rules: TimeRules, raw: Mapping[str, ParsedColumn], config: PreprocessConfig, files: Mapping[Path, pl.LazyFrame]
+) -> None:
+    """Raise DataError where dates of text, whose local calendar is needed, have several offsets from UTC."""
+    shown = {POSITION: config.position_column}
+    of_calendar = {column.date_column for column in rules.derived.values() if not column.is_span}
+    texts = [
+        (name, shown.get(name, name))
+        for name in rules.time_features
+        if name in of_calendar and column_types.raw_kind(raw[shown.get(name, name)].read_as) == "text"
+    ]
+    check_one_offset(texts, files)
 
 
 def schema_of(source: Source, file: Path, *, sample_rows: int | None) -> Schema:
@@ -232,15 +290,24 @@ def _features(
         for column, where in [(key_columns[0], "sequence_column"), (key_columns[1], "position_column")]:
             require_column(file, schema, column, where)
         for column in _not_features(config):
-            require_column(file, schema, column, "split_column")
+            field = "split_column" if column == config.split_column else "time_features"
+            require_column(file, schema, column, field)
         for column in features:
             require_column(file, schema, column, "sequence_columns" if column in of_sequences else named_in)
-    if not features:
+    computed = time_rules(config).derived
+    if not features and not computed:
         raise DataError(
             "there is no feature column besides the sequence and position columns",
             where=str(source.path),
             fix=f"the table has {', '.join(schemas[0])}; add a column to predict",
         )
+    for column in features:
+        if column in computed:
+            raise DataError(
+                f"the table has a column `{column}`, and time_features computes one of this name",
+                where=str(source.path),
+                fix="rename the column, or leave one of them out (selected_columns, time_features)",
+            )
     for column in (*features, *_not_features(config)):
         reserved_name(column, str(source.path))
     return features, tuple(notes)
@@ -248,7 +315,8 @@ def _features(
 
 def _not_features(config: PreprocessConfig) -> list[str]:
     """Return the columns that are read besides keys and features."""
-    return [] if config.split_column is None else [config.split_column]
+    others = [] if config.split_column is None else [config.split_column]
+    return list(dict.fromkeys([*others, *time_rules(config).date_columns]))
 
 
 def reserved_name(column: str, where: str) -> None:

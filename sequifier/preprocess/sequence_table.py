@@ -11,12 +11,14 @@ from typing import Literal
 import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.artifacts.instants import instants
 from sequifier.config.preprocess import PreprocessConfig, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import keys
 from sequifier.preprocess.agree_columns import StoredFormats, agree
 from sequifier.preprocess.column_counts import of_values, row_text
 from sequifier.preprocess.column_types import POSITION_TYPES, PositionType, StoredType, stored_type, typed
+from sequifier.preprocess.date_columns import is_aware
 from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.read import Table, require_column, reserved_name, scan_raw, schema_of, unreadable
 from sequifier.preprocess.source import Source, check_is_raw, table_path
@@ -127,7 +129,13 @@ def _read(
     rows = scan_raw(source, path, {column: found.read_as for column, found in raw.items()}).rename(names)
     files = {path: rows}
     sequence, sequence_type = keys.sequence(config.sequence_column, raw[config.sequence_column], files, path=path)
-    moment = None if as_of is None else keys.position(as_of, raw[as_of], files, path=path, is_sample=False, known="")
+    moment = None
+    if as_of is not None:
+        zone = config.time_zone
+        aware = zone is not None and is_aware(as_of, [schema], path=path)
+        moment = keys.position(
+            as_of, raw[as_of], files, path=path, is_sample=False, known="", zone=zone, is_aware=aware
+        )
     selected = [
         sequence.alias(SEQUENCE),
         *(() if moment is None else [moment.value.alias(MOMENT)]),
@@ -276,7 +284,10 @@ def _comparable(table: Table, attributes: SequenceRows, config: PreprocessConfig
             where=f"{attributes.path}, column `{config.sequence_table.as_of}`",
             fix=f"write moments as `{config.position_column}` has positions",
         )
-    return rows.with_columns(pl.col(MOMENT).cast(POSITION_TYPES[table.position_type]))
+    moments = rows[MOMENT]
+    if attributes.moment_type == "Date":
+        moments = instants(moments, config.time_zone).cast(POSITION_TYPES["Datetime(us)"])
+    return rows.with_columns(moments.cast(POSITION_TYPES[table.position_type]).alias(MOMENT))
 
 
 def _check_sequences(

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION
+from sequifier.artifacts.instants import instants
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
@@ -49,9 +50,9 @@ def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates
         DataError: a value is no position of this type, or is not after the one before it.
     """
     values = config.split_at or []
-    instants: list[int] = []
+    found: list[int] = []
     for number, value in enumerate(values):
-        instant = value if position_type == "Int64" else _instant(value, position_type, dates)
+        instant = value if position_type == "Int64" else _instant(value, position_type, dates, config.time_zone)
         if not isinstance(instant, int):
             kind = {"Int64": "an integer", "Date": "a date"}.get(position_type, "a date or time")
             raise DataError(
@@ -59,28 +60,31 @@ def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates
                 where=f"split_at[{number}]",
                 fix="write an integer" if position_type == "Int64" else "write a date like 2013-01-31",
             )
-        if instants and instant <= instants[-1]:
+        if found and instant <= found[-1]:
             raise DataError(
                 f"split_at has {value!r} after {values[number - 1]!r}, which is not earlier",
                 where=f"split_at[{number}]",
                 fix="write positions in order",
             )
-        instants.append(instant)
-    return instants
+        found.append(instant)
+    return found
 
 
-def _instant(value: int | str, position_type: PositionType, dates: str) -> int | None:
+def _instant(value: int | str, position_type: PositionType, dates: str, zone: str | None) -> int | None:
     """Return a date in text as an instant; None where it is no date, or a time of day among dates."""
     if isinstance(value, int):
         return None
     text = pl.DataFrame({"value": [value]})
     style = iso_style(value)
     if style is None and is_like_a_date(value):
-        style = decide_dates(text.select(**date_counts(pl.col("value"))).row(0, named=True), dates).style
+        style = decide_dates(text.select(**date_counts(pl.col("value"))).row(0, named=True), dates, zone).style
     if style is None or (position_type == "Date" and style.kind != "date"):
         return None
-    found = text.select(date(pl.col("value"), style).cast(POSITION_TYPES[position_type]).to_physical()).item()
-    return None if found is None else int(found)
+    found = text.select(date(pl.col("value"), style, zone)).to_series()
+    if position_type != "Date" and style.kind == "date":
+        found = instants(found, zone).cast(POSITION_TYPES["Datetime(us)"])
+    instant = found.cast(POSITION_TYPES[position_type]).to_physical().item()
+    return None if instant is None else int(instant)
 
 
 def shown(instant: int, position_type: PositionType) -> str:

@@ -104,6 +104,7 @@ def metadata_of(
                 hashes,
                 sequence_columns=data.sequence_columns,
                 transforms=transforms,
+                time_unit=data.time.time_unit,
             ),
             reading=RawValueRules(
                 fill_null=config.fill_null,
@@ -111,5 +112,9 @@ def metadata_of(
                 dates=data.formats.dates,
                 transforms=transforms,
             ),
+            time_features=data.time.time_features,
+            time_zone=data.time.time_zone,
+            time_unit=data.time.time_unit,
+            date_formats=dict(data.formats.date_columns),
         ),
     )

@@ -180,7 +180,7 @@ def _useless(column: str, facts: Facts, *, is_target: bool) -> str:
         also = f"; {facts.n_missing:,} rows have no value" if facts.n_missing else ""
         return f"it is always {only[:40]}{also}"
     if facts.kind in ("date", "datetime"):
-        return "dates cannot be encoded; add columns with their hour, weekday or days since an event instead"
+        return "dates are no features themselves; time_features computes their weekday, or the time until them"
     if is_target:
         return ""
     if is_id_like(column, facts):

@@ -11,6 +11,7 @@ from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
 from sequifier.project.raw_table import RawTable
 from sequifier.project.sizes import Sizes, SplitChoice
+from sequifier.project.time_choice import TimeChoice
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +35,7 @@ class Findings:
         seq_length: the proposed window length.
         stride: the proposed step between training windows.
         sizes: the sizes that the proposed search tries.
+        time: the proposed time features.
     """
 
     table: RawTable
@@ -49,6 +51,7 @@ class Findings:
     seq_length: int
     stride: int
     sizes: Sizes
+    time: TimeChoice
 
     @property
     def used(self) -> list[Choice]:
@@ -58,7 +61,7 @@ class Findings:
     @property
     def left_out(self) -> list[Choice]:
         """The columns that are not used."""
-        return [choice for choice in self.choices if choice.use == "left out"]
+        return [c for c in self.choices if c.use == "left out" and c.column not in self.time.features]
 
     @property
     def n_rows(self) -> int:

@@ -28,6 +28,7 @@ from sequifier.project.skewed_columns import with_transforms
 from sequifier.project.table_configs import table_configs
 from sequifier.project.table_copy import TableCopy, table_copy
 from sequifier.project.table_summary import summary
+from sequifier.project.time_choice import choose_time_features
 
 if TYPE_CHECKING:
     import polars as pl
@@ -128,6 +129,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         seq_length=seq_length,
         stride=stride,
         sizes=sizes,
+        time=choose_time_features(rows, facts, keys),
     )
 
 

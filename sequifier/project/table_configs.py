@@ -15,6 +15,7 @@ from sequifier.project.column_choice import Choice
 from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import RUNS, SLOW_MINUTES, SplitChoice, middle
 from sequifier.project.table_copy import TableCopy
+from sequifier.project.time_choice import TimeChoice
 
 CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
 _LINE = 116
@@ -59,7 +60,7 @@ def _preprocess_values(found: Findings, copy: TableCopy, copy_path: str, project
         "read_format": "parquet" if is_copied else found.table.format,
         "sequence": inline(copy.sequence),
         "order": inline(copy.order),
-        "columns": "\n".join(_columns(found, is_copied=is_copied)),
+        "columns": "\n".join((*_columns(found, is_copied=is_copied), *_time(found.time))),
         "lengths": f"A sequence has {found.lengths}",
         "seq_length": found.seq_length,
         "split_why": found.split.why[0].upper() + found.split.why[1:] + ".",
@@ -126,6 +127,16 @@ def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
     yield from _map("transforms", [(c, c.transform, c.skewed) for c in found.used if c.transform])
     yield from _map("min_count", [(c, c.min_count, c.rare) for c in found.used if c.min_count])
     yield from _map("max_categories", [(c, c.max_categories, "") for c in found.used if c.max_categories])
+
+
+def _time(time: TimeChoice) -> Iterator[str]:
+    """The part of preprocess.yaml about time features."""
+    if not time.features:
+        return
+    yield from _comment_lines(f"{time.why}.", indent="# ")
+    features = {column: list(features) for column, features in time.features.items()}
+    yield f"time_features: {inline(next(iter(features.values())) if time.is_position else features)}"
+    yield f"time_unit: {time.unit}"
 
 
 def _map(key: str, entries: Sequence[tuple[Choice, Any, str]]) -> Iterator[str]:

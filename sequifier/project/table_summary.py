@@ -53,6 +53,10 @@ def _columns(found: Findings) -> Iterator[str]:
         skewed = f"{choice.transform}, because {choice.skewed}" if choice.transform else ""
         filled = f"{found.missing(choice)}; filled with: {choice.fill}" if choice.fill else ""
         yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled, skewed) if remark)
+    for column, features in found.time.features.items():
+        of = "time" if found.time.is_position else shown_name(column)
+        yield f"  {', '.join(f'{of}_{feature}' for feature in features)}  input"
+        yield f"    computed, because {found.time.why}"
     if found.left_out:
         yield "left out:"
         yield from (f"  {shown_name(choice.column):<{width}}  {choice.why}" for choice in found.left_out)

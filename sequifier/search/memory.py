@@ -86,7 +86,7 @@ def _extremes(plan: Plan, data: DataSchema, needed: Callable[[TrainConfig], int]
 def _data_memory(configs: Sequence[TrainConfig], data: DataSchema) -> int:
     """Bytes of the splits in a process that trains all of these runs, while it reads the largest of them."""
     spec, n_rows = configs[0].training_spec, sum(data.sequifier.rows[:2])  # how splits are read is not searched
-    sets = {frozenset((*(config.input_columns or data.columns), *config.target_columns)) for config in configs}
+    sets = {frozenset((*(config.input_columns or data.input_columns), *config.target_columns)) for config in configs}
     columns = sorted(map(len, sets), reverse=True)
     needed = reading_memory(n_rows, columns[0])
     if not spec.load_full_data_to_ram or (spec.max_ram_gb is not None and needed > 1e9 * spec.max_ram_gb):

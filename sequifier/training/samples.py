@@ -50,7 +50,7 @@ def sample_text(
         ConfigError: as `check_sampling`.
     """
     check_sampling(metadata, config, prompt)
-    inputs = config.input_columns or metadata.columns
+    inputs = config.input_columns or metadata.input_columns
     events = _events(metadata, config, prompt)
     kinds = {target: metadata.kind(target) for target in config.target_columns}
     rules, ends = Rules(temperature=temperature), metadata.end_ids
@@ -109,7 +109,7 @@ def check_sampling(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> N
     Raises:
         ConfigError: an input column is not a target, the prompt has another form, or the data lacks one of its labels.
     """
-    inputs = config.input_columns or metadata.columns
+    inputs = config.input_columns or metadata.input_columns
     key = "training_spec.sampling_prompt"
     problems = [
         Problem(
@@ -160,7 +160,7 @@ def _events(metadata: Metadata, config: TrainConfig, prompt: Prompt) -> list[Eve
     Raises:
         ValueError: it has another form.
     """
-    inputs = config.input_columns or metadata.columns
+    inputs = config.input_columns or metadata.input_columns
     if not prompt:
         return []
     if isinstance(prompt, str):
@@ -182,7 +182,8 @@ def _encoded(metadata: Metadata, column: str, events: Sequence[Event]) -> NDArra
         ids = metadata.id_maps[column]
         return np.array([ids[_key(event[column])] for event in events] or [0], dtype=np.int64)
     scale = metadata.scale(column)
-    return np.array([scale.standardised(float(event[column])) for event in events] or [0], dtype=np.float32)
+    values = [scale.standardised(scale.unit * float(event[column])) for event in events]
+    return np.array(values or [0], dtype=np.float32)
 
 
 def _decoded(metadata: Metadata, target: str, values: NDArray[Any]) -> list[Category | float | None]:

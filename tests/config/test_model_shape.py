@@ -32,6 +32,11 @@ class FakeMetadata:
     columns: tuple[str, ...] = ("kind", "size", "place", "depth")
     n_classes: dict[str, int] = field(default_factory=lambda: {"kind": 9, "place": 4})
     sequifier: Stored = Stored()
+    target_only: tuple[str, ...] = ()
+
+    @property
+    def input_columns(self) -> list[str]:
+        return [column for column in self.columns if column not in self.target_only]
 
     def kind(self, column: str) -> ColumnType:
         return "categorical" if column in self.n_classes else "real"
@@ -145,6 +150,14 @@ def test_a_name_that_exported_models_use_is_refused_before_training(
 ) -> None:
     with pytest.raises(ConfigError, match=f"input column `{refused}` has the name of an"):
         shape_of(FakeMetadata(columns=columns), **fields)
+
+
+def test_a_column_that_is_known_too_late_is_no_input() -> None:
+    metadata = FakeMetadata(target_only=("size",))
+    assert shape_of(metadata).input_columns == ("kind", "place", "depth")
+    assert shape_of(metadata, target_columns=["size"]).targets[0].name == "size"
+    with pytest.raises(ConfigError, match="`size` is not known before its sequence has ended"):
+        shape_of(metadata, input_columns=["kind", "size"])
 
 
 @pytest.mark.parametrize("columns", [("kind", "size_value"), ("kind", "embedding")])

@@ -73,13 +73,14 @@ def test_each_column_is_taken_for_what_it_is(suffix, tmp_path) -> None:
     assert preprocess.column_types == {"amount_cents": "real"}
     assert preprocess.fill_null == {"price": "mean"}
     assert (preprocess.sequence_column, preprocess.position_column) == ("customer", "day")
+    assert (preprocess.time_features, preprocess.time_unit) == (["gap", "weekday"], "days")
     assert preprocess.vocabulary_from == "train"
     assert preprocess.read_format == suffix
     said = " ".join(" ".join(lines).split())
     assert f"orders.{suffix}: 900 rows, 30 sequences of `customer`, ordered by `day`" in said
     for reason in (
         "country it is always NZ",
-        "delivered dates cannot",
+        "delivered dates are no features themselves",
         "receipt nearly every",
         "number nearly",
     ):

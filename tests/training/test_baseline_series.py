@@ -177,6 +177,15 @@ def test_group_means_are_drawn_to_the_overall_mean_where_events_are_few() -> Non
     assert never == pytest.approx(truth.mean(), abs=1e-3)
 
 
+def test_group_means_are_exact_where_a_category_has_one_value() -> None:
+    kind = np.repeat([1, 2], 20).astype(np.int32)
+    train = make_events([2] * 20, {"kind": kind, "price": np.where(kind == 1, 5.0, 7.0).astype(np.float32)})
+    valid = make_events([4], {"kind": np.array([1, 2, 3, 1], np.int32)})
+    targets = Targets(np.arange(1, 4), np.zeros(3, np.int64), np.zeros(3, np.int64))
+    (found,) = predictions(train, targets, events=valid, n_classes={"kind": 4}, seq_length=1)[GROUP]
+    assert found == pytest.approx([5, 7, 6])
+
+
 def test_few_maps_serve_windows_of_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each map is a solution of up to 336 equations, so not every length may have its own."""
     solved: list[int] = []

@@ -1,0 +1,115 @@
+"""Instants: microseconds since 1970 in UTC, and what follows from them: spans of time and the local calendar.
+
+Shapes: N events in order, S sequences.
+"""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sequifier.artifacts.time_rules import DerivedColumn
+from sequifier.config.time_features import TimeFeature
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MICROSECONDS = 1_000_000
+"""Instants in a second."""
+
+FIRST_YEAR, LAST_YEAR = 1900, 2099
+"""Years of dates with time features: polars knows changes of clocks up to 2099, and exported graphs have a table."""
+
+Array = np.ndarray[Any, Any]
+
+
+def instants(dates: "pl.Series", zone: str | None) -> "pl.Series":
+    """Return dates as instants.
+
+    Args:
+        dates: (N,) datetimes in UTC, or dates, which are their first instant in the zone.
+        zone: the time zone; None: UTC.
+    """
+    import polars as pl
+
+    local = dates.cast(pl.Datetime("us"))
+    if dates.dtype == pl.Date and zone is not None:
+        # In some places clocks are set forward at midnight.
+        midnight, next_hour = (
+            (local + timedelta(hours=hour)).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+            for hour in (0, 1)
+        )
+        local = midnight.fill_null(next_hour)
+    return local.to_physical()
+
+
+def are_in_range(instants: "pl.Series") -> "pl.Series":
+    """Return whether instants are in the years that time features may have; null where they are null."""
+    year = instants.cast(_utc()).dt.year()
+    return year.is_between(FIRST_YEAR, LAST_YEAR)
+
+
+def local_calendar(instants: "pl.Series", feature: TimeFeature, zone: str | None) -> "pl.Series":
+    """Return the hour, weekday, day or month of instants in a time zone, (N,) Int64; None: UTC."""
+    import polars as pl
+
+    local = instants.cast(_utc()).dt
+    if zone is not None:
+        local = local.replace_time_zone("UTC").dt.convert_time_zone(zone).dt
+    match feature:
+        case "hour":
+            found = local.hour()
+        case "weekday":
+            found = local.weekday() - 1
+        case "day":
+            found = local.day()
+        case "month":
+            found = local.month()
+        case _:
+            raise ValueError(f"{feature!r} is not of the calendar")
+    return found.cast(pl.Int64)
+
+
+def spans(dates: "pl.Series", positions: "pl.Series | None", offsets: Array, feature: TimeFeature) -> "pl.Series":
+    """Return the seconds from or to each date, (N,) Float64.
+
+    Args:
+        dates: (N,) instants of the column.
+        positions: (N,) instants of the events, for `until`; None: not needed.
+        offsets: (S + 1,) sequence s has the rows offsets[s] : offsets[s + 1].
+        feature: gap, since_first, remaining or until.
+    """
+    import polars as pl
+
+    n_rows = np.diff(offsets)
+    match feature:
+        case "gap":
+            rows = np.arange(offsets[-1]) - 1
+            rows[offsets[:-1]] += 1  # a first event has no gap
+            found = dates - dates.gather(pl.Series(rows))
+        case "since_first":
+            found = dates - dates.gather(pl.Series(np.repeat(offsets[:-1], n_rows)))
+        case "remaining":
+            found = dates.gather(pl.Series(np.repeat(offsets[1:] - 1, n_rows))) - dates
+        case "until":
+            assert positions is not None, "until is measured from the events"
+            found = dates - positions
+        case _:
+            raise ValueError(f"{feature!r} is no span of time")
+    # Polars would multiply by the rounded 1e-6.
+    return pl.Series(found.to_numpy() / MICROSECONDS, nan_to_null=True)
+
+
+def derive(
+    column: DerivedColumn, dates: "pl.Series", positions: "pl.Series | None", offsets: Array, zone: str | None
+) -> "pl.Series":
+    """Return the values of a computed column; the arguments are those of `spans` and `local_calendar`."""
+    if column.is_span:
+        return spans(dates, positions, offsets, column.feature).alias(column.name)
+    return local_calendar(dates, column.feature, zone).alias(column.name)
+
+
+def _utc() -> "pl.Datetime":
+    import polars as pl
+
+    return pl.Datetime("us")

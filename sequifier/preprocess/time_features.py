@@ -1,0 +1,141 @@
+"""Time features: columns computed from the dates of whole sequences in order."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR, are_in_range, derive, instants
+from sequifier.artifacts.time_rules import TimeRules
+from sequifier.config.preprocess import PreprocessConfig, Transform
+from sequifier.config.time_features import SPANS
+from sequifier.errors import DataError
+from sequifier.preprocess.column_types import PositionType, StoredType
+
+_IN_ORDER = ("gap", "since_first", "remaining")
+"""Features of dates that never go back within a sequence."""
+
+
+def time_rules(config: PreprocessConfig) -> TimeRules:
+    """Return the rules of a config, where positions are named itemPosition."""
+    features = config.time_features
+    if not isinstance(features, dict):
+        features = {POSITION: features} if features else {}
+    named = {POSITION if column == config.position_column else column: some for column, some in features.items()}
+    return TimeRules(time_features=named, time_zone=config.time_zone, time_unit=config.time_unit)
+
+
+def time_fields(rules: TimeRules, position_column: str) -> dict[str, Any]:
+    """Return stored rules as fields of a config, the opposite of `time_rules`."""
+    features = {position_column if name == POSITION else name: some for name, some in rules.time_features.items()}
+    return {"time_features": features, "time_zone": rules.time_zone, "time_unit": rules.time_unit}
+
+
+def stored_types(rules: TimeRules) -> dict[str, StoredType]:
+    """Return the type of each computed column."""
+    return {name: "Float64" if column.is_span else "Int64" for name, column in rules.derived.items()}
+
+
+def transforms_of(rules: TimeRules, config: PreprocessConfig) -> dict[str, Transform]:
+    """Return the transform of each feature that has one: those of the config, and of spans of time by default."""
+    chosen = {name: SPANS[column.feature] for name, column in rules.derived.items() if column.is_span}
+    return {column: name for column, name in (chosen | config.transforms).items() if name != "none"}
+
+
+def check_dates(rules: TimeRules, position_type: PositionType, config: PreprocessConfig) -> None:
+    """Check that the positions are dates where the rules need them.
+
+    Raises:
+        DataError: they are integers, or dates without a time of day under a time zone.
+    """
+    needs = "until" if any("until" in some for some in rules.time_features.values()) else ""
+    needs = "positions" if POSITION in rules.time_features else needs
+    if needs and position_type == "Int64":
+        what = (
+            "until is the time from the event to another date" if needs == "until" else "they are computed from dates"
+        )
+        raise DataError(
+            f"time_features: {what}, but the positions (`{config.position_column}`) are integers",
+            where="time_features",
+            fix="set position_column to a column of dates, or name one in time_features: {COLUMN: [gap, hour]}",
+        )
+    has_no_dates = position_type == "Int64" and not rules.date_columns
+    if rules.time_zone is not None and (has_no_dates or position_type == "Date"):
+        kind = "integers" if position_type == "Int64" else "dates without a time of day"
+        raise DataError(
+            f"time_zone is {rules.time_zone}, but the positions (`{config.position_column}`) are {kind}",
+            where="time_zone",
+            fix="leave it out, or set position_column to a column of datetimes",
+        )
+
+
+def with_time_features(
+    rows: pl.DataFrame, starts: NDArray[np.int64], rules: TimeRules, *, sequence_column: str, position_column: str
+) -> pl.DataFrame:
+    """Add the computed columns to sorted rows, and remove the dates that they are computed from.
+
+    >>> rows = pl.DataFrame({"sequenceId": [7, 7], "itemPosition": [1, 61]}).with_columns(
+    ...     pl.from_epoch("itemPosition", time_unit="s"))
+    >>> rules = TimeRules(time_features={"itemPosition": ["gap", "hour"]})
+    >>> with_time_features(rows, np.array([0]), rules, sequence_column="id", position_column="time").rows()[1][2:]
+    (60.0, 0)
+
+    Args:
+        rows: N rows of whole sequences in order.
+        starts: (S,) first row of each sequence.
+        rules: what to compute.
+        sequence_column: name of sequenceId in messages.
+        position_column: name of itemPosition in messages.
+
+    Raises:
+        DataError: a date is outside of the years of time features, or goes back within a sequence.
+    """
+    if not rules.time_features:
+        return rows
+    offsets = np.append(starts, rows.height)
+    dates = {name: instants(rows[name], rules.time_zone) for name in rules.time_features}
+    positions = None
+    if any(column.feature == "until" for column in rules.derived.values()):
+        positions = dates.get(POSITION, instants(rows[POSITION], rules.time_zone))
+    for name, values in dates.items():
+        shown = position_column if name == POSITION else name
+        outside = are_in_range(values).not_().fill_null(False)
+        if outside.any():
+            row = int(outside.arg_max() or 0)
+            raise DataError(
+                f"time_features: column `{shown}` has the value {rows[name][row]}, which is not in the years "
+                f"{FIRST_YEAR} to {LAST_YEAR}",
+                where=f"{sequence_column}={rows[SEQUENCE][row]} {position_column}={rows[POSITION][row]}",
+                fix="correct it, or clear the cell and set fill_null of the computed columns",
+            )
+        if name != POSITION and set(rules.time_features[name]) & set(_IN_ORDER):
+            _check_order(rows, values, starts, shown, sequence_column, position_column)
+    derived = [
+        derive(column, dates[column.date_column], positions, offsets, rules.time_zone)
+        for column in rules.derived.values()
+    ]
+    return rows.drop(rules.date_columns).with_columns(derived)
+
+
+def _check_order(
+    rows: pl.DataFrame,
+    dates: pl.Series,
+    starts: NDArray[np.int64],
+    column: str,
+    sequence_column: str,
+    position_column: str,
+) -> None:
+    """Raise DataError where a date is before that of an earlier event of its sequence."""
+    sequence = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, rows.height)))
+    table = pl.DataFrame({"date": dates, "sequence": sequence})
+    before = table.select(pl.col("date").cum_max().forward_fill().shift(1).over("sequence")).to_series()
+    goes_back = (dates < before).fill_null(False)
+    if goes_back.any():
+        row = int(goes_back.arg_max() or 0)
+        raise DataError(
+            f"time_features: the date {rows[column][row]} in column `{column}` is before that of an earlier event",
+            where=f"{sequence_column}={rows[SEQUENCE][row]} {position_column}={rows[POSITION][row]}",
+            fix=f"set position_column: {column}, or leave {', '.join(_IN_ORDER)} of `{column}` out",
+        )

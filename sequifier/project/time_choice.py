@@ -1,0 +1,94 @@
+"""The time features of a user's table: from the dates that order its events, or that each event has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR
+from sequifier.config.time_features import SECONDS, TimeFeature, TimeUnit
+from sequifier.project.column_facts import Facts
+from sequifier.project.keys import Keys
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OF_KIND: Mapping[str, tuple[TimeFeature, ...]] = {
+    "datetime": ("gap", "hour", "weekday"),
+    "date": ("gap", "weekday"),
+}
+"""The features of dates with and without a time of day."""
+
+SORTED_ROWS = 20_000_000
+"""Rows up to which dates that do not order the events are compared with their order, which takes a sort in memory."""
+
+
+@dataclass(frozen=True)
+class TimeChoice:
+    """The time features.
+
+    Attributes:
+        features: by column of dates; empty: none.
+        unit: the unit in which times are predicted.
+        is_position: whether the only column of dates orders the events.
+        why: the reason, for the config and the user.
+    """
+
+    features: dict[str, tuple[TimeFeature, ...]] = field(default_factory=dict)
+    unit: TimeUnit = "seconds"
+    is_position: bool = False
+    why: str = ""
+
+
+def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Keys) -> TimeChoice:
+    """Choose the time features.
+
+    Dates that order the events have features. Where a number orders them (also one that `make` adds, because dates
+    repeat), the first column of dates that never goes back within a sequence is the time of the events.
+
+    Args:
+        rows: the rows with the types of their values.
+        facts: statistics of each column.
+        keys: the sequence and the order column.
+    """
+    order = facts[keys.order].kind
+    is_position = order in OF_KIND and not keys.lengths.n_repeated
+    candidates = [keys.order] if order in OF_KIND else [column for column in facts if facts[column].kind in OF_KIND]
+    for column in candidates:
+        found = facts[column]
+        if found.n_missing or not (found.lowest.year >= FIRST_YEAR and found.highest.year <= LAST_YEAR):
+            continue
+        if column != keys.order and not _follows_order(rows, column, keys, found.n_rows):
+            continue
+        unit = "days" if found.kind == "date" else _unit(rows, column, keys)
+        what = "orders the events" if column == keys.order else "is the time of the events: it never goes back"
+        why = f"`{column}` {what}"
+        if found.kind == "datetime":
+            why += "; where it has offsets from UTC, hours are those of UTC (time_zone makes them local)"
+        return TimeChoice({column: OF_KIND[found.kind]}, unit, is_position, why)
+    return TimeChoice()
+
+
+def _follows_order(rows: "pl.LazyFrame", column: str, keys: Keys, n_rows: int) -> bool:
+    """Whether dates change within sequences, and never go back."""
+    import polars as pl
+
+    if n_rows > SORTED_ROWS:
+        return False
+    sequence = pl.lit(1) if keys.sequence is None else pl.col(keys.sequence)
+    table = rows.select(sequence=sequence, order=pl.col(keys.order), date=pl.col(column)).sort("sequence", "order")
+    step = table.select(pl.col("date").to_physical().cast(pl.Int64).diff().over("sequence").alias("step"))
+    found = step.select(goes_back=(pl.col("step") < 0).any(), changes=(pl.col("step") > 0).any()).collect()
+    goes_back, changes = found.row(0)
+    return bool(changes) and not goes_back
+
+
+def _unit(rows: "pl.LazyFrame", column: str, keys: Keys) -> TimeUnit:
+    """Return the largest unit of which the mean gap has one or more."""
+    import polars as pl
+
+    sequence = pl.lit(1) if keys.sequence is None else pl.col(keys.sequence)
+    date = pl.col("date").cast(pl.Datetime("us")).to_physical()
+    spans = rows.select(sequence=sequence, date=pl.col(column)).group_by("sequence")
+    found = spans.agg(span=date.max() - date.min(), n=pl.len().cast(pl.Int64) - 1).sum().collect(engine="streaming")
+    seconds = found["span"].item() / max(found["n"].item(), 1) / 1e6
+    return max((unit for unit in SECONDS if seconds >= SECONDS[unit]), key=SECONDS.__getitem__, default="seconds")

@@ -23,12 +23,14 @@ from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architect
 from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.ranking import positive_inputs, ranking_inputs
 from sequifier.config.resolve import check_schedule, resolve
+from sequifier.config.scoring import scoring_input
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.machine import memory_bytes
+from sequifier.metrics.scoring import scored_targets
 from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
@@ -48,6 +50,7 @@ from sequifier.training.schedules import build_schedule
 from sequifier.training.splits import (
     DATA_PATHS,
     Digests,
+    check_scored,
     check_targets,
     cut,
     evaluation_index,
@@ -132,6 +135,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
         valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
         inputs = undescribed(config, metadata, shared.digests) | ranking_inputs(config.ranking)
+        inputs |= scoring_input(config.scoring)
     train = cut(train_events, training_index, config, metadata, device)
     valid = cut(valid_events, evaluation_index, config, metadata, device)
     check_targets(train, config, "training")
@@ -163,7 +167,14 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         ranked_by=config.metric,
         candidates=candidates,
         labels=labels,
+        scored=scored_targets(
+            config.scoring,
+            [target.name for target in shape.targets if not target.of_sequence],
+            metadata.end_ids,
+            metadata.id_maps,
+        ),
     )
+    check_scored(valid, objective.scored)
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
     schedule = build_schedule(
@@ -327,6 +338,7 @@ def _candidates(
             n_classes=metadata.n_classes,
             context_events=metadata.sequifier.context_events,
             fingerprint=metadata.fingerprint,
+            end_ids=metadata.end_ids,
         )
     return shared.candidates[key]
 
@@ -349,7 +361,7 @@ def _baseline_scores(
         config.seq_length,  # what a window shows of the past
         spec.evaluation_stride,
         frozenset(config.input_columns),
-        repr(config.ranking),
+        repr((config.ranking, config.scoring)),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
         repr((config.target_positions, config.positive_class)),
     )

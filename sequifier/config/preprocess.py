@@ -672,6 +672,9 @@ class PreprocessConfig(ProjectConfig):
         return self.context_events
 
 
+WHOLE_SEQUENCES = ("between_sequence", "given")
+"""Methods whose splits have whole sequences."""
+
 _METHOD_OF = {
     "split_order": "between_sequence",
     "split_overlap": "between_sequence",

@@ -8,8 +8,9 @@ from sequifier.config.base import ColumnType
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import check_criterion
-from sequifier.config.preprocess import SplitMethod
+from sequifier.config.preprocess import WHOLE_SEQUENCES, SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
+from sequifier.config.scoring import Scoring, label_text
 from sequifier.config.train import TargetPosition, TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -35,6 +36,9 @@ class WindowSettings(Protocol):
 
     @property
     def split_method(self) -> SplitMethod: ...
+
+    @property
+    def context_events(self) -> int: ...
 
 
 class DataSchema(Protocol):
@@ -184,6 +188,8 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     targets = [target for target in config.target_columns if target in data.columns]
     if targets == config.target_columns:
         kinds = metric_kinds(targets, data)
+        if config.scoring is not None:
+            yield from _scoring_problems(config.scoring, data)
         of_ranking = [*_ranking_problems(config.ranking, data, kinds)]
         yield from of_ranking
         if not of_ranking:
@@ -200,6 +206,28 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
         yield Problem("training_spec.evaluation_stride", f"{stride} exceeds seq_length: {seq_length}")
 
 
+def _scoring_problems(scoring: Scoring, data: DataSchema) -> Iterator[Problem]:
+    ours = data.sequifier
+    if scoring.min_events > ours.context_events and ours.split_method not in WHOLE_SEQUENCES:
+        yield Problem(
+            "scoring.min_events",
+            f"{scoring.min_events:,} exceeds the {ours.context_events:,} earlier events that the splits store",
+            fix="a smaller one, or preprocess with more context_events",
+        )
+    for target, labels in scoring.left_out.items():
+        place = f"scoring.except.{target}"
+        if data.kind(target) == "real":
+            yield Problem(place, f"`{target}` is real: it has no classes", fix="leave it out")
+            continue
+        if target in data.sequence_columns:
+            what = f"`{target}` belongs to the whole sequence; only targets of events can be left out"
+            yield Problem(place, what, fix="leave it out")
+            continue
+        for label in labels:
+            if (text := label_text(label)) not in data.id_maps[target]:
+                yield Problem(place, f"`{target}` has no class {text!r}", fix=did_you_mean(text, data.id_maps[target]))
+
+
 def _ranking_problems(ranking: Mapping[str, Ranking], data: DataSchema, kinds: Mapping[str, str]) -> Iterator[Problem]:
     for target, asked in ranking.items():
         place = f"ranking.{target}"
@@ -211,10 +239,7 @@ def _ranking_problems(ranking: Mapping[str, Ranking], data: DataSchema, kinds: M
         if kinds[target] == "real":
             yield Problem(place, f"`{target}` is real: it has no classes to rank", fix="leave it out")
             continue
-        if data.sequifier.end_event:
-            yield Problem(place, "data with end_event cannot be ranked yet", fix="preprocess without end_event")
-            continue
-        n_classes = data.n_classes[target] - 1
+        n_classes = data.n_classes[target] - 1 - (target in data.sequifier.end_event)
         if isinstance(asked.candidates, SampledCandidates) and asked.candidates.negatives >= n_classes:
             yield Problem(
                 f"{place}.candidates.negatives",

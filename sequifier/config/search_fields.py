@@ -25,6 +25,7 @@ from sequifier.config.fields import SEARCH_SECTIONS, searchable
 from sequifier.config.placed_errors import relocated
 from sequifier.config.ranges import Range, Searched, some_values
 from sequifier.config.ranking import Ranking
+from sequifier.config.scoring import Scoring
 from sequifier.config.search_sections import LINKED, ModelSampling, TrainingSampling, run_values
 from sequifier.config.searched import ValuesOf
 from sequifier.config.train import ClassName, EventFormat, TargetPosition, TrainConfig, check_hook_names
@@ -254,6 +255,7 @@ class SearchFields(ProjectConfig):
     metric: str = _as_in_training("metric")
     direction: Literal["minimize", "maximize"] = _as_in_training("direction")
     ranking: dict[str, Ranking] = _as_in_training("ranking")
+    scoring: Scoring | None = _as_in_training("scoring")
     metric_is_sampled: bool = _as_in_training("metric_is_sampled")
     hooks: dict[str, NameList] = _as_in_training("hooks")
     model_hyperparameter_sampling: ModelSampling = Field(

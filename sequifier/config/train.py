@@ -10,6 +10,7 @@ from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem
 from sequifier.config.ranking import Ranking
+from sequifier.config.scoring import Scoring
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import did_you_mean
 
@@ -245,6 +246,18 @@ class TrainConfig(ProjectConfig):
             synonyms="recommendation hit_rate hitrate hr ndcg mrr recall_at_k topk",
         ),
     )
+    scoring: Scoring | None = Field(
+        None,
+        description="Which targets count in metrics and ranking, with `min_events` and `except`; null: all. It never "
+        "changes the loss.",
+        json_schema_extra=about(
+            interacts="metric and ranking",
+            change="to the targets that published results are scored on: `scoring: {min_events: 2, except: {activity: "
+            "[END]}}`",
+            outside_identity=True,
+            synonyms="evaluation_mask scored_targets",
+        ),
+    )
     metric_is_sampled: bool = Field(
         False,
         description="Whether `metric` may be a ranking metric among sampled candidates, whose order of models may "
@@ -447,6 +460,11 @@ class TrainConfig(ProjectConfig):
                     errors.append(
                         problem((field,), f"names `{target}`, which is not a target; target_columns: {known}")
                     )
+        for target in self.scoring.left_out if self.scoring else ():
+            if target not in self.target_columns:
+                known = ", ".join(self.target_columns)
+                message = f"names `{target}`, which is not a target; target_columns: {known}"
+                errors.append(problem(("scoring", "except"), message))
         weights = spec.loss_weights or {}
         if self.target_columns and not any(weights.get(target, 1.0) for target in self.target_columns):
             message = "is 0 for every target, so there is nothing to learn; give at least one of them a weight"

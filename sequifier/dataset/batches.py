@@ -70,6 +70,7 @@ class Split:
         self._before = seq_length - 1 + windows.ahead  # rows of a window before its last target
         self._none_padded = self._no_window(lambda last, first, counted: last - self._before < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
+        self._n_unknown: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._known_before = {target: _known_before(events.columns[target]) for target in targets}
 
     def __len__(self) -> int:
@@ -169,6 +170,43 @@ class Split:
         steps = np.arange(1 - batch.n_steps, 1)
         shown = np.maximum(self.windows.last[chosen.numbers, None] + steps, self.windows.first[chosen.numbers, None])
         return to_device(self.units.of(shown.reshape(-1)).clip(min=0), self.device)
+
+    def n_before(self, chosen: Chosen, batch: Batch) -> Tensor:
+        """Return the number of events before each target position in the batch of `chosen`, (M,).
+
+        They are the events of its sequence that windows may show. A position that does not count has any number.
+        """
+        if self._device_windows is not None:
+            last, first, _ = self._device_windows.of(chosen)
+            return (last + self._device_windows.targets[-batch.n_steps :] - first).view(-1)
+        numbers = chosen.numbers
+        if self.picks:
+            counts = self.n_targets(numbers)
+            rows = rows_from(self.windows.counted[numbers], counts)
+            return to_device(rows - np.repeat(self.windows.first[numbers], counts), self.device)
+        rows = self.windows.last[numbers, None] + np.arange(1 - batch.n_steps, 1) - self.windows.first[numbers, None]
+        return to_device(rows.reshape(-1), self.device)
+
+    def n_unknown_targets(self, target: str, min_events: int = 1) -> NDArray[np.int64]:
+        """Return the number of targets of each sampling unit whose class is unknown (id 0), (U,).
+
+        Args:
+            target: the column.
+            min_events: smallest number of events before a target that counts here.
+        """
+        if (target, min_events) not in self._n_unknown:
+            found = np.zeros(len(self.units), dtype=np.int64)
+            column = self.events.columns[target]
+            if self._known_before[target] is not None and column.dtype.kind == "i":
+                for numbers in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
+                    counts = self.n_targets(numbers)
+                    rows = rows_from(self.windows.counted[numbers], counts)
+                    is_unknown = column[rows] == 0
+                    if min_events > 1:
+                        is_unknown &= rows - np.repeat(self.windows.first[numbers], counts) >= min_events
+                    found += np.bincount(self.units.of(rows[is_unknown]), minlength=len(found))
+            self._n_unknown[target, min_events] = found
+        return self._n_unknown[target, min_events]
 
     def target_rows(self, numbers: NDArray[np.int64], n_steps: int) -> NDArray[np.int64]:
         """Return the row of each target position of some windows, (M,); -1 where it does not count.

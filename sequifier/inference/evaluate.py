@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import is_known
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.metric_names import MOST_ORDERED
 from sequifier.metrics.ordering import Ordering
@@ -22,36 +21,33 @@ def class_predictions(
     *,
     of_sequence: bool = False,
 ) -> ClassPredictions:
-    """Return the predictions of a categorical target whose true category is known to the model.
+    """Return the predictions of a categorical target.
 
     A prediction may have been drawn, so neither the rank of the true class nor the confidence is part of it.
 
     Args:
         ids: (M,) predicted ids, 1 to K.
         probabilities: (M, K + 1) of ids 0 to K.
-        truth: (M,) true ids; 0 is a category that the model does not know, -1 none.
+        truth: (M,) true ids, known ones.
         of_sequence: whether the target belongs to whole sequences.
     """
-    known = np.flatnonzero(is_known(truth))
-    ids, truth = ids[known], truth[known]
     tiny = np.finfo(np.float32).tiny  # a float32 softmax may round a small probability to 0
-    of_truth = np.maximum(probabilities[known, truth].astype(np.float64), tiny)
+    of_truth = np.maximum(probabilities[np.arange(len(truth)), truth].astype(np.float64), tiny)
     return ClassPredictions(
         n_classes=probabilities.shape[1] - 1,
         truth=truth - 1,
         predicted=ids - 1,
         hit=(ids == truth).astype(np.float64),
         log_loss=-np.log(of_truth),
-        probabilities=probabilities[known, 1:] if of_sequence else None,
+        probabilities=probabilities[:, 1:] if of_sequence else None,
     )
 
 
 def value_predictions(
     values: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]], scale: Scale
 ) -> ValuePredictions:
-    """Return the predictions of a real target where it has a value; both are standardised, (M,) each."""
-    known = np.flatnonzero(is_known(truth))
-    return ValuePredictions(scale.error(values[known].astype(np.float64), truth[known].astype(np.float64)))
+    """Return the predictions of a real target; predicted and true values are standardised, (M,) each."""
+    return ValuePredictions(scale.error(values.astype(np.float64), truth.astype(np.float64)))
 
 
 class LabelPredictions:

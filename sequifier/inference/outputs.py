@@ -7,10 +7,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end
+from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end, is_known
 from sequifier.artifacts.metadata import category_text
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
+from sequifier.config.scoring import Scoring
 from sequifier.errors import DataError
 from sequifier.inference.check import Job
 from sequifier.inference.clock import as_positions
@@ -20,7 +21,8 @@ from sequifier.inference.evaluate import LabelPredictions, class_predictions, va
 from sequifier.inference.tables import Table, file_name
 from sequifier.inference.top_classes import top_classes, unseen
 from sequifier.inference.v1_windows import SUBSEQUENCE
-from sequifier.metrics.predictions import Predictions, Sums, at_positions
+from sequifier.metrics.predictions import SCORED, Predictions, Sums, at_positions
+from sequifier.metrics.scoring import Scored, scored_targets
 
 
 class Outputs:
@@ -66,6 +68,8 @@ class Outputs:
             for target in job.source.evaluated
             if target.of_sequence and target.kind == "categorical"
         }
+        self._n_unknown = {target.name: 0 for target in job.source.evaluated}
+        self._scored = _scored_targets(job)
 
     def begin(self, shard: int, events: Events) -> None:
         """Begin a part of the events.
@@ -80,6 +84,8 @@ class Outputs:
         ids = events.sequence_ids
         text = pl.String if ids.dtype == object else None
         self._sequence_ids = pl.Series(SEQUENCE, ids.tolist() if text else ids, dtype=text)
+        isolated = self._config.evaluation_context == "split"  # without the events of earlier splits
+        self._begin = events.offsets[:-1] + events.n_context * isolated
         self._last = events.offsets[1:] - 1 - ends_with_end(events, self._job.source.end_ids)
         self._is_empty = True
 
@@ -131,18 +137,26 @@ class Outputs:
 
     def _evaluate(self, chunk: Chunk) -> None:
         """Compare the events whose truth is known."""
-        known = np.flatnonzero(chunk.row < self._events.offsets[chunk.sequence + 1])
+        stored = np.flatnonzero(chunk.row < self._events.offsets[chunk.sequence + 1])
+        n_before = chunk.row - self._begin[chunk.sequence]
         for target, sums in self._evaluated:
-            truth, values = self._events.columns[target.name][chunk.row[known]], chunk.values[target.name][known]
+            rules, column = self._scored.get(target.name, Scored()), self._events.columns[target.name]
+            truth = column[chunk.row[stored]]
+            unknown = truth == 0
+            if rules.min_events > 1:
+                unknown &= n_before[stored] >= rules.min_events
+            self._n_unknown[target.name] += int(unknown.sum())
+            here = stored[is_known(truth)]
+            truth, values = column[chunk.row[here]], chunk.values[target.name][here]
             found: Predictions
             if target.kind == "real":
                 found = value_predictions(values, truth, self._job.file.scale(target.name))
             else:
-                probabilities = chunk.probabilities[target.name][known]
+                probabilities = chunk.probabilities[target.name][here]
                 found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
                 if target.name in self._labelled:
                     self._labelled[target.name].add(found)
-            sums.add(at_positions(found))
+            sums.add(at_positions(rules.marked(found, n_before[here])))
 
     def finish(self) -> dict[str, dict[str, float]]:
         """Finish the tables; returns target -> metric -> value."""
@@ -152,14 +166,16 @@ class Outputs:
         return {target.name: self._metrics(target, sums) for target, sums in self._evaluated}
 
     def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:
-        """Return the metrics of a target in its own units, by name, then the number of events."""
+        """Return the metrics of a target in its own units, by name, then the number of events, and of unknown ones."""
         unit = self._job.file.scale(target.name).error_unit if target.kind == "real" else 1.0
-        found = sums.metrics(unit=unit)
+        n_unknown = self._n_unknown[target.name]
+        found = sums.metrics(unit=unit, n_unknown=n_unknown)
         if target.name in self._labelled:
             positive = self._job.file.config["positive_class"][target.name]
             number = [category_text(category) for category in self._job.file.vocabularies[target.name]].index(positive)
             found |= self._labelled[target.name].metrics(number)
-        return dict(sorted(found.items())) | {"n": sums.count}
+        counted = sums.by_name.get(SCORED, sums.count)
+        return dict(sorted(found.items())) | {"n": int(counted)} | ({"n_unknown": n_unknown} if n_unknown else {})
 
     def _end_shard(self) -> None:
         """Write empty tables for a shard without predictions."""
@@ -204,3 +220,15 @@ def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> ND
         return positions
     positions += beyond
     return positions
+
+
+def _scored_targets(job: Job) -> dict[str, Scored]:
+    """Return which targets count in metrics: those that did in training."""
+    file, stored = job.file, job.file.config.get("scoring")
+    scoring = None if stored is None else Scoring.model_validate(stored)
+    ids = {
+        target: {category_text(label): id for id, label in enumerate(file.vocabularies[target], start=1)}
+        for target in (scoring.left_out if scoring else ())
+    }
+    targets = [target.name for target in job.source.evaluated if not target.of_sequence]
+    return scored_targets(scoring, targets, file.end_ids, ids)

@@ -10,7 +10,7 @@ Shapes: M target positions, K known classes, U sampling units.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from sequifier.config.catalogue.metric_names import (
 )
 
 Array = Any  # of NumPy or of torch
+_T = TypeVar("_T")
+
+SCORED, RANKED = "scored", "ranked"
+"""Sums that are the numbers of positions that count in metrics, and in those of `ranking`."""
 
 CALIBRATION_BINS = 15
 """Bins of equal width for the calibration error; the number that Guo et al. 2017 use."""
@@ -44,6 +48,8 @@ class ClassPredictions:
         place: number of other candidates with a logit at least as large as the true one's; None without `ranking`.
         cutoffs: ranks up to which the true class counts.
         probabilities: (M, K) of all classes; None unless the target belongs to the whole sequence.
+        scored: whether a position counts in metrics; None: all do. The loss is of all.
+        ranked: whether it counts in those of `ranking`; None: as `scored`.
     """
 
     n_classes: int
@@ -57,6 +63,8 @@ class ClassPredictions:
     place: Array | None = None
     cutoffs: tuple[int, ...] = ()
     probabilities: Array | None = None
+    scored: Array | None = None
+    ranked: Array | None = None
 
     @property
     def metrics(self) -> Sequence[str]:
@@ -73,10 +81,12 @@ class ValuePredictions:
     Attributes:
         error: predicted less true value, in some unit: standard deviations where the target has no transform.
         loss: the training criterion; None outside training.
+        scored: whether a position counts in metrics; None: all do.
     """
 
     error: Array
     loss: Array | None = None
+    scored: Array | None = None
 
     metrics: ClassVar = REAL_METRICS
 
@@ -123,6 +133,12 @@ class Metric:
     def is_mean(self) -> bool:
         """Whether it is a mean over positions, and so has a value at each of them."""
         return self.finish is None
+
+    def counts(self, parts: Mapping[str, _T]) -> _T | None:
+        """Return which positions count in it, as a part or a sum of `at_positions`; None: all."""
+        if "loss" in self.sums:
+            return None
+        return parts.get(RANKED if self.needs == "place" and RANKED in parts else SCORED)
 
     def of(self, sums: Mapping[str, Array], count: int, *, unit: float = 1.0) -> float:
         """Return the metric from its sums over `count` positions; `unit` is that of the errors of a real target."""
@@ -184,9 +200,10 @@ def _root_mean(sums: Mapping[str, Array], count: int) -> float:
 METRICS: Mapping[str, Metric] = {
     "loss": Metric({"loss": Sum(lambda found: found.loss)}, needs="loss"),
     "log_loss": Metric({"log_loss": Sum(lambda found: found.log_loss)}),
-    "accuracy": Metric({"accuracy": Sum(lambda found: found.hit)}),
-    "top5": Metric({"top5": Sum(lambda found: found.rank < 5)}, needs="rank"),
-    "mrr": Metric({"mrr": Sum(lambda found: 1 / (found.rank + 1))}, needs="rank"),  # mean reciprocal rank
+    "accuracy": Metric({"accuracy": Sum(lambda found: found.hit)}, counts_unknown=True),
+    "top5": Metric({"top5": Sum(lambda found: found.rank < 5)}, needs="rank", counts_unknown=True),
+    # Mean reciprocal rank.
+    "mrr": Metric({"mrr": Sum(lambda found: 1 / (found.rank + 1))}, needs="rank", counts_unknown=True),
     "macro_f1": Metric(
         {
             "class_hits": Sum(lambda found: found.hit, lambda found: found.truth, _n_classes),
@@ -255,16 +272,19 @@ class AtPositions:
 
 def at_positions(found: Predictions) -> dict[str, AtPositions]:
     """Return the values at each position that the metrics of these predictions sum, by name of the sum."""
-    parts = {}
+    parts, masks = {}, {SCORED: found.scored, RANKED: getattr(found, RANKED, None)}
+    masks = {name: _in_double(mask) for name, mask in masks.items() if mask is not None}
     for name in found.metrics:
         metric = find_metric(name)
         if metric is None:  # it is not made of sums: see metrics/ordering.py
             continue
         if not metric.needs or getattr(found, metric.needs) is not None:
+            mask = metric.counts(masks)
             for key, each in metric.sums.items():
                 cell = None if each.cell is None else each.cell(found)
-                parts[key] = AtPositions(_in_double(each.value(found)), cell, each.n_cells(found))
-    return parts
+                value = _in_double(each.value(found))
+                parts[key] = AtPositions(value if mask is None else _masked(value, mask), cell, each.n_cells(found))
+    return parts | {name: AtPositions(mask) for name, mask in masks.items()}
 
 
 @dataclass
@@ -290,15 +310,18 @@ class Sums:
 
         Args:
             unit: of the errors of a real target.
-            n_unknown: positions besides, whose class is unknown.
+            n_unknown: positions besides, whose class is unknown: misses.
         """
-        if not self.count:
-            return {}
-        return {
-            name: metric.of(self.by_name, self.count + n_unknown * metric.counts_unknown, unit=unit)
-            for name in dict.fromkeys((*METRICS, *self.by_name))
-            if (metric := find_metric(name)) is not None and metric.sums.keys() <= self.by_name.keys()
-        }
+        found = {}
+        for name in dict.fromkeys((*METRICS, *self.by_name)):
+            metric = find_metric(name)
+            if metric is None or not metric.sums.keys() <= self.by_name.keys():
+                continue
+            counted = metric.counts(self.by_name)
+            count = self.count if counted is None else int(counted)
+            if count := count + n_unknown * metric.counts_unknown:
+                found[name] = metric.of(self.by_name, count, unit=unit)
+        return found
 
 
 def metrics_of(found: Predictions, *, unit: float = 1.0) -> dict[str, float]:
@@ -314,6 +337,11 @@ def _in_double(values: Array) -> Array:
 
 def _exp(values: Array) -> Array:
     return np.exp(values) if isinstance(values, np.ndarray) else values.exp()
+
+
+def _masked(values: Array, mask: Array) -> Array:
+    """Return values where the mask is not 0, else 0: what does not count may be infinite."""
+    return np.where(mask, values, 0.0) if isinstance(values, np.ndarray) else values.where(mask != 0, 0.0)
 
 
 def _log2(values: Array) -> Array:

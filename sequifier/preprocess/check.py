@@ -189,12 +189,6 @@ def check_settings(
                 where=source,
                 fix=f"name a categorical column, or declare column_types.{column}: categorical",
             )
-        if column in (config.sequence_columns or ()):
-            raise DataError(
-                f"end_event names `{column}`, which has one value for a whole sequence (sequence_columns)",
-                where=source,
-                fix="name a column of events",
-            )
     for column, fill in config.fill_null.items():
         allowed = _fills(types[column])
         if not (fill in allowed if isinstance(fill, str) else "a number" in allowed):

@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from sequifier.artifacts.ledger import Record, latest_by_run
 from sequifier.config.ranking import positive_inputs, ranking_inputs
 from sequifier.config.resolve import DataSchema
+from sequifier.config.scoring import ALL_TARGETS
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem, RunError
 
@@ -21,7 +22,7 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
 
     Raises:
         RunError: the ledger is of other data.
-        ConfigError: the ledger is of other targets, or they were ranked among other candidates.
+        ConfigError: the ledger is of other targets, or other ones of them were scored, or ranked otherwise.
     """
     for record in records:
         if record.data != data.fingerprint:
@@ -44,6 +45,11 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
                 message = f"{record.name} was {how} {before}, these runs would be {how} {definition}: "
                 fix = "choose another hp_search_name, or write what it was before"
                 raise ConfigError([Problem(key, f"{message}their metrics cannot be compared", fix=fix)])
+        scored = ALL_TARGETS if config.scoring is None else config.scoring.definition
+        if record.inputs and (before := record.inputs.get("scoring", ALL_TARGETS)) != scored:
+            message = f"{record.name} was scored on {before}, these runs would be scored on {scored}: "
+            fix = "choose another hp_search_name, or write what it was before"
+            raise ConfigError([Problem("scoring", f"{message}their metrics cannot be compared", fix=fix)])
 
 
 @dataclass(frozen=True)

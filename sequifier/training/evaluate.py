@@ -15,6 +15,8 @@ from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
+from sequifier.metrics.scoring import Scored
+from sequifier.model.device import sums_device
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.training.labels import Label, LabelPredictions, without_each_group
@@ -34,6 +36,7 @@ class Objective:
     ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs; it is summed by unit too
     candidates: Mapping[str, Candidates] = field(default_factory=dict)  # of the targets in `ranking` of the config
     labels: Mapping[str, Label] = field(default_factory=dict)  # categorical targets that belong to whole sequences
+    scored: Mapping[str, Scored] = field(default_factory=dict)  # targets of which some do not count in metrics
 
     def scale(self, target: str) -> Scale:
         """Return how a target is standardised."""
@@ -116,8 +119,10 @@ class Tally:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
             ranked = {name: parts[name] for name in metric.sums if name != "loss"}
-            one = torch.ones_like(parts["loss"].value) if known is None else known.to(parts["loss"].value)
-            self._add_by_unit(target, {"count": AtPositions(one), **ranked}, unit, n_units)
+            if (counted := metric.counts(parts)) is None:
+                one = torch.ones_like(parts["loss"].value) if known is None else known.to(parts["loss"].value)
+                counted = AtPositions(one)
+            self._add_by_unit(target, {"count": counted, **ranked}, unit, n_units)
 
     def _add_by_unit(self, target: str, parts: Mapping[str, AtPositions], unit: Tensor, n_units: int) -> None:
         sums = self._by_unit[target]
@@ -147,10 +152,9 @@ class Tally:
         n_targets = {target: int(split.of(target).n_known_targets(target).sum()) for target in objective.losses}
         total, orderings = 0.0, {target: found.ordering() for target, found in self._labels.items()}
         for target, sums in self._sums.items():
-            is_ranked = target in objective.candidates
-            n_unknown = split.of(target).windows.n_targets - n_targets[target] if is_ranked else 0
+            n_unknown = int(self._n_unknown(target).sum())
             values = sums.metrics(unit=objective.scale(target).error_unit, n_unknown=n_unknown)
-            if is_ranked:
+            if n_unknown or target in objective.candidates:
                 values["n_unknown"] = float(n_unknown)
             if (ordering := orderings.get(target)) is not None:
                 values |= ordering[0].metrics()
@@ -200,6 +204,11 @@ class Tally:
         deviation = sum(n_units * units.residual / units.count.sum() for units in parts)
         return Units(sum(units.value for units in parts) + deviation, np.ones(n_units), split.units.by)
 
+    def _n_unknown(self, target: str) -> NDArray[np.int64]:
+        """Return the number of unknown targets that count in metrics, by unit, (U,)."""
+        rules = self._objective.scored.get(target)
+        return self._split.of(target).n_unknown_targets(target, 1 if rules is None else rules.min_events)
+
     def _ranking_units(self, target: str, name: str) -> Units:
         """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions."""
         metric, by = find_metric(name), self._split.units.by
@@ -207,7 +216,7 @@ class Tally:
         found, unit = self._by_unit[target], self._objective.scale(target).error_unit
         count = found["count"].cpu().numpy()
         if metric.counts_unknown:
-            count = self._split.of(target).unit_targets.astype(np.float64)
+            count = count + self._n_unknown(target)
         if metric.is_mean:
             return Units((unit if metric.in_units else 1.0) * found[name].cpu().numpy(), count, by)
         whole, n_targets = {each: self._sums[target].by_name[each].cpu() for each in metric.sums}, int(count.sum())
@@ -266,7 +275,9 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
     hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     unit = split.target_unit(chosen, batch)
     for target, prediction in model.predict(hidden, batch.targets).items():
-        known, (truth, predicted, owner) = batch.at_known(target, prediction, unit)
+        rules = objective.scored.get(target)
+        before = unit if rules is None else split.n_before(chosen, batch)
+        known, (truth, predicted, owner, before) = batch.at_known(target, prediction, unit, before)
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
         found = _compared(objective.losses[target], predicted, truth, objective.scale(target), known)
         if target in objective.candidates:
@@ -275,6 +286,8 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
             if candidates.depends_on_history:
                 rows, at = _known_rows(split, chosen, batch, target)
             found = candidates.ranked_by_logits(found, predicted, truth, rows, at)
+        if rules is not None:
+            found = rules.marked(found, before.to(sums_device(before.device)))
         length = None
         if target in objective.labels:
             assert isinstance(found, ClassPredictions)

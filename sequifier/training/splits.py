@@ -1,6 +1,6 @@
 """The splits of a run: finding, reading and checking them, and cutting them into windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
@@ -16,11 +16,12 @@ from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.config.loading.paths import find_input
 from sequifier.config.memory import reading_memory
 from sequifier.config.train import TargetPosition, TrainConfig
-from sequifier.dataset.batches import Split
+from sequifier.dataset.batches import Split, in_batches, rows_from
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.units import UnitIndex
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, label_windows, training_windows
 from sequifier.errors import ConfigError, DataError, Problem
+from sequifier.metrics.scoring import Scored
 
 Digests = dict[tuple[Path, tuple[int, int]], str]
 """Path, size and modification time of a split -> digest of its content."""
@@ -237,3 +238,30 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
                         )
                     ]
                 )
+
+
+def check_scored(split: Split, scored: Mapping[str, Scored]) -> None:
+    """Check that an evaluation split has a target of each column that counts in metrics.
+
+    Raises:
+        ConfigError: `scoring` leaves out all of them.
+    """
+    for target, rules in scored.items():
+        part = split.of(target)
+        for numbers in in_batches(np.arange(len(part)), 1 << 16):
+            counts = part.n_targets(numbers)
+            rows = rows_from(part.windows.counted[numbers], counts)
+            n_before = rows - np.repeat(part.windows.first[numbers], counts)
+            truth = part.events.columns[target][rows[n_before >= rules.min_events]]
+            if (is_known(truth) & ~np.isin(truth, rules.left_out)).any():
+                break
+        else:
+            raise ConfigError(
+                [
+                    Problem(
+                        "scoring",
+                        f"no event of `{target}` in the validation split counts in metrics",
+                        fix="a smaller min_events, or fewer classes in except",
+                    )
+                ]
+            )

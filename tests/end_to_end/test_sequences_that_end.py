@@ -71,8 +71,8 @@ def infer(lines: list[str] | None = None, **values: Any) -> tuple[Inference, pl.
     return result, pl.read_parquet(result.predictions)
 
 
-def metrics() -> dict[str, Any]:
-    lines = Path("logs/tiny/latest/metrics.jsonl").read_text().splitlines()
+def metrics(name: str = "tiny") -> dict[str, Any]:
+    lines = Path(f"logs/{name}/latest/metrics.jsonl").read_text().splitlines()
     best: dict[str, Any] = min(map(json.loads, lines), key=lambda entry: entry["val_loss"])
     return best
 
@@ -96,6 +96,36 @@ def test_the_end_is_learned_and_every_target_counts_where_it_has_a_value(project
     assert stored["val_price_mae"] == pytest.approx(result.evaluation["price"]["mae"], rel=1e-5)
     assert stored["val_name_log_loss"] == pytest.approx(result.evaluation["name"]["log_loss"], rel=1e-4)
     assert all(np.isfinite(value) for value in stored.values() if isinstance(value, float))
+
+
+def test_scoring_counts_the_same_in_training_and_inference(project: Path) -> None:
+    scoring = {"min_events": 3, "except": {"item": ["END"]}}
+    path = config_writer(project, TINY_RUN, "train.yaml")(
+        target_columns=["item", "price"],
+        training_spec={"epochs": 1, "batch_size": 4, "learning_rate": 0.01},
+        model_spec={"positional_encoding": "rope"},
+        scoring=scoring,
+        model_name="some",
+    )
+    train(path)
+    stored = metrics("some")
+    model = {"model_path": "models/sequifier-some-best-1.onnx", "data_path": "data/shop-split1.parquet"}
+    result, found = infer(evaluation_context="full", **model)
+    split = pl.read_parquet("data/shop-split1.parquet")
+    n_sequences = split["sequenceId"].n_unique()
+    # Targets 4 and 5 of each sequence, and for the price too.
+    known = (
+        pl.read_csv("data/shop.csv").filter(pl.col("visit") > 3).select("customer", "visit", pl.col("item").cast(str))
+    )
+    joined = found.join(known, left_on=["sequenceId", "itemPosition"], right_on=["customer", "visit"])
+    assert joined.height == 2 * n_sequences
+    accuracy = (joined["item"] == joined["item_right"]).mean()
+    assert result.evaluation["item"]["accuracy"] == pytest.approx(accuracy)
+    for name in ("accuracy", "log_loss", "macro_f1"):
+        assert stored[f"val_item_{name}"] == pytest.approx(result.evaluation["item"][name], rel=1e-4)
+    assert stored["val_price_mae"] == pytest.approx(result.evaluation["price"]["mae"], rel=1e-4)
+    assert result.evaluation["item"]["n"] == result.evaluation["price"]["n"] == 2 * n_sequences
+    assert stored["val_item_loss"] != pytest.approx(stored["val_item_log_loss"]), "the loss is of all targets"
 
 
 def test_generation_stops_at_the_end(project: Path) -> None:

@@ -165,15 +165,11 @@ def test_an_end_is_a_target_where_a_sequence_has_one_event(project: Project) -> 
             r"column `kind`: 2 of 4 values are `END`.*first at sequenceId=1 itemPosition=2.*another name in `kind`",
         ),
         ({"end_event": ["price"]}, "end_event names `price`, which is real.*column_types.price: categorical"),
-        (
-            {"end_event": ["sequence"], "sequence_columns": ["sequence"]},
-            "end_event names `sequence`, which has one value",
-        ),
         ({"end_event": ["kinds"]}, "end_event names `kinds`, which is not among the selected columns.*did you mean"),
     ],
 )
 def test_what_cannot_be_is_one_error(project: Project, fields: dict[str, Any], message: str) -> None:
-    columns = {"sequenceId": [1, 1, 2, 2], "itemPosition": [1, 2, 1, 2], "sequence": list("xxyy")}
+    columns = {"sequenceId": [1, 1, 2, 2], "itemPosition": [1, 2, 1, 2]}
     path = project.write(pl.DataFrame({**columns, "kind": ["a", "END", "b", "END"], "price": [1.0, 2.0, 3.0, 4.0]}))
     with pytest.raises(DataError, match=f"(?s){message}"):
         project.run(path, split_ratios=[1.0], **fields)

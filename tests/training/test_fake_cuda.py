@@ -112,6 +112,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "training": {"load_full_data_to_ram": False},
     },
     "label beside 2 targets": {"data": "labels", "target_columns": ["item", "outcome", "price"]},
+    "scoring": {
+        "data": "ends",
+        "target_columns": ["item", "price"],
+        "scoring": {"min_events": 2, "except": {"item": ["END"]}},
+        "ranking": {"item": {"k": [3]}},
+    },
 }
 
 

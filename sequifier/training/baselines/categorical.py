@@ -106,7 +106,7 @@ class CategoricalBaselines:
         self, candidates: Candidates, found: ClassPredictions, contexts: Sequence[Rows], truth: Rows, rows: Rows
     ) -> ClassPredictions:
         """Return predictions with the place of the true class among the candidates."""
-        if not candidates.depends_on_history:
+        if not candidates.depends_on_history and candidates.end is None:
             return candidates.ranked(found)
         least = self._counts.probabilities(contexts, truth)[-1]
 

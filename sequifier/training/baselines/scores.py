@@ -128,13 +128,16 @@ class _Scores:
             if not len(targets):
                 continue
             unit = torch.from_numpy(split.units.of(targets.truth_rows))
+            rules, n_before = objective.scored.get(self.target), targets.rows - targets.first
             n_variants: Counter[str] = Counter()
             for name, predictions in fitted.scored(columns, targets, truth, criterion):
                 variant = (name, n_variants[name])
                 n_variants[name] += 1
                 if variant not in found:
                     found[variant] = Tally(split, objective)
-                found[variant].add(self.target, predictions, unit, length=targets.rows - targets.first)
+                if rules is not None:
+                    predictions = rules.marked(predictions, torch.from_numpy(n_before))
+                found[variant].add(self.target, predictions, unit, length=n_before)
         self.tallies: dict[str, Tally] = {}
         for (name, _), tally in found.items():
             if name not in self.tallies or tally.loss(self.target) < self.tallies[name].loss(self.target):

@@ -3,9 +3,10 @@
 Shapes: M targets, K known classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,27 +33,39 @@ class Candidates:
         cutoffs: ranks up to which the true class counts.
         seen: classes that are no candidates; None: all are, or `sampled`.
         sampled: the only candidates besides the true class; None: all are, but those seen.
+        end: id of END, which is no candidate; None: there is no such class.
     """
 
     cutoffs: tuple[int, ...]
     seen: History | None = None
     sampled: Negatives | None = None
+    end: int | None = None
 
     @property
     def depends_on_history(self) -> bool:
         """Whether targets have different candidates."""
         return self.seen is not None or self.sampled is not None
 
+    @property
+    def ranks_end(self) -> bool:
+        """Whether END is among the classes that a rank counts, from which it is to be taken."""
+        return self.end is not None and self.sampled is None
+
     def ahead(self, rows: Rows, is_ahead: Callable[[Rows, Rows], NDArray[np.bool_]]) -> Rows:
-        """Count the seen or sampled classes with a score at least as large as the true class's, (M,).
+        """Count the sampled classes, or those that are no candidates, with a score at least as large as the true one's.
 
         Args:
             rows: of the targets in the split.
             is_ahead: whether this holds, for places in `rows` and classes.
+
+        Returns:
+            (M,).
         """
         found = np.zeros(len(rows), dtype=np.int64)
         for owner, classes in self._pairs(rows):
             found += np.bincount(owner[is_ahead(owner, classes)], minlength=len(rows))
+        if self.ranks_end:
+            found += is_ahead(np.arange(len(rows)), np.full(len(rows), self.end))
         return found
 
     def ranked(self, found: ClassPredictions, ahead: Any = None) -> ClassPredictions:
@@ -74,20 +87,23 @@ class Candidates:
             rows: of the known targets in the split; needed where candidates depend on the history.
             at: places of these targets in M; None: all, in order.
         """
-        if not self.depends_on_history:
+        if not self.depends_on_history and self.end is None:
             return self.ranked(found)
-        assert rows is not None
         ahead = logits.new_zeros(len(logits), dtype=torch.float32)
+        if self.ranks_end:
+            assert self.end is not None
+            ahead += logits[:, self.end - 1] >= logits.gather(1, truth.clamp(min=1)[:, None] - 1)[:, 0]
         for owner, classes in self._pairs(rows):
             place = to_device(owner if at is None else at[owner], logits.device)
             other = logits[place, to_device(classes, logits.device) - 1]
             ahead.index_add_(0, place, (other >= logits[place, truth[place] - 1]).to(ahead.dtype))
         return self.ranked(found, in_double(ahead))
 
-    def _pairs(self, rows: Rows) -> Any:
+    def _pairs(self, rows: Rows | None) -> Iterator[tuple[Rows, NDArray[Any]]]:
         listed = self.sampled if self.sampled is not None else self.seen
-        assert listed is not None
-        return listed.pairs(rows)
+        if listed is not None:
+            assert rows is not None
+            yield from listed.pairs(rows)
 
 
 def build_candidates(
@@ -99,6 +115,7 @@ def build_candidates(
     n_classes: Mapping[str, int],
     context_events: int,
     fingerprint: str,
+    end_ids: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Candidates]:
     """Return the candidates of each ranked target of an evaluation split.
 
@@ -110,37 +127,39 @@ def build_candidates(
         n_classes: of categorical columns, including the unknown class.
         context_events: largest number of context events of a sequence.
         fingerprint: of the data.
+        end_ids: the id of END in each column that has it.
 
     Raises:
         DataError: a target has no other candidate, or fewer than are to be sampled.
     """
     found = {}
     for target, asked in ranking.items():
-        cutoffs, wanted = tuple(asked.k), asked.candidates
+        cutoffs, wanted, end = tuple(asked.k), asked.candidates, end_ids.get(target)
         if not isinstance(wanted, SampledCandidates) and not asked.exclude_seen:
-            found[target] = Candidates(cutoffs)
+            found[target] = Candidates(cutoffs, end=end)
             continue
+        n_ranked = n_classes[target] - 1 - (end is not None)
         events = split(target)
         missing = missing_events(events, target, context_events, partial(earlier, target))
-        history = History(events, target, n_classes[target] - 1, missing)
+        history = History(events, target, n_ranked, missing)
         if isinstance(wanted, SampledCandidates):
             _check_enough(history, target, wanted.negatives)
-            weights = _popularity(train, target, n_classes[target]) if wanted.by == "popularity" else None
+            weights = _popularity(train, target, n_ranked) if wanted.by == "popularity" else None
             negatives = Negatives(history, wanted.negatives, weights, fingerprint)
-            found[target] = Candidates(cutoffs, sampled=negatives)
+            found[target] = Candidates(cutoffs, sampled=negatives, end=end)
         else:
             _check_enough(history, target, 1)
-            found[target] = Candidates(cutoffs, seen=history)
+            found[target] = Candidates(cutoffs, seen=history, end=end)
     return found
 
 
 def _popularity(train: Events | MappedEvents, target: str, n_classes: int) -> NDArray[np.float64]:
-    """Return the number of training events of each known class, (K,); at least 1, so that each can be sampled."""
+    """Return the number of training events of each class, (n_classes,); at least 1, so that each can be sampled."""
     column = train.columns[target]
-    counts = np.zeros(n_classes, dtype=np.int64)
+    counts = np.zeros(n_classes + 2, dtype=np.int64)  # id 0 and END are no candidates
     for start in range(0, len(column), 1 << 20):
-        counts += np.bincount(column[start : start + (1 << 20)], minlength=n_classes)
-    return np.maximum(counts[1:], 1).astype(np.float64)
+        counts += np.bincount(np.maximum(column[start : start + (1 << 20)], 0), minlength=len(counts))
+    return np.maximum(counts[1 : n_classes + 1], 1).astype(np.float64)
 
 
 def _check_enough(history: History, target: str, needed: int) -> None:

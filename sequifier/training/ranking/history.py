@@ -25,7 +25,7 @@ class History:
     Args:
         events: the split, in memory, with the target column.
         target: a categorical column.
-        n_classes: number of its known classes.
+        n_classes: number of its known classes, without END.
         missing: the first events of each sequence that the split lacks, by number of the sequence.
 
     Attributes:
@@ -37,6 +37,8 @@ class History:
     def __init__(self, events: Events, target: str, n_classes: int, missing: dict[int, NDArray[Any]]) -> None:
         self.events, self.n_classes = events, n_classes
         self.truth = events.columns[target]
+        if len(self.truth) and (self.truth.min() < 0 or self.truth.max() > n_classes):  # END is no class of an event
+            self.truth = np.where((self.truth < 0) | (self.truth > n_classes), 0, self.truth)
         more = np.zeros(len(events.offsets) - 1, dtype=np.int64)
         values: NDArray[Any] = self.truth
         if missing:

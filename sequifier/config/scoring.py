@@ -1,0 +1,86 @@
+"""`scoring`: which targets count in metrics and ranking. It never changes the loss."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field, create_model
+
+from sequifier.config.base import NO_UNIT, StrictModel, about
+
+Label = str | int | bool
+
+
+def _one_or_more(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Labels = Annotated[list[Label], BeforeValidator(_one_or_more), Field(min_length=1)]
+
+
+class _Scoring(StrictModel):
+    """Which targets count in metrics."""
+
+    min_events: int = Field(
+        1,
+        ge=1,
+        description="Number of earlier events of its sequence that a target must have to count in metrics.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="context_events of preprocess, which must store as many where sequences are cut",
+            change="to 2 where prefixes of one event are not scored, as in publications on process mining",
+            synonyms="min_prefix_length minimum_history",
+        ),
+    )
+
+    @property
+    def left_out(self) -> dict[str, list[Label]]:
+        """The field `except`: target -> labels that do not count as the truth."""
+        found: dict[str, list[Label]] = getattr(self, "except")
+        return found
+
+    @property
+    def definition(self) -> str:
+        """Which targets count, in words: values of different definitions cannot be compared."""
+        parts = [f"after {self.min_events} events or more"] if self.min_events > 1 else []
+        for target, labels in sorted(self.left_out.items()):
+            parts.append(f"but {target} {', '.join(map(label_text, labels))}")
+        return " ".join((ALL_TARGETS, *parts))
+
+
+ALL_TARGETS = "all targets"
+
+if TYPE_CHECKING:
+    Scoring = _Scoring
+else:
+    # `except` is a word of Python, so that a class cannot declare a field of this name.
+    Scoring = create_model(
+        "Scoring",
+        __base__=_Scoring,
+        __doc__=_Scoring.__doc__,
+        **{
+            "except": (
+                dict[str, Labels],
+                Field(
+                    default_factory=dict,
+                    description="Classes that do not count as the truth, by categorical target: `{activity: [END]}`. "
+                    "They stay classes that may be predicted.",
+                    json_schema_extra=about(
+                        unit=NO_UNIT,
+                        interacts="end_event of preprocess, whose class is END",
+                        change="to leave out ends, or another class that is not of interest",
+                        synonyms="exclude_classes ignore_labels",
+                    ),
+                ),
+            )
+        },
+    )
+
+
+def label_text(label: Label) -> str:
+    """Return a label as a key of the metadata's id_maps; booleans are `true` and `false`."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def scoring_input(scoring: Scoring | None) -> dict[str, str]:
+    """What comparable runs have in common: which targets count; empty where all do."""
+    found = ALL_TARGETS if scoring is None else scoring.definition
+    return {} if found == ALL_TARGETS else {"scoring": found}

@@ -56,11 +56,12 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
 
 def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> None:
     """Print whether the best run beats the baselines, where its files are, and how to train it again."""
+    from sequifier.results.deployed import deployed
+
     out = console(soft_wrap=True)  # paths and commands can be copied
     is_pipe = not sys.stdout.isatty()
     root, name = result.plan.config.root, result.plan.config.hp_search_name
     winner, baseline = ranked[0], result.table.best_baseline
-    kept = next((row for row in ranked if row.model_path), None)
     if baseline is not None and winner.value is not None:
         if result.table.sign * winner.value >= result.table.sign * baseline[1]:
             out.print("warning: the best run does not beat the best baseline", style="yellow", soft_wrap=is_pipe)
@@ -84,9 +85,10 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
     if result.saved is not None and result.saved.saved:
         out.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
     out.print()
-    if kept is not None:
-        which = "best model: " if kept is winner else f"best model on disk, of run {kept.run}: "
-        out.print(f"{which} {root / kept.model_path}", markup=False)
+    if (model := deployed(result.table, ranked)) is not None:
+        which = "best model: " if model.run == winner.run else f"best model on disk, of run {model.run}: "
+        out.print(f"{which} {root / model.path}", markup=False)
+        out.print(f"             {model.text}", markup=False)
     out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
     if winner.first.config_path:
         out.print(f"train it again: sequifier train --config-path {winner.first.config_path}", markup=False)

@@ -20,7 +20,8 @@ class Finding:
     """One finding.
 
     Attributes:
-        kind: winner, doubt, smaller, group, important, range, interaction, curves, seeds, over-tuning, failures, next.
+        kind: winner, model, doubt, smaller, group, important, range, interaction, curves, seeds, over-tuning,
+            failures, next.
         text: one sentence, or two.
         figures: the numbers behind it, by name.
     """

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from sequifier.percent import percent
 from sequifier.report.analysis import Analysis, Finding
 from sequifier.report.numbers import in_percent, number
 from sequifier.report.setting_findings import setting_findings
+from sequifier.results.deployed import deployed
 from sequifier.results.ranking import Configuration
 from sequifier.results.settings import text_of
 from sequifier.results.student import half_width
@@ -23,6 +25,7 @@ def findings(found: Analysis) -> list[Finding]:
         return [*_without_result(found)]
     return [
         *_winner(found),
+        *_model(found),
         *_doubt(found),
         *_cheaper(found),
         *_groups(found),
@@ -68,6 +71,15 @@ def _winner(found: Analysis) -> Iterator[Finding]:
             "on more data before you rely on it"
         )
     yield Finding("winner", f"{text}.", figures)
+
+
+def _model(found: Analysis) -> Iterator[Finding]:
+    model = deployed(found.table, found.rows)
+    if model is not None:
+        which = (
+            "The model to deploy" if model.run == found.rows[0].run else f"The best model on disk, of run {model.run},"
+        )
+        yield Finding("model", f"{which} is {model.path}: {model.text}.", asdict(model))
 
 
 def _doubt(found: Analysis) -> Iterator[Finding]:

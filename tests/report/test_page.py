@@ -1,6 +1,7 @@
 """The page as a file, and in a browser that has no network."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -266,3 +267,110 @@ def test_curves_of_runs_open_alike(browser: Any, report: Path, monkeypatch: pyte
     assert browser.get_log("browser") == [] and requests_of(browser, path.absolute()) == []
     lines = browser.execute_script("return document.querySelectorAll('svg.chart .line').length")
     assert lines == 4, "validation and training of both"
+
+
+def test_another_metric_is_shown_and_sorts(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    open_page(browser, report)
+    known = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))["runs"]
+    select = Select(browser.find_element(By.CSS_SELECTOR, "#runs select"))
+    assert [option.text for option in select.options] == known["metrics"]
+    first = column(browser, "val_loss")
+    select.select_by_visible_text("val_kind_accuracy")
+    values = [float(value) for value in column(browser, "val_kind_accuracy") if value]
+    expected = [run["metrics"].get("val_kind_accuracy") for run in known["runs"].values()]
+    assert values == sorted((value for value in expected if value is not None), reverse=True), "the highest first"
+    assert set(column(browser, "± se")) == {""}, "that is known of the metric that ranks alone"
+    select.select_by_visible_text("val_loss")
+    assert [value for value in column(browser, "val_loss") if value] == [value for value in first if value]
+
+
+def test_the_filter_takes_words_and_comparisons(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, report)
+    box = browser.find_element(By.CSS_SELECTOR, "#runs input")
+
+    def left(words: str) -> list[Any]:
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(Keys.DELETE, words)
+        return [row for row in browser.find_elements(By.CSS_SELECTOR, "#runs tbody tr") if row.is_displayed()]
+
+    states, sizes, losses = (column(browser, name) for name in ("state", "dim_model", "val_loss"))
+    assert len(left("pruned")) == states.count("pruned")
+    assert len(left("dim_model=64")) == sizes.count("64")
+    below = sum(size == "64" and bool(loss) and float(loss) < 1.2 for size, loss in zip(sizes, losses, strict=True))
+    assert 0 < below == len(left("dim_model=64 val_loss<1.2"))
+    assert browser.find_element(By.CSS_SELECTOR, "#runs .controls .note").text == f"{below} of 200"
+    assert left("nothing-is-called-this") == []
+    assert len(left("")) == 200
+
+
+def test_a_click_on_a_run_shows_what_is_known_of_it(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, report)
+    known = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))["runs"]["runs"]
+    row = browser.find_elements(By.CSS_SELECTOR, "#runs tbody tr")[3]
+    run = known[row.get_attribute("data-key")]
+    button = row.find_element(By.CSS_SELECTOR, "button.open")
+    button.send_keys(Keys.ENTER)
+    details = browser.find_element(By.CSS_SELECTOR, "#runs tr.details")
+    assert run["differs"] and all(f"{own} (best: {best})" in details.text for _, own, best in run["differs"])
+    assert all(name in details.text for name in run["metrics"])
+    assert all(path in details.text for path in run["files"].values())
+    assert details.find_elements(By.CSS_SELECTOR, "svg.little path")
+    assert button.get_attribute("aria-expanded") == "true"
+    button.send_keys(Keys.ENTER)
+    assert browser.find_elements(By.CSS_SELECTOR, "#runs tr.details") == []
+    failed = browser.find_element(By.CSS_SELECTOR, "#runs tr[data-key=r11]")
+    failed.find_element(By.CSS_SELECTOR, "button.open").send_keys(Keys.ENTER)
+    error = browser.find_element(By.CSS_SELECTOR, "#runs tr.details .error").text
+    assert error == known["r11"]["error"] != ""
+    browser.find_element(By.CSS_SELECTOR, "#runs thead button").send_keys(Keys.ENTER)
+    assert browser.find_elements(By.CSS_SELECTOR, "#runs tr.details") == [], "closed before the rows are sorted"
+    assert browser.get_log("browser") == []
+
+
+def test_curves_change_their_axis(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    open_page(browser, report)
+    figure = browser.find_element(By.CSS_SELECTOR, "figure.curves")
+    data = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))["charts"]["curves"]
+    key, values = data["lines"][0]["key"], data["lines"][0]["y"]
+
+    def heights() -> list[float]:
+        path = figure.find_element(By.CSS_SELECTOR, f'path[data-key="{key}"]').get_attribute("d")
+        place, found = 0.0, []
+        for command, numbers in re.findall(r"([MLl])([^MLl]+)", path):
+            height = float(re.findall(r"-?[\d.]+", numbers)[1])
+            place = place + height if command == "l" else height
+            found.append(place)
+        return found
+
+    before = heights()
+    button = figure.find_element(By.CSS_SELECTOR, "button.plain")
+    assert button.text == "Logarithmic axis"
+    browser.execute_script("arguments[0].click()", button)
+    after = heights()
+    assert len(before) == len(after) == len(values)
+    ratio = (after[0] - after[50]) / (after[0] - after[99])
+    logs = [math.log(values[place]) for place in (0, 50, 99)]
+    assert ratio == pytest.approx((logs[0] - logs[1]) / (logs[0] - logs[2]), abs=0.01)
+    browser.execute_script("arguments[0].click()", button)
+    assert heights() == pytest.approx(before, abs=0.6)
+
+
+def test_a_run_of_one_epoch_is_a_point(browser: Any, tmp_path: Path) -> None:
+    write_search(tmp_path, n_runs=6, epochs=1)
+    path = tmp_path / "report.html"
+    read_report([str(tmp_path / "logs" / "wide")]).write_html(path)
+    open_page(browser, path)
+    points = browser.execute_script("return document.querySelectorAll('#curves circle').length")
+    assert points == 6
+    assert browser.get_log("browser") == []

@@ -72,7 +72,7 @@ def curves_section(analysis: Analysis, charts: dict[str, object]) -> list[Sectio
     table, metric = analysis.table, analysis.table.curve_metric
     rank = {number: row.rank for row in analysis.rows for number in row.numbers}
     n_top = top_count(sum(row.rank is not None for row in analysis.rows))
-    known = [trial for trial in table.trials if sum(value is not None for value in trial.curve) > 1]
+    known = [trial for trial in table.trials if any(value is not None for value in trial.curve)]
     known.sort(key=lambda trial: (rank.get(trial.number) is None, rank.get(trial.number) or 0, trial.number))
     shown = known[:MOST_CURVES]
     labels = [run_label(table, trial) for trial in shown]

@@ -126,7 +126,7 @@ def learning_curves(
     log: bool | None = None,
     right: int = RIGHT,
 ) -> Chart:
-    """Draw curves over epochs, the important ones on top, with the names of the best at their ends.
+    """Draw curves over epochs, a point where there is one value, with the best on top and their names at the ends.
 
     Args:
         lines: the curves.
@@ -141,14 +141,18 @@ def learning_curves(
     x = Scale(1, max(2, last), LEFT, WIDTH - right)
     y = fitted(known, HEIGHT - BOTTOM, TOP, log=log, clip=-1 if maximize else 1)
     order = {"rest": 0, "top": 1, "best": 2}
-    curves, labels = [], []
+    curves, dots, labels = [], [], []
     for line in sorted(lines, key=lambda line: order.get(line.kind, 1)):
         points = [(epoch, value) for epoch, value in enumerate(line.values, 1) if value is not None]
         if not points:
             continue
-        path = path_of([None if value is None else (x(epoch), y(value)) for epoch, value in enumerate(line.values, 1)])
-        kind = f"line k-{line.kind}{' dashed' if line.is_dashed else ''}"
-        curves.append(Curve(kind, line.key, path, line.hint or line.label))
+        hint = line.hint or line.label
+        if len(points) == 1:
+            dots.append(Dot(line.kind, line.key, at(x(points[0][0])), at(y(points[0][1])), 3.5, hint))
+        else:
+            path = path_of([None if v is None else (x(epoch), y(v)) for epoch, v in enumerate(line.values, 1)])
+            kind = f"line k-{line.kind}{' dashed' if line.is_dashed else ''}"
+            curves.append(Curve(kind, line.key, path, hint))
         if line.label and line.kind != "rest" and not line.is_dashed:
             epoch, value = points[-1]
             labels.append((x(epoch), y(value), line.label, line.kind))
@@ -157,6 +161,7 @@ def learning_curves(
     return replace(
         chart,
         curves=curves,
+        dots=dots,
         texts=[*chart.texts, *_labels(labels, right // 8)],
         scales={"x": _scale_json(x), "y": _scale_json(y), "width": WIDTH, "height": HEIGHT},
         note=f"{cut} {'curves extend' if cut != 1 else 'curve extends'} beyond the chart." if cut else "",

@@ -55,6 +55,7 @@ def fill(
     title: str,
     sections: Sequence[Section],
     charts: Mapping[str, object],
+    runs: Mapping[str, object] | None = None,
     command: str,
     refresh: int | None = None,
     **context: Any,
@@ -66,12 +67,13 @@ def fill(
         title: of the browser's window.
         sections: in order.
         charts: what the script needs, see `readable`.
+        runs: what it shows of single runs, see `run_details`; None on a page without a table of runs.
         command: that wrote the page.
         refresh: seconds after which a browser reads the file again; None: never.
         context: for the header.
     """
     folder = files("sequifier.report.page")
-    script = (folder / "page.js").read_text(encoding="utf-8")
+    script = "".join((folder / name).read_text(encoding="utf-8") for name in ("page.js", "runs.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = (
         _environment()
@@ -81,6 +83,7 @@ def fill(
             title=title,
             sections=sections,
             charts=charts,
+            runs=runs,
             command=command,
             refresh=refresh,
             version=__version__,

@@ -86,7 +86,8 @@
     const chart = data.charts[figure.dataset.chart];
     const svg = figure.querySelector("svg"), readout = figure.querySelector(".readout");
     if (!chart || !chart.lines.length) continue;
-    const { x, y } = chart.scales, hint = readout.textContent;
+    const { x } = chart.scales, hint = readout.textContent;
+    let { y } = chart.scales;
     const share = (s, v) => s.log ? (Math.log(v) - Math.log(s.low)) / (Math.log(s.high) - Math.log(s.low))
       : (v - s.low) / (s.high - s.low);
     const at = (s, v) => s.start + share(s, Math.min(Math.max(v, s.low), s.high)) * (s.end - s.start);
@@ -107,6 +108,67 @@
       const train = line.t && line.t[epoch - 1] != null ? `, training loss ${written(line.t[epoch - 1])}` : "";
       readout.textContent = `${line.name}, epoch ${epoch}: ${chart.metric} ${written(value)}${train}`;
     };
+    // The other kind of vertical axis, where all values are above 0: everything that has a height is placed again.
+    const values = chart.lines.flatMap(line => [...line.y, ...line.t ?? []]).filter(value => value !== null);
+    if (Math.min(...values) > 0) {
+      const low = Math.min(...values), high = Math.max(...values), pad = high > low ? (high / low) ** 0.04 : 1.05;
+      const first = y, other = { ...y, log: !y.log, low: low / pad, high: high * pad };
+      const button = make("button", { type: "button", class: "plain" });
+      const ticks = () => {
+        if (y.log) {
+          const powers = Array.from({ length: 40 }, (_, place) => 10 ** (place - 20));
+          const inside = factors => powers.flatMap(power => factors.map(factor => Number((factor * power).toPrecision(6))))
+            .filter(value => value >= y.low && value <= y.high);
+          const few = inside([1, 2, 5]), found = few.length >= 3 ? few : inside([1, 1.5, 2, 3, 5, 7]);
+          return found.filter((_, place) => place % Math.ceil(found.length / 7) === 0);
+        }
+        const raw = (y.high - y.low) / 5, power = 10 ** Math.floor(Math.log10(raw));
+        const step = [1, 2, 2.5, 5, 10].map(factor => factor * power).find(size => size >= raw * 0.999);
+        const from = Math.ceil(y.low / step - 1e-9), to = Math.floor(y.high / step + 1e-9);
+        return Array.from({ length: to - from + 1 }, (_, place) => (from + place) * step);
+      };
+      const draw = (tag, attributes, text = "") => {
+        const made = document.createElementNS(space, tag);
+        for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+        made.textContent = text;
+        return made;
+      };
+      const place = () => {
+        for (const old of all(".grid, text.tick[text-anchor=end]", svg)) old.remove();
+        for (const tick of ticks()) {
+          const up = at(y, tick);
+          svg.prepend(draw("line", { class: "grid", x1: x.start, x2: x.end, y1: up, y2: up }));
+          svg.append(draw("text", { class: "tick", x: x.start - 8, y: up + 4, "text-anchor": "end" }, written(tick)));
+        }
+        for (const line of chart.lines) {
+          const drawn = all(`path[data-key="${line.key}"]`, svg);
+          [line.y, line.t].slice(0, drawn.length).forEach((curve, number) => {
+            let pen = "M";
+            drawn[number].setAttribute("d", curve.map((value, epoch) => {
+              if (value === null) { pen = "M"; return ""; }
+              const point = `${pen}${at(x, epoch + 1).toFixed(1)} ${at(y, value).toFixed(1)}`;
+              pen = "L";
+              return point;
+            }).join(""));
+          });
+          const last = line.y.findLast(value => value !== null);
+          for (const dot of all(`circle[data-key="${line.key}"]`, svg)) dot.setAttribute("cy", at(y, last));
+          for (const label of all("text.label", svg)) if (label.textContent === line.name) label.dataset.y = at(y, last) + 4;
+        }
+        let free = -Infinity; // names that would overlap move down
+        for (const label of all("text.label", svg).sort((a, b) => a.dataset.y - b.dataset.y)) {
+          free = Math.max(Number(label.dataset.y ?? label.getAttribute("y")), free);
+          label.setAttribute("y", free);
+          free += 14;
+        }
+        button.textContent = y.log ? "Linear axis" : "Logarithmic axis";
+        const name = svg.querySelector("text.name[transform]");
+        name.textContent = `${chart.metric}${y.log ? " (log)" : ""}`;
+      };
+      button.textContent = y.log ? "Linear axis" : "Logarithmic axis";
+      button.addEventListener("click", () => { leave(); y = y === first ? other : first; place(); });
+      readout.after(button);
+    }
     const leave = () => { cursor.remove(); dot.remove(); light(held); readout.textContent = hint; };
     svg.addEventListener("pointermove", event => {
       const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());

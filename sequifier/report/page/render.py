@@ -6,6 +6,7 @@ from sequifier.report.groups import top_count
 from sequifier.report.numbers import number, seconds_text
 from sequifier.report.page.chart_sections import curves_section, parallel_section, trade_offs_section
 from sequifier.report.page.frame import Section, fill, section
+from sequifier.report.page.run_details import run_details
 from sequifier.report.page.tables import group_rows, interaction_map, range_row
 from sequifier.report.setting_findings import CLEARLY
 from sequifier.results.ranking import verdict
@@ -62,6 +63,7 @@ def render(
         title=f"{table.name}: {table.kind} search",
         sections=sections,
         charts=charts,
+        runs=run_details(analysis, analysis.rows[:MOST_ROWS]),
         command=source,
         refresh=refresh,
         table=table,

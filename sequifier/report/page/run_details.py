@@ -1,0 +1,83 @@
+"""What the script shows of a run below its row: metrics, settings, files, error and the end of its log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sequifier.experiment.record import LOG
+from sequifier.printable import printable
+from sequifier.report.analysis import Analysis
+from sequifier.results.find import direction_of
+from sequifier.results.ranking import Configuration
+from sequifier.results.settings import text_of
+from sequifier.results.trials import Trial, finite
+
+MOST_LOGS = 60
+"""Runs whose log is shown: the best, and those that failed. More would make the page slow to open."""
+_LINES, _CHARACTERS = 6, 160
+_TAIL_BYTES = 4096
+
+
+def run_details(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str, Any]:
+    """Return the details of the rows, by the key that marks all that belongs to a run on the page.
+
+    Args:
+        analysis: of the search.
+        rows: those of the table.
+    """
+    table = analysis.table
+    best = next((row for row in rows if row.rank == 1), None)
+    ranked = [row for row in rows if row.rank is not None]
+    failed = [row for row in rows if row.first.has_failed]
+    with_log = {row.first.number for row in [*ranked[: MOST_LOGS // 2], *failed[: MOST_LOGS // 2]]}
+    names = dict.fromkeys([table.metric, *(name for row in rows for name in _metrics(row))])
+    return {
+        "metric": table.metric,
+        "metrics": list(names),
+        "maximized": [name for name in names if _is_maximized(analysis, name)],
+        "runs": {
+            f"r{row.first.number}": {
+                "metrics": _metrics(row) | ({} if row.value is None else {table.metric: row.value}),
+                "differs": [] if best is None or row is best else _differences(row, best),
+                "files": _files(row.first),
+                "error": row.first.error,
+                "log": _log(row.first) if row.first.number in with_log else [],
+            }
+            for row in rows
+        },
+    }
+
+
+def _metrics(row: Configuration) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in row.metrics.items() if name != "standard_error"}
+
+
+def _is_maximized(analysis: Analysis, name: str) -> bool:
+    table = analysis.table
+    return table.maximize if name == table.metric else direction_of(name, table.document) == "maximize"
+
+
+def _differences(row: Configuration, best: Configuration) -> list[tuple[str, str, str]]:
+    """Settings with another value than in the best run: name, own value, value of the best."""
+    names = dict.fromkeys([*best.settings, *row.settings])
+    texts = [(name, *(text_of(each.settings.get(name)) for each in (row, best))) for name in names]
+    return [(name, own, other) for name, own, other in texts if own != other]
+
+
+def _files(trial: Trial) -> dict[str, str]:
+    files = {"config": trial.config_path, "model": trial.model_path if trial.has_model else ""}
+    if trial.record is not None:
+        files["record"] = f"logs/{trial.record.parent.name}/{trial.record.name}"
+    return {name: path for name, path in files.items() if path}
+
+
+def _log(trial: Trial) -> list[str]:
+    """The last lines of its log."""
+    path = Path() if trial.record is None else trial.record / LOG
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []  # it never started, or its record was removed
+    return [printable(line)[:_CHARACTERS] for line in text.splitlines()[-_LINES:]]

@@ -1,0 +1,131 @@
+"use strict";
+// The table of runs: another metric, a filter, and what is known of one run below its row.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const table = document.querySelector("#runs table");
+  if (!data.runs || !table) return;
+  const make = (tag, attributes = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children.filter(child => child !== null));
+    return made;
+  };
+  const { metric, metrics, maximized, runs } = data.runs;
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  const column = heads.findIndex(head => head.dataset.metric !== undefined);
+  const all = [...body.rows];
+  const shown = value => value === null || value === undefined ? ""
+    : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5 || value === 0 ? value.toPrecision(5) : value.toExponential(3);
+
+  const close = () => {
+    for (const row of body.querySelectorAll("tr.details")) row.remove();
+    for (const button of body.querySelectorAll("button.open")) button.setAttribute("aria-expanded", "false");
+  };
+  table.tHead.addEventListener("click", close, true); // before the rows are sorted
+
+  // Another metric.
+  const controls = make("div", { class: "controls" });
+  if (metrics.length > 1 && column >= 0) {
+    const written = all.map(row => [row.cells[column].textContent, row.cells[column].dataset.v]);
+    const errors = all.map(row => [row.cells[column + 1].textContent, row.cells[column + 1].dataset.v]);
+    const select = make("select", { "aria-label": "Metric" }, ...metrics.map(name => make("option", {}, name)));
+    select.value = metric;
+    select.addEventListener("change", () => {
+      close();
+      const name = select.value, is_first = name === metric;
+      all.forEach((row, place) => {
+        const value = runs[row.dataset.key]?.metrics[name];
+        const cell = row.cells[column], error = row.cells[column + 1];
+        [cell.textContent, cell.dataset.v] = is_first ? written[place] : [shown(value), value ?? ""];
+        [error.textContent, error.dataset.v] = is_first ? errors[place] : ["", ""];
+      });
+      const button = heads[column].querySelector("button");
+      button.textContent = name;
+      heads[column].removeAttribute("aria-sort");
+      button.click();
+      if (maximized.includes(name)) button.click();
+    });
+    controls.append(make("label", {}, "Metric ", select));
+  }
+
+  // A filter: words that a row has, and `name=value`, `name<value`, `name>value` for columns and metrics.
+  const names = heads.map(head => head.textContent.trim());
+  const matches = (row, word) => {
+    const [, name, sign, wanted] = word.match(/^([^<>=]+)(<=|>=|=|<|>)(.+)$/) ?? [];
+    if (name === undefined) return row.textContent.toLowerCase().includes(word.toLowerCase());
+    const place = names.indexOf(name);
+    const found = String((place >= 0 ? row.cells[place].dataset.v : runs[row.dataset.key]?.metrics[name]) ?? "");
+    if (found === "") return false;
+    if (sign === "=") return found === wanted || Number(found) === Number(wanted);
+    const value = Number(found), limit = Number(wanted);
+    return { "<": value < limit, ">": value > limit, "<=": value <= limit, ">=": value >= limit }[sign];
+  };
+  const filter = make("input", { type: "search", "aria-label": "Filter", placeholder: "dim_model=64 val_loss<1.4 finished" });
+  const count = make("span", { class: "note", role: "status" });
+  filter.addEventListener("input", () => {
+    close();
+    const words = filter.value.split(/\s+/).filter(Boolean);
+    for (const row of all) row.hidden = !words.every(word => matches(row, word));
+    const left = all.filter(row => !row.hidden).length;
+    count.textContent = words.length ? `${left} of ${all.length}` : "";
+  });
+  controls.append(make("label", {}, "Filter ", filter), count);
+  table.parentNode.before(controls);
+
+  // What is known of one run.
+  const list = (title, pairs) => pairs.length === 0 ? null : make("div", {}, make("h3", {}, title),
+    make("dl", {}, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])));
+  const space = "http://www.w3.org/2000/svg";
+  const curve = key => {
+    const line = data.charts.curves?.lines.find(each => each.key === key);
+    const values = line?.y.map((value, place) => [place, value]).filter(([, value]) => value !== null) ?? [];
+    if (!values.length) return null;
+    const low = Math.min(...values.map(([, value]) => value)), high = Math.max(...values.map(([, value]) => value));
+    const x = place => 4 + 232 * place / Math.max(line.y.length - 1, 1);
+    const y = value => 76 - 72 * (value - low) / (high - low || 1);
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("viewBox", "0 0 240 80");
+    svg.setAttribute("class", "little");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `${data.charts.curves.metric} by epoch, ${shown(low)} to ${shown(high)}`);
+    const mark = document.createElementNS(space, values.length === 1 ? "circle" : "path");
+    if (values.length === 1) for (const [name, value] of Object.entries({ cx: 120, cy: 40, r: 3.5, class: "dot d-best" }))
+      mark.setAttribute(name, value);
+    else {
+      mark.setAttribute("d", "M" + values.map(([place, value]) => `${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("L"));
+      mark.setAttribute("class", "line k-best");
+    }
+    svg.append(mark);
+    const about = `${data.charts.curves.metric} ${shown(values[0][1])} to ${shown(values.at(-1)[1])}, best ${
+      shown(maximized.includes(data.charts.curves.metric) ? high : low)}`;
+    return make("div", {}, make("h3", {}, "Curve"), svg, make("p", { class: "note" }, about));
+  };
+  const open = row => {
+    const known = runs[row.dataset.key];
+    const parts = [
+      list("Settings that differ from the best run", known.differs.map(([name, own, best]) => [name, `${own} (best: ${best})`])),
+      list("Metrics", Object.entries(known.metrics).map(([name, value]) => [name, shown(value)])),
+      curve(row.dataset.key),
+      list("Files", Object.entries(known.files)),
+    ];
+    const box = make("div", { class: "details" }, ...parts);
+    if (known.error) box.append(make("p", { class: "error" }, known.error));
+    if (known.log.length) box.append(make("pre", {}, known.log.join("\n")));
+    row.after(make("tr", { class: "details" }, make("td", { colspan: row.cells.length }, box)));
+  };
+  for (const row of all) {
+    if (!runs[row.dataset.key]) continue;
+    const cell = row.cells[1], button = make("button", { type: "button", class: "open", "aria-expanded": "false" });
+    button.append(...cell.childNodes);
+    button.setAttribute("aria-label", `Run ${cell.dataset.v}: details`);
+    cell.append(button);
+    row.addEventListener("click", event => {
+      if (event.target.closest("button:not(.open), a, code, summary")) return;
+      const is_open = button.getAttribute("aria-expanded") === "true";
+      close();
+      if (is_open) return;
+      button.setAttribute("aria-expanded", "true");
+      open(row);
+    });
+  }
+})();

@@ -5,6 +5,7 @@
 | NAME | FILE | from |
 |---|---|---|
 | lastfm, beauty | LastFM.txt, Beauty.txt: "user item item ..." | github.com/RUCAIBox/CIKM2020-S3Rec, folder data |
+| japanesevowels | a folder with JapaneseVowels_TRAIN.ts and _TEST.ts | the wheel of aeon, aeon/datasets/data |
 
 The file is written as a table of events. All else of the protocol is in the configs of `configs/marks/NAME/`, with
 which `sequifier preprocess` and `sequifier train` do the same. Each seed's best epoch on the validation split is scored
@@ -82,6 +83,26 @@ def items_of_users(path: Path) -> pl.DataFrame:
     return pl.DataFrame({"user": users, "step": steps, "item": items})
 
 
+def frames_of_utterances(folder: Path) -> pl.DataFrame:
+    """Read both parts of a data set in the format .ts: a line has one series, its dimensions divided by colons."""
+    tables = []
+    for part in ("train", "test"):
+        text = (folder / f"JapaneseVowels_{part.upper()}.ts").read_text(encoding="utf-8")
+        for number, line in enumerate(text.partition("@data\n")[2].splitlines()):
+            *dimensions, speaker = line.split(":")
+            values = [[float(value) for value in dimension.split(",")] for dimension in dimensions]
+            table = pl.DataFrame({f"c{place:02}": of_frame for place, of_frame in enumerate(values, start=1)})
+            tables.append(
+                table.with_row_index("frame").with_columns(
+                    pl.col("frame").cast(pl.Int64),
+                    utterance=pl.lit(f"{part} {number}"),
+                    speaker=pl.lit(f"speaker {speaker}"),
+                    part=pl.lit(part),
+                )
+            )
+    return pl.concat(tables)
+
+
 TOP_10 = (Metric("val_item_hit_rate_10", "HR@10"), Metric("val_item_ndcg_10", "NDCG@10"))
 
 MARKS = {
@@ -92,6 +113,14 @@ MARKS = {
         {
             "SASRec, one negative (Zhou et al. 2020, S3-Rec)": (0.0605, 0.0318),
             "S3-Rec (Zhou et al. 2020)": (0.0647, 0.0327),
+        },
+    ),
+    "japanesevowels": Mark(
+        frames_of_utterances,
+        (Metric("val_speaker_accuracy", "accuracy"),),
+        {
+            "ROCKET (as Wu et al. 2023 give it)": (0.962,),
+            "TimesNet, epoch chosen on the test part (Wu et al. 2023)": (0.984,),
         },
     ),
 }
@@ -129,15 +158,16 @@ def train(config: TrainConfig) -> Trained:
     )
 
 
-def scored(trained: Mapping[int, Trained], metric: str, test_split: str, folder: Path) -> dict[str, Seeds]:
+def scored(trained: Mapping[int, Trained], metric: Metric, test_split: str, folder: Path) -> dict[str, Seeds]:
     """Return the sums of a metric on the test split: model or baseline -> seed -> sums by sequence."""
     shared, sums = Shared(), folder / "test_sums.npz"
     found: dict[str, dict[int, Units]] = {}
     for seed, of_seed in trained.items():
-        config = of_seed.config.model_copy(update={"metric": metric})
+        ranks = {"metric": metric.name, "direction": "maximize" if metric.maximize else "minimize"}
+        config = of_seed.config.model_copy(update=ranks)
         score(config, of_seed.model, test_split, sums=sums, shared=shared)
         for model, units in read_unit_sums(sums).items():
-            found.setdefault(model, {})[seed] = units[metric]
+            found.setdefault(model, {})[seed] = units[metric.name]
     return found
 
 
@@ -212,7 +242,7 @@ def run(name: str, path: Path, *, n_seeds: int, root: Path, defines: Sequence[st
         of_seed = [here, f"seed={seed}", f"model_name={name}-seed-{seed}", *defines]
         trained[seed] = train(load(TrainConfig, CONFIGS / name / "train.yaml", defines=of_seed).config)
     test_split = read_metadata(metadata).split_paths[-1]
-    by_metric = {metric.name: scored(trained, metric.name, test_split, root) for metric in mark.metrics}
+    by_metric = {metric.name: scored(trained, metric, test_split, root) for metric in mark.metrics}
     print(f"\n| {name}, test split | {' | '.join(metric.title for metric in mark.metrics)} |")
     print(f"|---|{'---|' * len(mark.metrics)}")
     for cells in rows(mark, by_metric):

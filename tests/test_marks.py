@@ -61,6 +61,21 @@ def test_verdicts_on_baselines(marks: ModuleType) -> None:
     assert [of(ahead, maximize=False) for ahead in (0.03, -0.03)] == ["wins", "beaten"]
 
 
+def test_the_format_ts_is_read_as_frames(marks: ModuleType, tmp_path: Path) -> None:
+    head = "#comment\n@problemName JapaneseVowels\n@data\n"
+    (tmp_path / "JapaneseVowels_TRAIN.ts").write_text(head + "1.5,2.5,3.5:-1,-2,-3:7\n4:5:9\n")
+    (tmp_path / "JapaneseVowels_TEST.ts").write_text(head + "6,7:8,9:7\n")
+    table = marks.frames_of_utterances(tmp_path)
+    assert table.select("utterance", "frame", "c01", "c02", "speaker", "part").rows() == [
+        ("train 0", 0, 1.5, -1.0, "speaker 7", "train"),
+        ("train 0", 1, 2.5, -2.0, "speaker 7", "train"),
+        ("train 0", 2, 3.5, -3.0, "speaker 7", "train"),
+        ("train 1", 0, 4.0, 5.0, "speaker 9", "train"),
+        ("test 0", 0, 6.0, 8.0, "speaker 7", "test"),
+        ("test 0", 1, 7.0, 9.0, "speaker 7", "test"),
+    ]
+
+
 def test_a_whole_run(marks: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each user has the items in the order 1, 2, ..., from another one on: after item i follows i + 1."""
     lines = [f"u{user} " + " ".join(str((user + step) % 12) for step in range(3 + user % 5)) for user in range(40)]

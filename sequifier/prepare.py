@@ -29,6 +29,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
+from sequifier.export.raw_times import name_clash
 from sequifier.machine import memory_bytes
 from sequifier.metrics.scoring import scored_targets
 from sequifier.model.build import build_model
@@ -287,13 +288,13 @@ def _metadata(config: TrainConfig, data: str | None) -> Metadata:
 
 
 def _check_end_to_end(config: TrainConfig, metadata: Metadata) -> None:
-    """Raise ConfigError where a graph from raw values would have to compute columns from dates."""
-    used = {*(config.input_columns or metadata.input_columns), *config.target_columns}
-    computed = [column for column in metadata.sequifier.derived if column in used]
-    if config.export_end_to_end and computed:
-        what = f"the graph cannot compute {', '.join(computed)} from dates"
-        fix = "leave it out: `infer` with read_format: raw computes them"
-        raise ConfigError([Problem("export_end_to_end", what, fix=fix)])
+    """Raise ConfigError where a column has the name of an input for dates in the graph that takes raw values."""
+    inputs = config.input_columns or metadata.input_columns
+    times = metadata.sequifier.only(inputs)
+    clash = name_clash((name for name in inputs if name not in times.derived), times)
+    if config.export_end_to_end and clash is not None:
+        what = f"column `{clash}` has the name of an input for dates in that model"
+        raise ConfigError([Problem("export_end_to_end", what, fix="rename it in the raw data and preprocess again")])
 
 
 def _check_weights_fit(shape: Architecture) -> None:

@@ -20,6 +20,9 @@ MICROSECONDS = 1_000_000
 FIRST_YEAR, LAST_YEAR = 1900, 2099
 """Years of dates with time features: polars knows changes of clocks up to 2099, and exported graphs have a table."""
 
+FIRST_INSTANT, INSTANTS_END = -2_208_988_800 * MICROSECONDS, 4_102_444_800 * MICROSECONDS
+"""The first instant of those years, and the first one after them."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -68,6 +71,30 @@ def local_calendar(instants: "pl.Series", feature: TimeFeature, zone: str | None
         case _:
             raise ValueError(f"{feature!r} is not of the calendar")
     return found.cast(pl.Int64)
+
+
+def offsets_from_utc(zone: str) -> tuple[Array, Array]:
+    """Return the instants from which each offset of a time zone applies, and the offsets in microseconds, (K,) each.
+
+    The first instant is FIRST_INSTANT. Clocks change at a full second, and at most once in six hours.
+    """
+    import polars as pl
+
+    def offset(instants: Array) -> Array:
+        utc = pl.Series(instants).cast(_utc())
+        local = utc.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        return (local - utc).dt.total_microseconds().to_numpy()
+
+    grid = np.arange(FIRST_INSTANT, INSTANTS_END, 6 * 3600 * MICROSECONDS)
+    found = offset(grid)
+    changes = np.flatnonzero(found[1:] != found[:-1])
+    before, after = grid[changes] // MICROSECONDS, grid[changes + 1] // MICROSECONDS
+    while (after - before > 1).any():
+        middle = (before + after) // 2
+        is_before = offset(middle * MICROSECONDS) == found[changes]
+        before, after = np.where(is_before, middle, before), np.where(is_before, after, middle)
+    starts = np.concatenate([[FIRST_INSTANT], after * MICROSECONDS])
+    return starts, np.concatenate([found[:1], found[changes + 1]])
 
 
 def spans(dates: "pl.Series", positions: "pl.Series | None", offsets: Array, feature: TimeFeature) -> "pl.Series":

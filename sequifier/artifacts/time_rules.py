@@ -82,3 +82,7 @@ class TimeRules(StrictModel):
             if name in columns:
                 kept.setdefault(column.date_column, []).append(column.feature)
         return self.model_copy(update={"time_features": kept})
+
+
+NO_TIMES = TimeRules()
+"""The rules where no column is computed."""

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, write_model
+from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
 from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.config.preprocess import Transform
@@ -23,6 +24,8 @@ from sequifier.export.graph import ML_DOMAIN, GraphWriter
 from sequifier.export.onnx import axes_of, write_choice, write_head, write_value
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
+from sequifier.export.raw_times import date_inputs, name_clash
+from sequifier.export.time_nodes import write_computed_columns, write_dates
 from sequifier.export.top_labels import NO_TOP, Top, write_top
 from sequifier.model.graph import Value
 
@@ -37,6 +40,7 @@ def export_end_to_end(
     seed: int,
     with_dropout: bool = False,
     top: Top = NO_TOP,
+    times: TimeRules = NO_TIMES,
 ) -> Parity:
     """Write a model that takes raw values, after comparing the graph with our own encoding and torch.
 
@@ -49,15 +53,22 @@ def export_end_to_end(
         seed: seed of the windows that are compared.
         with_dropout: keep dropout active in the graph; it is compared with the ratio at 0.
         top: which most probable classes it also returns.
+        times: the columns that are computed from dates.
 
     Raises:
         ModelError: the graph does not compute what torch does, or two names collide.
         RunError: the file cannot be written.
     """
     graph = build_end_to_end_graph(
-        architecture, model.state_dict(), columns, metadata_props=properties, with_dropout=with_dropout, top=top
+        architecture,
+        model.state_dict(),
+        columns,
+        metadata_props=properties,
+        with_dropout=with_dropout,
+        top=top,
+        times=times,
     )
-    parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns, top=top)
+    parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns, top=top, times=times)
     add_properties(graph, {"parity": parity.as_json()})
     write_model(path, graph)
     return parity
@@ -71,12 +82,14 @@ def build_end_to_end_graph(
     metadata_props: Mapping[str, str],
     with_dropout: bool = False,
     top: Top = NO_TOP,
+    times: TimeRules = NO_TIMES,
 ) -> onnx.ModelProto:
     """Build the graph from raw values to labels.
 
     Inputs are each input column under its own name, (N, T) text, int64, bool, float32 or float64 as in the raw table,
-    and `n_events`, (N,) int64: how many of the last steps are real events. Missing values are filled as in training;
-    see `raw_columns` for what they are. Outputs are `<target>_label` (N, P),
+    and `n_events`, (N,) int64: how many of the last steps are real events. In place of columns that are computed from
+    dates it takes the dates, see `raw_times`. Missing values are filled as in training; see `raw_columns` for what they
+    are. Outputs are `<target>_label` (N, P),
     `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units; on request the K most
     probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K). Outputs of a target that belongs
     to the whole sequence have no axis P.
@@ -85,20 +98,26 @@ def build_end_to_end_graph(
         ModelError: a column has the name of a weight or an output.
     """
     shape = architecture
+    times = times.only(shape.input_columns)
+    given = [name for name in shape.input_columns if name not in times.derived]
     outputs = [name for target in shape.targets for name in (*target.end_to_end_names, *top.names(target))]
-    for what, names in (("a weight", state_dict), ("an output", outputs)):
-        if clash := sorted({*shape.input_columns} & {*names}):
+    inputs = [*given, *date_inputs(times)]
+    clashes = {what: {*inputs} & {*names} for what, names in (("a weight", state_dict), ("an output", outputs))}
+    clashes["an input for dates"] = {*filter(None, [name_clash(given, times)])}
+    for what, names in clashes.items():
+        if names:
             raise ModelError(
-                f"column `{clash[0]}` has the name of {what} in the exported model",
+                f"column `{min(names)}` has the name of {what} in the exported model",
                 fix="rename it in the raw data and preprocess again",
             )
-    writer = GraphWriter(
-        state_dict, [*shape.input_columns, *outputs, EVENT_COUNT], dropout=shape.dropout if with_dropout else None
-    )
-    for name in shape.input_columns:
-        writer.input(name, columns[name].input_kind, shape.seq_length)
-    is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
-    encoded = {name: _encode(writer, name, columns[name], is_event, shape.seq_length) for name in shape.input_columns}
+    writer = GraphWriter(state_dict, [*inputs, *outputs, EVENT_COUNT], dropout=shape.dropout if with_dropout else None)
+    raw = {name: writer.input(name, columns[name].input_kind, shape.seq_length) for name in given}
+    dates, n_events = write_dates(writer, times, shape.seq_length), writer.input(EVENT_COUNT, np.int64)
+    is_event = write_is_event(writer, shape, n_events)
+    raw |= write_computed_columns(writer, times, dates, n_events, shape.seq_length)
+    encoded = {
+        name: _encode(writer, raw[name], columns[name], is_event, shape.seq_length) for name in shape.input_columns
+    }
     hidden = write_backbone(writer, shape, encoded, is_event)
     _write_heads(writer, shape, columns, hidden, encoded, is_event, top)
     assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
@@ -177,6 +196,8 @@ def _write_heads(
             scale = column.scale
             value = writer.add("Add", writer.add("Mul", z, _double(writer, scale.std)), _double(writer, scale.mean))
             value = _restored(writer, value, scale.transform)
+            if scale.unit != 1:
+                value = writer.add("Div", value, _double(writer, scale.unit))
             if column.kind is np.float32:
                 value = writer.add("Cast", value, to=TensorProto.FLOAT)
             writer.output(target.end_to_end_names[0], value, column.kind, *axes)

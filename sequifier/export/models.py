@@ -134,6 +134,7 @@ def export_models(
                     seed=seed,
                     with_dropout=with_dropout,
                     top=top,
+                    times=metadata.sequifier,
                 )
             elif suffix == "onnx":
                 embedding = kind == EMBEDDING

@@ -16,9 +16,11 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
 from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.raw_columns import RawColumn
+from sequifier.export.raw_times import computed_columns, random_dates
 from sequifier.export.top_labels import NO_TOP, Top
 from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
@@ -51,6 +53,7 @@ def check(
     embedding: bool = False,
     raw: Mapping[str, RawColumn] | None = None,
     top: Top = NO_TOP,
+    times: TimeRules = NO_TIMES,
 ) -> Parity:
     """Compare a graph with the torch model of the same weights, in float32 on the CPU.
 
@@ -66,6 +69,7 @@ def check(
         raw: the columns of a graph from `build_end_to_end_graph`; values are compared as standardised ones, labels by
             their ids.
         top: which most probable classes that graph returns.
+        times: the columns that it computes from dates.
 
     Raises:
         ModelError: onnxruntime cannot run the graph, or an output differs by more than the tolerance.
@@ -86,10 +90,16 @@ def check(
         feed = _random_windows(shape, n_events, generator)
         given = feed
         if raw is not None:
-            given = feed | {name: _raw_values(raw[name], feed[name], generator) for name in shape.input_columns}
+            count, rules = feed[EVENT_COUNT], times.only(shape.input_columns)
+            given = {
+                name: _raw_values(raw[name], feed[name], generator)
+                for name in shape.input_columns
+                if name not in rules.derived
+            }
+            given |= {EVENT_COUNT: count, **random_dates(count, shape.seq_length, rules, generator)}
             # Encoded again: raw values are rounded to the column's type, and booleans have no unknown value.
-            is_event = _is_event(shape, feed)
-            feed |= {name: raw[name].encoded(given[name], is_event) for name in shape.input_columns}
+            values, is_event = given | computed_columns(given, count, rules), _is_event(shape, feed)
+            feed |= {name: raw[name].encoded(values[name], is_event) for name in shape.input_columns}
         given = _with_anything_in_padding(shape, given)
         names = [output.name for output in session.get_outputs()]
         ours = dict(zip(names, session.run(names, given | off), strict=True))
@@ -159,8 +169,9 @@ def _with_anything_in_padding(shape: Architecture, given: Mapping[str, Array]) -
     is_event = _is_event(shape, given)
     worst: dict[str, Any] = {"f": np.nan, "i": np.iinfo(np.int64).max, "O": "?", "b": True}
     changed = {
-        name: np.where(is_event, given[name], np.array(worst[given[name].dtype.kind], given[name].dtype))
-        for name in shape.input_columns
+        name: np.where(is_event, values, np.array(worst[values.dtype.kind], values.dtype))
+        for name, values in given.items()
+        if values.ndim > 1
     }
     return {**given, **changed}
 
@@ -171,7 +182,10 @@ def _encoded_outputs(shape: Architecture, ours: dict[str, Array], raw: Mapping[s
     for target in shape.targets:
         column, values = raw[target.name], ours[target.end_to_end_names[0]]
         # NaN and infinities stay: the comparison must find them.
-        numbers = column.scale.standardised(values.astype(np.float64)) if column.is_real else column.label_ids(values)
+        if column.is_real:
+            numbers = column.scale.standardised(values.astype(np.float64) * column.scale.unit)
+        else:
+            numbers = column.label_ids(values)
         found[target.output_names[-1]] = numbers
     return found
 

@@ -156,9 +156,9 @@ class RawColumn:
         """Rounding error of a value near the mean, in standard deviations; 0 for categories."""
         if not self.is_real:
             return 0.0
-        middle = float(self.scale.original(0.0))
+        middle, unit = float(self.scale.original(0.0)), self.scale.unit
         above = middle + float(np.spacing(np.array(abs(middle), self.kind)))
-        return float(self.scale.standardised(above) - self.scale.standardised(middle))
+        return float(self.scale.standardised(above * unit) - self.scale.standardised(middle * unit))
 
     @property
     def numpy_type(self) -> type[np.generic]:

@@ -1,10 +1,8 @@
 """The scripts of docs/deploy.md, where neither Sequifier nor torch is installed, against `infer`."""
 
 import ast
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import export_onnx
 from sequifier.export.raw_columns import RawColumn
 from tests.support import machines
+from tests.support.node import install_onnxruntime_node, run_outside
 from tests.support.shapes import lively, small
 
 ROOT = Path(__file__).parents[2]
@@ -193,20 +192,7 @@ def test_a_bare_environment_gives_the_labels_of_infer(trained: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_javascript_gives_the_labels_of_infer(trained: Path, tmp_path: Path) -> None:
-    """onnxruntime-node carries its library for the CPU; its install script, which fetches one for CUDA, is not run."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        pytest.skip("node and npm are not installed")
-    (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
-    made = run_outside(
-        *("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-timeout=60000"),
-        *("--fetch-retries=1", "onnxruntime-node"),
-        cwd=tmp_path,
-    )
-    if made.returncode:
-        pytest.skip(f"onnxruntime-node cannot be installed here: {made.stderr.strip()[-300:]}")
-    loads = run_outside("node", "--input-type=module", "-e", "import 'onnxruntime-node'", cwd=tmp_path)
-    if loads.returncode:
-        pytest.skip(f"onnxruntime-node brings no library for this machine: {loads.stderr.strip()[-300:]}")
+    install_onnxruntime_node(tmp_path)
     program = shutil.copy(DEPLOY / "predict_csv.mjs", tmp_path)  # modules are looked for beside the script
     predictions = tmp_path / "predictions.csv"
     script("node", program, end_to_end(trained), trained / "new.csv", predictions, "machine", "day", cwd=tmp_path)
@@ -223,13 +209,3 @@ def script(*words: object, cwd: Path | None = None) -> None:
     done = run_outside(*words, cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-
-
-def run_outside(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program that does not see this project's packages; one that does not end has failed."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    command = list(map(str, words))
-    try:
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", "it did not end within five minutes")

@@ -166,6 +166,7 @@ def test_two_outputs_of_one_name_are_refused() -> None:
     columns = ["kind", "kind_top"]
     data: Any = SimpleNamespace(
         columns=columns,
+        input_columns=columns,
         n_classes=dict.fromkeys(columns, 4),
         kind=lambda column: "categorical",
         sequifier=SimpleNamespace(seq_length=8),

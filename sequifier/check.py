@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.config.catalogue.torch_names import ignored_fields
+from sequifier.config.inference import InferConfig
 from sequifier.config.loading.active import config_hash
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
@@ -64,6 +65,8 @@ def check(config: BaseModel) -> Checked:
     for key in INPUTS:
         for path in _listed(getattr(config, key, None)):
             _look_for(config, key, path, problems, notes)
+    if isinstance(config, (PreprocessConfig, InferConfig)) and config.sequence_table is not None:
+        _look_for(config, "sequence_table.path", config.sequence_table.path, problems, notes)
     if isinstance(config, (TrainConfig, SearchConfig)) and config.hooks:
         from sequifier.experiment.hooks import check_hooks
 
@@ -123,7 +126,7 @@ def _listed(value: Any) -> list[str]:
 
 def _look_for(config: Any, key: str, path: str, problems: list[Problem], notes: list[Problem]) -> None:
     """A missing file is a problem when its name is misspelt, or when none of our commands writes it; else a note."""
-    is_raw = isinstance(config, PreprocessConfig) and key == "data_path"
+    is_raw = key == "sequence_table.path" or (isinstance(config, PreprocessConfig) and key == "data_path")
     try:
         find_input(path, config.project_root, key, working_folder_first=is_raw)
     except ConfigError as error:

@@ -18,11 +18,12 @@ from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAll
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.sequence_columns import check_sequence_columns
-from sequifier.preprocess.sequence_table import read_sequence_table, with_sequence_table
+from sequifier.preprocess.sequence_table import read_sequence_table
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.split import Split, is_among_first
 from sequifier.preprocess.split_methods import split_table, split_texts

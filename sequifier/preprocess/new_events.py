@@ -19,11 +19,12 @@ from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
 from sequifier.preprocess.check import Problems, prepare
 from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.read import Table, open_table, unreadable
 from sequifier.preprocess.sequence_columns import check_sequence_columns
-from sequifier.preprocess.sequence_table import read_sequence_table, with_sequence_table
+from sequifier.preprocess.sequence_table import read_sequence_table
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts

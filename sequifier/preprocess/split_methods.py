@@ -14,8 +14,8 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.end_event import splits_of_ends
+from sequifier.preprocess.join_sequences import AT
 from sequifier.preprocess.read import Table
-from sequifier.preprocess.sequence_table import AT
 from sequifier.preprocess.split import (
     Split,
     between_sequences,

@@ -9,9 +9,11 @@ from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import Facts
 from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
+from sequifier.project.metric_choice import MetricChoice
 from sequifier.project.raw_table import RawTable
 from sequifier.project.sizes import Sizes, SplitChoice
 from sequifier.project.time_choice import TimeChoice
+from sequifier.project.whole_sequences import WholeSequences
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +32,8 @@ class Findings:
         keys: the sequence and the order column.
         choices: the use of each other column.
         targets: the columns to predict.
+        whole: the columns with one value for each sequence.
+        metric: the proposed metric.
         notes: guesses, for the user.
         split: the proposed split.
         seq_length: the proposed window length.
@@ -46,6 +50,8 @@ class Findings:
     keys: Keys
     choices: Sequence[Choice]
     targets: tuple[str, ...]
+    whole: WholeSequences
+    metric: MetricChoice
     notes: tuple[str, ...]
     split: SplitChoice
     seq_length: int
@@ -57,6 +63,16 @@ class Findings:
     def used(self) -> list[Choice]:
         """The feature columns."""
         return [choice for choice in self.choices if choice.use != "left out"]
+
+    @property
+    def labels(self) -> list[str]:
+        """The targets that belong to the whole sequence."""
+        return [target for target in self.targets if target in self.whole.columns]
+
+    @property
+    def attributes(self) -> list[str]:
+        """The other columns with one value for each sequence, which models read."""
+        return [column for column in self.whole.columns if column not in self.targets]
 
     @property
     def left_out(self) -> list[Choice]:

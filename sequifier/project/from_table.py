@@ -15,6 +15,7 @@ from sequifier.project.column_facts import column_facts, typed
 from sequifier.project.findings import Findings
 from sequifier.project.inspect_columns import inspect_columns
 from sequifier.project.keys import Keys, find_keys, find_targets, with_known
+from sequifier.project.metric_choice import choose_metric
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
 from sequifier.project.sizes import (
     SplitChoice,
@@ -29,6 +30,7 @@ from sequifier.project.table_configs import table_configs
 from sequifier.project.table_copy import TableCopy, table_copy
 from sequifier.project.table_summary import summary
 from sequifier.project.time_choice import choose_time_features
+from sequifier.project.whole_sequences import find_whole_sequences
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,7 +110,13 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     counts = keys.lengths.counts
     of_targets = [choice for choice in choices if choice.column in targets]
     is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"
-    split = choose_split(counts, n_items=of_targets[0].n_categories if is_only_category else 0)
+    used = [choice.column for choice in choices if choice.use != "left out"]
+    whole = find_whole_sequences(rows, keys.sequence, used, targets, facts[keys.order].n_rows)
+    split = choose_split(
+        counts,
+        n_items=of_targets[0].n_categories if is_only_category else 0,
+        has_labels=any(target in whole.columns for target in targets),
+    )
     if split.method == "between_sequence" and inspected[keys.order].kind in ("date", "datetime"):
         split = _in_time(split, rows, keys)
     seq_length = choose_seq_length(counts, split)
@@ -124,6 +132,8 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         keys=keys,
         choices=choices,
         targets=targets,
+        whole=whole,
+        metric=choose_metric(of_targets, whole, split, rows, keys),
         notes=(*table.notes, *known_notes, *keys.notes, *notes),
         split=split,
         seq_length=seq_length,

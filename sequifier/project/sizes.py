@@ -89,7 +89,7 @@ class Sizes:
     minutes: float
 
 
-def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
+def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = False) -> SplitChoice:
     """Split each sequence by position where sequences are long, and whole sequences where there are many short ones.
 
     Items of a catalogue are split as recommenders are compared: the last two events of each sequence are held out.
@@ -97,6 +97,7 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
     Args:
         counts: number of events of each sequence.
         n_items: number of categories of the only target; 0 where there are several targets, or a real one.
+        has_labels: whether a target belongs to whole sequences, which must then not be cut.
 
     Raises:
         DataError: there are too few events for training and validation.
@@ -107,7 +108,7 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
 
     n_rows = counts.to_numpy().astype(np.int64)
     median = float(np.median(n_rows))
-    if n_items >= CATALOGUE and len(counts) >= MANY_SEQUENCES and median >= FEWEST_EVENTS:
+    if not has_labels and n_items >= CATALOGUE and len(counts) >= MANY_SEQUENCES and median >= FEWEST_EVENTS:
         held_out = len(counts) / int(n_rows.sum())
         why = (
             f"the target has {n_items:,} categories, as items of a catalogue: the last event of each sequence is for "
@@ -116,7 +117,9 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
         return SplitChoice("last_events", (1 - 2 * held_out, held_out, held_out), why)
     is_long = median >= WITHIN
     methods: list[SplitMethod] = ["within_sequence", "between_sequence"]
-    if not is_long and len(counts) >= WITHIN:
+    if has_labels:
+        methods = ["between_sequence"]
+    elif not is_long and len(counts) >= WITHIN:
         methods.reverse()
     for ratios in ((0.8, 0.1, 0.1), (0.8, 0.2), (0.5, 0.5)):
         for method in methods:
@@ -127,6 +130,8 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0) -> SplitChoice:
                 few = n_rows[:10_000]
                 bounds = between_sequences(range(len(few)), few, ratios, 1010)
                 context, why = 0, f"most sequences are shorter than {WITHIN} events, so each split has whole sequences"
+                if has_labels:
+                    why = "a target has one value for each sequence, so each split has whole sequences"
             else:
                 bounds = within_sequences(n_rows, ratios)
                 context, why = 512, "each sequence is split in time: its last events are for validation and test"

@@ -85,6 +85,8 @@ def _model_values(found: Findings) -> dict[str, Any]:
     budget = "# No further run starts after two hours; the same command continues later.\nmax_hours: 2"
     return {
         "targets": inline(list(found.targets)),
+        "top": "# The most probable items, in a table of their own.\ntop_k: 10\n" if found.metric.ranks else "",
+        "question": "".join(f"{line}\n" for line in _question(found)),
         "stride": stride if found.stride < found.seq_length else "",
         "dim_model": middle(sizes.dim_model),
         "n_head": middle(sizes.n_head),
@@ -103,6 +105,33 @@ def _model_values(found: Findings) -> dict[str, Any]:
     }
 
 
+def attributes_note(found: Findings) -> str:
+    """What to consider about columns with one value for each sequence that models read."""
+    names = ", ".join(shown_name(column) for column in found.attributes)
+    return (
+        f"Models read {names} from the first event on. Remove what is only known later, or predict it: "
+        f"sequifier make ... --target {shown_name(found.attributes[0])}"
+    )
+
+
+def _question(found: Findings) -> Iterator[str]:
+    """The part of train.yaml and of the search about labels and the metric."""
+    if found.labels:
+        yield from _comment_lines(
+            "Labels of whole sequences are predicted after each event, and never read.", indent="# "
+        )
+        yield f"target_positions: {inline(dict.fromkeys(found.labels, 'every'))}"
+    chosen = found.metric
+    if chosen.metric:
+        yield from _comment_lines(f"{chosen.why[0].upper()}{chosen.why[1:]}.", indent="# ")
+        yield f"metric: {inline(chosen.metric)}"
+        yield "direction: maximize"
+    if chosen.ranks:
+        yield from _comment_lines(f"{chosen.why_seen}.", indent="# ")
+        ranked = {"k": [5, 10, 20], "exclude_seen": chosen.excludes_seen}
+        yield f"ranking: {inline({found.targets[0]: ranked})}"
+
+
 def _source(found: Findings, copy: TableCopy) -> Iterator[str]:
     """The comment on the data path."""
     if not copy.changes:
@@ -116,6 +145,11 @@ def _source(found: Findings, copy: TableCopy) -> Iterator[str]:
 def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
     """The part of preprocess.yaml about columns."""
     yield from _wrapped_list("selected_columns", [choice.column for choice in found.used])
+    if found.whole.columns:
+        yield "# One value for each sequence:"
+        yield from _wrapped_list("sequence_columns", [c.column for c in found.used if c.column in found.whole.columns])
+    if found.attributes:
+        yield from _comment_lines(attributes_note(found), indent="# ")
     if found.left_out:
         yield "# Left out; to use a column nonetheless, add it above:"
         for choice in found.left_out:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sequifier.percent import counted
 from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import RUNS, SLOW_MINUTES
-from sequifier.project.table_configs import duration
+from sequifier.project.table_configs import attributes_note, duration
 from sequifier.project.table_copy import TableCopy
 
 _FEW_TARGETS = 200
@@ -23,6 +23,14 @@ def summary(found: Findings, copy: TableCopy) -> Iterator[str]:
         yield f"a sequence has {found.lengths}"
     yield from (f"note: {note}" for note in found.notes)
     yield from _columns(found)
+    if found.attributes:
+        yield f"note: {attributes_note(found)}"
+    for target in found.targets:
+        if target in found.whole.partly:
+            yield (
+                f"note: `{target}` has one value for each sequence, which is missing in some of its rows; fill it in "
+                "there to make it a label of the sequence"
+            )
     if copy.changes:
         yield "`preprocess` needs a changed copy of the table, which is written into the project:"
         yield from (f"  {change}" for change in copy.changes)
@@ -30,11 +38,13 @@ def summary(found: Findings, copy: TableCopy) -> Iterator[str]:
         yield "formats of values (`preprocess` reads them so):"
         yield from (f"  {line}" for line in formats)
     yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
-    n_validation = int(sum(found.keys.lengths.counts) * found.split.ratios[1])
+    yield from (f"{line}" for line in (found.metric.why, found.metric.why_seen) if line)
+    counts = found.keys.lengths.counts
+    n_validation = int((len(counts) if found.labels else sum(counts)) * found.split.ratios[1])
     if n_validation < _FEW_TARGETS:
         yield (
-            f"warning: models are compared on only about {n_validation:,} events; "
-            "small differences between them are not reliable"
+            f"warning: models are compared on only about {n_validation:,} "
+            f"{'sequences' if found.labels else 'events'}; small differences between them are not reliable"
         )
     if found.sizes.minutes > SLOW_MINUTES:
         yield (
@@ -49,7 +59,9 @@ def _columns(found: Findings) -> Iterator[str]:
     width = min(max(len(shown_name(choice.column)) for choice in found.choices), 30)
     for choice in sorted(found.used, key=lambda choice: choice.column not in found.targets):
         role = "target" if choice.column in found.targets else "input"
-        line = f"  {shown_name(choice.column):<{width}}  {role:<6}  {choice.use:<11}  {choice.summary}"
+        if choice.column in found.whole.columns:
+            role = "label" if role == "target" else "attribute"
+        line = f"  {shown_name(choice.column):<{width}}  {role:<9}  {choice.use:<11}  {choice.summary}"
         skewed = f"{choice.transform}, because {choice.skewed}" if choice.transform else ""
         filled = f"{found.missing(choice)}; filled with: {choice.fill}" if choice.fill else ""
         yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled, skewed) if remark)

@@ -13,7 +13,7 @@ from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.config.loading.load import load
 from sequifier.errors import DataError, SequifierError
-from sequifier.project import column_facts, keys
+from sequifier.project import column_facts, keys, whole_sequences
 from sequifier.project.make import CONFIGS, OwnTable, make
 from tests.support.quiet import quiet
 
@@ -418,3 +418,116 @@ def test_integers_that_are_dates_with_the_year_last_cannot_order_events(tmp_path
     rows = [(user, f"{3 + i:02}02{2024 + i % 2}", "ab"[i % 2]) for user in range(3) for i in range(12)]
     with pytest.raises(DataError, match=r"`day` cannot order events: its integers are dates in the format DDMMYYYY"):
         look(tmp_path, write(tmp_path, csv_of(rows, "user,day,x")), sequence="user", order="day", targets=["x"])
+
+
+def test_items_are_ranked_and_items_that_return_stay_candidates(tmp_path) -> None:
+    def table(name: str, *, n_items: int) -> Path:
+        rows = [(user, place, f"i{(user * 7 + place * 31) % n_items}") for user in range(1000) for place in range(9)]
+        return write(tmp_path, csv_of(rows, "user,place,item"), name)
+
+    once = table("once.csv", n_items=251)  # 31 * 9 places are different items of 251
+    lines, configs = look(tmp_path, once, sequence="user", order="place", targets=["item"])
+    for file in ("train.yaml", "hyperparameter_search.yaml"):
+        config = configs[file]
+        assert (config.metric, config.direction) == ("val_item_ndcg_10", "maximize")
+        assert config.ranking["item"].exclude_seen
+    assert configs["infer.yaml"].top_k == 10
+    said = " ".join(" ".join(lines).split())
+    assert "models are compared by how high they rank the true item (NDCG at 10)" in said
+    assert "0% of the events repeat an item of their sequence, so items that it has had are no candidates" in said
+
+    rows = [(user, place, f"i{(user * 7 + place // 2) % 250}") for user in range(1000) for place in range(10)]
+    again = write(tmp_path, csv_of(rows, "user,place,item"), "again.csv")
+    make("other", None, tmp_path, OwnTable(again, sequence="user", order="place", targets=["item"]))
+    text = (tmp_path / "other" / "configs" / "train.yaml").read_text()
+    assert (
+        "# 50.0 % of the events repeat an item of their sequence, so items that it has had stay candidates.\n" in text
+    )
+    assert "ranking: {item: {k: [5, 10, 20], exclude_seen: false}}" in text
+
+
+def visits(n_customers: int = 60, **columns) -> str:
+    """Customers with 6 visits each; a column is a function of customer and visit."""
+    rows = [
+        (
+            f"c{customer}",
+            visit,
+            f"page {(customer + visit * visit) % 4}",
+            *(of(customer, visit) for of in columns.values()),
+        )
+        for customer in range(n_customers)
+        for visit in range(6)
+    ]
+    return csv_of(rows, ",".join(["customer", "visit", "page", *columns]))
+
+
+def test_columns_with_one_value_for_each_sequence_are_named(tmp_path) -> None:
+    text = visits(
+        region=lambda customer, visit: f"r{customer % 3}",
+        rare=lambda customer, visit: customer < 4,  # four customers may be chance
+        changes=lambda customer, visit: (customer == 7 and visit == 3) or customer % 2 == 0,
+    )
+    lines, configs = look(tmp_path, write(tmp_path, text), targets=["page"])
+
+    assert configs["preprocess.yaml"].sequence_columns == ["region"]
+    assert configs["preprocess.yaml"].selected_columns == ["page", "region", "rare", "changes"]
+    said = " ".join(" ".join(lines).split())
+    assert "region attribute categorical 3 values" in said
+    assert "note: Models read region from the first event on." in said
+    assert "predict it: sequifier make ... --target region" in said
+    api.preprocess(configs["preprocess.yaml"].model_copy(update={"project_root": str(tmp_path / "project")}), log=quiet)
+
+
+def test_constant_columns_of_a_large_table_are_found_in_parts(tmp_path, monkeypatch) -> None:
+    columns = {
+        "region": lambda customer, visit: f"r{customer % 3}",
+        "late": lambda c, v: c % 3 if (c, v) != (59, 5) else 9,
+    }
+    data = write(tmp_path, visits(**columns))
+    monkeypatch.setattr(whole_sequences, "SAMPLE_ROWS", 50)
+    monkeypatch.setattr(whole_sequences, "ROWS_AT_ONCE", 70)
+    _, configs = look(tmp_path, data, targets=["page"])
+    assert configs["preprocess.yaml"].sequence_columns == ["region"]
+
+
+@pytest.mark.parametrize(("n_customers", "metric"), [(600, "val_churned_auc"), (60, "val_loss")])
+def test_a_target_with_one_value_for_each_sequence_is_a_label(n_customers, metric, tmp_path, monkeypatch) -> None:
+    text = visits(n_customers, churned=lambda customer, visit: customer % 5 == 0, region=lambda c, v: f"r{c % 3}")
+    lines, configs = look(tmp_path, write(tmp_path, text), targets=["churned"])
+
+    preprocess = configs["preprocess.yaml"]
+    assert preprocess.sequence_columns == ["churned", "region"]
+    assert (preprocess.split_method, preprocess.split_ratios) == ("between_sequence", [0.8, 0.1, 0.1])
+    for file in ("train.yaml", "hyperparameter_search.yaml"):
+        config = configs[file]
+        assert config.target_positions == {"churned": "every"}
+        assert (config.metric, config.direction) == (metric, "minimize" if metric == "val_loss" else "maximize")
+    said = " ".join(" ".join(lines).split())
+    assert "churned label categorical 2 values" in said
+    assert "region attribute categorical 3 values" in said
+    assert "a target has one value for each sequence, so each split has whole sequences" in said
+    assert f"models are compared on only about {n_customers // 10} sequences" in said
+    assert (
+        "# Labels of whole sequences are predicted after each event, and never read.\n"
+        in (tmp_path / "project" / "configs" / "train.yaml").read_text()
+    )
+    monkeypatch.chdir(tmp_path / "project")
+    api.preprocess(preprocess, log=quiet)
+    small = {"training_spec": configs["train.yaml"].training_spec.model_copy(update={"epochs": 1, "device": "cpu"})}
+    result = api.train(configs["train.yaml"].model_copy(update=small), emit=quiet)
+    assert result.ended == "finished"
+
+
+def test_long_sequences_with_a_label_are_not_cut(tmp_path) -> None:
+    rows = [(s, t, f"a{(s + t * t) % 5}", s % 2) for s in range(40) for t in range(40)]
+    _, configs = look(tmp_path, write(tmp_path, csv_of(rows, "case,t,activity,outcome")), targets=["outcome"])
+    assert configs["preprocess.yaml"].split_method == "between_sequence"
+    assert configs["train.yaml"].target_positions == {"outcome": "every"}
+
+
+def test_a_label_that_is_missing_in_some_rows_is_pointed_out(tmp_path) -> None:
+    text = visits(churned=lambda customer, visit: customer % 2 if visit == 5 else "")
+    lines, configs = look(tmp_path, write(tmp_path, text), targets=["churned"])
+    assert configs["preprocess.yaml"].sequence_columns is None
+    said = " ".join(" ".join(lines).split())
+    assert "note: `churned` has one value for each sequence, which is missing in some of its rows; fill it in" in said

@@ -85,6 +85,7 @@ class Record(BaseModel):
     configuration: str = ""  # identity of the normal form without the training seed: the same for repeats
     n_parameters: int | None = None
     columns: list[str] | None = None  # target columns
+    order_of: int | None = None  # run whose configuration it is, on histories in random order; such a run has no rank
     time: str = Field(default_factory=now)
 
     @field_validator("time")
@@ -231,8 +232,14 @@ def read_ledger(folder: Path, kind: type[Any] = Record) -> list[Any]:
 
 
 def latest_by_run(records: Iterable[AnyRecord]) -> dict[int, AnyRecord]:
-    """The last record of each run, by run number in ascending order."""
-    latest = {record.run: record for record in records}
+    """The last record of each run, by run number in ascending order, without the runs of `order_check`."""
+    latest = {record.run: record for record in records if record.order_of is None}
+    return dict(sorted(latest.items()))
+
+
+def latest_order_checks(records: Iterable[AnyRecord]) -> dict[int, AnyRecord]:
+    """The last record of each run of `order_check`, by run number in ascending order."""
+    latest = {record.run: record for record in records if record.order_of is not None}
     return dict(sorted(latest.items()))
 
 

@@ -216,7 +216,7 @@ class SearchStatus:
             trained = self.forecast.trained + max(len(record.curve) - run.epochs_before, 0)
             expected, waiting = max(self.forecast.expected, trained), self.forecast.waiting + unfinished
             self.forecast = replace(self.forecast, trained=trained, expected=expected, waiting=waiting)
-        if self.best is not None:
+        if self.best is not None and record.order_of is None:
             self.best.add(record, run.changed)
         return run
 

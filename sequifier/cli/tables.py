@@ -82,6 +82,11 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         out.print(
             f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False, soft_wrap=is_pipe
         )
+    if result.table.order_checks:
+        from sequifier.results.order import sentence, worth_of_order
+
+        for worth in worth_of_order(result.table, result.rows):
+            out.print(sentence(worth), markup=False, soft_wrap=is_pipe)
     if result.saved is not None and result.saved.saved:
         out.print(f"pruning trained {result.saved.trained:,} of {result.saved.planned:,} epochs")
     out.print()

@@ -31,6 +31,10 @@ class SearchConfig(SearchFields):
         if not errors:
             errors = [*self._backbone_problems()]
         errors += [*self._strategy_problems(), *self._metric_problems(), *self._criterion_problems()]
+        shuffle = dict(self.training_hyperparameter_sampling)["shuffle_history"]
+        if self.order_check and shuffle != "none":
+            message = f"compares with histories in their order, but shuffle_history is {shuffle}; leave one of them out"
+            errors.append(problem(("order_check",), message, self.order_check))
         if self.overrides and self.base_config_path is None:
             errors.append(problem(("overrides",), "requires base_config_path", self.overrides))
         if errors:

@@ -324,6 +324,16 @@ class SearchFields(ProjectConfig):
             change="to a value from 3 to 5 before you use the best configuration",
         ),
     )
+    order_check: bool = Field(
+        False,
+        description="Whether to measure what the order of events is worth: after its test score, the best "
+        "configuration is trained twice more, on histories in random order, wholly and before the last event. The "
+        "report shows the differences.",
+        json_schema_extra=about(
+            interacts="seq_length: each of the two runs takes up to seq_length times as long as the best run",
+            change="to true before you say that the order of events matters in your data",
+        ),
+    )
     evaluation_script: EvaluationScript | None = Field(
         None,
         description="A program of your own that measures each model.",

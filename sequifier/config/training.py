@@ -319,6 +319,17 @@ class TrainingSpec(StrictModel):
             synonyms="eval_stride",
         ),
     )
+    shuffle_history: Literal["none", "all", "before_last"] = Field(
+        "none",
+        description="Whether the model is trained and evaluated on histories in random order, each target with an "
+        "order of its own. `all`: all events before a target are shuffled; `before_last`: all but the last one.",
+        json_schema_extra=about(
+            interacts="seq_length: an epoch takes up to seq_length times as long; order_check of a search sets it to "
+            "measure what order is worth",
+            change="to all to learn how well the events are predicted without their order",
+            synonyms="permute shuffle_events shuffle",
+        ),
+    )
     eval_interval_steps: int | None = Field(
         None,
         gt=0,

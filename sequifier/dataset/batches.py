@@ -5,7 +5,7 @@ Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M t
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -62,9 +62,9 @@ class Split:
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
         self.targets, self.parts, self._given_units = tuple(targets), (self, *others), units
-        columns = BatchColumns(tuple(categorical), tuple(real), self.targets, seq_length)
+        self.columns = BatchColumns(tuple(categorical), tuple(real), self.targets, seq_length)
         self.picks = device.type == "cpu" if picks is None else picks
-        self._gather = gather_for(events, columns, windows, device, picks=self.picks)
+        self._gather = gather_for(events, self.columns, windows, device, picks=self.picks)
         self._device_windows = self._gather.windows if isinstance(self._gather, DeviceGather) else None
         # Properties of the whole split need not be checked in each batch.
         self._before = seq_length - 1 + windows.ahead  # rows of a window before its last target
@@ -84,6 +84,15 @@ class Split:
     def of(self, target: str) -> "Split":
         """Return the part that has a target."""
         return next(part for part in self.parts if target in part.targets)
+
+    @property
+    def rows_per_window(self) -> int:
+        """Number of rows of a batch for each window, on average, rounded up."""
+        return 1
+
+    def in_epoch(self, epoch: int) -> Self:
+        """Return the split as an epoch of training reads it, from 1; the same in each, unless it is random."""
+        return self
 
     def choose(self, numbers: NDArray[np.int64]) -> Chosen:
         """Choose windows by their numbers, (B,): those of a batch, or all of an epoch, which are then cut into batches.

@@ -11,6 +11,7 @@ from sequifier.report.importance import importances
 from sequifier.report.interactions import interactions
 from sequifier.report.merge import compare_searches, merged
 from sequifier.report.overview import over_tuning, overview
+from sequifier.results.order import worth_of_order
 from sequifier.results.ranking import ranked, seed_noise
 from sequifier.results.trials import Table, by
 
@@ -42,6 +43,7 @@ def analyse(tables: Sequence[Table], *, fanova: bool = False) -> Analysis:
         fronts=tuple(pareto(table, rows)),
         seeds=seed_noise(table, rows),
         over_tuning=over_tuning(table, rows),
+        order=worth_of_order(table, rows),
         comparison=compare_searches(tables, rows) if len(tables) > 1 else None,
     )
     return replace(analysis, recommendations=tuple(findings(analysis)))

@@ -10,6 +10,7 @@ from sequifier.report.importance import Importances
 from sequifier.report.interactions import Interaction
 from sequifier.report.merge import Comparison
 from sequifier.report.overview import OverTuning, Overview
+from sequifier.results.order import WorthOfOrder
 from sequifier.results.plain import plain
 from sequifier.results.ranking import Configuration, SeedNoise
 from sequifier.results.trials import Table
@@ -20,7 +21,7 @@ class Finding:
     """One finding.
 
     Attributes:
-        kind: winner, model, doubt, smaller, group, important, range, interaction, curves, seeds, over-tuning,
+        kind: winner, model, order, doubt, smaller, group, important, range, interaction, curves, seeds, over-tuning,
             failures, next.
         text: one sentence, or two.
         figures: the numbers behind it, by name.
@@ -49,6 +50,7 @@ class Analysis:
         rows: configurations from best to worst, then those without a result.
         values: setting -> the results by its values.
         in_groups: importance and ranges within each sampler; empty for training searches.
+        order: what the order of events is worth, as order_check measured it; empty without.
         recommendations: the findings, the most useful first.
         comparison: of several searches; None for one.
     """
@@ -66,6 +68,7 @@ class Analysis:
     fronts: tuple[Pareto, ...]
     seeds: SeedNoise
     over_tuning: OverTuning | None
+    order: tuple[WorthOfOrder, ...] = ()
     recommendations: tuple[Finding, ...] = ()
     comparison: Comparison | None = None
 

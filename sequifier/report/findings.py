@@ -9,6 +9,7 @@ from sequifier.report.analysis import Analysis, Finding
 from sequifier.report.numbers import in_percent, number
 from sequifier.report.setting_findings import setting_findings
 from sequifier.results.deployed import deployed
+from sequifier.results.order import sentence
 from sequifier.results.ranking import Configuration
 from sequifier.results.settings import text_of
 from sequifier.results.student import half_width
@@ -26,6 +27,7 @@ def findings(found: Analysis) -> list[Finding]:
     return [
         *_winner(found),
         *_model(found),
+        *_order(found),
         *_doubt(found),
         *_cheaper(found),
         *_groups(found),
@@ -80,6 +82,19 @@ def _model(found: Analysis) -> Iterator[Finding]:
             "The model to deploy" if model.run == found.rows[0].run else f"The best model on disk, of run {model.run},"
         )
         yield Finding("model", f"{which} is {model.path}: {model.text}.", asdict(model))
+
+
+def _order(found: Analysis) -> Iterator[Finding]:
+    for each in found.order:
+        advice = ""
+        if each.is_significant is False:
+            advice = (
+                " Counts of the events in a history would do as well as their order."
+                if each.shuffled == "all"
+                else " The last event, and which events were before it, are enough."
+            )
+        figures = {"shuffled": each.shuffled, "run": each.run, "worth": each.worth, "error": each.error}
+        yield Finding("order", f"{sentence(each)}{advice}", figures)
 
 
 def _doubt(found: Analysis) -> Iterator[Finding]:

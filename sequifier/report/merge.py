@@ -80,6 +80,7 @@ def merged(tables: Sequence[Table]) -> Table:
             name=names,
             trials=numbered,
             test=test,
+            order_checks=(),  # each is about the best run of its own search
             is_running=any(table.is_running for table in tables),
             started=min((table.started for table in tables if table.started), default=""),
             ended=max((table.ended for table in tables if table.ended), default=""),

@@ -13,6 +13,11 @@ BASELINES_FILE = "baselines.json"
 TEST_FILE = "test.json"
 
 
+def order_sums(folder: Path, run: int) -> Path:
+    """The file of artifacts/sequence_losses.py with the sums of a run of `order_check` on the test split."""
+    return folder / f"order_losses-run-{run}.npz"
+
+
 def read_baselines(folder: Path) -> dict[str, dict[str, float]]:
     """Baseline -> metrics; empty where the file is missing or damaged: the next run computes them again."""
     content = object_or_none(folder / BASELINES_FILE) or {}

@@ -8,7 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from sequifier.artifacts.ledger import DONE, LEDGER_FILE, Record, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import (
+    DONE,
+    LEDGER_FILE,
+    Record,
+    latest_by_run,
+    latest_order_checks,
+    read_ledger,
+)
 from sequifier.artifacts.read_file import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
@@ -104,25 +111,29 @@ def training_table(
     for record in records:
         history.setdefault(record.run, []).append(record)
     keeps_batch = bool(document.get("oom_keep_effective_batch", True))
-    trials = [
-        _trial(
-            folder,
-            record,
-            history.get(number, []),
-            files,
-            metric,
-            keeps_batch=keeps_batch,
-            is_planned=number in planned,
-            with_settings=with_settings,
-        )
-        for number, record in sorted(latest.items())
-    ]
+    trials, order_checks = (
+        [
+            _trial(
+                folder,
+                record,
+                history.get(number, []),
+                files,
+                metric,
+                keeps_batch=keeps_batch,
+                is_planned=number in planned,
+                with_settings=with_settings,
+            )
+            for number, record in sorted(found.items())
+        ]
+        for found in (latest, latest_order_checks(records))
+    )
     table = Table(
         name=folder.name,
         kind="training",
         metric=metric,
         direction=direction,
         trials=tuple(trials),
+        order_checks=tuple(order_checks),
         varied=tuple(dict.fromkeys(key for record in latest.values() for key in record.settings or ())),
         baselines=baselines,
         test=test,
@@ -188,6 +199,7 @@ def _trial(
         attempts=record.attempt,
         started=history[0].time if history else "",
         ended=record.time,
+        order_of=record.order_of,
     )
 
 

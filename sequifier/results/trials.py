@@ -69,6 +69,7 @@ class Trial:
         attempts: number of attempts.
         started: ISO time of its first ledger record, "" without one.
         ended: ISO time of its last ledger record.
+        order_of: number of the run that it repeats on histories in random order (order_check); None for other runs.
     """
 
     search: str
@@ -106,6 +107,7 @@ class Trial:
     attempts: int = 1
     started: str = ""
     ended: str = ""
+    order_of: int | None = None
 
     def setting(self, key: str) -> Any:
         """The value of a setting by dotted key; one that is not in `values` has its default, None where it has none."""
@@ -149,6 +151,7 @@ class Table:
         ended: ISO time of the last record.
         curve_metric: the metric of `Trial.curve`.
         difference: a sentence about what ranked runs differ in besides their settings; None where they do not.
+        order_checks: the runs of order_check, which have no rank.
     """
 
     name: str
@@ -173,6 +176,7 @@ class Table:
     curve_metric: str = "val_loss"
     difference: str | None = None
     varied: tuple[str, ...] = ()
+    order_checks: tuple[Trial, ...] = ()
 
     @property
     def maximize(self) -> bool:

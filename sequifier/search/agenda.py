@@ -194,7 +194,7 @@ class Agenda:
         for record in records[self._n_read :] if self._n_read < len(records) else ():
             changed[record.run] = record
             self._budget.add(record)
-            if record.state == "finished" and self._median is not None:
+            if self._median is not None and _is_compared(record):
                 self._median.add(record.run, record.curve)
         self._n_read = len(records)
         for number, record in changed.items():
@@ -263,7 +263,7 @@ class Agenda:
             return self._median.thresholds()
         then = self._new_median()  # of a run that was started before other runs finished
         for record in self._ledger.records[:known]:
-            if record.state == "finished":
+            if _is_compared(record):
                 then.add(record.run, record.curve)
         return then.thresholds()
 
@@ -290,6 +290,11 @@ PAUSED = "paused after epoch"
 def is_paused(record: Record) -> bool:
     """Whether a run is paused at a rung, not interrupted."""
     return record.state == "interrupted" and (record.error or "").startswith(PAUSED)
+
+
+def _is_compared(record: Record) -> bool:
+    """Whether a pruner compares other runs with this one."""
+    return record.state == "finished" and record.order_of is None
 
 
 def _state(record: Record | None) -> str:

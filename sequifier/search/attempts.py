@@ -230,7 +230,7 @@ class Attempts:
         state, error = _STATES.get(result["ended"], "finished"), result["error"]
         files = {"config": str(run.path), **result["files"]}
         metrics = result["metrics"]
-        script = plan.config.evaluation_script
+        script = plan.config.evaluation_script if run.order_of is None else None
         if script is not None and state == "finished":
             trained = TrainedRun(run.number, run.name, run.path, files, metrics, plan.config.root)
             yield Work(partial(self._measure, trained), is_training=False)

@@ -55,7 +55,8 @@ class Surplus:
 
     def add(self, record: Record) -> None:
         """Add a record."""
-        self._new[record.run] = record
+        if record.order_of is None:
+            self._new[record.run] = record
 
     def remove(self) -> list[Path]:
         """Remove the models that are not kept; returns those that were there.

@@ -95,7 +95,7 @@ def make_plan(
     distinct.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
-    free = free_numbers(numbers.values())
+    free = free_numbers(record.run for record in records)
     numbers |= {identity: next(free) for identity in distinct.found if identity not in numbers}
     earlier = [files.completed(record) for identity, record in known.items() if identity not in distinct.found]
     # What a strategy that learns will vary is not known yet.

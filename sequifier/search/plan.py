@@ -33,6 +33,7 @@ class PlannedRun:
         path: of the run file.
         record: the last ledger record of this run; None for a new one.
         settings, proposed, fixed, configuration: see `expand.Expanded`.
+        order_of: number of the run that an order check repeats; None for every other run.
     """
 
     number: int
@@ -49,6 +50,7 @@ class PlannedRun:
     proposed: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     configuration: str = ""
+    order_of: int | None = None
 
     def new_record(self, data: str, state: State, **fields: Any) -> Record:
         """A record of this run, with its description.
@@ -87,6 +89,7 @@ class PlannedRun:
             "configuration": self.configuration,
             "n_parameters": self.n_parameters,
             "columns": list(self.config.target_columns),
+            "order_of": self.order_of,
         }
 
 

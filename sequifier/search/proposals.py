@@ -80,7 +80,7 @@ class Proposer:
         if expanded is None:
             return None
         lost = next((record for record in configurations if record.identity == expanded.identity), None)
-        numbers = [*latest, *(run.number for run in self._plan.runs)]
+        numbers = [*(record.run for record in records), *(run.number for run in self._plan.runs)]
         number = max(numbers, default=-1) + 1 if lost is None else lost.run
         return planned_run(self._config, self._folder, number, expanded, self._changed(expanded), lost)
 

@@ -118,7 +118,7 @@ def seeded(
     """
     known = {record.identity: record for record in latest_by_run(records).values()}
     by_merge_key = {record.merge_key: record for record in known.values() if record.merge_key}
-    free = free_numbers([run.number for run in (*plan.runs, *taken)] + [record.run for record in known.values()])
+    free = free_numbers([run.number for run in (*plan.runs, *taken)] + [record.run for record in records])
     result = []
     for run in runs:
         config = run.config.model_copy(update={"seed": plan.seed + offset})

@@ -6,7 +6,7 @@ The engine that trains, and the interrupt that ends the search early, are handed
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -18,6 +18,7 @@ from sequifier.callbacks import Emit
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
+from sequifier.results.search_folder import order_sums
 from sequifier.results.trials import Table
 from sequifier.search.agenda import Agenda
 from sequifier.search.attempts import Search
@@ -26,6 +27,7 @@ from sequifier.search.executor import Engine
 from sequifier.search.folder import SearchFolder
 from sequifier.search.keep_models import Surplus
 from sequifier.search.memory import MemoryUse, memory_use
+from sequifier.search.order_check import checked_run, order_checks, to_score, to_train
 from sequifier.search.placement import Placement
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.planner import Planner
@@ -156,7 +158,7 @@ def search(
             if Surplus(plan, ledger.records).remove() or not is_open:
                 # keep_models may have had another value before, or the last start was killed at its end.
                 found = folder.write_results(plan, ledger.records)
-            if is_open or (found is not None and _unscored(folder, planner, found[1]) is not None):
+            if is_open or (found is not None and _is_unmeasured(folder, planner, plan, found[1], ledger.records)):
                 session = _Session(planner, plan, ledger, folder, emit, retry_failed=retry_failed)
                 ended, table, rows = session.run(agenda, engine, placement, interrupt_by)
                 plan, found = session.plan, (table, rows)
@@ -247,6 +249,8 @@ class _Session:
             if ended == "complete":
                 Surplus(self.plan, self._ledger.records).remove()
                 self._score_winner()
+            if ended == "complete" and config.order_check:
+                ended = self._check_order(interrupt)
         return ended
 
     def _confirm(self, interrupt: Interrupt) -> Ended:
@@ -263,9 +267,37 @@ class _Session:
         )
         return self._train(agenda, interrupt)
 
-    def _train(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
+    def _check_order(self, interrupt: Interrupt) -> Ended:
+        """Train the best configuration on histories in random order, and score it on the test split."""
+        from sequifier.results.ranking import in_order  # numpy loads here
+
+        config, records, test = self.plan.config, self._ledger.records, self._planner.metadata.split_paths[2:3]
+        run = checked_run(self.plan, in_order(self._folder.table(self.plan, records)))
+        if run is None:
+            return "complete"
+        checks = order_checks(self.plan, run, records, keep_model=bool(test))
+        plan = replace(self.plan, runs=(*self.plan.runs, *checks), n_to_propose=0)
+        if runs := to_train(checks, retry_failed=self._retry_failed):
+            write_run_files(replace(plan, runs=tuple(runs)))
+            self._emit("log", line=f"order_check: trains run {run.number} again on histories in random order")
+            n_slots = self._slots.n_left
+            agenda = Agenda(
+                plan, self._ledger, retry_failed=self._retry_failed, prunes=False, n_slots=n_slots, runs=runs
+            )
+            ended = self._train(agenda, interrupt, plan)
+            if ended != "complete":
+                return ended
+        for split in test:
+            for each, model, files in to_score(checks, self._ledger.records, self._folder.path, config.root):
+                sums = order_sums(self._folder.path, each.number)
+                self._slots.left[0].score(each.path, model, split, data=plan.fingerprint, sums=sums)
+                for path in files:  # a model of shuffled events is of no other use
+                    path.unlink(missing_ok=True)
+        return "complete"
+
+    def _train(self, agenda: Agenda, interrupt: Interrupt, plan: Plan | None = None) -> Ended:
         search = Search(
-            self.plan,
+            plan or self.plan,
             self._ledger,
             self._slots,
             self._emit,
@@ -292,6 +324,22 @@ class _Session:
         run_file = Path(winner.first.config_path)
         metrics = self._slots.left[0].score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._folder.keep_test(winner.run, metrics)
+
+
+def _is_unmeasured(
+    folder: SearchFolder, planner: Planner, plan: Plan, rows: "Sequence[Configuration]", records: Sequence[Record]
+) -> bool:
+    """Whether the best configuration still lacks its test score, or its order check."""
+    if _unscored(folder, planner, rows) is not None:
+        return True
+    run = checked_run(plan, rows) if plan.config.order_check else None
+    if run is None:
+        return False
+    has_test = len(planner.metadata.split_paths) > 2
+    checks = order_checks(plan, run, records, keep_model=has_test)
+    if to_train(checks, retry_failed=False):
+        return True
+    return has_test and any(to_score(checks, records, folder.path, plan.config.root))
 
 
 def _unscored(folder: SearchFolder, planner: Planner, rows: "Sequence[Configuration]") -> "Configuration | None":

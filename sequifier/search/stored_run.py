@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.ledger import DONE, Record, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import DONE, Record, latest_by_run, latest_order_checks, read_ledger
 from sequifier.config.identity import identity, plain
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.resolve import DataSchema
@@ -62,8 +62,9 @@ def record_of(config: TrainConfig) -> Record | None:
     folder = _ledger_folder(config)
     if folder is None:
         return None
-    records = latest_by_run(read_ledger(folder)).values()
-    return next((record for record in records if record.name == config.model_name), None)
+    records = read_ledger(folder)
+    every = (*latest_by_run(records).values(), *latest_order_checks(records).values())
+    return next((record for record in every if record.name == config.model_name), None)
 
 
 def changes(config: TrainConfig, data: DataSchema, record: Record) -> list[str]:

@@ -122,6 +122,7 @@ def train_epoch(
     """
     spec, progress = config.training_spec, state.progress
     epoch = progress.epoch + 1
+    train = train.in_epoch(epoch)
     orders = [
         part.choose(epoch_order(len(part), seed=seed, epoch=epoch, part=number))
         for number, part in enumerate(train.parts)

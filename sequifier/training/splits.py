@@ -18,6 +18,7 @@ from sequifier.config.memory import reading_memory
 from sequifier.config.train import TargetPosition, TrainConfig
 from sequifier.dataset.batches import Split, in_batches, rows_from
 from sequifier.dataset.cache import EventCache
+from sequifier.dataset.shuffled import ShuffledSplit
 from sequifier.dataset.units import UnitIndex
 from sequifier.dataset.windows import WindowIndex, evaluation_windows, label_windows, training_windows
 from sequifier.errors import ConfigError, DataError, Problem
@@ -191,7 +192,7 @@ def cut(
         starts = np.asarray(events.offsets[:-1])
         units = UnitIndex(starts[np.diff(events.offsets) > events.n_context], "sequences")
     split = partial(
-        Split,
+        _kind_of_split(config),
         events,
         categorical=[column for column, kind in kinds.items() if kind == "categorical"],
         real=[column for column, kind in kinds.items() if kind == "real"],
@@ -205,6 +206,14 @@ def cut(
             parts.append((targets, label_windows(events, targets[0], every=position == "every")))
     (targets, windows), *rest = parts
     return split(windows, targets=targets, others=[split(others, targets=names) for names, others in rest])
+
+
+def _kind_of_split(config: TrainConfig) -> Callable[..., Split]:
+    shuffled = config.training_spec.shuffle_history
+    if shuffled == "none":
+        return Split
+    assert config.seed is not None
+    return partial(ShuffledSplit, seed=config.seed, keeps_last=shuffled == "before_last")
 
 
 def check_targets(split: Split, config: TrainConfig, name: str) -> None:

@@ -21,6 +21,8 @@ def train_step(
 ) -> list[Tensor]:
     """Take one optimizer step on windows of each part of a split, in `accumulation_steps` nearly equal batches.
 
+    Where a window takes several rows of a batch, there are as many times more batches, which have as many rows.
+
     The loss of a target is divided by the number of its known values in the whole step, which the index gives
     beforehand, so the gradient does not depend on how the windows are cut into batches.
 
@@ -41,7 +43,7 @@ def train_step(
         divisors = {target: int(part.n_known_targets(target, windows.numbers).sum()) for target in part.targets}
         total = torch.zeros((), device=train.device)
         start = 0
-        for size in split_evenly(len(windows), spec.accumulation_steps):
+        for size in split_evenly(len(windows), spec.accumulation_steps * part.rows_per_window):
             batch = part.batch(windows[start : start + size])
             loss = batch_loss(state.model, batch, objective, divisors, state.precision)
             (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]

@@ -118,6 +118,24 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "scoring": {"min_events": 2, "except": {"item": ["END"]}},
         "ranking": {"item": {"k": [3]}},
     },
+    "shuffled, label of every event beside a target": {
+        "data": "labels",
+        "target_columns": ["item", "outcome"],
+        "target_positions": {"outcome": "every"},
+        "training": {"shuffle_history": "all"},
+    },
+    "shuffled, ends": {
+        "data": "ends",
+        "target_columns": ["item", "price", "shop"],
+        "training": {"shuffle_history": "all"},
+    },
+    "shuffled": {"training": {"shuffle_history": "all"}},
+    "shuffled, short sequences": {"data": "short", "training": {"shuffle_history": "before_last"}},
+    "shuffled, unknown ids, 3 targets": {
+        "data": "unknown",
+        "target_columns": ["item", "price", "shop"],
+        "training": {"shuffle_history": "all"},
+    },
 }
 
 

@@ -7,15 +7,14 @@ Shapes: M targets, m negatives of each, K known classes.
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sequifier.dataset.random_bits import COUNTER, Bits, mixed, uniform
 from sequifier.training.ranking.history import PAIRS, History, Rows, parts_of
 
 Classes = NDArray[np.int32]
-Bits = NDArray[np.uint64]
 
 _KEPT = 1 << 26
 """Sampled classes that are kept between evaluations; more are sampled again in each."""
@@ -84,11 +83,11 @@ class Negatives:
 
     def _draw(self, rows: Rows, n_draws: int) -> Classes:
         """Return the first m distinct unseen classes of each target's draws, (M, m), and 0 behind them."""
-        uniform = _uniform(self._seeds(rows)[:, None] + _COUNTER * np.arange(1, n_draws + 1, dtype=np.uint64))
+        draws = uniform(self._seeds(rows)[:, None] + COUNTER * np.arange(1, n_draws + 1, dtype=np.uint64))
         if self._cumulative is None:
-            classes = (uniform * self._history.n_classes).astype(np.int64) + 1
+            classes = (draws * self._history.n_classes).astype(np.int64) + 1
         else:
-            classes = np.searchsorted(self._cumulative, uniform, side="right") + 1
+            classes = np.searchsorted(self._cumulative, draws, side="right") + 1
             classes = np.minimum(classes, self._history.n_classes)
         usable = (classes != self._history.truth[rows][:, None]) & ~self._history.is_seen(rows, classes)
         order = np.argsort(classes, axis=1, kind="stable")
@@ -110,8 +109,8 @@ class Negatives:
         (Efraimidis and Spirakis 2006).
         """
         one, classes = np.array([row]), np.arange(1, self._history.n_classes + 1)
-        uniform = _uniform(~self._seeds(one) + _COUNTER * classes.astype(np.uint64))
-        keys = -np.log1p(-uniform) / (1.0 if self._weights is None else self._weights)
+        draws = uniform(~self._seeds(one) + COUNTER * classes.astype(np.uint64))
+        keys = -np.log1p(-draws) / (1.0 if self._weights is None else self._weights)
         left_out = self._history.is_seen(one, classes[None])[0]
         left_out[chosen - 1] = True
         left_out[self._history.truth[row] - 1] = True
@@ -120,19 +119,4 @@ class Negatives:
 
     def _seeds(self, rows: Rows) -> Bits:
         positions = np.ascontiguousarray(self._history.events.positions[rows]).view(np.uint64)
-        return _mixed(self._sequences[self._history.sequence_of(rows)] ^ _mixed(positions))
-
-
-_COUNTER = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mixed(bits: Bits) -> Bits:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each output bit depends on every input bit."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
-
-
-def _uniform(state: NDArray[Any]) -> NDArray[np.float64]:
-    """The outputs of SplitMix64 at these states, as numbers in [0, 1)."""
-    return (_mixed(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return mixed(self._sequences[self._history.sequence_of(rows)] ^ mixed(positions))

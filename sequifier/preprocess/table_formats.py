@@ -14,7 +14,7 @@ import polars as pl
 from sequifier.config.preprocess import RawFormat
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.xes import write_log
-from sequifier.preprocess.xes_table import EVENT_NUMBER, NAME, TRACE_NAME
+from sequifier.preprocess.xes_table import EVENT_NUMBER, NAME, TRACE_NAME, TRACE_PREFIX
 
 _scan_parquet = partial(pl.scan_parquet, glob=False)
 
@@ -28,12 +28,14 @@ class KnownColumns:
         order: the column that orders the events of a sequence.
         target: the column that is predicted by default.
         why: their meaning, in words.
+        of_sequences: prefix of the columns that belong to the whole sequence.
     """
 
     sequence: str
     order: str
     target: str
     why: str
+    of_sequences: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ TABLE_FORMATS: dict[RawFormat, TableFormat] = {
         _scan_parquet,
         convert=write_log,
         known=KnownColumns(
-            TRACE_NAME, EVENT_NUMBER, NAME, "the name of the trace, the order in the file, and the activity"
+            TRACE_NAME,
+            EVENT_NUMBER,
+            NAME,
+            "the name of the trace, the order in the file, and the activity",
+            TRACE_PREFIX,
         ),
     ),
 }

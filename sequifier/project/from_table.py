@@ -111,7 +111,8 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     of_targets = [choice for choice in choices if choice.column in targets]
     is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"
     used = [choice.column for choice in choices if choice.use != "left out"]
-    whole = find_whole_sequences(rows, keys.sequence, used, targets, facts[keys.order].n_rows)
+    certain = [*targets, *table.attributes]
+    whole = find_whole_sequences(rows, keys.sequence, used, certain, facts[keys.order].n_rows)
     split = choose_split(
         counts,
         n_items=of_targets[0].n_categories if is_only_category else 0,

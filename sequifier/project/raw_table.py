@@ -65,6 +65,12 @@ class RawTable:
         return TABLE_FORMATS[self.format].known
 
     @property
+    def attributes(self) -> list[str]:
+        """The columns that belong to whole sequences, where the format says so."""
+        known = self.known
+        return [] if known is None else [column for column in self.columns if column.startswith(known.of_sequences)]
+
+    @property
     def n_bytes(self) -> int:
         """Size on disk, in bytes."""
         return sum(file.stat().st_size for file in self.files)

@@ -107,10 +107,10 @@ def _model_values(found: Findings) -> dict[str, Any]:
 
 def attributes_note(found: Findings) -> str:
     """What to consider about columns with one value for each sequence that models read."""
-    names = ", ".join(shown_name(column) for column in found.attributes)
+    names = [shown_name(column) for column in found.attributes]
     return (
-        f"Models read {names} from the first event on. Remove what is only known later, or predict it: "
-        f"sequifier make ... --target {shown_name(found.attributes[0])}"
+        f"Models read {', '.join(names)} from the first event on. Remove what is only known later, or predict it: "
+        f"sequifier make ... --target {names[0] if len(names) == 1 else 'COLUMN'}"
     )
 
 

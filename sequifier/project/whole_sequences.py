@@ -31,7 +31,7 @@ class WholeSequences:
 
 
 def find_whole_sequences(
-    rows: "pl.LazyFrame", sequence: str | None, columns: Sequence[str], targets: Sequence[str], n_rows: int
+    rows: "pl.LazyFrame", sequence: str | None, columns: Sequence[str], certain: Sequence[str], n_rows: int
 ) -> WholeSequences:
     """Find the columns with one value for each sequence.
 
@@ -39,7 +39,7 @@ def find_whole_sequences(
         rows: the rows with the types of their values.
         sequence: the sequence column; None for a single series, which has no such columns.
         columns: the columns in question.
-        targets: columns that count however few sequences have another value than the others.
+        certain: columns that are not constant by chance, however few sequences have another value than the others.
         n_rows: number of rows.
     """
     import polars as pl
@@ -56,7 +56,7 @@ def find_whole_sequences(
         one_each = has_several_rows.join(rows.select(sequence, value=pl.col(column)).unique(sequence), on=sequence)
         others = one_each.group_by("value").agg(n=pl.len()).select(pl.col("n").sum() - pl.col("n").max())
         n_others = int(others.collect(engine="streaming").item() or 0)
-        if column in targets or n_others >= FEWEST_OTHERS:
+        if column in certain or n_others >= FEWEST_OTHERS:
             kept[column] = n_others
     return WholeSequences(kept, tuple(partly))
 

@@ -102,6 +102,22 @@ def an_event_log(folder: Path) -> list[str]:
     return ["claims.xes.gz"]
 
 
+def customers_with_a_label(folder: Path) -> list[str]:
+    """A label and an attribute of each customer, dates that follow one another, and a skewed amount."""
+    draw = random.Random(5)
+    rows = ["customer,time,action,amount,region,churned"]
+    for customer in range(240):
+        start = datetime(2024, 1, 1) + timedelta(days=customer)
+        leaves = draw.random() < 0.4
+        for step in range(draw.randint(4, 9)):
+            action = draw.choice(["buy", "ask", "complain" if leaves else "buy"])
+            time = start + timedelta(hours=5 * step)
+            amount = f"{draw.lognormvariate(2, 1.2):.2f}"
+            rows.append(f"c{customer},{time.isoformat()},{action},{amount},r{customer % 4},{'yes' if leaves else 'no'}")
+    (folder / "customers.csv").write_text("\n".join(rows) + "\n")
+    return ["customers.csv", "--target", "churned"]
+
+
 def electricity_transformer(folder: Path) -> list[str]:
     """ETTh1, where the environment variable SEQUIFIER_ETTH1 says where it is."""
     path = os.environ.get("SEQUIFIER_ETTH1", "")
@@ -119,6 +135,7 @@ SHAPES = [
     events_at_the_same_time,
     a_single_series,
     an_event_log,
+    customers_with_a_label,
     electricity_transformer,
 ]
 

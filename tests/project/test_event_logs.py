@@ -25,6 +25,7 @@ def test_a_log_needs_no_flags(tmp_path: Path) -> None:
     assert (preprocess.data_path, preprocess.read_format) == ("../claims.xes", "xes")
     assert (preprocess.sequence_column, preprocess.position_column) == ("case:concept:name", "eventNumber")
     assert preprocess.selected_columns == ["concept:name", "cost", "lifecycle:transition", "case:amount"]
+    assert preprocess.sequence_columns == ["case:amount"]
     train = load(TrainConfig, configs / "train.yaml").config
     assert train.target_columns == ["concept:name"]
     assert train.metadata_config_path == "configs/metadata_configs/claims.json"

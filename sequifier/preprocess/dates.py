@@ -129,6 +129,7 @@ class DateFindings:
         n_odd: number of these that do not fit the format.
         why: why there is no format, though most of the values look like dates.
         note: how the order of day and month was decided.
+        has_offsets: whether they have offsets from UTC, so that they are instants and not local times.
     """
 
     style: DateStyle | None
@@ -136,6 +137,7 @@ class DateFindings:
     n_odd: int = 0
     why: str = ""
     note: str = ""
+    has_offsets: bool = False
 
 
 def iso_style(example: str) -> DateStyle | None:
@@ -197,7 +199,7 @@ def decide_dates(counts: Mapping[str, Any], known: str = "", zone: str | None = 
         why = f"{zones:,} of its dates have a time zone, {n - zones:,} have none (time_zone would be theirs)"
         return DateFindings(None, n_values, n_values - n, why)
     if not _FORMS[name].is_open:
-        return DateFindings(DateStyle(name, kind=kind), n_values, n_values - n)
+        return DateFindings(DateStyle(name, kind=kind), n_values, n_values - n, has_offsets=zones > 0)
     day_first, month_first = DateStyle(name, True, kind), DateStyle(name, False, kind)
     both = f"{day_first.shown} and {month_first.shown}"
     a, b = counts[f"{name} max a"], counts[f"{name} max b"]
@@ -209,7 +211,7 @@ def decide_dates(counts: Mapping[str, Any], known: str = "", zone: str | None = 
     note = ""
     if a > 12 or b > 12:
         note = f"its {'first' if style.day_first else 'second'} part goes up to {max(a, b)}"
-    return DateFindings(style, n_values, n_values - n, note=note)
+    return DateFindings(style, n_values, n_values - n, note=note, has_offsets=zones > 0)
 
 
 def date(text: pl.Expr, style: DateStyle, zone: str | None = None) -> pl.Expr:

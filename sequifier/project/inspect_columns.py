@@ -30,6 +30,7 @@ class InspectedColumn:
         is_as_text: whether its digits remain text: they have leading zeros, or do not fit in 64 bits.
         remark: the format of its values, where it is unusual.
         doubt: why its values are not used as the numbers or dates that they look like.
+        is_instant: whether its dates are instants (in UTC), and not local times.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class InspectedColumn:
     is_as_text: bool = False
     remark: str = ""
     doubt: str = ""
+    is_instant: bool = False
 
 
 def inspect_columns(table: RawTable) -> dict[str, InspectedColumn]:
@@ -142,7 +144,8 @@ def _dates(table: RawTable, column: str, look: "DateFindings") -> InspectedColum
     if look.style.shown != "YYYY-MM-DD":
         remark = f"its dates have the format {look.style.shown}, not 2013-01-31"
         remark += f": {look.note}" if look.note else ""
-    return InspectedColumn("date" if look.style.kind == "date" else "datetime", value, remark=remark)
+    kind: Kind = "date" if look.style.kind == "date" else "datetime"
+    return InspectedColumn(kind, value, remark=remark, is_instant=look.has_offsets)
 
 
 def _first(table: RawTable, raw: "pl.Expr", condition: "pl.Expr") -> str:
@@ -156,9 +159,10 @@ def _inspect_native(column: str, dtype: "pl.DataType") -> InspectedColumn:
 
     raw = pl.col(column)
     if isinstance(dtype, pl.Datetime):
-        if dtype.time_zone is not None:
+        is_instant = dtype.time_zone is not None
+        if is_instant:
             raw = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        return InspectedColumn("datetime", raw)
+        return InspectedColumn("datetime", raw, is_instant=is_instant)
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return InspectedColumn("text", raw.cast(pl.String))
     if dtype.is_integer():

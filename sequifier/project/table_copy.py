@@ -74,6 +74,9 @@ def table_copy(found: Findings) -> TableCopy:
         changes.append(change)
     if changes and found.table.format == "csv":
         changes += found.formats
+    # A time_zone in the config is that of local times only.
+    instants = [column for column, content in found.inspected.items() if content.is_instant]
+    rows = rows.with_columns(pl.col(instants).dt.replace_time_zone("UTC"))
     return TableCopy(rows if changes else None, sequence, order, tuple(changes))
 
 

@@ -28,6 +28,7 @@ from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
+from sequifier.dataset.ranking.candidates import Candidates, build_candidates
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.export.raw_times import name_clash
 from sequifier.machine import memory_bytes
@@ -45,7 +46,6 @@ from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
-from sequifier.training.ranking.candidates import Candidates, build_candidates
 from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
 from sequifier.training.splits import (

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": {"config", "artifacts.atomic", "artifacts.read_file"},
     "artifacts": {"config"},
     "preprocess": {"config", "artifacts"},
-    "dataset": {"artifacts"},
+    "dataset": {"config", "artifacts"},
     "model": set(),  # model/build.py: config, see below
     "metrics": {"config"},
     "generation": {"model"},

@@ -123,7 +123,7 @@ class InferConfig(ProjectConfig):
         False,
         description="Whether classes of earlier events of the sequence are left out of the top_k classes.",
         json_schema_extra=about(
-            interacts="top_k; read_format: raw, whose sequences are whole",
+            interacts="top_k; metadata_config_path, whose splits hold the earlier events of an encoded split",
             change="to true where nobody takes an item twice",
             synonyms="filter_seen filter_already_liked_items remove_seen",
         ),

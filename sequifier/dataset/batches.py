@@ -16,9 +16,9 @@ from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.gather import Batch, BatchColumns, BatchWindows, Chosen, DeviceGather, gather_for, to_device
 from sequifier.dataset.units import UnitIndex, unit_index
-from sequifier.dataset.windows import RowNumbers, WindowIndex
+from sequifier.dataset.windows import RowNumbers, WindowIndex, rows_from
 
-__all__ = ["Batch", "Chosen", "Split", "in_batches", "in_steps", "rows_from"]
+__all__ = ["Batch", "Chosen", "Split", "in_batches", "in_steps"]
 
 _AT_A_TIME = 1 << 20
 """Rows or windows that are examined together, which bounds the memory."""
@@ -263,12 +263,6 @@ class Split:
             if condition(windows.last[here], windows.first[here], windows.counted[here]).any():
                 return False
         return True
-
-
-def rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return runs of consecutive rows, joined: `counts[i]` rows from `begins[i]` on."""
-    rows: NDArray[np.int64] = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-    return rows
 
 
 Order = TypeVar("Order", NDArray[np.int64], Chosen)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from sequifier.artifacts.events import is_known
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.dataset.batches import Split, rows_from
+from sequifier.dataset.batches import Split
 from sequifier.dataset.gather import Batch, Chosen, Rows, to_device
 from sequifier.dataset.random_bits import COUNTER, Bits, mixed
+from sequifier.dataset.windows import rows_from
 
 _FIRST = np.uint64(1)
 

@@ -155,3 +155,9 @@ def label_windows(events: "Events | MappedEvents", target: str, *, every: bool) 
     if every:
         last += np.arange(len(last)) - np.repeat(np.cumsum(counts) - 1, counts)
     return WindowIndex(last=last, first=np.repeat(events.offsets[:-1], counts), counted=last, ahead=0)
+
+
+def rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return runs of consecutive rows, joined: `counts[i]` rows from `begins[i]` on."""
+    rows: NDArray[np.int64] = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return rows

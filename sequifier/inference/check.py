@@ -98,6 +98,10 @@ def _job(
     config: InferConfig, path: Path, file: ModelFile, targets: list[Target], sampler: Sampler, seed: int, log: Log
 ) -> Job:
     source = find_source(config, file, path, targets, log)
+    if config.exclude_seen and source.holds_windows:
+        what = "it requires the whole history of each sequence, and these are windows of Sequifier v1"
+        fix = "set read_format: raw, and data_path to the raw events"
+        raise ConfigError([Problem("exclude_seen", what, fix=fix)])
     of_sequences = any(target.of_sequence for target in targets)
     if of_sequences and source.holds_windows:
         raise DataError(
@@ -143,12 +147,6 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
         yield Problem("top_k", "generation takes one class for each event, and autoregression is true", fix=fix)
     if config.exclude_seen and config.top_k is None:
         yield Problem("exclude_seen", "it limits the top_k classes, and top_k is not set", fix="set top_k")
-    elif config.exclude_seen and config.read_format != "raw":
-        yield Problem(
-            "exclude_seen",
-            "it requires the whole history of each sequence, of which an encoded split may lack the beginning",
-            fix="set read_format: raw, and data_path to the raw events",
-        )
     if config.sequence_table is not None and config.read_format != "raw":
         yield Problem(
             "sequence_table", "encoded events have its columns already", fix="leave it out, or set read_format: raw"

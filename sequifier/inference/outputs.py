@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end, is_known
 from sequifier.artifacts.metadata import category_text
+from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.scoring import Scoring
@@ -18,6 +19,7 @@ from sequifier.inference.clock import as_positions
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, probability_headers
 from sequifier.inference.evaluate import LabelPredictions, class_predictions, value_predictions
+from sequifier.inference.ranking import Histories, ranked, ranking_of
 from sequifier.inference.tables import Table, file_name
 from sequifier.inference.top_classes import top_classes, unseen
 from sequifier.inference.v1_windows import SUBSEQUENCE
@@ -32,6 +34,7 @@ class Outputs:
         config: write_format, map_to_id and output_probabilities are used.
         job: the model.
         files: the tables get their names when it is closed.
+        log: receives lines for the user.
 
     Attributes:
         main: the table of predictions or embeddings.
@@ -40,7 +43,7 @@ class Outputs:
         n_rows: rows of `main` so far.
     """
 
-    def __init__(self, config: InferConfig, job: Job, files: ExitStack) -> None:
+    def __init__(self, config: InferConfig, job: Job, files: ExitStack, log: Log) -> None:
         self._config, self._job, self.n_rows = config, job, 0
         self._shard, self._is_empty = -1, False
         kind = "embeddings" if job.request.embedding else "predictions"
@@ -70,6 +73,7 @@ class Outputs:
         }
         self._n_unknown = {target.name: 0 for target in job.source.evaluated}
         self._scored = _scored_targets(job)
+        self._ranking, self._histories = ranking_of(config, job, log), Histories(config, job)
 
     def begin(self, shard: int, events: Events) -> None:
         """Begin a part of the events.
@@ -87,6 +91,10 @@ class Outputs:
         isolated = self._config.evaluation_context == "split"  # without the events of earlier splits
         self._begin = events.offsets[:-1] + events.n_context * isolated
         self._last = events.offsets[1:] - 1 - ends_with_end(events, self._job.source.end_ids)
+        if self._config.exclude_seen:
+            is_whole = self._job.source.is_raw
+            self._missing = {name: {} if is_whole else self._histories.missing(events, name) for name in self.top}
+        self._candidates = self._histories.candidates(events, self._ranking)
         self._is_empty = True
 
     def add(self, chunk: Chunk) -> None:
@@ -120,8 +128,8 @@ class Outputs:
         probabilities = chunk.probabilities[name]
         is_candidate = np.ones(probabilities.shape, dtype=bool)
         if self._config.exclude_seen:
-            first = self._events.offsets[chunk.sequence]
-            is_candidate = unseen(self._events.columns[name], first, chunk.row, probabilities.shape[1])
+            classes, offsets, missing = self._events.columns[name], self._events.offsets, self._missing[name]
+            is_candidate = unseen(classes, offsets, missing, chunk.sequence, chunk.row, probabilities.shape[1])
         assert self._config.top_k is not None
         found = top_classes(probabilities, self._config.top_k, is_candidate)
         sequence, position = keys[SEQUENCE].gather(pl.Series(found.prediction)), keys[POSITION][found.prediction]
@@ -156,6 +164,8 @@ class Outputs:
                 found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
                 if target.name in self._labelled:
                     self._labelled[target.name].add(found)
+                if target.name in self._candidates:
+                    found = ranked(self._candidates[target.name], found, probabilities, truth, chunk.row[here])
             sums.add(at_positions(rules.marked(found, n_before[here])))
 
     def finish(self) -> dict[str, dict[str, float]]:

@@ -83,7 +83,7 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     model = open_model(job.path, job.file, config, seed=job.request.seed, log=log)
     evaluation_path = config.root / "outputs" / "predictions" / f"{job.name}-evaluation.json"
     with ExitStack() as files:
-        outputs = Outputs(config, job, files)
+        outputs = Outputs(config, job, files, log)
         n_sequences = n_unended = 0
         for shard, events in reader.parts():
             outputs.begin(shard, events)

@@ -43,6 +43,8 @@ class Source:
         holds_windows: whether the files have windows of v1.
         recoding: of those windows.
         end_ids: the id of END in each column that has it, if sequences may have one.
+        metadata: of the data, if some describe them.
+        number: of the split in the metadata.
     """
 
     path: Path
@@ -56,6 +58,8 @@ class Source:
     holds_windows: bool = False
     recoding: Recoding | None = None
     end_ids: Mapping[str, int] = field(default_factory=dict)
+    metadata: Metadata | None = None
+    number: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -107,6 +111,8 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
         stride=metadata.sequifier.stride_by_split[number],
         start_mode=metadata.sequifier.subsequence_start_mode,
         end_ids=metadata.end_ids,
+        metadata=metadata,
+        number=number,
     )
 
 

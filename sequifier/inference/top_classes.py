@@ -3,6 +3,7 @@
 Shapes: M predictions, K known classes, N rows of the result.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,16 +46,22 @@ def top_classes(probabilities: Array, k: int, is_candidate: Array) -> TopClasses
     return TopClasses(prediction, place + 1, order[prediction, place], found[prediction, place])
 
 
-def unseen(classes: Array, first: Array, row: Array, n_classes: int) -> Array:
+def unseen(
+    classes: Array, offsets: Array, missing: Mapping[int, Array], sequence: Array, row: Array, n_classes: int
+) -> Array:
     """Return which classes do not occur in the events before each prediction, (M, K + 1) bool.
 
     Args:
         classes: ids of all events.
-        first: first row of each prediction's sequence, (M,).
+        offsets: rows at which sequences begin and end, (S + 1,).
+        missing: number of a sequence -> ids of its events before these.
+        sequence: number of each prediction's sequence, (M,).
         row: row of the predicted event, (M,); beyond the end for the next, unknown one.
         n_classes: K + 1.
     """
     found = np.ones((len(row), n_classes), dtype=bool)
-    for place, (begin, end) in enumerate(zip(first.tolist(), row.tolist(), strict=True)):
-        found[place, classes[begin:end]] = False
+    for place, (number, end) in enumerate(zip(sequence.tolist(), row.tolist(), strict=True)):
+        found[place, classes[offsets[number] : end]] = False
+        if number in missing:
+            found[place, missing[number]] = False
     return found

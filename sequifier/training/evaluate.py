@@ -14,6 +14,8 @@ from sequifier.artifacts.sequence_losses import BLOCKS, By, Units
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
+from sequifier.dataset.ranking.candidates import Candidates
+from sequifier.dataset.ranking.history import Rows
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
 from sequifier.metrics.scoring import Scored
 from sequifier.model.device import sums_device
@@ -22,8 +24,7 @@ from sequifier.model.transformer import Transformer
 from sequifier.training.labels import Label, LabelPredictions, without_each_group
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores, value_predictions
-from sequifier.training.ranking.candidates import Candidates
-from sequifier.training.ranking.history import Rows
+from sequifier.training.ranked import ranked_by_logits
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
             candidates, rows, at = objective.candidates[target], None, None
             if candidates.depends_on_history:
                 rows, at = _known_rows(split, chosen, batch, target)
-            found = candidates.ranked_by_logits(found, predicted, truth, rows, at)
+            found = ranked_by_logits(candidates, found, predicted, truth, rows, at)
         if rules is not None:
             found = rules.marked(found, before.to(sums_device(before.device)))
         length = None

@@ -16,11 +16,11 @@ from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.config.loading.paths import find_input
 from sequifier.config.memory import reading_memory
 from sequifier.config.train import TargetPosition, TrainConfig
-from sequifier.dataset.batches import Split, in_batches, rows_from
+from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.shuffled import ShuffledSplit
 from sequifier.dataset.units import UnitIndex
-from sequifier.dataset.windows import WindowIndex, evaluation_windows, label_windows, training_windows
+from sequifier.dataset.windows import WindowIndex, evaluation_windows, label_windows, rows_from, training_windows
 from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.metrics.scoring import Scored
 

@@ -85,7 +85,6 @@ def test_a_history_of_every_class_is_an_error(trained: Path) -> None:
         ({"top_k": 7}, "7 exceeds the 6 classes of `item`"),
         ({"top_k": 2, "target_columns": ["price"]}, r"no predicted target has classes \(price\)"),
         ({"top_k": 2, "autoregression": True}, "generation takes one class for each event"),
-        ({"top_k": 2, "exclude_seen": True}, "an encoded split may lack the beginning"),
         ({"exclude_seen": True, "read_format": "raw"}, "top_k is not set"),
         ({"top_k": 2, "model_type": "embedding"}, "an embedding model makes no predictions"),
     ],

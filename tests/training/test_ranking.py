@@ -17,6 +17,10 @@ from sequifier.artifacts.events import Events
 from sequifier.config.architecture import Target
 from sequifier.config.ranking import Ranking
 from sequifier.dataset.batches import Split
+from sequifier.dataset.ranking import history, negatives
+from sequifier.dataset.ranking.candidates import Candidates, build_candidates
+from sequifier.dataset.ranking.history import History, missing_events
+from sequifier.dataset.ranking.negatives import Negatives
 from sequifier.errors import DataError
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.split import take_split, within_sequences
@@ -25,10 +29,6 @@ from sequifier.training.baselines.history import evaluated_targets, training_tar
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
 from sequifier.training.losses import build_losses
-from sequifier.training.ranking import history, negatives
-from sequifier.training.ranking.candidates import Candidates, build_candidates
-from sequifier.training.ranking.history import History, missing_events
-from sequifier.training.ranking.negatives import Negatives
 from tests.support.events import make_events, make_split, make_windows
 
 K = [1, 2, 5]

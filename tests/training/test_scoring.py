@@ -19,6 +19,7 @@ from sequifier.config.architecture import Target
 from sequifier.config.ranking import Ranking
 from sequifier.config.scoring import Scoring
 from sequifier.dataset.batches import Split
+from sequifier.dataset.ranking.candidates import build_candidates
 from sequifier.errors import ConfigError
 from sequifier.metrics.scoring import Scored, scored_targets
 from sequifier.model.transformer import Transformer
@@ -26,7 +27,6 @@ from sequifier.preprocess.end_event import with_ends
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import Evaluation, Objective, evaluate
 from sequifier.training.losses import build_losses
-from sequifier.training.ranking.candidates import build_candidates
 from sequifier.training.splits import check_scored
 from tests.support.events import make_events, make_split, make_windows
 from tests.support.reference_metrics import macro_f1

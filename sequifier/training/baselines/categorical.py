@@ -13,13 +13,14 @@ from torch import Tensor
 
 from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
+from sequifier.dataset.ranking.candidates import Candidates
 from sequifier.metrics.predictions import ClassPredictions
 from sequifier.model.device import in_double
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
-from sequifier.training.ranking.candidates import Candidates
+from sequifier.training.ranked import ranked
 
 NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
 """By order: the number of previous events that are used."""
@@ -107,7 +108,7 @@ class CategoricalBaselines:
     ) -> ClassPredictions:
         """Return predictions with the place of the true class among the candidates."""
         if not candidates.depends_on_history and candidates.end is None:
-            return candidates.ranked(found)
+            return ranked(candidates, found)
         least = self._counts.probabilities(contexts, truth)[-1]
 
         def is_ahead(owner: Rows, classes: Rows) -> NDArray[np.bool_]:
@@ -115,7 +116,7 @@ class CategoricalBaselines:
             is_larger: NDArray[np.bool_] = probability >= least[owner]
             return is_larger
 
-        return candidates.ranked(found, in_double(torch.from_numpy(candidates.ahead(rows, is_ahead))))
+        return ranked(candidates, found, in_double(torch.from_numpy(candidates.ahead(rows, is_ahead))))
 
 
 def _loss(

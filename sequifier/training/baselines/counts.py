@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sequifier.dataset.batches import rows_from
+from sequifier.dataset.windows import rows_from
 from sequifier.training.predictions import CategoricalScores
 
 Rows = NDArray[np.int64]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
-from sequifier.dataset.batches import Split, rows_from
-from sequifier.dataset.windows import Ahead, label_windows
+from sequifier.dataset.batches import Split
+from sequifier.dataset.windows import Ahead, label_windows, rows_from
 from sequifier.metrics.predictions import Predictions
 
 Rows = NDArray[np.int64]

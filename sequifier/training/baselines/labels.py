@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
-from sequifier.dataset.batches import rows_from
+from sequifier.dataset.windows import rows_from
 from sequifier.training.baselines.categorical import CategoricalBaselines
 from sequifier.training.baselines.history import Column, Found, Targets, read
 from sequifier.training.losses import TargetLoss

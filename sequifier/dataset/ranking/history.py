@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
-from sequifier.dataset.batches import rows_from
+from sequifier.dataset.windows import rows_from
 
 Rows = NDArray[np.int64]
 

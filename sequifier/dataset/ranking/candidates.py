@@ -4,25 +4,20 @@ Shapes: M targets, K known classes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.config.ranking import Ranking, SampledCandidates
-from sequifier.dataset.gather import to_device
+from sequifier.dataset.ranking.history import History, Rows, missing_events
+from sequifier.dataset.ranking.negatives import Negatives
 from sequifier.errors import DataError
-from sequifier.metrics.predictions import ClassPredictions
-from sequifier.model.device import in_double
-from sequifier.training.ranking.history import History, Rows, missing_events
-from sequifier.training.ranking.negatives import Negatives
 
 
 @dataclass(frozen=True)
@@ -62,44 +57,25 @@ class Candidates:
             (M,).
         """
         found = np.zeros(len(rows), dtype=np.int64)
-        for owner, classes in self._pairs(rows):
+        for owner, classes in self.pairs(rows):
             found += np.bincount(owner[is_ahead(owner, classes)], minlength=len(rows))
         if self.ranks_end:
             found += is_ahead(np.arange(len(rows)), np.full(len(rows), self.end))
         return found
 
-    def ranked(self, found: ClassPredictions, ahead: Any = None) -> ClassPredictions:
-        """Return predictions with the place of the true class among the candidates; `ahead` as `ahead` returns it."""
-        rank = found.rank
-        assert rank is not None
-        place = rank if ahead is None else ahead if self.sampled is not None else rank - ahead
-        return replace(found, place=place, cutoffs=self.cutoffs)
-
-    def ranked_by_logits(
-        self, found: ClassPredictions, logits: Tensor, truth: Tensor, rows: Rows | None, at: Rows | None
-    ) -> ClassPredictions:
-        """Return predictions with the place of the true class among the candidates.
+    def place(self, rank: Any, ahead: Any = None) -> Any:
+        """Return the number of other candidates with a score at least as large as the true class's, (M,).
 
         Args:
-            found: the predictions.
-            logits: (M, K).
-            truth: true class ids, (M,); unknown where the place has no meaning.
-            rows: of the known targets in the split; needed where candidates depend on the history.
-            at: places of these targets in M; None: all, in order.
+            rank: the number of all other classes with such a score, (M,).
+            ahead: as `ahead` returns it; None where it counts nothing.
         """
-        if not self.depends_on_history and self.end is None:
-            return self.ranked(found)
-        ahead = logits.new_zeros(len(logits), dtype=torch.float32)
-        if self.ranks_end:
-            assert self.end is not None
-            ahead += logits[:, self.end - 1] >= logits.gather(1, truth.clamp(min=1)[:, None] - 1)[:, 0]
-        for owner, classes in self._pairs(rows):
-            place = to_device(owner if at is None else at[owner], logits.device)
-            other = logits[place, to_device(classes, logits.device) - 1]
-            ahead.index_add_(0, place, (other >= logits[place, truth[place] - 1]).to(ahead.dtype))
-        return self.ranked(found, in_double(ahead))
+        if ahead is None:
+            return rank
+        return ahead if self.sampled is not None else rank - ahead
 
-    def _pairs(self, rows: Rows | None) -> Iterator[tuple[Rows, NDArray[Any]]]:
+    def pairs(self, rows: Rows | None) -> Iterator[tuple[Rows, NDArray[Any]]]:
+        """Yield places in `rows` and classes: those that are sampled, or seen and no candidates."""
         listed = self.sampled if self.sampled is not None else self.seen
         if listed is not None:
             assert rows is not None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.dataset.random_bits import COUNTER, Bits, mixed, uniform
-from sequifier.training.ranking.history import PAIRS, History, Rows, parts_of
+from sequifier.dataset.ranking.history import PAIRS, History, Rows, parts_of
 
 Classes = NDArray[np.int32]
 

@@ -5,6 +5,7 @@
 | NAME | FILE | from |
 |---|---|---|
 | lastfm, beauty | LastFM.txt, Beauty.txt: "user item item ..." | github.com/RUCAIBox/CIKM2020-S3Rec, folder data |
+| helpdesk | helpdesk.csv: CaseID, ActivityID, CompleteTimestamp | github.com/verenich/ProcessSequencePrediction |
 | japanesevowels | a folder with JapaneseVowels_TRAIN.ts and _TEST.ts | the wheel of aeon, aeon/datasets/data |
 
 The file is written as a table of events. All else of the protocol is in the configs of `configs/marks/NAME/`, with
@@ -83,6 +84,12 @@ def items_of_users(path: Path) -> pl.DataFrame:
     return pl.DataFrame({"user": users, "step": steps, "item": items})
 
 
+def events_of_cases(path: Path) -> pl.DataFrame:
+    """Read a table of cases, whose events are in order, and number the events of each case."""
+    table = pl.read_csv(path, schema_overrides={"ActivityID": pl.String})
+    return table.with_columns(event=pl.int_range(pl.len()).over("CaseID"))
+
+
 def frames_of_utterances(folder: Path) -> pl.DataFrame:
     """Read both parts of a data set in the format .ts: a line has one series, its dimensions divided by colons."""
     tables = []
@@ -114,6 +121,14 @@ MARKS = {
             "SASRec, one negative (Zhou et al. 2020, S3-Rec)": (0.0605, 0.0318),
             "S3-Rec (Zhou et al. 2020)": (0.0647, 0.0327),
         },
+    ),
+    "helpdesk": Mark(
+        events_of_cases,
+        (
+            Metric("val_ActivityID_accuracy", "accuracy"),
+            Metric("val_CompleteTimestamp_gap_mae", "MAE, days", maximize=False),
+        ),
+        {"LSTM (Tax et al. 2017)": (0.7123, 3.75)},
     ),
     "japanesevowels": Mark(
         frames_of_utterances,

@@ -61,6 +61,15 @@ def test_verdicts_on_baselines(marks: ModuleType) -> None:
     assert [of(ahead, maximize=False) for ahead in (0.03, -0.03)] == ["wins", "beaten"]
 
 
+def test_events_of_a_case_are_numbered_in_the_order_of_the_file(marks: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "CaseID,ActivityID,CompleteTimestamp\n7,1,2012-04-03\n7,8,2012-04-03\n3,1,2010-10-29\n7,6,2012-04-05\n"
+    )
+    table = marks.events_of_cases(path)
+    assert table.select("CaseID", "event", "ActivityID").rows() == [(7, 0, "1"), (7, 1, "8"), (3, 0, "1"), (7, 2, "6")]
+
+
 def test_the_format_ts_is_read_as_frames(marks: ModuleType, tmp_path: Path) -> None:
     head = "#comment\n@problemName JapaneseVowels\n@data\n"
     (tmp_path / "JapaneseVowels_TRAIN.ts").write_text(head + "1.5,2.5,3.5:-1,-2,-3:7\n4:5:9\n")

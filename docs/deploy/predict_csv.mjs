@@ -11,10 +11,19 @@ const boolean = (text) => {
   if (!/^(true|false)$/i.test(text)) throw new Error(`"${text}" is neither true nor false`);
   return text.toLowerCase() === "true" ? 1 : 0;
 };
+// Microseconds since 1970 of a date in ISO 8601; without an offset it is UTC, so local times need theirs.
+const instant = (text) => {
+  if (text === "") return -(2n ** 63n);
+  const parts = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,6}))?)?(Z|[+-]\d\d:\d\d)?$/.exec(text);
+  if (!parts) throw new Error(`"${text}": write all dates like 2013-01-31 or 2013-01-31T17:05:00+02:00`);
+  const [, date, time = "00:00", fraction = "", zone = "Z"] = parts;
+  return BigInt(Date.parse(`${date}T${time}${zone}`)) * 1000n + BigInt(fraction.padEnd(6, "0"));
+};
+const integer = (text) => (/^\d{4}-\d\d-\d\d/.test(text) ? instant(text) : BigInt(text));
 // type of an input -> an array of n paddings, and how a value is read from the text of a cell
 const VALUES = {
   string: [(n) => new Array(n).fill(""), (text) => text],
-  int64: [(n) => new BigInt64Array(n), (text) => (text === "" ? -(2n ** 63n) : BigInt(text))],
+  int64: [(n) => new BigInt64Array(n), (text) => (text === "" ? -(2n ** 63n) : integer(text))],
   float32: [(n) => new Float32Array(n), number],
   float64: [(n) => new Float64Array(n), number],
   bool: [(n) => new Uint8Array(n), boolean],
@@ -22,7 +31,11 @@ const VALUES = {
 
 const [modelPath, eventsPath, predictionsPath, sequenceColumn, positionColumn] = process.argv.slice(2);
 const model = await ort.InferenceSession.create(modelPath);
-const columns = model.inputMetadata.filter((column) => column.name !== "n_events");
+const columns = model.inputMetadata.filter(({ shape }) => shape.length === 2);
+// Models with time features take dates: `position`, and of single events `previous_position`, `first_position`, ...
+const single = model.inputMetadata.filter(({ name, shape }) => name !== "n_events" && shape.length === 1);
+const takesPositions = single.some(({ name }) => name === "first_position");
+const columnOf = (name) => (takesPositions && name === "position" ? positionColumn : name);
 const length = columns[0].shape[1]; // events that the model sees at once
 
 const [header, ...rows] = readFileSync(eventsPath, "utf8").trim().split(/\r?\n/).map((line) => line.split(","));
@@ -38,10 +51,11 @@ const isNumber = positions.every((text) => /^-?\d+$/.test(text));
 // Dates in ISO 8601 sort as text, those that are written otherwise do not.
 const MOMENT = /^(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(.*)$/; // and its time zone
 const zones = new Set(positions.map((text) => MOMENT.exec(text)?.[2]));
-if (!isNumber && (zones.size > 1 || zones.has(undefined)))
+if (!isNumber && !takesPositions && (zones.size > 1 || zones.has(undefined)))
   throw new Error("write all dates like 2013-01-31 or 2013-01-31T17:05:00, and in one time zone");
 const moment = (text) => MOMENT.exec(text)[1].replace("T", " ");
-const key = (row) => (isNumber ? Number(row[at[positionColumn]]) : moment(row[at[positionColumn]]));
+const comparable = takesPositions ? instant : isNumber ? Number : moment;
+const key = (row) => comparable(row[at[positionColumn]]);
 for (const events of sequences.values()) events.sort((a, b) => (key(a) < key(b) ? -1 : 1));
 
 const shown = model.outputNames.filter((name) => /_(label|value)$/.test(name));
@@ -57,9 +71,17 @@ for (let start = 0; start < ids.length; start += BATCH) {
     const values = padded(batch.length * length); // short histories stand at the right end of their row
     histories.forEach((history, index) => {
       const first = (index + 1) * length - history.length;
-      history.forEach((row, step) => (values[first + step] = read(row[at[name]])));
+      history.forEach((row, step) => (values[first + step] = read(row[at[columnOf(name)]])));
     });
     inputs[name] = new ort.Tensor(type, values, [batch.length, length]);
+  }
+  for (const { name } of single) {
+    const [kind, column] = [name.split("_", 1)[0], columnOf(name.slice(name.indexOf("_") + 1))];
+    const dates = batch.map((id) => {
+      const events = sequences.get(id);
+      return instant(events[kind === "first" ? 0 : Math.max(events.length - length - 1, 0)][at[column]]);
+    });
+    inputs[name] = new ort.Tensor("int64", BigInt64Array.from(dates), [batch.length]);
   }
   const outputs = await model.run(inputs, shown);
   batch.forEach((id, index) => {

@@ -22,6 +22,8 @@ TYPES = {  # type of an input -> type of the column, of its array, and what stan
 model_path, events_path, scores_path = sys.argv[1:]
 model = onnxruntime.InferenceSession(model_path)
 columns = {column.name: column for column in model.get_inputs() if column.name != "n_events"}
+if dated := [name for name, column in columns.items() if len(column.shape) == 1]:
+    sys.exit(f"the model takes dates ({', '.join(dated)}): predict_csv.py makes its inputs")
 length = next(iter(columns.values())).shape[1]
 names = [output.name for output in model.get_outputs()]
 properties = model.get_modelmeta().custom_metadata_map

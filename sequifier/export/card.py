@@ -12,6 +12,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.metadata import Metadata, SequifierMetadata, category_text
 from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.split_file import read_events
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
@@ -21,6 +22,7 @@ from sequifier.export.checkpoints import Checkpoint
 from sequifier.export.markdown import block, code, literal, table, text
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
+from sequifier.export.raw_times import date_inputs
 from sequifier.percent import percent
 from sequifier.printable import printable
 
@@ -61,7 +63,7 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     yield from ("", "## Metrics", "")
     yield from _metrics(checkpoint, version, record)
     yield from ("", "## How to call it", "")
-    yield from _usage(models, shape, columns)
+    yield from _usage(models, shape, columns, metadata.sequifier.only(shape.input_columns))
     yield from ("", "## Config", "")
     yield from block("yaml", [dump_yaml(config.model_dump(mode="json"), header=[]).strip()])
     yield from ("", "## Versions", "")
@@ -227,28 +229,36 @@ def _number(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, (int, float)) else ""
 
 
-def _usage(models: Sequence[Path], shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
+def _usage(
+    models: Sequence[Path], shape: Architecture, columns: Mapping[str, RawColumn], times: TimeRules
+) -> Iterator[str]:
     onnx = [path for path in models if path.suffix == ".onnx" and f"{EMBEDDING}-" not in path.name]
     raw = [path for path in onnx if f"{END_TO_END}-" in path.name]
     if not onnx:
         yield "This run has no ONNX model; `sequifier export` writes one."
         return
+    call = _raw_call(raw[0], shape, columns, times) if raw else _encoded_call(onnx[0], shape, columns)
     yield "`sequifier infer` reads CSV and Parquet. Without Sequifier, onnxruntime and numpy are enough:"
     yield ""
-    yield from block("python", _raw_call(raw[0], shape, columns) if raw else _encoded_call(onnx[0], shape, columns))
+    yield from block("python", call)
     yield from ("", "Each row has its events at the right end, the last event last; the values to the left of the ")
     yield f"`{EVENT_COUNT}` events do not matter. More: docs/deploy.md of Sequifier."
 
 
-def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn]) -> Iterator[str]:
+def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn], times: TimeRules) -> Iterator[str]:
     yield from (
         "import numpy as np, onnxruntime",
         "",
         f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})",
     )
+    if times.derived:
+        yield 'date = np.datetime64("2024-01-31T12:00", "us").astype("int64")  # UTC, microseconds since 1970'
     yield "inputs = {  # one sequence with one event"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
-    for name in shape.input_columns:
+    for name, is_of_window in date_inputs(times).items():
+        value = f"[[0] * {shape.seq_length - 1} + [date]]" if is_of_window else "[date]"
+        yield f"    {literal(name)}: np.array({value}),"
+    for name in (name for name in shape.input_columns if name not in times.derived):
         column = columns[name]
         first = next(iter(column.categories), "")
         is_text = column.input_kind is np.str_
@@ -282,8 +292,10 @@ def _encoded_call(path: Path, shape: Architecture, columns: Mapping[str, RawColu
         elif target.kind == "categorical":
             yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
         else:
-            value = f'outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"]'
-            yield f"print({name}, {_UNDONE[columns[target.name].scale.transform].format(value)})"
+            value = f'(outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"])'
+            scale = columns[target.name].scale
+            in_unit = f" / {scale.unit:g}" if scale.unit != 1 else ""
+            yield f"print({name}, {_UNDONE[scale.transform].format(value)}{in_unit})"
 
 
 _UNDONE = {None: "{}", "log1p": "np.maximum(np.expm1({}), 0)", "asinh": "np.sinh({})"}

@@ -5,6 +5,7 @@ Shapes: N batch, T steps of the window, K offsets of a time zone.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from onnx import TensorProto
@@ -66,11 +67,18 @@ Instants = tuple[Value, Value]
 
 
 class _TimeNodes:
-    """Writes nodes for one window length and one number of events, (N, 1)."""
+    """Writes nodes for one window length; none that is not needed, because onnxruntime warns of those."""
 
     def __init__(self, writer: GraphWriter, n_events: Value, steps: int) -> None:
-        self._writer, self._steps = writer, steps
-        self._n_events = writer.add("Unsqueeze", n_events, writer.integers([1]))
+        self._writer, self._steps, self._given = writer, steps, n_events
+
+    @cached_property
+    def _n_events(self) -> Value:
+        return self._of_sequence(self._given)
+
+    def _of_sequence(self, values: Value) -> Value:
+        """Add (N,) as (N, 1)."""
+        return self._writer.add("Unsqueeze", values, self._writer.integers([1]))
 
     def number(self, value: int) -> Value:
         return self._writer.constant(np.array(value, np.int64))
@@ -84,15 +92,12 @@ class _TimeNodes:
 
     def other(self, column: DerivedColumn, dates: Mapping[str, Value]) -> Value:
         """Add the dates that a span is measured from, (N, T) or (N, 1)."""
-        of_sequence = self._writer.integers([1])
         date = column.date_column
         match column.feature:
             case "gap":
-                before = self._writer.add("Unsqueeze", dates[previous_input(date)], of_sequence)
-                return self._previous(dates[date_input(date)], before)
+                return self._previous(dates[date_input(date)], self._of_sequence(dates[previous_input(date)]))
             case "since_first":
-                first = self._writer.add("Unsqueeze", dates[first_input(date)], of_sequence)
-                return self._first(dates[date_input(date)], first)
+                return self._first(dates[date_input(date)], self._of_sequence(dates[first_input(date)]))
             case "until":
                 return dates[date_input(POSITION)]
         raise AssertionError(f"{column.feature} is never an input")

@@ -96,7 +96,7 @@ def test_polars_scores_a_csv_with_the_labels_of_infer(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("predict_csv.py", {"csv", "json", "re", "sys", "pathlib", "numpy", "onnxruntime"}),
+        ("predict_csv.py", {"csv", "datetime", "json", "re", "sys", "pathlib", "zoneinfo", "numpy", "onnxruntime"}),
         ("score_csv.py", {"json", "sys", "onnxruntime", "polars"}),
     ],
 )

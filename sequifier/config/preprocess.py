@@ -576,14 +576,25 @@ class PreprocessConfig(ProjectConfig):
                 )
         return table
 
+    @field_validator("end_event", "time_features")
+    @classmethod
+    def _sequences_end_where_they_are_over(cls, value: Any, info: ValidationInfo) -> Any:
+        table = info.data.get("sequence_table")
+        what = "end_event" if value else ""
+        if info.field_name == "time_features":
+            features = value.values() if isinstance(value, dict) else [value]
+            what = "remaining" if any("remaining" in some for some in features) else ""
+        if what and table is not None and table.as_of is not None:
+            raise ValueError(
+                f"{what} is about the end of sequences, but sequence_table.as_of cuts them at its moments, where they "
+                "are not over; leave one of them out"
+            )
+        return value
+
     @field_validator("end_event")
     @classmethod
-    def _ends_where_sequences_end(cls, columns: list[str], info: ValidationInfo) -> list[str]:
+    def _ends_are_events(cls, columns: list[str], info: ValidationInfo) -> list[str]:
         table = info.data.get("sequence_table")
-        if columns and table is not None and table.as_of is not None:
-            raise ValueError(
-                "sequence_table.as_of ends sequences at its moments, where they are not over; leave it out"
-            )
         for column in columns:
             if column in (*(info.data.get("sequence_columns") or ()), *((table and table.columns) or ())):
                 raise ValueError(f"{column!r} is a column of whole sequences, which has no class for their end")

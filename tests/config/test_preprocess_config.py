@@ -88,7 +88,16 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
                 "split_method": "between_sequence",
             },
             "end_event",
-            "as_of ends sequences at its moments, where they are not over",
+            "end_event is about the end of sequences, but sequence_table.as_of cuts them at its moments",
+        ),
+        (
+            {
+                "sequence_table": {"path": "x.csv", "as_of": "day"},
+                "time_features": ["gap", "remaining"],
+                "split_method": "between_sequence",
+            },
+            "time_features",
+            "remaining is about the end of sequences",
         ),
         (
             {"selected_columns": ["a"], "sequence_table": {"path": "x.csv", "columns": ["b", "a"]}},

@@ -46,6 +46,7 @@ from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
+from sequifier.training.sampled_softmax import ClassSampler
 from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
 from sequifier.training.splits import (
@@ -174,6 +175,14 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
             metadata.end_ids,
             metadata.id_maps,
         ),
+        loss_memory_mb=spec.loss_memory_mb,
+        samplers={
+            target: ClassSampler.of(
+                asked, train.of(target).n_targets_of_class(target, metadata.n_classes[target])[1:], device
+            )
+            for target, asked in spec.softmax.items()
+            if asked != "full"
+        },
     )
     check_scored(valid, objective.scored)
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)

@@ -7,6 +7,7 @@ Shapes: N steps of all windows of a batch, D model width, F width of the feed-fo
 """
 
 from pathlib import Path
+from typing import Literal
 
 from sequifier.config.architecture import Architecture
 from sequifier.config.base import Named
@@ -36,6 +37,14 @@ LOGIT_COPIES = 5.5
 """Tensors of (N, classes): logits, log-probabilities, two gradients, and one or two blocks of that size that the heap
 keeps."""
 
+MANY_CLASSES = 8192
+"""Largest number of classes whose logits are always computed for all positions of a batch at once."""
+
+TENSORS_OF_LOSS = {"training": 6, "evaluation": 2}
+"""Tensors of (positions, classes) in float32 that exist at the same time. In training: logits, log-probabilities and
+two gradients; one more with class weights and label smoothing, and a copy in a shorter format. An evaluation looks at a
+few positions of its logits at a time."""
+
 SHORT_STEPS = 128
 """Steps of the longest window whose attention is written out in bfloat16, as `model/cpu/short_attention.py` says."""
 
@@ -58,7 +67,17 @@ def run_memory(config: TrainConfig, architecture: Architecture, *, has_matrix_un
         batch_size=spec.batch_size,
         optimizer_copies=_optimizer_copies(spec.optimizer),
         products=(given or {}).get("linear", "float32"),
+        loss_memory_mb=spec.loss_memory_mb,
     )
+
+
+def positions_at_once(
+    n_classes: int, loss_memory_mb: int, during: Literal["training", "evaluation"] = "training"
+) -> int | None:
+    """Number of positions whose logits fit into `loss_memory_mb`; 0: not even one. None: there is no limit."""
+    if n_classes <= MANY_CLASSES:
+        return None
+    return loss_memory_mb * 1_000_000 // (4 * n_classes * TENSORS_OF_LOSS[during])
 
 
 def reading_memory(n_rows: int, n_columns: int) -> int:
@@ -80,7 +99,12 @@ def machine_has_matrix_unit() -> bool:
 
 
 def memory_estimate(
-    architecture: Architecture, *, batch_size: int, optimizer_copies: int = 2, products: Format = "float32"
+    architecture: Architecture,
+    *,
+    batch_size: int,
+    optimizer_copies: int = 2,
+    products: Format = "float32",
+    loss_memory_mb: int = 128,
 ) -> int:
     """Bytes by which a process grows while it trains on a CPU: weights, their copies and the tensors of a step.
 
@@ -92,6 +116,7 @@ def memory_estimate(
         batch_size: windows in one forward pass (after any cut into micro-batches).
         optimizer_copies: numbers that the optimizer keeps for each weight: 2 for Adam, 1 for Muon, 0 for SGD.
         products: number format of the products in the blocks.
+        loss_memory_mb: what the loss of a target of many classes may take.
     """
     shape = architecture
     weights = 4 * parameter_count(shape) * (2 + optimizer_copies)  # one more for the best weights so far
@@ -100,13 +125,19 @@ def memory_estimate(
     kept += 4 * (3 * shape.dim_model + (sum(shape.embedding_widths) if shape.joint_embedding else 0))
     if shape.dropout:
         kept += 4 * shape.dim_model
-    logits = 4 * sum(target.output_width for target in shape.targets)
+    logits = sum(_logits(target.output_width, steps, loss_memory_mb) for target in shape.targets)
     activations = HEAP[products] * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
     # Logits and gradients of weights do not exist at the same time; in a wide model with a small batch the gradients
     # are larger.
     in_step = max(activations, 4 * parameter_count(shape))
     libraries = FIRST_STEP + (0 if products == "float32" else SHORT_FIRST_STEP)
-    return round(libraries + weights + in_step + LOGIT_COPIES * steps * logits)
+    return round(libraries + weights + in_step + logits)
+
+
+def _logits(n_classes: int, steps: int, loss_memory_mb: int) -> float:
+    """Bytes of the logits of a target, and of what is computed from them."""
+    at_once = positions_at_once(n_classes, loss_memory_mb)
+    return LOGIT_COPIES * 4 * n_classes * (steps if at_once is None else min(steps, at_once))
 
 
 def _attention(shape: Architecture, products: Format) -> int:

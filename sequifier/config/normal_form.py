@@ -117,6 +117,10 @@ def _put_losses(found: Normal, spec: TrainingSpec, targets: Mapping[str, ColumnT
     if spec.class_weights is not None and of_classes != spec.class_weights:
         found.put("class_weights", of_classes or None, "class_weights of 1 are the default")
 
+    samples = {target: asked for target, asked in spec.softmax.items() if asked != "full"}
+    if samples != spec.softmax:
+        found.put("softmax", samples, "softmax full is the default")
+
 
 def _without_defaults(family: Family, entry: Named) -> tuple[Named, list[str]]:
     """An entry without the options that equal their default, and the names of those."""

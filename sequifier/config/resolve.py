@@ -1,5 +1,6 @@
 """Fill in what a train config leaves to its data and its length, and check that they fit together."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -7,7 +8,8 @@ from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
-from sequifier.config.catalogue.torch_names import check_criterion
+from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
+from sequifier.config.memory import positions_at_once
 from sequifier.config.preprocess import WHOLE_SEQUENCES, SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
 from sequifier.config.scoring import Scoring, label_text
@@ -185,6 +187,16 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
                 f"has {len(weights)} weights, the column has {data.n_classes[target]} classes",
                 fix="one weight for each class, that of id 0 (unknown) first",
             )
+        yield from _softmax_problems(spec, target, kind, data)
+        n_classes = data.n_classes.get(target, 1) - 1
+        if positions_at_once(n_classes, spec.loss_memory_mb) == 0:
+            least = next(mb for mb in itertools.count(1) if positions_at_once(n_classes, mb))
+            yield Problem(
+                "training_spec.loss_memory_mb",
+                f"{spec.loss_memory_mb} MB are too little for one position of `{target}`, which has {n_classes:,} "
+                "classes",
+                fix=f"at least {least}",
+            )
     targets = [target for target in config.target_columns if target in data.columns]
     if targets == config.target_columns:
         kinds = metric_kinds(targets, data)
@@ -204,6 +216,28 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     stride = spec.evaluation_stride
     if stride is not None and stride > seq_length:
         yield Problem("training_spec.evaluation_stride", f"{stride} exceeds seq_length: {seq_length}")
+
+
+def _softmax_problems(spec: TrainingSpec, target: str, kind: ColumnType, data: DataSchema) -> Iterator[Problem]:
+    asked, place = spec.softmax.get(target, "full"), f"training_spec.softmax.{target}"
+    if asked == "full":
+        return
+    if kind == "real":
+        yield Problem(place, f"`{target}` is real: it has no classes to sample", fix="leave it out")
+        return
+    n_classes = data.n_classes[target] - 1
+    if asked.sampled > n_classes:
+        yield Problem(
+            f"{place}.sampled",
+            f"{asked.sampled:,} exceeds the {n_classes:,} classes of `{target}`",
+            fix="a smaller one, or full, which is exact and not slower with so few classes",
+        )
+    if target in (spec.class_weights or {}):
+        yield Problem(place, f"`{target}` has class_weights, which a sample cannot have", fix="full, or no weights")
+    criterion = check_criterion(spec.criterion[target], kind) if target in spec.criterion else None
+    if criterion is not None and (criterion.options or criterion.name != DEFAULT_CRITERIA[kind]):
+        name = DEFAULT_CRITERIA[kind]
+        yield Problem(place, f"`{target}` has another criterion than {name} without options", fix=f"full, or {name}")
 
 
 def _scoring_problems(scoring: Scoring, data: DataSchema) -> Iterator[Problem]:

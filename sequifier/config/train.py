@@ -447,6 +447,7 @@ class TrainConfig(ProjectConfig):
             ("loss_weights", spec.loss_weights),
             ("class_weights", spec.class_weights),
             ("class_share_log_columns", spec.class_share_log_columns),
+            ("softmax", spec.softmax),
         ):
             for target in entries or ():
                 if target not in self.target_columns:

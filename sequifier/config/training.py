@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sequifier.config.base import NO_UNIT, Device, Fraction, Named, NameList, StrictModel, about
 from sequifier.config.catalogue.torch_names import check_optimizer, check_scheduler
+from sequifier.config.softmax import Softmax
 
 LayerKind = Literal["linear", "decoder", "embedding", "norm"]
 Format = Literal["float32", "bfloat16", "float16"]
@@ -215,6 +216,32 @@ class TrainingSpec(StrictModel):
             change="to HuberLoss or L1Loss when outliers dominate the loss of a real target",
             searchable=True,
             synonyms="loss loss_fn loss_function",
+        ),
+    )
+    softmax: dict[str, Softmax] = Field(
+        {},
+        description="The classes over which the loss of a categorical target is computed in training: `full` (the "
+        "default), or `{sampled: 2000}`: the true class and that many sampled ones. Validation and export always "
+        "use all classes.",
+        json_schema_extra=about(
+            interacts="criterion and class_weights, which the target must not have",
+            change="to a sample of a few thousand where a target has so many classes that a step takes too long",
+            searchable=True,
+            synonyms="sampled_softmax negative_sampling num_sampled n_negatives negatives num_negatives",
+        ),
+    )
+    loss_memory_mb: int = Field(
+        128,
+        gt=0,
+        description="Memory of the loss of a categorical target of more than 8,192 classes. Where the logits of a "
+        "batch need more, they are computed for as many positions at a time as fit; the loss and its gradient are the "
+        "same to 1e-6.",
+        json_schema_extra=about(
+            unit="megabytes",
+            interacts="batch_size and seq_length, which need not be smaller for such a target",
+            change="to less where a GPU's memory is short; more is rarely faster",
+            outside_identity=True,
+            synonyms="chunk_size loss_chunk_size chunked_cross_entropy fused_linear_cross_entropy",
         ),
     )
     loss_weights: dict[str, float] | None = Field(

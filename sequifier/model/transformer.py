@@ -162,11 +162,11 @@ class Transformer(nn.Module):
         self._compiled = [torch.compile(block, dynamic=False) for block in self.blocks]
         self._compiled_batch = batch_size
 
-    def decoders(self, hidden: Tensor) -> dict[str, Decoder]:
-        """Return what predicts each target from `hidden`, as `predict`, before it is computed."""
+    def decoders(self, hidden: Tensor, targets: Collection[str] | None = None) -> dict[str, Decoder]:
+        """Return what predicts each target, before it is computed; arguments as of `predict`."""
         tied = {name: self.embedding.decoder(hidden, column) for name, column in self.tied.items()}
-        decoders: dict[str, Decoder] = self.heads(hidden, tied)
-        return decoders
+        decoders = self.heads(hidden, tied).items()
+        return {name: decoder for name, decoder in decoders if targets is None or name in targets}
 
     def predict(self, hidden: Tensor, targets: Collection[str] | None = None) -> dict[str, Tensor]:
         """Predict the next event after each step, or the label of the sequence.
@@ -178,5 +178,4 @@ class Transformer(nn.Module):
         Returns:
             Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values.
         """
-        decoders = self.decoders(hidden).items()
-        return {name: decoder.prediction() for name, decoder in decoders if targets is None or name in targets}
+        return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets).items()}

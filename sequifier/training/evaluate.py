@@ -21,10 +21,12 @@ from sequifier.metrics.scoring import Scored
 from sequifier.model.device import sums_device
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
+from sequifier.training.chunked_loss import chunk_size, chunks
 from sequifier.training.labels import Label, LabelPredictions, without_each_group
 from sequifier.training.losses import TargetLoss
-from sequifier.training.predictions import CategoricalScores, value_predictions
+from sequifier.training.predictions import CategoricalScores, joined, value_predictions
 from sequifier.training.ranked import ranked_by_logits
+from sequifier.training.sampled_softmax import ClassSampler
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Objective:
     candidates: Mapping[str, Candidates] = field(default_factory=dict)  # of the targets in `ranking` of the config
     labels: Mapping[str, Label] = field(default_factory=dict)  # categorical targets that belong to whole sequences
     scored: Mapping[str, Scored] = field(default_factory=dict)  # targets of which some do not count in metrics
+    loss_memory_mb: int = 128  # of a target of many classes
+    samplers: Mapping[str, ClassSampler] = field(default_factory=dict)  # of the targets with a sampled softmax
 
     def scale(self, target: str) -> Scale:
         """Return how a target is standardised."""
@@ -275,24 +279,34 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
     batch = split.batch(chosen)
     hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     unit = split.target_unit(chosen, batch)
-    for target, prediction in model.predict(hidden, batch.targets).items():
+    for target, decoder in model.decoders(hidden, batch.targets).items():
         rules = objective.scored.get(target)
         before = unit if rules is None else split.n_before(chosen, batch)
-        known, (truth, predicted, owner, before) = batch.at_known(target, prediction, unit, before)
+        size = chunk_size(decoder, objective.loss_memory_mb, "evaluation")
+        # Of many classes the logits are computed for some positions at a time, of few for all, known or not.
+        source = decoder.prediction() if size is None else decoder.vectors
+        known, (truth, source, owner, before) = batch.at_known(target, source, unit, before)
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
-        found = _compared(objective.losses[target], predicted, truth, objective.scale(target), known)
-        if target in objective.candidates:
-            assert isinstance(found, ClassPredictions)
-            candidates, rows, at = objective.candidates[target], None, None
-            if candidates.depends_on_history:
-                rows, at = _known_rows(split, chosen, batch, target)
-            found = ranked_by_logits(candidates, found, predicted, truth, rows, at)
+        candidates, rows = objective.candidates.get(target), None
+        if candidates is not None and candidates.depends_on_history:
+            rows = _known_rows(split, chosen, batch, target)
+        parts: list[Predictions] = []
+        for here in chunks(len(truth), size or max(len(truth), 1)):
+            predicted = source[here] if size is None else replace(decoder, vectors=source[here]).prediction()
+            known_here = None if known is None else known[here]
+            part = _compared(objective.losses[target], predicted, truth[here], objective.scale(target), known_here)
+            if candidates is not None:
+                assert isinstance(part, ClassPredictions)
+                part = ranked_by_logits(candidates, part, predicted, truth[here], *_between(rows, here))
+            if target in objective.labels:
+                assert isinstance(part, ClassPredictions)
+                part = replace(part, probabilities=predicted.float().softmax(dim=1))
+            parts.append(part)
+        found = joined(parts)
         if rules is not None:
             found = rules.marked(found, before.to(sums_device(before.device)))
         length = None
         if target in objective.labels:
-            assert isinstance(found, ClassPredictions)
-            found = replace(found, probabilities=predicted.float().softmax(dim=1))
             length = split.n_events(chosen.numbers)
             if batch.picks:
                 length = length[split.n_known_targets(target, chosen.numbers) > 0]
@@ -304,6 +318,17 @@ def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tupl
     rows = split.target_rows(chosen.numbers, batch.n_steps)
     at = np.flatnonzero((rows >= 0) & is_known(split.events.columns[target][np.maximum(rows, 0)]))
     return rows[at], None if batch.picks else at
+
+
+def _between(known: tuple[Rows, Rows | None] | None, here: slice) -> tuple[Rows | None, Rows | None]:
+    """Return the part of `_known_rows` at some positions, with places that count from the first of them."""
+    if known is None:
+        return None, None
+    rows, at = known
+    if at is None:
+        return rows[here], None
+    is_here = (at >= here.start) & (at < here.stop)
+    return rows[is_here], at[is_here] - here.start
 
 
 def _compared(

@@ -3,14 +3,16 @@
 Shapes: M target positions, K known classes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sequifier.artifacts.transforms import Scale
-from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
+from sequifier.metrics.predictions import ClassPredictions, Predictions, ValuePredictions
 from sequifier.model.device import in_double, sums_device
 
 _LOGITS_AT_A_TIME = {"cpu": 1 << 18}
@@ -69,6 +71,20 @@ class CategoricalScores:
 def value_predictions(value: Tensor, target: Tensor, loss: Tensor, scale: Scale) -> ValuePredictions:
     """Predictions of a real target, its truth and the criterion, (M,) each, as the metrics take them."""
     return ValuePredictions(scale.error(in_double(value), in_double(target)), in_double(loss))
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Join the predictions of consecutive positions of one target."""
+    first: Any = parts[0]
+    if len(parts) > 1:
+        columns = {
+            name: [vars(part)[name] for part in parts]
+            for name, of_first in vars(first).items()
+            if isinstance(of_first, Tensor)
+        }
+        first = replace(first, **{name: torch.cat(column) for name, column in columns.items()})
+    joined_parts: Predictions = first
+    return joined_parts
 
 
 def _compared(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

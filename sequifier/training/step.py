@@ -1,14 +1,19 @@
 """One optimizer step: the exact gradient of a batch, however it is cut."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Batch, Chosen, Split
+from sequifier.dataset.gather import to_device
 from sequifier.dataset.order import split_evenly
+from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
+from sequifier.training.chunked_loss import chunk_size, summed_in_chunks
 from sequifier.training.evaluate import Objective
 from sequifier.training.precision import Precision
 from sequifier.training.state import TrainState
@@ -39,13 +44,18 @@ def train_step(
     spec, scaler = config.training_spec, state.precision.scaler
     state.optimizer.zero_grad(set_to_none=True)
     losses = []
-    for part, windows in zip(train.parts, chosen, strict=True):
+    for number, (part, windows) in enumerate(zip(train.parts, chosen, strict=True)):
         divisors = {target: int(part.n_known_targets(target, windows.numbers).sum()) for target in part.targets}
         total = torch.zeros((), device=train.device)
         start = 0
-        for size in split_evenly(len(windows), spec.accumulation_steps * part.rows_per_window):
+        for place, size in enumerate(split_evenly(len(windows), spec.accumulation_steps * part.rows_per_window)):
             batch = part.batch(windows[start : start + size])
-            loss = batch_loss(state.model, batch, objective, divisors, state.precision)
+            sampled = {
+                target: to_device(sampler.draw(config.seed or 0, state.progress.step, number, place), train.device)
+                for target, sampler in objective.samplers.items()
+                if target in part.targets
+            }
+            loss = batch_loss(state.model, batch, objective, divisors, state.precision, sampled)
             (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
             start += size
@@ -64,7 +74,12 @@ def train_step(
 
 
 def batch_loss(
-    model: Transformer, batch: Batch, objective: Objective, divisors: dict[str, int], precision: Precision = FLOAT32
+    model: Transformer,
+    batch: Batch,
+    objective: Objective,
+    divisors: dict[str, int],
+    precision: Precision = FLOAT32,
+    sampled: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Tensor:
     """Return a batch's part of the step's loss: sums over its known targets, divided by `divisors`.
 
@@ -74,14 +89,38 @@ def batch_loss(
         objective: criteria and weights.
         divisors: number of known values of each target in the whole step.
         precision: number formats of the matrix products.
+        sampled: the classes of each target with a sampled softmax.
     """
     with precision.products(precision.linear):
         hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
-    with precision.products(precision.decoder):
-        predictions = model.predict(hidden if precision.decoder != torch.float32 else hidden.float(), batch.targets)
     total = torch.zeros((), device=hidden.device)
-    for target, prediction in predictions.items():
-        known, (truth, predicted) = batch.at_known(target, prediction.float())
-        summed = objective.losses[target].sum(predicted, truth, known)
+    with precision.products(precision.decoder):
+        decoders = model.decoders(hidden if precision.decoder != torch.float32 else hidden.float(), batch.targets)
+    for target, decoder in decoders.items():
+        summed = _summed(target, decoder, batch, objective, precision, sampled.get(target))
         total = total + summed * (objective.weights[target] / max(divisors[target], 1))
     return total
+
+
+def _summed(
+    target: str,
+    decoder: Decoder,
+    batch: Batch,
+    objective: Objective,
+    precision: Precision,
+    sample: Tensor | None,
+) -> Tensor:
+    """Return the sum of a target's losses over its known positions."""
+    loss, size = objective.losses[target], chunk_size(decoder, objective.loss_memory_mb)
+    if size is None and sample is None:
+        with precision.products(precision.decoder):
+            prediction = decoder.prediction()
+        known, (truth, predicted) = batch.at_known(target, prediction.float())
+        return loss.sum(predicted, truth, known)
+    known, (truth, vectors) = batch.at_known(target, decoder.vectors)
+    at_known = replace(decoder, vectors=vectors)
+    with precision.products(precision.decoder):
+        if sample is not None:
+            return objective.samplers[target].summed(at_known, truth, known, sample)
+        assert size is not None
+        return summed_in_chunks(loss, at_known, truth, known, size)

@@ -103,6 +103,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "short sequences, 3 targets": {"data": "short", "target_columns": ["item", "price", "shop"]},
     "unknown ids": {"data": "unknown"},
     "ends": {"data": "ends", "target_columns": ["item", "price", "shop"]},
+    "sampled softmax": {"data": "short", "training": {"softmax": {"item": {"sampled": 4}}}},
     "tied weights": {"model": {"joint_embedding_dim": 64, "tie_weights": ["item"]}},
     "label": {"data": "labels", "target_columns": ["outcome"]},
     "label of every event, mapped": {

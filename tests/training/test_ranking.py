@@ -22,6 +22,7 @@ from sequifier.dataset.ranking.candidates import Candidates, build_candidates
 from sequifier.dataset.ranking.history import History, missing_events
 from sequifier.dataset.ranking.negatives import Negatives
 from sequifier.errors import DataError
+from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.split import take_split, within_sequences
 from sequifier.training.baselines import categorical
@@ -50,8 +51,9 @@ class TableModel:
     def __call__(self, categories: Tensor, reals: Tensor, is_event: Tensor | None, *, n_last: int) -> Tensor:
         return reals
 
-    def predict(self, hidden: Tensor, targets: Collection[str]) -> dict[str, Tensor]:
-        return {"item": torch.from_numpy(self.table)[hidden[:, 0].long() + 1]}
+    def decoders(self, hidden: Tensor, targets: Collection[str]) -> dict[str, Decoder]:
+        logits = torch.from_numpy(self.table)[hidden[:, 0].long() + 1]
+        return {"item": Decoder(logits, torch.eye(logits.shape[1]), None)}
 
 
 def events_of(sizes: Sequence[int], *, seed: int, n_classes: int = N_CLASSES, context: int = 0) -> Events:

@@ -30,7 +30,7 @@ def visits(n_customers: int, lengths: tuple[int, ...], *, offset: bool = True) -
         at = datetime(2024, 3, 8, 12, tzinfo=UTC) + timedelta(minutes=7 * customer)
         for visit in range(lengths[customer % len(lengths)]):
             item, local = (visit * 2 + customer) % 6, at.astimezone(ZoneInfo(ZONE))
-            due = "" if visit % 4 == 3 else (at + timedelta(days=item - 2)).isoformat()
+            due = None if visit % 4 == 3 else (at + timedelta(days=item - 2)).isoformat()
             shown = local.isoformat() if offset else local.replace(tzinfo=None).isoformat()
             rows.append((f"c{customer:02}", shown, f"item{item}", due))
             at += timedelta(hours=1 + 3 * item, seconds=customer)

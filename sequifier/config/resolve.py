@@ -146,7 +146,7 @@ def _label_problems(config: TrainConfig, data: DataSchema, labels: Sequence[str]
                 f"{config.metric} is computed for {MOST_ORDERED} classes at most, and `{target}` has {n_classes:,}",
                 fix=f"another metric, for example val_{target}_log_loss",
             )
-    if labels and config.input_columns is None and set(data.columns) <= {*labels}:
+    if labels and config.input_columns is None and set(data.input_columns) <= {*labels}:
         yield Problem(
             "input_columns", "the data have no column besides the targets of whole sequences", fix="preprocess others"
         )

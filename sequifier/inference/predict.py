@@ -86,6 +86,8 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         outputs = Outputs(config, job, files, log)
         n_sequences = n_unended = 0
         for shard, events in reader.parts():
+            if job.request.embedding:  # END is no event of which there is an embedding
+                events = without_ends(events, ends_with_end(events, job.source.end_ids))
             outputs.begin(shard, events)
             for chunk in _chunks(model, events, config, job, n_sequences):
                 outputs.add(chunk)
@@ -121,8 +123,6 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
 def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_number: int) -> Iterator[Chunk]:
     """Compute a part of the events; `first_number` is the number of its first sequence among all."""
     shape, source = job.file.architecture, job.source
-    if job.request.embedding:
-        events = without_ends(events, ends_with_end(events, source.end_ids))
     length, embedding = shape.prediction_length, job.request.embedding
     if isinstance(events, WindowEvents):
         if config.autoregression:

@@ -16,8 +16,11 @@ import yaml
 from sequifier import api
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.load import load
+from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.metrics.ordering import Ordering
+from sequifier.prepare import Shared, prepare
+from sequifier.search.optimizer_steps import StepCounter
 from tests.support.cases import label_config, preprocess_cases
 from tests.support.command_line import sequifier
 from tests.support.quiet import quiet
@@ -183,6 +186,34 @@ def test_a_search_ranks_by_the_area_and_scores_the_best_run_on_the_test_split(ro
     assert again.returncode == 0 and len(latest(root)) == 4, "nothing is left to train"
 
 
+def test_no_label_and_no_embedding_is_that_of_the_end_of_a_sequence(tmp_path: Path) -> None:
+    preprocess_cases(tmp_path, end_event=["activity"])
+    table = pl.read_csv(tmp_path / "data" / "cases.csv")
+    result = train(label_config(tmp_path)(export_embedding_model=True, **MIXED))
+    split = pl.read_parquet(tmp_path / "data" / "cases-split1.parquet")
+    own = table.filter(pl.col("case").is_in(split["sequenceId"].unique().to_list()))
+    n_cases = own["case"].n_unique()
+    assert len(split) == len(own) + n_cases, "each case has one more row, its END"
+    assert result.n_targets == {"outcome": len(own), "activity": len(own), "total": n_cases}
+    options = {"data_path": "data/cases-split1.parquet", "evaluation_context": "full"}
+    labels = infer(tmp_path, result.files["best_onnx"], **options)
+    assert labels["itemPosition"].to_list() == last_events(own)["step"].to_list()
+    embeddings = infer(tmp_path, result.files["best-embedding_onnx"], model_type="embedding", **options)
+    assert embeddings["sequenceId"].to_list() == own["case"].to_list()
+    assert embeddings["itemPosition"].to_list() == own["step"].to_list()
+
+
+@pytest.mark.parametrize("targets", [["outcome"], ["total", "activity", "outcome"]])
+def test_a_plan_counts_the_optimizer_steps_that_training_takes(root: Path, targets: list[str]) -> None:
+    for position in ("last", "every"):
+        path = label_config(root)(target_columns=targets, target_positions={"outcome": position})
+        config = load(TrainConfig, path).config
+        ready = prepare(config, Shared())
+        result = train(path, resume="never")
+        assert StepCounter(ready.metadata)(ready.config) == 2 * -(-ready.train.n_windows // 16)
+        assert result.best_step in (StepCounter(ready.metadata)(ready.config) // 2, 2 * -(-ready.train.n_windows // 16))
+
+
 def test_balanced_weights_are_the_inverse_frequencies(root: Path) -> None:
     config = label_config(root)
     split = last_events(pl.read_parquet(root / "data" / "cases-split0.parquet").rename({"sequenceId": "case"}))
@@ -284,7 +315,7 @@ def test_a_planted_label_reaches_the_area_of_the_best_possible_prediction(tmp_pa
         input_columns=["activity"],
         target_positions={"outcome": position},
         model_spec={"dim_model": 32, "num_layers": 2, "dim_feedforward": 64},
-        training_spec={"epochs": 4, "batch_size": 128, "learning_rate": 0.002},
+        training_spec={"epochs": 4 if position == "last" else 1, "batch_size": 128, "learning_rate": 0.002},
     )
     result = train(config)
     table = infer(tmp_path, result.files["best_onnx"])

@@ -22,6 +22,7 @@ from sequifier.dataset.batches import Split
 from sequifier.dataset.ranking.candidates import build_candidates
 from sequifier.errors import ConfigError
 from sequifier.metrics.scoring import Scored, scored_targets
+from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.end_event import with_ends
 from sequifier.training.baselines.scores import baselines
@@ -59,9 +60,13 @@ class TableModel:
     def __call__(self, categories: Tensor, reals: Tensor, is_event: Tensor | None, *, n_last: int) -> Tensor:
         return reals
 
-    def predict(self, hidden: Tensor, targets: Sequence[str]) -> dict[str, Tensor]:
+    def decoders(self, hidden: Tensor, targets: Sequence[str]) -> dict[str, Decoder]:
         next_row = hidden[:, 0].long() + 1
-        return {"item": self._logits[next_row], "price": self._values[next_row]}
+        logits, values = self._logits[next_row], self._values[next_row, None]
+        return {
+            "item": Decoder(logits, torch.eye(logits.shape[1]), None),
+            "price": Decoder(values, torch.ones(1, 1), None, is_real=True),
+        }
 
 
 def events_of(sizes: Sequence[int], seed: int, *, context: int = 0) -> Events:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, TypedDict, Union, Unpack, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypedDict, TypeVar, Union, Unpack, cast, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -192,6 +192,8 @@ def list_of_one(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+Name = TypeVar("Name", bound=str)
+
 NameList = Annotated[list[str], BeforeValidator(list_of_one)]
 """Names; a single name counts as a list of one."""
 
@@ -199,14 +201,15 @@ Columns = Annotated[NameList, Field(min_length=1)]
 """Column names, at least one."""
 
 
-def _each_once(names: list[str]) -> list[str]:
+def each_once(names: list[Name]) -> list[Name]:
+    """Return names; ValueError where one is given more than once."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{', '.join(twice)} given more than once")
     return names
 
 
-DistinctNames = Annotated[NameList, AfterValidator(_each_once)]
+DistinctNames = Annotated[NameList, AfterValidator(each_once)]
 """Names, each once."""
 
 DistinctColumns = Annotated[DistinctNames, Field(min_length=1)]

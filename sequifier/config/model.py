@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import NO_UNIT, NameList, StrictModel, about
+from sequifier.config.base import NO_UNIT, DistinctNames, StrictModel, about
 from sequifier.config.catalogue.layers import ActivationName, NormName
 
 
@@ -194,7 +194,7 @@ class ModelSpec(StrictModel):
             synonyms="theta rope_base rotary_base",
         ),
     )
-    tie_weights: NameList = Field(
+    tie_weights: DistinctNames = Field(
         [],
         description="Categorical targets whose output weights are their input embedding: one table for both, without "
         "an output bias.",
@@ -221,13 +221,6 @@ class ModelSpec(StrictModel):
             synonyms="pred_len n_predictions",
         ),
     )
-
-    @field_validator("tie_weights")
-    @classmethod
-    def _each_target_once(cls, targets: list[str]) -> list[str]:
-        if twice := sorted({target for target in targets if targets.count(target) > 1}):
-            raise ValueError(f"{', '.join(twice)} given more than once")
-        return targets
 
     @field_validator("feature_embedding_dims")
     @classmethod

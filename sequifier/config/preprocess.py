@@ -23,6 +23,9 @@ RATIO_TOLERANCE = 1e-6
 CHAR = "char"
 """The one column of a text."""
 
+WHOLE_SEQUENCES = ("between_sequence", "given")
+"""Methods whose splits have whole sequences."""
+
 END = "END"
 """The class of the event after the last one of a sequence, in the columns of `end_event`."""
 
@@ -619,7 +622,7 @@ class PreprocessConfig(ProjectConfig):
     @classmethod
     def _keeps_sequences_whole(cls, method: SplitMethod, info: ValidationInfo) -> SplitMethod:
         table = info.data.get("sequence_table")
-        if table is not None and table.as_of is not None and method not in ("between_sequence", "given"):
+        if table is not None and table.as_of is not None and method not in WHOLE_SEQUENCES:
             raise ValueError(
                 f"{method} cuts sequences, but sequence_table.as_of has made them end at the moments to predict from; "
                 "set between_sequence or given"
@@ -682,9 +685,6 @@ class PreprocessConfig(ProjectConfig):
             return max(self.seq_length, SMALLEST_CONTEXT)
         return self.context_events
 
-
-WHOLE_SEQUENCES = ("between_sequence", "given")
-"""Methods whose splits have whole sequences."""
 
 _METHOD_OF = {
     "split_order": "between_sequence",

@@ -122,7 +122,7 @@ def _label_problems(config: TrainConfig, data: DataSchema, labels: Sequence[str]
                 f"`{target}` is a target of the whole sequence, and all its events have the value to predict",
                 fix="leave it out of input_columns or of target_columns",
             )
-        if method not in ("between_sequence", "given"):
+        if method not in WHOLE_SEQUENCES:
             yield Problem(
                 "target_columns",
                 f"`{target}` belongs to whole sequences, which split_method: {method} cuts: the training split has the "
@@ -146,10 +146,9 @@ def _label_problems(config: TrainConfig, data: DataSchema, labels: Sequence[str]
                 f"{config.metric} is computed for {MOST_ORDERED} classes at most, and `{target}` has {n_classes:,}",
                 fix=f"another metric, for example val_{target}_log_loss",
             )
-    if labels and config.input_columns is None and set(data.input_columns) <= {*labels}:
-        yield Problem(
-            "input_columns", "the data have no column besides the targets of whole sequences", fix="preprocess others"
-        )
+    if config.input_columns is None and set(data.input_columns) <= {*labels}:
+        what = f"the data have no column to read: {', '.join(data.columns)} may only be predicted"
+        yield Problem("input_columns", what, fix="preprocess other columns too")
 
 
 def metric_kinds(targets: Sequence[str], data: DataSchema) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from sequifier.config.base import each_once
 from sequifier.errors import did_you_mean
 
 TimeFeature = Literal["gap", "since_first", "remaining", "until", "hour", "weekday", "day", "month"]
@@ -30,14 +31,7 @@ CALENDAR: Mapping[TimeFeature, range] = {
 SECONDS: Mapping[TimeUnit, int] = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 
 
-def _each_once(features: list[TimeFeature]) -> list[TimeFeature]:
-    twice = sorted({feature for feature in features if features.count(feature) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} given more than once")
-    return features
-
-
-TimeFeatures = Annotated[list[TimeFeature], AfterValidator(_each_once)]
+TimeFeatures = Annotated[list[TimeFeature], AfterValidator(each_once)]
 
 
 def _is_known(name: str) -> str:

@@ -13,7 +13,7 @@ from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import CHAR, END, PreprocessConfig, TypeName
+from sequifier.config.preprocess import CHAR, END, WHOLE_SEQUENCES, PreprocessConfig, TypeName
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType
@@ -100,7 +100,7 @@ def encode_table(
     if split.ends is not None:
         n_ends, n_sequences = int(split.ends.sum()), split.ends.shape[1]
         log(f"{END} in {', '.join(encoding.end_event)}: {n_ends:,} of {n_sequences:,} sequences end in a split")
-    if table.time.target_only_columns and config.split_method in ("within_sequence", "last_events", "cutoff"):
+    if table.time.target_only_columns and config.split_method not in WHOLE_SEQUENCES:
         log(
             f"note: {', '.join(table.time.target_only_columns)}: training events know when their sequence ends, which "
             f"split_method {config.split_method} leaves to later splits (between_sequence does not)"

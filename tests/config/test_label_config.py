@@ -121,3 +121,10 @@ def test_areas_of_very_many_classes_are_refused() -> None:
     data = labelled().model_copy(update={"n_classes": {"kind": 102}, "id_maps": {"kind": names}})
     with pytest.raises(ConfigError, match="val_kind_auc is computed for 100 classes at most, and `kind` has 101"):
         run(data, metric="val_kind_auc", direction="maximize")
+
+
+def test_data_without_a_column_to_read_are_refused() -> None:
+    labels = labelled()
+    data = labels.model_copy(update={"sequifier": labels.sequifier.model_copy(update={"columns": ["kind"]})})
+    with pytest.raises(ConfigError, match="the data have no column to read: kind may only be predicted"):
+        run(data)

@@ -21,6 +21,7 @@ from sequifier.experiment.environment import installed_versions, machine
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks
 from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
+from sequifier.metrics.ordering import ByLength
 from sequifier.model.device import device_index, device_name
 from sequifier.params import frozen_scope
 from sequifier.percent import percent
@@ -52,9 +53,7 @@ class RunResult:
     best_step: int  # optimizer steps at the best evaluation
     last_epoch: int
     metrics: dict[str, float]  # of the best evaluation
-    metric_by_length: dict[
-        str, dict[str, list[float | None]]
-    ]  # label of every event -> metric -> value by events so far
+    metric_by_length: dict[str, ByLength]  # label that is predicted from prefixes -> its metrics
     skill: float | None  # see `metrics.skill`; of the metric that ranks
     curve: list[float]  # that metric after each epoch
     n_targets: dict[str, int]  # evaluated targets of each target column
@@ -128,17 +127,18 @@ class RunRecord:
         log(
             f"{config.model_name}: {n_parameters:,} weights, {ready.train.n_windows:,} training windows of "
             f"{config.seq_length} events, {sum(part.windows.n_targets for part in ready.valid.parts):,} validation "
-            f"targets, "
-            f"on {_computation(ready)}"
+            f"targets, on {_computation(ready)}"
         )
         log(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
         log(run_line(config))
         log(active_line(config), echo=False)
         for warning in ready.warnings:
             log(f"warning: {warning}")
-        sign = 1 if config.direction == "minimize" else -1
-        name, best = min(ready.baselines.items(), key=lambda item: sign * item[1].scores[config.metric])
-        log(f"best baseline: {validation_text(best.scores, config.metric)} ({name.removeprefix(PREFIX)})")
+        sign, needed = 1 if config.direction == "minimize" else -1, {"val_loss", config.metric}
+        scores = [(name, each.scores) for name, each in ready.baselines.items() if needed <= each.scores.keys()]
+        if scores:  # an error that is infinite is not among them
+            name, best = min(scores, key=lambda item: sign * item[1][config.metric])
+            log(f"best baseline: {validation_text(best, config.metric)} ({name.removeprefix(PREFIX)})")
         for entry in progress.entries():
             self._experiment.add_metrics(with_class_names(entry, ready.metadata.id_maps))
         if progress.step:

@@ -18,6 +18,9 @@ from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
+ByLength = dict[str, list[float | None]]
+"""Metric -> its value at each number of events from 1; None: it has none."""
+
 LONGEST_SHOWN = 20
 """Largest number of events of a prefix whose metrics are stored."""
 
@@ -67,7 +70,7 @@ class Ordering:
         """Number of lengths at which one class is left, so that the areas have no value."""
         return int(np.isnan(self.by_length("auc")[0]).sum())
 
-    def table(self, longest: int = LONGEST_SHOWN) -> dict[str, list[float | None]]:
+    def table(self, longest: int = LONGEST_SHOWN) -> ByLength:
         """Return metrics at each length from 1 to `longest`, as far as there are predictions; None: no value.
 
         `n` is the number of predictions.

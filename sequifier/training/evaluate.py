@@ -16,6 +16,7 @@ from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
 from sequifier.dataset.ranking.candidates import Candidates
 from sequifier.dataset.ranking.history import Rows
+from sequifier.metrics.ordering import ByLength
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
 from sequifier.metrics.scoring import Scored
 from sequifier.model.device import sums_device
@@ -55,10 +56,6 @@ class Objective:
             if self.ranked_by != metric and (metric in ORDERING_METRICS or find_metric(metric) is not None):
                 return target, metric
         return None
-
-
-ByLength = dict[str, list[float | None]]
-"""Metric -> its value at each number of events from 1; None: it has none."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sequifier.artifacts.sequence_losses import Units
+from sequifier.metrics.ordering import ByLength
 from sequifier.model.transformer import Transformer
 from sequifier.training.precision import Precision
 from sequifier.training.schedules import Schedule
@@ -23,7 +24,7 @@ class Progress:
     best_step: int = 0  # optimizer steps at the best evaluation
     best_value: float | None = None  # of the metric
     best_metrics: dict[str, float] = field(default_factory=dict)
-    best_by_length: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)  # see Evaluation.by_length
+    best_by_length: dict[str, ByLength] = field(default_factory=dict)  # see Evaluation.by_length
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch, as in metrics.jsonl
     evaluations: list[dict[str, Any]] = field(default_factory=list)  # those within epochs, as in metrics.jsonl
     # Of the running epoch; all are 0 between epochs:

@@ -8,13 +8,11 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from sequifier.results.deployed import deployed
 from sequifier.results.plain import plain
 
 if TYPE_CHECKING:
     from sequifier.search.session import SearchResult
-
-_OF_A_RUN = ("step", "epoch", "evaluation", "stage")
-"""Events that a run emits with plain values."""
 
 
 class SearchEvents:
@@ -62,7 +60,7 @@ class SearchEvents:
             self._print(event, {"run": run.number, "slot": slot} | about | sizes)
         elif event == "run_ended":
             self._print(event, {"run": run.number, "slot": slot, "record": fields["record"].model_dump(mode="json")})
-        elif event in ("epoch", "evaluation") or (event in _OF_A_RUN and self._verbose):
+        elif event in ("epoch", "evaluation") or (event in ("step", "stage") and self._verbose):
             self._print(event, {"run": run.number, "slot": slot} | fields)
         elif event == "log":
             self._print(event, {"line": fields["line"]})
@@ -71,16 +69,15 @@ class SearchEvents:
 
     def result(self, result: "SearchResult") -> None:
         """Print the last line: the ranked table, rows as in `search-analysis --json`, and where its files are."""
-        table, rows = result.table, result.rows
-        kept = next((row for row in rows if row.rank is not None and row.model_path), None)
-        root = result.plan.config.root
+        table, root = result.table, result.plan.config.root
+        model = deployed(table, result.rows)
         values = {
             "ended": result.ended,
             "metric": table.metric,
             "direction": table.direction,
-            "best_model": None if kept is None else root / kept.model_path,
+            "best_model": None if model is None else root / model.path,
             "results": root / "logs" / result.plan.config.hp_search_name / "results.csv",
-            "rows": rows,
+            "rows": result.rows,
             "baselines": table.baselines,
             "test": table.test,
         }

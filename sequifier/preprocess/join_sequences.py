@@ -53,16 +53,15 @@ def with_sequence_table(
     )
     if attributes.moment_type is not None:
         _check_moments(counted, joined, attributes, config)
-    n_rows = int(counted["n_rows"].sum()) * joined.height / max(joined[SEQUENCE].n_unique(), 1)
-    added = n_rows * sum(_BYTES.get(stored, 8) for stored in attributes.types.values())
     copies = joined.height / max(joined[SEQUENCE].n_unique(), 1)
+    added = int(counted["n_rows"].sum()) * sum(_BYTES.get(stored, 8) for stored in attributes.types.values())
     return replace(
         table,
         rows=_join(table.rows, joined, attributes),
         pieces=tuple(_join(piece, joined, attributes) for piece in table.pieces),
         types=table.types | attributes.types,
         sequence_type=table.sequence_type if attributes.moment_type is None else "String",
-        decoded_bytes=int(table.decoded_bytes * copies + added),
+        decoded_bytes=int(copies * (table.decoded_bytes + added)),
         notes=(*table.notes, *attributes.notes),
         formats=replace(table.formats, numbers={**table.formats.numbers, **attributes.formats.numbers}),
     )

@@ -20,14 +20,13 @@ from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.read_file import read_json
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
-from sequifier.config.base import ColumnType, StrictModel
+from sequifier.config.base import Category, ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import END, FillNull, SplitMethod, Transform
 from sequifier.config.time_features import TimeUnit
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 
 FORMAT_VERSION = 1
-Category = str | int | bool
 Statistics = dict[Literal["std", "mean"], float]
 
 
@@ -216,11 +215,6 @@ class Metadata(StrictModel):
     def categories(self, column: str) -> list[Category]:
         """Return the classes of a categorical column in id order: its raw values, and END where it has that."""
         return [*self.raw_categories(column), *([END] if column in self.sequifier.end_event else [])]
-
-
-def category_text(value: Category) -> str:
-    """Return a category as a JSON key; booleans are `true` and `false`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def data_fingerprint(

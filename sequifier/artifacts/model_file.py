@@ -27,13 +27,13 @@ from sequifier.artifacts.read_file import parse_json, wrap_read_errors
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, architecture_from_json
+from sequifier.config.base import Category, category_text
 from sequifier.errors import ModelError
 from sequifier.regular_file import check_is_file
 
 if TYPE_CHECKING:
     import onnx
 
-Category = str | int | bool
 END_TO_END = "end_to_end"  # property of models that take raw values
 DROPOUT = "dropout"  # property of graphs with dropout
 SHA256 = "sha256"
@@ -117,6 +117,10 @@ class ModelFile:
         """Return the categories of a column without END."""
         vocabulary = self.vocabularies[column]
         return vocabulary[:-1] if column in self.end_ids else vocabulary
+
+    def class_ids(self, column: str) -> dict[str, int]:
+        """Return the id of each class of a column, END included, by its text."""
+        return {category_text(value): id for id, value in enumerate(self.vocabularies[column], start=1)}
 
     def stored_type(self, column: str) -> str:
         """Return the type of a column in the raw data."""

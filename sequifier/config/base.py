@@ -192,6 +192,15 @@ def list_of_one(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+Category = str | int | bool
+"""A category as in the raw data, or a class as it is predicted."""
+
+
+def category_text(value: Category) -> str:
+    """Return a category as a key of the metadata's id_maps; booleans are `true` and `false`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 Name = TypeVar("Name", bound=str)
 
 NameList = Annotated[list[str], BeforeValidator(list_of_one)]

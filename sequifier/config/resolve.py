@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from sequifier.config.architecture import architecture
-from sequifier.config.base import ColumnType
+from sequifier.config.base import ColumnType, category_text
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.config.memory import positions_at_once
 from sequifier.config.preprocess import WHOLE_SEQUENCES, SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
-from sequifier.config.scoring import Scoring, label_text
+from sequifier.config.scoring import Scoring
 from sequifier.config.train import TargetPosition, TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -257,7 +257,7 @@ def _scoring_problems(scoring: Scoring, data: DataSchema) -> Iterator[Problem]:
             yield Problem(place, what, fix="leave it out")
             continue
         for label in labels:
-            if (text := label_text(label)) not in data.id_maps[target]:
+            if (text := category_text(label)) not in data.id_maps[target]:
                 yield Problem(place, f"`{target}` has no class {text!r}", fix=did_you_mean(text, data.id_maps[target]))
 
 

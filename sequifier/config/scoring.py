@@ -4,16 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, create_model
 
-from sequifier.config.base import NO_UNIT, StrictModel, about
-
-Label = str | int | bool
+from sequifier.config.base import NO_UNIT, Category, StrictModel, about, category_text
 
 
 def _one_or_more(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Labels = Annotated[list[Label], BeforeValidator(_one_or_more), Field(min_length=1)]
+Labels = Annotated[list[Category], BeforeValidator(_one_or_more), Field(min_length=1)]
 
 
 class _Scoring(StrictModel):
@@ -32,9 +30,9 @@ class _Scoring(StrictModel):
     )
 
     @property
-    def left_out(self) -> dict[str, list[Label]]:
+    def left_out(self) -> dict[str, list[Category]]:
         """The field `except`: target -> labels that do not count as the truth."""
-        found: dict[str, list[Label]] = getattr(self, "except")
+        found: dict[str, list[Category]] = getattr(self, "except")
         return found
 
     @property
@@ -42,7 +40,7 @@ class _Scoring(StrictModel):
         """Which targets count, in words: values of different definitions cannot be compared."""
         parts = [f"after {self.min_events} events or more"] if self.min_events > 1 else []
         for target, labels in sorted(self.left_out.items()):
-            parts.append(f"but {target} {', '.join(map(label_text, labels))}")
+            parts.append(f"but {target} {', '.join(map(category_text, labels))}")
         return " ".join((ALL_TARGETS, *parts))
 
 
@@ -73,11 +71,6 @@ else:
             )
         },
     )
-
-
-def label_text(label: Label) -> str:
-    """Return a label as a key of the metadata's id_maps; booleans are `true` and `false`."""
-    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def scoring_input(scoring: Scoring | None) -> dict[str, str]:

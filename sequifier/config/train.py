@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from sequifier.config.base import NO_UNIT, ColumnType, DistinctColumns, NameList, ProjectConfig, about, usable_name
+from sequifier.config.base import (
+    NO_UNIT,
+    ColumnType,
+    DistinctColumns,
+    NameList,
+    ProjectConfig,
+    about,
+    category_text,
+    usable_name,
+)
 from sequifier.config.catalogue.torch_names import check_criterion
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem
@@ -19,7 +28,7 @@ TargetPosition = Literal["last", "every"]
 
 
 def _class_name(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+    return category_text(value) if isinstance(value, int) else value  # a boolean is an int
 
 
 ClassName = Annotated[str, BeforeValidator(_class_name)]

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.artifacts.metadata import Metadata, SequifierMetadata, category_text
+from sequifier.artifacts.metadata import Metadata, SequifierMetadata
 from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.split_file import read_events
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.config.base import category_text
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.size import parameter_count

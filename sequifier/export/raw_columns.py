@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from sequifier.artifacts.metadata import Category, Metadata, category_text
+from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.transforms import LOWEST, Scale
 from sequifier.config.architecture import Architecture
+from sequifier.config.base import Category, category_text
 from sequifier.config.preprocess import END, FillNull
 
 Array = np.ndarray[Any, Any]

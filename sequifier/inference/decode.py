@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sequifier.artifacts.metadata import Category, category_text
+from sequifier.config.base import Category, category_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end, is_known
-from sequifier.artifacts.metadata import category_text
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
@@ -111,9 +110,8 @@ class Outputs:
         decoded = {target.name: self._decoded(target, chunk.values[target.name]) for target in self._job.targets}
         for target in self._job.targets:
             if target.of_sequence and target.kind == "categorical":
-                headers = probability_headers(self._job.file.vocabularies[target.name])[
-                    1:
-                ]  # unknown is never predicted
+                # Unknown is never predicted.
+                _, *headers = probability_headers(self._job.file.vocabularies[target.name])
                 columns = (f"{target.name}={header}" for header in headers)
                 decoded |= dict(zip(columns, chunk.probabilities[target.name][:, 1:].T, strict=True))
         self.main.add(self._shard, keys | decoded)
@@ -182,8 +180,7 @@ class Outputs:
         found = sums.metrics(unit=unit, n_unknown=n_unknown)
         if target.name in self._labelled:
             positive = self._job.file.config["positive_class"][target.name]
-            number = [category_text(category) for category in self._job.file.vocabularies[target.name]].index(positive)
-            found |= self._labelled[target.name].metrics(number)
+            found |= self._labelled[target.name].metrics(self._job.file.class_ids(target.name)[positive] - 1)
         counted = sums.by_name.get(SCORED, sums.count)
         return dict(sorted(found.items())) | {"n": int(counted)} | ({"n_unknown": n_unknown} if n_unknown else {})
 
@@ -236,9 +233,6 @@ def _scored_targets(job: Job) -> dict[str, Scored]:
     """Return which targets count in metrics: those that did in training."""
     file, stored = job.file, job.file.config.get("scoring")
     scoring = None if stored is None else Scoring.model_validate(stored)
-    ids = {
-        target: {category_text(label): id for id, label in enumerate(file.vocabularies[target], start=1)}
-        for target in (scoring.left_out if scoring else ())
-    }
+    ids = {target: file.class_ids(target) for target in (scoring.left_out if scoring else ())}
     targets = [target.name for target in job.source.evaluated if not target.of_sequence]
     return scored_targets(scoring, targets, file.end_ids, ids)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.metadata import category_text
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.read_file import object_or_none, wrap_read_errors
+from sequifier.config.base import category_text
 from sequifier.errors import DataError, did_you_mean
 
 Array = NDArray[Any]

@@ -6,7 +6,8 @@ Shapes: M target positions.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sequifier.config.scoring import Label, Scoring, label_text
+from sequifier.config.base import Category, category_text
+from sequifier.config.scoring import Scoring
 from sequifier.metrics.predictions import Array, ClassPredictions, Predictions
 
 
@@ -59,8 +60,8 @@ def scored_targets(
     """
     found = {}
     for target in targets:
-        labels: Sequence[Label] = scoring.left_out.get(target, ()) if scoring else ()
-        left_out = tuple(ids[target][label_text(label)] for label in labels)
+        labels: Sequence[Category] = scoring.left_out.get(target, ()) if scoring else ()
+        left_out = tuple(ids[target][category_text(label)] for label in labels)
         rules = Scored(scoring.min_events if scoring else 1, left_out, end_ids.get(target))
         if rules != Scored():
             found[target] = rules

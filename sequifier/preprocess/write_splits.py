@@ -10,15 +10,9 @@ from sequifier.artifacts.atomic import atomic_folder, atomic_path
 from sequifier.artifacts.column_hashes import ColumnHashes
 from sequifier.artifacts.event_shards import sink_shards
 from sequifier.artifacts.events import Events
-from sequifier.artifacts.metadata import (
-    Metadata,
-    RawValueRules,
-    SequifierMetadata,
-    Statistics,
-    category_text,
-    data_fingerprint,
-)
+from sequifier.artifacts.metadata import Metadata, RawValueRules, SequifierMetadata, Statistics, data_fingerprint
 from sequifier.artifacts.split_file import sink_events
+from sequifier.config.base import category_text
 from sequifier.config.preprocess import END, PreprocessConfig
 from sequifier.preprocess.encode_data import EncodedData
 from sequifier.preprocess.end_event import with_ends

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.metadata import Category, category_text
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.config.base import Category, category_text
 from sequifier.config.preprocess import CHAR
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.search.strategies import permuted
@@ -177,7 +177,7 @@ def encode_text(text: str, file: ModelFile, key: str) -> NDArray[np.int64]:
     if len(inputs) > 1 or file.architecture.real:
         what = f"the model reads {', '.join(inputs)}: a text cannot be its prompt"
         raise ConfigError([Problem(key, what, fix="name sequences of the data, or leave test_prompts out")])
-    ids = {category_text(label): id for id, label in enumerate(file.vocabularies[inputs[0]], start=1)}
+    ids = {category_text(label): id for id, label in enumerate(file.raw_vocabulary(inputs[0]), start=1)}
     labels = list(text) if is_text(file) else text.split()
     unknown = list(dict.fromkeys(label for label in labels if label not in ids))
     if unknown:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequifier.artifacts.metadata import Metadata, category_text
+from sequifier.artifacts.metadata import Metadata
+from sequifier.config.base import category_text
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split

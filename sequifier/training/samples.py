@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import is_known
-from sequifier.artifacts.metadata import Category, Metadata, category_text
+from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.transforms import LOWEST
+from sequifier.config.base import Category, category_text
 from sequifier.config.preprocess import CHAR
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean

@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
 from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
-from sequifier.training.labels import build_labels, missing_metrics, positive_classes
+from sequifier.training.labels import Label, build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.optimizers import build_optimizer
@@ -109,7 +109,14 @@ class Prepared:
                     split.events.file.check_unchanged()
 
 
-def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, data: str | None = None) -> Prepared:
+def prepare(
+    config: TrainConfig,
+    shared: Shared,
+    emit: Emit | None = None,
+    *,
+    data: str | None = None,
+    requires_metric: bool = True,
+) -> Prepared:
     """Read the data, check that config and data fit, and build the model with its optimizer.
 
     Args:
@@ -117,6 +124,7 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         shared: as `run`.
         emit: notified when the baselines are computed; None: they are not needed.
         data: the required data fingerprint; None: any.
+        requires_metric: whether the metric that ranks runs must have a value on the validation split.
 
     Raises:
         ConfigError, DataError: as `run`.
@@ -156,34 +164,14 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
         warnings.append(of_device)
     if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
         warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
-    warnings += [*padding_warnings(config, train_events, valid_events), *missing_metrics(labels, valid, config.metric)]
+    warnings += padding_warnings(config, train_events, valid_events)
+    warnings += missing_metrics(labels, valid, config.metric if requires_metric else None)
     shape = architecture(config, metadata)
     if device.type == "cpu":
         _check_weights_fit(shape)
     with _shared_by_all_runs():
         candidates = _candidates(shared, train_events, valid_events, metadata, config)
-    objective = Objective(
-        losses=build_losses(shape.targets, spec.criterion, weights_of_classes),
-        weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
-        scales={column: metadata.scale(column) for column in metadata.real_columns},
-        ranked_by=config.metric,
-        candidates=candidates,
-        labels=labels,
-        scored=scored_targets(
-            config.scoring,
-            [target.name for target in shape.targets if not target.of_sequence],
-            metadata.end_ids,
-            metadata.id_maps,
-        ),
-        loss_memory_mb=spec.loss_memory_mb,
-        samplers={
-            target: ClassSampler.of(
-                asked, train.of(target).n_targets_of_class(target, metadata.n_classes[target])[1:], device
-            )
-            for target, asked in spec.softmax.items()
-            if asked != "full"
-        },
-    )
+    objective = _objective(config, shape, metadata, train, weights_of_classes, candidates, labels)
     check_scored(valid, objective.scored)
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
@@ -204,6 +192,35 @@ def prepare(config: TrainConfig, shared: Shared, emit: Emit | None = None, *, da
     scores = {} if emit is None else _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
     seconds = time.perf_counter() - started
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, seconds, warnings, inputs)
+
+
+def _objective(
+    config: TrainConfig,
+    shape: Architecture,
+    metadata: Metadata,
+    train: Split,
+    weights_of_classes: Mapping[str, list[float]],
+    candidates: dict[str, Candidates],
+    labels: dict[str, Label],
+) -> Objective:
+    spec, of_events = config.training_spec, [target.name for target in shape.targets if not target.of_sequence]
+    return Objective(
+        losses=build_losses(shape.targets, spec.criterion, weights_of_classes),
+        weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
+        scales={column: metadata.scale(column) for column in metadata.real_columns},
+        ranked_by=config.metric,
+        candidates=candidates,
+        labels=labels,
+        scored=scored_targets(config.scoring, of_events, metadata.end_ids, metadata.id_maps),
+        loss_memory_mb=spec.loss_memory_mb,
+        samplers={
+            target: ClassSampler.of(
+                asked, train.of(target).n_targets_of_class(target, metadata.n_classes[target])[1:], train.device
+            )
+            for target, asked in spec.softmax.items()
+            if asked != "full"
+        },
+    )
 
 
 def score(
@@ -233,7 +250,8 @@ def score(
     def emit(event: str, **fields: Any) -> None: ...
 
     config = config.model_copy(update={"validation_data_path": split_path})
-    ready = prepare(config, shared or Shared(), None if sums is None else emit, data=data)
+    # A test split may have one class of a label, and then some metrics have no value.
+    ready = prepare(config, shared or Shared(), None if sums is None else emit, data=data, requires_metric=False)
     model = ready.state.model
     with wrap_read_errors("the model", model_path, fix="train the run again", error=ModelError):
         initializers = load_model(model_path)[0].graph.initializer

@@ -169,7 +169,7 @@ class Tally:
             target, name = objective.ranking
             if name not in ORDERING_METRICS:
                 units[objective.ranked_by] = self._ranking_units(target, name)
-            elif (ordering := orderings[target]) is not None:
+            elif (ordering := orderings[target]) is not None and objective.ranked_by in metrics:
                 n_groups = min(len(split.units), BLOCKS)
                 without = without_each_group(*ordering, name, len(split.units), n_groups)
                 units[objective.ranked_by] = _jackknife(metrics[objective.ranked_by], without, split.units.by)

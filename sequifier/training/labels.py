@@ -94,11 +94,16 @@ def build_labels(config: TrainConfig, metadata: Metadata) -> dict[str, Label]:
     }
 
 
-def missing_metrics(labels: Mapping[str, Label], valid: Split, metric: str) -> list[str]:
+def missing_metrics(labels: Mapping[str, Label], valid: Split, metric: str | None) -> list[str]:
     """Return warnings of metrics that have no value, because too few classes occur in the validation split.
 
+    Args:
+        labels: the labels.
+        valid: the validation split.
+        metric: the metric that ranks runs; None: it may be missing.
+
     Raises:
-        ConfigError: `metric`, which ranks runs, is one of them.
+        ConfigError: `metric` is one of them.
     """
     warnings = []
     for target, label in labels.items():

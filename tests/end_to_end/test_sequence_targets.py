@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from sequifier import api
+from sequifier.artifacts.sequence_losses import ONE_MODEL, read_unit_sums
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.metrics.ordering import Ordering
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import Shared, prepare, score
 from sequifier.search.optimizer_steps import StepCounter
 from tests.support.cases import label_config, preprocess_cases
 from tests.support.command_line import sequifier
@@ -242,6 +243,18 @@ def test_a_validation_split_of_one_class_has_no_area_and_says_so(root: Path) -> 
     metric = {"metric": "val_outcome_auc", "direction": "maximize"}
     with pytest.raises(ConfigError, match="val_outcome_auc has no value: the validation sequences have one class"):
         train(config(validation_data_path="data/won.parquet", **metric))
+
+
+def test_a_test_split_of_one_class_is_scored_without_an_area(root: Path) -> None:
+    table = pl.read_parquet(root / "data" / "cases-split2.parquet")
+    table.filter(pl.col("outcome") == 2).write_parquet(root / "data" / "won.parquet")
+    path = label_config(root)(metric="val_outcome_auc", direction="maximize")
+    result = train(path, resume="never")
+    config = load(TrainConfig, path).config
+    found = score(config, root / result.files["best_onnx"], "data/won.parquet", sums=root / "sums.npz")
+    assert "val_outcome_auc" not in found
+    assert found["val_outcome_log_loss"] > 0
+    assert set(read_unit_sums(root / "sums.npz")[ONE_MODEL]) == {"val_loss"}
 
 
 def test_an_absent_class_cannot_be_balanced(root: Path) -> None:

@@ -39,11 +39,11 @@ from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
-from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.labels import Label, build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory
+from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
 from sequifier.training.sampled_softmax import ClassSampler
@@ -66,6 +66,7 @@ from sequifier.training.splits import (
     undescribed,
 )
 from sequifier.training.state import TrainState
+from sequifier.training.tally import Evaluation
 from sequifier.training.threads import set_threads
 
 

@@ -6,8 +6,10 @@ import torch
 
 from sequifier.dataset.batches import Split
 from sequifier.model.transformer import Transformer
-from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.memory import is_out_of_memory
+from sequifier.training.objective import Objective
+from sequifier.training.tally import Evaluation
 
 TRAINING_BATCHES = 2
 """On a CPU: factor by which evaluation batches are larger than training batches. Another one would change the last

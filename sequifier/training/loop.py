@@ -14,12 +14,13 @@ from sequifier.dataset.batches import Split, in_steps
 from sequifier.dataset.order import epoch_order
 from sequifier.errors import RunError
 from sequifier.model.device import in_double, sums_device
-from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.memory import peak_memory_bytes
+from sequifier.training.objective import Objective
 from sequifier.training.optimizers import evaluation_mode
 from sequifier.training.state import Progress, TrainState
 from sequifier.training.step import train_step
+from sequifier.training.tally import Evaluation
 
 StopReason = Literal["interrupted", "paused", "pruned"]
 """interrupted: on request; paused: at an agreed epoch; pruned: worse than a threshold."""

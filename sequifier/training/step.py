@@ -14,7 +14,7 @@ from sequifier.dataset.order import split_evenly
 from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.training.chunked_loss import chunk_size, summed_in_chunks
-from sequifier.training.evaluate import Objective
+from sequifier.training.objective import Objective
 from sequifier.training.precision import Precision
 from sequifier.training.state import TrainState
 

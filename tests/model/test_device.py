@@ -167,7 +167,8 @@ def test_float64_is_on_the_cpu_where_the_device_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["training/predictions.py", "training/evaluate.py", "training/loop.py", "training/step.py"]
+    "file",
+    ["training/predictions.py", "training/evaluate.py", "training/tally.py", "training/loop.py", "training/step.py"],
 )
 def test_what_trains_and_measures_makes_float64_by_that_function_alone(file: str) -> None:
     """`.double()` of something on the device ends in a TypeError on mps."""

@@ -27,9 +27,10 @@ from torch.utils._pytree import tree_leaves
 
 from sequifier.config.train import TrainConfig
 from sequifier.prepare import Prepared, Shared, prepare
-from sequifier.training import evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.loop import Calls, train_epoch
 from sequifier.training.step import train_step
+from sequifier.training.tally import Tally
 from tests.support.quiet import quiet
 
 MEMORY = 80 << 30
@@ -202,8 +203,8 @@ def _backward(ready: Prepared) -> Iterator[None]:
 def count_evaluation(ready: Prepared) -> Counts:
     """Evaluate the validation windows in two batches, up to where the sums are read, and count what that does."""
     counts, batch_size = Counts(), -(-len(ready.valid) // 2)
-    with mock.patch.object(evaluate.Tally, "evaluation", lambda self: None), counts:
-        evaluate.evaluate(ready.state.model, ready.valid, ready.objective, batch_size=batch_size)
+    with mock.patch.object(Tally, "evaluation", lambda self: None), counts:
+        evaluate(ready.state.model, ready.valid, ready.objective, batch_size=batch_size)
     return counts
 
 

@@ -14,9 +14,10 @@ from sequifier.config.architecture import Target
 from sequifier.config.memory import run_memory
 from sequifier.config.train import TrainConfig
 from sequifier.model.build import build_model
-from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
 from sequifier.training.memory import keep_freed_memory, peak_memory_bytes, reset_peak_memory
+from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision
 from sequifier.training.schedules import build_schedule

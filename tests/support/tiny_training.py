@@ -12,8 +12,8 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
-from sequifier.training.evaluate import Objective
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState

@@ -17,8 +17,9 @@ from sequifier.preprocess.end_event import with_ends
 from sequifier.training.baselines import categorical
 from sequifier.training.baselines import scores as module
 from sequifier.training.baselines.scores import EACH_BEST, baselines
-from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
+from sequifier.training.tally import Evaluation
 from tests.support.events import make_events, make_split, make_windows
 
 N_CLASSES = {"kind": 5, "color": 4}

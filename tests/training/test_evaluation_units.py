@@ -8,7 +8,8 @@ import torch
 
 from sequifier.artifacts.sequence_losses import Units
 from sequifier.training.baselines.scores import baselines
-from sequifier.training.evaluate import Evaluation, evaluate
+from sequifier.training.evaluate import evaluate
+from sequifier.training.tally import Evaluation
 from tests.support.rounding import rounding
 from tests.support.tiny_training import config_of, events_of, model_of, objective_of, split_of, state_of
 

@@ -17,9 +17,10 @@ from sequifier.training.baselines import labels as module
 from sequifier.training.baselines.history import training_labels
 from sequifier.training.baselines.labels import LabelBaselines
 from sequifier.training.baselines.scores import baselines
-from sequifier.training.evaluate import Evaluation, Objective
 from sequifier.training.labels import Label
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
+from sequifier.training.tally import Evaluation
 from tests.support.events import make_events
 
 N_CLASSES = {"kind": 5, "outcome": 4}

@@ -19,11 +19,13 @@ from sequifier.dataset.windows import label_windows
 from sequifier.metrics.ordering import Ordering
 from sequifier.model.build import build_model
 from sequifier.model.transformer import Transformer
-from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.labels import Label
 from sequifier.training.loop import Calls, train_epoch
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
 from sequifier.training.step import train_step
+from sequifier.training.tally import Evaluation
 from tests.support.events import make_events, make_windows
 from tests.support.quiet import quiet
 from tests.support.rounding import rounding

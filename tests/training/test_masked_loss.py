@@ -22,8 +22,9 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.end_event import with_ends
-from sequifier.training.evaluate import Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.schedules import build_schedule
 from sequifier.training.state import TrainState

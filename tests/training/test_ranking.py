@@ -28,8 +28,10 @@ from sequifier.preprocess.split import take_split, within_sequences
 from sequifier.training.baselines import categorical
 from sequifier.training.baselines.history import evaluated_targets, training_targets
 from sequifier.training.baselines.scores import baselines
-from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
+from sequifier.training.tally import Evaluation
 from tests.support.events import make_events, make_split, make_windows
 
 K = [1, 2, 5]

@@ -26,9 +26,11 @@ from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.end_event import with_ends
 from sequifier.training.baselines.scores import baselines
-from sequifier.training.evaluate import Evaluation, Objective, evaluate
+from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
+from sequifier.training.objective import Objective
 from sequifier.training.splits import check_scored
+from sequifier.training.tally import Evaluation
 from tests.support.events import make_events, make_split, make_windows
 from tests.support.reference_metrics import macro_f1
 

@@ -23,7 +23,8 @@ from sequifier.training.baselines.history import (
     training_labels,
     training_targets,
 )
-from sequifier.training.evaluate import Evaluation, Objective, Tally
+from sequifier.training.objective import Objective
+from sequifier.training.tally import Evaluation, Tally
 
 PREFIX = "baseline: "
 EACH_BEST = PREFIX + "best of each target"

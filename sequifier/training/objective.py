@@ -1,0 +1,41 @@
+"""What a training minimises, and what an evaluation measures: the criterion, scale and rules of each target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sequifier.artifacts.transforms import Scale
+from sequifier.config.catalogue.metric_names import ORDERING_METRICS
+from sequifier.dataset.ranking.candidates import Candidates
+from sequifier.metrics.predictions import find_metric
+from sequifier.metrics.scoring import Scored
+from sequifier.training.labels import Label
+from sequifier.training.losses import TargetLoss
+from sequifier.training.sampled_softmax import ClassSampler
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The training objective: the weighted sum of the criteria of all targets."""
+
+    losses: Mapping[str, TargetLoss]
+    weights: Mapping[str, float]  # of every target
+    scales: Mapping[str, Scale]  # of every real target, for errors in original units
+    ranked_by: str = "val_loss"  # the metric that chooses weights and ranks runs; it is summed by unit too
+    candidates: Mapping[str, Candidates] = field(default_factory=dict)  # of the targets in `ranking` of the config
+    labels: Mapping[str, Label] = field(default_factory=dict)  # categorical targets that belong to whole sequences
+    scored: Mapping[str, Scored] = field(default_factory=dict)  # targets of which some do not count in metrics
+    loss_memory_mb: int = 128  # of a target of many classes
+    samplers: Mapping[str, ClassSampler] = field(default_factory=dict)  # of the targets with a sampled softmax
+
+    def scale(self, target: str) -> Scale:
+        """Return how a target is standardised."""
+        return self.scales.get(target, Scale())
+
+    @property
+    def ranking(self) -> tuple[str, str] | None:
+        """Target and metric of `ranked_by`; None for val_loss."""
+        for target in self.losses:
+            metric = self.ranked_by.removeprefix(f"val_{target}_")
+            if self.ranked_by != metric and (metric in ORDERING_METRICS or find_metric(metric) is not None):
+                return target, metric
+        return None

@@ -20,7 +20,7 @@ from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schem
 from sequifier.preprocess.column_counts import row_text
 from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.csv_file import scan_csv
-from sequifier.preprocess.date_columns import check_one_offset, date_column, is_aware
+from sequifier.preprocess.date_columns import Position, check_one_offset, date_column, is_aware
 from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.parsed_column import ParsedColumn
 from sequifier.preprocess.source import Source, check_is_raw
@@ -152,31 +152,7 @@ def open_table(
         column: rules.time_zone is not None and is_aware(column, schemas, path=source.path)
         for column in (position_column, *rules.date_columns)
     }
-    position = keys.position(
-        position_column,
-        raw[position_column],
-        by_path,
-        path=source.path,
-        is_sample=is_sample,
-        known=known.dates,
-        zone=rules.time_zone,
-        is_aware=aware[position_column],
-    )
-    check_dates(rules, position.type, config)
-    dates = {
-        column: date_column(
-            column,
-            raw[column].dtype,
-            by_path,
-            is_sample=is_sample,
-            known=known.date_columns.get(column, ""),
-            zone=rules.time_zone,
-            is_aware=aware[column],
-        )
-        for column in rules.date_columns
-    }
-    if rules.time_zone is None:
-        _check_offsets(rules, raw, config, by_path)
+    position, dates = _positions_and_dates(config, rules, raw, aware, by_path, source.path, known, is_sample=is_sample)
     typed = [
         sequence.alias(SEQUENCE),
         position.value.alias(POSITION),
@@ -218,6 +194,61 @@ def open_table(
         time=rules,
         transforms=transforms_of(rules, config),
     )
+
+
+def _positions_and_dates(
+    config: PreprocessConfig,
+    rules: TimeRules,
+    raw: Mapping[str, ParsedColumn],
+    aware: Mapping[str, bool],
+    files: Mapping[Path, pl.LazyFrame],
+    path: Path,
+    known: StoredFormats,
+    *,
+    is_sample: bool,
+) -> tuple[Position, dict[str, Position]]:
+    """Return the positions, and the other dates of time_features by column.
+
+    Args:
+        config: position_column.
+        rules: what is computed from dates.
+        raw: the columns as they are read.
+        aware: whether typed dates are instants, by column.
+        files: the unchanged rows.
+        path: the path of all files, for messages.
+        known: stored formats.
+        is_sample: whether types come from the first rows of the files.
+
+    Raises:
+        NeedsAllValues, DataError: as `open_table`.
+    """
+    column = config.position_column
+    position = keys.position(
+        column,
+        raw[column],
+        files,
+        path=path,
+        is_sample=is_sample,
+        known=known.dates,
+        zone=rules.time_zone,
+        is_aware=aware[column],
+    )
+    check_dates(rules, position.type, config)
+    dates = {
+        column: date_column(
+            column,
+            raw[column].dtype,
+            files,
+            is_sample=is_sample,
+            known=known.date_columns.get(column, ""),
+            zone=rules.time_zone,
+            is_aware=aware[column],
+        )
+        for column in rules.date_columns
+    }
+    if rules.time_zone is None:
+        _check_offsets(rules, raw, config, files)
+    return position, dates
 
 
 def _check_offsets(

@@ -4,7 +4,7 @@ Problems are collected over all parts of the data and reported together, each wi
 the order of (sequenceId, itemPosition).
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,64 +146,57 @@ def check_settings(
     Raises:
         DataError: a map names a column that does not exist or does not fit.
     """
-    maps: dict[str, Mapping[str, object]] = {"fill_null": config.fill_null, "transforms": config.transforms}
+    named: dict[str, Iterable[str]] = {"fill_null": config.fill_null, "transforms": config.transforms}
     for name, value in (("min_count", config.min_count), ("max_categories", config.max_categories)):
         if isinstance(value, dict):
-            maps[name] = value
-    for name, by_column in maps.items():
-        for column in by_column:
+            named[name] = value
+    named["end_event"] = config.end_event
+    for name, columns in named.items():
+        for column in columns:
             if column not in types:
                 raise DataError(
                     f"{name} names `{column}`, which is not among the selected columns",
                     where=source,
                     fix=did_you_mean(column, types),
                 )
-            if name == "transforms" and types[column] != "Float64":
-                raise DataError(
-                    f"transforms names `{column}`, which has the type {types[column]} and is categorical",
-                    where=source,
-                    fix=f"remove transforms.{column}, or declare column_types.{column}: real",
-                )
-            if name in ("min_count", "max_categories") and types[column] != "Float64" and column in computed:
-                raise DataError(
-                    f"{name} names `{column}`, which always has the same categories",
-                    where=source,
-                    fix=f"remove {name}.{column}",
-                )
-            if name in ("min_count", "max_categories") and types[column] == "Float64":
-                raise DataError(
-                    f"{name} names `{column}`, which is real and has no categories",
-                    where=source,
-                    fix=f"remove {name}.{column}",
-                )
-    for column in config.end_event:
-        if column not in types:
-            raise DataError(
-                f"end_event names `{column}`, which is not among the selected columns",
-                where=source,
-                fix=did_you_mean(column, types),
-            )
-        if types[column] == "Float64":
-            raise DataError(
-                f"end_event names `{column}`, which is real and has no classes",
-                where=source,
-                fix=f"name a categorical column, or declare column_types.{column}: categorical",
-            )
+            misfit = _misfit(name, column, types[column], is_computed=column in computed)
+            if misfit is not None:
+                raise DataError(f"{name} names `{column}`, which {misfit[0]}", where=source, fix=misfit[1])
     for column, fill in config.fill_null.items():
-        allowed = _fills(types[column])
-        if not (fill in allowed if isinstance(fill, str) else "a number" in allowed):
-            why, how = _why_text(column, notes)
-            raise DataError(
-                f"fill_null.{column}: `{fill}` does not fit a column of type {types[column]}{why}",
-                where=source,
-                fix=how + "use " + " or ".join(allowed),
-            )
-        if types[column] == "Int64" and isinstance(fill, float):
-            raise DataError(
-                f"fill_null.{column}: {fill} is not an integer, as the values of the column are",
-                where=source,
-                fix=f"write {fill:.0f}, or declare column_types.{column}: real",
-            )
+        _check_fill(column, fill, types[column], source, notes)
+
+
+def _misfit(name: str, column: str, stored: StoredType, *, is_computed: bool) -> tuple[str, str] | None:
+    """Return why a column does not fit the field that names it, and how to mend it; None where it fits."""
+    match name:
+        case "transforms" if stored != "Float64":
+            why = f"has the type {stored} and is categorical"
+            return why, f"remove transforms.{column}, or declare column_types.{column}: real"
+        case "min_count" | "max_categories" if stored == "Float64":
+            return "is real and has no categories", f"remove {name}.{column}"
+        case "min_count" | "max_categories" if is_computed:
+            return "always has the same categories", f"remove {name}.{column}"
+        case "end_event" if stored == "Float64":
+            fix = f"name a categorical column, or declare column_types.{column}: categorical"
+            return "is real and has no classes", fix
+    return None
+
+
+def _check_fill(column: str, fill: FillNull, stored: StoredType, source: str, notes: Sequence[str]) -> None:
+    allowed = _fills(stored)
+    if not (fill in allowed if isinstance(fill, str) else "a number" in allowed):
+        why, how = _why_text(column, notes)
+        raise DataError(
+            f"fill_null.{column}: `{fill}` does not fit a column of type {stored}{why}",
+            where=source,
+            fix=how + "use " + " or ".join(allowed),
+        )
+    if stored == "Int64" and isinstance(fill, float):
+        raise DataError(
+            f"fill_null.{column}: {fill} is not an integer, as the values of the column are",
+            where=source,
+            fix=f"write {fill:.0f}, or declare column_types.{column}: real",
+        )
 
 
 def _why_text(column: str, notes: Sequence[str]) -> tuple[str, str]:

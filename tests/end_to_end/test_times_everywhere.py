@@ -16,19 +16,17 @@ from hypothesis import strategies as st
 
 from sequifier import api
 from sequifier.artifacts.metadata import Metadata, read_metadata
-from sequifier.artifacts.model_file import model_properties
 from sequifier.artifacts.split_file import read_events
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.export.end_to_end import export_end_to_end
-from sequifier.export.onnx import export_onnx
 from sequifier.export.parity import open_session
-from sequifier.export.raw_columns import NO_INTEGER, raw_columns
+from sequifier.export.raw_columns import NO_INTEGER
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.exported import export_both
 from tests.support.node import install_onnxruntime_node, run_outside
 from tests.support.quiet import quiet
-from tests.support.shapes import lively, small
+from tests.support.shapes import small
 
 L = 4
 ZONES = [None, "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Africa/Casablanca"]
@@ -107,20 +105,7 @@ class Project:
             targets=targets,
             seq_length=L,
         )
-        about = self.metadata.sequifier
-        properties = model_properties(
-            shape,
-            vocabularies={name: self.metadata.categories(name) for name in self.metadata.categorical_columns},
-            statistics=self.metadata.selected_columns_statistics,
-            data=about.model_dump(exclude={"column_hashes", "reading"}),
-            config={"metadata_config_path": "configs/metadata_configs/old.json"},
-            metrics={},
-            reading=about.reading,
-        )
-        self.plain, self.raw = self.root / "models/plain.onnx", self.root / "models/raw.onnx"
-        columns, model = raw_columns(shape, self.metadata), lively(shape)
-        export_onnx(self.plain, shape, model, properties=properties, seed=0)
-        export_end_to_end(self.raw, shape, model, columns, properties=properties, seed=0, times=about)
+        self.plain, self.raw = export_both(self.root / "models", shape, self.metadata)
 
     def encode(self, name: str, **values: Any) -> Metadata:
         base = {"data_path": str(self.root / f"{name}.parquet"), "read_format": "parquet", "time_unit": "hours"}

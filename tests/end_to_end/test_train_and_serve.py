@@ -15,18 +15,16 @@ from hypothesis import strategies as st
 
 from sequifier import api
 from sequifier.artifacts.metadata import Metadata, read_metadata
-from sequifier.artifacts.model_file import model_properties
 from sequifier.artifacts.split_file import read_events
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.export.end_to_end import export_end_to_end
-from sequifier.export.onnx import export_onnx
 from sequifier.export.parity import open_session
 from sequifier.export.raw_columns import NO_INTEGER, raw_columns
 from sequifier.preprocess.pipeline import preprocess
+from tests.support.exported import export_both
 from tests.support.quiet import quiet
-from tests.support.shapes import lively, small
+from tests.support.shapes import small
 
 L = 4
 KNOWN: dict[str, list[Any]] = {
@@ -129,20 +127,8 @@ class Project:
         targets = (Target("kind", "categorical", ids[0][1]), *(Target(name, "real", 0) for name in TRANSFORMS))
         widths = (4, 4, 2, 4, 1, 1)
         shape = small(categorical=ids, real=REALS, embedding_widths=widths, targets=targets, seq_length=L)
-        about = self.metadata.sequifier
-        properties = model_properties(
-            shape,
-            vocabularies={name: self.metadata.categories(name) for name in self.metadata.categorical_columns},
-            statistics=self.metadata.selected_columns_statistics,
-            data=about.model_dump(exclude={"column_hashes", "reading"}),
-            config={"metadata_config_path": "configs/metadata_configs/old.json"},
-            metrics={},
-            reading=about.reading,
-        )
-        self.columns, model = raw_columns(shape, self.metadata), lively(shape)
-        self.plain, self.raw = self.root / "models/plain.onnx", self.root / "models/raw.onnx"
-        export_onnx(self.plain, shape, model, properties=properties, seed=self.seed)
-        export_end_to_end(self.raw, shape, model, self.columns, properties=properties, seed=self.seed)
+        self.columns = raw_columns(shape, self.metadata)
+        self.plain, self.raw = export_both(self.root / "models", shape, self.metadata, seed=self.seed)
 
     def run(self, path: Path, feed: Windows) -> Windows:
         session = open_session(path.read_bytes())

@@ -22,7 +22,7 @@ from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import Category, ColumnType, StrictModel
 from sequifier.config.loading.paths import find_input
-from sequifier.config.preprocess import END, FillNull, SplitMethod, Transform
+from sequifier.config.preprocess_fields import END, FillNull, SplitMethod, Transform
 from sequifier.config.time_features import TimeUnit
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sequifier.config.preprocess import Transform
+from sequifier.config.preprocess_fields import Transform
 
 Array = Any  # of NumPy or of torch
 

@@ -10,7 +10,7 @@ from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRI
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.config.memory import positions_at_once
-from sequifier.config.preprocess import WHOLE_SEQUENCES, SplitMethod
+from sequifier.config.preprocess_fields import WHOLE_SEQUENCES, SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
 from sequifier.config.scoring import Scoring
 from sequifier.config.train import TargetPosition, TrainConfig

@@ -17,7 +17,7 @@ from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, 
 from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
 from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.architecture import EVENT_COUNT, Architecture
-from sequifier.config.preprocess import Transform
+from sequifier.config.preprocess_fields import Transform
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import ML_DOMAIN, GraphWriter

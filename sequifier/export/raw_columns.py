@@ -18,7 +18,7 @@ from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.transforms import LOWEST, Scale
 from sequifier.config.architecture import Architecture
 from sequifier.config.base import Category, category_text
-from sequifier.config.preprocess import END, FillNull
+from sequifier.config.preprocess_fields import END, FillNull
 
 Array = np.ndarray[Any, Any]
 FAR_FROM_ZERO = 1000.0

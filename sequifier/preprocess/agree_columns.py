@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sequifier.artifacts.number_style import NumberStyle
-from sequifier.config.preprocess import TypeName
+from sequifier.config.preprocess_fields import TypeName
 from sequifier.preprocess.column_counts import count_columns, inspect_numbers
 from sequifier.preprocess.column_types import common_type, raw_kind
 from sequifier.preprocess.csv_file import check_csv, may_have_leading_zeros, scan_csv

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import LOWEST
-from sequifier.config.preprocess import END, FillNull, PreprocessConfig, Transform
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import END, FillNull, Transform
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import of_values
 from sequifier.preprocess.column_types import StoredType

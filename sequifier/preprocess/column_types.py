@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from sequifier.config.preprocess import TypeName
+from sequifier.config.preprocess_fields import TypeName
 from sequifier.errors import DataError
 
 StoredType = Literal["Int64", "String", "Boolean", "Float64"]

@@ -13,7 +13,8 @@ from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import CHAR, END, WHOLE_SEQUENCES, PreprocessConfig, TypeName
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import CHAR, END, WHOLE_SEQUENCES, TypeName
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType

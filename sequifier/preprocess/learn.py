@@ -16,7 +16,8 @@ from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale, transformed
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import PreprocessConfig, Transform
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import Transform
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import StoredType

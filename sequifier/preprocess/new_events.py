@@ -12,7 +12,8 @@ import polars as pl
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
-from sequifier.config.preprocess import CHAR, FillNull, PreprocessConfig, RawFormat, TypeName
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import CHAR, FillNull, RawFormat, TypeName
 from sequifier.config.sequence_table import SequenceTable
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats

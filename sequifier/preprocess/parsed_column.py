@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from sequifier.artifacts.number_style import NumberStyle
-from sequifier.config.preprocess import TypeName
+from sequifier.config.preprocess_fields import TypeName
 from sequifier.errors import DataError
 from sequifier.preprocess.column_counts import first_where, of_values
 from sequifier.preprocess.numbers import PLAIN, NumberFindings, boolean, integer, is_mark, number, stripped

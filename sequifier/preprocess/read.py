@@ -13,7 +13,8 @@ import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.artifacts.time_rules import TimeRules
-from sequifier.config.preprocess import PreprocessConfig, Transform, TypeName
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import Transform, TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import column_types, keys
 from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schema, StoredFormats, agree, file_schema

@@ -8,7 +8,8 @@ from typing import Literal
 import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
-from sequifier.config.preprocess import PreprocessConfig, TypeName
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import TypeName
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess import keys
 from sequifier.preprocess.agree_columns import StoredFormats, agree

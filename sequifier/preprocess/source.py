@@ -10,7 +10,8 @@ import polars as pl
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.config.loading.paths import find_input
-from sequifier.config.preprocess import PreprocessConfig, RawFormat
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import RawFormat
 from sequifier.errors import DataError
 from sequifier.preprocess.table_formats import TABLE_FORMATS, ending
 

@@ -1,7 +1,7 @@
 """The file formats of raw tables, by name.
 
 To add a format, write its entry in `TABLE_FORMATS` and its name in `RawFormat` of
-`config/preprocess.py`.
+`config/preprocess_fields.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sequifier.config.preprocess import RawFormat
+from sequifier.config.preprocess_fields import RawFormat
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.xes import write_log
 from sequifier.preprocess.xes_table import EVENT_NUMBER, NAME, TRACE_NAME, TRACE_PREFIX

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata
 from sequifier.callbacks import Log
-from sequifier.config.preprocess import CHAR, PreprocessConfig
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import CHAR
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
 from sequifier.preprocess.encode import Encoding

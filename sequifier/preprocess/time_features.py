@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR, are_in_range, derive, instants
 from sequifier.artifacts.time_rules import TimeRules
-from sequifier.config.preprocess import PreprocessConfig, Transform
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import Transform
 from sequifier.config.time_features import SPANS
 from sequifier.errors import DataError
 from sequifier.preprocess.column_types import PositionType, StoredType

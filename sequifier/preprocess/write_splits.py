@@ -13,7 +13,8 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.metadata import Metadata, RawValueRules, SequifierMetadata, Statistics, data_fingerprint
 from sequifier.artifacts.split_file import sink_events
 from sequifier.config.base import category_text
-from sequifier.config.preprocess import END, PreprocessConfig
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.preprocess_fields import END
 from sequifier.preprocess.encode_data import EncodedData
 from sequifier.preprocess.end_event import with_ends
 from sequifier.preprocess.split import take_split

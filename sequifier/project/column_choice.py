@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from sequifier.config.preprocess import FillNull, Transform, TypeName
+from sequifier.config.preprocess_fields import FillNull, Transform, TypeName
 from sequifier.project.column_facts import Facts, shown_value
 from sequifier.project.inspect_columns import InspectedColumn
 

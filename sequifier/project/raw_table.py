@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sequifier.config.preprocess import RawFormat
+from sequifier.config.preprocess_fields import RawFormat
 from sequifier.errors import DataError
 from sequifier.regular_file import kind_of_stream
 

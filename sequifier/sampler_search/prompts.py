@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.base import Category, category_text
-from sequifier.config.preprocess import CHAR
+from sequifier.config.preprocess_fields import CHAR
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.search.strategies import permuted
 

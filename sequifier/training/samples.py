@@ -10,7 +10,7 @@ from sequifier.artifacts.events import is_known
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.base import Category, category_text
-from sequifier.config.preprocess import CHAR
+from sequifier.config.preprocess_fields import CHAR
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, Problem, did_you_mean
 from sequifier.generation.generate import Generated, Histories, generate

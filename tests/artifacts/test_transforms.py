@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequifier.artifacts.transforms import Scale, restored, transformed
-from sequifier.config.preprocess import Transform
+from sequifier.config.preprocess_fields import Transform
 
 ALL: list[Transform | None] = [None, "log1p", "asinh"]
 AMOUNTS = st.lists(st.floats(0, 1e12), min_size=1, max_size=8)

@@ -17,7 +17,7 @@ from sequifier.artifacts.metadata import RawValueRules
 from sequifier.artifacts.model_file import model_properties, read_model_file
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, Target
-from sequifier.config.preprocess import Transform
+from sequifier.config.preprocess_fields import Transform
 from sequifier.errors import ModelError
 from sequifier.export.end_to_end import build_end_to_end_graph, export_end_to_end
 from sequifier.export.onnx import build_graph

@@ -1,8 +1,10 @@
 """One run from its YAML to its model: reproducible, resumable, recorded, and clear about what is wrong."""
 
 import json
+import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
 from sequifier.prepare import Shared, prepare
 from sequifier.run import run
+from sequifier.training.baselines.scores import baselines
+from sequifier.training.tally import Evaluation
 from tests.support.quiet import quiet
 from tests.support.rounding import rounding
 from tests.support.runs import train
@@ -390,3 +394,15 @@ def test_computing_the_baselines_is_a_stage_that_runs_on_one_data_set_share(trai
     assert again.baselines == first.baselines
     shorter = config.model_copy(update={"seq_length": 2})
     assert run(shorter, emit=noted, shared=shared, resume="never").baselines != first.baselines, "other events are seen"
+
+
+def test_an_infinite_error_of_a_baseline_ends_no_training(
+    train_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(*arguments: Any) -> dict[str, Evaluation]:
+        infinite = {"val_price_mae": math.inf}
+        return {name: replace(found, metrics=found.metrics | infinite) for name, found in baselines(*arguments).items()}
+
+    monkeypatch.setattr("sequifier.prepare.baselines", overflowing)
+    result = train(train_config(metric="val_price_mae", training_spec={"epochs": 1}), resume="never")
+    assert (result.ended, result.skill) == ("finished", None)

@@ -21,7 +21,6 @@ from sequifier.experiment.environment import installed_versions, machine
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks
 from sequifier.experiment.record import CONFIG, DATA, METRICS, Status
-from sequifier.metrics.ordering import ByLength
 from sequifier.model.device import device_index, device_name
 from sequifier.params import frozen_scope
 from sequifier.percent import percent
@@ -53,7 +52,7 @@ class RunResult:
     best_step: int  # optimizer steps at the best evaluation
     last_epoch: int
     metrics: dict[str, float]  # of the best evaluation
-    metric_by_length: dict[str, ByLength]  # label that is predicted from prefixes -> its metrics
+    metric_by_length: dict[str, dict[str, list[float | None]]]  # of labels that are predicted from prefixes
     skill: float | None  # see `metrics.skill`; of the metric that ranks
     curve: list[float]  # that metric after each epoch
     n_targets: dict[str, int]  # evaluated targets of each target column

@@ -4,10 +4,10 @@ docs/search.md documents the fields; new ones may be added, none is renamed.
 """
 
 import json
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from sequifier.cli.output import echo
 from sequifier.results.deployed import deployed
 from sequifier.results.plain import plain
 
@@ -48,24 +48,24 @@ class SearchEvents:
                 "cpu_threads": placement.cpu_threads,
                 "seconds_left": fields["seconds_left"],
             }
-            self._print(event, values)
+            self._write(event, values)
         elif event == "run_started":
             names = ("until_epoch", "n_done", "n_runs", "seconds_left")
             about = {"name": run.name, "settings": dict(run.changed)}
-            self._print(event, {"run": run.number, "slot": slot} | about | {name: fields[name] for name in names})
+            self._write(event, {"run": run.number, "slot": slot} | about | {name: fields[name] for name in names})
         elif event == "run_retried":
             batch = fields["batch"]
             sizes = {"batch_size": batch.batch_size, "accumulation_steps": batch.accumulation_steps}
             about = {"reason": fields["reason"], "action": fields["action"]}
-            self._print(event, {"run": run.number, "slot": slot} | about | sizes)
+            self._write(event, {"run": run.number, "slot": slot} | about | sizes)
         elif event == "run_ended":
-            self._print(event, {"run": run.number, "slot": slot, "record": fields["record"].model_dump(mode="json")})
+            self._write(event, {"run": run.number, "slot": slot, "record": fields["record"].model_dump(mode="json")})
         elif event in ("epoch", "evaluation") or (event in ("step", "stage") and self._verbose):
-            self._print(event, {"run": run.number, "slot": slot} | fields)
+            self._write(event, {"run": run.number, "slot": slot} | fields)
         elif event == "log":
-            self._print(event, {"line": fields["line"]})
+            self._write(event, {"line": fields["line"]})
         elif event == "run_log" and (self._verbose or fields["line"].startswith("warning:")):
-            self._print(event, {"run": run.number, "slot": slot, "line": fields["line"]})
+            self._write(event, {"run": run.number, "slot": slot, "line": fields["line"]})
 
     def result(self, result: "SearchResult") -> None:
         """Print the last line: the ranked table, rows as in `search-analysis --json`, and where its files are."""
@@ -81,9 +81,8 @@ class SearchEvents:
             "baselines": table.baselines,
             "test": table.test,
         }
-        self._print("result", values)
+        self._write("result", values)
 
-    def _print(self, event: str, fields: dict[str, Any]) -> None:
+    def _write(self, event: str, fields: dict[str, Any]) -> None:
         line = json.dumps(plain({"event": event, **fields}), ensure_ascii=False, allow_nan=False)
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        echo(line)

@@ -176,7 +176,7 @@ class ModelSpec(StrictModel):
         description="How the model represents positions. `learned`: a vector for each step of the window; `rope`: "
         "queries and keys rotated by their step.",
         json_schema_extra=about(
-            interacts="dim_model / n_head, which must be even for rope",
+            interacts="dim_model / n_head, which must be even for rope; end_event and time_remaining, which need rope",
             change="to rope for long windows, or where distance matters more than position",
             searchable=True,
             synonyms="position_encoding positional_embedding position_embedding pos_encoding pos_emb rotary",

@@ -162,10 +162,18 @@ def metric_kinds(targets: Sequence[str], data: DataSchema) -> dict[str, str]:
 
 def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     spec = config.training_spec
+    about_the_end = {*data.sequifier.end_event} | {*data.columns} - {*data.input_columns}  # a class END; time_remaining
     for target in config.target_columns:
         if target not in data.columns:
             continue
         kind = data.kind(target)
+        if target in about_the_end and config.model_spec.positional_encoding == "learned":
+            yield Problem(
+                "model_spec.positional_encoding",
+                f"where a window ends with its sequence, learned positions show how many events follow, and `{target}` "
+                "is about just that",
+                fix="positional_encoding: rope",
+            )
         if target in spec.class_share_log_columns and kind == "real":
             yield Problem(
                 "training_spec.class_share_log_columns", f"`{target}` is real: it has no classes", fix="leave it out"

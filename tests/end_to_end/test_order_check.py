@@ -86,6 +86,7 @@ def test_the_best_configuration_is_trained_twice_more_on_shuffled_histories(proj
     assert verified.stdout.startswith("same:")
 
 
+@pytest.mark.slow
 def test_a_search_can_be_checked_later_and_extended_afterwards(project: Path) -> None:
     start("-D", "order_check=false")
     assert latest_order_checks(read_ledger(project / "logs/tune")) == {}

@@ -190,7 +190,8 @@ def test_a_search_ranks_by_the_area_and_scores_the_best_run_on_the_test_split(ro
 def test_no_label_and_no_embedding_is_that_of_the_end_of_a_sequence(tmp_path: Path) -> None:
     preprocess_cases(tmp_path, end_event=["activity"])
     table = pl.read_csv(tmp_path / "data" / "cases.csv")
-    result = train(label_config(tmp_path)(export_embedding_model=True, **MIXED))
+    rope = {"positional_encoding": "rope"}  # learned positions would show where a case ends
+    result = train(label_config(tmp_path)(export_embedding_model=True, model_spec=rope, **MIXED))
     split = pl.read_parquet(tmp_path / "data" / "cases-split1.parquet")
     own = table.filter(pl.col("case").is_in(split["sequenceId"].unique().to_list()))
     n_cases = own["case"].n_unique()

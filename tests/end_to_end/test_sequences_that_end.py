@@ -12,7 +12,7 @@ import pytest
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.inference import InferConfig
 from sequifier.config.sampler_search import SamplerSearchConfig
-from sequifier.errors import DataError, ModelError
+from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.inference.predict import Inference
 from sequifier.inference.predict import infer as run_inference
 from sequifier.preprocess.new_events import encode_new_events
@@ -75,6 +75,17 @@ def metrics(name: str = "tiny") -> dict[str, Any]:
     lines = Path(f"logs/{name}/latest/metrics.jsonl").read_text().splitlines()
     best: dict[str, Any] = min(map(json.loads, lines), key=lambda entry: entry["val_loss"])
     return best
+
+
+def test_learned_positions_which_would_show_the_end_are_refused(project: Path) -> None:
+    write = config_writer(project, TINY_RUN, "learned.yaml")
+    path = write(target_columns=["item"], model_spec={"positional_encoding": "learned"}, model_name="learned")
+    with pytest.raises(ConfigError, match="learned positions show how many events follow, and `item`") as caught:
+        train(path)
+    assert [problem.key for problem in caught.value.problems] == ["model_spec.positional_encoding"]
+    assert not (project / "logs" / "learned").exists()
+    path = write(target_columns=["price"], model_spec={"positional_encoding": "learned"}, model_name="learned")
+    assert train(path).ended == "finished", "the price has no class END"
 
 
 def test_the_end_is_learned_and_every_target_counts_where_it_has_a_value(project: Path) -> None:

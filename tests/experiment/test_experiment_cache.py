@@ -170,7 +170,7 @@ def test_a_missing_joblib_is_reported_before_anything_is_computed(
 ) -> None:
     monkeypatch.setitem(sys.modules, "joblib", None)
     compute = counted(ExperimentCache(tmp_path), backend=CacheBackend.JOBLIB)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'sequifier\[experiment\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'sequifier-search\[experiment\]'"):
         compute(1)
     assert compute.calls == []
 

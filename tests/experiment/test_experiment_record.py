@@ -215,7 +215,7 @@ def test_artifacts_are_at_the_root_under_the_given_name(tmp_path: Path) -> None:
         for name in ("experiment_data.json", "code/x.py", "../x", "/etc/x", ""):
             with pytest.raises(ValueError):
                 e.commit_raw(name, "x")
-        with pytest.raises(TypeError, match=r"pip install sequifier\[experiment\]"):
+        with pytest.raises(TypeError, match=r"pip install sequifier-search\[experiment\]"):
             e.commit_fig("plot.png", 3)  # type: ignore[arg-type]
     assert (e.path / "sub/text.txt").read_text(encoding="utf-8") == "ü"
     assert (e.path / "plot.svg").read_text() == "svg"

@@ -43,7 +43,8 @@ def _hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     visits(12, 40).write_csv(root / "data" / "shop.csv")
     preprocess_shop(root, time_features=FEATURES, time_zone=ZONE, time_unit="hours")
     train(root, model_name="clock", target_columns=["item", "price", "time_gap"])
-    train(root, model_name="all", target_columns=["item", "price", "time_gap", "time_hour", "time_remaining"])
+    every = ["item", "price", "time_gap", "time_hour", "time_remaining"]
+    train(root, model_name="all", target_columns=every, model_spec={"positional_encoding": "rope"})
     train(root, model_name="blind", target_columns=["item", "price"])
     return root
 

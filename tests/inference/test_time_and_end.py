@@ -31,7 +31,8 @@ def _days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     days(40, 6).write_csv(root / "data" / "shop.csv")
     options = {"time_features": ["gap", "weekday"], "time_unit": "days", "split_method": "between_sequence"}
     preprocess_shop(root, end_event=["item"], **options)
-    train(root, model_name="ends", target_columns=["item", "time_gap"], training_spec={"epochs": 12})
+    options = {"training_spec": {"epochs": 12}, "model_spec": {"positional_encoding": "rope"}}
+    train(root, model_name="ends", target_columns=["item", "time_gap"], **options)
     return root
 
 

@@ -158,6 +158,28 @@ def test_the_metrics_are_what_their_definition_gives(
     assert {name for name in found if name.rpartition("_")[2].isdecimal()} == {*expected} - {"val_item_n_unknown"}
 
 
+def test_an_end_has_no_sampled_candidates() -> None:
+    events = events_of([5, 4, 6], seed=1, n_classes=N_CLASSES - 1)
+    item, ends = events.columns["item"], events.offsets[1:] - 1
+    item[ends] = N_CLASSES  # the id of END, which the last row has too
+    sampled = build_candidates(
+        {"item": Ranking.model_validate(SAMPLED)},
+        split=lambda target: events,
+        earlier=lambda target: [],
+        train=events,
+        n_classes={"item": N_CLASSES + 1},
+        context_events=1000,
+        fingerprint="f",
+        end_ids={"item": N_CLASSES},
+    )["item"]
+    rows = np.flatnonzero(item)
+    counts = sampled.ahead(rows, lambda owner, classes: classes > 0)
+    assert counts.tolist() == [0 if row in ends else 3 for row in rows]
+    without = np.setdiff1d(rows, ends)
+    largest = [sampled.ahead(each, lambda owner, classes: classes > 6) for each in (rows, without)]
+    assert largest[0][~np.isin(rows, ends)].tolist() == largest[1].tolist()
+
+
 @pytest.mark.parametrize("asked", [UNSEEN, SAMPLED], ids=["unseen", "sampled"])
 def test_a_ranking_metric_has_units_for_its_error(asked: dict[str, Any]) -> None:
     events = events_of([7, 3, 5, 2, 6, 6], seed=3)

@@ -45,14 +45,15 @@ class Negatives:
         self._kept: Classes | None = None
 
     def pairs(self, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
-        """Yield each target with each of its negatives.
+        """Yield each target but END with each of its negatives.
 
         Yields:
             Places in `rows` and classes, (pairs,) each.
         """
-        for part in self._parts(len(rows)):
-            owner = np.repeat(np.arange(part.start, part.stop), self._n)
-            yield owner, self.of(rows[part]).reshape(-1).astype(np.int64)
+        ranked = np.flatnonzero(self._history.truth[rows])  # an END is no class of an event, and has no rank
+        for part in self._parts(len(ranked)):
+            places = ranked[part]
+            yield np.repeat(places, self._n), self.of(rows[places]).reshape(-1).astype(np.int64)
 
     def of(self, rows: Rows) -> Classes:
         """Return the negatives of some targets, (M, m), in the order in which they were sampled."""

@@ -18,7 +18,7 @@ from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import END, FillNull, Transform
 from sequifier.errors import DataError, did_you_mean
-from sequifier.preprocess.column_counts import of_values
+from sequifier.preprocess.column_counts import event_text, of_values
 from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
 from sequifier.preprocess.time_features import with_time_features
@@ -54,7 +54,8 @@ class Part:
     def place(self, row: int, config: PreprocessConfig) -> str:
         """Return the place of a row in messages; its columns have the names in the file."""
         position = self.rows.select(POSITION).slice(row, 1).collect().item()
-        return f"{config.sequence_column}={self.sequence_of(row)} {config.position_column}={position}"
+        columns = config.sequence_column, config.position_column
+        return event_text(columns, self.sequence_of(row), position, config.time_zone)
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Problems:
 
     sequence_column: str = SEQUENCE
     position_column: str = POSITION
+    time_zone: str | None = None
     n_rows: int = 0
     duplicates: _Found = field(default_factory=_Found)
     bad_values: dict[tuple[str, str], _Found] = field(default_factory=dict)  # (column, what)
@@ -124,7 +126,8 @@ class Problems:
     def _count(self, found: _Found, is_bad: NDArray[np.bool_], rows: pl.DataFrame) -> None:
         if not found.count:
             row = int(np.argmax(is_bad))
-            found.first = f"{self.sequence_column}={rows[SEQUENCE][row]} {self.position_column}={rows[POSITION][row]}"
+            columns = self.sequence_column, self.position_column
+            found.first = event_text(columns, rows[SEQUENCE][row], rows[POSITION][row], self.time_zone)
         found.count += int(is_bad.sum())
 
 

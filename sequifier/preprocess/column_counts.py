@@ -94,6 +94,19 @@ def row_text(path: Path, row: int) -> str:
     return f"{path}, first in row {row:,}{' after the header' if has_header else ''}"
 
 
+def event_text(columns: tuple[str, str], sequence: Any, position: Any, time_zone: str | None) -> str:
+    """Return the place of an event by its keys.
+
+    Args:
+        columns: names of the sequence and the position column in the file.
+        sequence: id of the sequence.
+        position: as it is stored: in UTC, which is said where the file may have local times.
+        time_zone: of the data.
+    """
+    utc = "" if time_zone is None else " UTC"
+    return f"{columns[0]}={sequence} {columns[1]}={position}{utc}"
+
+
 def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """Yield rows in batches of about CELLS_AT_ONCE cells; one batch without rows for an empty table."""
     width = max(1, len(rows.collect_schema()))

@@ -101,7 +101,7 @@ def encode_new_events(
             table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
             if attributes is not None:
                 table = with_sequence_table(table, attributes, config, may_have_others=True)
-            problems = Problems(config.sequence_column, config.position_column)
+            problems = Problems(config.sequence_column, config.position_column, config.time_zone)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 end_event = [column for column in file.end_ids if column in types]
                 part = prepare(rows, table.types, fills, file.reading.transforms, problems, table.time, end_event)

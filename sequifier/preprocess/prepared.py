@@ -26,7 +26,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
         DataError: lists all values that cannot be encoded.
         RunError: the disk is full.
     """
-    problems = Problems(config.sequence_column, config.position_column)
+    problems = Problems(config.sequence_column, config.position_column, config.time_zone)
     parts: list[Part] = []
     prepared = _Prepared(folder)
     for number, rows in enumerate(remaining_parts(table, config, folder, memory_bytes, is_done=prepared.has)):

@@ -13,6 +13,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import Transform
 from sequifier.config.time_features import SPANS
 from sequifier.errors import DataError
+from sequifier.preprocess.column_counts import event_text
 from sequifier.preprocess.column_types import PositionType, StoredType
 
 _IN_ORDER = ("gap", "since_first", "remaining")
@@ -97,7 +98,7 @@ def with_time_features(
         return rows
     offsets = np.append(starts, rows.height)
     dates = {name: instants(rows[name], rules.time_zone) for name in rules.time_features}
-    positions = None
+    positions, keys = None, (sequence_column, position_column)
     if any(column.feature == "until" for column in rules.derived.values()):
         positions = dates.get(POSITION, instants(rows[POSITION], rules.time_zone))
     for name, values in dates.items():
@@ -105,14 +106,15 @@ def with_time_features(
         outside = are_in_range(values).not_().fill_null(False)
         if outside.any():
             row = int(outside.arg_max() or 0)
+            utc = "" if rules.time_zone is None or rows[name].dtype == pl.Date else " UTC"
             raise DataError(
-                f"time_features: column `{shown}` has the value {rows[name][row]}, which is not in the years "
+                f"time_features: column `{shown}` has the value {rows[name][row]}{utc}, which is not in the years "
                 f"{FIRST_YEAR} to {LAST_YEAR}",
-                where=f"{sequence_column}={rows[SEQUENCE][row]} {position_column}={rows[POSITION][row]}",
+                where=event_text(keys, rows[SEQUENCE][row], rows[POSITION][row], rules.time_zone),
                 fix="correct it, or clear the cell and set fill_null of the computed columns",
             )
         if name != POSITION and set(rules.time_features[name]) & set(_IN_ORDER):
-            _check_order(rows, values, starts, shown, sequence_column, position_column)
+            _check_order(rows, values, starts, shown, keys, rules.time_zone)
     derived = [
         derive(column, dates[column.date_column], positions, offsets, rules.time_zone)
         for column in rules.derived.values()
@@ -125,8 +127,8 @@ def _check_order(
     dates: pl.Series,
     starts: NDArray[np.int64],
     column: str,
-    sequence_column: str,
-    position_column: str,
+    keys: tuple[str, str],
+    time_zone: str | None,
 ) -> None:
     """Raise DataError where a date is before that of an earlier event of its sequence."""
     sequence = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, rows.height)))
@@ -137,6 +139,6 @@ def _check_order(
         row = int(goes_back.arg_max() or 0)
         raise DataError(
             f"time_features: the date {rows[column][row]} in column `{column}` is before that of an earlier event",
-            where=f"{sequence_column}={rows[SEQUENCE][row]} {position_column}={rows[POSITION][row]}",
+            where=event_text(keys, rows[SEQUENCE][row], rows[POSITION][row], time_zone),
             fix=f"set position_column: {column}, or leave {', '.join(_IN_ORDER)} of `{column}` out",
         )

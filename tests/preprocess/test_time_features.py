@@ -180,6 +180,17 @@ def test_a_gap_is_a_difference_of_instants_across_a_change_of_clocks(project: Pr
     assert ids_and_values(project, "time_hour") == [1, 3, 4]
 
 
+def test_an_error_says_that_its_position_is_in_utc_where_the_file_has_local_times(project: Project) -> None:
+    text = "sequenceId,itemPosition,price\n1,2024-07-01 12:00:00,1.5\n1,2024-07-01 13:00:00,-2.5\n"
+    for zone, place in (("Europe/Berlin", "2024-07-01 11:00:00 UTC$"), (None, "2024-07-01 13:00:00$")):
+        with pytest.raises(DataError, match=rf"(?m)first at sequenceId=1 itemPosition={place}"):
+            project.run(project.write_text(text), split_ratios=[1.0], time_zone=zone, transforms={"price": "log1p"})
+    early = text.replace("2024-07-01 12", "1850-07-01 12")
+    with pytest.raises(DataError, match=r"has the value 1850-07-01 \S+ UTC, which is not in the years") as raised:
+        project.run(project.write_text(early), split_ratios=[1.0], time_zone="Europe/Berlin", time_features=["gap"])
+    assert str(raised.value.where).endswith("UTC")
+
+
 def test_dates_with_and_without_an_offset_are_read_with_a_time_zone(project: Project) -> None:
     text = "sequenceId,itemPosition,kind\n1,2024-07-01T12:00:00,a\n1,2024-07-01T12:00:00-05:00,b\n"
     with pytest.raises(DataError, match="time_zone"):

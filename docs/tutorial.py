@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +91,27 @@ def excerpt(printed: str, rule: str) -> str:
     return "\n".join([*lines[:first], "…", *lines[len(lines) - last :]]) + "\n"
 
 
-def write(shown: list[Shown]) -> None:
+def write(page: Path, shown: list[Shown]) -> None:
     """Put into the page what was printed."""
     printed = iter(shown)
 
     def new(block: re.Match[str]) -> str:
         return f"```text{block[2]}\n{next(printed).printed}```" if block[1] == "text" else block[0]
 
-    PAGE.write_text(BLOCK.sub(new, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(BLOCK.sub(new, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(
+    page: Path = PAGE, prepare: Callable[[Path], None] = lambda folder: None, description: str | None = __doc__
+) -> None:
+    """The command line.
+
+    Args:
+        page: the page to run.
+        prepare: writes into the folder what the page begins with.
+        description: of the script.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="to work in; a temporary one without it")
     parser.add_argument("--small", action="store_true", help="on little data")
     parser.add_argument("--write", action="store_true", help="put what was printed into the page")
@@ -110,9 +119,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        shown = run(folder, small=asked.small)
+        prepare(folder)
+        shown = run(folder, small=asked.small, page=page.read_text(encoding="utf-8"))
     if asked.write:
-        write(shown)
+        write(page, shown)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,38 @@
+"""docs/recipes.md: each command of the page works, and prints what the page shows where no training is behind it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def module(name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert found is not None and found.loader is not None
+    made = importlib.util.module_from_spec(found)
+    sys.modules[name] = made  # dataclasses look there
+    found.loader.exec_module(made)
+    return made
+
+
+@pytest.mark.slow
+def test_the_recipes_run_from_raw_files_to_predictions(tmp_path: Path) -> None:
+    tutorial, recipes = module("tutorial"), module("recipes")
+    recipes.write_raw_files(tmp_path)
+    shown = tutorial.run(tmp_path, page=(DOCS / "recipes.md").read_text(encoding="utf-8"))
+    orders, made, *_ = shown
+    for block in (orders, made):
+        assert block.printed == block.in_page
+    (top,) = (tmp_path / "shop" / "outputs" / "top_k").glob("*.csv")
+    assert pl.read_csv(top)["rank"].value_counts().sort("rank")["count"].to_list() == [1500] * 3
+    (next_events,) = (tmp_path / "claims" / "outputs" / "predictions").glob("*-running-predictions.csv")
+    assert pl.read_csv(next_events).height == 40
+    (labels,) = (tmp_path / "leavers" / "outputs" / "probabilities").glob("*.csv")
+    found = pl.read_csv(labels)
+    assert found.height == 100
+    assert ((found["no"] + found["yes"]) - 1).abs().max() < 1e-5

@@ -225,7 +225,7 @@ class TrainingSpec(StrictModel):
         "use all classes.",
         json_schema_extra=about(
             interacts="criterion and class_weights, which the target must not have",
-            change="to a sample of a few thousand where a target has so many classes that a step takes too long",
+            change="to a sample of a few thousand where the softmax over all classes makes a step slow",
             searchable=True,
             synonyms="sampled_softmax negative_sampling num_sampled n_negatives negatives num_negatives",
         ),

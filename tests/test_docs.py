@@ -1,7 +1,6 @@
 """Documentation that can be wrong is tested: generated files, commands, flags, paths, links, and the ONNX script."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from sequifier.cli.main import COMMANDS, cli
 from sequifier.config.loading.kinds import KINDS, kind_of
 from sequifier.config.loading.load import load
+from tests.support.docs_scripts import docs_script
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -19,10 +19,7 @@ PAGES = [
 ]
 WRITTEN_BY_RUNS = ("data/", "models/", "logs/", "checkpoints/", "configs/hp_search/", "configs/metadata_configs/")
 
-_by_name = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-assert _by_name is not None and _by_name.loader is not None
-generate = importlib.util.module_from_spec(_by_name)
-_by_name.loader.exec_module(generate)
+generate = docs_script("generate")
 
 
 @pytest.mark.parametrize("path", generate.generated(), ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -1,28 +1,16 @@
 """docs/recipes.md: each command of the page works, and prints what the page shows where no training is behind it."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def module(name: str) -> ModuleType:
-    found = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert found is not None and found.loader is not None
-    made = importlib.util.module_from_spec(found)
-    sys.modules[name] = made  # dataclasses look there
-    found.loader.exec_module(made)
-    return made
+from tests.support.docs_scripts import DOCS, docs_script
 
 
 @pytest.mark.slow
 def test_the_recipes_run_from_raw_files_to_predictions(tmp_path: Path) -> None:
-    tutorial, recipes = module("tutorial"), module("recipes")
+    tutorial, recipes = docs_script("tutorial"), docs_script("recipes")
     recipes.write_raw_files(tmp_path)
     shown = tutorial.run(tmp_path, page=(DOCS / "recipes.md").read_text(encoding="utf-8"))
     orders, made, *_ = shown

@@ -1,10 +1,7 @@
 """docs/tutorial.md on little data: each command of the page works, leaves what it says and prints what it shows."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -16,23 +13,15 @@ from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.results.read import read_search
+from tests.support.docs_scripts import docs_script
 
 ROOT = Path(__file__).parents[2]
-
-
-def tutorial() -> ModuleType:
-    found = importlib.util.spec_from_file_location("tutorial", ROOT / "docs" / "tutorial.py")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules["tutorial"] = module  # dataclasses look there
-    found.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     folder = tmp_path_factory.mktemp("tutorial")
-    return folder / "demo", tutorial().run(folder, small=True)
+    return folder / "demo", docs_script("tutorial").run(folder, small=True)
 
 
 def shape(line: str) -> str:
@@ -99,7 +88,7 @@ def test_what_the_tutorial_shows_is_what_commands_print(ran: tuple[Path, list[An
 
 
 def test_the_page_is_as_its_script_reads_it() -> None:
-    module = tutorial()
+    module = docs_script("tutorial")
     text = module.PAGE.read_text(encoding="utf-8")
     kinds = [kind for kind, _, _ in module.BLOCK.findall(text)]
     assert kinds.count("bash") == 8 and kinds.count("yaml") == 1 and kinds.count("text") == 5

@@ -9,7 +9,9 @@ from tests.support.shop import TINY_RUN, TINY_SEARCH, WriteConfig, config_writer
 
 pytest_plugins = ["tests.support.time_limit"]
 
-settings.register_profile("sequifier", deadline=None)  # a machine that is busy with other things is not a fault
+# No deadline: a machine that is busy with other things is not a fault.
+settings.register_profile("sequifier", deadline=None, derandomize=True)  # a commit passes everywhere or nowhere
+settings.register_profile("explore", deadline=None)  # `pytest --hypothesis-profile=explore` tries other examples
 settings.load_profile("sequifier")
 
 

@@ -20,7 +20,7 @@ from sequifier.config.ranking import Ranking
 from sequifier.config.scoring import Scoring
 from sequifier.dataset.batches import Split
 from sequifier.dataset.ranking.candidates import build_candidates
-from sequifier.errors import ConfigError
+from sequifier.errors import ConfigError, DataError
 from sequifier.metrics.scoring import Scored, scored_targets
 from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
@@ -156,6 +156,18 @@ def by_hand(
     return result
 
 
+def somebody_has_seen_all(events: Events) -> bool:
+    """Whether no other class is left to rank beside a true one."""
+    for sequence, begin in enumerate(events.offsets[:-1].tolist()):
+        first_own = begin + max(int(events.n_context[sequence]), 1)
+        for row in range(first_own, int(events.offsets[sequence + 1])):
+            truth = int(events.columns["item"][row])
+            unseen = set(range(1, END)) - {truth, *events.columns["item"][begin:row].tolist()}
+            if truth not in (0, END) and not unseen:
+                return True
+    return False
+
+
 def evaluated(split: Split, objective: Objective, table: tuple[Any, Any], *, batch_size: int = 5) -> Evaluation:
     model = cast(Transformer, TableModel(*table))
     return evaluate(model, split, objective, batch_size=batch_size)
@@ -192,6 +204,10 @@ def test_metrics_are_those_of_the_targets_that_count(
     events = events_of(sizes, seed, context=context)
     split, table = split_of(events, picks=picks), table_of(events, seed, levels)
     assume(all(split.n_known_targets(name).sum() for name in ("item", "price")))
+    if ranking.get("exclude_seen") and somebody_has_seen_all(events):
+        with pytest.raises(DataError, match="are unseen before an event"):
+            objective_of(events, scoring, ranking)
+        return
     objective = objective_of(events, scoring, ranking)
     try:
         check_scored(split, objective.scored)

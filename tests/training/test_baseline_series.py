@@ -14,7 +14,8 @@ from sequifier.config.base import Named
 from sequifier.training.baselines.history import Targets, training_targets
 from sequifier.training.baselines.ridge import PENALTIES, Products
 from sequifier.training.baselines.seasons import autocorrelation, find_period
-from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines, WindowRidge
+from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines
+from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import TargetLoss
 from tests.support.events import make_events
 
@@ -58,11 +59,13 @@ def predictions(
 def test_ridge_is_least_squares_with_the_penalty_of_the_best_cross_validation_score() -> None:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(60, 5)) + 1.0
-    target = features @ np.array([1.0, -0.5, 0, 0, 0.2]) + 3 + generator.normal(size=60)
-    products = Products(5)
-    products.add(features[:25], target[:25])
-    products.add(features[25:], target[25:])
-    for size in (1, 3, 5):
+    coefficients = np.array([[1.0, -0.5, 0, 0, 0.2], [0.0, 0, 0.01, 0, 0]])
+    targets = features @ coefficients.T + 3 + generator.normal(size=(60, 2))
+    products = Products(5, 2)
+    products.add(features[:25], targets[:25])
+    products.add(features[25:], targets[25:])
+    for size, number in ((1, 0), (3, 0), (5, 0), (4, 1), (5, 1)):
+        target = targets[:, number]
         centred, response = features[:, :size] - features[:, :size].mean(0), target - target.mean()
         scores, solutions = [], []
         for penalty in PENALTIES:
@@ -73,7 +76,7 @@ def test_ridge_is_least_squares_with_the_penalty_of_the_best_cross_validation_sc
             residual = ((response - centred @ solution) ** 2).sum()
             scores.append(residual / (59 - np.trace(hat)) ** 2)
             solutions.append(solution)
-        weights, intercept = products.solve(size)
+        weights, intercept = (found[..., number] for found in products.solve(size))
         np.testing.assert_allclose(weights, solutions[int(np.argmin(scores))], rtol=1e-8)
         assert intercept == pytest.approx(target.mean() - features[:, :size].mean(0) @ weights)
 
@@ -90,7 +93,9 @@ def test_the_ridge_map_reads_the_window_about_its_last_value() -> None:
     ridge = WindowRidge(events, ["price"], after(events, 3), 3)
     targets = after(events, 3)
     full = targets[targets.n_readable == 3]
-    np.testing.assert_allclose(ridge(events.columns["price"], full), events.columns["price"][full.rows], atol=2e-3)
+    np.testing.assert_allclose(
+        ridge(events.columns["price"], full)[:, 0], events.columns["price"][full.rows], atol=2e-3
+    )
 
 
 def seasonal(*, trend: float = 0.0, walk: float = 0.0) -> Events:

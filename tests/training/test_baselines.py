@@ -156,6 +156,7 @@ def scored_window(
     """(target and baseline, loss) of the targets of one window."""
     from sequifier.training.baselines import series
     from sequifier.training.baselines.history import evaluated_targets, read, training_targets
+    from sequifier.training.baselines.window_ridge import WindowRidge
 
     split = evaluated(valid, inputs, targets, seq_length, stride, context)
     training = training_targets(train, seq_length, at_most=1 << 20)
@@ -169,7 +170,7 @@ def scored_window(
         if target in N_CLASSES:
             fitted = categorical.CategoricalBaselines(train, target, categories, N_CLASSES, training, 3)
         else:
-            ridge = series.WindowRidge(train, [target], training, seq_length) if target in reals else None
+            ridge = WindowRidge(train, [target], training, seq_length) if target in reals else None
             fitted = series.RealBaselines(
                 train, target, reals, categories, N_CLASSES, training, seq_length, ridge, Scale()
             )

@@ -1,6 +1,6 @@
 """The events that a baseline may read: the training events, and before an evaluated target those of its window.
 
-Shapes: M target positions.
+Shapes: M target positions, H steps of the horizon: a position is predicted for its event and the H - 1 events after it.
 """
 
 from collections.abc import Iterator
@@ -35,23 +35,26 @@ class Targets:
         begin: first row of its window, (M,); if it is below `first`, the window has padding, from which the model sees
             that the sequence begins there.
         ahead: 1; 0 for targets of whole sequences, whose value is that of the last event.
+        n_steps: H.
     """
 
     rows: Rows
     first: Rows
     begin: Rows
     ahead: Ahead = 1
+    n_steps: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, chosen: NDArray[Any] | slice) -> "Targets":
-        return Targets(self.rows[chosen], self.first[chosen], self.begin[chosen], self.ahead)
+        return Targets(self.rows[chosen], self.first[chosen], self.begin[chosen], self.ahead, self.n_steps)
 
     @property
     def truth_rows(self) -> Rows:
-        """The row that has the true value of each target, (M,)."""
-        return self.rows - 1 + self.ahead
+        """The rows that have the true values, (M * H,): all steps of a position, then those of the next one."""
+        first = self.rows - 1 + self.ahead
+        return first if self.n_steps == 1 else (first[:, None] + np.arange(self.n_steps)).reshape(-1)
 
     @property
     def n_readable(self) -> Rows:
@@ -59,13 +62,14 @@ class Targets:
         return self.rows - np.maximum(self.first, self.begin)
 
 
-def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most: int) -> Targets:
-    """Return the training targets: the own events of each sequence except the first.
+def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most: int, n_steps: int = 1) -> Targets:
+    """Return the training targets: the own events of each sequence except the first, and of a horizon the last H - 1.
 
     Args:
         events: the training split; its context belongs to another split and is not read.
         seq_length: number of events before a target in its window.
         at_most: approximate number to return; of more events, blocks spread evenly over the split are used.
+        n_steps: H.
     """
     begins, ends = events.offsets[:-1] + events.n_context, events.offsets[1:]
     n_rows = int(events.offsets[-1])
@@ -80,9 +84,9 @@ def training_targets(events: Events | MappedEvents, seq_length: int, *, at_most:
     del kept
     sequence = np.searchsorted(events.offsets, rows, side="right") - 1
     first = begins[sequence]
-    has_predecessor = (rows > first) & (rows < ends[sequence])
-    rows, first = rows[has_predecessor], first[has_predecessor]
-    return Targets(rows, first, rows - seq_length)
+    is_target = (rows > first) & (rows + n_steps <= ends[sequence])
+    rows, first = rows[is_target], first[is_target]
+    return Targets(rows, first, rows - seq_length, n_steps=n_steps)
 
 
 def training_labels(

@@ -23,6 +23,7 @@ from sequifier.training.baselines.history import (
     training_labels,
     training_targets,
 )
+from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.objective import Objective
 from sequifier.training.tally import Evaluation, Tally
 
@@ -72,7 +73,7 @@ def baselines(
     ridge = None
     if continued:  # all have a value at the same events
         with_values = _with_values(train, continued[0], fitted_on[None])
-        ridge = series.WindowRidge(train, continued, with_values, split.seq_length)
+        ridge = WindowRidge(train, continued, with_values, split.seq_length)
     max_order = min(categorical.MAX_ORDER, split.seq_length)
     scores: dict[str, _Scores] = {}
     for target in objective.losses:
@@ -111,8 +112,9 @@ def baselines(
 
 
 def _with_values(train: Events | MappedEvents, target: str, targets: Targets) -> Targets:
-    """Return the targets that have a value; END has none of a real column."""
-    return targets[np.flatnonzero(is_known(read(train.columns[target], targets.truth_rows)))]
+    """Return the targets that have a value at each step; END has none of a real column."""
+    known = is_known(read(train.columns[target], targets.truth_rows))
+    return targets[np.flatnonzero(known.reshape(len(targets), targets.n_steps).all(axis=1))]
 
 
 class _Scores:

@@ -2,14 +2,12 @@
 
 A target that is an input is predicted from its own past: the last value, AR(1), the mean of the same season over
 earlier periods (SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window
-minus its last value, shared by columns (NLinear of Zeng et al. 2023, "Are transformers effective for time series
-forecasting?", https://arxiv.org/abs/2205.13504). Another target is predicted from the last event's real inputs, and any
-target from the last event's category.
-Shapes: M targets, T steps of the window, F features.
+(`window_ridge`). Another target is predicted from the last event's real inputs, and any target from the last event's
+category. Each predicts all steps of a horizon.
+Shapes: M targets, H steps of the horizon, F features.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,10 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
-from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
+from sequifier.training.baselines.history import Column, Found, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
+from sequifier.training.baselines.window_ridge import LONGEST_WINDOW, REGRESSED, WindowRidge, parts
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import value_predictions
 
@@ -36,65 +35,8 @@ MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
     "mean by last category",
 )
 NAMES = (MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
-LONGEST_WINDOW = 336
-"""Largest number of values that the ridge map reads: the look-back of the published DLinear and NLinear."""
 _PERIODS = 8
 """Largest number of earlier periods in a seasonal mean."""
-_REGRESSED = 1 << 17
-"""Training targets of a ridge map, in all columns together."""
-_GATHERED = 1 << 22
-"""Values of windows that are gathered together."""
-_IN_CACHE = 1 << 16
-"""Of these, how many are computed together: their intermediate results stay in the processor's cache."""
-
-
-class WindowRidge:
-    """A ridge map from the window minus its last value to the next step, one for all columns.
-
-    Targets differ in the number of values before them in their window. So maps of several lengths are fitted, each on
-    the training targets with that many values, and a target uses the longest map for which it has the values.
-    """
-
-    def __init__(
-        self, events: Events | MappedEvents, columns: Sequence[str], training: Targets, seq_length: int
-    ) -> None:
-        longest = min(seq_length, LONGEST_WINDOW)
-        sizes = _sizes(longest)
-        by_size = [Products(longest - 1) for _ in sizes]
-        targets = training[:: max(len(training) * len(columns) // _REGRESSED, 1)]
-        for column in columns:
-            values = events.columns[column]
-            for part in _parts(targets, longest):
-                last = read(values, part.rows - 1).astype(np.float64)
-                features, target = _differences(values, part, last, longest), read(values, part.rows) - last
-                size = np.searchsorted(sizes, part.n_readable, side="right") - 1
-                for number in np.unique(size).tolist():
-                    by_size[number].add(features[size == number], target[size == number])
-        for longer, shorter in pairwise(reversed(by_size)):
-            shorter.moments += longer.moments  # the longer windows show the shorter ones
-        enough = [found.moments[0, 0] > 2 * size for found, size in zip(by_size, sizes.tolist(), strict=True)]
-        enough[0] = True
-        self._sizes = sizes[enough]
-        self._maps = [
-            found.solve(size - 1)
-            for found, size, is_enough in zip(by_size, sizes.tolist(), enough, strict=True)
-            if is_enough
-        ]
-
-    def __call__(self, column: Column, targets: Targets) -> Floats:
-        """Return predictions, (M,)."""
-        longest = int(self._sizes[-1])
-        parts = [np.empty(0)]
-        for part in _parts(targets, longest):
-            last = read(column, part.rows - 1).astype(np.float64)
-            features = _differences(column, part, last, longest)
-            size = np.searchsorted(self._sizes, part.n_readable, side="right") - 1
-            step = np.zeros(len(part))
-            for number, (weights, intercept) in enumerate(self._maps):
-                chosen = np.flatnonzero(size == number)
-                step[chosen] = features[chosen, : len(weights)] @ weights + intercept
-            parts.append(last + step)
-        return np.concatenate(parts)
 
 
 class RealBaselines:
@@ -125,17 +67,18 @@ class RealBaselines:
     ) -> None:
         self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
         truth = read(events.columns[target], training.truth_rows).astype(np.float64)
-        self._mean = float(truth.mean())
+        truth = truth.reshape(len(training), training.n_steps)  # (M, H)
+        self._mean: Floats = truth.mean(axis=0)
         self.period: int | None = None
         self._autoregression: tuple[float, float] | None = None
         self._linear: _LastEventRidge | None = None
         self._groups: _GroupMeans | None = None
         if target in real:
             previous = read(events.columns[target], training.rows - 1).astype(np.float64)
-            self._autoregression = _line(previous, truth)
+            self._autoregression = _line(previous, truth[:, 0])
             self.period = find_period(events, target, seq_length)
             self._n_periods = 0 if self.period is None else min(seq_length // self.period, _PERIODS)
-        few = slice(0, None, max(len(training) // _REGRESSED, 1))
+        few = slice(0, None, max(len(training) // REGRESSED, 1))
         if categorical:
             self._groups = _GroupMeans.best(events, categorical, n_classes, training[few], truth[few])
         if real and target not in real:
@@ -145,13 +88,14 @@ class RealBaselines:
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
     ) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets; a name may have several variants."""
-        for name, prediction in self._predictions(columns, targets):
+        for name, prediction in self.predictions(columns, targets):
             # Predictions are float32, as a model's are.
-            value, target = torch.from_numpy(prediction.astype(np.float32)), torch.from_numpy(truth)
+            value, target = torch.from_numpy(prediction.astype(np.float32).reshape(-1)), torch.from_numpy(truth)
             yield name, value_predictions(value, target, criterion.per_position(value, target), self._scale)
 
-    def _predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
-        yield MEAN, np.full(len(targets), self._mean)
+    def predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
+        """Yield the name and the predicted values of each baseline, (M, H)."""
+        yield MEAN, np.tile(self._mean, (len(targets), 1))
         if self._groups is not None:
             yield GROUP, self._groups(columns, targets)
         if self._linear is not None:
@@ -160,9 +104,8 @@ class RealBaselines:
             return
         column = columns[self.target]
         last = read(column, targets.rows - 1).astype(np.float64)
-        yield LAST, last
-        intercept, slope = self._autoregression
-        yield AUTOREGRESSION, intercept + slope * last
+        yield LAST, np.tile(last[:, None], targets.n_steps)
+        yield AUTOREGRESSION, _continued(last, *self._autoregression, targets.n_steps)
         if self.period is not None:
             for mean in _seasonal_means(column, targets, last, self.period, self._n_periods):
                 yield SEASON, mean
@@ -170,14 +113,30 @@ class RealBaselines:
             yield RIDGE, self._ridge(column, targets)
 
 
+def _continued(last: Floats, intercept: float, slope: float, n_steps: int) -> Floats:
+    """Return the steps of an autoregression after a last value, (M, H)."""
+    found = np.empty((len(last), n_steps))
+    for step in range(n_steps):
+        last = intercept + slope * last
+        found[:, step] = last
+    return found
+
+
 def _seasonal_means(column: Column, targets: Targets, last: Floats, period: int, n_periods: int) -> Iterator[Floats]:
-    """Yield the means of 1 to n_periods earlier values of the same season that may be read; without any, `last`."""
-    total, count = np.zeros(len(targets)), np.zeros(len(targets))
+    """Yield the means of 1 to n_periods earlier values of the same season, (M, H); without any, `last`.
+
+    The earlier values are those that may be read: of a step more than a period ahead, the first is further back.
+    """
+    n_seasons = min(targets.n_steps, period)  # steps a period apart have the same prediction
+    total, count = np.zeros((len(targets), n_seasons)), np.zeros((len(targets), n_seasons))
     for number in range(1, n_periods + 1):
-        readable = np.flatnonzero(targets.n_readable >= number * period)
-        total[readable] += read(column, targets.rows[readable] - number * period)
-        count[readable] += 1
-        yield np.where(count > 0, total / np.maximum(count, 1), last)
+        for season in range(n_seasons):
+            lag = number * period - season
+            readable = np.flatnonzero(targets.n_readable >= lag)
+            total[readable, season] += read(column, targets.rows[readable] - lag)
+            count[readable, season] += 1
+        mean = np.where(count > 0, total / np.maximum(count, 1), last[:, None])
+        yield mean[:, np.arange(targets.n_steps) % period]
 
 
 class _LastEventRidge:
@@ -185,11 +144,10 @@ class _LastEventRidge:
 
     def __init__(self, events: Events | MappedEvents, inputs: Sequence[str], targets: Targets, truth: Floats) -> None:
         self._inputs = inputs
-        products = Products(len(inputs))
-        step = max(_GATHERED // len(inputs), 1)
-        for start in range(0, len(targets), step):
-            here = slice(start, start + step)
-            products.add(self._features(events.columns, targets[here]), truth[here])
+        products, begin = Products(len(inputs), targets.n_steps), 0
+        for part in parts(targets, len(inputs) + targets.n_steps):
+            products.add(self._features(events.columns, part), truth[begin : begin + len(part)])
+            begin += len(part)
         self._weights, self._intercept = products.solve(len(inputs))
 
     def __call__(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
@@ -204,22 +162,27 @@ class _GroupMeans:
     """The mean after each category of the last event, shrunk towards the overall mean where events are few.
 
     The weight of the overall mean, in events, is the ratio of the variance within to the variance between categories
-    (Buehlmann and Straub 1970, credibility).
+    (Buehlmann and Straub 1970, credibility), of each step.
     """
 
     def __init__(self, column: str, ids: NDArray[Any], truth: Floats, n_classes: int) -> None:
         self.column = column
         count = np.bincount(ids, minlength=n_classes).astype(np.float64)
-        mean = np.bincount(ids, weights=truth, minlength=n_classes) / np.maximum(count, 1)
-        overall = truth.mean()
-        within = float(((truth - mean[ids]) ** 2).sum()) / max(len(truth) - int((count > 0).sum()), 1)
-        spread = float((count * (mean - overall) ** 2).sum()) - within * (int((count > 0).sum()) - 1)
-        between = spread / max(len(truth) - float((count**2).sum()) / len(truth), 1e-9)
-        few = within / between if between > 0 else np.inf
-        # A category without events has no share, also where the others determine the value, and few is 0.
-        share = count / np.where(count > 0, count + few, 1) if np.isfinite(few) else np.zeros(n_classes)
-        self._means: Floats = overall + share * (mean - overall)
-        self.explained = between
+        n_groups = int((count > 0).sum())
+        free = max(len(truth) - float((count**2).sum()) / len(truth), 1e-9)
+        means = np.empty((n_classes, truth.shape[1]))
+        self.explained = 0.0
+        for step, of_step in enumerate(truth.T):
+            mean = np.bincount(ids, weights=of_step, minlength=n_classes) / np.maximum(count, 1)
+            overall = of_step.mean()
+            within = float(((of_step - mean[ids]) ** 2).sum()) / max(len(truth) - n_groups, 1)
+            between = (float((count * (mean - overall) ** 2).sum()) - within * (n_groups - 1)) / free
+            few = within / between if between > 0 else np.inf
+            # A category without events has no share, also where the others determine the value, and few is 0.
+            share = count / np.where(count > 0, count + few, 1) if np.isfinite(few) else np.zeros(n_classes)
+            means[:, step] = overall + share * (mean - overall)
+            self.explained += between
+        self._means: Floats = means
 
     @classmethod
     def best(
@@ -245,32 +208,3 @@ def _line(x: Floats, y: Floats) -> tuple[float, float]:
     variance = float(deviation @ deviation)
     slope = float(deviation @ (y - y.mean())) / variance if variance > 0 else 0.0
     return float(y.mean() - slope * x.mean()), slope
-
-
-def _sizes(longest: int) -> Rows:
-    """Return the window lengths, 1 to `longest`, for which a map is fitted, each about 1.4 times the one before."""
-    found, size = {1, longest}, 1.0
-    while size < longest:
-        found.add(int(size))
-        size *= 2**0.5
-    return np.array(sorted(found), dtype=np.int64)
-
-
-def _parts(targets: Targets, width: int) -> Iterator[Targets]:
-    step = max(_GATHERED // width, 1)
-    for start in range(0, len(targets), step):
-        yield targets[start : start + step]
-
-
-def _differences(column: Column, targets: Targets, last: Floats, longest: int) -> Floats:
-    """Return earlier values minus the last one, (M, longest - 1), the latest first; 0 where no value may be read."""
-    lags = np.arange(2, longest + 1)
-    found = np.zeros((len(targets), len(lags)))
-    step = max(_IN_CACHE // longest, 1)
-    for start in range(0, len(targets), step):
-        part = slice(start, start + step)
-        rows = targets.rows[part, None] - lags
-        readable = lags <= targets.n_readable[part, None]
-        values = column[np.maximum(rows, 0).ravel()].reshape(rows.shape) if rows.size else np.zeros(rows.shape)
-        np.subtract(values, last[part, None], out=found[part], where=readable)
-    return found

@@ -1,0 +1,121 @@
+"""Baselines of several steps ahead, against loops over targets and steps, and processes of known continuation."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sequifier.artifacts.events import Events
+from sequifier.artifacts.transforms import Scale
+from sequifier.training.baselines import series
+from sequifier.training.baselines.history import Targets, training_targets
+from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, LAST, MEAN, SEASON, RealBaselines
+from sequifier.training.baselines.window_ridge import WindowRidge
+from tests.support.events import make_events
+
+HORIZON = 7
+
+
+def series_of(*sequences: NDArray[np.floating], context: int = 0) -> Events:
+    columns = {"load": np.concatenate(sequences).astype(np.float32)}
+    return make_events([len(values) for values in sequences], columns, n_context=context)
+
+
+def after(events: Events, seq_length: int) -> Targets:
+    return training_targets(events, seq_length, at_most=1 << 20, n_steps=HORIZON)
+
+
+def predictions(train: Events, targets: Targets, seq_length: int) -> dict[str, list[NDArray[np.float64]]]:
+    """Return what each baseline predicts of the training events, name -> (M, H) of each variant."""
+    fitted = RealBaselines(train, "load", ["load"], [], {}, after(train, seq_length), seq_length, None, Scale())
+    found = defaultdict(list)
+    for name, predicted in fitted.predictions(train.columns, targets):
+        found[name].append(predicted)
+    return found
+
+
+def seasonal(*lengths: int) -> Events:
+    """Return series with a season of 4 steps."""
+    generator = np.random.default_rng(7)
+    return series_of(*(np.sin(np.arange(n) * np.pi / 2) + 0.1 * generator.normal(size=n) for n in lengths))
+
+
+def test_a_training_origin_has_its_whole_horizon_among_the_own_events_of_its_sequence() -> None:
+    events = series_of(np.zeros(30), np.zeros(5), np.zeros(12), context=2)
+    targets = after(events, 10)
+    expected = [row for begin, end in ((2, 30), (32, 35), (37, 47)) for row in range(begin + 1, end - HORIZON + 1)]
+    assert targets.rows.tolist() == expected
+    assert targets.truth_rows.tolist() == [row + step for row in expected for step in range(HORIZON)]
+
+
+def test_seasonal_means_average_what_may_be_read_of_the_season_of_each_step() -> None:
+    """Period 4 and horizon 7: the last steps are more than a period ahead."""
+    train, seq_length = seasonal(90, 60), 11
+    values, targets = train.columns["load"].astype(np.float64), after(train, seq_length)
+    variants = predictions(train, targets, seq_length)[SEASON]
+    assert len(variants) == seq_length // 4
+    for number, found in enumerate(variants, start=1):
+        for m, (row, first) in enumerate(zip(targets.rows, np.maximum(targets.first, targets.begin), strict=True)):
+            for step in range(HORIZON):
+                same_season = [r for r in range(row - 1, first - 1, -1) if (row + step - r) % 4 == 0][:number]
+                expected = values[same_season].mean() if same_season else values[row - 1]
+                assert found[m, step] == pytest.approx(expected)
+
+
+def test_mean_last_value_and_autoregression_of_each_step() -> None:
+    values = np.array([0.0, 1, 2, 5, 3, 4, 8, 1, 0, 2, 3, 7], np.float32)
+    train = series_of(values)
+    targets = after(train, 3)
+    found = predictions(train, targets, 3)
+    assert targets.rows.tolist() == [1, 2, 3, 4, 5]
+    assert found[MEAN][0][2] == pytest.approx([values[1 + step : 6 + step].mean() for step in range(HORIZON)])
+    assert found[LAST][0] == pytest.approx(np.repeat(values[:5, None], HORIZON, axis=1))
+    slope, intercept = np.polyfit(values[:5], values[1:6], 1)
+    expected = [3.0]
+    for _ in range(HORIZON):
+        expected.append(intercept + slope * expected[-1])
+    assert found[AUTOREGRESSION][0][-1] == pytest.approx(expected[1:])
+
+
+def test_one_ridge_map_continues_several_columns_exactly() -> None:
+    """x(t) = x(t-1) - 0.5 (x(t-1) - x(t-3)) at two levels; few windows at the start have fewer values."""
+    sequences = []
+    for level in (0.0, 50.0):
+        values = [level, level + 1, level - 1]
+        for _ in range(60):
+            values.append(values[-1] - 0.5 * (values[-1] - values[-3]))
+        sequences.append(np.array(values))
+    events = series_of(*sequences)
+    targets = after(events, 3)
+    ridge = WindowRidge(events, ["load"], targets, 3)
+    full = targets[targets.n_readable == 3]
+    truth = events.columns["load"][full.truth_rows].reshape(-1, HORIZON)
+    np.testing.assert_allclose(ridge(events.columns["load"], full), truth, atol=5e-3)
+
+
+def test_group_means_belong_to_steps() -> None:
+    """The category of an event says which of two courses follows it."""
+    courses = {1: np.arange(HORIZON) * 1.0, 2: -np.arange(HORIZON) * 2.0 + 1}
+    kind = np.tile([1, 2], 20).astype(np.int32)
+    load = np.concatenate([np.append(0.0, courses[k]) for k in kind.tolist()]).astype(np.float32)
+    sizes = [HORIZON + 1] * 40
+    events = make_events(sizes, {"kind": np.repeat(kind, HORIZON + 1), "load": load})
+    training = after(events, 2)
+    fitted = RealBaselines(events, "load", [], ["kind"], {"kind": 3}, training, 2, None, Scale())
+    found = dict(fitted.predictions(events.columns, training))[GROUP]
+    for of_kind, predicted in zip(kind.tolist(), found, strict=True):
+        np.testing.assert_allclose(predicted, courses[of_kind], atol=1e-6)
+
+
+def test_regression_on_the_inputs_of_the_last_event_belongs_to_steps() -> None:
+    generator = np.random.default_rng(0)
+    sign, load = generator.normal(size=400).astype(np.float32), np.zeros(400, np.float32)
+    for step in range(HORIZON):
+        load[step + 1 :] += (step + 1) * sign[: 399 - step]
+    events = make_events([400], {"sign": sign, "load": load})
+    training = after(events, 5)
+    fitted = RealBaselines(events, "load", ["sign"], [], {}, training, 5, None, Scale())
+    found = dict(fitted.predictions(events.columns, training))[series.RIDGE]
+    slopes = np.polyfit(sign[training.rows - 1], found, 1)[0]
+    np.testing.assert_allclose(slopes, np.arange(HORIZON) + 1.0, atol=1.0)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sequifier.config.base import ColumnType
 from sequifier.config.catalogue.layers import ActivationName, NormName
 from sequifier.config.model import ModelSpec
-from sequifier.config.train import TrainConfig
+from sequifier.config.train import TrainConfig, WindowNormalization
 from sequifier.errors import ConfigError, Problem, did_you_mean
 
 EVENT_COUNT = "n_events"  # the exported model's input beside the columns
@@ -78,12 +78,20 @@ class Architecture:
     rope_theta: float
     dropout: float
     tied: tuple[str, ...] = ()  # targets that are decoded by their embedding
+    window_normalization: WindowNormalization = "none"  # of the columns in `normalized`
 
     @property
     def tied_columns(self) -> tuple[int, ...]:
         """Numbers of the categorical columns whose embeddings decode the tied targets."""
         names = [name for name, _ in self.categorical]
         return tuple(names.index(name) for name in self.tied)
+
+    @property
+    def normalized(self) -> dict[str, int]:
+        """Targets whose values are normalized in each window -> numbers of their columns among the real ones."""
+        if self.window_normalization == "none":
+            return {}
+        return {name: self.real.index(name) for name in _normalizable(self.targets) if name in self.real}
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -96,6 +104,8 @@ class Architecture:
         # What earlier releases do not know is left out where it is not used, so that they can read the file.
         if not self.tied:
             del values["tied"]
+        if self.window_normalization == "none":
+            del values["window_normalization"]
         for target in values["targets"]:
             if not target["of_sequence"]:
                 del target["of_sequence"]
@@ -181,6 +191,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     problems += _target_problems(config, targets)
     of_widths = [*_width_problems(spec, [*categorical, *real])]
     problems += of_widths or _tie_problems(spec, [*categorical, *real], targets)
+    problems += _normalization_problems(config, real, targets, metadata)
     outputs = [name for target in targets for name in target.output_names]
     if config.export_end_to_end:
         outputs += [name for target in targets for name in target.end_to_end_names]
@@ -223,6 +234,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         rope_theta=spec.rope_theta,
         dropout=config.training_spec.dropout,
         tied=tuple(target.name for target in targets if target.name in spec.tie_weights),
+        window_normalization=config.window_normalization,
     )
 
 
@@ -278,6 +290,40 @@ def _tie_problems(spec: ModelSpec, columns: Sequence[str], targets: Sequence[Tar
             fix = f"joint_embedding_dim: {spec.dim_model}, or `{name}` as the only input column"
         if message:
             yield Problem("model_spec.tie_weights", message, fix=fix)
+
+
+def _normalizable(targets: Sequence[Target]) -> list[str]:
+    """Names of the targets that window_normalization is about: real ones of events."""
+    return [target.name for target in targets if target.kind == "real" and not target.of_sequence]
+
+
+def _normalization_problems(
+    config: TrainConfig, real: Sequence[str], targets: Sequence[Target], metadata: Schema
+) -> Iterable[Problem]:
+    if config.window_normalization == "none":
+        return
+    names = [name for name in _normalizable(targets) if name in metadata.input_columns]
+    for name in names:
+        if name not in real:
+            yield Problem(
+                "window_normalization",
+                f"target `{name}` is not an input column, so a window has no values of it to normalize by",
+                fix=f"add `{name}` to input_columns, or window_normalization: none",
+            )
+    if not names:
+        others = ", ".join(f"`{target.name}` ({_unfit(target)})" for target in targets)
+        yield Problem(
+            "window_normalization",
+            f"{config.window_normalization} is for real targets of events, and there is none: {others}",
+            fix="none, or a real column in target_columns",
+        )
+
+
+def _unfit(target: Target) -> str:
+    """Return why windows of a target cannot be normalized."""
+    if target.kind == "categorical":
+        return "categorical"
+    return "of the whole sequence" if target.of_sequence else "never an input"
 
 
 def _target_problems(config: TrainConfig, targets: Sequence[Target]) -> Iterable[Problem]:

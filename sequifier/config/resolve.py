@@ -92,12 +92,12 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
     if problems:
         raise ConfigError(problems)
     seq_length = config.seq_length or data.sequifier.seq_length
-    splits = data.split_paths
+    splits, stride = data.split_paths, min(data.sequifier.stride_by_split[0], seq_length)
     return config.model_copy(
         update={
             "target_column_types": {target: data.kind(target) for target in config.target_columns},
             "seq_length": seq_length,
-            "window_stride": config.window_stride or min(data.sequifier.stride_by_split[0], seq_length),
+            "window_stride": config.window_stride or (1 if config.predicts_from_last else stride),
             "training_data_path": config.training_data_path or splits[0],
             "validation_data_path": config.validation_data_path or splits[min(1, len(splits) - 1)],
         }

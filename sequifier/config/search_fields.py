@@ -235,12 +235,22 @@ class SearchFields(ProjectConfig):
     window_stride: Annotated[Searched, ValuesOf(TrainConfig, "window_stride", searched=True)] = Field(
         [None],
         description="Numbers of events by which training windows advance, to try; null: the smaller of the split's "
-        "stride and seq_length.",
+        "stride and seq_length, or 1 with window_normalization.",
         json_schema_extra=about(
             unit="events",
             interacts="epochs: it decides the number of windows, and so the optimizer steps of an epoch",
             change="to smaller values to show each event in more places, which takes longer",
             synonyms="stride overlap",
+        ),
+    )
+    window_normalization: Annotated[Searched, ValuesOf(TrainConfig, "window_normalization", searched=True)] = Field(
+        ["none"],
+        description="Normalizations of windows to try: none, last, mean_std.",
+        json_schema_extra=about(
+            interacts="window_stride, whose default depends on it; losses stay comparable, because each is in the "
+            "units of the standardised column",
+            change="to `[none, last, mean_std]` for series whose level drifts",
+            synonyms="revin instance_norm local_scaler scaler_type",
         ),
     )
     inference_batch_size: int = _as_in_training("inference_batch_size")

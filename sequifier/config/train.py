@@ -25,6 +25,7 @@ from sequifier.errors import did_you_mean
 
 EventFormat = Literal["parquet", "csv", "arrow", "pt"]
 TargetPosition = Literal["last", "every"]
+WindowNormalization = Literal["none", "last", "mean_std"]
 
 
 def _class_name(value: Any) -> Any:
@@ -215,13 +216,28 @@ class TrainConfig(ProjectConfig):
         None,
         gt=0,
         description="Number of events by which training windows advance; null: the smaller of the split's stride and "
-        "seq_length.",
+        "seq_length, or 1 with window_normalization.",
         json_schema_extra=about(
             unit="events",
             interacts="epochs: it decides the number of windows, and so the optimizer steps of an epoch",
             change="to a smaller value to show each event in more places, which takes longer",
             searchable=True,
             synonyms="stride overlap hop step_size",
+        ),
+    )
+    window_normalization: WindowNormalization = Field(
+        "none",
+        description="What is subtracted from the values of each real target in a window, and added to its prediction: "
+        "`none`; `last`: the window's last value; `mean_std`: the mean of the window's events, and then they are "
+        "divided by the standard deviation plus 1e-5 (Kim et al. 2022). It is part of the model and of its exported "
+        "files.",
+        json_schema_extra=about(
+            interacts="input_columns, which must have these targets; window_stride, whose default is then 1: only "
+            "the last position of a window predicts, since the whole window is normalized",
+            change="to last or mean_std for series whose level drifts, such as prices, loads and temperatures",
+            searchable=True,
+            synonyms="revin instance_norm reversible_instance_normalization local_scaler subtract_last scaler_type "
+            "use_revin target_normalizer",
         ),
     )
     metric: str = Field(
@@ -438,6 +454,12 @@ class TrainConfig(ProjectConfig):
         predicted = self.model_spec.prediction_length
         if self.seq_length is not None and predicted > self.seq_length:
             raise ValueError(f"model_spec.prediction_length: {predicted} exceeds seq_length: {self.seq_length}")
+        if self.predicts_from_last and predicted > 1:
+            raise ValueError(
+                f"model_spec.prediction_length: {predicted} does not fit window_normalization: "
+                f"{self.window_normalization}, with which only the last position of a window predicts; leave one of "
+                "them out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -488,6 +510,14 @@ class TrainConfig(ProjectConfig):
         if errors:
             raise ValidationError.from_exception_data("TrainConfig", errors)
         return self
+
+    @property
+    def predicts_from_last(self) -> bool:
+        """Whether targets of events are predicted from the last position of a window alone.
+
+        The statistics of a window depend on all its events, so an earlier position would see later ones.
+        """
+        return self.window_normalization != "none"
 
     def targets_at(self, position: TargetPosition | None) -> list[str]:
         """Targets of the whole sequence with this position; None: targets of events. The config is resolved."""

@@ -150,7 +150,7 @@ class Split:
         if not self._all_counted:
             counted = self.windows.counted[numbers].astype(np.int64)
             n_targets = last - counted + 1
-            if not self.picks or not self.windows.ahead:
+            if not self.picks or self.windows.only_last:
                 n_steps = int(n_targets.max())
             if (n_targets >= n_steps).all():
                 counted = None

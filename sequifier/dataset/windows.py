@@ -5,7 +5,8 @@ L + 1 rows `last - L` to `last`. Rows before `first` belong to another sequence:
 rows from `counted` to `last`.
 
 A target that belongs to the whole sequence, its label, is predicted from the events up to the row `last`, this one
-included. It has windows of its own, each with one target.
+included. It has windows of its own, each with one target. So has every target where the values of a window are
+normalized by their own statistics, which earlier positions must not see.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class WindowIndex:
     first: RowNumbers  # first row of the sequence; rows before it are padding
     counted: RowNumbers  # first target that counts
     ahead: Ahead = 1  # number of rows from the last input to the last target: 0 for labels of sequences
+    only_last: bool = False  # whether each window has one target, its last
 
     def __len__(self) -> int:
         return len(self.last)
@@ -54,7 +56,7 @@ class WindowIndex:
     def in_int64(self) -> "WindowIndex":
         """Return the same windows in int64, for sums over many of them."""
         last, first, counted = (rows.astype(np.int64) for rows in (self.last, self.first, self.counted))
-        return WindowIndex(last, first, counted, self.ahead)
+        return WindowIndex(last, first, counted, self.ahead, self.only_last)
 
 
 def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows:
@@ -80,7 +82,13 @@ def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows
 
 
 def training_windows(
-    offsets: Rows, n_context: Rows, *, seq_length: int, stride: int, mode: StartMode = "distribute"
+    offsets: Rows,
+    n_context: Rows,
+    *,
+    seq_length: int,
+    stride: int,
+    mode: StartMode = "distribute",
+    only_last: bool = False,
 ) -> WindowIndex:
     """Return windows over the own events of each of S sequences, cut by `window_starts`; every target counts.
 
@@ -90,7 +98,10 @@ def training_windows(
         seq_length: inputs of a window (L).
         stride: events between the starts of consecutive windows.
         mode: see `window_starts`.
+        only_last: whether only the last target of a window counts. Then events with a shorter history are targets of
+            padded windows, as they are targets at earlier positions otherwise.
     """
+    seq_length = 1 if only_last else seq_length  # from here on: targets of a window
     firsts = offsets[:-1] + n_context
     lengths = offsets[1:] - firsts
     # Sequences of equal length have equal starts: millions of sequences have only some thousand lengths.
@@ -112,16 +123,20 @@ def training_windows(
             last[places] = firsts[sequences, None] + of_length
             first[places] = firsts[sequences, None]
     counted = np.maximum(last - (seq_length - 1), first + 1)
-    return WindowIndex(last=last, first=first, counted=counted)
+    return WindowIndex(last=last, first=first, counted=counted, only_last=only_last)
 
 
-def evaluation_windows(offsets: Rows, n_context: Rows, *, seq_length: int, stride: int) -> WindowIndex:
+def evaluation_windows(
+    offsets: Rows, n_context: Rows, *, seq_length: int, stride: int, only_last: bool = False
+) -> WindowIndex:
     """Return windows in which each own event that has a predecessor is a target exactly once.
 
     They advance by `stride` and only their new positions count, so each target is predicted from at least
     `seq_length - stride + 1` events where there are that many. Context rows are inputs, never targets. The set of
-    targets depends on the events alone, not on `seq_length` or `stride`. Arguments as of `training_windows`.
+    targets depends on the events alone, not on the other arguments, which are those of `training_windows`.
     """
+    if only_last:
+        seq_length = stride = 1
     firsts, ends = offsets[:-1], offsets[1:] - 1
     begin = firsts + np.maximum(n_context, 1)  # the first target of each sequence
     has_target = begin <= ends
@@ -133,7 +148,7 @@ def evaluation_windows(offsets: Rows, n_context: Rows, *, seq_length: int, strid
     number = np.arange(len(owner)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
     last = np.minimum(first_last[owner] + number * stride, ends[owner])
     counted = np.where(number == 0, begin[owner], first_last[owner] + (number - 1) * stride + 1)
-    return WindowIndex(last=last, first=firsts[owner], counted=counted)
+    return WindowIndex(last=last, first=firsts[owner], counted=counted, only_last=only_last)
 
 
 def label_windows(events: "Events | MappedEvents", target: str, *, every: bool) -> WindowIndex:
@@ -154,7 +169,7 @@ def label_windows(events: "Events | MappedEvents", target: str, *, every: bool) 
     last = np.repeat(ends, counts) - 1
     if every:
         last += np.arange(len(last)) - np.repeat(np.cumsum(counts) - 1, counts)
-    return WindowIndex(last=last, first=np.repeat(events.offsets[:-1], counts), counted=last, ahead=0)
+    return WindowIndex(last=last, first=np.repeat(events.offsets[:-1], counts), counted=last, ahead=0, only_last=True)
 
 
 def rows_from(begins: RowNumbers, counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ G heads that share keys (H // K), E width of a head.
 from collections.abc import Mapping
 
 import numpy as np
+from onnx import TensorProto
 
 from sequifier.config.architecture import Architecture
 from sequifier.export.graph import GraphWriter
@@ -16,6 +17,7 @@ from sequifier.model.activations import ACTIVATIONS
 from sequifier.model.graph import Value
 from sequifier.model.norms import NORMS
 from sequifier.model.positions import rotation_table
+from sequifier.model.window_normalization import ScaleNodes, write_normalized
 
 NEVER = -1e30
 """Added to the scores of masked steps: large enough for a softmax of exactly 0, far from overflow."""
@@ -29,7 +31,7 @@ def write_is_event(writer: GraphWriter, architecture: Architecture, n_events: Va
 
 def write_backbone(
     writer: GraphWriter, architecture: Architecture, columns: Mapping[str, Value], is_event: Value
-) -> Value:
+) -> tuple[Value, dict[str, ScaleNodes]]:
     """Add everything before the heads.
 
     Args:
@@ -40,9 +42,40 @@ def write_backbone(
         is_event: (N, T) bool.
 
     Returns:
-        (N, P, D), after the final norm.
+        (N, P, D), after the final norm; and how the predictions of targets with normalized windows are restored.
     """
-    return _Backbone(writer, architecture).write(columns, is_event)
+    usable, scales = _usable(writer, architecture, columns, is_event), {}
+    if architecture.normalized:
+        events = writer.add("Cast", is_event, to=TensorProto.FLOAT)
+        for target in architecture.normalized:
+            usable[target], scales[target] = write_normalized(
+                writer, architecture.window_normalization, usable[target], events
+            )
+    return _Backbone(writer, architecture).write(usable, is_event), scales
+
+
+def _usable(
+    writer: GraphWriter, shape: Architecture, columns: Mapping[str, Value], is_event: Value
+) -> dict[str, Value]:
+    """Replace padding, values that are not finite and ids out of range by 0: the mean, or unknown.
+
+    A weight of 0 in attention does not cancel a NaN or an infinity, and a look-up outside of its table fails.
+    """
+    largest, zero = writer.number(float(np.finfo(np.float32).max)), writer.number(0.0)
+    unknown = writer.constant(np.array(0, np.int64))
+    found = {}
+    for name in shape.real:
+        is_number = writer.add("LessOrEqual", writer.add("Abs", columns[name]), largest)
+        found[name] = writer.add("Where", writer.add("And", is_number, is_event), columns[name], zero)
+    for name, n_classes in shape.categorical:
+        end = writer.constant(np.array(n_classes, np.int64))
+        is_id = writer.add(
+            "And",
+            writer.add("GreaterOrEqual", columns[name], unknown),
+            writer.add("Less", columns[name], end),
+        )
+        found[name] = writer.add("Where", writer.add("And", is_id, is_event), columns[name], unknown)
+    return found
 
 
 class _Backbone:
@@ -55,7 +88,7 @@ class _Backbone:
 
     def write(self, columns: Mapping[str, Value], is_event: Value) -> Value:
         writer, shape = self.writer, self.shape
-        x = self._embed(self._usable(columns, is_event))
+        x = self._embed(columns)
         if shape.positional_encoding == "rope":
             self._write_rotation()
         else:
@@ -67,28 +100,6 @@ class _Backbone:
             steps = shape.prediction_length if index == shape.num_layers - 1 else shape.seq_length
             x = self._block(x, f"blocks.{index}", steps)
         return self._norm(x, "norm") if shape.norm_first else x
-
-    def _usable(self, columns: Mapping[str, Value], is_event: Value) -> dict[str, Value]:
-        """Replace padding, values that are not finite and ids out of range by 0: the mean, or unknown.
-
-        A weight of 0 in attention does not cancel a NaN or an infinity, and a look-up outside of its table fails.
-        """
-        writer = self.writer
-        largest, zero = writer.number(float(np.finfo(np.float32).max)), writer.number(0.0)
-        unknown = writer.constant(np.array(0, np.int64))
-        found = {}
-        for name in self.shape.real:
-            is_number = writer.add("LessOrEqual", writer.add("Abs", columns[name]), largest)
-            found[name] = writer.add("Where", writer.add("And", is_number, is_event), columns[name], zero)
-        for name, n_classes in self.shape.categorical:
-            end = writer.constant(np.array(n_classes, np.int64))
-            is_id = writer.add(
-                "And",
-                writer.add("GreaterOrEqual", columns[name], unknown),
-                writer.add("Less", columns[name], end),
-            )
-            found[name] = writer.add("Where", writer.add("And", is_id, is_event), columns[name], unknown)
-        return found
 
     def _embed(self, columns: Mapping[str, Value]) -> Value:
         """Columns (N, T) each -> (N, T, D)."""

@@ -28,6 +28,7 @@ from sequifier.percent import percent
 from sequifier.printable import printable
 
 SHOWN_CATEGORIES = 8
+_RELATIVE_TO = {"last": "the last value", "mean_std": "mean and standard deviation"}
 
 
 def write_card(checkpoint: Checkpoint, version: Version) -> Path:
@@ -55,6 +56,9 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     yield ""
     yield f"Predicts {_predicted(shape)} from {reads} of up to the last "
     yield f"{_events(shape.seq_length)} of a sequence. A causal transformer, {parameter_count(shape):,} parameters."
+    if shape.normalized:
+        names = ", ".join(code(name) for name in shape.normalized)
+        yield f"It reads and predicts {names} relative to {_RELATIVE_TO[shape.window_normalization]} of each window."
     yield from ("", "## Files", "")
     yield from table(["file in models/", "bytes", "SHA-256"], [_file_row(path) for path in models])
     yield from ("", "## Data", "")

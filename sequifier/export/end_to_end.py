@@ -28,6 +28,7 @@ from sequifier.export.raw_times import date_inputs, name_clash
 from sequifier.export.time_nodes import write_computed_columns, write_dates
 from sequifier.export.top_labels import NO_TOP, Top, write_top
 from sequifier.model.graph import Value
+from sequifier.model.window_normalization import ScaleNodes
 
 
 def export_end_to_end(
@@ -118,8 +119,8 @@ def build_end_to_end_graph(
     encoded = {
         name: _encode(writer, raw[name], columns[name], is_event, shape.seq_length) for name in shape.input_columns
     }
-    hidden = write_backbone(writer, shape, encoded, is_event)
-    _write_heads(writer, shape, columns, hidden, encoded, is_event, top)
+    hidden, scales = write_backbone(writer, shape, encoded, is_event)
+    _write_heads(writer, shape, columns, hidden, scales, encoded, is_event, top)
     assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
     model = writer.finish("end-to-end")
     dropout = {DROPOUT: "active"} if with_dropout else {}
@@ -184,6 +185,7 @@ def _write_heads(
     shape: Architecture,
     columns: Mapping[str, RawColumn],
     hidden: Value,
+    scales: Mapping[str, ScaleNodes],
     encoded: Mapping[str, Value],
     is_event: Value,
     top: Top,
@@ -192,7 +194,7 @@ def _write_heads(
     for index, target in enumerate(shape.targets):
         column, axes = columns[target.name], axes_of(shape, target)
         if target.kind == "real":
-            z = writer.add("Cast", write_value(writer, shape, index, hidden), to=TensorProto.DOUBLE)
+            z = writer.add("Cast", write_value(writer, shape, index, hidden, scales), to=TensorProto.DOUBLE)
             scale = column.scale
             value = writer.add("Add", writer.add("Mul", z, _double(writer, scale.std)), _double(writer, scale.mean))
             value = _restored(writer, value, scale.transform)

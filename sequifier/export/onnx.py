@@ -18,6 +18,7 @@ from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import GraphWriter
 from sequifier.export.parity import Parity, check
 from sequifier.model.graph import Value
+from sequifier.model.window_normalization import ScaleNodes
 
 
 def export_onnx(
@@ -86,11 +87,11 @@ def build_graph(
     inputs = {name: writer.input(name, np.int64, shape.seq_length) for name, _ in shape.categorical}
     inputs |= {name: writer.input(name, np.float32, shape.seq_length) for name in shape.real}
     is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
-    hidden = write_backbone(writer, shape, inputs, is_event)
+    hidden, scales = write_backbone(writer, shape, inputs, is_event)
     if embedding:
         writer.output(EMBEDDING, hidden, np.float32, shape.prediction_length, shape.dim_model)
     else:
-        _write_heads(writer, shape, hidden)
+        _write_heads(writer, shape, hidden, scales)
     assert writer.weights == wanted, f"weights without a place in the graph: {writer.weights ^ wanted}"
     model = writer.finish("embedding" if embedding else "predictions")
     add_properties(model, {**metadata_props, **({DROPOUT: "active"} if with_dropout else {})})
@@ -124,9 +125,13 @@ def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Val
     return writer.product(hidden, known)
 
 
-def write_value(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
-    """Add the standardised values of real target number `index`, (N, P, D) -> (N, P) or (N,)."""
-    return writer.add("Squeeze", write_head(writer, shape, index, hidden), writer.integers([-1]))
+def write_value(
+    writer: GraphWriter, shape: Architecture, index: int, hidden: Value, scales: Mapping[str, ScaleNodes]
+) -> Value:
+    """Add the standardised values of real target number `index`, (N, P, D) -> (N, P) or (N,); see `write_backbone`."""
+    value = writer.add("Squeeze", write_head(writer, shape, index, hidden), writer.integers([-1]))
+    scale = scales.get(shape.targets[index].name)
+    return value if scale is None else scale.write_restored(writer, value)
 
 
 def write_choice(writer: GraphWriter, logits: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
@@ -142,12 +147,12 @@ def write_choice(writer: GraphWriter, logits: Value, axes: tuple[int, ...]) -> t
     return probabilities, writer.add("ArgMax", logits, axis=-1, keepdims=0)
 
 
-def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value) -> None:
+def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value, scales: Mapping[str, ScaleNodes]) -> None:
     """Add the outputs of each target, from (N, P, D)."""
     for index, target in enumerate(shape.targets):
         axes = axes_of(shape, target)
         if target.kind == "real":
-            writer.output(target.output_names[0], write_value(writer, shape, index, hidden), np.float32, *axes)
+            writer.output(target.output_names[0], write_value(writer, shape, index, hidden, scales), np.float32, *axes)
             continue
         probabilities, best = target.output_names
         shares, largest = write_choice(writer, write_head(writer, shape, index, hidden), axes)

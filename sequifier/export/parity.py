@@ -245,13 +245,15 @@ def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], 
         reals[..., index] = torch.from_numpy(feed[name])
     is_event = torch.from_numpy(_is_event(shape, feed))
     # Without padding torch computes without a mask: the graph is compared with both ways.
-    hidden = model(categories, reals, None if is_event.all() else is_event)[:, -shape.prediction_length :]
+    shown = None if is_event.all() else is_event
+    hidden, scales = model(categories, reals, shown)[:, -shape.prediction_length :], model.window_scales(reals, shown)
     hidden = torch.where(is_event[:, -shape.prediction_length :, None], hidden, torch.nan)  # padding has no meaning
     if embedding:
         return {EMBEDDING: hidden.numpy()}
     outputs = {}
     for target in shape.targets:
-        prediction = model.predict(hidden[:, -1] if target.of_sequence else hidden, [target.name])[target.name]
+        of_target = hidden[:, -1] if target.of_sequence else hidden
+        prediction = model.predict(of_target, [target.name], scales)[target.name]
         if target.kind == "categorical":
             known = prediction.softmax(-1)
             prediction = torch.nn.functional.pad(known, (1, 0))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.model.transformer import Transformer
+from sequifier.model.window_normalization import WindowScale
 
 Array = NDArray[Any]
-Outputs = Callable[[Tensor], Mapping[str, Tensor]]
-"""(B, P, D) vectors of the last steps -> name -> (B, P, ...)."""
+Outputs = Callable[[Tensor, Mapping[str, WindowScale]], Mapping[str, Tensor]]
+"""(B, P, D) vectors of the last steps, and how normalized targets are restored -> name -> (B, P, ...)."""
 
 
 class ModulePredictor:
@@ -61,7 +62,7 @@ class ModulePredictor:
             is_event = torch.from_numpy(np.arange(steps, 0, -1) <= n_events[:, None]).to(self._device)
         with torch.inference_mode():
             hidden = self._model(categories, reals, is_event, n_last=self._prediction_length)
-            found = self._outputs(hidden)
+            found = self._outputs(hidden, self._model.window_scales(reals, is_event))
             return {name: _as_array(found[name]) for name in outputs}
 
     def _stacked(
@@ -85,8 +86,8 @@ def probabilities_and_values(model: Transformer, output_of: Mapping[str, str]) -
         output_of: target -> name of its output.
     """
 
-    def outputs(hidden: Tensor) -> dict[str, Tensor]:
-        predictions = model.predict(hidden)
+    def outputs(hidden: Tensor, scales: Mapping[str, WindowScale]) -> dict[str, Tensor]:
+        predictions = model.predict(hidden, scales=scales)
         return {
             output_of[name]: torch.nn.functional.pad(prediction.float().softmax(-1), (1, 0))
             if model.heads.target_classes[name]

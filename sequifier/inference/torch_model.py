@@ -22,6 +22,7 @@ from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
+from sequifier.model.window_normalization import WindowScale
 
 Array = NDArray[Any]
 
@@ -73,7 +74,7 @@ class TorchModel:
             categorical=[name for name, _ in shape.categorical],
             real=shape.real,
             prediction_length=shape.prediction_length,
-            outputs=lambda hidden: _outputs(model, shape, hidden),
+            outputs=lambda hidden, scales: _outputs(model, shape, hidden, scales),
         )
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
@@ -99,12 +100,14 @@ class TorchModel:
             return self._predict(columns, n_events, outputs)
 
 
-def _outputs(model: Transformer, shape: Architecture, hidden: Tensor) -> dict[str, Tensor]:
+def _outputs(
+    model: Transformer, shape: Architecture, hidden: Tensor, scales: Mapping[str, WindowScale]
+) -> dict[str, Tensor]:
     """Return the outputs of an exported graph, computed from hidden states (B, P, D)."""
     found = {EMBEDDING: hidden}
     for target in shape.targets:
         of_target = hidden[:, -1] if target.of_sequence else hidden
-        prediction = model.predict(of_target, [target.name])[target.name].float()
+        prediction = model.predict(of_target, [target.name], scales)[target.name].float()
         if target.kind == "real":
             found[target.output_names[0]] = prediction
             continue

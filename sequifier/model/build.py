@@ -44,6 +44,8 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
         rope_theta=shape.rope_theta,
         dropout=shape.dropout,
         tied=dict(zip(shape.tied, shape.tied_columns, strict=True)),
+        window_normalization=shape.window_normalization,
+        normalized=shape.normalized,
     )
     draw_weights(model, generator)
     return model

@@ -10,6 +10,8 @@ from types import MappingProxyType
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sequifier.model.window_normalization import WindowScale
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -20,17 +22,20 @@ class Decoder:
         weight: (K, E), a row for each class from class 1 on, or a single one for a real target.
         bias: (K,), or None.
         is_real: whether the target is real.
+        scale: of a real target whose windows are normalized, how predictions lead back to standardised values.
     """
 
     vectors: Tensor
     weight: Tensor
     bias: Tensor | None
     is_real: bool = False
+    scale: WindowScale | None = None
 
     def prediction(self) -> Tensor:
         """Return (..., K) logits, class c at index c - 1; or (...,) values of a real target."""
         found = F.linear(self.vectors, self.weight, self.bias)
-        return found.squeeze(-1) if self.is_real else found
+        found = found.squeeze(-1) if self.is_real else found
+        return found if self.scale is None else self.scale.restored(found)
 
 
 class Heads(nn.Module):

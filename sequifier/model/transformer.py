@@ -4,6 +4,7 @@ Shapes: B batch, T steps of the window, C categorical and R real columns, D mode
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
@@ -18,8 +19,10 @@ from sequifier.model.embedding import EventEmbedding
 from sequifier.model.heads import Decoder, Heads
 from sequifier.model.norms import build_norm
 from sequifier.model.positions import LearnedPositions, rotation_table
+from sequifier.model.window_normalization import WindowNormalization, WindowScale
 
 POSITIONAL_ENCODINGS = ("learned", "rope")
+NO_SCALES: Mapping[str, WindowScale] = MappingProxyType({})
 
 
 class Transformer(nn.Module):
@@ -46,6 +49,8 @@ class Transformer(nn.Module):
         rope_theta: base of rope's frequencies.
         dropout: fraction of numbers dropped, in the embedding, attention, feed-forward and residual branches alike.
         tied: target -> number of the categorical column whose embedding decodes it; other targets have a layer each.
+        window_normalization: none, or a name in `model.window_normalization`.
+        normalized: target that it is for -> number of its column among the real ones.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Transformer(nn.Module):
         rope_theta: float,
         dropout: float,
         tied: Mapping[str, int] = MappingProxyType({}),
+        window_normalization: str = "none",
+        normalized: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         if positional_encoding not in POSITIONAL_ENCODINGS:
@@ -77,6 +84,7 @@ class Transformer(nn.Module):
             )
         self.seq_length = seq_length
         self.dropout = dropout
+        self.normalization = WindowNormalization(window_normalization, normalized) if normalized else None
         self.embedding = EventEmbedding(
             n_classes=n_classes,
             n_real=n_real,
@@ -124,12 +132,15 @@ class Transformer(nn.Module):
             n_last: number of last steps to return; None for all.
 
         Returns:
-            (B, T, D), or (B, n_last, D) where T is more. A row depends on its step and those before it alone; rows of
-            padding carry no meaning.
+            (B, T, D), or (B, n_last, D) where T is more. A row depends on its step and those before it alone, unless
+            windows are normalized: then all depend on all steps, and only the last one predicts. Rows of padding carry
+            no meaning.
         """
         steps = categories.shape[1]
         if steps > self.seq_length:
             raise ValueError(f"a window of {steps} steps in a model for seq_length {self.seq_length}")
+        if self.normalization is not None:
+            reals, _ = self.normalization(reals, is_event)
         x = self.positions(self.embedding(categories, reals))
         x = drop(x, self.dropout, training=self.training)
         mask = None if is_event is None else padding_mask(is_event)
@@ -162,20 +173,37 @@ class Transformer(nn.Module):
         self._compiled = [torch.compile(block, dynamic=False) for block in self.blocks]
         self._compiled_batch = batch_size
 
-    def decoders(self, hidden: Tensor, targets: Collection[str] | None = None) -> dict[str, Decoder]:
+    def window_scales(self, reals: Tensor, is_event: Tensor | None = None) -> dict[str, WindowScale]:
+        """Return how predictions of normalized targets lead back to standardised values; arguments as of `forward`."""
+        return {} if self.normalization is None else self.normalization(reals, is_event)[1]
+
+    def decoders(
+        self, hidden: Tensor, targets: Collection[str] | None = None, scales: Mapping[str, WindowScale] = NO_SCALES
+    ) -> dict[str, Decoder]:
         """Return what predicts each target, before it is computed; arguments as of `predict`."""
         tied = {name: self.embedding.decoder(hidden, column) for name, column in self.tied.items()}
-        decoders = self.heads(hidden, tied).items()
-        return {name: decoder for name, decoder in decoders if targets is None or name in targets}
+        decoders = {
+            name: decoder for name, decoder in self.heads(hidden, tied).items() if targets is None or name in targets
+        }
+        for name in decoders.keys() & (self.normalization.columns if self.normalization else {}):
+            if name not in scales:
+                raise ValueError(
+                    f"the windows of target {name!r} are normalized: `decoders` needs their `window_scales`"
+                )
+            decoders[name] = replace(decoders[name], scale=scales[name])
+        return decoders
 
-    def predict(self, hidden: Tensor, targets: Collection[str] | None = None) -> dict[str, Tensor]:
+    def predict(
+        self, hidden: Tensor, targets: Collection[str] | None = None, scales: Mapping[str, WindowScale] = NO_SCALES
+    ) -> dict[str, Tensor]:
         """Predict the next event after each step, or the label of the sequence.
 
         Args:
-            hidden: (..., D), rows of `forward`.
+            hidden: (..., D), rows of `forward`; where windows are normalized, (B, ..., D) of their last steps.
             targets: which ones to predict; None: all.
+            scales: what `window_scales` returns for the same windows.
 
         Returns:
             Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values.
         """
-        return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets).items()}
+        return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets, scales).items()}

@@ -61,7 +61,8 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
     batch = split.batch(chosen)
     hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     unit = split.target_unit(chosen, batch)
-    for target, decoder in model.decoders(hidden, batch.targets).items():
+    scales = model.window_scales(batch.reals, batch.is_event)
+    for target, decoder in model.decoders(hidden, batch.targets, scales).items():
         rules = objective.scored.get(target)
         before = unit if rules is None else split.n_before(chosen, batch)
         size = chunk_size(decoder, objective.loss_memory_mb, "evaluation")

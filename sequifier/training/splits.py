@@ -148,6 +148,7 @@ def training_index(events: Events | MappedEvents, config: TrainConfig, metadata:
         seq_length=config.seq_length,
         stride=config.window_stride,
         mode=metadata.sequifier.subsequence_start_mode,
+        only_last=config.predicts_from_last,
     )
 
 
@@ -161,12 +162,18 @@ def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadat
             events.offsets,
             events.n_context,
             seq_length=config.seq_length,
-            stride=strides[min(1, len(strides) - 1)],
+            stride=1 if config.predicts_from_last else strides[min(1, len(strides) - 1)],
             mode=metadata.sequifier.subsequence_start_mode,
+            only_last=config.predicts_from_last,
         )
         return windows.in_int64()
-    stride = spec.evaluation_stride or max(config.seq_length // 2, 1)
-    return evaluation_windows(events.offsets, events.n_context, seq_length=config.seq_length, stride=stride)
+    return evaluation_windows(
+        events.offsets,
+        events.n_context,
+        seq_length=config.seq_length,
+        stride=spec.evaluation_stride or max(config.seq_length // 2, 1),
+        only_last=config.predicts_from_last,
+    )
 
 
 def cut(

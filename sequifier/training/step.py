@@ -95,7 +95,8 @@ def batch_loss(
         hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     total = torch.zeros((), device=hidden.device)
     with precision.products(precision.decoder):
-        decoders = model.decoders(hidden if precision.decoder != torch.float32 else hidden.float(), batch.targets)
+        hidden = hidden if precision.decoder != torch.float32 else hidden.float()
+        decoders = model.decoders(hidden, batch.targets, model.window_scales(batch.reals, batch.is_event))
     for target, decoder in decoders.items():
         summed = _summed(target, decoder, batch, objective, precision, sampled.get(target))
         total = total + summed * (objective.weights[target] / max(divisors[target], 1))

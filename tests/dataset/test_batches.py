@@ -20,15 +20,17 @@ from tests.support.events import kinds_and_sizes, make_events, make_split, make_
     sizes=st.lists(st.integers(2, 15), min_size=1, max_size=4),
     seq_length=st.integers(1, 8),
     evaluation=st.booleans(),
+    only_last=st.booleans(),
     some_unknown=st.booleans(),
 )
 def test_a_batch_holds_what_its_windows_show(
-    sizes: list[int], seq_length: int, evaluation: bool, some_unknown: bool
+    sizes: list[int], seq_length: int, evaluation: bool, only_last: bool, some_unknown: bool
 ) -> None:
     events = make_events(sizes, kinds_and_sizes(sum(sizes)), n_context=1)
     if not some_unknown:
         events.columns["kind"][:] += 1
-    windows = make_windows(events, seq_length, 1 + seq_length // 2 if evaluation else seq_length, evaluation=evaluation)
+    stride = 1 + seq_length // 2 if evaluation else seq_length
+    windows = make_windows(events, seq_length, stride, evaluation=evaluation, only_last=only_last)
     split = make_split(events, windows, seq_length)
     numbers = np.arange(len(windows))[::-1].copy()
     if len(numbers) == 0:

@@ -1,7 +1,8 @@
 """The whole model from the formulas of its papers, in float64, for one window without padding; no code of ours.
 
 Sources: attention Vaswani et al. 2017, groups of heads Ainslie et al. 2023, rotary positions Su et al. 2021, RMSNorm
-Zhang & Sennrich 2019, SwiGLU Shazeer 2020. Gradients come from autograd over these sums and products.
+Zhang & Sennrich 2019, SwiGLU Shazeer 2020, normalized windows Kim et al. 2022. Gradients come from autograd over these
+sums and products.
 Shapes: T events, D model width, H heads, K heads of keys and values, E width of a head.
 """
 
@@ -32,6 +33,7 @@ def predictions(
         Target -> (T, classes - 1) logits of classes 1, 2, ..., or (T,) values.
     """
     kinks = [] if kinks is None else kinks
+    reals, scales = normalized(shape, reals.double())
     x = embedded(weights, shape, categories, reals)
     if shape.positional_encoding == "learned":
         x = x + weights["positions.weight"][shape.seq_length - len(x) :]
@@ -51,8 +53,25 @@ def predictions(
             found[target.name] = x @ vectors_of_classes(weights, shape, target.name).T
             continue
         y = x @ weights[f"heads.linear.{number}.weight"].T + weights[f"heads.linear.{number}.bias"]
-        found[target.name] = y if target.kind == "categorical" else y[:, 0]
+        mean, std = scales.get(target.name, (0.0, 1.0))
+        found[target.name] = y if target.kind == "categorical" else y[:, 0] * std + mean
     return found
+
+
+def normalized(shape: Architecture, reals: Tensor) -> tuple[Tensor, dict[str, tuple[float, float]]]:
+    """Return the values of a window relative to it, (T, R), and what real targets were shifted and divided by."""
+    reals, scales = reals.clone(), {}
+    for target in shape.targets:
+        if target.kind == "real" and shape.window_normalization != "none":
+            column = shape.real.index(target.name)
+            values = reals[:, column].tolist()
+            mean, std = values[-1], 1.0
+            if shape.window_normalization == "mean_std":
+                mean = math.fsum(values) / len(values)
+                std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values)) + 1e-5
+            reals[:, column] = (reals[:, column] - mean) / std
+            scales[target.name] = mean, std
+    return reals, scales
 
 
 def embedded(weights: Weights, shape: Architecture, categories: Tensor, reals: Tensor) -> Tensor:

@@ -82,6 +82,17 @@ TIED = [
 ]
 """Architectures with targets that are decoded by their embedding: directly, and through a joint layer."""
 
+NORMALIZED = [
+    small(window_normalization="last"),
+    small(window_normalization="mean_std", positional_encoding="learned"),
+    small(
+        window_normalization="mean_std",
+        n_kv_heads=2,
+        targets=(Target("depth", "real", 0), Target("kind", "categorical", 7), Target("length", "real", 0)),
+    ),
+]
+"""Architectures with windows that are normalized: of one target, of both real columns in another order."""
+
 
 def describe(architecture: Architecture) -> str:
     """Return the id of a test of this architecture."""

@@ -105,6 +105,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ends": {"data": "ends", "target_columns": ["item", "price", "shop"], "model": {"positional_encoding": "rope"}},
     "sampled softmax": {"data": "short", "training": {"softmax": {"item": {"sampled": 4}}}},
     "tied weights": {"model": {"joint_embedding_dim": 64, "tie_weights": ["item"]}},
+    "windows normalized by last": {"target_columns": ["price", "item"], "window_normalization": "last"},
+    "windows normalized by mean_std, short sequences": {
+        "data": "short",
+        "target_columns": ["price", "weight"],
+        "window_normalization": "mean_std",
+    },
+    "windows normalized, labels": {
+        "data": "labels",
+        "target_columns": ["price", "outcome"],
+        "window_normalization": "mean_std",
+        "training": {"load_full_data_to_ram": False},
+    },
     "label": {"data": "labels", "target_columns": ["outcome"]},
     "label of every event, mapped": {
         "data": "labels",

@@ -31,7 +31,7 @@ from sequifier.training.state import TrainState
 from sequifier.training.step import train_step
 from tests.support.events import make_events, make_split, make_windows
 from tests.support.from_formulas import predictions
-from tests.support.shapes import TIED, describe, lively, pairwise
+from tests.support.shapes import NORMALIZED, TIED, describe, lively, pairwise
 
 SIZES = st.lists(st.integers(1, 16), min_size=1, max_size=4)
 CRITERIA: dict[str, nn.Module] = {
@@ -67,7 +67,7 @@ def split_of(shape: Architecture, events: Events, *, evaluation: bool, picks: bo
     L = shape.seq_length
     return make_split(
         events,
-        make_windows(events, L, L // 2 if evaluation else 5, evaluation=evaluation),
+        make_windows(events, L, L // 2 if evaluation else 5, evaluation=evaluation, only_last=bool(shape.normalized)),
         L,
         categorical=[column for column, _ in shape.categorical],
         real=shape.real,
@@ -135,7 +135,7 @@ def gradients(model: Transformer, split: Split, objective: Objective, **training
     return loss, [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), TIED[2]], ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), TIED[2], *NORMALIZED[:2]], ids=describe)
 @settings(max_examples=5, deadline=None)
 @given(
     sizes=SIZES,
@@ -182,7 +182,7 @@ def test_loss_and_gradient_of_a_step_are_the_sums_over_windows_without_padding(
         )
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), TIED[2]], ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), TIED[2], *NORMALIZED[:2]], ids=describe)
 @settings(max_examples=5, deadline=None)
 @given(
     sizes=SIZES,

@@ -190,7 +190,9 @@ def prepare(
     if compiles(spec, shape, n_windows=train.n_windows, device_type=device.type):
         model.compile_blocks(spec.batch_size)
     started = time.perf_counter()
-    scores = {} if emit is None else _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
+    scores: dict[str, Evaluation] = {}
+    if emit is not None and config.horizon_metrics is None:
+        scores = _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
     seconds = time.perf_counter() - started
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, seconds, warnings, inputs)
 
@@ -214,6 +216,7 @@ def _objective(
         labels=labels,
         scored=scored_targets(config.scoring, of_events, metadata.end_ids, metadata.id_maps),
         loss_memory_mb=spec.loss_memory_mb,
+        n_steps=config.horizon_metrics,
         samplers={
             target: ClassSampler.of(
                 asked, train.of(target).n_targets_of_class(target, metadata.n_classes[target])[1:], train.device

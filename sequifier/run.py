@@ -217,9 +217,7 @@ def _result(
             maximize=config.direction == "maximize",
         ),
         curve=[entry[config.metric] for entry in progress.history],
-        n_targets={
-            target: int(ready.valid.of(target).n_known_targets(target).sum()) for target in config.target_columns
-        },
+        n_targets={target: ready.valid.of(target).n_known_at_first_step(target) for target in config.target_columns},
         parameters=_n_parameters(ready),
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
         throughput=progress.throughput(),

@@ -79,6 +79,7 @@ class Architecture:
     dropout: float
     tied: tuple[str, ...] = ()  # targets that are decoded by their embedding
     window_normalization: WindowNormalization = "none"  # of the columns in `normalized`
+    horizon: int = 1  # number of next events that are predicted at once
 
     @property
     def tied_columns(self) -> tuple[int, ...]:
@@ -106,6 +107,8 @@ class Architecture:
             del values["tied"]
         if self.window_normalization == "none":
             del values["window_normalization"]
+        if self.horizon == 1:
+            del values["horizon"]
         for target in values["targets"]:
             if not target["of_sequence"]:
                 del target["of_sequence"]
@@ -235,6 +238,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         dropout=config.training_spec.dropout,
         tied=tuple(target.name for target in targets if target.name in spec.tie_weights),
         window_normalization=config.window_normalization,
+        horizon=config.prediction_horizon,
     )
 
 

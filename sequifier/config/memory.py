@@ -125,7 +125,7 @@ def memory_estimate(
     kept += 4 * (3 * shape.dim_model + (sum(shape.embedding_widths) if shape.joint_embedding else 0))
     if shape.dropout:
         kept += 4 * shape.dim_model
-    logits = sum(_logits(target.output_width, steps, loss_memory_mb) for target in shape.targets)
+    logits = sum(_logits(shape.horizon * target.output_width, steps, loss_memory_mb) for target in shape.targets)
     activations = HEAP[products] * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
     # Logits and gradients of weights do not exist at the same time; in a wide model with a small batch the gradients
     # are larger.

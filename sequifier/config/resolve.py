@@ -9,6 +9,7 @@ from sequifier.config.base import ColumnType, category_text
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
+from sequifier.config.horizon import horizon_problems
 from sequifier.config.memory import positions_at_once
 from sequifier.config.preprocess_fields import WHOLE_SEQUENCES, SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
@@ -88,7 +89,7 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
         architecture(config, data)
     except ConfigError as error:
         problems += error.problems
-    problems += _misfits(config, data)
+    problems += [*_misfits(config, data), *horizon_problems(config, data)]
     if problems:
         raise ConfigError(problems)
     seq_length = config.seq_length or data.sequifier.seq_length
@@ -218,6 +219,7 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
                 kinds,
                 config.ranking,
                 may_be_sampled=config.metric_is_sampled,
+                n_steps=config.horizon_metrics,
             )
     seq_length = config.seq_length or data.sequifier.seq_length
     stride = spec.evaluation_stride

@@ -25,8 +25,8 @@ def parameter_count(architecture: Architecture) -> int:
     feed_forward = ACTIVATION_COSTS[shape.activation_fn].n_matrices * width * shape.dim_feedforward
     block = attention + feed_forward + 2 * norm
     final_norm = norm if shape.norm_first else 0
-    heads = sum((width + 1) * target.output_width for target in shape.targets if target.name not in shape.tied)
-    return embedding + positions + shape.num_layers * block + final_norm + heads
+    outputs = shape.horizon * sum(target.output_width for target in shape.targets if target.name not in shape.tied)
+    return embedding + positions + shape.num_layers * block + final_norm + (width + 1) * outputs
 
 
 def qkv_width(shape: Architecture) -> int:

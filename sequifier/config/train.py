@@ -240,6 +240,21 @@ class TrainConfig(ProjectConfig):
             "use_revin target_normalizer",
         ),
     )
+    prediction_horizon: int = Field(
+        1,
+        gt=0,
+        le=8192,
+        description="Number of next events whose targets are predicted at once from each event, each step ahead by "
+        "outputs of its own. Only events with that many events after them in their split are predicted from.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="model_spec.prediction_length, which must be 1; metric, which may name one step, as in "
+            "val_price_mae_step_1",
+            change="to forecast several steps ahead, for example to 24 for the next day of an hourly series",
+            synonyms="horizon forecast_horizon n_steps_ahead steps_ahead output_chunk_length max_prediction_length "
+            "future_steps forecast_length multi_step",
+        ),
+    )
     metric: str = Field(
         "val_loss",
         description="Validation metric that selects the best checkpoint, triggers early stopping and ranks runs.",
@@ -463,6 +478,24 @@ class TrainConfig(ProjectConfig):
         return self
 
     @model_validator(mode="after")
+    def _one_position_of_a_horizon(self) -> Self:
+        steps, predicted = self.prediction_horizon, self.model_spec.prediction_length
+        if steps > 1 and predicted > 1:
+            raise ValueError(
+                f"prediction_horizon: {steps} forecasts from the last event alone; model_spec.prediction_length: "
+                f"{predicted} must then be 1"
+            )
+        needed = self.training_spec.evaluation_horizon
+        if needed is not None and needed < steps:
+            raise ValueError(f"training_spec.evaluation_horizon: {needed} is less than prediction_horizon: {steps}")
+        if steps > 1 and self.training_spec.sampling_interval_steps is not None:
+            raise ValueError(
+                f"training_spec.sampling_interval_steps: a model with prediction_horizon: {steps} forecasts, and does "
+                "not generate events one by one; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_model_for_top_k(self) -> Self:
         if self.export_top_k is not None and not self.export_end_to_end:
             raise ValueError(
@@ -518,6 +551,12 @@ class TrainConfig(ProjectConfig):
         The statistics of a window depend on all its events, so an earlier position would see later ones.
         """
         return self.window_normalization != "none"
+
+    @property
+    def horizon_metrics(self) -> int | None:
+        """Number of steps that have metrics of their own; None: the run has no horizon."""
+        has_horizon = self.prediction_horizon > 1 or self.training_spec.evaluation_horizon is not None
+        return self.prediction_horizon if has_horizon else None
 
     def targets_at(self, position: TargetPosition | None) -> list[str]:
         """Targets of the whole sequence with this position; None: targets of events. The config is resolved."""

@@ -346,6 +346,18 @@ class TrainingSpec(StrictModel):
             synonyms="eval_stride",
         ),
     )
+    evaluation_horizon: int | None = Field(
+        None,
+        gt=0,
+        le=8192,
+        description="Number of events that must follow an event in the validation split for it to be predicted from "
+        "there; null: prediction_horizon.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="prediction_horizon, which it must not be less than",
+            change="to compare a run with runs of a longer prediction_horizon",
+        ),
+    )
     shuffle_history: Literal["none", "all", "before_last"] = Field(
         "none",
         description="Whether the model is trained and evaluated on histories in random order, each target with an "

@@ -1,6 +1,7 @@
 """The events of a split, gathered into batches by an index of windows; no Python loop runs over windows.
 
-Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M target positions of a batch.
+Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M target positions of a batch, H rows that
+are predicted at each of them (1 without a horizon), U sampling units.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -72,9 +73,15 @@ class Split:
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
         self._n_unknown: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._known_before = {target: _known_before(events.columns[target]) for target in targets}
+        self._known_sums: dict[str, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.windows)
+
+    @property
+    def horizon(self) -> int:
+        """Number of rows that are predicted at each target position (H)."""
+        return self.windows.horizon
 
     @property
     def n_windows(self) -> int:
@@ -102,7 +109,7 @@ class Split:
         return Chosen(numbers, None if self._device_windows is None else to_device(numbers, self.device))
 
     def n_targets(self, numbers: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
-        """Return the number of targets of each window that count, (B,), including those with an unknown category."""
+        """Return the number of target positions of each window that count, (B,), with and without a known category."""
         last, counted = (rows[numbers].astype(np.int64) for rows in (self.windows.last, self.windows.counted))
         return last - counted + 1
 
@@ -112,16 +119,34 @@ class Split:
         return last - first + 1
 
     def n_known_targets(self, target: str, numbers: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
-        """Return the number of known targets of each window, (B,): the divisor of its loss.
+        """Return the number of known targets of each window at all steps, (B,): the divisor of its loss.
 
         It follows from the index, without a batch.
         """
         known = self._known_before[target]
         if known is None and self._all_counted and not isinstance(numbers, slice):
-            return np.full(len(numbers), self.seq_length)
+            return np.full(len(numbers), self.seq_length * self.horizon)
         if known is None:
-            return self.n_targets(numbers)
+            return self.n_targets(numbers) * self.horizon
         last, counted = (rows[numbers].astype(np.int64) for rows in (self.windows.last, self.windows.counted))
+        if self.horizon == 1:
+            return self._n_known_steps(known, counted, last)
+        if target not in self._known_sums:
+            self._known_sums[target] = np.concatenate([[0], np.cumsum(known, dtype=np.int64)])
+        sums, H = self._known_sums[target], self.horizon
+        # A row counts once for each position that predicts it: the sum over positions of known[row + H] - known[row].
+        n_known: NDArray[np.int64] = sums[last + H + 1] - sums[counted + H] - sums[last + 1] + sums[counted]
+        return n_known
+
+    def n_known_at_first_step(self, target: str) -> int:
+        """Return the number of target positions whose first step is known: equal for runs with other horizons."""
+        known, last, counted = self._known_before[target], self.windows.last, self.windows.counted
+        if known is None:
+            return self.windows.n_targets
+        return int(self._n_known_steps(known, counted.astype(np.int64), last.astype(np.int64)).sum())
+
+    @staticmethod
+    def _n_known_steps(known: NDArray[Any], counted: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
         n_known: NDArray[np.int64] = known[last + 1].astype(np.int64) - known[counted]
         return n_known
 
@@ -129,7 +154,7 @@ class Split:
         """Return the number of events of each class that are targets of a window, (n_classes,); each counts once."""
         opens = np.zeros(len(self.events.columns[target]) + 1, dtype=np.int32)
         np.add.at(opens, self.windows.counted, 1)
-        np.subtract.at(opens, self.windows.last.astype(np.int64) + 1, 1)
+        np.subtract.at(opens, self.windows.last.astype(np.int64) + self.horizon, 1)
         is_target = np.cumsum(opens[:-1], dtype=np.int32) > 0
         counts = np.zeros(n_classes, dtype=np.int64)
         for start in range(0, len(is_target), _AT_A_TIME):
@@ -155,7 +180,7 @@ class Split:
             if (n_targets >= n_steps).all():
                 counted = None
         all_known = {
-            target: known is None or bool((self.n_known_targets(target, numbers) == n_targets).all())
+            target: known is None or bool((self.n_known_targets(target, numbers) == n_targets * self.horizon).all())
             for target, known in self._known_before.items()
         }
         return self._gather(BatchWindows(chosen, last, first, counted, n_steps, all_known))
@@ -197,23 +222,25 @@ class Split:
         return to_device(rows.reshape(-1), self.device)
 
     def n_unknown_targets(self, target: str, min_events: int = 1) -> NDArray[np.int64]:
-        """Return the number of targets of each sampling unit whose class is unknown (id 0), (U,).
+        """Return the number of targets of each sampling unit and step whose class is unknown (id 0), (U, H).
 
         Args:
             target: the column.
             min_events: smallest number of events before a target that counts here.
         """
         if (target, min_events) not in self._n_unknown:
-            found = np.zeros(len(self.units), dtype=np.int64)
+            found = np.zeros((len(self.units), self.horizon), dtype=np.int64)
             column = self.events.columns[target]
             if self._known_before[target] is not None and column.dtype.kind == "i":
                 for numbers in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
                     counts = self.n_targets(numbers)
                     rows = rows_from(self.windows.counted[numbers], counts)
-                    is_unknown = column[rows] == 0
+                    has_enough = np.ones(len(rows), dtype=bool)
                     if min_events > 1:
-                        is_unknown &= rows - np.repeat(self.windows.first[numbers], counts) >= min_events
-                    found += np.bincount(self.units.of(rows[is_unknown]), minlength=len(found))
+                        has_enough = rows - np.repeat(self.windows.first[numbers], counts) >= min_events
+                    for step in range(self.horizon):
+                        is_unknown = (column[rows + step] == 0) & has_enough
+                        found[:, step] += np.bincount(self.units.of(rows[is_unknown]), minlength=len(found))
             self._n_unknown[target, min_events] = found
         return self._n_unknown[target, min_events]
 
@@ -232,11 +259,11 @@ class Split:
 
     @cached_property
     def unit_targets(self) -> NDArray[np.int64]:
-        """Number of targets of each sampling unit, (U,), including those with an unknown category."""
+        """Number of targets of each sampling unit at all steps, (U,), including those with an unknown category."""
         found = np.zeros(len(self.units), dtype=np.int64)
         for numbers in in_batches(np.arange(len(self)), max(1, _AT_A_TIME // self.seq_length)):
             found += np.bincount(self._target_unit(numbers), minlength=len(found))
-        return found
+        return found * self.horizon
 
     def _target_unit(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the sampling unit of each target that counts, joined over the windows."""

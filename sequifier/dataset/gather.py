@@ -7,7 +7,7 @@ same target. On a CPU these positions are picked out. On other devices the shape
 numbers, for which the host would have to wait: there the last steps of all windows are positions, and a mask has those
 that count.
 Shapes: N rows of the split, B windows of a batch, T input steps, S of them with a target position, C categorical and R
-real input columns, M target positions of a batch.
+real input columns, M target positions of a batch, H rows that are predicted at each of them (1 without a horizon).
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,10 @@ class Batch:
     is_event: Tensor | None  # (B, T) bool, False on padding; None without padding
     n_steps: int  # S
     positions: Tensor | None  # (M,) int64, the steps of the flattened (B * T) that have a target; None: the last S of T
-    targets: dict[str, Tensor]  # (M,) int64 ids or float32 z
-    known: dict[str, Tensor | None]  # (M,) bool, False where a target is not known or does not count; None: all
+    targets: dict[str, Tensor]  # (M * H,) int64 ids or float32 z, position by position
+    known: dict[str, Tensor | None]  # (M * H,) bool, False where a target is not known or does not count; None: all
     picks: bool  # whether positions are picked out, instead of masked
+    horizon: int = 1  # H
 
     def at_targets(self, hidden: Tensor) -> Tensor:
         """Return the vectors of the target positions: (B, T, D) -> (M, D)."""
@@ -46,8 +47,16 @@ class Batch:
             return hidden.flatten(0, 1)[self.positions]
         return hidden[:, -self.n_steps :].flatten(0, 1)
 
+    def at_steps(self, values: Tensor) -> Tensor:
+        """Repeat what belongs to a target position for each step that it predicts: (M,) -> (M * H,)."""
+        return values if self.horizon == 1 else values[:, None].expand(-1, self.horizon).reshape(-1)
+
+    def flat(self, predictions: Tensor) -> Tensor:
+        """Return predictions as those of plain positions: (M, H, ...) -> (M * H, ...)."""
+        return predictions if self.horizon == 1 else predictions.flatten(0, 1)
+
     def at_known(self, target: str, *values: Tensor) -> tuple[Tensor | None, list[Tensor]]:
-        """Return which positions of a target are known, and its true values and `values` there, (M, ...) each.
+        """Return which positions of a target are known, and its true values and `values` there, (M * H, ...) each.
 
         None: all of them are known, or the others were left out.
         """
@@ -101,25 +110,32 @@ class HostGather:
     """
 
     def __init__(
-        self, events: Events | MappedEvents, columns: BatchColumns, ahead: Ahead, device: torch.device, *, picks: bool
+        self,
+        events: Events | MappedEvents,
+        columns: BatchColumns,
+        ahead: Ahead,
+        horizon: int,
+        device: torch.device,
+        *,
+        picks: bool,
     ) -> None:
-        self._spec, self._device, self._picks = columns, device, picks
-        self._steps = np.arange(1 - ahead - columns.seq_length, 1)  # rows relative to the last target
+        self._spec, self._device, self._picks, self._horizon = columns, device, picks, horizon
+        self._steps = np.arange(1 - ahead - columns.seq_length, horizon)  # rows relative to the last target
         names = dict.fromkeys((*columns.categorical, *columns.real, *columns.targets))
         self._columns: dict[str, NDArray[Any] | MappedColumn] = {name: events.columns[name] for name in names}
         self._runs = {name: _runs(column, len(self._steps)) for name, column in self._columns.items()}
         self._used = events.file.used if isinstance(events, MappedEvents) else lambda: None
 
     def __call__(self, windows: BatchWindows) -> Batch:
-        columns, last, n_steps = self._spec, windows.last, windows.n_steps
+        columns, last, n_steps, H = self._spec, windows.last, windows.n_steps, self._horizon
         size = (len(last), columns.seq_length)
         rows = is_event = positions = counts = None
         if windows.first is not None:
-            rows = last[:, None] + self._steps  # (B, T + ahead)
+            rows = last[:, None] + self._steps  # (B, T + ahead + H - 1)
             is_event = rows[:, : columns.seq_length] >= windows.first[:, None]
             rows = np.maximum(rows, windows.first[:, None])
         if windows.counted is not None:
-            counts = self._steps[-n_steps:] >= (windows.counted - last)[:, None]  # (B, S)
+            counts = np.arange(1 - n_steps, 1) >= (windows.counted - last)[:, None]  # (B, S)
             if self._picks:
                 positions = np.flatnonzero(counts)
         categories = np.empty((len(columns.categorical), *size), np.int32)
@@ -132,10 +148,13 @@ class HostGather:
                 shown = values[:, : columns.seq_length]
                 inputs[name][...] = shown if is_event is None else shown * is_event
             if name in truths:
-                truth = values[:, -n_steps:].astype(np.int64 if column.dtype.kind == "i" else np.float32).reshape(-1)
-                truths[name] = truth if positions is None else truth[positions]
+                truth = values[:, -(n_steps + H - 1) :].astype(np.int64 if column.dtype.kind == "i" else np.float32)
+                if H > 1:
+                    truth = truth[:, np.arange(n_steps)[:, None] + np.arange(H)]  # (B, S, H)
+                truth = truth.reshape(-1, H)  # (B * S, H)
+                truths[name] = (truth if positions is None else truth[positions]).reshape(-1)
         self._used()
-        counts_there = None if counts is None or self._picks else self._on_device(counts.reshape(-1))
+        counts_there = None if counts is None or self._picks else self._on_device(counts.reshape(-1).repeat(H))
         targets, known = _targets(
             {name: self._on_device(values) for name, values in truths.items()}, counts_there, windows.all_known
         )
@@ -148,6 +167,7 @@ class HostGather:
             targets=targets,
             known=known,
             picks=self._picks,
+            horizon=H,
         )
 
     def _on_device(self, values: NDArray[Any]) -> Tensor:
@@ -163,6 +183,7 @@ class DeviceGather:
 
     def __init__(self, events: Events, columns: BatchColumns, windows: WindowIndex, device: torch.device) -> None:
         self._spec, self.windows = columns, DeviceWindows(windows, columns.seq_length, device)
+        self._horizon = torch.arange(windows.horizon, device=device)
         n_rows = len(events.positions)
         self._categories = _stacked(events, columns.categorical, n_rows, torch.int32).to(device)  # (C, N)
         self._reals = _stacked(events, columns.real, n_rows, torch.float32).to(device)  # (R, N)
@@ -173,11 +194,15 @@ class DeviceGather:
         last, first, counted = self.windows.of(windows.chosen)
         inputs, truths = last + self.windows.inputs, last + self.windows.targets[-n_steps:]  # (B, T), (B, S)
         is_event = counts = None
+        H = len(self._horizon)
         if windows.counted is not None:
             counts = (truths >= counted).view(-1)
+            counts = counts if H == 1 else counts[:, None].expand(-1, H).reshape(-1)
         if windows.first is not None:
             is_event = inputs >= first
             inputs, truths = torch.maximum(inputs, first), torch.maximum(truths, first)
+        if H > 1:
+            truths = truths.unsqueeze(-1) + self._horizon  # (B, S, H)
         categories = self._categories.index_select(1, inputs.view(-1)).view(len(self._categories), *size)
         reals = self._reals.index_select(1, inputs.view(-1)).view(len(self._reals), *size)
         if is_event is not None:
@@ -193,6 +218,7 @@ class DeviceGather:
             targets=targets,
             known=known,
             picks=False,
+            horizon=H,
         )
 
 
@@ -230,11 +256,11 @@ def gather_for(
         picks: whether target positions are picked out, as on a CPU, which only the host can do.
     """
     if picks or isinstance(events, MappedEvents):
-        return HostGather(events, columns, windows.ahead, device, picks=picks)
+        return HostGather(events, columns, windows.ahead, windows.horizon, device, picks=picks)
     n_columns = len(columns.categorical) + len(columns.real) + len(columns.targets)
     needed = 4 * n_columns * len(events.positions) + 3 * windows.last.nbytes
     if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
-        return HostGather(events, columns, windows.ahead, device, picks=False)
+        return HostGather(events, columns, windows.ahead, windows.horizon, device, picks=False)
     return DeviceGather(events, columns, windows, device)
 
 

@@ -66,7 +66,7 @@ class ShuffledSplit(Split):
         targets: dict[str, Tensor] = {}
         known: dict[str, Tensor | None] = {}
         for name in columns.targets:
-            truth = self.events.columns[name][target]
+            truth = self.events.columns[name][(target[:, None] + np.arange(self.horizon)).reshape(-1)]
             has_value = is_known(truth)
             whole = truth.dtype.kind == "i"
             truth = np.where(has_value, truth, 0).astype(np.int64 if whole else np.float32)
@@ -83,6 +83,7 @@ class ShuffledSplit(Split):
             targets=targets,
             known=known,
             picks=self._is_on_cpu,
+            horizon=self.horizon,
         )
 
     def _histories(self, target: Rows, begin: Rows) -> tuple[Rows, NDArray[np.bool_]]:

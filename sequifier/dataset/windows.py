@@ -4,12 +4,15 @@ A window has `seq_length` (L) input events, after each of which the next event i
 L + 1 rows `last - L` to `last`. Rows before `first` belong to another sequence: they are padding. The targets are the
 rows from `counted` to `last`.
 
+With a horizon of H steps each target position is predicted H rows ahead: its own row and the H - 1 rows after it, all
+of which are in its sequence. The event before it is an origin.
+
 A target that belongs to the whole sequence, its label, is predicted from the events up to the row `last`, this one
 included. It has windows of its own, each with one target. So has every target where the values of a window are
 normalized by their own statistics, which earlier positions must not see.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -44,19 +47,21 @@ class WindowIndex:
     counted: RowNumbers  # first target that counts
     ahead: Ahead = 1  # number of rows from the last input to the last target: 0 for labels of sequences
     only_last: bool = False  # whether each window has one target, its last
+    horizon: int = 1  # number of rows that are predicted at each target position
+    room: int = 1  # smallest number of rows from a target position to the end of its sequence; at least `horizon`
 
     def __len__(self) -> int:
         return len(self.last)
 
     @property
     def n_targets(self) -> int:
-        """Number of targets in all windows, including those with an unknown category."""
+        """Number of target positions in all windows, including those with an unknown category."""
         return int((self.last - self.counted + 1).sum())
 
     def in_int64(self) -> "WindowIndex":
         """Return the same windows in int64, for sums over many of them."""
         last, first, counted = (rows.astype(np.int64) for rows in (self.last, self.first, self.counted))
-        return WindowIndex(last, first, counted, self.ahead, self.only_last)
+        return replace(self, last=last, first=first, counted=counted)
 
 
 def window_starts(n: int, seq_length: int, stride: int, mode: StartMode) -> Rows:
@@ -89,8 +94,11 @@ def training_windows(
     stride: int,
     mode: StartMode = "distribute",
     only_last: bool = False,
+    horizon: int = 1,
 ) -> WindowIndex:
     """Return windows over the own events of each of S sequences, cut by `window_starts`; every target counts.
+
+    With a horizon the windows are those of sequences that end horizon - 1 events earlier.
 
     Args:
         offsets: rows at which sequences begin and end, (S + 1,).
@@ -100,10 +108,11 @@ def training_windows(
         mode: see `window_starts`.
         only_last: whether only the last target of a window counts. Then events with a shorter history are targets of
             padded windows, as they are targets at earlier positions otherwise.
+        horizon: number of rows that are predicted at each target position.
     """
     seq_length = 1 if only_last else seq_length  # from here on: targets of a window
     firsts = offsets[:-1] + n_context
-    lengths = offsets[1:] - firsts
+    lengths = offsets[1:] - firsts - (horizon - 1)
     # Sequences of equal length have equal starts: millions of sequences have only some thousand lengths.
     ends = {
         int(length): np.minimum(window_starts(int(length), seq_length, stride, mode) + seq_length, length - 1)
@@ -123,11 +132,11 @@ def training_windows(
             last[places] = firsts[sequences, None] + of_length
             first[places] = firsts[sequences, None]
     counted = np.maximum(last - (seq_length - 1), first + 1)
-    return WindowIndex(last=last, first=first, counted=counted, only_last=only_last)
+    return WindowIndex(last=last, first=first, counted=counted, only_last=only_last, horizon=horizon, room=horizon)
 
 
 def evaluation_windows(
-    offsets: Rows, n_context: Rows, *, seq_length: int, stride: int, only_last: bool = False
+    offsets: Rows, n_context: Rows, *, seq_length: int, stride: int, only_last: bool = False, horizon: int = 1
 ) -> WindowIndex:
     """Return windows in which each own event that has a predecessor is a target exactly once.
 
@@ -137,7 +146,7 @@ def evaluation_windows(
     """
     if only_last:
         seq_length = stride = 1
-    firsts, ends = offsets[:-1], offsets[1:] - 1
+    firsts, ends = offsets[:-1], offsets[1:] - horizon
     begin = firsts + np.maximum(n_context, 1)  # the first target of each sequence
     has_target = begin <= ends
     firsts, ends, begin = firsts[has_target], ends[has_target], begin[has_target]
@@ -148,7 +157,8 @@ def evaluation_windows(
     number = np.arange(len(owner)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
     last = np.minimum(first_last[owner] + number * stride, ends[owner])
     counted = np.where(number == 0, begin[owner], first_last[owner] + (number - 1) * stride + 1)
-    return WindowIndex(last=last, first=firsts[owner], counted=counted, only_last=only_last)
+    firsts = firsts[owner]
+    return WindowIndex(last=last, first=firsts, counted=counted, only_last=only_last, horizon=horizon, room=horizon)
 
 
 def label_windows(events: "Events | MappedEvents", target: str, *, every: bool) -> WindowIndex:

@@ -93,7 +93,7 @@ def build_end_to_end_graph(
     are. Outputs are `<target>_label` (N, P),
     `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units; on request the K most
     probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K). Outputs of a target that belongs
-    to the whole sequence have no axis P.
+    to the whole sequence have no axis P; those of a model with a horizon of H steps are (N, 1, H) instead of (N, P).
 
     Raises:
         ModelError: a column has the name of a weight or an output.

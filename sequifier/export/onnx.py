@@ -1,7 +1,7 @@
 """The ONNX file of a model: a graph that takes encoded events and returns predictions, or vectors.
 
 Initializers are exactly the weights of the state dict, names and values, beside the dropout ratio.
-Shapes: N batch, T steps of the window, P prediction_length, D model width.
+Shapes: N batch, T steps of the window, P prediction_length, H prediction_horizon, D model width.
 """
 
 from collections.abc import Mapping
@@ -68,8 +68,8 @@ def build_graph(
     Inputs are each input column under its own name, (N, T) int64 ids or float32 standardised values, and `n_events`,
     (N,) int64: how many of the last steps are real events. Outputs are `<target>_probabilities` (N, P, n_classes),
     `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D); outputs of a target that belongs to the
-    whole sequence have no axis P. With dropout the scalar `dropout_ratio` is an optional input: its default is the
-    ratio of training.
+    whole sequence have no axis P, those of a model with a horizon are (N, 1, H) instead of (N, P). With dropout the
+    scalar `dropout_ratio` is an optional input: its default is the ratio of training.
 
     Raises:
         ModelError: a column has the name of a weight.
@@ -99,20 +99,28 @@ def build_graph(
 
 
 def axes_of(shape: Architecture, target: Target) -> tuple[int, ...]:
-    """Return the axes of a target's outputs between the batch and the classes: (P,), or none for a whole sequence."""
-    return () if target.of_sequence else (shape.prediction_length,)
+    """Return the axes of a target's outputs between the batch and the classes: (P,), (1, H) or none.
+
+    A target of the whole sequence has none; H is there for a model with a horizon.
+    """
+    if target.of_sequence:
+        return ()
+    return (shape.prediction_length,) if shape.horizon == 1 else (1, shape.horizon)
 
 
 def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
-    """Add the head of target number `index`: (N, P, n_classes - 1) logits from class 1, or (N, P, 1) values.
+    """Add the head of target number `index`: (N, *axes, n_classes - 1) logits from class 1, or (N, *axes, 1) values.
 
-    Without P for a target that belongs to the whole sequence; it is predicted from the last event alone.
+    A target that belongs to the whole sequence is predicted from the last event alone.
     """
     if shape.targets[index].of_sequence:
         hidden = writer.add("Squeeze", writer.last_steps(hidden, 1, axis=1), writer.integers([1]))  # (N, D)
     name = shape.targets[index].name
     if name not in shape.tied:
-        return writer.linear(hidden, f"heads.linear.{index}", bias=True)
+        outputs = writer.linear(hidden, f"heads.linear.{index}", bias=True)
+        if shape.horizon == 1:
+            return outputs
+        return writer.add("Reshape", outputs, writer.integers([0, 1, shape.horizon, -1]))
     column = shape.tied_columns[shape.tied.index(name)]
     if shape.joint_embedding:
         start = sum(shape.embedding_widths[:column])
@@ -128,10 +136,14 @@ def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Val
 def write_value(
     writer: GraphWriter, shape: Architecture, index: int, hidden: Value, scales: Mapping[str, ScaleNodes]
 ) -> Value:
-    """Add the standardised values of real target number `index`, (N, P, D) -> (N, P) or (N,); see `write_backbone`."""
+    """Add the standardised values of real target number `index`, (N, P, D) -> (N, *axes); see `write_backbone`."""
     value = writer.add("Squeeze", write_head(writer, shape, index, hidden), writer.integers([-1]))
     scale = scales.get(shape.targets[index].name)
-    return value if scale is None else scale.write_restored(writer, value)
+    return (
+        value
+        if scale is None
+        else scale.write_restored(writer, value, n_axes=len(axes_of(shape, shape.targets[index])))
+    )
 
 
 def write_choice(writer: GraphWriter, logits: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:

@@ -240,6 +240,12 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
             "autoregression_extra_steps: until_end: the model does not predict where a sequence ends",
             "preprocess with end_event and train with one of its columns as a target, or set a number of events",
         )
+    if file.architecture.horizon > 1 and not embeds:
+        yield (
+            f"this model forecasts {file.architecture.horizon} steps at once (prediction_horizon), which `infer` does "
+            "not write yet",
+            "call the ONNX file directly (docs/deploy.md), or train with prediction_horizon: 1",
+        )
     labels = [target.name for target in file.architecture.targets if target.of_sequence]
     if config.autoregression and labels:
         yield (

@@ -8,7 +8,7 @@ Shapes: M target positions, K known classes, U sampling units.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
@@ -18,6 +18,7 @@ from sequifier.config.catalogue.metric_names import (
     CATEGORICAL_METRICS,
     LABEL_METRICS,
     REAL_METRICS,
+    STANDARDISED_METRICS,
     ranking_metric,
     ranking_metrics,
 )
@@ -82,13 +83,16 @@ class ValuePredictions:
         error: predicted less true value, in some unit: standard deviations where the target has no transform.
         loss: the training criterion; None outside training.
         scored: whether a position counts in metrics; None: all do.
+        standardised: the error in standard deviations of the training values, after a transform; None without a
+            horizon.
     """
 
     error: Array
     loss: Array | None = None
     scored: Array | None = None
+    standardised: Array | None = None
 
-    metrics: ClassVar = REAL_METRICS
+    metrics: ClassVar = (*REAL_METRICS, *STANDARDISED_METRICS)
 
 
 Predictions = ClassPredictions | ValuePredictions
@@ -224,6 +228,8 @@ METRICS: Mapping[str, Metric] = {
     "brier": Metric({"brier": Sum(_brier)}, needs="probabilities"),
     "mae": Metric({"mae": Sum(lambda found: abs(found.error))}, in_units=True),
     "rmse": Metric({"rmse": Sum(lambda found: found.error**2)}, _root_mean, in_units=True),
+    "mae_standardised": Metric({"mae_standardised": Sum(lambda found: abs(found.standardised))}, needs="standardised"),
+    "mse_standardised": Metric({"mse_standardised": Sum(lambda found: found.standardised**2)}, needs="standardised"),
 }
 
 _AT: Mapping[str, Callable[[Array, int], Array]] = {
@@ -261,6 +267,10 @@ class AtPositions:
     def sum(self) -> Array:
         """A scalar, or (n_cells,)."""
         return self.value.sum() if self.cell is None else _sum_by(self.cell, self.value, self.n_cells)
+
+    def only(self, mask: Array) -> "AtPositions":
+        """The same with 0 where a mask is False, (M,)."""
+        return replace(self, value=_masked(self.value, mask))
 
     def by_unit(self, unit: Array, n_units: int) -> Array:
         """The same sums for each unit, (n_units,) or (n_units, n_cells); `unit` is (M,)."""

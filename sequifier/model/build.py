@@ -46,6 +46,7 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
         tied=dict(zip(shape.tied, shape.tied_columns, strict=True)),
         window_normalization=shape.window_normalization,
         normalized=shape.normalized,
+        horizon=shape.horizon,
     )
     draw_weights(model, generator)
     return model

@@ -51,6 +51,7 @@ class Transformer(nn.Module):
         tied: target -> number of the categorical column whose embedding decodes it; other targets have a layer each.
         window_normalization: none, or a name in `model.window_normalization`.
         normalized: target that it is for -> number of its column among the real ones.
+        horizon: H, number of steps ahead that are predicted after each step of the window.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Transformer(nn.Module):
         tied: Mapping[str, int] = MappingProxyType({}),
         window_normalization: str = "none",
         normalized: Mapping[str, int] = MappingProxyType({}),
+        horizon: int = 1,
     ) -> None:
         super().__init__()
         if positional_encoding not in POSITIONAL_ENCODINGS:
@@ -116,7 +118,7 @@ class Transformer(nn.Module):
         # Post-norm blocks end with a norm already.
         self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
         self.tied = dict(tied)
-        self.heads = Heads(dim_model=dim_model, target_classes=target_classes, tied=tied)
+        self.heads = Heads(dim_model=dim_model, target_classes=target_classes, tied=tied, horizon=horizon)
         self._compiled: list[Callable[..., Tensor]] = []
         self._compiled_batch = 0
 
@@ -204,6 +206,7 @@ class Transformer(nn.Module):
             scales: what `window_scales` returns for the same windows.
 
         Returns:
-            Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values.
+            Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values; with a
+            horizon (..., H, n_classes - 1) and (..., H).
         """
         return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets, scales).items()}

@@ -138,11 +138,15 @@ class ScaleNodes:
     shift: Value
     scale: Value | None
 
-    def write_restored(self, graph: Graph, normalized: Value) -> Value:
-        """Add `restored`, (N, P) -> (N, P)."""
+    def write_restored(self, graph: Graph, normalized: Value, *, n_axes: int) -> Value:
+        """Add `restored`, (N, ...) with `n_axes` axes after N -> the same."""
+
+        def in_axes(value: Value) -> Value:
+            return value if n_axes == 1 else graph.add("Unsqueeze", value, graph.integers(range(2, n_axes + 1)))
+
         if self.scale is not None:
-            normalized = graph.add("Mul", normalized, self.scale)
-        return graph.add("Add", normalized, self.shift)
+            normalized = graph.add("Mul", normalized, in_axes(self.scale))
+        return graph.add("Add", normalized, in_axes(self.shift))
 
 
 def write_normalized(graph: Graph, kind: str, values: Value, is_event: Value) -> tuple[Value, ScaleNodes]:

@@ -16,7 +16,7 @@ class StepCounter:
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        self._n_windows: dict[tuple[Path, int, int, bool], int] = {}
+        self._n_windows: dict[tuple[object, ...], int] = {}
         self._events: dict[Path, Events] = {}
 
     def __call__(self, config: TrainConfig) -> int:
@@ -28,7 +28,7 @@ class StepCounter:
         path = find_input(config.training_data_path, config.project_root, "training_data_path")
         if path not in self._events:
             self._events[path] = read_events(path, [*config.target_positions], expected_hashes=None)
-        key = (path, config.seq_length, config.window_stride, config.predicts_from_last)
+        key = (path, config.seq_length, config.window_stride, config.predicts_from_last, config.prediction_horizon)
         if key not in self._n_windows:
             events, n_windows = self._events[path], 0
             if config.targets_at(None):
@@ -39,6 +39,7 @@ class StepCounter:
                     stride=config.window_stride,
                     mode=self._metadata.sequifier.subsequence_start_mode,
                     only_last=config.predicts_from_last,
+                    horizon=config.prediction_horizon,
                 )
                 n_windows = len(windows)
             for position, target in {position: name for name, position in config.target_positions.items()}.items():

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.artifacts.events import is_known
-from sequifier.artifacts.transforms import Scale
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
 from sequifier.dataset.ranking.history import Rows
 from sequifier.metrics.predictions import ClassPredictions, Predictions
@@ -16,7 +15,6 @@ from sequifier.model.device import sums_device
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.training.chunked_loss import chunk_size, chunks
-from sequifier.training.losses import TargetLoss
 from sequifier.training.objective import Objective
 from sequifier.training.predictions import CategoricalScores, joined, value_predictions
 from sequifier.training.ranked import ranked_by_logits
@@ -60,15 +58,16 @@ def _order(split: Split) -> NDArray[np.int64]:
 def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, objective: Objective) -> None:
     batch = split.batch(chosen)
     hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
-    unit = split.target_unit(chosen, batch)
+    unit = batch.at_steps(split.target_unit(chosen, batch))
+    steps = [] if objective.n_steps is None else [_steps(batch)]
     scales = model.window_scales(batch.reals, batch.is_event)
     for target, decoder in model.decoders(hidden, batch.targets, scales).items():
         rules = objective.scored.get(target)
-        before = unit if rules is None else split.n_before(chosen, batch)
+        before = unit if rules is None else batch.at_steps(split.n_before(chosen, batch))
         size = chunk_size(decoder, objective.loss_memory_mb, "evaluation")
         # Of many classes the logits are computed for some positions at a time, of few for all, known or not.
-        source = decoder.prediction() if size is None else decoder.vectors
-        known, (truth, source, owner, before) = batch.at_known(target, source, unit, before)
+        source = batch.flat(decoder.prediction()) if size is None else decoder.vectors
+        known, (truth, source, owner, before, *step) = batch.at_known(target, source, unit, before, *steps)
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
         candidates, rows = objective.candidates.get(target), None
         if candidates is not None and candidates.depends_on_history:
@@ -77,7 +76,7 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
         for here in chunks(len(truth), size or max(len(truth), 1)):
             predicted = source[here] if size is None else replace(decoder, vectors=source[here]).prediction()
             known_here = None if known is None else known[here]
-            part = _compared(objective.losses[target], predicted, truth[here], objective.scale(target), known_here)
+            part = _compared(objective, target, predicted, truth[here], known_here)
             if candidates is not None:
                 assert isinstance(part, ClassPredictions)
                 part = ranked_by_logits(candidates, part, predicted, truth[here], *_between(rows, here))
@@ -93,7 +92,14 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
             length = split.n_events(chosen.numbers)
             if batch.picks:
                 length = length[split.n_known_targets(target, chosen.numbers) > 0]
-        tally.add(target, found, owner, known, n_known, length)
+        tally.add(target, found, owner, known, n_known, length, *step)
+
+
+def _steps(batch: Batch) -> Tensor:
+    """Return the step of the horizon of each target in a batch, from 0, (M * H,)."""
+    n_positions = len(next(iter(batch.targets.values()))) // batch.horizon
+    here = torch.arange(batch.horizon, device=batch.categories.device)
+    return here.expand(n_positions, -1).reshape(-1)
 
 
 def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tuple[Rows, Rows | None]:
@@ -115,11 +121,13 @@ def _between(known: tuple[Rows, Rows | None] | None, here: slice) -> tuple[Rows 
 
 
 def _compared(
-    criterion: TargetLoss, prediction: Tensor, truth: Tensor, scale: Scale, known: Tensor | None = None
+    objective: Objective, target: str, prediction: Tensor, truth: Tensor, known: Tensor | None = None
 ) -> Predictions:
     """Compare predictions with the truth; where it is not known, the result has no meaning, but is finite."""
+    criterion = objective.losses[target]
     if prediction.dim() == 1:
-        return value_predictions(prediction, truth, criterion.per_position(prediction, truth, known), scale)
+        loss, standardised = criterion.per_position(prediction, truth, known), objective.n_steps is not None
+        return value_predictions(prediction, truth, loss, objective.scale(target), standardised=standardised)
     scores = CategoricalScores.of(prediction, truth if known is None else truth.where(known, 1))
     # The criterion is mostly the log-loss itself; any other takes one more pass over the logits.
     loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth, known)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sequifier.artifacts.transforms import Scale
-from sequifier.config.catalogue.metric_names import ORDERING_METRICS
+from sequifier.config.catalogue.metric_names import ORDERING_METRICS, split_step
 from sequifier.dataset.ranking.candidates import Candidates
 from sequifier.metrics.predictions import find_metric
 from sequifier.metrics.scoring import Scored
@@ -26,16 +26,18 @@ class Objective:
     scored: Mapping[str, Scored] = field(default_factory=dict)  # targets of which some do not count in metrics
     loss_memory_mb: int = 128  # of a target of many classes
     samplers: Mapping[str, ClassSampler] = field(default_factory=dict)  # of the targets with a sampled softmax
+    n_steps: int | None = None  # of a horizon, each of which has metrics of its own; None: there is no horizon
 
     def scale(self, target: str) -> Scale:
         """Return how a target is standardised."""
         return self.scales.get(target, Scale())
 
     @property
-    def ranking(self) -> tuple[str, str] | None:
-        """Target and metric of `ranked_by`; None for val_loss."""
+    def ranking(self) -> tuple[str, str, int | None] | None:
+        """Target, metric and step (from 0, None for all steps) of `ranked_by`; None for val_loss."""
+        name, step = split_step(self.ranked_by)
         for target in self.losses:
-            metric = self.ranked_by.removeprefix(f"val_{target}_")
-            if self.ranked_by != metric and (metric in ORDERING_METRICS or find_metric(metric) is not None):
-                return target, metric
+            metric = name.removeprefix(f"val_{target}_")
+            if name != metric and (metric in ORDERING_METRICS or find_metric(metric) is not None):
+                return target, metric, None if step is None else step - 1
         return None

@@ -68,9 +68,16 @@ class CategoricalScores:
         )
 
 
-def value_predictions(value: Tensor, target: Tensor, loss: Tensor, scale: Scale) -> ValuePredictions:
-    """Predictions of a real target, its truth and the criterion, (M,) each, as the metrics take them."""
-    return ValuePredictions(scale.error(in_double(value), in_double(target)), in_double(loss))
+def value_predictions(
+    value: Tensor, target: Tensor, loss: Tensor, scale: Scale, *, standardised: bool = False
+) -> ValuePredictions:
+    """Predictions of a real target, its truth and the criterion, (M,) each, as the metrics take them.
+
+    With `standardised` the metrics of standardised errors are among them.
+    """
+    value, target = in_double(value), in_double(target)
+    error = value - target if standardised else None
+    return ValuePredictions(scale.error(value, target), in_double(loss), standardised=error)
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

@@ -1,6 +1,7 @@
 """The splits of a run: finding, reading and checking them, and cutting them into windows."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -149,6 +150,7 @@ def training_index(events: Events | MappedEvents, config: TrainConfig, metadata:
         stride=config.window_stride,
         mode=metadata.sequifier.subsequence_start_mode,
         only_last=config.predicts_from_last,
+        horizon=config.prediction_horizon,
     )
 
 
@@ -156,6 +158,8 @@ def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadat
     """Return the evaluation windows of a split, for targets of events."""
     assert config.seq_length
     spec = config.training_spec
+    horizon = config.prediction_horizon
+    room = spec.evaluation_horizon or horizon
     if spec.evaluation_context == "split":
         strides = metadata.sequifier.stride_by_split
         windows = training_windows(
@@ -165,15 +169,18 @@ def evaluation_index(events: Events | MappedEvents, config: TrainConfig, metadat
             stride=1 if config.predicts_from_last else strides[min(1, len(strides) - 1)],
             mode=metadata.sequifier.subsequence_start_mode,
             only_last=config.predicts_from_last,
+            horizon=room,
         )
-        return windows.in_int64()
-    return evaluation_windows(
+        return replace(windows.in_int64(), horizon=horizon)
+    windows = evaluation_windows(
         events.offsets,
         events.n_context,
         seq_length=config.seq_length,
         stride=spec.evaluation_stride or max(config.seq_length // 2, 1),
         only_last=config.predicts_from_last,
+        horizon=room,
     )
+    return replace(windows, horizon=horizon)
 
 
 def cut(
@@ -237,6 +244,7 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
                 raise DataError(
                     f"the {name} split has no sequence with a known `{target}`", fix="add sequences to that split"
                 )
+            _check_horizon(part, config, name)
             raise DataError(
                 f"the {name} split has no event of `{target}` to predict",
                 fix="a target needs an event before it and a known value; add events to that split",
@@ -256,6 +264,27 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
                 )
 
 
+def _check_horizon(part: Split, config: TrainConfig, name: str) -> None:
+    """Raise ConfigError where a split has no target because the horizon is too long for it."""
+    horizon = config.prediction_horizon
+    if name == "validation":
+        horizon = config.training_spec.evaluation_horizon or horizon
+    own = np.diff(part.events.offsets) - part.events.n_context
+    # Earlier events of a validation sequence can be predicted from, so all of its own events can be targets.
+    longest = int((own - (part.events.n_context == 0)).max(initial=0))
+    if horizon > 1 and horizon > longest:
+        raise ConfigError(
+            [
+                Problem(
+                    "prediction_horizon",
+                    f"{horizon:,} leaves the {name} split without a target: at most {longest:,} events follow an event "
+                    "there",
+                    fix=f"at most {longest:,}, or more events in that split" if longest else "a larger split",
+                )
+            ]
+        )
+
+
 def check_scored(split: Split, scored: Mapping[str, Scored]) -> None:
     """Check that an evaluation split has a target of each column that counts in metrics.
 
@@ -268,7 +297,8 @@ def check_scored(split: Split, scored: Mapping[str, Scored]) -> None:
             counts = part.n_targets(numbers)
             rows = rows_from(part.windows.counted[numbers], counts)
             n_before = rows - np.repeat(part.windows.first[numbers], counts)
-            truth = part.events.columns[target][rows[n_before >= rules.min_events]]
+            rows = (rows[n_before >= rules.min_events, None] + np.arange(part.horizon)).ravel()
+            truth = part.events.columns[target][rows]
             if (is_known(truth) & ~np.isin(truth, rules.left_out)).any():
                 break
         else:

@@ -116,7 +116,7 @@ def _summed(
     if size is None and sample is None:
         with precision.products(precision.decoder):
             prediction = decoder.prediction()
-        known, (truth, predicted) = batch.at_known(target, prediction.float())
+        known, (truth, predicted) = batch.at_known(target, batch.flat(prediction).float())
         return loss.sum(predicted, truth, known)
     known, (truth, vectors) = batch.at_known(target, decoder.vectors)
     at_known = replace(decoder, vectors=vectors)

@@ -1,4 +1,7 @@
-"""The sums of an evaluation, target by target and by sampling unit, and the metrics that are made of them."""
+"""The sums of an evaluation, target by target and by sampling unit, and the metrics that are made of them.
+
+Shapes: M target positions, at all steps of a horizon, H steps, U sampling units.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,8 +18,12 @@ from sequifier.dataset.batches import Split
 from sequifier.dataset.ranking.history import Rows
 from sequifier.metrics.ordering import ByLength
 from sequifier.metrics.predictions import AtPositions, ClassPredictions, Predictions, Sums, at_positions, find_metric
+from sequifier.metrics.steps import StepSums
 from sequifier.training.labels import LabelPredictions, without_each_group
 from sequifier.training.objective import Objective
+
+_AT_STEP = "loss of one step"
+"""Sums by unit of the criterion at the step that ranks."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Tally:
         self._sums = {target: Sums() for target in objective.losses}
         self._by_unit: dict[str, dict[str, Tensor]] = {target: {} for target in objective.losses}
         self._labels = {target: LabelPredictions(label) for target, label in objective.labels.items()}
+        n_steps = objective.n_steps
+        self._by_step = {target: StepSums(n_steps) for target in objective.losses} if n_steps is not None else {}
 
     def add(
         self,
@@ -54,6 +63,7 @@ class Tally:
         known: Tensor | None = None,
         n_known: int | None = None,
         length: Rows | None = None,
+        step: Tensor | None = None,
     ) -> None:
         """Add positions of a target.
 
@@ -64,6 +74,7 @@ class Tally:
             known: (M,) bool, False where a position is to be ignored; None: none is.
             n_known: number of the others.
             length: number of events of each prefix, (M,), for labels that are predicted from prefixes.
+            step: of the horizon, from 0, (M,); None without one.
         """
         if target in self._labels:
             assert isinstance(found, ClassPredictions)
@@ -74,6 +85,10 @@ class Tally:
             known, zero = known.to(device), parts["loss"].value.new_zeros(())
             parts = {name: replace(part, value=part.value.where(known, zero)) for name, part in parts.items()}
         self._sums[target].add(parts, n_known)
+        one = torch.ones_like(parts["loss"].value) if known is None else known.to(parts["loss"].value)
+        if step is not None:
+            step = step.to(device)
+            self._by_step[target].add(parts, AtPositions(one), step)
         unit, n_units = unit.to(device), len(self._split.units)
         self._add_by_unit(target, {"loss": parts["loss"]}, unit, n_units)
         ranking = self._objective.ranking
@@ -81,11 +96,13 @@ class Tally:
             if not metric.is_mean:
                 n_groups = min(n_units, BLOCKS)
                 unit, n_units = unit * n_groups // n_units, n_groups
-            ranked = {name: parts[name] for name in metric.sums if name != "loss"}
-            if (counted := metric.counts(parts)) is None:
-                one = torch.ones_like(parts["loss"].value) if known is None else known.to(parts["loss"].value)
-                counted = AtPositions(one)
-            self._add_by_unit(target, {"count": counted, **ranked}, unit, n_units)
+            ranked = {"count": metric.counts(parts) or AtPositions(one)}
+            ranked |= {name: parts[name] for name in metric.sums if name != "loss"}
+            if ranking[2] is not None:
+                assert step is not None
+                ranked |= {_AT_STEP if name == "loss" else name: parts[name] for name in metric.sums}
+                ranked = {name: part.only(step == ranking[2]) for name, part in ranked.items()}
+            self._add_by_unit(target, ranked, unit, n_units)
 
     def _add_by_unit(self, target: str, parts: Mapping[str, AtPositions], unit: Tensor, n_units: int) -> None:
         sums = self._by_unit[target]
@@ -102,6 +119,8 @@ class Tally:
             result._sums[target], result._by_unit[target] = tally._sums[target], tally._by_unit[target]
             if target in tally._labels:
                 result._labels[target] = tally._labels[target]
+            if target in tally._by_step:
+                result._by_step[target] = tally._by_step[target]
         return result
 
     def loss(self, target: str) -> float:
@@ -115,21 +134,24 @@ class Tally:
         n_targets = {target: int(split.of(target).n_known_targets(target).sum()) for target in objective.losses}
         total, orderings = 0.0, {target: found.ordering() for target, found in self._labels.items()}
         for target, sums in self._sums.items():
-            n_unknown = int(self._n_unknown(target).sum())
-            values = sums.metrics(unit=objective.scale(target).error_unit, n_unknown=n_unknown)
+            unknown, unit = self._n_unknown(target).sum(axis=0), objective.scale(target).error_unit
+            n_unknown = int(unknown.sum())
+            values = sums.metrics(unit=unit, n_unknown=n_unknown)
             if n_unknown or target in objective.candidates:
                 values["n_unknown"] = float(n_unknown)
             if (ordering := orderings.get(target)) is not None:
                 values |= ordering[0].metrics()
                 if objective.labels[target].by_length:
                     values["n_lengths_left_out"] = float(ordering[0].n_left_out)
+            if target in self._by_step:
+                values |= self._by_step[target].metrics(unit=unit, n_unknown=unknown.tolist())
             metrics |= {f"val_{target}_{name}": value for name, value in values.items()}
             total += objective.weights[target] * values["loss"]
         units = {"val_loss": self._loss_units(n_targets)}
         if objective.ranking is not None:
-            target, name = objective.ranking
+            target, name, step = objective.ranking
             if name not in ORDERING_METRICS:
-                units[objective.ranked_by] = self._ranking_units(target, name)
+                units[objective.ranked_by] = self._ranking_units(target, name, step)
             elif (ordering := orderings[target]) is not None and objective.ranked_by in metrics:
                 n_groups = min(len(split.units), BLOCKS)
                 without = without_each_group(*ordering, name, len(split.units), n_groups)
@@ -168,21 +190,28 @@ class Tally:
         return Units(sum(units.value for units in parts) + deviation, np.ones(n_units), split.units.by)
 
     def _n_unknown(self, target: str) -> NDArray[np.int64]:
-        """Return the number of unknown targets that count in metrics, by unit, (U,)."""
+        """Return the number of unknown targets that count in metrics, by unit and step, (U, H)."""
         rules = self._objective.scored.get(target)
         return self._split.of(target).n_unknown_targets(target, 1 if rules is None else rules.min_events)
 
-    def _ranking_units(self, target: str, name: str) -> Units:
-        """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions."""
+    def _ranking_units(self, target: str, name: str, step: int | None) -> Units:
+        """Return the sums of a metric by unit, or its jackknife pseudo-values if it is not a mean over positions.
+
+        Args:
+            target, name: target and metric.
+            step: of the horizon; None: all.
+        """
         metric, by = find_metric(name), self._split.units.by
         assert metric is not None
         found, unit = self._by_unit[target], self._objective.scale(target).error_unit
         count = found["count"].cpu().numpy()
         if metric.counts_unknown:
-            count = count + self._n_unknown(target)
+            count = count + self._n_unknown(target)[:, slice(None) if step is None else [step]].sum(axis=1)
         if metric.is_mean:
-            return Units((unit if metric.in_units else 1.0) * found[name].cpu().numpy(), count, by)
-        whole, n_targets = {each: self._sums[target].by_name[each].cpu() for each in metric.sums}, int(count.sum())
+            of_metric = found[_AT_STEP if name == "loss" and step is not None else name]
+            return Units((unit if metric.in_units else 1.0) * of_metric.cpu().numpy(), count, by)
+        sums = self._sums[target].by_name if step is None else self._by_step[target].at(name, step)
+        whole, n_targets = {each: sums[each].cpu() for each in metric.sums}, int(count.sum())
         value = metric.of(whole, n_targets, unit=unit)
         without = np.full(len(count), value)
         for group in np.flatnonzero((count > 0) & (count < count.sum())):

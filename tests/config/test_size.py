@@ -5,7 +5,7 @@ import pytest
 from sequifier.config.architecture import Architecture, Target
 from sequifier.config.size import parameter_count
 from sequifier.model.build import build_model
-from tests.support.shapes import NORMALIZED, TIED, pairwise, small
+from tests.support.shapes import HORIZONS, NORMALIZED, TIED, pairwise, small
 
 MORE_SHAPES = [
     small(num_layers=5, dim_feedforward=7, seq_length=13),
@@ -15,6 +15,6 @@ MORE_SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED, *MORE_SHAPES])
+@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED, *HORIZONS, *MORE_SHAPES])
 def test_the_parameter_count_is_torchs(shape: Architecture) -> None:
     assert parameter_count(shape) == sum(weight.numel() for weight in build_model(shape).parameters())

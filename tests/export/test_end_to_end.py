@@ -26,7 +26,7 @@ from sequifier.export.raw_columns import RawColumn, raw_columns
 from sequifier.preprocess.encode import encode_categories, encode_reals
 from tests.support.graphs import Arrays, run_graph
 from tests.support.rounding import rounding
-from tests.support.shapes import NORMALIZED, TIED, describe, lively, pairwise, small
+from tests.support.shapes import HORIZONS, NORMALIZED, TIED, describe, lively, pairwise, small
 
 COLUMNS = {
     "kind": RawColumn(np.str_, ("a b", "for", "größer", "in", "", "事")),
@@ -100,7 +100,7 @@ def test_raw_values_give_what_encoding_and_the_first_graph_give(n_events: list[i
             np.testing.assert_allclose(ours[value], units, rtol=rounding(16), atol=rounding(256) * column.scale.std)
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED], ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED, *HORIZONS], ids=describe)
 def test_every_option_passes_the_checker_and_the_comparison(shape: Architecture, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     parity = export_end_to_end(path, shape, lively(shape), COLUMNS, properties={}, seed=0)

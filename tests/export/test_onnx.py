@@ -20,7 +20,7 @@ from sequifier.export.parity import TOLERANCE, open_session
 from sequifier.model.transformer import Transformer
 from tests.support.graphs import Arrays, feed_of, run_graph
 from tests.support.rounding import rounding
-from tests.support.shapes import NORMALIZED, TIED, describe, lively, pairwise, small, windows
+from tests.support.shapes import HORIZONS, NORMALIZED, TIED, describe, lively, pairwise, small, windows
 
 NO_PROPERTIES: dict[str, str] = {}
 
@@ -41,7 +41,7 @@ def torch_predictions(
     return model.predict(hidden[:, -shape.prediction_length :], scales=model.window_scales(reals, is_event))
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED], ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED, *HORIZONS], ids=describe)
 def test_every_option_computes_what_torch_does(shape: Architecture) -> None:
     model, n_events = lively(shape), [8, 3, 5, 8]
     outputs = run(build_graph(shape, model.state_dict(), metadata_props=NO_PROPERTIES), shape, n_events)
@@ -54,7 +54,7 @@ def test_every_option_computes_what_torch_does(shape: Architecture) -> None:
     assert np.array_equal(outputs["kind_id"], expected["kind"].argmax(-1).numpy() + 1)
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED], ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED, *HORIZONS], ids=describe)
 def test_every_option_passes_the_checker_and_the_comparison(shape: Architecture, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     parity = export_onnx(path, shape, lively(shape), properties=NO_PROPERTIES, seed=0)
@@ -62,7 +62,7 @@ def test_every_option_passes_the_checker_and_the_comparison(shape: Architecture,
     assert parity.largest_difference < TOLERANCE / 10
 
 
-@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED], ids=describe)
+@pytest.mark.parametrize("shape", [*pairwise(), *TIED, *NORMALIZED, *HORIZONS], ids=describe)
 def test_initializers_are_the_weights_by_name_and_value(shape: Architecture) -> None:
     weights = lively(shape).state_dict()
     graph = build_graph(shape, weights, metadata_props=NO_PROPERTIES).graph

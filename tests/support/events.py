@@ -72,10 +72,12 @@ def kinds_and_sizes(n_events: int, *, n_classes: int = 5, seed: int = 0) -> Colu
 
 
 def make_windows(
-    events: Events, seq_length: int, stride: int, *, evaluation: bool, only_last: bool = False
+    events: Events, seq_length: int, stride: int, *, evaluation: bool, only_last: bool = False, horizon: int = 1
 ) -> WindowIndex:
     windows = evaluation_windows if evaluation else training_windows
-    return windows(events.offsets, events.n_context, seq_length=seq_length, stride=stride, only_last=only_last)
+    return windows(
+        events.offsets, events.n_context, seq_length=seq_length, stride=stride, only_last=only_last, horizon=horizon
+    )
 
 
 def make_split(

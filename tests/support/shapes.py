@@ -93,6 +93,9 @@ NORMALIZED = [
 ]
 """Architectures with windows that are normalized: of one target, of both real columns in another order."""
 
+HORIZONS = [small(horizon=3), small(horizon=2, window_normalization="mean_std", positional_encoding="learned")]
+"""Architectures that predict several steps ahead."""
+
 
 def describe(architecture: Architecture) -> str:
     """Return the id of a test of this architecture."""

@@ -34,13 +34,13 @@ def events_of(sizes: list[int], *, seed: int = 0, context: int = 0) -> Events:
     return make_events(sizes, columns, n_context=context)
 
 
-def split_of(events: Events, *, seq_length: int, evaluation: bool, picks: bool = True) -> Split:
+def split_of(events: Events, *, seq_length: int, evaluation: bool, picks: bool = True, horizon: int = 1) -> Split:
     stride = max(seq_length // 2, 1) if evaluation else seq_length
-    windows = make_windows(events, seq_length, stride, evaluation=evaluation)
+    windows = make_windows(events, seq_length, stride, evaluation=evaluation, horizon=horizon)
     return make_split(events, windows, seq_length, picks=picks)
 
 
-def model_of(seq_length: int, *, dropout: float = 0.0) -> Transformer:
+def model_of(seq_length: int, *, dropout: float = 0.0, horizon: int = 1) -> Transformer:
     shape = small(
         categorical=(("kind", N_CLASSES),),
         real=("size",),
@@ -53,12 +53,14 @@ def model_of(seq_length: int, *, dropout: float = 0.0) -> Transformer:
         num_layers=1,
         dim_feedforward=16,
         dropout=dropout,
+        horizon=horizon,
     )
     return build_model(shape, torch.Generator().manual_seed(5))
 
 
-def objective_of(weights: dict[str, float] | None = None) -> Objective:
-    return Objective(build_losses(TARGETS, {}), weights or {"kind": 1.0, "size": 1.0}, {"size": Scale(std=2.0)})
+def objective_of(weights: dict[str, float] | None = None, **fields: Any) -> Objective:
+    weights = weights or {"kind": 1.0, "size": 1.0}
+    return Objective(build_losses(TARGETS, {}), weights, {"size": Scale(std=2.0)}, **fields)
 
 
 def config_of(**training: Any) -> TrainConfig:

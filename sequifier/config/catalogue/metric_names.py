@@ -16,6 +16,10 @@ from sequifier.errors import Problem, did_you_mean
 
 CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1", "calibration_error")
 REAL_METRICS = ("loss", "mae", "rmse")
+STANDARDISED_METRICS = ("mae_standardised", "mse_standardised")
+"""Further metrics of a real target in a run with a horizon: of errors in standard deviations of the training values."""
+WITHOUT_STEPS = frozenset({"macro_f1", "calibration_error"})
+"""Metrics that a run with a horizon has for all steps together only."""
 ORDERING_METRICS = ("auc", "average_precision")
 """Metrics that compare the sequences of a split with each other."""
 MOST_ORDERED = 100
@@ -56,7 +60,19 @@ SAMPLER_SCORES: Mapping[str, SamplerScore] = {
 
 def higher_is_better(metric: str) -> bool:
     """Whether a validation metric is better when it is higher: `val_item_accuracy` is."""
+    metric, _ = split_step(metric)
     return metric.endswith(tuple(f"_{name}" for name in HIGHER_IS_BETTER)) or _of_ranking(metric) is not None
+
+
+def step_name(metric: str, step: int) -> str:
+    """The name of a metric at one step of a horizon, from 1: `mae_step_3`."""
+    return f"{metric}_step_{step}"
+
+
+def split_step(metric: str) -> tuple[str, int | None]:
+    """The metric and the step of `val_price_mae_step_3`; the step is None where the name has none."""
+    found = re.fullmatch(r"(.+)_step_([1-9][0-9]*)", metric)
+    return (metric, None) if found is None else (found[1], int(found[2]))
 
 
 def ranking_metrics(cutoffs: Iterable[int]) -> list[str]:
@@ -75,12 +91,15 @@ def _of_ranking(metric: str) -> re.Match[str] | None:
     return re.fullmatch(rf"val_(.+)_(?:{'|'.join(RANKING_METRICS)})_([1-9][0-9]*)", metric)
 
 
-def metric_names(kinds: Mapping[str, str], ranking: Mapping[str, Ranking] = MappingProxyType({})) -> list[str]:
+def metric_names(
+    kinds: Mapping[str, str], ranking: Mapping[str, Ranking] = MappingProxyType({}), *, n_steps: int | None = None
+) -> list[str]:
     """`val_loss`, then `val_<target>_<metric>` of each target.
 
     Args:
         kinds: target -> "categorical", "real", or "label" for a categorical one that belongs to the whole sequence.
         ranking: of targets.
+        n_steps: number of steps that have metrics of their own; None: the run has no horizon.
     """
     of_kind = {"categorical": CATEGORICAL_METRICS, "real": REAL_METRICS, "label": LABEL_METRICS}
     names = ["val_loss"]
@@ -89,6 +108,11 @@ def metric_names(kinds: Mapping[str, str], ranking: Mapping[str, Ranking] = Mapp
         names += [f"val_{target}_{metric}" for metric in metrics]
         if target in ranking:
             names += [f"val_{target}_{metric}" for metric in ranking_metrics(ranking[target].k)]
+        if n_steps is not None:
+            standardised = STANDARDISED_METRICS if kind == "real" else ()
+            names += [f"val_{target}_{metric}" for metric in standardised]
+            by_step = [metric for metric in (*metrics, *standardised) if metric not in WITHOUT_STEPS]
+            names += [f"val_{target}_{step_name(name, step + 1)}" for name in by_step for step in range(n_steps)]
     return names
 
 
@@ -99,6 +123,7 @@ def metric_problems(
     ranking: Mapping[str, Ranking] = MappingProxyType({}),
     *,
     may_be_sampled: bool = False,
+    n_steps: int | None = None,
 ) -> Iterator[Problem]:
     """Problems of a config's metric and direction for these targets.
 
@@ -108,8 +133,9 @@ def metric_problems(
         kinds: as of `metric_names`.
         ranking: of targets.
         may_be_sampled: the user accepts a metric among sampled candidates.
+        n_steps: as of `metric_names`.
     """
-    known = metric_names(kinds, ranking)
+    known = metric_names(kinds, ranking, n_steps=n_steps)
     ranked = _of_ranking(metric)
     if metric not in known:
         fix = did_you_mean(metric, known)

@@ -3,7 +3,9 @@
 Columns in order: sequenceId, itemPosition, isContext, then the features: categories as Int32 ids (0 is unknown), reals
 as Float32 z = (x - mean) / std. Rows are sorted by (sequenceId, itemPosition). A sequence of a later split starts with
 events of earlier splits, marked as context. The last row of a sequence may be its END (`end_event` of preprocess): the
-class END in some columns, and no value in the others (id -1, or NaN). It is never an input.
+class END in some columns, and no value in the others (id -1, or NaN). It is never an input. With `observation`, the
+first row of a sequence is START, which is an input and never a target: unknown or the mean but in columns of its time.
+The last row then is the end of observation, without a value in any feature.
 Shapes: N rows of a split, S its sequences.
 """
 
@@ -37,7 +39,7 @@ class Events:
         sequence_ids: (S,) int64, or str in an object array.
         offsets: (S + 1,) int64; sequence s has the rows offsets[s] : offsets[s + 1].
         n_context: (S,) int64, number of context rows at the start of each sequence.
-        positions: (N,) int64 or datetime64.
+        positions: (N,) int64, float64 or datetime64.
         columns: feature -> (N,) int32 ids or float32 z.
     """
 
@@ -65,8 +67,20 @@ def ends_with_end(events: Events, end_ids: Mapping[str, int]) -> NDArray[np.bool
         return np.zeros(len(events.sequence_ids), dtype=np.bool_)
     column, values = next(iter(events.columns.items()))
     last = values[events.offsets[1:] - 1]
-    is_end: NDArray[np.bool_] = last == end_ids[column] if column in end_ids else ~is_known(last) & (last != 0)
+    is_end: NDArray[np.bool_] = last == end_ids[column] if column in end_ids else _have_no_value(last)
     return is_end
+
+
+def without_observed_ends(events: Events) -> Events:
+    """Return events without the rows for the end of observation; they have any feature."""
+    values = next(iter(events.columns.values()))
+    return without_ends(events, _have_no_value(values[events.offsets[1:] - 1]))
+
+
+def _have_no_value(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether entries have no value, which is less than an unknown class."""
+    have_none: NDArray[np.bool_] = ~is_known(values) & (values != 0)
+    return have_none
 
 
 def without_ends(events: Events, has_end: NDArray[np.bool_]) -> Events:

@@ -166,7 +166,7 @@ def _type_of(ids: Mapping[str, int]) -> Any:
 
 def _position_type(dtype: "np.dtype[Any]") -> Any:
     if dtype.kind != "M":
-        return "Int64"
+        return "Float64" if dtype.kind == "f" else "Int64"
     unit = np.datetime_data(dtype)[0]
     return "Date" if unit == "D" else f"Datetime({unit})"
 

@@ -101,10 +101,10 @@ def spans(dates: "pl.Series", positions: "pl.Series | None", offsets: Array, fea
     """Return the seconds from or to each date, (N,) Float64.
 
     Args:
-        dates: (N,) instants of the column.
+        dates: (N,) instants of the column, Int64; or Float64 seconds.
         positions: (N,) instants of the events, for `until`; None: not needed.
         offsets: (S + 1,) sequence s has the rows offsets[s] : offsets[s + 1].
-        feature: gap, since_first, remaining or until.
+        feature: gap, since_first, since_start (where the first row is the start), remaining or until.
     """
     import polars as pl
 
@@ -114,7 +114,7 @@ def spans(dates: "pl.Series", positions: "pl.Series | None", offsets: Array, fea
             rows = np.arange(offsets[-1]) - 1
             rows[offsets[:-1]] += 1  # a first event has no gap
             found = dates - dates.gather(pl.Series(rows))
-        case "since_first":
+        case "since_first" | "since_start":
             found = dates - dates.gather(pl.Series(np.repeat(offsets[:-1], n_rows)))
         case "remaining":
             found = dates.gather(pl.Series(np.repeat(offsets[1:] - 1, n_rows))) - dates
@@ -123,6 +123,8 @@ def spans(dates: "pl.Series", positions: "pl.Series | None", offsets: Array, fea
             found = dates - positions
         case _:
             raise ValueError(f"{feature!r} is no span of time")
+    if found.dtype == pl.Float64:
+        return found
     # Polars would multiply by the rounded 1e-6.
     return pl.Series(found.to_numpy() / MICROSECONDS, nan_to_null=True)
 

@@ -85,7 +85,7 @@ class SequifierMetadata(TimeRules):
     sequence_column: str  # names in the raw data; stored splits call them sequenceId and itemPosition
     position_column: str
     sequence_type: Literal["Int64", "String"]
-    position_type: Literal["Int64", "Date", "Datetime(us)", "Datetime(ns)"]
+    position_type: Literal["Int64", "Float64", "Date", "Datetime(us)", "Datetime(ns)"]
     seq_length: int = Field(ge=1)  # events
     stride_by_split: list[int]  # events
     subsequence_start_mode: Literal["distribute", "exact"]
@@ -225,6 +225,7 @@ def data_fingerprint(
     sequence_columns: Sequence[str] = (),
     transforms: Mapping[str, str] | None = None,
     time_unit: TimeUnit = "seconds",
+    time_resolution: float | None = None,
 ) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of all data that a model's weights or metrics depend on."""
     content: dict[str, Any] = {
@@ -239,6 +240,8 @@ def data_fingerprint(
         content["sequence_columns"] = list(sequence_columns)
     if time_unit != TimeRules().time_unit:
         content["time_unit"] = time_unit
+    if time_resolution is not None:  # the likelihood of a gap of 0
+        content["time_resolution"] = time_resolution
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -370,6 +373,7 @@ def read_metadata(path: Path) -> Metadata:
         metadata.sequence_columns,
         metadata.sequifier.reading.transforms,
         metadata.sequifier.time_unit,
+        metadata.sequifier.time_resolution,
     )
     if found != metadata.fingerprint:
         raise DataError(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator
 
 from sequifier.config.base import list_of_one
+from sequifier.config.observation import Observation
 from sequifier.config.preprocess_fields import (
     CHAR,
     SMALLEST_CONTEXT,
@@ -42,6 +43,8 @@ class PreprocessConfig(PreprocessFields):
         "time_features",
         "time_zone",
         "time_unit",
+        "observation",
+        "time_resolution",
         "split_order",
         "split_overlap",
     )
@@ -92,12 +95,54 @@ class PreprocessConfig(PreprocessFields):
             )
         if isinstance(features, dict) and {"time", position} <= features.keys() and position != "time":
             raise ValueError(f"the columns of 'time' would have the names of those of the positions ({position})")
+        for column, some in features.items() if isinstance(features, dict) else ():
+            if "since_start" in some and column != position:
+                raise ValueError(f"{column!r}: since_start is the time of the events themselves; write since_first")
         for column in info.data.get("selected_columns") or ():
             if isinstance(features, dict) and column in features and column != position:
                 raise ValueError(
                     f"{column!r} is in selected_columns too, but dates are no feature themselves; leave it out there"
                 )
         return features
+
+    @field_validator("observation")
+    @classmethod
+    def _observes_times(cls, observation: Observation | None, info: ValidationInfo) -> Observation | None:
+        features = info.data.get("time_features") or []
+        of_position = features.get(info.data.get("position_column")) if isinstance(features, dict) else features
+        has_start = observation is not None and observation.start is not None
+        if "since_start" in (of_position or ()) and not has_start:
+            raise ValueError("time_features has since_start, the time since the start of observation; set start")
+        if observation is None:
+            return observation
+        if observation.start is None and observation.end is None:
+            raise ValueError("it has neither start nor end; set one of them, or leave it out")
+        if has_start and "since_first" in (of_position or ()):
+            raise ValueError("with a start, sequences begin there: write since_start instead of since_first")
+        if observation.end is not None and "gap" not in (of_position or ()):
+            raise ValueError("end adds a term to the likelihood of time_gap; add gap to time_features")
+        table = info.data.get("sequence_table")
+        if table is not None and table.as_of is not None:
+            raise ValueError("sequence_table.as_of cuts sequences at its moments; leave one of them out")
+        if observation.end is not None and info.data.get("end_event"):
+            raise ValueError(
+                "end_event says that a sequence is over after its last event, end that it is observed for longer; "
+                "leave one of them out"
+            )
+        for column in observation.columns:
+            for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns"):
+                if column in (info.data.get(name), *(info.data.get(name) or ())):
+                    raise ValueError(f"{column!r} is in {name} too, but it is no feature or key; leave it out there")
+        return observation
+
+    @field_validator("time_resolution")
+    @classmethod
+    def _is_of_gaps(cls, resolution: float | None, info: ValidationInfo) -> float | None:
+        features = info.data.get("time_features") or []
+        of_position = features.get(info.data.get("position_column")) if isinstance(features, dict) else features
+        if resolution is not None and "gap" not in (of_position or ()):
+            raise ValueError(f"{resolution:g} is the precision of time_gap; add gap to time_features, or leave it out")
+        return resolution
 
     @field_validator("position_column")
     @classmethod
@@ -180,6 +225,18 @@ class PreprocessConfig(PreprocessFields):
             )
         return method
 
+    @field_validator("split_method", "split_overlap")
+    @classmethod
+    def _observes_whole_sequences(cls, value: str, info: ValidationInfo) -> str:
+        cuts = value == "cut" if info.field_name == "split_overlap" else value not in WHOLE_SEQUENCES
+        if cuts and info.data.get("observation") is not None:
+            whole = "keep or drop" if info.field_name == "split_overlap" else "between_sequence or given"
+            raise ValueError(
+                f"{value} cuts sequences, but observation is about whole ones, from their start to their end; set "
+                f"{whole}"
+            )
+        return value
+
     @field_validator("split_order", "split_overlap", "split_events", "split_at", "split_column", "validation_fraction")
     @classmethod
     def _is_for_the_method(cls, value: Any, info: ValidationInfo) -> Any:
@@ -219,6 +276,16 @@ class PreprocessConfig(PreprocessFields):
             )
             raise ValueError(f"{strides} has {len(strides)} entries, {has}; give one per split")
         return strides
+
+    @property
+    def has_start(self) -> bool:
+        """Whether each sequence begins with START."""
+        return self.observation is not None and self.observation.start is not None
+
+    @property
+    def has_end(self) -> bool:
+        """Whether sequences are observed until after their last event."""
+        return self.observation is not None and self.observation.end is not None
 
     def strides(self, n_splits: int) -> list[int]:
         """Return the stride of each split, in events."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictFloat, StrictInt
 
 from sequifier.config.base import NO_UNIT, DistinctColumns, DistinctNames, ProjectConfig, about
+from sequifier.config.observation import Observation
 from sequifier.config.sequence_table import SequenceTable
 from sequifier.config.time_features import TimeFeatures, TimeUnit, TimeZone
 
@@ -102,7 +103,7 @@ class PreprocessFields(ProjectConfig):
     position_column: str = Field(
         "itemPosition",
         min_length=1,
-        description="Column that orders the events of a sequence: integers, dates or datetimes.",
+        description="Column that orders the events of a sequence: dates, datetimes, integers or other numbers.",
         json_schema_extra=about(
             interacts="sequence_column, which must be another column",
             change="when the column has another name in your table",
@@ -162,13 +163,14 @@ class PreprocessFields(ProjectConfig):
     time_features: TimeFeatures | dict[str, TimeFeatures] = Field(
         default_factory=list,
         description="Columns to compute from dates, stored after selected_columns. From position_column: `gap` "
-        "(`time_gap`: seconds since the event before), `since_first`, `hour` (0 to 23), `weekday` (Monday is 0), "
-        "`day`, `month`, and `remaining` (seconds until the last event of the sequence; a target only). A map by "
-        "column computes the same from other dates, and `until` (`due_date_until`: seconds from the event, negative "
-        "for the past): `{date: [gap, hour], due_date: [until]}`.",
+        "(`time_gap`: seconds since the event before), `since_first`, `since_start` (of observation), `hour` (0 to "
+        "23), `weekday` (Monday is 0), `day`, `month`, and `remaining` (seconds until the last event of the sequence; "
+        "a target only). A map by column computes the same from other dates, and `until` (`due_date_until`: seconds "
+        "from the event, negative for the past): `{date: [gap, hour], due_date: [until]}`. Positions that are numbers "
+        "have the features that are spans of time; they are multiples of time_unit.",
         json_schema_extra=about(
-            interacts="position_column, which must have dates; time_zone, time_unit; a column in the map is no feature "
-            "itself",
+            interacts="position_column, which has dates, or times as numbers; time_zone, time_unit, observation; a "
+            "column in the map is no feature itself",
             change="when the time between events or the time of day matters, or is to be predicted",
             synonyms="date_features datetime_features calendar_features time_delta timedelta inter_event_time",
         ),
@@ -186,12 +188,40 @@ class PreprocessFields(ProjectConfig):
     )
     time_unit: TimeUnit = Field(
         "seconds",
-        description="Unit in which times are predicted and errors of them are reported.",
+        description="Unit in which times are predicted and errors of them are reported, and of positions that are "
+        "numbers. `none`: such positions have no unit.",
         json_schema_extra=about(
             unit=NO_UNIT,
-            interacts="time_features: gap, since_first, remaining and until, as targets",
-            change="to days when gaps are days",
+            interacts="time_features: gap, since_first, since_start, remaining and until, as targets; position_column",
+            change="to days when gaps are days, to none when positions are times without a unit",
             synonyms="unit",
+        ),
+    )
+    observation: Observation | None = Field(
+        None,
+        validate_default=True,
+        description="From when and until when the events of a sequence are observed: `{start: 0, end: t_end}`, each a "
+        "number or the column that has it (not a feature). With a start, each sequence begins with an event START, "
+        "from which its first event is predicted. With an end, the time after the last event counts in the "
+        "likelihood of `time_gap`. Events of a sequence may have equal positions: they keep the order of the table.",
+        json_schema_extra=about(
+            interacts="position_column and time_features (gap, since_start); split_method, which must keep sequences "
+            "whole (between_sequence or given)",
+            change="when events are a process in time: arrivals, failures, visits, clicks",
+            synonyms="observation_window observation_period censoring point_process hawkes survival",
+        ),
+    )
+    time_resolution: float | None = Field(
+        None,
+        gt=0,
+        description="Precision of positions: events with equal positions are less than this apart, so a gap of 0 "
+        "counts as the probability of a smaller gap in the likelihood of `time_gap`; null: the smallest positive gap "
+        "of the first split.",
+        json_schema_extra=about(
+            unit="time_unit",
+            interacts="observation and time_features: gap; distribution of train",
+            change="to 1 when times are rounded to whole units",
+            synonyms="resolution precision granularity rounding",
         ),
     )
     split_ratios: list[Ratio] = Field(
@@ -210,6 +240,7 @@ class PreprocessFields(ProjectConfig):
     )
     split_method: SplitMethod = Field(
         "within_sequence",
+        validate_default=True,
         description="How events are assigned to splits. `within_sequence`: every sequence is cut by position, in the "
         "order of the ratios; `between_sequence`: each split gets whole sequences, in split_order; "
         "`last_events`: the last events of each sequence are for validation and test (leave-one-out); `cutoff`: the "
@@ -262,12 +293,12 @@ class PreprocessFields(ProjectConfig):
             synonyms="leave_one_out leave_n_out loo n_last",
         ),
     )
-    split_at: list[StrictInt | str] | None = Field(
+    split_at: list[StrictInt | StrictFloat | str] | None = Field(
         None,
         min_length=1,
         max_length=3,
         validate_default=True,
-        description="Positions at which splits begin, for split_method cutoff: integers, or dates like 2013-09-01. "
+        description="Positions at which splits begin, for split_method cutoff: numbers, or dates like 2013-09-01. "
         "`[a, b]`: events before a train, those from a on validate, those from b on test; `[a]`: no test split; "
         "`[a, b, c]`: events from c on are in no split.",
         json_schema_extra=about(

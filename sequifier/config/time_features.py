@@ -9,12 +9,13 @@ from pydantic import AfterValidator
 from sequifier.config.base import each_once
 from sequifier.errors import did_you_mean
 
-TimeFeature = Literal["gap", "since_first", "remaining", "until", "hour", "weekday", "day", "month"]
-TimeUnit = Literal["seconds", "minutes", "hours", "days"]
+TimeFeature = Literal["gap", "since_first", "since_start", "remaining", "until", "hour", "weekday", "day", "month"]
+TimeUnit = Literal["seconds", "minutes", "hours", "days", "none"]
 
 SPANS: Mapping[TimeFeature, Literal["log1p", "asinh"]] = {
     "gap": "log1p",
     "since_first": "log1p",
+    "since_start": "log1p",
     "remaining": "log1p",
     "until": "asinh",
 }
@@ -28,7 +29,7 @@ CALENDAR: Mapping[TimeFeature, range] = {
 }
 """Features of the local calendar, with all their categories."""
 
-SECONDS: Mapping[TimeUnit, int] = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+SECONDS: Mapping[TimeUnit, int] = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "none": 1}
 
 
 TimeFeatures = Annotated[list[TimeFeature], AfterValidator(each_once)]

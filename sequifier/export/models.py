@@ -112,7 +112,7 @@ def export_models(
             architecture,
             vocabularies={column: metadata.categories(column) for column in metadata.categorical_columns},
             statistics=metadata.selected_columns_statistics,
-            data=metadata.sequifier.model_dump(exclude={"column_hashes", "reading"}),
+            data=metadata.sequifier.model_dump(exclude={"column_hashes", "reading", *metadata.sequifier.unused_keys}),
             config=config.model_dump(mode="json"),
             metrics={"epoch": version.epoch, **finite(version.metrics)},
             reading=metadata.sequifier.reading,

@@ -1,8 +1,9 @@
 """The dates that a model takes in place of the columns computed from them, and these columns, computed here from them.
 
-Dates are int64 microseconds since 1970 in UTC. Positions are the inputs `position`, `previous_position` and
-`first_position`; another column of dates has its own name, and the other two where a column needs them. The exported
-graph (`time_nodes.py`) is compared with this code, and tests compare both with `preprocess`.
+Dates are int64 microseconds since 1970 in UTC; positions that are numbers are float64. Positions are the inputs
+`position`, `previous_position` and `first_position`; another column of dates has its own name, and the other two where
+a column needs them. The exported graph (`time_nodes.py`) is compared with this code, and tests compare both with
+`preprocess`.
 Shapes: N windows, T steps of the window.
 """
 
@@ -30,7 +31,7 @@ def previous_input(column: str) -> str:
 
 
 def first_input(column: str) -> str:
-    """Return the name of the input with the date of the sequence's first event."""
+    """Return the name of the input with the date of the sequence's first event, START where it has one."""
     return f"first_{date_input(column)}"
 
 
@@ -51,7 +52,7 @@ def date_inputs(rules: TimeRules) -> dict[str, bool]:
         found[date_input(column)] = True
         if column == POSITION or "gap" in features:
             found[previous_input(column)] = False
-        if column == POSITION or "since_first" in features:
+        if column == POSITION or features & {"since_first", "since_start"}:
             found[first_input(column)] = False
     return found
 
@@ -73,21 +74,28 @@ def computed_columns(given: Mapping[str, Array], n_events: Array, rules: TimeRul
         n_events: (N,) how many of the last steps are events.
         rules: the columns to compute.
     """
-    return {name: _computed(column, given, n_events, rules.time_zone) for name, column in rules.derived.items()}
+    return {name: _computed(column, given, n_events, rules) for name, column in rules.derived.items()}
 
 
-def _computed(column: DerivedColumn, given: Mapping[str, Array], n_events: Array, zone: str | None) -> Array:
+def are_numbers(column: str, rules: TimeRules) -> bool:
+    """Return whether a column of dates has numbers instead."""
+    return column == POSITION and rules.positions_are == "numbers"
+
+
+def _computed(column: DerivedColumn, given: Mapping[str, Array], n_events: Array, rules: TimeRules) -> Array:
     import polars as pl
 
     dates = given[date_input(column.date_column)]
     if not column.is_span:
         known = _are_known(dates)
-        values = local_calendar(pl.Series(np.where(known, dates, 0).ravel()), column.feature, zone).to_numpy()
+        values = local_calendar(
+            pl.Series(np.where(known, dates, 0).ravel()), column.feature, rules.time_zone
+        ).to_numpy()
         return np.where(known, values.reshape(dates.shape), NO_INTEGER)
     match column.feature:
         case "gap":
             others = np.concatenate([dates[:, :1], dates[:, :-1]], axis=1)
-        case "since_first":
+        case "since_first" | "since_start":
             others = dates.copy()
         case _:
             others = given[date_input(POSITION)]
@@ -95,15 +103,20 @@ def _computed(column: DerivedColumn, given: Mapping[str, Array], n_events: Array
         start = dates.shape[1] - count
         if column.feature == "gap":  # of the sequence's first event it is 0
             others[row, start] = dates[row, start] if start else given[previous_input(column.date_column)][row]
-        if column.feature == "since_first":
+        if column.feature in ("since_first", "since_start"):
             others[row] = dates[row, start] if start else given[first_input(column.date_column)][row]
     known = _are_known(dates) & _are_known(others)
-    seconds = (np.where(known, dates, 0) - np.where(known, others, 0)) / MICROSECONDS
+    span = np.where(known, dates, 0) - np.where(known, others, 0)
+    is_number = are_numbers(column.date_column, rules)
+    seconds = span * float(rules.seconds_per_position) if is_number else span / MICROSECONDS
     return np.where(known, seconds, np.nan)
 
 
 def _are_known(dates: Array) -> Array:
-    found: Array = (dates >= FIRST_INSTANT) & (dates < INSTANTS_END)
+    if dates.dtype.kind == "f":
+        found: Array = np.isfinite(dates)
+        return found
+    found = (dates >= FIRST_INSTANT) & (dates < INSTANTS_END)
     return found
 
 
@@ -115,7 +128,7 @@ def random_dates(n_events: Array, steps: int, rules: TimeRules, draw: np.random.
         longest = 10.0 ** draw.integers(0, 9, (N, 1))  # seconds: from one to 30 years
         gaps = (draw.random((N, steps + 2)) * longest * MICROSECONDS).astype(np.int64)
         dates = draw.integers(FIRST_INSTANT - 400 * _DAY, INSTANTS_END, (N, 1)) + np.cumsum(gaps, axis=1)
-        given = {
+        given: dict[str, Array] = {
             first_input(column): dates[:, 0],
             previous_input(column): dates[:, 1],
             date_input(column): dates[:, 2:].copy(),
@@ -125,5 +138,7 @@ def random_dates(n_events: Array, steps: int, rules: TimeRules, draw: np.random.
         # Where a window holds the whole history, what was before it does not count.
         for name in (first_input(column), previous_input(column)):
             given[name] = np.where(n_events < steps, draw.integers(NO_INTEGER, -NO_INTEGER - 1, N), given[name])
+        if are_numbers(column, rules):
+            given = {name: values / MICROSECONDS for name, values in given.items()}
         found |= {name: given[name] for name in date_inputs(rules) if name in given}
     return found

@@ -1,6 +1,6 @@
 """Time features as ONNX nodes: instants -> seconds between events, and parts of the local calendar.
 
-As `raw_times.py` computes them. All arithmetic is in int64, so it is exact.
+As `raw_times.py` computes them. All arithmetic on dates is in int64, so it is exact.
 Shapes: N batch, T steps of the window, K offsets of a time zone.
 """
 
@@ -16,7 +16,7 @@ from sequifier.artifacts.time_rules import DerivedColumn, TimeRules
 from sequifier.config.time_features import TimeFeature
 from sequifier.export.graph import GraphWriter
 from sequifier.export.raw_columns import NO_INTEGER
-from sequifier.export.raw_times import date_input, date_inputs, first_input, previous_input
+from sequifier.export.raw_times import are_numbers, date_input, date_inputs, first_input, previous_input
 from sequifier.model.graph import Value
 
 _HOUR = 3600 * MICROSECONDS
@@ -27,8 +27,9 @@ _CELL = 32 * _DAY
 
 def write_dates(writer: GraphWriter, rules: TimeRules, steps: int) -> dict[str, Value]:
     """Declare the inputs with dates; returns them by name."""
+    of_numbers = {f(POSITION) for f in (date_input, previous_input, first_input) if are_numbers(POSITION, rules)}
     return {
-        name: writer.input(name, np.int64, *([steps] if is_of_window else []))
+        name: writer.input(name, np.float64 if name in of_numbers else np.int64, *([steps] if is_of_window else []))
         for name, is_of_window in date_inputs(rules).items()
     }
 
@@ -51,6 +52,10 @@ def write_computed_columns(
     local: dict[str, Value] = {}  # by column of dates
     found = {}
     for name, column in rules.derived.items():
+        if are_numbers(column.date_column, rules):
+            here, other = dates[date_input(column.date_column)], nodes.other(column, dates)
+            found[name] = nodes.scaled(here, other, rules.seconds_per_position)
+            continue
         here, is_known = nodes.instants(dates[date_input(column.date_column)])
         if column.is_span:
             found[name] = nodes.seconds((here, is_known), nodes.instants(nodes.other(column, dates)))
@@ -96,7 +101,7 @@ class _TimeNodes:
         match column.feature:
             case "gap":
                 return self._previous(dates[date_input(date)], self._of_sequence(dates[previous_input(date)]))
-            case "since_first":
+            case "since_first" | "since_start":
                 return self._first(dates[date_input(date)], self._of_sequence(dates[first_input(date)]))
             case "until":
                 return dates[date_input(POSITION)]
@@ -125,6 +130,14 @@ class _TimeNodes:
         seconds = add("Div", span, self._writer.constant(np.array(MICROSECONDS, np.float64)))
         unknown = self._writer.constant(np.array(np.nan, np.float64))
         return add("Where", add("And", here[1], other[1]), seconds, unknown)
+
+    def scaled(self, here: Value, other: Value, seconds: int) -> Value:
+        """Add the seconds between numbers, each of so many seconds, (N, T) double; NaN where one is not finite."""
+        add = self._writer.add
+        # Infinity less infinity is NaN, and a number less infinity is infinite.
+        span = add("Mul", add("Sub", here, other), self._writer.constant(np.array(seconds, np.float64)))
+        unknown = self._writer.constant(np.array(np.nan, np.float64))
+        return add("Where", add("IsInf", span), unknown, span)
 
     def local(self, instants: Value, zone: str | None) -> Value:
         """Add the local times of instants, as microseconds since 1970 on a clock of the zone."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sequifier.artifacts.column_hashes import ColumnHashes, check_hashes
 from sequifier.artifacts.event_parts import read_event_parts
-from sequifier.artifacts.events import Events, ends_with_end, without_ends
+from sequifier.artifacts.events import Events, ends_with_end, without_ends, without_observed_ends
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
@@ -50,10 +50,12 @@ class Reader:
         """
         hashes = ColumnHashes() if self.source.hashes is not None else None
         waiting: tuple[int, Events] | None = None
+        observes_ends = self.source.observes_ends(self.file)
         for number, events in self._read():
-            self._check_ids(events, self.source.files[number])
             if hashes is not None:
                 hashes.update(events)
+            events = without_observed_ends(events) if observes_ends else events
+            self._check_ids(events, self.source.files[number])
             if waiting is not None:
                 yield self._counted(*waiting)
             waiting = number, events

@@ -61,6 +61,11 @@ class Source:
     metadata: Metadata | None = None
     number: int = 0
 
+    def observes_ends(self, file: ModelFile) -> bool:
+        """Return whether the last rows of sequences are ends of their observation; `file` is the model."""
+        rules = file.time if self.metadata is None else self.metadata.sequifier
+        return rules.has_end and not self.is_raw and not self.holds_windows
+
     @property
     def is_folder(self) -> bool:
         """Whether there is an output for each file."""

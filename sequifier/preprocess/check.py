@@ -20,6 +20,7 @@ from sequifier.config.preprocess_fields import END, FillNull, Transform
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import event_text, of_values
 from sequifier.preprocess.column_types import StoredType
+from sequifier.preprocess.observation import END_AT, START_AT, check_observed, open_gaps, with_start
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
 from sequifier.preprocess.time_features import with_time_features
 
@@ -35,11 +36,13 @@ class Part:
         offsets: (S + 1,) sequence s has the rows offsets[s] : offsets[s + 1].
         rows: (N) itemPosition and the features with their stored types, in memory or in a file. Remaining nulls become
             the mean or unknown.
+        has_start: whether the first row of each sequence is START.
     """
 
     sequence_ids: NDArray[Any]
     offsets: NDArray[np.int64]
     rows: pl.LazyFrame
+    has_start: bool = False
 
     def changes(self, values: pl.Series) -> NDArray[np.int64]:
         """Return the rows whose value differs from the one before it in their sequence; `values` has N."""
@@ -85,6 +88,11 @@ class Problems:
     def add_duplicates(self, is_repeated: NDArray[np.bool_], rows: pl.DataFrame) -> None:
         """Count the rows with the key of the row before."""
         self._count(self.duplicates, is_repeated, rows)
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The names of the sequence and the position column."""
+        return self.sequence_column, self.position_column
 
     @property
     def any(self) -> bool:
@@ -231,8 +239,9 @@ def prepare(
     problems: Problems,
     time: TimeRules,
     end_event: Sequence[str] = (),
+    of_sequences: Sequence[str] = (),
 ) -> Part:
-    """Sort, fill and check whole sequences, and compute the time features.
+    """Sort, fill and check whole sequences, compute the time features, and begin each sequence with START if observed.
 
     Args:
         rows: sequenceId, itemPosition and the features that are not computed, in any order; and dates.
@@ -242,20 +251,34 @@ def prepare(
         problems: collects the problems.
         time: what is computed from which dates.
         end_event: features that must not have the value END.
+        of_sequences: columns with one value in all rows of a sequence.
 
     Raises:
-        DataError: a time feature cannot be computed.
+        DataError: a time feature cannot be computed, or an event is not observed.
     """
-    rows, starts = _sorted(rows)
+    rows, starts = _sorted(rows, keeps_ties=time.observation is not None)
     problems.n_rows += rows.height
     position = rows[POSITION].to_physical().to_numpy()
     is_repeated = np.append(False, position[1:] == position[:-1])
     is_repeated[starts] = False
-    if is_repeated.any():
+    if is_repeated.any() and time.observation is None:
         problems.add_duplicates(is_repeated, rows)
-    rows = with_time_features(
-        rows, starts, time, sequence_column=problems.sequence_column, position_column=problems.position_column
-    )
+    check_observed(rows, starts, time, problems.keys, "")
+    open_columns = [open_gaps(rows, starts, time, column) for column in time.open_columns.values()]
+    beside = [
+        column
+        for column in rows.columns
+        if column not in (SEQUENCE, POSITION, *types, *time.date_columns, START_AT, END_AT)
+    ]
+    begins: pl.DataFrame | None = None
+    if time.has_start:
+        of_dates = [name for name, column in time.derived.items() if column.date_column != POSITION]
+        rows = with_time_features(rows, starts, time.only(of_dates), problems.keys)
+        rows, starts = with_start(rows, starts, [*beside, *of_sequences])
+        time = time.only([name for name in time.derived if name not in of_dates])
+    rows = with_time_features(rows, starts, time, problems.keys)
+    if time.has_start:
+        begins, rows = rows[starts], rows.filter(pl.Series(np.isin(np.arange(rows.height), starts, invert=True)))
     rows = rows.with_columns(
         _checked(rows, column, stored, fill_null.get(column), transforms.get(column), problems)
         for column, stored in types.items()
@@ -263,11 +286,17 @@ def prepare(
     for column in end_event:
         if types[column] == "String" and (is_end := rows[column] == END).any():
             problems.add(column, _IS_END, is_end, rows)
+    rows = rows.with_columns(open_columns)
+    if begins is not None:
+        order = np.insert(np.arange(rows.height) + len(starts), starts - np.arange(len(starts)), np.arange(len(starts)))
+        rows = pl.concat([begins, rows], how="diagonal_relaxed").cast(rows.schema)[order]
+    rows = rows.drop(START_AT, END_AT, strict=False)
     ids = rows[SEQUENCE].gather(pl.Series(starts))
     return Part(
         sequence_ids=id_array(ids),
         offsets=np.append(starts, rows.height).astype(np.int64),
         rows=rows.drop(SEQUENCE).lazy(),
+        has_start=begins is not None,
     )
 
 
@@ -276,15 +305,18 @@ def id_array(ids: pl.Series) -> NDArray[Any]:
     return np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy()
 
 
-def _sorted(rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-    """Return rows sorted by (sequenceId, itemPosition), without a copy if possible, and where sequences start."""
+def _sorted(rows: pl.DataFrame, *, keeps_ties: bool) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Return rows sorted by (sequenceId, itemPosition), without a copy if possible, and where sequences start.
+
+    `keeps_ties`: rows with equal positions stay in the order of the table.
+    """
     starts = _starts(rows[SEQUENCE])
     ids = rows[SEQUENCE].gather(pl.Series(starts))
     position = rows[POSITION].to_physical().to_numpy()
     goes_back = position[1:] < position[:-1]
     goes_back[starts[1:] - 1] = False
     if goes_back.any() or not (ids.slice(1) > ids.head(len(ids) - 1)).all():
-        rows = rows.sort(SEQUENCE, POSITION)
+        rows = rows.sort(SEQUENCE, POSITION, maintain_order=keeps_ties)
         starts = _starts(rows[SEQUENCE])
     return rows, starts
 

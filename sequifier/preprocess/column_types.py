@@ -13,7 +13,9 @@ from sequifier.config.preprocess_fields import TypeName
 from sequifier.errors import DataError
 
 StoredType = Literal["Int64", "String", "Boolean", "Float64"]
-PositionType = Literal["Int64", "Date", "Datetime(us)", "Datetime(ns)"]
+PositionType = Literal["Int64", "Float64", "Date", "Datetime(us)", "Datetime(ns)"]
+"""Numbers are Int64 where all are whole, unless they are times."""
+NUMBERS = ("Int64", "Float64")
 RawKind = Literal[
     "integer",
     "large integer",  # some value does not fit in 64 bits
@@ -35,6 +37,7 @@ POLARS_TYPES: Mapping[StoredType, pl.DataType] = {
 }
 POSITION_TYPES: Mapping[PositionType, pl.DataType] = {
     "Int64": pl.Int64(),
+    "Float64": pl.Float64(),
     "Date": pl.Date(),
     "Datetime(us)": pl.Datetime("us"),
     "Datetime(ns)": pl.Datetime("ns"),

@@ -1,7 +1,7 @@
 """Values -> numbers, by vocabularies and statistics that were learnt before."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -25,12 +25,15 @@ class Encoding:
         vocabularies: categorical column -> its values in id order; the first has id 1.
         scales: real column -> transform, mean and std.
         end_event: columns whose last class is END, after those of their vocabulary.
+        open_columns: real column -> the column beside the features with its value that is still open, which has one in
+            the last row of a sequence alone. It is encoded alike.
     """
 
     columns: tuple[str, ...]
     vocabularies: dict[str, pl.Series]
     scales: dict[str, Scale]
     end_event: tuple[str, ...] = ()
+    open_columns: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, columns: Sequence[str]) -> Self:
@@ -46,7 +49,13 @@ class Encoding:
             },
             {column: metadata.scale(column) for column in columns if metadata.kind(column) == "real"},
             tuple(column for column in metadata.sequifier.end_event if column in columns),
+            {column: of for column, of in metadata.sequifier.open_columns.items() if column in columns},
         )
+
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """The columns of encoded events."""
+        return (*self.columns, *self.open_columns.values())
 
     @property
     def end_ids(self) -> dict[str, int]:
@@ -56,12 +65,16 @@ class Encoding:
     def encode_part(self, part: Part) -> Events:
         """Encode whole sequences, without context."""
         rows = part.rows.collect()
+        still_open = {
+            name: self.scales[column].standardised(rows[name].cast(pl.Float64).to_numpy()).astype(np.float32)
+            for column, name in self.open_columns.items()
+        }
         return Events(
             sequence_ids=part.sequence_ids,
             offsets=part.offsets,
             n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
             positions=rows[POSITION].to_numpy(),
-            columns={column: self.encode(column, rows[column]) for column in self.columns},
+            columns={column: self.encode(column, rows[column]) for column in self.columns} | still_open,
         )
 
     def encode(self, column: str, values: pl.Series) -> NDArray[Any]:

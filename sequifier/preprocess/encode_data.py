@@ -23,6 +23,7 @@ from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
 from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.resolution import with_resolution
 from sequifier.preprocess.sequence_columns import check_sequence_columns
 from sequifier.preprocess.sequence_table import read_sequence_table
 from sequifier.preprocess.source import Source
@@ -82,6 +83,7 @@ def encode_table(
     """
     table, parts, sequence_columns = _read(source, config, stored, folder, memory_bytes, log)
     split = split_table(table, parts, config, log)
+    time = with_resolution(table.time, parts, split, log)
     encoding = (
         Encoding.from_metadata(stored, list(table.types))
         if stored
@@ -100,7 +102,9 @@ def encode_table(
         log(line)
     if split.ends is not None:
         n_ends, n_sequences = int(split.ends.sum()), split.ends.shape[1]
-        log(f"{END} in {', '.join(encoding.end_event)}: {n_ends:,} of {n_sequences:,} sequences end in a split")
+        columns = ", ".join(encoding.end_event) or ", ".join(encoding.open_columns)
+        what = END if encoding.end_event else "open times"
+        log(f"{what} in {columns}: {n_ends:,} of {n_sequences:,} sequences end in a split")
     if table.time.target_only_columns and config.split_method not in WHOLE_SEQUENCES:
         log(
             f"note: {', '.join(table.time.target_only_columns)}: training events know when their sequence ends, which "
@@ -116,7 +120,7 @@ def encode_table(
         table.position_type,
         table.formats,
         sequence_columns,
-        table.time,
+        time,
     )
 
 
@@ -180,7 +184,7 @@ def _read(
     if table.is_sample:
         _log_notes(table, log)
     check_sequence_columns(parts, of_events.sequence_columns or (), config)
-    n_rows = sum(int(part.offsets[-1]) for part in parts)
+    n_rows = sum(int(part.offsets[-1]) - part.has_start * len(part.sequence_ids) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
     log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
     return table, parts, (*(of_events.sequence_columns or ()), *elsewhere)
@@ -215,13 +219,15 @@ def _encode(
     while parts:
         events = encoding.encode_part(parts.pop(0))  # popped, so that its raw rows are freed
         is_used = is_among_first(events.offsets, split.of_part(len(encoded))[-1])
+        if config.has_start:
+            is_used[events.offsets[:-1]] = False
         n_rows += int(is_used.sum())
         for column in unknown:
             unknown[column] += int((is_used & (events.columns[column] == 0)).sum())
         if several:
             path = folder / f"encoded-{len(encoded)}.arrow"
             write_events(path, [events], "arrow")
-            encoded.append(_Reader(path, encoding.columns))
+            encoded.append(_Reader(path, encoding.stored_columns))
         else:
             encoded.append(lambda events=events: events)  # type: ignore[misc]
     for column, count in unknown.items():

@@ -1,11 +1,12 @@
-"""`end_event`: one more event after the last one of each sequence, in the split that has this last one.
+"""One more row after the last event of each sequence, in the split that has this last one: `end_event`, `observation`.
 
 It is the last row of its sequence: the class END in the named columns, and no value in the others, which are no targets
-there. It has the position of the event before it, because the time of an end is unknown.
+there. It has the position of the event before it, because the time of an end is unknown. With an end of `observation`
+no column has a value there, but the open time since the last event is in the column for it.
 Shapes: S sequences, K splits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,25 +30,33 @@ def splits_of_ends(bounds: NDArray[np.int64], n_rows: NDArray[np.int64]) -> NDAr
     return has_last
 
 
-def with_ends(events: Events, ends: NDArray[np.bool_], end_ids: Mapping[str, int]) -> Events:
-    """Return events with END after each sequence that ends.
+def with_ends(
+    events: Events, ends: NDArray[np.bool_], end_ids: Mapping[str, int], open_columns: Collection[str] = ()
+) -> Events:
+    """Return events with a last row after each sequence that ends.
 
     Args:
         events: whole sequences of a split.
         ends: (S,) whether a sequence ends here.
         end_ids: column -> id of END.
+        open_columns: columns whose value in the last event is that of the last row instead.
     """
     after = events.offsets[1:][ends]
 
     def extended(values: NDArray[Any], end: Any) -> NDArray[Any]:
         return np.insert(values, after, end)
 
+    def moved(values: NDArray[Any]) -> NDArray[Any]:
+        return np.insert(np.full_like(values, np.nan), after, values[after - 1])
+
     return replace(
         events,
         offsets=events.offsets + np.concatenate([[0], np.cumsum(ends)]),
         positions=extended(events.positions, events.positions[after - 1]),
         columns={
-            column: extended(values, end_ids.get(column, NO_ID) if values.dtype.kind == "i" else np.nan)
+            column: moved(values)
+            if column in open_columns
+            else extended(values, end_ids.get(column, NO_ID) if values.dtype.kind == "i" else np.nan)
             for column, values in events.columns.items()
         },
     )

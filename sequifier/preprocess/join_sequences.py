@@ -63,6 +63,7 @@ def with_sequence_table(
         sequence_type=table.sequence_type if attributes.moment_type is None else "String",
         decoded_bytes=int(copies * (table.decoded_bytes + added)),
         notes=(*table.notes, *attributes.notes),
+        of_sequences=(*table.of_sequences, *attributes.types),
         formats=replace(table.formats, numbers={**table.formats.numbers, **attributes.formats.numbers}),
     )
 
@@ -81,7 +82,8 @@ def _comparable(table: Table, attributes: SequenceRows, config: PreprocessConfig
     if attributes.moment_type in (None, table.position_type):
         return rows
     assert config.sequence_table is not None
-    if "Int64" in (attributes.moment_type, table.position_type) or table.position_type == "Date":
+    types = (attributes.moment_type, table.position_type)
+    if "Int64" in types or "Float64" in types or table.position_type == "Date":
         raise DataError(
             f"sequence_table.as_of is {attributes.moment_type}, but positions are {table.position_type}",
             where=f"{attributes.path}, column `{config.sequence_table.as_of}`",

@@ -1,7 +1,7 @@
 """The key columns sequenceId and itemPosition, from the raw columns.
 
-Sequences are named by integers or text; positions are integers, dates or datetimes. Floats without a fraction count as
-integers. Values that cannot be a key become null, which the caller reports.
+Sequences are named by integers or text; positions are numbers, dates or datetimes. Floats without a fraction count as
+integers, unless they are times. Values that cannot be a key become null, which the caller reports.
 """
 
 from collections.abc import Mapping
@@ -65,6 +65,7 @@ def position(
     known: str,
     zone: str | None = None,
     is_aware: bool = False,
+    are_times: bool = False,
 ) -> Position:
     """Return the position column.
 
@@ -77,16 +78,17 @@ def position(
         known: the stored format of dates.
         zone: the time zone of times without an offset from UTC; None: UTC.
         is_aware: whether a typed column has instants, not local times.
+        are_times: whether numbers are times, and not numbers of events.
 
     Raises:
-        DataError: the values are neither integers nor dates, or are dates that fit several formats.
+        DataError: the values are neither numbers nor dates, or are dates that fit several formats.
         NeedsAllValues: the first rows do not determine the type.
     """
     values = raw.value(pl.col(POSITION))
     match raw_kind(raw.dtype):
         case "integer":
             _check_no_dates(column, files)
-            return Position(values, "Int64")
+            return Position(values.cast(pl.Float64), "Float64") if are_times else Position(values, "Int64")
         case "date" | "datetime us" | "datetime ns" as kind:
             _check_years(column, files)
             local = local_times(POSITION, values, kind, files, zone=None if is_aware else zone)
@@ -96,9 +98,9 @@ def position(
         case "text":
             return _from_text(column, files, is_sample=is_sample, known=known, zone=zone)
         case "number":
-            fraction, where = _fraction(files, POSITION, values)
-            if fraction:
-                raise _wrong_position(column, f"Float64 with fractions (`{fraction}`)", where)
+            if are_times or _fraction(files, POSITION, values)[0]:
+                number = values.cast(pl.Float64)
+                return Position(pl.when(number.is_finite()).then(number), "Float64")
             return Position(values.cast(pl.Int64, strict=False), "Int64")
         case _:
             raise _wrong_position(column, str(raw.dtype), str(path))
@@ -182,7 +184,7 @@ def _wrong_sequence(column: str, what: str, where: str) -> DataError:
 
 def _wrong_position(column: str, what: str, where: str) -> DataError:
     return DataError(
-        f"the position column `{column}` has {what}; positions are integers, dates or datetimes",
+        f"the position column `{column}` has {what}; positions are numbers, dates or datetimes",
         where=where,
         fix="write it as one of these, for example as the number of the event in its sequence",
     )

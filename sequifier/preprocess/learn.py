@@ -66,7 +66,12 @@ def learn(
     for column, stored in types.items():
         if stored == "Float64":
             transform = transforms.get(column)
-            sums = [moments(transformed(_values(part, column, n).to_numpy(), transform), n) for part, n in training]
+            sums = [
+                moments(
+                    transformed(first_values(part, column, n).to_numpy(), transform), np.maximum(n - part.has_start, 0)
+                )
+                for part, n in training
+            ]
             try:
                 mean, std = mean_and_std(sums)
             except OverflowError as error:
@@ -81,18 +86,21 @@ def learn(
             vocabularies[column] = pl.Series(column, time.derived[column].categories, dtype=pl.Int64)
         else:
             usable = everything if config.vocabulary_from == "all" else training
-            counts = [count_values(_values(part, column, n)) for part, n in usable]
+            counts = [count_values(first_values(part, column, n)) for part, n in usable]
             vocabularies[column] = choose_vocabulary(column, counts, config)
             _note_oddities(column, vocabularies[column], log, numbers_reported=numbers_reported)
-    return Encoding(tuple(types), vocabularies, scales, tuple(config.end_event))
+    return Encoding(tuple(types), vocabularies, scales, tuple(config.end_event), time.open_columns)
 
 
-def _values(part: Part, column: str, n_first: NDArray[np.int64]) -> pl.Series:
-    """Return the first rows of each sequence of a column."""
+def first_values(part: Part, column: str, n_first: NDArray[np.int64]) -> pl.Series:
+    """Return the first rows of each sequence of a column, without START."""
     values = part.rows.select(column).collect().to_series()
-    if (n_first == np.diff(part.offsets)).all():
+    if (n_first == np.diff(part.offsets)).all() and not part.has_start:
         return values
-    return values.filter(pl.Series(is_among_first(part.offsets, n_first)))
+    is_used = is_among_first(part.offsets, n_first)
+    if part.has_start:
+        is_used[part.offsets[:-1]] = False
+    return values.filter(pl.Series(is_used))
 
 
 def _of_column(setting: int | dict[str, int] | _T, column: str, default: _T) -> int | _T:

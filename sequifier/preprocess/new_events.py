@@ -76,7 +76,7 @@ def encode_new_events(
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)
         return
-    time, position_column = file.time.only(columns), file.data["position_column"]
+    time, position_column = file.time.only(columns).of_new_events, file.data["position_column"]
     config = PreprocessConfig(
         data_path=str(path.resolve()),
         read_format=_format(path),
@@ -104,7 +104,16 @@ def encode_new_events(
             problems = Problems(config.sequence_column, config.position_column, config.time_zone)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 end_event = [column for column in file.end_ids if column in types]
-                part = prepare(rows, table.types, fills, file.reading.transforms, problems, table.time, end_event)
+                part = prepare(
+                    rows,
+                    table.types,
+                    fills,
+                    file.reading.transforms,
+                    problems,
+                    table.time,
+                    end_event,
+                    file.sequence_columns,
+                )
                 _raise_any(problems, source.path, fills)
                 check_sequence_columns([part], of_sequences, config)
                 yield encoding.encode_part(part)

@@ -136,9 +136,13 @@ def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
         **time_fields(of_time, config.position_column),
     }
     as_stored = config.model_copy(update=changes)
-    if (config.time_features or config.time_zone) and time_rules(config) != time_rules(as_stored):
+    ours, theirs = time_rules(config), time_rules(as_stored)
+    if ours.time_resolution is None:
+        theirs = theirs.model_copy(update={"time_resolution": None})
+    if (config.time_features or config.time_zone or config.observation) and ours != theirs:
         raise DataError(
-            "the config has other time_features, time_zone or time_unit than the metadata",
+            "the config has other time_features, time_zone, time_unit, observation or time_resolution than the "
+            "metadata",
             where=where,
             fix="leave them out: they are taken from the metadata",
         )

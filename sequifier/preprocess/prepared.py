@@ -28,12 +28,21 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
     """
     problems = Problems(config.sequence_column, config.position_column, config.time_zone)
     parts: list[Part] = []
-    prepared = _Prepared(folder)
+    prepared = _Prepared(folder, has_start=config.has_start)
     for number, rows in enumerate(remaining_parts(table, config, folder, memory_bytes, is_done=prepared.has)):
         if rows is None:
             parts.append(prepared.part(number))
             continue
-        part = prepare(rows, table.types, config.fill_null, table.transforms, problems, table.time, config.end_event)
+        part = prepare(
+            rows,
+            table.types,
+            config.fill_null,
+            table.transforms,
+            problems,
+            table.time,
+            config.end_event,
+            table.of_sequences,
+        )
         if table.decoded_bytes > memory_bytes:
             prepared.write(number, part, is_good=not problems.any)
             part = replace(part, rows=prepared.rows(number))
@@ -47,6 +56,7 @@ class _Prepared:
     """Prepared parts in files. A part is complete when the file of its sequences exists, which is written last."""
 
     folder: Path
+    has_start: bool
 
     def has(self, number: int) -> bool:
         return self._sequences(number).exists()
@@ -57,7 +67,9 @@ class _Prepared:
     def part(self, number: int) -> Part:
         sequences = pl.read_ipc(self._sequences(number))
         offsets = np.concatenate([[0], np.cumsum(sequences["n_rows"].to_numpy())])
-        return Part(sequence_ids=id_array(sequences["id"]), offsets=offsets, rows=self.rows(number))
+        return Part(
+            sequence_ids=id_array(sequences["id"]), offsets=offsets, rows=self.rows(number), has_start=self.has_start
+        )
 
     def write(self, number: int, part: Part, *, is_good: bool) -> None:
         with atomic_path(self._rows(number)) as temporary:

@@ -23,10 +23,11 @@ from sequifier.preprocess.column_types import PositionType, StoredType
 from sequifier.preprocess.csv_file import scan_csv
 from sequifier.preprocess.date_columns import Position, check_one_offset, date_column, is_aware
 from sequifier.preprocess.numbers import PLAIN
+from sequifier.preprocess.observation import observed_positions
 from sequifier.preprocess.parsed_column import ParsedColumn
 from sequifier.preprocess.source import Source, check_is_raw
 from sequifier.preprocess.table_formats import TABLE_FORMATS
-from sequifier.preprocess.time_features import check_dates, stored_types, time_rules, transforms_of
+from sequifier.preprocess.time_features import are_times, check_dates, stored_types, time_rules, transforms_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Table:
         is_sample: whether types come from the first rows of the files.
         time: the columns that are computed from dates.
         transforms: feature -> its transform, where it has one.
+        of_sequences: columns that have one value in all rows of a sequence.
     """
 
     source: Source
@@ -70,6 +72,7 @@ class Table:
     is_sample: bool
     time: TimeRules
     transforms: dict[str, Transform]
+    of_sequences: tuple[str, ...] = ()
 
     def first_without(self, column: str) -> str:
         """Return file, row and value of the first row without a valid sequenceId or itemPosition."""
@@ -125,14 +128,14 @@ def open_table(
                 fix=did_you_mean(column, features),
             )
     rules = time_rules(config)
-    not_features = _not_features(config)
+    not_features, observed = _not_features(config), config.observation.columns if config.observation else []
     raw = agree(
         source,
         schemas,
         [*names, *features, *not_features],
         is_sample=is_sample,
         keys=tuple(names),
-        declared={**declared, **dict.fromkeys(not_features, "String")},
+        declared={**declared, **dict.fromkeys([name for name in not_features if name not in observed], "String")},
         known=known,
     )
     read_as = {column: found.read_as for column, found in raw.items()}
@@ -162,8 +165,14 @@ def open_table(
             for column, stored in types.items()
         ),
         *(found.value.alias(column) for column, found in dates.items()),
-        *(raw[column].value(pl.col(column)).cast(pl.String) for column in not_features if column not in dates),
+        *(
+            raw[column].value(pl.col(column)).cast(pl.String)
+            for column in not_features
+            if column not in dates and column not in observed
+        ),
     ]
+    if config.observation is not None:
+        typed += observed_positions(config.observation, raw, position, by_path, rules.time_zone, is_sample=is_sample)
     pieces = tuple(file.select(typed) for file in raw_files)
     rows = pl.concat(pieces)
     if config.max_rows is not None:
@@ -192,8 +201,9 @@ def open_table(
             {column: found.format for column, found in dates.items() if found.format},
         ),
         is_sample=is_sample,
-        time=rules,
+        time=rules.model_copy(update={"positions_are": "numbers"}) if position.type == "Float64" else rules,
         transforms=transforms_of(rules, config),
+        of_sequences=tuple(config.sequence_columns or ()),
     )
 
 
@@ -233,6 +243,7 @@ def _positions_and_dates(
         known=known.dates,
         zone=rules.time_zone,
         is_aware=aware[column],
+        are_times=are_times(rules, is_integer=column_types.raw_kind(raw[column].dtype) == "integer"),
     )
     check_dates(rules, position.type, config)
     dates = {
@@ -322,11 +333,12 @@ def _features(
         for column, where in [(key_columns[0], "sequence_column"), (key_columns[1], "position_column")]:
             require_column(file, schema, column, where)
         for column in _not_features(config):
+            observed = config.observation.columns if config.observation else []
             field = "split_column" if column == config.split_column else "time_features"
-            require_column(file, schema, column, field)
+            require_column(file, schema, column, "observation" if column in observed else field)
         for column in features:
             require_column(file, schema, column, "sequence_columns" if column in of_sequences else named_in)
-    computed = time_rules(config).derived
+    computed = {**time_rules(config).derived, **dict.fromkeys(time_rules(config).open_columns.values())}
     if not features and not computed:
         raise DataError(
             "there is no feature column besides the sequence and position columns",
@@ -348,7 +360,8 @@ def _features(
 def _not_features(config: PreprocessConfig) -> list[str]:
     """Return the columns that are read besides keys and features."""
     others = [] if config.split_column is None else [config.split_column]
-    return list(dict.fromkeys([*others, *time_rules(config).date_columns]))
+    observed = [] if config.observation is None else config.observation.columns
+    return list(dict.fromkeys([*others, *time_rules(config).date_columns, *observed]))
 
 
 def reserved_name(column: str, where: str) -> None:

@@ -124,7 +124,7 @@ def _start_order(table: Table, parts: Sequence[Part], config: PreprocessConfig) 
     if len(starts) > 1 and (starts == starts[0]).all():
         raise DataError(
             f"split_order by_start: all {len(starts):,} sequences start at {config.position_column}="
-            f"{shown(int(starts[0]), table.position_type)}",
+            f"{shown(starts[0].item(), table.position_type)}",
             where="split_order",
             fix="use a position_column with times that are the same for all sequences, or split_order: random or file",
         )
@@ -142,7 +142,7 @@ def _without_overlap(
     if not is_validation.any():
         return bounds
     starts, ends = starts_and_ends(parts)
-    begin = int(starts[is_validation].min())
+    begin = starts[is_validation].min().item()
     trains = bounds[1] > 0
     still_runs = trains & (ends >= begin)
     left = rows_before(parts, begin) if config.split_overlap == "cut" else np.zeros_like(ends)
@@ -182,7 +182,7 @@ def _cutoff(table: Table, parts: Sequence[Part], config: PreprocessConfig, log: 
     """
     instants = cutoff_instants(config, table.position_type, table.formats.dates)
     starts, ends = starts_and_ends(parts)
-    first, last = int(starts.min()), int(ends.max())
+    first, last = starts.min().item(), ends.max().item()
     for number, instant in enumerate(instants[:2]):
         if not first < instant <= last:
             side = "before" if instant <= first else "from then on"
@@ -266,7 +266,7 @@ def _checked(
     if context_events is None:
         context_events = longest_history(bounds)
     field, change = _field_of_splits(config)
-    ends = splits_of_ends(bounds, _n_rows(parts)) if config.end_event else None
+    ends = splits_of_ends(bounds, _n_rows(parts)) if config.end_event or config.has_end else None
     fix = f"{change}, more data, or context_events above 0"
     check_targets(bounds, context_events, ends=ends, where=field, fix=fix)
     part_ends = np.cumsum([0, *(len(part.sequence_ids) for part in parts)])

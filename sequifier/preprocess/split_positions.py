@@ -1,10 +1,11 @@
 """Splits by position: when sequences start and end, and how many of their events are before an instant.
 
-An instant is a position as an integer: the position itself, days since 1970 for dates, or micro- or nanoseconds.
+An instant is a position as a number: the position itself, days since 1970 for dates, or micro- or nanoseconds.
 """
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,11 +16,11 @@ from sequifier.artifacts.instants import instants
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
-from sequifier.preprocess.column_types import POSITION_TYPES, PositionType
+from sequifier.preprocess.column_types import NUMBERS, POSITION_TYPES, PositionType
 from sequifier.preprocess.dates import date, date_counts, decide_dates, is_like_a_date, iso_style
 
 
-def starts_and_ends(parts: Sequence[Part]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def starts_and_ends(parts: Sequence[Part]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return (S,) the instants of the first and of the last event of each sequence."""
     starts, ends = [], []
     for part in parts:
@@ -29,7 +30,7 @@ def starts_and_ends(parts: Sequence[Part]) -> tuple[NDArray[np.int64], NDArray[n
     return np.concatenate(starts), np.concatenate(ends)
 
 
-def rows_before(parts: Sequence[Part], instant: int) -> NDArray[np.int64]:
+def rows_before(parts: Sequence[Part], instant: float) -> NDArray[np.int64]:
     """Return (S,) the number of events of each sequence that are before an instant."""
     found = []
     for part in parts:
@@ -38,7 +39,7 @@ def rows_before(parts: Sequence[Part], instant: int) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates: str) -> list[int]:
+def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates: str) -> list[float]:
     """Return `split_at` as instants.
 
     Args:
@@ -50,15 +51,16 @@ def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates
         DataError: a value is no position of this type, or is not after the one before it.
     """
     values = config.split_at or []
-    found: list[int] = []
+    found: list[float] = []
     for number, value in enumerate(values):
-        instant = value if position_type == "Int64" else _instant(value, position_type, dates, config.time_zone)
-        if not isinstance(instant, int):
-            kind = {"Int64": "an integer", "Date": "a date"}.get(position_type, "a date or time")
+        instant = value if position_type in NUMBERS else _instant(value, position_type, dates, config.time_zone)
+        if not isinstance(instant, int | float if position_type == "Float64" else int):
+            kinds = {"Int64": "an integer", "Float64": "a number", "Date": "a date"}
+            kind = kinds.get(position_type, "a date or time")
             raise DataError(
                 f"split_at has {value!r}, but positions are {position_type}: `{config.position_column}` needs {kind}",
                 where=f"split_at[{number}]",
-                fix="write an integer" if position_type == "Int64" else "write a date like 2013-01-31",
+                fix=f"write {kind}" if position_type in NUMBERS else "write a date like 2013-01-31",
             )
         if found and instant <= found[-1]:
             raise DataError(
@@ -70,9 +72,9 @@ def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates
     return found
 
 
-def _instant(value: int | str, position_type: PositionType, dates: str, zone: str | None) -> int | None:
+def _instant(value: float | str, position_type: PositionType, dates: str, zone: str | None) -> int | None:
     """Return a date in text as an instant; None where it is no date, or a time of day among dates."""
-    if isinstance(value, int):
+    if not isinstance(value, str):
         return None
     text = pl.DataFrame({"value": [value]})
     style = iso_style(value)
@@ -87,11 +89,12 @@ def _instant(value: int | str, position_type: PositionType, dates: str, zone: st
     return None if instant is None else int(instant)
 
 
-def shown(instant: int, position_type: PositionType) -> str:
+def shown(instant: float, position_type: PositionType) -> str:
     """Return an instant as a position in a message."""
     value = pl.Series([instant]).cast(POSITION_TYPES[position_type])
     return re.sub(r"( 00:00:00)?\.0+$", "", str(value.cast(pl.String).item()))
 
 
-def _instants(part: Part) -> NDArray[np.int64]:
-    return part.rows.select(POSITION).collect().to_series().to_physical().cast(pl.Int64).to_numpy()
+def _instants(part: Part) -> NDArray[Any]:
+    values = part.rows.select(POSITION).collect().to_series().to_physical()
+    return (values if values.dtype == pl.Float64 else values.cast(pl.Int64)).to_numpy()

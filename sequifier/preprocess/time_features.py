@@ -14,9 +14,9 @@ from sequifier.config.preprocess_fields import Transform
 from sequifier.config.time_features import SPANS
 from sequifier.errors import DataError
 from sequifier.preprocess.column_counts import event_text
-from sequifier.preprocess.column_types import PositionType, StoredType
+from sequifier.preprocess.column_types import NUMBERS, PositionType, StoredType
 
-_IN_ORDER = ("gap", "since_first", "remaining")
+_IN_ORDER = ("gap", "since_first", "since_start", "remaining")
 """Features of dates that never go back within a sequence."""
 
 
@@ -26,13 +26,31 @@ def time_rules(config: PreprocessConfig) -> TimeRules:
     if not isinstance(features, dict):
         features = {POSITION: features} if features else {}
     named = {POSITION if column == config.position_column else column: some for column, some in features.items()}
-    return TimeRules(time_features=named, time_zone=config.time_zone, time_unit=config.time_unit)
+    return TimeRules(
+        time_features=named,
+        time_zone=config.time_zone,
+        time_unit=config.time_unit,
+        observation=config.observation,
+        time_resolution=config.time_resolution,
+    )
 
 
 def time_fields(rules: TimeRules, position_column: str) -> dict[str, Any]:
     """Return stored rules as fields of a config, the opposite of `time_rules`."""
     features = {position_column if name == POSITION else name: some for name, some in rules.time_features.items()}
-    return {"time_features": features, "time_zone": rules.time_zone, "time_unit": rules.time_unit}
+    return {
+        "time_features": features,
+        "time_zone": rules.time_zone,
+        "time_unit": rules.time_unit,
+        "observation": rules.observation,
+        "time_resolution": rules.time_resolution,
+    }
+
+
+def are_times(rules: TimeRules, *, is_integer: bool) -> bool:
+    """Return whether positions that are numbers are times; integers may also be numbers of events."""
+    is_unit_given = rules.time_unit != TimeRules().time_unit
+    return rules.observation is not None or (POSITION in rules.time_features and (is_unit_given or not is_integer))
 
 
 def stored_types(rules: TimeRules) -> dict[str, StoredType]:
@@ -47,25 +65,41 @@ def transforms_of(rules: TimeRules, config: PreprocessConfig) -> dict[str, Trans
 
 
 def check_dates(rules: TimeRules, position_type: PositionType, config: PreprocessConfig) -> None:
-    """Check that the positions are dates where the rules need them.
+    """Check that the positions are dates where the rules need them, or times where these are enough.
 
     Raises:
-        DataError: they are integers, or dates without a time of day under a time zone.
+        DataError: they are numbers, or dates without a time of day under a time zone, or the unit is not theirs.
     """
+    is_number, kind = position_type in NUMBERS, "integers" if position_type == "Int64" else "numbers"
     needs = "until" if any("until" in some for some in rules.time_features.values()) else ""
-    needs = "positions" if POSITION in rules.time_features else needs
-    if needs and position_type == "Int64":
+    of_calendar = [f for f in rules.time_features.get(POSITION, ()) if f not in SPANS]
+    needs = "positions" if of_calendar or (POSITION in rules.time_features and position_type == "Int64") else needs
+    if needs and is_number:
         what = (
-            "until is the time from the event to another date" if needs == "until" else "they are computed from dates"
+            "until is the time from the event to another date"
+            if needs == "until"
+            else f"{', '.join(of_calendar)} of the calendar are computed from dates"
+            if of_calendar
+            else "they are computed from dates"
         )
+        fix = "set position_column to a column of dates, or name one in time_features: {COLUMN: [gap, hour]}"
+        if needs != "until" and not of_calendar:
+            fix += "; if the integers are times, set time_unit: none, or another unit that they are in"
         raise DataError(
-            f"time_features: {what}, but the positions (`{config.position_column}`) are integers",
+            f"time_features: {what}, but the positions (`{config.position_column}`) are {kind}",
             where="time_features",
-            fix="set position_column to a column of dates, or name one in time_features: {COLUMN: [gap, hour]}",
+            fix=fix,
         )
-    has_no_dates = position_type == "Int64" and not rules.date_columns
+    if rules.time_unit == "none" and (not is_number or rules.date_columns):
+        dated = "the positions" if not is_number else ", ".join(rules.date_columns)
+        raise DataError(
+            f"time_unit is none, which is for positions that are numbers, but {dated} are dates",
+            where="time_unit",
+            fix="write seconds, minutes, hours or days",
+        )
+    has_no_dates = is_number and not rules.date_columns
     if rules.time_zone is not None and (has_no_dates or position_type == "Date"):
-        kind = "integers" if position_type == "Int64" else "dates without a time of day"
+        kind = kind if is_number else "dates without a time of day"
         raise DataError(
             f"time_zone is {rules.time_zone}, but the positions (`{config.position_column}`) are {kind}",
             where="time_zone",
@@ -74,22 +108,21 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
 
 
 def with_time_features(
-    rows: pl.DataFrame, starts: NDArray[np.int64], rules: TimeRules, *, sequence_column: str, position_column: str
+    rows: pl.DataFrame, starts: NDArray[np.int64], rules: TimeRules, keys: tuple[str, str]
 ) -> pl.DataFrame:
     """Add the computed columns to sorted rows, and remove the dates that they are computed from.
 
     >>> rows = pl.DataFrame({"sequenceId": [7, 7], "itemPosition": [1, 61]}).with_columns(
     ...     pl.from_epoch("itemPosition", time_unit="s"))
     >>> rules = TimeRules(time_features={"itemPosition": ["gap", "hour"]})
-    >>> with_time_features(rows, np.array([0]), rules, sequence_column="id", position_column="time").rows()[1][2:]
+    >>> with_time_features(rows, np.array([0]), rules, ("id", "time")).rows()[1][2:]
     (60.0, 0)
 
     Args:
         rows: N rows of whole sequences in order.
         starts: (S,) first row of each sequence.
         rules: what to compute.
-        sequence_column: name of sequenceId in messages.
-        position_column: name of itemPosition in messages.
+        keys: names of the sequence and the position column in messages.
 
     Raises:
         DataError: a date is outside of the years of time features, or goes back within a sequence.
@@ -97,12 +130,14 @@ def with_time_features(
     if not rules.time_features:
         return rows
     offsets = np.append(starts, rows.height)
-    dates = {name: instants(rows[name], rules.time_zone) for name in rules.time_features}
-    positions, keys = None, (sequence_column, position_column)
+    dates = {name: times_of(rows[name], rules) for name in rules.time_features}
+    positions = None
     if any(column.feature == "until" for column in rules.derived.values()):
         positions = dates.get(POSITION, instants(rows[POSITION], rules.time_zone))
     for name, values in dates.items():
-        shown = position_column if name == POSITION else name
+        if values.dtype == pl.Float64:
+            continue
+        shown = keys[1] if name == POSITION else name
         outside = are_in_range(values).not_().fill_null(False)
         if outside.any():
             row = int(outside.arg_max() or 0)
@@ -120,6 +155,13 @@ def with_time_features(
         for column in rules.derived.values()
     ]
     return rows.drop(rules.date_columns).with_columns(derived)
+
+
+def times_of(values: pl.Series, rules: TimeRules) -> pl.Series:
+    """Return dates as instants, (N,) Int64, or numbers as seconds, (N,) Float64."""
+    if values.dtype == pl.Float64:
+        return values * float(rules.seconds_per_position)
+    return instants(values, rules.time_zone)
 
 
 def _check_order(

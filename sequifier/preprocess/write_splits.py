@@ -46,7 +46,8 @@ def _parts_of_split(data: EncodedData, number: int, hashes: ColumnHashes) -> Ite
             events = take_split(load(), bounds, number, data.split.context_events)
             ends = data.split.ends_of_part(part, number)
             if ends is not None:
-                events = with_ends(events, ends[bounds[number + 1] > bounds[number]], data.encoding.end_ids)
+                ends = ends[bounds[number + 1] > bounds[number]]
+                events = with_ends(events, ends, data.encoding.end_ids, data.encoding.open_columns.values())
             hashes.update(events)
             yield events
 
@@ -100,6 +101,7 @@ def metadata_of(
                 sequence_columns=data.sequence_columns,
                 transforms=transforms,
                 time_unit=data.time.time_unit,
+                time_resolution=data.time.time_resolution,
             ),
             reading=RawValueRules(
                 fill_null=config.fill_null,
@@ -111,5 +113,8 @@ def metadata_of(
             time_zone=data.time.time_zone,
             time_unit=data.time.time_unit,
             date_formats=dict(data.formats.date_columns),
+            positions_are=data.time.positions_are,
+            observation=data.time.observation,
+            time_resolution=data.time.time_resolution,
         ),
     )

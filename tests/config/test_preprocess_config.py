@@ -65,7 +65,7 @@ def test_ratios_that_sum_to_1_in_floating_point_are_taken(ratios: list[float]) -
         ({"split_method": "cutoff"}, "split_at", "split_method: cutoff needs split_at"),
         ({"split_method": "cutoff", "split_at": []}, "split_at", "at least 1"),
         ({"split_method": "cutoff", "split_at": [1, 2, 3, 4]}, "split_at", "at most 3"),
-        ({"split_method": "cutoff", "split_at": [1.5]}, "split_at", "valid integer"),
+        ({"split_method": "cutoff", "split_at": [True]}, "split_at", "valid integer"),
         ({"split_at": [1]}, "split_at", "[1] is for split_method: cutoff, not for within_sequence; leave it out"),
         (
             {"split_method": "cutoff", "split_at": [1, 2, 3], "stride_by_split": [1, 2, 3, 4]},

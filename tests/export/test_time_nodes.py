@@ -124,6 +124,32 @@ def test_spans_are_seconds_from_the_events_before() -> None:
     assert whole["time_since_first"][0, 2:].tolist() == [0, 0, 3929.5]
 
 
+def test_numbers_are_multiples_of_their_unit_and_start_is_the_first_position() -> None:
+    times = TimeRules.model_validate(
+        {
+            "time_features": {"itemPosition": ["gap", "since_start"]},
+            "time_unit": "hours",
+            "positions_are": "numbers",
+            "observation": {"start": 0.5},
+        }
+    )
+    given = {
+        "position": np.array([[9, 0.5, 0.75, np.nan, 2], [1, 1.5, 1.5, 3, np.inf]]),
+        "previous_position": np.array([-7.0, 0.75]),
+        "first_position": np.array([-7.0, 0.5]),
+        "n_events": np.array([4, T]),
+    }
+    expected = {
+        "time_gap": [[0, 900, np.nan, np.nan], [900, 1800, 0, 5400, np.nan]],
+        "time_since_start": [[0, 900, np.nan, 5400], [1800, 3600, 3600, 9000, np.nan]],
+    }
+    found, ours = run_graph(graph_of(times), given), computed_columns(given, given["n_events"], times)
+    for name, rows in expected.items():
+        for row, values in enumerate(rows):
+            np.testing.assert_array_equal(found[name][row, -len(values) :], values)
+            np.testing.assert_array_equal(ours[name][row, -len(values) :], values)
+
+
 def test_other_years_and_missing_dates_are_unknown() -> None:
     model = graph_of(rules(None, itemPosition=["gap", "hour"], due=["until", "month"]))
     known, late = instant(datetime(2024, 5, 1, 7, tzinfo=UTC)), instant(datetime(2100, 1, 1, tzinfo=UTC))

@@ -73,7 +73,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + "5,x1,a,1\n" + GOOD, {}, ["is not a 64-bit integer", "row 1 after the header (`x1`)"]),
         (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a 64-bit integer nor a date", "row 1"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` has the value `03/04/2013`", "2013-01-31"]),
-        (HEADER + "1,0.5,a,1\n", {}, ["`itemPosition` has Float64", "integers, dates or datetimes"]),
+        (HEADER + "1,true,a,1\n", {}, ["`itemPosition` has Boolean", "numbers, dates or datetimes"]),
         (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` has Float64", "integers or text"]),
         (HEADER + "1,1,a,1e308\n1,2,a,-1e308\n", {}, ["`price` has no standard deviation", "1e+308"]),
         ("sequenceId,itemPosition,isContext\n1,1,2\n", {}, ["`isContext`", "rename it"]),

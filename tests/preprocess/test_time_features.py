@@ -50,7 +50,7 @@ def test_every_feature_is_what_the_standard_library_says(sequences: list[list[da
     )
     starts = np.cumsum([0, *(len(some) for some in sequences[:-1])])
     rules = TimeRules.model_validate({"time_features": {"itemPosition": EVERYTHING}, "time_zone": zone})
-    found = with_time_features(rows, starts, rules, sequence_column="id", position_column="at")
+    found = with_time_features(rows, starts, rules, ("id", "at"))
     place = ZoneInfo(zone or "UTC")
     expected = []
     for events in sequences:

@@ -183,5 +183,7 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
         log(f"probabilities in {place}")
     for place in result.top:
         log(f"top {config.top_k} classes in {place}")
+    positions = job.file.config.get("target_positions", {})
     for name, metrics in result.evaluation.items():
-        log(f"{name}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))
+        when = " after the last event of each sequence" if positions.get(name) == "every" else ""
+        log(f"{name}{when}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))

@@ -71,8 +71,8 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, folder: Path, resume:
         )
     if arithmetic != ARITHMETIC:
         raise RunError(
-            f"the run `{config.model_name}` was started by another version of sequifier, which trains differently "
-            f"(arithmetic {arithmetic}, here {ARITHMETIC})",
+            f"the run `{config.model_name}` was started by another version of sequifier, which trains or measures "
+            f"differently (arithmetic {arithmetic}, here {ARITHMETIC})",
             where=str(path),
             fix="start afresh with --no-resume, or finish it with the version that started it",
         )

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ def root(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return working_copy(project, tmp_path, monkeypatch)
 
 
-def infer(root: Path, model: str, **fields: Any) -> pl.DataFrame:
+def infer(root: Path, model: str, log: Callable[[str], None] = quiet, **fields: Any) -> pl.DataFrame:
     """Predict with a model of the project; returns the last of its tables."""
     values = {"project_root": str(root), "model_path": model, **fields}
     (root / "configs" / "infer.yaml").write_text(yaml.safe_dump(values))
-    results = api.infer(load(InferConfig, root / "configs" / "infer.yaml").config, log=quiet)
+    results = api.infer(load(InferConfig, root / "configs" / "infer.yaml").config, log=log)
     return pl.read_csv(results[-1].predictions)
 
 
@@ -109,6 +110,9 @@ def test_a_mixed_model_has_one_table_of_events_and_one_of_sequences(root: Path) 
     assert {path.name for path in (root / "outputs" / "predictions").glob("*evaluation.json")} == {
         f"{Path(result.files['best_onnx']).stem}{ending}-evaluation.json" for ending in ("", "-sequences")
     }
+    lines: list[str] = []
+    infer(root, result.files["best_onnx"], lines.append, target_columns=["outcome"])
+    assert any(line.startswith("outcome after the last event of each sequence: ") for line in lines)
     only = infer(root, result.files["best_onnx"], target_columns=["total"])
     np.testing.assert_allclose(only["total"], of_sequences["total"], rtol=1e-6)
 

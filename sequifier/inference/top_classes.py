@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+_AT_A_TIME = 1 << 20
+"""Probabilities that are looked at together, so that little is copied where there are many classes."""
+
 
 @dataclass(frozen=True)
 class TopClasses:
@@ -38,12 +41,31 @@ def top_classes(probabilities: Array, k: int, is_candidate: Array) -> TopClasses
         k: at most K.
         is_candidate: (M, K + 1) bool; id 0, the unknown class, never is one.
     """
+    rows = max(_AT_A_TIME // probabilities.shape[1], 1)
+    parts = [
+        _top(probabilities[start : start + rows], k, is_candidate[start : start + rows], start)
+        for start in range(0, max(len(probabilities), 1), rows)
+    ]
+    return TopClasses(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _top(probabilities: Array, k: int, is_candidate: Array, first: int) -> tuple[Array, ...]:
     worth = np.where(is_candidate, probabilities, -1.0)
     worth[:, 0] = -1.0
-    order = np.argsort(-worth, axis=1, kind="stable")[:, :k]
-    found = np.take_along_axis(worth, order, axis=1)
-    prediction, place = np.nonzero(found >= 0)
-    return TopClasses(prediction, place + 1, order[prediction, place], found[prediction, place])
+    n_rows, n_classes = worth.shape
+    # Of groups of classes, the k best each have a class as probable as the k-th best group, so k classes are: only few
+    # are left to be sorted.
+    n_groups = min(max(k, int(n_classes**0.5)), n_classes)
+    in_groups = worth[:, : n_classes // n_groups * n_groups].reshape(n_rows, n_classes // n_groups, n_groups)
+    least = np.partition(in_groups.max(axis=1), n_groups - k, axis=1)[:, n_groups - k]
+    least = np.maximum(least, 0.0)  # what is no candidate is -1
+    prediction, class_id = np.nonzero(worth >= least[:, None])
+    probability = worth[prediction, class_id]
+    order = np.lexsort((class_id, -probability, prediction))
+    prediction, class_id, probability = prediction[order], class_id[order], probability[order]
+    rank = np.arange(len(prediction)) - np.searchsorted(prediction, prediction)
+    kept = rank < k
+    return prediction[kept] + first, rank[kept] + 1, class_id[kept], probability[kept]
 
 
 def unseen(

@@ -47,7 +47,26 @@ def chunks(n_positions: int, size: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-class _Summed(torch.autograd.Function):
+class WithGradients(torch.autograd.Function):
+    """A sum whose forward pass leaves its gradients of vectors, weight and bias in `ctx.gradients`."""
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.gradients
+        del ctx.gradients  # they are scaled in place: a second backward pass would scale them twice
+        scaled = (None if each is None else each.mul_(scale) for each in gradients)
+        return *scaled, *(None for _ in ctx.needs_input_grad[len(gradients) :])
+
+
+def product_formats(weight: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """Return the formats of the products with a weight, forward and backward, as autocast around them says."""
+    device = weight.device.type
+    ahead = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    # The scale of a float16 loss is applied in the backward pass: before it, gradients would be too small for it.
+    return ahead, torch.float32 if ahead == torch.float16 else ahead
+
+
+class _Summed(WithGradients):
     """The sum of losses, with gradients of vectors, weight and bias."""
 
     @staticmethod
@@ -61,11 +80,8 @@ class _Summed(torch.autograd.Function):
         known: Tensor | None,
         size: int,
     ) -> Tensor:
-        device = vectors.device.type
-        ahead = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        # The scale of a float16 loss is applied in the backward pass: before it, gradients would be too small for it.
-        back = torch.float32 if ahead == torch.float16 else ahead
-        with torch.autocast(device, enabled=False):
+        ahead, back = product_formats(weight)
+        with torch.autocast(weight.device.type, enabled=False):
             inputs, matrix = vectors.to(ahead), weight.to(ahead)
             added = None if bias is None else bias.to(ahead)
             inputs_back, matrix_back = inputs.to(back), matrix.to(back)
@@ -91,10 +107,3 @@ class _Summed(torch.autograd.Function):
                 del of_logits, summed  # before the next chunk
         ctx.gradients = of_vectors.to(vectors.dtype), of_weight, of_bias
         return total
-
-    @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        of_vectors, of_weight, of_bias = ctx.gradients
-        del ctx.gradients  # they are scaled in place: a second backward pass would scale them twice
-        scaled = (None if each is None else each.mul_(scale) for each in (of_vectors, of_weight, of_bias))
-        return (*scaled, None, None, None, None)

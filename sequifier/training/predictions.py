@@ -99,7 +99,13 @@ def _compared(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     log_probability = F.log_softmax(logits, dim=1)
-    predicted = logits.max(dim=1).indices
-    rank = (logits >= logits.gather(1, truth[:, None])).sum(dim=1, dtype=torch.int32) - 1
+    own = logits.gather(1, truth[:, None])
+    # As numbers: torch sums booleans one at a time. Exact up to 2^24 classes.
+    n_ahead = torch.ge(logits, own, out=torch.empty_like(logits)).sum(dim=1)
+    # numpy takes an eighth of the time, and the first of equal classes as torch does.
+    predicted = (
+        torch.from_numpy(logits.numpy().argmax(axis=1)) if logits.device.type == "cpu" else logits.max(dim=1).indices
+    )
     log_loss = -log_probability.gather(1, truth[:, None])[:, 0]
-    return log_loss, predicted, log_probability.gather(1, predicted[:, None])[:, 0].exp(), rank
+    confidence = log_probability.gather(1, predicted[:, None])[:, 0].exp()
+    return log_loss, predicted, confidence, n_ahead.to(torch.int32) - 1

@@ -4,12 +4,13 @@ Source: Jean et al. 2015, https://arxiv.org/abs/1412.2007. Given the set of cand
 the true one is proportional to exp(logit of c) / (probability that c is sampled), so with the logarithm of that
 subtracted the optimum is the one of the softmax over all classes; with a sample of all it is that softmax.
 A sample is drawn without replacement from (seed, step, part of the step) on the host, so that it is the same on every
-device and in a run that was resumed.
+device and in a run that was resumed. As in `chunked_loss`, the gradient of a chunk of positions is computed with its
+loss, so that the logits of all positions never exist at the same time.
 Shapes: M target positions, E width of the vectors that a decoder reads, K classes, n sampled ones.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,9 +21,14 @@ from torch import Tensor
 from sequifier.config.softmax import SampledSoftmax
 from sequifier.dataset.gather import to_device
 from sequifier.model.heads import Decoder
+from sequifier.training.chunked_loss import WithGradients, chunks, product_formats
 
 POWER = 0.75
 """Of the number of targets of a class; between popularity itself (1) and uniform (0). Mikolov et al. 2013."""
+
+_LOGITS_AT_A_TIME = {"cpu": 1 << 18}
+"""Logits of a chunk, by device: on a CPU few enough to stay in the cache, elsewhere as many as keep it busy."""
+_ELSEWHERE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,13 @@ class ClassSampler:
         return cls(asked.sampled, rates, to_device(log_chance, device) if asked.logq else None)
 
     def draw(self, *seed: int) -> NDArray[np.int64]:
-        """Return (n,) indices of different classes, the same for equal seeds.
+        """Return (n,) indices of different classes, ascending, the same for equal seeds.
 
         Class after class is drawn in proportion to the rates of those left: the first arrivals of independent Poisson
         processes.
         """
         arrival = np.random.default_rng(seed).standard_exponential(len(self.rates)) / self.rates
-        found: NDArray[np.int64] = np.argpartition(arrival, self.n_samples - 1)[: self.n_samples]
+        found: NDArray[np.int64] = np.sort(np.argpartition(arrival, self.n_samples - 1)[: self.n_samples])
         return found
 
     def summed(self, decoder: Decoder, truth: Tensor, known: Tensor | None, sample: Tensor) -> Tensor:
@@ -68,19 +74,74 @@ class ClassSampler:
             truth, known: as in `TargetLoss.per_position`.
             sample: (n,) indices from `draw`.
         """
-        true = (truth if known is None else truth.where(known, 1)).long() - 1
-        # One look-up: its gradient is one tensor of all classes.
-        rows = F.embedding(torch.cat((true, sample)), decoder.weight)
-        of_true, of_sample = rows[: len(true)], rows[len(true) :]
-        others = F.linear(decoder.vectors, of_sample).float()  # (M, n)
-        own = (decoder.vectors.float() * of_true.float()).sum(-1)
-        if decoder.bias is not None:
-            own, others = own + decoder.bias[true], others + decoder.bias[sample]
-        if self.log_chance is not None:
-            own, others = own - self.log_chance[true], others - self.log_chance[sample]
-        others = others.masked_fill(sample == true[:, None], -torch.inf)  # accidental hits
-        losses = torch.cat((own[:, None], others), dim=1).logsumexp(-1) - own
-        return losses.sum() if known is None else losses.where(known, 0).sum()
+        summed: Tensor = _Summed.apply(  # type: ignore[no-untyped-call]
+            decoder.vectors, decoder.weight, decoder.bias, truth, known, sample, self.log_chance
+        )
+        return summed
+
+
+class _Summed(WithGradients):
+    """The sum of losses, with gradients of vectors, weight and bias."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        truth: Tensor,
+        known: Tensor | None,
+        sample: Tensor,
+        log_chance: Tensor | None,
+    ) -> Tensor:
+        (ahead, back), full = product_formats(weight), torch.promote_types(weight.dtype, torch.float32)
+        with torch.autocast(weight.device.type, enabled=False):
+            true = (truth if known is None else truth.where(known, 1)).long() - 1
+            counts = torch.ones_like(true, dtype=full) if known is None else known.to(full)
+            of_true, of_sample = weight[true].to(full), weight[sample]
+            shift = torch.zeros_like(weight[:, 0], dtype=full) if bias is None else bias.to(full)
+            if log_chance is not None:
+                shift = shift - log_chance
+            own = (vectors.to(full) * of_true).sum(-1) + shift[true]
+            shift = shift[sample]
+            # Accidental hits: where the true class is among the sample, it is not another class.
+            place = torch.searchsorted(sample, true).clamp(max=len(sample) - 1)
+            is_hit = sample[place] == true
+            inputs, matrix = vectors.to(ahead), of_sample.to(ahead)
+            inputs_back, matrix_back = inputs.to(back), matrix.to(back)
+            of_vectors, of_own = torch.empty_like(inputs_back), torch.empty_like(own)
+            of_matrix, of_shift = torch.zeros_like(of_sample, dtype=full), torch.zeros_like(shift)
+            total = torch.zeros((), dtype=full, device=vectors.device)
+            size = max(_LOGITS_AT_A_TIME.get(weight.device.type, _ELSEWHERE) // len(sample), 1)
+            for here in chunks(len(vectors), size):
+                shares = F.linear(inputs[here], matrix).to(full).add_(shift)
+                at = place[here, None]
+                shares.scatter_(1, at, shares.gather(1, at).masked_fill(is_hit[here, None], -torch.inf))
+                largest = torch.maximum(shares.amax(1), own[here])
+                own_share = (own[here] - largest).exp()
+                norm = shares.sub_(largest[:, None]).exp_().sum(1) + own_share
+                total += ((norm.log() + largest - own[here]) * counts[here]).sum()
+                scale = counts[here] / norm
+                shares *= scale[:, None]
+                of_own[here] = own_share * scale - counts[here]
+                of_shift += shares.sum(0)
+                shares = shares.to(back)
+                torch.mm(shares, matrix_back, out=of_vectors[here])
+                of_matrix += shares.T @ inputs_back[here]
+            of_vectors = of_vectors.to(full).addcmul_(of_own[:, None], of_true)
+            rows, classes = torch.cat((of_own[:, None] * vectors, of_matrix)), torch.cat((true, sample))
+            of_weight = _by_class(rows, classes, len(weight)).to(weight.dtype)
+            of_bias = None
+            if bias is not None:
+                of_bias = _by_class(torch.cat((of_own, of_shift))[:, None], classes, len(weight))[:, 0].to(bias.dtype)
+        ctx.gradients = of_vectors.to(vectors.dtype), of_weight, of_bias
+        return total
+
+
+def _by_class(rows: Tensor, classes: Tensor, n_classes: int) -> Tensor:
+    """Sum rows by class, (n_classes, E), on a GPU in the same order each time."""
+    summed: Tensor = torch.ops.aten.embedding_dense_backward(rows, classes, n_classes, -1, False)
+    return summed
 
 
 def _chances(rates: NDArray[np.float64], n_samples: int) -> NDArray[np.float64]:

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sequifier.errors import ConfigError, DataError
+from sequifier.inference import top_classes as module
 from sequifier.inference.top_classes import top_classes
 from tests.support.shop import write_shop
 from tests.support.trained_shop import infer, model
@@ -43,6 +47,22 @@ def test_the_best_classes_are_those_of_the_probabilities(trained: Path, name: st
     assert f"top 3 classes in {result.top[0]}" in lines
     found = rows_of(result.top[0])
     assert found == by_hand(result.probabilities[0], 3, {}) and len(found) == 3 * result.n_predictions
+
+
+@settings(deadline=None)
+@given(n_predictions=st.integers(0, 5), n_classes=st.integers(2, 60), k=st.integers(1, 59), seed=st.integers(0, 2**16))
+def test_of_equal_classes_the_first_come_first(n_predictions: int, n_classes: int, k: int, seed: int) -> None:
+    draw, k = np.random.default_rng(seed), min(k, n_classes - 1)
+    probabilities = (draw.integers(0, 8, (n_predictions, n_classes)) / 8).astype(np.float32)
+    is_candidate = draw.random((n_predictions, n_classes)) < draw.random()
+    with patch.object(module, "_AT_A_TIME", 2 * n_classes):
+        found = top_classes(probabilities, k, is_candidate)
+    expected = []
+    for number, row in enumerate(probabilities):
+        order = sorted(np.flatnonzero(is_candidate[number, 1:]) + 1, key=lambda each: (-row[each], each))[:k]
+        expected += [(number, rank, each, row[each]) for rank, each in enumerate(order, 1)]
+    rows = zip(found.prediction, found.rank, found.class_id, found.probability, strict=True)
+    assert [*rows] == expected
 
 
 def raw_events(root: Path) -> dict[str, set[str]]:

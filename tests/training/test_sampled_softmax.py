@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.model.heads import Decoder
 from sequifier.run import run
+from sequifier.training import sampled_softmax
 from sequifier.training.sampled_softmax import ClassSampler
 from tests.support.quiet import quiet
 from tests.support.runs import train
@@ -44,10 +46,11 @@ def decoder_of(n_positions: int, n_classes: int, seed: int = 0, *, bias: bool = 
     logq=st.booleans(),
     masked=st.booleans(),
     bias=st.booleans(),
+    at_a_time=st.integers(1, 40),
     seed=st.integers(0, 2**16),
 )
-def test_the_loss_is_over_the_true_class_and_the_sample(
-    n_positions: int, n_classes: int, n_samples: int, logq: bool, masked: bool, bias: bool, seed: int
+def test_the_loss_is_over_the_true_class_and_the_sample_with_its_gradient(
+    n_positions: int, n_classes: int, n_samples: int, logq: bool, masked: bool, bias: bool, at_a_time: int, seed: int
 ) -> None:
     n_samples = min(n_samples, n_classes)
     counts = np.random.default_rng(seed).integers(0, 100, n_classes).tolist()
@@ -56,18 +59,29 @@ def test_the_loss_is_over_the_true_class_and_the_sample(
         decoder_of(n_positions, n_classes, seed, bias=bias),
     )
     truth = torch.from_numpy(np.random.default_rng(seed).integers(0 if masked else 1, n_classes + 1, n_positions))
-    sample = sampler.draw(seed, 1)
-    found = sampler.summed(decoder, truth, truth != 0 if masked else None, torch.from_numpy(sample))
-    logits = decoder.prediction().detach().double().numpy()
-    if logq:
-        assert sampler.log_chance is not None
-        logits = logits - sampler.log_chance.double().numpy()
-    expected = 0.0
-    for row, number in zip(logits, truth.tolist(), strict=True):
-        if number:
-            candidates = {*sample.tolist(), number - 1}
-            expected += np.log(np.exp(row[[*candidates]]).sum()) - row[number - 1]
-    assert found.item() == pytest.approx(expected, rel=1e-4, abs=1e-4)  # logits of about 10 in float32
+    known, sample = truth != 0 if masked else None, torch.from_numpy(sampler.draw(seed, 1))
+    leaves = [leaf for leaf in (decoder.vectors, decoder.weight, decoder.bias) if leaf is not None]
+    with patch.dict(sampled_softmax._LOGITS_AT_A_TIME, cpu=at_a_time):
+        found = sampler.summed(decoder, truth, known, sample)
+        gradients = torch.autograd.grad(found * 0.3, leaves)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    logits = exact[0] @ exact[1].T + (exact[2] if bias else 0.0)
+    if sampler.log_chance is not None:
+        logits = logits - sampler.log_chance
+    is_candidate = torch.zeros(n_positions, n_classes, dtype=torch.bool)
+    is_candidate[:, sample] = True
+    is_candidate |= torch.arange(n_classes) == truth[:, None] - 1
+    each = (
+        logits.masked_fill(~is_candidate, -torch.inf).logsumexp(1)
+        - logits.gather(1, truth.clamp(min=1)[:, None] - 1)[:, 0]
+    )
+    expected = each[truth != 0].sum()
+    # Logits of about 10 in float32.
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    for ours, wanted in zip(gradients, torch.autograd.grad(expected * 0.3, exact, allow_unused=True), strict=True):
+        torch.testing.assert_close(
+            ours.double(), torch.zeros_like(ours).double() if wanted is None else wanted, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_a_sample_of_all_classes_is_the_full_softmax_with_its_gradient() -> None:

@@ -36,12 +36,14 @@ from sequifier.metrics.scoring import scored_targets
 from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
+from sequifier.model.transformer import Transformer
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
+from sequifier.training.distributions import distribution_losses
 from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.labels import Label, build_labels, missing_metrics, positive_classes
-from sequifier.training.losses import build_losses
+from sequifier.training.losses import TargetLoss, build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
@@ -172,9 +174,9 @@ def prepare(
         _check_weights_fit(shape)
     with _shared_by_all_runs():
         candidates = _candidates(shared, train_events, valid_events, metadata, config)
-    objective = _objective(config, shape, metadata, train, weights_of_classes, candidates, labels)
-    check_scored(valid, objective.scored)
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
+    objective = _objective(config, shape, metadata, train, weights_of_classes, candidates, labels, model)
+    check_scored(valid, objective.scored)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
     schedule = build_schedule(
         spec.scheduler,
@@ -205,12 +207,17 @@ def _objective(
     weights_of_classes: Mapping[str, list[float]],
     candidates: dict[str, Candidates],
     labels: dict[str, Label],
+    model: Transformer,
 ) -> Objective:
     spec, of_events = config.training_spec, [target.name for target in shape.targets if not target.of_sequence]
+    scales = {column: metadata.scale(column) for column in metadata.real_columns}
+    of_distributions = distribution_losses(model, shape, train.events, scales, config.target_positions)
+    others = [target for target in shape.targets if target.distribution is None]
+    losses: dict[str, TargetLoss] = {**build_losses(others, spec.criterion, weights_of_classes), **of_distributions}
     return Objective(
-        losses=build_losses(shape.targets, spec.criterion, weights_of_classes),
+        losses={target.name: losses[target.name] for target in shape.targets},
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
-        scales={column: metadata.scale(column) for column in metadata.real_columns},
+        scales=scales,
         ranked_by=config.metric,
         candidates=candidates,
         labels=labels,
@@ -395,6 +402,7 @@ def _baseline_scores(
         frozenset(config.input_columns),
         repr((config.ranking, config.scoring)),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
+        repr(config.model_spec.distribution),
         repr((config.target_positions, config.positive_class)),
     )
     if key not in shared.baselines:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from sequifier.config.base import ColumnType
+from sequifier.config.catalogue.distributions import DISTRIBUTION_SHAPES, POINT, DistributionShape
 from sequifier.config.catalogue.layers import ActivationName, NormName
 from sequifier.config.model import ModelSpec
 from sequifier.config.train import TrainConfig, WindowNormalization
@@ -26,25 +27,43 @@ class Target:
     kind: ColumnType
     n_classes: int  # known categories + 1 for id 0, which is never predicted; 0 for a real target
     of_sequence: bool = False  # it belongs to the whole sequence, and is predicted once, from the last event
+    distribution: str | None = None  # of a real target; None: its value is predicted
+
+    @property
+    def shape(self) -> DistributionShape | None:
+        """The sizes of its distribution; None: it has none."""
+        return None if self.distribution is None else DISTRIBUTION_SHAPES[self.distribution]
 
     @property
     def output_width(self) -> int:
-        """Width of the head: a logit for each class from id 1, or one value."""
-        return self.n_classes - 1 if self.kind == "categorical" else 1
+        """Width of the head: a logit for each class from id 1, one value, or the parameters of a distribution."""
+        if self.kind == "categorical":
+            return self.n_classes - 1
+        return 1 if self.shape is None else self.shape.n_parameters
+
+    @property
+    def quantiles_name(self) -> str | None:
+        """The name of its quantiles in an exported model; None: it has none."""
+        return None if self.shape is None else f"{self.name}_quantiles"
+
+    @property
+    def parameters_name(self) -> str | None:
+        """The name of its parameters in an exported model; None: it has none."""
+        return f"{self.name}_parameters" if self.shape is not None and self.shape.shows_parameters else None
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of this target's outputs in an exported model."""
         if self.kind == "categorical":
             return f"{self.name}_probabilities", f"{self.name}_id"
-        return (f"{self.name}_value",)
+        return f"{self.name}_value", *filter(None, [self.quantiles_name, self.parameters_name])
 
     @property
     def end_to_end_names(self) -> tuple[str, ...]:
         """The names of this target's outputs in the exported model that takes raw values."""
         if self.kind == "categorical":
             return f"{self.name}_label", f"{self.name}_probabilities"
-        return (f"{self.name}_value",)
+        return f"{self.name}_value", *filter(None, [self.quantiles_name])
 
     @property
     def top_names(self) -> tuple[str, str]:
@@ -110,8 +129,9 @@ class Architecture:
         if self.horizon == 1:
             del values["horizon"]
         for target in values["targets"]:
-            if not target["of_sequence"]:
-                del target["of_sequence"]
+            for key in ("of_sequence", "distribution"):
+                if not target[key]:
+                    del target[key]
         return values
 
 
@@ -186,12 +206,19 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     categorical = [column for column in inputs if metadata.kind(column) == "categorical"]
     real = [column for column in inputs if metadata.kind(column) == "real"]
     targets = [
-        Target(name, metadata.kind(name), metadata.n_classes.get(name, 0), name in config.target_positions)
+        Target(
+            name,
+            metadata.kind(name),
+            metadata.n_classes.get(name, 0),
+            name in config.target_positions,
+            spec.distribution_of(name),
+        )
         for name in config.target_columns
     ]
     seq_length = config.seq_length or metadata.sequifier.seq_length
 
     problems += _target_problems(config, targets)
+    problems += _distribution_problems(config, targets)
     of_widths = [*_width_problems(spec, [*categorical, *real])]
     problems += of_widths or _tie_problems(spec, [*categorical, *real], targets)
     problems += _normalization_problems(config, real, targets, metadata)
@@ -341,6 +368,30 @@ def _target_problems(config: TrainConfig, targets: Sequence[Target]) -> Iterable
             )
         if target.kind == "categorical" and target.n_classes < 2:
             yield Problem("target_columns", f"`{target.name}` has no known category: nothing to predict")
+
+
+def _distribution_problems(config: TrainConfig, targets: Sequence[Target]) -> Iterable[Problem]:
+    known = {target.name: target for target in targets}
+    for name, distribution in config.model_spec.distribution.items():
+        place = f"model_spec.distribution.{name}"
+        if name not in known:
+            yield Problem(place, f"`{name}` is not a target", fix=did_you_mean(name, known))
+        elif known[name].kind == "categorical":
+            what = f"`{name}` is categorical: the model predicts the probability of each class anyway"
+            yield Problem(place, what, fix="leave it out; distributions are for real targets")
+        elif distribution != POINT and name in config.training_spec.criterion:
+            yield Problem(
+                f"training_spec.criterion.{name}",
+                f"the loss of `{name}` follows from its distribution, {distribution}",
+                fix=f"leave it out, or write model_spec.distribution.{name}: point",
+            )
+        elif (
+            config.window_normalization != "none"
+            and distribution != POINT
+            and not DISTRIBUTION_SHAPES[distribution].is_standardised
+        ):
+            what = f"{distribution} describes `{name}` itself, not its difference from a window"
+            yield Problem(place, what, fix="write quantiles, or window_normalization: none")
 
 
 def _top_problems(config: TrainConfig, k: int, inputs: Sequence[str], targets: Sequence[Target]) -> Iterable[Problem]:

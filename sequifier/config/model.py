@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sequifier.config.base import NO_UNIT, DistinctNames, StrictModel, about
+from sequifier.config.catalogue.distributions import POINT, DistributionName
 from sequifier.config.catalogue.layers import ActivationName, NormName
 
 
@@ -207,6 +208,21 @@ class ModelSpec(StrictModel):
             "shared_embeddings",
         ),
     )
+    distribution: dict[str, DistributionName] = Field(
+        {},
+        description="What the model predicts for a real target. `point` (the default): one value; `quantiles`: 19 "
+        "quantiles, from 5 % to 95 %, which never cross; `lognormal_mixture`: a mixture of log-normal distributions, "
+        "for targets above 0, such as time_gap.",
+        json_schema_extra=about(
+            interacts="target_columns; criterion, which is for `point`: the loss of quantiles is the pinball loss, the "
+            "one of lognormal_mixture the negative log-likelihood",
+            change="to quantiles when you need to know how certain a forecast is, to lognormal_mixture for the time "
+            "until the next event",
+            searchable=True,
+            synonyms="quantile quantile_regression prediction_interval intervals uncertainty probabilistic "
+            "distribution_output distr_output density mixture",
+        ),
+    )
     prediction_length: int = Field(
         1,
         gt=0,
@@ -289,6 +305,11 @@ class ModelSpec(StrictModel):
                 f"initial_embedding_dim: {self.initial_embedding_dim}"
             )
         return self
+
+    def distribution_of(self, target: str) -> DistributionName | None:
+        """The distribution of a target; None: its value or class is predicted."""
+        found = self.distribution.get(target, POINT)
+        return None if found == POINT else found
 
     @property
     def kv_heads(self) -> int:

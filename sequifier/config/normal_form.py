@@ -10,6 +10,7 @@ from typing import Any
 
 from sequifier.config.architecture import automatic_widths
 from sequifier.config.base import ColumnType, Named
+from sequifier.config.catalogue.distributions import POINT
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, Family, options_of
 from sequifier.config.model import ModelSpec
 from sequifier.config.training import TrainingSpec
@@ -51,6 +52,9 @@ def normal_model(spec: ModelSpec, inputs: Sequence[str]) -> Normal:
         even = automatic_widths(len(inputs), spec.initial_embedding_dim)
         if tuple(widths[column] for column in inputs) == even:
             found.put("feature_embedding_dims", None, "feature_embedding_dims are the widths that null gives")
+    distributions = {target: name for target, name in spec.distribution.items() if name != POINT}
+    if distributions != spec.distribution:
+        found.put("distribution", distributions, "distribution point is the default")
     if spec.tie_weights != sorted(spec.tie_weights):
         found.put("tie_weights", sorted(spec.tie_weights), "the order of tie_weights has no effect")
     return found

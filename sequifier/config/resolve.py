@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType, category_text
+from sequifier.config.catalogue.distributions import DISTRIBUTION_SHAPES, DistributionName
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
@@ -152,13 +153,19 @@ def _label_problems(config: TrainConfig, data: DataSchema, labels: Sequence[str]
         yield Problem("input_columns", what, fix="preprocess other columns too")
 
 
-def metric_kinds(targets: Sequence[str], data: DataSchema) -> dict[str, str]:
+def metric_kinds(
+    targets: Sequence[str], data: DataSchema, distributions: Mapping[str, DistributionName]
+) -> dict[str, str]:
     """The kind of each target, by which it has metrics (see `metric_names`)."""
-    kinds: dict[str, str] = {target: data.kind(target) for target in targets}
-    return {
-        target: "label" if kind == "categorical" and target in data.sequence_columns else kind
-        for target, kind in kinds.items()
-    }
+    return {target: _metric_kind(target, data, distributions) for target in targets}
+
+
+def _metric_kind(target: str, data: DataSchema, distributions: Mapping[str, DistributionName]) -> str:
+    kind = data.kind(target)
+    if kind == "categorical":
+        return "label" if target in data.sequence_columns else kind
+    shape = DISTRIBUTION_SHAPES.get(distributions.get(target, ""))
+    return kind if shape is None else "density" if shape.has_density else "quantiles"
 
 
 def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
@@ -207,7 +214,7 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
             )
     targets = [target for target in config.target_columns if target in data.columns]
     if targets == config.target_columns:
-        kinds = metric_kinds(targets, data)
+        kinds = metric_kinds(targets, data, config.model_spec.distribution)
         if config.scoring is not None:
             yield from _scoring_problems(config.scoring, data)
         of_ranking = [*_ranking_problems(config.ranking, data, kinds)]
@@ -279,7 +286,7 @@ def _ranking_problems(ranking: Mapping[str, Ranking], data: DataSchema, kinds: M
                 place, f"`{target}` belongs to the whole sequence; only events are ranked", fix="leave it out"
             )
             continue
-        if kinds[target] == "real":
+        if data.kind(target) == "real":
             yield Problem(place, f"`{target}` is real: it has no classes to rank", fix="leave it out")
             continue
         n_classes = data.n_classes[target] - 1 - (target in data.sequifier.end_event)

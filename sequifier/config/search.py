@@ -11,6 +11,7 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import KeyPath, Named
+from sequifier.config.catalogue.distributions import POINT
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem, relocated
 from sequifier.config.ranges import Range
@@ -147,27 +148,34 @@ class SearchConfig(SearchFields):
     def _metric_problems(self) -> Iterator[InitErrorDetails]:
         """A metric that depends on a varied field cannot rank: a smaller weight is not a better model."""
         if self.metric == "val_loss":
-            bending = ["criterion", "loss_weights", "class_weights"]
+            bending = ["criterion", "loss_weights", "class_weights", "distribution"]
         elif self.metric.endswith("_loss") and not self.metric.endswith("_log_loss"):
-            bending = ["criterion", "class_weights"]
+            bending = ["criterion", "class_weights", "distribution"]
         else:
             return
         varied = [field for field in bending if len(self.searched(field)) > 1]  # type: ignore[arg-type]
         if varied:
             kinds = self.target_column_types or {}
-            independent = [
-                f"val_{target}_{metric}"
-                for target in self.target_columns
-                for metric in {"categorical": ("log_loss",), "real": ("rmse",)}.get(
-                    kinds.get(target, ""), ("log_loss", "rmse")
-                )
-            ]
+            independent = []
+            for target in self.target_columns:
+                error = self._error_metric(target)
+                of_kind = {"categorical": ("log_loss",), "real": (error,)}
+                found = of_kind.get("real" if error == "crps" else kinds.get(target, ""), ("log_loss", error))
+                independent += [f"val_{target}_{metric}" for metric in found]
             message = (
                 f"{self.metric} is measured with the {' and '.join(varied)} that this search varies, so it cannot "
                 f"rank the runs; use a metric that does not depend on them: {', '.join(independent)}"
                 + ("" if kinds else " (log_loss for a categorical target, rmse for a real one)")
             )
             yield problem(("metric",), message, self.metric)
+
+    def _error_metric(self, target: str) -> str:
+        """The metric of a real target that does not depend on its loss: `crps` where every run has a distribution."""
+        distributions: Any = self.searched("distribution")
+        found = {each.get(target, POINT) for each in distributions}
+        if POINT not in found:
+            return "crps"
+        return "rmse" if len(found) == 1 else "mae"
 
     def _criterion_problems(self) -> Iterator[InitErrorDetails]:
         criteria: Any = self.searched("criterion")

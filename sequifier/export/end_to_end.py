@@ -17,11 +17,12 @@ from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, 
 from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
 from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.config.preprocess_fields import Transform
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import ML_DOMAIN, GraphWriter
-from sequifier.export.onnx import axes_of, write_choice, write_head, write_value
+from sequifier.export.onnx import axes_of, write_choice, write_distribution, write_head, write_median, write_value
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
 from sequifier.export.raw_times import date_inputs, name_clash
@@ -69,7 +70,17 @@ def export_end_to_end(
         top=top,
         times=times,
     )
-    parity = check(graph, architecture, model.state_dict(), seed=seed, raw=columns, top=top, times=times)
+    column_scales = {name: column.scale for name, column in columns.items() if column.is_real}
+    parity = check(
+        graph,
+        architecture,
+        model.state_dict(),
+        column_scales=column_scales,
+        seed=seed,
+        raw=columns,
+        top=top,
+        times=times,
+    )
     add_properties(graph, {"parity": parity.as_json()})
     write_model(path, graph)
     return parity
@@ -91,7 +102,8 @@ def build_end_to_end_graph(
     and `n_events`, (N,) int64: how many of the last steps are real events. In place of columns that are computed from
     dates it takes the dates, see `raw_times`. Missing values are filled as in training; see `raw_columns` for what they
     are. Outputs are `<target>_label` (N, P),
-    `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units; on request the K most
+    `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units, with a distribution its
+    median, and `<target>_quantiles` (N, P, levels); on request the K most
     probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K). Outputs of a target that belongs
     to the whole sequence have no axis P; those of a model with a horizon of H steps are (N, 1, H) instead of (N, P).
 
@@ -194,15 +206,15 @@ def _write_heads(
     for index, target in enumerate(shape.targets):
         column, axes = columns[target.name], axes_of(shape, target)
         if target.kind == "real":
-            z = writer.add("Cast", write_value(writer, shape, index, hidden, scales), to=TensorProto.DOUBLE)
-            scale = column.scale
-            value = writer.add("Add", writer.add("Mul", z, _double(writer, scale.std)), _double(writer, scale.mean))
-            value = _restored(writer, value, scale.transform)
-            if scale.unit != 1:
-                value = writer.add("Div", value, _double(writer, scale.unit))
-            if column.kind is np.float32:
-                value = writer.add("Cast", value, to=TensorProto.FLOAT)
-            writer.output(target.end_to_end_names[0], value, column.kind, *axes)
+            name = target.end_to_end_names[0]
+            if target.quantiles_name is None:
+                value = _original(writer, write_value(writer, shape, index, hidden, scales), column)
+                writer.output(name, value, column.kind, *axes)
+                continue
+            _, quantiles = write_distribution(writer, shape, index, hidden, scales, column.scale)
+            quantiles = _original(writer, quantiles, column)
+            writer.output(name, write_median(writer, quantiles), column.kind, *axes)
+            writer.output(target.quantiles_name, quantiles, column.kind, *axes, len(LEVELS))
             continue
         label, probabilities = target.end_to_end_names
         logits = write_head(writer, shape, index, hidden)
@@ -217,6 +229,16 @@ def _write_heads(
             labels, probabilities = top.names(target)
             writer.output(labels, writer.add("Gather", classes, places, axis=0), kind, *axes, k)
             writer.output(probabilities, worth, np.float32, *axes, k)
+
+
+def _original(writer: GraphWriter, z: Value, column: RawColumn) -> Value:
+    """Add `Scale.original` of standardised values, in the type of the column."""
+    z, scale = writer.add("Cast", z, to=TensorProto.DOUBLE), column.scale
+    value = writer.add("Add", writer.add("Mul", z, _double(writer, scale.std)), _double(writer, scale.mean))
+    value = _restored(writer, value, scale.transform)
+    if scale.unit != 1:
+        value = writer.add("Div", value, _double(writer, scale.unit))
+    return writer.add("Cast", value, to=TensorProto.FLOAT) if column.kind is np.float32 else value
 
 
 def _transformed(writer: GraphWriter, x: Value, transform: Transform | None) -> Value:

@@ -105,6 +105,9 @@ def export_models(
     top = Top.of(config, exports.top_k if exports else None)
     # This reads every vocabulary, so only a graph that needs it pays: a search exports after each run.
     columns = raw_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {}
+    column_scales = {
+        target.name: metadata.scale(target.name) for target in architecture.targets if target.kind == "real"
+    }
     with_dropout = config.export_with_dropout and architecture.dropout > 0
     for version in versions:
         model.load_state_dict(version.weights)
@@ -143,6 +146,7 @@ def export_models(
                     architecture,
                     model,
                     properties=properties,
+                    column_scales=column_scales,
                     seed=seed,
                     embedding=embedding,
                     with_dropout=with_dropout,

@@ -6,17 +6,21 @@ Shapes: N batch, T steps of the window, P prediction_length, H prediction_horizo
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 from torch import Tensor, nn
 
 from sequifier.artifacts.model_file import DROPOUT, add_properties, write_model
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture, Target
+from sequifier.config.catalogue.distributions import LEVELS, MEDIAN
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import GraphWriter
 from sequifier.export.parity import Parity, check
+from sequifier.model.distributions.family import DISTRIBUTIONS
 from sequifier.model.graph import Value
 from sequifier.model.window_normalization import ScaleNodes
 
@@ -27,6 +31,7 @@ def export_onnx(
     model: nn.Module,
     *,
     properties: Mapping[str, str],
+    column_scales: Mapping[str, Scale] = MappingProxyType({}),
     seed: int,
     embedding: bool = False,
     with_dropout: bool = False,
@@ -38,6 +43,7 @@ def export_onnx(
         architecture: the shape of `model`.
         model: a `Transformer` on any device, in any precision; the file is float32.
         properties: `artifacts.model_file.model_properties`.
+        column_scales: of the real targets.
         seed: seed of the windows that are compared.
         embedding: export the vectors of the steps instead of predictions.
         with_dropout: keep dropout active in the graph; it is compared with the ratio at 0.
@@ -47,9 +53,14 @@ def export_onnx(
         RunError: the file cannot be written.
     """
     graph = build_graph(
-        architecture, model.state_dict(), embedding=embedding, metadata_props=properties, with_dropout=with_dropout
+        architecture,
+        model.state_dict(),
+        embedding=embedding,
+        metadata_props=properties,
+        column_scales=column_scales,
+        with_dropout=with_dropout,
     )
-    parity = check(graph, architecture, model.state_dict(), seed=seed, embedding=embedding)
+    parity = check(graph, architecture, model.state_dict(), column_scales=column_scales, seed=seed, embedding=embedding)
     add_properties(graph, {"parity": parity.as_json()})
     write_model(path, graph)
     return parity
@@ -61,15 +72,18 @@ def build_graph(
     *,
     embedding: bool = False,
     metadata_props: Mapping[str, str],
+    column_scales: Mapping[str, Scale] = MappingProxyType({}),
     with_dropout: bool = False,
 ) -> onnx.ModelProto:
     """Build the graph that returns predictions, or the one that returns vectors.
 
     Inputs are each input column under its own name, (N, T) int64 ids or float32 standardised values, and `n_events`,
     (N,) int64: how many of the last steps are real events. Outputs are `<target>_probabilities` (N, P, n_classes),
-    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D); outputs of a target that belongs to the
-    whole sequence have no axis P, those of a model with a horizon are (N, 1, H) instead of (N, P). With dropout the
-    scalar `dropout_ratio` is an optional input: its default is the ratio of training.
+    `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D). The value of a distribution is its
+    median, beside which there are `<target>_quantiles` (N, P, levels), and `<target>_parameters` (N, P, parameters) of
+    a distribution with a density. Outputs of a target that belongs to the whole sequence have no axis P, those of a
+    model with a horizon are (N, 1, H) instead of (N, P). With dropout the scalar `dropout_ratio` is an optional input:
+    its default is the ratio of training.
 
     Raises:
         ModelError: a column has the name of a weight.
@@ -91,7 +105,7 @@ def build_graph(
     if embedding:
         writer.output(EMBEDDING, hidden, np.float32, shape.prediction_length, shape.dim_model)
     else:
-        _write_heads(writer, shape, hidden, scales)
+        _write_heads(writer, shape, hidden, scales, column_scales)
     assert writer.weights == wanted, f"weights without a place in the graph: {writer.weights ^ wanted}"
     model = writer.finish("embedding" if embedding else "predictions")
     add_properties(model, {**metadata_props, **({DROPOUT: "active"} if with_dropout else {})})
@@ -146,6 +160,33 @@ def write_value(
     )
 
 
+def write_distribution(
+    writer: GraphWriter,
+    shape: Architecture,
+    index: int,
+    hidden: Value,
+    scales: Mapping[str, ScaleNodes],
+    column_scale: Scale,
+) -> tuple[Value, Value]:
+    """Add the distribution of target number `index`: (N, P, parameters), and its standardised quantiles."""
+    name = shape.targets[index].distribution
+    assert name is not None
+    distribution = DISTRIBUTIONS[name]
+    raw = write_head(writer, shape, index, hidden)
+    statistics = writer.weight(f"heads.linear.{index}.statistics") if distribution.n_statistics else None
+    parameters = distribution.write_parameters(writer, raw, statistics)
+    if (scale := scales.get(shape.targets[index].name)) is not None:
+        parameters = scale.write_restored(writer, parameters, n_axes=1 + len(axes_of(shape, shape.targets[index])))
+    return parameters, distribution.write_quantiles(writer, parameters, column_scale)
+
+
+def write_median(writer: GraphWriter, quantiles: Value) -> Value:
+    """Add the median, (..., levels) -> (...)."""
+    return writer.add(
+        "Squeeze", writer.add("Gather", quantiles, writer.integers([MEDIAN]), axis=-1), writer.integers([-1])
+    )
+
+
 def write_choice(writer: GraphWriter, logits: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
     """Add the choice of a class, logits -> (N, *axes, n_classes) probabilities by id, (N, *axes) of the largest logit.
 
@@ -159,10 +200,23 @@ def write_choice(writer: GraphWriter, logits: Value, axes: tuple[int, ...]) -> t
     return probabilities, writer.add("ArgMax", logits, axis=-1, keepdims=0)
 
 
-def _write_heads(writer: GraphWriter, shape: Architecture, hidden: Value, scales: Mapping[str, ScaleNodes]) -> None:
+def _write_heads(
+    writer: GraphWriter,
+    shape: Architecture,
+    hidden: Value,
+    scales: Mapping[str, ScaleNodes],
+    column_scales: Mapping[str, Scale],
+) -> None:
     """Add the outputs of each target, from (N, P, D)."""
     for index, target in enumerate(shape.targets):
         axes = axes_of(shape, target)
+        if target.shape is not None and target.quantiles_name is not None:
+            parameters, quantiles = write_distribution(writer, shape, index, hidden, scales, column_scales[target.name])
+            writer.output(target.output_names[0], write_median(writer, quantiles), np.float32, *axes)
+            writer.output(target.quantiles_name, quantiles, np.float32, *axes, len(LEVELS))
+            if target.parameters_name is not None:
+                writer.output(target.parameters_name, parameters, np.float32, *axes, target.shape.n_parameters)
+            continue
         if target.kind == "real":
             writer.output(target.output_names[0], write_value(writer, shape, index, hidden, scales), np.float32, *axes)
             continue

@@ -8,6 +8,7 @@ may differ by `TOLERANCE`, far above the rounding of float32: see docs/decisions
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ import torch
 from torch import Tensor
 
 from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
 from sequifier.errors import ModelError
 from sequifier.export.raw_columns import RawColumn
 from sequifier.export.raw_times import computed_columns, random_dates
 from sequifier.export.top_labels import NO_TOP, Top
 from sequifier.model.build import build_model
+from sequifier.model.distributions.outputs import value_outputs
 from sequifier.model.transformer import Transformer
 
 TOLERANCE = 1e-3
@@ -49,6 +52,7 @@ def check(
     architecture: Architecture,
     state_dict: Mapping[str, Tensor],
     *,
+    column_scales: Mapping[str, Scale] = MappingProxyType({}),
     seed: int,
     embedding: bool = False,
     raw: Mapping[str, RawColumn] | None = None,
@@ -64,6 +68,7 @@ def check(
         graph: from `build_graph`.
         architecture: the shape of the model.
         state_dict: its weights, on any device, in any precision.
+        column_scales: of the real targets.
         seed: seed of the random windows.
         embedding: whether `graph` is the embedding graph.
         raw: the columns of a graph from `build_end_to_end_graph`; values are compared as standardised ones, labels by
@@ -103,15 +108,17 @@ def check(
         given = _with_anything_in_padding(shape, given)
         names = [output.name for output in session.get_outputs()]
         ours = dict(zip(names, session.run(names, given | off), strict=True))
-        theirs = _run_torch(reference, shape, feed, embedding)
+        theirs = _run_torch(reference, shape, feed, embedding, column_scales)
         if raw is not None:
             ours |= _encoded_outputs(shape, ours, raw)
             for target in (target for target in shape.targets if target.kind == "real"):
                 lowest = np.float32(raw[target.name].scale.lowest)  # of a log1p column, lower values become 0
-                theirs[target.output_names[0]] = np.maximum(theirs[target.output_names[0]], lowest)
+                theirs.pop(target.parameters_name or "", None)
+                for name in filter(None, (target.output_names[0], target.quantiles_name)):
+                    theirs[name] = np.maximum(theirs[name], lowest)
             theirs |= _top(shape, feed, ours, theirs, raw, top)
         for name in _rounded_away(shape, raw or {}):
-            del theirs[name]
+            theirs.pop(name)
         for name, expected in theirs.items():
             difference = _difference(name, ours, expected, shape)
             if not difference <= TOLERANCE:  # a NaN is not within any tolerance either
@@ -180,13 +187,13 @@ def _encoded_outputs(shape: Architecture, ours: dict[str, Array], raw: Mapping[s
     """Convert labels and values in original units to ids and standardised values, under the names of `build_graph`."""
     found = {}
     for target in shape.targets:
-        column, values = raw[target.name], ours[target.end_to_end_names[0]]
+        column, names = raw[target.name], target.end_to_end_names
         # NaN and infinities stay: the comparison must find them.
         if column.is_real:
-            numbers = column.scale.standardised(values.astype(np.float64) * column.scale.unit)
+            for name in names:
+                found[name] = column.scale.standardised(ours[name].astype(np.float64) * column.scale.unit)
         else:
-            numbers = column.label_ids(values)
-        found[target.output_names[-1]] = numbers
+            found[target.output_names[-1]] = column.label_ids(ours[names[0]])
     return found
 
 
@@ -227,14 +234,17 @@ def _rounded_away(shape: Architecture, raw: Mapping[str, RawColumn]) -> list[str
     An example is a column with the constant value 1e18.
     """
     return [
-        target.output_names[0]
+        name
         for target in shape.targets
         if target.name in raw and raw[target.name].rounding > TOLERANCE / 2
+        for name in filter(None, (target.output_names[0], target.quantiles_name))
     ]
 
 
 @torch.no_grad()
-def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], embedding: bool) -> dict[str, Array]:
+def _run_torch(
+    model: Transformer, shape: Architecture, feed: dict[str, Array], embedding: bool, column_scales: Mapping[str, Scale]
+) -> dict[str, Array]:
     """Return the float outputs that the graph should have. `<target>_id` follows from the probabilities."""
     size = (len(feed[EVENT_COUNT]), shape.seq_length)
     categories = torch.zeros(*size, len(shape.categorical), dtype=torch.int64)
@@ -255,10 +265,10 @@ def _run_torch(model: Transformer, shape: Architecture, feed: dict[str, Array], 
         of_target = hidden[:, -1] if target.of_sequence else hidden
         prediction = model.predict(of_target, [target.name], scales)[target.name]
         if target.kind == "categorical":
-            known = prediction.softmax(-1)
-            prediction = torch.nn.functional.pad(known, (1, 0))
-        outputs[target.output_names[0]] = prediction.numpy()
-    return outputs
+            outputs[target.output_names[0]] = torch.nn.functional.pad(prediction.softmax(-1), (1, 0))
+        else:
+            outputs |= value_outputs(target, prediction, column_scales)
+    return {name: values.numpy() for name, values in outputs.items()}
 
 
 def _difference(name: str, ours: dict[str, Array], expected: Array, shape: Architecture) -> float:

@@ -4,6 +4,7 @@ Shapes: B windows, T steps of the window, P prediction_length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sequifier.model.distributions.forms import MIDDLE, ScaleLike
 from sequifier.model.transformer import Transformer
 from sequifier.model.window_normalization import WindowScale
 
@@ -78,21 +80,26 @@ def _as_array(values: Tensor) -> Array:
     return (values.float() if values.is_floating_point() else values).cpu().numpy()
 
 
-def probabilities_and_values(model: Transformer, output_of: Mapping[str, str]) -> Outputs:
+def probabilities_and_values(
+    model: Transformer, output_of: Mapping[str, str], column_scales: Mapping[str, ScaleLike] = MappingProxyType({})
+) -> Outputs:
     """Return a function from vectors to the predictions of each target: probabilities by id (0 for id 0), or values.
 
     Args:
         model: the model with the heads.
         output_of: target -> name of its output.
+        column_scales: of the targets with a distribution; their value is the median.
     """
+
+    def output(name: str, prediction: Tensor) -> Tensor:
+        if (head := model.heads.distribution_head(name)) is not None:
+            return head.distribution.quantiles(prediction, column_scales[name])[..., MIDDLE]
+        if not model.heads.target_classes[name]:
+            return prediction
+        return torch.nn.functional.pad(prediction.float().softmax(-1), (1, 0))
 
     def outputs(hidden: Tensor, scales: Mapping[str, WindowScale]) -> dict[str, Tensor]:
         predictions = model.predict(hidden, scales=scales)
-        return {
-            output_of[name]: torch.nn.functional.pad(prediction.float().softmax(-1), (1, 0))
-            if model.heads.target_classes[name]
-            else prediction
-            for name, prediction in predictions.items()
-        }
+        return {output_of[name]: output(name, prediction) for name, prediction in predictions.items()}
 
     return outputs

@@ -12,6 +12,7 @@ from torch import Tensor
 from sequifier.artifacts.model_file import ModelFile, model_file
 from sequifier.artifacts.read_file import reason_of
 from sequifier.artifacts.torch_model_file import read_torch_model
+from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Architecture
 from sequifier.config.inference import InferConfig
@@ -20,6 +21,7 @@ from sequifier.generation.module import ModulePredictor
 from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
+from sequifier.model.distributions.outputs import value_outputs
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.model.window_normalization import WindowScale
@@ -69,12 +71,13 @@ class TorchModel:
                 fix="export or copy the model again",
             ) from error
         model.to(self._device).train(self._with_dropout)
+        column_scales = {target.name: file.scale(target.name) for target in shape.targets if target.kind == "real"}
         self._predict = ModulePredictor(
             model,
             categorical=[name for name, _ in shape.categorical],
             real=shape.real,
             prediction_length=shape.prediction_length,
-            outputs=lambda hidden, scales: _outputs(model, shape, hidden, scales),
+            outputs=lambda hidden, scales: _outputs(model, shape, hidden, scales, column_scales),
         )
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
@@ -101,7 +104,11 @@ class TorchModel:
 
 
 def _outputs(
-    model: Transformer, shape: Architecture, hidden: Tensor, scales: Mapping[str, WindowScale]
+    model: Transformer,
+    shape: Architecture,
+    hidden: Tensor,
+    scales: Mapping[str, WindowScale],
+    column_scales: Mapping[str, Scale],
 ) -> dict[str, Tensor]:
     """Return the outputs of an exported graph, computed from hidden states (B, P, D)."""
     found = {EMBEDDING: hidden}
@@ -109,7 +116,7 @@ def _outputs(
         of_target = hidden[:, -1] if target.of_sequence else hidden
         prediction = model.predict(of_target, [target.name], scales)[target.name].float()
         if target.kind == "real":
-            found[target.output_names[0]] = prediction
+            found |= value_outputs(target, prediction, column_scales)
             continue
         probabilities, best = target.output_names
         found[probabilities] = torch.nn.functional.pad(prediction.softmax(-1), (1, 0))

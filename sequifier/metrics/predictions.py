@@ -4,7 +4,7 @@ A metric is made of sums over target positions in float64, so it does not depend
 definitions use what NumPy arrays and torch tensors have in common: training takes the sums on its device, inference
 without loading torch. To add a metric, declare its name in `config/catalogue/metric_names.py` (kind of target,
 direction) and write its row here.
-Shapes: M target positions, K known classes, U sampling units.
+Shapes: M target positions, K known classes, Q levels of quantiles, U sampling units.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,11 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from sequifier.config.catalogue.distributions import LEVELS, MEDIAN, Q10, Q90
 from sequifier.config.catalogue.metric_names import (
     CATEGORICAL_METRICS,
+    DENSITY_METRICS,
     LABEL_METRICS,
-    REAL_METRICS,
     STANDARDISED_METRICS,
     ranking_metric,
     ranking_metrics,
@@ -80,19 +81,60 @@ class ValuePredictions:
     """Predictions of a real target, (M,) float64.
 
     Attributes:
-        error: predicted less true value, in some unit: standard deviations where the target has no transform.
+        error: predicted less true value, in some unit: standard deviations where the target has no transform. Of a
+            distribution it is that of the median.
         loss: the training criterion; None outside training.
         scored: whether a position counts in metrics; None: all do.
         standardised: the error in standard deviations of the training values, after a transform; None without a
             horizon.
+        mean_error: of the mean of a distribution, in the unit of `error`; None without a distribution.
+        crps: the continuous ranked probability score without the tails, in the same unit; None without a distribution.
+        covered: whether the true value is in the interval of 80 %; None without a distribution.
+        nll: negative logarithm of the density of the original value in its unit; None without a density.
     """
 
     error: Array
     loss: Array | None = None
     scored: Array | None = None
     standardised: Array | None = None
+    mean_error: Array | None = None
+    crps: Array | None = None
+    covered: Array | None = None
+    nll: Array | None = None
 
-    metrics: ClassVar = (*REAL_METRICS, *STANDARDISED_METRICS)
+    metrics: ClassVar = (*DENSITY_METRICS, *STANDARDISED_METRICS)
+
+
+def distribution_predictions(
+    errors: Array,
+    mean_error: Array,
+    *,
+    loss: Array | None = None,
+    standardised: Array | None = None,
+    nll: Array | None = None,
+) -> ValuePredictions:
+    """Return the predictions of a target with a distribution.
+
+    The continuous ranked probability score is twice the pinball loss, integrated over the levels (Gneiting and Raftery
+    2007, https://doi.org/10.1198/016214506000001437, section 4.2); here it is averaged over LEVELS, without the tails.
+
+    Args:
+        errors: quantiles at LEVELS less true values, (M, Q) float64.
+        mean_error, loss, standardised, nll: as in `ValuePredictions`.
+    """
+    crps = 0.0 * mean_error
+    for place, level in enumerate(LEVELS):
+        error = errors[:, place]
+        crps = crps + abs(error) + (1 - 2 * level) * error
+    return ValuePredictions(
+        errors[:, MEDIAN],
+        loss,
+        standardised=standardised,
+        mean_error=mean_error,
+        crps=crps / len(LEVELS),
+        covered=_in_double((errors[:, Q10] <= 0) & (errors[:, Q90] >= 0)),
+        nll=nll,
+    )
 
 
 Predictions = ClassPredictions | ValuePredictions
@@ -195,6 +237,10 @@ def _calibration_error(sums: Mapping[str, Array], count: int) -> float:
     return float(abs(sums["bin_surplus"]).sum()) / count
 
 
+def _mean_error(found: ValuePredictions) -> Array:
+    return found.error if found.mean_error is None else found.mean_error
+
+
 def _root_mean(sums: Mapping[str, Array], count: int) -> float:
     squares = max(float(sums["rmse"]), 0.0)  # a jackknife's difference of sums may be rounded to less
     root: float = (squares / count) ** 0.5
@@ -227,9 +273,12 @@ METRICS: Mapping[str, Metric] = {
     ),
     "brier": Metric({"brier": Sum(_brier)}, needs="probabilities"),
     "mae": Metric({"mae": Sum(lambda found: abs(found.error))}, in_units=True),
-    "rmse": Metric({"rmse": Sum(lambda found: found.error**2)}, _root_mean, in_units=True),
+    "rmse": Metric({"rmse": Sum(lambda found: _mean_error(found) ** 2)}, _root_mean, in_units=True),
     "mae_standardised": Metric({"mae_standardised": Sum(lambda found: abs(found.standardised))}, needs="standardised"),
     "mse_standardised": Metric({"mse_standardised": Sum(lambda found: found.standardised**2)}, needs="standardised"),
+    "crps": Metric({"crps": Sum(lambda found: found.crps)}, needs="crps", in_units=True),
+    "coverage_80": Metric({"coverage_80": Sum(lambda found: found.covered)}, needs="covered"),
+    "nll": Metric({"nll": Sum(lambda found: found.nll)}, needs="nll"),
 }
 
 _AT: Mapping[str, Callable[[Array, int], Array]] = {

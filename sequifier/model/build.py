@@ -10,6 +10,7 @@ from torch import nn
 
 from sequifier.config.architecture import Architecture, Target, architecture
 from sequifier.model.attention import CausalSelfAttention
+from sequifier.model.distributions.family import DISTRIBUTIONS
 from sequifier.model.embedding import RealEmbedding
 from sequifier.model.feed_forward import FeedForward
 from sequifier.model.positions import LearnedPositions
@@ -47,6 +48,9 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
         window_normalization=shape.window_normalization,
         normalized=shape.normalized,
         horizon=shape.horizon,
+        distributions={
+            target.name: DISTRIBUTIONS[target.distribution] for target in shape.targets if target.distribution
+        },
     )
     draw_weights(model, generator)
     return model

@@ -6,6 +6,8 @@ A layer's formula in torch and in ONNX are then in one file, and this package do
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 Value = str
 """The name of a tensor in a graph."""
 
@@ -15,6 +17,9 @@ class Graph(Protocol):
 
     def add(self, operator: str, *inputs: Value, **attributes: Any) -> Value:
         """Add a node with one output."""
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Value:
+        """Add a constant tensor."""
 
     def number(self, value: float) -> Value:
         """Add a constant float32 scalar."""

@@ -15,6 +15,7 @@ from sequifier.model.block import Block
 from sequifier.model.cpu.dropout import drop
 from sequifier.model.cpu.fused import can_fuse, normed
 from sequifier.model.cpu.switch import product_format
+from sequifier.model.distributions.base import Distribution
 from sequifier.model.embedding import EventEmbedding
 from sequifier.model.heads import Decoder, Heads
 from sequifier.model.norms import build_norm
@@ -52,6 +53,7 @@ class Transformer(nn.Module):
         window_normalization: none, or a name in `model.window_normalization`.
         normalized: target that it is for -> number of its column among the real ones.
         horizon: H, number of steps ahead that are predicted after each step of the window.
+        distributions: real target -> its distribution; other real targets have a value.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Transformer(nn.Module):
         window_normalization: str = "none",
         normalized: Mapping[str, int] = MappingProxyType({}),
         horizon: int = 1,
+        distributions: Mapping[str, Distribution] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         if positional_encoding not in POSITIONAL_ENCODINGS:
@@ -118,7 +121,13 @@ class Transformer(nn.Module):
         # Post-norm blocks end with a norm already.
         self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
         self.tied = dict(tied)
-        self.heads = Heads(dim_model=dim_model, target_classes=target_classes, tied=tied, horizon=horizon)
+        self.heads = Heads(
+            dim_model=dim_model,
+            target_classes=target_classes,
+            tied=tied,
+            horizon=horizon,
+            distributions=distributions,
+        )
         self._compiled: list[Callable[..., Tensor]] = []
         self._compiled_batch = 0
 
@@ -206,7 +215,7 @@ class Transformer(nn.Module):
             scales: what `window_scales` returns for the same windows.
 
         Returns:
-            Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values; with a
-            horizon (..., H, n_classes - 1) and (..., H).
+            Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values, or (..., P)
+            parameters of a distribution; with a horizon (..., H, n_classes - 1), (..., H) and (..., H, P).
         """
         return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets, scales).items()}

@@ -62,7 +62,10 @@ def make_plan(
     """
     check_comparable(config, records, data)
     if config.evaluation_script is not None:
-        kinds = metric_kinds([target for target in config.target_columns if target in data.columns], data)
+        targets = [target for target in config.target_columns if target in data.columns]
+        searched: Any = config.searched("distribution")
+        distributions = {target: name for each in searched for target, name in each.items()}
+        kinds = metric_kinds(targets, data, distributions)
         scripted = config.evaluation_script.metrics
         if problems := list(script_problems(config.metric, config.direction, scripted, kinds, config.ranking)):
             raise ConfigError(problems)

@@ -22,7 +22,7 @@ def chunk_size(
     decoder: Decoder, loss_memory_mb: int, during: Literal["training", "evaluation"] = "training"
 ) -> int | None:
     """Return the number of positions of a chunk; None: all positions fit at the same time."""
-    if decoder.is_real or decoder.horizon > 1:
+    if decoder.is_value or decoder.horizon > 1:
         return None
     at_once = positions_at_once(len(decoder.weight), loss_memory_mb, during)
     return None if at_once is None or at_once >= len(decoder.vectors) else max(at_once, 1)

@@ -15,8 +15,9 @@ from sequifier.model.device import sums_device
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.training.chunked_loss import chunk_size, chunks
+from sequifier.training.losses import DistributionLoss
 from sequifier.training.objective import Objective
-from sequifier.training.predictions import CategoricalScores, joined, value_predictions
+from sequifier.training.predictions import CategoricalScores, joined, predictions_of_distribution, value_predictions
 from sequifier.training.ranked import ranked_by_logits
 from sequifier.training.tally import Evaluation, Tally
 
@@ -124,9 +125,11 @@ def _compared(
     objective: Objective, target: str, prediction: Tensor, truth: Tensor, known: Tensor | None = None
 ) -> Predictions:
     """Compare predictions with the truth; where it is not known, the result has no meaning, but is finite."""
-    criterion = objective.losses[target]
+    criterion, standardised = objective.losses[target], objective.n_steps is not None
+    if isinstance(criterion, DistributionLoss):
+        return predictions_of_distribution(criterion, prediction, truth, known, standardised=standardised)
     if prediction.dim() == 1:
-        loss, standardised = criterion.per_position(prediction, truth, known), objective.n_steps is not None
+        loss = criterion.per_position(prediction, truth, known)
         return value_predictions(prediction, truth, loss, objective.scale(target), standardised=standardised)
     scores = CategoricalScores.of(prediction, truth if known is None else truth.where(known, 1))
     # The criterion is mostly the log-loss itself; any other takes one more pass over the logits.

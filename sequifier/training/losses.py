@@ -4,8 +4,8 @@ To add a loss, write its row in `LOSSES` and generate `torch_names.json` anew, i
 
 The loss of a step is the sum over its valid target positions divided by their number, which the caller takes from the
 index, so no function here computes a mean. Class 0 (padding, unknown) is never predicted: logits are those of classes
-1 to K, and target ids 1 to K are shifted by one.
-Shapes: M valid target positions, K known classes of one categorical target.
+1 to K, and target ids 1 to K are shifted by one. The losses of distributions are in `model/distributions`.
+Shapes: M valid target positions, K known classes of one categorical target, P parameters of a distribution.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import ColumnType, Named
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.errors import ConfigError, Problem, RunError
+from sequifier.model.distributions.base import Distribution
 
 _IGNORED = -1
 """Index of a target whose loss is 0."""
@@ -145,6 +147,31 @@ class TargetLoss:
         if self._loss.kind == "real":
             prediction = prediction.where(known, 0)
         losses = function(prediction, target.where(known, 0), reduction="none", **options).where(known, 0)
+        return losses.sum() if reduction == "sum" else losses
+
+
+class DistributionLoss(TargetLoss):
+    """The loss of a real target with a distribution; predictions are its parameters, (M, P).
+
+    Args:
+        distribution: of the target.
+        scale: of the target.
+        resolution: see `Distribution.loss`.
+    """
+
+    is_log_loss = False
+    label_smoothing = None
+
+    def __init__(self, distribution: Distribution, scale: Scale, resolution: float = 1.0) -> None:
+        self.distribution, self.scale, self.resolution = distribution, scale, resolution
+
+    def _reduced(self, prediction: Tensor, target: Tensor, known: Tensor | None, reduction: str) -> Tensor:
+        target = target.to(prediction.dtype)
+        if known is not None:
+            target = target.where(known, 0)
+        losses = self.distribution.loss(prediction, target, self.scale, self.resolution)
+        if known is not None:
+            losses = losses.where(known, 0)
         return losses.sum() if reduction == "sum" else losses
 
 

@@ -1,6 +1,6 @@
 """A model's predictions, compared with the truth as the metrics need it.
 
-Shapes: M target positions, K known classes.
+Shapes: M target positions, K known classes, P parameters of a distribution.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sequifier.artifacts.transforms import Scale
-from sequifier.metrics.predictions import ClassPredictions, Predictions, ValuePredictions
+from sequifier.metrics.predictions import ClassPredictions, Predictions, ValuePredictions, distribution_predictions
 from sequifier.model.device import in_double, sums_device
+from sequifier.model.distributions.forms import MIDDLE
+from sequifier.training.losses import DistributionLoss
 
 _LOGITS_AT_A_TIME = {"cpu": 1 << 18}
 """Logits looked at together, by device: on a CPU few enough that what is made of them stays in the cache. 256 positions
@@ -78,6 +80,29 @@ def value_predictions(
     value, target = in_double(value), in_double(target)
     error = value - target if standardised else None
     return ValuePredictions(scale.error(value, target), in_double(loss), standardised=error)
+
+
+def predictions_of_distribution(
+    criterion: DistributionLoss,
+    parameters: Tensor,
+    target: Tensor,
+    known: Tensor | None = None,
+    *,
+    standardised: bool = False,
+) -> ValuePredictions:
+    """Predictions of a real target with a distribution, (M, P), and its truth, (M,); else as `value_predictions`."""
+    distribution, scale = criterion.distribution, criterion.scale
+    target = target if known is None else target.where(known, 0)
+    loss = in_double(criterion.per_position(parameters, target, known))
+    quantiles, truth = in_double(distribution.quantiles(parameters, scale)), in_double(target)
+    mean_error = (distribution.form.mean(in_double(parameters), scale) - scale.original(truth)) / scale.error_unit
+    return distribution_predictions(
+        scale.error(quantiles, truth[:, None]),
+        mean_error,
+        loss=loss,
+        standardised=quantiles[:, MIDDLE] - truth if standardised else None,
+        nll=loss if distribution.has_density else None,
+    )
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

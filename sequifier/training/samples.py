@@ -54,13 +54,14 @@ def sample_text(
     inputs = config.input_columns or metadata.input_columns
     events = _events(metadata, config, prompt)
     kinds = {target: metadata.kind(target) for target in config.target_columns}
+    scales = {target: metadata.scale(target) for target, kind in kinds.items() if kind == "real"}
     rules, ends = Rules(temperature=temperature), metadata.end_ids
     predictor = ModulePredictor(
         model,
         categorical=[column for column in inputs if metadata.kind(column) == "categorical"],
         real=[column for column in inputs if metadata.kind(column) == "real"],
         prediction_length=1,
-        outputs=probabilities_and_values(model, {target: target for target in kinds}),
+        outputs=probabilities_and_values(model, {target: target for target in kinds}, scales),
     )
     was_training = model.training
     model.eval()
@@ -70,7 +71,7 @@ def sample_text(
             [
                 Generated(target, target, rules, end=ends.get(target))
                 if kind == "categorical"
-                else Generated(target, target, None, lowest=metadata.scale(target).lowest)
+                else Generated(target, target, None, lowest=scales[target].lowest)
                 for target, kind in kinds.items()
             ],
             _history(metadata, inputs, events, model.seq_length),

@@ -292,10 +292,10 @@ def test_the_order_of_the_grid_is_the_documented_one() -> None:
         *("input_columns", "column_types", "seq_length", "window_stride", "window_normalization", "learning_rate"),
         *("epochs", "scheduler", "batch_size", "dropout", "optimizer", "accumulation_steps"),
     ]
-    assert fields[-15:] == [
+    assert fields[-16:] == [
         *("dim_model", "n_head", "initial_embedding_dim", "joint_embedding_dim", "feature_embedding_dims"),
         *("dim_feedforward", "num_layers", "activation_fn", "normalization", "positional_encoding"),
-        *("attention_type", "norm_first", "n_kv_heads", "rope_theta", "tie_weights"),
+        *("attention_type", "norm_first", "n_kv_heads", "rope_theta", "tie_weights", "distribution"),
     ]
     assert {*ModelSampling.searchable(), *TrainingSampling.searchable()} <= set(fields)
 

@@ -143,6 +143,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "training": {"load_full_data_to_ram": False},
     },
     "label beside 2 targets": {"data": "labels", "target_columns": ["item", "outcome", "price"]},
+    "distributions": {
+        "target_columns": ["item", "price", "weight"],
+        "model": {"distribution": {"price": "quantiles", "weight": "lognormal_mixture"}},
+    },
+    "distributions, ends, mapped": {
+        "data": "ends",
+        "target_columns": ["item", "price", "weight"],
+        "model": {
+            "distribution": {"price": "quantiles", "weight": "lognormal_mixture"},
+            "positional_encoding": "rope",
+        },
+        "training": {"load_full_data_to_ram": False},
+    },
     "scoring": {
         "data": "ends",
         "target_columns": ["item", "price"],

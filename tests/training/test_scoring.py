@@ -67,7 +67,7 @@ class TableModel:
         logits, values = self._logits[next_row], self._values[next_row, None]
         return {
             "item": Decoder(logits, torch.eye(logits.shape[1]), None),
-            "price": Decoder(values, torch.ones(1, 1), None, is_real=True),
+            "price": Decoder(values, torch.ones(1, 1), None, is_value=True),
         }
 
 

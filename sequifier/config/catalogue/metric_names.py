@@ -20,6 +20,10 @@ STANDARDISED_METRICS = ("mae_standardised", "mse_standardised")
 """Further metrics of a real target in a run with a horizon: of errors in standard deviations of the training values."""
 WITHOUT_STEPS = frozenset({"macro_f1", "calibration_error"})
 """Metrics that a run with a horizon has for all steps together only."""
+QUANTILE_METRICS = (*REAL_METRICS, "crps", "coverage_80")
+"""Metrics of a real target with a distribution. `mae` is that of the median, `rmse` that of the mean."""
+DENSITY_METRICS = (*QUANTILE_METRICS, "nll")
+"""Metrics of a real target whose distribution has a density."""
 ORDERING_METRICS = ("auc", "average_precision")
 """Metrics that compare the sequences of a split with each other."""
 MOST_ORDERED = 100
@@ -97,11 +101,18 @@ def metric_names(
     """`val_loss`, then `val_<target>_<metric>` of each target.
 
     Args:
-        kinds: target -> "categorical", "real", or "label" for a categorical one that belongs to the whole sequence.
+        kinds: target -> "categorical", "real", "quantiles" for a real one with a distribution, "density" where that
+            has a density, or "label" for a categorical one that belongs to the whole sequence.
         ranking: of targets.
         n_steps: number of steps that have metrics of their own; None: the run has no horizon.
     """
-    of_kind = {"categorical": CATEGORICAL_METRICS, "real": REAL_METRICS, "label": LABEL_METRICS}
+    of_kind = {
+        "categorical": CATEGORICAL_METRICS,
+        "real": REAL_METRICS,
+        "quantiles": QUANTILE_METRICS,
+        "density": DENSITY_METRICS,
+        "label": LABEL_METRICS,
+    }
     names = ["val_loss"]
     for target, kind in kinds.items():
         metrics = of_kind[kind]
@@ -151,6 +162,10 @@ def metric_problems(
             "(Krichene and Rendle 2020)",
             fix=f"write ranking.{ranked[1]}.candidates: all, or metric_is_sampled: true",
         )
+    if metric in (f"val_{target}_coverage_80" for target in kinds):
+        what = f"{metric} is best at 0.8, so that neither the lowest nor the highest one is best"
+        yield Problem("metric", what, fix=f"write {metric.removesuffix('coverage_80')}crps")
+        return
     higher = higher_is_better(metric)
     if higher != (direction == "maximize"):
         yield Problem(

@@ -24,6 +24,7 @@ from sequifier.training.baselines.history import (
     training_targets,
 )
 from sequifier.training.baselines.window_ridge import WindowRidge
+from sequifier.training.losses import DistributionLoss
 from sequifier.training.objective import Objective
 from sequifier.training.tally import Evaluation, Tally
 
@@ -97,6 +98,7 @@ def baselines(
                 split.seq_length,
                 ridge,
                 objective.scale(target),
+                loss.distribution if isinstance(loss := objective.losses[target], DistributionLoss) else None,
             )
         scores[target] = _Scores(fitted, split, objective)
         if isinstance(train, MappedEvents):
@@ -162,8 +164,9 @@ def _rows(scores: Mapping[str, _Scores]) -> dict[str, dict[str, str]]:
     for number in range(max(len(names) for names in used)):
         row, here = {}, [names[min(number, len(names) - 1)] for names in used if names]
         for target, found in scores.items():
-            order = next(order for order in orders if order[0] in found.tallies)
+            order = next(order for order in orders if any(name in found.tallies for name in order))
             name = next(name for name in here if name in order)
-            row[target] = [known for known in order[: order.index(name) + 1] if known in found.tallies][-1]
+            known = [each for each in order if each in found.tallies]
+            row[target] = ([each for each in known if order.index(each) <= order.index(name)] or known[:1])[-1]
         rows[PREFIX + ", ".join(here)] = row
     return rows

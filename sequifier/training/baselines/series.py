@@ -8,6 +8,7 @@ Shapes: M targets, H steps of the horizon, F features.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,18 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
+from sequifier.model.distributions.base import Distribution
 from sequifier.training.baselines.history import Column, Found, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
 from sequifier.training.baselines.window_ridge import LONGEST_WINDOW, REGRESSED, WindowRidge, parts
-from sequifier.training.losses import TargetLoss
-from sequifier.training.predictions import value_predictions
+from sequifier.training.losses import DistributionLoss, TargetLoss
+from sequifier.training.predictions import predictions_of_distribution, value_predictions
 
 Floats = NDArray[np.float64]
 
-MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
+MARGINAL, MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
+    "marginal distribution",
     "mean",
     "last value",
     "AR(1)",
@@ -34,7 +37,7 @@ MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
     "ridge",
     "mean by last category",
 )
-NAMES = (MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
+NAMES = (MARGINAL, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
 _PERIODS = 8
 """Largest number of earlier periods in a seasonal mean."""
 
@@ -51,6 +54,7 @@ class RealBaselines:
         seq_length: number of events that the model reads.
         ridge: the map shared by targets that are inputs.
         scale: of the target.
+        distribution: of the target; None: its value is predicted.
     """
 
     def __init__(
@@ -64,11 +68,16 @@ class RealBaselines:
         seq_length: int,
         ridge: WindowRidge | None,
         scale: Scale,
+        distribution: Distribution | None = None,
     ) -> None:
         self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
         truth = read(events.columns[target], training.truth_rows).astype(np.float64)
         truth = truth.reshape(len(training), training.n_steps)  # (M, H)
         self._mean: Floats = truth.mean(axis=0)
+        self._marginal: torch.Tensor | None = None
+        if distribution is not None:
+            fitted = distribution.form.constant(scale.original(truth.ravel()) * scale.unit, scale)
+            self._marginal = torch.from_numpy(fitted.astype(np.float32))
         self.period: int | None = None
         self._autoregression: tuple[float, float] | None = None
         self._linear: _LastEventRidge | None = None
@@ -87,11 +96,28 @@ class RealBaselines:
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
     ) -> Iterator[Found]:
-        """Yield the name and predictions of each baseline at some targets; a name may have several variants."""
+        """Yield the name and predictions of each baseline at some targets; a name may have several variants.
+
+        Where the loss is one of distributions, a single value is a distribution without a spread, if that has a loss.
+        """
+        if isinstance(criterion, DistributionLoss):
+            yield from self._scored_as_distributions(columns, targets, torch.from_numpy(truth), criterion)
+            return
         for name, prediction in self.predictions(columns, targets):
             # Predictions are float32, as a model's are.
             value, target = torch.from_numpy(prediction.astype(np.float32).reshape(-1)), torch.from_numpy(truth)
             yield name, value_predictions(value, target, criterion.per_position(value, target), self._scale)
+
+    def _scored_as_distributions(
+        self, columns: Mapping[str, Column], targets: Targets, truth: torch.Tensor, criterion: DistributionLoss
+    ) -> Iterator[Found]:
+        assert self._marginal is not None
+        yield MARGINAL, predictions_of_distribution(criterion, self._marginal.expand(len(truth), -1), truth)
+        for name, prediction in self.predictions(columns, targets):
+            value = torch.from_numpy(prediction.astype(np.float32).reshape(-1))
+            if (loss := criterion.distribution.loss_of_point(value, truth)) is not None:
+                found = value_predictions(value, truth, loss, self._scale)
+                yield name, replace(found, crps=abs(found.error))
 
     def predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         """Yield the name and the predicted values of each baseline, (M, H)."""

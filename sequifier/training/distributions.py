@@ -1,0 +1,98 @@
+"""What the distribution of a real target needs of the training split, before the first step."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from sequifier.artifacts.events import Events, is_known
+from sequifier.artifacts.mapped import MappedEvents
+from sequifier.artifacts.transforms import Scale
+from sequifier.config.architecture import Architecture, Target
+from sequifier.config.train import TargetPosition
+from sequifier.errors import ConfigError, Problem
+from sequifier.model.transformer import Transformer
+from sequifier.training.baselines.history import Rows, read, training_labels, training_targets
+from sequifier.training.losses import DistributionLoss
+
+_ENOUGH = 1 << 20
+"""Training targets from which statistics are computed; of more, blocks spread evenly over the split are used."""
+_ROUNDING = 1e-5
+"""Stored values are float32: differences from 0 that are smaller than this, in standard deviations, are rounding."""
+
+
+def distribution_losses(
+    model: Transformer,
+    shape: Architecture,
+    events: Events | MappedEvents,
+    scales: Mapping[str, Scale],
+    positions: Mapping[str, TargetPosition],
+) -> dict[str, DistributionLoss]:
+    """Return the loss of each target with a distribution, and store in the model what the distributions need.
+
+    Args:
+        model: its heads are changed.
+        shape: of the model.
+        events: the training events.
+        scales: of the real targets.
+        positions: target of whole sequences -> the events from which it is predicted.
+
+    Raises:
+        ConfigError: a target with a distribution of positive values has a negative one.
+    """
+    losses, problems = {}, []
+    for target in shape.targets:
+        head = model.heads.distribution_head(target.name)
+        if head is None:
+            continue
+        scale, resolution = scales[target.name], 1.0
+        if head.distribution.is_positive:
+            rows = _truth_rows(events, target, shape.seq_length, positions)
+            z = read(events.columns[target.name], rows)
+            rows, z = rows[is_known(z)], z[is_known(z)].astype(np.float64)
+            values = scale.original(z) * scale.unit
+            zero = _zero(scale)
+            if (values < -zero).any():
+                problems.append(_negative(target, events, int(rows[values < -zero][0]), float(values.min())))
+                continue
+            values = values[values > zero]
+            if not len(values):
+                what = f"`{target.name}` is never above 0 in the training split, and {target.distribution} is for that"
+                problems.append(Problem(f"model_spec.distribution.{target.name}", what, fix="write quantiles"))
+                continue
+            resolution = float(values.min())
+            assert head.statistics is not None
+            head.statistics.copy_(torch.from_numpy(head.distribution.form.statistics(values)))
+        losses[target.name] = DistributionLoss(head.distribution, scale, resolution)
+    if problems:
+        raise ConfigError(problems)
+    return losses
+
+
+def _truth_rows(
+    events: Events | MappedEvents, target: Target, seq_length: int, positions: Mapping[str, TargetPosition]
+) -> Rows:
+    if target.of_sequence:
+        every = positions[target.name] == "every"
+        return training_labels(events, target.name, seq_length, every=every, at_most=_ENOUGH).truth_rows
+    return training_targets(events, seq_length, at_most=_ENOUGH).truth_rows
+
+
+def _zero(scale: Scale) -> float:
+    """Return the largest value that may be a 0 whose standardised value was rounded."""
+    if scale.transform is not None:  # near 0 the transforms are close to the value itself
+        return _ROUNDING * scale.std * 1e-2
+    return _ROUNDING * max(scale.std, 1e-2 * abs(scale.mean))
+
+
+def _negative(target: Target, events: Events | MappedEvents, row: int, value: float) -> Problem:
+    sequence = int(np.searchsorted(events.offsets, row, side="right")) - 1
+    where = f"event {row - int(events.offsets[sequence]) + 1} of sequence {sequence + 1} of the training split"
+    if isinstance(events, Events):
+        where = f"sequenceId={events.sequence_ids[sequence]} itemPosition={events.positions[row]}"
+    return Problem(
+        f"model_spec.distribution.{target.name}",
+        f"`{target.name}` has negative values, down to {value:.6g} (first: {where}), and {target.distribution} is for "
+        "values above 0",
+        fix="write quantiles, or correct the rows and preprocess again",
+    )

@@ -18,9 +18,11 @@ Use = Literal["categorical", "real", "left out"]
 
 FEW_VALUES = 20
 MANY_VALUES = 1000
-"""Number of categories above which rare ones are left out."""
+"""Number of categories above which a column whose rows mostly have rare ones is left out."""
 
-MOST_CATEGORIES = 10_000
+ALL_KEPT = 50_000
+"""Number of categories of a column up to which its rare ones are kept too."""
+
 RARE = 5
 """Number of rows below which a category is rare: a model cannot learn it."""
 
@@ -57,7 +59,6 @@ class Choice:
         declared: its entry in column_types, where its values alone would give another type.
         fill: its entry in fill_null.
         min_count: its entry in min_count.
-        max_categories: its entry in max_categories.
         rare: the treatment of rare categories, in words.
         n_kept: number of categories that are not rare.
         transform: its entry in transforms.
@@ -71,7 +72,6 @@ class Choice:
     declared: TypeName | None = None
     fill: FillNull | None = None
     min_count: int | None = None
-    max_categories: int | None = None
     rare: str = ""
     n_kept: int | None = None
     transform: Transform | None = None
@@ -129,18 +129,10 @@ def without_rare(choice: Choice, rows: "pl.LazyFrame", *, is_target: bool) -> Ch
     if fraction < 0.5 and not is_target:
         why = f"{facts.distinct_text} values, most of them fewer than {RARE} times: too rare to learn from"
         return Choice(choice.column, facts, "left out", why)
-    if not n_kept or (fraction == 1 and n_kept <= MOST_CATEGORIES):
+    if not n_kept or fraction == 1 or facts.n_distinct <= ALL_KEPT:
         return choice
-    limit = MOST_CATEGORIES if n_kept > MOST_CATEGORIES else None
     what = f"the {n_kept:,} values that occur {RARE} times or more cover {percent(fraction)} of the rows"
-    what += f", and the {limit:,} most frequent are kept" if limit else ""
-    return replace(
-        choice,
-        min_count=RARE,
-        max_categories=limit,
-        n_kept=min(n_kept, MOST_CATEGORIES),
-        rare=f"{what}; the others become `unknown`",
-    )
+    return replace(choice, min_count=RARE, n_kept=n_kept, rare=f"{what}; the others become `unknown`")
 
 
 def percent(fraction: float) -> str:

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sequifier.config.time_features import CALENDAR
 from sequifier.percent import counted
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import Facts
 from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
 from sequifier.project.metric_choice import MetricChoice
+from sequifier.project.pilot import VALIDATION, Pilot
 from sequifier.project.raw_table import RawTable
-from sequifier.project.sizes import Sizes, SplitChoice
+from sequifier.project.sizes import Sizes
+from sequifier.project.split_choice import SplitChoice
 from sequifier.project.time_choice import TimeChoice
 from sequifier.project.whole_sequences import WholeSequences
 
@@ -40,6 +43,7 @@ class Findings:
         stride: the proposed step between training windows.
         sizes: the sizes that the proposed search tries.
         time: the proposed time features.
+        pilot: the measured step of the proposed model; None: not measured.
     """
 
     table: RawTable
@@ -58,11 +62,17 @@ class Findings:
     stride: int
     sizes: Sizes
     time: TimeChoice
+    pilot: Pilot | None = None
 
     @property
     def used(self) -> list[Choice]:
         """The feature columns."""
         return [choice for choice in self.choices if choice.use != "left out"]
+
+    @property
+    def of_targets(self) -> list[Choice]:
+        """The targets."""
+        return [choice for choice in self.choices if choice.column in self.targets]
 
     @property
     def labels(self) -> list[str]:
@@ -78,6 +88,24 @@ class Findings:
     def left_out(self) -> list[Choice]:
         """The columns that are not used."""
         return [c for c in self.choices if c.use == "left out" and c.column not in self.time.features]
+
+    @property
+    def minutes(self) -> float:
+        """Duration of the proposed search: as measured, else as estimated for two cores."""
+        if self.pilot is None:
+            return self.sizes.minutes
+        at_once = min(self.pilot.at_once, self.sizes.runs)
+        steps = self.sizes.epochs_of_all * self.sizes.steps_of_cost(VALIDATION)
+        return steps * self.pilot.seconds / at_once / 60
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Number of classes of each column that models read or predict; 0 for numbers."""
+        found = {choice.column: 0 if choice.use == "real" else choice.n_categories for choice in self.used}
+        for column, features in self.time.features.items():
+            of = "time" if self.time.is_position else column
+            found |= {f"{of}_{feature}": len(CALENDAR.get(feature, ())) for feature in features}
+        return found
 
     @property
     def n_rows(self) -> int:

@@ -5,28 +5,30 @@ itself: with another separator, without a sequence column, or with repeated posi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sequifier.errors import DataError
+from sequifier.project.catalogue_choice import classes_of_loss
 from sequifier.project.column_choice import Choice, choose, without_rare
 from sequifier.project.column_facts import column_facts, typed
 from sequifier.project.findings import Findings
 from sequifier.project.inspect_columns import inspect_columns
 from sequifier.project.keys import Keys, find_keys, find_targets, with_known
 from sequifier.project.metric_choice import choose_metric
+from sequifier.project.pilot import measure
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
-from sequifier.project.sizes import (
+from sequifier.project.sizes import choose_sizes
+from sequifier.project.skewed_columns import with_transforms
+from sequifier.project.split_choice import (
     SplitChoice,
     choose_seq_length,
-    choose_sizes,
     choose_split,
     choose_stride,
     split_in_time,
 )
-from sequifier.project.skewed_columns import with_transforms
-from sequifier.project.table_configs import table_configs
+from sequifier.project.table_configs import table_configs, train_values
 from sequifier.project.table_copy import TableCopy, table_copy
 from sequifier.project.table_summary import summary
 from sequifier.project.time_choice import choose_time_features
@@ -79,6 +81,8 @@ def propose(
     from sequifier.preprocess.source import named_after
 
     found = _findings(open_raw(data, folder), (sequence, order), targets)
+    pilot = measure(train_values(found), found.classes, found.keys.lengths.counts, found.seq_length)
+    found = replace(found, pilot=pilot)
     copy = table_copy(found)
     copy_path = f"data/{named_after(found.table.path)}.parquet"
     configs = table_configs(found, copy, copy_path, name=name, project=project)
@@ -122,8 +126,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         split = _in_time(split, rows, keys)
     seq_length = choose_seq_length(counts, split)
     stride = choose_stride(counts, seq_length, split)
-    n_outputs = sum(choice.n_categories for choice in of_targets)
-    sizes = choose_sizes(counts, seq_length, stride, split, n_outputs)
+    sizes = choose_sizes(counts, seq_length, stride, split, classes_of_loss(of_targets))
     return Findings(
         table=table,
         inspected=inspected,

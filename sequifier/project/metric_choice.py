@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sequifier.config.catalogue.metric_names import MOST_ORDERED
 from sequifier.project.column_choice import Choice, percent
 from sequifier.project.keys import Keys
-from sequifier.project.sizes import SplitChoice
+from sequifier.project.split_choice import SplitChoice
 from sequifier.project.whole_sequences import WholeSequences
 
 if TYPE_CHECKING:

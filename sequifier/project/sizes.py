@@ -1,67 +1,48 @@
-"""The split of a table and the sizes of models in its first search, from the number and length of its sequences.
+"""The models of a table's first search: their sizes, and how long each of them trains.
 
-These are rules of thumb: a first search on a table of moderate size takes minutes on two CPU cores. The user can change
-the values in the configs.
+These are rules of thumb, which depend on the table alone, not on the machine: enough optimizer steps for each model to
+learn, and as many models as train in ten minutes on two CPU cores. The user can change the values in the
+configs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sequifier.errors import DataError
+from sequifier.project.split_choice import SplitChoice, n_windows
 
 if TYPE_CHECKING:
     import polars as pl
 
-LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128)
-"""Possible window lengths."""
+STEPS = 2000
+"""Optimizer steps of a model, unless early stopping ends it before."""
 
-MANY_WINDOWS = 1000
-"""Number of windows of 128 events that such a length needs; otherwise the longest is 64. Fewer windows overlap."""
+FEWEST_STEPS = 1000
+"""Optimizer steps of a model whose steps are slow."""
 
-WITHIN = 20
-"""Median length from which each sequence is split by position; shorter sequences belong to one split as a whole."""
+FEWEST_EPOCHS = 5
+MOST_EPOCHS = 100
 
-SLOW_MINUTES = 20
-"""Duration of a search above which `make` proposes a budget and a part of the table."""
+STEPS_OF_EPOCH = 100
+"""Optimizer steps of an epoch that a batch must leave; otherwise batches are smaller."""
 
-RUNS = 12
+RUNS = (12, 8, 6)
+"""Numbers of models; the largest one that is affordable."""
+
+REDUCTION = 3
+"""Factor between the rungs at which slow models are compared, and the worse ones end (ASHA)."""
+
+STEPS_OF_RUNG = 400
+"""Optimizer steps before the first comparison: earlier ones show how fast a model starts, not how good it becomes."""
+
 FLOPS = 30e9
 """Operations per second of two CPU cores in training; between 25e9 and 55e9 were measured."""
 
-SEARCH_SECONDS = 480
-"""Target for the training time of all runs together."""
+SEARCH_SECONDS = 600
+"""Target for the duration of the search."""
 
-CATALOGUE = 200
-"""Number of categories from which a target is an item of a catalogue, as recommenders predict it."""
-
-MANY_SEQUENCES = 1000
-"""Number of sequences from which the last event of each is enough to compare models."""
-
-MOST_CUT = 0.5
-"""Fraction of training sequences that may still run when validation starts; otherwise they are not split in time."""
-
-FEWEST_EVENTS = 5
-"""Median length from which the last two events of a sequence are for validation and test, as in 5-core data."""
-
-SplitMethod = Literal["within_sequence", "between_sequence", "last_events"]
-
-
-@dataclass(frozen=True)
-class SplitChoice:
-    """The split into training, validation and test events.
-
-    Attributes:
-        method: the method.
-        ratios: fraction of each split; of last_events, which has no ratios, the approximate fraction of the events.
-        why: the reason, for the config and the user.
-        by_start: whether whole sequences are split in the order of their starts, and training ones cut at validation.
-    """
-
-    method: SplitMethod
-    ratios: tuple[float, ...]
-    why: str
-    by_start: bool = False
+SLOW_MINUTES = 20
+"""Duration of a search above which `make` proposes a budget and a part of the table."""
 
 
 @dataclass(frozen=True)
@@ -69,141 +50,49 @@ class Sizes:
     """The values that a search tries, linked by index as in a search config.
 
     Attributes:
+        runs: number of models.
         dim_model: model widths.
         n_head: attention heads of each width.
         num_layers: numbers of layers.
         learning_rate: learning rates.
-        epochs: epochs of each of the two learning rates.
+        epochs: epochs of a model.
+        patience: epochs without a better result after which a model stops.
+        rung: epochs after which the models are compared for the first time, and the worse ones end; None: all of them
+            train to their end.
         dropout: dropout rates.
         batch_size: windows in a batch.
-        minutes: estimated duration of the whole search on two cores.
+        epochs_of_all: epochs of all models together, if none stops early.
+        steps_per_epoch: optimizer steps of an epoch.
+        validation_windows: number of windows of a validation.
+        minutes: estimated duration of the search on two cores.
     """
 
+    runs: int
     dim_model: tuple[int, ...]
     n_head: tuple[int, ...]
     num_layers: tuple[int, ...]
     learning_rate: tuple[float, ...]
-    epochs: tuple[int, int]
+    epochs: int
+    patience: int
+    rung: int | None
     dropout: tuple[float, ...]
     batch_size: int
+    epochs_of_all: int
+    steps_per_epoch: int
+    validation_windows: int
     minutes: float
 
+    def steps_of_cost(self, of_validation: float) -> float:
+        """Return the number of optimizer steps that take as long as an epoch with its validation.
 
-def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = False) -> SplitChoice:
-    """Split each sequence by position where sequences are long, and whole sequences where there are many short ones.
-
-    Items of a catalogue are split as recommenders are compared: the last two events of each sequence are held out.
-
-    Args:
-        counts: number of events of each sequence.
-        n_items: number of categories of the only target; 0 where there are several targets, or a real one.
-        has_labels: whether a target belongs to whole sequences, which must then not be cut.
-
-    Raises:
-        DataError: there are too few events for training and validation.
-    """
-    import numpy as np
-
-    from sequifier.preprocess.split import between_sequences, check_targets, within_sequences
-
-    n_rows = counts.to_numpy().astype(np.int64)
-    median = float(np.median(n_rows))
-    if not has_labels and n_items >= CATALOGUE and len(counts) >= MANY_SEQUENCES and median >= FEWEST_EVENTS:
-        held_out = len(counts) / int(n_rows.sum())
-        why = (
-            f"the target has {n_items:,} categories, as items of a catalogue: the last event of each sequence is for "
-            "test, the one before it for validation (leave-one-out)"
-        )
-        return SplitChoice("last_events", (1 - 2 * held_out, held_out, held_out), why)
-    is_long = median >= WITHIN
-    methods: list[SplitMethod] = ["within_sequence", "between_sequence"]
-    if has_labels:
-        methods = ["between_sequence"]
-    elif not is_long and len(counts) >= WITHIN:
-        methods.reverse()
-    for ratios in ((0.8, 0.1, 0.1), (0.8, 0.2), (0.5, 0.5)):
-        for method in methods:
-            if method == "between_sequence":
-                if len(counts) < len(ratios):
-                    continue
-                # The split depends on the names of sequences; a typical one shows whether there are enough.
-                few = n_rows[:10_000]
-                bounds = between_sequences(range(len(few)), few, ratios, 1010)
-                context, why = 0, f"most sequences are shorter than {WITHIN} events, so each split has whole sequences"
-                if has_labels:
-                    why = "a target has one value for each sequence, so each split has whole sequences"
-            else:
-                bounds = within_sequences(n_rows, ratios)
-                context, why = 512, "each sequence is split in time: its last events are for validation and test"
-            try:
-                check_targets(bounds, context)
-            except DataError:
-                continue
-            return SplitChoice(method, ratios, why)
-    raise DataError(
-        f"the table has {n_rows.sum():,} events in {len(n_rows):,} sequences: too few for training and validation",
-        fix="give a table with more events",
-    )
-
-
-def split_in_time(split: SplitChoice, spans: "pl.DataFrame") -> SplitChoice:
-    """Split whole sequences in the order of their starts, where most of the training ones end before validation starts.
-
-    Args:
-        split: a split of whole sequences.
-        spans: columns start and end (instants), and n (number of events); a row for each sequence.
-    """
-    import numpy as np
-
-    from sequifier.preprocess.split import check_targets, sequences_in_order
-
-    starts, ends, n_rows = (spans.sort("start", "end")[name].to_numpy() for name in ("start", "end", "n"))
-    bounds = sequences_in_order(np.arange(len(n_rows)), n_rows, split.ratios)
-    trains = bounds[1] > 0
-    is_cut = trains & (ends >= starts[~trains].min())
-    try:
-        check_targets(np.where(is_cut, 0, bounds), 0)  # training sequences that end earlier must be enough
-    except DataError:
-        return split
-    if is_cut.sum() > MOST_CUT * trains.sum():
-        return split
-    why = f"{split.why}, the latest to validation and test; training sequences are cut where validation starts"
-    return replace(split, by_start=True, why=why)
-
-
-def choose_seq_length(counts: "pl.Series", split: SplitChoice) -> int:
-    """Return the longest window that the training part of at least half of the sequences fills, with its target.
-
-    It is at least 2 where any sequence has three events: attention needs an earlier event.
-    """
-    median = int(counts.quantile(0.5, interpolation="lower") or 0)
-    training = {"within_sequence": int(median * split.ratios[0]), "last_events": median - 2}.get(split.method, median)
-    is_large = int(counts.sum()) * split.ratios[0] >= MANY_WINDOWS * LENGTHS[-1]
-    longest = LENGTHS[-1] if is_large else LENGTHS[-2]
-    filled = max(length for length in LENGTHS if length == 1 or length <= min(training - 1, longest))
-    return max(filled, 2) if (counts > 2).any() else filled
-
-
-def choose_stride(counts: "pl.Series", seq_length: int, split: SplitChoice) -> int:
-    """Return the step between training windows: seq_length where that gives enough windows, less otherwise."""
-    stride = seq_length
-    while stride >= 8 and (n := n_windows(counts, seq_length, stride, split)) < MANY_WINDOWS:
-        if n_windows(counts, seq_length, stride // 2, split) < 1.5 * n:
-            return stride  # most sequences fit in one window
-        stride //= 2
-    return stride
-
-
-def n_windows(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice) -> int:
-    """Return the approximate number of training windows."""
-    within = split.method != "between_sequence"
-    training = counts * split.ratios[0] if within else counts
-    windows = int((((training - seq_length - 1) / stride).ceil().clip(0) + 1).sum())
-    return windows if within else int(windows * split.ratios[0])
+        Args:
+            of_validation: cost of a window in validation, relative to training.
+        """
+        return self.steps_per_epoch + of_validation * self.validation_windows / self.batch_size
 
 
 def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice, n_outputs: int) -> Sizes:
-    """Choose widths by the number of events, the batch size by the number of windows, and epochs by their duration.
+    """Choose widths by the number of events, the batch size by the number of windows, and epochs by optimizer steps.
 
     Args:
         counts: number of events of each sequence.
@@ -220,15 +109,64 @@ def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: Split
     else:
         widths, heads, layers, dropout = (64, 128, 256), (4, 8, 8), (2, 3), (0.0, 0.1)
     windows = n_windows(counts, seq_length, stride, split)
-    batch_size = next((size for size in (128, 64, 32, 16) if windows >= 60 * size), 8)
+    batch_size = next((size for size in (128, 64, 32, 16) if windows >= STEPS_OF_EPOCH * size), 8)
+    steps = max(-(-windows // batch_size), 1)
     # 6 operations for each weight and event, and a fifth more for validation; 16 w^2 weights in a block (swiglu).
     weights = sum(depth * 16 * w * w + w * n_outputs for w in widths for depth in layers) / len(widths) / len(layers)
-    seconds = 1.2 * 6 * weights * windows * seq_length / FLOPS + 0.006 * windows / batch_size
-    affordable = SEARCH_SECONDS / RUNS / seconds
-    longer = next((epochs for epochs in (20, 16, 12, 10, 8, 6, 4, 3, 2) if epochs <= 1.33 * affordable), 2)
-    epochs = (max(longer // 2, 1), longer)
-    minutes = RUNS * seconds * sum(epochs) / 2 / 60
-    return Sizes(widths, heads, layers, (0.003, 0.001), epochs, dropout, batch_size, minutes)
+    seconds = 1.2 * 6 * weights * min(windows * seq_length, events) / FLOPS + 0.006 * steps
+    runs, rung, epochs = _affordable(seconds, steps)
+    return Sizes(
+        runs=runs,
+        dim_model=widths,
+        n_head=heads,
+        num_layers=layers,
+        learning_rate=(0.003, 0.001),
+        epochs=epochs,
+        patience=max(3, epochs // 10),
+        rung=rung,
+        dropout=dropout,
+        batch_size=batch_size,
+        epochs_of_all=epochs_of_all(runs, rung, epochs),
+        steps_per_epoch=steps,
+        validation_windows=_validation_windows(counts, seq_length, split),
+        minutes=epochs_of_all(runs, rung, epochs) * seconds / 60,
+    )
+
+
+def _validation_windows(counts: "pl.Series", seq_length: int, split: SplitChoice) -> int:
+    if split.method == "last_events":
+        return len(counts)
+    return int(int(counts.sum()) * split.ratios[1] / max(seq_length // 2, 1)) + 1
+
+
+def _affordable(seconds: float, steps: int) -> tuple[int, int | None, int]:
+    """Return the number of models, the first rung (None: no pruning) and the epochs of the most thorough search.
+
+    The last one, which is taken where none is fast enough, still gives its models enough steps.
+
+    Args:
+        seconds: of an epoch of a model.
+        steps: optimizer steps of an epoch.
+    """
+    plans: list[tuple[int, int | None, int]] = []
+    for wanted in (STEPS, FEWEST_STEPS):
+        epochs = min(max(-(-wanted // steps), FEWEST_EPOCHS), MOST_EPOCHS)
+        rung = max(epochs // REDUCTION**2, -(-STEPS_OF_RUNG // steps))
+        plans.append((RUNS[0], None, epochs))
+        plans += [(runs, rung, epochs) for runs in RUNS]
+    return next((plan for plan in plans if epochs_of_all(*plan) * seconds <= SEARCH_SECONDS), plans[-1])
+
+
+def epochs_of_all(runs: int, rung: int | None, epochs: int) -> int:
+    """Return the epochs of all models: at each rung one in REDUCTION goes on, and one model to its end."""
+    if rung is None:
+        return runs * epochs
+    until, left = min(rung, epochs), runs
+    total = runs * until
+    while until < epochs:
+        left, before, until = max(left // REDUCTION, 1), until, min(until * REDUCTION, epochs)
+        total += left * (until - before)
+    return total
 
 
 def middle(values: Sequence[int]) -> int:

@@ -11,9 +11,13 @@ from typing import Any
 
 from sequifier.config.base import NAME_BYTES
 from sequifier.config.dump import inline
+from sequifier.config.loading.yaml12 import parse
+from sequifier.percent import counted
+from sequifier.project.catalogue_choice import softmax_text, tied, tied_text
 from sequifier.project.column_choice import Choice
 from sequifier.project.findings import Findings, shown_name
-from sequifier.project.sizes import RUNS, SLOW_MINUTES, SplitChoice, middle
+from sequifier.project.sizes import REDUCTION, SLOW_MINUTES, middle
+from sequifier.project.split_choice import SplitChoice
 from sequifier.project.table_copy import TableCopy
 from sequifier.project.time_choice import TimeChoice
 
@@ -32,21 +36,44 @@ def table_configs(found: Findings, copy: TableCopy, copy_path: str, *, name: str
         name: name of the project.
         project: folder of the project.
     """
-    values = {
+    values = _values(found, copy, copy_path, name, project)
+    return {file: _template(file).substitute(values).rstrip() + "\n" for file in CONFIG_FILES}
+
+
+def train_values(found: Findings) -> dict[str, Any]:
+    """Return the values of the proposed train.yaml."""
+    nothing = TableCopy(None, found.keys.sequence or "", found.keys.order, ())
+    text = _template("train.yaml").substitute(_values(found, nothing, "", "pilot", Path()))
+    values: dict[str, Any] = parse(text).values
+    return values
+
+
+def _values(found: Findings, copy: TableCopy, copy_path: str, name: str, project: Path) -> dict[str, Any]:
+    return {
         **_preprocess_values(found, copy, copy_path, project),
         **_model_values(found),
         "metadata": inline(f"configs/metadata_configs/{Path(copy_path).stem}.json"),
         "name": _model_name(name),
         "search": f"{_model_name(name)}-search",
     }
-    return {file: _template(file).substitute(values).rstrip() + "\n" for file in CONFIG_FILES}
 
 
 def duration(found: Findings) -> str:
-    """The estimated duration of the search, in words."""
-    minutes = found.sizes.minutes
+    """The duration of the search, in words."""
+    minutes, pilot = found.minutes, found.pilot
     text = "a minute" if minutes < 1.5 else f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.0f} hours"
-    return f"roughly {text} on two processor cores without a GPU"
+    if pilot is None:
+        return f"roughly {text} on two processor cores without a GPU"
+    return f"roughly {text} (a step of the middle model took {pilot.milliseconds} ms on this {pilot.device})"
+
+
+def training_length(found: Findings) -> str:
+    """How long a model of the search trains, in words."""
+    sizes = found.sizes
+    steps = counted(sizes.steps_per_epoch, "step")
+    if sizes.rung is None:
+        return f"at most {counted(sizes.epochs, 'epoch')} of {steps}"
+    return f"{sizes.rung} to {counted(sizes.epochs, 'epoch')} of {steps}, the better ones longer"
 
 
 def _preprocess_values(found: Findings, copy: TableCopy, copy_path: str, project: Path) -> dict[str, Any]:
@@ -91,18 +118,27 @@ def _model_values(found: Findings) -> dict[str, Any]:
         "dim_model": middle(sizes.dim_model),
         "n_head": middle(sizes.n_head),
         "num_layers": middle(sizes.num_layers),
-        "epochs": sizes.epochs[1],
+        "epochs": sizes.epochs,
+        "patience": sizes.patience,
         "batch_size": sizes.batch_size,
-        "runs": RUNS,
+        "runs": sizes.runs,
+        "length": training_length(found),
         "dim_models": inline(list(sizes.dim_model)),
         "n_heads": inline(list(sizes.n_head)),
         "layers": inline(list(sizes.num_layers)),
+        "tied": tied_text(tied(found.of_targets, list(found.classes))),
+        "softmax": softmax_text(found.of_targets),
         "learning_rates": inline(list(sizes.learning_rate)),
-        "many_epochs": inline(list(sizes.epochs)),
+        "pruner": "" if sizes.rung is None else _pruner(sizes.rung),
         "dropouts": inline(list(sizes.dropout)),
         "time": f"{time[0].upper()}{time[1:]}.",
-        "budget": budget if sizes.minutes > SLOW_MINUTES else "",
+        "budget": budget if found.minutes > SLOW_MINUTES else "",
     }
+
+
+def _pruner(rung: int) -> str:
+    why = f"Models are compared after {counted(rung, 'epoch')}, and the best third of them goes on, again and again."
+    return f"# {why}\npruner: {{type: asha, min_epochs: {rung}, reduction: {REDUCTION}}}\n"
 
 
 def attributes_note(found: Findings) -> str:
@@ -160,7 +196,6 @@ def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
     yield from _map("fill_null", [(c, c.fill, found.missing(c)) for c in found.used if c.fill])
     yield from _map("transforms", [(c, c.transform, c.skewed) for c in found.used if c.transform])
     yield from _map("min_count", [(c, c.min_count, c.rare) for c in found.used if c.min_count])
-    yield from _map("max_categories", [(c, c.max_categories, "") for c in found.used if c.max_categories])
 
 
 def _time(time: TimeChoice) -> Iterator[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from sequifier.percent import counted
 from sequifier.project.findings import Findings, shown_name
-from sequifier.project.sizes import RUNS, SLOW_MINUTES
-from sequifier.project.table_configs import attributes_note, duration
+from sequifier.project.sizes import SLOW_MINUTES
+from sequifier.project.table_configs import attributes_note, duration, training_length
 from sequifier.project.table_copy import TableCopy
 
 _FEW_TARGETS = 200
@@ -46,12 +46,12 @@ def summary(found: Findings, copy: TableCopy) -> Iterator[str]:
             f"warning: models are compared on only about {n_validation:,} "
             f"{'sequences' if found.labels else 'events'}; small differences between them are not reliable"
         )
-    if found.sizes.minutes > SLOW_MINUTES:
+    if found.minutes > SLOW_MINUTES:
         yield (
             "note: the table is large for a CPU; use a GPU, or try a part of it first: "
             f"sequifier preprocess -D max_rows={min(found.n_rows, _SAMPLE_ROWS)}"
         )
-    yield f"search: {RUNS} models, {duration(found)}"
+    yield f"search: {found.sizes.runs} models of {training_length(found)}, {duration(found)}"
 
 
 def _columns(found: Findings) -> Iterator[str]:

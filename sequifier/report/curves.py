@@ -12,7 +12,11 @@ OVERFIT_SHARE = 0.05
 """A run has overfit when its last value is worse than its best by this fraction of its improvement."""
 
 FEWEST_EPOCHS = 3
-"""Epochs below which a curve is not judged."""
+"""Epochs below which a curve cannot show that a run overfits."""
+
+STILL_SHARE = 0.02
+"""A run still improves when the last quarter of its epochs brought this fraction of its improvement. Where the learning
+rate falls to 0, the last epoch is the best one in any case, but by little."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,10 @@ class CurveFacts:
     """The curves of the best quarter.
 
     Attributes:
-        n_trials: number of curves of three epochs or more.
-        n_still_learning: number of curves that are best in their last epoch.
-        n_overfit: number of curves that end worse than their best by 5 % of their improvement.
+        n_trials: number of curves.
+        n_still_learning: number of curves that still improved when they ended: the last epoch is the best, and the last
+            quarter of the epochs brought 2 % of the improvement or more. One epoch alone counts too.
+        n_overfit: number of curves of three epochs or more that end worse than their best by 5 % of their improvement.
         median_best_epoch: the best epoch as a fraction of the trained epochs.
         max_epochs: largest number of epochs of a trial.
     """
@@ -32,6 +37,11 @@ class CurveFacts:
     n_overfit: int
     median_best_epoch: float | None
     max_epochs: int
+
+    @property
+    def stopped_too_early(self) -> bool:
+        """Whether half of the curves or more still improved when they ended."""
+        return self.n_trials > 0 and 2 * self.n_still_learning >= self.n_trials
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,12 @@ def curve_facts(table: Table, rows: Sequence[Configuration]) -> CurveFacts:
     with_result = [row for row in rows if row.rank is not None]
     top = [row.first for row in with_result[: top_count(len(with_result))] if row.first.is_complete]
     curves = [[value for value in trial.curve if value is not None] for trial in top]
-    known = [[table.sign * value for value in curve] for curve in curves if len(curve) >= FEWEST_EPOCHS]
+    known = [[table.sign * value for value in curve] for curve in curves if curve]
     places = [curve.index(min(curve)) for curve in known]
     return CurveFacts(
         n_trials=len(known),
-        n_still_learning=sum(place == len(curve) - 1 for place, curve in zip(places, known, strict=True)),
-        n_overfit=sum(_has_overfit(curve) for curve in known),
+        n_still_learning=sum(map(_still_improves, known)),
+        n_overfit=sum(len(curve) >= FEWEST_EPOCHS and _has_overfit(curve) for curve in known),
         median_best_epoch=median((p + 1) / len(c) for p, c in zip(places, known, strict=True)) if known else None,
         max_epochs=max((len(trial.curve) for trial in table.trials), default=0),
     )
@@ -91,6 +101,11 @@ def best_so_far(table: Table, trials: Sequence[Trial]) -> list[tuple[int, float]
         if trial.value is not None and (not found or table.sign * (trial.value - found[-1][1]) < 0):
             found.append((trial.number, trial.value))
     return found
+
+
+def _still_improves(curve: Sequence[float]) -> bool:
+    before = curve[: -max(len(curve) // 4, 1)]
+    return not before or (min(before) - curve[-1] > STILL_SHARE * (curve[0] - curve[-1]) and curve[-1] == min(curve))
 
 
 def _has_overfit(curve: Sequence[float]) -> bool:

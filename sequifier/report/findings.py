@@ -167,11 +167,12 @@ def _groups(found: Analysis) -> Iterator[Finding]:
 
 def _curves(found: Analysis) -> Iterator[Finding]:
     facts = found.curves
-    if facts.n_trials and facts.n_still_learning >= max(1, facts.n_trials / 2):
+    if facts.stopped_too_early:
         runs, their = _of_best(facts.n_still_learning, facts.n_trials)
         yield Finding(
             "curves",
-            f"{runs} improved until {their} last epoch: train for more epochs.",
+            f"{runs} stopped while still improving: {their} last epoch is {their} best. Train for more epochs "
+            "(search-analysis --next doubles them).",
             {"still_learning": facts.n_still_learning, "curves": facts.n_trials, "epochs": facts.max_epochs},
         )
     elif facts.n_trials and facts.n_overfit >= max(1, facts.n_trials / 2):

@@ -1,6 +1,7 @@
 """The config of the next search: the fields of this one, narrowed to where the best quarter is (`narrowing.py`).
 
-A setting that certainly matters little is fixed at the value of the best run. The best run is tried first, and the best
+A setting that certainly matters little is fixed at the value of the best run. Where the best runs stopped while still
+improving, epochs are doubled. The best run is tried first, and the best
 three are trained with further seeds when others are statistically indistinguishable from the best.
 """
 
@@ -23,6 +24,7 @@ from sequifier.report.narrowing import Evidence, n_values, narrow_field, narrow_
 from sequifier.report.setting_findings import unimportant
 
 SECTIONS = tuple(SEARCH_SECTIONS.values())
+TRAINING = SEARCH_SECTIONS["training_spec"]
 CONFIRMED = 3
 GRID_VALUES = 4
 """Values of each parameter in the grid that follows a sampler search."""
@@ -60,6 +62,9 @@ def _next_training(analysis: Analysis) -> dict[str, Any]:
     table, document, evidence = analysis.table, analysis.table.document, _evidence(analysis)
     ranked = evidence.ranked
     values = {**document, **_narrowed(document, analysis, evidence)}
+    if analysis.curves.stopped_too_early:
+        training = values[TRAINING]
+        values[TRAINING] = {**training, "epochs": _doubled(training["epochs"])}
     values["hp_search_name"] = _next_name(str(document.get("hp_search_name", table.name)))
     best = ranked[0].first
     values["start_with"] = [best.config_path] if best.config_path else []
@@ -98,6 +103,13 @@ def _narrowed(document: Mapping[str, Any], analysis: Analysis, evidence: Evidenc
         if name in linked or values == old[name] or _is_valid(document, _in_sections(document, section_of, trial)):
             accepted = trial
     return _in_sections(document, section_of, accepted)
+
+
+def _doubled(epochs: Any) -> Any:
+    """A number of epochs, a list of them or a range, doubled."""
+    if isinstance(epochs, Mapping):
+        return {**epochs, "low": 2 * epochs["low"], "high": 2 * epochs["high"]}
+    return [2 * each for each in epochs] if isinstance(epochs, list) else 2 * epochs
 
 
 def _in_sections(

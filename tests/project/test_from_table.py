@@ -13,7 +13,7 @@ from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.config.loading.load import load
 from sequifier.errors import DataError, SequifierError
-from sequifier.project import column_facts, keys, whole_sequences
+from sequifier.project import column_choice, column_facts, keys, whole_sequences
 from sequifier.project.make import CONFIGS, OwnTable, make
 from tests.support.quiet import quiet
 
@@ -206,16 +206,21 @@ def test_whole_numbers_with_gaps_are_codes_and_text_with_na_is_a_number(tmp_path
     assert any("9 values like `NA` count as missing numbers" in line for line in lines)
 
 
-def test_rare_categories_become_unknown_and_free_text_is_left_out(tmp_path) -> None:
+@pytest.mark.parametrize("all_kept", [50_000, 1_000])
+def test_rare_categories_of_large_columns_become_unknown_and_free_text_is_left_out(
+    all_kept, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(column_choice, "ALL_KEPT", all_kept)
     draw = random.Random(0)
     words = [f"w{min(int(draw.paretovariate(0.3)), 10**6)}" for _ in range(9000)]
     rows = [(n // 300, n % 300, word, f"note {n // 3}") for n, word in enumerate(words)]
     lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "user,t,word,note")), targets=["word"])
-    assert configs["preprocess.yaml"].min_count == {"word": 5}
     counts = pl.Series(words).value_counts(name="n")
     kept = counts.filter(pl.col("n") >= 5)
     share = kept["n"].sum() / 90
-    assert f"the {kept.height} values that occur 5 times or more cover {share:.1f} % of the rows" in "\n".join(lines)
+    said = f"the {kept.height} values that occur 5 times or more cover {share:.1f} % of the rows"
+    assert (said in "\n".join(lines)) == (all_kept < counts.height)
+    assert configs["preprocess.yaml"].min_count == ({"word": 5} if all_kept < counts.height else 1)
     assert configs["preprocess.yaml"].selected_columns == ["word"]
 
 
@@ -531,3 +536,23 @@ def test_a_label_that_is_missing_in_some_rows_is_pointed_out(tmp_path) -> None:
     assert configs["preprocess.yaml"].sequence_columns is None
     said = " ".join(" ".join(lines).split())
     assert "note: `churned` has one value for each sequence, which is missing in some of its rows; fill it in" in said
+
+
+@pytest.mark.parametrize(
+    ("n_items", "priced", "is_sampled"), [(300, False, False), (9000, False, True), (9000, True, True)]
+)
+def test_items_of_a_large_shop_share_vectors_and_a_sample(n_items, priced, is_sampled, tmp_path) -> None:
+    rows = [
+        (user, place, f"i{(user * 10 + place) % n_items}", *([place / 7 + user] if priced else []))
+        for user in range(1500)
+        for place in range(10)
+    ]
+    header = "user,place,item" + (",price" if priced else "")
+    _, configs = look(tmp_path, write(tmp_path, csv_of(rows, header)), sequence="user", order="place", targets=["item"])
+    train, search = configs["train.yaml"], configs["hyperparameter_search.yaml"]
+    assert configs["preprocess.yaml"].min_count == 1
+    assert train.model_spec.tie_weights == ([] if priced else ["item"])
+    assert ("item" in train.training_spec.softmax) == is_sampled
+    if is_sampled:
+        assert train.training_spec.softmax["item"].sampled == 2000
+    assert dict(search.training_hyperparameter_sampling)["softmax"] == [train.training_spec.softmax]

@@ -41,12 +41,22 @@ def test_the_best_is_compared_with_the_best_baseline() -> None:
 
 def test_one_curve_is_not_counted() -> None:
     falling, rising = (3.0, 2.0, 1.0), (3.0, 1.0, 2.0)
-    assert "The best run improved until its last epoch: train for more epochs." in found([run(0, 1.0, falling)])
+    advice = "Train for more epochs (search-analysis --next doubles them)."
+    still = f"The best run stopped while still improving: its last epoch is its best. {advice}"
+    assert still in found([run(0, 1.0, falling)])
     assert "The best run got worse after its best epoch (median: after 67 % of the epochs): use fewer epochs, " in (
         " ".join(found([run(0, 1.0, rising)]))
     )
     several = [run(number, 1.0 + number, falling) for number in range(8)]
-    assert "Both of the best 2 runs improved until their last epoch: train for more epochs." in found(several)
+    both = f"Both of the best 2 runs stopped while still improving: their last epoch is their best. {advice}"
+    assert both in found(several)
+
+
+def test_a_last_epoch_that_is_best_by_little_is_no_reason_for_more_of_them() -> None:
+    """A learning rate that falls to 0 makes the last epoch the best one."""
+    flat, falling = (3.0, 2.0, 1.01, 1.0, 0.9999), (3.0, 2.0, 1.5, 1.2, 1.1)
+    for curve, said in ((flat, False), (falling, True), ((3.0,), True), ((3.0, 2.0), True), ((2.0, 3.0), False)):
+        assert ("still improving" in " ".join(found([run(0, min(curve), curve)]))) == said, curve
 
 
 def test_a_range_that_ends_where_the_best_are_is_extended() -> None:

@@ -68,6 +68,22 @@ def test_linked_lists_keep_the_same_places(tmp_path: Path) -> None:
     assert (best["dim_model"], best["n_head"]) in pairs
 
 
+@pytest.mark.parametrize(
+    ("epochs", "doubled"), [(4, 8), ([4, 6], [8, 12]), ({"low": 4, "high": 6}, {"low": 8, "high": 12})]
+)
+def test_epochs_are_doubled_where_the_best_stopped_while_still_improving(
+    wide: Table, epochs: Any, doubled: Any
+) -> None:
+    def next_epochs(curve: tuple[float, ...]) -> Any:
+        trials = [replace(trial, curve=curve, value=curve[-1], state="finished") for trial in wide.trials[:8]]
+        document = wide.document | {"training_hyperparameter_sampling": {"learning_rate": 0.1, "epochs": epochs}}
+        table = replace(wide, trials=tuple(trials), document=document, settings=())
+        return sections(next_search(analyse([table])))["epochs"]
+
+    assert next_epochs((4.0, 3.0, 2.0, 1.0)) == doubled
+    assert next_epochs((4.0, 1.0, 1.0, 1.0)) == epochs
+
+
 def test_it_reaches_beyond_an_end_that_the_best_reached_within_the_bounds_of_a_field(wide: Table) -> None:
     def with_best(name: str, values: list[Any], order: list[Any]) -> Any:
         """A search over `name` alone, whose results follow `order`."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from sequifier.config.base import ColumnType
+from sequifier.config.observation import Observation
 from sequifier.config.train import TrainConfig
 from sequifier.errors import Problem
 
@@ -20,6 +21,9 @@ class _Splits(Protocol):
 
     @property
     def end_event(self) -> list[str]: ...
+
+    @property
+    def observation(self) -> Observation | None: ...
 
 
 class Forecast(Protocol):
@@ -69,6 +73,12 @@ def horizon_problems(config: TrainConfig, data: Forecast) -> Iterator[Problem]:
             f"the data have an END of each sequence (end_event: {', '.join(ours.end_event)}), after which nothing can "
             "be predicted",
             fix=f"preprocess without end_event, or {leave_out}",
+        )
+    if ours.observation is not None:
+        yield Problem(
+            key,
+            "the data say from when and until when events are observed (observation), which is about the next event",
+            fix=f"preprocess without observation, or {leave_out}",
         )
     if horizon == 1:
         return

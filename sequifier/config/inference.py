@@ -267,8 +267,20 @@ class InferConfig(ProjectConfig):
     evaluation_context: Literal["split", "full"] = Field(
         "split",
         description="History of an evaluated event. `split`: windows of the split alone, as in Sequifier 1, the "
-        "earlier release; `full`: each event once, with its history.",
+        "earlier release; `full`: each event once, with its history. Forecasts of several steps always have it.",
         json_schema_extra=about(interacts="evaluate", change="to full to compare with the validation loss of training"),
+    )
+    forecast_stride: int | None = Field(
+        None,
+        gt=0,
+        description="Number of events between the origins of forecasts, for a model with prediction_horizon; null: 1, "
+        "a forecast from every event whose next prediction_horizon events lie in the split.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="data_path: an encoded split; raw events are forecast once, from the last event of each sequence",
+            change="to the model's prediction_horizon for one forecast of each event",
+            synonyms="stride refit_every step_size n_windows rolling_origin backtest",
+        ),
     )
     distributed: bool = Field(
         False,

@@ -12,6 +12,7 @@ from sequifier.config.catalogue.schedules import length_error, length_warning, m
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.config.horizon import horizon_problems
 from sequifier.config.memory import positions_at_once
+from sequifier.config.observation import Observation
 from sequifier.config.preprocess_fields import WHOLE_SEQUENCES, SplitMethod
 from sequifier.config.ranking import Ranking, SampledCandidates
 from sequifier.config.scoring import Scoring
@@ -37,6 +38,9 @@ class WindowSettings(Protocol):
 
     @property
     def end_event(self) -> list[str]: ...
+
+    @property
+    def observation(self) -> Observation | None: ...
 
     @property
     def split_method(self) -> SplitMethod: ...

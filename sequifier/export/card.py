@@ -15,6 +15,7 @@ from sequifier.artifacts.split_file import read_events
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.config.architecture import EVENT_COUNT, Architecture
 from sequifier.config.base import category_text
+from sequifier.config.catalogue.metric_names import split_step
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.size import parameter_count
@@ -87,7 +88,8 @@ def _predicted(shape: Architecture) -> str:
         ", ".join(code(target.name) for target in shape.targets if target.of_sequence == is_label)
         for is_label in (False, True)
     )
-    parts = [f"{of_events} of the next {_events(shape.prediction_length)}"] if of_events else []
+    n_events = max(shape.prediction_length, shape.horizon)
+    parts = [f"{of_events} of the next {_events(n_events)}"] if of_events else []
     return " and ".join([*parts, *([f"{of_sequence} of the whole sequence"] if of_sequence else [])])
 
 
@@ -197,13 +199,14 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
     yield f"Metrics of the {version.name} weights (epoch {version.epoch}) and of baselines, on the validation split."
     yield f"{code(config.metric)} ({config.direction}) selects the best weights, and ranks the runs of a search."
     yield ""
-    names = [name for name in version.metrics if name == "val_loss" or name.startswith("val_")]
+    names = [name for name in version.metrics if name.startswith("val_") and split_step(name)[1] is None]
     rows = [
         [code(name), _number(version.metrics[name]), *(_number(scores.get(name)) for scores in baselines.values())]
         for name in names
     ]
     yield from table(["metric", "model", *map(text, baselines)], rows)
     yield ""
+    yield from _metrics_by_step(version.metrics, checkpoint.architecture)
     if version.name == "best":
         for target, found in checkpoint.content["progress"].get("best_by_length", {}).items():
             yield f"{code(target)} by the number of events so far:"
@@ -228,6 +231,25 @@ def _metrics(checkpoint: Checkpoint, version: Version, record: Mapping[str, Any]
             f"The standard error of `val_loss` is {_number(error)} (over sequences; with fewer than 5 sequences, over "
             "blocks of targets)."
         )
+
+
+def _metrics_by_step(metrics: Mapping[str, Any], shape: Architecture) -> Iterator[str]:
+    """Yield a table for each target with metrics at each step of a horizon."""
+    of_target: dict[str, dict[str, dict[int, Any]]] = {}
+    for name, value in metrics.items():
+        metric, step = split_step(name)
+        owners = [target.name for target in shape.targets if metric.startswith(f"val_{target.name}_")]
+        if step is not None and owners:
+            owner = max(owners, key=len)  # one target may be called price, another one price_net
+            by_step = of_target.setdefault(owner, {})
+            by_step.setdefault(metric.removeprefix(f"val_{owner}_"), {})[step] = value
+    for target, by_step in of_target.items():
+        yield f"{code(target)} by the number of steps ahead:"
+        yield ""
+        steps = range(1, shape.horizon + 1)
+        rows = [[str(step), *(_number(values.get(step)) for values in by_step.values())] for step in steps]
+        yield from table(["step", *by_step], rows)
+        yield ""
 
 
 def _number(value: Any) -> str:
@@ -290,14 +312,15 @@ def _encoded_call(path: Path, shape: Architecture, columns: Mapping[str, RawColu
         yield f"    {literal(name)}: np.array([[0] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
     yield "}"
     yield "outputs = dict(zip([output.name for output in model.get_outputs()], model.run(None, inputs)))"
+    first = "0" if shape.horizon == 1 else "0, 0"  # of the axes before the events
     for target in shape.targets:
         name, output = literal(target.name), literal(target.output_names[-1])
         if target.of_sequence and target.kind == "categorical":
             yield f"print({name}, labels[{name}][outputs[{output}][0] - 1])"
         elif target.kind == "categorical":
-            yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][0]])"
+            yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][{first}]])"
         else:
-            value = f'(outputs[{output}][0] * scale[{name}]["std"] + scale[{name}]["mean"])'
+            value = f'(outputs[{output}][{first}] * scale[{name}]["std"] + scale[{name}]["mean"])'
             scale = columns[target.name].scale
             in_unit = f" / {scale.unit:g}" if scale.unit != 1 else ""
             yield f"print({name}, {_UNDONE[scale.transform].format(value)}{in_unit})"

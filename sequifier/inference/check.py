@@ -16,6 +16,7 @@ from sequifier.config.loading.paths import find_input
 from sequifier.config.samplers import Sampler
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Request
+from sequifier.inference.forecast_dates import ORIGIN, STEP
 from sequifier.inference.names import output_name
 from sequifier.inference.runtime import read_model
 from sequifier.inference.sampling import find_sampler, find_seed, rules_by_target
@@ -98,6 +99,8 @@ def _job(
     config: InferConfig, path: Path, file: ModelFile, targets: list[Target], sampler: Sampler, seed: int, log: Log
 ) -> Job:
     source = find_source(config, file, path, targets, log)
+    if problems := [*_problems_of_forecast(config, file, targets, source)]:
+        raise ConfigError(problems)
     if config.exclude_seen and source.holds_windows:
         what = "it requires the whole history of each sequence, and these are windows of Sequifier v1"
         fix = "set read_format: raw, and data_path to the raw events"
@@ -240,11 +243,10 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
             "autoregression_extra_steps: until_end: the model does not predict where a sequence ends",
             "preprocess with end_event and train with one of its columns as a target, or set a number of events",
         )
-    if file.architecture.horizon > 1 and not embeds:
+    if config.autoregression and file.architecture.horizon > 1:
         yield (
-            f"this model forecasts {file.architecture.horizon} steps at once (prediction_horizon), which `infer` does "
-            "not write yet",
-            "call the ONNX file directly (docs/deploy.md), or train with prediction_horizon: 1",
+            f"autoregression: the model forecasts {file.architecture.horizon} steps at once (prediction_horizon)",
+            "leave autoregression out; to generate events one by one, train with prediction_horizon: 1",
         )
     labels = [target.name for target in file.architecture.targets if target.of_sequence]
     if config.autoregression and labels:
@@ -301,6 +303,29 @@ def _problems_of_top_classes(config: InferConfig, k: int, file: ModelFile, targe
                 f"the model does not read `{target.name}`, so the history of it is not known",
                 fix="leave it out, or use a model with this input column",
             )
+
+
+def _problems_of_forecast(
+    config: InferConfig, file: ModelFile, targets: list[Target], source: Source
+) -> Iterator[Problem]:
+    """Yield what does not fit a model that forecasts several steps, or one that does not."""
+    horizon = 1 if config.model_type == "embedding" else file.architecture.horizon
+    if config.forecast_stride is not None and (horizon == 1 or source.is_raw):
+        what = "the model predicts one step ahead, from every event"
+        if horizon > 1:
+            what = "raw events are forecast once, from the last event of each sequence"
+        yield Problem("forecast_stride", what, fix="leave it out")
+    if horizon == 1:
+        return
+    if config.exclude_seen:
+        what = f"the model forecasts {horizon} steps at once, of which only the first follows the seen events"
+        yield Problem("exclude_seen", what, fix="leave it out")
+    if source.holds_windows:
+        what = f"the model forecasts {horizon} steps, and these are windows of Sequifier v1, with one"
+        yield Problem("data_path", what, fix="preprocess the raw data again")
+    for name in {target.name for target in targets} & {ORIGIN, STEP}:
+        what = f"the target `{name}` has the name of a column of every table of forecasts"
+        yield Problem("target_columns", what, fix="rename it in the raw data, and preprocess and train again")
 
 
 def _check_file_names(paths: list[Path]) -> None:

@@ -1,6 +1,7 @@
 """Predictions or embeddings of windows, computed in chunks.
 
-Shapes: W windows, B of a batch, L seq_length, P prediction_length, M rows of a chunk, K known classes, D model width.
+Shapes: W windows, B of a batch, L seq_length, P prediction_length, H prediction_horizon, M rows of a chunk, K known
+classes, D model width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,11 @@ class Request:
         return 1 if self.of_sequences else self.architecture.prediction_length
 
     @property
+    def horizon(self) -> int:
+        """Number of steps that are forecast from a window; 1: there is no axis of steps."""
+        return 1 if self.embedding else self.architecture.horizon
+
+    @property
     def is_of_last_event(self) -> bool:
         """Whether an output belongs to the last event that was read, not to the one after it."""
         return self.embedding or self.of_sequences
@@ -69,7 +75,7 @@ class Request:
         if self.embedding:
             return self.architecture.dim_model
         classes = {target.name: target.n_classes for target in self.architecture.targets}
-        return 1 + sum(classes[name] for name in self.probabilities)
+        return self.horizon * (1 + sum(classes[name] for name in self.probabilities))
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Chunk:
         embedding: (M, D).
         n_unended: number of sequences that were continued without an END.
         times: instants of generated events, where the model predicts the time between them, (M,).
+        origin: row of the event that is forecast from, (M,); None without a horizon.
+        step: number of events ahead, from 1, (M,); None without a horizon.
     """
 
     sequence: Array
@@ -95,6 +103,8 @@ class Chunk:
     embedding: Array | None = None
     n_unended: int = 0
     times: Array | None = None
+    origin: Array | None = None
+    step: Array | None = None
 
 
 def run_windows(
@@ -134,13 +144,19 @@ def run_windows(
         window, step = np.nonzero(is_used)
         # The last output predicts row `end`; as an embedding or a label it belongs to the row before.
         row = windows.end[chunk][window] + step - (n_steps - 1) - request.is_of_last_event
-        sequence = windows.sequence[chunk][window]
+        sequence, number = windows.sequence[chunk][window], numbers[chunk][window]
         if request.embedding:
-            yield Chunk(sequence, row, numbers[chunk][window], embedding=whole[EMBEDDING])
-        else:
-            place = row - events.offsets[sequence]
-            chosen, probabilities = _chosen(whole, request, sequence + first_number, place)
-            yield Chunk(sequence, row, numbers[chunk][window], chosen, probabilities)
+            yield Chunk(sequence, row, number, embedding=whole[EMBEDDING])
+            continue
+        origin = step_ahead = None
+        if (H := request.horizon) > 1:  # a row for each step
+            whole = {name: values.reshape(-1, *values.shape[2:]) for name, values in whole.items()}
+            sequence, number, origin = (np.repeat(values, H) for values in (sequence, number, row - 1))
+            step_ahead = np.tile(np.arange(1, H + 1), len(row))
+            row = origin + step_ahead
+        place = row - events.offsets[sequence]
+        chosen, probabilities = _chosen(whole, request, sequence + first_number, place)
+        yield Chunk(sequence, row, number, chosen, probabilities, origin=origin, step=step_ahead)
 
 
 def run_continuations(

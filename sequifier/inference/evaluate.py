@@ -44,10 +44,18 @@ def class_predictions(
 
 
 def value_predictions(
-    values: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]], scale: Scale
+    values: NDArray[np.floating[Any]],
+    truth: NDArray[np.floating[Any]],
+    scale: Scale,
+    *,
+    standardised: bool = False,
 ) -> ValuePredictions:
-    """Return the predictions of a real target; predicted and true values are standardised, (M,) each."""
-    return ValuePredictions(scale.error(values.astype(np.float64), truth.astype(np.float64)))
+    """Return the predictions of a real target; predicted and true values are standardised, (M,) each.
+
+    With `standardised` the metrics of standardised errors are among them.
+    """
+    values, truth = values.astype(np.float64), truth.astype(np.float64)
+    return ValuePredictions(scale.error(values, truth), standardised=values - truth if standardised else None)
 
 
 class LabelPredictions:

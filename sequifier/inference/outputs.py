@@ -18,12 +18,14 @@ from sequifier.inference.clock import as_positions
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, probability_headers
 from sequifier.inference.evaluate import LabelPredictions, class_predictions, value_predictions
+from sequifier.inference.forecast_dates import ORIGIN, STEP, positions_of
 from sequifier.inference.ranking import Histories, ranked, ranking_of
 from sequifier.inference.tables import Table, file_name
 from sequifier.inference.top_classes import top_classes, unseen
 from sequifier.inference.v1_windows import SUBSEQUENCE
-from sequifier.metrics.predictions import SCORED, Predictions, Sums, at_positions
+from sequifier.metrics.predictions import SCORED, AtPositions, Predictions, Sums, at_positions
 from sequifier.metrics.scoring import Scored, scored_targets
+from sequifier.metrics.steps import StepSums
 
 
 class Outputs:
@@ -40,10 +42,12 @@ class Outputs:
         probabilities: categorical target -> table.
         top: categorical target -> table of its most probable classes.
         n_rows: rows of `main` so far.
+        n_irregular: sequences whose forecasts have no positions, because their events are not regular.
     """
 
     def __init__(self, config: InferConfig, job: Job, files: ExitStack, log: Log) -> None:
         self._config, self._job, self.n_rows = config, job, 0
+        self._horizon = horizon = job.request.horizon
         self._shard, self._is_empty = -1, False
         kind = "embeddings" if job.request.embedding else "predictions"
         outputs = config.root / "outputs"
@@ -60,17 +64,21 @@ class Outputs:
         }
         self.top = {name: table("top_k", name) for name in (shown if config.top_k is not None else ())}
         self._headers = {
-            name: probability_headers(job.file.vocabularies[name], taken=[SEQUENCE, POSITION])
+            name: probability_headers(
+                job.file.vocabularies[name], taken=[SEQUENCE, POSITION, *([ORIGIN, STEP] if horizon > 1 else [])]
+            )
             for name in self.probabilities
         }
         self._labels = {name: label_series(job.file.vocabularies[name]) for name in shown}
         self._evaluated = [(target, Sums()) for target in job.source.evaluated]
+        self._by_step = {target.name: StepSums(horizon) for target in job.source.evaluated} if horizon > 1 else {}
+        self.n_irregular = 0
         self._labelled = {
             target.name: LabelPredictions()
             for target in job.source.evaluated
             if target.of_sequence and target.kind == "categorical"
         }
-        self._n_unknown = {target.name: 0 for target in job.source.evaluated}
+        self._n_unknown = {target.name: np.zeros(horizon, np.int64) for target in job.source.evaluated}
         self._scored = _scored_targets(job)
         self._ranking, self._histories = ranking_of(config, job, log), Histories(config, job)
 
@@ -103,7 +111,13 @@ class Outputs:
         keys: dict[str, Any] = {SEQUENCE: self._sequence_ids.gather(pl.Series(chunk.sequence))}
         if chunk.embedding is not None:
             keys[SUBSEQUENCE] = chunk.window
-        keys[POSITION] = _positions(self._events, self._last, chunk)
+        if chunk.origin is None or chunk.step is None:
+            keys[POSITION] = _positions(self._events, self._last, chunk)
+        else:
+            keys |= {ORIGIN: self._events.positions[chunk.origin], STEP: chunk.step}
+            zone = self._job.file.time.time_zone
+            keys[POSITION], n_irregular = positions_of(self._events, chunk.sequence, chunk.row, zone)
+            self.n_irregular += n_irregular
         if chunk.embedding is not None:
             self.main.add(self._shard, keys | {str(d): values for d, values in enumerate(chunk.embedding.T)})
             return
@@ -130,7 +144,7 @@ class Outputs:
             is_candidate = unseen(classes, offsets, missing, chunk.sequence, chunk.row, probabilities.shape[1])
         assert self._config.top_k is not None
         found = top_classes(probabilities, self._config.top_k, is_candidate)
-        sequence, position = keys[SEQUENCE].gather(pl.Series(found.prediction)), keys[POSITION][found.prediction]
+        of_prediction = {name: pl.Series(values).gather(pl.Series(found.prediction)) for name, values in keys.items()}
         if len(none_left := np.setdiff1d(np.arange(len(chunk.row)), found.prediction)):
             raise DataError(
                 f"no class of `{name}` is left: every one of them is among the earlier events",
@@ -139,24 +153,27 @@ class Outputs:
             )
         label = self._labels[name].gather(pl.Series(found.class_id)) if self._config.map_to_id else found.class_id
         rows = {"rank": found.rank, "label": label, "probability": found.probability}
-        table.add(self._shard, {SEQUENCE: sequence, POSITION: position, **rows})
+        table.add(self._shard, of_prediction | rows)
 
     def _evaluate(self, chunk: Chunk) -> None:
         """Compare the events whose truth is known."""
         stored = np.flatnonzero(chunk.row < self._events.offsets[chunk.sequence + 1])
-        n_before = chunk.row - self._begin[chunk.sequence]
+        n_before = (chunk.row if chunk.origin is None else chunk.origin + 1) - self._begin[chunk.sequence]
+        step = np.zeros_like(chunk.row) if chunk.step is None else chunk.step - 1
         for target, sums in self._evaluated:
             rules, column = self._scored.get(target.name, Scored()), self._events.columns[target.name]
             truth = column[chunk.row[stored]]
             unknown = truth == 0
             if rules.min_events > 1:
                 unknown &= n_before[stored] >= rules.min_events
-            self._n_unknown[target.name] += int(unknown.sum())
+            self._n_unknown[target.name] += np.bincount(step[stored][unknown], minlength=self._horizon)
             here = stored[is_known(truth)]
             truth, values = column[chunk.row[here]], chunk.values[target.name][here]
             found: Predictions
             if target.kind == "real":
-                found = value_predictions(values, truth, self._job.file.scale(target.name))
+                found = value_predictions(
+                    values, truth, self._job.file.scale(target.name), standardised=self._horizon > 1
+                )
             else:
                 probabilities = chunk.probabilities[target.name][here]
                 found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
@@ -164,7 +181,10 @@ class Outputs:
                     self._labelled[target.name].add(found)
                 if target.name in self._candidates:
                     found = ranked(self._candidates[target.name], found, probabilities, truth, chunk.row[here])
-            sums.add(at_positions(rules.marked(found, n_before[here])))
+            parts = at_positions(rules.marked(found, n_before[here]))
+            sums.add(parts)
+            if target.name in self._by_step:
+                self._by_step[target.name].add(parts, AtPositions(np.ones(len(here))), step[here])
 
     def finish(self) -> dict[str, dict[str, float]]:
         """Finish the tables; returns target -> metric -> value."""
@@ -176,13 +196,17 @@ class Outputs:
     def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:
         """Return the metrics of a target in its own units, by name, then the number of events, and of unknown ones."""
         unit = self._job.file.scale(target.name).error_unit if target.kind == "real" else 1.0
-        n_unknown = self._n_unknown[target.name]
+        unknown = self._n_unknown[target.name].tolist()
+        n_unknown = sum(unknown)
         found = sums.metrics(unit=unit, n_unknown=n_unknown)
         if target.name in self._labelled:
             positive = self._job.file.config["positive_class"][target.name]
             found |= self._labelled[target.name].metrics(self._job.file.class_ids(target.name)[positive] - 1)
         counted = sums.by_name.get(SCORED, sums.count)
-        return dict(sorted(found.items())) | {"n": int(counted)} | ({"n_unknown": n_unknown} if n_unknown else {})
+        found = dict(sorted(found.items())) | {"n": int(counted)} | ({"n_unknown": n_unknown} if n_unknown else {})
+        if target.name in self._by_step:
+            found |= self._by_step[target.name].metrics(unit=unit, n_unknown=unknown)
+        return found
 
     def _end_shard(self) -> None:
         """Write empty tables for a shard without predictions."""
@@ -194,7 +218,8 @@ class Outputs:
         }
         wide = {target.name: np.empty((0, target.n_classes), np.float32) for target in shape.targets}
         embedding = np.empty((0, shape.dim_model), np.float32) if self._job.request.embedding else None
-        self.add(Chunk(none, none, none, values, wide, embedding))
+        ahead = None if self._horizon == 1 else none
+        self.add(Chunk(none, none, none, values, wide, embedding, origin=ahead, step=ahead))
 
     def _decoded(self, target: Target, values: NDArray[Any]) -> Any:
         """Return values in original units or labels; null at an END, where there is none."""

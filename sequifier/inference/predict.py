@@ -10,11 +10,13 @@ from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.event_parts import ROWS_PER_PART
 from sequifier.artifacts.events import Events, ends_with_end, without_ends
 from sequifier.callbacks import Log
+from sequifier.config.catalogue.metric_names import split_step
 from sequifier.config.inference import InferConfig
 from sequifier.errors import DataError
 from sequifier.inference.check import Job, check_jobs
 from sequifier.inference.clock import clock_of
 from sequifier.inference.compute import Chunk, run_continuations, run_windows
+from sequifier.inference.forecast_dates import STEP
 from sequifier.inference.names import claim, link
 from sequifier.inference.outputs import Outputs
 from sequifier.inference.reader import EncodeRaw, Reader
@@ -23,6 +25,7 @@ from sequifier.inference.v1_windows import WindowEvents
 from sequifier.inference.windows import (
     Windows,
     continuations,
+    forecast_windows,
     full_windows,
     last_windows,
     split_windows,
@@ -95,9 +98,13 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
             n_sequences += len(events.sequence_ids)
         if outputs.n_rows == 0:
             raise DataError(
-                "no event has another one before it, so there is nothing to predict from",
+                "no event has another one before it, so there is nothing to predict from"
+                if job.request.horizon == 1
+                else f"no event has {job.request.horizon} events after it, so there is no origin to forecast from",
                 where=str(job.source.path),
-                fix="give events of sequences with two events or more",
+                fix="give events of sequences with two events or more"
+                if job.request.horizon == 1
+                else "give longer sequences, or raw events with read_format: raw, to forecast beyond their end",
             )
         evaluation = outputs.finish()
         claim(job.name, job.path, job.source.path, config.root)
@@ -115,6 +122,11 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     unknown = {column: count for column, count in reader.unknown.items() if count}
     result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown)
     _report(result, config, job, reader, log)
+    if outputs.n_irregular:
+        log(
+            f"note: {outputs.n_irregular:,} of {n_sequences:,} sequences have no regular frequency: what is forecast "
+            f"beyond their end has a number ({STEP}) and no position"
+        )
     if config.until_end and n_unended:
         log(f"note: {n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)")
     return result
@@ -144,7 +156,10 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
         clock = clock_of(job.file, events, starts)
         return run_continuations(model, events, starts, job.request, clock, first_number=first_number)
     windows: Windows
-    if job.request.of_sequences:
+    if job.request.horizon > 1 and not source.is_raw:
+        stride = config.forecast_stride or 1
+        windows = forecast_windows(events.offsets, events.n_context, horizon=job.request.horizon, stride=stride)
+    elif job.request.of_sequences:
         windows = last_windows(events.offsets, prediction_length=1, embedding=True)
         windows = replace(windows, end=windows.end - ends_with_end(events, source.end_ids))
     elif context == "last":
@@ -170,9 +185,12 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
     source, shape = job.source, job.file.architecture
     read = f"{reader.n_windows:,} windows" if reader.n_windows else f"{reader.n_own:,} events"
     log(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
+    if job.request.horizon > 1:
+        n_origins = result.n_predictions // job.request.horizon
+        log(f"  {job.request.horizon} steps ahead from each of {n_origins:,} origins")
     by_window = not (
         config.autoregression or source.is_raw or config.evaluation_context == "full" or job.request.of_sequences
-    )
+    ) and (job.request.horizon == 1)
     if by_window and source.stride > 1:
         which = "event" if shape.prediction_length == 1 else f"{shape.prediction_length} events"
         log(
@@ -186,4 +204,5 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
     positions = job.file.config.get("target_positions", {})
     for name, metrics in result.evaluation.items():
         when = " after the last event of each sequence" if positions.get(name) == "every" else ""
-        log(f"{name}{when}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items()))
+        shown = (f"{metric} {value:.4g}" for metric, value in metrics.items() if split_step(metric)[1] is None)
+        log(f"{name}{when}: " + ", ".join(shown))

@@ -82,6 +82,22 @@ def full_windows(offsets: Rows, n_context: Rows, *, prediction_length: int, embe
     return Windows(sequence, offsets[sequence], last + embedding, done - number * prediction_length)
 
 
+def forecast_windows(offsets: Rows, n_context: Rows, *, horizon: int, stride: int) -> Windows:
+    """Return a window for each origin, or for each `stride`th one of a sequence.
+
+    An origin is an event whose next `horizon` events are own events of its sequence.
+
+    A window has the whole history of its origin, which is its last input.
+    """
+    begin = offsets[:-1] + np.maximum(n_context, 1)  # the first step of the first origin of each sequence
+    n_origins = np.maximum(offsets[1:] - horizon + 1 - begin, 0)
+    n_windows = -(-n_origins // stride)
+    sequence = np.repeat(np.arange(len(n_windows)), n_windows)
+    number = np.arange(len(sequence)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+    end = begin[sequence] + number * stride
+    return Windows(sequence, offsets[sequence], end, np.ones_like(end))
+
+
 def last_windows(offsets: Rows, *, prediction_length: int, embedding: bool) -> Windows:
     """Return a window of the last events of each sequence, to predict the next event or to embed the last ones."""
     n_events = np.diff(offsets)

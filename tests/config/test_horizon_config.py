@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sequifier.config.architecture import architecture_from_json
 from sequifier.config.base import ColumnType
 from sequifier.config.horizon import horizon_problems
+from sequifier.config.observation import Observation
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from tests.config.test_model_shape import shape_of
@@ -19,6 +20,7 @@ class Stored:
     rows: list[int] = field(default_factory=lambda: [60, 20])
     sequences: list[int] = field(default_factory=lambda: [3, 2])
     end_event: list[str] = field(default_factory=list)
+    observation: Observation | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ def test_settings_that_a_horizon_excludes_are_refused(fields: dict[str, Any], me
             Data(sequifier=Stored(end_event=["item"])),
             "prediction_horizon",
             "the data have an END of each sequence (end_event: item), after which nothing can be predicted",
+        ),
+        (
+            {},
+            Data(sequifier=Stored(observation=Observation(start=0))),
+            "prediction_horizon",
+            "the data say from when and until when events are observed (observation), which is about the next event",
         ),
         (
             {"target_columns": ["outcome"]},

@@ -1,5 +1,7 @@
 """Forecasts of several steps, from a table to metrics and graphs."""
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.resolve import resolve
 from sequifier.config.train import TrainConfig
-from sequifier.errors import ConfigError
+from sequifier.errors import ConfigError, ModelError
 from sequifier.export.parity import open_session
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import RunResult
@@ -22,7 +24,9 @@ from sequifier.search.optimizer_steps import StepCounter
 from sequifier.training.evaluate import evaluate
 from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, merged, preprocess_shop, working_copy, write_shop
+from tests.support.trained_shop import infer
 
+MODEL = "models/sequifier-wave-best-3.onnx"
 METADATA = Path("configs/metadata_configs/shop.json")
 H, T = 5, 8
 
@@ -39,7 +43,7 @@ def series(n_customers: int = 3, n_visits: int = 80, seed: int = 0) -> list[tupl
 
 def config(**values: Any) -> TrainConfig:
     base: dict[str, Any] = {"model_name": "wave", "prediction_horizon": H, "export_end_to_end": True}
-    base |= {"metric": "val_price_mse_standardised_step_2", "window_stride": 2}
+    base |= {"export_pt": True, "metric": "val_price_mse_standardised_step_2", "window_stride": 2}
     base["training_spec"] = {"dropout": 0.0}
     return TrainConfig.model_validate(merged(merged(TINY_RUN, base), {"project_root": "."} | values))
 
@@ -136,3 +140,104 @@ def test_a_horizon_longer_than_every_sequence_is_refused(trained: RunResult) -> 
         prepare(config(prediction_horizon=48, metric="val_loss", **same), Shared())
     with pytest.raises(ConfigError, match="143 steps are more than any sequence of the training split has"):
         prepare(config(prediction_horizon=143, metric="val_loss"), Shared())
+
+
+def test_infer_forecasts_from_every_origin_as_training_did(trained: RunResult) -> None:
+    for ending in ("onnx", "pt"):
+        model, lines = f"models/sequifier-wave-best-3.{ending}", list[str]()
+        (found,) = infer(model, lines, data_path="data/shop-split1.parquet")
+        table = pl.read_csv(found.predictions)
+        assert table.columns == ["sequenceId", "originPosition", "forecastStep", "itemPosition", "item", "price"]
+        assert len(table) == 3 * (16 - H + 1) * H == found.n_predictions
+        assert f"  {H} steps ahead from each of {3 * (16 - H + 1)} origins" in lines
+        assert (table["itemPosition"] - table["originPosition"]).to_list() == table["forecastStep"].to_list()
+        rows = pl.read_csv("data/shop.csv").rename(
+            {"customer": "sequenceId", "visit": "itemPosition", "price": "truth"}
+        )
+        joined = table.join(rows.drop("item"), on=["sequenceId", "itemPosition"])
+        error = joined["price"] - joined["truth"]
+        assert found.evaluation["price"]["mae"] == pytest.approx(error.abs().mean(), rel=1e-4)
+        for step, here in joined.with_columns(error=error).group_by("forecastStep"):
+            mean = found.evaluation["price"][f"mae_step_{step[0]}"]
+            assert mean == pytest.approx(here["error"].abs().mean(), rel=1e-4)
+        # Training shows half a window at least, and infer the whole history.
+        full = evaluated(prepare(config(training_spec={"evaluation_stride": 1}), Shared()))
+        for name, value in found.evaluation["price"].items():
+            assert name == "n" or value == pytest.approx(full[f"val_price_{name}"], rel=1e-4)
+        assert found.evaluation["item"]["accuracy_step_2"] == pytest.approx(full["val_item_accuracy_step_2"], abs=1e-9)
+        assert not [line for line in lines if "_step_" in line], "the log has the means over steps alone"
+
+
+def test_a_stride_spaces_the_origins(trained: RunResult) -> None:
+    (found,) = infer(MODEL, data_path="data/shop-split1.parquet", forecast_stride=H, output_probabilities=True)
+    table = pl.read_csv(found.predictions)
+    origins = table.filter(pl.col("sequenceId") == "c1")["originPosition"].unique(maintain_order=True)
+    assert origins.to_list() == [47, 52, 57]
+    assert table["itemPosition"].n_unique() == 15, "each event is forecast once"
+    shares = pl.read_csv(found.probabilities[0])
+    assert shares.columns[:4] == table.columns[:4]
+    assert shares.select(pl.sum_horizontal("item0", "item1", "item2"))["item0"].to_numpy() == pytest.approx(1)
+
+
+def test_raw_rows_are_forecast_beyond_their_end_with_dates(trained: RunResult) -> None:
+    hours = [f"2024-03-01 {hour:02d}:00:00" for hour in range(24)]
+    lines = [f"a,{when},item{number % 3},{50 + number}" for number, when in enumerate(hours)]
+    lines += [f"b,{when},item1,50" for when in (hours[0], hours[2], hours[3])]
+    Path("new.csv").write_text("\n".join(["customer,visit,item,price", *lines]) + "\n")
+    said = list[str]()
+    (found,) = infer(MODEL, said, data_path="new.csv", read_format="raw")
+    table = pl.read_csv(found.predictions, try_parse_dates=True).partition_by("sequenceId", as_dict=True)
+    regular, irregular = table["a",], table["b",]
+    assert regular["itemPosition"].dt.to_string("%m-%dT%H").to_list() == [f"03-02T{hour:02d}" for hour in range(H)]
+    assert regular["originPosition"].dt.hour().to_list() == [23] * H
+    assert irregular["itemPosition"].to_list() == [None] * H
+    assert irregular["forecastStep"].to_list() == [*range(1, H + 1)]
+    assert [line for line in said if line.startswith("note: 1 of 2 sequences have no regular frequency")]
+    session = open_session(Path("models/sequifier-wave-best-end-to-end-3.onnx").read_bytes())
+    feed: dict[str, Any] = {
+        "n_events": np.array([T]),
+        "price": np.array([[50.0 + n for n in range(16, 24)]], np.float32),
+    }
+    feed["item"] = np.array([[f"item{n % 3}" for n in range(16, 24)]], object)
+    (value,) = session.run(["price_value"], feed)
+    np.testing.assert_allclose(regular["price"], value[0, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"autoregression": True}, "autoregression: the model forecasts 5 steps at once"),
+        ({"exclude_seen": True, "top_k": 2}, "the model forecasts 5 steps at once, of which only the first follows"),
+        (
+            {"forecast_stride": 2, "read_format": "raw", "data_path": "data/shop.csv"},
+            "raw events are forecast once, from the last event of each sequence",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_forecast_is_refused(trained: RunResult, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises((ConfigError, ModelError), match=message):
+        infer(MODEL, **{"data_path": "data/shop-split1.parquet"} | fields)
+
+
+def test_the_most_probable_classes_are_those_of_each_step(trained: RunResult) -> None:
+    (found,) = infer(MODEL, data_path="data/shop-split1.parquet", top_k=1, forecast_stride=4)
+    table, top = pl.read_csv(found.predictions), pl.read_csv(found.top[0])
+    assert top.columns == [*table.columns[:4], "rank", "label", "probability"]
+    assert top["label"].to_list() == table["item"].to_list()
+
+
+def test_the_card_has_a_table_of_the_steps_and_a_call_that_works(trained: RunResult) -> None:
+    for path in Path("models").glob("*end-to-end*"):
+        path.unlink()
+    card = api.export("wave", project_root=".", card=True, log=quiet)[-1].read_text()
+    assert f"`item`, `price` of the next {H} events" in card
+    assert "`val_price_mae_step_1`" not in card.split("## Config")[0]
+    rows = card.split("`price` by the number of steps ahead:")[1].split("\n\n")[1].splitlines()
+    assert rows[0].startswith("| step | loss | mae | rmse | mae_standardised | mse_standardised |")
+    assert len(rows) == 2 + H
+    best = read_model_file(Path(MODEL)).metrics
+    assert rows[3].split("|")[3].strip() == f"{best['val_price_mae_step_2']:.5g}"
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(card.split("```python")[1].split("```")[0], {})
+    assert printed.getvalue().count("item") == 1 + H

@@ -21,6 +21,7 @@ from sequifier.artifacts.shard_folder import content_stat
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.catalogue.torch_names import ignored_fields
+from sequifier.config.horizon import origins_input
 from sequifier.config.ranking import positive_inputs, ranking_inputs
 from sequifier.config.resolve import check_schedule, resolve
 from sequifier.config.scoring import scoring_input
@@ -149,6 +150,7 @@ def prepare(
         valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
         inputs = undescribed(config, metadata, shared.digests) | ranking_inputs(config.ranking)
         inputs |= scoring_input(config.scoring)
+        inputs |= origins_input(config.training_spec.evaluation_horizon or config.prediction_horizon)
     train = cut(train_events, training_index, config, metadata, device)
     valid = cut(valid_events, evaluation_index, config, metadata, device)
     check_targets(train, config, "training")

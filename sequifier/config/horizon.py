@@ -47,6 +47,15 @@ class Forecast(Protocol):
     def kind(self, column: str) -> ColumnType: ...
 
 
+def origins_input(room: int) -> dict[str, str]:
+    """What comparable runs have in common: which events are predicted from in validation; empty where all are.
+
+    Args:
+        room: number of events that must follow them.
+    """
+    return {} if room == 1 else {"origins": f"{room} later events"}
+
+
 def horizon_problems(config: TrainConfig, data: Forecast) -> Iterator[Problem]:
     """Yield why a run with a horizon of several steps cannot be trained; nothing without one."""
     horizon, spec = config.prediction_horizon, config.training_spec

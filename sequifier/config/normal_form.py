@@ -60,12 +60,14 @@ def normal_model(spec: ModelSpec, inputs: Sequence[str]) -> Normal:
     return found
 
 
-def normal_training(spec: TrainingSpec, seq_length: int, targets: Mapping[str, ColumnType]) -> Normal:
+def normal_training(
+    spec: TrainingSpec, seq_length: int, prediction_horizon: int, targets: Mapping[str, ColumnType]
+) -> Normal:
     """A training in normal form.
 
     Args:
         spec: in canonical form, checked.
-        seq_length: of the run.
+        seq_length, prediction_horizon: of the run.
         targets: the kind of each.
     """
     found = Normal({}, [])
@@ -89,6 +91,8 @@ def normal_training(spec: TrainingSpec, seq_length: int, targets: Mapping[str, C
         found.put("evaluation_stride", None, "evaluation_stride has no effect with evaluation_context split")
     elif spec.evaluation_stride == max(seq_length // 2, 1):
         found.put("evaluation_stride", None, f"evaluation_stride {spec.evaluation_stride} is seq_length // 2")
+    if spec.evaluation_horizon == prediction_horizon > 1:
+        found.put("evaluation_horizon", None, f"evaluation_horizon {prediction_horizon} is prediction_horizon")
     if spec.layer_type_dtypes is not None and not spec.layer_autocast:
         found.put("layer_autocast", True, "layer_autocast has no effect with layer_type_dtypes")
     return found

@@ -12,6 +12,7 @@ from pydantic_core import InitErrorDetails
 
 from sequifier.config.base import KeyPath, Named
 from sequifier.config.catalogue.distributions import POINT
+from sequifier.config.catalogue.metric_names import split_step, step_name
 from sequifier.config.model import ModelSpec
 from sequifier.config.placed_errors import problem, relocated
 from sequifier.config.ranges import Range
@@ -32,6 +33,7 @@ class SearchConfig(SearchFields):
         if not errors:
             errors = [*self._backbone_problems()]
         errors += [*self._strategy_problems(), *self._metric_problems(), *self._criterion_problems()]
+        errors += self._horizon_problems()
         shuffle = dict(self.training_hyperparameter_sampling)["shuffle_history"]
         if self.order_check and shuffle != "none":
             message = f"compares with histories in their order, but shuffle_history is {shuffle}; leave one of them out"
@@ -176,6 +178,25 @@ class SearchConfig(SearchFields):
         if POINT not in found:
             return "crps"
         return "rmse" if len(found) == 1 else "mae"
+
+    def _horizon_problems(self) -> Iterator[InitErrorDetails]:
+        """Losses and metrics of several horizons are means over different steps, so a step that all have must rank."""
+        shortest, longest = self.horizons
+        of_script = self.evaluation_script is not None and self.metric in self.evaluation_script.metrics
+        metric, step = split_step(self.metric)
+        if shortest == longest or of_script or (step is not None and step <= shortest):
+            return
+        better = ", ".join(
+            f"val_{target}_{step_name(name, 1)}"
+            for target in self.target_columns
+            for name in {"categorical": ("log_loss",), "real": ("mae",)}.get(
+                (self.target_column_types or {}).get(target, ""), ("log_loss", "mae")
+            )
+        )
+        what = f"{metric} is a mean over the steps of prediction_horizon, which is {shortest} to {longest} here"
+        if step is not None:
+            what = f"prediction_horizon: {shortest} has no step {step}"
+        yield problem(("metric",), f"{what}; use a metric of a step that all runs have: {better}", self.metric)
 
     def _criterion_problems(self) -> Iterator[InitErrorDetails]:
         criteria: Any = self.searched("criterion")

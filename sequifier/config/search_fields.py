@@ -253,6 +253,18 @@ class SearchFields(ProjectConfig):
             synonyms="revin instance_norm local_scaler scaler_type",
         ),
     )
+    prediction_horizon: Annotated[Searched, ValuesOf(TrainConfig, "prediction_horizon", searched=True)] = Field(
+        [1],
+        description="Numbers of next events to predict at once, to try. All runs are evaluated on the events that have "
+        "as many events after them as the largest number.",
+        json_schema_extra=about(
+            unit="events",
+            interacts="metric, which must name a step that all runs have, as in val_price_mae_step_1: the losses of "
+            "different horizons are means over different steps",
+            change="to `[1, 24]` to learn whether one model for all steps costs accuracy at the first one",
+            synonyms="horizon forecast_horizon steps_ahead",
+        ),
+    )
     inference_batch_size: int = _as_in_training("inference_batch_size")
     cpu_threads: int | None = _as_in_training("cpu_threads")
     export_generative_model: bool = _as_in_training("export_generative_model")
@@ -476,6 +488,13 @@ class SearchFields(ProjectConfig):
         for part in self.place(field):
             value = getattr(value, str(part))
         return value  # type: ignore[no-any-return]
+
+    @property
+    def horizons(self) -> tuple[int, int]:
+        """The smallest and the largest prediction_horizon."""
+        values: Any = self.prediction_horizon
+        found = (values.low, values.high) if isinstance(values, Range) else values
+        return int(min(found)), int(max(found))
 
     def is_given(self, field: str) -> bool:
         """Whether the file has the field."""

@@ -249,8 +249,9 @@ class TrainConfig(ProjectConfig):
         json_schema_extra=about(
             unit="events",
             interacts="model_spec.prediction_length, which must be 1; metric, which may name one step, as in "
-            "val_price_mae_step_1",
+            "val_price_mae_step_1, and must in a search with several horizons",
             change="to forecast several steps ahead, for example to 24 for the next day of an hourly series",
+            searchable=True,
             synonyms="horizon forecast_horizon n_steps_ahead steps_ahead output_chunk_length max_prediction_length "
             "future_steps forecast_length multi_step",
         ),

@@ -351,7 +351,7 @@ class TrainingSpec(StrictModel):
         gt=0,
         le=8192,
         description="Number of events that must follow an event in the validation split for it to be predicted from "
-        "there; null: prediction_horizon.",
+        "there; null: prediction_horizon, in a search the largest of them, so that all runs have the same origins.",
         json_schema_extra=about(
             unit="events",
             interacts="prediction_horizon, which it must not be less than",

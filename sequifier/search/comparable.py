@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from sequifier.artifacts.ledger import Record, latest_by_run
+from sequifier.config.horizon import origins_input
 from sequifier.config.ranking import positive_inputs, ranking_inputs
 from sequifier.config.resolve import DataSchema
 from sequifier.config.scoring import ALL_TARGETS
@@ -31,6 +32,7 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
                 f"{data.fingerprint}; their results cannot be compared",
                 fix="choose another hp_search_name for the new data, or preprocess the old data again",
             )
+    one = "1 later event"
     for record in latest_by_run(records).values():
         if record.n_targets is not None and {*record.n_targets} != {*config.target_columns}:
             before, now = ", ".join(record.n_targets), ", ".join(config.target_columns)
@@ -50,6 +52,17 @@ def check_comparable(config: SearchConfig, records: Sequence[Record], data: Data
             message = f"{record.name} was scored on {before}, these runs would be scored on {scored}: "
             fix = "choose another hp_search_name, or write what it was before"
             raise ConfigError([Problem("scoring", f"{message}their metrics cannot be compared", fix=fix)])
+        before, now = record.inputs.get("origins", one), origins_input(_room(config)).get("origins", one)
+        if record.inputs and before != now:
+            message = f"{record.name} was evaluated on events with {before}, these runs would be on events with {now}: "
+            fix = "choose another hp_search_name, or evaluation_horizon as it was before"
+            raise ConfigError([Problem("prediction_horizon", f"{message}their metrics cannot be compared", fix=fix)])
+
+
+def _room(config: SearchConfig) -> int:
+    """Return the number of events that must follow an event for the runs of a search to predict from there."""
+    room: int | None = dict(config.training_hyperparameter_sampling)["evaluation_horizon"]
+    return room or config.horizons[1]
 
 
 @dataclass(frozen=True)

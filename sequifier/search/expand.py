@@ -122,6 +122,9 @@ class Expander:
         for key, value in space.fixed.items():
             section, name = section_and_field(key)
             self._fixed[section][name] = value
+        shortest, longest = config.horizons
+        if shortest < longest and self._fixed[TRAINING]["evaluation_horizon"] is None:
+            self._fixed[TRAINING]["evaluation_horizon"] = longest  # the same origins for all runs
         self._dimensions = {
             part: [
                 index

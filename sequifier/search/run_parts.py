@@ -190,7 +190,9 @@ def normal_part(part: str, config: TrainConfig, plain_part: Mapping[str, Any], d
         spec, found = config.model_spec, normal_model(config.model_spec, inputs)
     else:
         spec = config.training_spec
-        found = normal_training(config.training_spec, config.seq_length, config.target_column_types)
+        found = normal_training(
+            config.training_spec, config.seq_length, config.prediction_horizon, config.target_column_types
+        )
     if not found.reasons:
         return NormalPart(spec, plain_part, ())
     spec = spec.model_copy(update=found.update)

@@ -10,6 +10,7 @@ import onnx
 import polars as pl
 import pytest
 import torch
+import yaml
 
 from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
@@ -22,7 +23,9 @@ from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import RunResult
 from sequifier.search.optimizer_steps import StepCounter
 from sequifier.training.evaluate import evaluate
+from tests.support.command_line import sequifier
 from tests.support.quiet import quiet
+from tests.support.runs import latest
 from tests.support.shop import TINY_RUN, merged, preprocess_shop, working_copy, write_shop
 from tests.support.trained_shop import infer
 
@@ -241,3 +244,45 @@ def test_the_card_has_a_table_of_the_steps_and_a_call_that_works(trained: RunRes
     with redirect_stdout(printed):
         exec(card.split("```python")[1].split("```")[0], {})
     assert printed.getvalue().count("item") == 1 + H
+
+
+def test_runs_of_several_horizons_are_evaluated_on_the_same_origins(trained: RunResult) -> None:
+    """As a search prepares them."""
+    ready = []
+    for steps in (1, 2, H):
+        spec = {"evaluation_horizon": H}
+        ready.append(
+            prepare(config(prediction_horizon=steps, metric="val_price_mae_step_1", training_spec=spec), Shared())
+        )
+    for each in ready:
+        assert each.inputs == ready[0].inputs
+        assert each.inputs["origins"] == "5 later events"
+        assert each.valid.n_known_at_first_step("price") == 3 * (16 - H + 1)
+        found = evaluate(each.state.model, each.valid, each.objective, batch_size=16)
+        steps = each.config.prediction_horizon
+        assert f"val_price_mae_step_{steps}" in found.metrics
+        assert f"val_price_mae_step_{steps + 1}" not in found.metrics
+        units = found.units["val_price_mae_step_1"]
+        assert units.count.tolist() == [12] * 3
+        assert units.value == pytest.approx(found.metrics["val_price_mae_step_1"])
+
+
+@pytest.mark.slow
+def test_a_search_over_horizons_ranks_by_one_step(trained: RunResult) -> None:
+    base = {"metadata_config_path": str(METADATA), "hp_search_name": "tune", "search_strategy": "grid"}
+    base |= {"target_columns": ["price"], "prediction_horizon": [1, 4], "metric": "val_price_mae_step_1"}
+    base["model_hyperparameter_sampling"] = TINY_RUN["model_spec"]
+    base["training_hyperparameter_sampling"] = {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "device": "cpu"}
+    Path("configs/search.yaml").write_text(yaml.safe_dump(base))
+    done = sequifier("hyperparameter-search", "--config-path", "configs/search.yaml")
+    assert done.returncode == 0, done.stderr
+    records = latest(Path())
+    assert {record.state for record in records.values()} == {"finished"}
+    assert [{**record.n_targets} for record in records.values() if record.n_targets] == [
+        {"price": 3 * (16 - 4 + 1)}
+    ] * 2
+    assert "val_price_mae_step_1" in done.stdout
+    longer = base | {"prediction_horizon": [1, 4, 6]}
+    Path("configs/search.yaml").write_text(yaml.safe_dump(longer))
+    refused = sequifier("hyperparameter-search", "--config-path", "configs/search.yaml")
+    assert "was evaluated on events with 4 later events, these runs would be on events with 6" in refused.stderr

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
@@ -18,6 +20,7 @@ from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.artifacts.shard_folder import content_stat
+from sequifier.artifacts.split_file import read_sequence_ids
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.catalogue.torch_names import ignored_fields
@@ -46,6 +49,7 @@ from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.labels import Label, build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import TargetLoss, build_losses
 from sequifier.training.memory import keep_freed_memory
+from sequifier.training.naive import naive_errors
 from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
@@ -81,6 +85,7 @@ class Shared:
     baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
     digests: Digests = field(default_factory=dict)
     candidates: dict[tuple[Any, ...], dict[str, Candidates]] = field(default_factory=dict)  # of the last splits
+    naive: dict[tuple[Any, ...], dict[str, NDArray[np.float64]]] = field(default_factory=dict)  # of the last splits
     said: set[str] = field(default_factory=set)  # warnings that were reported already
 
 
@@ -176,8 +181,11 @@ def prepare(
         _check_weights_fit(shape)
     with _shared_by_all_runs():
         candidates = _candidates(shared, train_events, valid_events, metadata, config)
+        naive = _naive_errors(shared, train_events, valid_events, shape, metadata, config)
+    if requires_metric:
+        _check_mase(config, shape, naive)
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
-    objective = _objective(config, shape, metadata, train, weights_of_classes, candidates, labels, model)
+    objective = _objective(config, shape, metadata, train, weights_of_classes, candidates, labels, model, naive)
     check_scored(valid, objective.scored)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
     schedule = build_schedule(
@@ -210,6 +218,7 @@ def _objective(
     candidates: dict[str, Candidates],
     labels: dict[str, Label],
     model: Transformer,
+    naive: dict[str, NDArray[np.float64]],
 ) -> Objective:
     spec, of_events = config.training_spec, [target.name for target in shape.targets if not target.of_sequence]
     scales = {column: metadata.scale(column) for column in metadata.real_columns}
@@ -233,6 +242,7 @@ def _objective(
             for target, asked in spec.softmax.items()
             if asked != "full"
         },
+        naive=naive,
     )
 
 
@@ -384,6 +394,44 @@ def _candidates(
     return shared.candidates[key]
 
 
+def _naive_errors(
+    shared: Shared,
+    train: Events | MappedEvents,
+    valid: Events | MappedEvents,
+    shape: Architecture,
+    metadata: Metadata,
+    config: TrainConfig,
+) -> dict[str, NDArray[np.float64]]:
+    """The errors of the seasonal naive forecast of each real target, in the sequences of the evaluated split."""
+    targets = [target.name for target in shape.targets if target.kind == "real" and not target.of_sequence]
+    if not targets:
+        return {}
+    paths = {key: find_data(config, key) for key in DATA_PATHS}
+    key = (metadata.fingerprint, *((path, content_stat(path)) for path in paths.values()), *targets)
+    if key not in shared.naive:
+        shared.naive.clear()
+        train_ids, ids = (
+            events.sequence_ids if isinstance(events, Events) else read_sequence_ids(path, config.read_format)
+            for events, path in zip((train, valid), paths.values(), strict=True)
+        )
+        has_start = metadata.sequifier.has_start
+        found = {
+            name: naive_errors(train, name, metadata.scale(name), train_ids, ids, has_start=has_start)
+            for name in targets
+        }
+        shared.naive[key] = {name: errors for name, errors in found.items() if errors is not None}
+    return shared.naive[key]
+
+
+def _check_mase(config: TrainConfig, shape: Architecture, naive: Mapping[str, Any]) -> None:
+    """Raise ConfigError where `metric` is a mase that has no value."""
+    for target in shape.targets:
+        if config.metric == f"val_{target.name}_mase" and target.name not in naive:
+            why = "belongs to the whole sequence" if target.of_sequence else "has no training values that differ"
+            what = f"`{target.name}` {why}, so there is no seasonal naive forecast to compare with"
+            raise ConfigError([Problem("metric", what, fix=f"val_{target.name}_mae")])
+
+
 def _baseline_scores(
     shared: Shared,
     train: Events | MappedEvents,
@@ -401,6 +449,7 @@ def _baseline_scores(
         spec.evaluation_context,
         config.seq_length,  # what a window shows of the past
         spec.evaluation_stride,
+        config.predicts_from_last,
         frozenset(config.input_columns),
         repr((config.ranking, config.scoring)),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from sequifier.config.catalogue.metric_names import (
     CATEGORICAL_METRICS,
+    DENSITY_METRICS,
     HIGHER_IS_BETTER,
     LABEL_METRICS,
     ORDERING_METRICS,
     REAL_METRICS,
+    STANDARDISED_METRICS,
 )
 from sequifier.metrics.predictions import CALIBRATION_BINS, METRICS, Sums, at_positions, metrics_of
 from sequifier.training import predictions
@@ -47,7 +49,8 @@ def metrics(logits: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def test_every_declared_metric_has_a_definition() -> None:
-    sums = {*CATEGORICAL_METRICS, *REAL_METRICS, *LABEL_METRICS} - {*ORDERING_METRICS}
+    declared = {*CATEGORICAL_METRICS, *REAL_METRICS, *DENSITY_METRICS, *STANDARDISED_METRICS, *LABEL_METRICS}
+    sums = declared - {*ORDERING_METRICS}
     assert set(METRICS) == sums and {*METRICS, *ORDERING_METRICS} >= HIGHER_IS_BETTER
 
 

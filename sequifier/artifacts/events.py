@@ -1,11 +1,12 @@
 """Encoded events in memory, and the rows in which they are stored.
 
 Columns in order: sequenceId, itemPosition, isContext, then the features: categories as Int32 ids (0 is unknown), reals
-as Float32 z = (x - mean) / std. Rows are sorted by (sequenceId, itemPosition). A sequence of a later split starts with
-events of earlier splits, marked as context. The last row of a sequence may be its END (`end_event` of preprocess): the
-class END in some columns, and no value in the others (id -1, or NaN). It is never an input. With `observation`, the
-first row of a sequence is START, which is an input and never a target: unknown or the mean but in columns of its time.
-The last row then is the end of observation, without a value in any feature.
+as Float32 z = (x - mean) / std, and behind each real one that is standardised by sequence its mean and std. Rows are
+sorted by (sequenceId, itemPosition). A sequence of a later split starts with events of earlier splits, marked as
+context. The last row of a sequence may be its END (`end_event` of preprocess): the class END in some columns, and no
+value in the others (id -1, or NaN). It is never an input. With `observation`, the first row of a sequence is START,
+which is an input and never a target: unknown or the mean but in columns of its time. The last row then is the end of
+observation, without a value in any feature.
 Shapes: N rows of a split, S its sequences.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.train import EventFormat
 
 if TYPE_CHECKING:
@@ -25,10 +27,34 @@ SEQUENCE, POSITION, CONTEXT = "sequenceId", "itemPosition", "isContext"
 NO_ID = -1
 """In a categorical column without END: no value, at the END of a sequence."""
 
+
+def statistics_columns(column: str) -> tuple[str, str]:
+    """Return the stored columns with mean and std of the sequence, of a column that is standardised by sequence.
+
+    They are Float32, and the column is standardised by just these numbers.
+    """
+    return f"{column}.mean", f"{column}.std"
+
+
 Format = EventFormat
 FileFormat = Literal["parquet", "csv", "arrow"]
 """Format of a split that is one file."""
 SUFFIXES: Mapping[str, Format] = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow", ".pt": "pt"}
+
+
+def scale_at(scale: Scale, column: str, columns: Mapping[str, Any], rows: NDArray[np.int64]) -> Scale:
+    """Return how a column is standardised in the sequences of some rows.
+
+    Args:
+        scale: of the column.
+        column: its name.
+        columns: of the events.
+        rows: a row of each of the sequences, (M,), but not their END.
+    """
+    if not scale.by_sequence:
+        return scale
+    mean, std = (columns[name][rows].astype(np.float64) for name in statistics_columns(column))
+    return scale.at(mean, std)
 
 
 @dataclass(frozen=True)

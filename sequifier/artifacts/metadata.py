@@ -40,6 +40,7 @@ class RawValueRules(StrictModel):
     numbers: dict[str, NumberStyle] = Field(default_factory=dict)  # columns of text with numbers in an unusual format
     dates: str = ""  # format of positions that are text but not ISO 8601: DD/MM/YYYY
     transforms: dict[str, Transform] = Field(default_factory=dict)  # real columns; left out of files where empty
+    by_sequence: list[str] = Field(default_factory=list)  # real columns standardised by sequence; left out where empty
 
     def check(self, types: Mapping[str, str]) -> None:
         """Check that the rules fit columns of these types.
@@ -55,12 +56,22 @@ class RawValueRules(StrictModel):
         for column in self.transforms:
             if types.get(column) != "Float64":
                 raise ValueError(f"reading.transforms names column {column}, which is not among the real columns")
+        for column in self.by_sequence:
+            if types.get(column) != "Float64":
+                raise ValueError(f"reading.by_sequence names column {column}, which is not among the real columns")
+
+    def scale(self, column: str, statistics: Mapping[Any, float], unit: float) -> Scale:
+        """Return how the values of a real column with these statistics are standardised."""
+        return Scale(
+            statistics["mean"], statistics["std"], self.transforms.get(column), unit, column in self.by_sequence
+        )
 
     @model_serializer(mode="wrap")
-    def _without_empty_transforms(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = dump(self)
-        if not self.transforms:  # earlier releases, which refuse unknown keys, can read the file
-            del content["transforms"]
+        for key in ("transforms", "by_sequence"):  # earlier releases, which refuse unknown keys, can read the file
+            if not content[key]:
+                del content[key]
         return content
 
 
@@ -167,6 +178,11 @@ class Metadata(StrictModel):
         return self.sequifier.sequence_columns
 
     @property
+    def by_sequence(self) -> list[str]:
+        """The real columns that are standardised by mean and std of their sequence."""
+        return self.sequifier.reading.by_sequence
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the content of the data set: 16 hexadecimal digits."""
         return self.sequifier.fingerprint
@@ -191,8 +207,7 @@ class Metadata(StrictModel):
     def scale(self, column: str) -> Scale:
         """Return how the values of a real column are standardised."""
         statistics = self.selected_columns_statistics[column]
-        transform = self.sequifier.reading.transforms.get(column)
-        return Scale(statistics["mean"], statistics["std"], transform, self.sequifier.seconds_per_unit(column))
+        return self.sequifier.reading.scale(column, statistics, self.sequifier.seconds_per_unit(column))
 
     @property
     def end_ids(self) -> dict[str, int]:

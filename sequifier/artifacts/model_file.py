@@ -67,8 +67,13 @@ class ModelFile:
     def scale(self, column: str) -> Scale:
         """Return how the values of a real column are standardised."""
         statistics = self.statistics[column]
-        transform = self.reading.transforms.get(column)
-        return Scale(statistics["mean"], statistics["std"], transform, self.time.seconds_per_unit(column))
+        return self.reading.scale(column, statistics, self.time.seconds_per_unit(column))
+
+    @property
+    def by_sequence(self) -> list[str]:
+        """The columns of the model that are standardised by mean and std of their sequence."""
+        used = {*self.architecture.input_columns, *(target.name for target in self.architecture.targets)}
+        return [column for column in self.reading.by_sequence if column in used]
 
     @property
     def sequence_columns(self) -> list[str]:

@@ -8,6 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.column_hashes import ColumnHashes, check_hashes
 from sequifier.artifacts.events import (
@@ -140,6 +143,17 @@ def format_of(path: Path) -> Format:
 def no_rows(path: Path) -> DataError:
     """Return the error for a split without rows."""
     return DataError(f"{path.name} has no rows", where=str(path), fix="run `sequifier preprocess` again")
+
+
+def read_sequence_ids(path: Path, format: Format | None = None) -> NDArray[Any]:
+    """Return the ids of the sequences of a split, in its order, without reading its columns into memory."""
+    import polars as pl
+
+    format = format or format_of(path)
+    with wrap_split_errors(path, format):
+        rows = scan_events(path, [], format).select(pl.col(SEQUENCE).unique(maintain_order=True))
+        ids = rows.collect(engine="streaming")[SEQUENCE]
+    return np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy()
 
 
 @contextmanager

@@ -5,8 +5,8 @@ The same functions work on NumPy arrays and on torch tensors, in float64; `expor
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,36 +28,54 @@ class Scale:
         std: their standard deviation.
         transform: what is applied before standardisation.
         unit: the unit of predictions and errors, in original units: 3600 where seconds are shown in hours.
+        by_sequence: whether each sequence has a mean and std of its own (`standardize: per_sequence`). `at` gives the
+            scale at some positions; until then mean and std are those of all values, and lead nowhere.
     """
 
-    mean: float = 0.0
-    std: float = 1.0
+    mean: Array = 0.0  # a number, or (M,) of positions
+    std: Array = 1.0
     transform: Transform | None = None
     unit: float = 1.0
+    by_sequence: bool = False
+
+    def at(self, mean: Array, std: Array) -> Self:
+        """Return the scale at M positions, from the mean and std of their sequences, (M,) float64 each."""
+        return replace(self, mean=mean, std=std)
+
+    @property
+    def _is_linear(self) -> bool:
+        """Whether errors are the same multiple of differences of z at all positions."""
+        return self.transform is None and not self.by_sequence
+
+    def _check_place(self) -> None:
+        if self.by_sequence and isinstance(self.mean, float):
+            raise ValueError("each sequence has a scale of its own: `at` gives it")
 
     def standardised(self, values: Array) -> Array:
         """Return z of values in original units."""
+        self._check_place()
         return (transformed(values, self.transform) - self.mean) / self.std
 
     def original(self, z: Array) -> Array:
         """Return values in multiples of `unit`; of a log1p column they are never negative, whatever z is."""
+        self._check_place()
         return restored(z * self.std + self.mean, self.transform) / self.unit
 
     def error(self, predicted: Array, truth: Array) -> Array:
         """Return predicted less true values, in units of `error_unit`; both are given as z."""
-        if self.transform is None:
+        if self._is_linear:
             return predicted - truth
         return self.original(predicted) - self.original(truth)
 
     @property
     def error_unit(self) -> float:
         """The unit of `error`, in multiples of `unit`: the standard deviation, where z is linear in the values."""
-        return self.std / self.unit if self.transform is None else 1.0
+        return float(self.std / self.unit) if self._is_linear else 1.0
 
     @property
     def lowest(self) -> float:
         """The z of the lowest value that the column can have."""
-        return (LOWEST[self.transform] - self.mean) / self.std  # transformed, 0 is 0 and -infinity stays
+        return float((LOWEST[self.transform] - self.mean) / self.std)  # transformed, 0 is 0 and -infinity stays
 
 
 def transformed(values: Array, transform: Transform | None) -> Array:

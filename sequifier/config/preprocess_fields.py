@@ -478,6 +478,20 @@ class PreprocessFields(ProjectConfig):
             synonyms="transform log log_transform log1p asinh arcsinh normalize scaling scaler skew box_cox",
         ),
     )
+    standardize: Literal["global", "per_sequence"] = Field(
+        "global",
+        description="Mean and standard deviation by which real columns are standardised: `global`: of all values of "
+        "the first split; `per_sequence`: of the values that the first split has of the same sequence. Predictions and "
+        "metrics are in original units either way. Columns of whole sequences and those computed from dates are always "
+        "standardised by all values.",
+        json_schema_extra=about(
+            interacts="split_method, which must leave each sequence a part to train on; transforms: log1p is for "
+            "global; export_end_to_end, whose model sees a window but not its sequence",
+            change="to per_sequence for series of very different sizes, such as the sales of shops, whose differences "
+            "in size should not make the loss",
+            synonyms="scaler scaling standard_scaler normalize normalization group_normalizer per_series",
+        ),
+    )
     context_events: int | None = Field(
         None,
         ge=0,

@@ -68,6 +68,9 @@ class DataSchema(Protocol):
     def sequence_columns(self) -> list[str]: ...
 
     @property
+    def by_sequence(self) -> list[str]: ...
+
+    @property
     def split_paths(self) -> list[str]: ...
 
     @property
@@ -94,7 +97,7 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
         architecture(config, data)
     except ConfigError as error:
         problems += error.problems
-    problems += [*_misfits(config, data), *horizon_problems(config, data)]
+    problems += [*_misfits(config, data), *horizon_problems(config, data), *_standardise_problems(config, data)]
     if problems:
         raise ConfigError(problems)
     seq_length = config.seq_length or data.sequifier.seq_length
@@ -170,6 +173,40 @@ def _metric_kind(target: str, data: DataSchema, distributions: Mapping[str, Dist
         return "label" if target in data.sequence_columns else kind
     shape = DISTRIBUTION_SHAPES.get(distributions.get(target, ""))
     return kind if shape is None else "density" if shape.has_density else "quantiles"
+
+
+def _standardise_problems(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
+    """Yield what a config asks that columns standardised by sequence (`standardize: per_sequence`) cannot do."""
+    inputs = config.input_columns or data.input_columns
+    columns = [column for column in data.by_sequence if column in (*inputs, *config.target_columns)]
+    if not columns:
+        return
+    names = ", ".join(f"`{column}`" for column in columns)
+    for target in (column for column in columns if column not in inputs):
+        yield Problem(
+            "target_columns",
+            f"`{target}` is standardised by sequence, and new events without it do not show the level of theirs",
+            fix=f"add `{target}` to input_columns, or preprocess with standardize: global",
+        )
+    if config.export_end_to_end:
+        yield Problem(
+            "export_end_to_end",
+            f"that model sees a window, not the sequence, by which {names} would be standardised",
+            fix="leave it out, or preprocess with standardize: global (see window_normalization: mean_std)",
+        )
+    for target, kind in config.model_spec.distribution.items():
+        if target in columns and kind != "point":
+            yield Problem(
+                f"model_spec.distribution.{target}",
+                f"`{target}` is standardised by sequence, and {kind} are of one scale",
+                fix="point, or preprocess with standardize: global (see window_normalization)",
+            )
+    if config.training_spec.sampling_interval_steps is not None:
+        yield Problem(
+            "training_spec.sampling_interval_steps",
+            f"a prompt is not part of a sequence, by which {names} would be standardised",
+            fix="leave it out, or preprocess with standardize: global",
+        )
 
 
 def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:

@@ -205,6 +205,12 @@ class Split:
         shown = np.maximum(self.windows.last[chosen.numbers, None] + steps, self.windows.first[chosen.numbers, None])
         return to_device(self.units.of(shown.reshape(-1)).clip(min=0), self.device)
 
+    def target_sequence(self, chosen: Chosen, batch: Batch) -> NDArray[np.int64]:
+        """Return the number of the sequence of each target position in the batch of `chosen`, (M,)."""
+        first = self.windows.first[chosen.numbers]
+        sequence = np.searchsorted(np.asarray(self.events.offsets), first, side="right") - 1
+        return np.repeat(sequence, self.n_targets(chosen.numbers) if self.picks else batch.n_steps)
+
     def n_before(self, chosen: Chosen, batch: Batch) -> Tensor:
         """Return the number of events before each target position in the batch of `chosen`, (M,).
 

@@ -155,7 +155,10 @@ def _schema(checkpoint: Checkpoint, columns: Mapping[str, RawColumn]) -> Iterato
         if column.is_real:
             scale = column.scale
             after = f" (of {scale.transform})" if scale.transform else ""
-            values = ranges.get(name, "") + f"mean {scale.mean:.6g}, standard deviation {scale.std:.6g}{after}"
+            by_sequence = "standardised by sequence; of all values " * scale.by_sequence
+            values = (
+                ranges.get(name, "") + f"{by_sequence}mean {scale.mean:.6g}, standard deviation {scale.std:.6g}{after}"
+            )
         else:
             values = _categories(column)
         classes = "" if column.is_real else f"{len(column.categories):,}"
@@ -182,7 +185,7 @@ def _ranges(checkpoint: Checkpoint, real: list[str]) -> dict[str, str]:
     except SequifierError:
         return {}  # the split was changed after the training
     found = {}
-    for name in real:
+    for name in (name for name in real if name not in checkpoint.metadata.by_sequence):
         scale = checkpoint.metadata.scale(name)
         ends = (scale.original(float(end)) for end in _ends(events.columns[name]))
         found[name] = " to ".join(f"{end:.6g}" for end in ends) + "; "
@@ -319,6 +322,8 @@ def _encoded_call(path: Path, shape: Architecture, columns: Mapping[str, RawColu
             yield f"print({name}, labels[{name}][outputs[{output}][0] - 1])"
         elif target.kind == "categorical":
             yield f"print({name}, [labels[{name}][number - 1] for number in outputs[{output}][{first}]])"
+        elif columns[target.name].scale.by_sequence:
+            yield f"print({name}, outputs[{output}][{first}])  # times std plus mean of the sequence"
         else:
             value = f'(outputs[{output}][{first}] * scale[{name}]["std"] + scale[{name}]["mean"])'
             scale = columns[target.name].scale

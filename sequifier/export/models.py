@@ -15,6 +15,7 @@ from sequifier.artifacts.model_file import model_properties
 from sequifier.artifacts.torch_model_file import write_torch_model
 from sequifier.config.architecture import Architecture
 from sequifier.config.train import TrainConfig
+from sequifier.errors import ModelError
 from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import export_onnx
 from sequifier.export.raw_columns import raw_columns
@@ -104,10 +105,18 @@ def export_models(
     seed, endings = config.seed or 0, (exports or Exports.of(config)).endings()
     top = Top.of(config, exports.top_k if exports else None)
     # This reads every vocabulary, so only a graph that needs it pays: a search exports after each run.
-    columns = raw_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {}
     column_scales = {
         target.name: metadata.scale(target.name) for target in architecture.targets if target.kind == "real"
     }
+    columns = {}
+    if (END_TO_END, "onnx") in endings:
+        columns = raw_columns(architecture, metadata)
+        if by_sequence := [name for name in columns if name in metadata.by_sequence]:
+            raise ModelError(
+                f"a model that takes raw values sees a window, not the sequence, by which {', '.join(by_sequence)} are "
+                "standardised",
+                fix="use `sequifier infer`, or preprocess with standardize: global",
+            )
     with_dropout = config.export_with_dropout and architecture.dropout > 0
     for version in versions:
         model.load_state_dict(version.weights)

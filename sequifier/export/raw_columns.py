@@ -189,6 +189,6 @@ def raw_columns(architecture: Architecture, metadata: Metadata) -> dict[str, Raw
 
 def _fits_float32(scale: Scale) -> bool:
     if scale.transform is not None:  # rounding moves a logarithm by as much as a value of 1, and its range is small
-        return FAR_FROM_ZERO * scale.std >= 1 and abs(scale.mean) + 10 * scale.std < LARGEST_LOGARITHM
+        return bool(FAR_FROM_ZERO * scale.std >= 1 and abs(scale.mean) + 10 * scale.std < LARGEST_LOGARITHM)
     smallest, largest = SCALES_OF_FLOAT32
-    return abs(scale.mean) <= FAR_FROM_ZERO * scale.std and smallest < scale.std < largest
+    return bool(abs(scale.mean) <= FAR_FROM_ZERO * scale.std and smallest < scale.std < largest)

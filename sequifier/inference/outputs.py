@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end, is_known
+from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end, is_known, scale_at
+from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
@@ -121,7 +122,10 @@ class Outputs:
         if chunk.embedding is not None:
             self.main.add(self._shard, keys | {str(d): values for d, values in enumerate(chunk.embedding.T)})
             return
-        decoded = {target.name: self._decoded(target, chunk.values[target.name]) for target in self._job.targets}
+        decoded = {
+            target.name: self._decoded(target, chunk.values[target.name], chunk.sequence)
+            for target in self._job.targets
+        }
         for target in self._job.targets:
             if target.of_sequence and target.kind == "categorical":
                 # Unknown is never predicted.
@@ -171,9 +175,8 @@ class Outputs:
             truth, values = column[chunk.row[here]], chunk.values[target.name][here]
             found: Predictions
             if target.kind == "real":
-                found = value_predictions(
-                    values, truth, self._job.file.scale(target.name), standardised=self._horizon > 1
-                )
+                scale = self._scale(target, chunk.sequence[here])
+                found = value_predictions(values, truth, scale, standardised=self._horizon > 1)
             else:
                 probabilities = chunk.probabilities[target.name][here]
                 found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
@@ -221,10 +224,15 @@ class Outputs:
         ahead = None if self._horizon == 1 else none
         self.add(Chunk(none, none, none, values, wide, embedding, origin=ahead, step=ahead))
 
-    def _decoded(self, target: Target, values: NDArray[Any]) -> Any:
+    def _scale(self, target: Target, sequence: NDArray[np.int64]) -> Scale:
+        """Return how a real target is standardised in the sequences of some events, (M,)."""
+        columns, rows = self._events.columns, self._events.offsets[sequence]
+        return scale_at(self._job.file.scale(target.name), target.name, columns, rows)
+
+    def _decoded(self, target: Target, values: NDArray[Any], sequence: NDArray[np.int64]) -> Any:
         """Return values in original units or labels; null at an END, where there is none."""
         if target.kind == "real":
-            original = self._job.file.scale(target.name).original(values.astype(np.float64))
+            original = self._scale(target, sequence).original(values.astype(np.float64))
             return pl.Series(original).fill_nan(None)
         ids = pl.Series(values, dtype=pl.Int64)
         ids = ids.set(ids < 0, None)

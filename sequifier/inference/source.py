@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from sequifier.artifacts.events import SUFFIXES
+from sequifier.artifacts.events import SUFFIXES, statistics_columns
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
@@ -100,7 +100,7 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
     if described is None:
         log(NO_METADATA.format(path=path))
         evaluated = targets if config.evaluate else []
-        return Source(path, files, _columns(file, evaluated), evaluated, end_ids=file.end_ids)
+        return Source(path, files, _stored_columns(file, evaluated), evaluated, end_ids=file.end_ids)
     metadata, number = described
     evaluated = [target for target in targets if config.evaluate and target.name in metadata.columns]
     _check_same_encoding(file, model_path, metadata, path, evaluated)
@@ -110,7 +110,7 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
     return Source(
         path,
         files,
-        _columns(file, evaluated),
+        _stored_columns(file, evaluated),
         evaluated,
         hashes=metadata.sequifier.column_hashes[number],
         stride=metadata.sequifier.stride_by_split[number],
@@ -164,6 +164,13 @@ def _window_source(
                 )
             ]
         )
+    if file.by_sequence:
+        raise DataError(
+            f"the model reads {', '.join(file.by_sequence)} standardised by sequence, and these are windows of "
+            "Sequifier v1",
+            where=str(path),
+            fix="preprocess the raw data again, or give them with read_format: raw",
+        )
     stored = columns_of(files[0], config.read_format)
     evaluated = [target for target in targets if config.evaluate and target.name in stored]
     columns = _columns(file, evaluated)
@@ -205,6 +212,11 @@ def _shards(folder: Path, config: InferConfig) -> tuple[Path, ...]:
 
 def _columns(file: ModelFile, evaluated: list[Target]) -> list[str]:
     return list(dict.fromkeys([*file.architecture.input_columns, *(target.name for target in evaluated)]))
+
+
+def _stored_columns(file: ModelFile, evaluated: list[Target]) -> list[str]:
+    """Return the columns of encoded events that are read, with the statistics of those standardised by sequence."""
+    return _columns(file, evaluated) + [name for column in file.by_sequence for name in statistics_columns(column)]
 
 
 def metadata_of(config: InferConfig, file: ModelFile) -> Metadata | None:
@@ -249,6 +261,7 @@ def _check_same_encoding(
         else:
             ours, theirs = file.scale(column), metadata.scale(column) if metadata.kind(column) == "real" else None
             what = "mean or standard deviation" if theirs and theirs.transform == ours.transform else "transform"
+            what = what if theirs and theirs.by_sequence == ours.by_sequence else "standardize"
             same = theirs is not None and replace(theirs, unit=ours.unit) == ours
         if not same:
             raise DataError(

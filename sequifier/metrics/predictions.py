@@ -91,6 +91,8 @@ class ValuePredictions:
         crps: the continuous ranked probability score without the tails, in the same unit; None without a distribution.
         covered: whether the true value is in the interval of 80 %; None without a distribution.
         nll: negative logarithm of the density of the original value in its unit; None without a density.
+        naive: mean absolute error of the seasonal naive forecast in the training events of the sequence, in the unit of
+            `error`; None where they are not known.
     """
 
     error: Array
@@ -101,6 +103,7 @@ class ValuePredictions:
     crps: Array | None = None
     covered: Array | None = None
     nll: Array | None = None
+    naive: Array | None = None
 
     metrics: ClassVar = (*DENSITY_METRICS, *STANDARDISED_METRICS)
 
@@ -279,6 +282,8 @@ METRICS: Mapping[str, Metric] = {
     "crps": Metric({"crps": Sum(lambda found: found.crps)}, needs="crps", in_units=True),
     "coverage_80": Metric({"coverage_80": Sum(lambda found: found.covered)}, needs="covered"),
     "nll": Metric({"nll": Sum(lambda found: found.nll)}, needs="nll"),
+    # Mean absolute scaled error (Hyndman and Koehler 2006).
+    "mase": Metric({"mase": Sum(lambda found: abs(found.error) / found.naive)}, needs="naive"),
 }
 
 _AT: Mapping[str, Callable[[Array, int], Array]] = {

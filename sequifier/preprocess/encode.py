@@ -8,12 +8,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, Events
+from sequifier.artifacts.events import POSITION, Events, statistics_columns
 from sequifier.artifacts.metadata import Metadata
-from sequifier.artifacts.transforms import Scale
+from sequifier.artifacts.transforms import Scale, transformed
 from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import POLARS_TYPES
+from sequifier.preprocess.moments import statistics_of_sequences
+from sequifier.preprocess.split import is_among_first
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Encoding:
         end_event: columns whose last class is END, after those of their vocabulary.
         open_columns: real column -> the column beside the features with its value that is still open, which has one in
             the last row of a sequence alone. It is encoded alike.
+        by_sequence: real columns that are standardised by mean and std of their sequence.
     """
 
     columns: tuple[str, ...]
@@ -34,6 +37,7 @@ class Encoding:
     scales: dict[str, Scale]
     end_event: tuple[str, ...] = ()
     open_columns: Mapping[str, str] = field(default_factory=dict)
+    by_sequence: tuple[str, ...] = ()
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, columns: Sequence[str]) -> Self:
@@ -50,32 +54,52 @@ class Encoding:
             {column: metadata.scale(column) for column in columns if metadata.kind(column) == "real"},
             tuple(column for column in metadata.sequifier.end_event if column in columns),
             {column: of for column, of in metadata.sequifier.open_columns.items() if column in columns},
+            tuple(column for column in metadata.sequifier.reading.by_sequence if column in columns),
         )
-
-    @property
-    def stored_columns(self) -> tuple[str, ...]:
-        """The columns of encoded events."""
-        return (*self.columns, *self.open_columns.values())
 
     @property
     def end_ids(self) -> dict[str, int]:
         """The id of END in each column that has it."""
         return {column: len(self.vocabularies[column]) + 1 for column in self.end_event}
 
-    def encode_part(self, part: Part) -> Events:
-        """Encode whole sequences, without context."""
+    def encode_part(self, part: Part, n_training: NDArray[np.int64] | None = None) -> Events:
+        """Encode whole sequences, without context.
+
+        Args:
+            part: the sequences.
+            n_training: (S,) number of first rows from which a sequence takes its own mean and std; None: all.
+        """
         rows = part.rows.collect()
         still_open = {
             name: self.scales[column].standardised(rows[name].cast(pl.Float64).to_numpy()).astype(np.float32)
             for column, name in self.open_columns.items()
         }
+        columns = {
+            column: self.encode(column, rows[column]) for column in self.columns if column not in self.by_sequence
+        }
+        n_rows = np.diff(part.offsets)
+        is_training = is_among_first(part.offsets, n_rows if n_training is None else n_training)
+        for column in self.by_sequence:
+            values, scale = rows[column].to_numpy(), self.scales[column]
+            found = transformed(values, scale.transform)
+            mean, std = statistics_of_sequences(found, n_rows, is_training, scale)
+            mean, std = np.repeat(mean, n_rows), np.repeat(std, n_rows)
+            columns[column] = self._finite(column, values, scale.at(mean.astype(np.float64), std.astype(np.float64)))
+            columns |= dict(zip(statistics_columns(column), (mean, std), strict=True))
         return Events(
             sequence_ids=part.sequence_ids,
             offsets=part.offsets,
             n_context=np.zeros(len(part.sequence_ids), dtype=np.int64),
             positions=rows[POSITION].to_numpy(),
-            columns={column: self.encode(column, rows[column]) for column in self.columns} | still_open,
+            columns=columns | still_open,
         )
+
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """The columns of encoded events, in their order."""
+        found = [column for column in self.columns if column not in self.by_sequence]
+        found += [name for column in self.by_sequence for name in (column, *statistics_columns(column))]
+        return (*found, *self.open_columns.values())
 
     def encode(self, column: str, values: pl.Series) -> NDArray[Any]:
         """Encode values of the column's stored type.
@@ -88,12 +112,16 @@ class Encoding:
         """
         if column in self.vocabularies:
             return encode_categories(values, self.vocabularies[column])
-        scale = self.scales[column]
-        z = encode_reals(values.to_numpy(), scale)
+        return self._finite(column, values.to_numpy(), self.scales[column])
+
+    def _finite(self, column: str, values: NDArray[np.float64], scale: Scale) -> NDArray[np.float32]:
+        z = encode_reals(values, scale)
         if not (is_finite := np.isfinite(z)).all():
+            row = int(np.argmin(is_finite))
+            mean, std = (np.broadcast_to(number, z.shape)[row] for number in (scale.mean, scale.std))
             raise DataError(
-                f"column `{column}` has the value {values[int(np.argmin(is_finite))]:g}: its distance from the mean "
-                f"({scale.mean:g}) in standard deviations ({scale.std:g}) exceeds float32",
+                f"column `{column}` has the value {values[row]:g}: its distance from the mean "
+                f"({mean:g}) in standard deviations ({std:g}) exceeds float32",
                 fix="correct or clear the value",
             )
         return z

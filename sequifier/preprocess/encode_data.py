@@ -8,13 +8,14 @@ from typing import Literal
 
 import polars as pl
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, statistics_columns
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import CHAR, END, WHOLE_SEQUENCES, TypeName
+from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType
@@ -95,9 +96,11 @@ def encode_table(
             log,
             transforms=table.transforms,
             time=table.time,
+            by_sequence=_by_sequence(table, config, sequence_columns),
             numbers_reported=TABLE_FORMATS[source.format].is_text and not table.is_sample,
         )
     )
+    _check_statistics(encoding, split, config, log)
     for line in kinds_of_columns(table.types, encoding):
         log(line)
     if split.ends is not None:
@@ -190,6 +193,50 @@ def _read(
     return table, parts, (*(of_events.sequence_columns or ()), *elsewhere)
 
 
+def _by_sequence(table: Table, config: PreprocessConfig, sequence_columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that are standardised by sequence.
+
+    Raises:
+        DataError: there is none, or a column has the name of a stored statistic.
+    """
+    if config.standardize == "global":
+        return ()
+    others = {*sequence_columns, *table.time.derived}
+    found = tuple(column for column, stored in table.types.items() if stored == "Float64" and column not in others)
+    where = "standardize"
+    if not found:
+        what = "no column can be standardised by sequence: none is real and differs within sequences"
+        raise DataError(what, where=where, fix="standardize: global")
+    for column in found:
+        for name in {*statistics_columns(column)} & {*table.types}:
+            what = f"column `{name}` has the name of a statistic of `{column}`, which is stored beside it"
+            raise DataError(what, where=where, fix="rename the column, or standardize: global")
+    return found
+
+
+def _check_statistics(encoding: Encoding, split: Split, config: PreprocessConfig, log: Log) -> None:
+    """Report how many sequences have no training values of their own.
+
+    Raises:
+        DataError: whole sequences are held out.
+    """
+    if not encoding.by_sequence:
+        return
+    has_rows = split.bounds[1] > 0
+    if config.split_method in WHOLE_SEQUENCES and not has_rows.all():
+        raise DataError(
+            f"{', '.join(encoding.by_sequence)} cannot be standardised by sequence: split_method "
+            f"{config.split_method} holds out whole sequences, which have no values in split 0",
+            where="split_method",
+            fix="split within_sequence, by last_events or at a cutoff; of new data, split_ratios: [1.0]",
+        )
+    if not has_rows.all():
+        log(
+            f"note: {int((~has_rows).sum()):,} of {len(has_rows):,} sequences have no events in split 0: they are "
+            "standardised by the values of all"
+        )
+
+
 def _formats_of(stored: Metadata | None) -> StoredFormats:
     """Return the formats that the metadata have stored."""
     if stored is None:
@@ -217,8 +264,9 @@ def _encode(
     unknown = dict.fromkeys(encoding.vocabularies, 0)
     several, n_rows = len(parts) > 1, 0
     while parts:
-        events = encoding.encode_part(parts.pop(0))  # popped, so that its raw rows are freed
-        is_used = is_among_first(events.offsets, split.of_part(len(encoded))[-1])
+        bounds = split.of_part(len(encoded))
+        events = encoding.encode_part(parts.pop(0), bounds[1])  # popped, so that its raw rows are freed
+        is_used = is_among_first(events.offsets, bounds[-1])
         if config.has_start:
             is_used[events.offsets[:-1]] = False
         n_rows += int(is_used.sum())

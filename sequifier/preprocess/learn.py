@@ -3,9 +3,7 @@
 Both are learnt part by part and merged; the result does not depend on the parts.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +20,7 @@ from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.moments import mean_and_std, moments
 from sequifier.preprocess.split import Split, is_among_first
 
 VALUE, COUNT = "value", "count"
@@ -42,6 +41,7 @@ def learn(
     *,
     transforms: Mapping[str, Transform],
     time: TimeRules,
+    by_sequence: tuple[str, ...] = (),
     numbers_reported: bool = False,
 ) -> Encoding:
     """Learn vocabularies from the rows of all splits or of split 0, and statistics from split 0.
@@ -54,6 +54,7 @@ def learn(
         log: receives lines for the user.
         transforms: feature -> its transform, where it has one.
         time: the columns that are computed from dates, whose categories are fixed.
+        by_sequence: columns that are standardised by sequence.
         numbers_reported: whether columns of text with numbers have been reported already.
 
     Raises:
@@ -89,7 +90,7 @@ def learn(
             counts = [count_values(first_values(part, column, n)) for part, n in usable]
             vocabularies[column] = choose_vocabulary(column, counts, config)
             _note_oddities(column, vocabularies[column], log, numbers_reported=numbers_reported)
-    return Encoding(tuple(types), vocabularies, scales, tuple(config.end_event), time.open_columns)
+    return Encoding(tuple(types), vocabularies, scales, tuple(config.end_event), time.open_columns, by_sequence)
 
 
 def first_values(part: Part, column: str, n_first: NDArray[np.int64]) -> pl.Series:
@@ -114,7 +115,8 @@ def kinds_of_columns(types: Mapping[str, StoredType], encoding: Encoding) -> Ite
         f"{column} ({words[types[column]]}, {len(values):,} values)" for column, values in encoding.vocabularies.items()
     ]
     real = [
-        f"{column} ({scale.transform or ''}{': ' * bool(scale.transform)}{scale.mean:.4g} ± {scale.std:.4g})"
+        f"{column} ({scale.transform or ''}{': ' * bool(scale.transform)}{scale.mean:.4g} ± {scale.std:.4g}"
+        f"{', standardised by sequence' * (column in encoding.by_sequence)})"
         for column, scale in encoding.scales.items()
     ]
     for kind, columns in (("categorical", categorical), ("real", real)):
@@ -192,62 +194,3 @@ def choose_categories(
     if max_categories is not None and kept.height > max_categories:
         kept = kept.sort(COUNT, VALUE, descending=[True, False]).head(max_categories)
     return kept[VALUE].sort()
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Moments of real values, one entry for each sequence with values; merged as in Chan, Golub and LeVeque 1979.
-
-    They are kept by sequence (24 bytes for each sequence and column), so that the result does not depend on parts.
-    """
-
-    count: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]  # sum of squared deviations from the mean of the sequence
-    lowest: float
-    highest: float
-
-
-def moments(values: NDArray[np.float64], n_rows: NDArray[np.int64]) -> Moments:
-    """Return count, mean and M2 of each sequence, without NaN, which is filled with the mean later.
-
-    Args:
-        values: (N,) values of consecutive sequences.
-        n_rows: (S,) number of rows of each sequence; the sum is N.
-    """
-    known = ~np.isnan(values)
-    if not known.all():
-        present = np.concatenate([[0], np.cumsum(known)])
-        ends = np.cumsum(n_rows)
-        values, n_rows = values[known], present[ends] - present[ends - n_rows]
-    n_rows = n_rows[n_rows > 0]
-    if not n_rows.size:
-        empty = np.empty(0)
-        return Moments(empty, empty, empty, math.inf, -math.inf)
-    starts = np.cumsum(n_rows) - n_rows
-    with np.errstate(over="ignore", invalid="ignore"):  # mean_and_std checks for infinite values
-        mean = np.add.reduceat(values, starts) / n_rows
-        distance = values - np.repeat(mean, n_rows)
-        m2 = np.add.reduceat(distance * distance, starts)
-    return Moments(n_rows.astype(np.float64), mean, m2, float(values.min()), float(values.max()))
-
-
-def mean_and_std(parts: Sequence[Moments]) -> tuple[float, float]:
-    """Return mean and sample standard deviation of all values; for a constant column, its value and 1.
-
-    Sums over sequences are exact (fsum), so the result does not depend on their order.
-
-    Raises:
-        OverflowError: squares of the values exceed float64.
-    """
-    lowest, highest = min(part.lowest for part in parts), max(part.highest for part in parts)
-    if lowest >= highest:
-        return (lowest if math.isfinite(lowest) else 0.0), 1.0
-    count, mean, m2 = (np.concatenate([getattr(part, name) for part in parts]) for name in ("count", "mean", "m2"))
-    if not np.isfinite(m2).all():
-        raise OverflowError("the squares of the values exceed the range of float64")
-    total = math.fsum(count)
-    center = math.fsum(count * mean) / total
-    squares = math.fsum(m2) + math.fsum(n * (x - center) ** 2 for n, x in zip(count, mean, strict=True))
-    std = math.sqrt(squares / (total - 1))
-    return center, std or 1.0  # squares of deviations below 1e-162 underflow to 0: treated as constant

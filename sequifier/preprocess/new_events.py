@@ -72,6 +72,7 @@ def encode_new_events(
             if column in file.vocabularies
         },
         {column: file.scale(column) for column in columns if column in file.statistics},
+        by_sequence=tuple(column for column in columns if column in file.reading.by_sequence),
     )
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)

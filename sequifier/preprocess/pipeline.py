@@ -122,6 +122,12 @@ def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
                 where=where,
                 fix="leave transforms out: they are those of the metadata",
             )
+    if config.standardize == "per_sequence" and not rules.by_sequence:
+        raise DataError(
+            "standardize is per_sequence, but global in the metadata whose statistics are used",
+            where=where,
+            fix="leave standardize out: it is that of the metadata",
+        )
     if config.end_event and config.end_event != end_event:
         raise DataError(
             f"end_event {config.end_event} differs from {end_event} of the metadata, whose vocabularies are used",

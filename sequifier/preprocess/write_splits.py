@@ -108,6 +108,7 @@ def metadata_of(
                 numbers=dict(data.formats.numbers),
                 dates=data.formats.dates,
                 transforms=transforms,
+                by_sequence=list(encoding.by_sequence),
             ),
             time_features=data.time.time_features,
             time_zone=data.time.time_zone,

@@ -77,6 +77,13 @@ class LocalModel:
                 where=str(path),
                 fix="use a model whose targets are those of events",
             )
+        if by_sequence := self._file.by_sequence:
+            raise ModelError(
+                f"{', '.join(by_sequence)}: standardised by sequence, while a sampler search compares all prompts on "
+                "one scale",
+                where=str(path),
+                fix="use a model of data that were preprocessed with standardize: global",
+            )
         if not any(target.kind == "categorical" for target in find_targets(inference, self._file)):
             raise ModelError(
                 "no scored target is categorical: a sampler draws categories, so there is nothing to search",

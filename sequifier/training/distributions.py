@@ -81,8 +81,8 @@ def _truth_rows(
 def _zero(scale: Scale) -> float:
     """Return the largest value that may be a 0 whose standardised value was rounded."""
     if scale.transform is not None:  # near 0 the transforms are close to the value itself
-        return _ROUNDING * scale.std * 1e-2
-    return _ROUNDING * max(scale.std, 1e-2 * abs(scale.mean))
+        return float(_ROUNDING * scale.std * 1e-2)
+    return float(_ROUNDING * max(scale.std, 1e-2 * abs(scale.mean)))
 
 
 def _negative(target: Target, events: Events | MappedEvents, row: int, value: float) -> Problem:

@@ -7,11 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequifier.artifacts.events import is_known
+from sequifier.artifacts.events import is_known, statistics_columns
+from sequifier.artifacts.transforms import Scale
 from sequifier.dataset.batches import Batch, Chosen, Split, in_batches
+from sequifier.dataset.gather import to_device
 from sequifier.dataset.ranking.history import Rows
-from sequifier.metrics.predictions import ClassPredictions, Predictions
-from sequifier.model.device import sums_device
+from sequifier.metrics.predictions import ClassPredictions, Predictions, ValuePredictions
+from sequifier.model.device import in_double, sums_device
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.training.chunked_loss import chunk_size, chunks
@@ -68,7 +70,14 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
         size = chunk_size(decoder, objective.loss_memory_mb, "evaluation")
         # Of many classes the logits are computed for some positions at a time, of few for all, known or not.
         source = batch.flat(decoder.prediction()) if size is None else decoder.vectors
-        known, (truth, source, owner, before, *step) = batch.at_known(target, source, unit, before, *steps)
+        scale, of_sequence = objective.scale(target), _of_sequences(split, chosen, batch, objective, target)
+        known, (truth, source, owner, before, *values) = batch.at_known(
+            target, source, unit, before, *steps, *of_sequence.values()
+        )
+        step, values = values[: len(steps)], values[len(steps) :]
+        of_sequence = dict(zip(of_sequence, map(in_double, values), strict=True))
+        if scale.by_sequence:
+            scale = scale.at(of_sequence["mean"], of_sequence["std"])
         n_known = None if known is None else int(split.n_known_targets(target, chosen.numbers).sum())
         candidates, rows = objective.candidates.get(target), None
         if candidates is not None and candidates.depends_on_history:
@@ -77,7 +86,7 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
         for here in chunks(len(truth), size or max(len(truth), 1)):
             predicted = source[here] if size is None else replace(decoder, vectors=source[here]).prediction()
             known_here = None if known is None else known[here]
-            part = _compared(objective, target, predicted, truth[here], known_here)
+            part = _compared(objective, target, predicted, truth[here], scale, known_here)
             if candidates is not None:
                 assert isinstance(part, ClassPredictions)
                 part = ranked_by_logits(candidates, part, predicted, truth[here], *_between(rows, here))
@@ -86,6 +95,8 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
                 part = replace(part, probabilities=predicted.float().softmax(dim=1))
             parts.append(part)
         found = joined(parts)
+        if isinstance(found, ValuePredictions):
+            found = replace(found, naive=of_sequence.get("naive"))
         if rules is not None:
             found = rules.marked(found, before.to(sums_device(before.device)))
         length = None
@@ -101,6 +112,24 @@ def _steps(batch: Batch) -> Tensor:
     n_positions = len(next(iter(batch.targets.values()))) // batch.horizon
     here = torch.arange(batch.horizon, device=batch.categories.device)
     return here.expand(n_positions, -1).reshape(-1)
+
+
+def _of_sequences(split: Split, chosen: Chosen, batch: Batch, objective: Objective, target: str) -> dict[str, Tensor]:
+    """Return what the metrics of a real target need of the sequence of each position, (M,) float32 each.
+
+    `mean` and `std` of a target that is standardised by sequence; `naive`, the error of the seasonal naive forecast.
+    """
+    columns = {"naive": objective.naive[target]} if target in objective.naive else {}
+    if objective.scale(target).by_sequence:
+        begins, names = np.asarray(split.events.offsets[:-1]), statistics_columns(target)
+        columns |= {key: split.events.columns[name][begins] for key, name in zip(("mean", "std"), names, strict=True)}
+    if not columns:
+        return {}
+    sequence = split.target_sequence(chosen, batch)
+    return {
+        key: batch.at_steps(to_device(values[sequence].astype(np.float32), split.device))
+        for key, values in columns.items()
+    }
 
 
 def _known_rows(split: Split, chosen: Chosen, batch: Batch, target: str) -> tuple[Rows, Rows | None]:
@@ -122,7 +151,7 @@ def _between(known: tuple[Rows, Rows | None] | None, here: slice) -> tuple[Rows 
 
 
 def _compared(
-    objective: Objective, target: str, prediction: Tensor, truth: Tensor, known: Tensor | None = None
+    objective: Objective, target: str, prediction: Tensor, truth: Tensor, scale: Scale, known: Tensor | None = None
 ) -> Predictions:
     """Compare predictions with the truth; where it is not known, the result has no meaning, but is finite."""
     criterion, standardised = objective.losses[target], objective.n_steps is not None
@@ -130,7 +159,7 @@ def _compared(
         return predictions_of_distribution(criterion, prediction, truth, known, standardised=standardised)
     if prediction.dim() == 1:
         loss = criterion.per_position(prediction, truth, known)
-        return value_predictions(prediction, truth, loss, objective.scale(target), standardised=standardised)
+        return value_predictions(prediction, truth, loss, scale, standardised=standardised)
     scores = CategoricalScores.of(prediction, truth if known is None else truth.where(known, 1))
     # The criterion is mostly the log-loss itself; any other takes one more pass over the logits.
     loss = scores.log_loss if criterion.is_log_loss else criterion.per_position(prediction, truth, known)

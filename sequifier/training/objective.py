@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.metric_names import ORDERING_METRICS, split_step
 from sequifier.dataset.ranking.candidates import Candidates
@@ -27,6 +30,7 @@ class Objective:
     loss_memory_mb: int = 128  # of a target of many classes
     samplers: Mapping[str, ClassSampler] = field(default_factory=dict)  # of the targets with a sampled softmax
     n_steps: int | None = None  # of a horizon, each of which has metrics of its own; None: there is no horizon
+    naive: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # of real targets, see `naive_errors`
 
     def scale(self, target: str) -> Scale:
         """Return how a target is standardised."""

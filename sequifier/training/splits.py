@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events, is_known
+from sequifier.artifacts.events import Events, is_known, statistics_columns
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
@@ -52,9 +52,11 @@ def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[s
 
 
 def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
-    """Return input and target columns, in stored order."""
+    """Return input and target columns, in stored order, and then the statistics of targets standardised by sequence."""
     used = {*(config.input_columns or ()), *config.target_columns}
-    return [column for column in metadata.columns if column in used]
+    by_sequence = [target for target in config.target_columns if target in metadata.by_sequence]
+    statistics = [name for target in by_sequence for name in statistics_columns(target)]
+    return [column for column in metadata.columns if column in used] + statistics
 
 
 def read_split(

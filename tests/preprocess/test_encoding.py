@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sequifier.artifacts.transforms import Scale
 from sequifier.errors import DataError
 from sequifier.preprocess.encode import encode_categories, encode_reals
-from sequifier.preprocess.learn import choose_categories, count_values, mean_and_std, moments
+from sequifier.preprocess.learn import choose_categories, count_values
+from sequifier.preprocess.moments import mean_and_std, moments
 from tests.support.small_project import Project
 
 categories = st.one_of(

@@ -49,6 +49,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "ends": project(
             root / "ends", [draw.randint(3, 30) for _ in range(60)], end_event=["item"], split_method="between_sequence"
         ),
+        "by sequence": project(
+            root / "by_sequence", [draw.randint(12, 30) for _ in range(30)], standardize="per_sequence"
+        ),
         "labels": project(
             root / "labels",
             [draw.randint(1, 30) for _ in range(60)],
@@ -135,6 +138,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "window_normalization": "mean_std",
         "training": {"load_full_data_to_ram": False},
     },
+    "standardised by sequence": {"data": "by sequence", "target_columns": ["price", "item"]},
     "label": {"data": "labels", "target_columns": ["outcome"]},
     "label of every event, mapped": {
         "data": "labels",

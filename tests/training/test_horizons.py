@@ -80,7 +80,8 @@ def test_metrics_are_means_over_origins_and_steps_and_at_each_step(events: Event
 
 def test_every_logged_metric_of_a_step_has_a_name_that_a_config_may_give(events: Events) -> None:
     split, model = split_of(events, seq_length=T, evaluation=True, horizon=H), model_of(T, horizon=H)
-    found = evaluate(model, split, objective_of(n_steps=H), batch_size=4).metrics
+    objective = replace(objective_of(n_steps=H), naive={"size": np.ones(len(events.sequence_ids))})
+    found = evaluate(model, split, objective, batch_size=4).metrics
     names = metric_names({"kind": "categorical", "size": "real"}, n_steps=H)
     assert {name for name in names if split_step(name)[1]} == {name for name in found if split_step(name)[1]}
     assert {*names} >= {*found} - {"val_kind_n_unknown"}

@@ -53,7 +53,10 @@ class TableModel:
     def __call__(self, categories: Tensor, reals: Tensor, is_event: Tensor | None, *, n_last: int) -> Tensor:
         return reals
 
-    def decoders(self, hidden: Tensor, targets: Collection[str]) -> dict[str, Decoder]:
+    def window_scales(self, reals: Tensor, is_event: Tensor | None) -> dict[str, Any]:
+        return {}
+
+    def decoders(self, hidden: Tensor, targets: Collection[str], scales: dict[str, Any]) -> dict[str, Decoder]:
         logits = torch.from_numpy(self.table)[hidden[:, 0].long() + 1]
         return {"item": Decoder(logits, torch.eye(logits.shape[1]), None)}
 

@@ -62,7 +62,10 @@ class TableModel:
     def __call__(self, categories: Tensor, reals: Tensor, is_event: Tensor | None, *, n_last: int) -> Tensor:
         return reals
 
-    def decoders(self, hidden: Tensor, targets: Sequence[str]) -> dict[str, Decoder]:
+    def window_scales(self, reals: Tensor, is_event: Tensor | None) -> dict[str, Any]:
+        return {}
+
+    def decoders(self, hidden: Tensor, targets: Sequence[str], scales: dict[str, Any]) -> dict[str, Decoder]:
         next_row = hidden[:, 0].long() + 1
         logits, values = self._logits[next_row], self._values[next_row, None]
         return {

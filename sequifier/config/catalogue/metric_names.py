@@ -15,7 +15,7 @@ from sequifier.config.ranking import Ranking
 from sequifier.errors import Problem, did_you_mean
 
 CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1", "calibration_error")
-REAL_METRICS = ("loss", "mae", "rmse")
+REAL_METRICS = ("loss", "mae", "rmse", "mase")
 STANDARDISED_METRICS = ("mae_standardised", "mse_standardised")
 """Further metrics of a real target in a run with a horizon: of errors in standard deviations of the training values."""
 WITHOUT_STEPS = frozenset({"macro_f1", "calibration_error"})

@@ -6,6 +6,7 @@ what the model may read: the input columns, in the events of the target's window
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -15,6 +16,7 @@ from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.config.train import TargetPosition
 from sequifier.dataset.batches import Split
+from sequifier.metrics.predictions import ValuePredictions
 from sequifier.training.baselines import categorical, labels, series
 from sequifier.training.baselines.history import (
     Targets,
@@ -134,12 +136,18 @@ class _Scores:
                 continue
             unit = torch.from_numpy(split.units.of(targets.truth_rows))
             rules, n_before = objective.scored.get(self.target), targets.rows - targets.first
+            naive = None
+            if self.target in objective.naive:
+                sequence = np.searchsorted(np.asarray(split.events.offsets), targets.truth_rows, side="right") - 1
+                naive = torch.from_numpy(objective.naive[self.target][sequence])
             n_variants: Counter[str] = Counter()
             for name, predictions in fitted.scored(columns, targets, truth, criterion):
                 variant = (name, n_variants[name])
                 n_variants[name] += 1
                 if variant not in found:
                     found[variant] = Tally(split, objective)
+                if isinstance(predictions, ValuePredictions):
+                    predictions = replace(predictions, naive=naive)
                 if rules is not None:
                     predictions = rules.marked(predictions, torch.from_numpy(n_before))
                 found[variant].add(self.target, predictions, unit, length=n_before)

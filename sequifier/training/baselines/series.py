@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, scale_at
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
 from sequifier.model.distributions.base import Distribution
@@ -103,10 +103,13 @@ class RealBaselines:
         if isinstance(criterion, DistributionLoss):
             yield from self._scored_as_distributions(columns, targets, torch.from_numpy(truth), criterion)
             return
+        scale = scale_at(self._scale, self.target, columns, np.repeat(targets.first, targets.n_steps))
+        if scale.by_sequence:
+            scale = scale.at(torch.from_numpy(scale.mean), torch.from_numpy(scale.std))
         for name, prediction in self.predictions(columns, targets):
             # Predictions are float32, as a model's are.
             value, target = torch.from_numpy(prediction.astype(np.float32).reshape(-1)), torch.from_numpy(truth)
-            yield name, value_predictions(value, target, criterion.per_position(value, target), self._scale)
+            yield name, value_predictions(value, target, criterion.per_position(value, target), scale)
 
     def _scored_as_distributions(
         self, columns: Mapping[str, Column], targets: Targets, truth: torch.Tensor, criterion: DistributionLoss

@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sequifier import __version__
@@ -60,6 +61,7 @@ class ModelFile:
     outputs: tuple[str, ...]
     reading: RawValueRules  # rules for raw values before the encoding
     time: TimeRules  # columns that are computed from dates
+    distributions: Mapping[str, list[float]]  # target -> what its distribution needs of the training split
     end_to_end: bool = False  # takes raw values and returns labels and original units
     has_dropout: bool = False  # drops activations unless its ratio is 0
     has_checksum: bool = True  # False for files of older versions
@@ -144,6 +146,7 @@ def model_properties(
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
     reading: RawValueRules | None = None,
+    distributions: Mapping[str, list[float]] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return the properties of a model, with the vocabularies and statistics of its own columns."""
     kinds = {name: "categorical" for name, _ in architecture.categorical} | dict.fromkeys(architecture.real, "real")
@@ -163,6 +166,8 @@ def model_properties(
         "metrics": dict(metrics),
         "reading": (reading or RawValueRules()).model_dump(),
     }
+    if distributions:  # left out where there is none, as in earlier releases
+        content["distributions"] = dict(distributions)
     about = {"sequifier_version": __version__, "format_version": str(FORMAT_VERSION)}
     return about | {key: _json(value) for key, value in content.items()}
 
@@ -304,6 +309,7 @@ def model_file(
             **{key: _map(properties, key) for key in _PLAIN},
             reading=RawValueRules.model_validate_json(properties.get("reading", "{}")),
             time=TimeRules.model_validate({key: data[key] for key in TimeRules.model_fields if key in data}),
+            distributions=_map(properties, "distributions") if "distributions" in properties else {},
             inputs=inputs,
             outputs=outputs,
             end_to_end=END_TO_END in properties,

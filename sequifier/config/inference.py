@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, Device, NameList, ProjectConfig, about
+from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.config.samplers import Sampler
 from sequifier.config.sequence_table import SequenceTable
 
@@ -193,8 +194,8 @@ class InferConfig(ProjectConfig):
     )
     sample_from_distribution_columns: NameList | None = Field(
         None,
-        description="Categorical targets to sample instead of taking the most likely class; null: all of them when "
-        "sampler is given, else none.",
+        description="Targets to sample, instead of taking the most likely class or the median of a distribution; "
+        "null: all of them when sampler is given, else none.",
         json_schema_extra=about(
             interacts="sampler (how to sample)",
             change="when generated events should vary as real ones do",
@@ -209,6 +210,17 @@ class InferConfig(ProjectConfig):
             interacts="sample_from_distribution_columns",
             change="when generated events should be more likely or more varied",
             synonyms="decoding generation_config",
+        ),
+    )
+    quantiles: list[float] | None = Field(
+        None,
+        description="Levels of the quantiles to write of targets with a distribution, as `price_q10`; null: all of "
+        "0.05, 0.1, ..., 0.95; []: none.",
+        json_schema_extra=about(
+            unit="probability",
+            interacts="model_path: a model trained with model_spec.distribution",
+            change="to [0.1, 0.9] for the interval that holds 80 % of the values",
+            synonyms="quantile_levels prediction_interval interval intervals confidence levels",
         ),
     )
     infer_with_dropout: bool = Field(
@@ -257,6 +269,18 @@ class InferConfig(ProjectConfig):
             synonyms="max_length max_steps max_len",
         ),
     )
+    n_scenarios: int = Field(
+        1,
+        gt=0,
+        description="Number of different continuations to sample of each sequence; with more than 1 the predictions "
+        "have a column `scenario`.",
+        json_schema_extra=about(
+            unit="continuations of a sequence",
+            interacts="autoregression: true and sampler, which it needs",
+            change="to a few hundred when you need how far the future may differ from the forecast",
+            synonyms="scenarios n_samples num_samples num_return_sequences n_paths paths monte_carlo simulations",
+        ),
+    )
     evaluate: bool = Field(
         True,
         description="Whether to print and save how good the predictions are, where targets are known.",
@@ -302,6 +326,16 @@ class InferConfig(ProjectConfig):
         description="Accepted without effect (a field of Sequifier 1, the earlier release).",
         json_schema_extra=about(unused=True),
     )
+
+    @field_validator("quantiles")
+    @classmethod
+    def _are_levels(cls, quantiles: list[float] | None) -> list[float] | None:
+        for level in quantiles or ():
+            if level not in LEVELS:
+                raise ValueError(
+                    f"{level:g} is not one of the predicted levels: {', '.join(f'{each:g}' for each in LEVELS)}"
+                )
+        return quantiles
 
     @property
     def extra_steps(self) -> int:

@@ -124,6 +124,7 @@ def export_models(
             architecture,
             vocabularies={column: metadata.categories(column) for column in metadata.categorical_columns},
             statistics=metadata.selected_columns_statistics,
+            distributions=_statistics_of_distributions(architecture, version.weights),
             data=metadata.sequifier.model_dump(exclude={"column_hashes", "reading", *metadata.sequifier.unused_keys}),
             config=config.model_dump(mode="json"),
             metrics={"epoch": version.epoch, **finite(version.metrics)},
@@ -165,6 +166,12 @@ def export_models(
             written.append((version, kind + suffix, path))
             files[f"{version.name}{kind}_{suffix}"] = str(path.relative_to(root))
     return files
+
+
+def _statistics_of_distributions(shape: Architecture, weights: Mapping[str, Tensor]) -> dict[str, list[float]]:
+    """Return what the distribution of each target needs of the training split, where it needs something."""
+    names = {target.name: f"heads.linear.{index}.statistics" for index, target in enumerate(shape.targets)}
+    return {target: weights[name].double().tolist() for target, name in names.items() if name in weights}
 
 
 def _same(one: Version, other: Version) -> bool:

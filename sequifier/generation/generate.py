@@ -33,6 +33,9 @@ _STEPS_TOGETHER = 32
 """Steps whose random numbers are computed in one call, which takes less time."""
 
 
+Draw = Callable[[Array, NDArray[np.float64]], Array]
+
+
 @dataclass(frozen=True)
 class Generated:
     """One target of the model.
@@ -43,6 +46,8 @@ class Generated:
         rules: how a class is sampled; None for a real target.
         end: id of the class END, after which nothing is generated; None: it has no such class.
         lowest: lowest standardised value of a real target, as `artifacts.transforms.Scale` has it.
+        draw: samples values of a real target, (B,), from its distribution, (B, ...), with random numbers (B,); None:
+            the output is its value.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Generated:
     rules: Rules | None
     end: int | None = None
     lowest: float = -np.inf
+    draw: Draw | None = None
 
 
 class RunningClock(Protocol):
@@ -231,8 +237,10 @@ class _Steps:
             values = prediction
             if target.rules is not None:
                 values = choose(prediction, target.rules, self._uniforms(stream, step)[:n_active])
-            elif target.lowest > -np.inf:
-                values = np.maximum(prediction, np.float32(target.lowest))  # as the event is that is returned
+            elif target.draw is not None:
+                values = target.draw(prediction, self._uniforms(stream, step)[:n_active])
+            if target.lowest > -np.inf:
+                values = np.maximum(values, np.float32(target.lowest))  # as the event is that is returned
             if target.end is not None:
                 ends |= values == target.end
             results.append((target, values, prediction))

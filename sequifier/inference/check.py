@@ -1,7 +1,7 @@
 """Checks that config, models and data fit together, before anything is predicted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sequifier.inference.compute import Request
 from sequifier.inference.forecast_dates import ORIGIN, STEP
 from sequifier.inference.names import output_name
 from sequifier.inference.runtime import read_model
-from sequifier.inference.sampling import find_sampler, find_seed, rules_by_target
+from sequifier.inference.sampling import draws_by_target, find_sampler, find_seed, rules_by_target
 from sequifier.inference.source import Source, find_source
 
 _SUFFIXES = (".onnx", ".pt")
@@ -89,6 +89,10 @@ def _jobs(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log
     _check_given(config, file)
     if config.top_k is not None and (problems := list(_problems_of_top_classes(config, config.top_k, file, targets))):
         raise ConfigError(problems)
+    if config.quantiles and not any(target.distribution for target in targets):
+        what = f"the model predicts one value of {', '.join(target.name for target in targets)}, no distribution"
+        fix = "leave it out, or train with model_spec.distribution"
+        raise ConfigError([Problem("quantiles", what, fix=fix)])
     if config.model_type == "embedding":
         return [_job(config, path, file, [], sampler, seed, log)]
     kinds = ([target for target in targets if target.of_sequence == of_sequence] for of_sequence in (False, True))
@@ -101,6 +105,8 @@ def _job(
     source = find_source(config, file, path, targets, log)
     if problems := [*_problems_of_forecast(config, file, targets, source)]:
         raise ConfigError(problems)
+    if config.n_scenarios > 1:
+        source = replace(source, evaluated=[])  # a scenario is no prediction
     if config.exclude_seen and source.holds_windows:
         what = "it requires the whole history of each sequence, and these are windows of Sequifier v1"
         fix = "set read_format: raw, and data_path to the raw events"
@@ -131,6 +137,8 @@ def _job(
         file.sequence_columns,
         file.end_ids,
         {target.name: file.scale(target.name).lowest for target in shape.targets if target.kind == "real"},
+        draws_by_target(config, sampler, shape.targets, file),
+        config.n_scenarios,
     )
     is_mixed = len({target.of_sequence for target in shape.targets}) > 1
     ending = "-sequences" if of_sequences and is_mixed else ""
@@ -150,6 +158,14 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
         yield Problem("top_k", "generation takes one class for each event, and autoregression is true", fix=fix)
     if config.exclude_seen and config.top_k is None:
         yield Problem("exclude_seen", "it limits the top_k classes, and top_k is not set", fix="set top_k")
+    if config.n_scenarios > 1:
+        if not config.autoregression:
+            yield Problem(
+                "n_scenarios", "scenarios are continuations, and nothing is generated", fix="autoregression: true"
+            )
+        elif config.sampler is None and not config.sample_from_distribution_columns:
+            fix = "write sampler: {temperature: 1}"
+            yield Problem("n_scenarios", "nothing is sampled, so all scenarios would be the same", fix=fix)
     if config.sequence_table is not None and config.read_format != "raw":
         yield Problem(
             "sequence_table", "encoded events have its columns already", fix="leave it out, or set read_format: raw"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.config.architecture import EMBEDDING, Architecture
-from sequifier.generation.generate import POSITION, Generated, Histories, choose, generate
+from sequifier.config.catalogue.distributions import LEVELS
+from sequifier.generation.generate import POSITION, Draw, Generated, Histories, choose, generate
 from sequifier.generation.samplers import Rules
 from sequifier.generation.streams import uniforms
 from sequifier.inference.clock import TimeClock
@@ -21,6 +22,9 @@ from sequifier.inference.runtime import Model
 from sequifier.inference.windows import Continuations, Windows
 
 Array = NDArray[Any]
+
+SCENARIO_BITS = 40
+"""The number of a scenario is above these bits of the number of its sequence, which selects the random numbers."""
 
 _NUMBERS_PER_CHUNK = 1 << 22
 """Largest number of probabilities or embedding values in a chunk, unless one batch has more."""
@@ -41,6 +45,8 @@ class Request:
         kept: input columns that keep their value in generated events.
         end_ids: target -> id of END, after which nothing is generated.
         lowest: real target -> the lowest standardised value that it is generated with, see `Generated`.
+        draws: real targets that are sampled -> the output of the model with their distribution, and how.
+        n_scenarios: number of continuations of each sequence.
     """
 
     architecture: Architecture
@@ -53,6 +59,8 @@ class Request:
     kept: Sequence[str] = ()
     end_ids: Mapping[str, int] = field(default_factory=dict)
     lowest: Mapping[str, float] = field(default_factory=dict)
+    draws: Mapping[str, tuple[str, Draw]] = field(default_factory=dict)
+    n_scenarios: int = 1
 
     @property
     def prediction_length(self) -> int:
@@ -75,7 +83,8 @@ class Request:
         if self.embedding:
             return self.architecture.dim_model
         classes = {target.name: target.n_classes for target in self.architecture.targets}
-        return self.horizon * (1 + sum(classes[name] for name in self.probabilities))
+        of_distributions = sum(len(LEVELS) + each.output_width for each in self.architecture.targets if each.shape)
+        return self.horizon * (1 + sum(classes[name] for name in self.probabilities) + of_distributions)
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,14 @@ class Chunk:
         window: number of the window in its sequence, (M,).
         values: target -> ids or standardised values, (M,).
         probabilities: categorical target -> probabilities of ids 0 to K, (M, K + 1).
+        quantiles: target with a distribution -> standardised quantiles, (M, levels); none of generated events.
+        parameters: target with a distribution -> its parameters, (M, parameters); none of generated events.
         embedding: (M, D).
         n_unended: number of sequences that were continued without an END.
         times: instants of generated events, where the model predicts the time between them, (M,).
         origin: row of the event that is forecast from, (M,); None without a horizon.
         step: number of events ahead, from 1, (M,); None without a horizon.
+        scenario: number of the continuation that an event belongs to, (M,); None: there is one of each sequence.
     """
 
     sequence: Array
@@ -100,11 +112,14 @@ class Chunk:
     window: Array
     values: dict[str, Array] = field(default_factory=dict)
     probabilities: dict[str, Array] = field(default_factory=dict)
+    quantiles: dict[str, Array] = field(default_factory=dict)
+    parameters: dict[str, Array] = field(default_factory=dict)
     embedding: Array | None = None
     n_unended: int = 0
     times: Array | None = None
     origin: Array | None = None
     step: Array | None = None
+    scenario: Array | None = None
 
 
 def run_windows(
@@ -156,7 +171,10 @@ def run_windows(
             row = origin + step_ahead
         place = row - events.offsets[sequence]
         chosen, probabilities = _chosen(whole, request, sequence + first_number, place)
-        yield Chunk(sequence, row, number, chosen, probabilities, origin=origin, step=step_ahead)
+        shown = [target for target in shape.targets if target.shape and target.output_names[0] in whole]
+        quantiles = {target.name: whole[target.quantiles_name] for target in shown if target.quantiles_name}
+        parameters = {target.name: whole[target.parameters_name or target.quantiles_name or ""] for target in shown}
+        yield Chunk(sequence, row, number, chosen, probabilities, quantiles, parameters, origin=origin, step=step_ahead)
 
 
 def run_continuations(
@@ -164,11 +182,13 @@ def run_continuations(
 ) -> Iterator[Chunk]:
     """Generate events from `starts` on, with their times where there is a clock; for the rest see `run_windows`."""
     shape = request.architecture
-    targets = [
-        Generated(name, target.output_names[0], rules, request.end_ids.get(name), request.lowest.get(name, -np.inf))
-        for target in shape.targets
-        for name, rules in [(target.name, request.rules[target.name])]
-    ]
+    targets = []
+    for target in shape.targets:
+        name, lowest_value = target.name, request.lowest.get(target.name, -np.inf)
+        output, draw = request.draws.get(name, (target.output_names[0], None))
+        targets.append(Generated(name, output, request.rules[name], request.end_ids.get(name), lowest_value, draw))
+    if request.n_scenarios > 1:
+        starts = starts.repeated(request.n_scenarios)
     total = np.cumsum(starts.n_steps)
     begin = 0
     while begin < len(total):
@@ -179,14 +199,17 @@ def run_continuations(
         end, lowest, n_steps = starts.end[chosen], starts.first[chosen], starts.n_steps[chosen]
         if not n_steps.any():
             continue
-        sequence = starts.sequence[chosen]
+        sequence, scenario = (
+            starts.sequence[chosen],
+            np.arange(chosen.start, chosen.start + len(end)) % request.n_scenarios,
+        )
         rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])
         histories = Histories(
             {name: events.columns[name][rows] for name in shape.input_columns},
             np.minimum(end - lowest, shape.seq_length),
-            sequence + first_number,
+            sequence + first_number + (scenario << SCENARIO_BITS),
             request.kept,
-            clock and clock.of(chosen),
+            clock and clock.of(starts.place[chosen]),
         )
         values, probabilities, n_steps = generate(
             model.predict,
@@ -205,7 +228,16 @@ def run_continuations(
         n_unended = int(np.count_nonzero(n_steps)) - n_ended
         times = values.pop(POSITION, None)
         row = np.repeat(end, n_steps) + step
-        yield Chunk(np.repeat(sequence, n_steps), row, step, values, kept, n_unended=n_unended, times=times)
+        yield Chunk(
+            np.repeat(sequence, n_steps),
+            row,
+            step,
+            values,
+            kept,
+            n_unended=n_unended,
+            times=times,
+            scenario=np.repeat(scenario, n_steps) if request.n_scenarios > 1 else None,
+        )
 
 
 def _outputs(request: Request) -> Sequence[str]:
@@ -242,6 +274,11 @@ def _chosen(
         if target.of_sequence != request.of_sequences:
             continue
         rules = request.rules[target.name]
+        if target.name in request.draws:
+            output, draw = request.draws[target.name]
+            drawn = draw(found[output], uniforms(request.seed, number, place, stream))
+            values[target.name] = np.maximum(drawn, np.float32(request.lowest.get(target.name, -np.inf)))
+            continue
         if rules is None:
             values[target.name] = found[target.output_names[0]]
             continue

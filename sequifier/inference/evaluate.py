@@ -3,15 +3,21 @@
 Shapes: M predicted events of a part, K known classes.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.transforms import Scale
+from sequifier.config.architecture import Target
 from sequifier.config.catalogue.metric_names import MOST_ORDERED
 from sequifier.metrics.ordering import Ordering
-from sequifier.metrics.predictions import ClassPredictions, ValuePredictions
+from sequifier.metrics.predictions import ClassPredictions, ValuePredictions, distribution_predictions
+from sequifier.model.distributions.forms import FORMS
+
+Floats = NDArray[np.floating[Any]]
 
 
 def class_predictions(
@@ -56,6 +62,40 @@ def value_predictions(
     """
     values, truth = values.astype(np.float64), truth.astype(np.float64)
     return ValuePredictions(scale.error(values, truth), standardised=values - truth if standardised else None)
+
+
+def predictions_of_distribution(
+    target: Target,
+    values: Floats,
+    quantiles: Floats,
+    parameters: Floats,
+    truth: Floats,
+    scale: Scale,
+    statistics: Sequence[float],
+    *,
+    standardised: bool = False,
+) -> ValuePredictions:
+    """Return the predictions of a target with a distribution.
+
+    Args:
+        target: the target.
+        values: (M,) its medians, or samples of it; standardised.
+        quantiles: (M, levels) standardised.
+        parameters: (M, parameters).
+        truth: (M,) standardised.
+        scale: of the target.
+        statistics: what its distribution needs of the training split.
+        standardised: whether the metrics of standardised errors are among them.
+    """
+    assert target.distribution is not None
+    form, known = FORMS[target.distribution], truth.astype(np.float64)
+    found = distribution_predictions(
+        scale.error(quantiles.astype(np.float64), known[:, None]),
+        (form.mean(parameters.astype(np.float64), scale) - scale.original(known)) / scale.error_unit,
+        nll=form.nll(parameters, known, scale, np.array(statistics)),
+    )
+    of_values = value_predictions(values, truth, scale, standardised=standardised)
+    return replace(found, error=of_values.error, standardised=of_values.standardised)
 
 
 class LabelPredictions:

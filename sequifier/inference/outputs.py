@@ -1,6 +1,7 @@
 """The tables of one model: predictions in original labels and units, probabilities, or embeddings; the evaluation."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end
 from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
+from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.config.inference import InferConfig
 from sequifier.config.scoring import Scoring
 from sequifier.errors import DataError
@@ -18,7 +20,12 @@ from sequifier.inference.check import Job
 from sequifier.inference.clock import as_positions
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, probability_headers
-from sequifier.inference.evaluate import LabelPredictions, class_predictions, value_predictions
+from sequifier.inference.evaluate import (
+    LabelPredictions,
+    class_predictions,
+    predictions_of_distribution,
+    value_predictions,
+)
 from sequifier.inference.forecast_dates import ORIGIN, STEP, positions_of
 from sequifier.inference.ranking import Histories, ranked, ranking_of
 from sequifier.inference.tables import Table, file_name
@@ -27,6 +34,8 @@ from sequifier.inference.v1_windows import SUBSEQUENCE
 from sequifier.metrics.predictions import SCORED, AtPositions, Predictions, Sums, at_positions
 from sequifier.metrics.scoring import Scored, scored_targets
 from sequifier.metrics.steps import StepSums
+
+SCENARIO = "scenario"
 
 
 class Outputs:
@@ -79,6 +88,8 @@ class Outputs:
             for target in job.source.evaluated
             if target.of_sequence and target.kind == "categorical"
         }
+        chosen = LEVELS if config.quantiles is None else config.quantiles
+        self._quantiles = {f"q{level * 100:02.0f}": place for place, level in enumerate(LEVELS) if level in chosen}
         self._n_unknown = {target.name: np.zeros(horizon, np.int64) for target in job.source.evaluated}
         self._scored = _scored_targets(job)
         self._ranking, self._histories = ranking_of(config, job, log), Histories(config, job)
@@ -112,6 +123,8 @@ class Outputs:
         keys: dict[str, Any] = {SEQUENCE: self._sequence_ids.gather(pl.Series(chunk.sequence))}
         if chunk.embedding is not None:
             keys[SUBSEQUENCE] = chunk.window
+        if chunk.scenario is not None:
+            keys[SCENARIO] = chunk.scenario
         if chunk.origin is None or chunk.step is None:
             keys[POSITION] = _positions(self._events, self._last, chunk)
         else:
@@ -122,10 +135,13 @@ class Outputs:
         if chunk.embedding is not None:
             self.main.add(self._shard, keys | {str(d): values for d, values in enumerate(chunk.embedding.T)})
             return
-        decoded = {
-            target.name: self._decoded(target, chunk.values[target.name], chunk.sequence)
-            for target in self._job.targets
-        }
+        decoded = {}
+        for target in self._job.targets:
+            decoded[target.name] = self._decoded(target, chunk.values[target.name], chunk.sequence)
+            if target.name in chunk.quantiles:
+                for name, place in self._quantiles.items():
+                    of_level = self._decoded(target, chunk.quantiles[target.name][:, place], chunk.sequence)
+                    decoded[f"{target.name}_{name}"] = of_level
         for target in self._job.targets:
             if target.of_sequence and target.kind == "categorical":
                 # Unknown is never predicted.
@@ -175,8 +191,15 @@ class Outputs:
             truth, values = column[chunk.row[here]], chunk.values[target.name][here]
             found: Predictions
             if target.kind == "real":
-                scale = self._scale(target, chunk.sequence[here])
-                found = value_predictions(values, truth, scale, standardised=self._horizon > 1)
+                scale, standardised = self._scale(target, chunk.sequence[here]), self._horizon > 1
+                if target.name in chunk.quantiles:
+                    quantiles, parameters = (each[target.name][here] for each in (chunk.quantiles, chunk.parameters))
+                    statistics = self._job.file.distributions.get(target.name, ())
+                    found = predictions_of_distribution(
+                        target, values, quantiles, parameters, truth, scale, statistics, standardised=standardised
+                    )
+                else:
+                    found = value_predictions(values, truth, scale, standardised=standardised)
             else:
                 probabilities = chunk.probabilities[target.name][here]
                 found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
@@ -221,8 +244,16 @@ class Outputs:
         }
         wide = {target.name: np.empty((0, target.n_classes), np.float32) for target in shape.targets}
         embedding = np.empty((0, shape.dim_model), np.float32) if self._job.request.embedding else None
+        scenario = none if self._job.request.n_scenarios > 1 else None
         ahead = None if self._horizon == 1 else none
-        self.add(Chunk(none, none, none, values, wide, embedding, origin=ahead, step=ahead))
+        quantiles, parameters = (
+            {}
+            if self._config.autoregression
+            else {target.name: np.empty((0, n or target.output_width)) for target in shape.targets if target.shape}
+            for n in (len(LEVELS), 0)
+        )
+        empty = Chunk(none, none, none, values, wide, quantiles, parameters, embedding, scenario=scenario)
+        self.add(replace(empty, origin=ahead, step=ahead))
 
     def _scale(self, target: Target, sequence: NDArray[np.int64]) -> Scale:
         """Return how a real target is standardised in the sequences of some events, (M,)."""

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
@@ -14,7 +18,9 @@ from sequifier.config.loading.paths import find_input
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.samplers import MAX_TOKENS, Sampler
 from sequifier.errors import ConfigError, Problem, did_you_mean
+from sequifier.generation.generate import Draw
 from sequifier.generation.samplers import GREEDY, Rules
+from sequifier.model.distributions.forms import FORMS
 
 
 def find_sampler(config: InferConfig) -> Sampler:
@@ -66,13 +72,41 @@ def rules_by_target(
     if problems:
         raise ConfigError(problems)
     for name in names or ():
-        if known[name].kind == "real":
+        if known[name].kind == "real" and known[name].distribution is None:
             log(f"note: {key}: `{name}` is real, so its predicted value is used")
     if names is None:
         names = list(known) if config.sampler is not None else []
     sampled = Rules(**sampler.model_dump(exclude={"seed"}))
     rules = {name: sampled if name in names else GREEDY for name in known}
     return {name: None if known[name].kind == "real" else of_target for name, of_target in rules.items()}
+
+
+def draws_by_target(
+    config: InferConfig, sampler: Sampler, targets: Sequence[Target], file: ModelFile
+) -> dict[str, tuple[str, Draw]]:
+    """Return the real targets that are sampled: the output with the distribution of each, and how it is sampled.
+
+    They are those that `rules_by_target` would sample if they were categorical. Only a temperature of 0, which takes
+    the median, has an effect on them.
+    """
+    names = config.sample_from_distribution_columns
+    if (names is None and config.sampler is None) or sampler.temperature == 0:
+        return {}
+    draws = {target.name: draw_of(target, file.scale(target.name)) for target in targets if target.distribution}
+    return {name: draw for name, draw in draws.items() if draw is not None and (names is None or name in names)}
+
+
+def draw_of(target: Target, scale: Scale) -> tuple[str, Draw] | None:
+    """Return the output with the distribution of a target, and how it is sampled; None: it has no distribution."""
+    output = target.parameters_name or target.quantiles_name
+    if target.distribution is None or output is None:
+        return None
+    form = FORMS[target.distribution]
+
+    def draw(parameters: NDArray[Any], uniform: NDArray[np.float64]) -> NDArray[Any]:
+        return form.sample(parameters, uniform, scale).astype(np.float32)
+
+    return output, draw
 
 
 def find_seed(config: InferConfig, sampler: Sampler, log: Log) -> int:

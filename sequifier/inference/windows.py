@@ -130,6 +130,17 @@ class Continuations:
     first: Rows
     end: Rows
     n_steps: Rows
+    given_place: Rows | None = None
+
+    @property
+    def place(self) -> Rows:
+        """The place of each among those that are not repeated, (S,)."""
+        return np.arange(len(self.end)) if self.given_place is None else self.given_place
+
+    def repeated(self, times: int) -> "Continuations":
+        """Return each sequence several times, one after the other."""
+        place = np.repeat(self.place, times)
+        return Continuations(self.sequence[place], self.first[place], self.end[place], self.n_steps[place], place)
 
 
 def continuations(

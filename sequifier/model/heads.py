@@ -64,8 +64,8 @@ class DistributionHead(nn.Linear):
         super().__init__(dim_model, horizon * distribution.n_parameters)
         self.distribution = distribution
         self.statistics: Tensor | None
-        # Until the training split is known: a mean of 0, a standard deviation of 1.
-        statistics = torch.tensor([0.0, 1.0]) if distribution.n_statistics else None
+        # The training split is not known yet.
+        statistics = torch.ones(distribution.n_statistics) if distribution.n_statistics else None
         self.register_buffer("statistics", statistics)
 
 

@@ -23,6 +23,7 @@ from sequifier.generation.samplers import Rules, distribution, logits_of
 from sequifier.generation.streams import uniforms
 from sequifier.inference.check import NO_CHECKSUM, check_kind, find_targets
 from sequifier.inference.runtime import open_model, read_model
+from sequifier.inference.sampling import draw_of
 from sequifier.metrics.sequences import likelihood
 from sequifier.sampler_search.held_out import HeldOutReader, as_inference
 from sequifier.sampler_search.prompts import Generation, Prompt, as_text, is_text
@@ -96,6 +97,10 @@ class LocalModel:
             what = "the model cannot continue a text: each event is sampled after true events (history: true)"
             raise ConfigError([Problem("test_prompts", what, fix="name sequences of the data")])
         self._drawn_targets = [target for target in self._data.targets if target.kind == "categorical"]
+        drawn = {
+            each.name: draw_of(each, self._file.scale(each.name)) for each in self._data.targets if each.distribution
+        }
+        self._draws = {name: draw for name, draw in drawn.items() if draw is not None}
         self.has_likelihood = bool(self._data.truths)
         self.real_targets = [name for name in self._data.truths if name not in self._file.vocabularies]
         self.horizon = self._data.horizon
@@ -144,11 +149,12 @@ class LocalModel:
         Each true event is predicted from the true events before it. Events of an unknown category are left out.
         """
         rules, data = rules_of(found), self._data
+        outputs = {target.name: target.output_names[0] for target in self._drawn_targets}
         shares = {target.name: np.full(data.truths[target.name].size, np.nan) for target in self._drawn_targets}
         for rows, predictions in self._predictions():
             for name, flat in shares.items():
                 truth = data.truths[name].ravel()[rows]
-                drawn = distribution(logits_of(predictions[name]), rules)
+                drawn = distribution(logits_of(predictions[outputs[name]]), rules)
                 flat[rows] = np.where(truth > 0, drawn[np.arange(len(rows)), np.maximum(truth - 1, 0)], np.nan)
         means = []
         for number in range(len(self.prompts)):
@@ -189,12 +195,15 @@ class LocalModel:
     def _after_generated(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
         """Return target -> (N, T): each event sampled after the generated events before it."""
         shape, data = self._file.architecture, self._data
-        targets = [
-            Generated(target.name, target.output_names[0], rules)
-            if target.kind == "categorical"
-            else Generated(target.name, target.output_names[0], None, lowest=self._file.scale(target.name).lowest)
-            for target in shape.targets
-        ]
+        targets = []
+        for target in shape.targets:
+            name, output = target.name, target.output_names[0]
+            if target.kind == "categorical":
+                targets.append(Generated(name, output, rules))
+                continue
+            drawn = None if rules.temperature == 0 else self._draws.get(name)
+            output, draw = drawn or (output, None)
+            targets.append(Generated(name, output, None, lowest=self._file.scale(name).lowest, draw=draw))
         histories = Histories(
             {name: rows[prompts, : shape.seq_length] for name, rows in data.windows.items()},
             np.minimum(data.n_events[prompts], shape.seq_length),
@@ -210,15 +219,19 @@ class LocalModel:
         stream_of = {target.name: stream for stream, target in enumerate(self._file.architecture.targets)}
         kinds = {name: values.dtype for name, values in self._data.truths.items()}
         found = {name: np.zeros((len(prompts), self._data.horizon), kind) for name, kind in kinds.items()}
+        outputs = {target.name: target.output_names[0] for target in self._data.targets}
+        draws = self._draws if rules.temperature > 0 else {}
         for rows, predictions in self._predictions():
             prompt, step = np.divmod(rows, self._data.horizon)
             for index in np.flatnonzero(np.isin(prompts, prompt)).tolist():
                 here = np.flatnonzero(prompt == prompts[index])
                 random = np.full(len(here), numbers[index])
-                for name, values in predictions.items():
-                    own = values[here]
-                    if name not in self.real_targets:
-                        own = choose(own, rules, uniforms(self._seed, random, step[here], stream_of[name]))
+                for name, output in outputs.items():
+                    drawn = draws.get(name)
+                    own = predictions[output if drawn is None else drawn[0]][here]
+                    if drawn is not None or name not in self.real_targets:
+                        uniform = uniforms(self._seed, random, step[here], stream_of[name])
+                        own = choose(own, rules, uniform) if drawn is None else drawn[1](own, uniform)
                     found[name][index, step[here]] = own
         return found
 
@@ -233,7 +246,7 @@ class LocalModel:
         return found
 
     def _predictions(self) -> Iterator[tuple[Array, Mapping[str, Array]]]:
-        """Yield rows of (P * H), and scored target -> predictions of the events there from the true events before them.
+        """Yield rows of (P * H), and output -> predictions of the events there from the true events before them.
 
         They do not depend on the sampler, so they are computed once where they fit into memory.
         """
@@ -241,8 +254,9 @@ class LocalModel:
             yield from self._kept
             return
         data, seq_length = self._data, self._file.architecture.seq_length
-        names = {target.output_names[0]: target.name for target in data.targets}
-        per_event = sum(max(target.n_classes, 1) for target in data.targets)
+        names = [target.output_names[0] for target in data.targets]
+        names += [self._draws[target.name][0] for target in data.targets if target.name in self._draws]
+        per_event = sum(max(target.n_classes, target.output_width) for target in data.targets)
         keep: list[tuple[Array, Mapping[str, Array]]] | None = []
         if int(data.n_truth.sum()) * per_event > _KEPT_NUMBERS:
             keep = None
@@ -253,8 +267,8 @@ class LocalModel:
             places = step[:, None] + np.arange(seq_length)
             columns = {name: window[prompt[:, None], places] for name, window in data.windows.items()}
             n_events = np.minimum(data.n_events[prompt] + step, seq_length)
-            outputs = self._predict(columns, n_events, list(names))
-            part = rows, {name: outputs[output][:, -1] for output, name in names.items()}
+            outputs = self._predict(columns, n_events, names)
+            part = rows, {name: outputs[name][:, -1] for name in names}
             if keep is not None:
                 keep.append(part)
             yield part

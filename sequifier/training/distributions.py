@@ -60,9 +60,10 @@ def distribution_losses(
                 what = f"`{target.name}` is never above 0 in the training split, and {target.distribution} is for that"
                 problems.append(Problem(f"model_spec.distribution.{target.name}", what, fix="write quantiles"))
                 continue
-            resolution = float(values.min())
+            statistics = head.distribution.form.statistics(values)
+            resolution = float(statistics[-1])
             assert head.statistics is not None
-            head.statistics.copy_(torch.from_numpy(head.distribution.form.statistics(values)))
+            head.statistics.copy_(torch.from_numpy(statistics))
         losses[target.name] = DistributionLoss(head.distribution, scale, resolution)
     if problems:
         raise ConfigError(problems)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from sequifier.model.distributions.quantiles import Quantiles
 from tests.support.graphs import run_graph
 
 SCALES = [Scale(3.0, 2.0), Scale(1.5, 0.75, "log1p"), Scale(1.5, 0.75, "asinh"), Scale(2.0, 1.0, "log1p", 3600.0)]
-STATISTICS = torch.tensor([0.5, 1.25])
+STATISTICS = torch.tensor([0.5, 1.25, 0.25])
 LEVELS = np.array(forms.LEVELS)
 
 
@@ -53,6 +53,7 @@ def test_the_names_and_sizes_of_the_schema_are_those_of_the_family() -> None:
     assert catalogue.N_COMPONENTS == K
 
 
+@settings(max_examples=30)
 @given(
     name=st.sampled_from(sorted(DISTRIBUTIONS)),
     scale=st.sampled_from(SCALES),
@@ -117,8 +118,9 @@ def test_the_density_of_a_mixture_is_scipys(scale: Scale) -> None:
     density = scipy.stats.lognorm.pdf(values[:, None], s=np.exp(log_scale), scale=np.exp(location))
     expected = -np.log((np.exp(log_weight) * density).sum(-1) * scale.unit)
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-6, atol=1e-6)
-    in_numpy = forms.LognormalForm().log_density(parameters.double().numpy(), z.numpy(), scale)
-    np.testing.assert_allclose(in_numpy, -expected, rtol=1e-6, atol=1e-6)
+    statistics = np.array([0.0, 1.0, 0.01])
+    in_numpy = forms.LognormalForm().nll(parameters.numpy(), z.numpy(), scale, statistics)
+    np.testing.assert_allclose(in_numpy, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_values_at_most_0_are_between_0_and_the_resolution() -> None:
@@ -126,6 +128,8 @@ def test_values_at_most_0_are_between_0_and_the_resolution() -> None:
     z = torch.full((4,), (0.0 - scale.mean) / scale.std)
     expected = [np.log(cdf(row, np.array(0.25))) for row in parameters]
     np.testing.assert_allclose(family.loss(parameters, z, scale, 0.25).numpy(), -np.array(expected), rtol=1e-5)
+    in_numpy = forms.LognormalForm().nll(parameters.numpy(), z.double().numpy(), scale, STATISTICS.numpy())
+    np.testing.assert_allclose(in_numpy, -np.array(expected), rtol=1e-5)
     tails = [np.log1p(-cdf(row, np.array(3.0))) for row in parameters]
     np.testing.assert_allclose(family.log_survival(parameters, 3.0).numpy(), tails, rtol=1e-5)
     values = torch.tensor([3.0, 3.0, 3.0, 3.0])
@@ -158,10 +162,11 @@ def test_the_mean_of_a_mixture_is_that_of_its_components() -> None:
 
 def test_a_mixture_learns_the_statistics_of_the_values_above_0() -> None:
     form, values = forms.LognormalForm(), np.array([0.0, 1.0, 10.0, 100.0])
-    mean, std = form.statistics(values)
+    mean, std, resolution = form.statistics(values)
+    assert resolution == 1.0
     assert mean == pytest.approx(np.log(10))
     assert std == pytest.approx(np.log(10) * (2 / 3) ** 0.5)
-    assert form.statistics(values[1:2]).tolist() == [0.0, 1.0], "one value has no spread"
+    assert form.statistics(values[1:2]).tolist() == [0.0, 1.0, 1.0], "one value has no spread"
     constant = torch.from_numpy(form.constant(values, Scale()))
     np.testing.assert_allclose(cdf(constant, values[1:]), scipy.stats.norm.cdf((np.log(values[1:]) - mean) / std))
 

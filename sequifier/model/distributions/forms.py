@@ -48,8 +48,15 @@ class Form(Protocol):
     def mean(self, parameters: Array, scale: ScaleLike) -> Array:
         """Return the mean in original units, (...,), from parameters (..., P)."""
 
-    def log_density(self, parameters: Array, z: Array, scale: ScaleLike) -> Array | None:
-        """Return the logarithm of the density of the original value in its unit, (...,); None: there is no density."""
+    def nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike, statistics: Floats) -> Floats | None:
+        """Return minus the logarithm of the density of the original value in its unit, (M,); None: there is none.
+
+        Args:
+            parameters: (M, P).
+            z: true values, (M,).
+            scale: of the target.
+            statistics: of the training split.
+        """
 
     def sample(self, parameters: NDArray[Any], uniform: Floats, scale: ScaleLike) -> Floats:
         """Return a sample z for each row, (B,), from parameters (B, P) and random numbers (B,) in [0, 1)."""
@@ -74,7 +81,7 @@ class QuantileForm:
         lower, upper = ((q[..., end] - q[..., inner]) / math.log(2) for end, inner in ((0, 1), (-1, -2)))
         return width * (q.sum(-1) + (q[..., 0] + q[..., -1]) / 2 + lower + upper)
 
-    def log_density(self, parameters: Array, z: Array, scale: ScaleLike) -> Array | None:
+    def nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike, statistics: Floats) -> Floats | None:
         """None: beyond the outermost quantiles nothing is known."""
         return None
 
@@ -109,10 +116,15 @@ class LognormalForm:
         log_mean = log_weight + location + _exp(2 * log_scale) / 2
         return _exp(_logsumexp(log_mean).clip(max=LARGEST_LOG)) / scale.unit
 
-    def log_density(self, parameters: Array, z: Array, scale: ScaleLike) -> Array | None:
-        """See `Form`; without a meaning for values that are not above 0."""
-        log_value = log_of(z, scale)
-        return log_density_of_log(parameters, log_value) - log_value + math.log(scale.unit)
+    def nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike, statistics: Floats) -> Floats | None:
+        """See `Form`; for a value that is not above 0, of the probability of at most the resolution."""
+        parameters, log_value, log_resolution = parameters.astype(np.float64), log_of(z, scale), math.log(statistics[2])
+        found = log_value - log_density_of_log(parameters, log_value) - math.log(scale.unit)
+        censored = np.flatnonzero(~is_above_resolution(log_value, log_resolution))
+        log_weight, location, log_scale = parts_of(parameters[censored])
+        tail = _erfc((location - log_resolution) / np.exp(log_scale) / math.sqrt(2)).astype(np.float64) / 2
+        found[censored] = -_logsumexp(log_weight + np.log(np.maximum(tail, np.finfo(np.float64).tiny)))
+        return np.asarray(found)
 
     def sample(self, parameters: NDArray[Any], uniform: Floats, scale: ScaleLike) -> Floats:
         """See `Form`."""
@@ -130,13 +142,19 @@ class LognormalForm:
         return found
 
     def statistics(self, values: Floats) -> Floats:
-        """Mean and standard deviation of log(value), of the values above 0; where there is no spread, it is 1."""
-        logs = np.log(values[values > 0])
-        return np.array([logs.mean(), logs.std() or 1.0]) if len(logs) else np.array([0.0, 1.0])
+        """Mean and standard deviation of log(value), and the smallest value, of the values above 0.
+
+        Where there is no spread, the deviation is 1.
+        """
+        values = values[values > 0]
+        if not len(values):
+            return np.ones(3)
+        logs = np.log(values)
+        return np.array([logs.mean(), logs.std() or 1.0, values.min()])
 
     def constant(self, values: Floats, scale: ScaleLike) -> Floats:
         """See `Form`: one log-normal distribution."""
-        mean, std = self.statistics(values).tolist()
+        mean, std, _ = self.statistics(values).tolist()
         return np.repeat([-math.log(N_COMPONENTS), mean, math.log(std)], N_COMPONENTS)
 
 
@@ -154,6 +172,11 @@ def log_of(z: Array, scale: ScaleLike) -> Array:
     value = (scale.original(z) * scale.unit).clip(1e-30)
     found: Array = np.log(value) if isinstance(value, np.ndarray) else value.log()
     return found
+
+
+def is_above_resolution(log_value: Array, log_resolution: float) -> Array:
+    """Return whether values are above 0; they were standardised and rounded, so a 0 may be a little above it."""
+    return log_value > log_resolution - math.log(2)
 
 
 def log_density_of_log(parameters: Array, log_value: Array) -> Array:
@@ -201,6 +224,9 @@ _FAR = (
      7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
 )
 # fmt: on
+
+
+_erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 def _exp(values: Array) -> Array:

@@ -21,6 +21,7 @@ from sequifier.model.distributions.forms import (
     NORMAL,
     LognormalForm,
     ScaleLike,
+    is_above_resolution,
     log_density_of_log,
     log_of,
     parts_of,
@@ -48,7 +49,7 @@ class LognormalMixture(Distribution):
 
     form = LognormalForm()
     n_parameters = 3 * K
-    n_statistics = 2  # mean and standard deviation of log(value)
+    n_statistics = 3  # mean and standard deviation of log(value), and the resolution
     has_density = True
     is_positive = True
 
@@ -56,7 +57,7 @@ class LognormalMixture(Distribution):
         """See `Distribution`."""
         assert statistics is not None
         raw = raw if raw.dtype == torch.float64 else raw.float()
-        mean, std = statistics.to(raw.dtype)
+        mean, std = statistics[:2].to(raw.dtype)
         weights, locations, scales = parts_of(raw)
         spread = torch.linspace(-SPREAD, SPREAD, K, dtype=raw.dtype, device=raw.device)
         locations = (locations + spread) * std + mean
@@ -78,7 +79,7 @@ class LognormalMixture(Distribution):
     def loss(self, parameters: Tensor, z: Tensor, scale: ScaleLike, resolution: float) -> Tensor:
         """See `Distribution`: the negative log-likelihood of the original value in its unit."""
         log_value = log_of(z, scale)
-        is_above = log_value > math.log(resolution) - math.log(2)  # z is rounded
+        is_above = is_above_resolution(log_value, math.log(resolution))
         density = log_density_of_log(parameters, log_value) - log_value + math.log(scale.unit)
         losses: Tensor = -torch.where(is_above, density, self.log_cdf(parameters, resolution))
         return losses

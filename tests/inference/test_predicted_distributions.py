@@ -12,6 +12,7 @@ from sequifier import api
 from sequifier.config.inference import InferConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
+from sequifier.inference.forecast_dates import STEP
 from sequifier.inference.predict import Inference
 from tests.support.quiet import quiet
 from tests.support.small_project import Project
@@ -167,3 +168,17 @@ def test_what_does_not_fit_is_one_clear_error(root: Path, name: str) -> None:
 def test_other_levels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.12 is not one of the predicted levels"):
         InferConfig.model_validate({"model_path": "m.onnx", "quantiles": [0.12]})
+
+
+def test_each_step_of_a_forecast_has_its_quantiles(root: Path) -> None:
+    train(root, "ahead", ["level"], {"distribution": {"level": "quantiles"}}, epochs=1, prediction_horizon=3)
+    _, table = infer(root, "ahead", data_path=str(root / "new.csv"), read_format="raw", quantiles=[0.1, 0.9])
+    assert table[STEP].to_list() == [1, 2, 3]
+    assert table.columns[-3:] == ["level", "level_q10", "level_q90"]
+    assert (table["level_q10"] < table["level"]).all() and (table["level"] < table["level_q90"]).all()
+    data = str(root / "data" / "events-split1.parquet")
+    measured = infer(root, "ahead", data_path=data)[0].evaluation["level"]
+    log = next(path for path in (root / "logs").rglob("metrics.jsonl") if path.parts[-3] == "ahead")
+    last = json.loads(log.read_text().splitlines()[-1])
+    for metric in ("crps", "coverage_80_step_1", "crps_step_3", "mae_standardised"):
+        assert measured[metric] == pytest.approx(last[f"val_level_{metric}"], rel=1e-4), metric

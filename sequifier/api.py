@@ -40,6 +40,7 @@ def make(
     example: str | None,
     folder: Path,
     data: Path | None = None,
+    columns: Sequence[str] = (),
     sequence: str | None = None,
     order: str | None = None,
     targets: Sequence[str] = (),
@@ -47,7 +48,7 @@ def make(
     """Make a project, empty, from an example or for the table `data`; see `project.make.make`."""
     from sequifier.project.make import OwnTable, make
 
-    table = None if data is None else OwnTable(data, sequence or "", order or "", targets)
+    table = None if data is None else OwnTable(data, sequence or "", order or "", targets, columns)
     return make(name, example=example, folder=folder, data=table)
 
 

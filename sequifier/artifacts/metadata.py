@@ -18,6 +18,7 @@ from sequifier.artifacts.format_version import check_format
 from sequifier.artifacts.labels import read_summary, write_summary
 from sequifier.artifacts.number_style import NumberStyle
 from sequifier.artifacts.read_file import read_json
+from sequifier.artifacts.table_form import TableForm
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import Category, ColumnType, StrictModel
@@ -41,6 +42,7 @@ class RawValueRules(StrictModel):
     dates: str = ""  # format of positions that are text but not ISO 8601: DD/MM/YYYY
     transforms: dict[str, Transform] = Field(default_factory=dict)  # real columns; left out of files where empty
     by_sequence: list[str] = Field(default_factory=list)  # real columns standardised by sequence; left out where empty
+    table: TableForm = Field(default_factory=TableForm)  # how its files are written; left out of files where plain
 
     def check(self, types: Mapping[str, str]) -> None:
         """Check that the rules fit columns of these types.
@@ -69,7 +71,11 @@ class RawValueRules(StrictModel):
     @model_serializer(mode="wrap")
     def _without_what_is_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = dump(self)
-        for key in ("transforms", "by_sequence"):  # earlier releases, which refuse unknown keys, can read the file
+        for key in (
+            "transforms",
+            "by_sequence",
+            "table",
+        ):  # earlier releases, which refuse unknown keys, can read the file
             if not content[key]:
                 del content[key]
         return content

@@ -21,18 +21,24 @@ from sequifier.cli.output import echo
     help="Your own table (CSV or Parquet) or event log (XES), from which the configs are filled in.",
 )
 @click.option(
+    "--columns", cls=ListOption, metavar="NAME...", help="Names of the columns of a CSV file without a header."
+)
+@click.option(
     "--sequence",
     metavar="COLUMN",
     help="Column that names the sequence of an event; None if the table is a single series.",
 )
 @click.option(
-    "--order", metavar="COLUMN", help="Column that orders the events of a sequence: integers, dates or datetimes."
+    "--order",
+    metavar="COLUMN",
+    help="Column that orders the events of a sequence: integers, dates or datetimes; None if the rows are in order.",
 )
 @click.option("--target", "targets", cls=ListOption, metavar="COLUMN...", help="Columns to predict.")
 def command(
     name: str,
     example: str | None,
     data: Path | None,
+    columns: tuple[str, ...],
     sequence: str | None,
     order: str | None,
     targets: tuple[str, ...],
@@ -51,11 +57,18 @@ def command(
     """
     from sequifier import api
 
-    if data is None and (sequence or order or targets):
-        raise click.UsageError("--sequence, --order and --target describe a table: add --data FILE")
+    if data is None and (columns or sequence or order or targets):
+        raise click.UsageError("--columns, --sequence, --order and --target describe a table: add --data FILE")
     if data is not None and example is not None:
         raise click.UsageError("--data and --example exclude each other")
     for line in api.make(
-        name, example=example, folder=Path.cwd(), data=data, sequence=sequence, order=order, targets=targets
+        name,
+        example=example,
+        folder=Path.cwd(),
+        data=data,
+        columns=columns,
+        sequence=sequence,
+        order=order,
+        targets=targets,
     ):
         echo(line)

@@ -12,6 +12,7 @@ from sequifier.config.preprocess_fields import (
     SMALLEST_CONTEXT,
     WHOLE_SEQUENCES,
     PreprocessFields,
+    RepeatedPositions,
     SplitMethod,
     Transform,
 )
@@ -31,8 +32,10 @@ class PreprocessConfig(PreprocessFields):
         return merged
 
     @field_validator(
+        "column_names",
         "sequence_column",
         "position_column",
+        "repeated_positions",
         "selected_columns",
         "sequence_columns",
         "sequence_table",
@@ -57,6 +60,20 @@ class PreprocessConfig(PreprocessFields):
                 "missing values: leave it out"
             )
         return value
+
+    @field_validator("column_names")
+    @classmethod
+    def _are_of_csv(cls, names: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        if names is not None and (read_format := info.data.get("read_format")) not in (None, "csv"):
+            raise ValueError(f"{names} are for CSV files without a header, not for {read_format}: leave them out")
+        return names
+
+    @field_validator("repeated_positions")
+    @classmethod
+    def _numbers_do_not_repeat(cls, repeated: RepeatedPositions, info: ValidationInfo) -> RepeatedPositions:
+        if repeated == "keep" and "position_column" in info.data and info.data["position_column"] is None:
+            raise ValueError("position_column is null, so events are numbered and no position repeats: leave it out")
+        return repeated
 
     @field_validator("transforms")
     @classmethod
@@ -132,6 +149,8 @@ class PreprocessConfig(PreprocessFields):
             raise ValueError("time_features has since_start, the time since the start of observation; set start")
         if observation is None:
             return observation
+        if "position_column" in info.data and info.data["position_column"] is None:
+            raise ValueError("position_column is null, so events have no times that could be observed; name it")
         if observation.start is None and observation.end is None:
             raise ValueError("it has neither start nor end; set one of them, or leave it out")
         if has_start and "since_first" in (of_position or ()):
@@ -163,8 +182,8 @@ class PreprocessConfig(PreprocessFields):
 
     @field_validator("position_column")
     @classmethod
-    def _two_columns(cls, column: str, info: ValidationInfo) -> str:
-        if column == info.data.get("sequence_column"):
+    def _two_columns(cls, column: str | None, info: ValidationInfo) -> str | None:
+        if column is not None and column == info.data.get("sequence_column"):
             raise ValueError(f"{column!r} is the sequence_column; name the column that orders its events")
         return column
 
@@ -184,6 +203,10 @@ class PreprocessConfig(PreprocessFields):
             for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns")
             for column in list_of_one(info.data.get(name) or [])
         }
+        if table is not None and info.data.get("sequence_column", "") is None:
+            raise ValueError("sequence_column is null, so there is no sequence column to join the table by")
+        if table is not None and table.as_of is not None and info.data.get("position_column", "") is None:
+            raise ValueError("position_column is null, so no event has a moment that as_of could be compared with")
         for column in (table and table.columns) or ():
             if column in taken:
                 raise ValueError(
@@ -303,6 +326,16 @@ class PreprocessConfig(PreprocessFields):
     def has_end(self) -> bool:
         """Whether sequences are observed until after their last event."""
         return self.observation is not None and self.observation.end is not None
+
+    @property
+    def sequence_name(self) -> str:
+        """Name of sequenceId in messages and metadata."""
+        return "sequenceId" if self.sequence_column is None else self.sequence_column
+
+    @property
+    def position_name(self) -> str:
+        """Name of itemPosition in messages and metadata."""
+        return "itemPosition" if self.position_column is None else self.position_column
 
     def strides(self, n_splits: int) -> list[int]:
         """Return the stride of each split, in events."""

@@ -12,7 +12,8 @@ from sequifier.config.time_features import TimeFeatures, TimeUnit, TimeZone
 TypeName = Literal["categorical", "real", "Int64", "String", "Boolean", "Float64"]
 Count = Annotated[int, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
-RawFormat = Literal["csv", "parquet", "xes", "text"]
+RawFormat = Literal["csv", "parquet", "xes", "item_lists", "text"]
+RepeatedPositions = Literal["error", "keep"]
 SplitMethod = Literal["within_sequence", "between_sequence", "last_events", "cutoff", "given"]
 Transform = Literal["log1p", "asinh"]
 FillNull = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Literal["mean", "forward", "unknown"]
@@ -46,10 +47,11 @@ class PreprocessFields(ProjectConfig):
     )
     read_format: RawFormat = Field(
         "csv",
-        description="Format of the raw events: `csv`, `parquet`, `xes` (logs of process mining, .xes or .xes.gz; the "
-        "sequence column is then `case:concept:name`, the position column `eventNumber`), or `text` (UTF-8 files, one "
-        "character per event, in the column `char`). In a folder, `text` reads the .txt files, or all files where it "
-        "has none.",
+        description="Format of the raw events: `csv` (also .csv.gz, .tsv and other separators), `parquet`, `xes` "
+        "(logs of process mining, .xes or .xes.gz; the sequence column is then `case:concept:name`, the position "
+        "column `eventNumber`), `item_lists` (a line for each user: its name, then its items in order, separated by "
+        "spaces; the columns are `user` and `item`), or `text` (UTF-8 files, one character per event, in the column "
+        "`char`). In a folder, `text` and `item_lists` read the .txt files, and `text` all files where it has none.",
         json_schema_extra=about(
             interacts="text_sequence_length; `text` has the one column `char` and takes none of the fields about "
             "columns",
@@ -90,24 +92,46 @@ class PreprocessFields(ProjectConfig):
             old_names=("combine_into_single_file",),
         ),
     )
-    sequence_column: str = Field(
+    column_names: DistinctColumns | None = Field(
+        None,
+        min_length=1,
+        description="Names of the columns of a CSV file without a header, in order; null: its first line has them.",
+        json_schema_extra=about(
+            interacts="read_format: csv, which alone uses it",
+            change="when the first line of the file is data",
+            synonyms="header names no_header header_names",
+        ),
+    )
+    sequence_column: str | None = Field(
         "sequenceId",
         min_length=1,
-        description="Column that identifies the sequence of an event: integer or text.",
+        description="Column that identifies the sequence of an event: integer or text; null: the table is a single "
+        "series, whose sequenceId is 1.",
         json_schema_extra=about(
             interacts="position_column, which must be another column",
             change="when the column has another name in your table",
             synonyms="id_column group_column group_by groupby user_column user_id session_id case_id entity_column",
         ),
     )
-    position_column: str = Field(
+    position_column: str | None = Field(
         "itemPosition",
         min_length=1,
-        description="Column that orders the events of a sequence: dates, datetimes, integers or other numbers.",
+        description="Column that orders the events of a sequence: dates, datetimes, integers or other numbers; null: "
+        "the events of each sequence are in order in the table, and their positions are their numbers, from 0.",
         json_schema_extra=about(
-            interacts="sequence_column, which must be another column",
+            interacts="sequence_column, which must be another column; repeated_positions",
             change="when the column has another name in your table",
             synonyms="time_column timestamp timestamp_column date_column order_by sort_by",
+        ),
+    )
+    repeated_positions: RepeatedPositions = Field(
+        "error",
+        description="What happens where two events of a sequence have the same position: `error`, or `keep` (they are "
+        "in the order of the table).",
+        json_schema_extra=about(
+            interacts="position_column, whose values it is about",
+            change="to keep when positions are times, and several events may have the same time",
+            synonyms="ties duplicates duplicate_positions same_time",
         ),
     )
     selected_columns: DistinctColumns | None = Field(

@@ -66,10 +66,11 @@ def file_schema(source: Source, file: Path, *, sample_rows: int | None) -> Schem
     """
     if not TABLE_FORMATS[source.format].is_text:
         return _with_large_integers(source.scan(file))
-    check_csv(file)
+    stored = source.stored(file)
+    check_csv(stored, shown=file)
     if sample_rows is None:
-        return dict(scan_csv(file, sample_rows=None).collect_schema())
-    sample = scan_csv(file, sample_rows=sample_rows).head(sample_rows).collect()
+        return dict(scan_csv(stored, sample_rows=None).collect_schema())
+    sample = scan_csv(stored, sample_rows=sample_rows).head(sample_rows).collect()
     schema = dict(sample.schema)
     for column, values in sample.to_dict().items():
         if values.null_count() == sample.height:
@@ -135,7 +136,7 @@ def agree(
     integers = [column for column in integers if agreed[column].dtype == pl.Int64()]
     unchanged = {file: source.scan(file) for file in source.files}
     if is_sample:
-        _check_zeros(unchanged, integers)
+        _check_zeros({source.stored(file): rows for file, rows in unchanged.items()}, integers)
         return agreed
     if texts or integers:
         rows = pl.concat(rows.select(pl.col(*texts, *integers).cast(pl.String)) for rows in unchanged.values())

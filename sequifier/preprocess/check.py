@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.artifacts.table_form import PLAIN_TABLE, TableForm
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.preprocess import PreprocessConfig
@@ -57,7 +58,7 @@ class Part:
     def place(self, row: int, config: PreprocessConfig) -> str:
         """Return the place of a row in messages; its columns have the names in the file."""
         position = self.rows.select(POSITION).slice(row, 1).collect().item()
-        columns = config.sequence_column, config.position_column
+        columns = config.sequence_name, config.position_name
         return event_text(columns, self.sequence_of(row), position, config.time_zone)
 
 
@@ -110,7 +111,7 @@ class Problems:
                 f"{self.duplicates.count:,} of {self.n_rows:,} rows repeat the {self.sequence_column} and "
                 f"{self.position_column} of another",
                 where=f"{source}, first at {self.duplicates.first}",
-                fix="remove the duplicates, or choose a position_column that is unique within a sequence",
+                fix="remove the duplicates; where events may have the same time, set repeated_positions: keep",
             )
         if not self.bad_values:
             return
@@ -240,6 +241,7 @@ def prepare(
     time: TimeRules,
     end_event: Sequence[str] = (),
     of_sequences: Sequence[str] = (),
+    form: TableForm = PLAIN_TABLE,
 ) -> Part:
     """Sort, fill and check whole sequences, compute the time features, and begin each sequence with START if observed.
 
@@ -252,17 +254,22 @@ def prepare(
         time: what is computed from which dates.
         end_event: features that must not have the value END.
         of_sequences: columns with one value in all rows of a sequence.
+        form: whether the rows have positions, and may repeat them.
 
     Raises:
         DataError: a time feature cannot be computed, or an event is not observed.
     """
-    rows, starts = _sorted(rows, keeps_ties=time.observation is not None)
+    rows, starts = _sorted(rows)
     problems.n_rows += rows.height
-    position = rows[POSITION].to_physical().to_numpy()
-    is_repeated = np.append(False, position[1:] == position[:-1])
-    is_repeated[starts] = False
-    if is_repeated.any() and time.observation is None:
-        problems.add_duplicates(is_repeated, rows)
+    if not form.has_positions:
+        first = np.repeat(starts, np.diff(starts, append=rows.height))
+        rows = rows.with_columns(pl.Series(POSITION, np.arange(rows.height) - first))
+    elif form.repeated_positions == "error" and time.observation is None:
+        position = rows[POSITION].to_physical().to_numpy()
+        is_repeated = np.append(False, position[1:] == position[:-1])
+        is_repeated[starts] = False
+        if is_repeated.any():
+            problems.add_duplicates(is_repeated, rows)
     check_observed(rows, starts, time, problems.keys, "")
     open_columns = [open_gaps(rows, starts, time, column) for column in time.open_columns.values()]
     beside = [
@@ -305,10 +312,10 @@ def id_array(ids: pl.Series) -> NDArray[Any]:
     return np.array(ids.to_list(), dtype=object) if ids.dtype == pl.String else ids.to_numpy()
 
 
-def _sorted(rows: pl.DataFrame, *, keeps_ties: bool) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+def _sorted(rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     """Return rows sorted by (sequenceId, itemPosition), without a copy if possible, and where sequences start.
 
-    `keeps_ties`: rows with equal positions stay in the order of the table.
+    Rows with equal keys stay in the order of the table.
     """
     starts = _starts(rows[SEQUENCE])
     ids = rows[SEQUENCE].gather(pl.Series(starts))
@@ -316,7 +323,7 @@ def _sorted(rows: pl.DataFrame, *, keeps_ties: bool) -> tuple[pl.DataFrame, NDAr
     goes_back = position[1:] < position[:-1]
     goes_back[starts[1:] - 1] = False
     if goes_back.any() or not (ids.slice(1) > ids.head(len(ids) - 1)).all():
-        rows = rows.sort(SEQUENCE, POSITION, maintain_order=keeps_ties)
+        rows = rows.sort(SEQUENCE, POSITION, maintain_order=True)
         starts = _starts(rows[SEQUENCE])
     return rows, starts
 

@@ -5,7 +5,7 @@ Files that cannot be read are refused with a clear message before they are read.
 
 import codecs
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,8 +52,8 @@ def scan_csv(
     return rows.rename(names) if names else rows
 
 
-def check_csv(file: Path) -> None:
-    """Refuse files that polars would read wrongly, or with an unhelpful message.
+def check_csv(file: Path, *, shown: Path) -> None:
+    """Refuse files that polars would read wrongly, or with an unhelpful message, which names the file `shown`.
 
     Raises:
         DataError: the file is UTF-16, its header is not separated by commas, or has a name twice.
@@ -61,15 +61,24 @@ def check_csv(file: Path) -> None:
     with file.open("rb") as opened:
         start = opened.read(64)
     if is_utf16(start):
-        raise DataError("the file is UTF-16, not UTF-8", where=str(file), fix="save it as UTF-8")
+        raise DataError("the file is UTF-16, not UTF-8", where=str(shown), fix="save it as UTF-8")
     names = header(file)
-    if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in (names[0] or "")), None)):
-        shown = "a tab" if separator == "\t" else f"`{separator}`"
+    check_names(shown, names)
+    if len(names) == 1 and (separator := next((found for found in ";\t|" if found in (names[0] or "")), None)):
+        mark = "a tab" if separator == "\t" else f"`{separator}`"
         raise DataError(
-            f"the header has one column, `{names[0]}`: it is separated by {shown}, not by commas",
-            where=str(file),
+            f"the header has one column, `{names[0]}`: it is separated by {mark}, not by commas",
+            where=str(shown),
             fix="write the file with commas between its columns",
         )
+
+
+def check_names(file: Path, names: Sequence[str | None]) -> None:
+    """Refuse a header with a name twice.
+
+    Raises:
+        DataError: there is one.
+    """
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         shown = " and ".join(f"`{name}`" if name else "a column without a name" for name in repeated)
         raise DataError(
@@ -85,7 +94,7 @@ def header(file: Path, separator: str = ",") -> tuple[str | None, ...]:
         file,
         glob=False,
         separator=separator,
-        eol_char=_line_end(file),
+        eol_char=line_end(file),
         has_header=False,
         infer_schema=False,
         truncate_ragged_lines=True,
@@ -122,7 +131,7 @@ def is_utf16(start: bytes) -> bool:
 @lru_cache(maxsize=1024)
 def _layout(file: Path, modified: int, size: int, separator: str) -> tuple[str, dict[str, str]]:
     """Return the line end, and the names of columns that polars would return with doubled quotes."""
-    end = _line_end(file)
+    end = line_end(file)
     first = b""
     with file.open("rb") as opened:
         while end.encode() not in first and len(first) < _LONGEST_HEADER and (more := opened.read(_START_BYTES)):
@@ -135,7 +144,7 @@ def _layout(file: Path, modified: int, size: int, separator: str) -> tuple[str, 
     return end, {name.replace('"', '""'): name for name in named if '"' in name}
 
 
-def _line_end(file: Path) -> str:
+def line_end(file: Path) -> str:
     """Return the line end: a line feed, or the carriage return alone that old Macintosh programs write."""
     with file.open("rb") as opened:
         start = opened.read(_START_BYTES)

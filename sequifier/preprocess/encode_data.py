@@ -11,6 +11,7 @@ import polars as pl
 from sequifier.artifacts.events import Events, statistics_columns
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.split_file import read_events, write_events
+from sequifier.artifacts.table_form import PLAIN_TABLE, TableForm
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
@@ -48,6 +49,7 @@ class EncodedData:
         formats: formats of text that new rows must have too.
         sequence_columns: features with one value for each sequence.
         time: the columns that are computed from dates.
+        form: how the files of the table are written, and which keys its rows lack.
     """
 
     encoding: Encoding
@@ -59,6 +61,7 @@ class EncodedData:
     formats: StoredFormats = NO_FORMATS
     sequence_columns: tuple[str, ...] = ()
     time: TimeRules = field(default_factory=TimeRules)
+    form: TableForm = PLAIN_TABLE
 
 
 def encode_table(
@@ -124,6 +127,7 @@ def encode_table(
         table.formats,
         sequence_columns,
         time,
+        table.form,
     )
 
 

@@ -75,7 +75,7 @@ def _comparable(table: Table, attributes: SequenceRows, config: PreprocessConfig
         if table.sequence_type == "Int64":
             raise DataError(
                 f"sequences are integers in the events, and text in sequence_table: `{rows[SEQUENCE][0]}`",
-                where=f"{attributes.path}, column `{config.sequence_column}`",
+                where=f"{attributes.path}, column `{config.sequence_name}`",
                 fix="write them alike in both tables",
             )
         rows = rows.with_columns(pl.col(SEQUENCE).cast(pl.String))
@@ -87,7 +87,7 @@ def _comparable(table: Table, attributes: SequenceRows, config: PreprocessConfig
         raise DataError(
             f"sequence_table.as_of is {attributes.moment_type}, but positions are {table.position_type}",
             where=f"{attributes.path}, column `{config.sequence_table.as_of}`",
-            fix=f"write moments as `{config.position_column}` has positions",
+            fix=f"write moments as `{config.position_name}` has positions",
         )
     moments = rows[MOMENT]
     if attributes.moment_type == "Date":
@@ -108,7 +108,7 @@ def _check_sequences(
     if missing.height:
         raise DataError(
             f"sequence_table has no row for {missing.height:,} of {counted.height:,} sequences of the events: first "
-            f"{config.sequence_column}={missing[SEQUENCE][0]}",
+            f"{config.sequence_name}={missing[SEQUENCE][0]}",
             where=str(attributes.path),
             fix="add a row for each sequence, or remove the events of the others",
         )
@@ -116,9 +116,9 @@ def _check_sequences(
     if unknown.height and not may_have_others:
         raise DataError(
             f"sequence_table has {unknown.height:,} of {rows.height:,} rows for sequences without events: first "
-            f"{config.sequence_column}={unknown[SEQUENCE][0]}",
+            f"{config.sequence_name}={unknown[SEQUENCE][0]}",
             where=str(attributes.path),
-            fix=f"remove those rows, or write `{config.sequence_column}` alike in both tables",
+            fix=f"remove those rows, or write `{config.sequence_name}` alike in both tables",
         )
 
 
@@ -131,7 +131,7 @@ def _check_moments(
     if early.height:
         raise DataError(
             f"sequence_table has {early.height:,} of {rows.height:,} rows before the first event of their sequence: "
-            f"first {config.sequence_column}={early[SEQUENCE][0]} {config.sequence_table.as_of}={early[MOMENT][0]}, "
+            f"first {config.sequence_name}={early[SEQUENCE][0]} {config.sequence_table.as_of}={early[MOMENT][0]}, "
             f"whose events begin at {early[POSITION][0]}",
             where=str(attributes.path),
             fix="remove those rows: there is nothing to predict from",

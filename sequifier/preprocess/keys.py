@@ -31,6 +31,12 @@ from sequifier.preprocess.parsed_column import ParsedColumn
 LARGEST_WHOLE = 2**53
 """Largest float that stands for one integer only."""
 
+ONE_SERIES: tuple[pl.Expr, Literal["Int64", "String"]] = pl.lit(1, pl.Int64), "Int64"
+"""sequenceId and its type where the table is a single series."""
+
+IN_ORDER = Position(pl.lit(0, pl.Int64), "Int64")
+"""Positions of rows that are in order; they are numbered once their sequences are whole (`check.prepare`)."""
+
 Files = Mapping[Path, pl.LazyFrame]
 
 
@@ -51,6 +57,8 @@ def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tup
             if fraction:
                 raise _wrong_sequence(column, f"Float64 with fractions (`{fraction}`)", where)
             return values.cast(pl.Int64, strict=False), "Int64"
+        case "boolean" | "date" | "datetime us" | "datetime ns":
+            return values.cast(pl.String), "String"
         case _:
             raise _wrong_sequence(column, str(raw.dtype), str(path))
 

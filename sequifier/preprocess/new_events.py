@@ -4,6 +4,7 @@ They are read, typed, sorted and checked as in `preprocess`, and not split.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -12,6 +13,7 @@ import polars as pl
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.table_form import TableForm
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import CHAR, FillNull, RawFormat, TypeName
 from sequifier.config.sequence_table import SequenceTable
@@ -77,12 +79,15 @@ def encode_new_events(
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)
         return
-    time, position_column = file.time.only(columns).of_new_events, file.data["position_column"]
+    time, form = file.time.only(columns).of_new_events, file.reading.table
+    sequence_column, position_column = file.data["sequence_column"], file.data["position_column"]
     config = PreprocessConfig(
         data_path=str(path.resolve()),
-        read_format=_format(path),
-        sequence_column=file.data["sequence_column"],
-        position_column=position_column,
+        read_format=_format(path, form),
+        column_names=form.column_names,
+        sequence_column=sequence_column if form.has_sequences else None,
+        position_column=position_column if form.has_positions else None,
+        repeated_positions=form.repeated_positions,
         project_root=project_root,
         sequence_table=sequence_table,
         split_method="between_sequence",  # allows as_of; nothing is split
@@ -91,6 +96,11 @@ def encode_new_events(
         metadata_config_path="the model",  # stands for the schema
     )
     source = find_source(config)
+    source = replace(
+        source,
+        keys=source.keys or tuple(column for column in columns if column not in time.derived),
+        form=form.model_copy(update={"lists_items": source.format == "item_lists"}),
+    )
     declared: dict[str, TypeName] = {column: name for column, name in types.items() if column not in time.derived}
     try:
         known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates, file.time.date_formats)
@@ -102,7 +112,7 @@ def encode_new_events(
             table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
             if attributes is not None:
                 table = with_sequence_table(table, attributes, config, may_have_others=True)
-            problems = Problems(config.sequence_column, config.position_column, config.time_zone)
+            problems = Problems(sequence_column, position_column, config.time_zone)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 end_event = [column for column in file.end_ids if column in types]
                 part = prepare(
@@ -114,6 +124,7 @@ def encode_new_events(
                     table.time,
                     end_event,
                     file.sequence_columns,
+                    form,
                 )
                 _raise_any(problems, source.path, fills)
                 check_sequence_columns([part], of_sequences, config)
@@ -153,7 +164,7 @@ def _open(
     try:
         return open_table(source, config, types, list(types), sample_rows=None, known=known)
     except DataError as error:
-        if source.format == "csv" and not any(_has_rows(file) for file in source.files):
+        if source.format == "csv" and not any(_has_rows(source.stored(file)) for file in source.files):
             raise DataError("there are no rows", where=str(source.path), fix="check data_path") from error
         if "did you mean" in error.fix or any(what in error.what for what in ("header", "time_features", "local time")):
             raise
@@ -169,9 +180,9 @@ def _has_rows(csv: Path) -> bool:
         return bool(file.read(1))
 
 
-def _format(path: Path) -> RawFormat:
+def _format(path: Path, form: TableForm) -> RawFormat:
     files = [path] if path.is_file() else list(path.rglob("*"))
-    return format_of_files(files) or "csv"
+    return format_of_files(files) or ("item_lists" if form.lists_items else "csv")
 
 
 def _raise_any(problems: Problems, path: Path, fills: Mapping[str, FillNull]) -> None:

@@ -101,14 +101,14 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
     if n_rows == 0:
         raise DataError("there are no rows", where=str(table.source.path), fix="check data_path")
     for key, column, count in (
-        (SEQUENCE, config.sequence_column, no_sequence),
-        (POSITION, config.position_column, no_position),
+        (SEQUENCE, config.sequence_name, no_sequence),
+        (POSITION, config.position_name, no_position),
     ):
         if count:
+            if table.is_sample:
+                raise NeedsAllValues  # they may have another format than the first one, or be of empty rows
             what = "missing"
             if key == POSITION and table.position_is_text:
-                if table.is_sample:
-                    raise NeedsAllValues  # they may have another format than the first one
                 kind = "64-bit integer" if table.position_type == "Int64" else "date"
                 what = f"not a {kind}" if count == 1 else f"not {kind}s"
             raise DataError(

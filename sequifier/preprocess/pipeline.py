@@ -86,7 +86,7 @@ def _stored_metadata(config: PreprocessConfig, output: Path) -> Metadata | None:
             fix="give the new data file another name",
         )
     for column in config.selected_columns or ():
-        if column not in (*stored.columns, config.sequence_column, config.position_column):
+        if column not in (*stored.columns, config.sequence_name, config.position_name):
             raise DataError(
                 f"selected_columns names `{column}`, which is not in the metadata",
                 where=str(path),
@@ -139,7 +139,7 @@ def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
         "transforms": transforms,
         "sequence_columns": [column for column in stored.sequence_columns if column in columns] or None,
         "end_event": end_event,
-        **time_fields(of_time, config.position_column),
+        **time_fields(of_time, config.position_name),
     }
     as_stored = config.model_copy(update=changes)
     ours, theirs = time_rules(config), time_rules(as_stored)

@@ -26,7 +26,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
         DataError: lists all values that cannot be encoded.
         RunError: the disk is full.
     """
-    problems = Problems(config.sequence_column, config.position_column, config.time_zone)
+    problems = Problems(config.sequence_name, config.position_name, config.time_zone)
     parts: list[Part] = []
     prepared = _Prepared(folder, has_start=config.has_start)
     for number, rows in enumerate(remaining_parts(table, config, folder, memory_bytes, is_done=prepared.has)):
@@ -42,6 +42,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
             table.time,
             config.end_event,
             table.of_sequences,
+            table.form,
         )
         if table.decoded_bytes > memory_bytes:
             prepared.write(number, part, is_good=not problems.any)

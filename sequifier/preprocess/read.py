@@ -12,10 +12,12 @@ from typing import Literal
 import polars as pl
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.artifacts.table_form import TableForm
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import Transform, TypeName
 from sequifier.errors import DataError, did_you_mean
+from sequifier.percent import counted
 from sequifier.preprocess import column_types, keys
 from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schema, StoredFormats, agree, file_schema
 from sequifier.preprocess.column_counts import row_text
@@ -54,6 +56,7 @@ class Table:
         time: the columns that are computed from dates.
         transforms: feature -> its transform, where it has one.
         of_sequences: columns that have one value in all rows of a sequence.
+        form: how the files are written, and which keys the rows lack.
     """
 
     source: Source
@@ -72,14 +75,17 @@ class Table:
     is_sample: bool
     time: TimeRules
     transforms: dict[str, Transform]
+    form: TableForm
     of_sequences: tuple[str, ...] = ()
 
     def first_without(self, column: str) -> str:
         """Return file, row and value of the first row without a valid sequenceId or itemPosition."""
         for path, rows in zip(self.source.files, self.raw_files, strict=True):
             usable = self.position if column == POSITION else self.sequence
-            bad = rows.select(raw=pl.col(column), usable=usable).with_row_index("row", offset=1)
-            first = bad.filter(pl.col("usable").is_null()).head(1).collect()
+            bad = rows.select(raw=pl.col(column), usable=usable, is_empty=_is_empty(rows)).with_row_index(
+                "row", offset=1
+            )
+            first = bad.filter(pl.col("usable").is_null() & pl.col("is_empty").not_()).head(1).collect()
             if first.height:
                 value = first["raw"].item()
                 shown = "empty" if value is None else f"`{value}`"
@@ -102,7 +108,7 @@ def open_table(
 
     Args:
         source: the files.
-        config: sequence_column, position_column, split_column, time_features, time_zone, max_rows.
+        config: sequence_column, position_column, repeated_positions, split_column, time_features, time_zone, max_rows.
         declared: feature -> kind or type, where the values do not decide.
         selected: features in stored order; None: all.
         sample_rows: number of rows of a CSV file from which types are guessed; None: all rows.
@@ -116,7 +122,8 @@ def open_table(
     is_sample = sample_rows is not None
     schemas = [schema_of(source, file, sample_rows=sample_rows) for file in source.files]
     sequence_column, position_column = config.sequence_column, config.position_column
-    names = {sequence_column: SEQUENCE, position_column: POSITION}
+    keys_of = {SEQUENCE: sequence_column, POSITION: position_column}
+    names = {column: key for key, column in keys_of.items() if column is not None}
     for file, schema in zip(source.files, schemas, strict=True):
         check_is_raw(file, schema)
     features, notes = _features(source, schemas, config, selected)
@@ -134,7 +141,7 @@ def open_table(
         schemas,
         [*names, *features, *not_features],
         is_sample=is_sample,
-        keys=tuple(names),
+        keys=(sequence_column or "", position_column or ""),
         declared={**declared, **dict.fromkeys([name for name in not_features if name not in observed], "String")},
         known=known,
     )
@@ -151,10 +158,13 @@ def open_table(
         )
         for column in features
     }
-    sequence, sequence_type = keys.sequence(sequence_column, raw[sequence_column], by_path, path=source.path)
+    sequence, sequence_type = keys.ONE_SERIES
+    if sequence_column is not None:
+        sequence, sequence_type = keys.sequence(sequence_column, raw[sequence_column], by_path, path=source.path)
     aware = {
         column: rules.time_zone is not None and is_aware(column, schemas, path=source.path)
         for column in (position_column, *rules.date_columns)
+        if column is not None
     }
     position, dates = _positions_and_dates(config, rules, raw, aware, by_path, source.path, known, is_sample=is_sample)
     typed = [
@@ -173,7 +183,11 @@ def open_table(
     ]
     if config.observation is not None:
         typed += observed_positions(config.observation, raw, position, by_path, rules.time_zone, is_sample=is_sample)
-    pieces = tuple(file.select(typed) for file in raw_files)
+    pieces, n_empty = raw_files, 0
+    if TABLE_FORMATS[source.format].is_text and not is_sample:
+        n_empty = sum(int(rows.select(_is_empty(rows).sum()).collect(engine="streaming").item()) for rows in raw_files)
+        pieces = tuple(rows.filter(_is_empty(rows).not_()) for rows in raw_files) if n_empty else raw_files
+    pieces = tuple(rows.select(typed) for rows in pieces)
     rows = pl.concat(pieces)
     if config.max_rows is not None:
         rows = rows.head(config.max_rows)
@@ -189,9 +203,10 @@ def open_table(
         raw_files=raw_files,
         sequence=sequence,
         position=position.value,
-        position_is_text=column_types.raw_kind(read_as[position_column]) == "text",
+        position_is_text=position_column is not None and column_types.raw_kind(read_as[position_column]) == "text",
         notes=(
             *notes,
+            *([f"{counted(n_empty, 'empty row')} left out"] if n_empty else []),
             *(found.note for found in (position, *dates.values()) if found.note),
             *(found.note for found in raw.values() if found.note),
         ),
@@ -203,8 +218,20 @@ def open_table(
         is_sample=is_sample,
         time=rules.model_copy(update={"positions_are": "numbers"}) if position.type == "Float64" else rules,
         transforms=transforms_of(rules, config),
+        form=source.form.model_copy(
+            update={
+                "has_sequences": sequence_column is not None,
+                "has_positions": position_column is not None,
+                "repeated_positions": config.repeated_positions,
+            }
+        ),
         of_sequences=tuple(config.sequence_columns or ()),
     )
+
+
+def _is_empty(rows: pl.LazyFrame) -> pl.Expr:
+    """Whether a row has no value, in any of the columns that are read."""
+    return pl.all_horizontal(pl.col(*rows.collect_schema()).is_null())
 
 
 def _positions_and_dates(
@@ -233,18 +260,19 @@ def _positions_and_dates(
     Raises:
         NeedsAllValues, DataError: as `open_table`.
     """
-    column = config.position_column
-    position = keys.position(
-        column,
-        raw[column],
-        files,
-        path=path,
-        is_sample=is_sample,
-        known=known.dates,
-        zone=rules.time_zone,
-        is_aware=aware[column],
-        are_times=are_times(rules, is_integer=column_types.raw_kind(raw[column].dtype) == "integer"),
-    )
+    column, position = config.position_column, keys.IN_ORDER
+    if column is not None:
+        position = keys.position(
+            column,
+            raw[column],
+            files,
+            path=path,
+            is_sample=is_sample,
+            known=known.dates,
+            zone=rules.time_zone,
+            is_aware=aware[column],
+            are_times=are_times(rules, is_integer=column_types.raw_kind(raw[column].dtype) == "integer"),
+        )
     check_dates(rules, position.type, config)
     dates = {
         column: date_column(
@@ -267,7 +295,7 @@ def _check_offsets(
     rules: TimeRules, raw: Mapping[str, ParsedColumn], config: PreprocessConfig, files: Mapping[Path, pl.LazyFrame]
 ) -> None:
     """Raise DataError where dates of text, whose local calendar is needed, have several offsets from UTC."""
-    shown = {POSITION: config.position_column}
+    shown = {POSITION: config.position_name}
     of_calendar = {column.date_column for column in rules.derived.values() if not column.is_span}
     texts = [
         (name, shown.get(name, name))
@@ -312,7 +340,8 @@ def _features(
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return the feature columns in stored order, and notes for the user."""
     notes = []
-    key_columns = (config.sequence_column, config.position_column)
+    fields = {config.sequence_column: "sequence_column", config.position_column: "position_column"}
+    key_columns = {column: field for column, field in fields.items() if column is not None}
     if selected is None:
         features = [column for column in schemas[0] if column not in (*key_columns, *_not_features(config))]
         if "" in features:
@@ -330,7 +359,7 @@ def _features(
     if config.selected_columns is not None:
         named_in = "selected_columns"
     for file, schema in zip(source.files, schemas, strict=True):
-        for column, where in [(key_columns[0], "sequence_column"), (key_columns[1], "position_column")]:
+        for column, where in key_columns.items():
             require_column(file, schema, column, where)
         for column in _not_features(config):
             observed = config.observation.columns if config.observation else []
@@ -393,7 +422,8 @@ def require_column(file: Path, schema: Schema, column: str, named_in: str) -> No
 def scan_raw(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Return the columns of one file with the agreed types and otherwise unchanged."""
     if TABLE_FORMATS[source.format].is_text:
-        return scan_csv(file, types={c: t for c, t in raw_types.items() if t != pl.Null()}).select(*raw_types)
+        types = {column: dtype for column, dtype in raw_types.items() if dtype != pl.Null()}
+        return scan_csv(source.stored(file), types=types).select(*raw_types)
     rows = source.scan(file)
     schema = rows.collect_schema()
     return rows.select(_plain(column, schema[column], dtype) for column, dtype in raw_types.items())
@@ -412,5 +442,5 @@ def _decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_row
         scans = [source.scan(file) for file in source.files]
         rows = sum(int(scan.select(pl.len()).collect().item()) for scan in scans)
         return per_row * min(rows, max_rows or rows)
-    in_files = 2 * sum(file.stat().st_size for file in source.files)
+    in_files = 2 * sum(source.stored(file).stat().st_size for file in source.files)
     return in_files if max_rows is None else min(in_files, per_row * max_rows)

@@ -26,7 +26,7 @@ def check_sequence_columns(parts: Iterable[Part], columns: Sequence[str], config
             for row in part.changes(values)[:1].tolist():
                 raise DataError(
                     f"column `{values.name}` (sequence_columns) changes within a sequence: "
-                    f"{config.sequence_column}={part.sequence_of(row)} has {_shown(values, row - 1)}, then "
+                    f"{config.sequence_name}={part.sequence_of(row)} has {_shown(values, row - 1)}, then "
                     f"{_shown(values, row)}",
                     where=part.place(row, config),
                     fix="write the same value in all rows of a sequence, or leave the column out of sequence_columns",

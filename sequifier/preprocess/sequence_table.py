@@ -101,7 +101,7 @@ def _read(
     as_of = config.sequence_table.as_of
     schema = schema_of(source, path, sample_rows=None)
     check_is_raw(path, schema)
-    names = {config.sequence_column: SEQUENCE} | ({} if as_of is None else {as_of: POSITION})
+    names = {config.sequence_name: SEQUENCE} | ({} if as_of is None else {as_of: POSITION})
     for column, field in zip(names, ("sequence_column", "sequence_table.as_of"), strict=False):
         require_column(path, schema, column, field)
     split = [column for column in schema if column == config.split_column]
@@ -111,7 +111,7 @@ def _read(
         [schema],
         [*names, *columns, *split],
         is_sample=False,
-        keys=(config.sequence_column, as_of or ""),
+        keys=(config.sequence_name, as_of or ""),
         declared={**declared, **dict.fromkeys(split, "String")},
         known=known,
     )
@@ -122,7 +122,7 @@ def _read(
     }
     rows = scan_raw(source, path, {column: found.read_as for column, found in raw.items()}).rename(names)
     files = {path: rows}
-    sequence, sequence_type = keys.sequence(config.sequence_column, raw[config.sequence_column], files, path=path)
+    sequence, sequence_type = keys.sequence(config.sequence_name, raw[config.sequence_name], files, path=path)
     moment = None
     if as_of is not None:
         zone = config.time_zone
@@ -186,7 +186,7 @@ def _check_keys(found: SequenceRows, config: PreprocessConfig) -> None:
     """Raise DataError where a row has no sequence or no moment, or where two rows have the same ones."""
     assert config.sequence_table is not None
     as_of, rows = config.sequence_table.as_of, found.rows
-    named = {SEQUENCE: config.sequence_column} | ({} if as_of is None else {MOMENT: as_of})
+    named = {SEQUENCE: config.sequence_name} | ({} if as_of is None else {MOMENT: as_of})
     for key, column in named.items():
         is_missing = rows[key].is_null()
         if is_missing.any():

@@ -9,14 +9,16 @@ import polars as pl
 
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
+from sequifier.artifacts.table_form import PLAIN_TABLE, TableForm
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import RawFormat
 from sequifier.errors import DataError
+from sequifier.preprocess.plain_csv import form_of, unpack, write_plain
 from sequifier.preprocess.table_formats import TABLE_FORMATS, ending
 
 _SUFFIXES: dict[RawFormat, tuple[str, ...]] = {name: found.suffixes for name, found in TABLE_FORMATS.items()}
-_SUFFIXES["text"] = (".txt",)
+_SUFFIXES["text"] = _SUFFIXES["item_lists"] = (".txt",)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Source:
         files: the files, sorted.
         format: their format.
         left_out: files of the folder with another format.
-        converted: file -> Parquet file with its rows, for formats that polars cannot read.
+        keys: the key columns, by which the form of a CSV file is found; None: they are not known yet.
+        form: the form of the table, as far as it is known; of the first file once the source is readable.
+        converted: file -> file with its rows that polars can read.
         notes: notes for the user on the conversion.
     """
 
@@ -36,6 +40,8 @@ class Source:
     files: tuple[Path, ...]
     format: RawFormat
     left_out: tuple[Path, ...] = ()
+    keys: tuple[str, ...] | None = None
+    form: TableForm = PLAIN_TABLE
     converted: Mapping[Path, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -46,7 +52,11 @@ class Source:
 
     def scan(self, file: Path) -> pl.LazyFrame:
         """Return the rows of a file as stored."""
-        return TABLE_FORMATS[self.format].scan(self.converted.get(file, file))
+        return TABLE_FORMATS[self.format].scan(self.stored(file))
+
+    def stored(self, file: Path) -> Path:
+        """Return the file that has the rows of a file in a form that polars can read."""
+        return self.converted.get(file, file)
 
     def readable(self, folder: Path) -> "Source":
         """Return the source with files that polars can read, and write these into a folder where it cannot.
@@ -57,7 +67,11 @@ class Source:
             DataError: a file is damaged, or of another format.
             RunError: the folder cannot be written to.
         """
-        convert = TABLE_FORMATS[self.format].convert if self.format in TABLE_FORMATS else None
+        if self.format not in TABLE_FORMATS:
+            return self
+        if TABLE_FORMATS[self.format].is_text:
+            return self._as_plain_csv(folder)
+        convert = TABLE_FORMATS[self.format].convert
         if convert is None:
             return self
         converted: dict[Path, Path] = {}
@@ -68,6 +82,22 @@ class Source:
                 with atomic_path(converted[file]) as temporary:
                     notes += convert(file, temporary)
         return replace(self, converted=converted, notes=tuple(notes))
+
+    def _as_plain_csv(self, folder: Path) -> "Source":
+        converted: dict[Path, Path] = {}
+        forms: list[TableForm] = []
+        for number, file in enumerate(self.files):
+            unpacked = file
+            if file.suffix.lower() == ".gz":
+                converted[file] = unpacked = folder / f"unpacked-{number:06}.csv"
+                if not unpacked.exists():
+                    unpack(file, unpacked)
+            forms.append(form_of(unpacked, self.keys, self.form))
+            if forms[-1] != PLAIN_TABLE:
+                converted[file] = folder / f"converted-{number:06}.csv"
+                if not converted[file].exists():
+                    write_plain(unpacked, forms[-1], converted[file])
+        return replace(self, form=forms[0], converted=converted)
 
 
 def table_path(config: PreprocessConfig) -> Path:
@@ -134,7 +164,7 @@ def find_source(config: PreprocessConfig) -> Source:
                 where=f"data_path: {config.data_path}",
                 fix=f"set read_format: {other}",
             )
-        return Source(path, (path,), format)
+        return Source(path, (path,), format, keys=_keys(config), form=_form(config))
     everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
     files = tuple(item for item in everything if ending(item) in _SUFFIXES[format])
     if not files and format == "text":
@@ -146,4 +176,15 @@ def find_source(config: PreprocessConfig) -> Source:
             where=str(path),
             fix=f"the folder has {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
         )
-    return Source(path, files, format, tuple(sorted(set(everything) - set(files))))
+    left_out = tuple(sorted(set(everything) - set(files)))
+    return Source(path, files, format, left_out, keys=_keys(config), form=_form(config))
+
+
+def _keys(config: PreprocessConfig) -> tuple[str, ...]:
+    """Return the columns that the table must have: its keys, or without keys the features that the config names."""
+    keys = tuple(column for column in (config.sequence_column, config.position_column) if column is not None)
+    return keys or tuple(config.selected_columns or ())
+
+
+def _form(config: PreprocessConfig) -> TableForm:
+    return TableForm(column_names=config.column_names, lists_items=config.read_format == "item_lists")

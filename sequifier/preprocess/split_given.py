@@ -53,7 +53,7 @@ def given_splits(parts: Sequence[Part], config: PreprocessConfig) -> NDArray[np.
 def _check_one_each(part: Part, names: pl.Series, config: PreprocessConfig) -> None:
     for row in part.changes(names)[:1].tolist():
         raise DataError(
-            f"{config.sequence_column}={part.sequence_of(row)} is `{names[row - 1]}` and `{names[row]}` in column "
+            f"{config.sequence_name}={part.sequence_of(row)} is `{names[row - 1]}` and `{names[row]}` in column "
             f"`{config.split_column}`: a sequence has one split",
             where=part.place(row, config),
             fix="write the same value in all its rows, or split it with split_method: cutoff",

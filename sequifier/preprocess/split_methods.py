@@ -123,7 +123,7 @@ def _start_order(table: Table, parts: Sequence[Part], config: PreprocessConfig) 
     starts, _ = starts_and_ends(parts)
     if len(starts) > 1 and (starts == starts[0]).all():
         raise DataError(
-            f"split_order by_start: all {len(starts):,} sequences start at {config.position_column}="
+            f"split_order by_start: all {len(starts):,} sequences start at {config.position_name}="
             f"{shown(starts[0].item(), table.position_type)}",
             where="split_order",
             fix="use a position_column with times that are the same for all sequences, or split_order: random or file",

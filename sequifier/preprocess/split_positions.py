@@ -58,7 +58,7 @@ def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates
             kinds = {"Int64": "an integer", "Float64": "a number", "Date": "a date"}
             kind = kinds.get(position_type, "a date or time")
             raise DataError(
-                f"split_at has {value!r}, but positions are {position_type}: `{config.position_column}` needs {kind}",
+                f"split_at has {value!r}, but positions are {position_type}: `{config.position_name}` needs {kind}",
                 where=f"split_at[{number}]",
                 fix=f"write {kind}" if position_type in NUMBERS else "write a date like 2013-01-31",
             )

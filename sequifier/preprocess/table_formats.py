@@ -25,17 +25,17 @@ class KnownColumns:
 
     Attributes:
         sequence: the column that names the sequence of an event.
-        order: the column that orders the events of a sequence.
+        order: the column that orders the events of a sequence; None: they are in order in the file.
         target: the column that is predicted by default.
         why: their meaning, in words.
-        of_sequences: prefix of the columns that belong to the whole sequence.
+        of_sequences: prefix of the columns that belong to the whole sequence; empty: none do.
     """
 
     sequence: str
-    order: str
+    order: str | None
     target: str
     why: str
-    of_sequences: str
+    of_sequences: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TableFormat:
         begins_with: the first bytes of every file; empty: its files are recognised by their endings.
         is_text: whether values are stored as text, so that the types of columns follow from the values.
         convert: for files that polars cannot read: (file, Parquet file to write) -> notes for the user. `scan` reads
-            the Parquet file.
+            the Parquet file. (Text in other forms than plain CSV: `plain_csv.py`.)
         known: the columns with a fixed meaning, where the format has them.
     """
 
@@ -61,7 +61,7 @@ class TableFormat:
 
 
 TABLE_FORMATS: dict[RawFormat, TableFormat] = {
-    "csv": TableFormat((".csv",), scan_csv, is_text=True),
+    "csv": TableFormat((".csv", ".csv.gz", ".tsv", ".tsv.gz"), scan_csv, is_text=True),
     "parquet": TableFormat((".parquet", ".pq"), _scan_parquet, begins_with=b"PAR1"),
     "xes": TableFormat(
         (".xes", ".xes.gz"),
@@ -75,6 +75,8 @@ TABLE_FORMATS: dict[RawFormat, TableFormat] = {
             TRACE_PREFIX,
         ),
     ),
+    # Their endings say nothing: a config or a model names this format.
+    "item_lists": TableFormat((), scan_csv, is_text=True),
 }
 
 

@@ -25,7 +25,7 @@ def time_rules(config: PreprocessConfig) -> TimeRules:
     features = config.time_features
     if not isinstance(features, dict):
         features = {POSITION: features} if features else {}
-    named = {POSITION if column == config.position_column else column: some for column, some in features.items()}
+    named = {POSITION if column == config.position_name else column: some for column, some in features.items()}
     return TimeRules(
         time_features=named,
         time_zone=config.time_zone,
@@ -86,7 +86,7 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
         if needs != "until" and not of_calendar:
             fix += "; if the integers are times, set time_unit: none, or another unit that they are in"
         raise DataError(
-            f"time_features: {what}, but the positions (`{config.position_column}`) are {kind}",
+            f"time_features: {what}, but the positions (`{config.position_name}`) are {kind}",
             where="time_features",
             fix=fix,
         )
@@ -101,7 +101,7 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
     if rules.time_zone is not None and (has_no_dates or position_type == "Date"):
         kind = kind if is_number else "dates without a time of day"
         raise DataError(
-            f"time_zone is {rules.time_zone}, but the positions (`{config.position_column}`) are {kind}",
+            f"time_zone is {rules.time_zone}, but the positions (`{config.position_name}`) are {kind}",
             where="time_zone",
             fix="leave it out, or set position_column to a column of datetimes",
         )

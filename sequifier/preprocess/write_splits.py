@@ -77,8 +77,8 @@ def metadata_of(
         sequifier=SequifierMetadata(
             columns=list(encoding.columns),
             sequence_columns=list(data.sequence_columns),
-            sequence_column=config.sequence_column,
-            position_column=config.position_column,
+            sequence_column=config.sequence_name,
+            position_column=config.position_name,
             sequence_type=data.sequence_type,
             position_type=data.position_type,
             seq_length=config.seq_length,
@@ -109,6 +109,7 @@ def metadata_of(
                 dates=data.formats.dates,
                 transforms=transforms,
                 by_sequence=list(encoding.by_sequence),
+                table=data.form,
             ),
             time_features=data.time.time_features,
             time_zone=data.time.time_zone,

@@ -31,6 +31,7 @@ class Findings:
         inspected: each column with an expression for its values.
         rows: the rows with the types of their values, without empty ones.
         n_empty: number of rows without any value.
+        n_identical: number of rows that are identical to an earlier one, where positions repeat.
         facts: statistics of each column.
         keys: the sequence and the order column.
         choices: the use of each other column.
@@ -50,6 +51,7 @@ class Findings:
     inspected: dict[str, InspectedColumn]
     rows: "pl.LazyFrame"
     n_empty: int
+    n_identical: int
     facts: dict[str, Facts]
     keys: Keys
     choices: Sequence[Choice]
@@ -123,6 +125,38 @@ class Findings:
         if self.keys.sequence is None:
             return f"{self.n_rows:,} events: the table is one series"
         return self.keys.lengths.text
+
+    @property
+    def form(self) -> list[str]:
+        """How the table is written, and which keys it lacks, where `preprocess` has to know it."""
+        form, lengths, order = self.table.form, self.keys.lengths, self.keys.order
+        lines = []
+        if form.separator != ",":
+            shown = {"\t": "tabs", " ": "spaces"}.get(form.separator, f"`{form.separator}`")
+            lines.append(f"its columns are separated by {shown}")
+        if form.has_spaces:
+            lines.append("spaces around the names of its columns and around values are no part of them")
+        if form.column_names is not None:
+            lines.append(f"it has no header; its columns are called {', '.join(form.column_names)}")
+        if self.n_empty:
+            are = "is" if self.n_empty == 1 else "are"
+            lines.append(f"{counted(self.n_empty, 'empty row')} {are} left out")
+        if self.keys.sequence is None:
+            lines.append("it is a single series, whose sequenceId is 1")
+        if order is None:
+            lines.append("its rows are in order, and are numbered from 0 in each sequence")
+        if lengths.n_repeated:
+            lines.append(
+                f"{lengths.n_repeated:,} of {self.n_rows:,} rows have the `{order}` of another row of their sequence"
+                + (f" ({lengths.example})" if lengths.example else "")
+                + "; they keep the order of the table"
+            )
+        if self.n_identical:
+            lines.append(
+                f"{self.n_identical:,} rows are identical to another one in every column; if they are duplicates, "
+                "remove them and make the project again"
+            )
+        return lines
 
     @property
     def formats(self) -> list[str]:

@@ -1,7 +1,6 @@
 """`sequifier make --data`: inspect the user's table, and propose configs that fit it.
 
-The table stays where it is. A Parquet copy is written into the project only where `preprocess` could not read the table
-itself: with another separator, without a sequence column, or with repeated positions. The changes are reported.
+The table stays where it is: `preprocess` reads it as it is.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from sequifier.project.column_choice import Choice, choose, without_rare
 from sequifier.project.column_facts import column_facts, typed
 from sequifier.project.findings import Findings
 from sequifier.project.inspect_columns import inspect_columns
-from sequifier.project.keys import Keys, find_keys, find_targets, with_known
+from sequifier.project.keys import find_keys, find_targets, with_known
 from sequifier.project.metric_choice import choose_metric
 from sequifier.project.pilot import measure
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
@@ -29,7 +28,6 @@ from sequifier.project.split_choice import (
     split_in_time,
 )
 from sequifier.project.table_configs import table_configs, train_values
-from sequifier.project.table_copy import TableCopy, table_copy
 from sequifier.project.table_summary import summary
 from sequifier.project.time_choice import choose_time_features
 from sequifier.project.whole_sequences import find_whole_sequences
@@ -45,48 +43,42 @@ class Proposal:
     Attributes:
         configs: file name -> text, not yet annotated.
         lines: the summary for the user.
-        table: the table.
-        copy: the changed table.
-        copy_path: path of the copy below the project; empty where the table is used as it is.
     """
 
     configs: dict[str, str]
     lines: tuple[str, ...]
-    table: RawTable
-    copy: TableCopy
-    copy_path: str
-
-    def write_copy(self, project: Path) -> None:
-        """Write the changed table into the project."""
-        self.copy.write(project / self.copy_path, self.table)
 
 
 def propose(
-    data: Path, *, sequence: str, order: str, targets: Sequence[str], name: str, project: Path, folder: Path
+    data: Path,
+    *,
+    columns: Sequence[str],
+    sequence: str,
+    order: str,
+    targets: Sequence[str],
+    name: str,
+    project: Path,
+    folder: Path,
 ) -> Proposal:
     """Inspect a table and fill in the configs of a project.
 
     Args:
         data: a CSV, Parquet or XES file, or a folder of them.
+        columns: names of the columns of CSV files without a header.
         sequence: the sequence column; empty: guess; the string `None`: the table is a single series.
-        order: the order column; empty: guess.
+        order: the order column; empty: guess; the string `None`: the rows are in order.
         targets: the columns to predict; empty: guess.
         name: name of the project.
         project: its folder, which need not exist yet.
-        folder: an empty folder for temporary files, which must remain while the proposal is used.
+        folder: an empty folder for temporary files.
 
     Raises:
         DataError: the table cannot be used, or a column must be named.
     """
-    from sequifier.preprocess.source import named_after
-
-    found = _findings(open_raw(data, folder), (sequence, order), targets)
+    found = _findings(open_raw(data, folder, columns), (sequence, order), targets)
     pilot = measure(train_values(found), found.classes, found.keys.lengths.counts, found.seq_length)
     found = replace(found, pilot=pilot)
-    copy = table_copy(found)
-    copy_path = f"data/{named_after(found.table.path)}.parquet"
-    configs = table_configs(found, copy, copy_path, name=name, project=project)
-    return Proposal(configs, tuple(summary(found, copy)), found.table, copy, "" if copy.rows is None else copy_path)
+    return Proposal(table_configs(found, name=name, project=project), tuple(summary(found)))
 
 
 def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Sequence[str]) -> Findings:
@@ -98,6 +90,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     if not next(iter(facts.values())).n_rows:
         raise DataError("the table has no rows", where=str(table.path), fix="give a table with one row for each event")
     keys = find_keys(table, rows, facts, inspected, given_keys)
+    n_rows = next(iter(facts.values())).n_rows
     features = [column for column in facts if column not in (keys.sequence, keys.order)]
     as_inputs = {column: choose(column, facts[column], inspected[column], is_target=False) for column in features}
     usable = [column for column, choice in as_inputs.items() if choice.use != "left out"]
@@ -116,14 +109,14 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"
     used = [choice.column for choice in choices if choice.use != "left out"]
     certain = [*targets, *table.attributes]
-    whole = find_whole_sequences(rows, keys.sequence, used, certain, facts[keys.order].n_rows)
+    whole = find_whole_sequences(rows, keys.sequence, used, certain, n_rows)
     split = choose_split(
         counts,
         n_items=of_targets[0].n_categories if is_only_category else 0,
         has_labels=any(target in whole.columns for target in targets),
     )
-    if split.method == "between_sequence" and inspected[keys.order].kind in ("date", "datetime"):
-        split = _in_time(split, rows, keys)
+    if split.method == "between_sequence" and keys.order and inspected[keys.order].kind in ("date", "datetime"):
+        split = _in_time(split, rows, keys.sequence, keys.order)
     seq_length = choose_seq_length(counts, split)
     stride = choose_stride(counts, seq_length, split)
     sizes = choose_sizes(counts, seq_length, stride, split, classes_of_loss(of_targets))
@@ -132,6 +125,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         inspected=inspected,
         rows=rows,
         n_empty=n_empty,
+        n_identical=_n_identical(rows, n_rows) if keys.lengths.n_repeated else 0,
         facts=facts,
         keys=keys,
         choices=choices,
@@ -147,18 +141,26 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     )
 
 
-def _in_time(split: SplitChoice, rows: "pl.LazyFrame", keys: Keys) -> SplitChoice:
+def _in_time(split: SplitChoice, rows: "pl.LazyFrame", sequence: str | None, order: str) -> SplitChoice:
     import polars as pl
 
-    if keys.sequence is None or keys.lengths.n_repeated:  # the copy of such a table has no dates as positions
+    if sequence is None:
         return split
     position = pl.col("position").to_physical().cast(pl.Int64)
     spans = (
-        rows.select(sequence=pl.col(keys.sequence), position=pl.col(keys.order))
+        rows.select(sequence=pl.col(sequence), position=pl.col(order))
         .group_by("sequence")
         .agg(start=position.min(), end=position.max(), n=pl.len().cast(pl.Int64))
     )
     return split_in_time(split, spans.collect(engine="streaming"))
+
+
+def _n_identical(rows: "pl.LazyFrame", n_rows: int) -> int:
+    """Return the number of rows that are identical to an earlier one, by their hashes."""
+    import polars as pl
+
+    distinct = rows.select(pl.struct(pl.all()).hash(0).n_unique()).collect(engine="streaming").item()
+    return n_rows - int(distinct)
 
 
 def _without_empty_rows(table: RawTable) -> "tuple[pl.LazyFrame, int]":
@@ -166,7 +168,7 @@ def _without_empty_rows(table: RawTable) -> "tuple[pl.LazyFrame, int]":
     import polars as pl
 
     rows, n_empty = table.rows, 0
-    if table.format == "csv":
+    if table.is_text:
         is_empty = pl.all_horizontal(pl.all().is_null())
         try:
             n_empty = int(rows.select(is_empty.sum()).collect(engine="streaming").item())

@@ -73,7 +73,7 @@ def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, Inspecte
     dates = {column: decide_dates(found) for column, found in count_columns(table.rows, dated, date_counts).items()}
     inspected = {}
     for column in columns:
-        text = stripped(pl.col(column)) if table.is_spaced else pl.col(column)
+        text = pl.col(column)
         if column in dates:
             inspected[column] = _dates(table, column, dates[column]) or InspectedColumn("text", text)
         elif not table.is_text:

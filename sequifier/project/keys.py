@@ -16,8 +16,8 @@ from sequifier.project.raw_table import RawTable
 if TYPE_CHECKING:
     import polars as pl
 
-ONE_SERIES = "None"
-"""`--sequence None`: the table is a single series."""
+NO_COLUMN = "None"
+"""`--sequence None`: the table is a single series. `--order None`: its rows are in order."""
 
 SEQUENCE_NAMES = (
     *("sequenceid", "sequence", "series", "seriesid", "session", "sessionid", "user", "userid", "customer"),
@@ -74,13 +74,13 @@ class Keys:
 
     Attributes:
         sequence: the sequence column; None for a table that is a single series.
-        order: the order column.
+        order: the order column; None where the rows of each sequence are in order in the table.
         lengths: lengths of the sequences.
         notes: the guesses, for the user.
     """
 
     sequence: str | None
-    order: str
+    order: str | None
     lengths: Lengths
     notes: tuple[str, ...]
 
@@ -93,17 +93,18 @@ def with_known(
     if known is None:
         return keys, targets, ()
     sequence, order = keys
+    known_order = NO_COLUMN if known.order is None else known.order
     chosen = [
         f"{flag} {column}"
         for flag, given, column in (
             ("--sequence", sequence, known.sequence),
-            ("--order", order, known.order),
+            ("--order", order, known_order),
             ("--target", targets, known.target),
         )
         if not given
     ]
     notes = (f"the format of the table gives {', '.join(chosen)} ({known.why})",) if chosen else ()
-    return (sequence or known.sequence, order or known.order), targets or (known.target,), notes
+    return (sequence or known.sequence, order or known_order), targets or (known.target,), notes
 
 
 def find_keys(
@@ -121,25 +122,28 @@ def find_keys(
     sequence_given, order_given = given
     notes = []
     for column, flag in ((sequence_given, "--sequence"), (order_given, "--order")):
-        if column and column != ONE_SERIES:
+        if column and column != NO_COLUMN:
             require(table, facts, column, flag)
-    order = order_given or _guessed_order(table, facts, sequence_given)
-    if not order_given:
-        notes.append(f"--order was not given: `{order}` is used, the only column that looks like it")
-    _check_order(table, rows, order, facts, inspected[order])
+    order: str | None = None
+    if order_given != NO_COLUMN:
+        order = order_given or _guessed_order(table, facts, sequence_given)
+        if not order_given:
+            notes.append(f"--order was not given: `{order}` is used, the only column that looks like it")
+        _check_order(table, rows, order, facts, inspected[order])
     sequence: str | None = sequence_given
-    if sequence_given == ONE_SERIES:
+    if sequence_given == NO_COLUMN:
         sequence = None
     elif not sequence_given:
         sequence = _guessed_sequence(table, rows, facts, order)
         notes.append(
             f"--sequence was not given: `{sequence}` is used, because of its name"
             if sequence
-            else f"--sequence was not given: every `{order}` occurs once, so the table is treated as a single series"
+            else "--sequence was not given: the table is treated as a single series"
+            + (f", because every `{order}` occurs once" if order else "")
         )
     if sequence is not None:
         _check_sequence(table, sequence, order, facts)
-    lengths = measure(rows, sequence, order, facts[order].n_rows)
+    lengths = measure(rows, sequence, order, next(iter(facts.values())).n_rows)
     if lengths.counts.max() == 1:
         raise DataError(
             f"each `{sequence}` has one row: a sequence needs at least two events",
@@ -149,27 +153,30 @@ def find_keys(
     return Keys(sequence, order, lengths, tuple(notes))
 
 
-def measure(rows: "pl.LazyFrame", sequence: str | None, order: str, n_rows: int) -> Lengths:
+def measure(rows: "pl.LazyFrame", sequence: str | None, order: str | None, n_rows: int) -> Lengths:
     """Count the events of each sequence and repeated positions, in passes over parts of the sequences."""
     import polars as pl
 
+    keys = rows.select(
+        sequence=pl.lit(1) if sequence is None else pl.col(sequence),
+        order=pl.lit(1) if order is None else pl.col(order),
+    )
+    distinct = pl.len() if order is None else pl.col("order").n_unique()
     if sequence is None:
-        found = rows.select(n=pl.len(), distinct=pl.col(order).n_unique()).collect(engine="streaming")
-        parts = [found]
+        parts = [keys.select(n=pl.len(), distinct=distinct).collect(engine="streaming")]
     else:
         passes = -(-n_rows // ROWS_AT_ONCE)
-        keys = rows.select(sequence=pl.col(sequence), order=pl.col(order))
         grouped = (
             keys.filter(pl.col("sequence").hash(0) % passes == part)
             .group_by("sequence")
-            .agg(n=pl.len(), distinct=pl.col("order").n_unique())
+            .agg(n=pl.len(), distinct=distinct)
             .select("n", "distinct")
             for part in range(passes)
         )
         parts = [part.collect(engine="streaming") for part in grouped]
     all_parts = pl.concat(parts)
     n_repeated = int((all_parts["n"].cast(pl.Int64) - all_parts["distinct"].cast(pl.Int64)).sum())
-    example = _repeated_example(rows, sequence, order) if n_repeated and n_rows <= ROWS_AT_ONCE else ""
+    example = _repeated_example(rows, sequence, order) if order and n_repeated and n_rows <= ROWS_AT_ONCE else ""
     return Lengths(all_parts["n"].cast(pl.Int64), n_repeated, example)
 
 
@@ -242,11 +249,12 @@ def _guessed_order(table: RawTable, facts: Sources, sequence: str) -> str:
     raise SequifierError(
         "which column orders the events of a sequence?",
         where=str(table.path),
-        fix=f"add --order COLUMN: integers, dates or datetimes; {listed(facts)}",
+        fix="add --order COLUMN: integers, dates or datetimes; `--order None` if the rows are in order; "
+        + listed(facts),
     )
 
 
-def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, order: str) -> str | None:
+def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, order: str | None) -> str | None:
     """Return a column by its name, or None for a single series."""
     others = {column: found for column, found in facts.items() if column != order and found.kind in ("integer", "text")}
     named = [column for column in others if _plain(column) in SEQUENCE_NAMES]
@@ -255,12 +263,12 @@ def _guessed_sequence(table: RawTable, rows: "pl.LazyFrame", facts: Sources, ord
     ids = [column for column, found in others.items() if "id" in words_of(column) and not is_id_like(column, found)]
     if not named and len(ids) == 1:
         return ids[0]
-    if not named and not ids and not measure(rows, None, order, facts[order].n_rows).n_repeated:
+    if not named and not ids and not measure(rows, None, order, 0).n_repeated:
         return None
     raise DataError(
         "which column names the sequence of an event (a customer, a device, a session)?",
         where=str(table.path),
-        fix=f"add --sequence COLUMN, or `--sequence {ONE_SERIES}` if the table is a single series; {listed(facts)}",
+        fix=f"add --sequence COLUMN, or `--sequence {NO_COLUMN}` if the table is a single series; {listed(facts)}",
     )
 
 
@@ -287,15 +295,15 @@ def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sourc
     _check_known(table, order, found, "order")
 
 
-def _check_sequence(table: RawTable, sequence: str, order: str, facts: Sources) -> None:
+def _check_sequence(table: RawTable, sequence: str, order: str | None, facts: Sources) -> None:
     if sequence == order:
         raise DataError(
             f"`{sequence}` cannot be both the sequence and the order column",
             where="--sequence and --order",
-            fix=f"name another column; for a single series: --sequence {ONE_SERIES}",
+            fix=f"name another column; for a single series: --sequence {NO_COLUMN}",
         )
     found = facts[sequence]
-    if found.kind == "other":
+    if found.kind == "other" or (found.kind == "number" and not found.is_whole):
         raise DataError(
             f"`{sequence}` cannot name sequences: it is {_kind_text(found)}",
             where=f"{table.path}, --sequence",

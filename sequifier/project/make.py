@@ -53,6 +53,7 @@ class OwnTable:
     sequence: str = ""
     order: str = ""
     targets: Sequence[str] = ()
+    columns: Sequence[str] = ()
 
 
 def make(name: str, example: str | None, folder: Path, data: OwnTable | None = None) -> list[str]:
@@ -113,6 +114,7 @@ def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
     with TemporaryDirectory(prefix="sequifier-") as folder:
         proposal: Proposal = propose(
             data.path,
+            columns=data.columns,
             sequence=data.sequence,
             order=data.order,
             targets=data.targets,
@@ -120,13 +122,10 @@ def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
             project=project,
             folder=Path(folder),
         )
-        annotated = {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()}
-        proposal.write_copy(project)
-    _write(project, annotated)
-    copied = f" and {proposal.copy_path}" if proposal.copy_path else ""
+    _write(project, {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()})
     return [
         *proposal.lines,
-        f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}{copied}",
+        f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
         "next (check configs/preprocess.yaml first: it lists the use of each column):",
         f"  cd {name}",
         "  sequifier preprocess",

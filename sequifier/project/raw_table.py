@@ -5,11 +5,13 @@ CSV files are read as text; `inspect_columns.py` decides on the types of their c
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sequifier.artifacts.table_form import TableForm
 from sequifier.config.preprocess_fields import RawFormat
 from sequifier.errors import DataError
 from sequifier.regular_file import kind_of_stream
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
     from sequifier.preprocess.table_formats import KnownColumns
 
-_SEPARATORS = ",;\t|"
-_HEADER_BYTES = 1 << 16
 _WIDE = 100  # columns
 _HELD_BYTES = 128 << 20
 """Size of the largest table with many columns that is read into memory."""
@@ -34,20 +34,16 @@ class RawTable:
         path: the file or folder.
         files: the files, sorted.
         format: format of all files.
-        separator: separator of the columns of a CSV file.
+        form: how the files are written.
         rows: the rows; text for CSV, otherwise with the types of the files.
-        repairs: properties of the files that `preprocess` cannot read.
-        is_spaced: whether there are spaces after the separators, which are not part of the values.
         notes: notes for the user on the conversion of the files.
     """
 
     path: Path
     files: tuple[Path, ...]
     format: RawFormat
-    separator: str
+    form: TableForm
     rows: "pl.LazyFrame"
-    repairs: tuple[str, ...]
-    is_spaced: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -61,14 +57,17 @@ class RawTable:
     def known(self) -> "KnownColumns | None":
         """The columns with a fixed meaning, where the format has them."""
         from sequifier.preprocess.table_formats import TABLE_FORMATS
+        from sequifier.preprocess.user_items import known_columns
 
-        return TABLE_FORMATS[self.format].known
+        return TABLE_FORMATS[self.format].known or known_columns(self.form)
 
     @property
     def attributes(self) -> list[str]:
         """The columns that belong to whole sequences, where the format says so."""
         known = self.known
-        return [] if known is None else [column for column in self.columns if column.startswith(known.of_sequences)]
+        if known is None or not known.of_sequences:
+            return []
+        return [column for column in self.columns if column.startswith(known.of_sequences)]
 
     @property
     def n_bytes(self) -> int:
@@ -81,11 +80,12 @@ class RawTable:
         return tuple(self.rows.collect_schema())
 
 
-def open_raw(path: Path, folder: Path) -> RawTable:
+def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
     """Open a file or a folder.
 
     Args:
         path: its path.
+        names: names of the columns of CSV files without a header.
         folder: an empty folder for files that polars cannot read; they are converted, and must remain while the rows
             are used.
 
@@ -94,9 +94,9 @@ def open_raw(path: Path, folder: Path) -> RawTable:
     """
     import polars as pl
 
-    from sequifier.preprocess.csv_file import scan_csv
     from sequifier.preprocess.source import Source, check_is_raw
     from sequifier.preprocess.table_formats import TABLE_FORMATS
+    from sequifier.preprocess.user_items import recognise
 
     path = path.expanduser()
     if not path.exists():
@@ -111,19 +111,20 @@ def open_raw(path: Path, folder: Path) -> RawTable:
         )
     files = _files(path)
     format = _format(files[0])
-    source = Source(path, files, format).readable(folder)
-    repairs = []
+    form = TableForm(column_names=list(names) or None)
+    if is_text := TABLE_FORMATS[format].is_text:
+        for file in files:
+            _check_text(file)
+        if not names and (recognised := recognise(files[0])):
+            form = recognised
+            format = "item_lists" if form.lists_items else format
+    elif names:
+        raise DataError(
+            f"{files[0].name} has names of its columns", where=f"{path}, --columns", fix="leave --columns out"
+        )
+    source = Source(path, files, format, form=form).readable(folder)
     try:
-        if not TABLE_FORMATS[format].is_text:
-            separator, scans = ",", [source.scan(file) for file in files]
-        else:
-            for file in files:
-                _check_text(file)
-            separator = _separator(files[0])
-            if separator != ",":
-                shown = "tabs" if separator == "\t" else f"`{separator}`"
-                repairs.append(f"its columns are separated by {shown}, not by commas")
-            scans = [scan_csv(file, separator=separator) for file in files]
+        scans = [source.scan(file) for file in files]
         schemas = [scan.collect_schema() for scan in scans]
         for file, schema in zip(files, schemas, strict=True):
             if list(schema) != list(schemas[0]):
@@ -134,20 +135,14 @@ def open_raw(path: Path, folder: Path) -> RawTable:
                 )
             check_is_raw(file, schema)
         rows = pl.concat(scans, how="vertical_relaxed")
-        names = list(rows.collect_schema())
-        if len(names) > _WIDE and sum(file.stat().st_size for file in files) <= _HELD_BYTES:
+        columns = list(rows.collect_schema())
+        if len(columns) > _WIDE and sum(file.stat().st_size for file in files) <= _HELD_BYTES:
             rows = rows.collect().lazy()  # many columns take several passes
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(path, error) from error
-    is_spaced = False
-    if format == "csv":
-        _check_header(path, names)
-        stripped = {name: name.strip() for name in names}
-        if stripped != {name: name for name in names} and len(set(stripped.values())) == len(names):
-            repairs.append("there are spaces around the names of its columns, and around values")
-            is_spaced = True
-            rows = rows.rename(stripped)
-    return RawTable(path, files, format, separator, rows, tuple(repairs), is_spaced, source.notes)
+    if is_text:
+        _check_header(path, columns, has_names=source.form.column_names is not None)
+    return RawTable(path, files, format, source.form, rows, source.notes)
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
@@ -210,7 +205,9 @@ def _check_text(file: Path) -> None:
     elif start.startswith(b"PK"):
         what = "the file is a spreadsheet or a zip archive, not a CSV or Parquet file"
     elif start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh")):
-        what, fix = "the file is compressed", "unpack it first, for instance with gunzip"
+        if start.startswith(b"\x1f\x8b") and file.suffix.lower() == ".gz":
+            return
+        what, fix = "the file is compressed", "compress it with gzip and give it the ending .csv.gz, or unpack it"
     elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         what, fix = "the file looks like XML, not like CSV or Parquet", "if it is an XES log, give it the ending .xes"
     elif start.lstrip().startswith((b"{", b"[")):
@@ -221,14 +218,7 @@ def _check_text(file: Path) -> None:
         raise DataError(what, where=str(file), fix=fix)
 
 
-def _separator(file: Path) -> str:
-    with file.open("rb") as opened:
-        text = opened.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    header = re.sub(r'"[^"]*"', "", text.splitlines()[0])
-    return max(_SEPARATORS, key=lambda mark: (header.count(mark), -_SEPARATORS.index(mark)))
-
-
-def _check_header(path: Path, names: list[str]) -> None:
+def _check_header(path: Path, names: list[str], *, has_names: bool) -> None:
     """Raise DataError for a single column, a repeated name, or a first line of data."""
     # Polars appends `_duplicated_0` and so on to a repeated name.
     base = Counter(re.sub(r"_duplicated_\d+$", "", name) for name in names)
@@ -242,12 +232,14 @@ def _check_header(path: Path, names: list[str]) -> None:
         raise DataError(
             f"the table has one column, `{names[0]}`",
             where=str(path),
-            fix="separate the columns by commas, semicolons or tabs; for plain text see `make NAME --example text`",
+            fix="separate the columns by commas, semicolons or tabs; a plain text needs the ending .txt",
         )
+    if has_names:
+        return
     numbers = [name for name in names if re.fullmatch(r"\s*[+-]?\d+([.,]\d+)?\s*", name)]
     if 2 * len(numbers) >= len(names):
         raise DataError(
             f"the first line looks like data, not like names of columns: {', '.join(names[:5])}",
             where=str(path),
-            fix="add a first line with a name for each column",
+            fix="name the columns: --columns NAME NAME ...",
         )

@@ -18,7 +18,6 @@ from sequifier.project.column_choice import Choice
 from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import REDUCTION, SLOW_MINUTES, middle
 from sequifier.project.split_choice import SplitChoice
-from sequifier.project.table_copy import TableCopy
 from sequifier.project.time_choice import TimeChoice
 
 CONFIG_FILES = ("preprocess.yaml", "train.yaml", "infer.yaml", "hyperparameter_search.yaml", "sampler_search.yaml")
@@ -26,33 +25,32 @@ _LINE = 116
 """Longest line of a list in a config."""
 
 
-def table_configs(found: Findings, copy: TableCopy, copy_path: str, *, name: str, project: Path) -> dict[str, str]:
+def table_configs(found: Findings, *, name: str, project: Path) -> dict[str, str]:
     """Return the text of each config, without the comments that come from descriptions of fields.
 
     Args:
         found: the findings.
-        copy: the changed table.
-        copy_path: its path below the project.
         name: name of the project.
         project: folder of the project.
     """
-    values = _values(found, copy, copy_path, name, project)
+    values = _values(found, name, project)
     return {file: _template(file).substitute(values).rstrip() + "\n" for file in CONFIG_FILES}
 
 
 def train_values(found: Findings) -> dict[str, Any]:
     """Return the values of the proposed train.yaml."""
-    nothing = TableCopy(None, found.keys.sequence or "", found.keys.order, ())
-    text = _template("train.yaml").substitute(_values(found, nothing, "", "pilot", Path()))
+    text = _template("train.yaml").substitute(_values(found, "pilot", Path()))
     values: dict[str, Any] = parse(text).values
     return values
 
 
-def _values(found: Findings, copy: TableCopy, copy_path: str, name: str, project: Path) -> dict[str, Any]:
+def _values(found: Findings, name: str, project: Path) -> dict[str, Any]:
+    from sequifier.preprocess.source import named_after
+
     return {
-        **_preprocess_values(found, copy, copy_path, project),
+        **_preprocess_values(found, project),
         **_model_values(found),
-        "metadata": inline(f"configs/metadata_configs/{Path(copy_path).stem}.json"),
+        "metadata": inline(f"configs/metadata_configs/{named_after(found.table.path)}.json"),
         "name": _model_name(name),
         "search": f"{_model_name(name)}-search",
     }
@@ -76,18 +74,19 @@ def training_length(found: Findings) -> str:
     return f"{sizes.rung} to {counted(sizes.epochs, 'epoch')} of {steps}, the better ones longer"
 
 
-def _preprocess_values(found: Findings, copy: TableCopy, copy_path: str, project: Path) -> dict[str, Any]:
-    is_copied = copy.rows is not None
+def _preprocess_values(found: Findings, project: Path) -> dict[str, Any]:
     return {
         "table": found.table.path.name,
         "n_rows": f"{found.n_rows:,}",
         "n_sequences": found.n_sequences,
-        "source": "\n".join(_source(found, copy)),
-        "data_path": inline(copy_path if is_copied else _path_from(project, found.table.path)),
-        "read_format": "parquet" if is_copied else found.table.format,
-        "sequence": inline(copy.sequence),
-        "order": inline(copy.order),
-        "columns": "\n".join((*_columns(found, is_copied=is_copied), *_time(found.time))),
+        "source": "\n".join(_source(found)),
+        "data_path": inline(_path_from(project, found.table.path)),
+        "read_format": found.table.format,
+        "names": "".join(f"{line}\n" for line in _names(found)),
+        "sequence": inline(found.keys.sequence),
+        "order": inline(found.keys.order),
+        "repeated": "repeated_positions: keep\n" if found.keys.lengths.n_repeated else "",
+        "columns": "\n".join((*_columns(found), *_time(found.time))),
         "lengths": f"A sequence has {found.lengths}",
         "seq_length": found.seq_length,
         "split_why": found.split.why[0].upper() + found.split.why[1:] + ".",
@@ -168,17 +167,20 @@ def _question(found: Findings) -> Iterator[str]:
         yield f"ranking: {inline({found.targets[0]: ranked})}"
 
 
-def _source(found: Findings, copy: TableCopy) -> Iterator[str]:
+def _source(found: Findings) -> Iterator[str]:
     """The comment on the data path."""
-    if not copy.changes:
-        yield "# The table itself is read; it is not copied."
-        return
-    yield from _comment_lines(f"A copy of {found.table.path}, written by `sequifier make` with changes:", indent="# ")
-    for change in copy.changes:
-        yield from _comment_lines(f"- {change}", indent="# ")
+    yield "# The table itself is read; it is not copied."
+    for line in found.form:
+        yield from _comment_lines(f"- {line}", indent="# ")
 
 
-def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
+def _names(found: Findings) -> Iterator[str]:
+    """The names of the columns of a file without a header."""
+    if found.table.form.column_names is not None:
+        yield from _wrapped_list("column_names", found.table.form.column_names)
+
+
+def _columns(found: Findings) -> Iterator[str]:
     """The part of preprocess.yaml about columns."""
     yield from _wrapped_list("selected_columns", [choice.column for choice in found.used])
     if found.whole.columns:
@@ -190,9 +192,7 @@ def _columns(found: Findings, *, is_copied: bool) -> Iterator[str]:
         yield "# Left out; to use a column nonetheless, add it above:"
         for choice in found.left_out:
             yield from _comment_lines(f"{shown_name(choice.column)}: {choice.why}.", indent="#   ")
-    # In a Parquet copy, codes are text already.
-    declared = [c for c in found.used if c.declared and not (is_copied and c.declared == "String")]
-    yield from _map("column_types", [(c, c.declared, c.why) for c in declared])
+    yield from _map("column_types", [(c, c.declared, c.why) for c in found.used if c.declared])
     yield from _map("fill_null", [(c, c.fill, found.missing(c)) for c in found.used if c.fill])
     yield from _map("transforms", [(c, c.transform, c.skewed) for c in found.used if c.transform])
     yield from _map("min_count", [(c, c.min_count, c.rare) for c in found.used if c.min_count])

@@ -6,7 +6,6 @@ from sequifier.percent import counted
 from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import SLOW_MINUTES
 from sequifier.project.table_configs import attributes_note, duration, training_length
-from sequifier.project.table_copy import TableCopy
 
 _FEW_TARGETS = 200
 """Validation targets below which `make` warns."""
@@ -14,11 +13,12 @@ _SAMPLE_ROWS = 200_000
 """Rows of the part that `make` proposes of a large table."""
 
 
-def summary(found: Findings, copy: TableCopy) -> Iterator[str]:
+def summary(found: Findings) -> Iterator[str]:
     """Yield the lines of the summary."""
     sequence = "" if found.keys.sequence is None else f" of `{found.keys.sequence}`"
     table = found.table.path.name
-    yield f"{table}: {found.n_rows:,} rows, {found.n_sequences}{sequence}, ordered by `{found.keys.order}`"
+    ordered = "in the order of the table" if found.keys.order is None else f"ordered by `{found.keys.order}`"
+    yield f"{table}: {found.n_rows:,} rows, {found.n_sequences}{sequence}, {ordered}"
     if found.keys.sequence is not None:
         yield f"a sequence has {found.lengths}"
     yield from (f"note: {note}" for note in found.notes)
@@ -31,12 +31,9 @@ def summary(found: Findings, copy: TableCopy) -> Iterator[str]:
                 f"note: `{target}` has one value for each sequence, which is missing in some of its rows; fill it in "
                 "there to make it a label of the sequence"
             )
-    if copy.changes:
-        yield "`preprocess` needs a changed copy of the table, which is written into the project:"
-        yield from (f"  {change}" for change in copy.changes)
-    elif formats := found.formats:
-        yield "formats of values (`preprocess` reads them so):"
-        yield from (f"  {line}" for line in formats)
+    if form := [*found.form, *found.formats]:
+        yield "how the table is read, also by `infer` (read_format: raw):"
+        yield from (f"  {line}" for line in form)
     yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
     yield from (f"{line}" for line in (found.metric.why, found.metric.why_seen) if line)
     counts = found.keys.lengths.counts

@@ -42,17 +42,20 @@ class TimeChoice:
 def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Keys) -> TimeChoice:
     """Choose the time features.
 
-    Dates that order the events have features. Where a number orders them (also one that `make` adds, because dates
-    repeat), the first column of dates that never goes back within a sequence is the time of the events.
+    Dates that order the events have features. Where a number orders them, or the rows are in order, the first column of
+    dates that never goes back within a sequence is the time of the events.
 
     Args:
         rows: the rows with the types of their values.
         facts: statistics of each column.
         keys: the sequence and the order column.
     """
-    order = facts[keys.order].kind
-    is_position = order in OF_KIND and not keys.lengths.n_repeated
-    candidates = [keys.order] if order in OF_KIND else [column for column in facts if facts[column].kind in OF_KIND]
+    is_position = keys.order is not None and facts[keys.order].kind in OF_KIND
+    candidates = (
+        [keys.order]
+        if keys.order is not None and is_position
+        else [column for column in facts if facts[column].kind in OF_KIND]
+    )
     for column in candidates:
         found = facts[column]
         if found.n_missing or not (found.lowest.year >= FIRST_YEAR and found.highest.year <= LAST_YEAR):
@@ -75,7 +78,9 @@ def _follows_order(rows: "pl.LazyFrame", column: str, keys: Keys, n_rows: int) -
     if n_rows > SORTED_ROWS:
         return False
     sequence = pl.lit(1) if keys.sequence is None else pl.col(keys.sequence)
-    table = rows.select(sequence=sequence, order=pl.col(keys.order), date=pl.col(column)).sort("sequence", "order")
+    order = pl.lit(1) if keys.order is None else pl.col(keys.order)
+    table = rows.select(sequence=sequence, order=order, date=pl.col(column))
+    table = table.sort("sequence", "order", maintain_order=True)
     step = table.select(pl.col("date").to_physical().cast(pl.Int64).diff().over("sequence").alias("step"))
     found = step.select(goes_back=(pl.col("step") < 0).any(), changes=(pl.col("step") > 0).any()).collect()
     goes_back, changes = found.row(0)

@@ -50,22 +50,24 @@ def test_the_columns_of_a_log_can_be_chosen(tmp_path: Path) -> None:
     assert load(TrainConfig, configs / "train.yaml").config.target_columns == ["lifecycle:transition"]
 
 
+def test_times_of_a_log_that_repeat_can_order_its_events(tmp_path: Path) -> None:
+    data = write(tmp_path, log_of(claims()).replace("T01:", "T00:"))
+    lines = make("project", None, tmp_path, OwnTable(data, order="time:timestamp"))
+    assert any("have the `time:timestamp` of another row" in line for line in lines)
+    config = load(PreprocessConfig, tmp_path / "project" / "configs" / "preprocess.yaml").config
+    assert (config.position_column, config.repeated_positions) == ("time:timestamp", "keep")
+
+
 @pytest.mark.parametrize(
-    ("text", "name", "order", "parts"),
+    ("text", "name", "parts"),
     [
-        (
-            log_of(claims()).replace("T01:", "T00:"),
-            "claims.xes",
-            "time:timestamp",
-            ["have the `time:timestamp` of another row", "leave --order out: `eventNumber` numbers the events"],
-        ),
-        (log_of(claims())[:-20], "claims.xes", "", ["the log is cut"]),
-        (log_of(claims()), "claims.xml", "", ["looks like XML", "claims.xml", "give it the ending .xes"]),
-        ("case,activity\n1,a\n", "claims.xes", "", ["not valid XML"]),
+        (log_of(claims())[:-20], "claims.xes", ["the log is cut"]),
+        (log_of(claims()), "claims.xml", ["looks like XML", "claims.xml", "give it the ending .xes"]),
+        ("case,activity\n1,a\n", "claims.xes", ["not valid XML"]),
     ],
 )
-def test_a_log_that_cannot_be_used(text: str, name: str, order: str, parts: list[str], tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_used(text: str, name: str, parts: list[str], tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
-        make("project", None, tmp_path, OwnTable(write(tmp_path, text, name), order=order))
+        make("project", None, tmp_path, OwnTable(write(tmp_path, text, name)))
     assert [part for part in parts if part not in str(raised.value)] == []
     assert [item.name for item in tmp_path.iterdir()] == [name]

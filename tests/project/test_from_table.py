@@ -1,4 +1,4 @@
-"""A look at a stranger's table: what is printed, what the configs say, and what is copied."""
+"""A look at a stranger's table: what is printed, and what the configs say."""
 
 import random
 import subprocess
@@ -121,7 +121,7 @@ def test_a_table_that_preprocess_reads_is_named_by_its_path_and_not_copied(tmp_p
     assert f'data_path: "{elsewhere}"' in (tmp_path / "work" / "other" / "configs" / "preprocess.yaml").read_text()
 
 
-def test_semicolons_decimal_commas_local_dates_and_a_byte_order_mark(tmp_path) -> None:
+def test_semicolons_decimal_commas_local_dates_and_a_byte_order_mark(tmp_path, monkeypatch) -> None:
     rows = [
         (user, f"{13 + day}.01.2024", f'"Äpfel; {day % 3}"', f"{day},5" if day else "NA")
         for user in range(5)
@@ -129,16 +129,20 @@ def test_semicolons_decimal_commas_local_dates_and_a_byte_order_mark(tmp_path) -
     ]
     data = write(tmp_path, "\ufeff" + csv_of(rows, "user;Datum;Artikel;Preis", ";").replace("\n", "\r\n") + ";;;\r\n")
     lines, configs = look(tmp_path, data, sequence="user", order="Datum", targets=["Preis"])
-    assert configs["preprocess.yaml"].data_path == "data/events.parquet"
-    copy = pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")
-    assert copy.schema == {"user": pl.Int64, "Datum": pl.Date, "Artikel": pl.String, "Preis": pl.Float64}
-    assert copy.row(0) == (0, date(2024, 1, 13), "Äpfel; 0", None)
-    assert copy.row(1) == (0, date(2024, 1, 14), "Äpfel; 1", 1.5)
-    assert copy.height == 60
+    monkeypatch.chdir(tmp_path / "project")
+    metadata = read_metadata(api.preprocess(configs["preprocess.yaml"], log=quiet))
+    assert metadata.column_types == {
+        "Artikel": "String",
+        "Preis": "Float64",
+        "time_gap": "Float64",
+        "time_weekday": "Int64",
+    }
+    assert metadata.categories("Artikel") == ["Äpfel; 0", "Äpfel; 1", "Äpfel; 2"]
+    assert (sum(metadata.sequifier.rows), metadata.sequifier.position_type) == (60, "Date")
     said = "\n".join(lines)
     for change in (
         "separated by `;`",
-        "an empty row",
+        "1 empty row is left out",
         "have the format DD.MM.YYYY, not 2013-01-31",
         "decimal comma",
     ):
@@ -154,14 +158,11 @@ def test_dates_that_could_be_read_in_two_ways_are_an_error(tmp_path) -> None:
     assert not (tmp_path / "project").exists()
 
 
-def test_positions_that_repeat_are_numbered_in_the_order_of_the_table(tmp_path) -> None:
+def test_positions_that_repeat_keep_the_order_of_the_table(tmp_path) -> None:
     rows = [(user, day, item) for day in (2, 1) for item in "abcdefghij" for user in (7, 8)]
     lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "user,day,item")), targets=["item"])
-    assert configs["preprocess.yaml"].position_column == "eventNumber"
-    copy = pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")
-    assert copy.filter(user=8)["eventNumber"].to_list() == list(range(20))
-    assert copy.filter(user=8)["item"].to_list() == list("abcdefghij" * 2)
-    assert copy.filter(user=8)["day"].to_list() == [1] * 10 + [2] * 10
+    preprocess = configs["preprocess.yaml"]
+    assert (preprocess.position_column, preprocess.repeated_positions) == ("day", "keep")
     assert any(
         "36 of 40 rows have the `day` of another row of their sequence (user 7 at day 1: 10 rows)" in x for x in lines
     )
@@ -170,23 +171,22 @@ def test_positions_that_repeat_are_numbered_in_the_order_of_the_table(tmp_path) 
 def test_rows_that_were_entered_twice_are_pointed_out(tmp_path) -> None:
     rows = [(user, day, "ab"[day % 2]) for user in range(3) for day in range(10)]
     lines, _ = look(tmp_path, write(tmp_path, csv_of([*rows, *rows[:4]], "user,day,item")), targets=["item"])
-    assert any("identical in every column: 4;" in line for line in lines)
+    assert any("4 rows are identical to another one in every column" in line for line in lines)
 
 
-def test_a_single_series_gets_a_sequence_column(tmp_path) -> None:
+def test_a_single_series_needs_no_sequence_column(tmp_path) -> None:
     rows = [(f"2024-01-01 {hour // 60:02d}:{hour % 60:02d}", hour / 7, hour % 3) for hour in range(300)]
     lines, configs = look(tmp_path, write(tmp_path, csv_of(rows, "date,load,state")), targets=["load"])
     assert any("is treated as a single series" in line for line in lines)
-    assert configs["preprocess.yaml"].sequence_column == "sequenceId"
+    assert configs["preprocess.yaml"].sequence_column is None
     assert configs["train.yaml"].window_stride < configs["preprocess.yaml"].seq_length
-    assert pl.read_parquet(tmp_path / "project" / "data" / "events.parquet")["sequenceId"].unique().to_list() == [1]
 
 
 def test_a_single_series_can_be_requested(tmp_path) -> None:
     rows = [(step % 4, step, step % 3) for step in range(100)]
     data = write(tmp_path, csv_of(rows, "user,t,x"))
     _, configs = look(tmp_path, data, sequence="None", order="t", targets=["x"])
-    assert configs["preprocess.yaml"].sequence_column == "sequenceId"
+    assert configs["preprocess.yaml"].sequence_column is None
     assert configs["preprocess.yaml"].selected_columns == ["user", "x"]
 
 

@@ -59,22 +59,22 @@ def test_datetimes_that_order_events_have_features_and_a_unit(
     assert (config.time_features, config.time_unit) == (["gap", "hour", "weekday"], unit)
 
 
-def test_dates_that_repeat_are_the_time_of_numbered_events(tmp_path: Path) -> None:
+def test_dates_that_repeat_are_positions_all_the_same(tmp_path: Path) -> None:
     config = proposed(tmp_path, visits(timedelta(minutes=1), repeats=True), "at")
-    assert (config.position_column, config.read_format) == ("eventNumber", "parquet")
-    assert config.time_features == {"at": ["gap", "hour", "weekday"]}
+    assert (config.position_column, config.repeated_positions, config.read_format) == ("at", "keep", "csv")
+    assert config.time_features == ["gap", "hour", "weekday"]
 
 
 @pytest.mark.parametrize(("offset", "local"), [("+00:00", [3, 4]), ("", [8, 9])])
-def test_instants_stay_instants_in_the_copy_of_a_table(tmp_path: Path, offset: str, local: list[int]) -> None:
+def test_instants_that_repeat_stay_instants(tmp_path: Path, offset: str, local: list[int]) -> None:
     """Of times with an offset, a time zone in the config gives the local hour; of others it is the zone."""
     table = visits(timedelta(minutes=1), repeats=True).with_columns(at=pl.col("at").dt.to_string("iso:strict") + offset)
     config = proposed(tmp_path, table, "at").model_copy(
         update={"project_root": str(tmp_path / "project"), "time_zone": "America/New_York"}
     )
     metadata = read_metadata(api.preprocess(config, log=quiet))
-    encoded = pl.read_parquet(tmp_path / "project" / metadata.split_paths[0])["at_hour"]
-    hours = {metadata.categories("at_hour")[id - 1] for id in encoded.unique().to_list()}
+    encoded = pl.read_parquet(tmp_path / "project" / metadata.split_paths[0])["time_hour"]
+    hours = {metadata.categories("time_hour")[id - 1] for id in encoded.unique().to_list()}
     assert set(local) <= hours
     assert not hours & ({8, 9} if offset else {3, 4})
 

@@ -1,59 +1,149 @@
 """The next event of each sequence of a CSV file. Needs onnxruntime and numpy alone: the model encodes and decodes.
 
+It reads the file that training read: its separator, dates, numbers and marks of missing values are in the model. The
+file may also be compressed (.csv.gz), a folder of such files, or plain CSV with commas.
+
 python predict_csv.py models/sequifier-NAME-best-end-to-end-5.onnx events.csv predictions.csv
 """
 
 import csv
+import gzip
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import onnxruntime
 
 BATCH = 256
-MOMENT = re.compile(r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(.*)")  # and its time zone
+MISSING = -(2**63)  # a missing integer or date
+MARKS = {  # of missing numbers and dates
+    *("", "na", "n/a", "#n/a", "#n/a n/a", "#na", "#nv", "n.a.", "<na>", "nat", "null", "(null)", "none", "missing"),
+    *("-", "--", "–", "—", "?", ".", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+}
+DATE = re.compile(
+    r"(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})(?:(?:T| +)(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
+    r" *(?:Z|UTC|GMT)? *(?:([+-])(\d\d):?(\d\d))?",
+    re.IGNORECASE,
+)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text among numbers or dates means that there is no value."""
+    return text.strip().lower() in MARKS
+
+
+def instant(text: str, written: str) -> int:
+    """Microseconds since 1970 of a date, whose parts are in the order of `written`, such as DD.MM.YYYY.
+
+    A date without an offset from UTC is local time of the zone of training.
+    """
+    if is_missing(text):
+        return MISSING
+    order = re.findall("YYYY|MM|DD", written or "YYYY-MM-DD")
+    found = DATE.fullmatch(text.strip())
+    if not found or sorted(order) != ["DD", "MM", "YYYY"] or len(found[1 + order.index("YYYY")]) != 4:
+        sys.exit(f"`{text}` is not a date like {written or '2013-01-31 or 2013-01-31T17:05:00'}")
+    parts = dict(zip(order, map(int, found.group(1, 2, 3)), strict=True))
+    clock = (int(part or 0) for part in found.group(4, 5, 6))
+    try:
+        date = datetime(parts["YYYY"], parts["MM"], parts["DD"], *clock, int((found[7] or "").ljust(6, "0")[:6]))
+    except ValueError as error:
+        sys.exit(f"`{text}` is not a date: {error}")
+    if found[8]:
+        offset = timedelta(hours=int(found[9]), minutes=int(found[10]))
+        date = (date - offset if found[8] == "+" else date + offset).replace(tzinfo=UTC)
+    else:
+        zone = UTC if re.search("[a-z]$", text.strip(), re.IGNORECASE) else ZoneInfo(data.get("time_zone") or "UTC")
+        date = date.replace(tzinfo=zone)
+    return (date - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def number(text: str, style: dict[str, Any]) -> float:
+    """A number, with the separators and the unit of its column."""
+    value = text.strip().replace("\u2212", "-")
+    if is_missing(value):
+        return float("nan")
+    body = value.replace(style.get("currency") or "%", "").replace("%", "").strip("() ").strip()
+    is_negative = value.startswith("(") or body.startswith("-") or body.endswith("-")
+    body = re.sub(r"[\s’]", lambda space: "'" if space[0] == "’" else " ", body.strip("-+ "))
+    thousands, decimal = style.get("thousands") or "_", style.get("decimal", ".")
+    body = body.replace(thousands, "").replace(".", "?" if decimal == "," else ".").replace(decimal, ".")
+    try:
+        return -float(body) if is_negative else float(body)
+    except ValueError:
+        sys.exit(f"`{text}` is not a number like those of training")
+
+
+def integer(text: str) -> int:
+    """An integer; 7.0 is one too."""
+    if is_missing(text):
+        return MISSING
+    value = text.strip().replace("\u2212", "-").removesuffix(".0")
+    return int(value) if re.fullmatch("[+-]?[0-9]+", value) else sys.exit(f"`{text}` is not an integer")
 
 
 def boolean(text: str) -> bool:
     """True or false; a boolean cannot be missing."""
-    if text.lower() not in ("true", "false"):
+    if text.strip().lower() not in ("true", "false"):
         sys.exit(f"`{text}` is neither true nor false")
-    return text.lower() == "true"
+    return text.strip().lower() == "true"
 
 
-def moment(text: str) -> str:
-    """A date or datetime in ISO 8601: it sorts as text, which one that is written otherwise does not."""
-    found = MOMENT.fullmatch(text)
-    zones.add(found[2] if found else text)
-    if not found or len(zones) > 1:
-        sys.exit(f"`{text}`: write all dates like 2013-01-31 or 2013-01-31T17:05:00, and in one time zone")
-    return found[1].replace("T", " ")
+def reader(column: Any) -> tuple[Callable[[str], Any], Any]:
+    """How a value of an input is read from the text of a cell, and the type of its array."""
+    name = column.name
+    of_date = next((date for date in dates if name in (date, f"previous_{date}", f"first_{date}")), None)
+    match column.type:
+        case "tensor(int64)" if of_date is not None:
+            return lambda text: instant(text, date_formats.get(of_date, "")), np.int64
+        case "tensor(int64)":
+            return integer, np.int64
+        case "tensor(float)" | "tensor(double)":
+            style = reading.get("numbers", {}).get(name, {})
+            return lambda text: number(text, style), np.float32 if column.type == "tensor(float)" else np.float64
+        case "tensor(bool)":
+            return boolean, np.bool_
+        case _ if True in vocabularies.get(name, []):  # a boolean that may be missing
+            return lambda text: "" if is_missing(text) else str(boolean(text)).lower(), object
+        case _:
+            return str, object
 
 
-def instant(text: str) -> int:
-    """Microseconds since 1970 of a date in ISO 8601; one without an offset from UTC is local time of training."""
-    if not text:
-        return -(2**63)
-    try:
-        date = datetime.fromisoformat(text)
-    except ValueError:
-        sys.exit(f"`{text}`: write all dates like 2013-01-31 or 2013-01-31T17:05:00+02:00")
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=ZoneInfo(data.get("time_zone") or "UTC"))
-    return (date - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+def rows_of(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a file, as text by column; rows without a value are left out."""
+    with (
+        gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+        if path.suffix == ".gz"
+        else path.open(newline="", encoding="utf-8-sig") as file
+    ):
+        if table.get("lists_items"):
+            for line in file:
+                user, *items = line.split() or [""]
+                yield from ({"user": user, "item": item} for item in items)
+            return
+        first = file.readline()
+        separators = (table.get("separator", ","), ",")
+        strip = str.strip if table.get("has_spaces") else str
+        headers = [[strip(name) for name in next(csv.reader([first], delimiter=mark))] for mark in separators]
+        number = next((number for number, names in enumerate(headers) if {*keys} <= {*names}), 0)
+        names = headers[number]
+        lines = csv.reader(file, delimiter=separators[number])
+        if table.get("column_names") and names != table["column_names"]:
+            names = table["column_names"]
+            lines = csv.reader(chain([first], file), delimiter=separators[number])
+        elif lacking := {*keys} - {*names}:
+            sys.exit(f"{path.name} has no column {', '.join(sorted(lacking))}: it has {', '.join(names)}")
+        for values in lines:
+            if any(map(strip, values)):
+                yield dict(zip(names, map(strip, values), strict=True))
 
-
-VALUES = {  # type of an input -> how a value is read from the text of a cell, which may be empty; type of the array
-    "tensor(string)": (str, object),
-    "tensor(int64)": (lambda text: int(text or -(2**63)), np.int64),
-    "tensor(float)": (lambda text: float(text or "nan"), np.float32),
-    "tensor(double)": (lambda text: float(text or "nan"), np.float64),
-    "tensor(bool)": (boolean, np.bool_),
-}
 
 model_path, events_path, predictions_path = (Path(path) for path in sys.argv[1:])
 model = onnxruntime.InferenceSession(str(model_path))
@@ -64,43 +154,53 @@ names = [output.name for output in model.get_outputs()]
 
 properties = model.get_modelmeta().custom_metadata_map
 data = json.loads(properties["data"])  # how the table was called in training
+reading = json.loads(properties.get("reading", "{}"))  # how its values were written
+vocabularies = json.loads(properties.get("vocabularies", "{}"))
+table = reading.get("table", {})  # how its files were written, and which keys it did not have
+has_sequences, has_positions = table.get("has_sequences", True), table.get("has_positions", True)
+sequence_column, position_column = data["sequence_column"], data["position_column"]
+keys = [name for name, is_there in ((sequence_column, has_sequences), (position_column, has_positions)) if is_there]
 # Dates that the model computes columns from: input -> column of the table. Positions are called `position`.
-dates = {"position": data["position_column"]} if "position" in inputs_of_model else {}
+dates = {"position": position_column} if "position" in inputs_of_model else {}
 dates |= {name: name for name in data.get("time_features", {}) if name in inputs_of_model}
-styles = json.loads(properties.get("reading", "{}")).get("numbers", {})  # of numbers like 1.234,50 in that table
-if styled := [column.name for column in columns if column.name in styles]:
-    sys.exit(f"{', '.join(styled)}: training read numbers like 1.234,50 there, and this script reads 1234.50 alone")
+date_formats = {"position": reading.get("dates", ""), **data.get("date_formats", {})}
+
+paths = [events_path]
+if events_path.is_dir():
+    paths = sorted(path for path in events_path.rglob("*") if re.search(r"\.(csv|tsv)(\.gz)?$", path.name))
 sequences: dict[str, list[dict[str, str]]] = {}
-with events_path.open(newline="", encoding="utf-8") as file:
-    for row in csv.DictReader(file):
-        sequences.setdefault(row[data["sequence_column"]], []).append(row)
-zones: set[str] = set()
-position = int if data["position_type"] == "Int64" else instant if "position" in dates else moment
-for events in sequences.values():
-    events.sort(key=lambda row: position(row[data["position_column"]]))
-ids = sorted(sequences, key=int if data["sequence_type"] == "Int64" else str)
+for path in paths:
+    for row in rows_of(path):
+        sequences.setdefault(row[sequence_column] if has_sequences else "1", []).append(row)
+if has_positions:
+    types: dict[str, Callable[[str], float]] = {"Int64": integer, "Float64": lambda text: number(text, {})}
+    position = types.get(data["position_type"], lambda text: instant(text, date_formats["position"]))
+    for events in sequences.values():  # equal positions stay in order
+        events.sort(key=lambda row: position(row[position_column]))
+ids = sorted(sequences, key=integer if data["sequence_type"] == "Int64" else str)
 
 shown = [name for name in names if name.endswith(("_label", "_value"))]
+readers = {name: reader(column) for name, column in inputs_of_model.items()}
 with predictions_path.open("w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
-    writer.writerow([data["sequence_column"], *shown])
+    writer.writerow([sequence_column, *shown])
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         histories = [sequences[name][-length:] for name in batch]
         inputs = {"n_events": np.array([len(history) for history in histories], np.int64)}
         for column in columns:
-            read, dtype = VALUES[column.type]
+            read, dtype = readers[column.name]
             name = dates.get(column.name, column.name)
-            read = instant if column.name in dates else read
             values = np.full((len(batch), length), "" if dtype is object else 0, dtype)
             for place, history in zip(values, histories, strict=True):  # short histories stand at the right end
-                place[length - len(history) :] = [read(row[name] or "") for row in history]
+                place[length - len(history) :] = [read(row[name]) for row in history]
             inputs[column.name] = values
         for name, column in dates.items():  # of the event before the window, and of the first one
             for place, label in ((-length - 1, f"previous_{name}"), (-sys.maxsize, f"first_{name}")):
                 if label in inputs_of_model:
+                    read, dtype = readers[label]
                     rows = [sequences[key][max(place, -len(sequences[key]))] for key in batch]
-                    inputs[label] = np.array([instant(row[column] or "") for row in rows], np.int64)
+                    inputs[label] = np.array([read(row[column]) for row in rows], dtype)
         outputs = dict(zip(names, model.run(None, inputs), strict=True))
         # Of `prediction_length` outputs, the last one is the event that nobody has seen; a label is a single one.
         last = [outputs[name].reshape(len(batch), -1)[:, -1].tolist() for name in shown]

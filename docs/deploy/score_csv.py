@@ -29,7 +29,10 @@ names = [output.name for output in model.get_outputs()]
 properties = model.get_modelmeta().custom_metadata_map
 data = json.loads(properties["data"])
 sequence, position = data["sequence_column"], data["position_column"]
-styles = json.loads(properties.get("reading", "{}")).get("numbers", {})
+reading = json.loads(properties.get("reading", "{}"))
+if others := sorted({*reading.get("table", {})} - {"repeated_positions"}):
+    sys.exit(f"the table of training was no plain CSV file ({', '.join(others)}): predict_csv.py reads such tables")
+styles = reading.get("numbers", {})
 if styled := [name for name in columns if name in styles]:
     sys.exit(f"{', '.join(styled)}: training read numbers like 1.234,50 there, and this script reads 1234.50 alone")
 
@@ -48,7 +51,7 @@ if booleans and events.select(pl.col(booleans).has_nulls()).collect().transpose(
 missing = length - pl.col("n_events")
 histories = (
     events.with_columns(pl.col(name).fill_null(TYPES[column.type][2]) for name, column in columns.items())
-    .sort(sequence, position)
+    .sort(sequence, position, maintain_order=True)
     .group_by(sequence, maintain_order=True)
     .agg(pl.len().clip(upper_bound=length).cast(pl.Int64).alias("n_events"), pl.col(*columns).tail(length))
     # Short histories stand at the right end of their row.

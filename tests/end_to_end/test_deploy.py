@@ -96,7 +96,13 @@ def test_polars_scores_a_csv_with_the_labels_of_infer(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("predict_csv.py", {"csv", "datetime", "json", "re", "sys", "pathlib", "zoneinfo", "numpy", "onnxruntime"}),
+        (
+            "predict_csv.py",
+            {
+                *("collections.abc", "csv", "datetime", "gzip", "itertools", "json", "pathlib", "re", "sys"),
+                *("typing", "zoneinfo", "numpy", "onnxruntime"),
+            },
+        ),
         ("score_csv.py", {"json", "sys", "onnxruntime", "polars"}),
     ],
 )
@@ -133,11 +139,20 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
 
     assert run(["2013-01-30", "2013-01-31 10:00", "2013-02-01"]) == ""
     assert run(["2013-01-30 10:00:00 UTC", "2013-01-30 10:00:00.5 UTC"]) == ""
+    if name == "predict_csv.py":
+        assert run(["30/01/2013", "01/02/2013"], dates="DD/MM/YYYY") == ""
+        assert "`31/02/2013` is not a date: " in run(["31/02/2013"], dates="DD/MM/YYYY")
+        assert "`30/01/2013` is not a date like 2013-01-31" in run(["30/01/2013"])
+        assert "`0.234` is not a number like those of training" in run(
+            ["2013-01-30"], numbers={"price": {"thousands": "", "decimal": ","}}
+        )
+        return
     for days in (["30/01/2013", "01/02/2013"], ["2013-01-30T10:00+01:00", "2013-01-30T10:30+02:00"]):
         assert "write all dates like 2013-01-31" in run(days, dates="DD/MM/YYYY")
     assert "price: training read numbers like 1.234,50" in run(
         ["2013-01-30"], numbers={"price": {"thousands": ".", "decimal": ","}}
     )
+    assert "predict_csv.py reads such tables" in run(["2013-01-30"], table={"separator": ";"})
 
 
 def test_each_script_is_in_the_guide() -> None:

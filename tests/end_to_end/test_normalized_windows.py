@@ -11,12 +11,15 @@ from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.resolve import resolve
+from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError
 from sequifier.export.parity import open_session
 from sequifier.prepare import Shared, prepare
 from sequifier.search.optimizer_steps import StepCounter
+from sequifier.search.planner import Planner
 from tests.support.quiet import quiet
-from tests.support.shop import TINY_RUN, merged, preprocess_shop, working_copy, write_shop
+from tests.support.shop import TINY_RUN, TINY_SEARCH, merged, preprocess_shop, working_copy, write_shop
 from tests.support.trained_shop import infer
 
 METADATA = Path("configs/metadata_configs/shop.json")
@@ -133,3 +136,26 @@ def test_all_kinds_have_the_same_targets_and_a_search_counts_their_steps(trained
         assert ready.config.window_stride == (8 if kind == "none" else 1)
         assert len(ready.train) == (6 * 3 if kind == "none" else 6 * 23)
         assert ready.valid.windows.n_targets == 2 * 23
+
+
+def search(**values: Any) -> SearchConfig:
+    given = merged(TINY_SEARCH, {"project_root": ".", "target_columns": ["price"], **values})
+    return SearchConfig.model_validate(given)
+
+
+def test_a_search_tries_each_kind_with_its_own_stride(trained: None) -> None:
+    model = {"dim_model": 8, "n_head": 2}
+    runs = Planner(search(window_normalization=[*KINDS], model_hyperparameter_sampling=model)).plan(()).runs
+    assert {(run.config.window_normalization, run.config.window_stride) for run in runs} == {
+        *(("none", 8), ("last", 1), ("mean_std", 1)),
+    }
+    assert len({run.identity for run in runs}) == 3
+
+
+def test_a_search_that_mixes_it_with_several_predictions_is_refused_at_their_places(trained: None) -> None:
+    sampling = {"dim_model": 8, "n_head": 2, "prediction_length": 3}
+    with pytest.raises(ConfigError) as error:
+        Planner(search(window_normalization=["none", "last"], model_hyperparameter_sampling=sampling)).plan(())
+    (problem,) = error.value.problems
+    assert problem.key == "model_hyperparameter_sampling.prediction_length"
+    assert "3 does not fit window_normalization: last" in problem.message

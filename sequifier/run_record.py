@@ -123,10 +123,11 @@ class RunRecord:
         config_hash = identity(config, ready.metadata.fingerprint)
         write_text(self._experiment.path / CONFIG, _described_config(ready, config_hash))
         self._emit("started", record=self.path, parameters=n_parameters)
+        n_targets = sum(part.windows.n_targets for part in ready.valid.parts)
+        what = "targets" if config.prediction_horizon == 1 else f"origins of {config.prediction_horizon} steps"
         log(
             f"{config.model_name}: {n_parameters:,} weights, {ready.train.n_windows:,} training windows of "
-            f"{config.seq_length} events, {sum(part.windows.n_targets for part in ready.valid.parts):,} validation "
-            f"targets, on {_computation(ready)}"
+            f"{config.seq_length} events, {n_targets:,} validation {what}, on {_computation(ready)}"
         )
         log(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
         log(run_line(config))

@@ -56,6 +56,15 @@ def origins_input(room: int) -> dict[str, str]:
     return {} if room == 1 else {"origins": f"{room} later events"}
 
 
+def horizon_problem(horizon: int, most: int, split: str) -> Problem:
+    """Return the problem of a horizon of more than the `most` steps that a split has."""
+    return Problem(
+        "prediction_horizon",
+        f"{horizon:,} leaves the {split} split without a target: at most {most:,} events follow an event there",
+        fix=f"at most {most:,}, or more events in that split" if most else "a larger split",
+    )
+
+
 def horizon_problems(config: TrainConfig, data: Forecast) -> Iterator[Problem]:
     """Yield why a run with a horizon of several steps cannot be trained; nothing without one."""
     horizon, spec = config.prediction_horizon, config.training_spec
@@ -89,16 +98,17 @@ def horizon_problems(config: TrainConfig, data: Forecast) -> Iterator[Problem]:
             "the data say from when and until when events are observed (observation), which is about the next event",
             fix=f"preprocess without observation, or {leave_out}",
         )
+    targets = [target for target in config.target_columns if target in data.columns]
+    for target in (labels := [target for target in targets if target in data.sequence_columns]):
+        yield Problem(
+            key if horizon > 1 else "training_spec.evaluation_horizon",
+            f"`{target}` belongs to the whole sequence: it has no value for each of the next {needed:,} events",
+            fix=f"{leave_out}, or train `{target}` in a run of its own",
+        )
     if horizon == 1:
         return
-    for target in (target for target in config.target_columns if target in data.columns):
-        if target in data.sequence_columns:
-            yield Problem(
-                key,
-                f"`{target}` belongs to the whole sequence: it has no value for each of the next {horizon:,} events",
-                fix=f"{leave_out}, or train `{target}` in a run of its own",
-            )
-        elif data.kind(target) == "categorical":
+    for target in (target for target in targets if target not in labels):
+        if data.kind(target) == "categorical":
             n_outputs = (data.n_classes[target] - 1) * horizon
             if n_outputs > MOST_OUTPUTS:
                 yield Problem(
@@ -107,7 +117,7 @@ def horizon_problems(config: TrainConfig, data: Forecast) -> Iterator[Problem]:
                     f"outputs; at most {MOST_OUTPUTS:,} are supported",
                     fix="fewer steps, or fewer classes: max_categories of the preprocess config",
                 )
-    for place, targets, reason in (
+    for place, unfit, reason in (
         ("model_spec.tie_weights", config.model_spec.tie_weights, "an embedding decodes one step, not several"),
         ("ranking", config.ranking, "only the next event is ranked"),
         (
@@ -116,7 +126,7 @@ def horizon_problems(config: TrainConfig, data: Forecast) -> Iterator[Problem]:
             "sampled classes are for the next event only",
         ),
     ):
-        for target in targets:
+        for target in unfit:
             yield Problem(
                 f"{place}.{target}" if place != "model_spec.tie_weights" else place,
                 f"`{target}` is predicted {horizon:,} steps ahead (prediction_horizon); {reason}",

@@ -161,6 +161,18 @@ def evaluation_windows(
     return WindowIndex(last=last, first=firsts, counted=counted, only_last=only_last, horizon=horizon, room=horizon)
 
 
+def most_steps(offsets: Rows, n_context: Rows, *, sees_context: bool) -> int:
+    """Return the longest horizon that a split has a target for; arguments as of `training_windows`.
+
+    Args:
+        offsets, n_context: of the sequences.
+        sees_context: whether context rows are inputs, as in `evaluation_windows`.
+    """
+    own = np.diff(offsets) - n_context
+    # Without an event before it, the first one can only be predicted from.
+    return int((own - (n_context == 0 if sees_context else 1)).max(initial=0))
+
+
 def label_windows(events: "Events | MappedEvents", target: str, *, every: bool) -> WindowIndex:
     """Return windows that end with the last own event of each sequence, or with each of its own events.
 

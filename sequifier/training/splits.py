@@ -14,6 +14,7 @@ from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, find_split
 from sequifier.artifacts.shard_folder import content_digest, content_stat
 from sequifier.artifacts.split_file import n_rows_of, read_events
+from sequifier.config.horizon import horizon_problem
 from sequifier.config.loading.paths import find_input
 from sequifier.config.memory import reading_memory
 from sequifier.config.train import TargetPosition, TrainConfig
@@ -21,7 +22,14 @@ from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.shuffled import ShuffledSplit
 from sequifier.dataset.units import UnitIndex
-from sequifier.dataset.windows import WindowIndex, evaluation_windows, label_windows, rows_from, training_windows
+from sequifier.dataset.windows import (
+    WindowIndex,
+    evaluation_windows,
+    label_windows,
+    most_steps,
+    rows_from,
+    training_windows,
+)
 from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.metrics.scoring import Scored
 
@@ -268,23 +276,13 @@ def check_targets(split: Split, config: TrainConfig, name: str) -> None:
 
 def _check_horizon(part: Split, config: TrainConfig, name: str) -> None:
     """Raise ConfigError where a split has no target because the horizon is too long for it."""
-    horizon = config.prediction_horizon
-    if name == "validation":
-        horizon = config.training_spec.evaluation_horizon or horizon
-    own = np.diff(part.events.offsets) - part.events.n_context
-    # Earlier events of a validation sequence can be predicted from, so all of its own events can be targets.
-    longest = int((own - (part.events.n_context == 0)).max(initial=0))
-    if horizon > 1 and horizon > longest:
-        raise ConfigError(
-            [
-                Problem(
-                    "prediction_horizon",
-                    f"{horizon:,} leaves the {name} split without a target: at most {longest:,} events follow an event "
-                    "there",
-                    fix=f"at most {longest:,}, or more events in that split" if longest else "a larger split",
-                )
-            ]
-        )
+    horizon, spec = config.prediction_horizon, config.training_spec
+    if is_valid := name == "validation":
+        horizon = spec.evaluation_horizon or horizon
+    sees_context = is_valid and spec.evaluation_context == "full"
+    most = most_steps(part.events.offsets, part.events.n_context, sees_context=sees_context)
+    if horizon > max(most, 1):
+        raise ConfigError([horizon_problem(horizon, most, name)])
 
 
 def check_scored(split: Split, scored: Mapping[str, Scored]) -> None:

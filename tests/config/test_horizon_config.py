@@ -101,6 +101,12 @@ def test_settings_that_a_horizon_excludes_are_refused(fields: dict[str, Any], me
             "`outcome` belongs to the whole sequence: it has no value for each of the next 4 events",
         ),
         (
+            {"target_columns": ["outcome"], "prediction_horizon": 1, "training_spec": {"evaluation_horizon": 4}},
+            Data(),
+            "training_spec.evaluation_horizon",
+            "`outcome` belongs to the whole sequence: it has no value for each of the next 4 events",
+        ),
+        (
             {"target_columns": ["item"], "prediction_horizon": 9},
             Data(),
             "prediction_horizon",

@@ -1,7 +1,7 @@
 """Forecasts of several steps, from a table to metrics and graphs."""
 
 import io
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.resolve import resolve
+from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, ModelError
 from sequifier.export.parity import open_session
 from sequifier.prepare import Prepared, Shared, prepare
 from sequifier.run_record import RunResult
 from sequifier.search.optimizer_steps import StepCounter
+from sequifier.search.planner import Planner
 from sequifier.training.evaluate import evaluate
 from tests.support.command_line import sequifier
 from tests.support.quiet import quiet
@@ -267,13 +269,37 @@ def test_runs_of_several_horizons_are_evaluated_on_the_same_origins(trained: Run
         assert units.value == pytest.approx(found.metrics["val_price_mae_step_1"])
 
 
+SEARCH: dict[str, Any] = {
+    "metadata_config_path": str(METADATA),
+    "hp_search_name": "tune",
+    "search_strategy": "grid",
+    "target_columns": ["price"],
+    "prediction_horizon": [1, 4],
+    "metric": "val_price_mae_step_1",
+    "model_hyperparameter_sampling": TINY_RUN["model_spec"],
+    "training_hyperparameter_sampling": {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "device": "cpu"},
+}
+
+
+@pytest.mark.parametrize(
+    ("horizon", "training", "message"),
+    [
+        (17, {}, "17 leaves the validation split without a target: at most 16 events follow an event there"),
+        (16, {"evaluation_context": "split"}, "16 leaves the validation split without a target: at most 15 events"),
+    ],
+)
+def test_a_plan_refuses_a_horizon_that_a_split_cannot_hold(
+    trained: RunResult, horizon: int, training: dict[str, Any], message: str
+) -> None:
+    values = merged(SEARCH, {"project_root": ".", "training_hyperparameter_sampling": training})
+    for longest, raises in ((horizon, pytest.raises(ConfigError, match=message)), (horizon - 1, nullcontext())):
+        with raises:
+            Planner(SearchConfig.model_validate(values | {"prediction_horizon": [1, longest]})).plan(())
+
+
 @pytest.mark.slow
 def test_a_search_over_horizons_ranks_by_one_step(trained: RunResult) -> None:
-    base = {"metadata_config_path": str(METADATA), "hp_search_name": "tune", "search_strategy": "grid"}
-    base |= {"target_columns": ["price"], "prediction_horizon": [1, 4], "metric": "val_price_mae_step_1"}
-    base["model_hyperparameter_sampling"] = TINY_RUN["model_spec"]
-    base["training_hyperparameter_sampling"] = {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "device": "cpu"}
-    Path("configs/search.yaml").write_text(yaml.safe_dump(base))
+    Path("configs/search.yaml").write_text(yaml.safe_dump(SEARCH))
     done = sequifier("hyperparameter-search", "--config-path", "configs/search.yaml")
     assert done.returncode == 0, done.stderr
     records = latest(Path())
@@ -282,7 +308,7 @@ def test_a_search_over_horizons_ranks_by_one_step(trained: RunResult) -> None:
         {"price": 3 * (16 - 4 + 1)}
     ] * 2
     assert "val_price_mae_step_1" in done.stdout
-    longer = base | {"prediction_horizon": [1, 4, 6]}
+    longer = SEARCH | {"prediction_horizon": [1, 4, 6]}
     Path("configs/search.yaml").write_text(yaml.safe_dump(longer))
     refused = sequifier("hyperparameter-search", "--config-path", "configs/search.yaml")
     assert "was evaluated on events with 4 later events, these runs would be on events with 6" in refused.stderr

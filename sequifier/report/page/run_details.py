@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sequifier.config.catalogue.metric_names import split_step
 from sequifier.experiment.record import LOG
 from sequifier.printable import printable
 from sequifier.report.analysis import Analysis
@@ -49,7 +50,12 @@ def run_details(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str, 
 
 
 def _metrics(row: Configuration) -> dict[str, float | None]:
-    return {name: finite(value) for name, value in row.metrics.items() if name != "standard_error"}
+    # The steps of a long horizon have hundreds of them, which the results and the record of the run hold.
+    return {
+        name: finite(value)
+        for name, value in row.metrics.items()
+        if name != "standard_error" and split_step(name)[1] is None
+    }
 
 
 def _is_maximized(analysis: Analysis, name: str) -> bool:

@@ -23,6 +23,7 @@ from sequifier.artifacts.shard_folder import content_stat
 from sequifier.artifacts.split_file import read_sequence_ids
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
+from sequifier.config.base import Named
 from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.horizon import origins_input
 from sequifier.config.ranking import positive_inputs, ranking_inputs
@@ -224,7 +225,8 @@ def _objective(
     scales = {column: metadata.scale(column) for column in metadata.real_columns}
     of_distributions = distribution_losses(model, shape, train.events, scales, config.target_positions)
     others = [target for target in shape.targets if target.distribution is None]
-    losses: dict[str, TargetLoss] = {**build_losses(others, spec.criterion, weights_of_classes), **of_distributions}
+    criteria = {target.name: Named(name=metadata.default_criterion(target.name)) for target in others} | spec.criterion
+    losses: dict[str, TargetLoss] = {**build_losses(others, criteria, weights_of_classes), **of_distributions}
     return Objective(
         losses={target.name: losses[target.name] for target in shape.targets},
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),

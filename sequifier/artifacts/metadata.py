@@ -22,6 +22,7 @@ from sequifier.artifacts.table_form import TableForm
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import Category, ColumnType, StrictModel
+from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, MEDIAN_CRITERION
 from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess_fields import END, FillNull, SplitMethod, Transform
 from sequifier.config.time_features import TimeUnit
@@ -197,6 +198,13 @@ class Metadata(StrictModel):
     def input_columns(self) -> list[str]:
         """The columns that a model may read: all but those that are unknown when their event is."""
         return [column for column in self.columns if column not in self.sequifier.target_only_columns]
+
+    def default_criterion(self, target: str) -> str:
+        """Return the criterion of a target that a config leaves out."""
+        derived = self.sequifier.derived.get(target)
+        if self.sequifier.reading.transforms.get(target) == "log1p" or (derived is not None and derived.is_span):
+            return MEDIAN_CRITERION
+        return DEFAULT_CRITERIA[self.kind(target)]
 
     def kind(self, column: str) -> ColumnType:
         """Return whether a column is categorical or real.

@@ -11,7 +11,7 @@ from typing import Any
 from sequifier.config.architecture import automatic_widths
 from sequifier.config.base import ColumnType, Named
 from sequifier.config.catalogue.distributions import POINT
-from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, Family, options_of
+from sequifier.config.catalogue.torch_names import Family, options_of
 from sequifier.config.model import ModelSpec
 from sequifier.config.training import TrainingSpec
 
@@ -61,14 +61,14 @@ def normal_model(spec: ModelSpec, inputs: Sequence[str]) -> Normal:
 
 
 def normal_training(
-    spec: TrainingSpec, seq_length: int, prediction_horizon: int, targets: Mapping[str, ColumnType]
+    spec: TrainingSpec, seq_length: int, prediction_horizon: int, criteria: Mapping[str, str]
 ) -> Normal:
     """A training in normal form.
 
     Args:
         spec: in canonical form, checked.
         seq_length, prediction_horizon: of the run.
-        targets: the kind of each.
+        criteria: the default criterion of each target.
     """
     found = Normal({}, [])
     families: list[tuple[str, Family, Named]] = [
@@ -79,7 +79,7 @@ def normal_training(
         shorter, left_out = _without_defaults(family, entry)
         if left_out:
             found.put(field, shorter, _are_defaults(field, entry.name, left_out))
-    _put_losses(found, spec, targets)
+    _put_losses(found, spec, criteria)
     decay = spec.optimizer.options.get("weight_decay", _default("optimizers", spec.optimizer.name, "weight_decay"))
     if spec.decay_all and decay == 0:
         found.put("decay_all", False, "decay_all has no effect without weight_decay")
@@ -98,17 +98,13 @@ def normal_training(
     return found
 
 
-def _put_losses(found: Normal, spec: TrainingSpec, targets: Mapping[str, ColumnType]) -> None:
+def _put_losses(found: Normal, spec: TrainingSpec, defaults: Mapping[str, str]) -> None:
     criterion = {}
     for target, entry in spec.criterion.items():
         shorter, left_out = _without_defaults("criteria", entry)
         if left_out:
             found.reasons.append(_are_defaults(f"criterion.{target}", entry.name, left_out))
-        if (
-            not shorter.options
-            and shorter.name == DEFAULT_CRITERIA.get(targets.get(target, "real"))
-            and target in targets
-        ):
+        if not shorter.options and shorter.name == defaults.get(target):
             found.reasons.append(f"criterion.{target} {entry.name} is the default")
         else:
             criterion[target] = shorter

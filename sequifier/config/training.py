@@ -210,7 +210,7 @@ class TrainingSpec(StrictModel):
     criterion: dict[str, Named] = Field(
         default_factory=dict,
         description="Loss of each target: a torch.nn loss by name, with its options; left out: CrossEntropyLoss for "
-        "categorical targets, MSELoss for real ones.",
+        "categorical targets, L1Loss for times and for targets with the transform log1p, MSELoss for other real ones.",
         json_schema_extra=about(
             interacts="target_columns and their types; val_loss is measured with it",
             change="to HuberLoss or L1Loss when outliers dominate the loss of a real target",

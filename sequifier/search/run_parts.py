@@ -190,9 +190,8 @@ def normal_part(part: str, config: TrainConfig, plain_part: Mapping[str, Any], d
         spec, found = config.model_spec, normal_model(config.model_spec, inputs)
     else:
         spec = config.training_spec
-        found = normal_training(
-            config.training_spec, config.seq_length, config.prediction_horizon, config.target_column_types
-        )
+        criteria = {target: data.default_criterion(target) for target in config.target_column_types}
+        found = normal_training(config.training_spec, config.seq_length, config.prediction_horizon, criteria)
     if not found.reasons:
         return NormalPart(spec, plain_part, ())
     spec = spec.model_copy(update=found.update)

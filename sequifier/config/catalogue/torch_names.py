@@ -21,6 +21,10 @@ SINGULAR = {"optimizers": "optimizer", "schedulers": "scheduler", "criteria": "c
 
 DEFAULT_CRITERIA: dict[ColumnType, str] = {"categorical": "CrossEntropyLoss", "real": "MSELoss"}
 
+MEDIAN_CRITERION = "L1Loss"
+"""Default criterion of times and of targets with log1p. It predicts the median, which is the median of the original
+values too; the mean of logarithms is not the mean of the values."""
+
 AUTO = "auto"
 """A length of the run in a scheduler's options; see `sequifier.config.catalogue.schedules`."""
 

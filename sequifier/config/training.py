@@ -341,7 +341,8 @@ class TrainingSpec(StrictModel):
         description="Number of events by which evaluation windows advance; null: seq_length // 2.",
         json_schema_extra=about(
             unit="events",
-            interacts="seq_length, which it must not exceed; a smaller stride gives more history and takes longer",
+            interacts="seq_length, which it must not exceed; a smaller stride gives more history and takes longer; "
+            "window_normalization, with which it has no effect",
             change="to more when evaluating takes too long",
             synonyms="eval_stride",
         ),

@@ -276,4 +276,4 @@ def test_the_training_loss_of_an_epoch_is_the_sum_of_the_means_over_the_targets_
 
 
 def test_objectives_find_the_metric_that_ranks() -> None:
-    assert replace(objective_of(), ranked_by="val_outcome_auc").ranking == ("outcome", "auc")
+    assert replace(objective_of(), ranked_by="val_outcome_auc").ranking == ("outcome", "auc", None)

@@ -1,6 +1,6 @@
 """Runs docs/recipes.md: writes the raw files that its recipes begin with, then runs its commands in order.
 
-    python docs/recipes.py                     in a temporary folder; about six minutes on 2 cores
+    python docs/recipes.py                     in a temporary folder; about eight minutes on 2 cores
     python docs/recipes.py --write             and puts what the commands printed into the page
     python docs/recipes.py --small FOLDER      the same steps with little training, in FOLDER
 
@@ -20,10 +20,10 @@ import tutorial
 BEGIN = datetime(2024, 1, 1)
 
 
-def orders(path: Path, *, n_customers: int = 1500) -> None:
+def orders(path: Path, *, n_customers: int = 1500, n_shelves: int = 25) -> None:
     """Write the orders of a shop: nobody buys a product twice, and the next one is often the next of the same shelf."""
     draw = random.Random(1)
-    n_shelves, on_shelf = 25, 10
+    on_shelf = 10
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["customer", "time", "product"])
@@ -104,6 +104,7 @@ def visits(path: Path, first: int, n_customers: int, *, labelled: bool = True) -
 def write_raw_files(folder: Path) -> None:
     """Write the files with which the recipes begin."""
     orders(folder / "orders.csv")
+    orders(folder / "catalogue.csv", n_customers=10_000, n_shelves=1200)
     claims(folder / "claims.xes", 0, 1200)
     claims(folder / "running.xes", 1200, 40, running=True)
     visits(folder / "visits.csv", 0, 2000)

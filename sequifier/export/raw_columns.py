@@ -89,8 +89,12 @@ class RawColumn:
 
     def label_ids(self, labels: Array) -> Array:
         """Convert labels that the graph returned to int64 ids, 0 for a label that is not in the vocabulary."""
-        ids = dict(zip(self.labels, count(1), strict=False))
+        ids = self._ids_of_labels
         return np.array([ids.get(label, 0) for label in labels.ravel().tolist()], np.int64).reshape(labels.shape)
+
+    @cached_property
+    def _ids_of_labels(self) -> dict[Category, int]:
+        return dict(zip(self.labels, count(1), strict=False))
 
     @property
     def missing(self) -> str | int | None:

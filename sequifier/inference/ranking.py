@@ -134,6 +134,6 @@ def ranked(
     """
     of_truth = probabilities[np.arange(len(truth)), truth]
     rank = (probabilities[:, 1:] >= of_truth[:, None]).sum(axis=1) - 1
-    ahead = candidates.ahead(rows, lambda owner, classes: probabilities[owner, classes] >= of_truth[owner])
+    (ahead,) = candidates.ahead(rows, lambda owner, classes: [probabilities[owner, classes] >= of_truth[owner]])
     place = np.maximum(candidates.place(rank, ahead), 0)  # of an END it has no meaning, and counts nowhere
     return replace(found, place=place.astype(np.float64), cutoffs=candidates.cutoffs)

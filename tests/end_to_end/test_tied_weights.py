@@ -65,13 +65,17 @@ def test_a_tied_run_resumes_to_the_last_digit(shop: Path, train_config: WriteCon
     assert train(path).best_val_loss == whole.best_val_loss
 
 
-def test_a_search_compares_models_with_and_without_a_table_of_their_own(shop: Path, search_config: WriteConfig) -> None:
+def test_a_search_compares_tables_and_losses(shop: Path, search_config: WriteConfig) -> None:
     sampling = {"dim_model": [8], "n_head": [2], "tie_weights": [[], ["item"]]}
-    path = search_config(input_columns=["item"], model_hyperparameter_sampling=sampling)
+    training = {"epochs": 1, "softmax": [{}, {"item": {"sampled": 2}}]}
+    path = search_config(
+        input_columns=["item"], model_hyperparameter_sampling=sampling, training_hyperparameter_sampling=training
+    )
     done = sequifier("hyperparameter-search", "--config-path", path)
     assert done.returncode == 0, done.stderr
     records = latest(shop).values()
-    assert [record.state for record in records] == ["finished", "finished"]
+    assert [record.state for record in records] == ["finished"] * 4
+    assert len({record.best_val_loss for record in records}) == 4
     sizes = {tuple(record.setting("model_spec.tie_weights")): record.n_parameters or 0 for record in records}
     assert sizes[()] - sizes[("item",)] == 8 * 6 + 6  # an output matrix and its bias
 

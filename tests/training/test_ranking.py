@@ -176,10 +176,10 @@ def test_an_end_has_no_sampled_candidates() -> None:
         end_ids={"item": N_CLASSES},
     )["item"]
     rows = np.flatnonzero(item)
-    counts = sampled.ahead(rows, lambda owner, classes: classes > 0)
+    (counts,) = sampled.ahead(rows, lambda owner, classes: [classes > 0])
     assert counts.tolist() == [0 if row in ends else 3 for row in rows]
     without = np.setdiff1d(rows, ends)
-    largest = [sampled.ahead(each, lambda owner, classes: classes > 6) for each in (rows, without)]
+    largest = [sampled.ahead(each, lambda owner, classes: [classes > 6])[0] for each in (rows, without)]
     assert largest[0][~np.isin(rows, ends)].tolist() == largest[1].tolist()
 
 

@@ -6,6 +6,7 @@ Shapes: M targets, K known classes.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -46,21 +47,24 @@ class Candidates:
         """Whether END is among the classes that a rank counts, from which it is to be taken."""
         return self.end is not None and self.sampled is None
 
-    def ahead(self, rows: Rows, is_ahead: Callable[[Rows, Rows], NDArray[np.bool_]]) -> Rows:
+    def ahead(
+        self, rows: Rows, is_ahead: Callable[[Rows, Rows], Sequence[NDArray[np.bool_]]], n_models: int = 1
+    ) -> Rows:
         """Count the sampled classes, or those that are no candidates, with a score at least as large as the true one's.
 
         Args:
             rows: of the targets in the split.
-            is_ahead: whether this holds, for places in `rows` and classes.
+            is_ahead: whether this holds by each model, for places in `rows` and classes.
+            n_models: number of models.
 
         Returns:
-            (M,).
+            (n_models, M).
         """
-        found = np.zeros(len(rows), dtype=np.int64)
-        for owner, classes in self.pairs(rows):
-            found += np.bincount(owner[is_ahead(owner, classes)], minlength=len(rows))
-        if self.ranks_end:
-            found += is_ahead(np.arange(len(rows)), np.full(len(rows), self.end))
+        found = np.zeros((n_models, len(rows)), dtype=np.int64)
+        of_end = [(np.arange(len(rows)), np.full(len(rows), self.end))] if self.ranks_end else []
+        for owner, classes in chain(self.pairs(rows), of_end):
+            for counts, by_model in zip(found, is_ahead(owner, classes), strict=True):
+                counts += np.bincount(owner[by_model], minlength=len(rows))
         return found
 
     def place(self, rank: Any, ahead: Any = None) -> Any:

@@ -14,7 +14,6 @@ from torch import Tensor
 from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.ranking.candidates import Candidates
-from sequifier.metrics.predictions import ClassPredictions
 from sequifier.model.device import in_double
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
@@ -86,10 +85,12 @@ class CategoricalBaselines:
         """Yield the name and predictions of each baseline at some targets, whose classes `truth` (M,) are known."""
         classes = truth.astype(np.int64)
         contexts = self._contexts(columns, targets)
+        ahead = None if self._candidates is None else self._ahead(self._candidates, contexts, classes, targets.rows)
         for number, (scores, loss) in enumerate(_loss(self._counts, contexts, classes, criterion)):
             found = scores.predictions(loss)
             if self._candidates is not None:
-                found = self._ranked(self._candidates, found, contexts[: number + 1], classes, targets.rows)
+                of_order = None if ahead is None else in_double(torch.from_numpy(ahead[number]))
+                found = ranked(self._candidates, found, of_order)
             yield NAMES[number], found
 
     def dense(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[NDArray[np.float64]]:
@@ -103,20 +104,17 @@ class CategoricalBaselines:
         history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
         return self._counts.look_up(history, targets.rows - targets.begin)
 
-    def _ranked(
-        self, candidates: Candidates, found: ClassPredictions, contexts: Sequence[Rows], truth: Rows, rows: Rows
-    ) -> ClassPredictions:
-        """Return predictions with the place of the true class among the candidates."""
+    def _ahead(self, candidates: Candidates, contexts: Sequence[Rows], truth: Rows, rows: Rows) -> Rows | None:
+        """Return what `Candidates.ahead` counts by each order, (orders, M); None: there is nothing to count."""
         if not candidates.depends_on_history and candidates.end is None:
-            return ranked(candidates, found)
-        least = self._counts.probabilities(contexts, truth)[-1]
+            return None
+        _, *least = self._counts.probabilities(contexts, truth)
 
-        def is_ahead(owner: Rows, classes: Rows) -> NDArray[np.bool_]:
-            probability = self._counts.probabilities([context[owner] for context in contexts], classes)[-1]
-            is_larger: NDArray[np.bool_] = probability >= least[owner]
-            return is_larger
+        def is_ahead(owner: Rows, classes: Rows) -> list[NDArray[np.bool_]]:
+            _, *found = self._counts.probabilities([context[owner] for context in contexts], classes)
+            return [of_order >= of_truth[owner] for of_order, of_truth in zip(found, least, strict=True)]
 
-        return ranked(candidates, found, in_double(torch.from_numpy(candidates.ahead(rows, is_ahead))))
+        return candidates.ahead(rows, is_ahead, len(contexts))
 
 
 def _loss(

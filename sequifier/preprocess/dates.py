@@ -166,8 +166,32 @@ def date_counts(text: pl.Expr) -> dict[str, pl.Expr]:
         counts[f"{name} max digits"] = found.struct.field("f").str.len_bytes().max()
         if form.is_open:
             for part in "ab":
-                counts[f"{name} max {part}"] = found.struct.field(part).cast(pl.Int64, strict=False).max()
+                number = found.struct.field(part).cast(pl.Int64, strict=False)
+                counts[f"{name} max {part}"] = number.max()
+                counts[f"{name} above {part}"] = (number > 12).sum()
     return counts
+
+
+def mixed_forms(counts: Mapping[str, Any], text: pl.Expr) -> dict[str, tuple[int, pl.Expr]]:
+    """Return the formats of a column that has several: format -> number of its values, and which values they are.
+
+    Args:
+        counts: `date_counts` over all values.
+        text: the column.
+    """
+    value = stripped(text)
+    found: dict[str, tuple[int, pl.Expr]] = {}
+    for name, form in _FORMS.items():
+        if not (n := counts[f"{name} n"]):
+            continue
+        if not form.is_open or not (counts[f"{name} above a"] and counts[f"{name} above b"]):
+            day_first = not form.is_open or not counts[f"{name} above b"]
+            found[DateStyle(name, day_first).shown] = (n, value.str.contains(_whole(form)))
+            continue
+        for part, day_first in (("a", True), ("b", False)):
+            is_day = (_groups(value, form).struct.field(part).cast(pl.Int64, strict=False) > 12).fill_null(False)
+            found[DateStyle(name, day_first).shown] = (counts[f"{name} above {part}"], is_day)
+    return found if len(found) > 1 else {}
 
 
 def is_like_a_date(text: str) -> bool:

@@ -127,7 +127,8 @@ def without_rare(choice: Choice, rows: "pl.LazyFrame", *, is_target: bool) -> Ch
     n_kept, rows_kept = kept.select(pl.len(), pl.col("n").sum()).collect(engine="streaming").row(0)
     fraction = (rows_kept or 0) / max(facts.n_known, 1)
     if fraction < 0.5 and not is_target:
-        why = f"{facts.distinct_text} values, most of them fewer than {RARE} times: too rare to learn from"
+        what = facts.free_text or f"{facts.distinct_text} values"
+        why = f"{what}, most of them fewer than {RARE} times: too rare to learn from"
         return Choice(choice.column, facts, "left out", why)
     if not n_kept or fraction == 1 or facts.n_distinct <= ALL_KEPT:
         return choice
@@ -176,6 +177,8 @@ def _useless(column: str, facts: Facts, *, is_target: bool) -> str:
     if is_target:
         return ""
     if is_id_like(column, facts):
+        if facts.free_text:
+            return f"{facts.free_text}; derive categories or numbers from it to use it"
         return f"nearly every row has another value ({facts.distinct_text} in {facts.n_known:,} rows), like an id"
     if facts.n_missing > _NEARLY_ALL * facts.n_rows:
         return f"{percent(facts.n_missing / facts.n_rows)} of its values are missing"

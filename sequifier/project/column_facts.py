@@ -16,6 +16,9 @@ errors of up to 10 %), and counted where it is at most EXACT_VALUES."""
 
 EXACT_VALUES = 200_000
 
+LONG, MANY_LONG = 30, 50
+"""Mean number of characters, and number of distinct values, from which a column of text is free text."""
+
 COLUMNS_AT_ONCE = 100
 """Columns that are counted in one pass, whose memory grows with the square of their number."""
 
@@ -33,6 +36,7 @@ class Facts:
         highest: highest known value.
         is_whole: whether it has numbers without fractions.
         is_estimated: whether n_distinct is an estimate.
+        mean_length: mean number of characters of a text; None for other kinds.
     """
 
     kind: Kind
@@ -43,6 +47,14 @@ class Facts:
     highest: Any
     is_whole: bool = False
     is_estimated: bool = False
+    mean_length: float | None = None
+
+    @property
+    def free_text(self) -> str:
+        """What makes a column of text free text, with many long values; empty where it is not."""
+        if self.mean_length is None or self.mean_length < LONG or self.n_distinct < MANY_LONG:
+            return ""
+        return f"free text: {self.distinct_text} values of {self.mean_length:.0f} characters on average"
 
     @property
     def n_known(self) -> int:
@@ -101,6 +113,7 @@ def column_facts(table: RawTable, rows: "pl.LazyFrame", inspected: Mapping[str, 
             counted[column].get("highest"),
             bool(counted[column].get("is_whole")),
             column in estimated,
+            counted[column].get("mean_length"),
         )
         for column, content in inspected.items()
     }
@@ -124,6 +137,8 @@ def _counted(rows: "pl.LazyFrame", inspected: Mapping[str, InspectedColumn], n_r
         if content.kind == "other":
             expressions.append(values.is_null().sum().alias(f"{number} n_missing"))
             continue
+        if content.kind == "text":
+            expressions.append(values.str.len_chars().mean().alias(f"{number} mean_length"))
         distinct = values.drop_nulls().n_unique() if n_rows <= EXACT_ROWS else values.approx_n_unique()
         named = {"n_missing": values.is_null().sum(), "n_distinct": distinct}
         named |= {"lowest": values.min(), "highest": values.max()}

@@ -39,6 +39,7 @@ class Findings:
         whole: the columns with one value for each sequence.
         metric: the proposed metric.
         notes: guesses, for the user.
+        warnings: what in the table is probably a mistake.
         split: the proposed split.
         seq_length: the proposed window length.
         stride: the proposed step between training windows.
@@ -59,6 +60,7 @@ class Findings:
     whole: WholeSequences
     metric: MetricChoice
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     split: SplitChoice
     seq_length: int
     stride: int

@@ -12,6 +12,7 @@ from sequifier.errors import DataError
 from sequifier.project.catalogue_choice import classes_of_loss
 from sequifier.project.column_choice import Choice, choose, without_rare
 from sequifier.project.column_facts import column_facts, typed
+from sequifier.project.data_warnings import data_warnings
 from sequifier.project.findings import Findings
 from sequifier.project.inspect_columns import inspect_columns
 from sequifier.project.keys import find_keys, find_targets, with_known
@@ -132,6 +133,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         targets=targets,
         whole=whole,
         metric=choose_metric(of_targets, whole, split, rows, keys),
+        warnings=tuple(data_warnings(rows, facts, keys, choices)),
         notes=(*table.notes, *known_notes, *keys.notes, *notes),
         split=split,
         seq_length=seq_length,

@@ -3,7 +3,7 @@
 `preprocess` decides by the same code. Only counts are in memory, so the size of the file does not matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,6 @@ from sequifier.project.raw_table import RawTable, unreadable
 if TYPE_CHECKING:
     import polars as pl
 
-    from sequifier.preprocess.dates import DateFindings
     from sequifier.preprocess.numbers import NumberFindings
 
 
@@ -63,14 +62,14 @@ def _inspect_text(table: RawTable, columns: Sequence[str]) -> dict[str, Inspecte
     import polars as pl
 
     from sequifier.preprocess.column_counts import count_columns, inspect_numbers
-    from sequifier.preprocess.dates import date_counts, decide_dates, is_like_a_date
+    from sequifier.preprocess.dates import date_counts, is_like_a_date
     from sequifier.preprocess.numbers import stripped
 
     looks = inspect_numbers(table.rows, columns)
     words = [c for c in columns if looks[c].kind in ("text", "code") or not table.is_text]
     examples = count_columns(table.rows, words, lambda text: {"max value": stripped(text).max()})
     dated = [column for column in words if is_like_a_date(examples[column]["max value"] or "")]
-    dates = {column: decide_dates(found) for column, found in count_columns(table.rows, dated, date_counts).items()}
+    dates = count_columns(table.rows, dated, date_counts)
     inspected = {}
     for column in columns:
         text = pl.col(column)
@@ -121,14 +120,28 @@ def _numbers(table: RawTable, column: str, look: "NumberFindings", text: "pl.Exp
             return InspectedColumn("text", text)
 
 
-def _dates(table: RawTable, column: str, look: "DateFindings") -> InspectedColumn | None:
-    """Inspect a column that looks like dates; None where it has none."""
+def _dates(table: RawTable, column: str, counts: Mapping[str, Any]) -> InspectedColumn | None:
+    """Inspect a column that looks like dates; None where it has none.
+
+    Args:
+        table: the table.
+        column: the column.
+        counts: of the forms of dates in it, `date_counts`.
+    """
     import polars as pl
 
-    from sequifier.preprocess.dates import date, why_not
+    from sequifier.preprocess.dates import date, decide_dates, mixed_forms, why_not
     from sequifier.preprocess.numbers import is_mark
 
-    raw = pl.col(column)
+    raw, look = pl.col(column), decide_dates(counts)
+    if mixed := mixed_forms(counts, raw):
+        each = ", ".join(
+            f"{n:,} like {shown} (`{value}` in row {row:,})"
+            for shown, (n, condition) in mixed.items()
+            for value, row in [_first_row(table, raw, condition)]
+        )
+        doubt = f"its dates have several formats: {each}; write all of them in one"
+        return InspectedColumn("date", raw, doubt=doubt)
     has_value = raw.is_not_null() & is_mark(raw).not_()
     if look.style is None:
         example = _first(table, raw, has_value)
@@ -146,6 +159,13 @@ def _dates(table: RawTable, column: str, look: "DateFindings") -> InspectedColum
         remark += f": {look.note}" if look.note else ""
     kind: Kind = "date" if look.style.kind == "date" else "datetime"
     return InspectedColumn(kind, value, remark=remark, is_instant=look.has_offsets)
+
+
+def _first_row(table: RawTable, raw: "pl.Expr", condition: "pl.Expr") -> tuple[str, int]:
+    """Return the first value that fulfils a condition, and its row, counted from 1 without a header."""
+    found = table.rows.select(value=raw, condition=condition).with_row_index("row", offset=1)
+    first = found.filter("condition").head(1).collect().row(0, named=True)
+    return shown_text(str(first["value"])), first["row"]
 
 
 def _first(table: RawTable, raw: "pl.Expr", condition: "pl.Expr") -> str:

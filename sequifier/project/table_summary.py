@@ -22,6 +22,7 @@ def summary(found: Findings) -> Iterator[str]:
     if found.keys.sequence is not None:
         yield f"a sequence has {found.lengths}"
     yield from (f"note: {note}" for note in found.notes)
+    yield from (f"warning: {warning}" for warning in found.warnings)
     yield from _columns(found)
     if found.attributes:
         yield f"note: {attributes_note(found)}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
 from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR
@@ -58,6 +59,8 @@ def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys:
     )
     for column in candidates:
         found = facts[column]
+        if not isinstance(found.lowest, date):  # text that looks like dates, but cannot be read as dates
+            continue
         if found.n_missing or not (found.lowest.year >= FIRST_YEAR and found.highest.year <= LAST_YEAR):
             continue
         if column != keys.order and not _follows_order(rows, column, keys, found.n_rows):

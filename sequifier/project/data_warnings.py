@@ -1,0 +1,67 @@
+"""What in a user's table is probably a mistake, or not for a model to read: with its number, and what to do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sequifier.percent import counted
+from sequifier.printable import shown_text
+from sequifier.project.column_choice import Choice
+from sequifier.project.column_facts import EXACT_VALUES, Facts
+from sequifier.project.keys import Keys
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def data_warnings(
+    rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Keys, choices: Sequence[Choice]
+) -> Iterator[str]:
+    """Yield what to look at.
+
+    Args:
+        rows: the rows with the types of their values.
+        facts: statistics of each column.
+        keys: the sequence and the order column.
+        choices: the use of each other column.
+    """
+    yield from _copies(rows, facts[keys.order].n_rows, keys)
+    used = [choice for choice in choices if choice.use == "categorical"]
+    for choice in used:
+        if what := choice.facts.free_text:
+            yield (
+                f"`{choice.column}` looks like {what}; a model learns each as a class of its own: derive categories "
+                "from it, or remove it from selected_columns"
+            )
+    columns = [choice.column for choice in used]
+    for column in columns if keys.sequence is None else [keys.sequence, *columns]:
+        if facts[column].kind == "text" and facts[column].n_distinct <= EXACT_VALUES:
+            yield from _spellings(rows, column)
+
+
+def _copies(rows: "pl.LazyFrame", n_rows: int, keys: Keys) -> Iterator[str]:
+    """Rows that are equal in every column."""
+    import polars as pl
+
+    if not keys.lengths.n_repeated:  # copies have equal keys
+        return
+    n = n_rows - int(rows.unique().select(pl.len()).collect(engine="streaming").item())
+    if n:
+        are = "row is a copy of another one" if n == 1 else "rows are copies of other ones"
+        yield f"{n:,} {are}, equal in every column; if they were entered twice, remove them from the table"
+
+
+def _spellings(rows: "pl.LazyFrame", column: str) -> Iterator[str]:
+    """Values that differ in upper and lower case or in blanks only."""
+    import polars as pl
+
+    value = pl.col(column)
+    plain = value.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
+    values = rows.select(value=value, plain=plain).drop_nulls()
+    spellings = values.group_by("plain").agg(pl.col("value").unique().sort())
+    several = spellings.filter(pl.col("value").list.len() > 1).sort("plain").collect(engine="streaming")
+    if several.height:
+        example = " and ".join(f"`{shown_text(text)}`" for text in several["value"][0].to_list()[:3])
+        yield (
+            f"`{column}` has {counted(several.height, 'value')} in several spellings, which differ only in case or "
+            f"blanks and count as different ones ({example}); correct them if they mean the same"
+        )

@@ -1,0 +1,72 @@
+"""What `make` says of a table in which something is probably wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from sequifier.errors import DataError
+from sequifier.project.make import OwnTable, make
+
+
+def said(tmp_path: Path, rows: list[tuple], header: str, **given) -> list[str]:
+    data = tmp_path / "events.csv"
+    data.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return make("project", None, tmp_path, OwnTable(data, **given))
+
+
+def warned(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("warning: ") and "compared on only" not in line]
+
+
+def visits(*last: tuple) -> list[tuple]:
+    return [*((f"u{user}", step, f"Item {(user + step) % 5}") for user in range(30) for step in range(30)), *last]
+
+
+def test_a_clean_table_has_no_warning(tmp_path) -> None:
+    assert warned(said(tmp_path, visits(), "user,step,item")) == []
+
+
+def test_values_that_differ_in_case_or_blanks_only(tmp_path) -> None:
+    odd = [("u1", 30, "ITEM 3"), ("u1", 31, '" item  3 "'), ("u2", 30, "item 4"), ("U2", 31, "Item 0")]
+    (of_user, of_item) = warned(said(tmp_path, visits(*odd, ("U2", 32, "Item 1")), "user,step,item"))
+    assert "`user` has 1 value in several spellings" in of_user and "(`U2` and `u2`)" in of_user
+    assert "`item` has 2 values in several spellings" in of_item
+    assert "` item  3 ` and `ITEM 3` and `Item 3`" in of_item
+
+
+@pytest.mark.parametrize("n_copies", [1, 4])
+def test_rows_that_are_copies_of_other_ones(n_copies, tmp_path) -> None:
+    lines = warned(said(tmp_path, visits(*visits()[:n_copies], ("u9", 3, "other")), "user,step,item"))
+    what = "1 row is a copy of another one" if n_copies == 1 else "4 rows are copies of other ones"
+    assert lines == [f"warning: {what}, equal in every column; if they were entered twice, remove them from the table"]
+
+
+@pytest.mark.parametrize(("n_texts", "use"), [(900, "left out"), (60, "input"), (20, "input")])
+def test_free_text_is_called_so(n_texts, use, tmp_path) -> None:
+    rows = [(*row, f"a long remark of a clerk about number {number % n_texts}") for number, row in enumerate(visits())]
+    lines = said(tmp_path, rows, "user,step,item,remark", targets=["item"])
+    about = [line for line in lines if "remark" in line]
+    assert any(use in line for line in about) or use == "left out"
+    is_said = any(f"free text: {n_texts} values of 4" in line for line in about)
+    assert is_said == (n_texts >= 50)
+    assert ("derive categories" in " ".join(about)) == is_said
+
+
+def test_dates_in_several_formats_are_counted_with_a_row_of_each(tmp_path) -> None:
+    dates = ["2024-03-28", *["28/03/2024"] * 2, "03/28/2024", *["2024-03-05"] * 896]
+    rows = [(*row, date) for row, date in zip(visits(), dates, strict=True)]
+    lines = said(tmp_path, rows, "user,step,item,due", order="step", targets=["item"])
+    (line,) = [line for line in lines if line.startswith("  due ")]
+    for each in (
+        "897 like YYYY-MM-DD (`2024-03-28` in row 1)",
+        "2 like DD/MM/YYYY (`28/03/2024` in row 2)",
+        "1 like MM/DD/YYYY (`03/28/2024` in row 4)",
+    ):
+        assert each in line
+    assert "write all of them in one" in line
+
+
+def test_positions_in_two_formats_are_an_error_with_both(tmp_path) -> None:
+    rows = [("u", f"{1 + n:02d}.03.2024" if n < 20 else f"2024-04-{n - 19:02d}", "ab"[n % 2]) for n in range(40)]
+    with pytest.raises(DataError, match=r"20 like YYYY-MM-DD.*in row 21.*20 like DD.MM.YYYY.*in row 1"):
+        said(tmp_path, rows, "user,day,item", order="day", targets=["item"])

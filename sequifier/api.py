@@ -191,6 +191,7 @@ def export(
     pt: bool = False,
     embedding: bool = False,
     card: bool = False,
+    report: bool = False,
     project_root: str | None = None,
     log: Log,
 ) -> list[Path]:
@@ -203,6 +204,7 @@ def export(
         pt: also the weights for torch.
         embedding: also the model that embeds.
         card: also a page about the models.
+        report: also a page on what the model does well, measured on the validation split.
         project_root: None for the checkpoint's own, or the working folder.
         log: receives lines for the user.
 
@@ -242,7 +244,17 @@ def export(
         exports=exports,
     )
     written = [found.root / path for path in files.values()]
-    return [*written, write_card(found, versions[0])] if card else written
+    if card:
+        written.append(write_card(found, versions[0]))
+    if report:
+        from sequifier.model_report.measure import measure
+        from sequifier.model_report.page import write_page
+
+        page = found.root / "models" / f"{found.config.model_name}-report.html"
+        written.append(
+            write_page(measure(found, versions[0], log), page, command=f"sequifier export {source} --report")
+        )
+    return written
 
 
 def search(

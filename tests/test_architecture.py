@@ -53,6 +53,9 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
     },
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
+    "model_report": {
+        *("config", "artifacts", "dataset", "model", "metrics", "training", "export", "prepare", "report"),
+    },
     "run": {
         *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),
         *("training", "export", "inference", "prepare", "run_record"),

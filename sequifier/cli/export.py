@@ -25,6 +25,12 @@ from sequifier.cli.output import echo, log_to_stderr
     help="Also write models/RUN-card.md: data, schema, metrics, config and how to call the model.",
 )
 @click.option(
+    "--report",
+    is_flag=True,
+    help="Also write models/RUN-report.html: metrics by class, length of history and value of columns, calibration, "
+    "the worst sequences, and what order does; on the validation split.",
+)
+@click.option(
     "--project-root",
     metavar="FOLDER",
     help="Folder of the project. Default: the working folder, or the project of the checkpoint.",
@@ -37,6 +43,7 @@ def command(
     pt: bool,
     embedding: bool,
     card: bool,
+    report: bool,
     project_root: str | None,
     verbose: bool | None,
 ) -> None:
@@ -47,7 +54,7 @@ def command(
 
     \b
     Example:
-        sequifier export flights-search-run-3 --end-to-end --card
+        sequifier export flights-search-run-3 --end-to-end --card --report
         sequifier export checkpoints/flights-search-run-3-epoch-2.pt --pt
     """
     if top_k is not None and not end_to_end:
@@ -61,6 +68,7 @@ def command(
         pt=pt,
         embedding=embedding,
         card=card,
+        report=report,
         project_root=project_root,
         log=log_to_stderr(verbose),
     ):

@@ -1,6 +1,8 @@
 """One pass over an evaluation split: every target is predicted once, and losses and metrics are summed in float64."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +43,8 @@ def evaluate(model: Transformer, split: Split, objective: Objective, *, batch_si
         with torch.inference_mode(), float32_products(split.device.type, tf32=True):
             for part in split.parts:
                 for chosen in in_batches(part.choose(_order(part)), batch_size):
-                    _add_batch(tally, model, part, chosen, objective)
+                    for each in compared(model, part, chosen, objective):
+                        tally.add(*each)
             return tally.evaluation()
     finally:
         model.train(was_training)
@@ -58,7 +61,20 @@ def _order(split: Split) -> NDArray[np.int64]:
     return np.argsort(-split.n_targets(), kind="stable")
 
 
-def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, objective: Objective) -> None:
+class Compared(NamedTuple):
+    """The predictions of one target in a batch, with the arguments of `Tally.add`."""
+
+    target: str
+    found: Predictions
+    unit: Tensor
+    known: Tensor | None
+    n_known: int | None
+    length: NDArray[np.int64] | None
+    step: Tensor | None
+
+
+def compared(model: Transformer, split: Split, chosen: Chosen, objective: Objective) -> Iterator[Compared]:
+    """Predict the targets of some windows, and compare them with the truth. The model is in evaluation mode."""
     batch = split.batch(chosen)
     hidden = batch.at_targets(model(batch.categories, batch.reals, batch.is_event, n_last=batch.n_steps))
     unit = batch.at_steps(split.target_unit(chosen, batch))
@@ -104,7 +120,7 @@ def _add_batch(tally: Tally, model: Transformer, split: Split, chosen: Chosen, o
             length = split.n_events(chosen.numbers)
             if batch.picks:
                 length = length[split.n_known_targets(target, chosen.numbers) > 0]
-        tally.add(target, found, owner, known, n_known, length, *step)
+        yield Compared(target, found, owner, known, n_known, length, step[0] if step else None)
 
 
 def _steps(batch: Batch) -> Tensor:

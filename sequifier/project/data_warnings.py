@@ -24,7 +24,6 @@ def data_warnings(
         keys: the sequence and the order column.
         choices: the use of each other column.
     """
-    yield from _copies(rows, facts[keys.order].n_rows, keys)
     used = [choice for choice in choices if choice.use == "categorical"]
     for choice in used:
         if what := choice.facts.free_text:
@@ -36,18 +35,6 @@ def data_warnings(
     for column in columns if keys.sequence is None else [keys.sequence, *columns]:
         if facts[column].kind == "text" and facts[column].n_distinct <= EXACT_VALUES:
             yield from _spellings(rows, column)
-
-
-def _copies(rows: "pl.LazyFrame", n_rows: int, keys: Keys) -> Iterator[str]:
-    """Rows that are equal in every column."""
-    import polars as pl
-
-    if not keys.lengths.n_repeated:  # copies have equal keys
-        return
-    n = n_rows - int(rows.unique().select(pl.len()).collect(engine="streaming").item())
-    if n:
-        are = "row is a copy of another one" if n == 1 else "rows are copies of other ones"
-        yield f"{n:,} {are}, equal in every column; if they were entered twice, remove them from the table"
 
 
 def _spellings(rows: "pl.LazyFrame", column: str) -> Iterator[str]:

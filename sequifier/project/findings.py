@@ -11,7 +11,7 @@ from sequifier.project.column_facts import Facts
 from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
 from sequifier.project.metric_choice import MetricChoice
-from sequifier.project.pilot import VALIDATION, Pilot
+from sequifier.project.pilot import Pilot
 from sequifier.project.raw_table import RawTable
 from sequifier.project.sizes import Sizes
 from sequifier.project.split_choice import SplitChoice
@@ -99,8 +99,9 @@ class Findings:
         if self.pilot is None:
             return self.sizes.minutes
         at_once = min(self.pilot.at_once, self.sizes.runs)
-        steps = self.sizes.epochs_of_all * self.sizes.steps_of_cost(VALIDATION)
-        return steps * self.pilot.seconds / at_once / 60
+        sizes, pilot = self.sizes, self.pilot
+        seconds = sizes.steps_per_epoch * pilot.seconds + sizes.validation_windows * pilot.validation_seconds
+        return sizes.epochs_of_all * seconds / at_once / 60
 
     @property
     def classes(self) -> dict[str, int]:

@@ -5,8 +5,10 @@ takes one thread, as in a search, which trains a model on each core.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -25,9 +27,6 @@ SECONDS = 1.0
 
 N_SEQUENCES, LONGEST = 2_000, 20_000
 
-VALIDATION = 0.4
-"""Cost of a window in validation, relative to training: there is no backward pass."""
-
 
 @dataclass(frozen=True)
 class Pilot:
@@ -35,11 +34,13 @@ class Pilot:
 
     Attributes:
         seconds: of an optimizer step.
+        validation_seconds: of a window in validation, which compares all classes.
         device: that computed it.
         at_once: number of models that train at the same time.
     """
 
     seconds: float
+    validation_seconds: float
     device: str
     at_once: int = 1
 
@@ -104,11 +105,13 @@ def measure(
 
 
 def _measured(config: "TrainConfig") -> Pilot:
+    import numpy as np
     import torch
 
-    from sequifier.dataset.batches import in_steps
+    from sequifier.dataset.batches import Chosen, in_batches, in_steps
     from sequifier.dataset.order import epoch_order
     from sequifier.prepare import Shared, prepare
+    from sequifier.training.evaluate import compared
     from sequifier.training.step import train_step
 
     n_threads = torch.get_num_threads()
@@ -116,16 +119,31 @@ def _measured(config: "TrainConfig") -> Pilot:
     train, size = ready.train, config.training_spec.step_size
     ready.state.model.train()
     orders = [part.choose(epoch_order(len(part), seed=0, epoch=1, part=0)) for part in train.parts]
-    seconds: list[float] = []
-    for number, chosen in enumerate(in_steps(orders, size)):
-        began = time.perf_counter()
-        losses = train_step(ready.state, train, chosen, ready.objective, ready.config)
-        float(losses[0])  # waits for the device
-        if number:  # the first one allocates memory
-            seconds.append(time.perf_counter() - began)
-        if number >= STEPS or sum(seconds) > SECONDS:
-            break
+
+    def step(chosen: list[Chosen]) -> None:
+        float(train_step(ready.state, train, chosen, ready.objective, ready.config)[0])  # waits for the device
+
+    def validate(chosen: Chosen) -> None:
+        for each in compared(ready.state.model, ready.valid, chosen, ready.objective):
+            float(each.unit[0])
+
+    seconds = _fastest(map(partial(partial, step), in_steps(orders, size)))
+    ready.state.model.eval()
+    numbers = ready.valid.choose(np.arange(len(ready.valid)))
+    with torch.inference_mode():
+        of_batch = _fastest(map(partial(partial, validate), in_batches(numbers, size)))
     torch.set_num_threads(n_threads)
-    # The fastest one: others waited for other programs.
-    fastest = min(seconds or [time.perf_counter() - began])
-    return Pilot(fastest, str(ready.device), cores() if ready.device.type == "cpu" else 1)
+    n_windows = min(size, len(ready.valid))
+    return Pilot(seconds, of_batch / n_windows, str(ready.device), cores() if ready.device.type == "cpu" else 1)
+
+
+def _fastest(calls: Iterable[Callable[[], None]]) -> float:
+    """Return the seconds of the fastest call: the first one allocates memory, others wait for other programs."""
+    seconds: list[float] = []
+    for call in islice(calls, STEPS + 1):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+        if sum(seconds[1:]) > SECONDS:
+            break
+    return min(seconds)

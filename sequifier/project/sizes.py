@@ -82,14 +82,6 @@ class Sizes:
     validation_windows: int
     minutes: float
 
-    def steps_of_cost(self, of_validation: float) -> float:
-        """Return the number of optimizer steps that take as long as an epoch with its validation.
-
-        Args:
-            of_validation: cost of a window in validation, relative to training.
-        """
-        return self.steps_per_epoch + of_validation * self.validation_windows / self.batch_size
-
 
 def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice, n_outputs: int) -> Sizes:
     """Choose widths by the number of events, the batch size by the number of windows, and epochs by optimizer steps.

@@ -8,4 +8,4 @@ from sequifier.project.pilot import Pilot
 
 @pytest.fixture(autouse=True)
 def _no_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(from_table, "measure", lambda *of_model: Pilot(0.004, "cpu"))
+    monkeypatch.setattr(from_table, "measure", lambda *of_model: Pilot(0.004, 0.0001, "cpu"))

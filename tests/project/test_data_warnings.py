@@ -34,13 +34,6 @@ def test_values_that_differ_in_case_or_blanks_only(tmp_path) -> None:
     assert "` item  3 ` and `ITEM 3` and `Item 3`" in of_item
 
 
-@pytest.mark.parametrize("n_copies", [1, 4])
-def test_rows_that_are_copies_of_other_ones(n_copies, tmp_path) -> None:
-    lines = warned(said(tmp_path, visits(*visits()[:n_copies], ("u9", 3, "other")), "user,step,item"))
-    what = "1 row is a copy of another one" if n_copies == 1 else "4 rows are copies of other ones"
-    assert lines == [f"warning: {what}, equal in every column; if they were entered twice, remove them from the table"]
-
-
 @pytest.mark.parametrize(("n_texts", "use"), [(900, "left out"), (60, "input"), (20, "input")])
 def test_free_text_is_called_so(n_texts, use, tmp_path) -> None:
     rows = [(*row, f"a long remark of a clerk about number {number % n_texts}") for number, row in enumerate(visits())]

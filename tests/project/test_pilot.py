@@ -35,7 +35,7 @@ def test_it_trains_a_model_of_the_size_of_the_table(monkeypatch, tmp_path) -> No
 
     found = pilot.measure(TRAIN, {"item": 300, "time_gap": 0}, pl.Series([6] * 40), seq_length=5)
 
-    assert found is not None and found.seconds > 0 and found.device == "cpu"
+    assert found is not None and found.seconds > found.validation_seconds > 0 and found.device == "cpu"
     model, config, n_windows = seen[-1]
     assert model.heads.target_classes == {"item": 301}
     assert (config.seq_length, config.input_columns) == (5, ["item", "time_gap"])
@@ -50,4 +50,4 @@ def test_a_model_that_cannot_train_has_no_pilot() -> None:
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.12345, "120"), (0.0012345, "1.2"), (2.5678, "2,600")])
 def test_a_duration_has_two_digits(seconds, shown) -> None:
-    assert pilot.Pilot(seconds, "cpu").milliseconds == shown
+    assert pilot.Pilot(seconds, 0.0, "cpu").milliseconds == shown

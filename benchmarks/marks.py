@@ -6,6 +6,7 @@
 |---|---|---|
 | lastfm, beauty | LastFM.txt, Beauty.txt: "user item item ..." | github.com/RUCAIBox/CIKM2020-S3Rec, folder data |
 | helpdesk | helpdesk.csv: CaseID, ActivityID, CompleteTimestamp | github.com/verenich/ProcessSequencePrediction |
+| taxi, hawkes1 | taxi.csv, hawkes1.csv: sequence, time, t_end | the data of arxiv.org/abs/2006.12631 |
 | japanesevowels | a folder with JapaneseVowels_TRAIN.ts and _TEST.ts | the wheel of aeon, aeon/datasets/data |
 
 The file is written as a table of events. All else of the protocol is in the configs of `configs/marks/NAME/`, with
@@ -110,6 +111,16 @@ def frames_of_utterances(folder: Path) -> pl.DataFrame:
     return pl.concat(tables)
 
 
+def times_of_sequences(path: Path) -> pl.DataFrame:
+    """Read the times of sequences; the first int(.6 N) sequences train, those up to int(.8 N) validate."""
+    table = pl.read_csv(path)
+    number = pl.col("sequence").rank("dense") - 1
+    n = table["sequence"].n_unique()
+    part = pl.when(number < int(0.6 * n)).then(pl.lit("train")).when(number < int(0.8 * n)).then(pl.lit("validation"))
+    return table.with_columns(part=part.otherwise(pl.lit("test")))
+
+
+NLL_PER_EVENT = (Metric("val_time_gap_nll_per_event", "NLL per event", maximize=False),)
 TOP_10 = (Metric("val_item_hit_rate_10", "HR@10"), Metric("val_item_ndcg_10", "NDCG@10"))
 
 MARKS = {
@@ -138,6 +149,8 @@ MARKS = {
             "TimesNet, epoch chosen on the test part (Wu et al. 2023)": (0.984,),
         },
     ),
+    "taxi": Mark(times_of_sequences, NLL_PER_EVENT, {}),
+    "hawkes1": Mark(times_of_sequences, NLL_PER_EVENT, {"the process that made the data": (0.488,)}),
 }
 
 

@@ -43,6 +43,7 @@ from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.model.transformer import Transformer
 from sequifier.training.baselines.scores import baselines
+from sequifier.training.baselines.time_to_event import clock_of
 from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
 from sequifier.training.distributions import distribution_losses
@@ -223,7 +224,9 @@ def _objective(
 ) -> Objective:
     spec, of_events = config.training_spec, [target.name for target in shape.targets if not target.of_sequence]
     scales = {column: metadata.scale(column) for column in metadata.real_columns}
-    of_distributions = distribution_losses(model, shape, train.events, scales, config.target_positions)
+    of_distributions = distribution_losses(
+        model, shape, train.events, scales, config.target_positions, metadata.sequifier
+    )
     others = [target for target in shape.targets if target.distribution is None]
     criteria = {target.name: Named(name=metadata.default_criterion(target.name)) for target in others} | spec.criterion
     losses: dict[str, TargetLoss] = {**build_losses(others, criteria, weights_of_classes), **of_distributions}
@@ -461,6 +464,12 @@ def _baseline_scores(
     if key not in shared.baselines:
         emit("stage", stage="baselines")
         shared.baselines[key] = baselines(
-            train, valid, objective, metadata.n_classes, config.input_columns, config.target_positions
+            train,
+            valid,
+            objective,
+            metadata.n_classes,
+            config.input_columns,
+            config.target_positions,
+            clock_of(metadata, config.input_columns),
         )
     return shared.baselines[key]

@@ -48,6 +48,9 @@ class WindowSettings(Protocol):
     @property
     def context_events(self) -> int: ...
 
+    @property
+    def open_columns(self) -> dict[str, str]: ...
+
 
 class DataSchema(Protocol):
     """What a config needs of preprocessed data; implemented by `artifacts.metadata.Metadata`."""
@@ -174,7 +177,22 @@ def _metric_kind(target: str, data: DataSchema, distributions: Mapping[str, Dist
     if kind == "categorical":
         return "label" if target in data.sequence_columns else kind
     shape = DISTRIBUTION_SHAPES.get(distributions.get(target, ""))
-    return kind if shape is None else "density" if shape.has_density else "quantiles"
+    if shape is None or not shape.has_density:
+        return kind if shape is None else "quantiles"
+    return "observed" if target in data.sequifier.open_columns else "density"
+
+
+def still_open(config: TrainConfig, data: DataSchema) -> dict[str, str]:
+    """Return the targets whose value after the last event is known to be larger than the one stored in a column.
+
+    The likelihood of a density has it; other targets ignore it.
+    """
+    shapes = {name: DISTRIBUTION_SHAPES.get(kind) for name, kind in config.model_spec.distribution.items()}
+    return {
+        target: column
+        for target, column in data.sequifier.open_columns.items()
+        if target in config.target_columns and (shape := shapes.get(target)) is not None and shape.has_density
+    }
 
 
 def _standardise_problems(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
@@ -213,7 +231,16 @@ def _standardise_problems(config: TrainConfig, data: DataSchema) -> Iterator[Pro
 
 def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     spec = config.training_spec
+    observed = still_open(config, data)
     about_the_end = {*data.sequifier.end_event} | {*data.columns} - {*data.input_columns}  # a class END; time_remaining
+    about_the_end |= observed.keys()
+    for target in observed if config.prediction_horizon > 1 else ():
+        yield Problem(
+            "prediction_horizon",
+            f"{config.prediction_horizon} steps of `{target}` are not predicted where observation has an end: the time "
+            "after the last event has one",
+            fix="leave it out, or write quantiles as its distribution",
+        )
     for target in config.target_columns:
         if target not in data.columns:
             continue

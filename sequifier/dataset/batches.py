@@ -4,8 +4,9 @@ Shapes: N rows of the split, W windows, B windows of a batch, T input steps, M t
 are predicted at each of them (1 without a horizon), U sampling units.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -42,6 +43,7 @@ class Split:
         picks: whether the target positions of a batch are picked out, instead of masked; None: on a CPU.
         units: the sampling units of the targets; None: those of the windows.
         others: further windows over the same events, for other targets.
+        still_open: target -> the column with the lower bounds of its values that are still open.
 
     Attributes:
         parts: this split and the others.
@@ -60,10 +62,11 @@ class Split:
         picks: bool | None = None,
         units: UnitIndex | None = None,
         others: Sequence["Split"] = (),
+        still_open: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
         self.targets, self.parts, self._given_units = tuple(targets), (self, *others), units
-        self.columns = BatchColumns(tuple(categorical), tuple(real), self.targets, seq_length)
+        self.columns = BatchColumns(tuple(categorical), tuple(real), self.targets, seq_length, still_open)
         self.picks = device.type == "cpu" if picks is None else picks
         self._gather = gather_for(events, self.columns, windows, device, picks=self.picks)
         self._device_windows = self._gather.windows if isinstance(self._gather, DeviceGather) else None
@@ -72,7 +75,10 @@ class Split:
         self._none_padded = self._no_window(lambda last, first, counted: last - self._before < first)
         self._all_counted = self._no_window(lambda last, first, counted: counted > last - seq_length + 1)
         self._n_unknown: dict[tuple[str, int], NDArray[np.int64]] = {}
-        self._known_before = {target: _known_before(events.columns[target]) for target in targets}
+        self._known_before = {
+            target: _known_before([events.columns[name] for name in (target, still_open.get(target)) if name])
+            for target in targets
+        }
         self._known_sums: dict[str, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
@@ -323,14 +329,22 @@ def in_steps(orders: Sequence[Chosen], size: int, *, done: int = 0) -> Iterator[
         yield [order[len(order) * start // total : len(order) * end // total] for order in orders]
 
 
-def _known_before(column: NDArray[Any] | MappedColumn) -> NDArray[Any] | None:
-    """Return the number of known values before each row, (N + 1,); None when all are known."""
-    parts = range(0, len(column), _AT_A_TIME)
-    if all(is_known(column[start : start + _AT_A_TIME]).all() for start in parts):
+def _known_before(columns: Sequence[NDArray[Any] | MappedColumn]) -> NDArray[Any] | None:
+    """Return the number of rows before each one with a known value in a column, (N + 1,); None when all are known."""
+    n_rows = len(columns[0])
+    parts = range(0, n_rows, _AT_A_TIME)
+
+    def are_known(start: int) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = np.logical_or.reduce(
+            [is_known(each[start : start + _AT_A_TIME]) for each in columns]
+        )
+        return found
+
+    if all(are_known(start).all() for start in parts):
         return None
-    known = np.zeros(len(column) + 1, dtype=np.int32 if len(column) < np.iinfo(np.int32).max else np.int64)
+    known = np.zeros(n_rows + 1, dtype=np.int32 if n_rows < np.iinfo(np.int32).max else np.int64)
     for start in parts:
         here = known[start + 1 : start + 1 + _AT_A_TIME]
-        np.cumsum(is_known(column[start : start + _AT_A_TIME]), out=here)
+        np.cumsum(are_known(start), out=here)
         np.add(here, known[start], out=here)
     return known

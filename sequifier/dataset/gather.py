@@ -10,8 +10,8 @@ Shapes: N rows of the split, B windows of a batch, T input steps, S of them with
 real input columns, M target positions of a batch, H rows that are predicted at each of them (1 without a horizon).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Batch:
     is_event: Tensor | None  # (B, T) bool, False on padding; None without padding
     n_steps: int  # S
     positions: Tensor | None  # (M,) int64, the steps of the flattened (B * T) that have a target; None: the last S of T
-    targets: dict[str, Tensor]  # (M * H,) int64 ids or float32 z, position by position
+    targets: dict[str, Tensor]  # (M * H,) int64 ids or float32 z, position by position; (M, 2) of `still_open`
     known: dict[str, Tensor | None]  # (M * H,) bool, False where a target is not known or does not count; None: all
     picks: bool  # whether positions are picked out, instead of masked
     horizon: int = 1  # H
@@ -94,12 +94,22 @@ class BatchWindows:
 
 @dataclass(frozen=True)
 class BatchColumns:
-    """Columns of a batch: inputs in the order of the model, targets, and the number T of steps."""
+    """Columns of a batch: inputs in the order of the model, targets, and the number T of steps.
+
+    The truth of a target in `still_open` is a pair: its z, and whether this is only a lower bound, which the column
+    named there has.
+    """
 
     categorical: Sequence[str]
     real: Sequence[str]
     targets: Sequence[str]
     seq_length: int
+    still_open: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def truths(self) -> Sequence[str]:
+        """The columns with true values."""
+        return (*self.targets, *self.still_open.values())
 
 
 class HostGather:
@@ -121,7 +131,7 @@ class HostGather:
     ) -> None:
         self._spec, self._device, self._picks, self._horizon = columns, device, picks, horizon
         self._steps = np.arange(1 - ahead - columns.seq_length, horizon)  # rows relative to the last target
-        names = dict.fromkeys((*columns.categorical, *columns.real, *columns.targets))
+        names = dict.fromkeys((*columns.categorical, *columns.real, *columns.truths))
         self._columns: dict[str, NDArray[Any] | MappedColumn] = {name: events.columns[name] for name in names}
         self._runs = {name: _runs(column, len(self._steps)) for name, column in self._columns.items()}
         self._used = events.file.used if isinstance(events, MappedEvents) else lambda: None
@@ -141,7 +151,7 @@ class HostGather:
         categories = np.empty((len(columns.categorical), *size), np.int32)
         reals = np.empty((len(columns.real), *size), np.float32)
         inputs = dict(zip((*columns.categorical, *columns.real), (*categories, *reals), strict=True))
-        truths: dict[str, NDArray[Any]] = dict.fromkeys(columns.targets, np.empty(0))
+        truths: dict[str, NDArray[Any]] = dict.fromkeys(columns.truths, np.empty(0))
         for name, column in self._columns.items():
             values = self._runs[name](last + self._steps[0]) if rows is None else column[rows]
             if name in inputs:
@@ -155,9 +165,8 @@ class HostGather:
                 truths[name] = (truth if positions is None else truth[positions]).reshape(-1)
         self._used()
         counts_there = None if counts is None or self._picks else self._on_device(counts.reshape(-1).repeat(H))
-        targets, known = _targets(
-            {name: self._on_device(values) for name, values in truths.items()}, counts_there, windows.all_known
-        )
+        found = {name: self._on_device(values) for name, values in truths.items()}
+        targets, known = _targets(found, counts_there, windows.all_known, columns.still_open)
         return Batch(
             categories=self._on_device(categories).permute(1, 2, 0),
             reals=self._on_device(reals).permute(1, 2, 0),
@@ -187,7 +196,7 @@ class DeviceGather:
         n_rows = len(events.positions)
         self._categories = _stacked(events, columns.categorical, n_rows, torch.int32).to(device)  # (C, N)
         self._reals = _stacked(events, columns.real, n_rows, torch.float32).to(device)  # (R, N)
-        self._targets = {name: torch.tensor(events.columns[name], device=device) for name in columns.targets}
+        self._targets = {name: torch.tensor(events.columns[name], device=device) for name in columns.truths}
 
     def __call__(self, windows: BatchWindows) -> Batch:
         size, n_steps = (len(windows.chosen), self._spec.seq_length), windows.n_steps
@@ -208,7 +217,7 @@ class DeviceGather:
         if is_event is not None:
             categories, reals = categories * is_event, reals * is_event
         found = {name: values.index_select(0, truths.view(-1)) for name, values in self._targets.items()}
-        targets, known = _targets(found, counts, windows.all_known)
+        targets, known = _targets(found, counts, windows.all_known, self._spec.still_open)
         return Batch(
             categories=categories.permute(1, 2, 0),
             reals=reals.permute(1, 2, 0),
@@ -257,7 +266,7 @@ def gather_for(
     """
     if picks or isinstance(events, MappedEvents):
         return HostGather(events, columns, windows.ahead, windows.horizon, device, picks=picks)
-    n_columns = len(columns.categorical) + len(columns.real) + len(columns.targets)
+    n_columns = len(columns.categorical) + len(columns.real) + len(columns.truths)
     needed = 4 * n_columns * len(events.positions) + 3 * windows.last.nbytes
     if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
         return HostGather(events, columns, windows.ahead, windows.horizon, device, picks=False)
@@ -274,17 +283,22 @@ def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def _targets(
-    truths: dict[str, Tensor], counts: Tensor | None, all_known: dict[str, bool]
+    truths: dict[str, Tensor], counts: Tensor | None, all_known: dict[str, bool], still_open: Mapping[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
     """Return the targets and which of them are known.
 
     Args:
-        truths: target -> true values, (M,).
+        truths: target -> true values, (M,), and the columns named in `still_open`.
         counts: (M,) bool, False where targets do not count; None when all count.
         all_known: as in `BatchWindows`.
+        still_open: as in `BatchColumns`.
     """
     targets, known = {}, {}
+    bounds = {name: truths.pop(column) for name, column in still_open.items()}
     for name, truth in truths.items():
+        if name in bounds:
+            is_bound = ~bounds[name].isnan()
+            truth = torch.where(is_bound, bounds[name], truth)
         is_real = truth.is_floating_point()
         targets[name] = truth if is_real else truth.long()
         known[name] = counts
@@ -293,6 +307,8 @@ def _targets(
             known[name] = here if counts is None else counts & here
             if is_real:
                 targets[name] = truth.nan_to_num(0.0)  # masked, and then it must not be NaN
+        if name in bounds:
+            targets[name] = torch.stack([targets[name], is_bound.to(truth.dtype)], dim=1)
     return targets, known
 
 

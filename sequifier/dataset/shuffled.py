@@ -66,11 +66,17 @@ class ShuffledSplit(Split):
         targets: dict[str, Tensor] = {}
         known: dict[str, Tensor | None] = {}
         for name in columns.targets:
-            truth = self.events.columns[name][(target[:, None] + np.arange(self.horizon)).reshape(-1)]
+            at = (target[:, None] + np.arange(self.horizon)).reshape(-1)
+            truth, is_bound = self.events.columns[name][at], None
+            if name in columns.still_open:
+                bounds = self.events.columns[columns.still_open[name]][at]
+                is_bound = is_known(bounds)
+                truth = np.where(is_bound, bounds, truth)
             has_value = is_known(truth)
             whole = truth.dtype.kind == "i"
             truth = np.where(has_value, truth, 0).astype(np.int64 if whole else np.float32)
-            targets[name] = to_device(truth, self.device)
+            pair = truth if is_bound is None else np.stack([truth, is_bound], axis=1, dtype=np.float32)
+            targets[name] = to_device(pair, self.device)
             known[name] = None if has_value.all() else to_device(has_value, self.device)
         if isinstance(self.events, MappedEvents):
             self.events.file.used()

@@ -17,8 +17,8 @@ import numpy as np
 from sequifier.config.catalogue.distributions import LEVELS, MEDIAN, Q10, Q90
 from sequifier.config.catalogue.metric_names import (
     CATEGORICAL_METRICS,
-    DENSITY_METRICS,
     LABEL_METRICS,
+    OBSERVED_METRICS,
     STANDARDISED_METRICS,
     ranking_metric,
     ranking_metrics,
@@ -93,6 +93,9 @@ class ValuePredictions:
         nll: negative logarithm of the density of the original value in its unit; None without a density.
         naive: mean absolute error of the seasonal naive forecast in the training events of the sequence, in the unit of
             `error`; None where they are not known.
+        likelihood: `nll`, and where the value is still open, that of the probability of a larger one; None where no
+            value is open.
+        expected_events: number of events of a training sequence where the value is open, else 0; None as before.
     """
 
     error: Array
@@ -104,8 +107,10 @@ class ValuePredictions:
     covered: Array | None = None
     nll: Array | None = None
     naive: Array | None = None
+    likelihood: Array | None = None
+    expected_events: Array | None = None
 
-    metrics: ClassVar = (*DENSITY_METRICS, *STANDARDISED_METRICS)
+    metrics: ClassVar = (*OBSERVED_METRICS, *STANDARDISED_METRICS)
 
 
 def distribution_predictions(
@@ -185,7 +190,7 @@ class Metric:
 
     def counts(self, parts: Mapping[str, _T]) -> _T | None:
         """Return which positions count in it, as a part or a sum of `at_positions`; None: all."""
-        if "loss" in self.sums:
+        if "loss" in self.sums or self.needs == "likelihood":
             return None
         return parts.get(RANKED if self.needs == "place" and RANKED in parts else SCORED)
 
@@ -284,6 +289,16 @@ METRICS: Mapping[str, Metric] = {
     "nll": Metric({"nll": Sum(lambda found: found.nll)}, needs="nll"),
     # Mean absolute scaled error (Hyndman and Koehler 2006).
     "mase": Metric({"mase": Sum(lambda found: abs(found.error) / found.naive)}, needs="naive"),
+    # Of a sequence, which one open value ends, by the events of a training sequence, as in the results of Shchur et al.
+    # 2020, https://arxiv.org/abs/2006.12631.
+    "nll_per_event": Metric(
+        {
+            "likelihood": Sum(lambda found: found.likelihood),
+            "expected_events": Sum(lambda found: found.expected_events),
+        },
+        lambda sums, count: float(sums["likelihood"]) / float(sums["expected_events"]),
+        needs="likelihood",
+    ),
 }
 
 _AT: Mapping[str, Callable[[Array, int], Array]] = {

@@ -34,7 +34,9 @@ class Scored:
         """
         scored = n_before >= self.min_events if self.min_events > 1 else None
         if not isinstance(found, ClassPredictions):
-            return replace(found, scored=scored)
+            if scored is None or found.scored is None:
+                return replace(found, scored=found.scored if scored is None else scored)
+            return replace(found, scored=scored & found.scored)
         for id in self.left_out:
             scored = _both(scored, found.truth != id - 1)
         ranked = None

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events, is_known
+from sequifier.artifacts.events import POSITION, Events, is_known
 from sequifier.artifacts.mapped import MappedEvents
+from sequifier.artifacts.time_rules import NO_TIMES, DerivedColumn, TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, Target
 from sequifier.config.train import TargetPosition
@@ -15,6 +16,7 @@ from sequifier.model.transformer import Transformer
 from sequifier.training.baselines.history import Rows, read, training_labels, training_targets
 from sequifier.training.losses import DistributionLoss
 
+_GAP = DerivedColumn(POSITION, "gap").name
 _ENOUGH = 1 << 20
 """Training targets from which statistics are computed; of more, blocks spread evenly over the split are used."""
 _ROUNDING = 1e-5
@@ -27,6 +29,7 @@ def distribution_losses(
     events: Events | MappedEvents,
     scales: Mapping[str, Scale],
     positions: Mapping[str, TargetPosition],
+    time: TimeRules = NO_TIMES,
 ) -> dict[str, DistributionLoss]:
     """Return the loss of each target with a distribution, and store in the model what the distributions need.
 
@@ -36,6 +39,7 @@ def distribution_losses(
         events: the training events.
         scales: of the real targets.
         positions: target of whole sequences -> the events from which it is predicted.
+        time: of the data.
 
     Raises:
         ConfigError: a target with a distribution of positive values has a negative one.
@@ -61,13 +65,22 @@ def distribution_losses(
                 problems.append(Problem(f"model_spec.distribution.{target.name}", what, fix="write quantiles"))
                 continue
             statistics = head.distribution.form.statistics(values)
+            if target.name == _GAP and time.time_resolution is not None:
+                statistics[-1] = time.time_resolution * scale.unit
             resolution = float(statistics[-1])
             assert head.statistics is not None
             head.statistics.copy_(torch.from_numpy(statistics))
-        losses[target.name] = DistributionLoss(head.distribution, scale, resolution)
+        per_sequence = _events_per_sequence(events, time) if target.name in time.open_columns else 0.0
+        losses[target.name] = DistributionLoss(head.distribution, scale, resolution, per_sequence)
     if problems:
         raise ConfigError(problems)
     return losses
+
+
+def _events_per_sequence(events: Events | MappedEvents, time: TimeRules) -> float:
+    """Return the mean number of events of a training sequence, without START and the end of observation."""
+    n_rows = np.diff(np.asarray(events.offsets)) - np.asarray(events.n_context)
+    return float(n_rows.mean()) - time.has_start - time.has_end
 
 
 def _truth_rows(

@@ -22,6 +22,7 @@ from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_crite
 from sequifier.errors import ConfigError, Problem, RunError
 from sequifier.model.distributions.base import Distribution
 
+_SHORTEST = 1e-30
 _IGNORED = -1
 """Index of a target whose loss is 0."""
 
@@ -157,22 +158,35 @@ class DistributionLoss(TargetLoss):
         distribution: of the target.
         scale: of the target.
         resolution: see `Distribution.loss`.
+        events_per_sequence: mean number of events of a training sequence, where the last value of each may be open.
     """
 
     is_log_loss = False
     label_smoothing = None
 
-    def __init__(self, distribution: Distribution, scale: Scale, resolution: float = 1.0) -> None:
+    def __init__(
+        self, distribution: Distribution, scale: Scale, resolution: float = 1.0, events_per_sequence: float = 0.0
+    ) -> None:
         self.distribution, self.scale, self.resolution = distribution, scale, resolution
+        self.events_per_sequence = events_per_sequence
 
     def _reduced(self, prediction: Tensor, target: Tensor, known: Tensor | None, reduction: str) -> Tensor:
-        target = target.to(prediction.dtype)
+        target, is_open = split_open(target.to(prediction.dtype))
         if known is not None:
             target = target.where(known, 0)
         losses = self.distribution.loss(prediction, target, self.scale, self.resolution)
+        if is_open is not None:
+            # Of no time at all the logarithm would have no gradient.
+            lasted = (self.scale.original(target) * self.scale.unit).clamp(min=_SHORTEST)
+            losses = torch.where(is_open, -self.distribution.log_survival(prediction, lasted), losses)
         if known is not None:
             losses = losses.where(known, 0)
         return losses.sum() if reduction == "sum" else losses
+
+
+def split_open(target: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return true values, (M,), and which of them are still open, (M,), from what `Batch.targets` has."""
+    return (target, None) if target.dim() == 1 else (target[:, 0], target[:, 1] > 0)
 
 
 def build_losses(

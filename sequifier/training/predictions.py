@@ -15,7 +15,7 @@ from sequifier.artifacts.transforms import Scale
 from sequifier.metrics.predictions import ClassPredictions, Predictions, ValuePredictions, distribution_predictions
 from sequifier.model.device import in_double, sums_device
 from sequifier.model.distributions.forms import MIDDLE
-from sequifier.training.losses import DistributionLoss
+from sequifier.training.losses import DistributionLoss, split_open
 
 _LOGITS_AT_A_TIME = {"cpu": 1 << 18}
 """Logits looked at together, by device: on a CPU few enough that what is made of them stays in the cache. 256 positions
@@ -90,19 +90,48 @@ def predictions_of_distribution(
     *,
     standardised: bool = False,
 ) -> ValuePredictions:
-    """Predictions of a real target with a distribution, (M, P), and its truth, (M,); else as `value_predictions`."""
+    """Predictions of a real target with a distribution, (M, P), and its truth; else as `value_predictions`."""
     distribution, scale = criterion.distribution, criterion.scale
-    target = target if known is None else target.where(known, 0)
     loss = in_double(criterion.per_position(parameters, target, known))
-    quantiles, truth = in_double(distribution.quantiles(parameters, scale)), in_double(target)
-    mean_error = (distribution.form.mean(in_double(parameters), scale) - scale.original(truth)) / scale.error_unit
-    return distribution_predictions(
+    quantiles, mean = in_double(distribution.quantiles(parameters, scale)), in_double(parameters)
+    mean = distribution.form.mean(mean, scale)
+    return compared(criterion, loss, quantiles, mean, target, known, standardised=standardised)
+
+
+def compared(
+    criterion: DistributionLoss,
+    loss: Tensor,
+    quantiles: Tensor,
+    mean: Tensor,
+    target: Tensor,
+    known: Tensor | None = None,
+    *,
+    standardised: bool = False,
+) -> ValuePredictions:
+    """Compare a distribution with the truth.
+
+    Args:
+        criterion: of the target.
+        loss: (M,) float64.
+        quantiles: standardised, (M, Q) float64.
+        mean: in original units, (M,) float64.
+        target: true values as `Batch.targets` has them.
+        known: which of them are known.
+        standardised: as of `value_predictions`.
+    """
+    scale, (target, is_open) = criterion.scale, split_open(target)
+    truth = in_double(target if known is None else target.where(known, 0))
+    found = distribution_predictions(
         scale.error(quantiles, truth[:, None]),
-        mean_error,
+        (mean - scale.original(truth)) / scale.error_unit,
         loss=loss,
         standardised=quantiles[:, MIDDLE] - truth if standardised else None,
-        nll=loss if distribution.has_density else None,
+        nll=loss if criterion.distribution.has_density else None,
     )
+    if is_open is None:
+        return found
+    ends = in_double(is_open)
+    return replace(found, scored=ends == 0, likelihood=loss, expected_events=ends * criterion.events_per_sequence)
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

@@ -17,6 +17,7 @@ from sequifier.artifacts.split_file import n_rows_of, read_events
 from sequifier.config.horizon import horizon_problem
 from sequifier.config.loading.paths import find_input
 from sequifier.config.memory import reading_memory
+from sequifier.config.resolve import still_open
 from sequifier.config.train import TargetPosition, TrainConfig
 from sequifier.dataset.batches import Split, in_batches
 from sequifier.dataset.cache import EventCache
@@ -60,11 +61,12 @@ def map_from_disk(config: TrainConfig, metadata: Metadata) -> tuple[bool, list[s
 
 
 def _columns(config: TrainConfig, metadata: Metadata) -> list[str]:
-    """Return input and target columns, in stored order, and then the statistics of targets standardised by sequence."""
+    """Return input and target columns, in stored order, then what is stored beside the targets."""
     used = {*(config.input_columns or ()), *config.target_columns}
     by_sequence = [target for target in config.target_columns if target in metadata.by_sequence]
-    statistics = [name for target in by_sequence for name in statistics_columns(target)]
-    return [column for column in metadata.columns if column in used] + statistics
+    beside = [name for target in by_sequence for name in statistics_columns(target)]
+    beside += still_open(config, metadata).values()
+    return [column for column in metadata.columns if column in used] + beside
 
 
 def read_split(
@@ -223,13 +225,16 @@ def cut(
         seq_length=config.seq_length,
         device=device,
         units=units,
+        still_open=still_open(config, metadata),
     )
     parts = [(targets, index(events, config, metadata)) for targets in [config.targets_at(None)] if targets]
     for position in get_args(TargetPosition):
         if targets := config.targets_at(position):
             parts.append((targets, label_windows(events, targets[0], every=position == "every")))
     (targets, windows), *rest = parts
-    return split(windows, targets=targets, others=[split(others, targets=names) for names, others in rest])
+    return split(
+        windows, targets=targets, others=[split(others, targets=names, still_open={}) for names, others in rest]
+    )
 
 
 def _kind_of_split(config: TrainConfig) -> Callable[..., Split]:

@@ -52,6 +52,14 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "by sequence": project(
             root / "by_sequence", [draw.randint(12, 30) for _ in range(30)], standardize="per_sequence"
         ),
+        "observed": project(
+            root / "observed",
+            [draw.randint(3, 30) for _ in range(60)],
+            observation={"start": -1, "end": 40},
+            time_features=["gap"],
+            time_unit="none",
+            split_method="between_sequence",
+        ),
         "labels": project(
             root / "labels",
             [draw.randint(1, 30) for _ in range(60)],
@@ -123,6 +131,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "data": "unknown",
         "prediction_horizon": 3,
         "training": {"load_full_data_to_ram": False},
+    },
+    "observed times": {
+        "data": "observed",
+        "target_columns": ["time_gap", "item"],
+        "model": {"positional_encoding": "rope", "distribution": {"time_gap": "lognormal_mixture"}},
+        "metric": "val_time_gap_nll_per_event",
     },
     "sampled softmax": {"data": "short", "training": {"softmax": {"item": {"sampled": 4}}}},
     "tied weights": {"model": {"joint_embedding_dim": 64, "tie_weights": ["item"]}},

@@ -24,6 +24,8 @@ QUANTILE_METRICS = (*REAL_METRICS, "crps", "coverage_80")
 """Metrics of a real target with a distribution. `mae` is that of the median, `rmse` that of the mean."""
 DENSITY_METRICS = (*QUANTILE_METRICS, "nll")
 """Metrics of a real target whose distribution has a density."""
+OBSERVED_METRICS = (*DENSITY_METRICS, "nll_per_event")
+"""Metrics of the time between events with a density, where sequences are observed until after their last event."""
 ORDERING_METRICS = ("auc", "average_precision")
 """Metrics that compare the sequences of a split with each other."""
 MOST_ORDERED = 100
@@ -102,7 +104,8 @@ def metric_names(
 
     Args:
         kinds: target -> "categorical", "real", "quantiles" for a real one with a distribution, "density" where that
-            has a density, or "label" for a categorical one that belongs to the whole sequence.
+            has a density, "observed" for one of times between events that are observed until an end, or "label" for a
+            categorical one that belongs to the whole sequence.
         ranking: of targets.
         n_steps: number of steps that have metrics of their own; None: the run has no horizon.
     """
@@ -111,6 +114,7 @@ def metric_names(
         "real": REAL_METRICS,
         "quantiles": QUANTILE_METRICS,
         "density": DENSITY_METRICS,
+        "observed": OBSERVED_METRICS,
         "label": LABEL_METRICS,
     }
     names = ["val_loss"]

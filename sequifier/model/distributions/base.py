@@ -60,6 +60,13 @@ class Distribution(ABC):
         """Return the loss of the certainty of one value, (...,); None where that has none."""
         return None
 
+    def log_survival(self, parameters: Tensor, value: float | Tensor) -> Tensor:
+        """Return the logarithm of the probability of more than `value`, in original units, (...,).
+
+        Only distributions with a density have it.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def quantiles(self, parameters: Tensor, scale: ScaleLike) -> Tensor:
         """Return the quantiles at LEVELS as z, (..., Q), which never fall."""

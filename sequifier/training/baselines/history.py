@@ -3,14 +3,14 @@
 Shapes: M target positions, H steps of the horizon: a position is predicted for its event and the H - 1 events after it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.batches import Split
 from sequifier.dataset.windows import Ahead, label_windows, rows_from
@@ -127,3 +127,13 @@ def read(column: Column, rows: Rows) -> NDArray[Any]:
     if isinstance(column, MappedColumn) and high - low <= 2 * len(rows):
         return column[low:high][rows - low]
     return column[rows]
+
+
+def read_truth(columns: Mapping[str, Column], target: str, still_open: str | None, rows: Rows) -> NDArray[Any]:
+    """Return true values as `Batch.targets` has them: with whether they are still open, where a column has that."""
+    values = read(columns[target], rows)
+    if still_open is None:
+        return values
+    bounds = read(columns[still_open], rows)
+    is_open = is_known(bounds)
+    return np.stack([np.where(is_open, bounds, values), is_open], axis=1, dtype=np.float32)

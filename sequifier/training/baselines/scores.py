@@ -22,9 +22,11 @@ from sequifier.training.baselines.history import (
     Targets,
     evaluated_targets,
     read,
+    read_truth,
     training_labels,
     training_targets,
 )
+from sequifier.training.baselines.time_to_event import Clock, RateBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import DistributionLoss
 from sequifier.training.objective import Objective
@@ -49,6 +51,7 @@ def baselines(
     n_classes: Mapping[str, int],
     inputs: Sequence[str],
     positions: Mapping[str, TargetPosition] = MappingProxyType({}),
+    clock: Clock | None = None,
 ) -> dict[str, Evaluation]:
     """Score the baselines on the targets of `split`.
 
@@ -59,6 +62,7 @@ def baselines(
         n_classes: of categorical columns, including the unknown class.
         inputs: the columns that the model reads.
         positions: target of whole sequences -> the events from which it is predicted.
+        clock: how inputs show the time of day; None: they do not.
 
     Returns:
         Baseline name -> its evaluation, like that of a model. With several targets each row has one method for each
@@ -90,6 +94,11 @@ def baselines(
                 train, target, categories, n_classes, training, max_order, candidates
             )
         else:
+            loss = objective.losses[target]
+            rates = None
+            if isinstance(loss, DistributionLoss) and loss.distribution.is_positive:
+                still_open = split.columns.still_open.get(target)
+                rates = RateBaselines(train, target, still_open, categories, n_classes, training, loss, clock)
             fitted = series.RealBaselines(
                 train,
                 target,
@@ -100,7 +109,8 @@ def baselines(
                 split.seq_length,
                 ridge,
                 objective.scale(target),
-                loss.distribution if isinstance(loss := objective.losses[target], DistributionLoss) else None,
+                loss.distribution if isinstance(loss, DistributionLoss) else None,
+                rates,
             )
         scores[target] = _Scores(fitted, split, objective)
         if isinstance(train, MappedEvents):
@@ -128,9 +138,10 @@ class _Scores:
         self.target = fitted.target
         found: dict[Variant, Tally] = {}
         columns, criterion = split.events.columns, objective.losses[self.target]
+        still_open = split.columns.still_open.get(self.target)
         for targets in evaluated_targets(split.of(self.target), _ROWS):
-            truth = read(columns[self.target], targets.truth_rows)
-            known = np.flatnonzero(is_known(truth))
+            truth = read_truth(columns, self.target, still_open, targets.truth_rows)
+            known = np.flatnonzero(is_known(truth if truth.ndim == 1 else truth[:, 0]))
             targets, truth = targets[known], truth[known]
             if not len(targets):
                 continue

@@ -22,6 +22,8 @@ from sequifier.model.distributions.base import Distribution
 from sequifier.training.baselines.history import Column, Found, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
+from sequifier.training.baselines.time_to_event import NAMES as RATE_NAMES
+from sequifier.training.baselines.time_to_event import RateBaselines
 from sequifier.training.baselines.window_ridge import LONGEST_WINDOW, REGRESSED, WindowRidge, parts
 from sequifier.training.losses import DistributionLoss, TargetLoss
 from sequifier.training.predictions import predictions_of_distribution, value_predictions
@@ -37,7 +39,7 @@ MARGINAL, MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
     "ridge",
     "mean by last category",
 )
-NAMES = (MARGINAL, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
+NAMES = (MARGINAL, *RATE_NAMES, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
 _PERIODS = 8
 """Largest number of earlier periods in a seasonal mean."""
 
@@ -55,6 +57,7 @@ class RealBaselines:
         ridge: the map shared by targets that are inputs.
         scale: of the target.
         distribution: of the target; None: its value is predicted.
+        rates: baselines of times; None: it has none.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class RealBaselines:
         ridge: WindowRidge | None,
         scale: Scale,
         distribution: Distribution | None = None,
+        rates: RateBaselines | None = None,
     ) -> None:
         self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
+        self._rates = rates
         truth = read(events.columns[target], training.truth_rows).astype(np.float64)
         truth = truth.reshape(len(training), training.n_steps)  # (M, H)
         self._mean: Floats = truth.mean(axis=0)
@@ -116,6 +121,8 @@ class RealBaselines:
     ) -> Iterator[Found]:
         assert self._marginal is not None
         yield MARGINAL, predictions_of_distribution(criterion, self._marginal.expand(len(truth), -1), truth)
+        if self._rates is not None:
+            yield from self._rates.scored(columns, targets, truth)
         for name, prediction in self.predictions(columns, targets):
             value = torch.from_numpy(prediction.astype(np.float32).reshape(-1))
             if (loss := criterion.distribution.loss_of_point(value, truth)) is not None:

@@ -57,6 +57,11 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     yield ""
     yield f"Predicts {_predicted(shape)} from {reads} of up to the last "
     yield f"{_events(shape.seq_length)} of a sequence. A causal transformer, {parameter_count(shape):,} parameters."
+    for target in shape.targets:
+        if target.distribution is not None:
+            form = target.distribution.replace("_", " ")
+            of_target = f"Of {code(target.name)} it predicts a distribution ({form})"
+            yield f"{of_target}: the median, and quantiles of 5 % to 95 %."
     if shape.normalized:
         names = ", ".join(code(name) for name in shape.normalized)
         yield f"It reads and predicts {names} relative to {_RELATIVE_TO[shape.window_normalization]} of each window."

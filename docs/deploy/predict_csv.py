@@ -118,11 +118,13 @@ def reader(column: Any) -> tuple[Callable[[str], Any], Any]:
 
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a file, as text by column; rows without a value are left out."""
-    with (
-        gzip.open(path, "rt", newline="", encoding="utf-8-sig")
-        if path.suffix == ".gz"
-        else path.open(newline="", encoding="utf-8-sig") as file
-    ):
+    encoding = "utf-8" if is_of_characters else "utf-8-sig"
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding=encoding) as file:
+        if is_of_characters and not re.search(r"\.csv(\.gz)?$", path.name):
+            keys_of_text = {sequence_column: str(paths.index(path))}
+            yield from ({**keys_of_text, position_column: str(n), "char": c} for n, c in enumerate(file.read()))
+            return
         if table.get("lists_items"):
             for line in file:
                 user, *items = line.split() or [""]
@@ -149,6 +151,7 @@ model_path, events_path, predictions_path = (Path(path) for path in sys.argv[1:]
 model = onnxruntime.InferenceSession(str(model_path))
 inputs_of_model = {column.name: column for column in model.get_inputs() if column.name != "n_events"}
 columns = [column for column in inputs_of_model.values() if len(column.shape) == 2]
+is_of_characters = [column.name for column in columns] == ["char"]  # then a file is a text
 length = columns[0].shape[1]  # events that the model sees at once
 names = [output.name for output in model.get_outputs()]
 
@@ -167,7 +170,7 @@ date_formats = {"position": reading.get("dates", ""), **data.get("date_formats",
 
 paths = [events_path]
 if events_path.is_dir():
-    paths = sorted(path for path in events_path.rglob("*") if re.search(r"\.(csv|tsv)(\.gz)?$", path.name))
+    paths = sorted(path for path in events_path.rglob("*") if re.search(r"\.(csv|tsv|txt)(\.gz)?$", path.name))
 sequences: dict[str, list[dict[str, str]]] = {}
 for path in paths:
     for row in rows_of(path):

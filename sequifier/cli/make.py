@@ -18,7 +18,7 @@ from sequifier.cli.output import echo
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Your own table (CSV or Parquet) or event log (XES), from which the configs are filled in.",
+    help="Your own table (CSV or Parquet), event log (XES) or text (.txt), from which the configs are filled in.",
 )
 @click.option(
     "--columns", cls=ListOption, metavar="NAME...", help="Names of the columns of a CSV file without a header."
@@ -54,6 +54,7 @@ def command(
         sequifier make my-language-model --example text
         sequifier make shop --data orders.csv --sequence customer --order day --target item
         sequifier make claims --data claims.xes.gz
+        sequifier make speeches --data speech.txt
     """
     from sequifier import api
 

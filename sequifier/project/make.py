@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -18,6 +20,8 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import SequifierError, did_you_mean
 from sequifier.project import flights, python_tokens, topics
 from sequifier.project.from_table import Proposal, propose
+from sequifier.project.from_text import is_text, measure, text_values
+from sequifier.project.table_configs import model_name, path_from
 
 CONFIGS: dict[str, type[BaseModel]] = {
     "preprocess.yaml": PreprocessConfig,
@@ -27,6 +31,9 @@ CONFIGS: dict[str, type[BaseModel]] = {
     "sampler_search.yaml": SamplerSearchConfig,
 }
 """The config file of each command, in the order in which a project uses them."""
+
+TOPICS = 466_000
+"""Length of the text of the example, about, in characters."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
             fix="choose another name, or move the files of that folder",
         )
     if data is not None:
-        return _from_table(name, project, data)
+        return (_from_text if is_text(data.path) else _from_table)(name, project, data)
     _write(project, configs(example))
     if example is None:
         return [
@@ -107,7 +114,34 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
 
 def configs(example: str | None) -> dict[str, str]:
     """Return the text of each config of a new project, with comments from the descriptions of fields."""
+    if example == "text":
+        return _text_configs(text_values("data/topics.txt", "topics", TOPICS, "The "))
     return {file: annotate(_template(f"{example or 'plain'}-{file}"), model) for file, model in CONFIGS.items()}
+
+
+def _text_configs(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        file: annotate(Template(_template(f"text-{file}")).substitute(values), model) for file, model in CONFIGS.items()
+    }
+
+
+def _from_text(name: str, project: Path, data: OwnTable) -> list[str]:
+    if data.sequence or data.order or data.targets or data.columns:
+        raise SequifierError(
+            f"`{data.path}` is a text, which has no columns",
+            where="--data",
+            fix="leave --sequence, --order, --target and --columns out; a table needs the ending .csv",
+        )
+    n_characters, what, prompt = measure(data.path)
+    path = path_from(project, data.path)
+    _write(project, _text_configs(text_values(path, model_name(name), n_characters, prompt)))
+    return [
+        what,
+        f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
+        "next:",
+        f"  cd {name}",
+        *(f"  {command}" for command in EXAMPLES["text"].next),
+    ]
 
 
 def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:

@@ -51,8 +51,8 @@ def _values(found: Findings, name: str, project: Path) -> dict[str, Any]:
         **_preprocess_values(found, project),
         **_model_values(found),
         "metadata": inline(f"configs/metadata_configs/{named_after(found.table.path)}.json"),
-        "name": _model_name(name),
-        "search": f"{_model_name(name)}-search",
+        "name": model_name(name),
+        "search": f"{model_name(name)}-search",
     }
 
 
@@ -80,7 +80,7 @@ def _preprocess_values(found: Findings, project: Path) -> dict[str, Any]:
         "n_rows": f"{found.n_rows:,}",
         "n_sequences": found.n_sequences,
         "source": "\n".join(_source(found)),
-        "data_path": inline(_path_from(project, found.table.path)),
+        "data_path": inline(path_from(project, found.table.path)),
         "read_format": found.table.format,
         "names": "".join(f"{line}\n" for line in _names(found)),
         "sequence": inline(found.keys.sequence),
@@ -235,7 +235,7 @@ def _comment_lines(text: str, *, indent: str) -> list[str]:
     return [indent + line if number == 0 else f"{indent}  {line}" for number, line in enumerate(lines)]
 
 
-def _path_from(project: Path, data: Path) -> str:
+def path_from(project: Path, data: Path) -> str:
     """A relative path where both are in one folder, so that they can be moved together; absolute otherwise."""
     absolute = data.expanduser().resolve()
     if absolute.is_relative_to(project.parent.resolve()):
@@ -243,7 +243,7 @@ def _path_from(project: Path, data: Path) -> str:
     return absolute.as_posix()
 
 
-def _model_name(name: str) -> str:
+def model_name(name: str) -> str:
     """The project's name as the name of a model, without characters that file names cannot have."""
     safe = re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".").replace("embedding", "emb")
     return safe.encode()[: NAME_BYTES // 2].decode(errors="ignore") or "first"

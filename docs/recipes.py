@@ -9,6 +9,7 @@ answers are known: each function below says what there is to find.
 """
 
 import csv
+import math
 import random
 import sys
 from datetime import datetime, timedelta
@@ -101,6 +102,29 @@ def visits(path: Path, first: int, n_customers: int, *, labelled: bool = True) -
                 time += timedelta(minutes=1 + draw.expovariate(1 / (6_000 if late else 4_000)))
 
 
+def loads(path: Path, first: int, last: int) -> None:
+    """Write the hourly load of substations from one hour to another: a day, a week, weather that lasts, and noise.
+
+    Args:
+        path: the CSV file.
+        first, last: hours from the beginning of the year; the last one is not written.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["site", "time", "load"])
+        for site in range(6):
+            draw, weather, evening = random.Random(site), 0.0, 18 + site % 3
+            size = 20 * (site + 1)
+            for hour in range(last):
+                time = BEGIN + timedelta(hours=hour)
+                day = math.cos((time.hour - evening) * math.pi / 12) + 0.4 * math.cos((time.hour - 8) * math.pi / 6)
+                weather = 0.995 * weather + draw.gauss(0, 0.05)
+                noise = draw.gauss(0, 0.08)
+                load = size * (3 + day * (0.6 if time.weekday() > 4 else 1) + weather + noise)
+                if hour >= first:
+                    rows.writerow([f"site {site}", time.isoformat(" ", "minutes"), f"{load:.2f}"])
+
+
 def write_raw_files(folder: Path) -> None:
     """Write the files with which the recipes begin."""
     orders(folder / "orders.csv")
@@ -109,6 +133,8 @@ def write_raw_files(folder: Path) -> None:
     claims(folder / "running.xes", 1200, 40, running=True)
     visits(folder / "visits.csv", 0, 2000)
     visits(folder / "new-visits.csv", 2000, 100, labelled=False)
+    loads(folder / "load.csv", 0, 24 * 120)
+    loads(folder / "latest.csv", 24 * 114, 24 * 122)
 
 
 if __name__ == "__main__":

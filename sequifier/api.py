@@ -371,9 +371,14 @@ def read_report(
 
 
 def visualize_training(
-    names: Sequence[str], *, metric: str = "val_loss", log_scale: bool = False, path: Path | None = None
+    names: Sequence[str],
+    *,
+    metric: str = "val_loss",
+    log_scale: bool = False,
+    forecasts: bool = False,
+    path: Path | None = None,
 ) -> Path:
     """Draw learning curves of runs on one page; returns its path. See `report.page.learning_curves.visualize`."""
     from sequifier.report.page.learning_curves import visualize
 
-    return visualize(names, metric=metric, log_scale=log_scale, path=path)
+    return visualize(names, metric=metric, log_scale=log_scale, forecasts=forecasts, path=path)

@@ -204,9 +204,7 @@ def prepare(
     if compiles(spec, shape, n_windows=train.n_windows, device_type=device.type):
         model.compile_blocks(spec.batch_size)
     started = time.perf_counter()
-    scores: dict[str, Evaluation] = {}
-    if emit is not None and config.horizon_metrics is None:
-        scores = _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
+    scores = {} if emit is None else _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
     seconds = time.perf_counter() - started
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, seconds, warnings, inputs)
 
@@ -460,6 +458,7 @@ def _baseline_scores(
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
         repr(config.model_spec.distribution),
         repr((config.target_positions, config.positive_class)),
+        (config.prediction_horizon, config.horizon_metrics, spec.evaluation_horizon, config.predicts_from_last),
     )
     if key not in shared.baselines:
         emit("stage", stage="baselines")

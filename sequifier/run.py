@@ -78,6 +78,7 @@ def run(
         if ended not in UNFINISHED:
             if ended != "pruned":
                 files |= _export(ready, ended, seconds, emit)
+                files |= record.write_forecasts()
             close_checkpoints(ready.config, ready.state.progress, ready.config.root / "checkpoints")
         seconds["total"] = time.perf_counter() - started
         result = _result(ready, ended, error, seconds, {"record": record.path, **files})

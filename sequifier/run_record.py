@@ -10,6 +10,7 @@ import torch
 
 from sequifier import ARITHMETIC, __version__
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.forecasts import write_forecasts
 from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.sequence_losses import FILE as SEQUENCE_LOSSES
 from sequifier.artifacts.sequence_losses import OF_BASELINES, ONE_MODEL, write_unit_sums
@@ -26,6 +27,7 @@ from sequifier.params import frozen_scope
 from sequifier.percent import percent
 from sequifier.prepare import Prepared
 from sequifier.training.baselines.scores import PREFIX
+from sequifier.training.forecasts import some_forecasts
 from sequifier.training.log_lines import (
     digits,
     epoch_line,
@@ -173,6 +175,19 @@ class RunRecord:
         write_unit_sums(folder / SEQUENCE_LOSSES, {ONE_MODEL: ready.state.best_units})
         write_unit_sums(folder / OF_BASELINES, {name: found.units for name, found in ready.baselines.items()})
         return {"sequence_losses": self._below_root(folder / SEQUENCE_LOSSES)}
+
+    def write_forecasts(self) -> dict[str, str]:
+        """Write some forecasts by the best weights, which the model has afterwards; returns the file.
+
+        Only a model with a horizon forecasts.
+        """
+        ready = self._ready
+        state = ready.state
+        if ready.config.prediction_horizon == 1 or state.best_weights is None:
+            return {}
+        state.model.load_state_dict(state.best_weights)
+        found = [*some_forecasts(state.model, ready.train.events, ready.valid, ready.objective)]
+        return {"forecasts": self._below_root(write_forecasts(self._experiment.path, found))} if found else {}
 
     def finish(self, result: RunResult) -> None:
         """Store the result, and print it."""

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -43,6 +44,7 @@ def test_verdicts_on_published_values(marks: ModuleType) -> None:
         return str(marks.against_published(ours, 0.01, 0.5, maximize=maximize))
 
     assert [of(ours) for ours in (0.485, 0.495, 0.515, 0.525)] == ["not reached", "reached", "reached", "beaten"]
+    assert marks.against_published(0.4, float("nan"), 0.5, maximize=False) == "beaten", "one seed has no error"
     assert [of(ours, maximize=False) for ours in (0.475, 0.485, 0.505, 0.515)] == [
         *("beaten", "reached", "reached", "not reached"),
     ]
@@ -68,6 +70,17 @@ def test_events_of_a_case_are_numbered_in_the_order_of_the_file(marks: ModuleTyp
     )
     table = marks.events_of_cases(path)
     assert table.select("CaseID", "event", "ActivityID").rows() == [(7, 0, "1"), (7, 1, "8"), (3, 0, "1"), (7, 2, "6")]
+
+
+def test_columns_of_a_table_become_sequences_in_units_of_their_training_part(marks: ModuleType, tmp_path: Path) -> None:
+    path, n = tmp_path / "hours.csv", 8650
+    hours = [datetime(2016, 7, 1) + timedelta(hours=number) for number in range(n)]
+    rows = [f"{hour},{number % 2},{5 + 3 * (number % 2)}" for number, hour in enumerate(hours)]
+    path.write_text("date,A,B\n" + "\n".join(rows) + "\n")
+    table = marks.hours_of_columns(path)
+    assert table.columns == ["date", "column", "value"]
+    assert table["column"].to_list() == ["A"] * n + ["B"] * n
+    assert table["value"].to_list() == pytest.approx([-1.0, 1.0] * n)
 
 
 def test_the_format_ts_is_read_as_frames(marks: ModuleType, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from sequifier.config.time_features import CALENDAR
 from sequifier.percent import counted
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import Facts
+from sequifier.project.forecast_choice import ForecastChoice
 from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
 from sequifier.project.metric_choice import MetricChoice
@@ -45,6 +46,7 @@ class Findings:
         stride: the proposed step between training windows.
         sizes: the sizes that the proposed search tries.
         time: the proposed time features.
+        forecast: the proposed horizon of a regular series.
         pilot: the measured step of the proposed model; None: not measured.
     """
 
@@ -66,6 +68,7 @@ class Findings:
     stride: int
     sizes: Sizes
     time: TimeChoice
+    forecast: ForecastChoice
     pilot: Pilot | None = None
 
     @property

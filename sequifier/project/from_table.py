@@ -14,6 +14,7 @@ from sequifier.project.column_choice import Choice, choose, without_rare
 from sequifier.project.column_facts import column_facts, typed
 from sequifier.project.data_warnings import data_warnings
 from sequifier.project.findings import Findings
+from sequifier.project.forecast_choice import choose_forecast
 from sequifier.project.inspect_columns import inspect_columns
 from sequifier.project.keys import find_keys, find_targets, with_known
 from sequifier.project.metric_choice import choose_metric
@@ -118,8 +119,9 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
     )
     if split.method == "between_sequence" and keys.order and inspected[keys.order].kind in ("date", "datetime"):
         split = _in_time(split, rows, keys.sequence, keys.order)
-    seq_length = choose_seq_length(counts, split)
-    stride = choose_stride(counts, seq_length, split)
+    forecast = choose_forecast(rows, facts, keys, of_targets, split)
+    seq_length = forecast.seq_length or choose_seq_length(counts, split)
+    stride = forecast.stride(counts, split) if forecast.is_proposed else choose_stride(counts, seq_length, split)
     sizes = choose_sizes(counts, seq_length, stride, split, classes_of_loss(of_targets))
     return Findings(
         table=table,
@@ -139,7 +141,8 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         seq_length=seq_length,
         stride=stride,
         sizes=sizes,
-        time=choose_time_features(rows, facts, keys),
+        time=forecast.with_calendar(choose_time_features(rows, facts, keys)),
+        forecast=forecast,
     )
 
 

@@ -108,6 +108,9 @@ def _split_sizes(split: SplitChoice) -> Iterator[str]:
 def _model_values(found: Findings) -> dict[str, Any]:
     sizes, time = found.sizes, duration(found)
     stride = f"# Training windows overlap; otherwise there would be few.\nwindow_stride: {found.stride}\n"
+    if found.forecast.is_proposed:
+        stride = f"# One origin in each so many events; all would take long.\nwindow_stride: {found.stride}\n"
+        stride = "" if found.stride == 1 else stride
     budget = "# No further run starts after two hours; the same command continues later.\nmax_hours: 2"
     return {
         "targets": inline(list(found.targets)),
@@ -125,7 +128,7 @@ def _model_values(found: Findings) -> dict[str, Any]:
         "dim_models": inline(list(sizes.dim_model)),
         "n_heads": inline(list(sizes.n_head)),
         "layers": inline(list(sizes.num_layers)),
-        "tied": tied_text(tied(found.of_targets, list(found.classes))),
+        "tied": tied_text(tied(found.of_targets, list(found.classes))) + _distribution(found),
         "softmax": softmax_text(found.of_targets),
         "learning_rates": inline(list(sizes.learning_rate)),
         "pruner": "" if sizes.rung is None else _pruner(sizes.rung),
@@ -133,6 +136,13 @@ def _model_values(found: Findings) -> dict[str, Any]:
         "time": f"{time[0].upper()}{time[1:]}.",
         "budget": budget if found.minutes > SLOW_MINUTES else "",
     }
+
+
+def _distribution(found: Findings) -> str:
+    """The part of model_spec about the distributions of the targets."""
+    if not found.forecast.is_proposed:
+        return ""
+    return f"  distribution: {inline(dict.fromkeys(found.targets, 'quantiles'))}\n"
 
 
 def _pruner(rung: int) -> str:
@@ -156,6 +166,11 @@ def _question(found: Findings) -> Iterator[str]:
             "Labels of whole sequences are predicted after each event, and never read.", indent="# "
         )
         yield f"target_positions: {inline(dict.fromkeys(found.labels, 'every'))}"
+    if found.forecast.is_proposed:
+        yield from _comment_lines(f"{found.forecast.why[0].upper()}{found.forecast.why[1:]}.", indent="# ")
+        yield f"prediction_horizon: {found.forecast.horizon}"
+        yield "# The level and the spread of a window are those of its own values, so that both may drift."
+        yield "window_normalization: mean_std"
     chosen = found.metric
     if chosen.metric:
         yield from _comment_lines(f"{chosen.why[0].upper()}{chosen.why[1:]}.", indent="# ")

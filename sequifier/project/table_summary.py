@@ -36,6 +36,8 @@ def summary(found: Findings) -> Iterator[str]:
         yield "how the table is read, also by `infer` (read_format: raw):"
         yield from (f"  {line}" for line in form)
     yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
+    if found.forecast.is_proposed:
+        yield found.forecast.why
     yield from (f"{line}" for line in (found.metric.why, found.metric.why_seen) if line)
     counts = found.keys.lengths.counts
     n_validation = int((len(counts) if found.labels else sum(counts)) * found.split.ratios[1])

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sequifier.artifacts.atomic import write_text
-from sequifier.errors import RunError
+from sequifier.artifacts.forecasts import Forecast, read_forecasts
+from sequifier.errors import RunError, SequifierError
 from sequifier.experiment.record import LOG
 from sequifier.report.analyse import analyse
 from sequifier.report.analysis import Analysis, as_json
@@ -105,7 +106,22 @@ class Report:
         Raises:
             RunError: the folder cannot be written to.
         """
-        write_text(path, render(self.analysis, next_search=self.next_search(), source=command, refresh=refresh))
+        page = render(
+            self.analysis,
+            next_search=self.next_search(),
+            forecasts=self.forecasts(),
+            source=command,
+            refresh=refresh,
+        )
+        write_text(path, page)
+
+    def forecasts(self) -> list[Forecast]:
+        """Return the forecasts that the best run stored for pictures; none where it has no horizon."""
+        best = next((row.first for row in self.rows if row.rank == 1), None)
+        try:
+            return [] if best is None or best.record is None else read_forecasts(best.record)
+        except SequifierError:
+            return []  # a damaged file is no reason to be without a report
 
     def next_search(self) -> tuple[str, str] | None:
         """Return the YAML of the next search and the command that starts it; None without a result."""

@@ -1,6 +1,7 @@
 """Baselines of several steps ahead, against loops over targets and steps, and processes of known continuation."""
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,11 +9,16 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.transforms import Scale
+from sequifier.model.distributions.quantiles import Quantiles
 from sequifier.training.baselines import series
 from sequifier.training.baselines.history import Targets, training_targets
+from sequifier.training.baselines.scores import baselines
 from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, LAST, MEAN, SEASON, RealBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
-from tests.support.events import make_events
+from sequifier.training.losses import DistributionLoss, TargetLoss
+from sequifier.training.objective import Objective
+from tests.support.events import make_events, make_split, make_windows
+from tests.support.tiny_training import N_CLASSES, events_of, objective_of, split_of
 
 HORIZON = 7
 
@@ -119,3 +125,71 @@ def test_regression_on_the_inputs_of_the_last_event_belongs_to_steps() -> None:
     found = dict(fitted.predictions(events.columns, training))[series.RIDGE]
     slopes = np.polyfit(sign[training.rows - 1], found, 1)[0]
     np.testing.assert_allclose(slopes, np.arange(HORIZON) + 1.0, atol=1.0)
+
+
+def test_scores_are_those_of_each_origin_and_step() -> None:
+    train, valid = events_of([160, 141], seed=1), events_of([9, 30, 2, 17, 40, 12], seed=2, context=2)
+    split = split_of(valid, seq_length=8, evaluation=True, horizon=3)
+    found = baselines(train, split, objective_of(n_steps=3), {"kind": N_CLASSES}, ["kind", "size"])
+    row = found["baseline: unigram, mean"]
+    rows: dict[int, list[int]] = {step: [] for step in range(3)}
+    for begin, end in pairwise(valid.offsets.tolist()):
+        for origin in range(begin + 2, end - 2):
+            for step in range(3):
+                rows[step].append(origin + step)
+    size, kind = valid.columns["size"].astype(np.float64), valid.columns["kind"]
+    fitted = [r for begin, end in pairwise(train.offsets.tolist()) for r in range(begin + 1, end - 2)]
+    errors, losses = [], []
+    for step, here in rows.items():
+        mean = train.columns["size"][[r + step for r in fitted]].astype(np.float64).mean()
+        errors.append(np.float32(mean) - size[here])
+        assert row.metrics[f"val_size_mae_standardised_step_{step + 1}"] == pytest.approx(np.abs(errors[-1]).mean())
+        counts = np.bincount(train.columns["kind"][[r + step for r in fitted]], minlength=N_CLASSES)
+        counts[0] = 0  # unknown is never predicted
+        hits = (kind[here] == counts.argmax()).sum()
+        assert row.metrics[f"val_kind_accuracy_step_{step + 1}"] == pytest.approx(hits / len(here))
+        losses.append(row.metrics[f"val_kind_loss_step_{step + 1}"])
+    assert row.metrics["val_size_loss"] == pytest.approx((np.concatenate(errors) ** 2).mean())
+    assert min(losses) < row.metrics["val_kind_loss"] < max(losses)
+    assert row.units["val_loss"].value == pytest.approx(row.metrics["val_loss"])
+    last = next(row for name, row in found.items() if "last value" in name)
+    expected = [size[origin - 1] - size[origin + 2] for origin in rows[0]]
+    assert last.metrics["val_size_mae_step_3"] == pytest.approx(2.0 * np.abs(expected).mean()), "in original units"
+
+
+def test_counts_know_what_follows_several_steps_later() -> None:
+    """Classes go round: after each follows another one at every step."""
+    kind = (np.arange(90) % 3 + 1).astype(np.int32)
+    events = make_events([90], {"kind": kind, "size": np.zeros(90, np.float32)})
+    split = split_of(events, seq_length=4, evaluation=True, horizon=5)
+    found = baselines(events, split, objective_of(n_steps=5), {"kind": N_CLASSES}, ["kind"])
+    counted = next(row for name, row in found.items() if "bigram" in name)
+    for step in range(5):
+        assert counted.metrics[f"val_kind_accuracy_step_{step + 1}"] == 1.0
+
+
+def test_quantiles_of_a_baseline_are_those_of_its_errors_in_training_at_each_step() -> None:
+    """So each covers as much as it says of a stationary series, the walk with ever wider intervals."""
+    generator, H = np.random.default_rng(5), 4
+    noise = generator.normal(size=9000)
+    values = np.sin(np.arange(9000) * np.pi / 4) + np.convolve(noise, [1.0, 0.7, 0.4], mode="same")
+    train, valid = series_of(values[:6000]), series_of(values[6000:])
+    windows = make_windows(valid, 16, 1, evaluation=True, horizon=H)
+    split = make_split(valid, windows, 16, categorical=[], real=["load"], targets=["load"])
+    losses: dict[str, TargetLoss] = {"load": DistributionLoss(Quantiles(), Scale(std=2.0))}
+    objective = Objective(losses, {"load": 1.0}, {"load": Scale(std=2.0)}, n_steps=H)
+    found = baselines(train, split, objective, {}, ["load"])
+    assert set(found) == {f"baseline: {name}" for name in (MEAN, LAST, AUTOREGRESSION, SEASON, series.RIDGE)}
+    for row in found.values():
+        for step in range(1, H + 1):
+            assert 0.76 < row.metrics[f"val_load_coverage_80_step_{step}"] < 0.84
+        assert row.metrics["val_load_crps"] < 0.8 * row.metrics["val_load_mae"]
+    size = train.columns["load"].astype(np.float64)
+    origins = np.arange(1, 6000 - H + 1)
+    truth, last = (valid.columns["load"].astype(np.float64)[rows] for rows in (np.arange(1, 2997) + 2, np.arange(2996)))
+    levels = np.arange(1, 20) / 20
+    errors = truth[:, None] - last[:, None] - np.quantile(size[origins + 2] - size[origins - 1], levels)
+    expected = np.maximum(levels * errors, (levels - 1) * errors).mean()
+    metrics = found["baseline: last value"].metrics
+    assert metrics["val_load_loss_step_3"] == pytest.approx(expected, rel=1e-3)
+    assert metrics["val_load_crps_step_3"] == pytest.approx(2 * 2.0 * expected, rel=1e-3), "in original units"

@@ -56,8 +56,8 @@ class Distribution(ABC):
                 positive values takes a smaller value as one between 0 and the resolution.
         """
 
-    def loss_of_point(self, predicted: Tensor, z: Tensor) -> Tensor | None:
-        """Return the loss of the certainty of one value, (...,); None where that has none."""
+    def from_quantiles(self, quantiles: Tensor) -> Tensor | None:
+        """Return the parameters that have these quantiles z at LEVELS, (..., Q); None where only some quantiles do."""
         return None
 
     def log_survival(self, parameters: Tensor, value: float | Tensor) -> Tensor:

@@ -59,9 +59,9 @@ class Quantiles(Distribution):
         error, level = z[..., None] - parameters, levels(parameters)
         return torch.maximum(level * error, (level - 1) * error).mean(-1)
 
-    def loss_of_point(self, predicted: Tensor, z: Tensor) -> Tensor | None:
-        """See `Distribution`: all quantiles are the value, and the levels are symmetric."""
-        return (predicted - z).abs() / 2
+    def from_quantiles(self, quantiles: Tensor) -> Tensor | None:
+        """See `Distribution`."""
+        return quantiles
 
     def quantiles(self, parameters: Tensor, scale: ScaleLike) -> Tensor:
         """See `Distribution`."""

@@ -48,7 +48,7 @@ class Curve(NamedTuple):
 
     Attributes:
         kind: its classes.
-        key: marks all that belongs to the run on the page.
+        key: marks all that belongs to the run on the page; "" where there is nothing else.
         path: the SVG path.
         hint: shown when the pointer rests on it, also without the script.
     """
@@ -157,7 +157,7 @@ def learning_curves(
             epoch, value = points[-1]
             labels.append((x(epoch), y(value), line.label, line.kind))
     cut = sum(any(v is not None and not y.low <= v <= y.high for v in line.values) for line in lines)
-    chart = _framed(x, y, title=title, x_title="epoch", y_title=metric, whole_x=True, size=(WIDTH, HEIGHT))
+    chart = framed(x, y, title=title, x_title="epoch", y_title=metric, whole_x=True, size=(WIDTH, HEIGHT))
     return replace(
         chart,
         curves=curves,
@@ -203,17 +203,17 @@ def scatter(
     cut = sum(not y.low <= point.y <= y.high for point in points)
     size = (SMALL_WIDTH, SMALL_HEIGHT)
     return replace(
-        _framed(x, y, title=title, x_title=x_title, y_title=y_title, whole_x=whole_x, size=size),
+        framed(x, y, title=title, x_title=x_title, y_title=y_title, whole_x=whole_x, size=size),
         step=path,
         dots=dots,
         note=f"{cut} {'points are' if cut != 1 else 'point is'} beyond the chart, drawn at its edge." if cut else "",
     )
 
 
-def _framed(
+def framed(
     x: Scale, y: Scale, *, title: str, x_title: str, y_title: str, whole_x: bool, size: tuple[int, int]
 ) -> Chart:
-    """A chart with grid, ticks and names of its axes."""
+    """Return a chart with grid, ticks and names of its axes."""
     left, right, base = x.start, x.end, y.start
     grid, texts = [], []
     for tick in y.ticks(5):

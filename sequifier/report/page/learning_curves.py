@@ -1,15 +1,18 @@
-"""Learning curves of any runs, or of whole searches, on one page."""
+"""Learning curves of any runs, or of whole searches, on one page, with some of their forecasts."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.forecasts import Forecast, read_forecasts
 from sequifier.artifacts.read_file import json_lines
 from sequifier.config.catalogue.metric_names import higher_is_better
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
 from sequifier.report.numbers import number
 from sequifier.report.page.charts import SERIES, Line, learning_curves
+from sequifier.report.page.forecast_charts import forecast_section
 from sequifier.report.page.frame import DrawnRun, fill, readable, section
 from sequifier.report.page.tables import curve_values
 from sequifier.results.find import find_search
@@ -20,10 +23,17 @@ FOLDER = Path("outputs")
 MOST = 300
 WITH_TRAINING = 8
 """Runs whose training losses are drawn too; those of more runs would hide the curves."""
+WITH_FORECASTS = 4
+"""Runs whose forecasts are drawn."""
 
 
 def visualize(
-    names: Sequence[str], *, metric: str = "val_loss", log_scale: bool = False, path: Path | None = None
+    names: Sequence[str],
+    *,
+    metric: str = "val_loss",
+    log_scale: bool = False,
+    forecasts: bool = False,
+    path: Path | None = None,
 ) -> Path:
     """Draw learning curves; returns the page's path.
 
@@ -31,10 +41,13 @@ def visualize(
         names: runs below logs/, paths of their records, or searches, which stand for all their runs.
         metric: of metrics.jsonl.
         log_scale: use a logarithmic scale.
+        forecasts: draw forecasts of the best runs too.
         path: of the page; None: outputs/curves-[names].html.
 
     Raises:
-        RunError: a run does not exist, no run has the metric, or the page cannot be written.
+        RunError: a run does not exist, no run has the metric, or forecasts where they are asked for, or the page cannot
+            be written.
+        DataError: the forecasts of a run are damaged.
     """
     runs = [run for name in names for run in _runs(name, metric)]
     runs = list({run.record: run for run in runs}.values())
@@ -52,9 +65,23 @@ def visualize(
     maximize = higher_is_better(metric)
     sign = -1 if maximize else 1
     known.sort(key=lambda run: min(sign * value for value in run.curve if value is not None))
+    drawn = _forecasts(known, names) if forecasts else []
     path = path or FOLDER / f"curves-{'-'.join(Path(name).name for name in names)[:80]}.html"
-    write_text(path, _page(known, names, metric, log_scale=log_scale, maximize=maximize))
+    write_text(path, _page(known, names, metric, drawn, log_scale=log_scale, maximize=maximize))
     return path
+
+
+def _forecasts(runs: Sequence[Trial], names: Sequence[str]) -> list[tuple[str, list[Forecast]]]:
+    """Return the forecasts of the best runs that have some: (name, forecasts)."""
+    found = ((run.name, read_forecasts(run.record)) for run in runs if run.record is not None)
+    drawn = list(islice(((name, forecasts) for name, forecasts in found if forecasts), WITH_FORECASTS))
+    if not drawn:
+        raise RunError(
+            "no run has forecasts to draw",
+            where=", ".join(names),
+            fix="train with prediction_horizon above 1, or leave out --forecasts",
+        )
+    return drawn
 
 
 def _runs(name: str, metric: str) -> list[Trial]:
@@ -87,7 +114,15 @@ def _first(record: Path) -> dict[str, float]:
     return {name: value for name, value in values.items() if finite(value) is not None}
 
 
-def _page(runs: Sequence[Trial], names: Sequence[str], metric: str, *, log_scale: bool, maximize: bool) -> str:
+def _page(
+    runs: Sequence[Trial],
+    names: Sequence[str],
+    metric: str,
+    forecasts: Sequence[tuple[str, Sequence[Forecast]]],
+    *,
+    log_scale: bool,
+    maximize: bool,
+) -> str:
     shown = list(runs[:MOST])
     sign = -1 if maximize else 1
     has_training = metric == "val_loss" and len(shown) <= WITH_TRAINING
@@ -117,9 +152,14 @@ def _page(runs: Sequence[Trial], names: Sequence[str], metric: str, *, log_scale
         sections=[
             *section("curves", "Curves", "Curves", "curve_chart.html", chart=chart),
             *section("runs", "Runs", "Runs", "curve_table.html", rows=rows, values=values, metric=metric),
+            *forecast_section(forecasts),
         ],
         charts={"curves": readable(chart, metric, drawn)},
-        command=f"sequifier visualize-training {','.join(names)}{' --log-scale' if log_scale else ''}",
+        command=" ".join(
+            ["sequifier visualize-training", ",".join(names)]
+            + ["--log-scale"] * log_scale
+            + ["--forecasts"] * bool(forecasts)
+        ),
         names=names,
         metric=metric,
         n_runs=len(runs),

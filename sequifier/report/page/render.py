@@ -1,10 +1,14 @@
 """An analysis -> the report, one HTML page. Numbers come in; here is chosen what of them is shown."""
 
+from collections.abc import Sequence
+
+from sequifier.artifacts.forecasts import Forecast
 from sequifier.percent import percent
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import top_count
 from sequifier.report.numbers import number, seconds_text
 from sequifier.report.page.chart_sections import curves_section, parallel_section, trade_offs_section
+from sequifier.report.page.forecast_charts import forecast_section
 from sequifier.report.page.frame import Section, fill, section
 from sequifier.report.page.run_details import run_details
 from sequifier.report.page.tables import group_rows, interaction_map, range_row
@@ -20,13 +24,19 @@ MOST_GROUPS = 40
 
 
 def render(
-    analysis: Analysis, *, next_search: tuple[str, str] | None = None, source: str = "", refresh: int | None = None
+    analysis: Analysis,
+    *,
+    next_search: tuple[str, str] | None = None,
+    forecasts: Sequence[Forecast] = (),
+    source: str = "",
+    refresh: int | None = None,
 ) -> str:
     """Return the report.
 
     Args:
         analysis: of one search or several.
         next_search: the YAML of the next search, and the command that starts it; None where there is none.
+        forecasts: of the best run.
         source: the command that wrote the page.
         refresh: seconds after which a browser reads the file again; None: never.
     """
@@ -47,6 +57,7 @@ def render(
         *_groups(analysis),
         *_interactions(analysis),
         *parallel_section(analysis),
+        *forecast_section([("", forecasts)]),
         *curves_section(analysis, charts),
         *trade_offs_section(analysis),
         *_certainty(analysis),

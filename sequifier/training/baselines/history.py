@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events, is_known
 from sequifier.artifacts.mapped import MappedColumn, MappedEvents
 from sequifier.dataset.batches import Split
-from sequifier.dataset.windows import Ahead, label_windows, rows_from
+from sequifier.dataset.windows import label_windows, rows_from
 from sequifier.metrics.predictions import Predictions
 
 Rows = NDArray[np.int64]
@@ -34,14 +34,14 @@ class Targets:
         first: first row of its sequence that may be read, (M,).
         begin: first row of its window, (M,); if it is below `first`, the window has padding, from which the model sees
             that the sequence begins there.
-        ahead: 1; 0 for targets of whole sequences, whose value is that of the last event.
+        ahead: 1 and more for a later event; 0 for targets of whole sequences, whose value is that of the last event.
         n_steps: H.
     """
 
     rows: Rows
     first: Rows
     begin: Rows
-    ahead: Ahead = 1
+    ahead: int = 1
     n_steps: int = 1
 
     def __len__(self) -> int:
@@ -49,6 +49,10 @@ class Targets:
 
     def __getitem__(self, chosen: NDArray[Any] | slice) -> "Targets":
         return Targets(self.rows[chosen], self.first[chosen], self.begin[chosen], self.ahead, self.n_steps)
+
+    def at(self, step: int) -> "Targets":
+        """Return the positions as targets of one step of the horizon, from 0."""
+        return Targets(self.rows, self.first, self.begin, self.ahead + step)
 
     @property
     def truth_rows(self) -> Rows:
@@ -107,7 +111,7 @@ def training_labels(
 
 def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
     """Yield the targets of an evaluation split, in parts of about `size`."""
-    windows, at_a_time = split.windows, max(size // split.seq_length, 1)
+    windows, at_a_time = split.windows, max(size // split.seq_length // split.horizon, 1)
     for start in range(0, len(windows), at_a_time):
         last, first, counted = (
             values[start : start + at_a_time].astype(np.int64)
@@ -116,7 +120,7 @@ def evaluated_targets(split: Split, size: int) -> Iterator[Targets]:
         counts = last - counted + 1
         after = 1 - windows.ahead
         rows, begin = rows_from(counted, counts) + after, last + after - split.seq_length
-        yield Targets(rows, np.repeat(first, counts), np.repeat(begin, counts), windows.ahead)
+        yield Targets(rows, np.repeat(first, counts), np.repeat(begin, counts), windows.ahead, windows.horizon)
 
 
 def read(column: Column, rows: Rows) -> NDArray[Any]:

@@ -5,7 +5,7 @@ what the model may read: the input columns, in the events of the target's window
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -71,7 +71,7 @@ def baselines(
     reals = [column for column in inputs if column not in n_classes]
     categories = [column for column in inputs if column in n_classes]
     fitted_on = {
-        position: training_targets(train, split.seq_length, at_most=_FITTED)
+        position: training_targets(train, split.seq_length, at_most=_FITTED // split.horizon, n_steps=split.horizon)
         if position is None
         else training_labels(train, label, split.seq_length, every=position == "every", at_most=_FITTED)
         for label, position in ((target, positions.get(target)) for target in objective.losses)
@@ -84,34 +84,40 @@ def baselines(
     max_order = min(categorical.MAX_ORDER, split.seq_length)
     scores: dict[str, _Scores] = {}
     for target in objective.losses:
-        fitted: Fitted
+        fitted: list[Fitted]
         training = fitted_on[positions.get(target)]
         if target in objective.labels:
-            fitted = labels.LabelBaselines(train, target, reals, categories, n_classes, training, max_order)
+            fitted = [labels.LabelBaselines(train, target, reals, categories, n_classes, training, max_order)]
         elif target in n_classes:
             candidates = objective.candidates.get(target)
-            fitted = categorical.CategoricalBaselines(
-                train, target, categories, n_classes, training, max_order, candidates
-            )
+            fitted = [
+                categorical.CategoricalBaselines(
+                    train, target, categories, n_classes, training.at(step), max_order, candidates
+                )
+                for step in range(split.horizon)
+            ]
         else:
             loss = objective.losses[target]
             rates = None
             if isinstance(loss, DistributionLoss) and loss.distribution.is_positive:
                 still_open = split.columns.still_open.get(target)
                 rates = RateBaselines(train, target, still_open, categories, n_classes, training, loss, clock)
-            fitted = series.RealBaselines(
-                train,
-                target,
-                reals,
-                categories,
-                n_classes,
-                _with_values(train, target, training),
-                split.seq_length,
-                ridge,
-                objective.scale(target),
-                loss.distribution if isinstance(loss, DistributionLoss) else None,
-                rates,
-            )
+            fitted = [
+                series.RealBaselines(
+                    train,
+                    target,
+                    reals,
+                    categories,
+                    n_classes,
+                    _with_values(train, target, training),
+                    split.seq_length,
+                    ridge,
+                    objective.scale(target),
+                    distribution=loss.distribution if isinstance(loss, DistributionLoss) else None,
+                    rates=rates,
+                    standardised=objective.n_steps is not None,
+                )
+            ]
         scores[target] = _Scores(fitted, split, objective)
         if isinstance(train, MappedEvents):
             train.file.release()
@@ -132,27 +138,38 @@ def _with_values(train: Events | MappedEvents, target: str, targets: Targets) ->
 
 
 class _Scores:
-    """The sums of all methods on one target."""
+    """The sums of all methods on one target.
 
-    def __init__(self, fitted: Fitted, split: Split, objective: Objective) -> None:
-        self.target = fitted.target
+    Args:
+        fitted: the methods, for all steps of a horizon or for each of them.
+        split, objective: as of `baselines`.
+    """
+
+    def __init__(self, fitted: Sequence[Fitted], split: Split, objective: Objective) -> None:
+        self.target = fitted[0].target
         found: dict[Variant, Tally] = {}
         columns, criterion = split.events.columns, objective.losses[self.target]
         still_open = split.columns.still_open.get(self.target)
-        for targets in evaluated_targets(split.of(self.target), _ROWS):
-            truth = read_truth(columns, self.target, still_open, targets.truth_rows)
-            known = np.flatnonzero(is_known(truth if truth.ndim == 1 else truth[:, 0]))
-            targets, truth = targets[known], truth[known]
+        rules = objective.scored.get(self.target)
+        for targets, first_step in _by_step(split.of(self.target), len(fitted)):
             if not len(targets):
                 continue
-            unit = torch.from_numpy(split.units.of(targets.truth_rows))
-            rules, n_before = objective.scored.get(self.target), targets.rows - targets.first
+            truth = read_truth(columns, self.target, still_open, targets.truth_rows)
+            values, each = truth if truth.ndim == 1 else truth[:, 0], truth.shape[1:]
+            known = np.flatnonzero(is_known(values).reshape(len(targets), -1).all(axis=1))
+            truth = truth.reshape(len(targets), targets.n_steps, *each)[known].reshape(-1, *each)
+            targets = targets[known]
+            if not len(known):
+                continue
+            unit, n_before = split.units.of(targets.at(-first_step).truth_rows), targets.rows - targets.first
+            unit, n_before = (np.repeat(each, targets.n_steps) for each in (unit, n_before))
+            step = torch.arange(first_step, first_step + targets.n_steps).repeat(len(targets))
             naive = None
             if self.target in objective.naive:
                 sequence = np.searchsorted(np.asarray(split.events.offsets), targets.truth_rows, side="right") - 1
                 naive = torch.from_numpy(objective.naive[self.target][sequence])
             n_variants: Counter[str] = Counter()
-            for name, predictions in fitted.scored(columns, targets, truth, criterion):
+            for name, predictions in fitted[first_step].scored(columns, targets, truth, criterion):
                 variant = (name, n_variants[name])
                 n_variants[name] += 1
                 if variant not in found:
@@ -161,7 +178,13 @@ class _Scores:
                     predictions = replace(predictions, naive=naive)
                 if rules is not None:
                     predictions = rules.marked(predictions, torch.from_numpy(n_before))
-                found[variant].add(self.target, predictions, unit, length=n_before)
+                found[variant].add(
+                    self.target,
+                    predictions,
+                    torch.from_numpy(unit),
+                    length=n_before,
+                    step=None if objective.n_steps is None else step,
+                )
         self.tallies: dict[str, Tally] = {}
         for (name, _), tally in found.items():
             if name not in self.tallies or tally.loss(self.target) < self.tallies[name].loss(self.target):
@@ -170,6 +193,15 @@ class _Scores:
     def best(self) -> str:
         """Return the method with the lowest loss."""
         return min(self.tallies, key=lambda name: self.tallies[name].loss(self.target))
+
+
+def _by_step(split: Split, n_parts: int) -> Iterator[tuple[Targets, int]]:
+    """Yield the targets of a split with their first step: all steps together, or in `n_parts` one after another."""
+    for targets in evaluated_targets(split, _ROWS):
+        if n_parts == 1:
+            yield targets, 0
+        else:
+            yield from ((targets.at(step), step) for step in range(n_parts))
 
 
 def _rows(scores: Mapping[str, _Scores]) -> dict[str, dict[str, str]]:

@@ -4,11 +4,10 @@ A target that is an input is predicted from its own past: the last value, AR(1),
 earlier periods (SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window
 (`window_ridge`). Another target is predicted from the last event's real inputs, and any target from the last event's
 category. Each predicts all steps of a horizon.
-Shapes: M targets, H steps of the horizon, F features.
+Shapes: M targets, H steps of the horizon, F features, Q levels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events, scale_at
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
+from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.model.distributions.base import Distribution
 from sequifier.training.baselines.history import Column, Found, Targets, read
 from sequifier.training.baselines.ridge import Products
@@ -40,7 +40,9 @@ MARGINAL, MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
     "mean by last category",
 )
 NAMES = (MARGINAL, *RATE_NAMES, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
-_PERIODS = 8
+_RESIDUALS = 1 << 20
+"""Training targets at all steps whose errors give the quantiles of a baseline."""
+SEASONS = 8
 """Largest number of earlier periods in a seasonal mean."""
 
 
@@ -58,6 +60,7 @@ class RealBaselines:
         scale: of the target.
         distribution: of the target; None: its value is predicted.
         rates: baselines of times; None: it has none.
+        standardised: whether the metrics of standardised errors are wanted.
     """
 
     def __init__(
@@ -71,18 +74,16 @@ class RealBaselines:
         seq_length: int,
         ridge: WindowRidge | None,
         scale: Scale,
+        *,
         distribution: Distribution | None = None,
         rates: RateBaselines | None = None,
+        standardised: bool = False,
     ) -> None:
         self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
-        self._rates = rates
+        self._rates, self._standardised = rates, standardised
         truth = read(events.columns[target], training.truth_rows).astype(np.float64)
         truth = truth.reshape(len(training), training.n_steps)  # (M, H)
         self._mean: Floats = truth.mean(axis=0)
-        self._marginal: torch.Tensor | None = None
-        if distribution is not None:
-            fitted = distribution.form.constant(scale.original(truth.ravel()) * scale.unit, scale)
-            self._marginal = torch.from_numpy(fitted.astype(np.float32))
         self.period: int | None = None
         self._autoregression: tuple[float, float] | None = None
         self._linear: _LastEventRidge | None = None
@@ -91,19 +92,33 @@ class RealBaselines:
             previous = read(events.columns[target], training.rows - 1).astype(np.float64)
             self._autoregression = _line(previous, truth[:, 0])
             self.period = find_period(events, target, seq_length)
-            self._n_periods = 0 if self.period is None else min(seq_length // self.period, _PERIODS)
+            self._n_periods = 0 if self.period is None else min(seq_length // self.period, SEASONS)
         few = slice(0, None, max(len(training) // REGRESSED, 1))
         if categorical:
             self._groups = _GroupMeans.best(events, categorical, n_classes, training[few], truth[few])
         if real and target not in real:
             self._linear = _LastEventRidge(events, real[:LONGEST_WINDOW], training[few], truth[few])
+        self._residuals: list[Floats] = []
+        self._marginal: torch.Tensor | None = None
+        if distribution is None:
+            return
+        if distribution.from_quantiles(torch.zeros(len(LEVELS))) is None:
+            fitted = distribution.form.constant(scale.original(truth.ravel()) * scale.unit, scale)
+            self._marginal = torch.from_numpy(fitted.astype(np.float32))
+        else:
+            few = slice(0, None, max(len(training) * training.n_steps // _RESIDUALS, 1))
+            self._residuals = [
+                np.quantile(truth[few] - predicted, LEVELS, axis=0).T
+                for _, predicted in self.predictions(events.columns, training[few])
+            ]
 
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
     ) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets; a name may have several variants.
 
-        Where the loss is one of distributions, a single value is a distribution without a spread, if that has a loss.
+        Where the loss is one of distributions, each has the quantiles of its errors in training around it, step by
+        step; where that is no distribution of the family, there is only one without any input.
         """
         if isinstance(criterion, DistributionLoss):
             yield from self._scored_as_distributions(columns, targets, torch.from_numpy(truth), criterion)
@@ -114,20 +129,23 @@ class RealBaselines:
         for name, prediction in self.predictions(columns, targets):
             # Predictions are float32, as a model's are.
             value, target = torch.from_numpy(prediction.astype(np.float32).reshape(-1)), torch.from_numpy(truth)
-            yield name, value_predictions(value, target, criterion.per_position(value, target), scale)
+            loss = criterion.per_position(value, target)
+            yield name, value_predictions(value, target, loss, scale, standardised=self._standardised)
 
     def _scored_as_distributions(
         self, columns: Mapping[str, Column], targets: Targets, truth: torch.Tensor, criterion: DistributionLoss
     ) -> Iterator[Found]:
-        assert self._marginal is not None
-        yield MARGINAL, predictions_of_distribution(criterion, self._marginal.expand(len(truth), -1), truth)
-        if self._rates is not None:
-            yield from self._rates.scored(columns, targets, truth)
-        for name, prediction in self.predictions(columns, targets):
-            value = torch.from_numpy(prediction.astype(np.float32).reshape(-1))
-            if (loss := criterion.distribution.loss_of_point(value, truth)) is not None:
-                found = value_predictions(value, truth, loss, self._scale)
-                yield name, replace(found, crps=abs(found.error))
+        if self._marginal is not None:
+            everywhere = self._marginal.expand(len(truth), -1)
+            yield MARGINAL, predictions_of_distribution(criterion, everywhere, truth, standardised=self._standardised)
+            if self._rates is not None:
+                yield from self._rates.scored(columns, targets, truth)
+            return
+        for (name, predicted), residuals in zip(self.predictions(columns, targets), self._residuals, strict=True):
+            quantiles = (predicted[..., None] + residuals).reshape(-1, len(LEVELS)).astype(np.float32)
+            parameters = criterion.distribution.from_quantiles(torch.from_numpy(quantiles))
+            assert parameters is not None
+            yield name, predictions_of_distribution(criterion, parameters, truth, standardised=self._standardised)
 
     def predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         """Yield the name and the predicted values of each baseline, (M, H)."""
@@ -143,7 +161,7 @@ class RealBaselines:
         yield LAST, np.tile(last[:, None], targets.n_steps)
         yield AUTOREGRESSION, _continued(last, *self._autoregression, targets.n_steps)
         if self.period is not None:
-            for mean in _seasonal_means(column, targets, last, self.period, self._n_periods):
+            for mean in seasonal_means(column, targets, last, self.period, self._n_periods):
                 yield SEASON, mean
         if self._ridge is not None:
             yield RIDGE, self._ridge(column, targets)
@@ -158,7 +176,7 @@ def _continued(last: Floats, intercept: float, slope: float, n_steps: int) -> Fl
     return found
 
 
-def _seasonal_means(column: Column, targets: Targets, last: Floats, period: int, n_periods: int) -> Iterator[Floats]:
+def seasonal_means(column: Column, targets: Targets, last: Floats, period: int, n_periods: int) -> Iterator[Floats]:
     """Yield the means of 1 to n_periods earlier values of the same season, (M, H); without any, `last`.
 
     The earlier values are those that may be read: of a step more than a period ahead, the first is further back.

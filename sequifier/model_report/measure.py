@@ -118,6 +118,7 @@ class OfTarget:
         maximize: whether it is better when it is higher.
         metrics: the metrics that are shown, the main one first.
         overall: of all targets.
+        n_unknown: number of targets that are left out, because their class is unknown (a miss in the run's metrics).
         baselines: name -> the metrics of a baseline.
         groupings: the targets in groups.
         bins: confidence and accuracy; empty for a real target.
@@ -130,6 +131,7 @@ class OfTarget:
     maximize: bool
     metrics: tuple[str, ...]
     overall: Group
+    n_unknown: int
     baselines: Mapping[str, Mapping[str, float]]
     groupings: tuple[Grouping, ...]
     bins: tuple[Bin, ...]
@@ -231,7 +233,7 @@ def _of_target(name: str, found: Positions, ready: Prepared, shuffled: Mapping[s
     maximize = higher_is_better(f"val_{name}_{main}")
     others = ("accuracy", "log_loss", "mae", "rmse", "crps", "coverage_80", "nll", "brier")
     metrics = tuple(dict.fromkeys([main, *(metric for metric in others if metric in overall.metrics)]))
-    keys = {metric: f"val_{name}_{metric}" for metric in metrics}
+    keys, part = {metric: f"val_{name}_{metric}" for metric in metrics}, ready.valid.of(name)
     baselines = {
         baseline.removeprefix(PREFIX): {
             metric: each.metrics[key] for metric, key in keys.items() if key in each.metrics
@@ -244,6 +246,7 @@ def _of_target(name: str, found: Positions, ready: Prepared, shuffled: Mapping[s
         maximize=maximize,
         metrics=metrics,
         overall=overall,
+        n_unknown=int((part.n_targets() - part.n_known_targets(name)).sum()),
         baselines={baseline: values for baseline, values in baselines.items() if values},
         groupings=tuple(each for each in _groupings(name, found, ready, main) if len(each.groups) > 1),
         bins=tuple(_bins(found)),

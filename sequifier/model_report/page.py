@@ -56,6 +56,8 @@ def _of_target(target: OfTarget) -> Iterator[str]:
     sign = -1 if target.maximize else 1
     known = {name: values[target.main] for name, values in target.baselines.items() if target.main in values}
     line = f"{target.name}: {target.main} is {number(value)}{error} over {target.overall.n:,} targets"
+    if target.n_unknown:
+        line += f" ({target.n_unknown:,} others of an unknown class, misses in the run's metrics, are left out)"
     if known:
         best = min(known, key=lambda name: sign * known[name])
         line += f", compared with {number(known[best])} of the best baseline ({best})"

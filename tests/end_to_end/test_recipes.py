@@ -24,3 +24,7 @@ def test_the_recipes_run_from_raw_files_to_predictions(tmp_path: Path) -> None:
     found = pl.read_csv(labels)
     assert found.height == 100
     assert ((found["no"] + found["yes"]) - 1).abs().max() < 1e-5
+    (forecasts,) = (tmp_path / "load" / "outputs" / "predictions").glob("*-latest-predictions.csv")
+    found = pl.read_csv(forecasts)
+    assert found.height == 6 * 24 and (found["load_q10"] < found["load_q90"]).all()
+    assert 'id="forecasts"' in (tmp_path / "load" / "forecasts.html").read_text()

@@ -183,10 +183,12 @@ if has_positions:
 ids = sorted(sequences, key=integer if data["sequence_type"] == "Int64" else str)
 
 shown = [name for name in names if name.endswith(("_label", "_value"))]
+sizes = {output.name: output.shape[2] if len(output.shape) == 3 else 0 for output in model.get_outputs()}  # steps
+heads = [head for name in shown for head in ([f"{name}_{n + 1}" for n in range(sizes[name])] or [name])]
 readers = {name: reader(column) for name, column in inputs_of_model.items()}
 with predictions_path.open("w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
-    writer.writerow([sequence_column, *shown])
+    writer.writerow([sequence_column, *heads])
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         histories = [sequences[name][-length:] for name in batch]
@@ -206,5 +208,6 @@ with predictions_path.open("w", newline="", encoding="utf-8") as file:
                     inputs[label] = np.array([read(row[column]) for row in rows], dtype)
         outputs = dict(zip(names, model.run(None, inputs), strict=True))
         # Of `prediction_length` outputs, the last one is the event that nobody has seen; a label is a single one.
-        last = [outputs[name].reshape(len(batch), -1)[:, -1].tolist() for name in shown]
-        writer.writerows(zip(batch, *last, strict=True))
+        # A forecast of several steps (prediction_horizon) has a column for each.
+        last = [outputs[name].reshape(len(batch), -1)[:, -max(sizes[name], 1) :].T.tolist() for name in shown]
+        writer.writerows(zip(batch, *(step for steps in last for step in steps), strict=True))

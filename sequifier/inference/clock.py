@@ -108,7 +108,8 @@ def clock_of(file: ModelFile, events: Events, starts: Continuations) -> TimeCloc
         if not file.clocked:
             return None
         raise DataError(
-            f"the positions are integers, but in generated events {', '.join(file.clocked)} follow from their times",
+            f"the positions are {'numbers' if events.positions.dtype.kind == 'f' else 'integers'}, but in generated "
+            f"events {', '.join(file.clocked)} follow from their times",
             fix="give the events with dates, for example with read_format: raw",
         )
     last = starts.end - 1

@@ -274,7 +274,7 @@ def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> ND
     """Return itemPosition of each event.
 
     Generated events have their predicted times, if any. Otherwise integers continue after the last known event, and
-    dates are unknown there.
+    dates and other numbers, which are times, are unknown there.
 
     Args:
         events: of the part.
@@ -288,6 +288,9 @@ def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> ND
     beyond = np.maximum(chunk.row - last, 0)
     if positions.dtype.kind == "M":
         positions[beyond > 0] = np.datetime64("NaT")
+        return positions
+    if positions.dtype.kind == "f":
+        positions[beyond > 0] = np.nan
         return positions
     positions += beyond
     return positions

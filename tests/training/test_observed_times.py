@@ -225,6 +225,9 @@ def test_every_event_is_predicted_from_the_start_on_and_none_after_the_end(root:
     asked = InferConfig.model_validate(fields | {"read_format": "raw", "data_path": "new.csv"})
     (new,) = api.infer(asked, log=quiet)
     assert new.n_predictions == 2
+    predicted = pl.read_csv(new.predictions)
+    assert predicted["itemPosition"].is_nan().all(), "the time of the next event is what is predicted"
+    assert (predicted["time_gap"] > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Checks that config, models and data fit together, before anything is predicted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
@@ -11,6 +11,7 @@ from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Target
+from sequifier.config.catalogue.distributions import LEVELS, quantile_column
 from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input
 from sequifier.config.samplers import Sampler
@@ -95,6 +96,8 @@ def _jobs(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log
         raise ConfigError([Problem("quantiles", what, fix=fix)])
     if config.model_type == "embedding":
         return [_job(config, path, file, [], sampler, seed, log)]
+    if problems := [*_problems_of_quantile_names(config, targets)]:
+        raise ConfigError(problems)
     kinds = ([target for target in targets if target.of_sequence == of_sequence] for of_sequence in (False, True))
     return [_job(config, path, file, of_kind, sampler, seed, log) for of_kind in kinds if of_kind]
 
@@ -342,6 +345,16 @@ def _problems_of_forecast(
     for name in {target.name for target in targets} & {ORIGIN, STEP}:
         what = f"the target `{name}` has the name of a column of every table of forecasts"
         yield Problem("target_columns", what, fix="rename it in the raw data, and preprocess and train again")
+
+
+def _problems_of_quantile_names(config: InferConfig, targets: Sequence[Target]) -> Iterator[Problem]:
+    """Yield targets that have the name of a column with the quantiles of another one."""
+    names = {target.name for target in targets}
+    for target in targets if not config.autoregression else ():
+        for level in LEVELS if config.quantiles is None else config.quantiles:
+            if target.distribution is not None and (name := quantile_column(target.name, level)) in names:
+                what = f"target `{name}` has the name of the column of `{target.name}` with its quantile of {level:.0%}"
+                yield Problem("quantiles", what, fix="quantiles without it, or target_columns with one of them")
 
 
 def _check_file_names(paths: list[Path]) -> None:

@@ -12,7 +12,7 @@ from sequifier.artifacts.events import POSITION, SEQUENCE, Events, ends_with_end
 from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
-from sequifier.config.catalogue.distributions import LEVELS
+from sequifier.config.catalogue.distributions import LEVELS, quantile_column
 from sequifier.config.inference import InferConfig
 from sequifier.config.scoring import Scoring
 from sequifier.errors import DataError
@@ -89,7 +89,7 @@ class Outputs:
             if target.of_sequence and target.kind == "categorical"
         }
         chosen = LEVELS if config.quantiles is None else config.quantiles
-        self._quantiles = {f"q{level * 100:02.0f}": place for place, level in enumerate(LEVELS) if level in chosen}
+        self._quantiles = {level: place for place, level in enumerate(LEVELS) if level in chosen}
         self._n_unknown = {target.name: np.zeros(horizon, np.int64) for target in job.source.evaluated}
         self._scored = _scored_targets(job)
         self._ranking, self._histories = ranking_of(config, job, log), Histories(config, job)
@@ -139,9 +139,9 @@ class Outputs:
         for target in self._job.targets:
             decoded[target.name] = self._decoded(target, chunk.values[target.name], chunk.sequence)
             if target.name in chunk.quantiles:
-                for name, place in self._quantiles.items():
+                for level, place in self._quantiles.items():
                     of_level = self._decoded(target, chunk.quantiles[target.name][:, place], chunk.sequence)
-                    decoded[f"{target.name}_{name}"] = of_level
+                    decoded[quantile_column(target.name, level)] = of_level
         for target in self._job.targets:
             if target.of_sequence and target.kind == "categorical":
                 # Unknown is never predicted.

@@ -12,6 +12,7 @@ from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Architecture, Target
 from sequifier.config.train import TargetPosition
 from sequifier.errors import ConfigError, Problem
+from sequifier.model.distributions.forms import stored_values
 from sequifier.model.transformer import Transformer
 from sequifier.training.baselines.history import Rows, read, training_labels, training_targets
 from sequifier.training.losses import DistributionLoss
@@ -19,8 +20,6 @@ from sequifier.training.losses import DistributionLoss
 _GAP = DerivedColumn(POSITION, "gap").name
 _ENOUGH = 1 << 20
 """Training targets from which statistics are computed; of more, blocks spread evenly over the split are used."""
-_ROUNDING = 1e-5
-"""Stored values are float32: differences from 0 that are smaller than this, in standard deviations, are rounding."""
 
 
 def distribution_losses(
@@ -54,12 +53,11 @@ def distribution_losses(
             rows = _truth_rows(events, target, shape.seq_length, positions)
             z = read(events.columns[target.name], rows)
             rows, z = rows[is_known(z)], z[is_known(z)].astype(np.float64)
-            values = scale.original(z) * scale.unit
-            zero = _zero(scale)
-            if (values < -zero).any():
-                problems.append(_negative(target, events, int(rows[values < -zero][0]), float(values.min())))
+            values = stored_values(z, scale)
+            if (values < 0).any():
+                problems.append(_negative(target, events, int(rows[values < 0][0]), float(values.min())))
                 continue
-            values = values[values > zero]
+            values = values[values > 0]
             if not len(values):
                 what = f"`{target.name}` is never above 0 in the training split, and {target.distribution} is for that"
                 problems.append(Problem(f"model_spec.distribution.{target.name}", what, fix="write quantiles"))
@@ -90,13 +88,6 @@ def _truth_rows(
         every = positions[target.name] == "every"
         return training_labels(events, target.name, seq_length, every=every, at_most=_ENOUGH).truth_rows
     return training_targets(events, seq_length, at_most=_ENOUGH).truth_rows
-
-
-def _zero(scale: Scale) -> float:
-    """Return the largest value that may be a 0 whose standardised value was rounded."""
-    if scale.transform is not None:  # near 0 the transforms are close to the value itself
-        return float(_ROUNDING * scale.std * 1e-2)
-    return float(_ROUNDING * max(scale.std, 1e-2 * abs(scale.mean)))
 
 
 def _negative(target: Target, events: Events | MappedEvents, row: int, value: float) -> Problem:

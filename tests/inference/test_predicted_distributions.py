@@ -182,3 +182,13 @@ def test_each_step_of_a_forecast_has_its_quantiles(root: Path) -> None:
     last = json.loads(log.read_text().splitlines()[-1])
     for metric in ("crps", "coverage_80_step_1", "crps_step_3", "mae_standardised"):
         assert measured[metric] == pytest.approx(last[f"val_level_{metric}"], rel=1e-4), metric
+
+
+def test_a_target_with_the_name_of_a_quantile_is_refused(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.run(project.write(walks(30, 12).rename({"wait": "level_q10"})), split_method="between_sequence")
+    train(tmp_path, "two", ["level", "level_q10"], {"distribution": {"level": "quantiles"}}, epochs=1)
+    with pytest.raises(ConfigError, match="target `level_q10` has the name of the column of `level` with its quantile"):
+        infer(tmp_path, "two")
+    _, table = infer(tmp_path, "two", quantiles=[0.9], data_path=str(tmp_path / "data" / "events-split1.parquet"))
+    assert table.columns[-3:] == ["level", "level_q90", "level_q10"]

@@ -167,3 +167,26 @@ def test_a_mixture_refuses_negative_values_with_their_row(tmp_path: Path) -> Non
         ConfigError, match=r"`wait` has negative values, down to -2.5 \(first: sequenceId=2 itemPosition=5\)"
     ):
         prepare(config(tmp_path), Shared())
+
+
+def test_a_zero_that_was_rounded_is_no_smallest_value(tmp_path: Path) -> None:
+    """The logarithm of amounts far above 0 is standardised to float32, which leaves about 1e-7 of a 0."""
+    names, generator = [f"amount{number}" for number in range(6)], np.random.default_rng(0)
+    rows = frame().select("sequenceId", "itemPosition")
+    amounts = {name: generator.lognormal(4 + 0.7 * number, 0.5, 600) for number, name in enumerate(names)}
+    for values in amounts.values():
+        values[::7] = 0
+    project = Project(tmp_path)
+    project.run(
+        project.write(rows.with_columns(pl.Series(name, values) for name, values in amounts.items())),
+        split_method="between_sequence",
+        transforms=dict.fromkeys(names, "log1p"),
+    )
+    mixtures = dict.fromkeys(names, "lognormal_mixture")
+    spec = {"dim_model": 8, "initial_embedding_dim": 8, "distribution": mixtures}
+    given = config(tmp_path, target_columns=names).model_dump(exclude_unset=True)
+    ready = prepare(TrainConfig.model_validate(given | {"model_spec": merged(TINY_RUN["model_spec"], spec)}), Shared())
+    for name in names:
+        loss = ready.objective.losses[name]
+        assert isinstance(loss, DistributionLoss)
+        assert loss.resolution > 1, "the smallest amount above 0"

@@ -22,6 +22,15 @@ N_COMPONENTS = 16
 """Components of a mixture (Shchur et al. 2020, https://arxiv.org/abs/1909.12127)."""
 
 
+def quantile_column(target: str, level: float) -> str:
+    """Return the name of the column with the quantile of a target at a level in tables of predictions.
+
+    >>> quantile_column("price", 0.1)
+    'price_q10'
+    """
+    return f"{target}_q{level * 100:02.0f}"
+
+
 @dataclass(frozen=True)
 class DistributionShape:
     """What the shape of a model needs of a distribution.

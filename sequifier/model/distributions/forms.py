@@ -26,6 +26,9 @@ N_COMPONENTS = 16
 LARGEST_LOG = 80.0
 """Logarithms of values are limited to this, since float32 ends at exp(88)."""
 
+_ROUNDING = 2.0**-22
+"""The z of a stored 0 is a float32 of size mean / std: it leads back to at most a quarter of this times the mean."""
+
 
 class ScaleLike(Protocol):
     """The fields of `artifacts.transforms.Scale` that distributions need."""
@@ -159,6 +162,13 @@ class LognormalForm:
 
 
 FORMS: Mapping[str, Form] = {"quantiles": QuantileForm(), "lognormal_mixture": LognormalForm()}
+
+
+def stored_values(z: Floats, scale: ScaleLike) -> Floats:
+    """Return values in stored units, of which one that is 0 but for rounding is 0."""
+    values: Floats = scale.original(z) * scale.unit
+    values[np.abs(values) <= _ROUNDING * abs(scale.mean)] = 0  # near 0 a transformed value is close to the value itself
+    return values
 
 
 def parts_of(parameters: Array) -> tuple[Array, Array, Array]:

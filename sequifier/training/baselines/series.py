@@ -19,6 +19,7 @@ from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.model.distributions.base import Distribution
+from sequifier.model.distributions.forms import stored_values
 from sequifier.training.baselines.history import Column, Found, Targets, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
@@ -103,7 +104,7 @@ class RealBaselines:
         if distribution is None:
             return
         if distribution.from_quantiles(torch.zeros(len(LEVELS))) is None:
-            fitted = distribution.form.constant(scale.original(truth.ravel()) * scale.unit, scale)
+            fitted = distribution.form.constant(stored_values(truth.ravel(), scale), scale)
             self._marginal = torch.from_numpy(fitted.astype(np.float32))
         else:
             few = slice(0, None, max(len(training) * training.n_steps // _RESIDUALS, 1))

@@ -1,11 +1,7 @@
-"""Raw rows -> sorted, whole sequences of valid values.
-
-Problems are collected over all parts of the data and reported together, each with its number and its first place in
-the order of (sequenceId, itemPosition).
-"""
+"""Raw rows -> sorted, whole sequences of valid values."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +15,14 @@ from sequifier.artifacts.transforms import LOWEST
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import END, FillNull, Transform
 from sequifier.errors import DataError, did_you_mean
-from sequifier.preprocess.column_counts import event_text, of_values
+from sequifier.preprocess.column_counts import event_text
 from sequifier.preprocess.column_types import StoredType
-from sequifier.preprocess.observation import END_AT, START_AT, check_observed, open_gaps, with_start
+from sequifier.preprocess.observation import END_AT, START_AT, check_observed, insert_starts, open_gaps, with_start
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
 from sequifier.preprocess.time_features import with_time_features
+from sequifier.preprocess.value_problems import ValueProblems
 
-_IS_END = f"`{END}`, which end_event adds after the last event of each sequence"
+_REPLACE = "remove those rows or fill in their values"
 
 
 @dataclass(frozen=True)
@@ -60,84 +57,6 @@ class Part:
         position = self.rows.select(POSITION).slice(row, 1).collect().item()
         columns = config.sequence_name, config.position_name
         return event_text(columns, self.sequence_of(row), position, config.time_zone)
-
-
-@dataclass
-class _Found:
-    """One kind of problem in one column."""
-
-    count: int = 0
-    first: str = ""
-
-
-@dataclass
-class Problems:
-    """Problems of the values, summed over all parts; messages name the columns as the file does."""
-
-    sequence_column: str = SEQUENCE
-    position_column: str = POSITION
-    time_zone: str | None = None
-    n_rows: int = 0
-    duplicates: _Found = field(default_factory=_Found)
-    bad_values: dict[tuple[str, str], _Found] = field(default_factory=dict)  # (column, what)
-
-    def add(self, column: str, what: str, is_bad: pl.Series, rows: pl.DataFrame) -> None:
-        """Count the bad rows of a column."""
-        found = self.bad_values.setdefault((column, what), _Found())
-        self._count(found, is_bad.fill_null(False).to_numpy(), rows)
-
-    def add_duplicates(self, is_repeated: NDArray[np.bool_], rows: pl.DataFrame) -> None:
-        """Count the rows with the key of the row before."""
-        self._count(self.duplicates, is_repeated, rows)
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        """The names of the sequence and the position column."""
-        return self.sequence_column, self.position_column
-
-    @property
-    def any(self) -> bool:
-        """Whether there are problems."""
-        return bool(self.duplicates.count or self.bad_values)
-
-    def raise_any(self, source: str, fill_null: Mapping[str, FillNull]) -> None:
-        """Raise the problems as one error.
-
-        Raises:
-            DataError: there are duplicates, or values that cannot be encoded.
-        """
-        if self.duplicates.count:
-            raise DataError(
-                f"{self.duplicates.count:,} of {self.n_rows:,} rows repeat the {self.sequence_column} and "
-                f"{self.position_column} of another",
-                where=f"{source}, first at {self.duplicates.first}",
-                fix="remove the duplicates; where events may have the same time, set repeated_positions: keep",
-            )
-        if not self.bad_values:
-            return
-        lines = [
-            f"column `{column}`: {of_values(found.count, self.n_rows)} {what}, first at {found.first}"
-            for (column, what), found in self.bad_values.items()
-        ]
-        (column, what), _ = next(iter(self.bad_values.items()))
-        if what == _IS_END:
-            fix = f"give `{END}` another name in `{column}`, or remove these rows: a sequence ends after its last event"
-        elif "fraction" in what:
-            fix = f"declare column_types.{column}: real, or round it"
-        elif "transforms" in what:
-            fix = f"correct those values, or set transforms.{column}: asinh, which is for values of both signs"
-        elif column in fill_null:
-            fix = f"remove those rows, or set fill_null.{column} to something other than {fill_null[column]}"
-        else:
-            fix = f"remove those rows, or set fill_null.{column} in the preprocess config"
-        raise DataError("\n".join(lines), where=source, fix=fix)
-
-    def _count(self, found: _Found, is_bad: NDArray[np.bool_], rows: pl.DataFrame) -> None:
-        if not found.count:
-            row = int(np.argmax(is_bad))
-            columns = self.sequence_column, self.position_column
-            found.first = event_text(columns, rows[SEQUENCE][row], rows[POSITION][row], self.time_zone)
-        found.count += int(is_bad.sum())
 
 
 def check_settings(
@@ -237,7 +156,7 @@ def prepare(
     types: Mapping[str, StoredType],
     fill_null: Mapping[str, FillNull],
     transforms: Mapping[str, Transform],
-    problems: Problems,
+    problems: ValueProblems,
     time: TimeRules,
     end_event: Sequence[str] = (),
     of_sequences: Sequence[str] = (),
@@ -250,7 +169,7 @@ def prepare(
         types: feature -> stored type.
         fill_null: feature -> replacement of missing values.
         transforms: feature -> transform, which its values must fit.
-        problems: collects the problems.
+        problems: collects the problems of values.
         time: what is computed from which dates.
         end_event: features that must not have the value END.
         of_sequences: columns with one value in all rows of a sequence.
@@ -265,38 +184,25 @@ def prepare(
         first = np.repeat(starts, np.diff(starts, append=rows.height))
         rows = rows.with_columns(pl.Series(POSITION, np.arange(rows.height) - first))
     elif form.repeated_positions == "error" and time.observation is None:
-        position = rows[POSITION].to_physical().to_numpy()
-        is_repeated = np.append(False, position[1:] == position[:-1])
-        is_repeated[starts] = False
-        if is_repeated.any():
-            problems.add_duplicates(is_repeated, rows)
+        _report_repeated(rows, starts, problems)
     check_observed(rows, starts, time, problems.keys, "")
     open_columns = [open_gaps(rows, starts, time, column) for column in time.open_columns.values()]
-    beside = [
-        column
-        for column in rows.columns
-        if column not in (SEQUENCE, POSITION, *types, *time.date_columns, START_AT, END_AT)
-    ]
-    begins: pl.DataFrame | None = None
-    if time.has_start:
-        of_dates = [name for name, column in time.derived.items() if column.date_column != POSITION]
-        rows = with_time_features(rows, starts, time.only(of_dates), problems.keys)
-        rows, starts = with_start(rows, starts, [*beside, *of_sequences])
-        time = time.only([name for name in time.derived if name not in of_dates])
-    rows = with_time_features(rows, starts, time, problems.keys)
-    if time.has_start:
-        begins, rows = rows[starts], rows.filter(pl.Series(np.isin(np.arange(rows.height), starts, invert=True)))
+    named = {SEQUENCE, POSITION, *types, *time.date_columns, START_AT, END_AT}
+    of_start = [*(column for column in rows.columns if column not in named), *of_sequences]
+    begins, rows, starts = _with_times(rows, starts, time, problems.keys, of_start)
     rows = rows.with_columns(
         _checked(rows, column, stored, fill_null.get(column), transforms.get(column), problems)
         for column, stored in types.items()
     )
     for column in end_event:
         if types[column] == "String" and (is_end := rows[column] == END).any():
-            problems.add(column, _IS_END, is_end, rows)
+            what = f"`{END}`, which end_event adds after the last event of each sequence"
+            fix = f"give `{END}` another name in `{column}`, or remove these rows: a sequence ends after its last event"
+            problems.add(column, what, is_end, rows, fix=fix)
     rows = rows.with_columns(open_columns)
     if begins is not None:
-        order = np.insert(np.arange(rows.height) + len(starts), starts - np.arange(len(starts)), np.arange(len(starts)))
-        rows = pl.concat([begins, rows], how="diagonal_relaxed").cast(rows.schema)[order]
+        rows = insert_starts(begins, rows, starts)
+        starts = starts + np.arange(len(starts))
     rows = rows.drop(START_AT, END_AT, strict=False)
     ids = rows[SEQUENCE].gather(pl.Series(starts))
     return Part(
@@ -305,6 +211,42 @@ def prepare(
         rows=rows.drop(SEQUENCE).lazy(),
         has_start=begins is not None,
     )
+
+
+def _report_repeated(rows: pl.DataFrame, starts: NDArray[np.int64], problems: ValueProblems) -> None:
+    position = rows[POSITION].to_physical().to_numpy()
+    is_repeated = np.append(False, position[1:] == position[:-1])
+    is_repeated[starts] = False
+    if is_repeated.any():
+        problems.add_duplicates(is_repeated, rows)
+
+
+def _with_times(
+    rows: pl.DataFrame, starts: NDArray[np.int64], time: TimeRules, keys: tuple[str, str], of_start: Sequence[str]
+) -> tuple[pl.DataFrame | None, pl.DataFrame, NDArray[np.int64]]:
+    """Compute the time features.
+
+    Args:
+        rows: sorted events.
+        starts: (S,) first events.
+        time: what is computed, and whether sequences have START.
+        keys: names of the sequence and the position column in messages.
+        of_start: columns that START has a value in.
+
+    Returns:
+        START of each sequence, or None without one; the events; (S,) the first events.
+    """
+    if not time.has_start:
+        return None, with_time_features(rows, starts, time, keys), starts
+    # The positions of the first events are compared with START, which has no other dates.
+    of_dates = [name for name, column in time.derived.items() if column.date_column != POSITION]
+    rows = with_time_features(rows, starts, time.only(of_dates), keys)
+    rows, starts = with_start(rows, starts, of_start)
+    of_positions = [name for name in time.derived if name not in of_dates]
+    rows = with_time_features(rows, starts, time.only(of_positions), keys)
+    is_start = np.zeros(rows.height, dtype=bool)
+    is_start[starts] = True
+    return rows[starts], rows.filter(pl.Series(~is_start)), starts - np.arange(len(starts))
 
 
 def id_array(ids: pl.Series) -> NDArray[Any]:
@@ -340,7 +282,7 @@ def _checked(
     stored: StoredType,
     fill: FillNull | None,
     transform: Transform | None,
-    problems: Problems,
+    problems: ValueProblems,
 ) -> pl.Series:
     """Return a feature with missing values filled or reported."""
     values = rows[column]
@@ -351,23 +293,28 @@ def _checked(
     if stored == "Int64" and values.dtype == pl.Float64:
         has_fraction = values != values.floor()
         if has_fraction.any():
-            problems.add(column, "fractional, but the column is declared categorical", has_fraction, rows)
+            what = "fractional, but the column is declared categorical"
+            setting = f"declare column_types.{column}: real"
+            problems.add(column, what, has_fraction, rows, fix="round those values", setting=setting)
         values = values.cast(pl.Int64, strict=False)
     if transform is not None and (is_below := values < LOWEST[transform]).any():
-        problems.add(column, f"below {LOWEST[transform]:g}, but transforms.{column} is {transform}", is_below, rows)
+        what = f"below {LOWEST[transform]:g}, but transforms.{column} is {transform}"
+        setting = f"set transforms.{column}: asinh, which is for values of both signs"
+        problems.add(column, what, is_below, rows, fix="correct those values", setting=setting)
     return values.alias(column)
 
 
-def _report_missing(rows: pl.DataFrame, values: pl.Series, problems: Problems) -> None:
+def _report_missing(rows: pl.DataFrame, values: pl.Series, problems: ValueProblems) -> None:
+    setting = f"set fill_null.{values.name} in the preprocess config"
     if values.null_count():
-        problems.add(values.name, "missing", values.is_null(), rows)
+        problems.add(values.name, "missing", values.is_null(), rows, fix=_REPLACE, setting=setting)
     if values.dtype == pl.Float64 and not values.is_finite().all():
         for what, is_bad in (("NaN", values.is_nan()), ("infinite", values.is_infinite())):
             if is_bad.any():
-                problems.add(values.name, what, is_bad, rows)
+                problems.add(values.name, what, is_bad, rows, fix=_REPLACE, setting=setting)
 
 
-def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Problems) -> pl.Series:
+def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: ValueProblems) -> pl.Series:
     """Replace missing values; those that become the mean or unknown remain null until the encoding."""
     if values.dtype == pl.Float64:
         values = rows.select(pl.when(pl.col(values.name).is_finite()).then(pl.col(values.name))).to_series()
@@ -378,5 +325,6 @@ def _filled(rows: pl.DataFrame, values: pl.Series, fill: FillNull, problems: Pro
         values = rows.with_columns(values).select(filled).to_series()
         if values.null_count():
             what = "missing without an earlier value"
-            problems.add(values.name, what, values.is_null(), rows)
+            setting = f"set fill_null.{values.name} to something other than {fill}"
+            problems.add(values.name, what, values.is_null(), rows, fix=_REPLACE, setting=setting)
     return values

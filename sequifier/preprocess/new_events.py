@@ -3,7 +3,7 @@
 They are read, typed, sorted and checked as in `preprocess`, and not split.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,11 +15,11 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.table_form import TableForm
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.preprocess_fields import CHAR, FillNull, RawFormat, TypeName
+from sequifier.config.preprocess_fields import CHAR, RawFormat, TypeName
 from sequifier.config.sequence_table import SequenceTable
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
-from sequifier.preprocess.check import Problems, prepare
+from sequifier.preprocess.check import prepare
 from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.join_sequences import with_sequence_table
@@ -32,6 +32,7 @@ from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
 from sequifier.preprocess.time_features import time_fields
+from sequifier.preprocess.value_problems import ValueProblems
 
 
 def encode_new_events(
@@ -112,7 +113,7 @@ def encode_new_events(
             table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
             if attributes is not None:
                 table = with_sequence_table(table, attributes, config, may_have_others=True)
-            problems = Problems(sequence_column, position_column, config.time_zone)
+            problems = ValueProblems(sequence_column, position_column, config.time_zone, is_preprocess=False)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 end_event = [column for column in file.end_ids if column in types]
                 part = prepare(
@@ -126,7 +127,7 @@ def encode_new_events(
                     file.sequence_columns,
                     form,
                 )
-                _raise_any(problems, source.path, fills)
+                problems.raise_any(str(source.path))
                 check_sequence_columns([part], of_sequences, config)
                 yield encoding.encode_part(part)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -183,13 +184,3 @@ def _has_rows(csv: Path) -> bool:
 def _format(path: Path, form: TableForm) -> RawFormat:
     files = [path] if path.is_file() else list(path.rglob("*"))
     return format_of_files(files) or ("item_lists" if form.lists_items else "csv")
-
-
-def _raise_any(problems: Problems, path: Path, fills: Mapping[str, FillNull]) -> None:
-    try:
-        problems.raise_any(str(path), fills)
-    except DataError as error:
-        fix = error.fix.split(",")[0].replace("remove those rows", "remove those rows, or fill in their values")
-        if "remove those rows" in fix and not fills:
-            fix += "; the model was trained on data without missing values"
-        raise DataError(error.what, where=error.where, fix=fix) from error

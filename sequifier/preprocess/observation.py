@@ -135,9 +135,20 @@ def with_start(
         starts: (S,) first rows.
         kept: columns of whole sequences, whose values START has too. It has no value in the others.
     """
-    order = np.insert(np.arange(rows.height) + len(starts), starts, np.arange(len(starts)))
     begin = rows[starts].select(SEQUENCE, pl.col(START_AT).alias(POSITION), *kept)
-    return pl.concat([begin, rows], how="diagonal").select(rows.columns)[order], starts + np.arange(len(starts))
+    return insert_starts(begin, rows, starts), starts + np.arange(len(starts))
+
+
+def insert_starts(begins: pl.DataFrame, rows: pl.DataFrame, starts: NDArray[np.int64]) -> pl.DataFrame:
+    """Return events with a row of `begins`, (S), before each sequence; it is null where `begins` has no column.
+
+    Args:
+        begins: START of each sequence.
+        rows: sorted events.
+        starts: (S,) first event of each sequence.
+    """
+    order = np.insert(np.arange(rows.height) + len(starts), starts, np.arange(len(starts)))
+    return pl.concat([begins, rows], how="diagonal_relaxed").select(rows.columns).cast(rows.schema)[order]
 
 
 def open_gaps(rows: pl.DataFrame, starts: NDArray[np.int64], time: TimeRules, column: str) -> pl.Series:

@@ -8,9 +8,10 @@ import polars as pl
 
 from sequifier.artifacts.atomic import atomic_path
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.preprocess.check import Part, Problems, id_array, prepare
+from sequifier.preprocess.check import Part, id_array, prepare
 from sequifier.preprocess.partition import remaining_parts
 from sequifier.preprocess.read import Table
+from sequifier.preprocess.value_problems import ValueProblems
 
 
 def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_bytes: int) -> list[Part]:
@@ -26,7 +27,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
         DataError: lists all values that cannot be encoded.
         RunError: the disk is full.
     """
-    problems = Problems(config.sequence_name, config.position_name, config.time_zone)
+    problems = ValueProblems(config.sequence_name, config.position_name, config.time_zone)
     parts: list[Part] = []
     prepared = _Prepared(folder, has_start=config.has_start)
     for number, rows in enumerate(remaining_parts(table, config, folder, memory_bytes, is_done=prepared.has)):
@@ -48,7 +49,7 @@ def prepare_parts(table: Table, config: PreprocessConfig, folder: Path, memory_b
             prepared.write(number, part, is_good=not problems.any)
             part = replace(part, rows=prepared.rows(number))
         parts.append(part)
-    problems.raise_any(str(table.source.path), config.fill_null)
+    problems.raise_any(str(table.source.path))
     return parts
 
 

@@ -56,7 +56,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         ("sequenceId,itemPosition,a,,\n1,2,3,,\n", {}, ["the header has a column without a name more than once"]),
         ("sequenceId,itemPosition\n1,2\n", {}, ["no feature column", "sequenceId, itemPosition"]),
         (HEADER + GOOD + "4,6,,1\n", {}, ["`kind`: 1 of 13 values is missing", "sequenceId=4 itemPosition=6"]),
-        (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "remove those rows, or set fill_null.kind"]),
+        (HEADER + GOOD + "4,6,,1\n", {}, ["events.csv", "fill in their values, or set fill_null.kind"]),
         (HEADER + "9,9,a,\n7,7,a,\n" + GOOD, {}, ["`price`: 2 of 14 values are", "sequenceId=7 itemPosition=7"]),
         (HEADER + GOOD + "4,6,b,nan\n", {}, ["`price`: 1 of 13 values is NaN", "sequenceId=4 itemPosition=6"]),
         (HEADER + GOOD + "4,6,b,-inf\n", {}, ["`price`: 1 of 13 values is infinite", "fill_null.price"]),

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.errors import DataError
-from sequifier.preprocess.check import Problems, prepare
+from sequifier.preprocess.check import prepare
+from sequifier.preprocess.value_problems import ValueProblems
 from tests.support.small_project import Project
 
 WHOLE: dict[str, Any] = {"split_method": "between_sequence", "split_order": "file", "split_ratios": [0.5, 0.5]}
@@ -140,7 +141,7 @@ def test_the_gaps_and_the_open_time_sum_to_the_observed_time(sequences: list[tup
         }
     )
     types: Any = {"order": "Int64", "time_gap": "Float64", "time_since_start": "Float64"}
-    part = prepare(frame, types, {}, {}, Problems(), rules)
+    part = prepare(frame, types, {}, {}, ValueProblems(), rules)
     found = part.rows.collect()
     for number, (times, after) in enumerate(sequences):
         here = found.slice(int(part.offsets[number]), len(times) + 1)

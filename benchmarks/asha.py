@@ -51,9 +51,9 @@ def main() -> None:
     import torch
 
     from sequifier.config.preprocess import PreprocessConfig
-    from sequifier.prepare import Shared
     from sequifier.preprocess.pipeline import preprocess
     from sequifier.project.python_tokens import write
+    from sequifier.training.shared import Shared
 
     out = chosen.out.absolute()
     cells = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]

@@ -104,7 +104,8 @@ def measure(folder: Path, n_steps: int) -> None:
     """Take some steps and print what they cost, as JSON: run by a process of its own."""
     from sequifier.config.loading.load import load
     from sequifier.config.train import TrainConfig
-    from sequifier.prepare import Shared, prepare
+    from sequifier.prepare import prepare
+    from sequifier.training.shared import Shared
     from sequifier.training.step import train_step
 
     ready = prepare(load(TrainConfig, folder / "configs" / "train.yaml").config, Shared())

@@ -39,9 +39,10 @@ from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.machine import cores
-from sequifier.prepare import Shared, score
+from sequifier.prepare import score
 from sequifier.results.comparison import Seeds, compare, difference
 from sequifier.training.baselines.scores import PREFIX
+from sequifier.training.shared import Shared
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "marks"
 FIRST_SEED = 1

@@ -45,8 +45,9 @@ from peers import OURS, PEERS, Grid, Write, formats_ours, new_project, peer, seq
 from torch import Tensor, nn
 
 from sequifier.config.train import TrainConfig
-from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.prepare import Prepared, prepare
 from sequifier.training.precision import has_matrix_unit
+from sequifier.training.shared import Shared
 from sequifier.training.step import train_step
 from sequifier.training.threads import set_threads
 

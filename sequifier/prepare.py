@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
 from sequifier.artifacts.model_file import load_model
 from sequifier.artifacts.read_file import wrap_read_errors
 from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
-from sequifier.artifacts.shard_folder import content_stat
-from sequifier.artifacts.split_file import read_sequence_ids
 from sequifier.callbacks import Emit
 from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
 from sequifier.config.base import Named
@@ -32,8 +29,7 @@ from sequifier.config.scoring import scoring_input
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
-from sequifier.dataset.cache import EventCache
-from sequifier.dataset.ranking.candidates import Candidates, build_candidates
+from sequifier.dataset.ranking.candidates import Candidates
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.export.raw_times import name_clash
 from sequifier.machine import memory_bytes
@@ -42,8 +38,6 @@ from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.model.transformer import Transformer
-from sequifier.training.baselines.scores import baselines
-from sequifier.training.baselines.time_to_event import clock_of
 from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
 from sequifier.training.distributions import distribution_losses
@@ -51,44 +45,27 @@ from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.labels import Label, build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import TargetLoss, build_losses
 from sequifier.training.memory import keep_freed_memory
-from sequifier.training.naive import naive_errors
 from sequifier.training.objective import Objective
 from sequifier.training.optimizers import build_optimizer
 from sequifier.training.precision import build_precision, kept_in_float32
 from sequifier.training.sampled_softmax import ClassSampler
 from sequifier.training.samples import check_sampling
 from sequifier.training.schedules import build_schedule
+from sequifier.training.shared import Shared, find_baselines, find_candidates, find_naive_errors
 from sequifier.training.splits import (
-    DATA_PATHS,
-    Digests,
     check_scored,
     check_targets,
     cut,
     evaluation_index,
-    find_data,
     map_from_disk,
     padding_warnings,
-    read_earlier,
     read_split,
-    read_whole,
     training_index,
     undescribed,
 )
 from sequifier.training.state import TrainState
 from sequifier.training.tally import Evaluation
 from sequifier.training.threads import set_threads
-
-
-@dataclass
-class Shared:
-    """What the runs of one process share; a warm worker keeps one."""
-
-    events: EventCache = field(default_factory=EventCache)
-    baselines: dict[tuple[Any, ...], dict[str, Evaluation]] = field(default_factory=dict)
-    digests: Digests = field(default_factory=dict)
-    candidates: dict[tuple[Any, ...], dict[str, Candidates]] = field(default_factory=dict)  # of the last splits
-    naive: dict[tuple[Any, ...], dict[str, NDArray[np.float64]]] = field(default_factory=dict)  # of the last splits
-    said: set[str] = field(default_factory=set)  # warnings that were reported already
 
 
 @dataclass(frozen=True)
@@ -182,8 +159,8 @@ def prepare(
     if device.type == "cpu":
         _check_weights_fit(shape)
     with _shared_by_all_runs():
-        candidates = _candidates(shared, train_events, valid_events, metadata, config)
-        naive = _naive_errors(shared, train_events, valid_events, shape, metadata, config)
+        candidates = find_candidates(shared, train_events, valid_events, metadata, config)
+        naive = find_naive_errors(shared, train_events, valid_events, shape, metadata, config)
     if requires_metric:
         _check_mase(config, shape, naive)
     model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
@@ -204,7 +181,7 @@ def prepare(
     if compiles(spec, shape, n_windows=train.n_windows, device_type=device.type):
         model.compile_blocks(spec.batch_size)
     started = time.perf_counter()
-    scores = {} if emit is None else _baseline_scores(shared, train_events, valid, objective, metadata, config, emit)
+    scores = {} if emit is None else find_baselines(shared, train_events, valid, objective, metadata, config, emit)
     seconds = time.perf_counter() - started
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, seconds, warnings, inputs)
 
@@ -366,66 +343,6 @@ def _check_weights_fit(shape: Architecture) -> None:
         raise ConfigError([Problem("model_spec", message, fix=fix)])
 
 
-def _candidates(
-    shared: Shared,
-    train: Events | MappedEvents,
-    valid: Events | MappedEvents,
-    metadata: Metadata,
-    config: TrainConfig,
-) -> dict[str, Candidates]:
-    """The candidates of ranked targets in the evaluated split."""
-    if not config.ranking:
-        return {}
-    key = (
-        metadata.fingerprint,
-        *((path, content_stat(path)) for path in (find_data(config, key) for key in DATA_PATHS)),
-        repr(config.ranking),
-    )
-    if key not in shared.candidates:
-        shared.candidates.clear()
-        shared.candidates[key] = build_candidates(
-            config.ranking,
-            # Mapped columns are without ids and positions.
-            split=lambda target: valid if isinstance(valid, Events) else read_whole(config, metadata, target),
-            earlier=lambda target: read_earlier(config, metadata, target),
-            train=train,
-            n_classes=metadata.n_classes,
-            context_events=metadata.sequifier.context_events,
-            fingerprint=metadata.fingerprint,
-            end_ids=metadata.end_ids,
-        )
-    return shared.candidates[key]
-
-
-def _naive_errors(
-    shared: Shared,
-    train: Events | MappedEvents,
-    valid: Events | MappedEvents,
-    shape: Architecture,
-    metadata: Metadata,
-    config: TrainConfig,
-) -> dict[str, NDArray[np.float64]]:
-    """The errors of the seasonal naive forecast of each real target, in the sequences of the evaluated split."""
-    targets = [target.name for target in shape.targets if target.kind == "real" and not target.of_sequence]
-    if not targets:
-        return {}
-    paths = {key: find_data(config, key) for key in DATA_PATHS}
-    key = (metadata.fingerprint, *((path, content_stat(path)) for path in paths.values()), *targets)
-    if key not in shared.naive:
-        shared.naive.clear()
-        train_ids, ids = (
-            events.sequence_ids if isinstance(events, Events) else read_sequence_ids(path, config.read_format)
-            for events, path in zip((train, valid), paths.values(), strict=True)
-        )
-        has_start = metadata.sequifier.has_start
-        found = {
-            name: naive_errors(train, name, metadata.scale(name), train_ids, ids, has_start=has_start)
-            for name in targets
-        }
-        shared.naive[key] = {name: errors for name, errors in found.items() if errors is not None}
-    return shared.naive[key]
-
-
 def _check_mase(config: TrainConfig, shape: Architecture, naive: Mapping[str, Any]) -> None:
     """Raise ConfigError where `metric` is a mase that has no value."""
     for target in shape.targets:
@@ -433,42 +350,3 @@ def _check_mase(config: TrainConfig, shape: Architecture, naive: Mapping[str, An
             why = "belongs to the whole sequence" if target.of_sequence else "has no training values that differ"
             what = f"`{target.name}` {why}, so there is no seasonal naive forecast to compare with"
             raise ConfigError([Problem("metric", what, fix=f"val_{target.name}_mae")])
-
-
-def _baseline_scores(
-    shared: Shared,
-    train: Events | MappedEvents,
-    valid: Split,
-    objective: Objective,
-    metadata: Metadata,
-    config: TrainConfig,
-    emit: Emit,
-) -> dict[str, Evaluation]:
-    spec = config.training_spec
-    assert config.input_columns
-    key = (
-        metadata.fingerprint,
-        *((path, content_stat(path)) for path in (find_data(config, key) for key in DATA_PATHS)),
-        spec.evaluation_context,
-        config.seq_length,  # what a window shows of the past
-        spec.evaluation_stride,
-        config.predicts_from_last,
-        frozenset(config.input_columns),
-        repr((config.ranking, config.scoring)),
-        repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
-        repr(config.model_spec.distribution),
-        repr((config.target_positions, config.positive_class)),
-        (config.prediction_horizon, config.horizon_metrics, spec.evaluation_horizon, config.predicts_from_last),
-    )
-    if key not in shared.baselines:
-        emit("stage", stage="baselines")
-        shared.baselines[key] = baselines(
-            train,
-            valid,
-            objective,
-            metadata.n_classes,
-            config.input_columns,
-            config.target_positions,
-            clock_of(metadata, config.input_columns),
-        )
-    return shared.baselines[key]

@@ -15,7 +15,7 @@ from sequifier.metrics.skill import skill
 from sequifier.model.device import lost_device_reported
 from sequifier.model.products import float32_products
 from sequifier.params import param_scope
-from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.prepare import Prepared, prepare
 from sequifier.run_record import UNFINISHED, Ended, RunRecord, RunResult, facts, open_record
 from sequifier.training.checkpoints import (
     Resume,
@@ -29,6 +29,7 @@ from sequifier.training.loop import Calls, DivergedError, StopReason, fit
 from sequifier.training.memory import peak_memory_bytes, reset_peak_memory
 from sequifier.training.optimizers import evaluation_mode
 from sequifier.training.samples import sample_text
+from sequifier.training.shared import Shared
 from sequifier.training.state import Progress, TrainState
 
 

@@ -59,7 +59,8 @@ def main() -> None:
     fix_workspaces()
     try:
         _warm_up(int(sys.argv[4]) or None)
-        from sequifier.prepare import Shared
+        import sequifier.prepare  # noqa: F401 - before the memory is limited
+        from sequifier.training.shared import Shared
 
         shared = Shared()
     except BaseException as error:

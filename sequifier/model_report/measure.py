@@ -30,9 +30,10 @@ from sequifier.model_report.groups import (
     units_of,
 )
 from sequifier.model_report.positions import Positions, predict
-from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.prepare import Prepared, prepare
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.evaluation_batch import evaluation_batch
+from sequifier.training.shared import Shared
 
 MOST_TARGETS = 500_000
 """Targets that are measured; of a larger split, windows that are evenly spaced."""

@@ -110,8 +110,9 @@ def _measured(config: "TrainConfig") -> Pilot:
 
     from sequifier.dataset.batches import Chosen, in_batches, in_steps
     from sequifier.dataset.order import epoch_order
-    from sequifier.prepare import Shared, prepare
+    from sequifier.prepare import prepare
     from sequifier.training.evaluate import compared
+    from sequifier.training.shared import Shared
     from sequifier.training.step import train_step
 
     n_threads = torch.get_num_threads()

@@ -20,11 +20,12 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, ModelError
 from sequifier.export.parity import open_session
-from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.prepare import Prepared, prepare
 from sequifier.run_record import RunResult
 from sequifier.search.optimizer_steps import StepCounter
 from sequifier.search.planner import Planner
 from sequifier.training.evaluate import evaluate
+from sequifier.training.shared import Shared
 from tests.support.command_line import sequifier
 from tests.support.quiet import quiet
 from tests.support.runs import latest

@@ -15,9 +15,10 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.export.parity import open_session
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.search.optimizer_steps import StepCounter
 from sequifier.search.planner import Planner
+from sequifier.training.shared import Shared
 from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, TINY_SEARCH, merged, preprocess_shop, working_copy, write_shop
 from tests.support.trained_shop import infer

@@ -13,9 +13,10 @@ from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.training.baselines.seasons import find_period
 from sequifier.training.evaluate import evaluate
+from sequifier.training.shared import Shared
 from tests.support.events import make_split
 from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, merged, preprocess_shop, working_copy, write_shop

@@ -19,9 +19,10 @@ from sequifier.artifacts.checkpoint import checkpoints_of, set_aside
 from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError, RunError, SequifierError
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.run import run
 from sequifier.training.baselines.scores import baselines
+from sequifier.training.shared import Shared
 from sequifier.training.tally import Evaluation
 from tests.support.quiet import quiet
 from tests.support.rounding import rounding

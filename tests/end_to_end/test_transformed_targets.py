@@ -23,10 +23,11 @@ from sequifier.errors import ConfigError, DataError
 from sequifier.export.parity import open_session
 from sequifier.generation.generate import Generated, Histories, generate
 from sequifier.model.build import build_model
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.run_record import RunResult
 from sequifier.training.evaluate import evaluate
 from sequifier.training.samples import check_sampling, sample_text
+from sequifier.training.shared import Shared
 from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, merged, preprocess_shop, shop_rows, working_copy, write_shop
 from tests.support.trained_shop import infer

@@ -15,10 +15,11 @@ from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import RunError
 from sequifier.execution import worker
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.run import run
 from sequifier.run_record import facts
 from sequifier.training import memory
+from sequifier.training.shared import Shared
 from tests.support.fake_cuda import count_evaluation, count_step, fake_cuda, prepared
 from tests.support.quiet import quiet
 from tests.support.runs import train

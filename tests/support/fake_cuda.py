@@ -26,9 +26,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sequifier.config.train import TrainConfig
-from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.prepare import Prepared, prepare
 from sequifier.training.evaluate import evaluate
 from sequifier.training.loop import Calls, train_epoch
+from sequifier.training.shared import Shared
 from sequifier.training.step import train_step
 from sequifier.training.tally import Tally
 from tests.support.quiet import quiet

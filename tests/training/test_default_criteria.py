@@ -10,8 +10,9 @@ from sequifier.config.base import Named
 from sequifier.config.identity import identity
 from sequifier.config.resolve import resolve
 from sequifier.config.train import TrainConfig
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.search.run_parts import merge_key_of
+from sequifier.training.shared import Shared
 from tests.support.shop import TINY_RUN, merged
 from tests.support.small_project import Project
 

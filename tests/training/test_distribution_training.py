@@ -19,8 +19,9 @@ from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
 from sequifier.model.build import build_model
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
 from sequifier.training.losses import DistributionLoss
+from sequifier.training.shared import Shared
 from tests.support.quiet import quiet
 from tests.support.shop import TINY_RUN, merged
 from tests.support.small_project import Project

@@ -19,11 +19,12 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.errors import ConfigError
 from sequifier.model.distributions.forms import parts_of
-from sequifier.prepare import Prepared, Shared, prepare
+from sequifier.prepare import Prepared, prepare
 from sequifier.training.baselines.rates import Rate, constant_rate, daily_rate, rates_by_category
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import DistributionLoss
+from sequifier.training.shared import Shared
 from tests.support.quiet import quiet
 from tests.support.small_project import Project
 

@@ -7,7 +7,8 @@ import pytest
 
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError
-from sequifier.prepare import Shared, prepare
+from sequifier.prepare import prepare
+from sequifier.training.shared import Shared
 from tests.support.shop import TINY_RUN, merged, preprocess_shop, shop_rows, write_shop
 
 

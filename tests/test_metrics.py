@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sequifier.config.catalogue.metric_names import (
     CATEGORICAL_METRICS,
-    DENSITY_METRICS,
     HIGHER_IS_BETTER,
     LABEL_METRICS,
+    OBSERVED_METRICS,
     ORDERING_METRICS,
     REAL_METRICS,
     STANDARDISED_METRICS,
@@ -49,7 +49,7 @@ def metrics(logits: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def test_every_declared_metric_has_a_definition() -> None:
-    declared = {*CATEGORICAL_METRICS, *REAL_METRICS, *DENSITY_METRICS, *STANDARDISED_METRICS, *LABEL_METRICS}
+    declared = {*CATEGORICAL_METRICS, *REAL_METRICS, *OBSERVED_METRICS, *STANDARDISED_METRICS, *LABEL_METRICS}
     sums = declared - {*ORDERING_METRICS}
     assert set(METRICS) == sums and {*METRICS, *ORDERING_METRICS} >= HIGHER_IS_BETTER
 

@@ -406,6 +406,6 @@ def test_an_infinite_error_of_a_baseline_ends_no_training(
         infinite = {"val_price_mae": math.inf}
         return {name: replace(found, metrics=found.metrics | infinite) for name, found in baselines(*arguments).items()}
 
-    monkeypatch.setattr("sequifier.prepare.baselines", overflowing)
+    monkeypatch.setattr("sequifier.training.shared.baselines", overflowing)
     result = train(train_config(metric="val_price_mae", training_spec={"epochs": 1}), resume="never")
     assert (result.ended, result.skill) == ("finished", None)

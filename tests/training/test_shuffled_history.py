@@ -118,6 +118,7 @@ def run(root: Path, name: str, **training: Any) -> TrainConfig:
     return TrainConfig.model_validate(merged(TINY_RUN, values))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_orders_of_a_whole_one(tmp_path: Path) -> None:
     from sequifier import api
     from sequifier.run import run as run_training

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sequifier.artifacts.events import POSITION
 from sequifier.config.base import StrictModel
-from sequifier.config.observation import Observation
+from sequifier.config.observation import Observation, Observed
 from sequifier.config.time_features import CALENDAR, SECONDS, SPANS, TimeFeature, TimeFeatures, TimeUnit
 
 NAME_OF_POSITION = "time"
@@ -52,7 +52,7 @@ class DerivedColumn:
         return self.feature == "remaining"
 
 
-class TimeRules(StrictModel):
+class TimeRules(Observed, StrictModel):
     """The rules; the defaults apply to data without time features."""
 
     time_features: dict[str, TimeFeatures] = Field(default_factory=dict)  # by date column; positions: itemPosition
@@ -84,16 +84,6 @@ class TimeRules(StrictModel):
         """The keys that are left out of model files, which have the others with their defaults too."""
         keys = ("positions_are", "observation", "time_resolution")
         return {key for key in keys if getattr(self, key) == getattr(NO_TIMES, key)}
-
-    @property
-    def has_start(self) -> bool:
-        """Whether the first row of each sequence is the start of its observation."""
-        return self.observation is not None and self.observation.start is not None
-
-    @property
-    def has_end(self) -> bool:
-        """Whether the last row of each sequence is the end of its observation."""
-        return self.observation is not None and self.observation.end is not None
 
     @property
     def open_columns(self) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """`observation`: from when and until when the events of each sequence are observed."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field, StrictFloat, StrictInt
 
 from sequifier.config.base import StrictModel, about
@@ -41,3 +43,20 @@ class Observation(StrictModel):
     def columns(self) -> list[str]:
         """The columns of the table that it names."""
         return list(dict.fromkeys(each for each in (self.start, self.end) if isinstance(each, str)))
+
+
+class Observed:
+    """What follows from the `observation` of a config, or of the rules that are stored of it."""
+
+    if TYPE_CHECKING:  # the classes that inherit this declare the field, at its place among the others
+        observation: Observation | None
+
+    @property
+    def has_start(self) -> bool:
+        """Whether each sequence begins with START, its first row."""
+        return self.observation is not None and self.observation.start is not None
+
+    @property
+    def has_end(self) -> bool:
+        """Whether sequences are observed until after their last event; the last row is then the end."""
+        return self.observation is not None and self.observation.end is not None

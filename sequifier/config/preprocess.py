@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator
 
 from sequifier.config.base import list_of_one
-from sequifier.config.observation import Observation
+from sequifier.config.observation import Observation, Observed
 from sequifier.config.preprocess_fields import (
     CHAR,
     SMALLEST_CONTEXT,
@@ -21,7 +21,7 @@ from sequifier.config.sequence_table import SequenceTable
 RATIO_TOLERANCE = 1e-6
 
 
-class PreprocessConfig(PreprocessFields):
+class PreprocessConfig(Observed, PreprocessFields):
     """The table to encode, the types of its columns, and how it is split."""
 
     @field_validator("merge_output")
@@ -316,16 +316,6 @@ class PreprocessConfig(PreprocessFields):
             )
             raise ValueError(f"{strides} has {len(strides)} entries, {has}; give one per split")
         return strides
-
-    @property
-    def has_start(self) -> bool:
-        """Whether each sequence begins with START."""
-        return self.observation is not None and self.observation.start is not None
-
-    @property
-    def has_end(self) -> bool:
-        """Whether sequences are observed until after their last event."""
-        return self.observation is not None and self.observation.end is not None
 
     @property
     def sequence_name(self) -> str:

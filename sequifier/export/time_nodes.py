@@ -132,7 +132,7 @@ class _TimeNodes:
         return add("Where", add("And", here[1], other[1]), seconds, unknown)
 
     def scaled(self, here: Value, other: Value, seconds: int) -> Value:
-        """Add the seconds between numbers, each of so many seconds, (N, T) double; NaN where one is not finite."""
+        """Add the seconds between positions that are numbers, (N, T) double; NaN where one is not finite."""
         add = self._writer.add
         # Infinity less infinity is NaN, and a number less infinity is infinite.
         span = add("Mul", add("Sub", here, other), self._writer.constant(np.array(seconds, np.float64)))

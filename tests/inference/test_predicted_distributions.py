@@ -110,31 +110,21 @@ def test_raw_events_get_an_interval_in_original_units(root: Path) -> None:
 
 
 def test_a_thousand_scenarios_in_one_call_have_bands_that_widen_like_a_random_walk(root: Path) -> None:
-    _, table = infer(
-        root,
-        "walk",
-        data_path=str(root / "new.csv"),
-        read_format="raw",
-        autoregression=True,
-        autoregression_extra_steps=16,
-        sampler={"temperature": 1.0},
-        n_scenarios=1000,
-    )
+    rollout: dict[str, Any] = {
+        "data_path": str(root / "new.csv"),
+        "read_format": "raw",
+        "autoregression": True,
+        "autoregression_extra_steps": 16,
+        "sampler": {"temperature": 1.0},
+    }
+    _, table = infer(root, "walk", **rollout, n_scenarios=1000)
     assert table.columns == ["sequenceId", "scenario", "itemPosition", "level"]
     assert table["scenario"].unique().sort().to_list() == [*range(1000)]
     spread = table.group_by("itemPosition").agg(pl.col("level").std()).sort("itemPosition")["level"].to_numpy()
     assert spread[0] == pytest.approx(1.0, rel=0.25)
     np.testing.assert_allclose(spread / spread[0], np.arange(1, 17) ** 0.5, rtol=0.25)
     # the first scenario is the rollout without scenarios
-    _, alone = infer(
-        root,
-        "walk",
-        data_path=str(root / "new.csv"),
-        read_format="raw",
-        autoregression=True,
-        autoregression_extra_steps=16,
-        sampler={"temperature": 1.0},
-    )
+    _, alone = infer(root, "walk", **rollout)
     first = table.filter(pl.col("scenario") == 0)["level"]
     np.testing.assert_allclose(alone["level"], first, atol=1e-4)
 

@@ -107,3 +107,14 @@ def hashes(events: Events) -> dict[str, str]:
     result = ColumnHashes()
     result.update(events)
     return result.digests()
+
+
+def continued_at_levels(*levels: float) -> list[NDArray[np.float64]]:
+    """Return series that follow x(t) = x(t-1) - 0.5 (x(t-1) - x(t-3)) exactly, one about each level, (63,) each."""
+    found = []
+    for level in levels:
+        values = [level, level + 1, level - 1]
+        for _ in range(60):
+            values.append(values[-1] - 0.5 * (values[-1] - values[-3]))
+        found.append(np.array(values))
+    return found

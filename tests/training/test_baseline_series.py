@@ -17,7 +17,7 @@ from sequifier.training.baselines.seasons import autocorrelation, find_period
 from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import TargetLoss
-from tests.support.events import make_events
+from tests.support.events import continued_at_levels, make_events
 
 
 def series_of(*sequences: NDArray[np.floating]) -> Events:
@@ -82,14 +82,8 @@ def test_ridge_is_least_squares_with_the_penalty_of_the_best_cross_validation_sc
 
 
 def test_the_ridge_map_reads_the_window_about_its_last_value() -> None:
-    """x(t) = x(t-1) + 0.5 (x(t-1) - x(t-3)) exactly, for two columns of different level: one map fits both."""
-    sequences = []
-    for level in (0.0, 50.0):
-        values = [level, level + 1, level - 1]
-        for _ in range(60):
-            values.append(values[-1] - 0.5 * (values[-1] - values[-3]))
-        sequences.append(np.array(values))
-    events = series_of(*sequences)
+    """x(t) = x(t-1) - 0.5 (x(t-1) - x(t-3)) exactly, for two columns of different level: one map fits both."""
+    events = series_of(*continued_at_levels(0.0, 50.0))
     ridge = WindowRidge(events, ["price"], after(events, 3), 3)
     targets = after(events, 3)
     full = targets[targets.n_readable == 3]

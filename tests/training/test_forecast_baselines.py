@@ -17,7 +17,7 @@ from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, LAST, MEA
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import DistributionLoss, TargetLoss
 from sequifier.training.objective import Objective
-from tests.support.events import make_events, make_split, make_windows
+from tests.support.events import continued_at_levels, make_events, make_split, make_windows
 from tests.support.tiny_training import N_CLASSES, events_of, objective_of, split_of
 
 HORIZON = 7
@@ -86,13 +86,7 @@ def test_mean_last_value_and_autoregression_of_each_step() -> None:
 
 def test_one_ridge_map_continues_several_columns_exactly() -> None:
     """x(t) = x(t-1) - 0.5 (x(t-1) - x(t-3)) at two levels; few windows at the start have fewer values."""
-    sequences = []
-    for level in (0.0, 50.0):
-        values = [level, level + 1, level - 1]
-        for _ in range(60):
-            values.append(values[-1] - 0.5 * (values[-1] - values[-3]))
-        sequences.append(np.array(values))
-    events = series_of(*sequences)
+    events = series_of(*continued_at_levels(0.0, 50.0))
     targets = after(events, 3)
     ridge = WindowRidge(events, ["load"], targets, 3)
     full = targets[targets.n_readable == 3]

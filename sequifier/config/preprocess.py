@@ -1,6 +1,7 @@
 """`preprocess.yaml`: from raw events to encoded splits and metadata. Here are the rules between its fields."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator
@@ -142,10 +143,9 @@ class PreprocessConfig(Observed, PreprocessFields):
     @field_validator("observation")
     @classmethod
     def _observes_times(cls, observation: Observation | None, info: ValidationInfo) -> Observation | None:
-        features = info.data.get("time_features") or []
-        of_position = features.get(info.data.get("position_column")) if isinstance(features, dict) else features
+        of_position = _features_of_position(info)
         has_start = observation is not None and observation.start is not None
-        if "since_start" in (of_position or ()) and not has_start:
+        if "since_start" in of_position and not has_start:
             raise ValueError("time_features has since_start, the time since the start of observation; set start")
         if observation is None:
             return observation
@@ -153,9 +153,9 @@ class PreprocessConfig(Observed, PreprocessFields):
             raise ValueError("position_column is null, so events have no times that could be observed; name it")
         if observation.start is None and observation.end is None:
             raise ValueError("it has neither start nor end; set one of them, or leave it out")
-        if has_start and "since_first" in (of_position or ()):
+        if has_start and "since_first" in of_position:
             raise ValueError("with a start, sequences begin there: write since_start instead of since_first")
-        if observation.end is not None and "gap" not in (of_position or ()):
+        if observation.end is not None and "gap" not in of_position:
             raise ValueError("end adds a term to the likelihood of time_gap; add gap to time_features")
         table = info.data.get("sequence_table")
         if table is not None and table.as_of is not None:
@@ -166,17 +166,15 @@ class PreprocessConfig(Observed, PreprocessFields):
                 "leave one of them out"
             )
         for column in observation.columns:
-            for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns"):
-                if column in (info.data.get(name), *(info.data.get(name) or ())):
-                    raise ValueError(f"{column!r} is in {name} too, but it is no feature or key; leave it out there")
+            for name in _fields_with(column, info):
+                raise ValueError(f"{column!r} is in {name} too, but it is no feature or key; leave it out there")
         return observation
 
     @field_validator("time_resolution")
     @classmethod
     def _is_of_gaps(cls, resolution: float | None, info: ValidationInfo) -> float | None:
-        features = info.data.get("time_features") or []
-        of_position = features.get(info.data.get("position_column")) if isinstance(features, dict) else features
-        if resolution is not None and "gap" not in (of_position or ()):
+        of_position = _features_of_position(info)
+        if resolution is not None and "gap" not in of_position:
             raise ValueError(f"{resolution:g} is the precision of time_gap; add gap to time_features, or leave it out")
         return resolution
 
@@ -293,11 +291,8 @@ class PreprocessConfig(Observed, PreprocessFields):
         table = info.data.get("sequence_table")
         if column is not None and column in ((table and table.columns) or ()):
             raise ValueError(f"{column!r} is in sequence_table.columns, but the column of the splits is no feature")
-        for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns"):
-            if column is not None and column in (info.data.get(name), *(info.data.get(name) or ())):
-                raise ValueError(
-                    f"{column!r} is in {name}, but the column of the splits is no other column; leave it out"
-                )
+        for name in _fields_with(column, info):
+            raise ValueError(f"{column!r} is in {name}, but the column of the splits is no other column; leave it out")
         return column
 
     @field_validator("stride_by_split")
@@ -356,3 +351,17 @@ _METHOD_OF = {
 
 _SPLITS_OF = {"last_events": "split_events", "cutoff": "split_at", "given": "split_column"}
 """The field that makes the splits, where it is not split_ratios."""
+
+
+def _features_of_position(info: ValidationInfo) -> Sequence[str]:
+    """Return the time features of the events' own times, from the fields that are validated already."""
+    features = info.data.get("time_features") or []
+    return (features.get(info.data.get("position_column")) or []) if isinstance(features, dict) else features
+
+
+def _fields_with(column: str | None, info: ValidationInfo) -> Iterator[str]:
+    """Yield the fields that name a column as a key or a feature, of those that are validated already."""
+    for name in ("sequence_column", "position_column", "selected_columns", "sequence_columns"):
+        named = info.data.get(name) or []
+        if column is not None and column in ([named] if isinstance(named, str) else named):
+            yield name

@@ -188,3 +188,7 @@ def test_a_text_takes_the_defaults_of_what_is_for_tables() -> None:
 
 def test_v1_fields_without_a_function_are_accepted() -> None:
     assert config(n_cores=4, batches_per_file=10, process_by_file=False, max_rows=None).split_ratios == [0.8, 0.1, 0.1]
+
+
+def test_the_column_of_the_splits_may_have_the_name_of_a_letter_of_a_key() -> None:
+    assert config(sequence_column="part_id", split_method="given", split_column="a").split_column == "a"

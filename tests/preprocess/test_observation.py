@@ -208,6 +208,12 @@ def test_settings_that_contradict_observation_are_refused(
         project.run(project.write(table()), **OBSERVED | fields)
 
 
+def test_a_column_may_have_the_name_of_a_letter_of_another(project: Project) -> None:
+    path = project.write(table().rename({"until": "a"}))
+    project.run(path, position_column="at", time_features=["gap"], observation={"end": "a"}, **WHOLE)
+    assert "time_gap" in project.split(0).columns
+
+
 def test_dates_have_a_unit(project: Project) -> None:
     path = project.write(table(lambda value: datetime(2026, 3, 1) + timedelta(hours=value)))
     with pytest.raises(DataError, match="time_unit is none"):

@@ -11,6 +11,7 @@ import polars as pl
 
 from sequifier.config.preprocess_fields import TypeName
 from sequifier.errors import DataError
+from sequifier.preprocess.parsed_column import ParsedColumn
 
 StoredType = Literal["Int64", "String", "Boolean", "Float64"]
 PositionType = Literal["Int64", "Float64", "Date", "Datetime(us)", "Datetime(ns)"]
@@ -158,8 +159,9 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
             return declared
 
 
-def typed(values: pl.Expr, raw: pl.DataType, stored: StoredType) -> pl.Expr:
+def typed(column: str, raw: ParsedColumn, stored: StoredType) -> pl.Expr:
     """Return a feature with its stored type."""
+    values = raw.value(pl.col(column))
     # A cast would drop fractions without an error: they remain until the values are checked.
-    keep = raw == POLARS_TYPES[stored] or (stored == "Int64" and raw == pl.Float64)
-    return values if keep else values.cast(POLARS_TYPES[stored])
+    keep = raw.dtype == POLARS_TYPES[stored] or (stored == "Int64" and raw.dtype == pl.Float64)
+    return (values if keep else values.cast(POLARS_TYPES[stored])).alias(column)

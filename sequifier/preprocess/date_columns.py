@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sequifier.errors import DataError
-from sequifier.preprocess.agree_columns import NeedsAllValues, Schema
+from sequifier.preprocess.agree_columns import NO_FORMATS, NeedsAllValues, Schema, StoredFormats
 from sequifier.preprocess.column_counts import count_columns, first_where
 from sequifier.preprocess.column_types import PositionType, RawKind, raw_kind
 from sequifier.preprocess.dates import (
@@ -52,28 +52,46 @@ class Position:
     note: str = ""
 
 
-def date_column(
-    column: str, dtype: pl.DataType, files: Files, *, is_sample: bool, known: str, zone: str | None, is_aware: bool
-) -> Position:
+@dataclass(frozen=True)
+class RawRows:
+    """The unchanged rows of a table, and how their dates are read.
+
+    Attributes:
+        files: the rows of each file.
+        path: the path of all files, for messages.
+        zone: the time zone of times without an offset from UTC; None: UTC.
+        aware: typed columns that have instants, not local times.
+        known: stored formats, which decide where the values alone leave a doubt.
+        is_sample: whether types come from the first rows, so that not all values have been inspected.
+    """
+
+    files: Files
+    path: Path
+    zone: str | None = None
+    aware: frozenset[str] = frozenset()
+    known: StoredFormats = NO_FORMATS
+    is_sample: bool = False
+
+    def zone_of(self, column: str) -> str | None:
+        """Return the time zone of a typed column; None where it has instants already."""
+        return None if column in self.aware else self.zone
+
+
+def date_column(column: str, dtype: pl.DataType, rows: RawRows) -> Position:
     """Return a column of dates other than the positions; missing values are null.
 
     Args:
         column: its name.
         dtype: the type with which it is read.
-        files: the unchanged rows.
-        is_sample: whether the values have not been inspected yet.
-        known: the stored format of dates.
-        zone: the time zone of times without an offset; None: UTC.
-        is_aware: whether a typed column has instants, not local times.
+        rows: the unchanged rows.
 
     Raises:
         DataError: the values are not dates of one format.
         NeedsAllValues: the first rows do not determine the format.
     """
-    kind = raw_kind(dtype)
+    kind, files, zone = raw_kind(dtype), rows.files, rows.zone
     if kind in DATE_TYPES:
-        local = local_times(column, pl.col(column), kind, files, zone=None if is_aware else zone)
-        return Position(local, DATE_TYPES[kind])
+        return Position(local_times(column, pl.col(column), kind, files, rows.zone_of(column)), DATE_TYPES[kind])
     if kind not in ("text", "nothing but nulls"):
         raise DataError(
             f"column `{column}` of time_features has the type {dtype}, not dates",
@@ -86,9 +104,9 @@ def date_column(
     found = iso_dates(files, column, example, zone, every_value=True)
     if found is not None:
         return found
-    if is_sample:
+    if rows.is_sample:
         raise NeedsAllValues
-    findings = inspected_dates(files, column, known, zone)
+    findings = inspected_dates(files, column, rows.known.date_columns.get(column, ""), zone)
     if findings.style is None or findings.n_odd:
         raise _no_dates(column, files, findings, zone)
     return in_style(column, files, column, findings.style, findings.note, zone)
@@ -140,7 +158,7 @@ def in_style(column: str, files: Files, name: str, style: DateStyle, why: str, z
     return Position(_read(files, name, style, zone), DATE_TYPES[style.kind], shown, note)
 
 
-def local_times(name: str, values: pl.Expr, kind: RawKind, files: Files, *, zone: str | None) -> pl.Expr:
+def local_times(name: str, values: pl.Expr, kind: RawKind, files: Files, zone: str | None) -> pl.Expr:
     """Return typed dates in UTC.
 
     Raises:
@@ -153,21 +171,25 @@ def local_times(name: str, values: pl.Expr, kind: RawKind, files: Files, *, zone
     return instants
 
 
-def is_aware(column: str, schemas: Iterable[Schema], *, path: Path) -> bool:
-    """Return whether a typed column has instants, and not local times.
+def aware_columns(columns: Iterable[str], schemas: Sequence[Schema], *, path: Path) -> frozenset[str]:
+    """Return the typed columns that have instants, and not local times.
 
     Raises:
-        DataError: it has instants in one file and local times in another.
+        DataError: one has instants in one file and local times in another.
     """
-    found = {schema[column] for schema in schemas}
-    zones = {dtype.time_zone is not None for dtype in found if isinstance(dtype, pl.Datetime)}
-    if len(zones) > 1:
-        raise DataError(
-            f"column `{column}` has a time zone in one file and none in another",
-            where=str(path),
-            fix="write it with one type in all files",
-        )
-    return True in zones
+    aware = set()
+    for column in columns:
+        found = {schema[column] for schema in schemas}
+        zones = {dtype.time_zone is not None for dtype in found if isinstance(dtype, pl.Datetime)}
+        if len(zones) > 1:
+            raise DataError(
+                f"column `{column}` has a time zone in one file and none in another",
+                where=str(path),
+                fix="write it with one type in all files",
+            )
+        if True in zones:
+            aware.add(column)
+    return frozenset(aware)
 
 
 def check_one_offset(columns: Sequence[tuple[str, str]], files: Files) -> None:

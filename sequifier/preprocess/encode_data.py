@@ -24,13 +24,15 @@ from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.learn import kinds_of_columns, learn, why_unknown
 from sequifier.preprocess.prepared import prepare_parts
-from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.raw_files import unreadable
+from sequifier.preprocess.read import open_table
 from sequifier.preprocess.resolution import with_resolution
 from sequifier.preprocess.sequence_columns import check_sequence_columns
 from sequifier.preprocess.sequence_table import read_sequence_table
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.split import Split, is_among_first
 from sequifier.preprocess.split_methods import split_table, split_texts
+from sequifier.preprocess.table import Table
 from sequifier.preprocess.table_formats import TABLE_FORMATS
 from sequifier.preprocess.text import id_of_code_point, learn_characters, read_texts
 

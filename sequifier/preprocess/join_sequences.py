@@ -12,8 +12,8 @@ from sequifier.artifacts.instants import instants
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.column_types import POSITION_TYPES
-from sequifier.preprocess.read import Table
 from sequifier.preprocess.sequence_table import MOMENT, SequenceRows
+from sequifier.preprocess.table import Table
 
 AT = "@"
 """Between the name of a sequence and a moment."""

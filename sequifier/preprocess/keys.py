@@ -4,8 +4,6 @@ Sequences are named by integers or text; positions are numbers, dates or datetim
 integers, unless they are times. Values that cannot be a key become null, which the caller reports.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -17,7 +15,9 @@ from sequifier.preprocess.column_counts import first_where
 from sequifier.preprocess.column_types import raw_kind
 from sequifier.preprocess.date_columns import (
     DATE_TYPES,
+    Files,
     Position,
+    RawRows,
     first_known,
     in_style,
     inspected_dates,
@@ -37,10 +37,8 @@ ONE_SERIES: tuple[pl.Expr, Literal["Int64", "String"]] = pl.lit(1, pl.Int64), "I
 IN_ORDER = Position(pl.lit(0, pl.Int64), "Int64")
 """Positions of rows that are in order; they are numbered once their sequences are whole (`check.prepare`)."""
 
-Files = Mapping[Path, pl.LazyFrame]
 
-
-def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tuple[pl.Expr, Literal["Int64", "String"]]:
+def sequence(column: str, raw: ParsedColumn, rows: RawRows) -> tuple[pl.Expr, Literal["Int64", "String"]]:
     """Return an expression for sequenceId, and its stored type.
 
     Raises:
@@ -53,65 +51,48 @@ def sequence(column: str, raw: ParsedColumn, files: Files, *, path: Path) -> tup
         case "text" | "nothing but nulls":
             return values.cast(pl.String), "String"
         case "number":
-            fraction, where = _fraction(files, SEQUENCE, values)
+            fraction, where = _fraction(rows.files, SEQUENCE, values)
             if fraction:
                 raise _wrong_sequence(column, f"Float64 with fractions (`{fraction}`)", where)
             return values.cast(pl.Int64, strict=False), "Int64"
         case "boolean" | "date" | "datetime us" | "datetime ns":
             return values.cast(pl.String), "String"
         case _:
-            raise _wrong_sequence(column, str(raw.dtype), str(path))
+            raise _wrong_sequence(column, str(raw.dtype), str(rows.path))
 
 
-def position(
-    column: str,
-    raw: ParsedColumn,
-    files: Files,
-    *,
-    path: Path,
-    is_sample: bool,
-    known: str,
-    zone: str | None = None,
-    is_aware: bool = False,
-    are_times: bool = False,
-) -> Position:
+def position(column: str, raw: ParsedColumn, rows: RawRows, *, are_times: bool = False) -> Position:
     """Return the position column.
 
     Args:
         column: its name in the files.
         raw: the column in the files.
-        files: the unchanged rows, where it is named itemPosition.
-        path: the path of all files, for messages.
-        is_sample: whether the values have not been inspected yet.
-        known: the stored format of dates.
-        zone: the time zone of times without an offset from UTC; None: UTC.
-        is_aware: whether a typed column has instants, not local times.
+        rows: the unchanged rows, where it is named itemPosition.
         are_times: whether numbers are times, and not numbers of events.
 
     Raises:
         DataError: the values are neither numbers nor dates, or are dates that fit several formats.
         NeedsAllValues: the first rows do not determine the type.
     """
-    values = raw.value(pl.col(POSITION))
+    values, files = raw.value(pl.col(POSITION)), rows.files
     match raw_kind(raw.dtype):
         case "integer":
             _check_no_dates(column, files)
             return Position(values.cast(pl.Float64), "Float64") if are_times else Position(values, "Int64")
         case "date" | "datetime us" | "datetime ns" as kind:
             _check_years(column, files)
-            local = local_times(POSITION, values, kind, files, zone=None if is_aware else zone)
-            return Position(local, DATE_TYPES[kind])
+            return Position(local_times(POSITION, values, kind, files, rows.zone_of(column)), DATE_TYPES[kind])
         case "nothing but nulls":
             return Position(values.cast(pl.Int64), "Int64")
         case "text":
-            return _from_text(column, files, is_sample=is_sample, known=known, zone=zone)
+            return _from_text(column, rows)
         case "number":
             if are_times or _fraction(files, POSITION, values)[0]:
                 number = values.cast(pl.Float64)
                 return Position(pl.when(number.is_finite()).then(number), "Float64")
             return Position(values.cast(pl.Int64, strict=False), "Int64")
         case _:
-            raise _wrong_position(column, str(raw.dtype), str(path))
+            raise _wrong_position(column, str(raw.dtype), str(rows.path))
 
 
 def _fraction(files: Files, key: str, values: pl.Expr) -> tuple[str, str]:
@@ -145,22 +126,22 @@ def _check_no_dates(column: str, files: Files) -> None:
         )
 
 
-def _from_text(column: str, files: Files, *, is_sample: bool, known: str, zone: str | None) -> Position:
-    text = pl.col(POSITION).cast(pl.String)
+def _from_text(column: str, rows: RawRows) -> Position:
+    text, files, zone = pl.col(POSITION).cast(pl.String), rows.files, rows.zone
     example = first_known(files, POSITION)
     if not example:
         return Position(integer(text), "Int64")
-    if is_sample and pl.Series([example]).cast(pl.Int64, strict=False).null_count() == 0:
+    if rows.is_sample and pl.Series([example]).cast(pl.Int64, strict=False).null_count() == 0:
         _check_no_dates(column, files)
         return Position(text.cast(pl.Int64, strict=False), "Int64")
-    dates = iso_dates(files, POSITION, example, zone, every_value=not is_sample)
+    dates = iso_dates(files, POSITION, example, zone, every_value=not rows.is_sample)
     if dates is not None:
         return dates
-    if is_sample:
+    if rows.is_sample:
         raise NeedsAllValues
-    found = inspected_dates(files, POSITION, known, zone)
-    rows = pl.concat(file.select(pl.col(POSITION).cast(pl.String)) for file in files.values())
-    n_integers = int(rows.select(integer(pl.col(POSITION)).count()).collect(engine="streaming").item())
+    found = inspected_dates(files, POSITION, rows.known.dates, zone)
+    every = pl.concat(file.select(pl.col(POSITION).cast(pl.String)) for file in files.values())
+    n_integers = int(every.select(integer(pl.col(POSITION)).count()).collect(engine="streaming").item())
     if 2 * n_integers >= found.n_values:
         _check_no_dates(column, files)
         return Position(integer(text), "Int64")

@@ -25,10 +25,12 @@ from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
-from sequifier.preprocess.read import Table, open_table, unreadable
+from sequifier.preprocess.raw_files import unreadable
+from sequifier.preprocess.read import open_table
 from sequifier.preprocess.sequence_columns import check_sequence_columns
 from sequifier.preprocess.sequence_table import read_sequence_table
 from sequifier.preprocess.source import Source, find_source
+from sequifier.preprocess.table import Table
 from sequifier.preprocess.table_formats import format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
 from sequifier.preprocess.time_features import time_fields

@@ -6,7 +6,6 @@ Shapes: N rows, S sequences.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,7 +18,7 @@ from sequifier.config.observation import Moment, Observation
 from sequifier.errors import DataError
 from sequifier.preprocess.column_counts import event_text
 from sequifier.preprocess.column_types import NUMBERS, POSITION_TYPES, raw_kind
-from sequifier.preprocess.date_columns import Position, date_column
+from sequifier.preprocess.date_columns import Position, RawRows, date_column
 from sequifier.preprocess.parsed_column import ParsedColumn
 from sequifier.preprocess.time_features import times_of
 
@@ -31,10 +30,7 @@ def observed_positions(
     observation: Observation,
     raw: Mapping[str, ParsedColumn],
     position: Position,
-    files: Mapping[Path, pl.LazyFrame],
-    zone: str | None,
-    *,
-    is_sample: bool,
+    rows: RawRows,
 ) -> list[pl.Expr]:
     """Return the columns START_AT and END_AT, as far as they are observed.
 
@@ -42,9 +38,7 @@ def observed_positions(
         observation: start and end.
         raw: the columns as they are read.
         position: the positions.
-        files: the unchanged rows.
-        zone: time zone of dates without an offset.
-        is_sample: whether types come from the first rows of the files.
+        rows: the unchanged rows.
 
     Raises:
         DataError: a start or an end is not of the type of the positions.
@@ -64,8 +58,7 @@ def observed_positions(
             return raw[moment].value(pl.col(moment)).cast(pl.Float64).fill_nan(None)
         if is_number:
             raise _other_type(field, f"the column `{moment}` of type {dtype}", "dates")
-        found = date_column(moment, dtype, files, is_sample=is_sample, known="", zone=zone, is_aware=False)
-        return found.value.cast(POSITION_TYPES[position.type])
+        return date_column(moment, dtype, rows).value.cast(POSITION_TYPES[position.type])
 
     moments = ((START_AT, "start", observation.start), (END_AT, "end", observation.end))
     return [of(field, moment).alias(name) for name, field, moment in moments if moment is not None]

@@ -21,7 +21,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues
 from sequifier.preprocess.column_counts import of_values
-from sequifier.preprocess.read import Table
+from sequifier.preprocess.table import Table
 from sequifier.preprocess.working_folder import DISTRIBUTED
 
 BATCHES_PER_PART = 8

@@ -10,7 +10,7 @@ from sequifier.artifacts.atomic import atomic_path
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.preprocess.check import Part, id_array, prepare
 from sequifier.preprocess.partition import remaining_parts
-from sequifier.preprocess.read import Table
+from sequifier.preprocess.table import Table
 from sequifier.preprocess.value_problems import ValueProblems
 
 

@@ -15,9 +15,10 @@ from sequifier.preprocess import keys
 from sequifier.preprocess.agree_columns import StoredFormats, agree
 from sequifier.preprocess.column_counts import of_values, row_text
 from sequifier.preprocess.column_types import PositionType, StoredType, stored_type, typed
-from sequifier.preprocess.date_columns import is_aware
+from sequifier.preprocess.date_columns import RawRows, aware_columns
+from sequifier.preprocess.feature_columns import require_column, reserved_name
 from sequifier.preprocess.numbers import PLAIN
-from sequifier.preprocess.read import require_column, reserved_name, scan_raw, schema_of, unreadable
+from sequifier.preprocess.raw_files import scan_raw, schema_of, unreadable
 from sequifier.preprocess.source import Source, check_is_raw, table_path
 from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
 
@@ -121,20 +122,14 @@ def _read(
         for column in columns
     }
     rows = scan_raw(source, path, {column: found.read_as for column, found in raw.items()}).rename(names)
-    files = {path: rows}
-    sequence, sequence_type = keys.sequence(config.sequence_name, raw[config.sequence_name], files, path=path)
-    moment = None
-    if as_of is not None:
-        zone = config.time_zone
-        aware = zone is not None and is_aware(as_of, [schema], path=path)
-        moment = keys.position(
-            as_of, raw[as_of], files, path=path, is_sample=False, known="", zone=zone, is_aware=aware
-        )
+    unchanged = RawRows({path: rows}, path, config.time_zone, aware_columns(raw, [schema], path=path))
+    sequence, sequence_type = keys.sequence(config.sequence_name, raw[config.sequence_name], unchanged)
+    moment = None if as_of is None else keys.position(as_of, raw[as_of], unchanged)
     selected = [
         sequence.alias(SEQUENCE),
         *(() if moment is None else [moment.value.alias(MOMENT)]),
-        *(typed(raw[c].value(pl.col(c)), raw[c].dtype, stored).alias(c) for c, stored in types.items()),
-        *(raw[column].value(pl.col(column)).cast(pl.String) for column in split),
+        *(typed(column, raw[column], stored) for column, stored in types.items()),
+        *(typed(column, raw[column], "String") for column in split),
     ]
     return SequenceRows(
         path,

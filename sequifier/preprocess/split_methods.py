@@ -15,7 +15,6 @@ from sequifier.errors import DataError
 from sequifier.preprocess.check import Part
 from sequifier.preprocess.end_event import splits_of_ends
 from sequifier.preprocess.join_sequences import AT
-from sequifier.preprocess.read import Table
 from sequifier.preprocess.split import (
     Split,
     between_sequences,
@@ -30,6 +29,7 @@ from sequifier.preprocess.split import (
 )
 from sequifier.preprocess.split_given import given_splits
 from sequifier.preprocess.split_positions import cutoff_instants, rows_before, shown, starts_and_ends
+from sequifier.preprocess.table import Table
 from sequifier.preprocess.text import TextPart, Texts
 
 

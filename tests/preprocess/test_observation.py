@@ -83,6 +83,23 @@ def test_dates_have_the_same_rows_as_numbers(project: Project) -> None:
     assert project.split(0)["time_hour"].to_list() == [1, 1, 3, 3, 8, -1, 1, 2, -1]  # START has an hour too
 
 
+def test_an_end_with_a_time_zone_is_an_instant_as_positions_with_one_are(project: Project) -> None:
+    begin = datetime(2026, 3, 1)
+    dates = table(lambda value: begin + timedelta(hours=value)).with_columns(
+        pl.col("at", "until").dt.replace_time_zone("UTC")
+    )
+    project.run(
+        project.write(dates, name="dated.parquet"),
+        position_column="at",
+        time_features=["gap"],
+        time_unit="hours",
+        time_zone="America/New_York",  # five hours behind
+        observation={"end": "until"},
+        **WHOLE,
+    )
+    assert decoded(project, "time_gap", 0, "time_gap_open")[4] == 2.0
+
+
 def test_an_end_alone_and_a_start_alone(project: Project) -> None:
     path = project.write(table())
     fields = {"position_column": "at", "time_features": ["gap"], "time_unit": "none", **WHOLE}

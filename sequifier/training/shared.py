@@ -21,6 +21,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
 from sequifier.dataset.ranking.candidates import Candidates, build_candidates
+from sequifier.training.baselines.history import TrainingData
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.baselines.time_to_event import clock_of
 from sequifier.training.naive import naive_errors
@@ -122,15 +123,9 @@ def find_baselines(
     )
     if key not in shared.baselines:
         emit("stage", stage="baselines")
-        shared.baselines[key] = baselines(
-            train,
-            valid,
-            objective,
-            metadata.n_classes,
-            config.input_columns,
-            config.target_positions,
-            clock_of(metadata, config.input_columns),
-        )
+        data = TrainingData(train, config.input_columns, metadata.n_classes, valid.seq_length)
+        clock = clock_of(metadata, config.input_columns)
+        shared.baselines[key] = baselines(data, valid, objective, config.target_positions, clock)
     return shared.baselines[key]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sequifier.config.base import Named
 from sequifier.training.baselines.categorical import CategoricalBaselines
 from sequifier.training.baselines.counts import NGrams
-from sequifier.training.baselines.history import training_targets
+from sequifier.training.baselines.history import TrainingData, training_targets
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
 from tests.support.events import make_events
@@ -144,7 +144,7 @@ def test_the_loss_is_the_criterion_of_the_whole_row(criterion: Named, weighted: 
     sequences = [(generator.zipf(1.5, size) % n_classes + 1).tolist() for size in (40, 3, 25, 60)]
     events = make_events([len(one) for one in sequences], {"kind": np.concatenate(sequences).astype(np.int32)})
     targets = training_targets(events, 99, at_most=1 << 20)
-    baselines = CategoricalBaselines(events, "kind", ["kind"], {"kind": n_classes + 1}, targets, 3)
+    baselines = CategoricalBaselines(TrainingData(events, ["kind"], {"kind": n_classes + 1}, 99), "kind", targets)
 
     counts, history, truth = counted(sequences, n_classes)
     contexts = counts.look_up(history, np.full(len(truth), 99))

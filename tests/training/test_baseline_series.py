@@ -9,9 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
-from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import Named
-from sequifier.training.baselines.history import Targets, training_targets
+from sequifier.training.baselines.history import Targets, TrainingData, training_targets
 from sequifier.training.baselines.ridge import PENALTIES, Products
 from sequifier.training.baselines.seasons import autocorrelation, find_period
 from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines
@@ -47,8 +46,8 @@ def predictions(
         n_classes: categorical inputs and their classes.
         seq_length: events that a window shows.
     """
-    training, n_classes = after(train, seq_length), n_classes or {}
-    fitted = RealBaselines(train, "price", real, list(n_classes), n_classes, training, seq_length, None, Scale())
+    data = TrainingData(train, [*real, *(n_classes or {})], n_classes or {}, seq_length)
+    fitted = RealBaselines(data, "price", after(train, seq_length))
     truth = np.zeros(len(targets), np.float32)  # so the error is the prediction
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for name, scored in fitted.scored((events or train).columns, targets, truth, TargetLoss(Named(name="MSELoss"))):

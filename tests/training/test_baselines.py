@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
-from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import Target
 from sequifier.config.base import Named
 from sequifier.dataset.batches import Split
 from sequifier.preprocess.end_event import with_ends
 from sequifier.training.baselines import categorical
 from sequifier.training.baselines import scores as module
+from sequifier.training.baselines.history import TrainingData
 from sequifier.training.baselines.scores import EACH_BEST, baselines
 from sequifier.training.losses import build_losses
 from sequifier.training.objective import Objective
@@ -71,7 +71,7 @@ def scored(
     shapes = [Target(name, "categorical" if name in N_CLASSES else "real", N_CLASSES.get(name, 0)) for name in targets]
     objective = Objective(build_losses(shapes, criterion or {}), dict.fromkeys(targets, 1.0), {})
     split = evaluated(valid, inputs, targets, seq_length, stride, context)
-    return baselines(train, split, objective, N_CLASSES, inputs)
+    return baselines(TrainingData(train, inputs, N_CLASSES, seq_length), split, objective)
 
 
 def changed(events: Events, column: str, rows: NDArray[Any] | slice, by: int) -> Events:
@@ -162,18 +162,14 @@ def scored_window(
     training = training_targets(train, seq_length, at_most=1 << 20)
     shapes = [Target(name, "categorical" if name in N_CLASSES else "real", N_CLASSES.get(name, 0)) for name in targets]
     losses = build_losses(shapes, {})
-    reals = [name for name in inputs if name not in N_CLASSES]
-    categories = [name for name in inputs if name in N_CLASSES]
-    found = []
+    data, found = TrainingData(train, inputs, N_CLASSES, seq_length), []
     for target in targets:
         fitted: Any
         if target in N_CLASSES:
-            fitted = categorical.CategoricalBaselines(train, target, categories, N_CLASSES, training, 3)
+            fitted = categorical.CategoricalBaselines(data, target, training)
         else:
-            ridge = WindowRidge(train, [target], training, seq_length) if target in reals else None
-            fitted = series.RealBaselines(
-                train, target, reals, categories, N_CLASSES, training, seq_length, ridge, Scale()
-            )
+            ridge = WindowRidge(train, [target], training, seq_length) if target in data.real else None
+            fitted = series.RealBaselines(data, target, training, ridge=ridge)
         for part in evaluated_targets(split, 1 << 20):
             mine = part[part.begin == split.windows.last[window] - seq_length]
             truth = read(valid.columns[target], mine.rows)
@@ -232,9 +228,8 @@ def test_a_target_that_is_not_an_input_is_counted_after_the_input_that_predicts_
     train = replace(train, columns={**train.columns, "kind": kind, "noise": random})
     from sequifier.training.baselines.history import training_targets
 
-    fitted = categorical.CategoricalBaselines(
-        train, "kind", ["noise", "color"], N_CLASSES | {"noise": 5}, training_targets(train, 6, at_most=1 << 20), 3
-    )
+    data = TrainingData(train, ["noise", "color"], N_CLASSES | {"noise": 5}, 6)
+    fitted = categorical.CategoricalBaselines(data, "kind", training_targets(train, 6, at_most=1 << 20))
     assert fitted.source == "color"
 
 
@@ -287,7 +282,7 @@ def test_an_end_is_a_class_that_is_counted() -> None:
     shape = Target("color", "categorical", N_CLASSES["color"] + 1)
     objective = Objective(build_losses([shape], {}), {"color": 1.0}, {})
     split = evaluated(events, ["color"], ["color"], 6, 3, "full")
-    found = baselines(events, split, objective, {"color": shape.n_classes}, ["color"])
+    found = baselines(TrainingData(events, ["color"], {"color": shape.n_classes}, 6), split, objective)
     assert found["baseline: unigram"].n_targets == {"color": 90}
     # After two events it is as frequent as all others together: accuracy is at least that of END alone.
     assert found["baseline: unigram"].metrics["val_color_accuracy"] >= 1 / 3

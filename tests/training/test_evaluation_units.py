@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sequifier.artifacts.sequence_losses import Units
+from sequifier.training.baselines.history import TrainingData
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import evaluate
 from sequifier.training.tally import Evaluation
@@ -94,7 +95,8 @@ def test_baselines_are_on_the_units_of_the_model() -> None:
     objective = replace(objective_of(), ranked_by="val_kind_accuracy")
     own = evaluate(model_of(8), split, objective, batch_size=4)
     n_classes = {"kind": int(max(split.events.columns["kind"])) + 1}
-    for found in baselines(train, split, objective, n_classes, ["kind", "size"]).values():
+    data = TrainingData(train, ["kind", "size"], n_classes, 8)
+    for found in baselines(data, split, objective).values():
         assert set(found.units) == set(own.units)
         for metric, units in found.units.items():
             assert units.pairs_with(own.units[metric])

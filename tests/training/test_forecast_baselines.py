@@ -11,7 +11,7 @@ from sequifier.artifacts.events import Events
 from sequifier.artifacts.transforms import Scale
 from sequifier.model.distributions.quantiles import Quantiles
 from sequifier.training.baselines import series
-from sequifier.training.baselines.history import Targets, training_targets
+from sequifier.training.baselines.history import Targets, TrainingData, training_targets
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, LAST, MEAN, SEASON, RealBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
@@ -34,7 +34,7 @@ def after(events: Events, seq_length: int) -> Targets:
 
 def predictions(train: Events, targets: Targets, seq_length: int) -> dict[str, list[NDArray[np.float64]]]:
     """Return what each baseline predicts of the training events, name -> (M, H) of each variant."""
-    fitted = RealBaselines(train, "load", ["load"], [], {}, after(train, seq_length), seq_length, None, Scale())
+    fitted = RealBaselines(TrainingData(train, ["load"], {}, seq_length), "load", after(train, seq_length))
     found = defaultdict(list)
     for name, predicted in fitted.predictions(train.columns, targets):
         found[name].append(predicted)
@@ -102,7 +102,7 @@ def test_group_means_belong_to_steps() -> None:
     sizes = [HORIZON + 1] * 40
     events = make_events(sizes, {"kind": np.repeat(kind, HORIZON + 1), "load": load})
     training = after(events, 2)
-    fitted = RealBaselines(events, "load", [], ["kind"], {"kind": 3}, training, 2, None, Scale())
+    fitted = RealBaselines(TrainingData(events, ["kind"], {"kind": 3}, 2), "load", training)
     found = dict(fitted.predictions(events.columns, training))[GROUP]
     for of_kind, predicted in zip(kind.tolist(), found, strict=True):
         np.testing.assert_allclose(predicted, courses[of_kind], atol=1e-6)
@@ -115,7 +115,7 @@ def test_regression_on_the_inputs_of_the_last_event_belongs_to_steps() -> None:
         load[step + 1 :] += (step + 1) * sign[: 399 - step]
     events = make_events([400], {"sign": sign, "load": load})
     training = after(events, 5)
-    fitted = RealBaselines(events, "load", ["sign"], [], {}, training, 5, None, Scale())
+    fitted = RealBaselines(TrainingData(events, ["sign"], {}, 5), "load", training)
     found = dict(fitted.predictions(events.columns, training))[series.RIDGE]
     slopes = np.polyfit(sign[training.rows - 1], found, 1)[0]
     np.testing.assert_allclose(slopes, np.arange(HORIZON) + 1.0, atol=1.0)
@@ -124,7 +124,7 @@ def test_regression_on_the_inputs_of_the_last_event_belongs_to_steps() -> None:
 def test_scores_are_those_of_each_origin_and_step() -> None:
     train, valid = events_of([160, 141], seed=1), events_of([9, 30, 2, 17, 40, 12], seed=2, context=2)
     split = split_of(valid, seq_length=8, evaluation=True, horizon=3)
-    found = baselines(train, split, objective_of(n_steps=3), {"kind": N_CLASSES}, ["kind", "size"])
+    found = baselines(TrainingData(train, ["kind", "size"], {"kind": N_CLASSES}, 8), split, objective_of(n_steps=3))
     row = found["baseline: unigram, mean"]
     rows: dict[int, list[int]] = {step: [] for step in range(3)}
     for begin, end in pairwise(valid.offsets.tolist()):
@@ -156,7 +156,7 @@ def test_counts_know_what_follows_several_steps_later() -> None:
     kind = (np.arange(90) % 3 + 1).astype(np.int32)
     events = make_events([90], {"kind": kind, "size": np.zeros(90, np.float32)})
     split = split_of(events, seq_length=4, evaluation=True, horizon=5)
-    found = baselines(events, split, objective_of(n_steps=5), {"kind": N_CLASSES}, ["kind"])
+    found = baselines(TrainingData(events, ["kind"], {"kind": N_CLASSES}, 4), split, objective_of(n_steps=5))
     counted = next(row for name, row in found.items() if "bigram" in name)
     for step in range(5):
         assert counted.metrics[f"val_kind_accuracy_step_{step + 1}"] == 1.0
@@ -172,7 +172,7 @@ def test_quantiles_of_a_baseline_are_those_of_its_errors_in_training_at_each_ste
     split = make_split(valid, windows, 16, categorical=[], real=["load"], targets=["load"])
     losses: dict[str, TargetLoss] = {"load": DistributionLoss(Quantiles(), Scale(std=2.0))}
     objective = Objective(losses, {"load": 1.0}, {"load": Scale(std=2.0)}, n_steps=H)
-    found = baselines(train, split, objective, {}, ["load"])
+    found = baselines(TrainingData(train, ["load"], {}, 16), split, objective)
     assert set(found) == {f"baseline: {name}" for name in (MEAN, LAST, AUTOREGRESSION, SEASON, series.RIDGE)}
     for row in found.values():
         for step in range(1, H + 1):

@@ -14,7 +14,7 @@ from sequifier.config.train import TargetPosition
 from sequifier.dataset.batches import Split
 from sequifier.dataset.windows import label_windows
 from sequifier.training.baselines import labels as module
-from sequifier.training.baselines.history import training_labels
+from sequifier.training.baselines.history import TrainingData, training_labels
 from sequifier.training.baselines.labels import LabelBaselines
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.labels import Label
@@ -58,7 +58,9 @@ def scored(train: Events, valid: Events, position: TargetPosition, inputs: Seque
     losses = build_losses([Target("outcome", "categorical", 4)], {})
     label = Label(1, by_length=position == "every")
     objective = Objective(losses, {"outcome": 1.0}, {}, labels={"outcome": label})
-    found = baselines(train, split_of(valid, position), objective, N_CLASSES, inputs, {"outcome": position})
+    found = baselines(
+        TrainingData(train, inputs, N_CLASSES, SEQ_LENGTH), split_of(valid, position), objective, {"outcome": position}
+    )
     return {name.removeprefix("baseline: "): each for name, each in found.items()}
 
 
@@ -99,7 +101,7 @@ def test_the_regression_is_at_the_optimum_of_its_objective() -> None:
     """The gradient with respect to the bias vanishes: predicted and true frequencies are equal but for its penalty."""
     train = events_of(2000, seed=1)
     targets = training_labels(train, "outcome", SEQ_LENGTH, every=False, at_most=10**6)
-    fitted = LabelBaselines(train, "outcome", ["size"], ["kind"], N_CLASSES, targets, 3)
+    fitted = LabelBaselines(TrainingData(train, ["size", "kind"], N_CLASSES, SEQ_LENGTH), "outcome", targets)
     regression = fitted._regression
     assert regression is not None
     known = np.flatnonzero(train.columns["outcome"][targets.truth_rows])

@@ -26,7 +26,7 @@ from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.split import take_split, within_sequences
 from sequifier.training.baselines import categorical
-from sequifier.training.baselines.history import evaluated_targets, training_targets
+from sequifier.training.baselines.history import TrainingData, evaluated_targets, training_targets
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
@@ -316,11 +316,10 @@ def test_the_baselines_are_ranked_among_the_same_candidates(asked: dict[str, Any
     candidates = candidates_of(valid, asked, n_classes=60, train=train)
     split = split_of(valid)
     objective = objective_of(candidates, n_classes=60)
-    found = baselines(train, split, objective, {"item": 61}, ["item"])
+    data = TrainingData(train, ["item"], {"item": 61}, 4)
+    found = baselines(data, split, objective)
     targets = next(evaluated_targets(split, 1 << 20))
-    fitted = categorical.CategoricalBaselines(
-        train, "item", ["item"], {"item": 61}, training_targets(train, 4, at_most=1 << 20), 3
-    )
+    fitted = categorical.CategoricalBaselines(data, "item", training_targets(train, 4, at_most=1 << 20))
     counts = fitted._counts
     past = categorical._history(valid.columns["item"], targets, fitted._boundary, 3)
     contexts = counts.look_up(past, targets.rows - targets.begin)

@@ -25,6 +25,7 @@ from sequifier.metrics.scoring import Scored, scored_targets
 from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.end_event import with_ends
+from sequifier.training.baselines.history import TrainingData
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
@@ -245,9 +246,9 @@ def test_baselines_are_scored_on_the_same_targets() -> None:
     events = events_of([8] * 40, 5)
     split = split_of(events, picks=True)
     scoring = Scoring.model_validate({"min_events": 3, "except": {"item": ["END"]}})
-    n_classes = {"item": END + 1}
-    found = baselines(events, split, objective_of(events, scoring, {"k": K}), n_classes, ["item"])
-    plain = baselines(events, split, objective_of(events, None, {"k": K}), n_classes, ["item"])
+    train = TrainingData(events, ["item"], {"item": END + 1}, split.seq_length)
+    found = baselines(train, split, objective_of(events, scoring, {"k": K}))
+    plain = baselines(train, split, objective_of(events, None, {"k": K}))
     unigram, before = (each["baseline: unigram, mean"] for each in (found, plain))
     own = [
         (int(events.columns["item"][row]), float(events.columns["price"][row]))

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequifier.artifacts.events import Events, is_known
-from sequifier.artifacts.mapped import MappedEvents
+from sequifier.artifacts.events import is_known
 from sequifier.dataset.ranking.candidates import Candidates
 from sequifier.model.device import in_double
 from sequifier.training.baselines.counts import NGrams
-from sequifier.training.baselines.history import Column, Found, Rows, Targets, read
+from sequifier.training.baselines.history import Column, Found, Rows, Targets, TrainingData, read
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
 from sequifier.training.ranked import ranked
@@ -34,45 +33,40 @@ class CategoricalBaselines:
     """The baselines of one categorical target.
 
     Args:
-        events: the training events.
+        train: the training data. A target that is an input is counted after its own previous events, another target
+            after the events of the input whose last event predicts it best.
         target: the target column.
-        inputs: the categorical columns that the model reads. A target among them is counted after its own previous
-            events, another target after the events of the input whose last event predicts it best.
-        n_classes: of the target and the inputs, including the unknown class.
         training: the training targets.
-        max_order: largest number of previous events.
         candidates: among which the true class is ranked; None: it is not.
     """
 
     def __init__(
         self,
-        events: Events | MappedEvents,
+        train: TrainingData,
         target: str,
-        inputs: Sequence[str],
-        n_classes: Mapping[str, int],
         training: Targets,
-        max_order: int,
         candidates: Candidates | None = None,
     ) -> None:
+        n_classes, inputs = train.n_classes, train.categorical
         self.target, self._n_classes, self._candidates = target, n_classes[target] - 1, candidates
         self.source = target if target in inputs else None
         if self.source is None and inputs:
             few = training[:: max(len(training) // _CHOSEN_ON, 1)]
             likelihood = {
-                column: self._counted(events, few, column, n_classes[column], 1).orders[-1].log_likelihood
+                column: self._counted(train.columns, few, column, n_classes[column], 1).orders[-1].log_likelihood
                 for column in inputs
             }
             self.source = max(likelihood, key=likelihood.__getitem__)
         self._boundary = 0 if self.source is None else n_classes[self.source]
-        order = 0 if self.source is None else max_order
-        self._counts = self._counted(events, training, self.source or target, self._boundary, order)
+        order = 0 if self.source is None else min(MAX_ORDER, train.seq_length)
+        self._counts = self._counted(train.columns, training, self.source or target, self._boundary, order)
 
     def _counted(
-        self, events: Events | MappedEvents, targets: Targets, source: str, boundary: int, max_order: int
+        self, columns: Mapping[str, Column], targets: Targets, source: str, boundary: int, max_order: int
     ) -> NGrams:
-        truth = read(events.columns[self.target], targets.truth_rows)
+        truth = read(columns[self.target], targets.truth_rows)
         known = np.flatnonzero(is_known(truth))
-        history = _history(events.columns[source], targets[known], boundary, max_order)
+        history = _history(columns[source], targets[known], boundary, max_order)
         return NGrams(truth[known].astype(np.int64), history, self._n_classes, boundary + 1)
 
     def scored(

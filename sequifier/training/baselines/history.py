@@ -3,7 +3,7 @@
 Shapes: M target positions, H steps of the horizon: a position is predicted for its event and the H - 1 events after it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,38 @@ Found = tuple[str, Predictions]
 
 _BLOCK = 1 << 16
 """Rows of a training block, which is used or left out as a whole."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the baselines are fitted on.
+
+    Attributes:
+        events: the training events.
+        inputs: the columns that the model reads.
+        n_classes: of all categorical columns, including the unknown class.
+        seq_length: number of events that the model reads.
+    """
+
+    events: Events | MappedEvents
+    inputs: Sequence[str]
+    n_classes: Mapping[str, int]
+    seq_length: int
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns of the events."""
+        return self.events.columns
+
+    @property
+    def real(self) -> list[str]:
+        """The real inputs."""
+        return [column for column in self.inputs if column not in self.n_classes]
+
+    @property
+    def categorical(self) -> list[str]:
+        """The categorical inputs."""
+        return [column for column in self.inputs if column in self.n_classes]
 
 
 @dataclass(frozen=True)

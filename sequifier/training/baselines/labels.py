@@ -5,7 +5,7 @@ mean, standard deviation and last value of each real column, the last category, 
 Shapes: M targets, F features, K known classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
-from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.windows import rows_from
 from sequifier.training.baselines.categorical import CategoricalBaselines
-from sequifier.training.baselines.history import Column, Found, Targets, read
+from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read
 from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
 
@@ -44,35 +42,22 @@ class LabelBaselines:
     """The baselines of one categorical target that belongs to whole sequences.
 
     Args:
-        events: the training events.
+        train: the training data.
         target: the target column.
-        real, categorical: the columns that the model reads.
-        n_classes: of the target and the categorical columns, including the unknown class.
         training: the training targets.
-        max_order: largest number of last events that are counted.
     """
 
-    def __init__(
-        self,
-        events: Events | MappedEvents,
-        target: str,
-        real: Sequence[str],
-        categorical: Sequence[str],
-        n_classes: Mapping[str, int],
-        training: Targets,
-        max_order: int,
-    ) -> None:
-        self.target = target
-        self._counts = CategoricalBaselines(events, target, categorical, n_classes, training, max_order)
+    def __init__(self, train: TrainingData, target: str, training: Targets) -> None:
+        self.target, n_classes = target, train.n_classes[target] - 1
+        self._counts = CategoricalBaselines(train, target, training)
         self._regression: _Regression | None = None
-        truth = read(events.columns[target], training.truth_rows)
+        truth = read(train.columns[target], training.truth_rows)
         known = np.flatnonzero(truth)
-        if n_classes[target] - 1 <= _MOST_CLASSES and len(np.unique(truth[known])) > 1:
+        if n_classes <= _MOST_CLASSES and len(np.unique(truth[known])) > 1:
             few = known[:: max(-(-len(known) // _REGRESSED), 1)]
-            summary = _Summary(events, real, categorical, n_classes, training[few])
-            self._regression = _Regression(
-                summary, events.columns, training[few], truth[few].astype(np.int64) - 1, n_classes[target] - 1
-            )
+            summary = _Summary(train, training[few])
+            classes = truth[few].astype(np.int64) - 1
+            self._regression = _Regression(summary, train.columns, training[few], classes, n_classes)
 
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss
@@ -95,24 +80,17 @@ class _Summary:
     """The features of windows, (M, F).
 
     Args:
-        events, real, categorical, n_classes: as of `LabelBaselines`.
+        train: the training data.
         training: targets, whose windows decide which categories have features.
     """
 
-    def __init__(
-        self,
-        events: Events | MappedEvents,
-        real: Sequence[str],
-        categorical: Sequence[str],
-        n_classes: Mapping[str, int],
-        training: Targets,
-    ) -> None:
-        self._real = real
+    def __init__(self, train: TrainingData, training: Targets) -> None:
+        self._real, n_classes = train.real, train.n_classes
         self._places: dict[str, NDArray[np.int64]] = {}  # column -> place of each id among the features; 0: all others
-        for column in categorical:
+        for column in train.categorical:
             counts = np.zeros(n_classes[column], dtype=np.int64)
             for part in _parts(training):
-                counts += np.bincount(read(events.columns[column], _events_of(part)), minlength=n_classes[column])
+                counts += np.bincount(read(train.columns[column], _events_of(part)), minlength=n_classes[column])
             kept = np.argsort(-counts, kind="stable")[:_CATEGORIES]
             kept = kept[counts[kept] > 0]
             self._places[column] = np.zeros(n_classes[column], dtype=np.int64)

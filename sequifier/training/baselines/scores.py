@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from sequifier.artifacts.events import Events, is_known
+from sequifier.artifacts.events import is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.config.train import TargetPosition
 from sequifier.dataset.batches import Split
@@ -20,6 +20,7 @@ from sequifier.metrics.predictions import ValuePredictions
 from sequifier.training.baselines import categorical, labels, series
 from sequifier.training.baselines.history import (
     Targets,
+    TrainingData,
     evaluated_targets,
     read,
     read_truth,
@@ -45,22 +46,18 @@ Variant = tuple[str, int]
 
 
 def baselines(
-    train: Events | MappedEvents,
+    train: TrainingData,
     split: Split,
     objective: Objective,
-    n_classes: Mapping[str, int],
-    inputs: Sequence[str],
     positions: Mapping[str, TargetPosition] = MappingProxyType({}),
     clock: Clock | None = None,
 ) -> dict[str, Evaluation]:
     """Score the baselines on the targets of `split`.
 
     Args:
-        train: training events with the input and target columns.
+        train: the training data, with the input and target columns.
         split: the evaluation split; its targets are scored, its events give the history.
         objective: criteria and weights of the run.
-        n_classes: of categorical columns, including the unknown class.
-        inputs: the columns that the model reads.
         positions: target of whole sequences -> the events from which it is predicted.
         clock: how inputs show the time of day; None: they do not.
 
@@ -68,59 +65,11 @@ def baselines(
         Baseline name -> its evaluation, like that of a model. With several targets each row has one method for each
         target, and a last row has the best method of each target, unless another row is the same.
     """
-    reals = [column for column in inputs if column not in n_classes]
-    categories = [column for column in inputs if column in n_classes]
-    fitted_on = {
-        position: training_targets(train, split.seq_length, at_most=_FITTED // split.horizon, n_steps=split.horizon)
-        if position is None
-        else training_labels(train, label, split.seq_length, every=position == "every", at_most=_FITTED)
-        for label, position in ((target, positions.get(target)) for target in objective.losses)
-    }
-    continued = [target for target in objective.losses if target in reals]
-    ridge = None
-    if continued:  # all have a value at the same events
-        with_values = _with_values(train, continued[0], fitted_on[None])
-        ridge = WindowRidge(train, continued, with_values, split.seq_length)
-    max_order = min(categorical.MAX_ORDER, split.seq_length)
-    scores: dict[str, _Scores] = {}
+    fit, scores = _Fit(train, split, objective, positions, clock), dict[str, _Scores]()
     for target in objective.losses:
-        fitted: list[Fitted]
-        training = fitted_on[positions.get(target)]
-        if target in objective.labels:
-            fitted = [labels.LabelBaselines(train, target, reals, categories, n_classes, training, max_order)]
-        elif target in n_classes:
-            candidates = objective.candidates.get(target)
-            fitted = [
-                categorical.CategoricalBaselines(
-                    train, target, categories, n_classes, training.at(step), max_order, candidates
-                )
-                for step in range(split.horizon)
-            ]
-        else:
-            loss = objective.losses[target]
-            rates = None
-            if isinstance(loss, DistributionLoss) and loss.distribution.is_positive:
-                still_open = split.columns.still_open.get(target)
-                rates = RateBaselines(train, target, still_open, categories, n_classes, training, loss, clock)
-            fitted = [
-                series.RealBaselines(
-                    train,
-                    target,
-                    reals,
-                    categories,
-                    n_classes,
-                    _with_values(train, target, training),
-                    split.seq_length,
-                    ridge,
-                    objective.scale(target),
-                    distribution=loss.distribution if isinstance(loss, DistributionLoss) else None,
-                    rates=rates,
-                    standardised=objective.n_steps is not None,
-                )
-            ]
-        scores[target] = _Scores(fitted, split, objective)
-        if isinstance(train, MappedEvents):
-            train.file.release()
+        scores[target] = _Scores(fit(target), split, objective)
+        if isinstance(train.events, MappedEvents):
+            train.events.file.release()
     best = {target: found.best() for target, found in scores.items()}
     rows = _rows(scores)
     if all(row != best for row in rows.values()):
@@ -131,10 +80,66 @@ def baselines(
     }
 
 
-def _with_values(train: Events | MappedEvents, target: str, targets: Targets) -> Targets:
-    """Return the targets that have a value at each step; END has none of a real column."""
-    known = is_known(read(train.columns[target], targets.truth_rows))
-    return targets[np.flatnonzero(known.reshape(len(targets), targets.n_steps).all(axis=1))]
+class _Fit:
+    """Fits the methods of each target; the arguments are those of `baselines`."""
+
+    def __init__(
+        self,
+        train: TrainingData,
+        split: Split,
+        objective: Objective,
+        positions: Mapping[str, TargetPosition],
+        clock: Clock | None,
+    ) -> None:
+        self._train, self._split, self._objective, self._clock = train, split, objective, clock
+        self._training: dict[TargetPosition | None, Targets] = {}
+        for target in objective.losses:
+            position = positions.get(target)
+            if position not in self._training:  # labels of one position have the same targets
+                self._training[position] = self._targets(target, position)
+        self._positions = positions
+        continued = [target for target in objective.losses if target in train.real]
+        self._ridge: WindowRidge | None = None
+        if continued:  # all have a value at the same events
+            self._ridge = WindowRidge(train.events, continued, self._with_values(continued[0]), train.seq_length)
+
+    def __call__(self, target: str) -> Sequence[Fitted]:
+        """Return the methods for all steps of a horizon, or for each of them."""
+        train, objective, training = self._train, self._objective, self._training[self._positions.get(target)]
+        if target in objective.labels:
+            return [labels.LabelBaselines(train, target, training)]
+        if target in train.n_classes:
+            steps, candidates = range(self._split.horizon), objective.candidates.get(target)
+            return [categorical.CategoricalBaselines(train, target, training.at(step), candidates) for step in steps]
+        loss, rates = objective.losses[target], None
+        distribution = loss.distribution if isinstance(loss, DistributionLoss) else None
+        if isinstance(loss, DistributionLoss) and loss.distribution.is_positive:
+            still_open = self._split.columns.still_open.get(target)
+            rates = RateBaselines(train, target, still_open, training, loss, self._clock)
+        return [
+            series.RealBaselines(
+                train,
+                target,
+                self._with_values(target),
+                ridge=self._ridge,
+                scale=objective.scale(target),
+                distribution=distribution,
+                rates=rates,
+                standardised=objective.n_steps is not None,
+            )
+        ]
+
+    def _targets(self, target: str, position: TargetPosition | None) -> Targets:
+        events, n_steps, seq_length = self._train.events, self._split.horizon, self._train.seq_length
+        if position is None:
+            return training_targets(events, seq_length, at_most=_FITTED // n_steps, n_steps=n_steps)
+        return training_labels(events, target, seq_length, every=position == "every", at_most=_FITTED)
+
+    def _with_values(self, target: str) -> Targets:
+        """Return the training targets that have a value at each step; END has none of a real column."""
+        targets = self._training[self._positions.get(target)]
+        known = is_known(read(self._train.columns[target], targets.truth_rows))
+        return targets[np.flatnonzero(known.reshape(len(targets), targets.n_steps).all(axis=1))]
 
 
 class _Scores:

@@ -20,7 +20,7 @@ from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.model.distributions.base import Distribution
 from sequifier.model.distributions.forms import stored_values
-from sequifier.training.baselines.history import Column, Found, Targets, read
+from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.seasons import find_period
 from sequifier.training.baselines.time_to_event import NAMES as RATE_NAMES
@@ -51,12 +51,9 @@ class RealBaselines:
     """The baselines of one real target.
 
     Args:
-        events: the training events.
+        train: the training data.
         target: the target column.
-        real, categorical: the columns that the model reads.
-        n_classes: of the categorical columns, including the unknown class.
         training: the training targets.
-        seq_length: number of events that the model reads.
         ridge: the map shared by targets that are inputs.
         scale: of the target.
         distribution: of the target; None: its value is predicted.
@@ -66,20 +63,17 @@ class RealBaselines:
 
     def __init__(
         self,
-        events: Events | MappedEvents,
+        train: TrainingData,
         target: str,
-        real: Sequence[str],
-        categorical: Sequence[str],
-        n_classes: Mapping[str, int],
         training: Targets,
-        seq_length: int,
-        ridge: WindowRidge | None,
-        scale: Scale,
         *,
+        ridge: WindowRidge | None = None,
+        scale: Scale = Scale(),  # noqa: B008 - it cannot change
         distribution: Distribution | None = None,
         rates: RateBaselines | None = None,
         standardised: bool = False,
     ) -> None:
+        events, real, seq_length = train.events, train.real, train.seq_length
         self.target, self._ridge, self._scale = target, ridge if target in real else None, scale
         self._rates, self._standardised = rates, standardised
         truth = read(events.columns[target], training.truth_rows).astype(np.float64)
@@ -95,8 +89,8 @@ class RealBaselines:
             self.period = find_period(events, target, seq_length)
             self._n_periods = 0 if self.period is None else min(seq_length // self.period, SEASONS)
         few = slice(0, None, max(len(training) // REGRESSED, 1))
-        if categorical:
-            self._groups = _GroupMeans.best(events, categorical, n_classes, training[few], truth[few])
+        if train.categorical:
+            self._groups = _GroupMeans.best(train, training[few], truth[few])
         if real and target not in real:
             self._linear = _LastEventRidge(events, real[:LONGEST_WINDOW], training[few], truth[few])
         self._residuals: list[Floats] = []
@@ -240,16 +234,12 @@ class _GroupMeans:
         self._means: Floats = means
 
     @classmethod
-    def best(
-        cls,
-        events: Events | MappedEvents,
-        columns: Sequence[str],
-        n_classes: Mapping[str, int],
-        targets: Targets,
-        truth: Floats,
-    ) -> "_GroupMeans":
+    def best(cls, train: TrainingData, targets: Targets, truth: Floats) -> "_GroupMeans":
         """Return the means by the column that explains most of the variance."""
-        found = (cls(name, read(events.columns[name], targets.rows - 1), truth, n_classes[name]) for name in columns)
+        found = (
+            cls(name, read(train.columns[name], targets.rows - 1), truth, train.n_classes[name])
+            for name in train.categorical
+        )
         return max(found, key=lambda groups: groups.explained)
 
     def __call__(self, columns: Mapping[str, Column], targets: Targets) -> Floats:

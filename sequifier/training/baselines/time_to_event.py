@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, Events, is_known
-from sequifier.artifacts.mapped import MappedEvents
+from sequifier.artifacts.events import POSITION, is_known
 from sequifier.artifacts.metadata import Metadata
 from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.metrics.predictions import ValuePredictions
-from sequifier.training.baselines.history import Column, Found, Targets, read, read_truth
+from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read, read_truth
 from sequifier.training.baselines.rates import Floats, Rate, constant_rate, daily_rate, rates_by_category
 from sequifier.training.losses import DistributionLoss
 from sequifier.training.predictions import compared
@@ -54,11 +53,9 @@ class RateBaselines:
     """The baselines of one target.
 
     Args:
-        events: the training events.
+        train: the training data.
         target: the target column.
         still_open: the column with its values that are still open; None: there are none.
-        categorical: the categorical columns that the model reads.
-        n_classes: of them, including the unknown class.
         training: the training targets.
         criterion: of the target.
         clock: of the model; None: it cannot know the time of day.
@@ -66,33 +63,31 @@ class RateBaselines:
 
     def __init__(
         self,
-        events: Events | MappedEvents,
+        train: TrainingData,
         target: str,
         still_open: str | None,
-        categorical: Sequence[str],
-        n_classes: Mapping[str, int],
         training: Targets,
         criterion: DistributionLoss,
         clock: Clock | None,
     ) -> None:
         self._criterion, self._clock = criterion, clock
         training = training[:: max(len(training) // _FITTED, 1)]
-        truth = read_truth(events.columns, target, still_open, training.truth_rows)
+        truth = read_truth(train.columns, target, still_open, training.truth_rows)
         known = np.flatnonzero(is_known(truth if truth.ndim == 1 else truth[:, 0]))
         training = training[known]
         value, is_open = self._times(truth[known])
         self._constant = constant_rate(value, is_open)
         self._by_class: tuple[str, Floats] | None = None
         losses = {}
-        for name in categorical:
-            ids = read(events.columns[name], training.rows - 1)
-            losses[name] = rates_by_category(ids, value, is_open, n_classes[name])
+        for name in train.categorical:
+            ids = read(train.columns[name], training.rows - 1)
+            losses[name] = rates_by_category(ids, value, is_open, train.n_classes[name])
         if losses:
             best = min(losses, key=lambda name: losses[name][1])
             self._by_class = best, losses[best][0]
         self._daily = None
         if clock is not None and target == DerivedColumn(POSITION, "gap").name:
-            self._daily = daily_rate(self._start(events.columns, training), value, is_open)
+            self._daily = daily_rate(self._start(train.columns, training), value, is_open)
 
     def scored(self, columns: Mapping[str, Column], targets: Targets, truth: torch.Tensor) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets."""

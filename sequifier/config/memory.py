@@ -13,9 +13,9 @@ from sequifier.config.architecture import Architecture
 from sequifier.config.base import Named
 from sequifier.config.catalogue.layers import ACTIVATION_COSTS, NORM_COSTS
 from sequifier.config.catalogue.torch_names import optimizer_entry
+from sequifier.config.computation_fields import ENOUGH_NUMBERS, Format
 from sequifier.config.size import parameter_count, qkv_width
 from sequifier.config.train import TrainConfig
-from sequifier.config.training import ENOUGH_NUMBERS, Format
 
 CPU_INFO = Path("/proc/cpuinfo")
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sequifier.config.training import ClassWeights
+from sequifier.config.loss_fields import ClassWeights
 from sequifier.dataset.batches import Split
 from sequifier.errors import ConfigError, Problem
 

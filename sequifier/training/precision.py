@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from sequifier.config.training import ENOUGH_NUMBERS, ENOUGH_WIDTH, Format, LayerKind, TrainingSpec
+from sequifier.config.computation_fields import ENOUGH_NUMBERS, ENOUGH_WIDTH, Format, LayerKind
+from sequifier.config.training import TrainingSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -44,11 +44,12 @@ def make(
     sequence: str | None = None,
     order: str | None = None,
     targets: Sequence[str] = (),
+    drop_duplicates: bool = False,
 ) -> list[str]:
     """Make a project, empty, from an example or for the table `data`; see `project.make.make`."""
     from sequifier.project.make import OwnTable, make
 
-    table = None if data is None else OwnTable(data, sequence or "", order or "", targets, columns)
+    table = None if data is None else OwnTable(data, sequence or "", order or "", targets, columns, drop_duplicates)
     return make(name, example=example, folder=folder, data=table)
 
 

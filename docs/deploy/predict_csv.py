@@ -175,6 +175,9 @@ sequences: dict[str, list[dict[str, str]]] = {}
 for path in paths:
     for row in rows_of(path):
         sequences.setdefault(row[sequence_column] if has_sequences else "1", []).append(row)
+if table.get("drop_duplicates"):  # identical rows are one event
+    for key, rows in sequences.items():
+        sequences[key] = list({tuple(sorted(row.items())): row for row in rows}.values())
 if has_positions:
     types: dict[str, Callable[[str], float]] = {"Int64": integer, "Float64": lambda text: number(text, {})}
     position = types.get(data["position_type"], lambda text: instant(text, date_formats["position"]))

@@ -30,7 +30,8 @@ properties = model.get_modelmeta().custom_metadata_map
 data = json.loads(properties["data"])
 sequence, position = data["sequence_column"], data["position_column"]
 reading = json.loads(properties.get("reading", "{}"))
-if others := sorted({*reading.get("table", {})} - {"repeated_positions"}):
+table = reading.get("table", {})
+if others := sorted({*table} - {"repeated_positions", "drop_duplicates"}):
     sys.exit(f"the table of training was no plain CSV file ({', '.join(others)}): predict_csv.py reads such tables")
 styles = reading.get("numbers", {})
 if styled := [name for name in columns if name in styles]:
@@ -39,7 +40,10 @@ if styled := [name for name in columns if name in styles]:
 types = {name: TYPES[column.type][0] for name, column in columns.items()}
 keys = {sequence: data["sequence_type"], position: data["position_type"]}
 types_of_keys = {name: pl.Int64 if dtype == "Int64" else pl.String for name, dtype in keys.items()}
-events = pl.scan_csv(events_path, schema_overrides=types | types_of_keys).select(sequence, position, *columns)
+events = pl.scan_csv(events_path, schema_overrides=types | types_of_keys)
+if table.get("drop_duplicates"):
+    events = events.unique(keep="first", maintain_order=True)
+events = events.select(sequence, position, *columns)
 if keys[position] != "Int64":  # dates in ISO 8601 sort as text, those that are written otherwise do not
     zones = pl.col(position).str.extract(MOMENT, 2)
     if events.select(zones.has_nulls() | (zones.n_unique() > 1)).collect().item():

@@ -19,6 +19,7 @@ class TableForm(StrictModel):
         has_sequences: whether a column names the sequence of a row; False: the table is a single series.
         has_positions: whether a column orders the rows of a sequence; False: they are in order.
         repeated_positions: whether rows of a sequence may have equal positions.
+        drop_duplicates: whether rows that are identical to an earlier one in all columns are left out.
     """
 
     separator: Literal[",", ";", "\t", "|", " "] = ","
@@ -28,6 +29,7 @@ class TableForm(StrictModel):
     has_sequences: bool = True
     has_positions: bool = True
     repeated_positions: RepeatedPositions = "error"
+    drop_duplicates: bool = False
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -34,6 +34,9 @@ from sequifier.cli.output import echo
     help="Column that orders the events of a sequence: integers, dates or datetimes; None if the rows are in order.",
 )
 @click.option("--target", "targets", cls=ListOption, metavar="COLUMN...", help="Columns to predict.")
+@click.option(
+    "--drop-duplicates", is_flag=True, help="Leave out rows that are identical to an earlier row in every column."
+)
 def command(
     name: str,
     example: str | None,
@@ -42,6 +45,7 @@ def command(
     sequence: str | None,
     order: str | None,
     targets: tuple[str, ...],
+    drop_duplicates: bool,
 ) -> None:
     """Make a project folder: commented configs for every command, data/ and .gitignore.
 
@@ -58,8 +62,9 @@ def command(
     """
     from sequifier import api
 
-    if data is None and (columns or sequence or order or targets):
-        raise click.UsageError("--columns, --sequence, --order and --target describe a table: add --data FILE")
+    if data is None and (columns or sequence or order or targets or drop_duplicates):
+        what = "--columns, --sequence, --order, --target and --drop-duplicates"
+        raise click.UsageError(f"{what} describe a table: add --data FILE")
     if data is not None and example is not None:
         raise click.UsageError("--data and --example exclude each other")
     for line in api.make(
@@ -71,5 +76,6 @@ def command(
         sequence=sequence,
         order=order,
         targets=targets,
+        drop_duplicates=drop_duplicates,
     ):
         echo(line)

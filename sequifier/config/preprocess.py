@@ -37,6 +37,7 @@ class PreprocessConfig(Observed, PreprocessFields):
         "sequence_column",
         "position_column",
         "repeated_positions",
+        "drop_duplicates",
         "selected_columns",
         "sequence_columns",
         "sequence_table",
@@ -75,6 +76,16 @@ class PreprocessConfig(Observed, PreprocessFields):
         if repeated == "keep" and "position_column" in info.data and info.data["position_column"] is None:
             raise ValueError("position_column is null, so events are numbered and no position repeats: leave it out")
         return repeated
+
+    @field_validator("drop_duplicates")
+    @classmethod
+    def _events_differ(cls, drops: bool, info: ValidationInfo) -> bool:
+        if drops and "position_column" in info.data and info.data["position_column"] is None:
+            raise ValueError(
+                "position_column is null, so identical rows are different events: leave it out, or name the column "
+                "that orders the events"
+            )
+        return drops
 
     @field_validator("transforms")
     @classmethod

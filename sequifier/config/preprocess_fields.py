@@ -131,7 +131,18 @@ class PreprocessFields(ProjectConfig):
         json_schema_extra=about(
             interacts="position_column, whose values it is about",
             change="to keep when positions are times, and several events may have the same time",
-            synonyms="ties duplicates duplicate_positions same_time",
+            synonyms="ties duplicate_positions same_time",
+        ),
+    )
+    drop_duplicates: bool = Field(
+        False,
+        description="Whether rows are left out that are identical to an earlier row in all columns of the table, also "
+        "in those that are not selected. `infer` does the same with new rows.",
+        json_schema_extra=about(
+            interacts="position_column: where it is null, identical rows are different events; repeated_positions is "
+            "about the rows that remain",
+            change="to true when an export has rows twice",
+            synonyms="duplicates dedup deduplicate drop_dups unique distinct",
         ),
     )
     selected_columns: DistinctColumns | None = Field(

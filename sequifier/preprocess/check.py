@@ -17,6 +17,7 @@ from sequifier.config.preprocess_fields import END, FillNull, Transform
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import event_text
 from sequifier.preprocess.column_types import StoredType
+from sequifier.preprocess.duplicates import distinct
 from sequifier.preprocess.observation import END_AT, START_AT, check_observed, insert_starts, open_gaps, with_start
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
 from sequifier.preprocess.time_features import with_time_features
@@ -35,12 +36,14 @@ class Part:
         rows: (N) itemPosition and the features with their stored types, in memory or in a file. Remaining nulls become
             the mean or unknown.
         has_start: whether the first row of each sequence is START.
+        n_dropped: number of rows that were left out, because they are identical to an earlier one.
     """
 
     sequence_ids: NDArray[Any]
     offsets: NDArray[np.int64]
     rows: pl.LazyFrame
     has_start: bool = False
+    n_dropped: int = 0
 
     def changes(self, values: pl.Series) -> NDArray[np.int64]:
         """Return the rows whose value differs from the one before it in their sequence; `values` has N."""
@@ -164,6 +167,8 @@ def prepare(
 ) -> Part:
     """Sort, fill and check whole sequences, compute the time features, and begin each sequence with START if observed.
 
+    Of identical rows, whose hashes the table has if asked, the first one remains.
+
     Args:
         rows: sequenceId, itemPosition and the features that are not computed, in any order; and dates.
         types: feature -> stored type.
@@ -178,6 +183,8 @@ def prepare(
     Raises:
         DataError: a time feature cannot be computed, or an event is not observed.
     """
+    n_read, rows = rows.height, distinct(rows)
+    n_dropped = n_read - rows.height
     rows, starts = _sorted(rows)
     problems.n_rows += rows.height
     if not form.has_positions:
@@ -210,6 +217,7 @@ def prepare(
         offsets=np.append(starts, rows.height).astype(np.int64),
         rows=rows.drop(SEQUENCE).lazy(),
         has_start=begins is not None,
+        n_dropped=n_dropped,
     )
 
 

@@ -17,6 +17,7 @@ from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import CHAR, END, WHOLE_SEQUENCES, TypeName
 from sequifier.errors import DataError
+from sequifier.percent import counted
 from sequifier.preprocess.agree_columns import NO_FORMATS, SAMPLE_ROWS, NeedsAllValues, StoredFormats, stored_formats
 from sequifier.preprocess.check import Part, check_settings
 from sequifier.preprocess.column_types import PositionType, StoredType
@@ -193,6 +194,8 @@ def _read(
     if table.is_sample:
         _log_notes(table, log)
     check_sequence_columns(parts, of_events.sequence_columns or (), config)
+    if n_dropped := sum(part.n_dropped for part in parts):
+        log(f"{counted(n_dropped, 'row')} left out: identical to an earlier row in every column")
     n_rows = sum(int(part.offsets[-1]) - part.has_start * len(part.sequence_ids) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
     log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")

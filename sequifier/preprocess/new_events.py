@@ -91,6 +91,7 @@ def encode_new_events(
         sequence_column=sequence_column if form.has_sequences else None,
         position_column=position_column if form.has_positions else None,
         repeated_positions=form.repeated_positions,
+        drop_duplicates=form.drop_duplicates,
         project_root=project_root,
         sequence_table=sequence_table,
         split_method="between_sequence",  # allows as_of; nothing is split

@@ -70,14 +70,19 @@ class _Prepared:
         sequences = pl.read_ipc(self._sequences(number))
         offsets = np.concatenate([[0], np.cumsum(sequences["n_rows"].to_numpy())])
         return Part(
-            sequence_ids=id_array(sequences["id"]), offsets=offsets, rows=self.rows(number), has_start=self.has_start
+            sequence_ids=id_array(sequences["id"]),
+            offsets=offsets,
+            rows=self.rows(number),
+            has_start=self.has_start,
+            n_dropped=sequences["n_dropped"][0],
         )
 
     def write(self, number: int, part: Part, *, is_good: bool) -> None:
         with atomic_path(self._rows(number)) as temporary:
             part.rows.collect().write_ipc(temporary)
         if is_good:  # the next call finds a problem again, if this one is interrupted before it reports it
-            sequences = pl.DataFrame({"id": part.sequence_ids.tolist(), "n_rows": np.diff(part.offsets)})
+            counts = {"n_rows": np.diff(part.offsets), "n_dropped": [part.n_dropped] * len(part.sequence_ids)}
+            sequences = pl.DataFrame({"id": part.sequence_ids.tolist(), **counts})
             with atomic_path(self._sequences(number)) as temporary:
                 sequences.write_ipc(temporary)
 

@@ -8,6 +8,7 @@ import polars as pl
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues, Schema, file_schema
 from sequifier.preprocess.csv_file import scan_csv
+from sequifier.preprocess.duplicates import ROW, row_hash
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.table_formats import TABLE_FORMATS
 
@@ -39,14 +40,18 @@ def unreadable(source: Source, error: Exception, file: Path | None = None) -> Da
     )
 
 
-def scan_raw(source: Source, file: Path, raw_types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-    """Return the columns of one file with the agreed types and otherwise unchanged."""
+def scan_raw(
+    source: Source, file: Path, raw_types: Mapping[str, pl.DataType], *, with_hash: bool = False
+) -> pl.LazyFrame:
+    """Return the columns of one file with the agreed types and otherwise unchanged, and if asked the hash of rows."""
     if TABLE_FORMATS[source.format].is_text:
         types = {column: dtype for column, dtype in raw_types.items() if dtype != pl.Null()}
-        return scan_csv(source.stored(file), types=types).select(*raw_types)
+        rows = scan_csv(source.stored(file), types=types)
+        return rows.select(*raw_types, *([row_hash(rows)] if with_hash else []))
     rows = source.scan(file)
     schema = rows.collect_schema()
-    return rows.select(_plain(column, schema[column], dtype) for column, dtype in raw_types.items())
+    values = [_plain(column, schema[column], dtype) for column, dtype in raw_types.items()]
+    return rows.select(*values, *([row_hash(rows)] if with_hash else []))
 
 
 def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
@@ -57,7 +62,7 @@ def _plain(column: str, found: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 
 def is_empty(rows: pl.LazyFrame) -> pl.Expr:
     """Return whether a row has no value, in any of the columns that are read."""
-    return pl.all_horizontal(pl.col(*rows.collect_schema()).is_null())
+    return pl.all_horizontal(pl.col(name).is_null() for name in rows.collect_schema() if name != ROW)
 
 
 def decoded_bytes(source: Source, raw_types: Mapping[str, pl.DataType], max_rows: int | None) -> int:

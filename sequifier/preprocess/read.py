@@ -17,6 +17,7 @@ from sequifier.percent import counted
 from sequifier.preprocess import column_types, keys
 from sequifier.preprocess.agree_columns import NO_FORMATS, StoredFormats, agree
 from sequifier.preprocess.date_columns import Position, RawRows, aware_columns, check_one_offset, date_column
+from sequifier.preprocess.duplicates import ROW
 from sequifier.preprocess.feature_columns import Columns, choose_columns
 from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.observation import observed_positions
@@ -41,7 +42,8 @@ def open_table(
 
     Args:
         source: the files.
-        config: sequence_column, position_column, repeated_positions, split_column, time_features, time_zone, max_rows.
+        config: sequence_column, position_column, repeated_positions, drop_duplicates, split_column, time_features,
+            time_zone, max_rows.
         declared: feature -> kind or type, where the values do not decide.
         selected: features in stored order; None: all.
         sample_rows: number of rows of a CSV file from which types are guessed; None: all rows.
@@ -75,7 +77,10 @@ def open_table(
     rules, read_as = time_rules(config), {name: found.read_as for name, found in raw.items()}
     dated = [config.position_column, *rules.date_columns, *columns.observed] if rules.time_zone is not None else []
     rows = RawRows(
-        {file: scan_raw(source, file, read_as).rename(_key_names(config)) for file in source.files},
+        {
+            file: scan_raw(source, file, read_as, with_hash=config.drop_duplicates).rename(_key_names(config))
+            for file in source.files
+        },
         source.path,
         zone=rules.time_zone,
         aware=aware_columns(filter(None, dated), schemas, path=source.path),
@@ -95,6 +100,8 @@ def open_table(
     ]
     if config.observation is not None:
         typed += observed_positions(config.observation, raw, position, rows)
+    if config.drop_duplicates:
+        typed.append(pl.col(ROW))
     pieces, n_empty = _pieces(source, config, rows, typed)
     return Table(
         source=source,
@@ -127,6 +134,7 @@ def open_table(
                 "has_sequences": config.sequence_column is not None,
                 "has_positions": config.position_column is not None,
                 "repeated_positions": config.repeated_positions,
+                "drop_duplicates": config.drop_duplicates,
             }
         ),
         of_sequences=tuple(config.sequence_columns or ()),

@@ -24,7 +24,7 @@ class Table:
     Attributes:
         source: the files.
         rows: sequenceId, itemPosition, the features that are not computed, the other dates of time_features, and the
-            split_column as text. Positions that are not valid are null.
+            split_column as text; with drop_duplicates the hash of each row. Positions that are not valid are null.
         pieces: the same rows, file by file; one piece where max_rows counts over files.
         types: feature -> stored type, in stored order, computed ones last. A column of `rows` that is Float64, and
             Int64 here, must still be checked for fractions.

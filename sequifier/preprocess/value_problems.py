@@ -45,7 +45,9 @@ class ValueProblems:
     bad_values: dict[tuple[str, str], _Found] = field(default_factory=dict)  # (column, what)
     duplicates: _Found = field(
         default_factory=lambda: _Found(
-            "remove the duplicates", "set repeated_positions: keep where events may have the same time"
+            "remove the duplicates",
+            "set drop_duplicates where they are copies of rows, or repeated_positions: keep where events may have the "
+            "same time",
         )
     )
 

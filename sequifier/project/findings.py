@@ -32,6 +32,7 @@ class Findings:
         inspected: each column with an expression for its values.
         rows: the rows with the types of their values, without empty ones.
         n_empty: number of rows without any value.
+        n_dropped: number of rows that are left out, because they are identical to an earlier one; None: they stay.
         n_identical: number of rows that are identical to an earlier one, where positions repeat.
         facts: statistics of each column.
         keys: the sequence and the order column.
@@ -54,6 +55,7 @@ class Findings:
     inspected: dict[str, InspectedColumn]
     rows: "pl.LazyFrame"
     n_empty: int
+    n_dropped: int | None
     n_identical: int
     facts: dict[str, Facts]
     keys: Keys
@@ -147,6 +149,9 @@ class Findings:
         if self.n_empty:
             are = "is" if self.n_empty == 1 else "are"
             lines.append(f"{counted(self.n_empty, 'empty row')} {are} left out")
+        if self.n_dropped is not None:
+            are = "row is" if self.n_dropped == 1 else "rows are"
+            lines.append(f"{self.n_dropped:,} {are} left out: identical to an earlier row in every column")
         if self.keys.sequence is None:
             lines.append("it is a single series, whose sequenceId is 1")
         if order is None:
@@ -159,8 +164,8 @@ class Findings:
             )
         if self.n_identical:
             lines.append(
-                f"{self.n_identical:,} rows are identical to another one in every column; if they are duplicates, "
-                "remove them and make the project again"
+                f"{self.n_identical:,} of them are identical to another row in every column; if they are copies, make "
+                "the project with --drop-duplicates"
             )
         return lines
 

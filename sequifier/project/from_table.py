@@ -58,6 +58,7 @@ def propose(
     sequence: str,
     order: str,
     targets: Sequence[str],
+    drop_duplicates: bool,
     name: str,
     project: Path,
     folder: Path,
@@ -70,6 +71,7 @@ def propose(
         sequence: the sequence column; empty: guess; the string `None`: the table is a single series.
         order: the order column; empty: guess; the string `None`: the rows are in order.
         targets: the columns to predict; empty: guess.
+        drop_duplicates: whether rows that are identical to an earlier one are left out.
         name: name of the project.
         project: its folder, which need not exist yet.
         folder: an empty folder for temporary files.
@@ -77,21 +79,33 @@ def propose(
     Raises:
         DataError: the table cannot be used, or a column must be named.
     """
-    found = _findings(open_raw(data, folder, columns), (sequence, order), targets)
+    distinct = folder / "distinct.parquet" if drop_duplicates else None
+    found = _findings(open_raw(data, folder, columns), (sequence, order), targets, distinct)
     pilot = measure(train_values(found), found.classes, found.keys.lengths.counts, found.seq_length)
     found = replace(found, pilot=pilot)
     return Proposal(table_configs(found, name=name, project=project), tuple(summary(found)))
 
 
-def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Sequence[str]) -> Findings:
+def _findings(
+    table: RawTable, given_keys: tuple[str, str], given_targets: Sequence[str], distinct: Path | None
+) -> Findings:
     given_keys, given_targets, known_notes = with_known(table, given_keys, given_targets)
     inspected = inspect_columns(table)
     raw, n_empty = _without_empty_rows(table)
+    n_dropped = None
+    if distinct is not None:
+        raw, n_dropped = _without_duplicates(table, raw, distinct)
     facts = column_facts(table, raw, inspected)
     rows = typed(raw, inspected)
     if not next(iter(facts.values())).n_rows:
         raise DataError("the table has no rows", where=str(table.path), fix="give a table with one row for each event")
     keys = find_keys(table, rows, facts, inspected, given_keys)
+    if distinct is not None and keys.order is None:
+        raise DataError(
+            "no column orders the rows, so identical rows are different events",
+            where=f"{table.path}, --drop-duplicates",
+            fix="leave --drop-duplicates out, or name the column that orders the events: --order COLUMN",
+        )
     n_rows = next(iter(facts.values())).n_rows
     features = [column for column in facts if column not in (keys.sequence, keys.order)]
     as_inputs = {column: choose(column, facts[column], inspected[column], is_target=False) for column in features}
@@ -128,6 +142,7 @@ def _findings(table: RawTable, given_keys: tuple[str, str], given_targets: Seque
         inspected=inspected,
         rows=rows,
         n_empty=n_empty,
+        n_dropped=n_dropped,
         n_identical=_n_identical(rows, n_rows) if keys.lengths.n_repeated else 0,
         facts=facts,
         keys=keys,
@@ -166,6 +181,28 @@ def _n_identical(rows: "pl.LazyFrame", n_rows: int) -> int:
 
     distinct = rows.select(pl.struct(pl.all()).hash(0).n_unique()).collect(engine="streaming").item()
     return n_rows - int(distinct)
+
+
+def _without_duplicates(table: RawTable, rows: "pl.LazyFrame", file: Path) -> "tuple[pl.LazyFrame, int]":
+    """Write the rows without those that are identical to an earlier one, and return them and the number of the latter.
+
+    Raises:
+        DataError: the files cannot be read.
+    """
+    import polars as pl
+
+    try:
+        rows.unique(keep="first", maintain_order=True).sink_parquet(file)
+        distinct = pl.scan_parquet(file)
+        return distinct, _n_rows(rows) - _n_rows(distinct)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(table.path, error) from error
+
+
+def _n_rows(rows: "pl.LazyFrame") -> int:
+    import polars as pl
+
+    return int(rows.select(pl.len()).collect(engine="streaming").item())
 
 
 def _without_empty_rows(table: RawTable) -> "tuple[pl.LazyFrame, int]":

@@ -61,6 +61,7 @@ class OwnTable:
     order: str = ""
     targets: Sequence[str] = ()
     columns: Sequence[str] = ()
+    drop_duplicates: bool = False
 
 
 def make(name: str, example: str | None, folder: Path, data: OwnTable | None = None) -> list[str]:
@@ -126,11 +127,11 @@ def _text_configs(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _from_text(name: str, project: Path, data: OwnTable) -> list[str]:
-    if data.sequence or data.order or data.targets or data.columns:
+    if data.sequence or data.order or data.targets or data.columns or data.drop_duplicates:
         raise SequifierError(
-            f"`{data.path}` is a text, which has no columns",
+            f"`{data.path}` is a text, which has no columns and no rows",
             where="--data",
-            fix="leave --sequence, --order, --target and --columns out; a table needs the ending .csv",
+            fix="leave the options about tables out (--sequence, --order, ...); a table needs the ending .csv",
         )
     n_characters, what, prompt = measure(data.path)
     path = path_from(project, data.path)
@@ -152,6 +153,7 @@ def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
             sequence=data.sequence,
             order=data.order,
             targets=data.targets,
+            drop_duplicates=data.drop_duplicates,
             name=name,
             project=project,
             folder=Path(folder),

@@ -86,10 +86,11 @@ def _preprocess_values(found: Findings, project: Path) -> dict[str, Any]:
         "sequence": inline(found.keys.sequence),
         "order": inline(found.keys.order),
         "repeated": "repeated_positions: keep\n" if found.keys.lengths.n_repeated else "",
+        "distinct": "" if found.n_dropped is None else "drop_duplicates: true\n",
         "columns": "\n".join((*_columns(found), *_time(found.time))),
         "lengths": f"A sequence has {found.lengths}",
         "seq_length": found.seq_length,
-        "split_why": found.split.why[0].upper() + found.split.why[1:] + ".",
+        "split_why": "\n".join(_comment_lines(f"{found.split.why[0].upper()}{found.split.why[1:]}.", indent="# ")),
         "split_method": found.split.method,
         "split_sizes": "\n".join(_split_sizes(found.split)),
     }

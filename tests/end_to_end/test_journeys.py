@@ -22,7 +22,7 @@ PREDICT = Path(__file__).parents[2] / "docs" / "deploy" / "predict_csv.py"
 
 
 def spreadsheet(folder: Path) -> list[str]:
-    """Semicolons, spaces, a byte order mark, decimal commas, local dates, equal times, marks, empty cells and rows."""
+    """Semicolons, spaces, a byte order mark, decimal commas, local dates, equal times, marks, empty cells, copies."""
     draw, rows = random.Random(1), [" Kunde ; Datum ; Artikel ; Preis ; Bemerkung "]
     for customer in range(30):
         for visit in range(draw.randint(6, 14)):
@@ -31,10 +31,20 @@ def spreadsheet(folder: Path) -> list[str]:
                 "-" if draw.random() < 0.1 else f"{draw.randint(1, 3)}.{draw.randint(100, 999)},{draw.randint(10, 99)}"
             )
             item = "" if draw.random() < 0.05 else f"A{(visit + customer) % 4}"
-            rows.append(f"K{customer:03d};{day:%d.%m.%Y};{item};{price};")
+            rows += [f"K{customer:03d};{day:%d.%m.%Y};{item};{price};"] * draw.choice((1, 1, 1, 2))
         rows.append(";;;;")
     (folder / "export.csv").write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n").encode())
-    return ["export.csv", "--sequence", "Kunde", "--order", "Datum", "--target", "Artikel", "Preis"]
+    return [
+        "export.csv",
+        "--sequence",
+        "Kunde",
+        "--order",
+        "Datum",
+        "--drop-duplicates",
+        "--target",
+        "Artikel",
+        "Preis",
+    ]
 
 
 def packed_parts(folder: Path) -> list[str]:

@@ -171,7 +171,28 @@ def test_positions_that_repeat_keep_the_order_of_the_table(tmp_path) -> None:
 def test_rows_that_were_entered_twice_are_pointed_out(tmp_path) -> None:
     rows = [(user, day, "ab"[day % 2]) for user in range(3) for day in range(10)]
     lines, _ = look(tmp_path, write(tmp_path, csv_of([*rows, *rows[:4]], "user,day,item")), targets=["item"])
-    assert any("4 rows are identical to another one in every column" in line for line in lines)
+    said = "4 of them are identical to another row in every column; if they are copies, make the project with --drop-"
+    assert any(said in line for line in lines)
+
+
+@pytest.mark.parametrize("n_copies", [4, 0])
+def test_rows_that_were_entered_twice_can_be_left_out(n_copies, tmp_path, monkeypatch) -> None:
+    rows = [(user, day, "ab"[day % 2]) for user in range(3) for day in range(10)]
+    data = write(tmp_path, csv_of([*rows, *rows[:n_copies]], "user,day,item"))
+    lines, configs = look(tmp_path, data, targets=["item"], drop_duplicates=True)
+    preprocess = configs["preprocess.yaml"]
+    assert (preprocess.drop_duplicates, preprocess.repeated_positions) == (True, "error")
+    assert lines[0].startswith("events.csv: 30 rows, 3 sequences")
+    assert f"  {n_copies} rows are left out: identical to an earlier row in every column" in lines
+    monkeypatch.chdir(tmp_path / "project")
+    assert sum(read_metadata(api.preprocess(preprocess, log=quiet)).sequifier.rows) == 30
+
+
+def test_rows_without_an_order_are_never_copies(tmp_path) -> None:
+    data = write(tmp_path, csv_of([("ab"[n % 2], "xyz"[n % 3]) for n in range(30)], "user,item"))
+    with pytest.raises(DataError, match=r"identical rows are different events[\s\S]*--order COLUMN"):
+        look(tmp_path, data, order="None", drop_duplicates=True)
+    assert not (tmp_path / "project").exists()
 
 
 def test_a_single_series_needs_no_sequence_column(tmp_path) -> None:

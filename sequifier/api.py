@@ -249,12 +249,10 @@ def export(
         written.append(write_card(found, versions[0]))
     if report:
         from sequifier.model_report.measure import measure
-        from sequifier.model_report.page import write_page
+        from sequifier.model_report.page import write_files
 
         page = found.root / "models" / f"{found.config.model_name}-report.html"
-        written.append(
-            write_page(measure(found, versions[0], log), page, command=f"sequifier export {source} --report")
-        )
+        written += write_files(measure(found, versions[0], log), page, command=f"sequifier export {source} --report")
     return written
 
 

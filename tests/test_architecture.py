@@ -55,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
     "model_report": {
         *("config", "artifacts", "dataset", "model", "metrics", "training", "export", "prepare", "report"),
+        "results.plain",
     },
     "run": {
         *("config", "experiment", "artifacts", "preprocess", "dataset", "model", "metrics", "generation"),

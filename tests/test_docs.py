@@ -97,4 +97,4 @@ def options_of(command: str) -> set[str]:
 
 def test_each_decision_has_a_number_of_its_own() -> None:
     numbers = sorted(path.name[:3] for path in (ROOT / "docs" / "decisions").glob("*.md"))
-    assert numbers == [f"{number:03}" for number in range(1, len(numbers) + 1)]
+    assert all(number.isdecimal() for number in numbers) and len(set(numbers)) == len(numbers)

@@ -27,8 +27,8 @@ from sequifier.cli.output import echo, log_to_stderr
 @click.option(
     "--report",
     is_flag=True,
-    help="Also write models/RUN-report.html: metrics by class, length of history and value of columns, calibration, "
-    "the worst sequences, and what order does; on the validation split.",
+    help="Also write models/RUN-report.html and .json: metrics by class, step, length of history and value of columns, "
+    "calibration, the worst sequences, and what order does; on the validation split.",
 )
 @click.option(
     "--project-root",

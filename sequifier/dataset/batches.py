@@ -151,6 +151,14 @@ class Split:
             return self.windows.n_targets
         return int(self._n_known_steps(known, counted.astype(np.int64), last.astype(np.int64)).sum())
 
+    def are_known(self, target: str, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether a target has a known value, or a lower bound of it, in each of some rows."""
+        known = self._known_before[target]
+        if known is None:
+            return np.ones(len(rows), dtype=bool)
+        found: NDArray[np.bool_] = known[rows + 1] > known[rows]
+        return found
+
     @staticmethod
     def _n_known_steps(known: NDArray[Any], counted: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
         n_known: NDArray[np.int64] = known[last + 1].astype(np.int64) - known[counted]

@@ -90,6 +90,7 @@ class ValuePredictions:
         mean_error: of the mean of a distribution, in the unit of `error`; None without a distribution.
         crps: the continuous ranked probability score without the tails, in the same unit; None without a distribution.
         covered: whether the true value is in the interval of 80 %; None without a distribution.
+        level: number of quantiles at LEVELS below the true value; None without a distribution.
         nll: negative logarithm of the density of the original value in its unit; None without a density.
         naive: mean absolute error of the seasonal naive forecast in the training events of the sequence, in the unit of
             `error`; None where they are not known.
@@ -105,6 +106,7 @@ class ValuePredictions:
     mean_error: Array | None = None
     crps: Array | None = None
     covered: Array | None = None
+    level: Array | None = None
     nll: Array | None = None
     naive: Array | None = None
     likelihood: Array | None = None
@@ -141,6 +143,7 @@ def distribution_predictions(
         mean_error=mean_error,
         crps=crps / len(LEVELS),
         covered=_in_double((errors[:, Q10] <= 0) & (errors[:, Q90] >= 0)),
+        level=(errors < 0).sum(1),
         nll=nll,
     )
 

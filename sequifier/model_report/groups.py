@@ -1,4 +1,4 @@
-"""Metrics by group of targets, with standard errors over sequences; and the groups: classes, lengths, values.
+"""Metrics by group of targets, with standard errors; and the groups: classes, lengths, values, steps.
 
 Shapes: M targets of one column, G groups.
 """
@@ -14,8 +14,11 @@ from sequifier.artifacts.sequence_losses import Units
 from sequifier.metrics.predictions import AtPositions, Sums, find_metric
 from sequifier.model_report.positions import Positions, Rows
 
-MOST = 20
-"""Groups of a table; the others are one group."""
+MOST = 31
+"""Groups of a table: as many as a month has days. The others are one group."""
+
+OF_ALL = frozenset({"expected_events"})
+"""Sums that groups do not have: the likelihood of whole sequences is not that of some of their events."""
 
 N_PARTS = 5
 """Parts of equal size into which numbers are cut."""
@@ -27,9 +30,9 @@ class Group:
 
     Attributes:
         name: of the group.
-        n: number of targets.
+        n: number of targets that count in the main metric.
         metrics: name -> value.
-        error: standard error of the main metric, over sequences; None where it is not known.
+        error: standard error of the main metric; None where it is not known.
     """
 
     name: str
@@ -62,33 +65,42 @@ def grouping(by: str, found: Positions, group: Rows, names: Sequence[str], main:
         main: the metric with a standard error.
     """
     here = [(name, np.flatnonzero(group == number)) for number, name in enumerate(names)]
-    return Grouping(by, tuple(of_group(name, found, chosen, main) for name, chosen in here if len(chosen)))
+    groups = (of_group(name, found, chosen, main) for name, chosen in here if len(chosen))
+    return Grouping(by, tuple(each for each in groups if each.n))
 
 
 def of_group(name: str, found: Positions, chosen: Rows | slice, main: str) -> Group:
     """Return the metrics of some targets."""
-    sums = Sums()
+    sums, is_part = Sums(), not isinstance(chosen, slice)
     parts = {
         key: AtPositions(part.value[chosen], None if part.cell is None else part.cell[chosen], part.n_cells)
         for key, part in found.parts.items()
+        if not (is_part and key in OF_ALL)
     }
     sums.add(parts)
     units = units_of(found, chosen, main)
-    return Group(name, sums.count, sums.metrics(unit=found.unit), None if units is None else units.standard_error)
+    metrics = sums.metrics(unit=found.unit)
+    if units is None:
+        return Group(name, sums.count, metrics, None)
+    return Group(name, int(units.count.sum()), metrics, units.standard_error)
 
 
 def units_of(found: Positions, chosen: Rows | slice, main: str) -> Units | None:
-    """Return a metric by sequence; None for one that is not a mean over targets."""
+    """Return a metric by sampling unit; None for one that is not a mean over targets."""
     metric = find_metric(main)
     if metric is None or not metric.is_mean:
         return None
     (name,) = metric.sums
     counted = metric.counts(found.parts)
     weights = np.ones(len(found)) if counted is None else counted.value
-    values = found.parts[name].value * (found.unit if metric.in_units else 1.0)
-    _, owner = np.unique(found.sequence[chosen], return_inverse=True)
+    return by_unit(found, chosen, found.parts[name].value * (found.unit if metric.in_units else 1.0), weights)
+
+
+def by_unit(found: Positions, chosen: Rows | slice, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Units:
+    """Return the sums of some targets' values and weights, (M,) each, by sampling unit."""
+    _, owner = np.unique(found.owner[chosen], return_inverse=True)
     total, count = (np.bincount(owner, each[chosen]).astype(np.float64) for each in (values, weights))
-    return Units(total, count, "sequences")
+    return Units(total, count, found.by)
 
 
 def by_length(history: Rows) -> tuple[Rows, list[str]]:
@@ -99,7 +111,9 @@ def by_length(history: Rows) -> tuple[Rows, list[str]]:
 
 
 def by_class(ids: Rows, names: Sequence[str]) -> tuple[Rows, list[str]]:
-    """Return groups by class, the most frequent ones first; beyond MOST, the others are one group.
+    """Return groups by class, the most frequent ones first, but numbers in their order where all are shown.
+
+    Beyond MOST, the others are one group.
 
     Args:
         ids: class of each target, (M,), from 0; negative ones are in no group.
@@ -109,6 +123,8 @@ def by_class(ids: Rows, names: Sequence[str]) -> tuple[Rows, list[str]]:
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] > 0]
     shown = order if len(order) <= MOST else order[: MOST - 1]
+    if len(shown) == len(order) and all(names[number].isdecimal() for number in shown):
+        shown = np.array(sorted(shown, key=lambda number: int(names[number])), dtype=np.int64)
     place = np.full(len(names) + 1, len(shown) if len(order) > len(shown) else -1)
     place[shown] = np.arange(len(shown))
     place[-1] = -1
@@ -143,6 +159,11 @@ def by_value(values: NDArray[np.float64]) -> tuple[Rows, list[str]]:
     group = np.where(known, np.clip(np.searchsorted(edges, values, side="left") - 1, 0, max(len(edges) - 2, 0)), -1)
     ends = pairwise(edges) if len(edges) > 1 else [(edges[0], edges[0])]
     return group, [f"{low:.4g} to {high:.4g}" for low, high in ends]
+
+
+def by_step(step: Rows, horizon: int) -> tuple[Rows, list[str]]:
+    """Return groups by step of a horizon."""
+    return step, [str(number) for number in range(1, horizon + 1)]
 
 
 def _nth(number: int) -> str:

@@ -1,42 +1,49 @@
 """Measuring what a model does well: from a checkpoint to the numbers of the page."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, scale_at
 from sequifier.artifacts.metadata import Metadata
-from sequifier.artifacts.sequence_losses import Units
 from sequifier.callbacks import Log
 from sequifier.config.base import category_text
-from sequifier.config.catalogue.metric_names import higher_is_better
+from sequifier.config.catalogue.distributions import LEVELS, Q10, Q90
+from sequifier.config.catalogue.metric_names import higher_is_better, split_step, step_name
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
-from sequifier.errors import RunError
 from sequifier.export.checkpoints import Checkpoint
 from sequifier.export.models import Version
+from sequifier.metrics.predictions import SCORED
+from sequifier.model_report.found import Bin, ModelReport, OfTarget, Shuffled, Steps, Worst
 from sequifier.model_report.groups import (
-    Group,
     Grouping,
     by_class,
     by_frequency,
     by_length,
+    by_step,
+    by_unit,
     by_value,
     grouping,
     of_group,
     units_of,
 )
-from sequifier.model_report.positions import Positions, predict
+from sequifier.model_report.positions import Positions, Rows, predict
 from sequifier.prepare import Prepared, prepare
+from sequifier.training.baselines import categorical, labels, series
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.evaluation_batch import evaluation_batch
+from sequifier.training.forecasts import some_forecasts
+from sequifier.training.losses import DistributionLoss
 from sequifier.training.shared import Shared
 
-MOST_TARGETS = 500_000
-"""Targets that are measured; of a larger split, windows that are evenly spaced."""
+MOST_ORIGINS, MOST_TARGETS = 500_000, 2_000_000
+"""Events from which is predicted, and targets at all steps of a horizon, that are measured; of a larger split, those of
+windows that are evenly spaced."""
 
 MOST_SHUFFLED = 20_000
 """Targets that are predicted from shuffled histories, each of which takes a row of a batch."""
@@ -46,149 +53,25 @@ MOST_COLUMNS = 12
 
 N_WORST = 10
 N_BINS = 10
-SURE = 3.0
-"""Standard errors by which a group must be worse than all targets to be named first."""
+SHOWN_LEVELS = (0, *range(Q10, Q90 + 1, 2), len(LEVELS) - 1)
+"""Places in LEVELS: 5 %, 10 %, 20 % and so on."""
 
+SHOWN = (
+    *("accuracy", "log_loss", "brier"),
+    *("mae", "rmse", "mase", "mse_standardised", "crps", "coverage_80", "nll", "nll_per_event"),
+)
+"""Metrics of a target beside its main one."""
 
-@dataclass(frozen=True)
-class Bin:
-    """Targets of similar confidence.
-
-    Attributes:
-        confidence: mean probability of the predicted class.
-        accuracy: fraction of correct predictions.
-        error: standard error of the accuracy, over sequences.
-        n: number of targets.
-    """
-
-    confidence: float
-    accuracy: float
-    error: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Worst:
-    """A sequence that is predicted badly.
-
-    Attributes:
-        sequence: its name.
-        n: number of its targets.
-        loss: mean loss of them.
-        event: number of the event with the largest loss, from 1.
-        truth: its true value; empty for a number.
-        predicted: the predicted class.
-    """
-
-    sequence: str
-    n: int
-    loss: float
-    event: int
-    truth: str
-    predicted: str
-
-
-@dataclass(frozen=True)
-class Shuffled:
-    """The main metric of this model when it reads histories in random order.
-
-    Attributes:
-        events: which events are shuffled.
-        ordered: the metric on the same targets in their true order.
-        value: the metric on shuffled histories.
-        worse: by how much it is worse.
-        error: standard error of the difference, over sequences.
-        n: number of targets.
-    """
-
-    events: Literal["all", "before_last"]
-    ordered: float
-    value: float
-    worse: float
-    error: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class OfTarget:
-    """What the model does well for one target.
-
-    Attributes:
-        name: the column.
-        main: the metric that has standard errors.
-        maximize: whether it is better when it is higher.
-        metrics: the metrics that are shown, the main one first.
-        overall: of all targets.
-        n_unknown: number of targets that are left out, because their class is unknown (a miss in the run's metrics).
-        baselines: name -> the metrics of a baseline.
-        groupings: the targets in groups.
-        bins: confidence and accuracy; empty for a real target.
-        worst: the sequences with the largest losses.
-        shuffled: what happens without the order; empty where nothing can be shuffled.
-    """
-
-    name: str
-    main: str
-    maximize: bool
-    metrics: tuple[str, ...]
-    overall: Group
-    n_unknown: int
-    baselines: Mapping[str, Mapping[str, float]]
-    groupings: tuple[Grouping, ...]
-    bins: tuple[Bin, ...]
-    worst: tuple[Worst, ...]
-    shuffled: tuple[Shuffled, ...]
-
-    def weak(self) -> Iterator[tuple[Grouping, Group]]:
-        """Yield the worst group of each grouping, where it is certainly worse than all targets together."""
-        sign = -1 if self.maximize else 1
-        all_of_them = self.overall.metrics[self.main]
-        for each in self.groupings:
-            known = [group for group in each.groups if group.error and self.main in group.metrics]
-            if len(known) < 2:
-                continue
-            worst = max(known, key=lambda group: sign * group.metrics[self.main])
-            assert worst.error is not None
-            if sign * (worst.metrics[self.main] - all_of_them) > SURE * worst.error:
-                yield each, worst
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """What a model does well.
-
-    Attributes:
-        run: name of the run.
-        weights: which weights: `best weights of epoch 3`.
-        split: path of the split.
-        n_events, n_sequences: of the split, without context.
-        is_part: whether only a part of its targets was measured.
-        targets: by target.
-    """
-
-    run: str
-    weights: str
-    split: str
-    n_events: int
-    n_sequences: int
-    is_part: bool
-    targets: tuple[OfTarget, ...]
+Floats = NDArray[np.float64]
 
 
 def measure(checkpoint: Checkpoint, version: Version, log: Log) -> ModelReport:
     """Measure the weights of a checkpoint on the validation split, on the CPU.
 
     Raises:
-        RunError: the run has a horizon, which this does not support.
         ConfigError, DataError: as `prepare`; the splits have changed, for instance.
     """
     config = checkpoint.config
-    if config.prediction_horizon > 1:
-        raise RunError(
-            f"the report does not support prediction_horizon (here {config.prediction_horizon})",
-            where=str(checkpoint.path),
-            fix="leave out --report; metrics by step are in the run's log and card",
-        )
     spec = config.training_spec.model_copy(update={"device": "cpu", "load_full_data_to_ram": True})
     config = config.model_copy(update={"training_spec": spec, "export_end_to_end": False, "export_top_k": None})
     shared = Shared()
@@ -199,8 +82,8 @@ def measure(checkpoint: Checkpoint, version: Version, log: Log) -> ModelReport:
 
     ready = prepare(config, shared, emit, data=checkpoint.metadata.fingerprint, requires_metric=False)
     ready.state.model.load_state_dict(dict(version.weights))
-    log(f"report: predicting {ready.valid.windows.n_targets:,} targets")
-    found = _predicted(ready, ready.valid, MOST_TARGETS)
+    log(f"report: predicting {ready.valid.windows.n_targets * ready.valid.horizon:,} targets")
+    found = _predicted(ready, ready.valid, min(MOST_ORIGINS, MOST_TARGETS // ready.valid.horizon))
     log("report: predicting from shuffled histories")
     shuffled = {"none": _predicted(ready, ready.valid, MOST_SHUFFLED)}
     for which in ("all", "before_last"):
@@ -208,6 +91,7 @@ def measure(checkpoint: Checkpoint, version: Version, log: Log) -> ModelReport:
         other = prepare(config.model_copy(update={"training_spec": spec}), shared, requires_metric=False)
         shuffled[which] = _predicted(ready, other.valid, MOST_SHUFFLED)
     events, paths = ready.valid.events, checkpoint.metadata.split_paths
+    forecasts = some_forecasts(ready.state.model, ready.train.events, ready.valid, ready.objective)
     return ModelReport(
         run=config.model_name,
         weights=f"{version.name} weights, epoch {version.epoch}",
@@ -215,10 +99,12 @@ def measure(checkpoint: Checkpoint, version: Version, log: Log) -> ModelReport:
         n_events=int(events.offsets[-1] - np.asarray(events.n_context).sum()),
         n_sequences=len(events.n_context),
         is_part=any(len(found[target]) < ready.valid.of(target).n_known_targets(target).sum() for target in found),
+        errors_by=ready.valid.units.by,
         targets=tuple(
             _of_target(target, found[target], ready, {name: each[target] for name, each in shuffled.items()})
             for target in found
         ),
+        forecasts=tuple(forecasts) if config.prediction_horizon > 1 else (),
     )
 
 
@@ -232,14 +118,12 @@ def _of_target(name: str, found: Positions, ready: Prepared, shuffled: Mapping[s
     main = _main_metric(name, found, ready.config, overall.metrics)
     overall = of_group("all", found, slice(None), main)
     maximize = higher_is_better(f"val_{name}_{main}")
-    others = ("accuracy", "log_loss", "mae", "rmse", "crps", "coverage_80", "nll", "brier")
-    metrics = tuple(dict.fromkeys([main, *(metric for metric in others if metric in overall.metrics)]))
+    metrics = tuple(dict.fromkeys([main, *(metric for metric in SHOWN if metric in overall.metrics)]))
     keys, part = {metric: f"val_{name}_{metric}" for metric in metrics}, ready.valid.of(name)
+    own = _baselines(name, ready)
     baselines = {
-        baseline.removeprefix(PREFIX): {
-            metric: each.metrics[key] for metric, key in keys.items() if key in each.metrics
-        }
-        for baseline, each in ready.baselines.items()
+        baseline: {metric: values[key] for metric, key in keys.items() if key in values}
+        for baseline, values in own.items()
     }
     return OfTarget(
         name=name,
@@ -247,10 +131,12 @@ def _of_target(name: str, found: Positions, ready: Prepared, shuffled: Mapping[s
         maximize=maximize,
         metrics=metrics,
         overall=overall,
-        n_unknown=int((part.n_targets() - part.n_known_targets(name)).sum()),
+        n_unknown=int((part.n_targets() * part.horizon - part.n_known_targets(name)).sum()),
         baselines={baseline: values for baseline, values in baselines.items() if values},
+        steps=_steps(name, found, ready, main, own),
         groupings=tuple(each for each in _groupings(name, found, ready, main) if len(each.groups) > 1),
         bins=tuple(_bins(found)),
+        coverage=_coverage(found),
         worst=tuple(_worst(name, found, ready)),
         shuffled=tuple(_shuffled(shuffled, main, maximize=maximize)),
     )
@@ -258,10 +144,43 @@ def _of_target(name: str, found: Positions, ready: Prepared, shuffled: Mapping[s
 
 def _main_metric(name: str, found: Positions, config: TrainConfig, known: Mapping[str, float]) -> str:
     """Return the run's metric where it is about this target and a mean, and else accuracy or the mean error."""
-    asked = config.metric.removeprefix(f"val_{name}_")
-    if asked != config.metric and asked in known and units_of(found, slice(None), asked) is not None:
+    metric, _ = split_step(config.metric)
+    asked = metric.removeprefix(f"val_{name}_")
+    if asked != metric and asked in known and units_of(found, slice(None), asked) is not None:
         return asked
     return next(metric for metric in ("accuracy", "mae", "loss") if metric in known)
+
+
+def _baselines(name: str, ready: Prepared) -> dict[str, Mapping[str, float]]:
+    """Return the metrics of each method for one target: rows of several targets have one method for each of them.
+
+    A row in which this target has the method of another row is left out.
+    """
+    methods: tuple[str, ...] = categorical.NAMES
+    if name in ready.objective.labels:
+        methods = labels.NAMES
+    elif name not in ready.metadata.n_classes:
+        has_distribution = isinstance(ready.objective.losses[name], DistributionLoss)
+        methods = tuple(method for method in series.NAMES if has_distribution or method not in series.OF_DISTRIBUTIONS)
+    found: dict[str, Mapping[str, float]] = {}
+    for row, each in ready.baselines.items():
+        own = [method for method in row.removeprefix(PREFIX).split(", ") if method in methods]
+        loss = each.metrics.get(f"val_{name}_loss")
+        if own and all(loss != other[f"val_{name}_loss"] for other in found.values()):
+            found[own[0]] = each.metrics
+    return found
+
+
+def _steps(
+    name: str, found: Positions, ready: Prepared, main: str, baselines: Mapping[str, Mapping[str, float]]
+) -> Steps | None:
+    """Return the metrics by step; of a baseline those of all targets, also where only a part was measured."""
+    if found.step is None:
+        return None
+    keys = [f"val_{name}_{step_name(main, step + 1)}" for step in range(ready.valid.horizon)]
+    by_baseline = {method: tuple(values.get(key) for key in keys) for method, values in baselines.items()}
+    known = {method: values for method, values in by_baseline.items() if any(value is not None for value in values)}
+    return Steps(grouping("step", found, *by_step(found.step, ready.valid.horizon), main), known)
 
 
 def _groupings(name: str, found: Positions, ready: Prepared, main: str) -> Iterator[Grouping]:
@@ -273,38 +192,59 @@ def _groupings(name: str, found: Positions, ready: Prepared, main: str) -> Itera
         if len(classes) > len(by_class(found.truth, classes)[1]):
             yield grouping("frequency of the true class", found, *by_frequency(found.truth, counts), main)
     else:
-        values = _original(metadata, name, columns[name][found.rows])
-        yield grouping("true value", found, *by_value(values), main)
-    yield grouping("events before it", found, *by_length(found.history), main)
+        yield grouping("true value", found, *by_value(_original(ready, name, found.rows)), main)
+    history = found.history - metadata.sequifier.has_start
+    yield grouping("events before it", found, *by_length(history), main)
     for column in list(ready.config.input_columns or ())[:MOST_COLUMNS]:
-        values = columns[column][found.rows - found.ahead]
         by = f"{column} of the last event"
         if metadata.kind(column) == "categorical":
-            yield grouping(by, found, *by_class(values.astype(np.int64) - 1, _classes(metadata, column)), main)
+            ids = columns[column][found.read].astype(np.int64) - 1
+            yield grouping(by, found, *by_class(ids, _classes(metadata, column)), main)
         else:
-            yield grouping(by, found, *by_value(_original(metadata, column, values)), main)
+            yield grouping(by, found, *by_value(_original(ready, column, found.read)), main)
 
 
 def _classes(metadata: Metadata, column: str) -> list[str]:
     return [category_text(category) for category in metadata.categories(column)]
 
 
-def _original(metadata: Metadata, column: str, values: Any) -> Any:
-    scale = metadata.scale(column)
-    return np.asarray(scale.original(np.asarray(values, np.float64)), np.float64)
+def _original(ready: Prepared, column: str, rows: Rows) -> Floats:
+    """Return the values of a real column in some rows, in original units; NaN where there is none."""
+    columns = ready.valid.events.columns
+    scale = scale_at(ready.metadata.scale(column), column, columns, rows)
+    found: Floats = np.asarray(scale.original(columns[column][rows].astype(np.float64)))
+    return found
 
 
 def _bins(found: Positions) -> Iterator[Bin]:
-    """Targets in bins of about equal size by confidence."""
-    if found.confidence is None:
-        return
-    order = np.argsort(found.confidence, kind="stable")
-    edges = np.linspace(0, len(order), min(N_BINS, len(order)) + 1).astype(np.int64)
-    for start, end in pairwise(edges):
-        chosen = order[start:end]
-        units = units_of(found, chosen, "accuracy")
-        assert units is not None
-        yield Bin(float(found.confidence[chosen].mean()), units.value, units.standard_error, len(chosen))
+    """Yield the targets in bins of about equal size by confidence, or of a distribution the levels of its quantiles."""
+    if found.level is not None:
+        for number, level in enumerate(LEVELS):
+            if number in SHOWN_LEVELS:
+                yield _fraction(level, found, found.level <= number)
+    elif found.confidence is not None:
+        order = np.argsort(found.confidence, kind="stable")
+        edges = np.linspace(0, len(order), min(N_BINS, len(order)) + 1).astype(np.int64)
+        for start, end in pairwise(edges):
+            chosen = order[start:end]
+            units = units_of(found, chosen, "accuracy")
+            assert units is not None
+            yield Bin(float(found.confidence[chosen].mean()), units.value, units.standard_error, len(chosen))
+
+
+def _coverage(found: Positions) -> Bin | None:
+    """Return how often the interval of 80 % of a distribution has the true value."""
+    if found.level is None:
+        return None
+    return _fraction(LEVELS[Q90] - LEVELS[Q10], found, found.parts["coverage_80"].value > 0)
+
+
+def _fraction(expected: float, found: Positions, is_true: NDArray[np.bool_]) -> Bin:
+    """Return the fraction of the targets that count for which something is true."""
+    counted = found.parts.get(SCORED)
+    weights = np.ones(len(found)) if counted is None else counted.value
+    units = by_unit(found, slice(None), is_true * weights, weights)
+    return Bin(expected, units.value, units.standard_error, int(weights.sum()))
 
 
 def _worst(name: str, found: Positions, ready: Prepared) -> Iterator[Worst]:
@@ -319,12 +259,13 @@ def _worst(name: str, found: Positions, ready: Prepared) -> Iterator[Worst]:
         own = np.flatnonzero(found.sequence == sequence)
         worst = own[loss[own].argmax()]
         row = found.rows[worst]
-        truth, predicted = "", ""
+        predicted = ""
         if classes is not None:
             assert found.truth is not None and found.predicted is not None
             truth, predicted = classes[found.truth[worst]], classes[found.predicted[worst]]
         else:
-            truth = f"{float(_original(ready.metadata, name, events.columns[name][row])):.4g}"
+            (value,) = _original(ready, name, found.rows[worst : worst + 1])
+            truth = f"{value:.4g}" if np.isfinite(value) else "none until the end"
         place = int(row - events.offsets[sequence]) + 1
         of_sequence = str(events.sequence_ids[sequence])
         yield Worst(of_sequence, int(n[sequence]), float(mean[sequence]), place, truth, predicted)
@@ -338,7 +279,7 @@ def _shuffled(found: Mapping[str, Positions], main: str, *, maximize: bool) -> I
         units = units_of(found[events], slice(None), main)
         assert units is not None
         sign = 1 if maximize else -1
-        paired = Units(sign * (ordered.total - units.total), ordered.count, "sequences")
+        paired = replace(ordered, total=sign * (ordered.total - units.total))
         yield Shuffled(
             "all" if events == "all" else "before_last",
             ordered.value,

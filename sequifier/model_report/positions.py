@@ -1,23 +1,33 @@
 """The predictions of a model at each target of a split, and the rows of these targets, in memory.
 
-Shapes: M targets of one column.
+Shapes: M targets of one column, at all H steps of a horizon.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import is_known
+from sequifier.artifacts.sequence_losses import By
 from sequifier.dataset.batches import Split, in_batches
-from sequifier.metrics.predictions import AtPositions, ClassPredictions, at_positions
+from sequifier.metrics.predictions import AtPositions, at_positions
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import compared
 from sequifier.training.objective import Objective
 
 Rows = NDArray[np.int64]
+
+
+class _Compared(NamedTuple):
+    """The predictions of a batch; attributes as of `Positions`, in which `found` has the last ones."""
+
+    read: Rows
+    step: Rows
+    parts: dict[str, AtPositions]
+    found: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -26,22 +36,30 @@ class Positions:
 
     Attributes:
         rows: (M,) row of each target in the events of the split.
-        ahead: number of rows from the last event that the model read to the target: 1, or 0 for labels of sequences.
+        read: (M,) row of the last event that the model read.
         sequence: (M,) number of its sequence.
-        history: (M,) number of events of the sequence before the target; for a label those that were read.
+        history: (M,) number of events of the sequence that it could read.
+        owner: (M,) sampling unit, over which standard errors are computed.
+        by: kind of these units.
         parts: name of a sum -> its values at each target, as the metrics take them.
         unit: of errors.
+        step: (M,) step of the horizon, from 0; None without one.
+        level: (M,) number of quantiles of the distribution below the true value; None without a distribution.
         truth: (M,) true class, from 0; None for a real target.
         predicted: (M,) predicted class.
         confidence: (M,) probability of the predicted class.
     """
 
     rows: Rows
-    ahead: int
+    read: Rows
     sequence: Rows
     history: Rows
+    owner: Rows
+    by: By
     parts: Mapping[str, AtPositions]
     unit: float
+    step: Rows | None = None
+    level: Rows | None = None
     truth: Rows | None = None
     predicted: Rows | None = None
     confidence: NDArray[np.float64] | None = None
@@ -78,29 +96,40 @@ def _of_part(
     model: Transformer, split: Split, objective: Objective, batch_size: int, limit: int
 ) -> Iterator[tuple[str, Positions]]:
     numbers = np.arange(len(split))[:: max(-(-split.windows.n_targets // limit), 1)]
-    batches: dict[str, list[tuple[Rows, dict[str, AtPositions], dict[str, NDArray[np.float64]]]]] = {}
+    batches: dict[str, list[_Compared]] = {}
     for chosen in in_batches(split.choose(numbers), batch_size):
-        rows = split.target_rows(chosen.numbers, split.seq_length)
+        origins = split.target_rows(chosen.numbers, split.seq_length) - split.windows.ahead
+        steps = np.tile(np.arange(split.horizon), len(origins))
+        origins = np.repeat(origins, split.horizon)
         for each in compared(model, split, chosen, objective):
-            known = rows[is_known(split.events.columns[each.target][rows])]
+            known = split.are_known(each.target, origins + split.windows.ahead + steps)
             parts = {
                 name: AtPositions(part.value.numpy(), None if part.cell is None else part.cell.numpy(), part.n_cells)
                 for name, part in at_positions(each.found).items()
             }
-            classes = {}
-            if isinstance(each.found, ClassPredictions):
-                names = ("truth", "predicted", "confidence")
-                classes = {name: getattr(each.found, name).numpy() for name in names}
-            batches.setdefault(each.target, []).append((known, parts, classes))
+            values = {name: getattr(each.found, name, None) for name in ("truth", "predicted", "confidence", "level")}
+            found = {name: value.numpy() for name, value in values.items() if value is not None}
+            batches.setdefault(each.target, []).append(_Compared(origins[known], steps[known], parts, found))
     starts, ahead = np.asarray(split.events.offsets), split.windows.ahead
     for target, of_target in batches.items():
-        rows = np.concatenate([known for known, _, _ in of_target])
-        sequence = np.searchsorted(starts, rows, side="right") - 1
-        joined = {name: _joined([parts[name] for _, parts, _ in of_target]) for name in of_target[0][1]}
-        classes = {name: np.concatenate([values[name] for _, _, values in of_target]) for name in of_target[0][2]}
-        history = rows - starts[sequence] + 1 - ahead
-        unit = objective.scale(target).error_unit
-        yield target, Positions(rows, ahead, sequence, history, joined, unit, **classes)
+        read, step = (np.concatenate([getattr(each, name) for each in of_target]) for name in ("read", "step"))
+        sequence = np.searchsorted(starts, read, side="right") - 1
+        found = {name: np.concatenate([each.found[name] for each in of_target]) for name in of_target[0].found}
+        yield (
+            target,
+            Positions(
+                rows=read + ahead + step,
+                read=read,
+                sequence=sequence,
+                history=read - starts[sequence] + 1,
+                owner=split.units.of(read + ahead),
+                by=split.units.by,
+                parts={name: _joined([each.parts[name] for each in of_target]) for name in of_target[0].parts},
+                unit=objective.scale(target).error_unit,
+                step=None if objective.n_steps is None else step,
+                **found,
+            ),
+        )
 
 
 def _joined(parts: list[AtPositions]) -> AtPositions:

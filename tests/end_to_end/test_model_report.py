@@ -9,10 +9,10 @@ import pytest
 
 from sequifier import api
 from sequifier.config.train import TrainConfig
-from sequifier.errors import RunError
 from sequifier.export.checkpoints import open_checkpoint
 from sequifier.export.models import Exports
-from sequifier.model_report.measure import ModelReport, OfTarget, measure
+from sequifier.model_report.found import ModelReport, OfTarget
+from sequifier.model_report.measure import measure
 from sequifier.model_report.page import findings
 from sequifier.run_record import RunResult
 from tests.support.quiet import quiet
@@ -75,9 +75,9 @@ def test_groups_are_the_targets_once_each_and_their_mean_is_that_of_all(report: 
 def test_bins_of_confidence_and_the_worst_sequences(report: ModelReport) -> None:
     item, price = of(report, "item"), of(report, "price")
     assert sum(each.n for each in item.bins) == item.overall.n and not price.bins
-    confidences = [each.confidence for each in item.bins]
+    confidences = [each.expected for each in item.bins]
     assert confidences == sorted(confidences)
-    accuracy = sum(each.n * each.accuracy for each in item.bins) / item.overall.n
+    accuracy = sum(each.n * each.observed for each in item.bins) / item.overall.n
     assert accuracy == pytest.approx(item.overall.metrics["accuracy"])
     for target in (item, price):
         losses = [each.loss for each in target.worst]
@@ -117,12 +117,3 @@ def test_the_page_is_one_file_that_needs_no_network(trained: tuple[Path, RunResu
     for heading in ("Findings", "Metrics beside the baselines", "Calibration", "The worst sequences"):
         assert f">{heading}</h2>" in page
     assert "item by events before it" in page and "1.96" not in page
-
-
-def test_a_horizon_is_refused(trained: tuple[Path, RunResult]) -> None:
-    root, _ = trained
-    exports = Exports(predictions=True, embedding=False, onnx=True, pt=False, end_to_end=False, top_k=None)
-    found = open_checkpoint("both", str(root), exports)
-    far = found.config.model_copy(update={"prediction_horizon": 3})
-    with pytest.raises(RunError, match="does not support prediction_horizon"):
-        measure(type(found)(**{**vars(found), "config": far}), found.versions(found.content["model"])[0], quiet)

@@ -61,7 +61,7 @@ def forecast_chart(forecast: Forecast) -> Chart:
 
     curves = []
     if forecast.low is not None and forecast.high is not None:
-        curves.append(Curve("band", "", _band(forecast.low, forecast.high, x, y), "80 % interval"))
+        curves.append(Curve("band", "", band(forecast.low, forecast.high, x, y), "80 % interval"))
     if forecast.seasonal is not None:
         curves.append(line("line dashed k-mean", 1, forecast.seasonal, "seasonal mean"))
     curves.append(line("line k-truth", first, [*before, *forecast.truth], "truth"))
@@ -79,8 +79,8 @@ def forecast_chart(forecast: Forecast) -> Chart:
     return replace(chart, curves=curves, axes=[*chart.axes, origin])
 
 
-def _band(low: Values, high: Values, x: Scale, y: Scale) -> str:
-    """Return the path of an area between two series, in pieces where one has no value."""
+def band(low: Values, high: Values, x: Scale, y: Scale) -> str:
+    """Return the path of an area between two series over steps from 1, in pieces where one has no value."""
     parts = []
     for steps in _runs_of_known(low, high):
         lower = [(x(step + 1), y(value)) for step in steps if (value := low[step]) is not None]

@@ -40,7 +40,8 @@ MARGINAL, MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
     "ridge",
     "mean by last category",
 )
-NAMES = (MARGINAL, *RATE_NAMES, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
+OF_DISTRIBUTIONS = (MARGINAL, *RATE_NAMES)
+NAMES = (*OF_DISTRIBUTIONS, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
 _RESIDUALS = 1 << 20
 """Training targets at all steps whose errors give the quantiles of a baseline."""
 SEASONS = 8

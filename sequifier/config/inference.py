@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from sequifier.config.base import ALONE, NO_UNIT, Columns, ColumnType, Device, NameList, ProjectConfig, about
+from sequifier.config.base import (
+    ALONE,
+    NO_UNIT,
+    Columns,
+    ColumnType,
+    Device,
+    DistinctColumns,
+    NameList,
+    ProjectConfig,
+    about,
+)
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.config.samplers import Sampler
 from sequifier.config.sequence_table import SequenceTable
@@ -286,6 +296,18 @@ class InferConfig(ProjectConfig):
         description="Whether to print and save how good the predictions are, where targets are known.",
         json_schema_extra=about(
             interacts="evaluation_context (with which history)", change="to false when you need only predictions"
+        ),
+    )
+    evaluate_by: DistinctColumns | None = Field(
+        None,
+        description="Columns by whose values the evaluation is repeated, in a table beside the predictions: the column "
+        "of the sequences, or categorical columns of the model. With prediction_horizon the table has each step too; "
+        "null: no table. The value is that of the last event before the prediction; of a target itself the true one.",
+        json_schema_extra=about(
+            unit=NO_UNIT,
+            interacts="evaluate; data_path: events whose next event is known, not raw ones; write_format",
+            change="to see for which products, customers or hours the predictions are worse",
+            synonyms="group_by by_group groups breakdown per_group slices segments by_step",
         ),
     )
     evaluation_context: Literal["split", "full"] = Field(

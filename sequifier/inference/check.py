@@ -106,7 +106,7 @@ def _job(
     config: InferConfig, path: Path, file: ModelFile, targets: list[Target], sampler: Sampler, seed: int, log: Log
 ) -> Job:
     source = find_source(config, file, path, targets, log)
-    if problems := [*_problems_of_forecast(config, file, targets, source)]:
+    if problems := [*_problems_of_forecast(config, file, targets, source), *_problems_of_groups(config, file, source)]:
         raise ConfigError(problems)
     if config.n_scenarios > 1:
         source = replace(source, evaluated=[])  # a scenario is no prediction
@@ -345,6 +345,27 @@ def _problems_of_forecast(
     for name in {target.name for target in targets} & {ORIGIN, STEP}:
         what = f"the target `{name}` has the name of a column of every table of forecasts"
         yield Problem("target_columns", what, fix="rename it in the raw data, and preprocess and train again")
+
+
+def _problems_of_groups(config: InferConfig, file: ModelFile, source: Source) -> Iterator[Problem]:
+    """Yield why the evaluation has no table by the values of columns."""
+    if config.evaluate_by is None:
+        return
+    if source.is_raw or not source.evaluated or config.n_scenarios > 1 or config.model_type == "embedding":
+        what = "of raw events only what follows the last one is predicted, which is not known yet"
+        if not source.is_raw:
+            what = "nothing is evaluated: there are no predictions whose truth is known"
+        yield Problem("evaluate_by", what, fix="leave it out, or give the events of a split")
+        return
+    if source.holds_windows:
+        what = "these are windows of Sequifier v1, of which parts are evaluated"
+        yield Problem("evaluate_by", what, fix="preprocess the raw data again")
+        return
+    known = [str(file.data["sequence_column"]), *(name for name in source.columns if name in file.vocabularies)]
+    for place, name in enumerate(config.evaluate_by):
+        if name not in known:
+            what = f"`{name}` is not a categorical column of the model, nor the column of the sequences"
+            yield Problem(f"evaluate_by[{place}]", what, fix=did_you_mean(name, known))
 
 
 def _problems_of_quantile_names(config: InferConfig, targets: Sequence[Target]) -> Iterator[Problem]:

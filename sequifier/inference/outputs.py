@@ -26,6 +26,7 @@ from sequifier.inference.evaluate import (
     predictions_of_distribution,
     value_predictions,
 )
+from sequifier.inference.evaluation_table import EvaluationTable
 from sequifier.inference.forecast_dates import ORIGIN, STEP, positions_of
 from sequifier.inference.ranking import Histories, ranked, ranking_of
 from sequifier.inference.tables import Table, file_name
@@ -51,6 +52,7 @@ class Outputs:
         main: the table of predictions or embeddings.
         probabilities: categorical target -> table.
         top: categorical target -> table of its most probable classes.
+        evaluation: the table of metrics by value and step; None where none is requested.
         n_rows: rows of `main` so far.
         n_irregular: sequences whose forecasts have no positions, because their events are not regular.
     """
@@ -73,6 +75,10 @@ class Outputs:
             name: table("probabilities", name) for name in (shown if config.output_probabilities else ())
         }
         self.top = {name: table("top_k", name) for name in (shown if config.top_k is not None else ())}
+        self._by_value = EvaluationTable(config.evaluate_by or (), job)
+        self.evaluation = None
+        if config.evaluate_by is not None:
+            self.evaluation = Table(files, outputs / "predictions" / f"{job.name}-evaluation", config.write_format)
         self._headers = {
             name: probability_headers(
                 job.file.vocabularies[name], taken=[SEQUENCE, POSITION, *([ORIGIN, STEP] if horizon > 1 else [])]
@@ -211,12 +217,17 @@ class Outputs:
             sums.add(parts)
             if target.name in self._by_step:
                 self._by_step[target.name].add(parts, AtPositions(np.ones(len(here))), step[here])
+            if self.evaluation is not None:
+                self._by_value.add(target.name, self._events, chunk, here, stored[unknown], parts)
 
     def finish(self) -> dict[str, dict[str, float]]:
         """Finish the tables; returns target -> metric -> value."""
         self._end_shard()
         for table in (self.main, *self.probabilities.values(), *self.top.values()):
             table.finish()
+        if self.evaluation is not None:
+            self.evaluation.add(0, self._by_value.frame().to_dict())
+            self.evaluation.finish()
         return {target.name: self._metrics(target, sums) for target, sums in self._evaluated}
 
     def _metrics(self, target: Target, sums: Sums) -> dict[str, float]:

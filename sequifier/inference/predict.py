@@ -45,6 +45,7 @@ class Inference:
         evaluation: target -> metric -> value.
         n_predictions: number of predicted or embedded events.
         unknown: categorical column -> number of values whose category the model does not know.
+        evaluation_table: the metrics by value and step, if requested.
     """
 
     predictions: Path
@@ -53,6 +54,7 @@ class Inference:
     evaluation: dict[str, dict[str, float]]
     n_predictions: int
     unknown: dict[str, int]
+    evaluation_table: Path | None = None
 
 
 def infer(
@@ -111,16 +113,18 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         if evaluation:
             with files.enter_context(atomic_path(evaluation_path)).open("w", encoding="utf-8") as file:
                 file.write(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n")
-    if not evaluation:
-        evaluation_path.unlink(missing_ok=True)  # of earlier predictions
+    table = None if outputs.evaluation is None else outputs.evaluation.path
+    of_earlier = {evaluation_path.with_suffix(ending) for ending in (".csv", ".parquet")} - {table}
+    for path in of_earlier if evaluation else {*of_earlier, evaluation_path}:
+        path.unlink(missing_ok=True)
     predictions = outputs.main.path
     probabilities, top = ([table.path for table in each.values()] for each in (outputs.probabilities, outputs.top))
     if job.name != job.plain_name:
-        paths = (predictions, *probabilities, *top)
+        paths = (predictions, *probabilities, *top, *([] if table is None else [table]))
         plain = {path.with_name(path.name.replace(job.name, job.plain_name, 1)): path for path in paths}
         link(plain | {evaluation_path.with_name(f"{job.plain_name}-evaluation.json"): evaluation_path})
     unknown = {column: count for column, count in reader.unknown.items() if count}
-    result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown)
+    result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown, table)
     _report(result, config, job, reader, log)
     if outputs.n_irregular:
         log(
@@ -206,3 +210,5 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
         when = " after the last event of each sequence" if positions.get(name) == "every" else ""
         shown = (f"{metric} {value:.4g}" for metric, value in metrics.items() if split_step(metric)[1] is None)
         log(f"{name}{when}: " + ", ".join(shown))
+    if result.evaluation_table is not None:
+        log(f"evaluation by {', '.join(config.evaluate_by or ())} in {result.evaluation_table}")

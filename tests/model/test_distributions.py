@@ -209,3 +209,13 @@ def test_samples_of_a_mixture_are_distributed_like_it(scale: Scale) -> None:
 def test_normal_quantiles_are_scipys() -> None:
     level = np.array([1e-300, 1e-20, 1e-5, 0.02, 0.075, 0.3, 0.5, 0.8, 0.925, 0.999, 1 - 1e-16])
     np.testing.assert_allclose(forms.normal_quantile(level), scipy.stats.norm.ppf(level), rtol=1e-13, atol=1e-16)
+
+
+def test_values_that_differ_by_rounding_alone_have_the_spread_of_equal_ones() -> None:
+    """An hour between all events, restored from float32: a deviation of 1e-16 would make densities infinite."""
+    scale = Scale(8.19, 1.0, "log1p")
+    z = scale.standardised(np.full(100, 3600.0)).astype(np.float32)
+    values = scale.original(np.concatenate([z, np.nextafter(z, np.float32(1))]).astype(np.float64))
+    assert values.std() > 0
+    mean, std, smallest = forms.LognormalForm().statistics(values)
+    assert (mean, std, smallest) == pytest.approx((np.log(3600), 1.0, 3600), rel=1e-6)

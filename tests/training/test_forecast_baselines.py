@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.transforms import Scale
+from sequifier.model.distributions.lognormal_mixture import LognormalMixture
 from sequifier.model.distributions.quantiles import Quantiles
-from sequifier.training.baselines import series
+from sequifier.training.baselines import series, time_to_event
 from sequifier.training.baselines.history import Targets, TrainingData, training_targets
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, LAST, MEAN, SEASON, RealBaselines
@@ -187,3 +188,41 @@ def test_quantiles_of_a_baseline_are_those_of_its_errors_in_training_at_each_ste
     metrics = found["baseline: last value"].metrics
     assert metrics["val_load_loss_step_3"] == pytest.approx(expected, rel=1e-3)
     assert metrics["val_load_crps_step_3"] == pytest.approx(2 * 2.0 * expected, rel=1e-3), "in original units"
+
+
+def test_rates_are_baselines_of_mixtures_at_each_step() -> None:
+    """The rate after the kind of the origin, fitted to all steps."""
+    generator, H = np.random.default_rng(3), 3
+    kind = generator.integers(1, 3, 400).astype(np.int32)
+    gap = generator.exponential(np.where(np.roll(kind, 1) == 1, 1.0, 5.0)).astype(np.float32)
+    train = make_events([300], {"gap": gap[:300], "kind": kind[:300]})
+    valid = make_events([100], {"gap": gap[300:], "kind": kind[300:]})
+    windows = make_windows(valid, 8, 1, evaluation=True, horizon=H)
+    split = make_split(valid, windows, 8, categorical=["kind"], real=["gap"], targets=["gap"])
+    losses: dict[str, TargetLoss] = {"gap": DistributionLoss(LognormalMixture(), Scale(), 1e-6)}
+    objective = Objective(losses, {"gap": 1.0}, {"gap": Scale()}, n_steps=H)
+    found = baselines(TrainingData(train, ["gap", "kind"], {"kind": N_CLASSES}, 8), split, objective)
+    by_name = {name: row.metrics for name, row in found.items()}
+
+    def pairs(events: Events) -> tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.integer]]:
+        """Value, step and kind of the origin of each target."""
+        origins = np.arange(len(events.columns["gap"]) - H)
+        rows = origins[:, None] + np.arange(1, H + 1)
+        last = np.repeat(events.columns["kind"][origins], H)
+        return events.columns["gap"][rows].ravel().astype(np.float64), np.tile(np.arange(H), len(origins)), last
+
+    fitted, _, after_kind = pairs(train)
+    value, step, last = pairs(valid)
+    overall = 1 / fitted.mean()
+    constant = overall * value - np.log(overall)
+    rates = {
+        kind: ((after_kind == kind).sum() + 1) / (fitted[after_kind == kind].sum() + 1 / overall) for kind in (1, 2)
+    }
+    rate = np.where(last == 1, rates[1], rates[2])
+    by_kind = rate * value - np.log(rate)
+    for name, expected in ((time_to_event.CONSTANT, constant), (time_to_event.CATEGORY, by_kind)):
+        metrics = by_name[f"baseline: {name}"]
+        assert metrics["val_gap_nll"] == pytest.approx(expected.mean(), rel=1e-5)
+        for number in range(H):
+            here = expected[step == number].mean()
+            assert metrics[f"val_gap_nll_step_{number + 1}"] == pytest.approx(here, rel=1e-5)

@@ -26,6 +26,9 @@ N_COMPONENTS = 16
 LARGEST_LOG = 80.0
 """Logarithms of values are limited to this, since float32 ends at exp(88)."""
 
+_SMALLEST_SPREAD = 1e-6
+"""Logarithms of values that differ less are of equal values: these are restored from float32."""
+
 _ROUNDING = 2.0**-22
 """The z of a stored 0 is a float32 of size mean / std: it leads back to at most a quarter of this times the mean."""
 
@@ -153,7 +156,8 @@ class LognormalForm:
         if not len(values):
             return np.ones(3)
         logs = np.log(values)
-        return np.array([logs.mean(), logs.std() or 1.0, values.min()])
+        std = float(logs.std())
+        return np.array([logs.mean(), std if std > _SMALLEST_SPREAD else 1.0, values.min()])
 
     def constant(self, values: Floats, scale: ScaleLike) -> Floats:
         """See `Form`: one log-normal distribution."""

@@ -93,6 +93,11 @@ class Targets:
         return first if self.n_steps == 1 else (first[:, None] + np.arange(self.n_steps)).reshape(-1)
 
     @property
+    def last_rows(self) -> Rows:
+        """The last row that may be read for each of `truth_rows`, (M * H,)."""
+        return np.repeat(self.rows - 1, self.n_steps)
+
+    @property
     def n_readable(self) -> Rows:
         """Number of events that the model sees before each target, (M,), at least 1."""
         return self.rows - np.maximum(self.first, self.begin)

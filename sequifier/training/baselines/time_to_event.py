@@ -14,7 +14,7 @@ from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.metrics.predictions import ValuePredictions
-from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read, read_truth
+from sequifier.training.baselines.history import Column, Found, Rows, Targets, TrainingData, read, read_truth
 from sequifier.training.baselines.rates import Floats, Rate, constant_rate, daily_rate, rates_by_category
 from sequifier.training.losses import DistributionLoss
 from sequifier.training.predictions import compared
@@ -74,31 +74,31 @@ class RateBaselines:
         training = training[:: max(len(training) // _FITTED, 1)]
         truth = read_truth(train.columns, target, still_open, training.truth_rows)
         known = np.flatnonzero(is_known(truth if truth.ndim == 1 else truth[:, 0]))
-        training = training[known]
-        value, is_open = self._times(truth[known])
+        last, (value, is_open) = training.last_rows[known], self._times(truth[known])
         self._constant = constant_rate(value, is_open)
         self._by_class: tuple[str, Floats] | None = None
         losses = {}
         for name in train.categorical:
-            ids = read(train.columns[name], training.rows - 1)
+            ids = read(train.columns[name], last)
             losses[name] = rates_by_category(ids, value, is_open, train.n_classes[name])
         if losses:
             best = min(losses, key=lambda name: losses[name][1])
             self._by_class = best, losses[best][0]
         self._daily = None
         if clock is not None and target == DerivedColumn(POSITION, "gap").name:
-            self._daily = daily_rate(self._start(train.columns, training), value, is_open)
+            self._daily = daily_rate(self._start(train.columns, last), value, is_open)
 
     def scored(self, columns: Mapping[str, Column], targets: Targets, truth: torch.Tensor) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets."""
-        zero = np.zeros(len(targets))
+        last = targets.last_rows
+        zero = np.zeros(len(last))
         yield CONSTANT, self._compared(self._constant, zero, zero + 1, truth)
         if self._by_class is not None:
             name, rates = self._by_class
             # An exponential distribution is one of rate 1, of a time that passes faster.
-            yield CATEGORY, self._compared(_UNIT, zero, rates[read(columns[name], targets.rows - 1)], truth)
+            yield CATEGORY, self._compared(_UNIT, zero, rates[read(columns[name], last)], truth)
         if self._daily is not None:
-            yield TIME_OF_DAY, self._compared(self._daily, self._start(columns, targets), zero + 1, truth)
+            yield TIME_OF_DAY, self._compared(self._daily, self._start(columns, last), zero + 1, truth)
 
     def _compared(self, rate: Rate, start: Floats, speed: Floats, truth: torch.Tensor) -> ValuePredictions:
         scale, (value, is_open) = self._criterion.scale, self._times(truth.numpy())
@@ -115,10 +115,10 @@ class RateBaselines:
         scale = self._criterion.scale
         return np.maximum(scale.original(z.astype(np.float64)) * scale.unit, 0), is_open
 
-    def _start(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
+    def _start(self, columns: Mapping[str, Column], last: Rows) -> Floats:
         """Return the times of the last events in seconds, (M,)."""
         assert self._clock is not None
-        scale, since = self._clock.scale, read(columns[self._clock.column], targets.rows - 1)
+        scale, since = self._clock.scale, read(columns[self._clock.column], last)
         found: Floats = self._clock.start + scale.original(since.astype(np.float64)) * scale.unit
         return found
 

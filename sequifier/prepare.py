@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
 from sequifier.artifacts.model_file import load_model
@@ -29,7 +28,6 @@ from sequifier.config.scoring import scoring_input
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
-from sequifier.dataset.ranking.candidates import Candidates
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
 from sequifier.export.raw_times import name_clash
 from sequifier.machine import memory_bytes
@@ -42,7 +40,7 @@ from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
 from sequifier.training.distributions import distribution_losses
 from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
-from sequifier.training.labels import Label, build_labels, missing_metrics, positive_classes
+from sequifier.training.labels import build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import TargetLoss, build_losses
 from sequifier.training.memory import keep_freed_memory
 from sequifier.training.objective import Objective
@@ -128,50 +126,35 @@ def prepare(
     seed = config.seed
     assert seed is not None
     _prepare_torch(config, seed, device)
-    with _shared_by_all_runs():
-        mapped, why_mapped = map_from_disk(config, metadata)
-        train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
-        valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
-        inputs = undescribed(config, metadata, shared.digests) | ranking_inputs(config.ranking)
-        inputs |= scoring_input(config.scoring)
-        inputs |= origins_input(config.training_spec.evaluation_horizon or config.prediction_horizon)
-    train = cut(train_events, training_index, config, metadata, device)
-    valid = cut(valid_events, evaluation_index, config, metadata, device)
-    check_targets(train, config, "training")
-    check_targets(valid, config, "validation")
+    splits = _read_splits(config, metadata, shared, device)
+    train, valid = splits.train, splits.valid
+    config, of_schedule = _of_data(config, metadata, train)
+    inputs = _common_inputs(config, metadata, shared)
     spec = config.training_spec
-    weights_of_classes = class_weights(spec.class_weights, train, metadata.id_maps)
-    spec, of_schedule = check_schedule(spec, steps=spec.optimizer_steps(train.n_windows))
-    positive_class = positive_classes(config, train, metadata)
-    config = config.model_copy(update={"training_spec": spec, "positive_class": positive_class})
-    inputs |= positive_inputs(positive_class)
-    labels = build_labels(config, metadata)
+    shape = architecture(config, metadata)
+    if device.type == "cpu":
+        _check_weights_fit(shape)
+    model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
+    objective = _objective(config, metadata, shape, splits, model, shared)
+    if requires_metric:
+        _check_mase(config, shape, objective.naive)
+    check_scored(valid, objective.scored)
     odd = [of_schedule, ignored_fields(spec.optimizer), kept_in_float32(spec)]
-    warnings = [*filter(None, odd), *why_mapped]
+    warnings = [*filter(None, odd), *splits.why_mapped]
     if of_device is not None and of_device not in shared.said:
         shared.said.add(of_device)
         warnings.append(of_device)
     if config.cpu_threads is not None and config.cpu_threads > (processors := os.cpu_count() or 1):
         warnings.append(f"cpu_threads {config.cpu_threads} exceeds the {processors} processors of this machine")
-    warnings += padding_warnings(config, train_events, valid_events)
-    warnings += missing_metrics(labels, valid, config.metric if requires_metric else None)
-    shape = architecture(config, metadata)
-    if device.type == "cpu":
-        _check_weights_fit(shape)
-    with _shared_by_all_runs():
-        candidates = find_candidates(shared, train_events, valid_events, metadata, config)
-        naive = find_naive_errors(shared, train_events, valid_events, shape, metadata, config)
-    if requires_metric:
-        _check_mase(config, shape, naive)
-    model = build_model(shape, torch.Generator().manual_seed(seed)).to(device)
-    objective = _objective(config, shape, metadata, train, weights_of_classes, candidates, labels, model, naive)
-    check_scored(valid, objective.scored)
+    warnings += padding_warnings(config, splits.train_events, splits.valid_events)
+    warnings += missing_metrics(objective.labels, valid, config.metric if requires_metric else None)
     optimizer = build_optimizer(spec.optimizer, model, learning_rate=spec.learning_rate, decay_all=spec.decay_all)
+    n_steps = spec.optimizer_steps(train.n_windows)
     schedule = build_schedule(
         spec.scheduler,
         optimizer,
         epochs=spec.epochs,
-        steps=spec.optimizer_steps(train.n_windows),
+        steps=n_steps,
         step_on=spec.scheduler_step_on,
         warmup_steps=spec.warmup_steps,
     )
@@ -181,37 +164,80 @@ def prepare(
     if compiles(spec, shape, n_windows=train.n_windows, device_type=device.type):
         model.compile_blocks(spec.batch_size)
     started = time.perf_counter()
-    scores = {} if emit is None else find_baselines(shared, train_events, valid, objective, metadata, config, emit)
+    scores = {}
+    if emit is not None:
+        scores = find_baselines(shared, splits.train_events, valid, objective, metadata, config, emit)
     seconds = time.perf_counter() - started
     return Prepared(config, metadata, shape, device, train, valid, objective, state, scores, seconds, warnings, inputs)
 
 
+@dataclass(frozen=True)
+class _Splits:
+    """The training and the validation split of a run: the events, and the windows cut from them."""
+
+    train_events: Events | MappedEvents
+    valid_events: Events | MappedEvents
+    train: Split
+    valid: Split
+    why_mapped: list[str]  # warnings on how they are read
+
+
+def _read_splits(config: TrainConfig, metadata: Metadata, shared: Shared, device: torch.device) -> _Splits:
+    with _shared_by_all_runs():
+        mapped, why_mapped = map_from_disk(config, metadata)
+        train_events = read_split(config, "training_data_path", metadata, shared.events, mapped=mapped)
+        valid_events = read_split(config, "validation_data_path", metadata, shared.events, mapped=mapped)
+    train = cut(train_events, training_index, config, metadata, device)
+    valid = cut(valid_events, evaluation_index, config, metadata, device)
+    check_targets(train, config, "training")
+    check_targets(valid, config, "validation")
+    return _Splits(train_events, valid_events, train, valid, why_mapped)
+
+
+def _of_data(config: TrainConfig, metadata: Metadata, train: Split) -> tuple[TrainConfig, str | None]:
+    """Return a config with what follows from the training windows, and a warning about its schedule."""
+    spec = config.training_spec
+    spec, warning = check_schedule(spec, steps=spec.optimizer_steps(train.n_windows))
+    positive_class = positive_classes(config, train, metadata)
+    return config.model_copy(update={"training_spec": spec, "positive_class": positive_class}), warning
+
+
+def _common_inputs(config: TrainConfig, metadata: Metadata, shared: Shared) -> dict[str, str]:
+    """Return what comparable runs have in common, besides the fingerprint: field -> value or digest."""
+    with _shared_by_all_runs():
+        return {
+            **undescribed(config, metadata, shared.digests),
+            **ranking_inputs(config.ranking),
+            **scoring_input(config.scoring),
+            **origins_input(config.training_spec.evaluation_horizon or config.prediction_horizon),
+            **positive_inputs(config.positive_class),
+        }
+
+
 def _objective(
-    config: TrainConfig,
-    shape: Architecture,
-    metadata: Metadata,
-    train: Split,
-    weights_of_classes: Mapping[str, list[float]],
-    candidates: dict[str, Candidates],
-    labels: dict[str, Label],
-    model: Transformer,
-    naive: dict[str, NDArray[np.float64]],
+    config: TrainConfig, metadata: Metadata, shape: Architecture, splits: _Splits, model: Transformer, shared: Shared
 ) -> Objective:
-    spec, of_events = config.training_spec, [target.name for target in shape.targets if not target.of_sequence]
+    spec, train = config.training_spec, splits.train
+    of_classes = class_weights(spec.class_weights, train, metadata.id_maps)
     scales = {column: metadata.scale(column) for column in metadata.real_columns}
     of_distributions = distribution_losses(
         model, shape, train.events, scales, config.target_positions, metadata.sequifier
     )
     others = [target for target in shape.targets if target.distribution is None]
     criteria = {target.name: Named(name=metadata.default_criterion(target.name)) for target in others} | spec.criterion
-    losses: dict[str, TargetLoss] = {**build_losses(others, criteria, weights_of_classes), **of_distributions}
+    losses: dict[str, TargetLoss] = {**build_losses(others, criteria, of_classes), **of_distributions}
+    of_events = [target.name for target in shape.targets if not target.of_sequence]
+    events = splits.train_events, splits.valid_events
+    with _shared_by_all_runs():
+        candidates = find_candidates(shared, *events, metadata, config)
+        naive = find_naive_errors(shared, *events, shape, metadata, config)
     return Objective(
         losses={target.name: losses[target.name] for target in shape.targets},
         weights={target.name: 1.0 for target in shape.targets} | (spec.loss_weights or {}),
         scales=scales,
         ranked_by=config.metric,
         candidates=candidates,
-        labels=labels,
+        labels=build_labels(config, metadata),
         scored=scored_targets(config.scoring, of_events, metadata.end_ids, metadata.id_maps),
         loss_memory_mb=spec.loss_memory_mb,
         n_steps=config.horizon_metrics,
@@ -349,4 +375,4 @@ def _check_mase(config: TrainConfig, shape: Architecture, naive: Mapping[str, An
         if config.metric == f"val_{target.name}_mase" and target.name not in naive:
             why = "belongs to the whole sequence" if target.of_sequence else "has no training values that differ"
             what = f"`{target.name}` {why}, so there is no seasonal naive forecast to compare with"
-            raise ConfigError([Problem("metric", what, fix=f"val_{target.name}_mae")])
+            raise ConfigError([Problem("metric", what, fix=f"write metric: val_{target.name}_mae")])

@@ -18,7 +18,7 @@ from sequifier.config.train import TrainConfig
 from sequifier.errors import ModelError
 from sequifier.export.end_to_end import export_end_to_end
 from sequifier.export.onnx import export_onnx
-from sequifier.export.raw_columns import raw_columns
+from sequifier.export.raw_columns import RawColumn, raw_columns
 from sequifier.export.top_labels import Top
 from sequifier.model.transformer import Transformer
 
@@ -102,22 +102,16 @@ def export_models(
     """
     files: dict[str, str] = {}
     written: list[tuple[Version, str, Path]] = []
-    seed, endings = config.seed or 0, (exports or Exports.of(config)).endings()
-    top = Top.of(config, exports.top_k if exports else None)
-    # This reads every vocabulary, so only a graph that needs it pays: a search exports after each run.
-    column_scales = {
-        target.name: metadata.scale(target.name) for target in architecture.targets if target.kind == "real"
-    }
-    columns = {}
-    if (END_TO_END, "onnx") in endings:
-        columns = raw_columns(architecture, metadata)
-        if by_sequence := [name for name in columns if name in metadata.by_sequence]:
-            raise ModelError(
-                f"a model that takes raw values sees a window, not the sequence, by which {', '.join(by_sequence)} are "
-                "standardised",
-                fix="use `sequifier infer`, or preprocess with standardize: global",
-            )
-    with_dropout = config.export_with_dropout and architecture.dropout > 0
+    endings = (exports or Exports.of(config)).endings()
+    writer = _Writer(
+        model,
+        architecture,
+        config,
+        metadata,
+        top=Top.of(config, exports.top_k if exports else None),
+        # This reads every vocabulary, so only a graph that needs it pays: a search exports after each run.
+        columns=_columns(architecture, metadata) if (END_TO_END, "onnx") in endings else {},
+    )
     for version in versions:
         model.load_state_dict(version.weights)
         properties = model_properties(
@@ -137,35 +131,69 @@ def export_models(
             if same is not None:
                 with atomic_path(path) as temporary:
                     temporary.write_bytes(same.read_bytes())
-            elif kind == END_TO_END:
-                export_end_to_end(
-                    path,
-                    architecture,
-                    model,
-                    columns,
-                    properties=properties,
-                    seed=seed,
-                    with_dropout=with_dropout,
-                    top=top,
-                    times=metadata.sequifier,
-                )
-            elif suffix == "onnx":
-                embedding = kind == EMBEDDING
-                export_onnx(
-                    path,
-                    architecture,
-                    model,
-                    properties=properties,
-                    column_scales=column_scales,
-                    seed=seed,
-                    embedding=embedding,
-                    with_dropout=with_dropout,
-                )
             else:
-                write_torch_model(path, version.weights, properties)
+                writer.write(path, kind, version.weights, properties)
             written.append((version, kind + suffix, path))
             files[f"{version.name}{kind}_{suffix}"] = str(path.relative_to(root))
     return files
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes files of a model that has the weights of one version after another; arguments as of `export_models`."""
+
+    model: Transformer
+    architecture: Architecture
+    config: TrainConfig
+    metadata: Metadata
+    top: Top
+    columns: Mapping[str, RawColumn]  # of the graph that takes raw values; empty where it is not written
+
+    def write(self, path: Path, kind: str, weights: Mapping[str, Tensor], properties: Mapping[str, str]) -> None:
+        """Write one file; its ending is its format."""
+        shape, seed = self.architecture, self.config.seed or 0
+        with_dropout = self.config.export_with_dropout and shape.dropout > 0
+        if path.suffix == ".pt":
+            write_torch_model(path, weights, properties)
+        elif kind == END_TO_END:
+            export_end_to_end(
+                path,
+                shape,
+                self.model,
+                self.columns,
+                properties=properties,
+                seed=seed,
+                with_dropout=with_dropout,
+                top=self.top,
+                times=self.metadata.sequifier,
+            )
+        else:
+            export_onnx(
+                path,
+                shape,
+                self.model,
+                properties=properties,
+                column_scales={t.name: self.metadata.scale(t.name) for t in shape.targets if t.kind == "real"},
+                seed=seed,
+                embedding=kind == EMBEDDING,
+                with_dropout=with_dropout,
+            )
+
+
+def _columns(architecture: Architecture, metadata: Metadata) -> dict[str, RawColumn]:
+    """Return the columns of the graph that takes raw values.
+
+    Raises:
+        ModelError: a column is standardised by sequence.
+    """
+    columns = raw_columns(architecture, metadata)
+    if by_sequence := [name for name in columns if name in metadata.by_sequence]:
+        raise ModelError(
+            f"a model that takes raw values sees a window, not the sequence, by which {', '.join(by_sequence)} are "
+            "standardised",
+            fix="use `sequifier infer`, or preprocess with standardize: global",
+        )
+    return columns
 
 
 def _statistics_of_distributions(shape: Architecture, weights: Mapping[str, Tensor]) -> dict[str, list[float]]:

@@ -108,7 +108,8 @@ class Expander:
     def __init__(
         self, config: SearchConfig, space: Space, data: DataSchema, *, seed: int, steps_of: StepsOf | None = None
     ) -> None:
-        self._config, self._space, self._data, self._steps_of = config, space, data, steps_of
+        self._config, self._data, self._steps_of = config, data, steps_of
+        self.space, self.seed = space, seed
         self._problems = CellProblems(config, space)
         shared = set(TrainConfig.model_fields) & set(SearchConfig.model_fields) - {*FROM_METADATA}
         scripted = {} if config.evaluation_script is None else config.evaluation_script.metrics
@@ -181,7 +182,7 @@ class Expander:
         for part, at, plain_part in ((ROOT, (), root), (MODEL, at_model, model), (TRAINING, at_training, training)):
             if (part, at_root, at) not in self._normal:
                 self._normal[part, at_root, at] = normal_part(part, config, plain_part.differing, self._data)
-                values = self._space.values(cell)
+                values = self.space.values(cell)
                 self._settings[part, at_root, at] = part_settings(part, config, plain_part.differing, values)
             normal.append(self._normal[part, at_root, at])
             settings.append(self._settings[part, at_root, at])
@@ -236,7 +237,7 @@ class Expander:
             ConfigError: this is not a valid run; keys are those of `train.yaml`.
         """
         parts = {part: dict(fixed) for part, fixed in self._fixed.items()}
-        values = self._space.around(given)
+        values = self.space.around(given)
         for key, value in values.items():
             section, name = section_and_field(key)
             parts[section][name] = value
@@ -261,7 +262,7 @@ class Expander:
     def _values(self, cell: Cell, part: str) -> dict[str, Any]:
         values = dict(self._fixed[part])
         for index in self._dimensions[part]:
-            found = self._space.dimensions[index].values(cell.digits[index], cell.draws[index])
+            found = self.space.dimensions[index].values(cell.digits[index], cell.draws[index])
             for key, value in found.items():
                 section, name = section_and_field(key)
                 if section == part:

@@ -61,41 +61,15 @@ def make_plan(
         RunError: the ledger is of other data.
     """
     check_comparable(config, records, data)
-    if config.evaluation_script is not None:
-        targets = [target for target in config.target_columns if target in data.columns]
-        searched: Any = config.searched("distribution")
-        distributions = {target: name for each in searched for target, name in each.items()}
-        kinds = metric_kinds(targets, data, distributions)
-        scripted = config.evaluation_script.metrics
-        if problems := list(script_problems(config.metric, config.direction, scripted, kinds, config.ranking)):
-            raise ConfigError(problems)
-    seed = _seed(config, records)
+    _check_script(config, data)
     space = build_space(config)
     _check_number(config, space)
+    expander = Expander(config, space, data, seed=_seed(config, records), steps_of=steps_of)
     known = {record.identity: record for record in latest_by_run(records).values()}
-    expander = Expander(config, space, data, seed=seed, steps_of=steps_of)
     folder = run_folder(config)
     files = RunFiles(records, config.root, folder=folder, searched=searched_keys(space))
-    cells = KnownCells(space, expander)
-    # A repeat has another seed and is not a configuration of its own. A run that left the space before it had a result
-    # is not trained any more.
-    configurations = [record for record in known.values() if record.seed == seed]
-    counted = sum(
-        record.state in DONE | FAILED or cells.find(files.completed(record)) is not None for record in configurations
-    )
-    distinct = DistinctRuns(config, space, expander, known, counted, lambda: _old_keys(known.values(), files, data))
-    distinct.start_with(start_runs(config, expander))
+    distinct, sampled = _find_runs(config, data, expander, known, files)
     kind = STRATEGIES[config.search_strategy]
-    if kind.learns:
-        distinct.check(space.extremes())
-    else:
-        strategy = kind.build(space, sampling_seed(config, seed), config.direction == "maximize")
-        distinct.through(strategy.candidates(0, ()))
-    sampled = frozenset(distinct.found)
-    if not kind.is_exhaustive:
-        others = [record for record in configurations if record.identity not in sampled]
-        distinct.add_known(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
-    distinct.explain()
 
     numbers = {identity: record.run for identity, record in known.items()}
     free = free_numbers(record.run for record in records)
@@ -125,7 +99,7 @@ def make_plan(
         ),
         n_cells=space.size if space.is_finite else None,
         fingerprint=data.fingerprint,
-        seed=seed,
+        seed=expander.seed,
         config=config,
         changed=tuple(_replacements(space, earlier, [run for run in runs if run.record is None])),
         n_to_propose=_to_propose(config, distinct),
@@ -134,6 +108,55 @@ def make_plan(
             numbers[identity] for identity in distinct.found if not kind.learns and identity not in sampled
         ),
     )
+
+
+def _check_script(config: SearchConfig, data: DataSchema) -> None:
+    """Raise ConfigError where the metrics of an evaluation_script do not fit the search."""
+    if config.evaluation_script is None:
+        return
+    targets = [target for target in config.target_columns if target in data.columns]
+    searched: Any = config.searched("distribution")
+    distributions = {target: name for each in searched for target, name in each.items()}
+    kinds = metric_kinds(targets, data, distributions)
+    scripted = config.evaluation_script.metrics
+    if problems := list(script_problems(config.metric, config.direction, scripted, kinds, config.ranking)):
+        raise ConfigError(problems)
+
+
+def _find_runs(
+    config: SearchConfig, data: DataSchema, expander: Expander, known: Mapping[str, Record], files: RunFiles
+) -> tuple[DistinctRuns, frozenset[str]]:
+    """Return the runs of a search, and the identities of those that its strategy or start_with names.
+
+    Args:
+        config: the search.
+        data: metadata of the data set.
+        expander: of its space.
+        known: the ledger by identity.
+        files: the run files of the ledger.
+    """
+    space, seed = expander.space, expander.seed
+    cells = KnownCells(space, expander)
+    # A repeat has another seed and is not a configuration of its own. A run that left the space before it had a result
+    # is not trained any more.
+    configurations = [record for record in known.values() if record.seed == seed]
+    counted = sum(
+        record.state in DONE | FAILED or cells.find(files.completed(record)) is not None for record in configurations
+    )
+    distinct = DistinctRuns(config, space, expander, known, counted, lambda: _old_keys(known.values(), files, data))
+    distinct.start_with(start_runs(config, expander))
+    kind = STRATEGIES[config.search_strategy]
+    if kind.learns:
+        distinct.check(space.extremes())
+    else:
+        strategy = kind.build(space, sampling_seed(config, seed), config.direction == "maximize")
+        distinct.through(strategy.candidates(0, ()))
+    sampled = frozenset(distinct.found)
+    if not kind.is_exhaustive:
+        others = [record for record in configurations if record.identity not in sampled]
+        distinct.add_known(found[1] for record in others if (found := cells.find(files.completed(record))) is not None)
+    distinct.explain()
+    return distinct, sampled
 
 
 def _check_number(config: SearchConfig, space: Space) -> None:

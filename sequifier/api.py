@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.callbacks import Emit, Log
 from sequifier.errors import ModelError
@@ -85,13 +85,14 @@ def train(
 ) -> "RunResult":
     """Train one model; see `run.run`.
 
-    Ctrl-C once finishes the epoch, saves and ends; twice ends at once.
+    Ctrl-C once finishes the epoch, saves and ends. Twice, or SIGTERM, ends after the optimizer step, with a checkpoint
+    too; a third one ends at once.
 
     Args:
         config: a null seed is replaced by a random one, which is recorded.
         config_path: the file it was loaded from. A search's run file gives a warning when the data are not the planned.
         resume: None follows `continue_training`.
-        emit: receives events, see `run.run`.
+        emit: receives events, see `run.run`, and `stopping` from a signal handler.
     """
     from sequifier.execution.interrupt import Interrupt
     from sequifier.execution.threads import share_processors
@@ -114,8 +115,23 @@ def train(
             return []
         return [f"this run was planned on data {planned}, the metadata describe data {metadata.fingerprint}"]
 
-    with Interrupt() as interrupt:
-        return run(config, emit=emit, resume=resume, should_stop=interrupt.is_set, check=check)
+    with Interrupt(on_first=lambda: emit("stopping")) as interrupt:
+
+        def watched(event: str, **fields: Any) -> None:
+            if event == "stage":
+                # Elsewhere nothing is lost, or, in the validation that ends an epoch, the loop saves what there is.
+                is_within_epoch = fields["stage"] == "validation" and not fields["ends_epoch"]
+                interrupt.is_deferred = fields["stage"] in ("training", "checkpoint") or is_within_epoch
+            emit(event, **fields)
+
+        return run(
+            config,
+            emit=watched,
+            resume=resume,
+            should_stop=interrupt.is_set,
+            stops_now=interrupt.is_urgent,
+            check=check,
+        )
 
 
 def verify(config: "TrainConfig", *, emit: Emit) -> "Verified":

@@ -39,6 +39,7 @@ def run(
     emit: Emit,
     shared: Shared | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    stops_now: Callable[[], bool] = lambda: False,
     resume: Resume = "auto",
     limits: Limits = NO_LIMITS,
     data: str | None = None,
@@ -51,6 +52,7 @@ def run(
         emit: receives stages, log lines, steps and epochs as they happen.
         shared: data kept from earlier runs in this process.
         should_stop: called after each epoch; True saves a checkpoint and ends the run.
+        stops_now: the same, called after each optimizer step.
         resume: whether to resume from a checkpoint.
         limits: where to stop early.
         data: fingerprint of the data that the run was planned on; other data are refused. None takes what is there.
@@ -74,7 +76,7 @@ def run(
         record.begin(_n_parameters(ready))
         if not resumes:
             begin_afresh(ready.config, ready.config.root / "checkpoints", record.log)
-        ended, error = _train(ready, record, seconds, limits, should_stop)
+        ended, error = _train(ready, record, seconds, limits, should_stop, stops_now)
         files = record.write_unit_sums()
         if ended not in UNFINISHED:
             if ended != "pruned":
@@ -113,6 +115,7 @@ def _train(
     seconds: dict[str, float],
     limits: Limits,
     should_stop: Callable[[], bool],
+    stops_now: Callable[[], bool],
 ) -> tuple[Ended, str | None]:
     """Train, and save checkpoints on the way; returns why it ended, and the error where it diverged."""
     config, state = ready.config, ready.state
@@ -136,6 +139,7 @@ def _train(
         emit=record.event,
         save=save,
         stop_reason=stop_reason,
+        stops_now=stops_now,
         log=record.log,
         sample=lambda state: record.log(_sample(ready)),
         hooks=record.hooks,

@@ -18,6 +18,7 @@ from sequifier.callbacks import Emit
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import identity
 from sequifier.config.loading.active import active_line, run_line
+from sequifier.config.scoring import unknown_text
 from sequifier.experiment.environment import installed_versions, machine
 from sequifier.experiment.experiment import Experiment
 from sequifier.experiment.hooks import Hook, bind_hooks
@@ -124,13 +125,16 @@ class RunRecord:
         config, progress = ready.config, ready.state.progress
         config_hash = identity(config, ready.metadata.fingerprint)
         write_text(self._experiment.path / CONFIG, _described_config(ready, config_hash))
-        self._emit("started", record=self.path, parameters=n_parameters)
+        self._emit("started", record=self.path, parameters=n_parameters, max_steps=config.training_spec.max_steps)
         n_targets = sum(part.windows.n_targets for part in ready.valid.parts)
         what = "targets" if config.prediction_horizon == 1 else f"origins of {config.prediction_horizon} steps"
         log(
             f"{config.model_name}: {n_parameters:,} weights, {ready.train.n_windows:,} training windows of "
             f"{config.seq_length} events, {n_targets:,} validation {what}, on {_computation(ready)}"
         )
+        for target in config.target_columns:
+            if n_unknown := int(ready.valid.of(target).n_unknown_targets(target).sum()):
+                log(unknown_text(target, n_unknown))
         log(f"config {config_hash[:16]}, data {ready.metadata.fingerprint}, seed {config.seed}")
         log(run_line(config))
         log(active_line(config), echo=False)
@@ -191,7 +195,10 @@ class RunRecord:
 
     def finish(self, result: RunResult) -> None:
         """Store the result, and print it."""
-        self.log(_last_line(result, self._ready.config.metric, self._previous))
+        if result.ended in UNFINISHED:
+            self.log(f"{result.ended} {self._place()}")
+        else:
+            self.log(_last_line(result, self._ready.config.metric, self._previous))
         if result.ended not in UNFINISHED:
             paths = {kind: self._root / path for kind, path in result.files.items()}
             self.call(
@@ -200,6 +207,14 @@ class RunRecord:
         statuses: dict[Ended, Status] = {**dict.fromkeys(UNFINISHED, "interrupted"), "diverged": "failed"}
         status = statuses.get(result.ended, "done")
         self._experiment.finish(status, results=asdict(result), error=result.error)
+
+    def _place(self) -> str:
+        """Where the training is: `after epoch 2`, or `in epoch 3, after step 12 of 40`."""
+        ready, progress = self._ready, self._ready.state.progress
+        if not progress.steps_in_epoch:
+            return f"after epoch {progress.epoch}"
+        n_steps = -(-ready.train.n_windows // ready.config.training_spec.step_size)
+        return f"in epoch {progress.running_epoch}, after step {progress.steps_in_epoch} of {n_steps}"
 
     def _below_root(self, path: Path) -> str:
         return str(path.relative_to(self._root))
@@ -269,8 +284,6 @@ def _described_config(ready: Prepared, config_hash: str) -> str:
 
 
 def _last_line(result: RunResult, metric: str, previous: float | None) -> str:
-    if result.ended in UNFINISHED:
-        return f"{result.ended} after epoch {result.last_epoch}; the same command resumes it"
     loss = result.best_val_loss
     if loss is None:
         return "no model: the validation loss was never finite"

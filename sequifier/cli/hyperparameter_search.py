@@ -8,6 +8,7 @@ import click
 
 from sequifier.cli.options import (
     Command,
+    all_metrics_option,
     config_options,
     given,
     load_with_metadata,
@@ -35,6 +36,7 @@ FAILED_RUNS = 3
 @click.option("--retry-failed", is_flag=True, help="Run failed runs again.")
 @click.option("--json", "as_json", is_flag=True, help="Print events and the result as JSON lines, and nothing else.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
+@all_metrics_option
 @skip_metadata_option
 @with_seed_options
 def command(
@@ -49,6 +51,7 @@ def command(
     retry_failed: bool,
     as_json: bool,
     yes: bool,
+    all_metrics: bool,
     skip_metadata: bool,
     seed: int | None,
     randomize: bool,
@@ -103,7 +106,7 @@ def command(
         if not write_all and len(result.plan.runs) > api.DRY_RUN_FILES:
             echo(f"  {api.DRY_RUN_FILES:,} run files are written; --write-all writes the rest", err=True)
         return 0
-    print_table(result.table, result.rows)
+    print_table(result.table, result.rows, all_metrics=all_metrics)
     print_next(result, config_path)
     if result.ended == "stopped":
         echo("the same command resumes the search", err=True)

@@ -148,6 +148,11 @@ def load_with_metadata(
     return replace(loaded, config=config, notes=tuple(note for note in loaded.notes if note.key))
 
 
+all_metrics_option = click.option(
+    "--all-metrics", is_flag=True, help="Print every metric of the best runs below the ranked table."
+)
+
+
 @contextmanager
 def located(loaded: Any) -> Iterator[None]:
     """The parameter scope of a config.

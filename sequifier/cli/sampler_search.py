@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sequifier.cli.options import Command, ListOption, config_options, given, located, with_seed_options
+from sequifier.cli.options import (
+    Command,
+    ListOption,
+    all_metrics_option,
+    config_options,
+    given,
+    located,
+    with_seed_options,
+)
 from sequifier.cli.output import ask, echo
 from sequifier.percent import counted
 
@@ -34,6 +42,7 @@ FAILED_RUNS = 3
 @click.option("--check", is_flag=True, help="Call model, endpoint and judge once each, then exit.")
 @click.option("--retry-failed", is_flag=True, help="Try configurations without a score again.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
+@all_metrics_option
 @with_seed_options
 def command(
     config_path: Path,
@@ -49,6 +58,7 @@ def command(
     check: bool,
     retry_failed: bool,
     yes: bool,
+    all_metrics: bool,
     seed: int | None,
     randomize: bool,
 ) -> int:
@@ -64,7 +74,7 @@ def command(
     """
     from sequifier import api
     from sequifier.cli.sampler_progress import SamplerProgress
-    from sequifier.cli.tables import print_table
+    from sequifier.cli.tables import print_table, score_lines
     from sequifier.config.loading.load import load
     from sequifier.config.sampler_search import SamplerSearchConfig
 
@@ -92,7 +102,9 @@ def command(
         echo("ready")
         return 0
     if result.table is not None:
-        print_table(result.table, result.rows)
+        print_table(result.table, result.rows, all_metrics=all_metrics)
+        for line in score_lines(result.rows):
+            echo(line)
     for row in result.rows:
         if row.n_failed:
             echo(f"run {row.run} {row.state}: {row.error}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from sequifier.cli.options import Command
+from sequifier.cli.options import Command, all_metrics_option
 from sequifier.cli.output import console, echo
 from sequifier.percent import counted
 
@@ -32,6 +32,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--compare", is_flag=True, help="Analyse several searches together instead of one by one.")
 @click.option("--metric", help="Metric that ranks the runs; default: the metric of the search.")
 @click.option("--direction", type=click.Choice(["minimize", "maximize"]), help="Direction of the metric.")
+@all_metrics_option
 @click.option(
     "--export", "best", metavar="FILE", type=_OUT, help="Write the best run as train.yaml, or the best samplers."
 )
@@ -64,6 +65,7 @@ def command(
     compare: bool,
     metric: str | None,
     direction: Literal["minimize", "maximize"] | None,
+    all_metrics: bool,
     best: Path | None,
     following: Path | None,
     html: Path | None,
@@ -124,13 +126,13 @@ def command(
         for place, name in enumerate([*([""] if latest else []), *searches]):
             if place:
                 out.print()
-            read((name,) if name else (), not name).print_summary(out)
+            read((name,) if name else (), not name).print_summary(out, all_metrics=all_metrics)
         return
     report = _watch(lambda: read(searches, latest), out, html) if watch else read(searches, latest)
     if as_json:
         echo(report.json())
     else:
-        report.print_summary(out)
+        report.print_summary(out, all_metrics=all_metrics)
     says: Callable[[str], None] = lambda text: echo(text, err=as_json)  # noqa: E731
     if html is not None:
         report.write_html(html, command=shlex.join(["sequifier", *sys.argv[1:]]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sequifier.cli.output import duration
+from sequifier.cli.pace import Pace
 from sequifier.percent import counted
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ class RunningRun:
         steps: in an epoch.
         loss: the training loss of that epoch so far.
         value: the metric of the search at its last evaluation.
-        first: time and number of the first step that it reported.
-        last: the same of the last one.
+        pace: of the steps that it reported; None before the first.
     """
 
     number: int
@@ -53,13 +53,12 @@ class RunningRun:
     steps: int = 0
     loss: float | None = None
     value: float | None = None
-    first: tuple[float, int] = (0.0, 0)
-    last: tuple[float, int] = (0.0, 0)
+    pace: Pace | None = None
 
     def after(self, fields: Mapping[str, Any], now: float) -> "RunningRun":
         """The run after a `step` event."""
         epoch, step, steps = fields["epoch"], fields["step"], fields["steps"]
-        last = (now, (epoch - 1) * steps + step)
+        number = (epoch - 1) * steps + step
         return replace(
             self,
             stage="",
@@ -67,8 +66,7 @@ class RunningRun:
             step=step,
             steps=steps,
             loss=fields["train_loss"],
-            first=self.first if self.epoch else last,
-            last=last,
+            pace=Pace.at(now, number) if self.pace is None else self.pace.after(now, number),
         )
 
     @property
@@ -79,15 +77,11 @@ class RunningRun:
     @property
     def completed(self) -> float:
         """The fraction of its steps that are done."""
-        return min(self.last[1] / self.n_steps, 1.0) if self.n_steps else 0.0
+        return 0.0 if self.pace is None else min(self.pace.last / self.n_steps, 1.0)
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until it ends, at its mean speed so far; None before two steps were reported."""
-        (began, first), (measured, last) = self.first, self.last
-        if last == first:
-            return None
-        left = (measured - began) / (last - first) * (self.n_steps - last)
-        return max(left - (now - measured), 0.0)
+        return None if self.pace is None else self.pace.seconds_until(self.n_steps, now)
 
 
 @dataclass(frozen=True)

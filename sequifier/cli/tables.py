@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from sequifier.cli.output import console
+from sequifier.percent import counted
 
 if TYPE_CHECKING:
     from sequifier.results.ranking import Configuration
@@ -15,22 +17,32 @@ if TYPE_CHECKING:
 _REASONS = 3
 
 
-def print_table(table: "Table", rows: "Sequence[Configuration]") -> None:
+def print_table(table: "Table", rows: "Sequence[Configuration]", *, all_metrics: bool = False) -> None:
     """Print the ranked table on stdout, best first, with the baselines in their places, and its verdict.
 
     On a terminal it has what has room there, in a pipe everything.
+
+    Args:
+        table: of the trials.
+        rows: ranked.
+        all_metrics: print every metric of the best configurations too.
     """
+    from sequifier.results.metrics_table import metrics_table
     from sequifier.results.ranking import verdict
     from sequifier.results.terminal_table import WIDTH, ranked_table
 
     out, is_terminal = console(), sys.stdout.isatty()
-    drawn = ranked_table(table, rows, width=out.width, fits=is_terminal)
+    drawn_width = out.width
+    drawn = ranked_table(table, rows, width=drawn_width, fits=is_terminal)
     if not is_terminal:
         out.width = WIDTH
     out.print()
     out.print(drawn)
     for line in verdict(table, rows):
         out.print(line, soft_wrap=not is_terminal, markup=False)
+    if all_metrics and (grid := metrics_table(table, rows, width=drawn_width if is_terminal else None)) is not None:
+        out.print()
+        out.print(grid)
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:
@@ -101,6 +113,20 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"
         out.print(f"{several} not on disk; to train one again: {again[0].model_again}", markup=False)
+
+
+def score_lines(rows: "Sequence[Configuration]") -> list[str]:
+    """The mean, deviation and range of the scores of each sampler, the best sampler first."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        if row.value is not None:
+            scores.setdefault(row.first.group, []).append(row.value)
+    return [
+        f"{sampler}: mean score {fmean(found):.3f}"
+        + (f", deviation {stdev(found):.3f}" if len(found) > 1 else "")
+        + f", range {min(found):.3f} to {max(found):.3f}, of {counted(len(found), 'configuration')}"
+        for sampler, found in scores.items()
+    ]
 
 
 def refused_text(refused: Mapping[str, int]) -> str:

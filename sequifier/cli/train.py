@@ -97,6 +97,8 @@ def command(
             return 0 if verified.is_same else DIFFERS
         result = api.train(loaded.config, config_path=loaded.path, resume=mode, emit=emit)
     if result.ended == "interrupted":
+        starts_afresh = not (loaded.config.training_spec.continue_training if resume is None else resume)
+        echo(f"the same command{' with --resume' if starts_afresh else ''} resumes it", err=True)
         raise KeyboardInterrupt
     root = loaded.config.root
     for path in result.files.values():

@@ -77,3 +77,11 @@ def scoring_input(scoring: Scoring | None) -> dict[str, str]:
     """What comparable runs have in common: which targets count; empty where all do."""
     found = ALL_TARGETS if scoring is None else scoring.definition
     return {} if found == ALL_TARGETS else {"scoring": found}
+
+
+def unknown_text(target: str, n_unknown: float) -> str:
+    """How many targets have an unknown class, and what that means for the metrics."""
+    return (
+        f"{n_unknown:,.0f} validation targets of {target} have an unknown class: wrong for accuracy and ranks, "
+        "left out of losses"
+    )

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one asks for an end after the current epoch, the second one ends at once."""
+"""Ctrl-C: the first one asks for an end after the current epoch, the second one ends the command."""
 
 import signal
 from collections.abc import Callable
@@ -7,25 +7,34 @@ from typing import Any, Self
 
 
 class Interrupt:
-    """While entered, the first SIGINT sets a flag and the second raises KeyboardInterrupt; SIGTERM raises it at once.
+    """While entered, the first SIGINT sets a flag. The second one and SIGTERM raise KeyboardInterrupt.
 
     Args:
         on_first: called by the first SIGINT.
+
+    Attributes:
+        is_deferred: what runs now must not be left in the middle, such as an optimizer step. The second SIGINT or
+            SIGTERM then sets a second flag, and only another one raises KeyboardInterrupt.
     """
 
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self.is_deferred = False
         self._on_first = on_first
-        self._is_set = False
+        self._is_set = self._is_urgent = False
         self._before: dict[int, Any] = {}
 
     def is_set(self) -> bool:
-        """Whether SIGINT was received."""
+        """Whether an end after the current epoch, or an earlier one, was asked for."""
         return self._is_set
+
+    def is_urgent(self) -> bool:
+        """Whether an end as soon as possible was asked for while `is_deferred` was set."""
+        return self._is_urgent
 
     def __enter__(self) -> Self:
         self._before = {
             signal.SIGINT: signal.signal(signal.SIGINT, self._interrupted),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, self._terminated),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._end_now),
         }
         return self
 
@@ -37,9 +46,12 @@ class Interrupt:
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._is_set:
-            raise KeyboardInterrupt
-        self._is_set = True
-        self._on_first()
+            self._end_now(number, frame)
+        else:
+            self._is_set = True
+            self._on_first()
 
-    def _terminated(self, number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def _end_now(self, number: int, frame: FrameType | None) -> None:
+        if self._is_urgent or not self.is_deferred:
+            raise KeyboardInterrupt
+        self._is_set = self._is_urgent = True

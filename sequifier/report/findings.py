@@ -142,7 +142,7 @@ def _cheaper(found: Analysis) -> Iterator[Finding]:
 
 def _groups(found: Analysis) -> Iterator[Finding]:
     groups, table = found.groups, found.table
-    if not groups.groups or groups.groups[0].best is None:
+    if len(groups.groups) < 2 or groups.groups[0].best is None:
         return
     first = groups.groups[0]
     yield Finding(

@@ -97,9 +97,9 @@ class BestRange:
 
 
 def group_performance(table: Table) -> Groups:
-    """The groups of the table; empty where all trials are in one group."""
+    """The groups of the table; empty where all trainings are in one group. A single sampler is a group."""
     groups = by((trial for trial in table.trials if trial.group), lambda trial: trial.group)
-    if len(groups) < 2:
+    if len(groups) < (1 if table.kind == "sampler" else 2):
         return Groups(table.group_name, None, ())
     sizes = {name: trials[0].group_size for name, trials in groups.items()}
     known = {name: size for name, size in sizes.items() if size is not None}

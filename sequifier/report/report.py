@@ -66,11 +66,11 @@ class Report:
         """Whether one of the searches is running."""
         return any(table.is_running for table in self.tables)
 
-    def print_summary(self, console: "Console") -> None:
-        """Print the summary."""
+    def print_summary(self, console: "Console", *, all_metrics: bool = False) -> None:
+        """Print the summary, with `all_metrics` every metric of the best runs too."""
         from sequifier.report.terminal import print_summary
 
-        print_summary(console, self.analysis)
+        print_summary(console, self.analysis, all_metrics=all_metrics)
 
     def watched(self, console: "Console") -> "RenderableType":
         """Return the state of the search and the ranked table, as large as the terminal."""

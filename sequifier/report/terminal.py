@@ -10,6 +10,7 @@ from sequifier.percent import percent
 from sequifier.report.analysis import Analysis
 from sequifier.report.importance import Importances
 from sequifier.report.numbers import number, seconds_text
+from sequifier.results.metrics_table import metrics_table
 from sequifier.results.ranking import Configuration, verdict
 from sequifier.results.settings import text_of
 from sequifier.results.terminal_table import WIDTH, ranked_table
@@ -20,13 +21,23 @@ SHOWN_PARAMETERS = 10
 BAR = 16
 
 
-def print_summary(console: Console, analysis: Analysis) -> None:
-    """Print the summary: counts, the ranked table, importance, ranges, and the findings."""
+def print_summary(console: Console, analysis: Analysis, *, all_metrics: bool = False) -> None:
+    """Print the summary: counts, the ranked table, importance, ranges, and the findings.
+
+    Args:
+        console: prints it.
+        analysis: of the searches.
+        all_metrics: print every metric of the best configurations too.
+    """
     width, console.width = console.width, WIDTH
+    every_metric = None
+    if all_metrics:
+        every_metric = metrics_table(analysis.table, analysis.rows, width=width if console.is_terminal else None)
     console.print(_head(analysis))
     for part in (
         ranked_table(analysis.table, analysis.rows, most=SHOWN_ROWS, width=width, fits=console.is_terminal),
         _verdict(analysis),
+        every_metric,
         _importance(analysis),
         _ranges(analysis),
         _groups(analysis),

@@ -15,7 +15,7 @@ from sequifier.results.certainty import certainty, standard_error, units_of_base
 from sequifier.results.comparison import Comparison, compare, error_over_seeds
 from sequifier.results.settings import Setting, field_of
 from sequifier.results.trials import Batch, Table, Trial, by, mean_of
-from sequifier.results.verdict import Ranked, verdict_lines
+from sequifier.results.verdict import Ranked, unknown_lines, verdict_lines
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,8 @@ def verdict(table: Table, rows: Sequence[Configuration]) -> list[str]:
     found = [row for row in rows if row.rank is not None]
     ranked = [Ranked(row.standard_error_by, row.n_seeds, row.is_indistinguishable) for row in found]
     path = found[0].first.sequence_losses if found and not found[0].standard_error_by else None
-    return verdict_lines(ranked, why_no_error(path, table.metric))
+    lines = verdict_lines(ranked, why_no_error(path, table.metric))
+    return [*lines, *unknown_lines({} if not found else found[0].metrics)]
 
 
 def measured(trials: Sequence[Trial]) -> list[Trial]:

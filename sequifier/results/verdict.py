@@ -1,7 +1,9 @@
 """The verdict on a ranked table in sentences, printed below it: the same in every table, page and report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from sequifier.config.scoring import unknown_text
 
 SAME = "statistically indistinguishable from the best"
 
@@ -45,6 +47,20 @@ def verdict_lines(rows: Sequence[Ranked], why_no_error: str) -> list[str]:
     return lines
 
 
+def unknown_lines(metrics: Mapping[str, float]) -> list[str]:
+    """How many targets have an unknown class, for each target that has some.
+
+    Args:
+        metrics: of any run of the search: all are evaluated on the same targets.
+    """
+    return [
+        f"{unknown_text(name.removeprefix('val_').removesuffix(_N_UNKNOWN), n)}."
+        for name, n in metrics.items()
+        if name.endswith(_N_UNKNOWN) and n
+    ]
+
+
+_N_UNKNOWN = "_n_unknown"
 _UNDECIDED = "This search cannot tell which differences between runs are real: no run is called worse than the best."
 _BLOCKS = (
     "se by blocks: the validation split has fewer than 5 sequences, so standard errors are over 20 contiguous blocks "

@@ -74,7 +74,7 @@ def decide(
 
     Args:
         event: `failed`, `died` or `timeout`, see executor.py.
-        stage: load, baselines, training, validation or export.
+        stage: load, baselines, training, validation, checkpoint or export.
         batch_size: of this attempt.
         halvings: how often the batch was halved before.
         max_retries: how often it may be halved.

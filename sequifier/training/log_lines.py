@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+_SHOWN = ("accuracy", "crps", "mae")
+"""The metric that is shown of a target: the first of these that it has."""
+
 
 def digits(loss: float) -> str:
     """A loss with five significant digits, as log lines show it; files have all of them."""
@@ -27,12 +30,25 @@ def evaluation_line(entry: Mapping[str, Any], metric: str) -> str:
 
 
 def validation_text(metrics: Mapping[str, Any], metric: str) -> str:
-    """The validation loss, with the metric that ranks beside it; where that is the loss, with the accuracies."""
-    beside = f"{metric} {digits(metrics[metric])}"
-    if metric == "val_loss" or metric.endswith("_accuracy"):
-        found = {key: value for key, value in metrics.items() if key.startswith("val_") and key.endswith("_accuracy")}
-        beside = "  ".join(f"accuracy of {key[4:-9]} {100 * value:.1f} %" for key, value in found.items())
-    return "  ".join(filter(None, [f"validation loss {digits(metrics['val_loss'])}", beside]))
+    """The validation loss, the metric that ranks, and one metric of each other target."""
+    parts, shown = [f"validation loss {digits(metrics['val_loss'])}"], _shown_kinds(metrics)
+    if metric != "val_loss" and metric not in {f"val_{target}_{kind}" for target, kind in shown.items()}:
+        parts.append(f"{metric} {digits(metrics[metric])}")
+        shown.pop(max((target for target in shown if metric.startswith(f"val_{target}_")), key=len, default=""), None)
+    for target, kind in shown.items():
+        value = metrics[f"val_{target}_{kind}"]
+        parts.append(f"{kind} of {target} " + (f"{100 * value:.1f} %" if kind == "accuracy" else digits(value)))
+    return "  ".join(parts)
+
+
+def _shown_kinds(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Target -> the kind of its metric that is shown."""
+    found: dict[str, str] = {}
+    for name in metrics:
+        target, _, kind = name.removeprefix("val_").rpartition("_")
+        if kind in _SHOWN and name.startswith("val_"):
+            found[target] = min(found.get(target, kind), kind, key=_SHOWN.index)
+    return found
 
 
 def step_line(fields: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ class Calls:
             ("epoch").
         save: saves checkpoints, after each epoch and every `checkpoint_interval_steps` steps.
         stop_reason: called after each epoch but the last; anything but None ends the training.
+        stops_now: called after each step; True saves a checkpoint and ends the training within the epoch.
         log: receives lines of the log.
         sample: called every `sampling_interval_steps` steps.
         hooks: point -> function, called with `epoch`, `step`, `model`, `optimizer` and what the point adds.
@@ -50,6 +51,7 @@ class Calls:
     emit: Emit
     save: Callable[[TrainState], None] = lambda state: None
     stop_reason: Callable[[Progress], StopReason | None] = lambda progress: None
+    stops_now: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda line: None
     sample: Callable[[TrainState], None] = lambda state: None
     hooks: Mapping[str, Callable[..., None]] = field(default_factory=dict)
@@ -96,7 +98,14 @@ def fit(
                 calls.sample(state)
             if not is_last and _is_due(spec.checkpoint_interval_steps, progress.step):
                 calls.save(state)
-        _validate(state, train, evaluator, config, calls, ends_epoch=True)
+            if calls.stops_now():
+                calls.save(state)
+                return "interrupted"
+        try:
+            _validate(state, train, evaluator, config, calls, ends_epoch=True)
+        except KeyboardInterrupt:  # from the evaluation: nothing has changed since the last step
+            calls.save(state)
+            return "interrupted"
         calls.save(state)
     return "early_stopping" if _has_lost_patience(progress, config) else "finished"
 
@@ -195,9 +204,10 @@ def _validate(
     """Evaluate, keep the weights if they are the best, and report it; at the end of an epoch also begin the next."""
     spec, progress = config.training_spec, state.progress
     began, epoch = time.perf_counter(), progress.epoch + 1
-    calls.emit("stage", stage="validation")
+    calls.emit("stage", stage="validation", ends_epoch=ends_epoch)
     with evaluation_mode(state.optimizer):
         result = evaluator(state.model)
+        calls.emit("stage", stage="checkpoint")
         if not math.isfinite(result.metrics["val_loss"]):
             when = "after" if ends_epoch else f"after step {progress.step}, in"
             raise DivergedError(f"the validation loss is {result.metrics['val_loss']} {when} epoch {epoch}")

@@ -45,7 +45,15 @@ def test_the_metric_that_ranks_is_beside_the_loss() -> None:
     )
 
 
-def test_a_real_target_has_no_accuracy() -> None:
+def test_each_target_has_a_metric_of_its_kind() -> None:
     entry = {"epoch": 0.5, "epochs": 2, "step": 3, "train_loss": 2.0, "val_loss": 1.0, "is_best": False}
-    line = evaluation_line({**entry, "val_price_mae": 3.0, "learning_rate": 0.001}, "val_loss")
-    assert line == "epoch 0.50/2 step 3  train loss 2.0000  validation loss 1.0000  learning rate 0.001"
+    entry |= {"val_price_mae": 3.0, "val_price_mae_step_1": 2.0, "val_item_accuracy": 0.5, "val_item_ndcg_5": 0.25}
+    entry |= {"val_gap_mae": 8.0, "val_gap_rmse": 9.0, "val_gap_crps": 7.0, "learning_rate": 0.001}
+    before, rate = "epoch 0.50/2 step 3  train loss 2.0000  validation loss 1.0000", "learning rate 0.001"
+    price, item, gap = "mae of price 3.0000", "accuracy of item 50.0 %", "crps of gap 7.0000"
+    for metric, shown in (
+        *((metric, [price, item, gap]) for metric in ("val_loss", "val_price_mae", "val_gap_crps")),
+        ("val_item_ndcg_5", ["val_item_ndcg_5 0.25000", price, gap]),
+        ("val_price_mae_step_1", ["val_price_mae_step_1 2.0000", item, gap]),
+    ):
+        assert evaluation_line(entry, metric) == "  ".join([before, *shown, rate])

@@ -1,0 +1,86 @@
+"""`train` stopped within an epoch, also the first: it keeps a checkpoint, says how to go on, and loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sequifier.artifacts.checkpoint import read_checkpoint
+from sequifier.config.loading.load import load
+from sequifier.config.train import TrainConfig
+from sequifier.run import run
+from sequifier.training.evaluation_batch import Evaluator
+from sequifier.training.tally import Evaluation
+from tests.support.command_line import command
+from tests.support.quiet import quiet
+from tests.support.runs import train
+from tests.support.shop import WriteConfig
+
+
+def entries(root: Path, name: str) -> list[dict[str, Any]]:
+    """What metrics.jsonl holds, except for what depends on the machine."""
+    lines = (root / "logs" / name / "latest" / "metrics.jsonl").read_text().splitlines()
+    of_machine = ("seconds", "windows_per_second", "events_per_second", "peak_memory_bytes", "time")
+    return [{key: value for key, value in json.loads(line).items() if key not in of_machine} for line in lines]
+
+
+def test_a_training_stopped_in_a_step_and_in_the_validation_resumes_as_if_nothing_had_happened(
+    shop: Path, train_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "dropout": 0.2, "eval_interval_steps": 2, "batch_size": 4}
+    train(train_config(training_spec=settings, model_name="whole"))
+    config = load(TrainConfig, train_config(training_spec=settings)).config
+    calls = iter([False, False, True])
+    stopped = run(config, emit=quiet, stops_now=lambda: next(calls))
+    assert (stopped.ended, stopped.last_epoch) == ("interrupted", 0)
+    progress = read_checkpoint(shop / "checkpoints" / "tiny-resume.pt")["progress"]
+    assert (progress["epoch"], progress["step"]) == (0, 3)
+    log = (shop / "logs" / "tiny" / "latest" / "experiment_log.txt").read_text()
+    assert "interrupted in epoch 1, after step 3 of " in log
+
+    evaluate = Evaluator.__call__
+
+    def interrupted(evaluator: Evaluator, model: Any) -> Evaluation:
+        if is_last_of_epoch:
+            raise KeyboardInterrupt
+        return evaluate(evaluator, model)
+
+    is_last_of_epoch = False
+
+    def noted(event: str, **fields: Any) -> None:
+        nonlocal is_last_of_epoch
+        is_last_of_epoch = event == "stage" and fields["stage"] == "validation" and fields["ends_epoch"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluator, "__call__", interrupted)
+        again = run(config, emit=noted)
+    assert (again.ended, again.last_epoch) == ("interrupted", 0)
+    progress = read_checkpoint(shop / "checkpoints" / "tiny-resume.pt")["progress"]
+    assert progress["epoch"] == 0 and progress["steps_in_epoch"] == progress["step"] > 3
+    assert run(config, emit=quiet).ended == "finished"
+    assert entries(shop, "tiny") == entries(shop, "whole")
+
+
+def test_sigterm_in_the_first_epoch_keeps_a_checkpoint_and_says_how_to_go_on(
+    shop: Path, train_config: WriteConfig
+) -> None:
+    train_config(training_spec={"epochs": 2, "batch_size": 1, "log_interval": 1}, window_stride=1)
+    with subprocess.Popen(
+        command("train", "--verbose", "--no-resume"), stderr=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 1/2  step 2/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        lines = [*filter(None, process.stderr.read().splitlines())]
+        assert process.wait(timeout=60) == 130
+    assert lines[-2:] == ["the same command with --resume resumes it", "interrupted"]
+    (ended,) = [line for line in lines if line.startswith("interrupted in epoch 1, after step ")]
+    progress = read_checkpoint(shop / "checkpoints" / "tiny-resume.pt")["progress"]
+    assert ended.startswith(f"interrupted in epoch 1, after step {progress['step']} of ")
+    assert not (shop / "models").exists() or not [*(shop / "models").iterdir()]

@@ -1,5 +1,6 @@
 """What `make` proposes where a table is a regular series of numbers: a horizon, and distributions of the targets."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from sequifier.percent import counted
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import Facts
 from sequifier.project.keys import Keys
+from sequifier.project.sizes import FEWEST_EPOCHS, FORECAST_BATCH, STEPS
 from sequifier.project.split_choice import SplitChoice
 from sequifier.project.time_choice import TimeChoice
 
@@ -29,8 +31,9 @@ LOOK_BACK = 4
 
 LONGEST_WINDOW = 336
 
-MOST_WINDOWS = 60_000
-"""Training windows of an epoch; each has one origin, so longer series have a stride."""
+MOST_WINDOWS = STEPS // FEWEST_EPOCHS * FORECAST_BATCH
+"""Training windows of an epoch. Each has one origin, and neighbours read almost the same events: longer series have a
+stride, so that an epoch is a part of the steps of a model."""
 
 _COARSE = ("week", "month", "quarter")
 """Steps without a weekday or an hour of their own."""
@@ -77,8 +80,15 @@ class ForecastChoice:
         return replace(time, features=features)
 
     def stride(self, counts: "pl.Series", split: SplitChoice) -> int:
-        """Return the step between training windows, each of which has one origin."""
-        return max(int(int(counts.sum()) * split.ratios[0]) // MOST_WINDOWS, 1)
+        """Return the step between training windows, each of which has one origin.
+
+        It has no divisor in common with the horizon, which is a season: origins at every third hour would never be at
+        the other hours of the day.
+        """
+        stride = max(int(int(counts.sum()) * split.ratios[0]) // MOST_WINDOWS, 1)
+        while math.gcd(stride, self.horizon) > 1:
+            stride += 1
+        return stride
 
 
 def choose_forecast(

@@ -136,7 +136,9 @@ def _findings(
     forecast = choose_forecast(rows, facts, keys, of_targets, split)
     seq_length = forecast.seq_length or choose_seq_length(counts, split)
     stride = forecast.stride(counts, split) if forecast.is_proposed else choose_stride(counts, seq_length, split)
-    sizes = choose_sizes(counts, seq_length, stride, split, classes_of_loss(of_targets))
+    sizes = choose_sizes(
+        counts, seq_length, stride, split, classes_of_loss(of_targets), is_forecast=forecast.is_proposed
+    )
     return Findings(
         table=table,
         inspected=inspected,

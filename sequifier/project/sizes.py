@@ -23,6 +23,9 @@ FEWEST_STEPS = 1000
 FEWEST_EPOCHS = 5
 MOST_EPOCHS = 100
 
+FORECAST_BATCH = 32
+"""Windows in a batch of forecasts, whose cost is that of all their events, while each has one origin to learn from."""
+
 STEPS_OF_EPOCH = 100
 """Optimizer steps of an epoch that a batch must leave; otherwise batches are smaller."""
 
@@ -37,6 +40,9 @@ STEPS_OF_RUNG = 400
 
 FLOPS = 30e9
 """Operations per second of two CPU cores in training; between 25e9 and 55e9 were measured."""
+
+FORECAST_FLOPS = 80e9
+"""The same for windows of about a hundred events, whose products are larger; 49e9 per core were measured on ETTh1."""
 
 SEARCH_SECONDS = 600
 """Target for the duration of the search."""
@@ -83,7 +89,9 @@ class Sizes:
     minutes: float
 
 
-def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice, n_outputs: int) -> Sizes:
+def choose_sizes(
+    counts: "pl.Series", seq_length: int, stride: int, split: SplitChoice, n_outputs: int, *, is_forecast: bool = False
+) -> Sizes:
     """Choose widths by the number of events, the batch size by the number of windows, and epochs by optimizer steps.
 
     Args:
@@ -92,6 +100,7 @@ def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: Split
         stride: step between windows.
         split: the split, for its fraction of training events.
         n_outputs: number of model outputs: the classes of each categorical target, and one for each real target.
+        is_forecast: whether each window has one origin, its last event; then windows overlap.
     """
     events = int(counts.sum()) * split.ratios[0]
     if events < 5_000:
@@ -101,11 +110,13 @@ def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: Split
     else:
         widths, heads, layers, dropout = (64, 128, 256), (4, 8, 8), (2, 3), (0.0, 0.1)
     windows = n_windows(counts, seq_length, stride, split)
-    batch_size = next((size for size in (128, 64, 32, 16) if windows >= STEPS_OF_EPOCH * size), 8)
+    batch_sizes = (FORECAST_BATCH, 16) if is_forecast else (128, 64, 32, 16)
+    batch_size = next((size for size in batch_sizes if windows >= STEPS_OF_EPOCH * size), 8)
     steps = max(-(-windows // batch_size), 1)
     # 6 operations for each weight and event, and a fifth more for validation; 16 w^2 weights in a block (swiglu).
     weights = sum(depth * 16 * w * w + w * n_outputs for w in widths for depth in layers) / len(widths) / len(layers)
-    seconds = 1.2 * 6 * weights * min(windows * seq_length, events) / FLOPS + 0.006 * steps
+    work = windows * seq_length / FORECAST_FLOPS if is_forecast else min(windows * seq_length, events) / FLOPS
+    seconds = 1.2 * 6 * weights * work + 0.006 * steps
     runs, rung, epochs = _affordable(seconds, steps)
     return Sizes(
         runs=runs,
@@ -120,7 +131,7 @@ def choose_sizes(counts: "pl.Series", seq_length: int, stride: int, split: Split
         batch_size=batch_size,
         epochs_of_all=epochs_of_all(runs, rung, epochs),
         steps_per_epoch=steps,
-        validation_windows=_validation_windows(counts, seq_length, split),
+        validation_windows=_validation_windows(counts, 1 if is_forecast else seq_length, split),
         minutes=epochs_of_all(runs, rung, epochs) * seconds / 60,
     )
 

@@ -110,8 +110,8 @@ def _model_values(found: Findings) -> dict[str, Any]:
     sizes, time = found.sizes, duration(found)
     stride = f"# Training windows overlap; otherwise there would be few.\nwindow_stride: {found.stride}\n"
     if found.forecast.is_proposed:
-        stride = f"# Origins are this many events apart; all of them would take long.\nwindow_stride: {found.stride}\n"
-        stride = "" if found.stride == 1 else stride
+        why = "Origins of training are this many events apart: an epoch of all of them would take long."
+        stride = "" if found.stride == 1 else f"# {why}\nwindow_stride: {found.stride}\n"
     budget = "# No further run starts after two hours; the same command continues later.\nmax_hours: 2"
     return {
         "targets": inline(list(found.targets)),

@@ -11,6 +11,8 @@ _FEW_TARGETS = 200
 """Validation targets below which `make` warns."""
 _SAMPLE_ROWS = 200_000
 """Rows of the part that `make` proposes of a large table."""
+_FEW_MODELS = 3
+"""Models of the part that `make` proposes of a long search."""
 
 
 def summary(found: Findings) -> Iterator[str]:
@@ -38,6 +40,8 @@ def summary(found: Findings) -> Iterator[str]:
     yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
     if found.forecast.is_proposed:
         yield found.forecast.why
+        if found.stride > 1:
+            yield f"training starts a forecast every {found.stride} events (window_stride), validation at each event"
     yield from (f"{line}" for line in (found.metric.why, found.metric.why_seen) if line)
     counts = found.keys.lengths.counts
     n_validation = int((len(counts) if found.labels else sum(counts)) * found.split.ratios[1])
@@ -47,10 +51,10 @@ def summary(found: Findings) -> Iterator[str]:
             f"{'sequences' if found.labels else 'events'}; small differences between them are not reliable"
         )
     if found.minutes > SLOW_MINUTES:
-        yield (
-            "note: the table is large for a CPU; use a GPU, or try a part of it first: "
-            f"sequifier preprocess -D max_rows={min(found.n_rows, _SAMPLE_ROWS)}"
-        )
+        what, command = "the search is long for a CPU", f"hyperparameter-search -D n_samples={_FEW_MODELS}"
+        if found.n_rows > _SAMPLE_ROWS:
+            what, command = "the table is large for a CPU", f"preprocess -D max_rows={_SAMPLE_ROWS}"
+        yield f"note: {what}; use a GPU, or try a part of it first: sequifier {command}"
     yield f"search: {found.sizes.runs} models of {training_length(found)}, {duration(found)}"
 
 

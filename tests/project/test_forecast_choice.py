@@ -18,6 +18,7 @@ from sequifier.project.forecast_choice import LONGEST_WINDOW, ForecastChoice, ch
 from sequifier.project.inspect_columns import Kind
 from sequifier.project.keys import Keys, Lengths
 from sequifier.project.make import OwnTable, make
+from sequifier.project.sizes import FEWEST_STEPS, SEARCH_SECONDS, STEPS, choose_sizes
 from sequifier.project.split_choice import SplitChoice
 from sequifier.search.make_plan import make_plan
 from tests.support.quiet import quiet
@@ -89,7 +90,19 @@ def test_irregular_short_or_undated_tables_and_other_targets_have_no_horizon() -
 def test_long_series_have_a_stride_between_windows() -> None:
     found = chosen(every(1, "h"))
     assert found.stride(pl.Series([3000]), SPLIT) == 1
-    assert found.stride(pl.Series([3000] * 100), SPLIT) == 4
+    assert found.stride(pl.Series([3000] * 16), SPLIT) == 5, "with 3, no origin would be at other hours than 0, 3, ..."
+    assert found.stride(pl.Series([3000] * 100), SPLIT) == 19
+
+
+@pytest.mark.parametrize("n_events", [2_000, 17_420, 100_000, 3_000_000])
+def test_a_search_of_forecasts_takes_minutes_and_has_enough_steps(n_events: int) -> None:
+    counts, found = pl.Series([n_events]), chosen(every(1, "h"))
+    stride = found.stride(counts, SPLIT)
+    sizes = choose_sizes(counts, found.seq_length, stride, SPLIT, 1, is_forecast=True)
+    assert sizes.batch_size * found.seq_length <= 3072
+    assert FEWEST_STEPS <= sizes.epochs * sizes.steps_per_epoch <= 2.2 * STEPS
+    assert sizes.minutes * 60 <= SEARCH_SECONDS
+    assert sizes.validation_windows == pytest.approx(n_events / 10, rel=0.01), "each event is an origin"
 
 
 def test_make_proposes_a_forecast_of_a_regular_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

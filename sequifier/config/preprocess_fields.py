@@ -145,9 +145,10 @@ class PreprocessFields(ProjectConfig):
             synonyms="duplicates dedup deduplicate drop_dups unique distinct",
         ),
     )
-    selected_columns: DistinctColumns | None = Field(
+    selected_columns: DistinctNames | None = Field(
         None,
-        description="Feature columns to store, in this order; null: all but the sequence and position columns.",
+        description="Feature columns to store, in this order; null: all but the sequence and position columns. The "
+        "list may be empty where columns are computed from dates or times (time_features).",
         json_schema_extra=about(
             interacts="input_columns and target_columns of train, which choose among them",
             change="when a column has no information about the target, or reveals it",

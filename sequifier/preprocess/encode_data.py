@@ -162,7 +162,9 @@ def _read(
 
     CSV types come from the first rows if possible, otherwise from all rows.
     """
-    selected = config.selected_columns or (stored.columns if stored else None)
+    selected = config.selected_columns
+    if selected is None and stored:
+        selected = stored.columns
     if stored and selected:
         selected = [column for column in selected if column not in stored.sequifier.derived]
     declared: dict[str, TypeName] = dict(stored.column_types if stored else config.column_types)

@@ -109,7 +109,8 @@ def _as_stored(config: PreprocessConfig, stored: Metadata) -> PreprocessConfig:
         DataError: the config has another transform, another end_event, or other time features.
     """
     of_time = stored.sequifier
-    columns = [*(config.selected_columns or stored.columns), *(config.sequence_columns or ()), *of_time.derived]
+    selected = stored.columns if config.selected_columns is None else config.selected_columns
+    columns = [*selected, *(config.sequence_columns or ()), *of_time.derived]
     rules = stored.sequifier.reading
     fills = {column: fill for column, fill in rules.fill_null.items() if column in columns}
     transforms = {column: rules.transforms.get(column, "none") for column in stored.real_columns if column in columns}

@@ -8,6 +8,7 @@ from sequifier.config.time_features import CALENDAR
 from sequifier.percent import counted
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import Facts
+from sequifier.project.event_times import EventTimes
 from sequifier.project.forecast_choice import ForecastChoice
 from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
@@ -48,6 +49,7 @@ class Findings:
         sizes: the sizes that the proposed search tries.
         time: the proposed time features.
         forecast: the proposed horizon of a regular series.
+        event_times: how sequences are observed, where the time to the next event is a target; None: it is not.
         pilot: the measured step of the proposed model; None: not measured.
     """
 
@@ -71,6 +73,7 @@ class Findings:
     sizes: Sizes
     time: TimeChoice
     forecast: ForecastChoice
+    event_times: EventTimes | None = None
     pilot: Pilot | None = None
 
     @property

@@ -3,7 +3,7 @@
 The table stays where it is: `preprocess` reads it as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from sequifier.errors import DataError
 from sequifier.project.catalogue_choice import classes_of_loss
 from sequifier.project.column_choice import Choice, choose, without_rare
-from sequifier.project.column_facts import column_facts, typed
+from sequifier.project.column_facts import Facts, column_facts, typed
 from sequifier.project.data_warnings import data_warnings
+from sequifier.project.event_times import GAP, N_OUTPUTS, EventTimes, find_event_times, has_times
 from sequifier.project.findings import Findings
-from sequifier.project.forecast_choice import choose_forecast
-from sequifier.project.inspect_columns import inspect_columns
-from sequifier.project.keys import find_keys, find_targets, with_known
-from sequifier.project.metric_choice import choose_metric
+from sequifier.project.forecast_choice import ForecastChoice, choose_forecast
+from sequifier.project.inspect_columns import InspectedColumn, inspect_columns
+from sequifier.project.keys import Keys, find_keys, find_targets, with_known
+from sequifier.project.metric_choice import choose_metric, of_times
 from sequifier.project.pilot import measure
 from sequifier.project.raw_table import RawTable, open_raw, unreadable
 from sequifier.project.sizes import choose_sizes
@@ -107,38 +108,31 @@ def _findings(
             fix="leave --drop-duplicates out, or name the column that orders the events: --order COLUMN",
         )
     n_rows = next(iter(facts.values())).n_rows
-    features = [column for column in facts if column not in (keys.sequence, keys.order)]
-    as_inputs = {column: choose(column, facts[column], inspected[column], is_target=False) for column in features}
-    usable = [column for column, choice in as_inputs.items() if choice.use != "left out"]
-    targets, notes = find_targets(table, facts, keys, given_targets, usable)
-    choices: list[Choice] = []
-    for column in features:
-        is_target = column in targets
-        choice = choose(column, facts[column], inspected[column], is_target=is_target)
-        choice = without_rare(choice, rows, is_target=is_target)
-        if is_target and choice.use == "left out":
-            raise DataError(f"`{column}` cannot be predicted: {choice.why}", where=f"{table.path}, --target")
-        choices.append(choice)
-    choices = with_transforms(choices, rows)
+    targets, notes, times = _targets(table, rows, facts, inspected, keys, given_targets)
+    not_features = (keys.sequence, keys.order, *(times.columns if times else ()))
+    features = [column for column in facts if column not in not_features]
+    choices = _choices(table, rows, facts, inspected, features, targets)
     counts = keys.lengths.counts
     of_targets = [choice for choice in choices if choice.column in targets]
-    is_only_category = len(of_targets) == 1 and of_targets[0].use == "categorical"
+    is_only_category = len(targets) == len(of_targets) == 1 and of_targets[0].use == "categorical"
     used = [choice.column for choice in choices if choice.use != "left out"]
     certain = [*targets, *table.attributes]
     whole = find_whole_sequences(rows, keys.sequence, used, certain, n_rows)
+    is_observed = times is not None and times.is_observed
     split = choose_split(
         counts,
         n_items=of_targets[0].n_categories if is_only_category else 0,
         has_labels=any(target in whole.columns for target in targets),
+        is_observed=is_observed,
     )
-    if split.method == "between_sequence" and keys.order and inspected[keys.order].kind in ("date", "datetime"):
-        split = _in_time(split, rows, keys.sequence, keys.order)
-    forecast = choose_forecast(rows, facts, keys, of_targets, split)
+    has_dates = keys.order is not None and inspected[keys.order].kind in ("date", "datetime")
+    if split.method == "between_sequence" and has_dates and not is_observed:
+        split = _in_time(split, rows, keys)
+    forecast = choose_forecast(rows, facts, keys, of_targets, split) if times is None else ForecastChoice()
     seq_length = forecast.seq_length or choose_seq_length(counts, split)
     stride = forecast.stride(counts, split) if forecast.is_proposed else choose_stride(counts, seq_length, split)
-    sizes = choose_sizes(
-        counts, seq_length, stride, split, classes_of_loss(of_targets), is_forecast=forecast.is_proposed
-    )
+    n_outputs = classes_of_loss(of_targets) + (N_OUTPUTS if times else 0)
+    time = forecast.with_calendar(choose_time_features(rows, facts, keys))
     return Findings(
         table=table,
         inspected=inspected,
@@ -151,26 +145,71 @@ def _findings(
         choices=choices,
         targets=targets,
         whole=whole,
-        metric=choose_metric(of_targets, whole, split, rows, keys),
+        metric=of_times(times) if times and not of_targets else choose_metric(of_targets, whole, split, rows, keys),
         warnings=tuple(data_warnings(rows, facts, keys, choices)),
         notes=(*table.notes, *known_notes, *keys.notes, *notes),
         split=split,
         seq_length=seq_length,
         stride=stride,
-        sizes=sizes,
-        time=forecast.with_calendar(choose_time_features(rows, facts, keys)),
+        sizes=choose_sizes(counts, seq_length, stride, split, n_outputs, is_forecast=forecast.is_proposed),
+        time=times.with_features(time, keys) if times else time,
         forecast=forecast,
+        event_times=times,
     )
 
 
-def _in_time(split: SplitChoice, rows: "pl.LazyFrame", sequence: str | None, order: str) -> SplitChoice:
+def _targets(
+    table: RawTable,
+    rows: "pl.LazyFrame",
+    facts: Mapping[str, Facts],
+    inspected: Mapping[str, InspectedColumn],
+    keys: Keys,
+    given: Sequence[str],
+) -> tuple[tuple[str, ...], tuple[str, ...], EventTimes | None]:
+    """Return the targets, notes on them, and what follows where the time to the next event is one of them."""
+    times = find_event_times(rows, facts, keys) if has_times(facts, keys) and GAP not in facts else None
+    not_features = (keys.sequence, keys.order, *(times.columns if times else ()))
+    usable = [
+        column
+        for column, found in facts.items()
+        if column not in not_features and choose(column, found, inspected[column], is_target=False).use != "left out"
+    ]
+    targets, notes = find_targets(table, facts, keys, given, usable, [GAP] if times else [])
+    return targets, notes, times if GAP in targets else None
+
+
+def _choices(
+    table: RawTable,
+    rows: "pl.LazyFrame",
+    facts: Mapping[str, Facts],
+    inspected: Mapping[str, InspectedColumn],
+    features: Sequence[str],
+    targets: Sequence[str],
+) -> list[Choice]:
+    """Return the use of each feature column.
+
+    Raises:
+        DataError: a target cannot be predicted.
+    """
+    choices: list[Choice] = []
+    for column in features:
+        is_target = column in targets
+        choice = choose(column, facts[column], inspected[column], is_target=is_target)
+        choice = without_rare(choice, rows, is_target=is_target)
+        if is_target and choice.use == "left out":
+            raise DataError(f"`{column}` cannot be predicted: {choice.why}", where=f"{table.path}, --target")
+        choices.append(choice)
+    return with_transforms(choices, rows)
+
+
+def _in_time(split: SplitChoice, rows: "pl.LazyFrame", keys: Keys) -> SplitChoice:
     import polars as pl
 
-    if sequence is None:
+    if keys.sequence is None or keys.order is None:
         return split
     position = pl.col("position").to_physical().cast(pl.Int64)
     spans = (
-        rows.select(sequence=pl.col(sequence), position=pl.col(order))
+        rows.select(sequence=pl.col(keys.sequence), position=pl.col(keys.order))
         .group_by("sequence")
         .agg(start=position.min(), end=position.max(), n=pl.len().cast(pl.Int64))
     )

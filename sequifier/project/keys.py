@@ -181,15 +181,25 @@ def measure(rows: "pl.LazyFrame", sequence: str | None, order: str | None, n_row
 
 
 def find_targets(
-    table: RawTable, facts: Sources, keys: Keys, given: Sequence[str], usable: Sequence[str]
+    table: RawTable, facts: Sources, keys: Keys, given: Sequence[str], usable: Sequence[str], computed: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the targets, as given or guessed, and the guesses in words.
+
+    Args:
+        table: the table, for errors.
+        facts: statistics of each column.
+        keys: the sequence and the order column.
+        given: the targets; empty: guess.
+        usable: the columns that models can read.
+        computed: columns that are computed from the times of the events.
 
     Raises:
         DataError: a target does not exist or is a key column, or no target can be guessed.
     """
     if given:
         for column in given:
+            if column in computed:
+                continue
             require(table, facts, column, "--target")
             if column in (keys.sequence, keys.order):
                 raise DataError(
@@ -203,6 +213,15 @@ def find_targets(
     named = [column for column in usable if _plain(column) in TARGET_NAMES]
     if len(named) == 1:
         return (named[0],), (f"--target was not given: `{named[0]}` is used, because of its name",)
+    if not usable and computed:
+        only = f"the table has no other column, so the time to the next event is predicted (`{computed[0]}`)"
+        return (computed[0],), (f"--target was not given: {only}",)
+    if not usable:
+        raise DataError(
+            "the table has no column that can be predicted",
+            where=str(table.path),
+            fix="add a column that varies from event to event, or times of the events; " + listed(facts),
+        )
     raise DataError(
         "which column should be predicted?",
         where=str(table.path),

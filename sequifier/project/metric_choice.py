@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sequifier.config.catalogue.metric_names import MOST_ORDERED
 from sequifier.project.column_choice import Choice, percent
+from sequifier.project.event_times import GAP, EventTimes
 from sequifier.project.keys import Keys
 from sequifier.project.split_choice import SplitChoice
 from sequifier.project.whole_sequences import WholeSequences
@@ -29,12 +30,14 @@ class MetricChoice:
         why: the reason, for the config and the user.
         excludes_seen: for items, whether those of earlier events are no candidates; None where nothing is ranked.
         why_seen: the reason for it.
+        is_larger_better: whether the largest value is best.
     """
 
     metric: str = ""
     why: str = ""
     excludes_seen: bool | None = None
     why_seen: str = ""
+    is_larger_better: bool = True
 
     @property
     def ranks(self) -> bool:
@@ -76,6 +79,14 @@ def choose_metric(
         excludes,
         f"{percent(fraction)} of the events repeat an item of their sequence, so items that it has had {are}",
     )
+
+
+def of_times(times: EventTimes) -> MetricChoice:
+    """Choose the metric of the time to the next event; the loss is the likelihood of the gaps without the ends."""
+    if times.end is None:
+        return MetricChoice()
+    why = "models are compared by the likelihood of whole sequences, the time after their last event included"
+    return MetricChoice(f"val_{GAP}_nll_per_event", why, is_larger_better=False)
 
 
 def _length(rows: "pl.LazyFrame") -> int:

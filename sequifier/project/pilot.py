@@ -74,7 +74,7 @@ def measure(
     columns = {
         name: draw.integers(1, n + 1, offsets[-1]).astype(np.int32)
         if n
-        else draw.standard_normal(offsets[-1], np.float32)
+        else draw.standard_exponential(offsets[-1], np.float32)  # distributions of times need values above 0
         for name, n in classes.items()
     }
     ids, no_context = np.arange(len(n_rows)), np.zeros(len(n_rows), np.int64)

@@ -55,7 +55,9 @@ class SplitChoice:
     by_start: bool = False
 
 
-def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = False) -> SplitChoice:
+def choose_split(
+    counts: "pl.Series", *, n_items: int = 0, has_labels: bool = False, is_observed: bool = False
+) -> SplitChoice:
     """Split each sequence by position where sequences are long, and whole sequences where there are many short ones.
 
     Items of a catalogue are split as recommenders are compared: the last two events of each sequence are held out.
@@ -64,6 +66,7 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = Fa
         counts: number of events of each sequence.
         n_items: number of categories of the only target; 0 where there are several targets, or a real one.
         has_labels: whether a target belongs to whole sequences, which must then not be cut.
+        is_observed: whether sequences have a start or an end of observation, between which they are whole.
 
     Raises:
         DataError: there are too few events for training and validation.
@@ -74,7 +77,8 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = Fa
 
     n_rows = counts.to_numpy().astype(np.int64)
     median = float(np.median(n_rows))
-    if not has_labels and n_items >= CATALOGUE and len(counts) >= MANY_SEQUENCES and median >= FEWEST_EVENTS:
+    stays_whole = has_labels or is_observed
+    if not stays_whole and n_items >= CATALOGUE and len(counts) >= MANY_SEQUENCES and median >= FEWEST_EVENTS:
         held_out = len(counts) / int(n_rows.sum())
         why = (
             f"the target has {n_items:,} categories, as items of a catalogue: the last event of each sequence is for "
@@ -83,7 +87,7 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = Fa
         return SplitChoice("last_events", (1 - 2 * held_out, held_out, held_out), why)
     is_long = median >= WITHIN
     methods: list[SplitMethod] = ["within_sequence", "between_sequence"]
-    if has_labels:
+    if stays_whole:
         methods = ["between_sequence"]
     elif not is_long and len(counts) >= WITHIN:
         methods.reverse()
@@ -96,6 +100,8 @@ def choose_split(counts: "pl.Series", *, n_items: int = 0, has_labels: bool = Fa
                 few = n_rows[:10_000]
                 bounds = between_sequences(range(len(few)), few, ratios, 1010)
                 context, why = 0, f"most sequences are shorter than {WITHIN} events, so each split has whole sequences"
+                if is_observed:
+                    why = "sequences are observed from their start to their end, so each split has whole sequences"
                 if has_labels:
                     why = "a target has one value for each sequence, so each split has whole sequences"
             else:

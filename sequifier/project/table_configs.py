@@ -15,6 +15,7 @@ from sequifier.config.loading.yaml12 import parse
 from sequifier.percent import counted
 from sequifier.project.catalogue_choice import softmax_text, tied, tied_text
 from sequifier.project.column_choice import Choice
+from sequifier.project.event_times import GAP
 from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import REDUCTION, SLOW_MINUTES, middle
 from sequifier.project.split_choice import SplitChoice
@@ -87,7 +88,7 @@ def _preprocess_values(found: Findings, project: Path) -> dict[str, Any]:
         "order": inline(found.keys.order),
         "repeated": "repeated_positions: keep\n" if found.keys.lengths.n_repeated else "",
         "distinct": "" if found.n_dropped is None else "drop_duplicates: true\n",
-        "columns": "\n".join((*_columns(found), *_time(found.time))),
+        "columns": "\n".join((*_columns(found), *_time(found.time), *_observation(found))),
         "lengths": f"A sequence has {found.lengths}",
         "seq_length": found.seq_length,
         "split_why": "\n".join(_comment_lines(f"{found.split.why[0].upper()}{found.split.why[1:]}.", indent="# ")),
@@ -141,6 +142,9 @@ def _model_values(found: Findings) -> dict[str, Any]:
 
 def _distribution(found: Findings) -> str:
     """The part of model_spec about the distributions of the targets."""
+    if found.event_times is not None:
+        learned = "  # Learned positions would show how many events follow.\n  positional_encoding: rope\n"
+        return f"{learned if found.event_times.end else ''}  distribution: {inline({GAP: 'lognormal_mixture'})}\n"
     if not found.forecast.is_proposed:
         return ""
     return f"  distribution: {inline(dict.fromkeys(found.targets, 'quantiles'))}\n"
@@ -176,7 +180,7 @@ def _question(found: Findings) -> Iterator[str]:
     if chosen.metric:
         yield from _comment_lines(f"{chosen.why[0].upper()}{chosen.why[1:]}.", indent="# ")
         yield f"metric: {inline(chosen.metric)}"
-        yield "direction: maximize"
+        yield f"direction: {'maximize' if chosen.is_larger_better else 'minimize'}"
     if chosen.ranks:
         yield from _comment_lines(f"{chosen.why_seen}.", indent="# ")
         ranked = {"k": [5, 10, 20], "exclude_seen": chosen.excludes_seen}
@@ -222,6 +226,14 @@ def _time(time: TimeChoice) -> Iterator[str]:
     features = {column: list(features) for column, features in time.features.items()}
     yield f"time_features: {inline(next(iter(features.values())) if time.is_position else features)}"
     yield f"time_unit: {time.unit}"
+
+
+def _observation(found: Findings) -> Iterator[str]:
+    """The part of preprocess.yaml about the observation of sequences."""
+    if found.event_times is not None and found.event_times.is_observed:
+        why = found.event_times.why
+        yield from _comment_lines(f"{why[0].upper()}{why[1:]}.", indent="# ")
+        yield found.event_times.observation
 
 
 def _map(key: str, entries: Sequence[tuple[Choice, Any, str]]) -> Iterator[str]:

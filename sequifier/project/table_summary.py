@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from sequifier.percent import counted
+from sequifier.project.event_times import GAP
 from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import SLOW_MINUTES
 from sequifier.project.table_configs import attributes_note, duration, training_length
@@ -38,6 +39,8 @@ def summary(found: Findings) -> Iterator[str]:
         yield "how the table is read, also by `infer` (read_format: raw):"
         yield from (f"  {line}" for line in form)
     yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
+    if found.event_times is not None and found.event_times.is_observed:
+        yield found.event_times.why
     if found.forecast.is_proposed:
         yield found.forecast.why
         if found.stride > 1:
@@ -60,7 +63,7 @@ def summary(found: Findings) -> Iterator[str]:
 
 def _columns(found: Findings) -> Iterator[str]:
     yield "columns:"
-    width = min(max(len(shown_name(choice.column)) for choice in found.choices), 30)
+    width = min(max((len(shown_name(choice.column)) for choice in found.choices), default=0), 30)
     for choice in sorted(found.used, key=lambda choice: choice.column not in found.targets):
         role = "target" if choice.column in found.targets else "input"
         if choice.column in found.whole.columns:
@@ -69,6 +72,8 @@ def _columns(found: Findings) -> Iterator[str]:
         skewed = f"{choice.transform}, because {choice.skewed}" if choice.transform else ""
         filled = f"{found.missing(choice)}; filled with: {choice.fill}" if choice.fill else ""
         yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled, skewed) if remark)
+    if found.event_times is not None:
+        yield f"  {GAP:<{width}}  target     real         the time since the event before; a model predicts its density"
     for column, features in found.time.features.items():
         of = "time" if found.time.is_position else shown_name(column)
         yield f"  {', '.join(f'{of}_{feature}' for feature in features)}  input"

@@ -7,9 +7,10 @@ several times) over all starts, and over the first and the last tenth, which are
 of processor time per start; seconds of the ranked table in the end.
 
     python benchmarks/search_driver.py [--runs 200 2000 10000] [--kinds grid ...] [--slots 2] [--profile FILE]
-    python benchmarks/search_driver.py --runs 200 --kinds grid --run-seconds 0.1
+    python benchmarks/search_driver.py --runs 200 --kinds grid --run-seconds 0.1 [--ray]
 
 With --run-seconds a run sleeps so long, and with --profile, the statistics of cProfile are written for the last search.
+With --ray each slot is an actor on a Ray cluster that is started here, so that the cost of Ray is in the numbers.
 Ten thousand runs take about 1 GB of disk in a temporary folder, and all of it about ten minutes.
 """
 
@@ -21,14 +22,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sequifier import api
 from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.metadata import Metadata, SequifierMetadata, data_fingerprint, write_metadata
 from sequifier.config.search import SearchConfig
+from sequifier.search.executor import Executor
 from sequifier.search.placement import Placement, Slot
 from sequifier.search.plan import Plan
+
+if TYPE_CHECKING:
+    from sequifier.execution.cluster.executor import ClusterExecutor
 
 EPOCHS = 9
 METADATA = "configs/metadata_configs/x.json"
@@ -68,6 +73,7 @@ class TrainsNothing:
         until_epoch: int | None = None,
         thresholds: Mapping[int, float] | None = None,
         timeout_seconds: float | None = None,
+        fence: object = None,
     ) -> Iterator[dict[str, Any]]:
         """End at once, with a curve that falls to a value which follows from the name of the run."""
         name, last = config_path.stem, until_epoch or EPOCHS
@@ -115,19 +121,42 @@ class TrainsNothing:
 
 
 class Engine:
-    """As many slots as were asked for."""
+    """As many slots as were asked for, in this process or in actors of a Ray cluster."""
 
-    def __init__(self, root: Path, n_slots: int, run_seconds: float) -> None:
+    patience_seconds = 0.0
+
+    def __init__(self, root: Path, n_slots: int, run_seconds: float, *, on_ray: bool) -> None:
         self._n_slots, self._executor = n_slots, TrainsNothing(root, run_seconds)
+        self._actors = actors(root, self._executor, n_slots) if on_ray else []
         (root / "models").mkdir()
 
-    def place(self, plan: Plan, memory: int, records: Sequence[Record]) -> Placement:
-        """Slots without a device of their own."""
-        return Placement(tuple(Slot(f"worker {number}") for number in range(self._n_slots)))
+    def place(self, plan: Plan, memory: object, records: Sequence[Record]) -> Placement:
+        """Slots with a device of their own each."""
+        return Placement(tuple(map(Slot, range(self._n_slots))))
 
-    def executors(self, placement: Placement) -> list[TrainsNothing]:
-        """The same one for each slot: it has no state."""
-        return [self._executor for _ in placement.slots]
+    def executors(self, placement: Placement) -> Sequence[Executor]:
+        """The same one for each slot, as it has no state; or an actor for each."""
+        return self._actors or [self._executor for _ in placement.slots]
+
+    def watch(self, join: object, log: object) -> None:
+        """No slot joins."""
+
+
+def actors(root: Path, executor: TrainsNothing, n_slots: int) -> "list[ClusterExecutor]":
+    """Executors on the nodes of the cluster to which this process is connected, with `executor` in their actors."""
+    from sequifier.execution.cluster.actor import Host
+    from sequifier.execution.cluster.executor import ClusterExecutor, Deployment
+    from sequifier.execution.cluster.nodes import alive
+    from sequifier.execution.cluster.places import Needs, free_places
+
+    class Hollow(Host):
+        def __init__(self, folder: str, log_path: str, options: Mapping[str, Any]) -> None:
+            self._executor = executor  # type: ignore[assignment]
+
+    needs = Needs(1)
+    deployment = Deployment(root, root / "logs/driver/attempts", needs, host=Hollow)
+    places = free_places(alive(), needs, (), n_slots)
+    return [ClusterExecutor(place, root / "worker.log", deployment) for place in places]
 
 
 class Moments:
@@ -211,13 +240,14 @@ def config_of(root: Path, kind: str, n_runs: int) -> SearchConfig:
 
 
 def measure(
-    kind: str, n_runs: int, *, n_slots: int, run_seconds: float, profile: cProfile.Profile | None
+    kind: str, n_runs: int, *, n_slots: int, run_seconds: float, on_ray: bool, profile: cProfile.Profile | None
 ) -> dict[str, float]:
     """Search once; the numbers of a row."""
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         write_project(root)
-        config, engine, moments = config_of(root, kind, n_runs), Engine(root, n_slots, run_seconds), Moments()
+        config, moments = config_of(root, kind, n_runs), Moments()
+        engine = Engine(root, n_slots, run_seconds, on_ray=on_ray)
         with profile or nullcontext():
             result = api.search(config, engine=engine, emit=moments)
         ended = time.perf_counter()
@@ -246,15 +276,27 @@ def main() -> None:
     options.add_argument("--kinds", nargs="+", choices=[*KINDS], default=MEASURED)
     options.add_argument("--slots", type=int, default=2)
     options.add_argument("--run-seconds", type=float, default=0.0)
+    options.add_argument("--ray", action="store_true")
     options.add_argument("--profile", type=Path)
     given = options.parse_args()
-    print(f"{given.slots} slots, runs of {given.run_seconds:g} s\n")
+    if given.ray:
+        import ray
+
+        ray.init(num_cpus=given.slots, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    print(f"{given.slots} slots{' on Ray' if given.ray else ''}, runs of {given.run_seconds:g} s\n")
     print("| search | runs | starts | plan, s | per start, ms | first tenth | last tenth | processor | end, s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for kind in given.kinds:
         for n_runs in given.runs:
             profile = cProfile.Profile() if given.profile else None
-            row = measure(kind, n_runs, n_slots=given.slots, run_seconds=given.run_seconds, profile=profile)
+            row = measure(
+                kind,
+                n_runs,
+                n_slots=given.slots,
+                run_seconds=given.run_seconds,
+                on_ray=given.ray,
+                profile=profile,
+            )
             if profile is not None:
                 profile.dump_stats(given.profile)
             print(

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -290,14 +291,14 @@ def search(
         write_all: in a dry run, write all run files instead of the first 1,000.
         retry_failed: run failed runs again.
         confirm: gets the plan and the number of runs that would train; False ends it there.
-        engine: trains the runs; None for worker processes on this machine.
+        engine: trains the runs; None for the one that `execution.engine` names.
         emit: receives events, see `search.attempts.Search`.
 
     Raises:
         ConfigError, DataError, RunError: before anything trains.
     """
     from sequifier.config.loading.active import log_line
-    from sequifier.execution.engine import LocalEngine
+    from sequifier.execution.engines import engine_of
     from sequifier.execution.interrupt import Interrupt
     from sequifier.experiment.hooks import check_hooks
     from sequifier.search import session
@@ -306,11 +307,21 @@ def search(
     check_hooks(config.hooks, config.root)
     check_programs(config)
     emit("config", line=log_line(config))
-    if engine is None:
-        engine = LocalEngine(config.root / "logs" / config.hp_search_name, stall_seconds=60 * config.stall_minutes)
-    if dry_run:
-        return session.dry_run(config, engine, limit=None if write_all else DRY_RUN_FILES, emit=emit)
-    return session.search(config, engine, Interrupt, retry_failed=retry_failed, confirm=confirm, emit=emit)
+
+    def log(line: str) -> None:
+        emit("log", line=line)
+
+    with engine_of(config, connects=not dry_run, log=log) if engine is None else nullcontext(engine) as used:
+        if dry_run:
+            return session.dry_run(config, used, limit=None if write_all else DRY_RUN_FILES, emit=emit)
+        return session.search(config, used, Interrupt, retry_failed=retry_failed, confirm=confirm, emit=emit)
+
+
+def slurm_script(config: "SearchConfig", words: Sequence[str]) -> Path:
+    """Write the batch script that starts a search on Slurm; see `execution.cluster.slurm.write_script`."""
+    from sequifier.execution.cluster.slurm import write_script
+
+    return write_script(config, words)
 
 
 def sampler_search(

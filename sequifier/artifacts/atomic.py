@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sequifier.artifacts.fence import check_fence
 from sequifier.errors import RunError
 
 
@@ -20,7 +21,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary file is removed when the block raises, so a full disk or a crash leaves the old file unchanged.
 
     Raises:
-        RunError: the folder cannot be made or written to, or the disk is full.
+        RunError: the folder cannot be made or written to, the disk is full, or this process may not write any more
+            (artifacts/fence.py).
     """
     # The token differs between threads; the suffix remains because some writers use it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.{_token()}.tmp{path.suffix}")
@@ -29,6 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        check_fence()
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:

@@ -11,6 +11,7 @@ releases the lock when the process dies. The descriptor closes on exec, so spawn
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -319,14 +320,20 @@ def _take(lock: int, folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(lock, 32).decode(errors="replace").strip()
+        holder = os.read(lock, 300).decode(errors="replace").strip()
         raise RunError(
             f"another process{f' ({holder})' if holder else ''} is running this search",
             where=str(folder / LEDGER_FILE),
             fix="wait for it, or stop it; to run a second search at the same time, choose another hp_search_name",
         ) from None
+    except OSError as error:  # Lustre without the option `flock`, a network disk whose lock service is off
+        raise RunError(
+            f"the ledger cannot be locked, as this file system has no locks: {error.strerror}",
+            where=str(folder / LOCK_FILE),
+            fix="move the project to another disk, or let its administrator turn locks on (Lustre: mount with `flock`)",
+        ) from error
     os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()}\n".encode(), 0)
+    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

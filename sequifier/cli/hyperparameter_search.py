@@ -35,6 +35,7 @@ FAILED_RUNS = 3
 @click.option("--n-samples", type=click.IntRange(min=1), help="How many distinct configurations to run.")
 @click.option("--retry-failed", is_flag=True, help="Run failed runs again.")
 @click.option("--json", "as_json", is_flag=True, help="Print events and the result as JSON lines, and nothing else.")
+@click.option("--slurm", is_flag=True, help="Write a batch script that starts this on Slurm; train nothing.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @all_metrics_option
 @skip_metadata_option
@@ -50,6 +51,7 @@ def command(
     n_samples: int | None,
     retry_failed: bool,
     as_json: bool,
+    slurm: bool,
     yes: bool,
     all_metrics: bool,
     skip_metadata: bool,
@@ -75,6 +77,10 @@ def command(
     loaded = load_with_metadata(
         SearchConfig, config_path, skip=skip_metadata, section=config_section, defines=defines, flags=flags
     )
+    if slurm:
+        path = api.slurm_script(loaded.config, [word for word in sys.argv[1:] if word != "--slurm"])
+        echo(f"sbatch {path}")
+        return 0
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 
     def confirm(plan: "Plan", n_runs: int) -> bool:

@@ -1,4 +1,4 @@
-"""`execution` of a search: which devices of this machine train its runs, and how many runs at the same time.
+"""`execution` of a search: which machines and devices train its runs, and how many runs at the same time.
 
 It is outside the identity of the runs: where a run trains does not change what it is.
 """
@@ -18,11 +18,13 @@ class Execution(StrictModel):
 
     engine: Literal["local", "ray"] = Field(
         "local",
-        description="What starts the processes that train: `local` is this machine.",
+        description="What starts the processes that train: `local` is this machine, `ray` a Ray cluster, which needs "
+        "the extra `ray` (docs/cluster.md).",
         json_schema_extra=about(
-            interacts="devices and runs_per_device, which say how many runs train at the same time",
-            change="only if a later version trains on several machines",
-            refused="training on several machines will be an optional extra of a later version",
+            interacts="devices counts for `local` alone; address, gpus_per_run, cpus_per_run, max_parallel and "
+            "max_node_losses for `ray` alone",
+            change="to ray to train on the nodes of a cluster that share the project folder",
+            synonyms="backend launcher executor scheduler distributed_backend cluster",
         ),
     )
     devices: (
@@ -40,8 +42,8 @@ class Execution(StrictModel):
             unit="devices",
             interacts="cpu_threads, the threads of each worker, and device, which chooses between GPU and CPU",
             change="to 1 to train one run after another, or to all to use every GPU",
-            synonyms="n_jobs n_workers max_workers max_concurrent max_concurrent_trials max_parallel parallelism "
-            "num_gpus n_gpus gpus",
+            synonyms="n_jobs n_workers max_workers max_concurrent max_concurrent_trials parallelism num_gpus n_gpus "
+            "gpus",
         ),
     )
     runs_per_device: int = Field(
@@ -56,6 +58,79 @@ class Execution(StrictModel):
             synonyms="trials_per_gpu workers_per_gpu gpu_fraction",
         ),
     )
+    address: str = Field(
+        "auto",
+        min_length=1,
+        description="Address of the Ray cluster: HOST:PORT, or `auto` for the cluster of this machine "
+        "(the variable RAY_ADDRESS, else the one that `ray start` started here).",
+        json_schema_extra=about(
+            interacts="engine",
+            change="when this machine belongs to several clusters",
+            synonyms="ray_address cluster_address head_address",
+        ),
+    )
+    gpus_per_run: int = Field(
+        1,
+        ge=0,
+        le=1,
+        description="Number of GPUs that a run reserves on a Ray cluster: 1, or 0 to train on CPUs. Where the cluster "
+        "has no GPU and `device` is auto, the default trains on CPUs.",
+        json_schema_extra=about(
+            unit="GPUs",
+            interacts="runs_per_device, the number of runs that share a GPU; device",
+            change="to 0 to leave the GPUs of a cluster to others",
+            synonyms="gpus_per_trial resources_per_trial num_gpus_per_run",
+        ),
+    )
+    cpus_per_run: int | None = Field(
+        None,
+        gt=0,
+        description="Number of CPUs that a run reserves on a Ray cluster, and its number of threads where "
+        "`cpu_threads` is not set; null: as many as it has threads, 1 where neither config nor ledger says a number.",
+        json_schema_extra=about(
+            unit="CPUs",
+            interacts="cpu_threads",
+            change="to 4 or more for models wider than 256 on CPUs",
+            synonyms="cpus_per_trial num_cpus_per_run",
+        ),
+    )
+    max_parallel: int | None = Field(
+        None,
+        gt=0,
+        le=MOST_WORKERS,
+        description="Number of runs that train at the same time on a Ray cluster at most; null: as many as fit.",
+        json_schema_extra=about(
+            unit="runs",
+            interacts="gpus_per_run and cpus_per_run, by which runs fit",
+            change="when the cluster has other work to do, or so that more proposals of `bayesian` follow from results",
+            synonyms="max_concurrent_runs",
+        ),
+    )
+    max_node_losses: int = Field(
+        3,
+        ge=0,
+        description="How often a run continues elsewhere after its node was lost; then it counts as failed.",
+        json_schema_extra=about(
+            unit="losses of each run",
+            interacts="engine: only the nodes of a Ray cluster can be lost",
+            change="to a larger number on nodes that may be taken away at any time",
+            synonyms="max_failures",
+        ),
+    )
+
+    @field_validator("gpus_per_run", mode="before")
+    @classmethod
+    def _one_gpu_or_none(cls, gpus: Any) -> Any:
+        """Say what to write instead of several GPUs, or of a part of one."""
+        if isinstance(gpus, int | float) and not isinstance(gpus, bool):
+            if gpus > 1:
+                raise ValueError(
+                    f"{gpus} GPUs for one run are refused: models of this size fit on one, and a search fills several "
+                    "by training several runs; write 1"
+                )
+            if 0 < gpus < 1:
+                raise ValueError(f"{gpus} of a GPU; write 1, and runs_per_device: {max(2, int(1 / gpus))}")
+        return gpus
 
     @field_validator("devices", mode="before")
     @classmethod

@@ -126,11 +126,12 @@ class LocalExecutor:
         until_epoch: int | None = None,
         thresholds: Mapping[int, float] | None = None,
         timeout_seconds: float | None = None,
+        fence: tuple[Path, str] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Train one run and yield the worker's events, with `died` as the last one where it had to be killed.
 
         Time in which this process was itself stopped does not count in `timeout_seconds`, and loading the worker does
-        not either.
+        not either. `fence` is the file of artifacts/fence.py and the token that it must have.
 
         Raises:
             RunError: two workers in a row died while they started.
@@ -142,6 +143,7 @@ class LocalExecutor:
             "resume": resume,
             "until_epoch": until_epoch,
             "thresholds": {str(epoch): value for epoch, value in (thresholds or {}).items()},
+            "fence": None if fence is None else [str(fence[0]), fence[1]],
         }
         yield from self._do(command, timeout_seconds)
 

@@ -95,7 +95,7 @@ def _on_gpus(config: SearchConfig, records: Sequence[Record], machine: Machine, 
     if threads is None and n_places > 1:
         threads = max(1, machine.cores // n_places)
     places = [gpu for _ in range(each) for gpu in used][: max(n_runs, 1)]
-    sharing = _sharing_cores(len(places), threads or machine.processors)
+    sharing = sharing_cores(len(places), threads or machine.processors)
     slots = [Slot(gpu.number, {gpu.variable: gpu.key, **sharing}) for gpu in places]
     numbers = ", ".join(str(gpu.number) for gpu in used)
     sentence = f"{counted(len(slots), 'worker')} on {'GPU' if len(used) == 1 else 'GPUs'} {numbers}"
@@ -132,14 +132,18 @@ def _on_cpu(
     if config.execution.runs_per_device > 1:
         sentences.append("execution.runs_per_device has no effect on a CPU")
     first = f"{_work(n_workers, threads)} ({why})"
-    slots = (Slot(None, _sharing_cores(n_workers, threads or machine.processors)),) * n_workers
+    slots = (Slot(None, sharing_cores(n_workers, threads or machine.processors)),) * n_workers
     return Placement(slots, _written(threads, config, machine), (first, *sentences), machine.memory)
+
+
+def stored_threads(records: Sequence[Record]) -> int | None:
+    """The number of threads of the first run in a ledger; None before one was trained."""
+    return next((record.cpu_threads for record in records if record.cpu_threads is not None), None)
 
 
 def _decided_threads(config: SearchConfig, records: Sequence[Record], machine: Machine) -> tuple[int | None, list[str]]:
     """The number of threads that the user or the ledger has decided, and what the plan prints about it."""
-    given = config.cpu_threads
-    stored = next((record.cpu_threads for record in records if record.cpu_threads is not None), None)
+    given, stored = config.cpu_threads, stored_threads(records)
     if stored is None or stored == given:
         return given, []
     if given is None and stored <= machine.processors:
@@ -168,7 +172,7 @@ def _one_after_another(threads: int | None, where: str, device: int, memory: int
     return Placement((Slot(device),), threads, (f"one run after another {where}",), memory)
 
 
-def _sharing_cores(n_workers: int, threads: int) -> dict[str, str]:
+def sharing_cores(n_workers: int, threads: int) -> dict[str, str]:
     """Variables of workers that share the cores: each library has as many threads as torch, and none spins for long.
 
     Args:

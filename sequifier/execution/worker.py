@@ -8,7 +8,8 @@ worker ends when standard input closes, and on Linux the kernel kills it when it
 Commands; data with another fingerprint are refused:
 
 - {"command": "run", "config": FILE, "data": FINGERPRINT, "resume": HOW, "until_epoch": N or null,
-  "thresholds": {EPOCH: VALUE}}: HOW as in training/checkpoints.py, the limits as in training/limits.py;
+  "thresholds": {EPOCH: VALUE}, "fence": [FILE, TOKEN] or null}: HOW as in training/checkpoints.py, the limits as in
+  training/limits.py, the fence as in artifacts/fence.py;
 - {"command": "score", "config": FILE, "data": FINGERPRINT, "model": FILE, "split": FILE, "sums": FILE or null};
 - {"command": "check", "device": NAME}: whether runs can train on it;
 - {"command": "stop"}: end the run after the current epoch; no other run follows.
@@ -27,12 +28,13 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sequifier.activity import ActivityMeter
+from sequifier.artifacts.fence import entered, is_void
 from sequifier.execution.threads import share_processors
 from sequifier.model.deterministic import fix_workspaces
 from sequifier.stall import are_stalls_checked, current_call
@@ -93,10 +95,15 @@ class _Channel:
         self._write(json.dumps({"event": event, **fields}).encode() + b"\n")
 
     def beat(self, seconds: float) -> None:
-        """Send heartbeats for ever, with the activity of this process so far; see sequifier/stall.py."""
+        """Send heartbeats for ever, with the activity of this process so far; see sequifier/stall.py.
+
+        They end, and this process with them, when its attempt was given up.
+        """
         meter = ActivityMeter()
         while True:
             time.sleep(seconds)
+            if is_void():
+                os._exit(1)
             try:
                 activity = meter.now()
                 figures = {"cpu_seconds": activity.cpu_seconds, "moved": activity.moved, "counts": are_stalls_checked()}
@@ -161,15 +168,16 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
             emit("scored", metrics=metrics)
             return
         thresholds = {int(epoch): value for epoch, value in command["thresholds"].items()}
-        result = run(
-            config,
-            emit=staged,
-            shared=shared,
-            should_stop=stop.is_set,
-            resume=command["resume"],
-            limits=Limits(command["until_epoch"], thresholds),
-            data=command["data"],
-        )
+        with nullcontext() if command["fence"] is None else entered(Path(command["fence"][0]), command["fence"][1]):
+            result = run(
+                config,
+                emit=staged,
+                shared=shared,
+                should_stop=stop.is_set,
+                resume=command["resume"],
+                limits=Limits(command["until_epoch"], thresholds),
+                data=command["data"],
+            )
         emit("finished", result=asdict(result))
     except BaseException as error:  # sys.exit in a user's hook and a panic in polars are not an Exception
         message = error.in_one_line() if isinstance(error, SequifierError) else f"{type(error).__name__}: {error}"

@@ -37,7 +37,7 @@ _STATES: Mapping[str, State] = {
 }
 """How a run ended -> its state in the ledger; every other end is `finished`."""
 
-_LAST = ("finished", "failed", "died", "timeout", "measured")
+_LAST = ("finished", "failed", "died", "lost", "timeout", "measured")
 """Events that end the work of a slot."""
 
 
@@ -102,7 +102,7 @@ class Attempts:
             self._attempt = record.attempt if is_paused(record) else record.attempt + 1
         self._batch = self._batch_of_file()
         self._halvings = fitting.halvings(task.run.number)
-        self._crashed = False
+        self._crashed, self._losses = False, 0
         self._stage = "load"
         self._last: Event = {}
         self._steps = self._until_settled()
@@ -167,6 +167,8 @@ class Attempts:
                 max_retries=config.max_retries,
                 crashed_before=self._crashed,
                 was_beside=was_beside,
+                losses=self._losses,
+                max_losses=config.execution.max_node_losses,
             )
             seconds = {"total": time.monotonic() - began}
             if decision.action == "give_up":
@@ -179,7 +181,10 @@ class Attempts:
                 self._cut(halved(self._batch, keep_effective=config.oom_keep_effective_batch), "ran out of memory")
                 resume, why = "never", why + self._masks()
             else:
-                self._crashed, resume = self._crashed or decision.action == "resume", "matching"
+                is_lost = last["event"] == "lost"
+                self._losses += is_lost
+                self._crashed = self._crashed or (decision.action == "resume" and not is_lost)
+                resume = "matching"
             self._attempt += 1
             self._emit("run_retried", reason=decision.reason, action=decision.action, batch=self._batch)
 

@@ -10,18 +10,25 @@ when the command has ended. An event is a dict with its name under "event":
     - `failed` with `kind` ("oom", "full": the device had no memory left before the run used any, "disk": the disk is
       full, "shared": every other run would fail like this, "error"), `stage`, `error` and `where`;
     - `timeout` with `seconds`;
+    - `lost` with `reason`: the machine on which it trained, or the process that holds its worker there, is gone;
     - `died` with `signal`, `code`, `kernel_oom` (the kernel's out-of-memory killer struck meanwhile), `stderr`, and
       `silent_seconds` or `stalled_seconds` with `doing` and `log`, the file of its stacks, where the executor ended it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from sequifier.artifacts.ledger import Record
+from sequifier.callbacks import Log
+from sequifier.errors import RunError
 from sequifier.search.memory import MemoryUse
-from sequifier.search.placement import Placement
+from sequifier.search.placement import Placement, Slot
 from sequifier.search.plan import Plan
+
+
+class LostError(RunError):
+    """The machine of an executor is gone, so that it cannot work any more; others may."""
 
 
 class Executor(Protocol):
@@ -100,7 +107,13 @@ class Executor(Protocol):
 
 
 class Engine(Protocol):
-    """The devices that a search trains on."""
+    """The devices that a search trains on.
+
+    Attributes:
+        patience_seconds: how long a search that has lost all of them waits for others; 0 where none can come.
+    """
+
+    patience_seconds: float
 
     def place(self, plan: Plan, memory: MemoryUse | None, records: Sequence[Record]) -> Placement:
         """Decide where the runs of a search train.
@@ -117,4 +130,13 @@ class Engine(Protocol):
 
     def executors(self, placement: Placement) -> Sequence[Executor]:
         """An executor for each slot of a placement."""
+        ...
+
+    def watch(self, join: Callable[[Executor, Slot], None], log: Log) -> None:
+        """Look for places to train that appear while a search runs, in a thread of the engine's own.
+
+        Args:
+            join: to be called for each of them, from any thread.
+            log: receives lines about them, from any thread.
+        """
         ...

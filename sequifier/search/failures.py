@@ -60,6 +60,8 @@ def decide(
     max_retries: int,
     crashed_before: bool,
     was_beside: bool = False,
+    losses: int = 0,
+    max_losses: int = 0,
 ) -> Decision:
     """Judge the last event of an attempt that brought no result.
 
@@ -70,17 +72,24 @@ def decide(
     | out of memory in load or export      | oom: the batch size makes no difference there       |
     | an error                             | failed                                              |
     | a crash, a silent or stalled worker  | resume once from the last checkpoint; then failed   |
+    | its node was lost                    | resume, up to max_node_losses times; then failed    |
     | over the time limit                  | failed                                              |
 
     Args:
-        event: `failed`, `died` or `timeout`, see executor.py.
+        event: `failed`, `died`, `lost` or `timeout`, see executor.py.
         stage: load, baselines, training, validation, checkpoint or export.
         batch_size: of this attempt.
         halvings: how often the batch was halved before.
         max_retries: how often it may be halved.
         crashed_before: whether the run was already resumed after a crash.
         was_beside: whether other runs used the same memory meanwhile.
+        losses: how often its node was lost before.
+        max_losses: how often it may be lost.
     """
+    if event["event"] == "lost":
+        if losses < max_losses:
+            return Decision("resume", "failed", event["reason"])
+        return Decision("give_up", "failed", f"{event['reason']}, after {losses} losses before (max_node_losses)")
     if is_out_of_memory(event):
         if was_beside:
             return Decision("alone", "oom", f"out of memory with a batch of {batch_size}, beside other runs")

@@ -15,10 +15,17 @@ class Slot:
     Attributes:
         device: number of its GPU; None for the CPU. Slots of one device share its memory.
         environment: variables that the process of this slot gets, beside those of the search.
+        node: which machine of a cluster it is on; "" for this one.
     """
 
     device: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    node: str = ""
+
+    @property
+    def memory(self) -> tuple[str, int | None]:
+        """The memory in which its runs train: of a machine, or of a GPU."""
+        return self.node, self.device
 
 
 @dataclass(frozen=True)
@@ -45,4 +52,4 @@ class Placement:
     @property
     def runs_per_device(self) -> int:
         """The most runs that train on one device at the same time."""
-        return max(Counter(slot.device for slot in self.slots).values())
+        return max(Counter(slot.memory for slot in self.slots).values())

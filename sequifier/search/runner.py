@@ -81,8 +81,8 @@ class _Loop:
     def run(self) -> Outcome:
         try:
             self._fill()
-            while self._working:
-                self._take(*self._slots.next())
+            while self._working or (self._slots.is_waiting and not self._is_ending()):
+                self._wait()
         except KeyboardInterrupt:
             self._slots.end()
             self._interrupt("stopped at once; the next start resumes from the last epoch")
@@ -96,6 +96,18 @@ class _Loop:
             return "budget"
         _settle_paused(self._search, self._agenda)
         return "complete"
+
+    def _wait(self) -> None:
+        """Wait for what happens next, and take it up."""
+        try:
+            sent = self._slots.next(self._log)
+        except RunError as error:
+            self._end(error, None)
+            return
+        if sent is None:
+            self._fill()
+        else:
+            self._take(*sent)
 
     def _fill(self) -> None:
         """Let every free slot work, as long as there is something to do."""
@@ -185,11 +197,14 @@ class _Loop:
         try:
             if is_disk_full(error):
                 raise error
-            self._slots.lose(slot, error, lambda line: self._search.emit("log", line=line))
+            self._slots.lose(slot, error, self._log)
         except RunError as last:
             self._end(last, running.task)
         else:
             self._waiting.insert(0, running)
+
+    def _log(self, line: str) -> None:
+        self._search.emit("log", line=line)
 
     def _ended(self, running: _Running, record: Record) -> None:
         search = self._search

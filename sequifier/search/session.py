@@ -197,9 +197,10 @@ class _Session:
         """
         with self._record:
             self._remove_leftovers()
-            self._slots = Slots(engine.executors(placement), [slot.device for slot in placement.slots])
+            memories = [slot.memory for slot in placement.slots]
+            self._slots = Slots(engine.executors(placement), memories, patience_seconds=engine.patience_seconds)
             try:
-                ended = self._work(agenda, interrupt_by(self._stop))
+                ended = self._work(agenda, engine, interrupt_by(self._stop))
             except BaseException:
                 self._slots.end()
                 self._remove_leftovers()
@@ -228,9 +229,10 @@ class _Session:
         self._emit("stopping")
         self._slots.stop()
 
-    def _work(self, agenda: Agenda, interrupt: Interrupt) -> Ended:
+    def _work(self, agenda: Agenda, engine: Engine, interrupt: Interrupt) -> Ended:
         config = self._planner.config
         self._slots.start(lambda line: self._emit("log", line=line))
+        engine.watch(self._slots.join, self._slots.tell)
         device = dict(config.training_hyperparameter_sampling)["device"]
         if device not in ("auto", "cpu"):
             for executor in self._slots.left:
@@ -290,7 +292,7 @@ class _Session:
         for split in test:
             for each, model, files in to_score(checks, self._ledger.records, self._folder.path, config.root):
                 sums = order_sums(self._folder.path, each.number)
-                self._slots.left[0].score(each.path, model, split, data=plan.fingerprint, sums=sums)
+                self._slots.score(each.path, model, split, data=plan.fingerprint, sums=sums)
                 for path in files:  # a model of shuffled events is of no other use
                     path.unlink(missing_ok=True)
         return "complete"
@@ -322,7 +324,7 @@ class _Session:
         model = self._planner.config.root / winner.model_path
         sums = self._folder.path / OF_TEST
         run_file = Path(winner.first.config_path)
-        metrics = self._slots.left[0].score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
+        metrics = self._slots.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._folder.keep_test(winner.run, metrics)
 
 

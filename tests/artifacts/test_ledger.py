@@ -1,5 +1,6 @@
 """The ledger survives what happens to searches: crashes, kills, a second process, a full disk."""
 
+import errno
 import fcntl
 import json
 import os
@@ -162,10 +163,19 @@ def test_no_ledger_is_an_empty_one(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path: Path) -> None:
     with Ledger.open(tmp_path):
-        with pytest.raises(RunError, match=rf"another process \(process {os.getpid()}\) is running this search"):
+        with pytest.raises(RunError, match=rf"another process \(process {os.getpid()} on \S+\) is running this"):
             Ledger.open(tmp_path)
         assert read_ledger(tmp_path) == []  # readers need no lock
     Ledger.open(tmp_path).close()
+
+
+def test_a_disk_without_locks_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match="cannot be locked, as this file system has no locks: No locks available"):
+        Ledger.open(tmp_path)
 
 
 def test_kill_9_frees_the_lock_although_a_child_lives_on(tmp_path: Path) -> None:

@@ -45,7 +45,13 @@ def test_without_the_section_the_machine_decides(tmp_path: Path) -> None:
         ("devices: null", "got null, allowed: a number of devices"),
         ("runs_per_device: 0", "should be greater than 0, got 0"),
         ("runs_per_device: true", "got true"),
-        ("engine: ray", "'ray' is refused: training on several machines will be an optional extra of a later version"),
+        ("gpus_per_run: 2", "2 GPUs for one run are refused: models of this size fit on one"),
+        ("gpus_per_run: 0.25", "0.25 of a GPU; write 1, and runs_per_device: 4"),
+        ("gpus_per_run: -1", "should be greater than or equal to 0, got -1"),
+        ("cpus_per_run: 0", "should be greater than 0, got 0"),
+        ("max_parallel: 0", "should be greater than 0, got 0"),
+        ("max_node_losses: -1", "should be greater than or equal to 0, got -1"),
+        ("address: ''", "got ''"),
         ("engine: slurm", "got 'slurm', allowed: 'local' or 'ray'"),
         ("device: cpu", "it belongs under `training_hyperparameter_sampling`"),
         ("n_jobs: 4", "it is called `devices` here"),
@@ -57,6 +63,13 @@ def test_what_is_wrong_is_one_error_with_its_place(tmp_path: Path, section: str,
     assert "1 problem" in str(caught.value)
     assert f"search.yaml:6: `execution.{section.partition(':')[0]}`: " in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_the_fields_of_a_cluster_stay_where_one_machine_trains(tmp_path: Path) -> None:
+    """So that `-D execution.engine=local` is all that it takes to try a search out."""
+    section = "execution: {engine: ray, address: 'head:6379', gpus_per_run: 0, cpus_per_run: 4, max_parallel: 8}\n"
+    execution = loaded(tmp_path, section, "execution.engine=local").execution
+    assert (execution.engine, execution.cpus_per_run, execution.max_node_losses) == ("local", 4, 3)
 
 
 def test_the_words_of_other_libraries_lead_to_the_section(tmp_path: Path) -> None:

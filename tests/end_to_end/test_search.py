@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -299,5 +300,5 @@ def test_two_processes_on_one_search_are_refused(shop: Path, long_search: Path) 
     started.kill()
     started.wait()
     assert second.returncode == 1
-    assert f"another process (process {started.pid}) is running this search" in second.stderr
+    assert f"another process (process {started.pid} on {socket.gethostname()}) is running this search" in second.stderr
     assert "Traceback" not in second.stderr

@@ -3,9 +3,11 @@
 import errno
 import os
 import random
+import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ from sequifier.config.loading.yaml12 import parse_file
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
 from sequifier.search import attempts
+from sequifier.search.executor import LostError
+from sequifier.search.placement import Slot
 from sequifier.search.plan import Plan
 from sequifier.search.planner import Planner
 from sequifier.search.slots import Slots
-from tests.support.engines import Engine, Machine, Simulated, loss, write_project
+from tests.support.engines import Engine, Event, Machine, Simulated, loss, write_project
 from tests.support.processes import wait_for
 from tests.support.replay import replayed
 from tests.support.searches import search
@@ -366,6 +370,134 @@ def test_a_search_continues_with_the_workers_that_can_start(project: Path) -> No
         api.search(none, engine=Engine(*(Simulated(machine, cannot_start=True) for _ in range(2))), emit=emit)
 
 
+LOST = {"event": "lost", "reason": "node a (12ab34) was lost"}
+
+
+def test_a_run_whose_node_is_lost_resumes_without_an_epoch_twice_and_its_ledger_says_why(project: Path) -> None:
+    crash = {"event": "died", "signal": 11, "code": -11, "kernel_oom": False, "stderr": ""}
+    faults: dict[str, Any] = {
+        "demo-run-0": [LOST, LOST, LOST],
+        "demo-run-1": [LOST, crash, LOST],
+        "demo-run-2": [LOST] * 4,
+    }
+    config, machine = config_of(project), Machine(project, faults=faults)
+    assert train(config, machine).ended == "complete"
+    last = latest_by_run(records_of(config))
+    assert [(last[run].state, last[run].attempt) for run in range(4)] == [
+        ("finished", 4),
+        ("finished", 4),
+        ("failed", 4),
+        ("finished", 1),
+    ]
+    assert "node a (12ab34) was lost, after 3 losses before (max_node_losses)" in str(last[2].error)
+    why = [record.error for record in records_of(config) if record.run == 0 and record.state == "running"]
+    assert why == [None, *(f"attempt {number}: node a (12ab34) was lost" for number in (1, 2, 3))]
+    calm = config_of(project, hp_search_name="calm")
+    train(calm, Machine(project))
+    expected = {record.configuration: record.curve for record in latest_by_run(records_of(calm)).values()}
+    assert all(record.curve == expected[record.configuration] for record in last.values() if record.state == "finished")
+
+
+def test_no_loss_is_allowed_where_the_config_says_so(project: Path) -> None:
+    config = config_of(project, execution={"max_node_losses": 0})
+    train(config, Machine(project, faults={"demo-run-5": [LOST]}))
+    last = latest_by_run(records_of(config))
+    assert [number for number, record in last.items() if record.state == "failed"] == [5]
+
+
+class Fleeting(Simulated):
+    """Trains a number of runs; then its node is gone."""
+
+    def __init__(self, machine: Machine, n_runs: int) -> None:
+        super().__init__(machine)
+        self.n_runs = n_runs
+
+    def run(self, config_path: Path, **rest: Any) -> Iterator[Event]:
+        if not self.n_runs:
+            raise LostError("node a was lost")
+        self.n_runs -= 1
+        yield from super().run(config_path, **rest)
+
+
+def test_places_that_join_while_a_search_runs_train_too(project: Path) -> None:
+    config, machine, said = config_of(project), Machine(project), list[str]()
+    engine = Engine(Simulated(machine), memories=[0])
+    joined = threading.Event()
+
+    def wait(name: str, epoch: int) -> float:
+        if joined.is_set() and machine.most_at_once < 2:
+            time.sleep(0.01)
+        return 0.001
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "run_ended" and not joined.is_set():
+            joined.set()
+            engine.join(Simulated(machine), Slot(1, node="b"))
+        if event == "log":
+            said.append(fields["line"])
+
+    machine.seconds = wait
+    assert api.search(config, engine=engine, emit=emit).ended == "complete"
+    assert said == ["worker 1 joins the search, which now has 2 workers"]
+    assert machine.most_at_once == 2
+    assert len(losses(config)) == 24
+
+
+def test_a_search_that_lost_all_its_places_waits_for_others(project: Path) -> None:
+    config, machine, said = config_of(project), Machine(project), list[str]()
+    engine = Engine(Fleeting(machine, 3), Fleeting(machine, 5), patience_seconds=600.0)
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "log":
+            said.append(fields["line"])
+            if "waits" in said[-1]:
+                engine.join(Simulated(machine), Slot(node="b"))
+
+    assert api.search(config, engine=engine, emit=emit).ended == "complete"
+    assert len(losses(config)) == 24
+    assert [line.partition(":")[0] for line in said][-1] == "worker 2 joins the search, which now has one worker"
+    assert "so the search waits 10 minutes for another one: node a was lost" in said[1]
+
+
+def test_a_search_without_a_place_ends_when_its_patience_does_or_somebody_asks(project: Path) -> None:
+    config, machine = config_of(project), Machine(project)
+    impatient = Engine(Fleeting(machine, 3), patience_seconds=1e-6)
+    with pytest.raises(RunError, match="node a was lost"):
+        api.search(config, engine=impatient, emit=lambda event, **fields: None)
+    last = latest_by_run(records_of(config))
+    assert Counter(record.state for record in last.values())["finished"] == 3
+    assert {record.state for record in last.values()} == {"finished", "interrupted"}
+    lost = Fleeting(machine, 2)
+
+    def interrupt(event: str, **fields: Any) -> None:
+        if event == "log":  # it waits
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert api.search(config, engine=Engine(lost, patience_seconds=600.0), emit=interrupt).ended == "stopped"
+    assert train(config, machine).ended == "complete"
+    assert len(losses(config)) == 24
+
+
+def test_a_model_is_scored_where_there_is_a_machine_left(project: Path) -> None:
+    class Scoring(Simulated):
+        def __init__(self, error: RunError | None) -> None:
+            super().__init__(Machine(project))
+            self.error, self.asked = error, 0
+
+        def score(self, *arguments: Any, **options: Any) -> dict[str, float]:
+            self.asked += 1
+            if self.error is not None:
+                raise self.error
+            return {"val_loss": 1.0}
+
+    paths = Path("run.yaml"), Path("model.onnx"), "split"
+    assert Slots([Scoring(LostError("gone")), Scoring(None)]).score(*paths, data="") == {"val_loss": 1.0}
+    broken, other = Scoring(RunError("no such file")), Scoring(None)
+    with pytest.raises(RunError, match="no such file"):
+        Slots([broken, other]).score(*paths, data="")
+    assert other.asked == 0, "it would fail there too"
+
+
 def test_a_budget_of_epochs_ends_the_search_when_the_runs_in_flight_have_ended(project: Path) -> None:
     config = config_of(project, max_epochs_total=20)
     assert train(config, Machine(project, seconds=delays(1))).ended == "budget"
@@ -491,11 +623,11 @@ def test_a_full_disk_is_reported_although_the_ledger_cannot_be_written_either(
 def test_an_event_that_ctrl_c_swallowed_is_not_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = Slots.next
 
-    def interrupted(self: Slots) -> Any:
-        slot, event = take(self)
-        if event is None:
+    def interrupted(self: Slots, log: Any) -> Any:
+        sent = take(self, log)
+        if sent is not None and sent[1] is None:
             raise KeyboardInterrupt  # when the event is out of the queue, and not taken up yet
-        return slot, event
+        return sent
 
     monkeypatch.setattr(Slots, "next", interrupted)
     config = config_of(project)

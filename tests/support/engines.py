@@ -8,6 +8,7 @@ from typing import Any
 
 from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.metadata import data_fingerprint, write_metadata
+from sequifier.callbacks import Log
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
 from sequifier.search.executor import Executor
@@ -46,11 +47,17 @@ class Engine:
         executors: one for each slot.
         cpu_threads: of all runs.
         memories: number of the device of each executor; None: all train in the same memory.
+        patience_seconds: how long a search waits for a slot when it has lost all.
     """
 
     def __init__(
-        self, *executors: Executor, cpu_threads: int | None = None, memories: Sequence[int] | None = None
+        self,
+        *executors: Executor,
+        cpu_threads: int | None = None,
+        memories: Sequence[int] | None = None,
+        patience_seconds: float = 0.0,
     ) -> None:
+        self.patience_seconds = patience_seconds
         self._executors, self._cpu_threads = executors, cpu_threads
         self._memories: Sequence[int | None] = memories or [None] * len(executors)
 
@@ -61,6 +68,10 @@ class Engine:
     def executors(self, placement: Placement) -> Sequence[Executor]:
         """The executors."""
         return self._executors
+
+    def watch(self, join: Callable[[Executor, Slot], None], log: Log) -> None:
+        """Keeps `join` for the test."""
+        self.join = join
 
 
 class Machine:

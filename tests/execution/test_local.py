@@ -86,6 +86,7 @@ def test_a_worker_is_kept_for_the_next_run_and_gets_each_command_whole(executor_
         "resume": "never",
         "until_epoch": 3,
         "thresholds": {"2": 0.5},
+        "fence": None,
     }
     assert names(events(executor)) == ["started", "finished"], "no second start"
 

@@ -1,10 +1,12 @@
 """Kills a search again and again with SIGKILL, and checks what it comes to.
 
-    python -m tests.end_to_end.kill_searches [--kills 30] [--strategy grid] [--workers 2] [--seed 0]
+    python -m tests.end_to_end.kill_searches [--kills 30] [--strategy grid] [--workers 2] [--seed 0] [--ray]
 
 A search of 12 runs is started. At random moments, 3 to 10 seconds apart, one of these is killed: the search process
-alone, one worker, or the search with all its workers at once. The same command is started again where the search was
-killed, as often as asked; then it may finish. The search is made long enough to be still at work after the last kill.
+alone, one worker, or the search with all its workers at once. With --ray it trains on a Ray cluster of as many nodes,
+the moments are twice as far apart, and an actor or a node may be lost as well; another node joins then. The same
+command is started again where the search was killed, as often as asked; then it may finish. The search is made long
+enough to be still at work after the last kill.
 
 After each kill of a search, no process of it may be left and no file may be torn. In the end
 
@@ -29,8 +31,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import chdir
-from dataclasses import dataclass
+from contextlib import chdir, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from tests.support.command_line import command
 from tests.support.quiet import quiet
+from tests.support.ray_cluster import RayCluster, actors, cluster_of
 from tests.support.replay import replayed
 from tests.support.shop import new_shop
 
@@ -74,11 +77,18 @@ class Case:
     workers: int
     epochs: int
     n_runs: int = N_RUNS
+    address: str = ""  # of a Ray cluster; "": on this machine
 
     @property
     def is_repeatable(self) -> bool:
         """Whether an undisturbed search has the same runs."""
         return self.workers == 1 or self.strategy not in LEARNS
+
+    @property
+    def execution(self) -> dict[str, Any]:
+        if not self.address:
+            return {"devices": self.workers}
+        return {"engine": "ray", "address": self.address, "max_node_losses": 100}
 
     def project(self, data: Path, root: Path) -> Path:
         """A copy of the preprocessed data with a search of its own.
@@ -92,7 +102,7 @@ class Case:
             "hp_search_name": "tune",
             "target_columns": ["item"],
             "cpu_threads": 1,
-            "execution": {"devices": self.workers},
+            "execution": self.execution,
             "model_hyperparameter_sampling": {"dim_model": 16, "n_head": 2, "num_layers": 2, "dim_feedforward": 32},
             "training_hyperparameter_sampling": {
                 "device": "cpu",
@@ -152,10 +162,11 @@ class Victim:
     Args:
         root: of its project.
         draw: chooses whom to kill.
+        cluster: on which it trains; None for this machine.
     """
 
-    def __init__(self, root: Path, draw: random.Random) -> None:
-        self._root, self._draw = root, draw
+    def __init__(self, root: Path, draw: random.Random, cluster: RayCluster | None = None) -> None:
+        self._root, self._draw, self._cluster = root, draw, cluster
         self._search: subprocess.Popen[str] | None = None
         self._has_lost_a_worker = False  # since it was started
         self.killed: Counter[str] = Counter()
@@ -182,11 +193,22 @@ class Victim:
             return False
         workers = workers_in(self._root)
         kinds = ["search", "all", *(["worker"] * 2 if workers and not self._has_lost_a_worker else [])]
+        if self._cluster is not None:
+            kinds += ["actor", "node"]
         what = self._draw.choice(kinds)
         self.killed[what] += 1
         if what == "worker":
             self._has_lost_a_worker = True
             os.kill(self._draw.choice(workers), signal.SIGKILL)
+            return True
+        if what == "node":
+            assert self._cluster is not None
+            self._cluster.remove()
+            self._cluster.add()
+            return True
+        if what == "actor":
+            for pid in self._draw.sample(held, 1) if (held := actors()) else []:
+                os.kill(pid, signal.SIGKILL)
             return True
         pids = [self._search.pid, *(workers if what == "all" else [])]
         self._draw.shuffle(pids)
@@ -269,7 +291,7 @@ def problems_of(root: Path, case: Case, data: Path, folder: Path) -> Iterator[st
         yield f"left over: {rest}"
     if case.is_repeatable:
         began = time.monotonic()
-        expected = finish(case.project(data, folder / "calm"))
+        expected = finish(replace(case, address="").project(data, folder / "calm"))
         print(f"undisturbed: {time.monotonic() - began:.0f} s", flush=True)
     else:
         alone = folder / "alone"
@@ -308,9 +330,13 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--seed", type=int, default=0, help="of the moments and of whom to kill")
     options.add_argument("--epochs", type=int, help="of each run; as many as the kills need where it is not given")
+    options.add_argument("--ray", action="store_true", help="on a Ray cluster that is started here")
     given = options.parse_args()
     draw = random.Random(given.seed)
-    with tempfile.TemporaryDirectory() as temporary:
+    with (
+        cluster_of(given.workers) if given.ray else nullcontext() as cluster,
+        tempfile.TemporaryDirectory() as temporary,
+    ):
         folder = Path(temporary).resolve()
         data = folder / "data"
         new_shop(data)
@@ -318,9 +344,11 @@ def main() -> None:
         if given.epochs is None:
             case = Case(given.strategy, given.workers, epochs_for(case, data, folder, given.kills))
         print(f"{case}, {os.cpu_count()} cores", flush=True)
+        if cluster is not None:
+            case = replace(case, address=cluster.address)
         root = case.project(data, folder / "disturbed")
-        victim, kills = Victim(root, draw), 0
-        while kills < given.kills and victim.kill_after(draw.uniform(FROM_SECONDS, TO_SECONDS)):
+        victim, kills, slower = Victim(root, draw, cluster), 0, 2 if given.ray else 1
+        while kills < given.kills and victim.kill_after(slower * draw.uniform(FROM_SECONDS, TO_SECONDS)):
             kills += 1
             if kills % 10 == 0 or kills == given.kills:
                 ended = sum(record.state in DONE for record in latest_by_run(records_of(root)).values())

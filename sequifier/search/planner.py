@@ -7,7 +7,6 @@ from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.metadata import check_planned, find_metadata, find_split, read_metadata
 from sequifier.artifacts.shard_folder import content_stat
 from sequifier.config.search import SearchConfig
-from sequifier.search.horizon_check import check_horizons
 from sequifier.search.make_plan import make_plan
 from sequifier.search.optimizer_steps import StepCounter
 from sequifier.search.plan import Plan, PlannedRun
@@ -55,7 +54,9 @@ class Planner:
     def plan(self, records: Sequence[Record]) -> Plan:
         """The plan with all repeats, given the ledger."""
         if not records:
-            check_horizons(self.config, self.metadata)
+            from sequifier.search.split_check import check_splits  # numpy loads here
+
+            check_splits(self.config, self.metadata)
         plan = make_plan(self.config, self.metadata, records=records, steps_of=self._steps_of)
         return with_repeats(plan.with_threads(self._cpu_threads), records)
 

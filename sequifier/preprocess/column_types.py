@@ -10,8 +10,7 @@ from typing import Literal
 import polars as pl
 
 from sequifier.config.preprocess_fields import TypeName
-from sequifier.errors import DataError
-from sequifier.preprocess.parsed_column import ParsedColumn
+from sequifier.preprocess.parsed_column import ColumnError, ParsedColumn
 
 StoredType = Literal["Int64", "String", "Boolean", "Float64"]
 PositionType = Literal["Int64", "Float64", "Date", "Datetime(us)", "Datetime(ns)"]
@@ -99,7 +98,7 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_tex
     """Return the type to read a column with, from its types in all files.
 
     Raises:
-        DataError: Parquet files disagree. In CSV files, a column can always be read as text.
+        ColumnError: Parquet files disagree. In CSV files, a column can always be read as text.
     """
     kinds: set[RawKind] = {raw_kind(dtype) for dtype in found}
     if len(kinds) > 1:
@@ -114,7 +113,7 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_tex
         return pl.Float64()
     if is_text:
         return pl.String()
-    raise DataError(
+    raise ColumnError(
         f"column `{column}` is {' in one file and '.join(sorted(kinds))} in another",
         where=str(path),
         fix="write it with one type in all files",
@@ -125,11 +124,11 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
     """Return the stored type of a feature: the declared one, or one by its raw type.
 
     Raises:
-        DataError: the type cannot be encoded, or not as declared.
+        ColumnError: the type cannot be encoded, or not as declared.
     """
     kind = raw_kind(raw)
     if kind == "large integer":
-        raise DataError(
+        raise ColumnError(
             f"column `{column}` has integers that do not fit in 64 bits",
             where=str(path),
             fix="correct them: the metadata declare the column as Int64"
@@ -137,7 +136,7 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
             else f"declare column_types.{column}: String to keep their digits, or real if they measure something",
         )
     if kind not in _NATURAL:
-        raise DataError(
+        raise ColumnError(
             f"the feature column `{column}` has the type {raw}, which cannot be encoded",
             where=str(path),
             fix="convert it to numbers or text, or leave it out with selected_columns",
@@ -145,7 +144,7 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
     if declared is None:
         return _NATURAL[kind]
     if declared not in _ALLOWED[kind]:
-        raise DataError(
+        raise ColumnError(
             f"column `{column}` is declared as {declared}, but its values are {kind}",
             where=str(path),
             fix=f"declare it as one of {', '.join(_ALLOWED[kind])}, or change the data",

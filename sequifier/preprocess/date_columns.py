@@ -212,7 +212,7 @@ def check_one_offset(columns: Sequence[tuple[str, str]], files: Files) -> None:
                 f"the dates of column `{column}` have several offsets from UTC ({', '.join(offsets.head(4))}), so that "
                 "their local hours and days are not known",
                 where=where,
-                fix="set time_zone, for example to Europe/Berlin",
+                fix="write them with one offset, or set time_zone, for example to Europe/Berlin",
             )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sequifier.artifacts.events import CONTEXT, POSITION, SEQUENCE
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.errors import DataError, did_you_mean
+from sequifier.errors import DataError, did_you_mean, nearest
 from sequifier.preprocess.agree_columns import Schema
+from sequifier.preprocess.parsed_column import ColumnError
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.time_features import time_rules
 
@@ -123,7 +124,8 @@ def _key_field(column: str) -> str:
 def require_column(file: Path, schema: Schema, column: str, named_in: str) -> None:
     """Raise DataError where a file has no such column; `named_in` is the field that names it."""
     if column not in schema:
-        raise DataError(
+        is_misspelt = bool(nearest(column, schema))
+        raise (DataError if is_misspelt else ColumnError)(
             f"column `{column}` ({named_in}) is missing in {file.name}",
             where=str(file),
             fix=did_you_mean(column, [known for known in schema if known])

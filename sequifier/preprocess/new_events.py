@@ -23,6 +23,7 @@ from sequifier.preprocess.check import prepare
 from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.join_sequences import with_sequence_table
+from sequifier.preprocess.parsed_column import ColumnError
 from sequifier.preprocess.partition import read_parts
 from sequifier.preprocess.pipeline import MEMORY_BYTES
 from sequifier.preprocess.raw_files import unreadable
@@ -170,7 +171,7 @@ def _open(
     except DataError as error:
         if source.format == "csv" and not any(_has_rows(source.stored(file)) for file in source.files):
             raise DataError("there are no rows", where=str(source.path), fix="check data_path") from error
-        if "did you mean" in error.fix or any(what in error.what for what in ("header", "time_features", "local time")):
+        if not isinstance(error, ColumnError):
             raise
         columns = ", ".join(f"{column} ({name})" for column, name in types.items())
         if of_sequences:

@@ -28,6 +28,10 @@ def _same(values: pl.Expr) -> pl.Expr:
     return values
 
 
+class ColumnError(DataError):
+    """A column is missing or has another type, and the fix is a change of the preprocess config."""
+
+
 @dataclass(frozen=True)
 class ParsedColumn:
     """One column of all files.
@@ -141,12 +145,12 @@ class TextColumn:
         style = self.found.style
         return self.first(lambda text: number(text, style).is_null() & is_mark(text).not_())
 
-    def _not_numbers(self) -> DataError:
+    def _not_numbers(self) -> ColumnError:
         column, found = self.column, self.found
         text, where = self._odd()
         if not text:
             text, where = self.first(lambda text: is_mark(text).not_())
-        return DataError(
+        return ColumnError(
             f"column `{column}` is declared as {self.declared}, but {of_values(found.n_odd, found.n_known)} "
             f"text: `{text}`" + (f" ({found.why})" if found.why else ""),
             where=where,
@@ -165,10 +169,10 @@ class TextColumn:
             f"and then set fill_null.{column}; column_types.{column}: String confirms that it is text"
         )
 
-    def _ambiguous(self) -> DataError:
+    def _ambiguous(self) -> ColumnError:
         text, where = self.first(lambda text: text.str.contains("[.,]"))
         both = " or ".join(f"`{style.example}`" for style in self.found.fits)
-        return DataError(
+        return ColumnError(
             f"the numbers of column `{self.column}` fit several formats: `{text}` may be {both}, and no other value "
             "decides it",
             where=where,
@@ -176,10 +180,10 @@ class TextColumn:
         )
 
     def _check_boolean(self) -> None:
-        """Raise DataError where a value is neither true nor false."""
+        """Raise ColumnError where a value is neither true nor false."""
         text, where = self.first(lambda text: boolean(text).is_null() & is_mark(text).not_())
         if text:
-            raise DataError(
+            raise ColumnError(
                 f"column `{self.column}` is declared as Boolean, but `{text}` is neither true nor false",
                 where=where,
                 fix="write true or false, or clear the cell",

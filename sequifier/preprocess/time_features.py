@@ -18,6 +18,7 @@ from sequifier.preprocess.column_types import NUMBERS, PositionType, StoredType
 
 _IN_ORDER = ("gap", "since_first", "since_start", "remaining")
 """Features of dates that never go back within a sequence."""
+_ALWAYS_DATES = "they are computed from dates"
 
 
 def time_rules(config: PreprocessConfig) -> TimeRules:
@@ -71,22 +72,12 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
         DataError: they are numbers, or dates without a time of day under a time zone, or the unit is not theirs.
     """
     is_number, kind = position_type in NUMBERS, "integers" if position_type == "Int64" else "numbers"
-    needs = "until" if any("until" in some for some in rules.time_features.values()) else ""
-    of_calendar = [f for f in rules.time_features.get(POSITION, ()) if f not in SPANS]
-    needs = "positions" if of_calendar or (POSITION in rules.time_features and position_type == "Int64") else needs
-    if needs and is_number:
-        what = (
-            "until is the time from the event to another date"
-            if needs == "until"
-            else f"{', '.join(of_calendar)} of the calendar are computed from dates"
-            if of_calendar
-            else "they are computed from dates"
-        )
+    if is_number and (why := _why_dates(rules, are_integers=position_type == "Int64")):
         fix = "set position_column to a column of dates, or name one in time_features: {COLUMN: [gap, hour]}"
-        if needs != "until" and not of_calendar:
+        if why == _ALWAYS_DATES:
             fix += "; if the integers are times, set time_unit: none, or another unit that they are in"
         raise DataError(
-            f"time_features: {what}, but the positions (`{config.position_name}`) are {kind}",
+            f"time_features: {why}, but the positions (`{config.position_name}`) are {kind}",
             where="time_features",
             fix=fix,
         )
@@ -105,6 +96,18 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
             where="time_zone",
             fix="leave it out, or set position_column to a column of datetimes",
         )
+
+
+def _why_dates(rules: TimeRules, *, are_integers: bool) -> str:
+    """Return why positions must be dates; empty where numbers will do."""
+    of_positions = rules.time_features.get(POSITION, ())
+    if calendar := [feature for feature in of_positions if feature not in SPANS]:
+        return f"{', '.join(calendar)} of the calendar are computed from dates"
+    if POSITION in rules.time_features and are_integers:
+        return _ALWAYS_DATES
+    if any("until" in features for features in rules.time_features.values()):
+        return "until is the time from the event to another date"
+    return ""
 
 
 def with_time_features(

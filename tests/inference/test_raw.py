@@ -117,6 +117,22 @@ def test_bad_raw_events_are_errors_and_nothing_is_written(away: Path, content: s
     assert not [path for path in Path("outputs").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("content", "fix"),
+    [
+        ("customer,visit,item,price\nx,1,item1,cheap\n", "the model reads item (String), price (Float64)"),
+        ("customer,visit,item,cost\nx,1,item1,1\n", "the model reads item (String), price (Float64)"),
+        ("customer,visit,item,prize\nx,1,item1,1\n", "did you mean `prize`?"),
+        ("customer,visit,item,price\nx,soon,item1,1\n", "write integers, dates like 2013-01-31 or datetimes like"),
+    ],
+)
+def test_the_fix_of_bad_raw_events_is_one_that_a_model_allows(away: Path, content: str, fix: str) -> None:
+    (away / "data" / "new.csv").write_text(content)
+    with pytest.raises(DataError) as caught:
+        infer(model("one"), **RAW)
+    assert caught.value.fix.startswith(fix)
+
+
 def test_a_text_file_is_continued_by_a_model_of_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()

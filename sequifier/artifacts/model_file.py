@@ -78,6 +78,12 @@ class ModelFile:
         return [column for column in self.reading.by_sequence if column in used]
 
     @property
+    def events_per_sequence(self) -> float:
+        """The mean number of events of a training sequence, without START and the end of observation."""
+        n_rows, n_sequences = (self.data[key][0] for key in ("rows", "sequences"))
+        return float(n_rows / n_sequences) - self.time.has_start - self.time.has_end
+
+    @property
     def sequence_columns(self) -> list[str]:
         """The input columns that have one value in all events of a sequence."""
         named = self.data.get("sequence_columns", [])

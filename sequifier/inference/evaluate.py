@@ -4,7 +4,7 @@ Shapes: M predicted events of a part, K known classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,19 @@ from sequifier.metrics.predictions import ClassPredictions, ValuePredictions, di
 from sequifier.model.distributions.forms import FORMS
 
 Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the likelihood of whole sequences needs of their observed ends.
+
+    Attributes:
+        is_open: whether the true values are the times from the last events to the ends, which are only lower bounds.
+        expected_events: mean number of events of a training sequence.
+    """
+
+    is_open: bool
+    expected_events: float
 
 
 def class_predictions(
@@ -74,6 +87,7 @@ def predictions_of_distribution(
     statistics: Sequence[float],
     *,
     standardised: bool = False,
+    ends: Ends | None = None,
 ) -> ValuePredictions:
     """Return the predictions of a target with a distribution.
 
@@ -86,16 +100,26 @@ def predictions_of_distribution(
         scale: of the target.
         statistics: what its distribution needs of the training split.
         standardised: whether the metrics of standardised errors are among them.
+        ends: of sequences that are observed until an end, see `Ends`; None: of others.
     """
     assert target.distribution is not None
     form, known = FORMS[target.distribution], truth.astype(np.float64)
+    nll = form.nll(parameters, known, scale, np.array(statistics))
     found = distribution_predictions(
         scale.error(quantiles.astype(np.float64), known[:, None]),
         (form.mean(parameters.astype(np.float64), scale) - scale.original(known)) / scale.error_unit,
-        nll=form.nll(parameters, known, scale, np.array(statistics)),
+        nll=nll,
     )
     of_values = value_predictions(values, truth, scale, standardised=standardised)
-    return replace(found, error=of_values.error, standardised=of_values.standardised)
+    found = replace(found, error=of_values.error, standardised=of_values.standardised)
+    if ends is None:
+        return found
+    return replace(
+        found,
+        scored=np.full(len(known), not ends.is_open),
+        likelihood=form.open_nll(parameters, known, scale) if ends.is_open else nll,
+        expected_events=np.full(len(known), ends.expected_events * ends.is_open),
+    )
 
 
 class LabelPredictions:

@@ -22,6 +22,8 @@ Rows = NDArray[np.int64]
 COLUMN, VALUE, STEP, COUNT, N_UNKNOWN = "column", "value", "step", "n", "n_unknown"
 _KEYS = (COLUMN, VALUE, STEP)
 _ROWS_AT_ONCE = 1 << 16
+_OF_ALL = {name for metric in WITHOUT_STEPS for name in METRICS[metric].sums}
+"""Sums of the metrics that the table does not have."""
 
 
 class EvaluationTable:
@@ -57,7 +59,7 @@ class EvaluationTable:
         sums = {
             name: np.concatenate([part.value, np.zeros(len(unknown))])
             for name, part in parts.items()
-            if part.cell is None
+            if name not in _OF_ALL
         }
         step = np.zeros(len(rows), np.int64) if chunk.step is None else chunk.step[rows]
         found = pl.DataFrame({STEP: step, COUNT: is_known, N_UNKNOWN: ~is_known, **sums}).cast(

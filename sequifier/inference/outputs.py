@@ -1,5 +1,6 @@
 """The tables of one model: predictions in original labels and units, probabilities, or embeddings; the evaluation."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from sequifier.inference.clock import as_positions
 from sequifier.inference.compute import Chunk
 from sequifier.inference.decode import label_series, probability_headers
 from sequifier.inference.evaluate import (
+    Ends,
     LabelPredictions,
     class_predictions,
     predictions_of_distribution,
@@ -28,11 +30,12 @@ from sequifier.inference.evaluate import (
 )
 from sequifier.inference.evaluation_table import EvaluationTable
 from sequifier.inference.forecast_dates import ORIGIN, STEP, positions_of
+from sequifier.inference.naive import naive_errors_of
 from sequifier.inference.ranking import Histories, ranked, ranking_of
 from sequifier.inference.tables import Table, file_name
 from sequifier.inference.top_classes import top_classes, unseen
 from sequifier.inference.v1_windows import SUBSEQUENCE
-from sequifier.metrics.predictions import SCORED, AtPositions, Predictions, Sums, at_positions
+from sequifier.metrics.predictions import SCORED, AtPositions, Predictions, Sums, ValuePredictions, at_positions
 from sequifier.metrics.scoring import Scored, scored_targets
 from sequifier.metrics.steps import StepSums
 
@@ -99,6 +102,7 @@ class Outputs:
         self._n_unknown = {target.name: np.zeros(horizon, np.int64) for target in job.source.evaluated}
         self._scored = _scored_targets(job)
         self._ranking, self._histories = ranking_of(config, job, log), Histories(config, job)
+        self._still_open, self._errors = job.source.still_open(config), naive_errors_of(config, job)
 
     def begin(self, shard: int, events: Events) -> None:
         """Begin a part of the events.
@@ -120,6 +124,7 @@ class Outputs:
             is_whole = self._job.source.is_raw
             self._missing = {name: {} if is_whole else self._histories.missing(events, name) for name in self.top}
         self._candidates = self._histories.candidates(events, self._ranking)
+        self._naive = {target: errors.of(ids) for target, errors in self._errors.items()}
         self._is_empty = True
 
     def add(self, chunk: Chunk) -> None:
@@ -181,6 +186,20 @@ class Outputs:
         rows = {"rank": found.rank, "label": label, "probability": found.probability}
         table.add(self._shard, of_prediction | rows)
 
+    def add_ends(self, chunk: Chunk, still_open: Mapping[str, str]) -> None:
+        """Evaluate the times from the last events to the ends of observation, in which nothing happened.
+
+        Args:
+            chunk: predictions of what follows the last event of each sequence.
+            still_open: target -> the column of the events with these times.
+        """
+        n_before = chunk.row - self._begin[chunk.sequence]
+        for target, sums in self._evaluated:
+            if target.name in still_open:
+                truth = self._events.columns[still_open[target.name]][chunk.row - 1]
+                found = self._compared(target, chunk, np.arange(len(chunk.row)), truth, is_open=True)
+                sums.add(at_positions(self._scored.get(target.name, Scored()).marked(found, n_before)))
+
     def _evaluate(self, chunk: Chunk) -> None:
         """Compare the events whose truth is known."""
         stored = np.flatnonzero(chunk.row < self._events.offsets[chunk.sequence + 1])
@@ -194,20 +213,13 @@ class Outputs:
                 unknown &= n_before[stored] >= rules.min_events
             self._n_unknown[target.name] += np.bincount(step[stored][unknown], minlength=self._horizon)
             here = stored[is_known(truth)]
-            truth, values = column[chunk.row[here]], chunk.values[target.name][here]
+            truth = column[chunk.row[here]]
             found: Predictions
             if target.kind == "real":
-                scale, standardised = self._scale(target, chunk.sequence[here]), self._horizon > 1
-                if target.name in chunk.quantiles:
-                    quantiles, parameters = (each[target.name][here] for each in (chunk.quantiles, chunk.parameters))
-                    statistics = self._job.file.distributions.get(target.name, ())
-                    found = predictions_of_distribution(
-                        target, values, quantiles, parameters, truth, scale, statistics, standardised=standardised
-                    )
-                else:
-                    found = value_predictions(values, truth, scale, standardised=standardised)
+                found = self._compared(target, chunk, here, truth)
             else:
                 probabilities = chunk.probabilities[target.name][here]
+                values = chunk.values[target.name][here]
                 found = class_predictions(values, probabilities, truth, of_sequence=target.of_sequence)
                 if target.name in self._labelled:
                     self._labelled[target.name].add(found)
@@ -219,6 +231,33 @@ class Outputs:
                 self._by_step[target.name].add(parts, AtPositions(np.ones(len(here))), step[here])
             if self.evaluation is not None:
                 self._by_value.add(target.name, self._events, chunk, here, stored[unknown], parts)
+
+    def _compared(
+        self, target: Target, chunk: Chunk, here: NDArray[np.int64], truth: NDArray[Any], *, is_open: bool = False
+    ) -> ValuePredictions:
+        """Compare the predictions of a real target at some places of a chunk with the truth.
+
+        With `is_open`, the truth is a lower bound.
+        """
+        scale, standardised = self._scale(target, chunk.sequence[here]), self._horizon > 1
+        values = chunk.values[target.name][here]
+        if target.name not in chunk.quantiles:
+            found = value_predictions(values, truth, scale, standardised=standardised)
+        else:
+            observed = target.name in self._still_open
+            found = predictions_of_distribution(
+                target,
+                values,
+                chunk.quantiles[target.name][here],
+                chunk.parameters[target.name][here],
+                truth,
+                scale,
+                self._job.file.distributions.get(target.name, ()),
+                standardised=standardised,
+                ends=Ends(is_open, self._job.file.events_per_sequence) if observed else None,
+            )
+        naive = self._naive.get(target.name)
+        return found if naive is None else replace(found, naive=naive[chunk.sequence[here]])
 
     def finish(self) -> dict[str, dict[str, float]]:
         """Finish the tables; returns target -> metric -> value."""

@@ -97,6 +97,10 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
             for chunk in _chunks(model, events, config, job, n_sequences):
                 outputs.add(chunk)
                 n_unended += chunk.n_unended
+            if reader.still_open:
+                after = last_windows(events.offsets, prediction_length=1, embedding=False)
+                for chunk in run_windows(model, events, after, job.request, first_number=n_sequences):
+                    outputs.add_ends(chunk, reader.still_open)
             n_sequences += len(events.sequence_ids)
         if outputs.n_rows == 0:
             raise DataError(

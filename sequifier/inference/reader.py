@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,15 @@ class Reader:
     n_windows: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
 
+    @cached_property
+    def still_open(self) -> dict[str, str]:
+        """See `Source.still_open`."""
+        return self.source.still_open(self.config)
+
     def parts(self) -> Iterator[tuple[int, Events]]:
-        """Yield the number of a file and a part of it.
+        """Yield the number of a file and a part of it, without the ends of observation.
+
+        The columns of `still_open` have, in the row of the last event of each sequence, the time from it to the end.
 
         The content is compared with the hashes of the metadata before the last part is yielded.
 
@@ -54,8 +62,11 @@ class Reader:
         for number, events in self._read():
             if hashes is not None:
                 hashes.update(events)
+            whole = events
             events = without_observed_ends(events) if observes_ends else events
             self._check_ids(events, self.source.files[number])
+            for column in self.still_open.values():
+                events.columns[column][events.offsets[1:] - 1] = whole.columns[column][whole.offsets[1:] - 1]
             if waiting is not None:
                 yield self._counted(*waiting)
             waiting = number, events
@@ -84,7 +95,8 @@ class Reader:
                 )
                 yield from ((number, events) for events in windows)
                 continue
-            parts = read_event_parts(path, self.source.columns, format=format, rows_per_part=self.rows_per_part)
+            columns = [*self.source.columns, *self.still_open.values()]
+            parts = read_event_parts(path, columns, format=format, rows_per_part=self.rows_per_part)
             yield from ((number, events) for events in parts)
 
     def _counted(self, number: int, events: Events) -> tuple[int, Events]:
@@ -104,6 +116,8 @@ class Reader:
             target.name: target.n_classes for target in self.source.evaluated if target.kind == "categorical"
         }
         for column, values in events.columns.items():
+            if column in self.still_open.values():
+                continue
             is_categorical = column in n_classes
             if is_categorical != (values.dtype.kind == "i"):
                 raise DataError(

@@ -66,6 +66,23 @@ class Source:
         rules = file.time if self.metadata is None else self.metadata.sequifier
         return rules.has_end and not self.is_raw and not self.holds_windows
 
+    def still_open(self, config: InferConfig) -> dict[str, str]:
+        """Return the evaluated targets whose time from the last event to the end of observation counts too.
+
+        They are those with a density, where every event is predicted: then the likelihood of whole sequences is known.
+
+        Returns:
+            Target -> the stored column with this time.
+        """
+        if self.metadata is None or config.evaluation_context == "split" or config.autoregression:
+            return {}
+        columns = self.metadata.sequifier.open_columns
+        return {
+            target.name: columns[target.name]
+            for target in self.evaluated
+            if target.name in columns and target.shape is not None and target.shape.has_density
+        }
+
     @property
     def is_folder(self) -> bool:
         """Whether there is an output for each file."""

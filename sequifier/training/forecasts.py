@@ -17,9 +17,9 @@ from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import MEDIAN, Q10, Q90
 from sequifier.dataset.batches import Split
+from sequifier.dataset.seasons import find_period
 from sequifier.model.transformer import Transformer
 from sequifier.training.baselines.history import Targets, read
-from sequifier.training.baselines.seasons import find_period
 from sequifier.training.baselines.series import SEASONS, seasonal_means
 from sequifier.training.losses import DistributionLoss, TargetLoss
 from sequifier.training.objective import Objective

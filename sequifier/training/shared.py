@@ -20,11 +20,11 @@ from sequifier.config.architecture import Architecture
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
 from sequifier.dataset.cache import EventCache
+from sequifier.dataset.naive import naive_errors
 from sequifier.dataset.ranking.candidates import Candidates, build_candidates
 from sequifier.training.baselines.history import TrainingData
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.baselines.time_to_event import clock_of
-from sequifier.training.naive import naive_errors
 from sequifier.training.objective import Objective
 from sequifier.training.splits import DATA_PATHS, Digests, find_data, read_earlier, read_whole
 from sequifier.training.tally import Evaluation
@@ -90,10 +90,9 @@ def find_naive_errors(
         )
         has_start = metadata.sequifier.has_start
         found = {
-            name: naive_errors(train, name, metadata.scale(name), train_ids, ids, has_start=has_start)
-            for name in targets
+            name: naive_errors(train, name, metadata.scale(name), train_ids, has_start=has_start) for name in targets
         }
-        shared.naive[key] = {name: errors for name, errors in found.items() if errors is not None}
+        shared.naive[key] = {name: errors.of(ids) for name, errors in found.items() if errors is not None}
     return shared.naive[key]
 
 

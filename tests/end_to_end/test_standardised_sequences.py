@@ -12,9 +12,9 @@ from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
+from sequifier.dataset.seasons import find_period
 from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.prepare import prepare
-from sequifier.training.baselines.seasons import find_period
 from sequifier.training.evaluate import evaluate
 from sequifier.training.shared import Shared
 from tests.support.events import make_split
@@ -106,6 +106,7 @@ def test_metrics_of_training_and_infer_are_those_of_predictions_in_original_unit
     for name, value in (("mae", np.abs(error).mean()), ("rmse", (error**2).mean() ** 0.5)):
         assert found.evaluation["price"][name] == pytest.approx(value, rel=1e-5)
         assert stored[f"val_price_{name}"] == pytest.approx(value, rel=1e-5)
+    assert found.evaluation["price"]["mase"] == pytest.approx(stored["val_price_mase"], rel=1e-5)
 
 
 def test_mase_scales_each_error_by_the_naive_forecast_of_its_own_sequence(trained: None) -> None:

@@ -94,7 +94,7 @@ def test_predictions_have_the_median_and_its_quantiles_and_the_metrics_of_traini
     log = next(path for path in (root / "logs").rglob("metrics.jsonl") if path.parts[-3] == name)
     last = json.loads(log.read_text().splitlines()[-1])
     measured = found.evaluation[target]
-    for metric in ("mae", "rmse", "crps", "coverage_80", *(["nll"] if name == "wait" else [])):
+    for metric in ("mae", "rmse", "mase", "crps", "coverage_80", *(["nll"] if name == "wait" else [])):
         assert measured[metric] == pytest.approx(last[f"val_{target}_{metric}"], rel=1e-4), metric
 
 
@@ -170,7 +170,7 @@ def test_each_step_of_a_forecast_has_its_quantiles(root: Path) -> None:
     measured = infer(root, "ahead", data_path=data)[0].evaluation["level"]
     log = next(path for path in (root / "logs").rglob("metrics.jsonl") if path.parts[-3] == "ahead")
     last = json.loads(log.read_text().splitlines()[-1])
-    for metric in ("crps", "coverage_80_step_1", "crps_step_3", "mae_standardised"):
+    for metric in ("crps", "coverage_80_step_1", "crps_step_3", "mae_standardised", "mase", "mase_step_2"):
         assert measured[metric] == pytest.approx(last[f"val_level_{metric}"], rel=1e-4), metric
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
 from sequifier.config.base import Named
+from sequifier.dataset.seasons import autocorrelation, find_period
 from sequifier.training.baselines.history import Targets, TrainingData, training_targets
 from sequifier.training.baselines.ridge import PENALTIES, Products
-from sequifier.training.baselines.seasons import autocorrelation, find_period
 from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import TargetLoss

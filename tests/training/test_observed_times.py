@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sequifier import api
 from sequifier.artifacts.metadata import Metadata, read_metadata
+from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.inference import InferConfig
 from sequifier.config.resolve import resolve
 from sequifier.config.train import TrainConfig
@@ -222,8 +223,16 @@ def test_every_event_is_predicted_from_the_start_on_and_none_after_the_end(root:
     frame = poisson(RATE, 0.25)
     n_valid = sum(map(len, sequences(frame, range(N_TRAIN, N_SEQUENCES))))
     fields: dict[str, Any] = {"project_root": str(root), "model_path": model}
-    (split,) = api.infer(InferConfig.model_validate(fields | {"evaluation_context": "full"}), log=quiet)
-    assert split.n_predictions == n_valid
+    lines: list[str] = []
+    whole = {"evaluation_context": "full", "evaluate_by": ["sequenceId"]}
+    (split,) = api.infer(InferConfig.model_validate(fields | whole), log=lines.append)
+    assert split.n_predictions == n_valid == split.evaluation["time_gap"]["n"]
+    measured = read_model_file(root / model).metrics
+    for metric in ("nll_per_event", "mase", "nll", "mae", "crps"):
+        assert split.evaluation["time_gap"][metric] == pytest.approx(measured[f"val_time_gap_{metric}"], rel=1e-4)
+        assert any(f"{metric} {split.evaluation['time_gap'][metric]:.4g}" in line for line in lines)
+    (some,) = api.infer(InferConfig.model_validate(fields), log=quiet)
+    assert "nll_per_event" not in some.evaluation["time_gap"], "not all events are predicted"
     raw = pl.DataFrame({"sequenceId": [7, 7, 8], "at": [0.5, 2.0, 4.0]})
     raw.write_csv(root / "new.csv")
     asked = InferConfig.model_validate(fields | {"read_format": "raw", "data_path": "new.csv"})

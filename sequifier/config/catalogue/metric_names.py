@@ -18,8 +18,8 @@ CATEGORICAL_METRICS = ("loss", "log_loss", "accuracy", "top5", "mrr", "macro_f1"
 REAL_METRICS = ("loss", "mae", "rmse", "mase")
 STANDARDISED_METRICS = ("mae_standardised", "mse_standardised")
 """Further metrics of a real target in a run with a horizon: of errors in standard deviations of the training values."""
-WITHOUT_STEPS = frozenset({"macro_f1", "calibration_error"})
-"""Metrics that a run with a horizon has for all steps together only."""
+WITHOUT_STEPS = frozenset({"macro_f1", "calibration_error", "nll_per_event"})
+"""Metrics of all predictions together only, not of each step of a horizon or each value of a column."""
 QUANTILE_METRICS = (*REAL_METRICS, "crps", "coverage_80")
 """Metrics of a real target with a distribution. `mae` is that of the median, `rmse` that of the mean."""
 DENSITY_METRICS = (*QUANTILE_METRICS, "nll")

@@ -64,6 +64,9 @@ class Form(Protocol):
             statistics: of the training split.
         """
 
+    def open_nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike) -> Floats | None:
+        """Return minus the logarithm of the probability of more than a value z, (M,); None as of `nll`."""
+
     def sample(self, parameters: NDArray[Any], uniform: Floats, scale: ScaleLike) -> Floats:
         """Return a sample z for each row, (B,), from parameters (B, P) and random numbers (B,) in [0, 1)."""
 
@@ -89,6 +92,10 @@ class QuantileForm:
 
     def nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike, statistics: Floats) -> Floats | None:
         """None: beyond the outermost quantiles nothing is known."""
+        return None
+
+    def open_nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike) -> Floats | None:
+        """None, as `nll`."""
         return None
 
     def sample(self, parameters: NDArray[Any], uniform: Floats, scale: ScaleLike) -> Floats:
@@ -127,10 +134,12 @@ class LognormalForm:
         parameters, log_value, log_resolution = parameters.astype(np.float64), log_of(z, scale), math.log(statistics[2])
         found = log_value - log_density_of_log(parameters, log_value) - math.log(scale.unit)
         censored = np.flatnonzero(~is_above_resolution(log_value, log_resolution))
-        log_weight, location, log_scale = parts_of(parameters[censored])
-        tail = _erfc((location - log_resolution) / np.exp(log_scale) / math.sqrt(2)).astype(np.float64) / 2
-        found[censored] = -_logsumexp(log_weight + np.log(np.maximum(tail, np.finfo(np.float64).tiny)))
+        found[censored] = -_log_tail(parameters[censored], np.full(len(censored), log_resolution), 1.0)
         return np.asarray(found)
+
+    def open_nll(self, parameters: NDArray[Any], z: Floats, scale: ScaleLike) -> Floats | None:
+        """See `Form`."""
+        return -_log_tail(parameters.astype(np.float64), log_of(z, scale), -1.0)
 
     def sample(self, parameters: NDArray[Any], uniform: Floats, scale: ScaleLike) -> Floats:
         """See `Form`."""
@@ -198,6 +207,15 @@ def log_density_of_log(parameters: Array, log_value: Array) -> Array:
     log_weight, location, log_scale = parts_of(parameters)
     deviation = (log_value[..., None] - location) / _exp(log_scale)
     return _logsumexp(log_weight - log_scale - deviation * deviation / 2) - math.log(2 * math.pi) / 2
+
+
+def _log_tail(parameters: Floats, log_value: Floats, sign: float) -> Floats:
+    """Return the logarithm of the probability of at most (sign 1) or more than (-1) each value, (M,), of a mixture."""
+    log_weight, location, log_scale = parts_of(parameters)
+    deviation = sign * (location - log_value[:, None]) / np.exp(log_scale)
+    tail = _erfc(deviation / math.sqrt(2)).astype(np.float64) / 2
+    found: Floats = _logsumexp(log_weight + np.log(np.maximum(tail, np.finfo(np.float64).tiny)))
+    return found
 
 
 def normal_quantile(level: Floats) -> Floats:

@@ -18,11 +18,11 @@ from sequifier.artifacts.events import Events, scale_at
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import LEVELS
+from sequifier.dataset.seasons import find_period
 from sequifier.model.distributions.base import Distribution
 from sequifier.model.distributions.forms import stored_values
 from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read
 from sequifier.training.baselines.ridge import Products
-from sequifier.training.baselines.seasons import find_period
 from sequifier.training.baselines.time_to_event import NAMES as RATE_NAMES
 from sequifier.training.baselines.time_to_event import RateBaselines
 from sequifier.training.baselines.window_ridge import LONGEST_WINDOW, REGRESSED, WindowRidge, parts

@@ -7,13 +7,16 @@ unit and size of the sequence. A sequence without such errors takes the mean ove
 Shapes: N rows of the training split, S its sequences, V sequences of the evaluated split.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events, scale_at
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
-from sequifier.training.baselines.seasons import find_period
+from sequifier.dataset.seasons import find_period
 
 LONGEST_PERIOD = 400
 """The longest season that is looked for, whatever a model sees of the past: all runs are measured on one scale."""
@@ -23,37 +26,45 @@ _ROWS = 1 << 20
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class NaiveErrors:
+    """The errors of the seasonal naive forecast of one target.
+
+    Attributes:
+        ids: ids of the training sequences, (S,), in ascending order.
+        errors: mean error in each, in the unit of `Scale.error`, (S,).
+        overall: mean error in all of them.
+    """
+
+    ids: NDArray[Any]
+    errors: Floats
+    overall: float
+
+    def of(self, ids: NDArray[Any]) -> Floats:
+        """Return the errors in sequences of an evaluated split, (V,); one that training does not have has `overall`."""
+        place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        found: Floats = np.where(self.ids[place] == ids, self.errors[place], self.overall)
+        return found
+
+
 def naive_errors(
-    train: Events | MappedEvents,
-    target: str,
-    scale: Scale,
-    train_ids: NDArray[np.generic],
-    ids: NDArray[np.generic],
-    *,
-    has_start: bool = False,
-) -> Floats | None:
-    """Return the mean error of the seasonal naive forecast in each sequence of the evaluated split, (V,).
+    train: Events | MappedEvents, target: str, scale: Scale, ids: NDArray[Any], *, has_start: bool = False
+) -> NaiveErrors | None:
+    """Return the errors in the training events; None where their values do not change, or no sequence has two events.
 
     Args:
         train: the training events.
         target: a real target.
-        scale: of the target; the result is in the unit of its `error`.
-        train_ids: ids of the training sequences, (S,), in ascending order.
-        ids: ids of the sequences of the evaluated split, (V,).
+        scale: of the target.
+        ids: ids of the training sequences, (S,), in ascending order.
         has_start: whether the first row of each training sequence is its START, which has no value.
-
-    Returns:
-        None where the training values do not change, or no sequence has two events.
     """
     period = find_period(train, target, LONGEST_PERIOD) or 1
     sums, counts = _summed(train, target, scale, period, train.offsets[:-1] + np.maximum(train.n_context, has_start))
     if not sums.sum() > 0:
         return None
-    errors = np.where(sums > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
-    place = np.minimum(np.searchsorted(train_ids, ids), len(train_ids) - 1)
-    is_known = train_ids[place] == ids
-    found: Floats = np.where(is_known, errors[place], sums.sum() / counts.sum())
-    return found
+    overall = float(sums.sum() / counts.sum())
+    return NaiveErrors(ids, np.where(sums > 0, sums / np.maximum(counts, 1), overall), overall)
 
 
 def _summed(

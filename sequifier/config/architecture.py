@@ -19,6 +19,11 @@ EMBEDDING = "embedding"  # the output of an exported embedding model
 DROPOUT_RATIO = "dropout_ratio"  # the optional input of a model that is exported with dropout
 
 
+def future_input(column: str) -> str:
+    """Return the exported model's input with the values of a column at the steps to come."""
+    return f"future_{column}"
+
+
 @dataclass(frozen=True)
 class Target:
     """One column to predict."""
@@ -99,6 +104,7 @@ class Architecture:
     tied: tuple[str, ...] = ()  # targets that are decoded by their embedding
     window_normalization: WindowNormalization = "none"  # of the columns in `normalized`
     horizon: int = 1  # number of next events that are predicted at once
+    known_future: tuple[str, ...] = ()  # input columns that are also read at the steps of the horizon
 
     @property
     def tied_columns(self) -> tuple[int, ...]:
@@ -112,6 +118,16 @@ class Architecture:
         if self.window_normalization == "none":
             return {}
         return {name: self.real.index(name) for name in _normalizable(self.targets) if name in self.real}
+
+    @property
+    def known_categorical(self) -> tuple[tuple[str, int], ...]:
+        """The categorical columns that are read at the steps of the horizon, in order of the inputs."""
+        return tuple((name, n_classes) for name, n_classes in self.categorical if name in self.known_future)
+
+    @property
+    def known_real(self) -> tuple[str, ...]:
+        """The real columns that are read at the steps of the horizon, in order of the inputs."""
+        return tuple(name for name in self.real if name in self.known_future)
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -128,6 +144,8 @@ class Architecture:
             del values["window_normalization"]
         if self.horizon == 1:
             del values["horizon"]
+        if not self.known_future:
+            del values["known_future"]
         for target in values["targets"]:
             for key in ("of_sequence", "distribution"):
                 if not target[key]:
@@ -149,6 +167,7 @@ def architecture_from_json(values: Mapping[str, Any]) -> Architecture:
             "embedding_widths": tuple(values["embedding_widths"]),
             "targets": tuple(Target(**target) for target in values["targets"]),
             "tied": tuple(values.get("tied", ())),
+            "known_future": tuple(values.get("known_future", ())),
         }
     )
 
@@ -229,6 +248,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         outputs += [name for target in targets if target.kind == "categorical" for name in target.top_names]
         problems += _top_problems(config, config.export_top_k, inputs, targets)
     problems += _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
+    problems += _future_name_problems(config.known_future, [*inputs, *outputs])
     if config.export_with_dropout and DROPOUT_RATIO in inputs:
         problems.append(
             Problem(
@@ -266,6 +286,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         tied=tuple(target.name for target in targets if target.name in spec.tie_weights),
         window_normalization=config.window_normalization,
         horizon=config.prediction_horizon,
+        known_future=tuple(config.known_future),
     )
 
 
@@ -426,4 +447,15 @@ def _name_problems(inputs: Sequence[str], outputs: Sequence[str]) -> Iterable[Pr
                 f"input column `{column}` has the name of an {'input' if column == EVENT_COUNT else 'output'} "
                 "that every exported model of these targets has",
                 fix="rename the column in the raw data and preprocess again, or leave it out of input_columns",
+            )
+
+
+def _future_name_problems(known: Sequence[str], others: Sequence[str]) -> Iterable[Problem]:
+    for column in known:
+        if (name := future_input(column)) in others:
+            yield Problem(
+                "known_future",
+                f"an exported model reads the values of `{column}` to come as `{name}`, which another column or output "
+                "is called",
+                fix="rename one of the two in the raw data and preprocess again",
             )

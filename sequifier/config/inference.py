@@ -82,6 +82,17 @@ class InferConfig(ProjectConfig):
         description="Table with the columns of whole sequences that the model reads, for raw events that do not have "
         "them: `{path: regions.csv}`. It needs a row for each sequence of the events, and may have others.",
     )
+    future_data_path: str | None = Field(
+        None,
+        description="Path of a table with the known_future columns of the model at the steps to come, for raw events: "
+        "a row for each step after the last event of a sequence. Earlier rows and other sequences may be in it. null: "
+        "there is none, which is enough where these columns follow from the dates of a regular series.",
+        json_schema_extra=about(
+            interacts="read_format: raw; data_path, whose rows end where the steps to come begin",
+            change="to the plan of prices, holidays and the like that the forecast depends on",
+            synonyms="future_covariates futr_df future_df known_future_values",
+        ),
+    )
     write_format: Literal["csv", "parquet"] = Field(
         "csv",
         description="Format of the predictions.",

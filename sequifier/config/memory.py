@@ -126,6 +126,7 @@ def memory_estimate(
     if shape.dropout:
         kept += 4 * shape.dim_model
     logits = sum(_logits(shape.horizon * target.output_width, steps, loss_memory_mb) for target in shape.targets)
+    logits += _steps_to_come(shape, batch_size)
     activations = HEAP[products] * (steps * (kept + _passing(shape, products)) + _copies_of_weights(shape, products))
     # Logits and gradients of weights do not exist at the same time; in a wide model with a small batch the gradients
     # are larger.
@@ -138,6 +139,14 @@ def _logits(n_classes: int, steps: int, loss_memory_mb: int) -> float:
     """Bytes of the logits of a target, and of what is computed from them."""
     at_once = positions_at_once(n_classes, loss_memory_mb)
     return LOGIT_COPIES * 4 * n_classes * (steps if at_once is None else min(steps, at_once))
+
+
+def _steps_to_come(shape: Architecture, batch_size: int) -> int:
+    """Bytes of the vectors of the steps to come: as summed, their positive part, and the gradients of both."""
+    if not shape.known_future:
+        return 0
+    positions = batch_size * (shape.seq_length if shape.window_normalization == "none" else 1)
+    return 4 * 4 * positions * shape.horizon * shape.dim_model
 
 
 def _attention(shape: Architecture, products: Format) -> int:

@@ -11,6 +11,7 @@ from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRI
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.config.horizon import horizon_problems
+from sequifier.config.known_future import known_future_problems
 from sequifier.config.memory import positions_at_once
 from sequifier.config.observation import Observation
 from sequifier.config.preprocess_fields import WHOLE_SEQUENCES, SplitMethod
@@ -103,6 +104,7 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
     except ConfigError as error:
         problems += error.problems
     problems += [*_misfits(config, data), *horizon_problems(config, data), *_standardise_problems(config, data)]
+    problems += known_future_problems(config, inputs, data)
     if problems:
         raise ConfigError(problems)
     seq_length = config.seq_length or data.sequifier.seq_length

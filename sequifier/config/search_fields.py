@@ -265,6 +265,17 @@ class SearchFields(ProjectConfig):
             synonyms="horizon forecast_horizon steps_ahead",
         ),
     )
+    known_future: Annotated[list[NameList], ValuesOf(TrainConfig, "known_future", searched=True)] = Field(
+        [[]],
+        description="Sets of input columns to try whose values are known for the steps to come. A flat list of names "
+        "is one set.",
+        json_schema_extra=about(
+            interacts="prediction_horizon, each of whose values must be above 1; input_columns, each set of which must "
+            "have these columns",
+            change="to `[[], [price]]` to learn what knowing the price is worth",
+            synonyms="known_covariates future_covariates futr_exog",
+        ),
+    )
     inference_batch_size: int = _as_in_training("inference_batch_size")
     cpu_threads: int | None = _as_in_training("cpu_threads")
     export_generative_model: bool = _as_in_training("export_generative_model")

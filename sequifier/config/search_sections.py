@@ -98,7 +98,14 @@ else:
 
 def searchable_fields() -> list[str]:
     """Every searchable field in the order of the grid, the slowest first, ignoring groups."""
-    data = [*LINKED["data"], "seq_length", "window_stride", "window_normalization", "prediction_horizon"]
+    data = [
+        *LINKED["data"],
+        "seq_length",
+        "window_stride",
+        "window_normalization",
+        "prediction_horizon",
+        "known_future",
+    ]
     first = [*LINKED["schedule"], "batch_size", "dropout", "optimizer", "accumulation_steps"]
     training = [*first, *(field for field in TrainingSampling.searchable() if field not in first)]
     model = [*LINKED["backbone"], "dim_feedforward", "num_layers", "activation_fn", "normalization"]

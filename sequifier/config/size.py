@@ -26,7 +26,11 @@ def parameter_count(architecture: Architecture) -> int:
     block = attention + feed_forward + 2 * norm
     final_norm = norm if shape.norm_first else 0
     outputs = shape.horizon * sum(target.output_width for target in shape.targets if target.name not in shape.tied)
-    return embedding + positions + shape.num_layers * block + final_norm + (width + 1) * outputs
+    heads = (width + 1) * outputs
+    if shape.known_future:
+        heads += width * (sum(n_classes for _, n_classes in shape.known_categorical) + 2 * len(shape.known_real))
+        heads += width * (width + 1 + sum(target.output_width for target in shape.targets))
+    return embedding + positions + shape.num_layers * block + final_norm + heads
 
 
 def qkv_width(shape: Architecture) -> int:

@@ -3,12 +3,21 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sequifier.config.base import (
     NO_UNIT,
     ColumnType,
     DistinctColumns,
+    DistinctNames,
     NameList,
     ProjectConfig,
     about,
@@ -256,6 +265,19 @@ class TrainConfig(ProjectConfig):
             "future_steps forecast_length multi_step",
         ),
     )
+    known_future: Annotated[DistinctNames, AfterValidator(sorted)] = Field(  # their order has no effect
+        default_factory=list,
+        description="Input columns whose values are known for the steps to come, such as a planned price, a holiday or "
+        "the hour (`time_hour`): the forecast of a step also depends on them at that step.",
+        json_schema_extra=about(
+            interacts="prediction_horizon, which must be above 1; input_columns, which must have these columns, and "
+            "target_columns, which must not; future_data_path of infer, which gives their values for raw events",
+            change="to the columns that are planned, or that follow from the date",
+            searchable=True,
+            synonyms="known_covariates future_covariates known_future_inputs known_reals known_categoricals futr_exog "
+            "dynamic_features time_varying_known regressors exogenous",
+        ),
+    )
     metric: str = Field(
         "val_loss",
         description="Validation metric that selects the best checkpoint, triggers early stopping and ranks runs.",
@@ -493,6 +515,11 @@ class TrainConfig(ProjectConfig):
             raise ValueError(
                 f"training_spec.sampling_interval_steps: a model with prediction_horizon: {steps} forecasts, and does "
                 "not generate events one by one; leave it out"
+            )
+        if steps == 1 and self.known_future:
+            raise ValueError(
+                f"known_future: {', '.join(self.known_future)} are known for the steps of a horizon, and "
+                "prediction_horizon is 1; set it above 1, or leave known_future out"
             )
         return self
 

@@ -44,6 +44,7 @@ class Split:
         units: the sampling units of the targets; None: those of the windows.
         others: further windows over the same events, for other targets.
         still_open: target -> the column with the lower bounds of its values that are still open.
+        known_future: input columns that are also read at the rows of the targets.
 
     Attributes:
         parts: this split and the others.
@@ -63,10 +64,13 @@ class Split:
         units: UnitIndex | None = None,
         others: Sequence["Split"] = (),
         still_open: Mapping[str, str] = MappingProxyType({}),
+        known_future: Sequence[str] = (),
     ) -> None:
         self.events, self.windows, self.seq_length, self.device = events, windows, seq_length, device
         self.targets, self.parts, self._given_units = tuple(targets), (self, *others), units
-        self.columns = BatchColumns(tuple(categorical), tuple(real), self.targets, seq_length, still_open)
+        self.columns = BatchColumns(
+            tuple(categorical), tuple(real), self.targets, seq_length, still_open, tuple(known_future)
+        )
         self.picks = device.type == "cpu" if picks is None else picks
         self._gather = gather_for(events, self.columns, windows, device, picks=self.picks)
         self._device_windows = self._gather.windows if isinstance(self._gather, DeviceGather) else None

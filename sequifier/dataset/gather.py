@@ -7,7 +7,8 @@ same target. On a CPU these positions are picked out. On other devices the shape
 numbers, for which the host would have to wait: there the last steps of all windows are positions, and a mask has those
 that count.
 Shapes: N rows of the split, B windows of a batch, T input steps, S of them with a target position, C categorical and R
-real input columns, M target positions of a batch, H rows that are predicted at each of them (1 without a horizon).
+real input columns, M target positions of a batch, H rows that are predicted at each of them (1 without a horizon), K
+and L categorical and real columns that are known at these rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ class Batch:
     known: dict[str, Tensor | None]  # (M * H,) bool, False where a target is not known or does not count; None: all
     picks: bool  # whether positions are picked out, instead of masked
     horizon: int = 1  # H
+    future: tuple[Tensor, Tensor] | None = None  # (M, H, K) int32 and (M, H, L) float32; None: no column is known there
 
     def at_targets(self, hidden: Tensor) -> Tensor:
         """Return the vectors of the target positions: (B, T, D) -> (M, D)."""
@@ -97,7 +99,7 @@ class BatchColumns:
     """Columns of a batch: inputs in the order of the model, targets, and the number T of steps.
 
     The truth of a target in `still_open` is a pair: its z, and whether this is only a lower bound, which the column
-    named there has.
+    named there has. The input columns in `known_future` are also read at the rows of the targets.
     """
 
     categorical: Sequence[str]
@@ -105,6 +107,17 @@ class BatchColumns:
     targets: Sequence[str]
     seq_length: int
     still_open: Mapping[str, str] = field(default_factory=dict)
+    known_future: Sequence[str] = ()
+
+    @property
+    def known_categorical(self) -> list[str]:
+        """The categorical columns that are known at the rows of the targets, in the order of the model."""
+        return [name for name in self.categorical if name in self.known_future]
+
+    @property
+    def known_real(self) -> list[str]:
+        """The real columns that are known at the rows of the targets, in the order of the model."""
+        return [name for name in self.real if name in self.known_future]
 
     @property
     def truths(self) -> Sequence[str]:
@@ -152,17 +165,22 @@ class HostGather:
         reals = np.empty((len(columns.real), *size), np.float32)
         inputs = dict(zip((*columns.categorical, *columns.real), (*categories, *reals), strict=True))
         truths: dict[str, NDArray[Any]] = dict.fromkeys(columns.truths, np.empty(0))
+        future: dict[str, NDArray[Any]] = {}
         for name, column in self._columns.items():
             values = self._runs[name](last + self._steps[0]) if rows is None else column[rows]
             if name in inputs:
                 shown = values[:, : columns.seq_length]
                 inputs[name][...] = shown if is_event is None else shown * is_event
-            if name in truths:
-                truth = values[:, -(n_steps + H - 1) :].astype(np.int64 if column.dtype.kind == "i" else np.float32)
+            if name in truths or name in columns.known_future:
+                ahead = values[:, -(n_steps + H - 1) :]
                 if H > 1:
-                    truth = truth[:, np.arange(n_steps)[:, None] + np.arange(H)]  # (B, S, H)
-                truth = truth.reshape(-1, H)  # (B * S, H)
-                truths[name] = (truth if positions is None else truth[positions]).reshape(-1)
+                    ahead = ahead[:, np.arange(n_steps)[:, None] + np.arange(H)]  # (B, S, H)
+                ahead = ahead.reshape(-1, H)  # (B * S, H)
+                ahead = ahead if positions is None else ahead[positions]  # (M, H)
+                if name in truths:
+                    truths[name] = ahead.reshape(-1).astype(np.int64 if column.dtype.kind == "i" else np.float32)
+                if name in columns.known_future:
+                    future[name] = ahead
         self._used()
         counts_there = None if counts is None or self._picks else self._on_device(counts.reshape(-1).repeat(H))
         found = {name: self._on_device(values) for name, values in truths.items()}
@@ -177,6 +195,7 @@ class HostGather:
             known=known,
             picks=self._picks,
             horizon=H,
+            future=stacked_future(future, columns, self._device) if future else None,
         )
 
     def _on_device(self, values: NDArray[Any]) -> Tensor:
@@ -197,6 +216,10 @@ class DeviceGather:
         self._categories = _stacked(events, columns.categorical, n_rows, torch.int32).to(device)  # (C, N)
         self._reals = _stacked(events, columns.real, n_rows, torch.float32).to(device)  # (R, N)
         self._targets = {name: torch.tensor(events.columns[name], device=device) for name in columns.truths}
+        self._known = (
+            _stacked(events, columns.known_categorical, n_rows, torch.int32).to(device),  # (K, N)
+            _stacked(events, columns.known_real, n_rows, torch.float32).to(device),  # (L, N)
+        )
 
     def __call__(self, windows: BatchWindows) -> Batch:
         size, n_steps = (len(windows.chosen), self._spec.seq_length), windows.n_steps
@@ -216,7 +239,8 @@ class DeviceGather:
         reals = self._reals.index_select(1, inputs.view(-1)).view(len(self._reals), *size)
         if is_event is not None:
             categories, reals = categories * is_event, reals * is_event
-        found = {name: values.index_select(0, truths.view(-1)) for name, values in self._targets.items()}
+        rows = truths.reshape(-1)
+        found = {name: values.index_select(0, rows) for name, values in self._targets.items()}
         targets, known = _targets(found, counts, windows.all_known, self._spec.still_open)
         return Batch(
             categories=categories.permute(1, 2, 0),
@@ -228,7 +252,16 @@ class DeviceGather:
             known=known,
             picks=False,
             horizon=H,
+            future=self._future(rows) if self._spec.known_future else None,
         )
+
+    def _future(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the known columns of some rows, (M * H,)."""
+        H = len(self._horizon)
+        categories, reals = (
+            values.index_select(1, rows).view(len(values), len(rows) // H, H).permute(1, 2, 0) for values in self._known
+        )
+        return categories, reals
 
 
 class DeviceWindows:
@@ -266,7 +299,7 @@ def gather_for(
     """
     if picks or isinstance(events, MappedEvents):
         return HostGather(events, columns, windows.ahead, windows.horizon, device, picks=picks)
-    n_columns = len(columns.categorical) + len(columns.real) + len(columns.truths)
+    n_columns = len(columns.categorical) + len(columns.real) + len(columns.truths) + len(columns.known_future)
     needed = 4 * n_columns * len(events.positions) + 3 * windows.last.nbytes
     if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] // 2:
         return HostGather(events, columns, windows.ahead, windows.horizon, device, picks=False)
@@ -280,6 +313,18 @@ def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
         # A copy from pinned memory is asynchronous: the host prepares the next batch meanwhile.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def stacked_future(
+    known: Mapping[str, NDArray[Any]], columns: BatchColumns, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return known columns, (M, H) each, as `Batch.future`."""
+    size = next(iter(known.values())).shape
+    categories, reals = (
+        np.stack([known[name] for name in names]) if names else np.zeros((0, *size), kind)
+        for names, kind in ((columns.known_categorical, np.int32), (columns.known_real, np.float32))
+    )
+    return to_device(categories, device).permute(1, 2, 0), to_device(reals, device).permute(1, 2, 0)
 
 
 def _targets(

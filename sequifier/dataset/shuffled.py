@@ -16,7 +16,7 @@ from torch import Tensor
 from sequifier.artifacts.events import is_known
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.dataset.batches import Split
-from sequifier.dataset.gather import Batch, Chosen, Rows, to_device
+from sequifier.dataset.gather import Batch, Chosen, Rows, stacked_future, to_device
 from sequifier.dataset.random_bits import COUNTER, Bits, mixed
 from sequifier.dataset.windows import rows_from
 
@@ -65,8 +65,10 @@ class ShuffledSplit(Split):
             inputs.append(to_device(values, self.device).permute(1, 2, 0))
         targets: dict[str, Tensor] = {}
         known: dict[str, Tensor | None] = {}
+        at = target[:, None] + np.arange(self.horizon)  # (M, H)
+        known_future = {name: self.events.columns[name][at] for name in columns.known_future}
+        at = at.reshape(-1)
         for name in columns.targets:
-            at = (target[:, None] + np.arange(self.horizon)).reshape(-1)
             truth, is_bound = self.events.columns[name][at], None
             if name in columns.still_open:
                 bounds = self.events.columns[columns.still_open[name]][at]
@@ -90,6 +92,7 @@ class ShuffledSplit(Split):
             known=known,
             picks=self._is_on_cpu,
             horizon=self.horizon,
+            future=stacked_future(known_future, columns, self.device) if known_future else None,
         )
 
     def _histories(self, target: Rows, begin: Rows) -> tuple[Rows, NDArray[np.bool_]]:

@@ -6,7 +6,7 @@ Shapes: N batch, T steps of the window, P prediction_length, D model width, H he
 G heads that share keys (H // K), E width of a head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import TensorProto
@@ -23,9 +23,9 @@ NEVER = -1e30
 """Added to the scores of masked steps: large enough for a softmax of exactly 0, far from overflow."""
 
 
-def write_is_event(writer: GraphWriter, architecture: Architecture, n_events: Value) -> Value:
+def write_is_event(writer: GraphWriter, steps: int, n_events: Value) -> Value:
     """Add which steps are events: (N,) number of events, the last steps -> (N, T) bool."""
-    from_the_end = writer.integers(range(architecture.seq_length, 0, -1))  # the last step is 1
+    from_the_end = writer.integers(range(steps, 0, -1))  # the last step is 1
     return writer.add("LessOrEqual", from_the_end, writer.add("Unsqueeze", n_events, writer.integers([1])))
 
 
@@ -44,7 +44,7 @@ def write_backbone(
     Returns:
         (N, P, D), after the final norm; and how the predictions of targets with normalized windows are restored.
     """
-    usable, scales = _usable(writer, architecture, columns, is_event), {}
+    usable, scales = write_usable(writer, architecture.categorical, architecture.real, columns, is_event), {}
     if architecture.normalized:
         events = writer.add("Cast", is_event, to=TensorProto.FLOAT)
         for target in architecture.normalized:
@@ -54,27 +54,43 @@ def write_backbone(
     return _Backbone(writer, architecture).write(usable, is_event), scales
 
 
-def _usable(
-    writer: GraphWriter, shape: Architecture, columns: Mapping[str, Value], is_event: Value
+def write_usable(
+    writer: GraphWriter,
+    categorical: Sequence[tuple[str, int]],
+    real: Sequence[str],
+    columns: Mapping[str, Value],
+    is_event: Value | None = None,
 ) -> dict[str, Value]:
     """Replace padding, values that are not finite and ids out of range by 0: the mean, or unknown.
 
     A weight of 0 in attention does not cancel a NaN or an infinity, and a look-up outside of its table fails.
+
+    Args:
+        writer: the graph.
+        categorical: columns with their classes.
+        real: the others.
+        columns: their values.
+        is_event: False on padding; None: there is none.
     """
-    largest, zero = writer.number(float(np.finfo(np.float32).max)), writer.number(0.0)
-    unknown = writer.constant(np.array(0, np.int64))
+
+    def where_event(condition: Value) -> Value:
+        return condition if is_event is None else writer.add("And", condition, is_event)
+
+    # A constant that nothing reads would be one of onnxruntime's warnings.
+    largest, zero = (writer.number(float(np.finfo(np.float32).max)), writer.number(0.0)) if real else ("", "")
+    unknown = writer.constant(np.array(0, np.int64)) if categorical else ""
     found = {}
-    for name in shape.real:
+    for name in real:
         is_number = writer.add("LessOrEqual", writer.add("Abs", columns[name]), largest)
-        found[name] = writer.add("Where", writer.add("And", is_number, is_event), columns[name], zero)
-    for name, n_classes in shape.categorical:
+        found[name] = writer.add("Where", where_event(is_number), columns[name], zero)
+    for name, n_classes in categorical:
         end = writer.constant(np.array(n_classes, np.int64))
         is_id = writer.add(
             "And",
             writer.add("GreaterOrEqual", columns[name], unknown),
             writer.add("Less", columns[name], end),
         )
-        found[name] = writer.add("Where", writer.add("And", is_id, is_event), columns[name], unknown)
+        found[name] = writer.add("Where", where_event(is_id), columns[name], unknown)
     return found
 
 

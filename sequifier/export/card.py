@@ -13,7 +13,7 @@ from sequifier.artifacts.metadata import Metadata, SequifierMetadata
 from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.split_file import read_events
 from sequifier.artifacts.time_rules import TimeRules
-from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.config.architecture import EVENT_COUNT, Architecture, future_input
 from sequifier.config.base import category_text
 from sequifier.config.catalogue.metric_names import split_step
 from sequifier.config.dump import dump_yaml
@@ -24,7 +24,7 @@ from sequifier.export.checkpoints import Checkpoint
 from sequifier.export.markdown import block, code, literal, table, text
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
-from sequifier.export.raw_times import date_inputs
+from sequifier.export.raw_times import date_inputs, future_inputs
 from sequifier.percent import percent
 from sequifier.printable import printable
 
@@ -65,6 +65,9 @@ def _lines(checkpoint: Checkpoint, version: Version) -> Iterator[str]:
     if shape.normalized:
         names = ", ".join(code(name) for name in shape.normalized)
         yield f"It reads and predicts {names} relative to {_RELATIVE_TO[shape.window_normalization]} of each window."
+    if shape.known_future:
+        names = ", ".join(map(code, shape.known_future))
+        yield f"At each of the {shape.horizon} steps that it forecasts it also reads {names}, which must be known then."
     yield from ("", "## Files", "")
     yield from table(["file in models/", "bytes", "SHA-256"], [_file_row(path) for path in models])
     yield from ("", "## Data", "")
@@ -293,6 +296,7 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn],
     for name, is_of_window in date_inputs(times).items():
         value = f"[[0] * {shape.seq_length - 1} + [date]]" if is_of_window else "[date]"
         yield f"    {literal(name)}: np.array({value}),"
+    known, of_dates = future_inputs(shape.known_future, times)
     for name in (name for name in shape.input_columns if name not in times.derived):
         column = columns[name]
         first = next(iter(column.categories), "")
@@ -303,6 +307,10 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn],
         dtype = column.numpy_type.__name__.rstrip("_")
         padding = {"str": '""', "bool": "False"}.get(column.input_kind.__name__.rstrip("_"), "0")
         yield f"    {literal(name)}: np.array([[{padding}] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
+        if name in known:
+            yield f"    {literal(future_input(name))}: np.array([[{value}] * {shape.horizon}], {dtype!r}),"
+    for name in of_dates:
+        yield f"    {literal(future_input(name))}: np.array([[date] * {shape.horizon}]),  # the dates of the steps"
     yield "}"
     yield "for output, value in zip(model.get_outputs(), model.run(None, inputs)):"
     yield "    print(output.name, value[0])"
@@ -318,6 +326,8 @@ def _encoded_call(path: Path, shape: Architecture, columns: Mapping[str, RawColu
     kinds = {**{name: ("1", "int64") for name, _ in shape.categorical}, **dict.fromkeys(shape.real, ("0", "float32"))}
     for name, (value, dtype) in kinds.items():
         yield f"    {literal(name)}: np.array([[0] * {shape.seq_length - 1} + [{value}]], {dtype!r}),"
+        if name in shape.known_future:
+            yield f"    {literal(future_input(name))}: np.array([[{value}] * {shape.horizon}], {dtype!r}),"
     yield "}"
     yield "outputs = dict(zip([output.name for output in model.get_outputs()], model.run(None, inputs)))"
     first = "0" if shape.horizon == 1 else "0, 0"  # of the axes before the events

@@ -2,7 +2,7 @@
 
 It has the vocabularies (ai.onnx.ml LabelEncoder), transforms and statistics of the columns around the nodes of
 `export.backbone`.
-Shapes: N batch, T steps of the window, P prediction_length.
+Shapes: N batch, T steps of the window, P prediction_length, H prediction_horizon.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,25 @@ from torch import Tensor, nn
 from sequifier.artifacts.model_file import DROPOUT, END_TO_END, add_properties, write_model
 from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
 from sequifier.artifacts.transforms import LOWEST
-from sequifier.config.architecture import EVENT_COUNT, Architecture
+from sequifier.config.architecture import EVENT_COUNT, Architecture, future_input
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.config.preprocess_fields import Transform
 from sequifier.errors import ModelError
 from sequifier.export.backbone import write_backbone, write_is_event
 from sequifier.export.graph import ML_DOMAIN, GraphWriter
-from sequifier.export.onnx import axes_of, write_choice, write_distribution, write_head, write_median, write_value
+from sequifier.export.onnx import (
+    axes_of,
+    write_choice,
+    write_distribution,
+    write_head,
+    write_median,
+    write_steps_to_come,
+    write_value,
+)
 from sequifier.export.parity import Parity, check
 from sequifier.export.raw_columns import RawColumn
-from sequifier.export.raw_times import date_inputs, name_clash
-from sequifier.export.time_nodes import write_computed_columns, write_dates
+from sequifier.export.raw_times import date_inputs, future_inputs, name_clash
+from sequifier.export.time_nodes import date_kinds, write_computed_columns, write_dates
 from sequifier.export.top_labels import NO_TOP, Top, write_top
 from sequifier.model.graph import Value
 from sequifier.model.window_normalization import ScaleNodes
@@ -101,7 +109,8 @@ def build_end_to_end_graph(
     Inputs are each input column under its own name, (N, T) text, int64, bool, float32 or float64 as in the raw table,
     and `n_events`, (N,) int64: how many of the last steps are real events. In place of columns that are computed from
     dates it takes the dates, see `raw_times`. Missing values are filled as in training; see `raw_columns` for what they
-    are. Outputs are `<target>_label` (N, P),
+    are. What is known of the steps to come, or the dates that it is computed from, are inputs `future_<input>` (N, H).
+    Outputs are `<target>_label` (N, P),
     `<target>_probabilities` (N, P, n_classes) and `<target>_value` (N, P) in original units, with a distribution its
     median, and `<target>_quantiles` (N, P, levels); on request the K most
     probable classes, `<target>_top_labels` and `<target>_top_probabilities` (N, P, K). Outputs of a target that belongs
@@ -115,6 +124,7 @@ def build_end_to_end_graph(
     given = [name for name in shape.input_columns if name not in times.derived]
     outputs = [name for target in shape.targets for name in (*target.end_to_end_names, *top.names(target))]
     inputs = [*given, *date_inputs(times)]
+    inputs += [future_input(name) for names in future_inputs(shape.known_future, times) for name in names]
     clashes = {what: {*inputs} & {*names} for what, names in (("a weight", state_dict), ("an output", outputs))}
     clashes["an input for dates"] = {*filter(None, [name_clash(given, times)])}
     for what, names in clashes.items():
@@ -126,18 +136,56 @@ def build_end_to_end_graph(
     writer = GraphWriter(state_dict, [*inputs, *outputs, EVENT_COUNT], dropout=shape.dropout if with_dropout else None)
     raw = {name: writer.input(name, columns[name].input_kind, shape.seq_length) for name in given}
     dates, n_events = write_dates(writer, times, shape.seq_length), writer.input(EVENT_COUNT, np.int64)
-    is_event = write_is_event(writer, shape, n_events)
+    is_event = write_is_event(writer, shape.seq_length, n_events)
+    future = _write_future(writer, shape, columns, times, raw | dates, n_events)
     raw |= write_computed_columns(writer, times, dates, n_events, shape.seq_length)
     encoded = {
         name: _encode(writer, raw[name], columns[name], is_event, shape.seq_length) for name in shape.input_columns
     }
     hidden, scales = write_backbone(writer, shape, encoded, is_event)
-    _write_heads(writer, shape, columns, hidden, scales, encoded, is_event, top)
+    steps = write_steps_to_come(writer, shape, hidden, future)
+    _write_heads(writer, shape, columns, hidden, steps, scales, encoded, is_event, top)
     assert writer.weights == set(state_dict), f"weights without a place: {writer.weights ^ set(state_dict)}"
     model = writer.finish("end-to-end")
     dropout = {DROPOUT: "active"} if with_dropout else {}
     add_properties(model, {**metadata_props, END_TO_END: "true", **dropout, **top.as_properties()})
     return model
+
+
+def _write_future(
+    writer: GraphWriter,
+    shape: Architecture,
+    columns: Mapping[str, RawColumn],
+    times: TimeRules,
+    window: Mapping[str, Value],
+    n_events: Value,
+) -> dict[str, Value]:
+    """Declare what is known of the steps to come, and add its encoding; returns known column -> (N, H).
+
+    The steps follow those of the window, from which a missing value is carried forward, and times are measured.
+
+    Args:
+        writer: the graph.
+        shape: the shape of the model.
+        columns: of the model.
+        times: the columns that are computed from dates.
+        window: the inputs of the window, dates included.
+        n_events: (N,) how many of its last steps are events.
+    """
+    if not shape.known_future:
+        return {}
+    H, n_steps = shape.horizon, shape.seq_length + shape.horizon
+    given, dates = future_inputs(shape.known_future, times)
+    kinds = {name: columns[name].input_kind for name in given}
+    kinds |= {name: kind for name, kind in date_kinds(times).items() if name in dates}
+    whole = dict(window)
+    for name, kind in kinds.items():
+        whole[name] = writer.add("Concat", window[name], writer.input(future_input(name), kind, H), axis=1)
+    n_whole = writer.add("Add", n_events, writer.integers([H]))
+    whole |= write_computed_columns(writer, times.only(shape.known_future), whole, n_whole, n_steps)
+    is_event = write_is_event(writer, n_steps, n_whole)
+    encoded = {name: _encode(writer, whole[name], columns[name], is_event, n_steps) for name in shape.known_future}
+    return {name: writer.last_steps(values, H, axis=1) for name, values in encoded.items()}
 
 
 def _encode(writer: GraphWriter, name: Value, column: RawColumn, is_event: Value, steps: int) -> Value:
@@ -197,6 +245,7 @@ def _write_heads(
     shape: Architecture,
     columns: Mapping[str, RawColumn],
     hidden: Value,
+    steps: Value | None,
     scales: Mapping[str, ScaleNodes],
     encoded: Mapping[str, Value],
     is_event: Value,
@@ -208,16 +257,16 @@ def _write_heads(
         if target.kind == "real":
             name = target.end_to_end_names[0]
             if target.quantiles_name is None:
-                value = _original(writer, write_value(writer, shape, index, hidden, scales), column)
+                value = _original(writer, write_value(writer, shape, index, hidden, steps, scales), column)
                 writer.output(name, value, column.kind, *axes)
                 continue
-            _, quantiles = write_distribution(writer, shape, index, hidden, scales, column.scale)
+            _, quantiles = write_distribution(writer, shape, index, hidden, steps, scales, column.scale)
             quantiles = _original(writer, quantiles, column)
             writer.output(name, write_median(writer, quantiles), column.kind, *axes)
             writer.output(target.quantiles_name, quantiles, column.kind, *axes, len(LEVELS))
             continue
         label, probabilities = target.end_to_end_names
-        logits = write_head(writer, shape, index, hidden)
+        logits = write_head(writer, shape, index, hidden, steps)
         shares, largest = write_choice(writer, logits, axes)
         kind = column.label_kind
         classes = writer.constant(np.array(column.labels, np.object_ if kind is np.str_ else kind))

@@ -14,15 +14,18 @@ from torch import Tensor, nn
 
 from sequifier.artifacts.model_file import DROPOUT, add_properties, write_model
 from sequifier.artifacts.transforms import Scale
-from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture, Target
+from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture, Target, future_input
 from sequifier.config.catalogue.distributions import LEVELS, MEDIAN
 from sequifier.errors import ModelError
-from sequifier.export.backbone import write_backbone, write_is_event
+from sequifier.export.backbone import write_backbone, write_is_event, write_usable
 from sequifier.export.graph import GraphWriter
 from sequifier.export.parity import Parity, check
 from sequifier.model.distributions.family import DISTRIBUTIONS
 from sequifier.model.graph import Value
 from sequifier.model.window_normalization import ScaleNodes
+
+_OF_PREDICTIONS = ("heads.", "steps_to_come.")
+"""First parts of the names of weights that an embedding does not need."""
 
 
 def export_onnx(
@@ -81,16 +84,18 @@ def build_graph(
     (N,) int64: how many of the last steps are real events. Outputs are `<target>_probabilities` (N, P, n_classes),
     `<target>_id` (N, P) and `<target>_value` (N, P), or `embedding` (N, P, D). The value of a distribution is its
     median, beside which there are `<target>_quantiles` (N, P, levels), and `<target>_parameters` (N, P, parameters) of
-    a distribution with a density. Outputs of a target that belongs to the whole sequence have no axis P, those of a
+    a distribution with a density. Each column that is known at the steps to come is a further input,
+    `future_<column>` (N, H). Outputs of a target that belongs to the whole sequence have no axis P, those of a
     model with a horizon are (N, 1, H) instead of (N, P). With dropout the scalar `dropout_ratio` is an optional input:
     its default is the ratio of training.
 
     Raises:
         ModelError: a column has the name of a weight.
     """
-    wanted = {name for name in state_dict if not (embedding and name.startswith("heads."))}
+    wanted = {name for name in state_dict if not (embedding and name.startswith(_OF_PREDICTIONS))}
     outputs = [EMBEDDING] if embedding else [name for target in architecture.targets for name in target.output_names]
-    columns = {*architecture.input_columns, *outputs}
+    known = () if embedding else architecture.known_future
+    columns = {*architecture.input_columns, *map(future_input, known), *outputs}
     if clash := sorted(columns & wanted):
         raise ModelError(
             f"column `{clash[0]}` has the name of a weight in the exported model",
@@ -100,12 +105,19 @@ def build_graph(
     writer = GraphWriter(state_dict, [*columns, EVENT_COUNT], dropout=shape.dropout if with_dropout else None)
     inputs = {name: writer.input(name, np.int64, shape.seq_length) for name, _ in shape.categorical}
     inputs |= {name: writer.input(name, np.float32, shape.seq_length) for name in shape.real}
-    is_event = write_is_event(writer, shape, writer.input(EVENT_COUNT, np.int64))
+    future = {
+        name: writer.input(future_input(name), kind, shape.horizon)
+        for names, kind in (([name for name, _ in shape.known_categorical], np.int64), (shape.known_real, np.float32))
+        for name in names
+        if name in known
+    }
+    is_event = write_is_event(writer, shape.seq_length, writer.input(EVENT_COUNT, np.int64))
     hidden, scales = write_backbone(writer, shape, inputs, is_event)
     if embedding:
         writer.output(EMBEDDING, hidden, np.float32, shape.prediction_length, shape.dim_model)
     else:
-        _write_heads(writer, shape, hidden, scales, column_scales)
+        steps = write_steps_to_come(writer, shape, hidden, future)
+        _write_heads(writer, shape, hidden, steps, scales, column_scales)
     assert writer.weights == wanted, f"weights without a place in the graph: {writer.weights ^ wanted}"
     model = writer.finish("embedding" if embedding else "predictions")
     add_properties(model, {**metadata_props, **({DROPOUT: "active"} if with_dropout else {})})
@@ -122,10 +134,38 @@ def axes_of(shape: Architecture, target: Target) -> tuple[int, ...]:
     return (shape.prediction_length,) if shape.horizon == 1 else (1, shape.horizon)
 
 
-def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Value) -> Value:
+def write_steps_to_come(
+    writer: GraphWriter, shape: Architecture, hidden: Value, future: Mapping[str, Value]
+) -> Value | None:
+    """Add the vectors of the steps to come, (N, 1, D) -> (N, 1, H, D); None: nothing is known of them.
+
+    Args:
+        writer: the graph.
+        shape: the shape of the model.
+        hidden: (N, 1, D).
+        future: known column -> (N, H) ids or standardised values. An id that is out of range is unknown, and NaN or an
+            infinity is the mean.
+    """
+    if not shape.known_future:
+        return None
+    usable = write_usable(writer, shape.known_categorical, shape.known_real, future)
+    x = writer.linear(hidden, "steps_to_come.origin", bias=True)  # (N, 1, D)
+    for index, (name, _) in enumerate(shape.known_categorical):
+        table = writer.weight(f"steps_to_come.categorical.{index}.weight")
+        x = writer.add("Add", x, writer.add("Gather", table, usable[name]))
+    for index, name in enumerate(shape.known_real):
+        column = writer.add("Unsqueeze", usable[name], writer.integers([-1]))
+        x = writer.add("Add", x, writer.linear(column, f"steps_to_come.real.{index}", bias=True))
+    return writer.add("Unsqueeze", writer.add("Relu", x), writer.integers([1]))
+
+
+def write_head(
+    writer: GraphWriter, shape: Architecture, index: int, hidden: Value, steps: Value | None = None
+) -> Value:
     """Add the head of target number `index`: (N, *axes, n_classes - 1) logits from class 1, or (N, *axes, 1) values.
 
-    A target that belongs to the whole sequence is predicted from the last event alone.
+    A target that belongs to the whole sequence is predicted from the last event alone. `steps` are the vectors of the
+    steps to come.
     """
     if shape.targets[index].of_sequence:
         hidden = writer.add("Squeeze", writer.last_steps(hidden, 1, axis=1), writer.integers([1]))  # (N, D)
@@ -134,7 +174,10 @@ def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Val
         outputs = writer.linear(hidden, f"heads.linear.{index}", bias=True)
         if shape.horizon == 1:
             return outputs
-        return writer.add("Reshape", outputs, writer.integers([0, 1, shape.horizon, -1]))
+        outputs = writer.add("Reshape", outputs, writer.integers([0, 1, shape.horizon, -1]))
+        if steps is None:
+            return outputs
+        return writer.add("Add", outputs, writer.linear(steps, f"heads.step.{index}", bias=False))
     column = shape.tied_columns[shape.tied.index(name)]
     if shape.joint_embedding:
         start = sum(shape.embedding_widths[:column])
@@ -148,10 +191,15 @@ def write_head(writer: GraphWriter, shape: Architecture, index: int, hidden: Val
 
 
 def write_value(
-    writer: GraphWriter, shape: Architecture, index: int, hidden: Value, scales: Mapping[str, ScaleNodes]
+    writer: GraphWriter,
+    shape: Architecture,
+    index: int,
+    hidden: Value,
+    steps: Value | None,
+    scales: Mapping[str, ScaleNodes],
 ) -> Value:
     """Add the standardised values of real target number `index`, (N, P, D) -> (N, *axes); see `write_backbone`."""
-    value = writer.add("Squeeze", write_head(writer, shape, index, hidden), writer.integers([-1]))
+    value = writer.add("Squeeze", write_head(writer, shape, index, hidden, steps), writer.integers([-1]))
     scale = scales.get(shape.targets[index].name)
     return (
         value
@@ -165,6 +213,7 @@ def write_distribution(
     shape: Architecture,
     index: int,
     hidden: Value,
+    steps: Value | None,
     scales: Mapping[str, ScaleNodes],
     column_scale: Scale,
 ) -> tuple[Value, Value]:
@@ -172,7 +221,7 @@ def write_distribution(
     name = shape.targets[index].distribution
     assert name is not None
     distribution = DISTRIBUTIONS[name]
-    raw = write_head(writer, shape, index, hidden)
+    raw = write_head(writer, shape, index, hidden, steps)
     statistics = writer.weight(f"heads.linear.{index}.statistics") if distribution.n_statistics else None
     parameters = distribution.write_parameters(writer, raw, statistics)
     if (scale := scales.get(shape.targets[index].name)) is not None:
@@ -204,6 +253,7 @@ def _write_heads(
     writer: GraphWriter,
     shape: Architecture,
     hidden: Value,
+    steps: Value | None,
     scales: Mapping[str, ScaleNodes],
     column_scales: Mapping[str, Scale],
 ) -> None:
@@ -211,16 +261,19 @@ def _write_heads(
     for index, target in enumerate(shape.targets):
         axes = axes_of(shape, target)
         if target.shape is not None and target.quantiles_name is not None:
-            parameters, quantiles = write_distribution(writer, shape, index, hidden, scales, column_scales[target.name])
+            parameters, quantiles = write_distribution(
+                writer, shape, index, hidden, steps, scales, column_scales[target.name]
+            )
             writer.output(target.output_names[0], write_median(writer, quantiles), np.float32, *axes)
             writer.output(target.quantiles_name, quantiles, np.float32, *axes, len(LEVELS))
             if target.parameters_name is not None:
                 writer.output(target.parameters_name, parameters, np.float32, *axes, target.shape.n_parameters)
             continue
         if target.kind == "real":
-            writer.output(target.output_names[0], write_value(writer, shape, index, hidden, scales), np.float32, *axes)
+            value = write_value(writer, shape, index, hidden, steps, scales)
+            writer.output(target.output_names[0], value, np.float32, *axes)
             continue
         probabilities, best = target.output_names
-        shares, largest = write_choice(writer, write_head(writer, shape, index, hidden), axes)
+        shares, largest = write_choice(writer, write_head(writer, shape, index, hidden, steps), axes)
         writer.output(probabilities, shares, np.float32, *axes, target.n_classes)
         writer.output(best, writer.add("Add", largest, writer.integers([1])), np.int64, *axes)

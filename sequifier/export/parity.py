@@ -6,7 +6,7 @@ may differ by `TOLERANCE`, far above the rounding of float32: see docs/decisions
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -19,13 +19,14 @@ from torch import Tensor
 
 from sequifier.artifacts.time_rules import NO_TIMES, TimeRules
 from sequifier.artifacts.transforms import Scale
-from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture
+from sequifier.config.architecture import EMBEDDING, EVENT_COUNT, Architecture, future_input
 from sequifier.errors import ModelError
 from sequifier.export.raw_columns import RawColumn
-from sequifier.export.raw_times import computed_columns, random_dates
+from sequifier.export.raw_times import computed_columns, future_inputs, random_dates
 from sequifier.export.top_labels import NO_TOP, Top
 from sequifier.model.build import build_model
 from sequifier.model.distributions.outputs import value_outputs
+from sequifier.model.known_future import Future
 from sequifier.model.transformer import Transformer
 
 TOLERANCE = 1e-3
@@ -91,21 +92,15 @@ def check(
     # A graph with dropout is compared at ratio 0.
     off = {value.name: np.zeros((), np.float32) for value in session.get_overridable_initializers()}
     largest = 0.0
+    known = () if embedding else shape.known_future
+    ahead = {future_input(name) for name in (*known, *future_inputs(known, times)[1])}
     for case, n_events in _cases(shape.seq_length).items():
-        feed = _random_windows(shape, n_events, generator)
+        feed = _random_windows(shape, n_events, generator, known)
         given = feed
         if raw is not None:
-            count, rules = feed[EVENT_COUNT], times.only(shape.input_columns)
-            given = {
-                name: _raw_values(raw[name], feed[name], generator)
-                for name in shape.input_columns
-                if name not in rules.derived
-            }
-            given |= {EVENT_COUNT: count, **random_dates(count, shape.seq_length, rules, generator)}
-            # Encoded again: raw values are rounded to the column's type, and booleans have no unknown value.
-            values, is_event = given | computed_columns(given, count, rules), _is_event(shape, feed)
-            feed |= {name: raw[name].encoded(values[name], is_event) for name in shape.input_columns}
-        given = _with_anything_in_padding(shape, given)
+            given, encoded = _raw_feed(shape, feed, raw, times.only(shape.input_columns), generator)
+            feed |= encoded
+        given = _with_anything_in_padding(shape, given, ahead)
         names = [output.name for output in session.get_outputs()]
         ours = dict(zip(names, session.run(names, given | off), strict=True))
         theirs = _run_torch(reference, shape, feed, embedding, column_scales)
@@ -148,12 +143,53 @@ def _cases(seq_length: int) -> dict[str, list[int]]:
     }
 
 
-def _random_windows(shape: Architecture, n_events: list[int], generator: np.random.Generator) -> dict[str, Array]:
+def _random_windows(
+    shape: Architecture, n_events: list[int], generator: np.random.Generator, known: Collection[str]
+) -> dict[str, Array]:
     """Return inputs by name. Padding has random values too, which do not change torch's predictions."""
-    size = (len(n_events), shape.seq_length)
-    ids = {name: generator.integers(0, n_classes, size) for name, n_classes in shape.categorical}
-    values = {name: generator.standard_normal(size, np.float32) for name in shape.real}
-    return {**ids, **values, EVENT_COUNT: np.array(n_events, dtype=np.int64)}
+    size, ahead = (len(n_events), shape.seq_length), (len(n_events), shape.horizon)
+    found: dict[str, Array] = {name: generator.integers(0, n_classes, size) for name, n_classes in shape.categorical}
+    found |= {name: generator.standard_normal(size, np.float32) for name in shape.real}
+    for name, n_classes in shape.categorical:
+        if name in known:
+            found[future_input(name)] = generator.integers(0, n_classes, ahead)
+    found |= {future_input(name): generator.standard_normal(ahead, np.float32) for name in shape.real if name in known}
+    return found | {EVENT_COUNT: np.array(n_events, dtype=np.int64)}
+
+
+def _raw_feed(
+    shape: Architecture,
+    feed: Mapping[str, Array],
+    raw: Mapping[str, RawColumn],
+    rules: TimeRules,
+    generator: np.random.Generator,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return random raw inputs of windows, and what our own code encodes them as.
+
+    They are encoded again, because raw values are rounded to the column's type, and booleans have no unknown value.
+    What is known of the steps to come follows the window.
+    """
+    T, count, known = shape.seq_length, feed[EVENT_COUNT], shape.known_future
+    columns, of_dates = future_inputs(known, rules)
+    H = shape.horizon if known else 0
+    given = {
+        name: _raw_values(raw[name], feed[name], generator) for name in shape.input_columns if name not in rules.derived
+    }
+    whole = {
+        name: np.concatenate([given[name], _raw_values(raw[name], feed[future_input(name)], generator)], axis=1)
+        for name in columns
+    }
+    dates = random_dates(count + H, T + H, rules, generator)
+    given |= {name: values[:, :T] if values.ndim > 1 else values for name, values in dates.items()}
+    values, is_event = given | computed_columns(given, count, rules), _is_event(T, count)
+    encoded = {name: raw[name].encoded(values[name], is_event) for name in shape.input_columns}
+    if H:
+        whole |= dates
+        values = whole | computed_columns(whole, count + H, rules.only(known))
+        is_event = _is_event(T + H, count + H)
+        encoded |= {future_input(name): raw[name].encoded(values[name], is_event)[:, T:] for name in known}
+        given |= {future_input(name): whole[name][:, T:] for name in (*columns, *of_dates)}
+    return given | {EVENT_COUNT: count}, encoded
 
 
 def _raw_values(column: RawColumn, numbers: Array, generator: np.random.Generator) -> Array:
@@ -165,20 +201,25 @@ def _raw_values(column: RawColumn, numbers: Array, generator: np.random.Generato
     return values
 
 
-def _is_event(shape: Architecture, feed: Mapping[str, Array]) -> Array:
+def _is_event(steps: int, n_events: Array) -> Array:
     """Return which steps are events, (N, T) bool."""
-    found: Array = np.arange(shape.seq_length, 0, -1) <= feed[EVENT_COUNT][:, None]
+    found: Array = np.arange(steps, 0, -1) <= n_events[:, None]
     return found
 
 
-def _with_anything_in_padding(shape: Architecture, given: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the same events with padding that would show in the result if it counted: NaN and ids out of range."""
-    is_event = _is_event(shape, given)
+def _with_anything_in_padding(
+    shape: Architecture, given: Mapping[str, Array], ahead: Collection[str]
+) -> dict[str, Array]:
+    """Return the same events with padding that would show in the result if it counted: NaN and ids out of range.
+
+    The inputs in `ahead` are those of steps to come, which have no padding.
+    """
+    is_event = _is_event(shape.seq_length, given[EVENT_COUNT])
     worst: dict[str, Any] = {"f": np.nan, "i": np.iinfo(np.int64).max, "O": "?", "b": True}
     changed = {
         name: np.where(is_event, values, np.array(worst[values.dtype.kind], values.dtype))
         for name, values in given.items()
-        if values.ndim > 1
+        if values.ndim > 1 and name not in ahead
     }
     return {**given, **changed}
 
@@ -215,7 +256,7 @@ def _top(
             continue
         probabilities = theirs[target.output_names[0]].copy()
         if target.name in top.unseen:
-            seen = np.where(_is_event(shape, feed), feed[target.name], 0)
+            seen = np.where(_is_event(shape.seq_length, feed[EVENT_COUNT]), feed[target.name], 0)
             for place in range(P):
                 before = seen[:, : shape.seq_length - P + place + 1]
                 np.put_along_axis(probabilities[:, place], before, np.float32(0), axis=-1)
@@ -253,7 +294,7 @@ def _run_torch(
         categories[..., index] = torch.from_numpy(feed[name])
     for index, name in enumerate(shape.real):
         reals[..., index] = torch.from_numpy(feed[name])
-    is_event = torch.from_numpy(_is_event(shape, feed))
+    is_event = torch.from_numpy(_is_event(shape.seq_length, feed[EVENT_COUNT]))
     # Without padding torch computes without a mask: the graph is compared with both ways.
     shown = None if is_event.all() else is_event
     hidden, scales = model(categories, reals, shown)[:, -shape.prediction_length :], model.window_scales(reals, shown)
@@ -261,14 +302,29 @@ def _run_torch(
     if embedding:
         return {EMBEDDING: hidden.numpy()}
     outputs = {}
+    future = _future(shape, feed)
     for target in shape.targets:
         of_target = hidden[:, -1] if target.of_sequence else hidden
-        prediction = model.predict(of_target, [target.name], scales)[target.name]
+        prediction = model.predict(of_target, [target.name], scales, future)[target.name]
         if target.kind == "categorical":
             outputs[target.output_names[0]] = torch.nn.functional.pad(prediction.softmax(-1), (1, 0))
         else:
             outputs |= value_outputs(target, prediction, column_scales)
     return {name: values.numpy() for name, values in outputs.items()}
+
+
+def _future(shape: Architecture, feed: Mapping[str, Array]) -> Future | None:
+    """Return what is known of the steps to come, (N, 1, H, ...) each; None: nothing is."""
+    if not shape.known_future:
+        return None
+    size = (len(feed[EVENT_COUNT]), 1, shape.horizon)
+    categories, reals = (
+        np.stack([feed[future_input(name)][:, None] for name in names], axis=-1)
+        if names
+        else np.zeros((*size, 0), kind)
+        for names, kind in (([name for name, _ in shape.known_categorical], np.int64), (shape.known_real, np.float32))
+    )
+    return torch.from_numpy(categories), torch.from_numpy(reals)
 
 
 def _difference(name: str, ours: dict[str, Array], expected: Array, shape: Architecture) -> float:

@@ -57,6 +57,18 @@ def date_inputs(rules: TimeRules) -> dict[str, bool]:
     return found
 
 
+def future_inputs(known: Iterable[str], rules: TimeRules) -> tuple[list[str], list[str]]:
+    """Return what the model reads at the steps to come: raw columns, and inputs with dates (`date_input`).
+
+    Args:
+        known: the columns that are known there.
+        rules: of the data.
+    """
+    known = [*known]
+    ahead = rules.only(known)
+    return [name for name in known if name not in ahead.derived], [*map(date_input, date_columns(ahead))]
+
+
 def name_clash(columns: Iterable[str], rules: TimeRules) -> str | None:
     """Return a raw column that has the name of an input for positions or for a single date, if there is one."""
     dates = rules.date_columns

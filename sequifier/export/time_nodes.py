@@ -27,11 +27,17 @@ _CELL = 32 * _DAY
 
 def write_dates(writer: GraphWriter, rules: TimeRules, steps: int) -> dict[str, Value]:
     """Declare the inputs with dates; returns them by name."""
-    of_numbers = {f(POSITION) for f in (date_input, previous_input, first_input) if are_numbers(POSITION, rules)}
+    kinds = date_kinds(rules)
     return {
-        name: writer.input(name, np.float64 if name in of_numbers else np.int64, *([steps] if is_of_window else []))
+        name: writer.input(name, kinds[name], *([steps] if is_of_window else []))
         for name, is_of_window in date_inputs(rules).items()
     }
+
+
+def date_kinds(rules: TimeRules) -> dict[str, type[np.generic]]:
+    """Return the type of each input with dates."""
+    of_numbers = {f(POSITION) for f in (date_input, previous_input, first_input) if are_numbers(POSITION, rules)}
+    return {name: np.float64 if name in of_numbers else np.int64 for name in date_inputs(rules)}
 
 
 def write_computed_columns(

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequifier.model.distributions.forms import MIDDLE, ScaleLike
+from sequifier.model.known_future import Future
 from sequifier.model.transformer import Transformer
 from sequifier.model.window_normalization import WindowScale
 
 Array = NDArray[Any]
-Outputs = Callable[[Tensor, Mapping[str, WindowScale]], Mapping[str, Tensor]]
-"""(B, P, D) vectors of the last steps, and how normalized targets are restored -> name -> (B, P, ...)."""
+Outputs = Callable[[Tensor, Mapping[str, WindowScale], Future | None], Mapping[str, Tensor]]
+"""(B, P, D) vectors of the last steps, how normalized targets are restored, and what is known of the steps to come,
+where the model reads that -> name -> (B, P, ...)."""
 
 
 class ModulePredictor:
@@ -30,6 +32,7 @@ class ModulePredictor:
         real: names of its real inputs, in its order.
         prediction_length: P.
         outputs: computes the outputs; `probabilities_and_values` or a function of the caller.
+        known: names of its categorical and its real inputs at the steps to come, in its order.
     """
 
     def __init__(
@@ -40,16 +43,18 @@ class ModulePredictor:
         real: Sequence[str],
         prediction_length: int,
         outputs: Outputs,
+        known: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ) -> None:
         self._model, self._categorical, self._real = model, categorical, real
-        self._prediction_length, self._outputs = prediction_length, outputs
+        self._prediction_length, self._outputs, self._known = prediction_length, outputs, known
         self._device = next(model.parameters()).device
 
     def __call__(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """Predict a batch of windows.
 
         Args:
-            columns: input column -> (B, T) ids or standardised values, aligned on the last event.
+            columns: input column -> (B, T) ids or standardised values, aligned on the last event; inputs at the steps
+                to come -> (B, H).
             n_events: (B,) how many of the last steps are events.
             outputs: names of the outputs to return.
 
@@ -64,8 +69,20 @@ class ModulePredictor:
             is_event = torch.from_numpy(np.arange(steps, 0, -1) <= n_events[:, None]).to(self._device)
         with torch.inference_mode():
             hidden = self._model(categories, reals, is_event, n_last=self._prediction_length)
-            found = self._outputs(hidden, self._model.window_scales(reals, is_event))
+            future = self._future(columns, len(n_events))
+            found = self._outputs(hidden, self._model.window_scales(reals, is_event), future)
             return {name: _as_array(found[name]) for name in outputs}
+
+    def _future(self, columns: Mapping[str, Array], n_windows: int) -> Future | None:
+        """Return the known columns at the steps to come, (B, 1, H, ...) each; None: none is given."""
+        if not {*columns} & {name for names in self._known for name in names}:
+            return None
+        size = (n_windows, self._model.heads.horizon)
+        categories, reals = (
+            self._stacked(columns, names, size, kind)[:, None]
+            for names, kind in zip(self._known, (np.int64, np.float32), strict=True)
+        )
+        return categories, reals
 
     def _stacked(
         self, columns: Mapping[str, Array], names: Sequence[str], shape: tuple[int, int], kind: type
@@ -98,8 +115,8 @@ def probabilities_and_values(
             return prediction
         return torch.nn.functional.pad(prediction.float().softmax(-1), (1, 0))
 
-    def outputs(hidden: Tensor, scales: Mapping[str, WindowScale]) -> dict[str, Tensor]:
-        predictions = model.predict(hidden, scales=scales)
+    def outputs(hidden: Tensor, scales: Mapping[str, WindowScale], future: Future | None) -> dict[str, Tensor]:
+        predictions = model.predict(hidden, scales=scales, future=future)
         return {output_of[name]: output(name, prediction) for name, prediction in predictions.items()}
 
     return outputs

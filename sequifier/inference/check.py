@@ -22,6 +22,7 @@ from sequifier.inference.names import output_name
 from sequifier.inference.runtime import read_model
 from sequifier.inference.sampling import draws_by_target, find_sampler, find_seed, rules_by_target
 from sequifier.inference.source import Source, find_source
+from sequifier.inference.steps_to_come import not_of_dates
 
 _SUFFIXES = (".onnx", ".pt")
 NO_CHECKSUM = (
@@ -202,6 +203,17 @@ def _newest_epoch(model_path: str, root: Path) -> str:
     )
 
 
+def find_future(config: InferConfig) -> Path | None:
+    """Return the table with the steps to come that a config names.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    if config.future_data_path is None:
+        return None
+    return find_input(config.future_data_path, config.project_root, "future_data_path")
+
+
 def find_targets(config: InferConfig, file: ModelFile) -> list[Target]:
     """Return the targets that a config names, by default all of the model.
 
@@ -334,6 +346,7 @@ def _problems_of_forecast(
         if horizon > 1:
             what = "raw events are forecast once, from the last event of each sequence"
         yield Problem("forecast_stride", what, fix="leave it out")
+    yield from _problems_of_future(config, file, source)
     if horizon == 1:
         return
     if config.exclude_seen:
@@ -366,6 +379,36 @@ def _problems_of_groups(config: InferConfig, file: ModelFile, source: Source) ->
         if name not in known:
             what = f"`{name}` is not a categorical column of the model, nor the column of the sequences"
             yield Problem(f"evaluate_by[{place}]", what, fix=did_you_mean(name, known))
+
+
+def _problems_of_future(config: InferConfig, file: ModelFile, source: Source) -> Iterator[Problem]:
+    """Yield what does not fit the columns that a model knows of the steps to come."""
+    shape, what = file.architecture, ""
+    if config.future_data_path is not None:
+        if config.model_type == "embedding":
+            what = "an embedding is of events that have happened"
+        elif not source.is_raw:
+            what = "encoded events have their values at the steps to come already"
+        elif not shape.known_future:
+            what = "the model reads nothing at the steps to come (known_future)"
+        if what:
+            yield Problem("future_data_path", what, fix="leave it out")
+        else:
+            find_future(config)
+    elif source.is_raw and config.model_type != "embedding" and (given := not_of_dates(file)):
+        yield Problem(
+            "future_data_path",
+            f"the model reads {', '.join(given)} at the {shape.horizon:,} steps that it forecasts",
+            fix=f"give a table with a row for each of these steps: {', '.join(_future_columns(file))}",
+        )
+
+
+def _future_columns(file: ModelFile) -> list[str]:
+    """Return the columns of a table with steps to come."""
+    keys = [file.data["sequence_column"]] * file.reading.table.has_sequences
+    keys += [file.data["position_column"]] * file.reading.table.has_positions
+    rules = file.time.only(file.architecture.known_future)
+    return [*keys, *(name for name in file.architecture.known_future if name not in rules.derived), *rules.date_columns]
 
 
 def _problems_of_quantile_names(config: InferConfig, targets: Sequence[Target]) -> Iterator[Problem]:

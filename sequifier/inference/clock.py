@@ -14,11 +14,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, Events
-from sequifier.artifacts.instants import MICROSECONDS, are_in_range, instants, local_calendar
+from sequifier.artifacts.instants import MICROSECONDS, are_in_range, instants
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.errors import DataError
 from sequifier.generation.generate import Array
+from sequifier.inference.steps_to_come import calendar_ids
 from sequifier.inference.windows import Continuations
 
 _FAR = 1 << 61
@@ -84,11 +85,8 @@ class RunningTimeClock:
             encoded: Array = self._file.scale(name).standardised(self._elapsed).astype(np.float32)
             return encoded
         is_known = self._times < _FAR
-        times = pl.Series(np.where(is_known, self._times, 0))
-        assert column.categories is not None
-        ids = local_calendar(times, column.feature, self._file.time.time_zone).to_numpy() - column.categories.start + 1
-        known = is_known & are_in_range(times).fill_null(False).to_numpy()
-        return np.where(known, ids, 0)
+        ids = calendar_ids(pl.Series(np.where(is_known, self._times, 0)), column, self._file.time.time_zone)
+        return np.where(is_known, ids, 0)
 
 
 def clock_of(file: ModelFile, events: Events, starts: Continuations) -> TimeClock | None:

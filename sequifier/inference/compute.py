@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
-from sequifier.config.architecture import EMBEDDING, Architecture
+from sequifier.config.architecture import EMBEDDING, Architecture, future_input
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.generation.generate import POSITION, Draw, Generated, Histories, choose, generate
 from sequifier.generation.samplers import Rules
@@ -71,6 +71,11 @@ class Request:
     def horizon(self) -> int:
         """Number of steps that are forecast from a window; 1: there is no axis of steps."""
         return 1 if self.embedding else self.architecture.horizon
+
+    @property
+    def known_future(self) -> Sequence[str]:
+        """The input columns that are also read at the steps to come."""
+        return () if self.embedding else self.architecture.known_future
 
     @property
     def is_of_last_event(self) -> bool:
@@ -140,7 +145,7 @@ def run_windows(
     n_steps = request.prediction_length
     in_chunk = size * max(1, _NUMBERS_PER_CHUNK // (request.numbers_per_row * n_steps * size))
     numbers = windows.numbers()
-    steps = np.arange(n_steps)
+    steps, ahead = np.arange(n_steps), np.arange(request.horizon)
     inputs = {name: events.columns[name] for name in shape.input_columns}
     for start in range(0, len(windows), in_chunk):
         chunk = slice(start, min(start + in_chunk, len(windows)))
@@ -151,6 +156,7 @@ def run_windows(
             end, lowest = windows.end[batch], windows.first[batch]
             rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])  # (B, L)
             columns = {name: values[rows] for name, values in inputs.items()}
+            columns |= {future_input(name): events.columns[name][end[:, None] + ahead] for name in request.known_future}
             found = model.predict(columns, np.minimum(end - lowest, shape.seq_length), outputs)
             kept = is_used[batch.start - start : batch.stop - start]
             for name, values in found.items():

@@ -21,6 +21,7 @@ from sequifier.inference.names import claim, link
 from sequifier.inference.outputs import Outputs
 from sequifier.inference.reader import EncodeRaw, Reader
 from sequifier.inference.runtime import Model, open_model
+from sequifier.inference.steps_to_come import with_steps_to_come
 from sequifier.inference.v1_windows import WindowEvents
 from sequifier.inference.windows import (
     Windows,
@@ -93,6 +94,8 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         for shard, events in reader.parts():
             if job.request.embedding:  # END is no event of which there is an embedding
                 events = without_ends(events, ends_with_end(events, job.source.end_ids))
+            elif job.source.is_raw and job.request.known_future and config.future_data_path is None:
+                events = with_steps_to_come(events, job.file)
             outputs.begin(shard, events)
             for chunk in _chunks(model, events, config, job, n_sequences):
                 outputs.add(chunk)
@@ -172,6 +175,8 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
         windows = replace(windows, end=windows.end - ends_with_end(events, source.end_ids))
     elif context == "last":
         windows = last_windows(events.offsets, prediction_length=length, embedding=embedding)
+        if job.request.known_future:  # the steps to come are rows
+            windows = replace(windows, end=windows.end - job.request.horizon)
     elif context == "full":
         windows = full_windows(events.offsets, events.n_context, prediction_length=length, embedding=embedding)
     else:

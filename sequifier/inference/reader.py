@@ -102,13 +102,23 @@ class Reader:
     def _counted(self, number: int, events: Events) -> tuple[int, Events]:
         n_rows = len(events.positions) - int(ends_with_end(events, self.source.end_ids).sum())
         self.n_rows += n_rows
-        self.n_own += n_rows - int(events.n_context.sum())
+        is_event = self._are_events(events)
+        self.n_own += n_rows - int(events.n_context.sum()) - int(np.count_nonzero(~is_event))
         if self.source.holds_windows and not self.config.autoregression:
             self.n_windows += len(events.sequence_ids)
         for column, values in events.columns.items():
             if values.dtype.kind == "i":
-                self.unknown[column] = self.unknown.get(column, 0) + int(np.count_nonzero(values == 0))
+                is_value = is_event | (column in self.file.architecture.known_future)
+                self.unknown[column] = self.unknown.get(column, 0) + int(np.count_nonzero((values == 0) & is_value))
         return number, events
+
+    def _are_events(self, events: Events) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Return which rows are events, and not steps to come (`future_data_path`), (N,)."""
+        found = np.ones(len(events.positions), dtype=np.bool_)
+        if self.config.future_data_path is not None:
+            horizon = self.file.architecture.horizon
+            found[(events.offsets[1:, None] - 1 - np.arange(horizon)).ravel()] = False
+        return found
 
     def _check_ids(self, events: Events, path: Path) -> None:
         events = without_ends(events, ends_with_end(events, self.source.end_ids))

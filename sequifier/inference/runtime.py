@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.model_file import ModelFile, read_model_file
 from sequifier.artifacts.read_file import reason_of
 from sequifier.callbacks import Log
-from sequifier.config.architecture import DROPOUT_RATIO, EVENT_COUNT
+from sequifier.config.architecture import DROPOUT_RATIO, EVENT_COUNT, future_input
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 from sequifier.inference.onnx_session import open_session
@@ -30,7 +30,8 @@ class Model(Protocol):
         """Predict one batch of windows.
 
         Args:
-            columns: input column -> (B, seq_length) ids or standardised values, aligned on the last event.
+            columns: input column -> (B, seq_length) ids or standardised values, aligned on the last event; and where
+                columns are known at the steps to come, `future_input` of each -> (B, horizon).
             n_events: number of last steps that are events, (B,).
             outputs: names of the outputs to compute.
 
@@ -118,6 +119,8 @@ class OnnxModel:
             column["name"]: {"categorical": np.int64, "real": np.float32}[column["kind"]]
             for column in file.columns["inputs"]
         }
+        known = {name: future_input(name) for name in file.architecture.known_future}
+        self._types |= {future: self._types[name] for name, future in known.items() if future in file.inputs}
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """See `Model`."""

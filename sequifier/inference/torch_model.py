@@ -14,7 +14,7 @@ from sequifier.artifacts.read_file import reason_of
 from sequifier.artifacts.torch_model_file import read_torch_model
 from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
-from sequifier.config.architecture import EMBEDDING, Architecture
+from sequifier.config.architecture import EMBEDDING, Architecture, future_input
 from sequifier.config.inference import InferConfig
 from sequifier.errors import ModelError
 from sequifier.generation.module import ModulePredictor
@@ -22,6 +22,7 @@ from sequifier.model.build import build_model
 from sequifier.model.deterministic import use_deterministic_algorithms
 from sequifier.model.device import NoDeviceError, choose_device
 from sequifier.model.distributions.outputs import value_outputs
+from sequifier.model.known_future import Future
 from sequifier.model.products import float32_products
 from sequifier.model.transformer import Transformer
 from sequifier.model.window_normalization import WindowScale
@@ -77,7 +78,11 @@ class TorchModel:
             categorical=[name for name, _ in shape.categorical],
             real=shape.real,
             prediction_length=shape.prediction_length,
-            outputs=lambda hidden, scales: _outputs(model, shape, hidden, scales, column_scales),
+            outputs=lambda hidden, scales, future: _outputs(model, shape, hidden, scales, column_scales, future),
+            known=(
+                [future_input(name) for name, _ in shape.known_categorical],
+                [future_input(name) for name in shape.known_real],
+            ),
         )
 
     def predict(self, columns: Mapping[str, Array], n_events: Array, outputs: Sequence[str]) -> dict[str, Array]:
@@ -109,12 +114,15 @@ def _outputs(
     hidden: Tensor,
     scales: Mapping[str, WindowScale],
     column_scales: Mapping[str, Scale],
+    future: Future | None,
 ) -> dict[str, Tensor]:
     """Return the outputs of an exported graph, computed from hidden states (B, P, D)."""
     found = {EMBEDDING: hidden}
+    if shape.known_future and future is None:
+        return found
     for target in shape.targets:
         of_target = hidden[:, -1] if target.of_sequence else hidden
-        prediction = model.predict(of_target, [target.name], scales)[target.name].float()
+        prediction = model.predict(of_target, [target.name], scales, future)[target.name].float()
         if target.kind == "real":
             found |= value_outputs(target, prediction, column_scales)
             continue

@@ -51,6 +51,8 @@ def build_model(architecture: Architecture, generator: torch.Generator | None = 
         distributions={
             target.name: DISTRIBUTIONS[target.distribution] for target in shape.targets if target.distribution
         },
+        known_classes=[n_classes for _, n_classes in shape.known_categorical],
+        n_known_real=len(shape.known_real),
     )
     draw_weights(model, generator)
     return model
@@ -80,9 +82,9 @@ def draw_weights(model: Transformer, generator: torch.Generator | None = None) -
             nn.init.normal_(module.weight, std=EMBEDDING_STD, generator=generator)
     for column in model.tied.values():
         model.embedding.categorical[column].get_parameter("weight").mul_(TIED_STD / EMBEDDING_STD)
-    for real in model.embedding.real:
-        if isinstance(real, RealEmbedding):
-            nn.init.normal_(real.weight, std=EMBEDDING_STD, generator=generator)
+    for module in model.modules():
+        if isinstance(module, RealEmbedding):
+            nn.init.normal_(module.weight, std=EMBEDDING_STD, generator=generator)
     ends_of_branches = math.sqrt(2 * len(model.blocks))
     for module in model.modules():
         if isinstance(module, CausalSelfAttention):

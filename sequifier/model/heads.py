@@ -6,7 +6,7 @@ distribution.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -31,6 +31,8 @@ class Decoder:
         statistics: what the distribution needs of the training split.
         scale: of a real target whose windows are normalized, how predictions lead back to standardised values.
         horizon: H; with 1 there is no axis of steps.
+        steps: (..., H, D), vectors of the steps to come; None: nothing is known of them.
+        step_weight: (K, D), what they add to the prediction.
     """
 
     vectors: Tensor
@@ -41,6 +43,8 @@ class Decoder:
     statistics: Tensor | None = None
     scale: WindowScale | None = None
     horizon: int = 1
+    steps: Tensor | None = None
+    step_weight: Tensor | None = None
 
     def prediction(self) -> Tensor:
         """Return (..., K) logits, class c at index c - 1, or of a real target (..., P) parameters or (...,) values.
@@ -50,6 +54,8 @@ class Decoder:
         found = F.linear(self.vectors, self.weight, self.bias)
         if self.horizon > 1:
             found = found.view(*found.shape[:-1], self.horizon, -1)
+        if self.steps is not None and self.step_weight is not None:
+            found = found + F.linear(self.steps, self.step_weight)
         if self.distribution is not None:
             found = self.distribution.parameters(found, self.statistics)
         elif self.is_value:
@@ -78,6 +84,7 @@ class Heads(nn.Module):
         tied: targets without a layer of their own.
         horizon: H.
         distributions: of real targets; without one, the value is predicted.
+        reads_steps: whether there are vectors of the steps to come.
     """
 
     def __init__(
@@ -88,6 +95,7 @@ class Heads(nn.Module):
         tied: Collection[str] = (),
         horizon: int = 1,
         distributions: Mapping[str, Distribution] = MappingProxyType({}),
+        reads_steps: bool = False,
     ) -> None:
         super().__init__()
         for name, n_classes in target_classes.items():
@@ -106,13 +114,21 @@ class Heads(nn.Module):
             else nn.Linear(dim_model, horizon * (n_classes - 1 if n_classes else 1))
             for name, n_classes in target_classes.items()
         )
+        widths = [
+            distributions[name].n_parameters if name in distributions else max(n_classes - 1, 1)
+            for name, n_classes in target_classes.items()
+        ]
+        self.step = nn.ModuleList(nn.Linear(dim_model, width, bias=False) for width in widths if reads_steps)
 
-    def forward(self, hidden: Tensor, tied: Mapping[str, Decoder] = MappingProxyType({})) -> dict[str, Decoder]:
+    def forward(
+        self, hidden: Tensor, tied: Mapping[str, Decoder] = MappingProxyType({}), steps: Tensor | None = None
+    ) -> dict[str, Decoder]:
         """Return the decoder of each target.
 
         Args:
             hidden: (..., D).
             tied: the decoders of the targets without a layer.
+            steps: (..., H, D), vectors of the steps to come, where the model reads what is known of them.
         """
         found = {}
         for (name, n_classes), linear in zip(self.target_classes.items(), self.linear, strict=True):
@@ -129,6 +145,8 @@ class Heads(nn.Module):
                 found[name] = Decoder(hidden, linear.weight, linear.bias, is_value=not n_classes, horizon=self.horizon)
             else:
                 found[name] = tied[name]
+        for name, linear in zip(self.target_classes, self.step, strict=False):
+            found[name] = replace(found[name], steps=steps, step_weight=linear.get_parameter("weight"))
         return found
 
     def distribution_head(self, target: str) -> DistributionHead | None:

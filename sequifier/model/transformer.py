@@ -18,6 +18,7 @@ from sequifier.model.cpu.switch import product_format
 from sequifier.model.distributions.base import Distribution
 from sequifier.model.embedding import EventEmbedding
 from sequifier.model.heads import Decoder, Heads
+from sequifier.model.known_future import Future, StepsToCome
 from sequifier.model.norms import build_norm
 from sequifier.model.positions import LearnedPositions, rotation_table
 from sequifier.model.window_normalization import WindowNormalization, WindowScale
@@ -54,6 +55,8 @@ class Transformer(nn.Module):
         normalized: target that it is for -> number of its column among the real ones.
         horizon: H, number of steps ahead that are predicted after each step of the window.
         distributions: real target -> its distribution; other real targets have a value.
+        known_classes: classes of each categorical column that is known at the steps to come, id 0 included.
+        n_known_real: number of real columns that are known there.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Transformer(nn.Module):
         normalized: Mapping[str, int] = MappingProxyType({}),
         horizon: int = 1,
         distributions: Mapping[str, Distribution] = MappingProxyType({}),
+        known_classes: Sequence[int] = (),
+        n_known_real: int = 0,
     ) -> None:
         super().__init__()
         if positional_encoding not in POSITIONAL_ENCODINGS:
@@ -121,12 +126,17 @@ class Transformer(nn.Module):
         # Post-norm blocks end with a norm already.
         self.norm = build_norm(normalization, dim_model) if norm_first else nn.Identity()
         self.tied = dict(tied)
+        reads_steps = bool(known_classes) or n_known_real > 0
         self.heads = Heads(
             dim_model=dim_model,
             target_classes=target_classes,
             tied=tied,
             horizon=horizon,
             distributions=distributions,
+            reads_steps=reads_steps,
+        )
+        self.steps_to_come = (
+            StepsToCome(n_classes=known_classes, n_real=n_known_real, dim_model=dim_model) if reads_steps else None
         )
         self._compiled: list[Callable[..., Tensor]] = []
         self._compiled_batch = 0
@@ -189,13 +199,21 @@ class Transformer(nn.Module):
         return {} if self.normalization is None else self.normalization(reals, is_event)[1]
 
     def decoders(
-        self, hidden: Tensor, targets: Collection[str] | None = None, scales: Mapping[str, WindowScale] = NO_SCALES
+        self,
+        hidden: Tensor,
+        targets: Collection[str] | None = None,
+        scales: Mapping[str, WindowScale] = NO_SCALES,
+        future: Future | None = None,
     ) -> dict[str, Decoder]:
         """Return what predicts each target, before it is computed; arguments as of `predict`."""
         tied = {name: self.embedding.decoder(hidden, column) for name, column in self.tied.items()}
-        decoders = {
-            name: decoder for name, decoder in self.heads(hidden, tied).items() if targets is None or name in targets
-        }
+        steps = None
+        if self.steps_to_come is not None:
+            if future is None:
+                raise ValueError("the model reads columns that are known at the steps to come: `decoders` needs them")
+            steps = self.steps_to_come(hidden, future)
+        found = self.heads(hidden, tied, steps)
+        decoders = {name: decoder for name, decoder in found.items() if targets is None or name in targets}
         for name in decoders.keys() & (self.normalization.columns if self.normalization else {}):
             if name not in scales:
                 raise ValueError(
@@ -205,7 +223,11 @@ class Transformer(nn.Module):
         return decoders
 
     def predict(
-        self, hidden: Tensor, targets: Collection[str] | None = None, scales: Mapping[str, WindowScale] = NO_SCALES
+        self,
+        hidden: Tensor,
+        targets: Collection[str] | None = None,
+        scales: Mapping[str, WindowScale] = NO_SCALES,
+        future: Future | None = None,
     ) -> dict[str, Tensor]:
         """Predict the next event after each step, or the label of the sequence.
 
@@ -213,9 +235,10 @@ class Transformer(nn.Module):
             hidden: (..., D), rows of `forward`; where windows are normalized, (B, ..., D) of their last steps.
             targets: which ones to predict; None: all.
             scales: what `window_scales` returns for the same windows.
+            future: known columns at the steps after each row of `hidden`, where the model reads some.
 
         Returns:
             Target name -> (..., n_classes - 1) logits of classes 1, 2, ..., or (...,) standardised values, or (..., P)
             parameters of a distribution; with a horizon (..., H, n_classes - 1), (..., H) and (..., H, P).
         """
-        return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets, scales).items()}
+        return {name: decoder.prediction() for name, decoder in self.decoders(hidden, targets, scales, future).items()}

@@ -3,25 +3,27 @@
 They are read, typed, sorted and checked as in `preprocess`, and not split.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
+import numpy as np
 import polars as pl
 
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.table_form import TableForm
 from sequifier.config.preprocess import PreprocessConfig
-from sequifier.config.preprocess_fields import CHAR, RawFormat, TypeName
+from sequifier.config.preprocess_fields import CHAR, FillNull, RawFormat, TypeName
 from sequifier.config.sequence_table import SequenceTable
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
 from sequifier.preprocess.check import prepare
 from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.future_rows import FutureRows
 from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.parsed_column import ColumnError
 from sequifier.preprocess.partition import read_parts
@@ -43,6 +45,7 @@ def encode_new_events(
     file: ModelFile,
     *,
     sequence_table: SequenceTable | None = None,
+    future: Path | None = None,
     project_root: str = ".",
     memory_bytes: int = MEMORY_BYTES,
 ) -> Iterator[Events]:
@@ -53,6 +56,8 @@ def encode_new_events(
             file, or a folder of them; each text is one sequence.
         file: the model's schema.
         sequence_table: table with columns of whole sequences that the model reads. It may have other sequences too.
+        future: table with the columns that the model knows of the steps to come. Its rows after the last event of each
+            sequence follow the events, as many as the model has steps.
         project_root: folder in which its path is looked for.
         memory_bytes: decoded size of the rows that are in memory at once.
 
@@ -100,12 +105,7 @@ def encode_new_events(
         seq_length=file.architecture.seq_length,
         metadata_config_path="the model",  # stands for the schema
     )
-    source = find_source(config)
-    source = replace(
-        source,
-        keys=source.keys or tuple(column for column in columns if column not in time.derived),
-        form=form.model_copy(update={"lists_items": source.format == "item_lists"}),
-    )
+    source = _source_of(config, form, [column for column in columns if column not in time.derived])
     declared: dict[str, TypeName] = {column: name for column, name in types.items() if column not in time.derived}
     try:
         known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates, file.time.date_formats)
@@ -118,7 +118,10 @@ def encode_new_events(
             if attributes is not None:
                 table = with_sequence_table(table, attributes, config, may_have_others=True)
             problems = ValueProblems(sequence_column, position_column, config.time_zone, is_preprocess=False)
+            ahead = None if future is None else _open_future(future, file, config, declared, known, Path(folder), fills)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
+                if ahead is not None:
+                    rows = ahead.behind(rows)
                 end_event = [column for column in file.end_ids if column in types]
                 part = prepare(
                     rows,
@@ -133,9 +136,59 @@ def encode_new_events(
                 )
                 problems.raise_any(str(source.path))
                 check_sequence_columns([part], of_sequences, config)
-                yield encoding.encode_part(part)
+                n_past = None if ahead is None else np.diff(part.offsets) - ahead.horizon
+                yield encoding.encode_part(part, n_past)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error
+
+
+def _source_of(config: PreprocessConfig, form: TableForm, keys: Sequence[str]) -> Source:
+    """Return the files of a config; `keys` are columns by which the form of a CSV file is found."""
+    source = find_source(config)
+    return replace(
+        source,
+        keys=source.keys or tuple(keys),
+        form=form.model_copy(update={"lists_items": source.format == "item_lists"}),
+    )
+
+
+def _open_future(
+    path: Path,
+    file: ModelFile,
+    config: PreprocessConfig,
+    declared: Mapping[str, TypeName],
+    known: StoredFormats,
+    folder: Path,
+    fills: Mapping[str, FillNull],
+) -> FutureRows:
+    """Read the rows of steps to come, with the columns that the model knows of them, as those of the events."""
+    columns, form = file.architecture.known_future, file.reading.table
+    time = file.time.only(columns)
+    config = config.model_copy(
+        update={
+            "data_path": str(path.resolve()),
+            "read_format": _format(path, form),
+            "sequence_table": None,
+            "time_features": time_fields(time, config.position_name)["time_features"],
+        }
+    )
+    types = {column: declared[column] for column in columns if column not in time.derived}
+    (folder / "future").mkdir()
+    source = _source_of(config, form, [*types]).readable(folder / "future")
+    try:
+        table = _open(source, config, types, known, ())
+    except DataError as error:
+        where = error.where if str(source.path) in error.where else f"{source.path}, {error.where}"
+        raise DataError(error.what, where=where, fix=error.fix) from error
+    return FutureRows(
+        rows=pl.concat(read_parts(table, config, folder / "future", memory_bytes=MEMORY_BYTES)),
+        horizon=file.architecture.horizon,
+        required=[column for column in types if column not in fills],
+        path=path,
+        has_positions=form.has_positions,
+        keys=(config.sequence_name, config.position_name),
+        zone=config.time_zone,
+    )
 
 
 def _encode_texts(path: Path, encoding: Encoding, file: ModelFile, memory_bytes: int) -> Iterator[Events]:

@@ -80,7 +80,7 @@ def compared(model: Transformer, split: Split, chosen: Chosen, objective: Object
     unit = batch.at_steps(split.target_unit(chosen, batch))
     steps = [] if objective.n_steps is None else [_steps(batch)]
     scales = model.window_scales(batch.reals, batch.is_event)
-    for target, decoder in model.decoders(hidden, batch.targets, scales).items():
+    for target, decoder in model.decoders(hidden, batch.targets, scales, batch.future).items():
         rules = objective.scored.get(target)
         before = unit if rules is None else batch.at_steps(split.n_before(chosen, batch))
         size = chunk_size(decoder, objective.loss_memory_mb, "evaluation")

@@ -37,6 +37,7 @@ def evaluation_batch(model: Transformer, split: Split, batch_size: int) -> int:
         return TRAINING_BATCHES * batch_size
     width = model.heads.dim_model
     classes = split.horizon * sum(max(n_classes - 1, 1) for n_classes in model.heads.target_classes.values())
+    classes += split.horizon * width * (model.steps_to_come is not None)
     # A mask has a number for each pair of steps.
     in_window = split.rows_per_window * split.seq_length * (WIDTHS * width + classes + split.seq_length)
     return max(batch_size, NUMBERS // in_window)

@@ -17,7 +17,9 @@ from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.catalogue.distributions import MEDIAN, Q10, Q90
 from sequifier.dataset.batches import Split
+from sequifier.dataset.gather import stacked_future
 from sequifier.dataset.seasons import find_period
+from sequifier.model.known_future import Future
 from sequifier.model.transformer import Transformer
 from sequifier.training.baselines.history import Targets, read
 from sequifier.training.baselines.series import SEASONS, seasonal_means
@@ -42,6 +44,8 @@ def some_forecasts(
         objective: losses and scales of the targets.
     """
     chosen = np.unique(np.linspace(0, len(split) - 1, MOST).astype(np.int64))
+    last, first = (rows[chosen].astype(np.int64) for rows in (split.windows.last, split.windows.first))
+    origins = Targets(last, first, last - split.seq_length, n_steps=split.horizon)
     was_training = model.training
     model.eval()
     try:
@@ -49,17 +53,24 @@ def some_forecasts(
             batch = split.batch(split.choose(chosen))
             hidden = model(batch.categories, batch.reals, batch.is_event, n_last=1)[:, -1]
             scales = model.window_scales(batch.reals, batch.is_event)
-            decoders = model.decoders(hidden, split.targets, scales)
+            decoders = model.decoders(hidden, split.targets, scales, _future(split, origins))
     finally:
         model.train(was_training)
-    last, first = (rows[chosen].astype(np.int64) for rows in (split.windows.last, split.windows.first))
-    origins = Targets(last, first, last - split.seq_length, n_steps=split.horizon)
     for target, decoder in decoders.items():
         if split.events.columns[target].dtype.kind == "i":
             continue
         with torch.inference_mode():
             levels = _levels(objective.losses[target], decoder.prediction(), split.horizon)
         yield from _of_target(target, train, split, origins, levels, objective.scale(target))
+
+
+def _future(split: Split, origins: Targets) -> Future | None:
+    """Return the known columns at the steps after each origin; None: no column is known there."""
+    names, rows = split.columns.known_future, origins.truth_rows
+    if not names:
+        return None
+    known = {name: read(split.events.columns[name], rows).reshape(-1, split.horizon) for name in names}
+    return stacked_future(known, split.columns, split.device)
 
 
 def _of_target(

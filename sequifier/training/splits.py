@@ -226,6 +226,7 @@ def cut(
         device=device,
         units=units,
         still_open=still_open(config, metadata),
+        known_future=config.known_future,
     )
     parts = [(targets, index(events, config, metadata)) for targets in [config.targets_at(None)] if targets]
     for position in get_args(TargetPosition):

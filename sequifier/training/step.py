@@ -96,7 +96,8 @@ def batch_loss(
     total = torch.zeros((), device=hidden.device)
     with precision.products(precision.decoder):
         hidden = hidden if precision.decoder != torch.float32 else hidden.float()
-        decoders = model.decoders(hidden, batch.targets, model.window_scales(batch.reals, batch.is_event))
+        scales = model.window_scales(batch.reals, batch.is_event)
+        decoders = model.decoders(hidden, batch.targets, scales, batch.future)
     for target, decoder in decoders.items():
         summed = _summed(target, decoder, batch, objective, precision, sampled.get(target))
         total = total + summed * (objective.weights[target] / max(divisors[target], 1))

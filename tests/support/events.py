@@ -89,6 +89,7 @@ def make_split(
     real: Sequence[str] = ("size",),
     targets: Sequence[str] = ("kind", "size"),
     picks: bool = True,
+    known_future: Sequence[str] = (),
 ) -> Split:
     return Split(
         events,
@@ -99,6 +100,7 @@ def make_split(
         seq_length=seq_length,
         device=torch.device("cpu"),
         picks=picks,
+        known_future=known_future,
     )
 
 

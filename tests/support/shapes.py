@@ -96,6 +96,19 @@ NORMALIZED = [
 HORIZONS = [small(horizon=3), small(horizon=2, window_normalization="mean_std", positional_encoding="learned")]
 """Architectures that predict several steps ahead."""
 
+KNOWN_FUTURE = [
+    small(horizon=3, known_future=("place", "depth")),
+    small(
+        horizon=2,
+        known_future=("depth",),
+        window_normalization="mean_std",
+        positional_encoding="learned",
+        targets=(Target("length", "real", 0, distribution="quantiles"), Target("kind", "categorical", 7)),
+    ),
+    small(horizon=4, known_future=("place",), joint_embedding=True, targets=(Target("kind", "categorical", 7),)),
+]
+"""Architectures that read columns at the steps to come: of both kinds, a real one, a categorical one."""
+
 
 def describe(architecture: Architecture) -> str:
     """Return the id of a test of this architecture."""

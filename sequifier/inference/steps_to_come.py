@@ -1,0 +1,68 @@
+"""Steps to come whose dates follow from the frequency of a regular series, and from these hour, weekday and so on."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from sequifier.artifacts.events import POSITION, Events
+from sequifier.artifacts.instants import are_in_range, instants, local_calendar
+from sequifier.artifacts.model_file import ModelFile
+from sequifier.artifacts.time_rules import DerivedColumn
+from sequifier.errors import DataError
+from sequifier.inference.forecast_dates import FEWEST, continued
+
+
+def not_of_dates(file: ModelFile) -> list[str]:
+    """Return the known columns of the steps to come that do not follow from the dates of the steps alone."""
+    derived = file.time.derived
+    return [
+        name
+        for name in file.architecture.known_future
+        if name not in derived or derived[name].date_column != POSITION or derived[name].is_span
+    ]
+
+
+def with_steps_to_come(events: Events, file: ModelFile) -> Events:
+    """Return raw events with rows for the steps to come behind each sequence, which have a calendar and no other value.
+
+    Raises:
+        DataError: a sequence has no regular frequency.
+    """
+    horizon, zone = file.architecture.horizon, file.time.time_zone
+    found = []
+    for number, (begin, end) in enumerate(zip(events.offsets, events.offsets[1:], strict=False)):
+        positions = continued(events.positions[begin:end], horizon, zone)
+        if positions is None:
+            known = ", ".join(file.architecture.known_future)
+            raise DataError(
+                f"sequence `{events.sequence_ids[number]}` has no regular frequency, so the dates of the {horizon:,} "
+                f"steps to come, from which {known} follow, are not known",
+                fix=f"give these dates in future_data_path (a regular series has {FEWEST} events or more)",
+            )
+        found.append(positions)
+    ahead = np.concatenate(found)
+    behind = np.repeat(events.offsets[1:], horizon)
+    columns = {name: np.insert(values, behind, 0) for name, values in events.columns.items()}
+    times, rows = instants(pl.Series(ahead), zone), behind + np.arange(len(behind))
+    for name in file.architecture.known_future:
+        columns[name][rows] = calendar_ids(times, file.time.derived[name], zone)
+    return replace(
+        events,
+        offsets=events.offsets + horizon * np.arange(len(events.offsets)),
+        positions=np.insert(events.positions, behind, ahead),
+        columns=columns,
+    )
+
+
+def calendar_ids(
+    times: pl.Series, column: DerivedColumn, zone: str | None
+) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Return the ids of a part of the calendar at some instants; 0 where it is unknown."""
+    assert column.categories is not None
+    known = are_in_range(times).fill_null(False)
+    parts = local_calendar(times.set(~known, 0), column.feature, zone).to_numpy()
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.where(
+        known.to_numpy(), parts - column.categories.start + 1, 0
+    )
+    return found

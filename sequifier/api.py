@@ -273,8 +273,9 @@ def export(
     if report:
         from sequifier.model_report.measure import measure
         from sequifier.model_report.page import write_files
+        from sequifier.results.deployed import report_path
 
-        page = found.root / "models" / f"{found.config.model_name}-report.html"
+        page = report_path(found.root, found.config.model_name)
         written += write_files(measure(found, versions[0], log), page, command=f"sequifier export {source} --report")
     return written
 

@@ -37,7 +37,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--export", "best", metavar="FILE", type=_OUT, help="Write the best run as train.yaml, or the best samplers."
 )
 @click.option("--next", "following", metavar="FILE", type=_OUT, help="Write the config of the next, narrower search.")
-@click.option("--html", metavar="FILE", type=_OUT, help="Write the report as one HTML file that works offline.")
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=_OUT,
+    help="Write the report as one HTML file that works offline; several searches are compared on it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON, and nothing else.")
 @click.option("--fanova", is_flag=True, help="Compute fANOVA importance too; needs sequifier-search[analysis].")
 @click.option("--watch", is_flag=True, help="Print the ranked table again after each change, until the search ends.")
@@ -91,8 +96,8 @@ def command(
 
     if not searches and not latest:
         raise click.UsageError("name a search, or add --latest")
-    together = compare or len(searches) + latest == 1
-    writes = [option for option, value in (("--export", best), ("--next", following), ("--html", html)) if value]
+    together = compare or html is not None or len(searches) + latest == 1
+    writes = [option for option, value in (("--export", best), ("--next", following)) if value]
     single = [*writes, *(["--json"] if as_json else []), *(["--watch"] if watch else [])]
     if log_of is not None:
         single.append("--log")

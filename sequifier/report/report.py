@@ -1,10 +1,12 @@
 """A report on searches: read once, analysed on demand, written as text, JSON, YAML or a page."""
 
 import json
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.forecasts import Forecast, read_forecasts
@@ -15,6 +17,7 @@ from sequifier.report.analysis import Analysis, as_json
 from sequifier.report.export import export_best, export_next, next_command, next_yaml
 from sequifier.report.merge import merged
 from sequifier.report.page.render import render
+from sequifier.results.deployed import deployed, report_path
 from sequifier.results.find import newest_search
 from sequifier.results.ranking import Configuration, ranked
 from sequifier.results.read import read_search
@@ -110,10 +113,24 @@ class Report:
             self.analysis,
             next_search=self.next_search(),
             forecasts=self.forecasts(),
+            model_report=self._model_report(path),
             source=command,
             refresh=refresh,
         )
         write_text(path, page)
+
+    def _model_report(self, page: Path) -> str | None:
+        """Return the link from a page to the report of the model to deploy; None where there is none of this model."""
+        model = deployed(self.table, self.rows)
+        if model is None:
+            return None
+        root = self.table.folder.absolute().parents[1]
+        report = report_path(root, model.name)
+        try:
+            is_older = report.stat().st_mtime < (root / model.path).stat().st_mtime
+        except OSError:
+            return None
+        return None if is_older else quote(Path(os.path.relpath(report, page.absolute().parent)).as_posix())
 
     def forecasts(self) -> list[Forecast]:
         """Return the forecasts that the best run stored for pictures; none where it has no horizon."""

@@ -11,12 +11,18 @@ from sequifier.results.ranking import Configuration
 from sequifier.results.trials import Table
 
 
+def report_path(root: Path, run: str) -> Path:
+    """Return the page about what the model of a run does well, which `export RUN --report` writes."""
+    return root / "models" / f"{run}-report.html"
+
+
 @dataclass(frozen=True)
 class Deployed:
     """The best model on disk.
 
     Attributes:
         run: number of its run.
+        name: of its run.
         path: of the file, below project_root.
         best_epoch: the epoch of its weights.
         epochs: epochs that its run trained.
@@ -26,6 +32,7 @@ class Deployed:
     """
 
     run: int
+    name: str
     path: str
     best_epoch: int | None
     epochs: int
@@ -63,6 +70,7 @@ def deployed(table: Table, rows: Sequence[Configuration]) -> Deployed | None:
     trial = best.first
     return Deployed(
         trial.number,
+        trial.name,
         best.model_path,
         trial.best_epoch,
         len(trial.curve),

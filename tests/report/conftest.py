@@ -2,13 +2,16 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
+from tests.support.browser import chromium
 from tests.support.command_line import command
 from tests.support.shop import TINY_SEARCH, merged
 from tests.support.synthetic_search import write_search
@@ -47,3 +50,9 @@ def real_project(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(yaml.safe_dump(config))
     subprocess.run(command("hyperparameter-search", "--yes", "--quiet"), cwd=root, check=True, capture_output=True)
     return root
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as driver:
+        yield driver

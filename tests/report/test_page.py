@@ -2,9 +2,8 @@
 
 import json
 import math
+import os
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ import pytest
 
 from sequifier.report.page.learning_curves import visualize
 from sequifier.report.report import read_report
+from tests.support.browser import cut_off, drawn_outside, open_page, requests_of, screen
 from tests.support.synthetic_search import write_search
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +37,7 @@ class _Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.attributes += [(tag, name, value) for name, value in attrs]
         self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in ("meta", "link", "br", "input"):
+        if tag not in ("meta", "link", "br", "wbr", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -81,47 +78,6 @@ def test_without_a_script_every_number_is_there(report: Path) -> None:
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'sequifier-search[dev]'")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1200,900",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        driver.execute_cdp_cmd("Network.enable", {})
-        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-        assert selenium is not None
-        yield driver
-    finally:
-        driver.quit()
-
-
-def open_page(browser: Any, path: Path) -> None:
-    browser.get_log("performance")
-    browser.get(f"file://{path}")
-
-
-def requests_of(browser: Any, path: Path) -> list[str]:
-    """What was asked for besides the page."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in sent if url != f"file://{path}" and not url.startswith("data:")]
 
 
 def column(browser: Any, name: str) -> list[str]:
@@ -209,10 +165,7 @@ def test_colours_follow_the_system_and_the_button(browser: Any, report: Path) ->
     def paper() -> str:
         return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
 
-    try:
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-        )
+    with screen(browser, dark=True):
         open_page(browser, report)
         dark = paper()
         button = browser.find_element(By.CSS_SELECTOR, "button.theme")
@@ -221,18 +174,19 @@ def test_colours_follow_the_system_and_the_button(browser: Any, report: Path) ->
         assert dark != light and button.text == "Colours: light"
         button.click()
         assert paper() == dark
-    finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_a_narrow_screen_does_not_scroll_sideways(browser: Any, report: Path) -> None:
-    try:
-        size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    with screen(browser, width=360, mobile=True):
         open_page(browser, report)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_nothing_is_cut_off_on_a_usual_screen(browser: Any, report: Path) -> None:
+    """With nine settings, and with all their names as they are."""
+    with screen(browser, width=1400):
+        open_page(browser, report)
+        assert cut_off(browser) == [] and drawn_outside(browser) == []
 
 
 def test_commands_are_copied(browser: Any, report: Path) -> None:
@@ -305,8 +259,12 @@ def test_the_filter_takes_words_and_comparisons(browser: Any, report: Path) -> N
     below = sum(size == "64" and bool(loss) and float(loss) < 1.2 for size, loss in zip(sizes, losses, strict=True))
     assert 0 < below == len(left("dim_model=64 val_loss<1.2"))
     assert browser.find_element(By.CSS_SELECTOR, "#runs .controls .note").text == f"{below} of 200"
+    curves = "return document.querySelectorAll('#curves path[data-key]:not(.off)').length"
+    assert browser.execute_script(curves) == below, "of the others no curve is drawn"
     assert left("nothing-is-called-this") == []
+    assert browser.execute_script(curves) == 0
     assert len(left("")) == 200
+    assert browser.execute_script(curves) > 190
 
 
 def test_a_click_on_a_run_shows_what_is_known_of_it(browser: Any, report: Path) -> None:
@@ -358,6 +316,8 @@ def test_curves_change_their_axis(browser: Any, report: Path) -> None:
     assert button.text == "Logarithmic axis"
     browser.execute_script("arguments[0].click()", button)
     after = heights()
+    shown = [text.text for text in figure.find_elements(By.CSS_SELECTOR, "text.tick[text-anchor=end]")]
+    assert shown == [text for _, text in data["scales"]["other"]["ticks"]]
     assert len(before) == len(after) == len(values)
     ratio = (after[0] - after[50]) / (after[0] - after[99])
     logs = [math.log(values[place]) for place in (0, 50, 99)]
@@ -374,3 +334,53 @@ def test_a_run_of_one_epoch_is_a_point(browser: Any, tmp_path: Path) -> None:
     points = browser.execute_script("return document.querySelectorAll('#curves circle').length")
     assert points == 6
     assert browser.get_log("browser") == []
+
+
+def test_searches_are_compared_on_one_page(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    write_search(tmp_path, name="early", n_runs=6, epochs=5)
+    write_search(tmp_path, name="late", n_runs=4, epochs=5, seed=1, training={"learning_rate": [0.002, 0.004]})
+    path = tmp_path / "report.html"
+    names = [str(tmp_path / "logs" / name) for name in ("early", "late")]
+    read_report(names).write_html(path)
+    with screen(browser, width=1400):
+        open_page(browser, path)
+        rows = browser.find_elements(By.CSS_SELECTOR, "#compare tbody tr")
+        assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["early", "late"]
+        swatches = browser.find_elements(By.CSS_SELECTOR, "#curves .legend .swatch")
+        counts = [len(browser.find_elements(By.CSS_SELECTOR, f"#curves path.k-s{place}")) for place in (0, 1)]
+        assert len(swatches) == 2 and counts == [6, 4]
+        colours = [
+            browser.execute_script("return getComputedStyle(arguments[0]).backgroundColor", swatch)
+            for swatch in swatches
+        ]
+        assert colours[0] != colours[1]
+        assert cut_off(browser) == [] and drawn_outside(browser) == []
+        browser.execute_script("document.querySelector('#curves button.plain').click()")
+        assert drawn_outside(browser) == [], "names of curves stay in the chart"
+    text = path.read_text()
+    best = re.search(r"((?:early|late)-run-\d+) is best", text)
+    assert best is not None and f"(se), {best[1]}</small>" in text, "not by its number in the common table"
+
+
+def test_the_page_links_to_the_report_of_the_model_to_deploy(tmp_path: Path) -> None:
+    write_search(tmp_path, n_runs=3, epochs=2)
+    report = read_report([str(tmp_path / "logs" / "wide")])
+    best = report.rows[0]
+    model = tmp_path / "models" / f"sequifier-{best.first.name}-best-2.onnx"
+    own = model.parent / f"{best.first.name}-report.html"
+    model.parent.mkdir()
+    model.write_text("")
+    page = tmp_path / "pages" / "my report.html"
+    page.parent.mkdir()
+
+    def written() -> str:
+        read_report([str(tmp_path / "logs" / "wide")]).write_html(page)
+        return page.read_text()
+
+    assert f">sequifier export {best.first.name} --report</code>" in written()
+    own.write_text("")
+    assert f'<a href="../models/{best.first.name}-report.html">' in written()
+    os.utime(own, (0, 0))
+    assert "-report.html" not in written(), "the report is of an earlier model"

@@ -64,11 +64,12 @@ def test_searches_are_read_one_by_one_or_compared(
     monkeypatch.chdir(tmp_path)
     alone = run("search-analysis", "one", "two").output
     assert "one: 6 finished" in alone and "two: 6 finished" in alone
-    together = run("search-analysis", "one", "two", "--compare", "--html", "c.html")
+    together = run("search-analysis", "one", "two", "--html", "c.html")
     assert together.exit_code == 0, together.exception
     assert "one + two: 12 finished" in together.output and "in the best quarter" in together.output
     assert ">Searches</h2>" in Path("c.html").read_text()
-    for words in (["--html", "x.html"], ["--json"], ["--watch"]):
+    assert run("search-analysis", "one", "two", "--compare").output in together.output
+    for words in (["--next", "x.yaml"], ["--json"], ["--watch"]):
         assert "add --compare" in run("search-analysis", "one", "two", *words).output
     assert run("search-analysis").exit_code == 2
     assert run("search-analysis", "one", "--json", "--watch").exit_code == 2

@@ -7,7 +7,7 @@ from sequifier.report.analysis import Analysis
 from sequifier.report.curves import Pareto, best_so_far
 from sequifier.report.groups import top_count
 from sequifier.report.numbers import number
-from sequifier.report.page.charts import Line, Point, learning_curves, scatter
+from sequifier.report.page.charts import RIGHT, SERIES, Line, Point, learning_curves, scatter
 from sequifier.report.page.frame import DrawnRun, Section, readable, section
 from sequifier.report.page.parallel import Axis, Trace, parallel_coordinates
 from sequifier.report.page.tables import curve_values
@@ -18,6 +18,7 @@ MOST_CURVES = 200
 MOST_LINES = 400
 MOST_POINTS = 2000
 MOST_AXES = 8
+WIDEST_NAMES = 180
 LABELLED = 3
 """Curves with their name at the end."""
 
@@ -44,7 +45,7 @@ def parallel_section(analysis: Analysis) -> list[Section]:
         Trace(
             _key(row.first),
             "pruned" if row.state == "pruned" else _kind(row.rank, n_top),
-            f"run {row.first.number}: {table.metric} {number(row.value)}",
+            f"{run_label(table, row.first)}: {table.metric} {number(row.value)}",
         )
         for row in shown
     ]
@@ -76,13 +77,18 @@ def curves_section(analysis: Analysis, charts: dict[str, object]) -> list[Sectio
     known.sort(key=lambda trial: (rank.get(trial.number) is None, rank.get(trial.number) or 0, trial.number))
     shown = known[:MOST_CURVES]
     labels = [run_label(table, trial) for trial in shown]
+    searches = [] if analysis.comparison is None else [each.name for each in analysis.comparison.searches][:SERIES]
     chart = None
     if shown:
         chart = learning_curves(
-            [_line(trial, rank.get(trial.number), n_top, label) for trial, label in zip(shown, labels, strict=True)],
+            [
+                _line(trial, rank.get(trial.number), n_top, label, searches)
+                for trial, label in zip(shown, labels, strict=True)
+            ],
             title=f"{metric} after each epoch of {len(shown)} runs",
             metric=metric,
             maximize=table.maximize and metric == table.metric,
+            right=min(max(RIGHT, 8 * (max(map(len, labels)) + 2)), WIDEST_NAMES),
         )
         drawn = [
             DrawnRun(_key(trial), label, trial.curve, trial.train_curve if place < 20 else ())
@@ -99,19 +105,24 @@ def curves_section(analysis: Analysis, charts: dict[str, object]) -> list[Sectio
         facts=analysis.curves,
         n_shown=len(shown),
         n_known=len(known),
+        searches=searches,
         is_training=table.kind == "training",
         values=curve_values([*zip(labels[:10], shown[:10], strict=True)]),
     )
 
 
-def _line(trial: Trial, rank: int | None, n_top: int, label: str) -> Line:
+def _line(trial: Trial, rank: int | None, n_top: int, label: str, searches: Sequence[str]) -> Line:
+    """Return a curve: coloured by its rank, or where searches are compared by its search."""
     kind = _kind(rank, n_top)
+    colour = kind
+    if trial.search in searches:
+        colour = f"s{searches.index(trial.search)}{'' if kind == 'best' else ' k-rest'}"
     more = f", {trial.state}" if trial.state != "finished" else ""
     return Line(
         key=_key(trial),
         label=label if rank is not None and rank <= LABELLED else "",
         values=trial.curve,
-        kind=kind,
+        kind=colour,
         is_dashed=trial.state == "pruned" and kind == "rest",
         hint=f"{label}: best {number(trial.value)} in epoch {trial.best_epoch or '–'}{more}",
     )
@@ -145,7 +156,7 @@ def _front(analysis: Analysis, front: Pareto) -> dict[str, Any]:
             float(cost),
             row.value or 0.0,
             "best" if row.rank == 1 else "front" if row.first.number in on_front else "rest",
-            f"run {row.first.number}: {table.metric} {number(row.value)}, {number(cost)} {front.cost}",
+            f"{run_label(table, row.first)}: {table.metric} {number(row.value)}, {number(cost)} {front.cost}",
         )
         for row in _thinned(rows, MOST_POINTS)
         if (cost := row.n_parameters if front.cost == "parameters" else row.seconds) is not None
@@ -158,7 +169,8 @@ def _front(analysis: Analysis, front: Pareto) -> dict[str, Any]:
         step=[(point.cost, point.value) for point in front.front],
         maximize=table.maximize,
     )
-    runs = [point.run for point in front.front[-6:]]
+    names = {trial.number: run_label(table, trial) for trial in table.trials}
+    runs = [names[point.run] for point in front.front[-6:]]
     return {"cost": name, "chart": chart, "runs": runs, "has_more": len(front.front) > len(runs)}
 
 

@@ -33,6 +33,7 @@ class Text(NamedTuple):
         kind: its class: tick, name, head, label.
         anchor: start, middle or end; "" for that of the class.
         turned: whether it is written upwards.
+        key: as of `Curve`.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Text(NamedTuple):
     text: str
     anchor: str = ""
     turned: bool = False
+    key: str = ""
 
 
 class Curve(NamedTuple):
@@ -104,7 +106,7 @@ class Line(NamedTuple):
         key: marks all that belongs to one run on the page.
         label: written at its end; "" for none.
         values: one per epoch, from epoch 1; None where there is none.
-        kind: "best", "top" or "rest" of a search, or `s0` to `s7`, a colour.
+        kind: "best", "top" or "rest" of a search, or `s0` to `s7`, a colour; `s0 k-rest` is a thin line.
         is_dashed: a training loss, or a pruned run.
         hint: shown when the pointer rests on it.
     """
@@ -155,7 +157,7 @@ def learning_curves(
             curves.append(Curve(kind, line.key, path, hint))
         if line.label and line.kind != "rest" and not line.is_dashed:
             epoch, value = points[-1]
-            labels.append((x(epoch), y(value), line.label, line.kind))
+            labels.append(Text(f"label k-{line.kind}", at(x(epoch) + 6), at(y(value) + 4), line.label, key=line.key))
     cut = sum(any(v is not None and not y.low <= v <= y.high for v in line.values) for line in lines)
     chart = framed(x, y, title=title, x_title="epoch", y_title=metric, whole_x=True, size=(WIDTH, HEIGHT))
     return replace(
@@ -163,7 +165,7 @@ def learning_curves(
         curves=curves,
         dots=dots,
         texts=[*chart.texts, *_labels(labels, right // 8)],
-        scales={"x": _scale_json(x), "y": _scale_json(y), "width": WIDTH, "height": HEIGHT},
+        scales={"x": _scale_json(x), "y": _scale_json(y), "other": _other_scale(known, y)},
         note=f"{cut} {'curves extend' if cut != 1 else 'curve extends'} beyond the chart." if cut else "",
     )
 
@@ -265,21 +267,18 @@ def at(place: float) -> str:
     return f"{place:.1f}"
 
 
-def _labels(labels: Sequence[tuple[float, float, str, str]], most: int) -> list[Text]:
+def _labels(labels: Sequence[Text], most: int) -> list[Text]:
     """Names at the ends of curves, moved apart where they would overlap."""
     room = int((HEIGHT - BOTTOM - TOP) // LABEL_HEIGHT)
-    ordered = sorted(labels[-room:], key=lambda label: label[1])  # the important ones were drawn last
+    ordered = sorted(labels[-room:], key=lambda label: float(label.y))  # the important ones were drawn last
     heights: list[float] = []
-    for _, y, _, _ in ordered:
-        heights.append(max(y, heights[-1] + LABEL_HEIGHT) if heights else y)
-    lowest = float(HEIGHT - BOTTOM)
+    for label in ordered:
+        heights.append(max(float(label.y), heights[-1] + LABEL_HEIGHT) if heights else float(label.y))
+    lowest = float(HEIGHT - BOTTOM + 4)
     for place in reversed(range(len(heights))):
         heights[place] = lowest = min(heights[place], lowest)
         lowest -= LABEL_HEIGHT
-    return [
-        Text(f"label k-{kind}", at(x + 6), at(y + 4), short(text, most))
-        for (x, _, text, kind), y in zip(ordered, heights, strict=True)
-    ]
+    return [label._replace(y=at(y), text=short(label.text, most)) for label, y in zip(ordered, heights, strict=True)]
 
 
 def short(text: str, most: int = 16) -> str:
@@ -288,4 +287,12 @@ def short(text: str, most: int = 16) -> str:
 
 
 def _scale_json(scale: Scale) -> dict[str, object]:
-    return {"low": scale.low, "high": scale.high, "start": scale.start, "end": scale.end, "log": scale.is_log}
+    ticks = [(round(scale(tick), 1), tick_text(tick)) for tick in scale.ticks()]
+    ends = {"low": scale.low, "high": scale.high, "start": scale.start, "end": scale.end}
+    return {**ends, "log": scale.is_log, "ticks": ticks}
+
+
+def _other_scale(values: Sequence[float], scale: Scale) -> dict[str, object] | None:
+    """Return the logarithmic scale of a linear one, and the other way round; None where a value is not above 0."""
+    other = fitted(values, scale.start, scale.end, log=not scale.is_log)
+    return None if other.is_log == scale.is_log else _scale_json(other)

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sequifier import __version__
 from sequifier.printable import printable
@@ -117,6 +117,14 @@ def _sortable(value: Setting) -> str:
     return f"{value:.10g}" if isinstance(value, float) else text_of(value)
 
 
+def _breakable(name: str) -> Markup:
+    """A name that a line may break after a dot or an underscore."""
+    text = escape(name)
+    for mark in "._":
+        text = text.replace(mark, Markup(f"{mark}<wbr>"))
+    return text
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
@@ -128,6 +136,7 @@ def _environment() -> Environment:
     )
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     made.filters |= {
+        "breakable": _breakable,
         "number": number,
         "own_number": own_number,
         "percent": in_percent,

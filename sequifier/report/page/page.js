@@ -30,7 +30,8 @@
     const body = table.tBodies[0], heads = all("thead th", table);
     heads.forEach((head, column) => {
       if (head.dataset.fixed !== undefined) return;
-      const button = make("button", { type: "button" }, head.textContent);
+      const button = make("button", { type: "button" });
+      button.append(...head.childNodes);
       head.replaceChildren(button);
       button.addEventListener("click", () => {
         const up = head.getAttribute("aria-sort") !== "ascending";
@@ -81,6 +82,9 @@
     light(held);
   });
 
+  // What the filter of the runs hides is neither drawn nor read off.
+  const isOff = key => marked.get(key)?.some(element => element.classList.contains("off"));
+
   // Learning curves: the nearest value under the pointer, or walked through with the arrow keys.
   for (const figure of all(".curves")) {
     const chart = data.charts[figure.dataset.chart];
@@ -108,25 +112,10 @@
       const train = line.t && line.t[epoch - 1] != null ? `, training loss ${written(line.t[epoch - 1])}` : "";
       readout.textContent = `${line.name}, epoch ${epoch}: ${chart.metric} ${written(value)}${train}`;
     };
-    // The other kind of vertical axis, where all values are above 0: everything that has a height is placed again.
-    const values = chart.lines.flatMap(line => [...line.y, ...line.t ?? []]).filter(value => value !== null);
-    if (Math.min(...values) > 0) {
-      const low = Math.min(...values), high = Math.max(...values), pad = high > low ? (high / low) ** 0.04 : 1.05;
-      const first = y, other = { ...y, log: !y.log, low: low / pad, high: high * pad };
+    // The other kind of vertical axis: everything that has a height is placed again.
+    if (chart.scales.other) {
+      const first = y, { other } = chart.scales;
       const button = make("button", { type: "button", class: "plain" });
-      const ticks = () => {
-        if (y.log) {
-          const powers = Array.from({ length: 40 }, (_, place) => 10 ** (place - 20));
-          const inside = factors => powers.flatMap(power => factors.map(factor => Number((factor * power).toPrecision(6))))
-            .filter(value => value >= y.low && value <= y.high);
-          const few = inside([1, 2, 5]), found = few.length >= 3 ? few : inside([1, 1.5, 2, 3, 5, 7]);
-          return found.filter((_, place) => place % Math.ceil(found.length / 7) === 0);
-        }
-        const raw = (y.high - y.low) / 5, power = 10 ** Math.floor(Math.log10(raw));
-        const step = [1, 2, 2.5, 5, 10].map(factor => factor * power).find(size => size >= raw * 0.999);
-        const from = Math.ceil(y.low / step - 1e-9), to = Math.floor(y.high / step + 1e-9);
-        return Array.from({ length: to - from + 1 }, (_, place) => (from + place) * step);
-      };
       const draw = (tag, attributes, text = "") => {
         const made = document.createElementNS(space, tag);
         for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -135,10 +124,9 @@
       };
       const place = () => {
         for (const old of all(".grid, text.tick[text-anchor=end]", svg)) old.remove();
-        for (const tick of ticks()) {
-          const up = at(y, tick);
+        for (const [up, text] of y.ticks) {
           svg.prepend(draw("line", { class: "grid", x1: x.start, x2: x.end, y1: up, y2: up }));
-          svg.append(draw("text", { class: "tick", x: x.start - 8, y: up + 4, "text-anchor": "end" }, written(tick)));
+          svg.append(draw("text", { class: "tick", x: x.start - 8, y: up + 4, "text-anchor": "end" }, text));
         }
         for (const line of chart.lines) {
           const drawn = all(`path[data-key="${line.key}"]`, svg);
@@ -153,13 +141,16 @@
           });
           const last = line.y.findLast(value => value !== null);
           for (const dot of all(`circle[data-key="${line.key}"]`, svg)) dot.setAttribute("cy", at(y, last));
-          for (const label of all("text.label", svg)) if (label.textContent === line.name) label.dataset.y = at(y, last) + 4;
+          for (const label of all(`text.label[data-key="${line.key}"]`, svg)) label.dataset.y = at(y, last) + 4;
         }
-        let free = -Infinity; // names that would overlap move down
-        for (const label of all("text.label", svg).sort((a, b) => a.dataset.y - b.dataset.y)) {
-          free = Math.max(Number(label.dataset.y ?? label.getAttribute("y")), free);
-          label.setAttribute("y", free);
-          free += 14;
+        // Names that would overlap move down, and up again from the bottom of the chart.
+        const labels = all("text.label", svg).sort((a, b) => a.dataset.y - b.dataset.y);
+        const heights = labels.map(label => Number(label.dataset.y));
+        heights.forEach((height, place) => { heights[place] = Math.max(height, (heights[place - 1] ?? -Infinity) + 14); });
+        let lowest = y.start + 4;
+        for (let place = heights.length - 1; place >= 0; place -= 1) {
+          labels[place].setAttribute("y", Math.min(heights[place], lowest));
+          lowest = Math.min(heights[place], lowest) - 14;
         }
         button.textContent = y.log ? "Linear axis" : "Logarithmic axis";
         const name = svg.querySelector("text.name[transform]");
@@ -177,7 +168,7 @@
       let nearest = Infinity;
       chart.lines.forEach((line, index) => {
         const value = line.y[epoch - 1];
-        if (value === null || value === undefined) return;
+        if (value === null || value === undefined || isOff(line.key)) return;
         const distance = Math.abs(at(y, value) - point.y);
         if (distance < nearest) { nearest = distance; row = index; }
       });
@@ -191,7 +182,9 @@
       const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
       if (!step) return;
       event.preventDefault();
-      row = Math.min(Math.max(row + step[0], 0), chart.lines.length - 1);
+      let next = row + step[0];
+      while (step[0] && chart.lines[next] && isOff(chart.lines[next].key)) next += step[0];
+      if (chart.lines[next]) row = next;
       epoch = Math.min(Math.max(epoch + step[1], 1), chart.lines[row].y.length);
       show();
     });
@@ -212,7 +205,8 @@
     const name = source.dataset.name ?? "";
     const button = make("button", { class: "copy", type: "button", "aria-label": `Copy ${name}`.trim() }, "Copy");
     source.after(button);
-    if (source.tagName === "CODE") source.after(" ");
+    if (source.closest("td")) source.classList.add("off"); // the button is enough in a narrow column
+    else if (source.tagName === "CODE") source.after(" ");
     button.addEventListener("click", async event => {
       event.stopPropagation();
       button.textContent = await copy(source.textContent) ? "Copied" : "Select it";

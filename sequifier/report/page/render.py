@@ -28,6 +28,7 @@ def render(
     *,
     next_search: tuple[str, str] | None = None,
     forecasts: Sequence[Forecast] = (),
+    model_report: str | None = None,
     source: str = "",
     refresh: int | None = None,
 ) -> str:
@@ -37,13 +38,22 @@ def render(
         analysis: of one search or several.
         next_search: the YAML of the next search, and the command that starts it; None where there is none.
         forecasts: of the best run.
+        model_report: link to the report of the model to deploy; None where it was not written.
         source: the command that wrote the page.
         refresh: seconds after which a browser reads the file again; None: never.
     """
     table = analysis.table
     charts: dict[str, object] = {}
     sections = [
-        *section("findings", "Findings", "Findings", "findings.html", findings=analysis.recommendations),
+        *section(
+            "findings",
+            "Findings",
+            "Findings",
+            "findings.html",
+            findings=analysis.recommendations,
+            model_report=model_report,
+        ),
+        *_searches(analysis),
         *_runs(analysis),
         *section(
             "importance",
@@ -63,9 +73,6 @@ def render(
         *_certainty(analysis),
         *_budget(analysis),
     ]
-    if analysis.comparison is not None:
-        context = {"table": table, "comparison": analysis.comparison}
-        sections += section("compare", "Searches", "Searches", "comparison.html", **context)
     if next_search is not None:
         text, command = next_search
         sections += section("next", "Next", "Next search", "next.html", text=text, command=command)
@@ -87,7 +94,8 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str, str]]:
     """The numbers in the header: name, value, note."""
     table, overview = analysis.table, analysis.overview
     error = f"± {number(overview.best_error)} (se), " if overview.best_error is not None else ""
-    run = f"{error}run {overview.best_run}" if overview.best_run is not None else "no run has a result yet"
+    names = {trial.number: run_label(table, trial) for trial in table.trials}
+    run = f"{error}{names[overview.best_run]}" if overview.best_run is not None else "no run has a result yet"
     found = [("Best " + table.metric, number(overview.best), run)]
     if overview.skill is not None and overview.baseline is not None:
         certainty = {True: ", significant", False: ", not significant", None: ""}
@@ -101,8 +109,15 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str, str]]:
     found.append(("Time spent", seconds_text(budget.total), useful))
     if analysis.over_tuning is not None:
         test = analysis.over_tuning
-        found.append(("On the test split", number(test.test), f"run {test.run}, scored once"))
+        found.append(("On the test split", number(test.test), f"{names[test.run]}, scored once"))
     return found
+
+
+def _searches(analysis: Analysis) -> list[Section]:
+    if analysis.comparison is None:
+        return []
+    context = {"table": analysis.table, "comparison": analysis.comparison}
+    return section("compare", "Searches", "Searches", "comparison.html", **context)
 
 
 def _runs(analysis: Analysis) -> list[Section]:
@@ -195,7 +210,8 @@ def _certainty(analysis: Analysis) -> list[Section]:
         items.append(("Lead of the best over the second", number(seeds.gap), ""))
     if (check := analysis.over_tuning) is not None:
         error = f"± {number(check.error)} (se), " if check.error is not None else ""
-        items.append(("Test minus validation", f"{analysis.table.sign * check.gap:+.4f}", f"{error}run {check.run}"))
+        run = next(run_label(analysis.table, trial) for trial in analysis.table.trials if trial.number == check.run)
+        items.append(("Test minus validation", f"{analysis.table.sign * check.gap:+.4f}", f"{error}{run}"))
     context = {"items": items, "is_training": is_training, "has_seeds": seeds.deviation is not None}
     return section("certainty", "Certainty", "Certainty", "certainty.html", **context)
 

@@ -67,6 +67,8 @@
     const words = filter.value.split(/\s+/).filter(Boolean);
     for (const row of all) row.hidden = !words.every(word => matches(row, word));
     const left = all.filter(row => !row.hidden).length;
+    const hidden = new Set(all.filter(row => row.hidden).map(row => row.dataset.key));
+    for (const mark of document.querySelectorAll("svg [data-key]")) mark.classList.toggle("off", hidden.has(mark.dataset.key));
     count.textContent = words.length ? `${left} of ${all.length}` : "";
   });
   controls.append(make("label", {}, "Filter ", filter), count);

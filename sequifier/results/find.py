@@ -1,6 +1,7 @@
 """Find a search by name or path, whether a process works on it, and the metric that ranks its runs."""
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,10 @@ def is_running(folder: Path) -> bool:
     """
     lock = folder / LOCK_FILE
     try:
-        number = int(lock.read_text().split()[-1])
+        _, process, *host = lock.read_text().split()  # process NUMBER on HOST
+        if host and host[-1] != socket.gethostname():
+            return False
+        number = int(process)
         os.kill(number, 0)
     except PermissionError:
         return True

@@ -149,6 +149,8 @@ def test_a_search_is_running_while_somebody_holds_its_ledger(tmp_path: Path) -> 
     folder.mkdir(exist_ok=True)  # nothing was written, so nothing was left
     (folder / LOCK_FILE).write_text("process 4194000\n")
     assert not is_running(folder)
+    (folder / LOCK_FILE).write_text(f"process {os.getpid()} on another-machine\n")
+    assert not is_running(folder)
     (folder / LOCK_FILE).write_text("")
     assert not is_running(folder)
 

@@ -87,17 +87,30 @@ def test_watching_draws_until_the_search_ends(tmp_path: Path, monkeypatch: pytes
     write_search(tmp_path, n_runs=4, epochs=3)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(search_analysis, "WATCH_SECONDS", 0.02)
+    sleep, looked = time.sleep, threading.Semaphore(0)
+
+    def asleep(seconds: float) -> None:
+        looked.release()
+        sleep(seconds)
+
+    monkeypatch.setattr("sequifier.cli.search_analysis.time.sleep", asleep)
     path = Path("logs/wide") / LEDGER_FILE
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:3]))
     ledger = Ledger.open(Path("logs/wide"))
 
+    def until_looked() -> None:
+        while looked.acquire(blocking=False):
+            pass
+        for _ in range(2):  # the second look began after the last line was written
+            assert looked.acquire(timeout=60)
+
     def go_on() -> None:
         for place in range(3, len(lines)):
-            time.sleep(0.3)
+            until_looked()
             with path.open("a") as file:
                 file.write(lines[place])
-        time.sleep(0.3)
+        until_looked()
         ledger.close()
 
     worker = threading.Thread(target=go_on)

@@ -201,10 +201,10 @@ class Slots:
 
         Args:
             slot: its number.
-            error: why; raised when there is no other slot, and none is waited for.
+            error: why; raised when there is no other slot, and another one is not waited for or would not help.
             log: receives a line about it.
         """
-        if self.n_left == 1 and not self._patience_seconds:
+        if self.n_left == 1 and not (self._patience_seconds and isinstance(error, LostError)):
             raise error
         self._lost.add(slot)
         self.executors[slot].close()

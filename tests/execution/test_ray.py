@@ -3,17 +3,21 @@
 Whatever happens, each run ends with the curve, to the last digit, that it has one after another on one machine.
 """
 
+import fcntl
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
+from sequifier.errors import RunError
 from tests.support.command_line import command, sequifier
 from tests.support.processes import wait_for
 from tests.support.ray_cluster import RayCluster, actors, all_die, cluster_of, kill, workers_in, workers_of
@@ -225,3 +229,47 @@ def test_what_the_cluster_does_not_have_is_one_error_before_anything_trains(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not latest_by_run(read_ledger(shop / "logs/tune"))
+
+
+class Sized(type(Path())):  # type: ignore[misc]
+    """A file that is larger here than on any node."""
+
+    def stat(self, **options: Any) -> os.stat_result:
+        found = list(super().stat(**options))
+        found[stat.ST_SIZE] += 1
+        return os.stat_result(found)
+
+
+def test_a_node_that_does_not_see_the_files_or_has_other_software_is_named(
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one machine all nodes see the same, so the search itself pretends to see something else."""
+    import ray
+
+    from sequifier.execution.cluster.nodes import Sight, alive, check, connect
+
+    data = tmp_path / "data.parquet"
+    data.write_text("events")
+    (tmp_path / "ledger.lock").touch()
+    sight = Sight(tmp_path, tmp_path, tmp_path, [data], tmp_path / "ledger.lock")
+    assert connect(cluster.address)
+    try:
+        nodes = alive()
+        assert len(nodes) == 2
+        (warning,) = check(nodes, sight)  # nobody has locked it
+        assert warning.startswith("warning: the lock of the ledger does not hold on ")
+        with (tmp_path / "ledger.lock").open("r+b") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert check(nodes, sight) == []
+        missing = replace(sight, files=[Sized(data)])
+        with pytest.raises(RunError, match=rf"node \S+ \(\w+\) does not see {data} as this machine does \(and 1 more"):
+            check(nodes, missing)
+        monkeypatch.setattr("platform.python_version", lambda: "3.0.0")
+        with pytest.raises(RunError, match=r"node \S+ \(\w+\) has Python 3\.\d+\.\d+, this machine has 3\.0\.0"):
+            check(nodes, sight)
+        monkeypatch.undo()
+        with pytest.raises(RunError, match=r"does not see /nowhere as this machine does"):
+            check(nodes, replace(sight, folder=Path("/nowhere")))
+    finally:
+        ray.shutdown()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.parquet", "ledger.lock"]

@@ -467,6 +467,10 @@ def test_a_search_without_a_place_ends_when_its_patience_does_or_somebody_asks(p
     last = latest_by_run(records_of(config))
     assert Counter(record.state for record in last.values())["finished"] == 3
     assert {record.state for record in last.values()} == {"finished", "interrupted"}
+    broken = config_of(project, hp_search_name="broken")
+    engine = Engine(Simulated(machine, cannot_start=True), patience_seconds=600.0)
+    with pytest.raises(RunError, match="the worker that trains cannot start"):  # nor could it elsewhere
+        api.search(broken, engine=engine, emit=lambda event, **fields: None)
     lost = Fleeting(machine, 2)
 
     def interrupt(event: str, **fields: Any) -> None:

@@ -79,7 +79,8 @@ class RayEngine:
         """An actor for each slot; none is started yet."""
         if not self._executors:
             self._open(placement.cpu_threads or 1)
-        return self._executors
+            del self._executors[len(placement.slots) :]  # the other places join in a moment
+        return list(self._executors)
 
     def watch(self, join: Callable[[ClusterExecutor, Slot], None], log: Log) -> None:
         """Look for places on nodes that join, from a thread, until the engine is closed."""

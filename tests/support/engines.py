@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.ledger import Record
 from sequifier.artifacts.metadata import data_fingerprint, write_metadata
+from sequifier.artifacts.split_file import write_events
 from sequifier.callbacks import Log
 from sequifier.config.loading.yaml12 import parse_file
 from sequifier.errors import RunError
@@ -35,8 +39,10 @@ def write_project(root: Path) -> Path:
     three = two.sequifier.model_copy(update=by_split)
     write_metadata(two.model_copy(update={"split_paths": SPLITS, "sequifier": three}), path)
     (root / "data").mkdir()
+    columns = {"kind": np.array([1, 2], dtype=np.int32), "length": np.zeros(2, dtype=np.float32)}
+    one = Events(np.array([0]), np.array([0, 2]), np.array([0]), np.array([0, 1]), columns)
     for split in SPLITS:
-        (root / split).touch()
+        write_events(root / split, [one], "parquet")
     return root
 
 

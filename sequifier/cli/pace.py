@@ -28,9 +28,13 @@ class Pace:
         """The pace after a further report."""
         return replace(self, measured=now, last=n_steps)
 
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The mean time of a step; None before two reports."""
+        return None if self.last == self.first else (self.measured - self.began) / (self.last - self.first)
+
     def seconds_until(self, n_steps: int, now: float) -> float | None:
         """Seconds until this number of steps, at the mean speed so far; None before two reports."""
-        if self.last == self.first:
+        if self.seconds_per_step is None:
             return None
-        left = (self.measured - self.began) / (self.last - self.first) * (n_steps - self.last)
-        return max(left - (now - self.measured), 0.0)
+        return max(self.seconds_per_step * (n_steps - self.last) - (now - self.measured), 0.0)

@@ -15,15 +15,18 @@ from sequifier.cli.progress import ProgressDisplay
 from sequifier.cli.search_plan import memory_lines, needs_lines, plan_lines
 from sequifier.cli.search_status import STOPPING, RunningRun, SearchStatus
 from sequifier.results.settings import short_text
-from sequifier.results.settings_columns import cut
+from sequifier.results.settings_columns import MOST_CELLS, cut
 
 QUIET_SECONDS = 60.0
 """In a pipe, a line about the running runs is printed after this time without another line."""
 
+PIPE_WIDTH = 100
+"""In a pipe, settings are cut where a line would be longer. Reasons are not cut there."""
+
 _SOON_SECONDS = 0.3
 """Hundreds of short runs must not be drawn one by one."""
 
-_FEW_RUNS = 4
+_FEW_RUNS = 2
 """Runs that such a line names at most."""
 
 
@@ -150,18 +153,19 @@ class SearchProgress(ProgressDisplay):
         is_best = best is not None and best.top[:1] and best.top[0].number == run.number
         # On a terminal the live area has the best runs.
         reason = record.error or ("best so far" if is_best and not self._is_drawn else "")
-        line = self._fitted(f"[{self._status.position()}] run {run.number}  ", _settings(run), outcome + took, reason)
+        line = self._fitted(
+            f"[{self._status.position()}] run {run.number}  ", _settings(run, MOST_CELLS), outcome + took, reason
+        )
         self._show(line, "red" if record.state in ("failed", "oom") else "")
 
     def _fitted(self, before: str, settings: str, outcome: str, reason: str) -> str:
-        """One line; on a terminal one that does not wrap: first the settings are cut, then the reason."""
+        """One line that does not wrap: first the settings are cut, then, on a terminal, the reason."""
         reason = " ".join(reason.split())
         end = f"  {reason}" if reason and outcome else reason
-        if not self._is_drawn:
-            return f"{before}{settings}{outcome}{end}"
-        width = self._console.width
+        width = self._console.width if self._is_drawn else PIPE_WIDTH
         room = width - cell_len(before) - cell_len(outcome) - min(cell_len(end), width // 3)
-        return cut(before + cut(settings, room) + outcome + end, width)
+        line = before + cut(settings, room) + outcome + end
+        return cut(line, width) if self._is_drawn else line
 
     def _life_sign(self) -> str:
         """The running runs in one line."""
@@ -183,8 +187,9 @@ def retried_text(fields: dict[str, Any]) -> str:
     return f"{how[fields['action']]}: {fields['reason']}"
 
 
-def _settings(run: Any) -> str:
-    return "  ".join(f"{name} {short_text(value)}" for name, value in run.changed.items())
+def _settings(run: Any, most: int = PIPE_WIDTH) -> str:
+    """The settings of a run; a value takes `most` cells at most."""
+    return "  ".join(f"{name} {cut(short_text(value), most)}" for name, value in run.changed.items())
 
 
 def _doing(run: RunningRun, metric: str) -> str:

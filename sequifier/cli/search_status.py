@@ -4,6 +4,7 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from sequifier.cli.output import duration
@@ -39,6 +40,9 @@ class RunningRun:
         loss: the training loss of that epoch so far.
         value: the metric of the search at its last evaluation.
         pace: of the steps that it reported; None before the first.
+        started: time of its start.
+        epochs_like: its epochs that would take as long as all that was left of the search then, by what is known of
+            their costs.
     """
 
     number: int
@@ -54,6 +58,8 @@ class RunningRun:
     loss: float | None = None
     value: float | None = None
     pace: Pace | None = None
+    started: float = 0.0
+    epochs_like: float = 0.0
 
     def after(self, fields: Mapping[str, Any], now: float) -> "RunningRun":
         """The run after a `step` event."""
@@ -82,6 +88,15 @@ class RunningRun:
     def seconds_left(self, now: float) -> float | None:
         """Seconds until it ends, at its mean speed so far; None before two steps were reported."""
         return None if self.pace is None else self.pace.seconds_until(self.n_steps, now)
+
+    def search_ends_at(self) -> float | None:
+        """When the search ends if all runs are as fast as this one; None before two steps were reported.
+
+        It is not known where a limit of steps ends runs before their last epoch.
+        """
+        if self.pace is None or self.pace.seconds_per_step is None or self.max_steps is not None:
+            return None
+        return self.started + self.pace.seconds_per_step * self.steps * self.epochs_like
 
 
 @dataclass(frozen=True)
@@ -180,13 +195,21 @@ class SearchStatus:
         self._ends_at = None if left is None else time.monotonic() + left
         trained = 0 if run.record is None else len(run.record.curve)
         last_epoch = min(until or spec.epochs, spec.epochs)
-        self.running[run.number] = RunningRun(run.number, run.changed, slot, last_epoch, spec.max_steps, trained)
+        self.running[run.number] = RunningRun(
+            run.number,
+            run.changed,
+            slot,
+            last_epoch,
+            spec.max_steps,
+            trained,
+            started=time.monotonic(),
+            epochs_like=fields["epochs_like"],
+        )
 
     def run_retried(self, number: int, action: str) -> None:
         """A run starts again, or waits to be the only one."""
         run, stage = self.running[number], "waiting" if action == "alone" else "starting"
-        afresh = RunningRun(number, run.changed, run.slot, run.last_epoch, run.max_steps, run.epochs_before, stage)
-        self.running[number] = afresh
+        self.running[number] = replace(run, stage=stage, epoch=0, step=0, steps=0, loss=None, value=None, pace=None)
 
     def step(self, number: int, slot: int, fields: Mapping[str, Any]) -> None:
         """A run reports a step."""
@@ -237,9 +260,14 @@ class SearchStatus:
         return ", ".join(parts)
 
     def seconds_left(self) -> float | None:
-        """Seconds until the last run ends, not before the running ones do; None before a run was measured."""
-        if self._ends_at is None or not self.running:
+        """Seconds until the last run ends, not before the running ones do; None before anything was measured.
+
+        Until a run has ended, the running ones are the measure of the others.
+        """
+        running, now, ends_at = [*self.running.copy().values()], time.monotonic(), self._ends_at
+        if ends_at is None:
+            ends = [end for run in running if (end := run.search_ends_at()) is not None]
+            ends_at = fmean(ends) if ends else None
+        if ends_at is None or not running:
             return None
-        now = time.monotonic()
-        of_runs = [run.seconds_left(now) or 0.0 for run in self.running.copy().values()]
-        return max([self._ends_at - now, 0.0, *of_runs])
+        return max([ends_at - now, 0.0, *(run.seconds_left(now) or 0.0 for run in running)])

@@ -33,6 +33,16 @@ def parameter_count(architecture: Architecture) -> int:
     return embedding + positions + shape.num_layers * block + final_norm + heads
 
 
+def dense_parameter_count(architecture: Architecture) -> int:
+    """The number of parameters with which every event is multiplied: all but the embeddings of categories.
+
+    An embedding that decodes a target too is dense.
+    """
+    columns = zip(architecture.categorical, architecture.embedding_widths[: len(architecture.categorical)], strict=True)
+    looked_up = sum(n_classes * width for (name, n_classes), width in columns if name not in architecture.tied)
+    return parameter_count(architecture) - looked_up
+
+
 def qkv_width(shape: Architecture) -> int:
     """Total width of queries, keys and values."""
     return (shape.n_head + 2 * shape.n_kv_heads) * (shape.dim_model // shape.n_head)

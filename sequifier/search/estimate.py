@@ -1,15 +1,22 @@
 """What the rest of a search needs: time, from the runs so far; disk, from the sizes of its models."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sequifier.artifacts.ledger import DONE, FAILED, Record, latest_by_run
 from sequifier.results.training import model_files
 from sequifier.search.plan import Plan, PlannedRun
 from sequifier.search.repeats import n_to_come
 
-_FIXED_PARAMETERS = 20_000
-"""Cost of an epoch that does not grow with the model (gathering, losses, Python), in weights of equal cost."""
+# Costs besides products with the weights, in products with one weight (measured on one thread, docs/decisions, 054):
+_PER_POSITION = 25_000
+"""Cost of a position of a window that does not grow with the model: gathering, norms, losses."""
+_PER_STEP = 23_000_000
+"""Cost of an optimizer step that does not grow with the model or the batch."""
+_PER_WEIGHT = 130
+"""Cost of updating a weight."""
 
 _MODEL_BYTES = (4, 16_000)
 """Bytes of one exported file: for each weight (float32), and for its graph and vocabularies."""
@@ -78,10 +85,18 @@ def disk_use(plan: Plan, records: Sequence[Record] = (), *, to_come_alone: bool 
     return DiskUse(round(sum(sizes[:kept])), round(sum(passing)), round(sum(others)))
 
 
+class _Kind(NamedTuple):
+    """What the time of an epoch depends on."""
+
+    cost: float
+    optimizer: str
+
+
 class TimeLeft:
     """The time that runs to come will take; records are added in the order of the ledger.
 
-    An epoch of a run costs its number of weights times the mean cost of a weight so far.
+    An epoch takes as long as the epochs of comparable runs took, in the mean: those whose epochs have the same cost and
+    the same optimizer. Without such runs it takes its cost times the mean time of a unit of cost so far.
 
     Args:
         runs: all known runs, by number; records of other runs are ignored. It may grow.
@@ -89,12 +104,13 @@ class TimeLeft:
 
     def __init__(self, runs: Mapping[int, PlannedRun]) -> None:
         self._runs = runs
-        self._seconds, self._work = 0.0, 0  # of the epochs so far: their time, and their number times size
+        self._seconds, self._work = 0.0, 0.0  # of the epochs so far: their time, and their cost
+        self._measured: dict[_Kind, tuple[float, int]] = {}  # of the epochs of each kind: their time and number
         self._to_come: dict[int, int] = {}  # expected run -> its epochs to come
-        self._epochs, self._work_left = 0, 0  # of all expected runs
+        self._epochs_left: Counter[_Kind] = Counter()  # of all expected runs
         self._n_left = 0  # expected runs with epochs to come
         self._seen: set[int] = set()  # numbers of runs with a record, or expected
-        self._epochs_of_all, self._work_of_all = 0, 0  # of the runs seen, from the first epoch to the last
+        self._epochs_of_all, self._work_of_all = 0, 0.0  # of the runs seen, from the first epoch to the last
 
     def expect(self, run: PlannedRun) -> None:
         """Count a run that is to be trained, less the epochs of its last record."""
@@ -107,8 +123,11 @@ class TimeLeft:
             return
         self._see(run)
         if trained and record.state in ("finished", "pruned"):
-            self._seconds += record.seconds.get("training", 0.0) + record.seconds.get("validation", 0.0)
-            self._work += trained * _size(run)
+            seconds, kind = record.seconds.get("training", 0.0) + record.seconds.get("validation", 0.0), _kind(run)
+            self._seconds += seconds
+            self._work += trained * kind.cost
+            before = self._measured.get(kind, (0.0, 0))
+            self._measured[kind] = before[0] + seconds, before[1] + trained
         if record.run in self._to_come:
             is_over = record.state in DONE | FAILED
             self._expect(run, run.config.training_spec.epochs if is_over else trained)
@@ -123,12 +142,40 @@ class TimeLeft:
         """
         if not self._work:
             return None
-        times = n_more / len(self._seen)
-        left = self._work_left + times * self._work_of_all
-        epochs = self._epochs + times * self._epochs_of_all
+        of_cost, measured = self._seconds / self._work, self._measured
+        return self._left(of_cost, measured, n_slots=n_slots, n_more=n_more, epochs_left=epochs_left)
+
+    def epochs_like(
+        self, run: PlannedRun, *, n_slots: int = 1, n_more: int = 0, epochs_left: float | None = None
+    ) -> float:
+        """The epochs of this run that would take as long as all expected runs, see `seconds`."""
+        return self._left(1 / epoch_cost(run), {}, n_slots=n_slots, n_more=n_more, epochs_left=epochs_left)
+
+    def _left(
+        self,
+        of_cost: float,
+        measured: Mapping[_Kind, tuple[float, int]],
+        *,
+        n_slots: int,
+        n_more: int,
+        epochs_left: float | None,
+    ) -> float:
+        """The time of all expected runs.
+
+        Args:
+            of_cost: time of a unit of cost.
+            measured: kinds whose epochs take another time: their time and number.
+            n_slots, n_more, epochs_left: as in `seconds`.
+        """
+        times = n_more / max(len(self._seen), 1)
+        left = times * self._work_of_all * of_cost
+        epochs = self._epochs_left.total() + times * self._epochs_of_all
+        for kind, n_epochs in self._epochs_left.items():
+            seconds, n_measured = measured.get(kind, (kind.cost * of_cost, 1))
+            left += n_epochs * seconds / n_measured
         if epochs_left is not None and epochs:
             left *= min(epochs_left / epochs, 1.0)
-        return self._seconds / self._work * left / min(n_slots, max(self._n_left + n_more, 1))
+        return left / min(n_slots, max(self._n_left + n_more, 1))
 
     def _see(self, run: PlannedRun) -> None:
         if run.number not in self._seen:
@@ -142,8 +189,7 @@ class TimeLeft:
         before = self._to_come.get(run.number, 0)
         self._to_come[run.number] = to_come
         self._n_left += (to_come > 0) - (before > 0)
-        self._epochs += to_come - before
-        self._work_left += (to_come - before) * _size(run)
+        self._epochs_left[_kind(run)] += to_come - before
 
 
 def seconds_left(
@@ -171,14 +217,23 @@ def seconds_left(
     return left.seconds(n_slots=n_slots, n_more=n_more)
 
 
-def _size(run: PlannedRun) -> int:
-    """The cost of an epoch of a run, in weights."""
-    return run.n_parameters + _FIXED_PARAMETERS
+def _kind(run: PlannedRun) -> _Kind:
+    return _Kind(epoch_cost(run), run.config.training_spec.optimizer.name)
 
 
-def relative_cost(run: PlannedRun) -> int:
+def epoch_cost(run: PlannedRun) -> float:
+    """The cost of an epoch, for each event of the training split, in products with one weight."""
+    config, spec, model = run.config, run.config.training_spec, run.config.model_spec
+    assert config.seq_length and config.window_stride
+    attention = 2 * model.num_layers * config.seq_length * model.dim_model
+    of_window = config.seq_length * (run.n_dense + attention + _PER_POSITION)
+    of_step = _PER_STEP + _PER_WEIGHT * run.n_parameters
+    return (of_window + of_step / spec.step_size) / config.window_stride
+
+
+def relative_cost(run: PlannedRun) -> float:
     """How long a run takes, relative to other runs of the same search."""
-    return run.config.training_spec.epochs * _size(run)
+    return run.config.training_spec.epochs * epoch_cost(run)
 
 
 def _bytes(size: tuple[int, int], run: PlannedRun) -> float:

@@ -12,7 +12,7 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from sequifier.config.architecture import architecture
+from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.base import plain_type
 from sequifier.config.catalogue.metric_names import training_metric
 from sequifier.config.fields import FROM_METADATA
@@ -20,7 +20,7 @@ from sequifier.config.identity import differing, identity_of, setting_of
 from sequifier.config.resolve import DataSchema, resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import ModelSampling, TrainingSampling
-from sequifier.config.size import parameter_count
+from sequifier.config.size import dense_parameter_count, parameter_count
 from sequifier.config.train import TrainConfig
 from sequifier.config.training import TrainingSpec
 from sequifier.errors import ConfigError
@@ -65,6 +65,7 @@ class Expanded:
         config: resolved, in canonical form; its `model_name` is not set yet.
         identity: see config/identity.py.
         n_parameters: number of the model's weights.
+        n_dense: number of those with which every event is multiplied.
         changes: how it differs from the cell: reverted n_kv_heads, settings without effect.
         warnings: for the user.
         normal: the run in normal form, see config/normal_form.py.
@@ -79,6 +80,7 @@ class Expanded:
     config: TrainConfig
     identity: str
     n_parameters: int
+    n_dense: int
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
     normal: TrainConfig
@@ -143,7 +145,7 @@ class Expander:
         self._trainings: dict[_Key, Training] = {}
         self._with_steps: dict[tuple[_Key, _Key], Training] = {}
         self._roots: dict[_Key, Root] = {}
-        self._sizes: dict[tuple[_Key, _Key], int] = {}
+        self._sizes: dict[tuple[_Key, _Key], tuple[int, int]] = {}
         self._normal: dict[tuple[str, _Key, _Key], NormalPart] = {}
         self._settings: dict[tuple[str, _Key, _Key], PartSettings] = {}
         self._fitting: set[tuple[_Key, _Key]] = set()  # root, and the fields of the training by target
@@ -186,8 +188,8 @@ class Expander:
                 self._settings[part, at_root, at] = part_settings(part, config, plain_part.differing, values)
             normal.append(self._normal[part, at_root, at])
             settings.append(self._settings[part, at_root, at])
-        size = self._sizes[at_root, at_model]
-        return self._expanded(config, root.differing, model, training, normal, size, settings)
+        sizes = self._sizes[at_root, at_model]
+        return self._expanded(config, root.differing, model, training, normal, sizes, settings)
 
     def _expanded(
         self,
@@ -196,7 +198,7 @@ class Expander:
         model: Model,
         training: Training,
         normal: Sequence[NormalPart],
-        n_parameters: int,
+        sizes: tuple[int, int],
         settings: Sequence[PartSettings],
     ) -> Expanded:
         fingerprint = self._data.fingerprint
@@ -215,7 +217,8 @@ class Expander:
         return Expanded(
             config=config,
             identity=identity,
-            n_parameters=n_parameters,
+            n_parameters=sizes[0],
+            n_dense=sizes[1],
             changes=model.changes,
             warnings=training.warnings,
             normal=config.model_copy(update=update) if spelled_out else config,
@@ -249,12 +252,12 @@ class Expander:
         if self._steps_of is not None and training.spec.scheduler_step_on == "batch":
             training = scheduled(training.spec, steps=self._steps_of(root))
         config = root.model_copy(update={TRAINING: training.spec})
-        n_parameters = parameter_count(architecture(config, self._data))
+        sizes = _sizes_of(architecture(config, self._data))
         normal = normal_parts(config, self._data)
         own = {key: values[key] for key in (*self._searched, *given)}
         of_parts = ((ROOT, differing(config)), (MODEL, model.differing), (TRAINING, training.differing))
         settings = [part_settings(part, config, counted, own) for part, counted in of_parts]
-        return self._expanded(config, differing(config), model, training, normal, n_parameters, settings)
+        return self._expanded(config, differing(config), model, training, normal, sizes, settings)
 
     def _key(self, cell: Cell, dimensions: Sequence[int]) -> _Key:
         return tuple((cell.digits[index], cell.draws[index]) for index in dimensions)
@@ -290,7 +293,7 @@ class Expander:
         if at_root not in self._roots:
             self._roots[at_root] = Root(resolved, differing(resolved))
         if (at_root, at_model) not in self._sizes:
-            self._sizes[at_root, at_model] = parameter_count(architecture(resolved, self._data))
+            self._sizes[at_root, at_model] = _sizes_of(architecture(resolved, self._data))
 
     def _as_one_run(self, root: Mapping[str, Any], model: Model, training: Training) -> TrainConfig:
         values = {name: value for name, value in root.items() if name not in FROM_METADATA}
@@ -303,3 +306,8 @@ def _fixed_fields(section: ModelSampling | TrainingSampling, searchable: list[st
 
 def _kinds(model: type[BaseModel]) -> dict[str, Any]:
     return {name: plain_type(field.annotation) for name, field in model.model_fields.items()}
+
+
+def _sizes_of(shape: Architecture) -> tuple[int, int]:
+    """The number of a model's weights, and of the dense ones among them."""
+    return parameter_count(shape), dense_parameter_count(shape)

@@ -302,6 +302,7 @@ def planned_run(
         merge_key=expanded.merge_key,
         changed=changed,
         n_parameters=expanded.n_parameters,
+        n_dense=expanded.n_dense,
         settings=expanded.settings,
         proposed=expanded.proposed,
         fixed=expanded.fixed,

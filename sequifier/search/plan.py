@@ -30,6 +30,7 @@ class PlannedRun:
         merge_key: the identity of the normal form.
         changed: the searched fields in which runs of this search differ, as plain values by field name.
         n_parameters: number of the model's weights.
+        n_dense: number of those with which every event is multiplied.
         path: of the run file.
         record: the last ledger record of this run; None for a new one.
         settings, proposed, fixed, configuration: see `expand.Expanded`.
@@ -44,6 +45,7 @@ class PlannedRun:
     merge_key: str
     changed: Mapping[str, Any]
     n_parameters: int
+    n_dense: int
     path: Path
     record: Record | None
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -245,10 +245,10 @@ class _Loop:
         """Emit that a run starts, with the progress of the search and the time left."""
         search, agenda = self._search, self._agenda
         forecast = agenda.forecast()
-        epochs_left = None if forecast is None else forecast.expected - forecast.trained
         self._left.expect(running.run)  # it may just have been proposed
         n_runs = max(len(agenda.runs), len(search.plan.runs) + search.plan.n_to_propose)
-        n_more = n_runs - len(agenda.runs)
+        work: dict[str, Any] = {"n_slots": self._slots.n_left, "n_more": n_runs - len(agenda.runs)}
+        work["epochs_left"] = None if forecast is None else forecast.expected - forecast.trained
         search.emit(
             "run_started",
             run=running.run,
@@ -256,7 +256,8 @@ class _Loop:
             until_epoch=running.task.until_epoch,
             n_done=agenda.n_settled,
             n_runs=n_runs,
-            seconds_left=self._left.seconds(n_slots=self._slots.n_left, n_more=n_more, epochs_left=epochs_left),
+            seconds_left=self._left.seconds(**work),
+            epochs_like=self._left.epochs_like(running.run, **work),
             forecast=forecast,
         )
 

@@ -57,7 +57,14 @@ class Display:
         self.show = SearchProgress(None, Console(file=self._written, width=width, height=30, **options))
 
     def start(self, number: int, slot: int = 0, **fields: Any) -> None:
-        values = {"until_epoch": None, "n_done": 0, "n_runs": 12, "forecast": None, "seconds_left": None}
+        values = {
+            "until_epoch": None,
+            "n_done": 0,
+            "n_runs": 12,
+            "forecast": None,
+            "seconds_left": None,
+            "epochs_like": 0.0,
+        }
         self.show("run_started", slot=slot, run=planned_run(number), **(values | fields))
 
     def step(self, number: int, step: int, slot: int = 0, **fields: Any) -> None:
@@ -127,7 +134,14 @@ def test_no_line_of_the_live_area_is_wider_than_the_terminal(width: int) -> None
     status.planned(plan(*known), n_slots=40)
     for slot in range(40):
         run = planned_run(slot, **{**SETTINGS, "dim_model": 2**slot, "dropout": slot / 100})
-        fields = {"until_epoch": 3, "n_done": 9, "n_runs": 2000, "forecast": None, "seconds_left": 7200.0}
+        fields = {
+            "until_epoch": 3,
+            "n_done": 9,
+            "n_runs": 2000,
+            "forecast": None,
+            "seconds_left": 7200.0,
+            "epochs_like": 0.0,
+        }
         status.run_started(run, slot, fields)
     status.stage(1, 1, "baselines")
     for step in (1, 5):
@@ -168,7 +182,14 @@ def test_results_of_the_ledger_count_and_a_resumed_run_is_listed_once() -> None:
     status.planned(plan(planned_run(0, never), planned_run(1, paused), metric="val_acc", direction="maximize"))
     assert status.best is not None
     assert [(run.number, run.value, run.remark) for run in status.best.top] == [(1, 0.25, "paused")]
-    fields = {"until_epoch": 4, "n_done": 1, "n_runs": 2, "seconds_left": None, "forecast": Forecast(2, 9, 0)}
+    fields = {
+        "until_epoch": 4,
+        "n_done": 1,
+        "n_runs": 2,
+        "seconds_left": None,
+        "epochs_like": 0.0,
+        "forecast": Forecast(2, 9, 0),
+    }
     status.run_started(planned_run(1, paused), 0, fields)
     status.run_ended(record(1, loss=1.0, metrics={"val_acc": 0.5}, curve=[4, 3, 2, 1], error=None))
     (run,) = status.best.top
@@ -246,7 +267,14 @@ def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
     monkeypatch.setattr(search_display, "QUIET_SECONDS", 0.0)
     piped = SearchProgress(None)
     piped._status.planned(plan(metric=metric, direction="maximize"))
-    fields: Mapping[str, Any] = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None}
+    fields: Mapping[str, Any] = {
+        "until_epoch": None,
+        "n_done": 0,
+        "n_runs": 9,
+        "forecast": None,
+        "seconds_left": None,
+        "epochs_like": 0.0,
+    }
     piped("run_started", run=planned_run(0), **fields)
     step = {"epoch": 1, "epochs": 10, "step": 1, "steps": 9, "train_loss": 1.5, "windows_per_second": 1}
     piped("step", run=planned_run(0), **step)
@@ -259,7 +287,14 @@ def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
 
 def test_a_pipe_receives_a_line_for_each_run_that_ended(capsys: pytest.CaptureFixture[str]) -> None:
     show, run = SearchProgress(None), planned_run(1, input_columns=["kind", "x" * 200], dropout=0.1)
-    fields: Mapping[str, Any] = {"run": run, "until_epoch": None, "n_runs": 2, "forecast": None, "seconds_left": 60.0}
+    fields: Mapping[str, Any] = {
+        "run": run,
+        "until_epoch": None,
+        "n_runs": 2,
+        "forecast": None,
+        "seconds_left": 60.0,
+        "epochs_like": 0.0,
+    }
     show("config", line="config")
     show("run_started", n_done=0, **fields)
     show("run_log", run=run, line="epoch 1/1 and so on")
@@ -267,7 +302,15 @@ def test_a_pipe_receives_a_line_for_each_run_that_ended(capsys: pytest.CaptureFi
     show("run_ended", run=run, record=record(1, loss=1.5))
     time_left, ended = capsys.readouterr().err.splitlines()
     assert time_left == "  time left: about 60 s, estimated from the first run"
-    assert ended == f"[1/2] run 1  input_columns [kind, {'x' * 200}]  dropout 0.1  val_loss 1.5000  12.3 s"
+    assert ended == f"[1/2] run 1  input_columns [kind, {'x' * 20}…  dropout 0.1  val_loss 1.5000  12.3 s"
+    fields = {**fields, "run": planned_run(1, **{f"setting_{number}": 0.5 for number in range(30)})}
+    show("run_started", n_done=1, **fields)
+    show("run_ended", run=run, record=record(1, loss=1.5))
+    show("run_started", n_done=1, **fields)
+    show("run_ended", run=run, record=record(1, "failed", error="no " + "reason " * 30))
+    ended, failed = capsys.readouterr().err.splitlines()
+    assert len(ended) == search_display.PIPE_WIDTH and ended.endswith("…  val_loss 1.5000  12.3 s")
+    assert failed.endswith("…  failed  12.3 s  no " + "reason " * 29 + "reason"), "a log has the whole reason"
 
 
 def test_the_best_so_far_is_said_where_no_table_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,7 +318,13 @@ def test_the_best_so_far_is_said_where_no_table_shows_it(capsys: pytest.CaptureF
     show._status.planned(plan(metric="val_acc", direction="maximize"))
     for number, value in ((0, 0.5), (1, 0.25), (2, 0.75)):
         run = planned_run(number, dropout=number)
-        fields: Mapping[str, Any] = {"until_epoch": None, "n_runs": 3, "forecast": None, "seconds_left": None}
+        fields: Mapping[str, Any] = {
+            "until_epoch": None,
+            "n_runs": 3,
+            "forecast": None,
+            "seconds_left": None,
+            "epochs_like": 0.0,
+        }
         show("run_started", run=run, n_done=number, **fields)
         show("run_ended", run=run, record=record(number, loss=1.0, metrics={"val_acc": value}))
     assert capsys.readouterr().err.splitlines() == [
@@ -290,7 +339,14 @@ def test_a_pipe_shows_life_in_a_long_run(capsys: pytest.CaptureFixture[str], mon
     for module in ("search_status", "search_display"):
         monkeypatch.setattr(f"sequifier.cli.{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
     shown = SearchProgress(None)
-    fields: Mapping[str, Any] = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None}
+    fields: Mapping[str, Any] = {
+        "until_epoch": None,
+        "n_done": 0,
+        "n_runs": 9,
+        "forecast": None,
+        "seconds_left": None,
+        "epochs_like": 0.0,
+    }
     for slot in range(6):
         shown("run_started", slot=slot, run=planned_run(slot), **fields)
     for second in range(150):
@@ -306,8 +362,10 @@ def test_a_pipe_shows_life_in_a_long_run(capsys: pytest.CaptureFixture[str], mon
             train_loss=1.5,
             windows_per_second=1,
         )
-    doing = "run 0 epoch 1/10 loss 1.5000; run 1 starting; run 2 starting; run 3 starting; 2 more runs"
-    assert capsys.readouterr().err.splitlines() == [f"  0 of 9 runs done; {doing}"] * 2
+    doing = "run 0 epoch 1/10 loss 1.5000; run 1 starting; 4 more runs"
+    assert capsys.readouterr().err.splitlines() == [
+        f"  0 of 9 runs done, about {minutes} min left; {doing}" for minutes in (32, 31)
+    ], "1 s for a step, and 2,000 steps of run 0"
     assert search_display.QUIET_SECONDS == 60
 
 
@@ -322,7 +380,14 @@ def test_a_search_that_stops_early_says_so(
         shown.show._status.progress() == "0 of 12 runs done, stopping after the running epochs (Ctrl-C again: at once)"
     )
     piped, run = SearchProgress(None), planned_run(1, dropout=0.1)
-    fields: Mapping[str, Any] = {"until_epoch": 3, "n_done": 0, "n_runs": 2, "forecast": None, "seconds_left": None}
+    fields: Mapping[str, Any] = {
+        "until_epoch": 3,
+        "n_done": 0,
+        "n_runs": 2,
+        "forecast": None,
+        "seconds_left": None,
+        "epochs_like": 0.0,
+    }
     piped("run_started", run=run, **fields)
     piped("stopping")
     assert capsys.readouterr().err == "", "a signal handler may interrupt another line"
@@ -349,10 +414,40 @@ def test_an_error_removes_the_live_area_and_its_thread() -> None:
     assert not [thread for thread in drawing if thread.is_alive()]
 
 
+def test_the_first_runs_are_the_measure_of_the_search_until_one_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sequifier.cli.search_status.time", SimpleNamespace(monotonic=lambda: now[0]))
+    status = SearchStatus()
+    fields = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None}
+    for number, epochs in ((1, 40.0), (2, 20.0)):
+        status.run_started(planned_run(number), number, {**fields, "epochs_like": epochs})
+    assert status.seconds_left() is None
+    for second, step in ((10.0, 10), (20.0, 20)):
+        now[0] = second
+        status.step(1, 1, {"epoch": 1, "step": step, "steps": 100, "train_loss": 1.0})
+    assert status.seconds_left() == pytest.approx(100 * 40 - 20), "1 s for a step, and 100 steps in an epoch"
+    for second, step in ((20.0, 10), (40.0, 20)):
+        now[0] = second
+        status.step(2, 2, {"epoch": 1, "step": step, "steps": 100, "train_loss": 1.0})
+    assert status.seconds_left() == pytest.approx(100 * (1 * 40 + 2 * 20) / 2 - 40)
+    assert status.progress() == "0 of 9 runs done, about 66 min left"
+    status.run_started(planned_run(3), 3, {**fields, "seconds_left": 50.0, "epochs_like": 1.0})
+    status.running.pop(1)
+    status.running.pop(2)
+    assert status.seconds_left() == 50.0, "a run has ended"
+
+
 def test_a_limit_of_steps_ends_the_bar(display: Callable[[int], Display]) -> None:
     shown, run = display(110), planned_run(1)
     run.config.training_spec.max_steps = 40
-    fields: Mapping[str, Any] = {"until_epoch": None, "n_done": 0, "n_runs": 1, "forecast": None, "seconds_left": None}
+    fields: Mapping[str, Any] = {
+        "until_epoch": None,
+        "n_done": 0,
+        "n_runs": 1,
+        "forecast": None,
+        "seconds_left": None,
+        "epochs_like": 0.0,
+    }
     shown.show("run_started", run=run, **fields)
     assert shown.show._status.running[1].completed == 0.0
     shown.step(1, 10, steps=200)
@@ -366,7 +461,14 @@ def test_verbose_prints_the_lines_of_runs_with_their_numbers(capsys: pytest.Capt
         (False, []),
     ):
         show, run = SearchProgress(verbose), planned_run(1, dropout=0.1)
-        fields: Mapping[str, Any] = {"until_epoch": 3, "n_done": 0, "n_runs": 2, "forecast": None, "seconds_left": None}
+        fields: Mapping[str, Any] = {
+            "until_epoch": 3,
+            "n_done": 0,
+            "n_runs": 2,
+            "forecast": None,
+            "seconds_left": None,
+            "epochs_like": 0.0,
+        }
         show("config", line="config")
         show("run_started", run=run, **fields)
         for line in ("a line", "warning: few rows", "warning: few rows"):

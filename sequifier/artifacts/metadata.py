@@ -23,7 +23,7 @@ from sequifier.artifacts.time_rules import TimeRules
 from sequifier.artifacts.transforms import Scale
 from sequifier.config.base import Category, ColumnType, StrictModel
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, MEDIAN_CRITERION
-from sequifier.config.loading.paths import find_input
+from sequifier.config.loading.paths import find_input, written_by_preprocess
 from sequifier.config.preprocess_fields import END, FillNull, SplitMethod, Transform
 from sequifier.config.time_features import TimeUnit
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
@@ -282,8 +282,11 @@ def find_split(metadata: Metadata, path: str, project_root: str, key: str) -> Pa
         DataError: the metadata name it, and it does not exist.
         ConfigError: the config names it, and it does not exist.
     """
+    root = Path(project_root).expanduser()
     try:
-        return find_input(path, project_root, key)
+        return find_input(
+            path, project_root, key, fix=lambda similar: similar or written_by_preprocess(Path(path), root)
+        )
     except ConfigError as error:
         if path not in metadata.split_paths:
             raise
@@ -355,7 +358,7 @@ def find_metadata(path: str, project_root: str) -> Path:
     def fix(similar: str) -> str:
         if Path(path).parent.name != "metadata_configs":
             return similar
-        run = "run `sequifier preprocess` first: it writes this file"
+        run = written_by_preprocess(Path(path), Path(project_root).expanduser())
         return f"{similar} Otherwise {run}" if similar else run
 
     found = find_input(path, project_root, key, fix=fix)

@@ -43,6 +43,7 @@ def print_table(table: "Table", rows: "Sequence[Configuration]", *, all_metrics:
     if all_metrics and (grid := metrics_table(table, rows, width=drawn_width if is_terminal else None)) is not None:
         out.print()
         out.print(grid)
+        out.print()
 
 
 def print_next(result: "SearchResult", config_path: Path) -> None:
@@ -89,7 +90,9 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
 
         table = result.table
         known = best_baseline_on_test(table.folder, table.metric, maximize=table.maximize)
-        baseline_text = "" if known is None else f" (best baseline there: {known[0]}, {known[1]:.4f})"
+        baseline_text = ""
+        if known is not None:
+            baseline_text = f" (best baseline there: {known[0].removeprefix('baseline: ')}, {known[1]:.4f})"
         what = "loss" if table.metric == "val_loss" else table.metric
         out.print(
             f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False, soft_wrap=is_pipe

@@ -154,7 +154,11 @@ def _no_checkpoint(name: str, root: Path, folder: Path) -> RunError:
     return RunError(
         f"the run `{name}` has no checkpoint{left}",
         where=str(folder),
-        fix=did_you_mean(name, known) if known else "train it again, and do not remove checkpoints/",
+        fix=did_you_mean(name, known)
+        if known
+        else "train it again, and do not remove checkpoints/"
+        if (root / "logs" / name).is_dir()
+        else "train it first, or run this in the folder of its project",
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Target
 from sequifier.config.catalogue.distributions import LEVELS, quantile_column
 from sequifier.config.inference import InferConfig
-from sequifier.config.loading.paths import find_input
+from sequifier.config.loading.paths import find_input, find_model
 from sequifier.config.samplers import Sampler
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Request
@@ -72,13 +71,7 @@ def check_jobs(config: InferConfig, log: Log) -> list[Job]:
 
 def _jobs(config: InferConfig, model_path: str, sampler: Sampler, seed: int, log: Log) -> list[Job]:
     """Return the jobs of a model: one for its targets of events, one for those of whole sequences."""
-    newest = _newest_epoch(model_path, config.root)
-    path = find_input(
-        model_path,
-        config.project_root,
-        "model_path",
-        fix=lambda similar: newest or similar or "run `sequifier train` first, or give --model-path",
-    )
+    path = find_model(model_path, config.project_root)
     if path.suffix not in _SUFFIXES:
         raise ConfigError(
             [Problem("model_path", f"{path.name} does not end in .onnx or .pt", fix="give a model from models/")]
@@ -182,25 +175,6 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
             "0 events are generated after the last raw event",
             fix="set the number of events to generate",
         )
-
-
-def _newest_epoch(model_path: str, root: Path) -> str:
-    """The fix that names the newest model of this name with another epoch; empty where there is none."""
-    given = Path(model_path)
-    name, epoch = given.stem.rpartition("-")[::2]
-    if not name or not epoch.isdigit():
-        return ""
-    others = [
-        other
-        for other in (root / given.parent).glob(f"{escape(name)}-*{given.suffix}")
-        if other.stem.removeprefix(f"{name}-").isdigit()
-    ]
-    if not others:
-        return ""
-    newest = max(others, key=lambda other: other.stat().st_mtime)
-    return (
-        f"the newest model of this name is {given.parent / newest.name}: use --model-path {given.parent / newest.name}"
-    )
 
 
 def find_future(config: InferConfig) -> Path | None:

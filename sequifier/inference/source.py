@@ -6,7 +6,7 @@ model. Raw events are encoded as the model file describes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
-from sequifier.config.loading.paths import find_input
+from sequifier.config.loading.paths import find_input, written_by_preprocess
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 from sequifier.inference.recoding import Recoding, read_recoding
 from sequifier.inference.v1_windows import columns_of, holds_windows
@@ -111,7 +111,11 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
         if holds_windows(files[0], config.read_format):
             return _window_source(config, path, files, file, model_path, targets, log)
     metadata = metadata_of(config, file)
-    path = find_input(config.data_path or _default_split(metadata, file), config.project_root, "data_path")
+    given = config.data_path or _default_split(metadata, file)
+    fix: Callable[[str], str] = str
+    if config.data_path is None:
+        fix = lambda similar: similar or written_by_preprocess(Path(given), config.root)  # noqa: E731
+    path = find_input(given, config.project_root, "data_path", fix=fix)
     files = _shards(path, config) if path.is_dir() else (path,)
     described = _describing(path, config.root, metadata)
     if described is None:

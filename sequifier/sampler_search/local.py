@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.transforms import Scale
 from sequifier.callbacks import Log
-from sequifier.config.loading.paths import find_input
+from sequifier.config.loading.paths import find_model
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.samplers import MAX_TOKENS
 from sequifier.errors import ConfigError, ModelError, Problem
@@ -62,7 +62,7 @@ class LocalModel:
 
     def __init__(self, config: SamplerSearchConfig, *, seed: int, log: Log) -> None:
         assert config.model_path is not None
-        path = find_input(config.model_path, config.project_root, "model_path")
+        path = find_model(config.model_path, config.project_root)
         if path.suffix not in (".onnx", ".pt"):
             what = f"{path.name} does not end in .onnx or .pt"
             raise ConfigError([Problem("model_path", what, fix="give a model from models/")])

@@ -87,5 +87,5 @@ def _repeated(config: SearchConfig, names: Sequence[str], count: int) -> Iterato
         elif name not in lists:
             yield f"{name} is not given: it follows from {anchor}"
         elif len(lists[name]) == 1 and (config.is_given(name) or lists[name][0] is not None):
-            one = "one" if config.is_given(name) else "default"
-            yield f"the {one} {name}, {shown(lists[name][0])}, is used with every {anchor}"
+            default = "" if config.is_given(name) else "its default "
+            yield f"{name} is {default}{shown(lists[name][0])} with every {anchor}"

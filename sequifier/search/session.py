@@ -324,6 +324,7 @@ class _Session:
         model = self._planner.config.root / winner.model_path
         sums = self._folder.path / OF_TEST
         run_file = Path(winner.first.config_path)
+        self._emit("log", line=f"scores run {winner.run} on the test split")
         metrics = self._slots.score(run_file, model, splits[2], data=self.plan.fingerprint, sums=sums)
         self._folder.keep_test(winner.run, metrics)
 

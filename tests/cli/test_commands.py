@@ -85,7 +85,10 @@ MISTAKES = [
     (["train", "-D", "target_columns=[item,"], "is not a complete list or map"),
     (["train", "--config-section", "quick"], "there is no section `quick`"),
     (["train", "-mc", "none.json"], "no such file or folder: none.json"),
-    (["train", "-mc", "configs/metadata_configs/no.json"], "run `sequifier preprocess` first: it writes this file"),
+    (
+        ["train", "-mc", "configs/metadata_configs/no.json"],
+        "run `sequifier preprocess`, which writes this file; configs/metadata_configs/ has shop.json",
+    ),
     (["train", "-D", "training_spec.epochs=x"], "1 problem in the settings (configs/train.yaml with -D)"),
     (["infer", "-mp", "models/none.onnx"], "--model-path: `model_path`: no such file or folder"),
     (["infer", "-mp", "models/none.onnx"], "run `sequifier train` first, or give --model-path"),
@@ -151,3 +154,31 @@ def test_ctrl_c_finishes_the_epoch_and_ends_with_code_130(shop: Path, train_conf
     assert rest.splitlines()[-1] == "interrupted"
     assert "Traceback" not in rest
     assert (shop / "checkpoints" / "tiny-resume.pt").exists()
+
+
+def test_errors_of_missing_files_name_what_is_there(
+    run: Run, shop: Path, train_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "configs" / "infer.yaml").write_text("model_path: models/none.onnx\n")
+    (shop / "models").mkdir()
+    for place, name in enumerate("abcd"):
+        (shop / "models" / f"sequifier-{name}-best-3.onnx").write_text("")
+        os.utime(shop / "models" / f"sequifier-{name}-best-3.onnx", (place, place))
+    newest = "sequifier-d-best-3.onnx, sequifier-c-best-3.onnx, sequifier-b-best-3.onnx and 1 more"
+    assert f"models/ has {newest}: give one with --model-path" in run("infer").err
+    assert "the newest model of this name is models/sequifier-a-best-3.onnx" in (
+        run("infer", "-mp", "models/sequifier-a-best-9.onnx").err
+    )
+    (shop / "configs" / "sampler_search.yaml").write_text("model_path: models/none.onnx\n")
+    assert f"models/ has {newest}: give one with --model-path" in run("sampler-search").err
+
+    train_config()
+    missing = run("train", "-D", "training_data_path=data/none.parquet").err
+    assert "fix: run `sequifier preprocess`, which writes this file; data/ has shop-split" in missing
+
+    for folder, way in ((shop.parent, "project"), (shop / "data", "..")):
+        monkeypatch.chdir(folder)
+        assert f"fix: run this in the folder of the project: cd {way}" in run("train").err
+    monkeypatch.chdir(shop / "models")
+    (shop / "configs" / "train.yaml").unlink()
+    assert "fix: give --config-path, or begin with `sequifier make`" in run("train").err

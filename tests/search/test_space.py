@@ -108,13 +108,13 @@ def test_linked_values_always_occur_together_and_single_ones_with_each() -> None
     found = [tuple(values[f"training_spec.{name}"] for name in names) for values in cells(space)]
     assert found == [(1e-3, 2, 8, 0.1), (1e-3, 2, 16, 0.2), (1e-4, 3, 8, 0.1), (1e-4, 3, 16, 0.2)]
     assert all(values["training_spec.scheduler"].name == "StepLR" for values in cells(space))
-    assert space.notes == ("the default scheduler, StepLR(step_size=1, gamma=0.99), is used with every learning_rate",)
+    assert space.notes == ("scheduler is its default StepLR(step_size=1, gamma=0.99) with every learning_rate",)
 
 
 def test_single_values_of_a_linked_group_are_noted() -> None:
     notes = build_space(search(model={"dim_model": [64, 128, 256], "n_head": 4})).notes
     assert notes == (
-        "the one n_head, 4, is used with every dim_model",
+        "n_head is 4 with every dim_model",
         "initial_embedding_dim is not given: it follows from dim_model",
     )
 

@@ -1,6 +1,6 @@
 """Files and folders that a config names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sequifier.errors import ConfigError, Problem, did_you_mean
@@ -57,3 +57,47 @@ def find_input(
     near = did_you_mean(given.name, siblings) if siblings else ""
     similar = near if near.startswith("did you mean") else ""
     raise ConfigError([Problem(key, f"no such file or folder: {path}{looked}", fix=fix(similar))])
+
+
+def find_model(path: str, project_root: str) -> Path:
+    """The exported model of `model_path`, see `find_input`.
+
+    Raises:
+        ConfigError: there is no such file; the fix names the models that are there.
+    """
+    given, root = Path(path), Path(project_root).expanduser()
+
+    def fix(similar: str) -> str:
+        name, epoch = given.stem.rpartition("-")[::2]
+        models = others_of_its_kind(given, root)
+        newest = next((other for other in models if _is_epoch_of(name, other.stem)), None) if epoch.isdigit() else None
+        if newest is not None:
+            return f"the newest model of this name is {newest}: use --model-path {newest}"
+        if models and not similar:
+            return f"{_listed(models)}: give one with --model-path"
+        return similar or "run `sequifier train` first, or give --model-path"
+
+    return find_input(path, project_root, "model_path", fix=fix)
+
+
+def others_of_its_kind(missing: Path, root: Path) -> list[Path]:
+    """The files that are there instead of a missing one, with its suffix, the newest first."""
+    found = (root / missing.parent).glob(f"*{missing.suffix}")
+    newest_first = sorted(found, key=lambda other: (-other.stat().st_mtime_ns, other.name))
+    return [missing.parent / other.name for other in newest_first]
+
+
+def _is_epoch_of(name: str, stem: str) -> bool:
+    return bool(name) and stem.startswith(f"{name}-") and stem.removeprefix(f"{name}-").isdigit()
+
+
+def _listed(files: Sequence[Path]) -> str:
+    """`models/ has a.onnx, b.onnx and 3 more`."""
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return f"{files[0].parent}/ has {', '.join(file.name for file in files[:3])}{more}"
+
+
+def written_by_preprocess(missing: Path, root: Path) -> str:
+    """The fix for a missing file that `preprocess` writes."""
+    others = others_of_its_kind(missing, root)
+    return f"run `sequifier preprocess`, which writes this file{f'; {_listed(others)}' if others else ''}"

@@ -66,6 +66,15 @@ def read_section(merged: Merged, sections: Any, name: str, path: Path) -> Merged
     return Merged(values, sources, written)
 
 
+def _elsewhere(path: Path) -> str:
+    """The fix for a missing config in a folder without any: the project may be a folder further up or down."""
+    if not path.is_absolute():
+        for folder in (Path(".."), Path("../.."), *sorted(place for place in Path().iterdir() if place.is_dir())):
+            if (folder / path).is_file():
+                return f"run this in the folder of the project: cd {folder}"
+    return "give --config-path, or begin with `sequifier make`"
+
+
 def read_file(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Merged:
     """The values of a file, merged into those of the files it inherits from."""
     if not path.exists():
@@ -76,7 +85,7 @@ def read_file(path: Path, model: type[BaseModel], seen: tuple[Path, ...]) -> Mer
                     "",
                     "there is no such config file",
                     str(path),
-                    did_you_mean(str(path), others) if others else "give --config-path, or begin with `sequifier make`",
+                    did_you_mean(str(path), others) if others else _elsewhere(path),
                 )
             ]
         )

@@ -518,7 +518,7 @@ class TrainConfig(ProjectConfig):
             )
         if steps == 1 and self.known_future:
             raise ValueError(
-                f"known_future: {', '.join(self.known_future)} are known for the steps of a horizon, and "
+                f"known_future: {', '.join(self.known_future)}: only a horizon has steps to come, and "
                 "prediction_horizon is 1; set it above 1, or leave known_future out"
             )
         return self

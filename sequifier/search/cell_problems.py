@@ -15,6 +15,7 @@ INVOLVED = {
     "scheduler": ("epochs", "batch_size", "accumulation_steps", "seq_length", "window_stride"),
     "feature_embedding_dims": ("input_columns",),
     "initial_embedding_dim": ("input_columns",),
+    "known_future": ("input_columns",),
 }
 """Fields that a problem of another field may follow from although its message does not name them."""
 

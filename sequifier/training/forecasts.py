@@ -52,6 +52,8 @@ def some_forecasts(
         with torch.inference_mode():
             batch = split.batch(split.choose(chosen))
             hidden = model(batch.categories, batch.reals, batch.is_event, n_last=1)[:, -1]
+            if len(hidden) > len(chosen):  # each target of a window has a history of its own, in random order
+                hidden = hidden[torch.from_numpy(np.cumsum(split.n_targets(chosen)) - 1).to(hidden.device)]
             scales = model.window_scales(batch.reals, batch.is_event)
             decoders = model.decoders(hidden, split.targets, scales, _future(split, origins))
     finally:

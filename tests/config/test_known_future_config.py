@@ -73,7 +73,7 @@ def test_columns_that_cannot_be_known_are_refused(fields: dict[str, Any], messag
 
 
 def test_known_columns_need_a_horizon_and_each_is_named_once() -> None:
-    with pytest.raises(ValidationError, match="known_future: price are known for the steps of a horizon"):
+    with pytest.raises(ValidationError, match="known_future: price: only a horizon has steps to come"):
         config(known_future=["price"], prediction_horizon=1)
     with pytest.raises(ValidationError, match="price"):
         config(known_future=["price", "price"])

@@ -13,6 +13,7 @@ from sequifier.artifacts.events import Events
 from sequifier.config.architecture import Target
 from sequifier.config.train import WindowNormalization
 from sequifier.dataset.batches import Split
+from sequifier.dataset.shuffled import ShuffledSplit
 from sequifier.model.transformer import Transformer
 from sequifier.training.evaluate import evaluate
 from sequifier.training.forecasts import some_forecasts
@@ -110,10 +111,24 @@ def test_the_loss_and_the_metrics_are_those_of_forecasts_with_the_known_columns(
         assert found[f"val_size_mse_standardised_step_{step + 1}"] == pytest.approx(by_step[step], rel=1e-5)
 
 
-def test_pictures_of_forecasts_read_the_known_columns_of_their_own_steps() -> None:
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_pictures_of_forecasts_read_the_known_columns_of_their_own_steps(shuffled: bool) -> None:
     events, model = events_of([20, 12]), model_of()
     split = split_of(events, model, evaluation=True)
-    rows, errors = squares(model, split_of(events, model, evaluation=True))
+    if shuffled:
+        split = ShuffledSplit(
+            events,
+            split.windows,
+            categorical=["kind"],
+            real=["size", "price"],
+            targets=["size"],
+            seq_length=SEQ_LENGTH,
+            device=split.device,
+            known_future=KNOWN,
+            seed=0,
+            keeps_last=False,
+        )
+    rows, errors = squares(model, split)
     by_first = dict(zip(rows[:, 0].tolist(), errors, strict=True))
     found = [*some_forecasts(model, events, split, objective_of(n_steps=H))]
     assert len(found) > 1

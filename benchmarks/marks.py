@@ -7,7 +7,7 @@
 | lastfm, beauty | LastFM.txt, Beauty.txt: "user item item ..." | github.com/RUCAIBox/CIKM2020-S3Rec, folder data |
 | helpdesk | helpdesk.csv: CaseID, ActivityID, CompleteTimestamp | github.com/verenich/ProcessSequencePrediction |
 | taxi, hawkes1 | taxi.csv, hawkes1.csv: sequence, time, t_end | the data of arxiv.org/abs/2006.12631 |
-| etth1, etth1-336 | ETTh1.csv: an hour in a row | github.com/zhouhaoyi/ETDataset |
+| etth1, etth1-336, etth1-quantiles | ETTh1.csv: an hour in a row | github.com/zhouhaoyi/ETDataset |
 | japanesevowels | a folder with JapaneseVowels_TRAIN.ts and _TEST.ts | the wheel of aeon, aeon/datasets/data |
 
 The file is written as a table of events. All else of the protocol is in the configs of `configs/marks/NAME/`, with
@@ -25,7 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ import polars as pl
 from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, read_unit_sums
+from sequifier.config.inference import InferConfig
 from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
@@ -72,12 +73,14 @@ class Mark:
         metrics: what is compared.
         published: source -> its value of each metric.
         is_sample: whether the sequences are a sample of many.
+        intervals_of: column by whose values the coverage of the intervals is printed too; None: there are none.
     """
 
     table: Callable[[Path], pl.DataFrame]
     metrics: tuple[Metric, ...]
     published: Mapping[str, tuple[float, ...]]
     is_sample: bool = True
+    intervals_of: str | None = None
 
 
 def items_of_users(path: Path) -> pl.DataFrame:
@@ -144,6 +147,10 @@ ERRORS = (
     Metric("val_value_mse_standardised", "MSE", maximize=False),
     Metric("val_value_mae_standardised", "MAE", maximize=False),
 )
+INTERVALS = (
+    Metric("val_value_crps", "CRPS", maximize=False),
+    Metric("val_value_mae_standardised", "MAE", maximize=False),
+)
 TOP_10 = (Metric("val_item_hit_rate_10", "HR@10"), Metric("val_item_ndcg_10", "NDCG@10"))
 
 MARKS = {
@@ -183,6 +190,7 @@ MARKS = {
         },
         is_sample=False,
     ),
+    "etth1-quantiles": Mark(hours_of_columns, INTERVALS, {}, is_sample=False, intervals_of="column"),
     "japanesevowels": Mark(
         frames_of_utterances,
         (Metric("val_speaker_accuracy", "accuracy"),),
@@ -276,6 +284,37 @@ def rows(mark: Mark, by_metric: Mapping[str, Mapping[str, Seeds]]) -> Iterator[l
         yield [name.replace(PREFIX, "counts: "), *cells]
 
 
+def coverage(trained: Trained, splits: Mapping[str, str], column: str) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a table: the values in the interval of 80 %, by the values of a column.
+
+    Args:
+        trained: a model of quantiles with a horizon.
+        splits: title -> split.
+        column: whose values.
+    """
+    root, cells = trained.config.root, dict[str, list[str]]()
+    steps: list[int] = []
+    for split in splits.values():
+        values = {
+            "project_root": str(root),
+            "model_path": str(trained.model),
+            "data_path": split,
+            "evaluate_by": column,
+        }
+        (found,) = api.infer(InferConfig.model_validate(values), log=lambda line: print(line, file=sys.stderr))
+        assert found.evaluation_table is not None
+        table = pl.read_csv(found.evaluation_table).with_columns(pl.col("value").fill_null("all"))
+        last = int(table["step"].max())  # type: ignore[arg-type]
+        steps = [1, *(step for step in (24, 48) if step < last), last]
+        for (value,), of_value in table.group_by("value", maintain_order=True):
+            by_step = dict(of_value.select("step", "coverage_80").iter_rows())
+            cells.setdefault(str(value), []).extend(f"{100 * by_step[step]:.1f}" for step in (None, *steps))
+    of_steps = ["", *(f", step {step}" for step in steps)]
+    return ["80 % interval, % of values", *(title + of for title in splits for of in of_steps)], [
+        [value, *of_value] for value, of_value in cells.items()
+    ]
+
+
 def mean(seeds: Seeds) -> float:
     """Return the mean of a metric over seeds."""
     return sum(units.value for units in seeds.values()) / len(seeds)
@@ -300,6 +339,13 @@ def against_baseline(difference: float, error: float, *, maximize: bool) -> str:
     return "beaten" if ahead >= 2 else "wins" if ahead <= -2 else "within the error"
 
 
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
+    print(f"\n| {' | '.join(head)} |\n|---|{'---|' * (len(head) - 1)}")
+    for cells in rows:
+        print(f"| {' | '.join(cells)} |")
+
+
 def run(name: str, path: Path, *, n_seeds: int, root: Path, defines: Sequence[str] = ()) -> None:
     """Preprocess, train, score and print.
 
@@ -322,10 +368,10 @@ def run(name: str, path: Path, *, n_seeds: int, root: Path, defines: Sequence[st
         trained[seed] = train(load(TrainConfig, CONFIGS / name / "train.yaml", defines=of_seed).config)
     test_split = read_metadata(metadata).split_paths[-1]
     by_metric = {metric.name: scored(trained, metric, test_split, root) for metric in mark.metrics}
-    print(f"\n| {name}, test split | {' | '.join(metric.title for metric in mark.metrics)} |")
-    print(f"|---|{'---|' * len(mark.metrics)}")
-    for cells in rows(mark, by_metric):
-        print(f"| {' | '.join(cells)} |")
+    print_table([f"{name}, test split", *(metric.title for metric in mark.metrics)], rows(mark, by_metric))
+    if mark.intervals_of is not None:
+        splits = dict(zip(("validation", "test"), read_metadata(metadata).split_paths[1:], strict=True))
+        print_table(*coverage(trained[FIRST_SEED], splits, mark.intervals_of))
     print(f"\n{cores()} cores.")
     for seed, of_seed in trained.items():
         print(

@@ -125,3 +125,29 @@ def test_a_whole_run(marks: ModuleType, tmp_path: Path, capsys: pytest.CaptureFi
     assert len({tuple(values) for values in seeds}) == 2, "seeds differ"
     assert all(0 < hit <= 1 and hit / math.log2(11) <= ndcg <= hit for hit, ndcg in seeds)
     assert re.search(r"^Seed 2: \d+ s, of a processor \d+ s; best epoch [12] of 2\.$", table, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_mark_of_quantiles_prints_what_its_intervals_hold(
+    marks: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every column and of some steps, on the validation and the test part."""
+    hours = [datetime(2016, 7, 1) + timedelta(hours=number) for number in range(14_400)]
+    rows = [f"{hour},{math.sin(number / 4)},{number * 7919 % 101}" for number, hour in enumerate(hours)]
+    data = tmp_path / "hours.csv"
+    data.write_text("date,A,B\n" + "\n".join(rows) + "\n")
+    small = ["seq_length=8", "prediction_horizon=4", "window_stride=200", "training_spec.epochs=1"]
+    small += [f"model_spec.{name}=8" for name in ("dim_model", "initial_embedding_dim", "joint_embedding_dim")]
+    marks.run("etth1-quantiles", data, n_seeds=1, root=tmp_path / "project", defines=small)
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| 80 % interval"))
+    steps = ["", ", step 1", ", step 4"]
+    head = ["80 % interval, % of values", *(part + step for part in ("validation", "test") for step in steps)]
+    assert lines[start] == f"| {' | '.join(head)} |"
+    cells = {
+        row[0]: [*map(float, row[1:])] for line in lines[start + 2 : start + 5] if (row := line[2:-2].split(" | "))
+    }
+    assert list(cells) == ["all", "A", "B"]
+    for whole, of_a, of_b in zip(*cells.values(), strict=True):
+        assert 0 <= whole <= 100
+        assert whole == pytest.approx((of_a + of_b) / 2, abs=0.11)

@@ -167,7 +167,7 @@ class SearchConfig(SearchFields):
             message = (
                 f"{self.metric} is measured with the {' and '.join(varied)} that this search varies, so it cannot "
                 f"rank the runs; use a metric that does not depend on them: {', '.join(independent)}"
-                + ("" if kinds else " (log_loss for a categorical target, rmse for a real one)")
+                + ("" if kinds else " (log_loss for a categorical target, the other one for a real one)")
             )
             yield problem(("metric",), message, self.metric)
 

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from sequifier.artifacts.metadata import read_metadata
+from sequifier.artifacts.model_file import read_model_file
+from sequifier.config.catalogue.metric_names import metric_names
 from sequifier.errors import ConfigError
 from sequifier.inference.predict import Inference
 from tests.support.shop import preprocess_shop, shop_rows, working_copy, write_shop
@@ -64,6 +66,13 @@ def test_the_first_rows_are_the_whole_evaluation() -> None:
                 of_step = table.filter(pl.col("target") == target, pl.col("step") == step).row(0, named=True)
                 for metric in {"mae", "crps", "coverage_80", "accuracy"} & metrics.keys():
                     assert of_step[metric] == pytest.approx(metrics[f"{metric}_step_{step}"], rel=1e-12)
+
+
+def test_every_metric_of_a_forecast_with_quantiles_may_rank_runs() -> None:
+    logged = read_model_file(Path(model("ahead"))).metrics.keys()
+    names = metric_names({"item": "categorical", "price": "quantiles"}, n_steps=H)
+    assert "val_price_mae_standardised_step_2" in logged
+    assert {name for name in logged if name.startswith("val_") and "n_unknown" not in name} <= {*names}
 
 
 def test_values_of_steps_are_those_of_the_written_predictions() -> None:

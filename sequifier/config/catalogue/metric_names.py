@@ -124,7 +124,7 @@ def metric_names(
         if target in ranking:
             names += [f"val_{target}_{metric}" for metric in ranking_metrics(ranking[target].k)]
         if n_steps is not None:
-            standardised = STANDARDISED_METRICS if kind == "real" else ()
+            standardised = () if kind in ("categorical", "label") else STANDARDISED_METRICS
             names += [f"val_{target}_{metric}" for metric in standardised]
             by_step = [metric for metric in (*metrics, *standardised) if metric not in WITHOUT_STEPS]
             names += [f"val_{target}_{step_name(name, step + 1)}" for name in by_step for step in range(n_steps)]

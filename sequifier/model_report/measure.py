@@ -195,13 +195,15 @@ def _groupings(name: str, found: Positions, ready: Prepared, main: str) -> Itera
         yield grouping("true value", found, *by_value(_original(ready, name, found.rows)), main)
     history = found.history - metadata.sequifier.has_start
     yield grouping("events before it", found, *by_length(history), main)
-    for column in list(ready.config.input_columns or ())[:MOST_COLUMNS]:
-        by = f"{column} of the last event"
+    of_last = [(column, "of the last event", found.read) for column in ready.config.input_columns or ()]
+    of_step = [(column, "at the predicted step", found.rows) for column in ready.config.known_future]
+    for column, place, rows in [*of_last[:MOST_COLUMNS], *of_step[:MOST_COLUMNS]]:
         if metadata.kind(column) == "categorical":
-            ids = columns[column][found.read].astype(np.int64) - 1
-            yield grouping(by, found, *by_class(ids, _classes(metadata, column)), main)
+            ids = columns[column][rows].astype(np.int64) - 1
+            group = by_class(ids, _classes(metadata, column))
         else:
-            yield grouping(by, found, *by_value(_original(ready, column, found.read)), main)
+            group = by_value(_original(ready, column, rows))
+        yield grouping(f"{column} {place}", found, *group, main)
 
 
 def _classes(metadata: Metadata, column: str) -> list[str]:

@@ -23,7 +23,7 @@ from sequifier.model_report.page import findings, page
 from sequifier.run_record import RunResult
 from sequifier.training.baselines.scores import PREFIX
 from tests.support.quiet import quiet
-from tests.support.shop import TINY_RUN, merged, preprocess_shop, write_shop
+from tests.support.shop import TINY_RUN, merged, preprocess_shop
 from tests.support.small_project import Project
 
 H, T, N_CUSTOMERS, N_VISITS = 4, 8, 6, 80
@@ -41,19 +41,25 @@ def of(report: ModelReport, name: str) -> OfTarget:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
-    """A model of the next steps of a noisy wave, with quantiles, and of an item; each origin has a full window."""
+    """A model of the next steps of a noisy wave, with quantiles, and of an item; each origin has a full window.
+
+    When there is a sale is known for the steps to come.
+    """
     root, draw = tmp_path_factory.mktemp("waves"), np.random.default_rng(0)
     rows = [
         (f"c{customer}", visit, f"item{visit % 3}", 50 + 10 * np.sin(visit / 2 + customer) + draw.normal())
         for customer in range(N_CUSTOMERS)
         for visit in range(N_VISITS)
     ]
-    write_shop(root / "data" / "shop.csv", rows)
+    lines = [",".join(map(str, [*row, "yes" if row[1] % 4 == 0 else "no"])) for row in rows]
+    (root / "data").mkdir()
+    (root / "data" / "shop.csv").write_text("\n".join(["customer,visit,item,price,sale", *lines]) + "\n")
     preprocess_shop(root, split_method="within_sequence", split_ratios=[0.8, 0.2])
     values: dict[str, Any] = {
         "project_root": str(root),
         "model_name": "wave",
         "prediction_horizon": H,
+        "known_future": ["sale"],
         "window_normalization": "last",
         "window_stride": 3,
         "metric": "val_price_crps_step_2",
@@ -104,14 +110,17 @@ def test_calibration_counts_true_values_below_the_quantiles_of_the_exported_mode
 ) -> None:
     root, _ = trained
     session = open_session((root / "models" / "sequifier-wave-best-2.onnx").read_bytes())
-    scale = read_metadata(root / "configs/metadata_configs/shop.json").scale("price")
+    metadata = read_metadata(root / "configs/metadata_configs/shop.json")
+    scale, ids = metadata.scale("price"), metadata.id_maps["sale"]
     below = []
     for rows in pl.read_csv(root / "data" / "shop.csv").partition_by("customer", maintain_order=True):
         price = scale.standardised(rows["price"].to_numpy()).astype(np.float32)
         item = np.array([int(name[-1]) + 1 for name in rows["item"]])
+        sale = np.array([ids[value] for value in rows["sale"]])
         for origin in range(N_VISITS * 4 // 5 - 1, N_VISITS - H):
             window = slice(origin + 1 - T, origin + 1)
             feed = {"price": price[None, window], "item": item[None, window], "n_events": np.array([T])}
+            feed |= {"sale": sale[None, window], "future_sale": sale[None, origin + 1 : origin + 1 + H]}
             (quantiles,) = session.run(["price_quantiles"], feed)  # (1, 1, H, Q)
             below.append(price[origin + 1 : origin + 1 + H, None] <= quantiles[0, 0])
     expected = dict(zip(LEVELS, np.concatenate(below).mean(axis=0).tolist(), strict=True))
@@ -132,6 +141,13 @@ def test_groups_share_the_targets_of_all_steps(report: ModelReport) -> None:
         for grouping in target.groupings:
             assert sum(group.n for group in grouping.groups) == target.overall.n, grouping.by
     assert [each.events for each in of(report, "price").shuffled] == ["all", "before_last"]
+
+
+def test_what_is_known_of_a_step_has_groups_by_step(report: ModelReport) -> None:
+    """A sale is every fourth visit, so each origin has one among its four steps."""
+    (known,) = (each for each in of(report, "price").groupings if each.by == "sale at the predicted step")
+    n_origins = of(report, "price").overall.n // H
+    assert {group.name: group.n for group in known.groups} == {"yes": n_origins, "no": (H - 1) * n_origins}
 
 
 def test_the_page_draws_steps_and_forecasts_and_compares_them_in_sentences(report: ModelReport) -> None:

@@ -43,6 +43,13 @@ class Scale:
         return replace(self, mean=mean, std=std)
 
     @property
+    def of_rows(self) -> Self:
+        """The scale of several values at each position, (M, Q)."""
+        if isinstance(self.mean, float):
+            return self
+        return replace(self, mean=self.mean[:, None], std=self.std[:, None])
+
+    @property
     def _is_linear(self) -> bool:
         """Whether errors are the same multiple of differences of z at all positions."""
         return self.transform is None and not self.by_sequence
@@ -73,9 +80,10 @@ class Scale:
         return float(self.std / self.unit) if self._is_linear else 1.0
 
     @property
-    def lowest(self) -> float:
-        """The z of the lowest value that the column can have."""
-        return float((LOWEST[self.transform] - self.mean) / self.std)  # transformed, 0 is 0 and -infinity stays
+    def lowest(self) -> Array:
+        """The z of the lowest value that the column can have, at all positions or at each, (M,)."""
+        self._check_place()
+        return (LOWEST[self.transform] - self.mean) / self.std  # transformed, 0 is 0 and -infinity stays
 
 
 def transformed(values: Array, transform: Transform | None) -> Array:

@@ -103,18 +103,11 @@ class PreprocessConfig(Observed, PreprocessFields):
     @field_validator("standardize")
     @classmethod
     def _sequences_have_statistics(cls, standardize: str, info: ValidationInfo) -> str:
-        if standardize == "per_sequence":
-            if (method := info.data.get("split_method")) in WHOLE_SEQUENCES:
-                raise ValueError(
-                    f"per_sequence needs a part of each sequence in the first split, but split_method {method} keeps "
-                    "sequences whole; split within_sequence, by last_events or at a cutoff"
-                )
-            for column, transform in info.data.get("transforms", {}).items():
-                if transform == "log1p":
-                    raise ValueError(
-                        f"per_sequence does not fit transforms.{column}: log1p, whose lowest value would differ by "
-                        "sequence; use asinh, or global"
-                    )
+        if standardize == "per_sequence" and (method := info.data.get("split_method")) in WHOLE_SEQUENCES:
+            raise ValueError(
+                f"per_sequence needs a part of each sequence in the first split, but split_method {method} keeps "
+                "sequences whole; split within_sequence, by last_events or at a cutoff"
+            )
         return standardize
 
     @field_validator("seq_length")

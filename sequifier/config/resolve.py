@@ -217,11 +217,12 @@ def _standardise_problems(config: TrainConfig, data: DataSchema) -> Iterator[Pro
             fix="leave it out, or preprocess with standardize: global (see window_normalization: mean_std)",
         )
     for target, kind in config.model_spec.distribution.items():
-        if target in columns and kind != "point":
+        shape = DISTRIBUTION_SHAPES.get(kind)
+        if target in columns and shape is not None and not shape.is_standardised:
             yield Problem(
                 f"model_spec.distribution.{target}",
-                f"`{target}` is standardised by sequence, and {kind} are of one scale",
-                fix="point, or preprocess with standardize: global (see window_normalization)",
+                f"`{target}` is standardised by sequence, and {kind} is a distribution of values of one scale",
+                fix="quantiles, or preprocess with standardize: global",
             )
     if config.training_spec.sampling_interval_steps is not None:
         yield Problem(

@@ -45,7 +45,8 @@ class Generated:
         output: name of the model's output with its probabilities or values.
         rules: how a class is sampled; None for a real target.
         end: id of the class END, after which nothing is generated; None: it has no such class.
-        lowest: lowest standardised value of a real target, as `artifacts.transforms.Scale` has it.
+        lowest: lowest standardised value of a real target, as `artifacts.transforms.Scale` has it: one number, or one
+            for each sequence, (S,).
         draw: samples values of a real target, (B,), from its distribution, (B, ...), with random numbers (B,); None:
             the output is its value.
     """
@@ -54,7 +55,7 @@ class Generated:
     output: str
     rules: Rules | None
     end: int | None = None
-    lowest: float = -np.inf
+    lowest: Array | float = -np.inf
     draw: Draw | None = None
 
 
@@ -201,6 +202,11 @@ class _Steps:
         self._clock = histories.clock.start(chosen) if histories.clock else None
         self.times: Array | None = None  # of the events of the last step, (n_active,)
         self._random: dict[int, NDArray[np.float64]] = {}
+        self._lowest = {  # of the targets that have one, (B,)
+            target.name: np.broadcast_to(target.lowest, len(histories.numbers))[chosen].astype(np.float32)
+            for target in targets
+            if np.max(target.lowest) > -np.inf
+        }
         self._buffers: dict[str, Array] = {}
         for name, history in histories.columns.items():
             self._length = history.shape[1]
@@ -213,7 +219,9 @@ class _Steps:
         """Continue with these sequences of the batch only."""
         self._numbers, self._n_events = self._numbers[kept], self._n_events[kept]
         self._random = {stream: numbers[:, kept] for stream, numbers in self._random.items()}
-        self._buffers = {name: buffer[kept] for name, buffer in self._buffers.items()}
+        self._buffers, self._lowest = (
+            {name: values[kept] for name, values in each.items()} for each in (self._buffers, self._lowest)
+        )
         if self._clock is not None:
             self._clock.keep(kept)
 
@@ -239,8 +247,8 @@ class _Steps:
                 values = choose(prediction, target.rules, self._uniforms(stream, step)[:n_active])
             elif target.draw is not None:
                 values = target.draw(prediction, self._uniforms(stream, step)[:n_active])
-            if target.lowest > -np.inf:
-                values = np.maximum(values, np.float32(target.lowest))  # as the event is that is returned
+            if target.name in self._lowest:
+                values = np.maximum(values, self._lowest[target.name][:n_active])  # as the event is that is returned
             if target.end is not None:
                 ends |= values == target.end
             results.append((target, values, prediction))

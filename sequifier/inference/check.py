@@ -133,7 +133,7 @@ def _job(
         of_sequences,
         file.sequence_columns,
         file.end_ids,
-        {target.name: file.scale(target.name).lowest for target in shape.targets if target.kind == "real"},
+        {target.name: file.scale(target.name) for target in shape.targets if target.kind == "real"},
         draws_by_target(config, sampler, shape.targets, file),
         config.n_scenarios,
     )

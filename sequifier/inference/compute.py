@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
+from sequifier.artifacts.events import Events, scale_at
+from sequifier.artifacts.transforms import Scale
 from sequifier.config.architecture import EMBEDDING, Architecture, future_input
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.generation.generate import POSITION, Draw, Generated, Histories, choose, generate
@@ -44,7 +45,7 @@ class Request:
         seed: of sampling and dropout.
         kept: input columns that keep their value in generated events.
         end_ids: target -> id of END, after which nothing is generated.
-        lowest: real target -> the lowest standardised value that it is generated with, see `Generated`.
+        scales: real target -> its scale, which has the lowest value that is generated.
         draws: real targets that are sampled -> the output of the model with their distribution, and how.
         n_scenarios: number of continuations of each sequence.
     """
@@ -58,9 +59,16 @@ class Request:
     of_sequences: bool = False
     kept: Sequence[str] = ()
     end_ids: Mapping[str, int] = field(default_factory=dict)
-    lowest: Mapping[str, float] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     draws: Mapping[str, tuple[str, Draw]] = field(default_factory=dict)
     n_scenarios: int = 1
+
+    def lowest(self, target: str, events: Events, sequence: Array) -> Array | float:
+        """Return the lowest standardised value of a target in some sequences, one for all or one for each, (M,)."""
+        if target not in self.scales:
+            return -np.inf
+        lowest: Array | float = scale_at(self.scales[target], target, events.columns, events.offsets[sequence]).lowest
+        return lowest
 
     @property
     def prediction_length(self) -> int:
@@ -176,7 +184,8 @@ def run_windows(
             step_ahead = np.tile(np.arange(1, H + 1), len(row))
             row = origin + step_ahead
         place = row - events.offsets[sequence]
-        chosen, probabilities = _chosen(whole, request, sequence + first_number, place)
+        lowest_values = {name: request.lowest(name, events, sequence) for name in request.draws}
+        chosen, probabilities = _chosen(whole, request, sequence + first_number, place, lowest_values)
         shown = [target for target in shape.targets if target.shape and target.output_names[0] in whole]
         quantiles = {target.name: whole[target.quantiles_name] for target in shown if target.quantiles_name}
         parameters = {target.name: whole[target.parameters_name or target.quantiles_name or ""] for target in shown}
@@ -188,11 +197,6 @@ def run_continuations(
 ) -> Iterator[Chunk]:
     """Generate events from `starts` on, with their times where there is a clock; for the rest see `run_windows`."""
     shape = request.architecture
-    targets = []
-    for target in shape.targets:
-        name, lowest_value = target.name, request.lowest.get(target.name, -np.inf)
-        output, draw = request.draws.get(name, (target.output_names[0], None))
-        targets.append(Generated(name, output, request.rules[name], request.end_ids.get(name), lowest_value, draw))
     if request.n_scenarios > 1:
         starts = starts.repeated(request.n_scenarios)
     total = np.cumsum(starts.n_steps)
@@ -209,6 +213,11 @@ def run_continuations(
             starts.sequence[chosen],
             np.arange(chosen.start, chosen.start + len(end)) % request.n_scenarios,
         )
+        targets = []
+        for target in shape.targets:
+            name, lowest_value = target.name, request.lowest(target.name, events, sequence)
+            output, draw = request.draws.get(name, (target.output_names[0], None))
+            targets.append(Generated(name, output, request.rules[name], request.end_ids.get(name), lowest_value, draw))
         rows = np.maximum(end[:, None] + np.arange(-shape.seq_length, 0), lowest[:, None])
         histories = Histories(
             {name: events.columns[name][rows] for name in shape.input_columns},
@@ -265,7 +274,7 @@ def _outputs(request: Request) -> Sequence[str]:
 
 
 def _chosen(
-    found: dict[str, Array], request: Request, number: Array, place: Array
+    found: dict[str, Array], request: Request, number: Array, place: Array, lowest: Mapping[str, Array | float]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the values of each target and the probabilities that are kept.
 
@@ -274,6 +283,7 @@ def _chosen(
         request: what is computed.
         number: number of the sequence among all, (M,); with `place` it determines the random numbers.
         place: position in the sequence, (M,).
+        lowest: target that is sampled -> its lowest value, see `Request.lowest`.
     """
     values, kept = {}, {}
     for stream, target in enumerate(request.architecture.targets):
@@ -283,7 +293,7 @@ def _chosen(
         if target.name in request.draws:
             output, draw = request.draws[target.name]
             drawn = draw(found[output], uniforms(request.seed, number, place, stream))
-            values[target.name] = np.maximum(drawn, np.float32(request.lowest.get(target.name, -np.inf)))
+            values[target.name] = np.maximum(drawn, np.float32(lowest[target.name]))
             continue
         if rules is None:
             values[target.name] = found[target.output_names[0]]

@@ -106,8 +106,8 @@ def predictions_of_distribution(
     form, known = FORMS[target.distribution], truth.astype(np.float64)
     nll = form.nll(parameters, known, scale, np.array(statistics))
     found = distribution_predictions(
-        scale.error(quantiles.astype(np.float64), known[:, None]),
-        (form.mean(parameters.astype(np.float64), scale) - scale.original(known)) / scale.error_unit,
+        scale.of_rows.error(quantiles.astype(np.float64), known[:, None]),
+        (form.mean(parameters.astype(np.float64), scale.of_rows) - scale.original(known)) / scale.error_unit,
         nll=nll,
     )
     of_values = value_predictions(values, truth, scale, standardised=standardised)

@@ -172,7 +172,7 @@ def _compared(
     """Compare predictions with the truth; where it is not known, the result has no meaning, but is finite."""
     criterion, standardised = objective.losses[target], objective.n_steps is not None
     if isinstance(criterion, DistributionLoss):
-        return predictions_of_distribution(criterion, prediction, truth, known, standardised=standardised)
+        return predictions_of_distribution(criterion, prediction, truth, scale, known, standardised=standardised)
     if prediction.dim() == 1:
         loss = criterion.per_position(prediction, truth, known)
         return value_predictions(prediction, truth, loss, scale, standardised=standardised)

@@ -86,16 +86,17 @@ def predictions_of_distribution(
     criterion: DistributionLoss,
     parameters: Tensor,
     target: Tensor,
+    scale: Scale,
     known: Tensor | None = None,
     *,
     standardised: bool = False,
 ) -> ValuePredictions:
     """Predictions of a real target with a distribution, (M, P), and its truth; else as `value_predictions`."""
-    distribution, scale = criterion.distribution, criterion.scale
+    distribution = criterion.distribution
     loss = in_double(criterion.per_position(parameters, target, known))
     quantiles, mean = in_double(distribution.quantiles(parameters, scale)), in_double(parameters)
-    mean = distribution.form.mean(mean, scale)
-    return compared(criterion, loss, quantiles, mean, target, known, standardised=standardised)
+    mean = distribution.form.mean(mean, scale.of_rows)
+    return compared(criterion, loss, quantiles, mean, target, scale, known, standardised=standardised)
 
 
 def compared(
@@ -104,6 +105,7 @@ def compared(
     quantiles: Tensor,
     mean: Tensor,
     target: Tensor,
+    scale: Scale,
     known: Tensor | None = None,
     *,
     standardised: bool = False,
@@ -116,13 +118,14 @@ def compared(
         quantiles: standardised, (M, Q) float64.
         mean: in original units, (M,) float64.
         target: true values as `Batch.targets` has them.
+        scale: of the target, at these positions.
         known: which of them are known.
         standardised: as of `value_predictions`.
     """
-    scale, (target, is_open) = criterion.scale, split_open(target)
+    target, is_open = split_open(target)
     truth = in_double(target if known is None else target.where(known, 0))
     found = distribution_predictions(
-        scale.error(quantiles, truth[:, None]),
+        scale.of_rows.error(quantiles, truth[:, None]),
         (mean - scale.original(truth)) / scale.error_unit,
         loss=loss,
         standardised=quantiles[:, MIDDLE] - truth if standardised else None,

@@ -143,6 +143,18 @@ def test_generated_events_stay_above_the_lowest_value_in_the_window_too() -> Non
     assert seen == [0.0, -0.5, -0.5]
 
 
+def test_each_sequence_may_have_a_lowest_value_of_its_own() -> None:
+    def predict(columns: Mapping[str, Any], n_events: Any, outputs: Sequence[str]) -> dict[str, Any]:
+        return {"price_value": np.full((len(n_events), 1), -3.0, np.float32)}
+
+    lowest = Scale(transform="log1p", by_sequence=True).at(np.array([1.0, 4.0, 1.0]), np.array([2.0, 2.0, 4.0])).lowest
+    target = Generated("price", "price_value", None, lowest=lowest)
+    histories = Histories({"price": np.zeros((3, 4), np.float32)}, np.array([4, 4, 4]), np.arange(3))
+    for batch_size in (1, 3):
+        values, _, _ = generate(predict, [target], histories, np.array([1, 3, 2]), seed=0, batch_size=batch_size)
+        assert values["price"].tolist() == [-0.5, -2.0, -2.0, -2.0, -0.25, -0.25]
+
+
 def test_new_rows_with_a_negative_amount_are_refused(trained: RunResult) -> None:
     write_shop(Path("data/new.csv"), [("n", visit, "item1", 5.0 - 2 * visit) for visit in range(4)])
     with pytest.raises(

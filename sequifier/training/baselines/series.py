@@ -8,6 +8,7 @@ Shapes: M targets, H steps of the horizon, F features, Q levels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,12 +117,12 @@ class RealBaselines:
         Where the loss is one of distributions, each has the quantiles of its errors in training around it, step by
         step; where that is no distribution of the family, there is only one without any input.
         """
-        if isinstance(criterion, DistributionLoss):
-            yield from self._scored_as_distributions(columns, targets, torch.from_numpy(truth), criterion)
-            return
         scale = scale_at(self._scale, self.target, columns, np.repeat(targets.first, targets.n_steps))
         if scale.by_sequence:
             scale = scale.at(torch.from_numpy(scale.mean), torch.from_numpy(scale.std))
+        if isinstance(criterion, DistributionLoss):
+            yield from self._scored_as_distributions(columns, targets, torch.from_numpy(truth), criterion, scale)
+            return
         for name, prediction in self.predictions(columns, targets):
             # Predictions are float32, as a model's are.
             value, target = torch.from_numpy(prediction.astype(np.float32).reshape(-1)), torch.from_numpy(truth)
@@ -129,11 +130,17 @@ class RealBaselines:
             yield name, value_predictions(value, target, loss, scale, standardised=self._standardised)
 
     def _scored_as_distributions(
-        self, columns: Mapping[str, Column], targets: Targets, truth: torch.Tensor, criterion: DistributionLoss
+        self,
+        columns: Mapping[str, Column],
+        targets: Targets,
+        truth: torch.Tensor,
+        criterion: DistributionLoss,
+        scale: Scale,
     ) -> Iterator[Found]:
+        compare = partial(predictions_of_distribution, scale=scale, standardised=self._standardised)
         if self._marginal is not None:
             everywhere = self._marginal.expand(len(truth), -1)
-            yield MARGINAL, predictions_of_distribution(criterion, everywhere, truth, standardised=self._standardised)
+            yield MARGINAL, compare(criterion, everywhere, truth)
             if self._rates is not None:
                 yield from self._rates.scored(columns, targets, truth)
             return
@@ -141,7 +148,7 @@ class RealBaselines:
             quantiles = (predicted[..., None] + residuals).reshape(-1, len(LEVELS)).astype(np.float32)
             parameters = criterion.distribution.from_quantiles(torch.from_numpy(quantiles))
             assert parameters is not None
-            yield name, predictions_of_distribution(criterion, parameters, truth, standardised=self._standardised)
+            yield name, compare(criterion, parameters, truth)
 
     def predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         """Yield the name and the predicted values of each baseline, (M, H)."""

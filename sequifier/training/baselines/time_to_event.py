@@ -107,7 +107,7 @@ class RateBaselines:
         quantiles = scale.standardised(rate.quantiles(start, np.array(LEVELS)) / speed[:, None])
         mean = rate.mean(start) / speed / scale.unit
         found = [torch.from_numpy(each) for each in (loss, quantiles, mean)]
-        return compared(self._criterion, found[0], found[1], found[2], truth)
+        return compared(self._criterion, found[0], found[1], found[2], truth, scale)
 
     def _times(self, truth: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_]]:
         """Return true values in seconds, and which of them are still open, (M,) each."""

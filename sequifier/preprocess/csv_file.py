@@ -4,6 +4,7 @@ Files that cannot be read are refused with a clear message before they are read.
 """
 
 import codecs
+import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -89,17 +90,18 @@ def check_names(file: Path, names: Sequence[str | None]) -> None:
 
 
 def header(file: Path, separator: str = ",") -> tuple[str | None, ...]:
-    """Return the names in the first line."""
-    rows = pl.scan_csv(
-        file,
-        glob=False,
-        separator=separator,
-        eol_char=line_end(file),
-        has_header=False,
-        infer_schema=False,
-        truncate_ragged_lines=True,
-    )
-    return tuple(rows.head(1).collect().row(0))
+    """Return the names in the first line that is not empty.
+
+    No other line is read: with another separator than its own, a file may be no valid CSV.
+    """
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+        try:
+            names = next((row for row in csv.reader(lines, delimiter=separator) if row), None)
+        except csv.Error as error:
+            raise pl.exceptions.ComputeError(str(error)) from error
+    if names is None:
+        raise pl.exceptions.NoDataError("empty CSV")
+    return tuple(name or None for name in names)
 
 
 def may_have_leading_zeros(file: Path) -> bool:

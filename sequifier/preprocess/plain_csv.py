@@ -17,6 +17,7 @@ from sequifier.artifacts.atomic import atomic_path
 from sequifier.artifacts.table_form import PLAIN_TABLE, TableForm
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import check_names, header, line_end, scan_csv
+from sequifier.preprocess.damaged_csv import check_first_line, damage
 
 USER, ITEM = "user", "item"
 """The columns of lists of items."""
@@ -42,6 +43,7 @@ def form_of(file: Path, keys: Collection[str] | None, known: TableForm) -> Table
     if known.column_names is not None:
         return _without_header(file, known.column_names, (known.separator, *SEPARATORS, " "))
     try:
+        check_first_line(file, header(file))
         likely = _likely_form(file)
         if keys is None:
             form = likely
@@ -54,7 +56,9 @@ def form_of(file: Path, keys: Collection[str] | None, known: TableForm) -> Table
                 likely,
             )
             form = next((form for form in forms if {*keys} <= {*names_in(file, form)}), PLAIN_TABLE)
-    except pl.exceptions.PolarsError:
+    except pl.exceptions.PolarsError as error:
+        if found := damage(file, _likely_separator(file), shown=file, reason=str(error)):
+            raise found from error
         return PLAIN_TABLE  # whoever reads it reports what is wrong
     if form != PLAIN_TABLE:
         check_names(file, names_in(file, form))
@@ -71,11 +75,18 @@ def names_in(file: Path, form: TableForm) -> list[str]:
     return [name.strip() for name in names] if form.has_spaces else names
 
 
-def write_plain(file: Path, form: TableForm, output: Path) -> None:
-    """Write a file of this form as plain CSV, in a stream."""
+def write_plain(file: Path, form: TableForm, output: Path, *, shown: Path) -> None:
+    """Write a file of this form, which is called `shown` in errors, as plain CSV, in a stream.
+
+    Raises:
+        DataError: it is not UTF-8, or a row has more values than the header has names.
+    """
     rows = _rows(file, form)
-    with atomic_path(output) as temporary:
-        rows.sink_csv(temporary)
+    try:
+        with atomic_path(output) as temporary:
+            rows.sink_csv(temporary)
+    except pl.exceptions.PolarsError as error:
+        raise (damage(file, form.separator, shown=shown, reason=str(error)) or error) from error
 
 
 def unpack(file: Path, output: Path) -> None:
@@ -133,15 +144,18 @@ def _lines(file: Path) -> pl.LazyFrame:
 
 def _likely_form(file: Path) -> TableForm:
     """Return the form by the header: the separator that it has most often, a comma in doubt."""
-    with file.open("rb") as opened:
-        start = opened.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    unquoted = re.sub(r'"[^"]*"', "", start.partition(line_end(file))[0])
-    separator = max(SEPARATORS, key=lambda mark: (unquoted.count(mark), -SEPARATORS.index(mark)))
-    form = TableForm(separator=separator)
+    form = TableForm.model_validate({"separator": _likely_separator(file)})
     names = names_in(file, form)
     stripped = [name.strip() for name in names]
     has_spaces = stripped != names and len({*stripped}) == len(names)
     return form.model_copy(update={"has_spaces": has_spaces})
+
+
+def _likely_separator(file: Path) -> str:
+    with file.open("rb") as opened:
+        start = opened.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    unquoted = re.sub(r'"[^"]*"', "", start.partition(line_end(file))[0])
+    return max(SEPARATORS, key=lambda mark: (unquoted.count(mark), -SEPARATORS.index(mark)))
 
 
 def _without_header(file: Path, names: Sequence[str], separators: Sequence[str]) -> TableForm:

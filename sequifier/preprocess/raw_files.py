@@ -5,9 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
+from sequifier.artifacts.table_form import PLAIN_TABLE
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues, Schema, file_schema
 from sequifier.preprocess.csv_file import scan_csv
+from sequifier.preprocess.damaged_csv import damage
 from sequifier.preprocess.duplicates import ROW, row_hash
 from sequifier.preprocess.source import Source
 from sequifier.preprocess.table_formats import TABLE_FORMATS
@@ -33,6 +35,9 @@ def schema_of(source: Source, file: Path, *, sample_rows: int | None) -> Schema:
 def unreadable(source: Source, error: Exception, file: Path | None = None) -> DataError:
     """Return the error for a file that is damaged or has another format."""
     reason = str(error).strip().split("\n")[0]
+    for each in source.files if file is None and TABLE_FORMATS[source.format].is_text else ():
+        if found := damage(source.stored(each), PLAIN_TABLE.separator, shown=each, reason=reason):
+            return found
     return DataError(
         f"cannot read the events as {source.format}: {reason}",
         where=str(file or source.path),

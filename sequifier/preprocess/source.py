@@ -96,7 +96,7 @@ class Source:
             if forms[-1] != PLAIN_TABLE:
                 converted[file] = folder / f"converted-{number:06}.csv"
                 if not converted[file].exists():
-                    write_plain(unpacked, forms[-1], converted[file])
+                    write_plain(unpacked, forms[-1], converted[file], shown=file)
         return replace(self, form=forms[0], converted=converted)
 
 

@@ -8,9 +8,12 @@ from sequifier.printable import shown_text
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import EXACT_VALUES, Facts
 from sequifier.project.keys import Keys
+from sequifier.project.time_choice import UNIX_SECONDS
 
 if TYPE_CHECKING:
     import polars as pl
+
+_FRACTIONS = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 
 def data_warnings(
@@ -24,6 +27,11 @@ def data_warnings(
         keys: the sequence and the order column.
         choices: the use of each other column.
     """
+    if keys.order is not None and (unit := _fraction_of_seconds(facts[keys.order])):
+        yield (
+            f"`{keys.order}` looks like {unit} since 1970; write them as dates (2013-01-31 17:05:00.123) to use times "
+            "between events, hours and weekdays"
+        )
     used = [choice for choice in choices if choice.use == "categorical"]
     for choice in used:
         if what := choice.facts.free_text:
@@ -35,6 +43,15 @@ def data_warnings(
     for column in columns if keys.sequence is None else [keys.sequence, *columns]:
         if facts[column].kind == "text" and facts[column].n_distinct <= EXACT_VALUES:
             yield from _spellings(rows, column)
+
+
+def _fraction_of_seconds(order: Facts) -> str:
+    """Return the unit of integers that look like times since 1970 in less than seconds; empty where they do not."""
+    if order.kind != "integer":
+        return ""
+    first, last = UNIX_SECONDS
+    units = (name for name, n in _FRACTIONS.items() if first * n <= order.lowest <= order.highest < last * n)
+    return next(units, "")
 
 
 def _spellings(rows: "pl.LazyFrame", column: str) -> Iterator[str]:

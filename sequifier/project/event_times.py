@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sequifier.config.dump import inline
 from sequifier.project.column_facts import Facts
 from sequifier.project.keys import Keys
-from sequifier.project.time_choice import TimeChoice
+from sequifier.project.time_choice import TimeChoice, are_unix_seconds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,11 +77,15 @@ class EventTimes:
 
 
 def has_times(facts: Mapping[str, Facts], keys: Keys) -> bool:
-    """Whether positions are times: dates, or numbers with fractions. Integers may only count the events."""
+    """Whether positions are times: dates, seconds since 1970, or numbers with fractions.
+
+    Other integers may only count the events.
+    """
     if keys.order is None:
         return False
     order = facts[keys.order]
-    return order.kind in ("date", "datetime") or (order.kind == "number" and not order.is_whole)
+    is_fraction = order.kind == "number" and not order.is_whole
+    return order.kind in ("date", "datetime") or is_fraction or are_unix_seconds(order)
 
 
 def find_event_times(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Keys) -> EventTimes:
@@ -96,7 +100,7 @@ def find_event_times(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Key
 
     if keys.sequence is None or keys.order is None:
         return EventTimes()
-    is_number = facts[keys.order].kind == "number"
+    is_number = facts[keys.order].kind in ("number", "integer")
     kinds = ("number", "integer") if is_number else ("date", "datetime")
     named = {
         column: role
@@ -127,6 +131,7 @@ def find_event_times(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Key
         next((column for column, each in named.items() if each == role and answers[column]), None)
         for role in ("start", "end")
     )
-    if end is not None and start is None and is_number and answers["first event"] > 0:
+    counts_from_0 = facts[keys.order].kind == "number" and answers["first event"] > 0
+    if end is not None and start is None and counts_from_0:
         return EventTimes(0, end)
     return EventTimes(start, end)

@@ -27,7 +27,7 @@ SEQUENCE_NAMES = (
 )
 ORDER_NAMES = (
     *("itemposition", "position", "step", "timestep", "time", "timestamp", "date", "datetime", "ds", "t", "order"),
-    *("eventtime", "createdat", "eventnumber", "visit", "tick", "day"),
+    *("ts", "eventtime", "createdat", "eventnumber", "visit", "tick", "day"),
 )
 TARGET_NAMES = ("target", "label", "y", "ot")
 
@@ -142,7 +142,7 @@ def find_keys(
             + (f", because every `{order}` occurs once" if order else "")
         )
     if sequence is not None:
-        _check_sequence(table, sequence, order, facts)
+        _check_sequence(table, rows, sequence, order, facts)
     lengths = measure(rows, sequence, order, next(iter(facts.values())).n_rows)
     if lengths.counts.max() == 1:
         raise DataError(
@@ -311,10 +311,10 @@ def _check_order(table: RawTable, rows: "pl.LazyFrame", order: str, facts: Sourc
             where=where,
             fix="name a column of integers, dates (2013-01-31) or datetimes (2013-01-31 17:05); " + listed(facts),
         )
-    _check_known(table, order, found, "order")
+    _check_known(table, rows, order, found, "order")
 
 
-def _check_sequence(table: RawTable, sequence: str, order: str | None, facts: Sources) -> None:
+def _check_sequence(table: RawTable, rows: "pl.LazyFrame", sequence: str, order: str | None, facts: Sources) -> None:
     if sequence == order:
         raise DataError(
             f"`{sequence}` cannot be both the sequence and the order column",
@@ -328,15 +328,20 @@ def _check_sequence(table: RawTable, sequence: str, order: str | None, facts: So
             where=f"{table.path}, --sequence",
             fix="name a column of text or integers; " + listed(facts),
         )
-    _check_known(table, sequence, found, "sequence")
+    _check_known(table, rows, sequence, found, "sequence")
 
 
-def _check_known(table: RawTable, column: str, found: Facts, role: str) -> None:
+def _check_known(table: RawTable, rows: "pl.LazyFrame", column: str, found: Facts, role: str) -> None:
+    import polars as pl
+
     if found.n_missing:
+        missing = rows.with_row_index("row", offset=1).filter(pl.col(column).is_null()).select("row")
+        first = missing.head(1).collect().item()
         raise DataError(
-            f"{found.n_missing:,} of {found.n_rows:,} rows have no value in the {role} column `{column}`",
+            f"{found.n_missing:,} of {found.n_rows:,} rows have no value in the {role} column `{column}` "
+            f"(first: row {first:,})",
             where=str(table.path),
-            fix="remove those rows from the table, or fill them in",
+            fix="remove those rows from the table (a row of sums, for instance), or fill them in",
         )
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sequifier.artifacts.table_form import TableForm
+from sequifier.artifacts.table_form import PLAIN_TABLE, TableForm
 from sequifier.config.preprocess_fields import RawFormat
 from sequifier.errors import DataError
 from sequifier.regular_file import kind_of_stream
@@ -147,14 +147,16 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
 
 def unreadable(path: Path, error: Exception) -> DataError:
     """Return the error for files that polars cannot read."""
+    from sequifier.preprocess.damaged_csv import damage
+
     reason = str(error).strip().split("\n")[0]
-    is_encoding = "utf-8" in reason.lower() or "utf8" in reason.lower()
+    for file in [path] if path.is_file() else sorted(path.rglob("*.csv")):
+        if found := damage(file, PLAIN_TABLE.separator, shown=file, reason=reason):
+            return found
     return DataError(
         f"cannot read the table: {reason}",
         where=str(path),
-        fix="save it as UTF-8, for instance: iconv -f WINDOWS-1252 -t UTF-8 OLD.csv > NEW.csv"
-        if is_encoding
-        else "check the file: each row needs as many values as the header has names",
+        fix="check the file: each row needs as many values as the header has names",
     )
 
 
@@ -232,7 +234,9 @@ def _check_header(path: Path, names: list[str], *, has_names: bool) -> None:
         raise DataError(
             f"the table has one column, `{names[0]}`",
             where=str(path),
-            fix="separate the columns by commas, semicolons or tabs; a plain text needs the ending .txt",
+            fix="remove the lines above the header"
+            if names[0].startswith("#")
+            else "separate the columns by commas, semicolons or tabs; a plain text needs the ending .txt",
         )
     if has_names:
         return

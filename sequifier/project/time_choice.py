@@ -19,6 +19,9 @@ OF_KIND: Mapping[str, tuple[TimeFeature, ...]] = {
 }
 """The features of dates with and without a time of day."""
 
+UNIX_SECONDS = (946_684_800, 4_102_444_800)
+"""Seconds since 1970 of the years 2000 to 2100, in which integers that order events are taken for them."""
+
 SORTED_ROWS = 20_000_000
 """Rows up to which dates that do not order the events are compared with their order, which takes a sort in memory."""
 
@@ -44,7 +47,7 @@ def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys:
     """Choose the time features.
 
     Dates that order the events have features. Where a number orders them, or the rows are in order, the first column of
-    dates that never goes back within a sequence is the time of the events.
+    dates that never goes back within a sequence is the time of the events. Seconds since 1970 have gaps.
 
     Args:
         rows: the rows with the types of their values.
@@ -71,7 +74,15 @@ def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys:
         if found.kind == "datetime":
             why += "; where it has offsets from UTC, hours are those of UTC (time_zone makes them local)"
         return TimeChoice({column: OF_KIND[found.kind]}, unit, is_position, why)
+    if keys.order is not None and are_unix_seconds(facts[keys.order]):
+        why = f"`{keys.order}` has seconds since 1970; write them as dates to use hours and weekdays too"
+        return TimeChoice({keys.order: ("gap",)}, "none", is_position=True, why=why)
     return TimeChoice()
+
+
+def are_unix_seconds(found: Facts) -> bool:
+    """Whether the values of a column are integers that look like seconds since 1970."""
+    return found.kind == "integer" and UNIX_SECONDS[0] <= found.lowest and found.highest < UNIX_SECONDS[1]
 
 
 def _follows_order(rows: "pl.LazyFrame", column: str, keys: Keys, n_rows: int) -> bool:

@@ -78,7 +78,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + "1,1,a,1e308\n1,2,a,-1e308\n", {}, ["`price` has no standard deviation", "1e+308"]),
         ("sequenceId,itemPosition,isContext\n1,1,2\n", {}, ["`isContext`", "rename it"]),
         ("user,itemPosition,sequenceId\n1,1,2\n", {"sequence_column": "user"}, ["`sequenceId`", "sequence_column"]),
-        (HEADER + "1,1,a\n1,2,a,3,4,5\n", {}, ["cannot read the events as csv", "events.csv"]),
+        (HEADER + "1,1,a\n1,2,a,3,4,5\n", {}, ["line 3 has 6 values, but the header has 4 names", "events.csv"]),
     ],
 )  # fmt: skip
 def test_the_error_says_what_where_and_how_to_fix_it(
@@ -157,7 +157,7 @@ def test_utf_16_is_named(project: Project, encoding: str) -> None:
 def test_another_encoding_is_named(project: Project, text: str) -> None:
     path = project.write_text("")
     path.write_bytes(text.encode("latin-1"))
-    assert "save the file as UTF-8" in error(project, path)
+    assert "is not UTF-8" in error(project, path)
 
 
 @pytest.mark.parametrize("name", ["events.csv", "events.parquet"])

@@ -63,3 +63,10 @@ def test_positions_in_two_formats_are_an_error_with_both(tmp_path) -> None:
     rows = [("u", f"{1 + n:02d}.03.2024" if n < 20 else f"2024-04-{n - 19:02d}", "ab"[n % 2]) for n in range(40)]
     with pytest.raises(DataError, match=r"20 like YYYY-MM-DD.*in row 21.*20 like DD.MM.YYYY.*in row 1"):
         said(tmp_path, rows, "user,day,item", order="day", targets=["item"])
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (1, None), (0, None)])
+def test_fractions_of_seconds_since_1970_are_called_so(factor: int, unit: str | None, tmp_path: Path) -> None:
+    rows = [(user, (1_700_000_000 + 60 * step) * factor + step, item) for user, step, item in visits()]
+    lines = warned(said(tmp_path, rows, "user,ts,item"))
+    assert [unit] == [line.split("looks like ")[1].split(" since")[0] for line in lines] if unit else lines == []

@@ -99,3 +99,15 @@ def test_a_log_of_process_mining_has_the_features_of_its_timestamps(tmp_path: Pa
     config = load(PreprocessConfig, tmp_path / "project" / "configs" / "preprocess.yaml").config
     assert config.time_features == {"time:timestamp": ["gap", "hour", "weekday"]}
     assert "  time:timestamp_gap, time:timestamp_hour, time:timestamp_weekday  input" in lines
+
+
+def test_seconds_since_1970_have_gaps(tmp_path: Path) -> None:
+    table = visits(timedelta(minutes=7)).with_columns(at=pl.col("at").dt.epoch("s"))
+    path = tmp_path / "visits.csv"
+    table.write_csv(path)
+    make("project", None, tmp_path, OwnTable(path, sequence="user", order="at", targets=["page", "time_gap"]))
+    config = load(PreprocessConfig, tmp_path / "project" / "configs" / "preprocess.yaml").config
+    assert (config.time_features, config.time_unit, config.observation) == (["gap"], "none", None)
+    config = config.model_copy(update={"project_root": str(tmp_path / "project")})
+    metadata = read_metadata(api.preprocess(config, log=quiet))
+    assert (metadata.sequifier.position_type, metadata.columns) == ("Float64", ["page", "time_gap"])

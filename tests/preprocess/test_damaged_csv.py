@@ -1,0 +1,74 @@
+"""CSV files that cannot be read: the error names the line, in every form of a table, for each command."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from sequifier.config.preprocess import PreprocessConfig
+from sequifier.errors import DataError
+from sequifier.preprocess.pipeline import preprocess
+from sequifier.project.make import OwnTable, make
+from tests.support.quiet import quiet
+
+HEADER, ROW = "user;time;item", "anna;{};nut"
+
+
+def refused(folder: Path, content: bytes, name: str = "table.csv") -> set[tuple[str, str]]:
+    """What `make` and `preprocess` say, without the folder."""
+    (folder / name).write_bytes(content)
+    config = PreprocessConfig.model_validate(
+        {
+            "data_path": str(folder / name),
+            "project_root": str(folder),
+            "sequence_column": "user",
+            "position_column": "time",
+            "seq_length": 3,
+        }
+    )
+    found: set[tuple[str, str]] = set()
+    with pytest.raises(DataError) as of_preprocess:
+        preprocess(config, log=quiet)
+    with pytest.raises(DataError) as of_make:
+        make("project", None, folder, OwnTable(folder / name, sequence="user", order="time", targets=["item"]))
+    for error in (of_preprocess.value, of_make.value):
+        assert error.where == str(folder / name)
+        found.add((error.what, error.fix))
+    assert not (folder / "project").exists()
+    return found
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_row_with_too_many_values_is_named(tmp_path: Path, separator: str, name: str) -> None:
+    lines = [HEADER, *(ROW.format(n) for n in range(200))]
+    lines[150] = 'anna;149;"nut; with\na thread";3 kg'
+    content = ("\n".join(lines) + "\n").replace(";", separator).encode()
+    ((what, fix),) = refused(tmp_path, gzip.compress(content) if name.endswith(".gz") else content, name)
+    assert what.startswith("line 152 has 4 values, but the header has 3 names: `anna")
+    assert fix == "correct that line; a value with a separator in it needs quotes"
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_file_that_is_not_utf8_says_so(tmp_path: Path, separator: str) -> None:
+    lines = [HEADER, *(ROW.format(n) for n in range(20)), "jürgen;1;nut"]
+    ((what, fix),) = refused(tmp_path, ("\n".join(lines) + "\n").replace(";", separator).encode("cp1252"))
+    assert what == "line 22 is not UTF-8"
+    assert "iconv -f WINDOWS-1252" in fix
+
+
+def test_the_first_line_of_a_spreadsheet_program_is_to_be_removed(tmp_path: Path) -> None:
+    lines = ["sep=;", HEADER, *(ROW.format(n) for n in range(20))]
+    ((what, fix),) = refused(tmp_path, ("\ufeff" + "\r\n".join(lines) + "\r\n").encode())
+    assert what == "the first line is `sep=;`, which only spreadsheet programs understand"
+    assert "tail -n +2" in fix
+
+
+def test_a_line_break_in_a_quoted_value_is_read_with_each_separator(tmp_path: Path) -> None:
+    lines = [HEADER, *(ROW.format(n) for n in range(200))]
+    lines[150] = 'anna;149;"nut; with\na thread"'
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    said = make(
+        "project", None, tmp_path, OwnTable(tmp_path / "table.csv", sequence="user", order="time", targets=["item"])
+    )
+    assert said[0] == "table.csv: 200 rows, 1 sequence of `user`, ordered by `time`"

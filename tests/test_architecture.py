@@ -73,7 +73,7 @@ ALLOWED["__main__"] = {"cli"}
 # The last one and types of the command line: docs/decisions/001-two-exceptions-to-the-import-rule.md
 EXTRA_OF_FILE = {"model/build.py": {"config"}}
 
-HEAVY = {"torch", "polars", "onnx", "onnxruntime", "onnxscript", "optuna", "pytorch_optimizer"}
+HEAVY = {"torch", "polars", "onnx", "onnxruntime", "onnxscript", "optuna", "pytorch_optimizer", "ray"}
 
 # Libraries that a package must not import, not even inside a function.
 FORBIDDEN: dict[str, set[str]] = {
@@ -245,6 +245,13 @@ def test_circles_of_imports_are_found() -> None:
 def test_heavy_libraries_stay_where_they_belong() -> None:
     broken = [str(imported) for imported in all_imports() if breaks_a_library_rule(imported)]
     assert not broken, "\n".join(broken)
+
+
+def test_ray_is_imported_where_the_engine_is_a_cluster_alone() -> None:
+    importing = {imported.file for imported in all_imports() if imported.module.split(".")[0] == "ray"}
+    assert importing and all(file.startswith("execution/cluster/") for file in importing)
+    entered = {imported.file for imported in all_imports() if imported.module == "sequifier.execution.cluster.engine"}
+    assert entered == {"execution/engines.py"}
 
 
 def test_the_package_and_its_parameters_import_the_standard_library_alone() -> None:

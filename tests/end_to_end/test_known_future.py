@@ -240,6 +240,7 @@ def test_the_card_names_the_columns_and_has_calls_that_work(trained: pl.DataFram
         assert "sales" in printed.getvalue()
 
 
+@pytest.mark.slow
 def test_columns_standardised_by_sequence_are_read_at_the_scale_of_their_past(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

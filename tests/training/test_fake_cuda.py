@@ -133,23 +133,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "known_future": ["shop", "weight"],
         "training": {"layer_type_dtypes": {"linear": "float16"}},
     },
-    "horizon, known future, short sequences, windows normalized": {
+    "horizon, known future, short sequences, mapped": {
         "data": "short",
         "target_columns": ["price"],
         "prediction_horizon": 2,
         "known_future": ["weight"],
         "window_normalization": "mean_std",
-    },
-    "horizon, known future, mapped": {
-        "data": "unknown",
-        "prediction_horizon": 3,
-        "known_future": ["channel"],
         "training": {"load_full_data_to_ram": False},
-    },
-    "horizon, known future, shuffled": {
-        "prediction_horizon": 3,
-        "known_future": ["shop", "price"],
-        "training": {"shuffle_history": "all"},
     },
     "horizon, unknown ids, mapped": {
         "data": "unknown",

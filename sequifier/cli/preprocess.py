@@ -42,3 +42,7 @@ def command(
     log = log_to_stderr(verbose)
     with located(loaded), StallWatch(log):
         echo(api.preprocess(loaded.config, log=log))
+    commands = ("hyperparameter-search", "train")
+    following = [name for name in commands if Path(f"configs/{name.replace('-', '_')}.yaml").is_file()]
+    if following:
+        log(f"next: {', or '.join(f'sequifier {name}' for name in following)}")

@@ -109,6 +109,8 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         which = "best model: " if model.run == winner.run else f"best model on disk, of run {model.run}: "
         out.print(f"{which} {root / model.path}", markup=False)
         out.print(f"             {model.text}", markup=False)
+    if model is not None and model.path.endswith(".onnx") and Path("configs/infer.yaml").is_file():
+        out.print(f"predict with it: sequifier infer --model-path {root / model.path}", markup=False)
     out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
     if winner.first.config_path:
         out.print(f"train it again: sequifier train --config-path {winner.first.config_path}", markup=False)

@@ -104,4 +104,7 @@ def command(
     for path in result.files.values():
         if path.startswith("models/"):
             echo(root / path)
+    best = result.files.get("best_onnx")
+    if best is not None and verbose is not False and Path("configs/infer.yaml").is_file():
+        echo(f"predict with it: sequifier infer --model-path {root / best}", err=True)
     return 0

@@ -6,6 +6,7 @@ not on the time, the machine, or the number of threads or parts.
 """
 
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 
 from sequifier.artifacts.atomic import atomic_path
@@ -18,6 +19,9 @@ from sequifier.preprocess.source import find_source
 from sequifier.preprocess.time_features import time_fields, time_rules
 from sequifier.preprocess.working_folder import METADATA_FOLDER, working_folder
 from sequifier.preprocess.write_splits import metadata_of, write_splits
+
+_USES = ("training", "validation", "test")
+"""What the first splits are for."""
 
 MEMORY_BYTES = 256 << 20
 """Decoded size in bytes of the raw rows above which they are processed in parts."""
@@ -68,8 +72,9 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
             write_metadata(metadata, temporary)
         summarise_metadata(metadata, metadata_path)
     unit = "characters" if source.format == "text" else "rows"
-    for path, rows, sequences in zip(paths, metadata.sequifier.rows, metadata.sequifier.sequences, strict=True):
-        log(f"{root / path}: {rows:,} {unit} of {sequences:,} sequences")
+    of_splits = zip_longest(_USES[: len(paths)], paths, metadata.sequifier.rows, metadata.sequifier.sequences)
+    for use, path, rows, sequences in of_splits:
+        log(f"{root / path}{f' ({use})' if use else ''}: {rows:,} {unit} of {sequences:,} sequences")
     return metadata_path
 
 

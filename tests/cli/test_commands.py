@@ -1,6 +1,7 @@
 """Whole commands on a small shop: exit codes, streams, and errors without tracebacks."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,12 +33,15 @@ def raw_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_results_go_to_stdout_and_progress_to_stderr_in_plain_lines(run: Run, raw_shop: Path) -> None:
     done = run("preprocess")
     assert (done.code, done.out) == (0, "configs/metadata_configs/shop.json\n")
-    assert "data/shop-split0.parquet: " in done.err
+    assert re.search(r"data/shop-split0.parquet \(training\): [\d,]+ rows of 12 sequences\n", done.err)
+    assert done.err.endswith("next: sequifier train\n"), "there is no config of a search"
     done = run("train")
     assert (done.code, done.out.split()) == (0, [f"models/sequifier-tiny-{which}-2.onnx" for which in ("best", "last")])
     assert [line.split()[1] for line in done.err.splitlines() if line.startswith("epoch ")] == ["1/2", "2/2"]
     assert "\x1b" not in done.err, "no colours or bars in a pipe"
     assert " step " not in done.err
+    best = "models/sequifier-tiny-best-2.onnx"
+    assert done.err.endswith(f"predict with it: sequifier infer --model-path {best}\n")
     done = run("train", "--verbose", "-D", "training_spec.log_interval=1")
     assert " step 1/" in done.err
     done = run("infer")

@@ -35,6 +35,9 @@ const columns = model.inputMetadata.filter(({ shape }) => shape.length === 2);
 // Models with time features take dates: `position`, and of single events `previous_position`, `first_position`, ...
 const single = model.inputMetadata.filter(({ name, shape }) => name !== "n_events" && shape.length === 1);
 const takesPositions = single.some(({ name }) => name === "first_position");
+const inputs = new Set(model.inputNames);
+const ahead = model.inputNames.filter((name) => name.startsWith("future_") && inputs.has(name.slice("future_".length)));
+if (ahead.length) throw new Error(`the model takes the steps to come (${ahead}), which this script does not make`);
 const columnOf = (name) => (takesPositions && name === "position" ? positionColumn : name);
 const length = columns[0].shape[1]; // events that the model sees at once
 
@@ -59,13 +62,16 @@ const key = (row) => comparable(row[at[positionColumn]]);
 for (const events of sequences.values()) events.sort((a, b) => (key(a) < key(b) ? -1 : 1));
 
 const shown = model.outputNames.filter((name) => /_(label|value)$/.test(name));
-const lines = [[sequenceColumn, ...shown].join(",")];
+// A forecast of several steps (prediction_horizon) has a column for each.
+const steps = Object.fromEntries(model.outputMetadata.map(({ name, shape }) => [name, shape.length === 3 ? shape[2] : 0]));
+const heads = shown.flatMap((name) => (steps[name] ? [...Array(steps[name]).keys()].map((n) => `${name}_${n + 1}`) : [name]));
+const lines = [[sequenceColumn, ...heads].join(",")];
 const ids = [...sequences.keys()];
 for (let start = 0; start < ids.length; start += BATCH) {
   const batch = ids.slice(start, start + BATCH);
   const histories = batch.map((id) => sequences.get(id).slice(-length));
   const counts = BigInt64Array.from(histories, (history) => BigInt(history.length));
-  const inputs = { n_events: new ort.Tensor("int64", counts, [batch.length]) };
+  const given = { n_events: new ort.Tensor("int64", counts, [batch.length]) };
   for (const { name, type } of columns) {
     const [padded, read] = VALUES[type];
     const values = padded(batch.length * length); // short histories stand at the right end of their row
@@ -73,7 +79,7 @@ for (let start = 0; start < ids.length; start += BATCH) {
       const first = (index + 1) * length - history.length;
       history.forEach((row, step) => (values[first + step] = read(row[at[columnOf(name)]])));
     });
-    inputs[name] = new ort.Tensor(type, values, [batch.length, length]);
+    given[name] = new ort.Tensor(type, values, [batch.length, length]);
   }
   for (const { name } of single) {
     const [kind, column] = [name.split("_", 1)[0], columnOf(name.slice(name.indexOf("_") + 1))];
@@ -81,15 +87,16 @@ for (let start = 0; start < ids.length; start += BATCH) {
       const events = sequences.get(id);
       return instant(events[kind === "first" ? 0 : Math.max(events.length - length - 1, 0)][at[column]]);
     });
-    inputs[name] = new ort.Tensor("int64", BigInt64Array.from(dates), [batch.length]);
+    given[name] = new ort.Tensor("int64", BigInt64Array.from(dates), [batch.length]);
   }
-  const outputs = await model.run(inputs, shown);
+  const outputs = await model.run(given, shown);
   batch.forEach((id, index) => {
     // Of `prediction_length` outputs, the last one is the event that nobody has seen; a label is a single one.
-    const values = shown.map((name) => {
-      const { data, dims, type } = outputs[name];
-      const last = data[(index + 1) * (dims[1] ?? 1) - 1];
-      return type === "bool" ? last === 1 : last;
+    const values = shown.flatMap((name) => {
+      const { data, type } = outputs[name];
+      const end = (index + 1) * (data.length / batch.length);
+      const last = [...data.slice(end - Math.max(steps[name], 1), end)];
+      return type === "bool" ? last.map((value) => value === 1) : last;
     });
     lines.push([id, ...values].join(","));
   });

@@ -150,6 +150,10 @@ def rows_of(path: Path) -> Iterator[dict[str, str]]:
 model_path, events_path, predictions_path = (Path(path) for path in sys.argv[1:])
 model = onnxruntime.InferenceSession(str(model_path))
 inputs_of_model = {column.name: column for column in model.get_inputs() if column.name != "n_events"}
+if ahead := [
+    name for name in inputs_of_model if name.startswith("future_") and name[len("future_") :] in inputs_of_model
+]:
+    sys.exit(f"the model takes the steps to come ({', '.join(ahead)}), which this script does not make")
 columns = [column for column in inputs_of_model.values() if len(column.shape) == 2]
 is_of_characters = [column.name for column in columns] == ["char"]  # then a file is a text
 length = columns[0].shape[1]  # events that the model sees at once

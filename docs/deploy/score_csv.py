@@ -1,5 +1,7 @@
 """Scores a whole CSV file with polars: the next event of each sequence, and how sure the model is of it.
 
+A forecast of several steps (prediction_horizon) has a list for each output, with all steps.
+
 python score_csv.py models/sequifier-NAME-best-end-to-end-5.onnx events.csv scores.parquet
 """
 
@@ -24,8 +26,11 @@ model = onnxruntime.InferenceSession(model_path)
 columns = {column.name: column for column in model.get_inputs() if column.name != "n_events"}
 if dated := [name for name, column in columns.items() if len(column.shape) == 1]:
     sys.exit(f"the model takes dates ({', '.join(dated)}): predict_csv.py makes its inputs")
+if ahead := [name for name in columns if name.startswith("future_") and name.removeprefix("future_") in columns]:
+    sys.exit(f"the model takes the steps to come ({', '.join(ahead)}), which this script does not make")
 length = next(iter(columns.values())).shape[1]
 names = [output.name for output in model.get_outputs()]
+has_steps = any(len(each.shape) == 3 for each in model.get_outputs() if each.name.endswith(("_label", "_value")))
 properties = model.get_modelmeta().custom_metadata_map
 data = json.loads(properties["data"])
 sequence, position = data["sequence_column"], data["position_column"]
@@ -77,9 +82,9 @@ for batch in histories.iter_slices(BATCH):
     for name, values in outputs.items():
         # Of `prediction_length` events, the last one is what nobody has seen; a label is a single value.
         if name.endswith(("_label", "_value")):
-            scores[name] = values.reshape(len(batch), -1)[:, -1].tolist()
+            scores[name] = (values[:, -1] if has_steps else values.reshape(len(batch), -1)[:, -1]).tolist()
             continue
-        last = values.reshape(len(batch), -1, values.shape[-1])[:, -1]
+        last = values[:, -1] if has_steps else values.reshape(len(batch), -1, values.shape[-1])[:, -1]
         is_of_top_k = name.removesuffix("probabilities") + "labels" in names
         if name.endswith("_probabilities") and not is_of_top_k:
             name, last = name.replace("_probabilities", "_probability"), last.max(-1)

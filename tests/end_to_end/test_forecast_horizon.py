@@ -1,6 +1,8 @@
 """Forecasts of several steps, from a table to metrics and graphs."""
 
 import io
+import shutil
+import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,15 @@ from sequifier.search.planner import Planner
 from sequifier.training.evaluate import evaluate
 from sequifier.training.shared import Shared
 from tests.support.command_line import sequifier
+from tests.support.node import install_onnxruntime_node, run_outside
 from tests.support.quiet import quiet
 from tests.support.runs import latest
 from tests.support.shop import TINY_RUN, merged, preprocess_shop, working_copy, write_shop
 from tests.support.trained_shop import infer
 
 MODEL = "models/sequifier-wave-best-3.onnx"
+RAW_MODEL = "models/sequifier-wave-best-end-to-end-3.onnx"
+DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 METADATA = Path("configs/metadata_configs/shop.json")
 H, T = 5, 8
 
@@ -313,3 +318,42 @@ def test_a_search_over_horizons_ranks_by_one_step(trained: RunResult) -> None:
     Path("configs/search.yaml").write_text(yaml.safe_dump(longer))
     refused = sequifier("hyperparameter-search", "--config-path", "configs/search.yaml")
     assert "was evaluated on events with 4 later events, these runs would be on events with 6" in refused.stderr
+
+
+def _new_rows() -> None:
+    """Two customers, one with a history shorter than the window."""
+    lines = [f"{name},{n},item{n % 3},{50 + 3 * n}" for name, count in (("a", 20), ("b", 4)) for n in range(count)]
+    Path("new.csv").write_text("\n".join(["customer,visit,item,price", *lines]) + "\n")
+
+
+def _forecast(column: str) -> list[list[Any]]:
+    """What `infer` forecasts of each customer, at each step."""
+    (found,) = infer(MODEL, data_path="new.csv", read_format="raw")
+    table = pl.read_csv(found.predictions).group_by("sequenceId", maintain_order=True).agg(column)
+    assert table["sequenceId"].to_list() == ["a", "b"]
+    return table[column].to_list()
+
+
+def test_the_script_for_polars_has_every_step(trained: RunResult) -> None:
+    _new_rows()
+    done = run_outside(sys.executable, DEPLOY / "score_csv.py", RAW_MODEL, "new.csv", "scores.parquet")
+    assert (done.returncode, done.stderr) == (0, "")
+    scores = pl.read_parquet("scores.parquet").sort("customer")
+    assert scores["item_label"].to_list() == _forecast("item")
+    np.testing.assert_allclose(scores["price_value"].to_list(), _forecast("price"), rtol=1e-4)
+    assert [len(of_customer) for of_customer in scores["item_probability"]] == [H, H]
+
+
+@pytest.mark.slow
+def test_the_javascript_has_every_step(trained: RunResult, tmp_path: Path) -> None:
+    install_onnxruntime_node(tmp_path)
+    _new_rows()
+    program = shutil.copy(DEPLOY / "predict_csv.mjs", tmp_path)
+    files = [Path(name).resolve() for name in (RAW_MODEL, "new.csv", "forecast.csv")]
+    done = run_outside("node", program, *files, "customer", "visit", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    table = pl.read_csv("forecast.csv").sort("customer")
+    steps = range(1, H + 1)
+    assert table.columns == ["customer", *(f"{name}_{n}" for name in ("item_label", "price_value") for n in steps)]
+    assert [list(row) for row in table.select(f"item_label_{n}" for n in steps).rows()] == _forecast("item")
+    np.testing.assert_allclose(table.select(f"price_value_{n}" for n in steps).rows(), _forecast("price"), rtol=1e-4)

@@ -1,5 +1,7 @@
 """A preprocessed shop, as the working folder of each test that uses it, and configs for it."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,11 @@ from hypothesis import settings
 from tests.support.shop import TINY_RUN, TINY_SEARCH, WriteConfig, config_writer, new_shop, working_copy
 
 pytest_plugins = ["tests.support.time_limit"]
+
+# Without bytecode on disk, each of the hundreds of processes that tests start would compile the package again, and each
+# process of pytest would rewrite all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No deadline: a machine that is busy with other things is not a fault.
 settings.register_profile("sequifier", deadline=None, derandomize=True)  # a commit passes everywhere or nowhere

@@ -1,6 +1,7 @@
 """A training that has ended, and whose search died before its ledger had the result: nothing is trained again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from tests.support.command_line import command
 from tests.support.processes import wait_for
 from tests.support.quiet import quiet
 from tests.support.runs import latest
-from tests.support.shop import WriteConfig
+from tests.support.shop import TINY_SEARCH, WriteConfig, config_writer
 
 OF_ONE_START = ("seconds", "peak_memory_bytes", "files")
 """What differs between two starts of a run that is trained once."""
@@ -157,6 +158,37 @@ while pathlib.Path("hold").exists():
 print(json.dumps({"mine": run["run"] + 0.5}))
 """
 EPOCHS = 3
+SCRIPTED: dict[str, Any] = {
+    "hooks": {"after_epoch": "counts:after_epoch"},
+    "evaluation_script": {"command": f"{sys.executable} measure.py", "metrics": {"mine": "maximize"}},
+    "model_hyperparameter_sampling": {"dim_model": 8, "n_head": 2, "dim_feedforward": 16, "num_layers": 1},
+    "training_hyperparameter_sampling": {
+        "epochs": EPOCHS,
+        "batch_size": 16,
+        "dropout": [0.0, 0.1, 0.2],
+        "save_interval_epochs": 2,
+    },
+    "execution": {"devices": 2},
+    "cpu_threads": 1,
+}
+"""A search of three runs with a hook and an evaluation script."""
+
+
+def scripted_search(root: Path) -> list[str]:
+    """Write the search into a project, and return its command line."""
+    (root / "counts.py").write_text(HOOK)
+    (root / "measure.py").write_text(SCRIPT)
+    path = config_writer(root, TINY_SEARCH, "scripted.yaml")(**SCRIPTED)
+    return command("hyperparameter-search", "--config-path", path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """The results of the search when nobody disturbs it."""
+    root = tmp_path_factory.mktemp("calm") / "project"
+    shutil.copytree(_shop, root)
+    assert subprocess.run(scripted_search(root), cwd=root, capture_output=True, check=False).returncode == 0
+    return results(latest(root))
 
 
 def killed(process: "subprocess.Popen[bytes]") -> None:
@@ -173,24 +205,9 @@ def interrupted_twice(process: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
 @pytest.mark.parametrize("end", [killed, interrupted_twice])
 def test_a_search_that_dies_while_evaluation_scripts_run_trains_no_epoch_again(
-    shop: Path, search_config: WriteConfig, end: Callable[[Any], None]
+    shop: Path, undisturbed: dict[int, Any], end: Callable[[Any], None]
 ) -> None:
-    (shop / "counts.py").write_text(HOOK)
-    (shop / "measure.py").write_text(SCRIPT)
-    values: dict[str, Any] = {
-        "hooks": {"after_epoch": "counts:after_epoch"},
-        "evaluation_script": {"command": f"{sys.executable} measure.py", "metrics": {"mine": "maximize"}},
-        "model_hyperparameter_sampling": {"dim_model": 8, "n_head": 2, "dim_feedforward": 16, "num_layers": 1},
-        "training_hyperparameter_sampling": {
-            "epochs": EPOCHS,
-            "batch_size": 16,
-            "dropout": [0.0, 0.1, 0.2],
-            "save_interval_epochs": 2,
-        },
-        "execution": {"devices": 2},
-        "cpu_threads": 1,
-    }
-    search = command("hyperparameter-search", "--config-path", search_config(**values))
+    search = scripted_search(shop)
     (shop / "hold").touch()
     started = subprocess.Popen(search, cwd=shop, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: len(list(shop.glob("measures-*"))) == 2)
@@ -203,11 +220,7 @@ def test_a_search_that_dies_while_evaluation_scripts_run_trains_no_epoch_again(
     trained = Counter((shop / "epochs.txt").read_text().splitlines())
     assert trained == Counter(f"tune-run-{run} {epoch}" for run in range(3) for epoch in range(1, EPOCHS + 1))
     assert not list((shop / "checkpoints").glob("*-resume.pt"))
-
-    path = search_config("calm.yaml", **values, hp_search_name="calm")
-    calm = command("hyperparameter-search", "--config-path", path)
-    assert subprocess.run(calm, cwd=shop, capture_output=True, check=False).returncode == 0
-    assert results(latest(shop)) == results(latest(shop, "calm"))
+    assert results(latest(shop)) == undisturbed
 
 
 def results(records: dict[int, Record]) -> dict[int, Any]:

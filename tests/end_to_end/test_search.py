@@ -20,9 +20,9 @@ import yaml
 from sequifier import ARITHMETIC
 from sequifier.artifacts.ledger import read_ledger
 from sequifier.training.log_lines import digits
-from tests.support.command_line import command, sequifier
+from tests.support.command_line import command, run_here, sequifier
 from tests.support.processes import wait_for
-from tests.support.runs import latest
+from tests.support.runs import latest, trained_alone
 from tests.support.shop import TINY_SEARCH, WriteConfig, merged
 
 SEARCH = command("hyperparameter-search", "--config-path")
@@ -30,10 +30,6 @@ SEARCH = command("hyperparameter-search", "--config-path")
 
 def search(path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return sequifier("hyperparameter-search", "--config-path", path, *flags, **environment)
-
-
-def train(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return sequifier("train", "--config-path", path, *flags)
 
 
 def processes_of(shop: Path) -> list[str]:
@@ -51,7 +47,9 @@ def processes_of(shop: Path) -> list[str]:
     return found
 
 
-def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, search_config: WriteConfig) -> None:
+def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(
+    shop: Path, search_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     done = search(search_config(execution={"devices": 2}))
     assert done.returncode == 0, done.stderr
     records = latest(shop)
@@ -72,11 +70,12 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
         (probabilities,) = session.run(["item_probabilities"], feed)
         np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
     for number, record in records.items():
-        again = train(shop / f"configs/hp_search/tune-run-{number}.yaml")
-        assert again.returncode == 0, again.stderr
+        path = str(shop / f"configs/hp_search/tune-run-{number}.yaml")
+        again = run_here(monkeypatch, capfd, "train", "--config-path", path)
+        assert again.code == 0, again.err
         data = json.loads((shop / f"logs/tune-run-{number}/latest/experiment_data.json").read_text())
         assert data["results"]["best_val_loss"] == record.best_val_loss, "to the last digit"
-        assert f"previous run: {digits(record.best_val_loss)} (identical)" in again.stderr
+        assert f"previous run: {digits(record.best_val_loss)} (identical)" in again.err
         facts = data["results"]["facts"]
         assert (facts["arithmetic"], facts["torch"], facts["products"]) == (ARITHMETIC, torch.__version__, "float32")
         assert facts["device"] and facts["cpu_threads"] > 0
@@ -85,12 +84,13 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(shop: Path, s
 
     models = sorted((shop / "models").iterdir())
     checkpoints = sorted((shop / "checkpoints").iterdir())
-    verified = train(shop / "configs/hp_search/tune-run-0.yaml", "--verify")
-    assert verified.returncode == 0, verified.stderr
-    assert verified.stdout == f"same: validation loss {records[0].best_val_loss!r}, as in the ledger\n"
-    other = train(shop / "configs/hp_search/tune-run-0.yaml", "--verify", "-D", "training_spec.dropout=0.3")
-    assert other.returncode == 1
-    assert "error: not the same run: config changed (training_spec.dropout" in other.stderr
+    verify = ["train", "--config-path", "configs/hp_search/tune-run-0.yaml", "--verify"]
+    verified = run_here(monkeypatch, capfd, *verify)
+    assert verified.code == 0, verified.err
+    assert verified.out == f"same: validation loss {records[0].best_val_loss!r}, as in the ledger\n"
+    other = run_here(monkeypatch, capfd, *verify, "-D", "training_spec.dropout=0.3")
+    assert other.code == 1
+    assert "error: not the same run: config changed (training_spec.dropout" in other.err
     assert sorted((shop / "models").iterdir()) == models, "nothing was replaced or added"
     assert sorted((shop / "checkpoints").iterdir()) == checkpoints
 
@@ -149,7 +149,7 @@ def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, sea
     assert done.stdout.count("model not kept") == 2
     assert json.loads((shop / "logs/tune/test.json").read_text())["run"] == 1, "the winner was scored on the test split"
 
-    made = train(shop / "configs/hp_search/tune-run-2.yaml")
+    made = sequifier("train", "--config-path", "configs/hp_search/tune-run-2.yaml")
     assert made.returncode == 0, made.stderr
     assert (shop / "models/sequifier-tune-run-2-best-1.onnx").exists()
 
@@ -187,7 +187,7 @@ def test_a_dry_run_writes_the_files_and_loads_no_torch(shop: Path, search_config
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the worker")
 def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_alone(
-    shop: Path, search_config: WriteConfig
+    shop: Path, search_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nesterov = {"name": "SGD", "nesterov": True, "momentum": 0.9, "dampening": 0.5}  # torch refuses it when built
     path = search_config(
@@ -214,10 +214,10 @@ def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_a
     assert f"again with batch_size {1024 // 2} x 2" in done.stderr
     assert "Nesterov" in (records[0].error or "")
     assert "sequifier train --config-path configs/hp_search/tune-run-0.yaml" in (records[0].error or "")
-    failed = train(shop / "configs/hp_search/tune-run-0.yaml")
-    assert failed.returncode == 1
-    assert "Nesterov" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    failed = run_here(monkeypatch, capfd, "train", "--config-path", "configs/hp_search/tune-run-0.yaml")
+    assert failed.code == 1
+    assert "Nesterov" in failed.err
+    assert "Traceback" not in failed.err
 
 
 def has_epochs(shop: Path, count: int) -> bool:
@@ -225,7 +225,7 @@ def has_epochs(shop: Path, count: int) -> bool:
     return sum(lines) >= count
 
 
-LONG = {"training_hyperparameter_sampling": {"epochs": 30, "learning_rate": 0.003, "dropout": 0.1}}
+LONG = {"training_hyperparameter_sampling": {"epochs": 16, "learning_rate": 0.003, "dropout": 0.1}}
 """Two runs of many short epochs."""
 
 
@@ -241,14 +241,14 @@ def undisturbed(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> list[f
     shutil.copytree(_shop, root)
     path = root / "search.yaml"
     path.write_text(yaml.safe_dump(merged(TINY_SEARCH, {**LONG, "project_root": str(root)})))
-    assert search(path).returncode == 0
-    return [record.best_val_loss for record in latest(root).values()]
+    assert search(path, "--dry-run").returncode == 0
+    return [trained_alone(root, number).best_val_loss for number in (0, 1)]
 
 
 def test_a_killed_search_leaves_no_process_and_loses_nothing(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
-    for count in (3, 40):
+    for count in (3, 20):
         started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.DEVNULL)
         wait_for(lambda count=count: has_epochs(shop, count))
         started.send_signal(signal.SIGKILL)
